@@ -1,0 +1,125 @@
+"""The errors of Cascade: what the caller did wrong, and what the outside world did."""
+
+from __future__ import annotations
+
+
+class CascadeError(Exception):
+    """Root of every error that Cascade raises of its own accord."""
+
+
+class UsageError(CascadeError):
+    """The caller did something that cannot work; the message says what to do instead."""
+
+
+class ExternalError(CascadeError):
+    """The outside world (a broker, a network, a cluster) failed the caller."""
+
+
+class InvalidTopicError(UsageError, ValueError):
+    """A topic or topic filter that MQTT does not allow (MQTT 5.0, section 4.7)."""
+
+    def __init__(self, topic: object, problem: str) -> None:
+        self.topic = topic
+        self.problem = problem
+        super().__init__(f"topic {_clipped(topic)} {problem}")
+
+
+class InvalidPayloadError(UsageError, TypeError):
+    """A payload that is neither a mapping nor None."""
+
+    def __init__(self, topic: str, payload: object) -> None:
+        self.topic = topic
+        super().__init__(
+            f"the payload for {topic!r} is a {type(payload).__name__}; "
+            "pass a dict, or None to clear a retained message"
+        )
+
+
+class ConfigurationError(UsageError, ValueError):
+    """A setting that cannot work: ``setting`` names it, ``problem`` says why and what to do."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        self.setting = setting
+        self.problem = problem
+        super().__init__(f"{setting}: {problem}")
+
+
+class WrongThreadError(UsageError, RuntimeError):
+    """Something that belongs to an event loop was called from another thread."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        super().__init__(
+            f"{operation} was called from another thread than its event loop's; "
+            "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+        )
+
+
+class TaskDefinitionError(UsageError, TypeError):
+    """Something that cannot be a task was declared as one."""
+
+
+class TaskCallError(UsageError, TypeError):
+    """A task was called with arguments that its function does not take."""
+
+    def __init__(self, task_name: str, signature: str, problem: str) -> None:
+        self.task_name = task_name
+        self.signature = signature
+        self.problem = problem
+        super().__init__(f"task {task_name!r}: {problem}; its signature is {task_name}{signature}")
+
+
+class MapLengthError(UsageError, ValueError):
+    """The iterables of one ``task.map(...)`` have different lengths."""
+
+    def __init__(self, task_name: str, lengths: dict[str, int]) -> None:
+        self.task_name = task_name
+        self.lengths = lengths
+        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        super().__init__(f"task {task_name!r}: map needs iterables of one length, but {found}")
+
+
+class InvalidTargetError(UsageError, TypeError):
+    """A run was asked for something that is not a lazy result."""
+
+    def __init__(self, target: object, *, advice: str = "") -> None:
+        self.target = target
+        hint = advice or "call a function decorated with @cs.task and run what it returns"
+        super().__init__(f"cannot run {_clipped(target)} of type {type(target).__name__}; {hint}")
+
+
+class ConnectorNotFoundError(UsageError, LookupError):
+    """No installed package offers a connector of this name."""
+
+    def __init__(self, name: str, *, installed: tuple[str, ...], remedy: str) -> None:
+        self.name = name
+        self.installed = installed
+        have = f"installed: {', '.join(installed)}" if installed else "none is installed"
+        super().__init__(f"no connector named {name!r} ({have}); {remedy}")
+
+
+class ConnectorUnavailable(ExternalError, ConnectionError):  # noqa: N818 - the contract's name
+    """A connector that the caller requires could not be connected."""
+
+    def __init__(self, host: str, port: int, cause: str) -> None:
+        self.host = host
+        self.port = port
+        self.cause = cause
+        super().__init__(f"no connection to {host}:{port}: {cause}")
+
+
+class TaskTimeoutError(ExternalError, TimeoutError):
+    """An attempt of a task took longer than its ``with_timeout`` allows."""
+
+    def __init__(self, task_name: str, seconds: float) -> None:
+        self.task_name = task_name
+        self.seconds = seconds
+        super().__init__(f"task {task_name!r} took longer than its time limit of {seconds:g} s")
+
+
+def _clipped(value: object, limit: int = 80) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # a foreign __repr__ must not hide the error that is being told
+        text = object.__repr__(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,187 @@
+"""The protocols that the packages meet at. A docstring here is the contract of its method.
+
+An ability beyond the four methods of :class:`Connector` is one more small protocol. Ask for
+one with :func:`supports`, which looks at the type, so that an object that answers to every
+name (a mock, a proxy) is not taken to have every ability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from cascade.interfaces.stream import ConnectorStatistics, WatchItem
+
+Payload = Mapping[str, Any] | None
+MessageCallback = Callable[[str, dict[str, Any]], Awaitable[None]]
+EventT = TypeVar("EventT")
+
+
+@runtime_checkable
+class Subscription(Protocol):
+    """A callback's registration."""
+
+    async def unsubscribe(self) -> None:
+        """End the registration: no call begins after this returns. Twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """A way out for telemetry and in for control. All methods run on one event loop.
+
+    No fault of the outside world is raised from ``publish`` or ``subscribe``; a mistake of the
+    caller (an invalid topic, a payload that is no mapping) is raised as a ``UsageError``.
+    """
+
+    async def connect(self) -> None:
+        """Establish the link, or begin to; do nothing when already connected.
+
+        Return within the connector's own time limit whatever the other side does. From here
+        on messages wait for the link. It may be called again after ``disconnect``, also on
+        another event loop.
+
+        :raises ConnectorUnavailable: only if the connector was made to require its link.
+        """
+        ...
+
+    async def disconnect(self) -> None:
+        """Send what waits, within a stated time, then leave cleanly. Twice is harmless."""
+        ...
+
+    async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        """Hand one message over, as it is now, and return at once.
+
+        Messages of one topic and QoS leave in the order of their calls. A payload of ``None``
+        is the empty message, which clears a retained one. Before ``connect`` was called
+        nothing is sent.
+
+        :raises InvalidTopicError: if the topic is empty, has a wildcard, NUL or is too long.
+        :raises InvalidPayloadError: if the payload is neither a mapping nor None.
+        """
+        ...
+
+    async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
+        """Call ``await callback(topic, data)`` for each message that matches the filter.
+
+        Calls of one subscription come one after the other, in order of arrival, never from
+        inside ``publish``; an empty message arrives as ``{}``. A callback that fails, is slow
+        or never returns harms no other one. A filter may have several subscriptions. The
+        retained messages of the filter come first. Before ``connect`` it is only registered.
+
+        :raises InvalidTopicError: if the filter is not valid.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPublishNowait(Protocol):
+    """Ability: publish from synchronous code on the event loop."""
+
+    def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        """Do what ``publish`` does, with the same promises, without being awaited.
+
+        :raises WrongThreadError: if called from a thread that is not the event loop's.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsWatch(Protocol):
+    """Ability: one ordered stream over several filters."""
+
+    def watch(self, *filters: str) -> AsyncIterator[WatchItem]:
+        """Yield what arrives for all filters, undecoded, in one order of arrival.
+
+        All filters go out in one SUBSCRIBE at QoS 0, first and on every new link; ``Linked``
+        follows when the broker has acknowledged them. A message that matches several filters
+        is yielded once. On overflow the oldest items are given up and ``Lost`` takes their
+        place. The stream ends only when it is closed (``aclose``), which unsubscribes.
+
+        :raises InvalidTopicError: if a filter is not valid.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsFlush(Protocol):
+    """Ability: wait until what was published has left."""
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""
+        ...
+
+
+@runtime_checkable
+class SupportsStatistics(Protocol):
+    """Ability: true counts."""
+
+    def statistics(self) -> ConnectorStatistics:
+        """Return the counts of this moment."""
+        ...
+
+
+@runtime_checkable
+class SupportsLinkState(Protocol):
+    """Ability: tell whether ``connect`` was called and ``disconnect`` was not."""
+
+    @property
+    def connected(self) -> bool:
+        """True from the call of ``connect`` to the call of ``disconnect``, link or no link."""
+        ...
+
+
+@runtime_checkable
+class SupportsSource(Protocol):
+    """Ability: a name of its own for the process that speaks through the connector."""
+
+    @property
+    def source_id(self) -> str:
+        """The ``source`` of every message."""
+        ...
+
+
+def supports(thing: object, ability: type) -> bool:
+    """Return whether the type of ``thing`` defines every member of the protocol ``ability``.
+
+    >>> supports(object(), SupportsFlush)
+    False
+    """
+    members = [name for name in vars(ability) if not name.startswith("_")]
+    return all(hasattr(type(thing), name) for name in members)
+
+
+class EventBus(Protocol):
+    """Tells observers what happens in runs. No observer can harm a run."""
+
+    def subscribe(self, event_type: type[EventT], handler: Callable[[EventT], object]) -> Callable[[], None]:
+        """Call ``handler`` for each event that is an instance of ``event_type``; return how to stop.
+
+        Handlers are plain functions, called on the event loop, in the order of the events;
+        what one raises is logged and reaches nobody else.
+        """
+        ...
+
+    def publish(self, event: object) -> None:
+        """Deliver an event. From another thread it is handed to the loop, in order per thread."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs the calls of synchronous tasks somewhere else than on the event loop."""
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what ``function(*args, **kwargs)`` returns, or raise what it raises.
+
+        When the awaiting task is cancelled the call is abandoned: its outcome is ignored, and
+        a call that has not begun does not begin.
+        """
+        ...
+
+    async def settle(self, timeout: float) -> int:
+        """Wait up to ``timeout`` seconds for abandoned calls to end; return how many still run."""
+        ...
+
+    async def close(self) -> None:
+        """Free what the executor holds; calls that still run are left to end. Twice is harmless."""
+        ...

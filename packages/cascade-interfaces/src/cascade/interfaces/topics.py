@@ -1,0 +1,222 @@
+"""MQTT topics: build them from data, check them, match them against filters.
+
+The rules are those of MQTT 5.0, section 4.7 (the same as 3.1.1, section 4.7), and hold for
+every connector, whatever carries its messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Generic, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from cascade.interfaces.errors import InvalidTopicError
+
+T = TypeVar("T")
+
+MAX_BYTES = 65_535
+"""The longest topic, in bytes of UTF-8 (MQTT 5.0, section 1.5.4)."""
+
+EVENTS = "events"
+
+_RESERVED = re.compile(r"[/+#%\x00-\x20\x7f-\x9f\ud800-\udfff]|^[$@]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_LANE = ("cascade/status/", "cascade/sync/", "cascade/state/")
+
+
+def encode_level(text: str) -> str:
+    """Return ``text`` as one topic level that any broker accepts.
+
+    ``/ + # %``, space, control characters and a leading ``$`` or ``@`` are percent-encoded as
+    UTF-8.
+
+    >>> encode_level("line 3/press+")
+    'line%203%2Fpress%2B'
+    """
+    return _RESERVED.sub(_percent, text)
+
+
+def decode_level(level: str) -> str:
+    """Return the text that :func:`encode_level` made ``level`` from.
+
+    :raises InvalidTopicError: if the percent-encoded bytes are not UTF-8.
+    """
+    try:
+        return unquote_to_bytes(level.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as exc:
+        raise InvalidTopicError(level, "is not percent-encoded UTF-8") from exc
+
+
+def telemetry_topic(org_id: str, project_id: str, run_id: str, kind: str = EVENTS) -> str:
+    """Return the topic of one kind of telemetry of one run."""
+    return "/".join(("cascade/telemetry", *map(encode_level, (org_id, project_id, run_id)), kind))
+
+
+def parse_telemetry_topic(topic: str) -> tuple[str, str, str, str] | None:
+    """Return ``(org_id, project_id, run_id, kind)``, or None for any other topic.
+
+    >>> parse_telemetry_topic("cascade/telemetry/local/default/9a81/events")
+    ('local', 'default', '9a81', 'events')
+    """
+    levels = topic.split("/")
+    if len(levels) != 6 or levels[:2] != ["cascade", "telemetry"]:
+        return None
+    try:
+        org_id, project_id, run_id = map(decode_level, levels[2:5])
+    except InvalidTopicError:
+        return None
+    return org_id, project_id, run_id, levels[5]
+
+
+def status_topic(source_id: str) -> str:
+    """Return the topic of a process's birth, will and good-bye."""
+    return f"cascade/status/{encode_level(source_id)}"
+
+
+def is_control(topic: str) -> bool:
+    """Return whether messages on ``topic`` (presence, sync, reports) overtake telemetry."""
+    return topic.startswith(_CONTROL_LANE)
+
+
+def check_topic(topic: str) -> str:
+    """Return ``topic`` if a message can be published to it.
+
+    :raises InvalidTopicError: if it is no text, empty, longer than 65,535 bytes, or has a
+        wildcard, a control character (brokers cut the link for those) or a lone surrogate.
+    """
+    problem = _topic_problem(topic) if isinstance(topic, str) else "is not text"
+    if problem:
+        raise InvalidTopicError(topic, problem)
+    return topic
+
+
+def check_filter(topic_filter: str) -> str:
+    """Return ``topic_filter`` if it can be subscribed to.
+
+    :raises InvalidTopicError: as for :func:`check_topic`, but wildcards may stand where MQTT
+        allows them: ``+`` as a whole level, ``#`` as the whole last level.
+    """
+    problem = _filter_problem(topic_filter) if isinstance(topic_filter, str) else "is not text"
+    if problem:
+        raise InvalidTopicError(topic_filter, problem)
+    return topic_filter
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Return whether a message on ``topic`` reaches a subscription to ``topic_filter``.
+
+    A wildcard in the first level does not match topics that begin with ``$`` (MQTT 5.0,
+    section 4.7.2).
+
+    >>> matches("cascade/+/events/#", "cascade/a/events"), matches("#", "$SYS/uptime")
+    (True, False)
+    """
+    matcher: TopicMatcher[None] = TopicMatcher()
+    matcher.add(topic_filter, None)
+    return any(True for _ in matcher.match(topic))
+
+
+class TopicMatcher(Generic[T]):
+    """Values by topic filter, found by topic in time that does not grow with their number."""
+
+    __slots__ = ("_root",)
+
+    def __init__(self) -> None:
+        self._root: _Branch[T] = _Branch()
+
+    def add(self, topic_filter: str, value: T) -> None:
+        """File ``value`` under a filter; several values may stand under one."""
+        branch = self._root
+        for level in _filter_levels(topic_filter):
+            branch = branch.children.setdefault(level, _Branch())
+        branch.values.append(value)
+
+    def remove(self, topic_filter: str, value: T) -> None:
+        """Take ``value`` away again.
+
+        :raises KeyError: if it does not stand under this filter.
+        """
+        path = [self._root]
+        for level in _filter_levels(topic_filter):
+            path.append(path[-1].children[level])
+        try:
+            path[-1].values.remove(value)
+        except ValueError:
+            raise KeyError(topic_filter) from None
+        _prune(path, _filter_levels(topic_filter))
+
+    def match(self, topic: str) -> Iterator[T]:
+        """Yield the values of every filter that matches ``topic``."""
+        branches = [self._root]
+        wild = not topic.startswith("$")
+        for level in topic.split("/"):
+            below: list[_Branch[T]] = []
+            for branch in branches:
+                if wild and (rest := branch.children.get("#")):
+                    yield from rest.values
+                if exact := branch.children.get(level):
+                    below.append(exact)
+                if wild and (single := branch.children.get("+")):
+                    below.append(single)
+            branches, wild = below, True
+        for branch in branches:
+            yield from branch.values
+            if rest := branch.children.get("#"):
+                yield from rest.values
+
+
+class _Branch(Generic[T]):
+    """One level of the filters that begin alike."""
+
+    __slots__ = ("children", "values")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Branch[T]] = {}
+        self.values: list[T] = []
+
+
+def _prune(path: list[_Branch[T]], levels: list[str]) -> None:
+    for parent, level, child in zip(path[-2::-1], reversed(levels), reversed(path), strict=True):
+        if child.values or child.children:
+            return
+        del parent.children[level]
+
+
+def _filter_levels(topic_filter: str) -> list[str]:
+    levels = topic_filter.split("/")
+    return levels[2:] if levels[0] == "$share" else levels  # MQTT 5.0, section 4.8.2
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found.group().encode("utf-8", "surrogatepass"))
+
+
+@lru_cache(maxsize=512)
+def _topic_problem(topic: str) -> str:
+    if "+" in topic or "#" in topic:
+        return "has a wildcard, which only a subscription may have"
+    return _text_problem(topic)
+
+
+@lru_cache(maxsize=512)
+def _filter_problem(topic_filter: str) -> str:
+    levels = topic_filter.split("/")
+    if any(len(level) > 1 and ("+" in level or "#" in level) for level in levels):
+        return "has a wildcard that is not a whole level"
+    if "#" in levels[:-1]:
+        return "has a '#' that is not its last level"
+    if levels[0] == "$share" and (len(levels) < 3 or not levels[1] or not any(levels[2:])):
+        return "is an incomplete shared subscription; write $share/<group>/<filter>"
+    return _text_problem(topic_filter)
+
+
+def _text_problem(text: str) -> str:
+    if not text:
+        return "is empty"
+    if _FORBIDDEN.search(text):
+        return "has a control character or a lone surrogate, for which brokers cut the link"
+    if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
+        return f"is longer than {MAX_BYTES} bytes"
+    return ""
