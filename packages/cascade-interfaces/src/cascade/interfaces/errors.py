@@ -80,12 +80,12 @@ class MapLengthError(UsageError, ValueError):
 
 
 class InvalidTargetError(UsageError, TypeError):
-    """A run was asked for something that is not a lazy result."""
+    """A lazy result is needed, and something else was given."""
 
     def __init__(self, target: object, *, advice: str = "") -> None:
         self.target = target
         hint = advice or "call a function decorated with @cs.task and run what it returns"
-        super().__init__(f"cannot run {_clipped(target)} of type {type(target).__name__}; {hint}")
+        super().__init__(f"{_clipped(target)} of type {type(target).__name__} is no lazy result; {hint}")
 
 
 class ConnectorNotFoundError(UsageError, LookupError):
@@ -98,7 +98,7 @@ class ConnectorNotFoundError(UsageError, LookupError):
         super().__init__(f"no connector named {name!r} ({have}); {remedy}")
 
 
-class ConnectorUnavailable(ExternalError, ConnectionError):  # noqa: N818 - the contract's name
+class ConnectorUnavailable(ExternalError, ConnectionError):
     """A connector that the caller requires could not be connected."""
 
     def __init__(self, host: str, port: int, cause: str) -> None:
@@ -115,6 +115,16 @@ class TaskTimeoutError(ExternalError, TimeoutError):
         self.task_name = task_name
         self.seconds = seconds
         super().__init__(f"task {task_name!r} took longer than its time limit of {seconds:g} s")
+
+
+class TaskCancelledError(ExternalError):
+    """A task ended as cancelled although nobody had asked the run to stop it."""
+
+    def __init__(self, task_name: str) -> None:
+        self.task_name = task_name
+        super().__init__(
+            f"task {task_name!r} was cancelled from within: something that it awaited had been cancelled"
+        )
 
 
 def _clipped(value: object, limit: int = 80) -> str:

@@ -7,6 +7,7 @@ name (a mock, a proxy) is not taken to have every ability.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -162,6 +163,14 @@ class EventBus(Protocol):
         """
         ...
 
+    def wants(self, event_type: type) -> bool:
+        """Return whether anybody would hear an event of this type, so that none need be made."""
+        ...
+
+    def bind(self, loop: AbstractEventLoop) -> None:
+        """Name the loop on which handlers are called from now on."""
+        ...
+
     def publish(self, event: object) -> None:
         """Deliver an event. From another thread it is handed to the loop, in order per thread."""
         ...
@@ -169,6 +178,11 @@ class EventBus(Protocol):
 
 class Executor(Protocol):
     """Runs the calls of synchronous tasks somewhere else than on the event loop."""
+
+    @property
+    def workers(self) -> int:
+        """How many calls run at the same time; the engine hands over no more than that."""
+        ...
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what ``function(*args, **kwargs)`` returns, or raise what it raises.

@@ -1,0 +1,68 @@
+"""How often and how long a task may try: plain values, decided without a clock."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cascade.interfaces.errors import ConfigurationError
+
+LONGEST_DELAY = 86_400.0
+"""Seconds (one day) that no delay between two attempts exceeds, however it has grown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Try again after a failure.
+
+    :raises ConfigurationError: if a value makes no sense.
+    """
+
+    max_attempts: int = 3
+    """Attempts in all, the first one included."""
+    delay: float = 0.0
+    """Seconds between the first attempt and the second."""
+    backoff: float = 1.0
+    """Factor by which each further delay grows."""
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.max_attempts, bool)
+            or not isinstance(self.max_attempts, int)
+            or self.max_attempts < 1
+        ):
+            raise ConfigurationError(
+                "with_retry(max_attempts=)", f"needs a whole number from 1, not {self.max_attempts!r}"
+            )
+        _check_number("with_retry(delay=)", self.delay, least=0.0)
+        _check_number("with_retry(backoff=)", self.backoff, least=1.0)
+
+    def delay_after(self, attempt: int) -> float:
+        """Return the seconds to wait after attempt number ``attempt`` (from 1) has failed."""
+        try:
+            return min(self.delay * self.backoff ** (attempt - 1), LONGEST_DELAY)
+        except OverflowError:
+            return LONGEST_DELAY
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What is asked of every attempt of one task."""
+
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
+    """Seconds that one attempt may take."""
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None:
+            _check_number("with_timeout(seconds)", self.timeout, least=0.0, exclusive=True)
+
+
+NO_POLICIES = Policies()
+
+
+def _check_number(setting: str, value: float, *, least: float, exclusive: bool = False) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < least or (exclusive and value == least):
+        bound = "above" if exclusive else "from"
+        raise ConfigurationError(setting, f"needs a number {bound} {least:g}, not {value!r}")
