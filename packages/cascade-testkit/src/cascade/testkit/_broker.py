@@ -1,0 +1,261 @@
+"""What every broker has: a process, a folder, a port of its own, and a way to know that it answers."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from cascade.interfaces import ExternalError, UsageError
+from cascade.testkit._process import Child, free_port
+
+_CONNECT = b"\x10\x17\x00\x04MQTT\x04\x02\x00\x3c\x00\x0bcascade-try"  # MQTT 3.1.1, section 3.1
+_CONNACK = 0x20
+_DISCONNECT = b"\xe0\x00"
+
+
+class BrokerNotFoundError(UsageError, LookupError):
+    """The program of a broker is not installed; the message says how to install it."""
+
+    def __init__(self, name: str, remedy: str) -> None:
+        self.name = name
+        super().__init__(f"{name} is not installed: {remedy}")
+
+
+class BrokerFailedError(ExternalError, RuntimeError):
+    """A broker did not start; ``log`` holds what it wrote."""
+
+    def __init__(self, name: str, problem: str, log: str) -> None:
+        self.name = name
+        self.log = log
+        tail = "\n".join(f"  | {line}" for line in log.splitlines()[-20:]) or "  | (nothing)"
+        super().__init__(f"{name} {problem}; its log ends with\n{tail}")
+
+
+class Broker(ABC):
+    """A broker's process and its folder. Made stopped; ``start()`` or ``with`` starts it."""
+
+    name: ClassVar[str]
+    mqtt_versions: ClassVar[tuple[str, ...]]
+
+    def __init__(self, *, port: int | None = None, start_timeout: float = 15.0) -> None:
+        self.host = "127.0.0.1"
+        self._wanted_port = port
+        self._port = port
+        self._start_timeout = start_timeout
+        self._child: Child | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._log = ""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, the same through every restart.
+
+        :raises BrokerFailedError: before the first start, if none was asked for.
+        """
+        if self._port is None:
+            raise BrokerFailedError(self.name, "has no port before it is started", self._log)
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        return f"mqtt://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id.
+
+        :raises BrokerFailedError: if it is not running.
+        """
+        return self._running_child().pid
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there (a frozen one is)."""
+        return self._child is not None and self._child.running
+
+    @property
+    def log(self) -> str:
+        """What it has written so far, through every restart; still there after ``stop()``."""
+        if self._folder is not None and self._log_file.exists():
+            self._log = self._log_file.read_text(encoding="utf-8", errors="replace")
+        return self._log
+
+    def start(self) -> Self:
+        """Start it and return when it answers clients; do nothing while it runs.
+
+        :raises BrokerNotFoundError: if it is not installed.
+        :raises BrokerFailedError: if it does not answer in time.
+        """
+        if self.running:
+            return self
+        command = self._find_program()
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="cascade-broker-", ignore_cleanup_errors=True)
+        try:
+            self._start(command, time.monotonic() + self._start_timeout)
+        finally:
+            if not self.running:
+                self.stop()
+        return self
+
+    def stop(self) -> None:
+        """End it and remove its folder. Twice is harmless."""
+        self.terminate()
+        if self._folder is not None:
+            _ = self.log  # keeps the text
+            self._folder.cleanup()
+            self._folder = None
+        self._port = self._wanted_port
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL) and wait until it is gone; nothing happens if it is gone already."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM), which writes its store, and wait; kill it after 5 s."""
+        if self._child is not None:
+            self._child.terminate()
+            self._child = None
+
+    def freeze(self) -> None:
+        """Stop its execution (SIGSTOP): its sockets stay open and nothing answers. Not on Windows."""
+        self._running_child().freeze()
+
+    def thaw(self) -> None:
+        """Let a frozen one go on (SIGCONT)."""
+        self._running_child().thaw()
+
+    def restart(self, *, keep_store: bool = True) -> Self:
+        """Start it again on its port; terminate it first if it runs.
+
+        :param keep_store: False: it comes back with nothing retained and no session.
+        """
+        self.terminate()
+        if not keep_store:
+            shutil.rmtree(self._store, ignore_errors=True)
+        return self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = f"pid {self.pid}" if self.running else "stopped"
+        return f"<{type(self).__name__} on port {self._port}, {state}>"
+
+    @classmethod
+    @abstractmethod
+    def find(cls) -> str | None:
+        """Return the path of the installed program, or None."""
+
+    @classmethod
+    @abstractmethod
+    def remedy(cls) -> str:
+        """Return how to install it."""
+
+    @abstractmethod
+    def _configuration(self) -> str:
+        """Return the text of the configuration file for ``self.port``."""
+
+    @abstractmethod
+    def _command(self, program: str, configuration: Path) -> list[str]: ...
+
+    @abstractmethod
+    def _says_ready(self, log: str) -> bool:
+        """Return whether the log of this start says that the port is its own."""
+
+    def _client_context(self) -> ssl.SSLContext | None:
+        return None
+
+    @property
+    def _path(self) -> Path:
+        assert self._folder is not None
+        return Path(self._folder.name)
+
+    @property
+    def _log_file(self) -> Path:
+        return self._path / "broker.log"
+
+    @property
+    def _store(self) -> Path:
+        return self._path / "store"
+
+    def _running_child(self) -> Child:
+        if self._child is None or not self._child.running:
+            raise self._failed("is not running")
+        return self._child
+
+    def _failed(self, problem: str) -> BrokerFailedError:
+        return BrokerFailedError(self.name, problem, self.log)
+
+    def _find_program(self) -> str:
+        program = self.find()
+        if program is None:
+            raise BrokerNotFoundError(self.name, self.remedy())
+        return program
+
+    def _start(self, program: str, deadline: float) -> None:
+        while not self._attempt(program, deadline):
+            if time.monotonic() > deadline:
+                raise self._failed("could not bind its port")
+
+    def _attempt(self, program: str, deadline: float) -> bool:
+        """Start once; return False if it ended at once, as it does when another program has its port."""
+        first = self._port is None
+        self._port = self._port or free_port()
+        self._store.mkdir(exist_ok=True)
+        configuration = self._path / "broker.conf"
+        configuration.write_text(self._configuration(), encoding="utf-8")
+        before = len(self.log)
+        self._child = Child(self._command(program, configuration), log=self._log_file)
+        if self._wait_until_ready(before, deadline):
+            return True
+        code = self._child.exit_code
+        self.kill()
+        if not self._port_was_taken(before):
+            raise self._failed("did not answer in time" if code is None else f"ended with exit code {code}")
+        if first:
+            self._port = None
+        time.sleep(0.05)
+        return False
+
+    def _port_was_taken(self, before: int) -> bool:
+        log = self.log[before:].lower()
+        return "already in use" in log or "only one usage of each socket address" in log
+
+    def _wait_until_ready(self, before: int, deadline: float) -> bool:
+        while self.running and time.monotonic() < deadline:
+            if self._says_ready(self.log[before:]) and self._answers():
+                return True
+            time.sleep(0.01)
+        return False
+
+    def _answers(self) -> bool:
+        """Return whether the port answers an MQTT CONNECT, be it with a refusal."""
+        context = self._client_context()
+        try:
+            with socket.create_connection((self.host, self.port), timeout=2.0) as plain:
+                link = plain if context is None else context.wrap_socket(plain)
+                with link:
+                    link.sendall(_CONNECT)
+                    answer = link.recv(4)
+                    link.sendall(_DISCONNECT)
+                    return answer[:1] == bytes((_CONNACK,))
+        except ssl.SSLError:
+            return True  # it asks for a certificate, so it is there
+        except OSError:
+            return False

@@ -1,0 +1,121 @@
+"""Eclipse mosquitto as a broker for tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cascade.testkit._broker import Broker
+from cascade.testkit._passwords import password_line
+from cascade.testkit.certificates import Certificates
+
+_SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"  # not on the PATH of ordinary users
+
+
+class Mosquitto(Broker):
+    """Eclipse mosquitto 2, MQTT 3.1.1 and 5, from the system's packages.
+
+    :param durable: write the store on every change, so that not even SIGKILL loses what was
+        acknowledged; otherwise it is written on a clean end only, as mosquitto does by default.
+    :param max_queued_messages: for each client; 0 is no limit. Mosquitto's own default, 1,000,
+        cuts a large set of retained messages at QoS 1.
+    :param users: passwords by user name; anonymous clients are then refused.
+    :param acl: lines of an ACL file.
+    :param tls: speak TLS with these certificates.
+    :param require_certificate: refuse clients without a certificate of the same authority.
+    :param lines: further lines of its configuration file.
+    """
+
+    name = "mosquitto"
+    mqtt_versions = ("3.1.1", "5")
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        durable: bool = False,
+        max_queued_messages: int = 0,
+        users: Mapping[str, str] | None = None,
+        allow_anonymous: bool | None = None,
+        acl: Sequence[str] = (),
+        tls: Certificates | None = None,
+        require_certificate: bool = False,
+        lines: Sequence[str] = (),
+        start_timeout: float = 15.0,
+    ) -> None:
+        super().__init__(port=port, start_timeout=start_timeout)
+        self._durable = durable
+        self._max_queued_messages = max_queued_messages
+        self._users = dict(users or {})
+        self._allow_anonymous = not self._users if allow_anonymous is None else allow_anonymous
+        self._acl = tuple(acl)
+        self._tls = tls
+        self._require_certificate = require_certificate
+        self._lines = tuple(lines)
+
+    @property
+    def url(self) -> str:
+        return super().url if self._tls is None else f"mqtts://{self.host}:{self.port}"
+
+    @classmethod
+    def find(cls) -> str | None:
+        return shutil.which("mosquitto") or shutil.which("mosquitto", path=_SYSTEM_PATH)
+
+    @classmethod
+    def remedy(cls) -> str:
+        if sys.platform == "darwin":
+            return "brew install mosquitto"
+        return "apt-get install mosquitto, or your system's package of that name (https://mosquitto.org/download)"
+
+    def _configuration(self) -> str:
+        return "\n".join([*self._listener(), *self._persistence(), *self._access(), *self._lines, ""])
+
+    def _listener(self) -> list[str]:
+        lines = [
+            f"listener {self.port} {self.host}",
+            "set_tcp_nodelay true",
+            f"max_queued_messages {self._max_queued_messages}",
+        ]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            lines.append("user root")  # else it becomes a user who may not write to the folder
+        if self._tls is not None:
+            lines += [f"cafile {self._tls.ca}", f"certfile {self._tls.cert}", f"keyfile {self._tls.key}"]
+            lines.append(f"require_certificate {str(self._require_certificate).lower()}")
+        return lines
+
+    def _persistence(self) -> list[str]:
+        lines = ["persistence true", f"persistence_location {self._store}{os.sep}"]
+        return [*lines, "autosave_on_changes true", "autosave_interval 1"] if self._durable else lines
+
+    def _access(self) -> list[str]:
+        lines = [f"allow_anonymous {str(self._allow_anonymous).lower()}"]
+        if self._users:
+            passwords = [password_line(user, password) for user, password in self._users.items()]
+            lines.append(f"password_file {self._write('passwords', passwords)}")
+        if self._acl:
+            lines.append(f"acl_file {self._write('acl', self._acl)}")
+        return lines
+
+    def _write(self, name: str, lines: Sequence[str]) -> Path:
+        path = self._path / name
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        path.chmod(0o600)
+        return path
+
+    def _command(self, program: str, configuration: Path) -> list[str]:
+        return [program, "-c", str(configuration)]
+
+    def _says_ready(self, log: str) -> bool:
+        return " running" in log
+
+    def _client_context(self) -> ssl.SSLContext | None:
+        if self._tls is None:
+            return None
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context

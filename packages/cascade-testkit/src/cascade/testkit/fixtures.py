@@ -1,0 +1,88 @@
+"""pytest fixtures, found by pytest itself wherever this package is installed.
+
+``broker`` is shared by a whole session: use :func:`unique_topic` beside it and leave it as it
+was. ``fresh_broker`` belongs to one test, which may kill it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from cascade.testkit.brokers import Broker, Mosquitto, NatsServer, start_broker
+from cascade.testkit.leaks import no_leaks as leaving_nothing
+from cascade.testkit.naming import unique_topic
+
+_LOG_LINES = 60
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A running broker for the whole session: mosquitto, else nats-server."""
+    with start_broker() as shared:
+        yield shared
+
+
+@pytest.fixture
+def fresh_broker() -> Iterator[Broker]:
+    """A running broker for one test alone, which may kill, freeze and restart it."""
+    with start_broker() as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> Iterator[Broker]:
+    """A running mosquitto for the whole session; skips where it is not installed, but fails in CI."""
+    require_mosquitto()
+    with Mosquitto() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[Broker]:
+    """A running nats-server for the whole session."""
+    with NatsServer() as shared:
+        yield shared
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic that no other test uses."""
+    return unique_topic()
+
+
+@pytest_asyncio.fixture
+async def no_leaks() -> AsyncIterator[None]:
+    """Fail the test if it leaves a task, a thread, a socket or an open file behind."""
+    async with leaving_nothing():
+        yield
+
+
+def require_mosquitto() -> None:
+    """Skip the test if mosquitto is not installed; in CI (``CI`` is set) fail instead."""
+    if Mosquitto.find() is not None:
+        return
+    message = f"mosquitto is not installed: {Mosquitto.remedy()}"
+    if os.environ.get("CI"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the log of every broker that a failed test had as a fixture."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Broker):
+                report.sections.append((f"log of {name}", _tail(value.log)))
+    return report
+
+
+def _tail(log: str) -> str:
+    return "\n".join(log.splitlines()[-_LOG_LINES:])
