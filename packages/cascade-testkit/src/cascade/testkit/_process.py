@@ -13,7 +13,6 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from weakref import WeakSet
 
 _PORTS = range(20_000, 32_768)  # below the range that systems take for outgoing connections (see free_port)
 _draw = random.SystemRandom()  # a seeded test in two processes at once must not draw the same ports
@@ -94,7 +93,7 @@ class Child:
             self.kill()
 
 
-_running: WeakSet[Child] = WeakSet()
+_running: set[Child] = set()  # a broker that nobody refers to any more must end, too
 
 
 @atexit.register

@@ -1,0 +1,265 @@
+"""Brokers start, answer, die and come back; the client is aiomqtt, which knows nothing of us."""
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+
+from cascade.testkit import _broker, _process
+from cascade.testkit.brokers import (
+    Broker,
+    BrokerFailedError,
+    BrokerNotFoundError,
+    Mosquitto,
+    NatsServer,
+    make_certificates,
+    start_broker,
+)
+from cascade.testkit.fixtures import require_mosquitto
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(params=[Mosquitto, NatsServer])
+def kind(request: pytest.FixtureRequest) -> type[Broker]:
+    if request.param is Mosquitto:
+        require_mosquitto()
+    chosen: type[Broker] = request.param
+    return chosen
+
+
+needs_mosquitto = pytest.mark.usefixtures("mosquitto")
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended; a dead child that nobody has waited for yet has."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def first_byte(broker: Broker, context: ssl.SSLContext) -> bytes:
+    """Shake hands, as a client with this context does, and read what comes."""
+    with (
+        socket.create_connection((broker.host, broker.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=broker.host) as link,
+    ):
+        return link.recv(1)
+
+
+async def publish(broker: Broker, payload: str, **options: Any) -> None:
+    async with aiomqtt.Client(broker.host, broker.port, **options) as client:
+        await client.publish("kept", payload, qos=1, retain=True)
+
+
+async def retained(broker: Broker, **options: Any) -> str:
+    """The retained payload, or what was published after the subscription when there is none."""
+    async with aiomqtt.Client(broker.host, broker.port, **options) as client:
+        await client.subscribe("kept", qos=1)
+        await client.publish("kept", "no retained message", qos=1)
+        async with asyncio.timeout(10):
+            payload = (await anext(client.messages)).payload
+            assert isinstance(payload, bytes)
+            return payload.decode()
+
+
+async def test_a_broker_that_was_started_carries_messages(kind: type[Broker]) -> None:
+    """Inside the with block the port answers, and the process is gone after it."""
+    with kind() as broker:
+        await publish(broker, "hello")
+        assert await retained(broker) == "hello"
+        pid = broker.pid
+        assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
+    assert gone(pid)
+    assert not broker.running
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+async def test_a_broker_that_ended_comes_back_on_its_port(kind: type[Broker], end: str) -> None:
+    """kill() and terminate() return when the process is gone; restart() keeps the port."""
+    with kind() as broker:
+        port, pid = broker.port, broker.pid
+        getattr(broker, end)()
+        assert gone(pid)
+        with pytest.raises(aiomqtt.MqttError):
+            await publish(broker, "x")
+        broker.restart()
+        assert broker.port == port
+        await publish(broker, "again")
+
+
+@pytest.mark.parametrize(("keep", "found"), [(True, "first"), (False, "no retained message")])
+async def test_a_restart_keeps_the_store_or_drops_it(kind: type[Broker], keep: bool, found: str) -> None:
+    """keep_store decides whether a retained message is still there after a clean end."""
+    with kind() as broker:
+        await publish(broker, "first")
+        broker.restart(keep_store=keep)
+        assert await retained(broker) == found
+
+
+@needs_mosquitto
+async def test_a_durable_mosquitto_keeps_a_message_through_sigkill() -> None:
+    """With durable=True the store is on the disk by itself, without a clean end."""
+    with Mosquitto(durable=True) as broker:
+        await publish(broker, "first")
+        store = broker._store / "mosquitto.db"
+        deadline = time.monotonic() + 10
+        while not (store.exists() and b"first" in store.read_bytes()):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        broker.kill()
+        broker.restart()
+        assert await retained(broker) == "first"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+async def test_a_frozen_broker_keeps_its_port_and_answers_after_the_thaw(kind: type[Broker]) -> None:
+    """While frozen a client gets no CONNACK; the same client's retry succeeds after thaw()."""
+    with kind() as broker:
+        broker.freeze()
+        with pytest.raises(aiomqtt.MqttError):
+            await publish(broker, "x", timeout=0.3)
+        broker.thaw()
+        await publish(broker, "x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+def test_a_frozen_broker_can_be_stopped(kind: type[Broker]) -> None:
+    """A stopped process hears no SIGTERM; leaving the with block ends it all the same."""
+    with kind() as broker:
+        broker.freeze()
+        pid = broker.pid
+    assert gone(pid)
+
+
+def test_a_port_taken_in_between_is_replaced_by_another(
+    kind: type[Broker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The race for a free port is lost once: the broker starts on the next one."""
+    with kind() as first:
+        drawn = iter([first.port, _process.free_port()])
+        monkeypatch.setattr(_broker, "free_port", lambda: next(drawn))
+        with kind() as second:
+            assert second.port != first.port
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error_with_the_log(kind: type[Broker]) -> None:
+    """No other port is used in its stead, and nothing is left running."""
+    with kind() as first:
+        second = kind(port=first.port, start_timeout=0.3)
+        with pytest.raises(BrokerFailedError, match=r"could not bind its port(.|\n)*in use"):
+            second.start()
+        assert not second.running
+
+
+@needs_mosquitto
+def test_a_broken_configuration_shows_the_brokers_own_words() -> None:
+    """The error holds the end of the log; nobody has to look for a file."""
+    with pytest.raises(BrokerFailedError, match="Unknown configuration variable"):
+        Mosquitto(lines=["no_such_setting 1"]).start()
+
+
+@needs_mosquitto
+async def test_passwords_and_acl_are_those_that_were_given() -> None:
+    """A wrong password is refused; a right one is let in; what the ACL does not name is not delivered."""
+    acl = ["user ann", "topic readwrite kept"]
+    with Mosquitto(users={"ann": "secret"}, acl=acl) as broker:
+        with pytest.raises(aiomqtt.MqttError):
+            await publish(broker, "x", username="ann", password="wrong")
+        ann: Any = {"username": "ann", "password": "secret"}
+        await publish(broker, "x", **ann)
+        assert await retained(broker, **ann) == "x"
+        async with aiomqtt.Client(
+            broker.host, broker.port, **ann, protocol=aiomqtt.ProtocolVersion.V5
+        ) as client:
+            await client.publish("elsewhere", "x", qos=1)
+        assert "Denied PUBLISH" not in broker.log or "elsewhere" in broker.log
+
+
+@needs_mosquitto
+async def test_tls_uses_the_generated_certificates(tmp_path: Path) -> None:
+    """A client that trusts the authority gets in, one that trusts another does not."""
+    mine, other = make_certificates(tmp_path / "mine"), make_certificates(tmp_path / "other")
+    with Mosquitto(tls=mine) as broker:
+        assert broker.url.startswith("mqtts://")
+        await publish(broker, "x", tls_context=ssl.create_default_context(cafile=mine.ca))
+        with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+            first_byte(broker, ssl.create_default_context(cafile=other.ca))
+
+
+@needs_mosquitto
+async def test_a_client_certificate_is_asked_for(tmp_path: Path) -> None:
+    """With require_certificate a client gets in with its own pair only."""
+    made = make_certificates(tmp_path)
+    context = ssl.create_default_context(cafile=made.ca)
+    with Mosquitto(tls=made, require_certificate=True) as broker:
+        with pytest.raises(ssl.SSLError, match="certificate required"):
+            first_byte(broker, context)
+        context.load_cert_chain(made.client_cert, made.client_key)
+        await publish(broker, "x", tls_context=context)
+
+
+def test_start_broker_prefers_mosquitto_then_nats_then_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each that is not found gives way to the next; with none the error names both remedies."""
+    monkeypatch.setattr(Mosquitto, "find", lambda: None)
+    with start_broker() as broker:
+        assert isinstance(broker, NatsServer)
+    monkeypatch.setattr(NatsServer, "find", lambda: None)
+    with pytest.raises(BrokerNotFoundError, match=r"cascade-testkit\[brokers\].*mosquitto"):
+        start_broker()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_a_broker_dies_with_the_process_that_started_it() -> None:
+    """SIGKILL gives the parent no chance to tidy up; the kernel ends the broker."""
+    code = "from cascade.testkit.brokers import NatsServer as N; b = N().start(); print(b.pid, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert not gone(pid)
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while not gone(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_broker_that_was_not_stopped_ends_with_its_program() -> None:
+    """A program that forgets stop() leaves no broker behind when it ends."""
+    code = (
+        "import threading\n"
+        "from cascade.testkit.brokers import NatsServer\n"
+        "worker = threading.Thread(target=lambda: print(NatsServer().start().pid, flush=True))\n"
+        "worker.start(); worker.join()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert gone(int(done.stdout))
+
+
+def test_a_missing_mosquitto_is_a_skip_at_home_and_a_failure_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skip in CI would turn a broken environment green."""
+    monkeypatch.setattr(Mosquitto, "find", lambda: None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="install mosquitto"):
+        require_mosquitto()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="install mosquitto"):
+        require_mosquitto()
