@@ -1,0 +1,1 @@
+"""An audit of a folder of Python files, as a user of Cascade would write it."""

@@ -1,0 +1,76 @@
+"""The second process: starts the watcher, passes on its lines, and asks for its counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+WATCHER = Path(__file__).parent.parent / "watcher.py"
+
+
+class Spectator:
+    """The watcher as a child process. It ends with its standard input, so never outlives us."""
+
+    def __init__(self, url: str, *, show: Callable[[str], None]) -> None:
+        self._url = url
+        self._show = show
+        self._speaking = threading.Event()
+        self._counts: dict[str, Any] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        # In a session of its own it does not get the terminal's Ctrl-C: it counts to the end.
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "utf8", "-P", str(WATCHER), self._url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="backslashreplace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stdout,), name="spectator", daemon=True
+        )
+        self._reader.start()
+        return self
+
+    def wait_for_word(self, timeout: float) -> bool:
+        """Wait until it has said that it is subscribed, or why not; return whether it has."""
+        return self._speaking.wait(timeout)
+
+    def finish(self, timeout: float) -> None:
+        """Let it take what is under way and end; end it after ``timeout`` seconds."""
+        if self._process is None or self._process.stdin is None or self._reader is None:
+            return
+        self._process.stdin.close()
+        self._reader.join(timeout)
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+    def received(self, run_id: str) -> dict[str, int] | None:
+        """Return its counts of a run; None if it never told them."""
+        runs = self._counts.get("runs")
+        return None if runs is None else runs.get(run_id, {"received": 0, "duplicates": 0, "holes": 0})
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(timeout=1.0)
+
+    def _read(self, lines: IO[str]) -> None:
+        with lines:
+            for line in lines:
+                if line.startswith("{"):
+                    self._counts = json.loads(line)
+                else:
+                    self._show(line.rstrip("\n"))
+                self._speaking.set()
