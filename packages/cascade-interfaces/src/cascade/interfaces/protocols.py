@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from cascade.interfaces.stream import ConnectorStatistics, WatchItem
 
 Payload = Mapping[str, Any] | None
 MessageCallback = Callable[[str, dict[str, Any]], Awaitable[None]]
 EventT = TypeVar("EventT")
+AbilityT = TypeVar("AbilityT")
 
 
 @runtime_checkable
@@ -142,7 +143,7 @@ class SupportsSource(Protocol):
         ...
 
 
-def supports(thing: object, ability: type) -> bool:
+def supports(thing: object, ability: type[AbilityT]) -> TypeGuard[AbilityT]:
     """Return whether the type of ``thing`` defines every member of the protocol ``ability``.
 
     >>> supports(object(), SupportsFlush)
@@ -165,6 +166,10 @@ class EventBus(Protocol):
 
     def wants(self, event_type: type) -> bool:
         """Return whether anybody would hear an event of this type, so that none need be made."""
+        ...
+
+    def handlers(self) -> list[Callable[[Any], object]]:
+        """Return every handler that is subscribed."""
         ...
 
     def bind(self, loop: AbstractEventLoop) -> None:

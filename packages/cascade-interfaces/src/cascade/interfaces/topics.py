@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Generic, TypeVar
-from urllib.parse import unquote_to_bytes
 
 from cascade.interfaces.errors import InvalidTopicError
 
@@ -43,6 +42,8 @@ def decode_level(level: str) -> str:
 
     :raises InvalidTopicError: if the percent-encoded bytes are not UTF-8.
     """
+    from urllib.parse import unquote_to_bytes  # slow to import, and only readers decode
+
     try:
         return unquote_to_bytes(level.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as exc:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -65,6 +64,8 @@ class UndecodableMessageError(ExternalError, ValueError):
 
 def default_source() -> str:
     """Return ``{host}-{pid}``: the source of whoever was given no name."""
+    import platform  # slow to import, and only telemetry asks
+
     return f"{platform.node()}-{os.getpid()}"
 
 
@@ -73,11 +74,11 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
-def body_of(event: Event) -> TaskStateBody | LifecycleBody:
-    """Return the ``body`` that tells ``event``."""
+def body_of(event: Event, clean: Callable[[str], str] = str) -> TaskStateBody | LifecycleBody:
+    """Return the ``body`` that tells ``event``; ``clean`` makes free text fit to leave the process."""
     if isinstance(event, TaskStateEvent):
-        return _task_state_body(event)
-    return _lifecycle_body(event)
+        return _task_state_body(event, clean)
+    return _lifecycle_body(event, clean)
 
 
 def envelope(
@@ -131,25 +132,25 @@ def decode_payload(payload: bytes) -> dict[str, Any]:
     return data
 
 
-def _task_state_body(event: TaskStateEvent) -> TaskStateBody:
+def _task_state_body(event: TaskStateEvent, clean: Callable[[str], str]) -> TaskStateBody:
     body: TaskStateBody = {
         "type": "TaskStateEvent",
         "task_id": event.task_id,
         "task_name": event.task_name,
         "state": event.state.value,
         "duration_ms": event.duration_ms,
-        "error": event.error,
+        "error": clean(event.error) if event.error else "",
     }
     if event.reason:
-        body["reason"] = event.reason
+        body["reason"] = clean(event.reason)
     return body
 
 
-def _lifecycle_body(event: LifecycleEvent) -> LifecycleBody:
+def _lifecycle_body(event: LifecycleEvent, clean: Callable[[str], str]) -> LifecycleBody:
     body: LifecycleBody = {"type": "LifecycleEvent", "event": event.event.value}
     if event.status is not None:
         body["status"] = event.status.value
-        body["error"] = event.error
+        body["error"] = clean(event.error)
     return body
 
 

@@ -1,0 +1,8 @@
+"""The runtime: engine, event bus, telemetry, executors and the in-process connector."""
+
+from cascade.runtime.bus import EventBus
+from cascade.runtime.engine import Engine
+from cascade.runtime.executors import ThreadExecutor
+from cascade.runtime.telemetry import TelemetrySubscriber
+
+__all__ = ["Engine", "EventBus", "TelemetrySubscriber", "ThreadExecutor"]

@@ -1,0 +1,110 @@
+"""Who may disconnect a connector: the last run that uses one which an engine connected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from cascade.interfaces import Connector, ConnectorUnavailable, SupportsLinkState, supports
+
+START_LIMIT = 2.0
+"""Seconds that a run waits for its connector before it starts without a link."""
+STOP_LIMIT = 10.0
+"""Seconds after which a connector that does not come back from ``disconnect`` is left alone."""
+
+_log = logging.getLogger("cascade.engine")
+
+
+class Lease:
+    """The use that runs in this process make of one connector, whichever engine they belong to."""
+
+    _all: ClassVar[dict[int, Lease]] = {}
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._users = 0
+        self._owned = False
+        self._changing = asyncio.Lock()
+        self._connecting: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def hold(cls, connector: Connector | None) -> AsyncIterator[None]:
+        """Keep a connector connected for as long as the context lasts.
+
+        It is left as it was found: one that was connected before stays so.
+
+        :raises ConnectorUnavailable: if the connector requires its link and has none.
+        """
+        if connector is None:
+            yield
+            return
+        lease = cls._all.setdefault(id(connector), cls(connector))
+        lease._users += 1
+        try:
+            await lease._acquire()
+            yield
+        finally:
+            await lease._release()
+
+    async def _acquire(self) -> None:
+        async with self._changing:
+            if self._connecting is None and not _is_connected(self._connector):
+                self._owned = True
+                self._connecting = asyncio.create_task(self._connector.connect(), name="cascade connect")
+            if self._connecting is None:
+                return
+            await asyncio.wait({self._connecting}, timeout=START_LIMIT)
+            self._look_at(self._connecting)
+
+    def _look_at(self, connecting: asyncio.Task[None]) -> None:
+        if not connecting.done():
+            _log.warning(
+                "%r does not connect within %g s; the run goes on without it", self._connector, START_LIMIT
+            )
+        elif connecting.cancelled():
+            _log.warning("%r was cancelled while connecting; the run goes on without it", self._connector)
+        elif error := connecting.exception():
+            if isinstance(error, ConnectorUnavailable):
+                raise error
+            _log.warning(
+                "%r cannot connect, the run goes on without it: %s: %s",
+                self._connector,
+                type(error).__name__,
+                error,
+            )
+
+    async def _release(self) -> None:
+        self._users -= 1
+        if self._users:
+            return
+        try:
+            async with self._changing:
+                if self._owned and not self._users:
+                    await self._disconnect()
+        finally:
+            if not self._users:
+                self._all.pop(id(self._connector), None)
+
+    async def _disconnect(self) -> None:
+        connecting, self._connecting, self._owned = self._connecting, None, False
+        if connecting is not None and not connecting.done():
+            connecting.cancel()
+            await asyncio.wait({connecting}, timeout=STOP_LIMIT)
+        leaving = asyncio.create_task(self._connector.disconnect(), name="cascade disconnect")
+        try:
+            await asyncio.wait({leaving}, timeout=STOP_LIMIT)
+        finally:
+            if not leaving.done():
+                leaving.cancel()
+        if not leaving.done():
+            _log.warning("%r does not disconnect within %g s and is left alone", self._connector, STOP_LIMIT)
+        elif not leaving.cancelled() and (error := leaving.exception()):
+            _log.warning("%r failed to disconnect: %s: %s", self._connector, type(error).__name__, error)
+
+
+def _is_connected(connector: Connector) -> bool:
+    return supports(connector, SupportsLinkState) and connector.connected

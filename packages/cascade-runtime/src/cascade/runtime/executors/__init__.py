@@ -1,0 +1,5 @@
+"""Where synchronous tasks run."""
+
+from cascade.runtime.executors.thread import ThreadExecutor
+
+__all__ = ["ThreadExecutor"]

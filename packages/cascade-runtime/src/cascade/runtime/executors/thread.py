@@ -1,0 +1,152 @@
+"""Synchronous tasks in threads that can never hold the process.
+
+The pools of the standard library join their threads when the interpreter exits, so that one
+task that hangs hangs the exit too; these threads are daemons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cascade.interfaces import ConfigurationError
+
+
+class ThreadExecutor:
+    """A :class:`cascade.interfaces.Executor` over at most ``workers`` daemon threads.
+
+    Threads are started when they are needed and end with :meth:`close`.
+
+    :raises ConfigurationError: if ``workers`` is not a whole number from 1.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+            raise ConfigurationError(
+                "ThreadExecutor(workers=)", f"needs a whole number from 1, not {workers!r}"
+            )
+        self._workers = workers or min(32, (os.cpu_count() or 1) + 4)
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._threads: set[threading.Thread] = set()
+        self._unfinished = 0
+        self._abandoned: set[asyncio.Future[None]] = set()
+
+    @property
+    def workers(self) -> int:
+        """How many calls run at the same time."""
+        return self._workers
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what the call returns, or raise what it raises."""
+        call = _Call(asyncio.get_running_loop(), function, args, kwargs)
+        self._unfinished += 1
+        call.ended.add_done_callback(self._count_end)
+        self._calls.put(call)
+        if len(self._threads) < min(self._unfinished, self._workers):
+            self._start_thread()
+        try:
+            return await call.outcome
+        except asyncio.CancelledError:
+            if not call.ended.done() and not call.abandon():
+                self._abandoned.add(call.ended)
+                call.ended.add_done_callback(self._abandoned.discard)
+            raise
+
+    async def settle(self, timeout: float) -> int:
+        """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned, timeout=timeout)
+        return len(self._abandoned)
+
+    async def close(self) -> None:
+        """Let idle threads end; one whose call still runs ends after it."""
+        threads, self._threads = self._threads, set()
+        for _ in threads:
+            self._calls.put(None)
+        self._calls = queue.SimpleQueue()
+        self._abandoned.clear()
+        self._unfinished = 0
+
+    def _count_end(self, _: asyncio.Future[None]) -> None:
+        self._unfinished = max(0, self._unfinished - 1)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(
+            target=_work, args=(self._calls,), name=f"cascade worker {len(self._threads)}", daemon=True
+        )
+        self._threads.add(thread)
+        thread.start()
+
+
+class _Call:
+    """One call on its way through a thread and back."""
+
+    __slots__ = ("_args", "_context", "_function", "_kwargs", "_lock", "_loop", "_taken", "ended", "outcome")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._loop = loop
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+        self._context = contextvars.copy_context()
+        self._lock = threading.Lock()
+        self._taken = False
+        self.outcome: asyncio.Future[Any] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+
+    def take(self) -> bool:
+        """Claim the call; whoever claims it second must leave it alone."""
+        with self._lock:
+            taken, self._taken = self._taken, True
+            return not taken
+
+    def abandon(self) -> bool:
+        """Return whether the call will never begin."""
+        if self.take():
+            self.ended.set_result(None)
+            return True
+        return False
+
+    def execute(self) -> None:
+        """Run the call in this thread and hand its outcome to the loop."""
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = self._context.run(self._function, *self._args, **self._kwargs)
+        except StopIteration as exc:  # a future cannot carry it (PEP 479)
+            error = RuntimeError("the task raised StopIteration")
+            error.__cause__ = exc
+        except BaseException as exc:
+            error = exc
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, value, error)
+        except RuntimeError:
+            return  # the loop was closed while the call ran: nobody waits any more
+
+    def _deliver(self, value: Any, error: BaseException | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+        if self.outcome.done():
+            return
+        if error is None:
+            self.outcome.set_result(value)
+        else:
+            self.outcome.set_exception(error)
+
+
+def _work(calls: queue.SimpleQueue[_Call | None]) -> None:
+    while (call := calls.get()) is not None:
+        if call.take():
+            call.execute()
+        del call  # an idle thread must not keep a task's arguments alive

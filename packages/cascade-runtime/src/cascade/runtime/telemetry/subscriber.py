@@ -1,0 +1,103 @@
+"""Turns events of the bus into messages of a connector."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from cascade.interfaces import (
+    Connector,
+    Event,
+    EventBus,
+    Lifecycle,
+    LifecycleEvent,
+    SupportsPublishNowait,
+    SupportsSource,
+    TaskStateEvent,
+    supports,
+)
+from cascade.interfaces.topics import telemetry_topic
+from cascade.interfaces.wire import body_of, default_source, envelope
+from cascade.runtime.telemetry._courier import Courier
+from cascade.runtime.telemetry.redaction import one_line
+
+
+class TelemetrySubscriber:
+    """Publishes every event of a bus as contract version 1.0 JSON, in order, without waiting.
+
+    ``org_id`` and ``project_id`` are read from ``CASCADE_ORG_ID`` (else ``local``) and
+    ``CASCADE_PROJECT_ID`` (else ``default``) when it is made.
+    """
+
+    def __init__(self, event_bus: EventBus, connector: Connector, qos: int = 1) -> None:
+        self.connector = connector
+        self.produced = 0
+        """Messages made so far."""
+        self._qos = qos
+        self._org_id = os.environ.get("CASCADE_ORG_ID") or "local"
+        self._project_id = os.environ.get("CASCADE_PROJECT_ID") or "default"
+        self._source = connector.source_id if supports(connector, SupportsSource) else default_source()
+        self._nowait: SupportsPublishNowait | None = (
+            connector if supports(connector, SupportsPublishNowait) else None
+        )
+        self._courier = Courier(connector)
+        self._runs: dict[str, _Run] = {}
+        self._unsubscribe = [
+            event_bus.subscribe(kind, self.handle) for kind in (TaskStateEvent, LifecycleEvent)
+        ]
+
+    @staticmethod
+    def serves(event_bus: EventBus, connector: Connector) -> bool:
+        """Return whether a subscriber already carries this bus's events to this connector."""
+        owners = (getattr(handler, "__self__", None) for handler in event_bus.handlers())
+        return any(
+            isinstance(owner, TelemetrySubscriber) and owner.connector is connector for owner in owners
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Messages given up before the connector took them."""
+        return self._courier.dropped
+
+    def handle(self, event: Event) -> None:
+        """Publish one event."""
+        run = self._runs.get(event.run_id)
+        if run is None:
+            topic = telemetry_topic(self._org_id, self._project_id, event.run_id)
+            run = self._runs[event.run_id] = _Run(topic)
+        message = self._message(event, run)
+        if self._nowait is not None:
+            self._nowait.publish_nowait(run.topic, message, self._qos)
+        else:
+            self._courier.send(run.topic, message, self._qos)
+        if isinstance(event, LifecycleEvent) and event.event is Lifecycle.ENGINE_STOPPED:
+            del self._runs[event.run_id]
+
+    async def drain(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until the connector has taken every message."""
+        await self._courier.drain(timeout)
+
+    def close(self) -> None:
+        """Stop listening; what was produced is still carried."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+
+    def _message(self, event: Event, run: _Run) -> Mapping[str, Any]:
+        body = body_of(event, clean=one_line)
+        message = envelope(
+            event, body, org_id=self._org_id, project_id=self._project_id, source=self._source, seq=run.seq
+        )
+        run.seq += 1
+        self.produced += 1
+        return message
+
+
+class _Run:
+    """Where the messages of one run go, and their count."""
+
+    __slots__ = ("seq", "topic")
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.seq = 0
