@@ -29,13 +29,13 @@ def measure(source: Source) -> Module | Finding:
     try:
         return measure_text(source, decode(source.path.read_bytes()))
     except SyntaxError as error:
-        return Finding(source.shown, error.lineno or 0, f"does not parse: {error.msg}")
+        return Finding(source.shown, error.lineno or 0, error.msg)
     except UnicodeDecodeError as error:
-        return Finding(source.shown, 0, f"does not parse: not {error.encoding} text ({error.reason})")
+        return Finding(source.shown, 0, f"not {error.encoding} text: {error.reason}")
     except OSError as error:
         return Finding(source.shown, 0, f"cannot be read: {error.strerror or error}")
     except (ValueError, RecursionError, MemoryError) as error:  # a NUL; nested beyond the parser's stack
-        return Finding(source.shown, 0, f"does not parse: {error or type(error).__name__}")
+        return Finding(source.shown, 0, str(error) or type(error).__name__)
 
 
 def decode(data: bytes) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from .counts import Received
+
 WATCHER = Path(__file__).parent.parent / "watcher.py"
 
 
@@ -21,7 +23,7 @@ class Spectator:
         self._url = url
         self._show = show
         self._speaking = threading.Event()
-        self._counts: dict[str, Any] = {}
+        self._counts: dict[str, Any] | None = None
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -56,10 +58,11 @@ class Spectator:
         self._process.wait()
         self._reader.join()
 
-    def received(self, run_id: str) -> dict[str, int] | None:
-        """Return its counts of a run; None if it never told them."""
-        runs = self._counts.get("runs")
-        return None if runs is None else runs.get(run_id, {"received": 0, "duplicates": 0, "holes": 0})
+    def received(self, run_id: str) -> Received | None:
+        """Return its counts of a run; None if it never told any."""
+        if self._counts is None:
+            return None
+        return Received(**self._counts["runs"].get(run_id, {}))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

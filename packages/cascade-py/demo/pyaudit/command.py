@@ -1,0 +1,154 @@
+"""The command: audit a folder with Cascade, and watch it from a second process."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import signal
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+import cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+
+from .counts import EventCounts
+from .live import Live
+from .model import Report
+from .report import show_counts, show_report
+from .sources import InputError, find_sources
+from .spectator import Spectator
+from .text import shown
+from .workflow import audit_of
+
+SUBSCRIBE_TIMEOUT = 5.0
+FINISH_TIMEOUT = 10.0
+
+BAD_INPUT = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit code."""
+    given = _parser().parse_args(arguments)
+    _prepare_process()
+    # The report goes to standard output, where it can be kept; what passes to standard error.
+    demo = Demo(Console(highlight=False), Console(highlight=False, stderr=True), top=given.top)
+    try:
+        return demo.run(given.folder, given.broker)
+    except (InputError, cs.CascadeError) as refused:
+        demo.say(f"error: {refused}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        demo.say("Interrupted; everything that was started has been ended.")
+        return INTERRUPTED
+
+
+class Demo:
+    """One audit: its two consoles, and the steps that a person sees."""
+
+    def __init__(self, screen: Console, passing: Console, *, top: int) -> None:
+        self._screen = screen
+        self._passing = passing
+        self._top = top
+
+    def run(self, folder: Path | None, broker: str | None) -> int:
+        """Find, audit, show; return the exit code.
+
+        :raises InputError: if the folder cannot be audited.
+        :raises cascade.CascadeError: if the broker is named wrongly, or none is installed.
+        """
+        title = str(folder) if folder else f"the standard library of Python {platform.python_version()}"
+        sources, unreadable = find_sources(folder or Path(sysconfig.get_path("stdlib")))
+        target = audit_of(sources, unreadable, top=self._top)
+        live = Live(self._passing, files=len(sources))
+        with self._broker_at(broker) as url:
+            self.say(f"Auditing {title}: {len(sources):,} files")
+            report, counts = _watched(target, url, live)
+        if report is None:
+            self.say(f"Interrupted after {live.audited:,} of {len(sources):,} files: there is no report.")
+        else:
+            self._screen.print(shown(f"\nAudit of {title}\n", style="bold"))
+            show_report(self._screen, report, top=self._top)
+        show_counts(self._screen, counts, url=url)
+        return INTERRUPTED if report is None else 0
+
+    def say(self, line: str) -> None:
+        """Print a line that is no part of the report."""
+        self._passing.print(shown(line), soft_wrap=True)
+
+    @contextmanager
+    def _broker_at(self, url: str | None) -> Iterator[str]:
+        """Yield the URL of the broker that was given, or of one started for the occasion."""
+        if url is not None:
+            MqttConnector.from_url(url)  # refuses what is no URL before anything is started
+            yield url
+            return
+        from cascade.testkit.brokers import start_broker
+
+        with start_broker() as broker:
+            self.say(f"Started a broker: {broker.name} at {broker.url}")
+            yield broker.url
+
+
+def _watched(target: cs.LazyResult[Report], url: str, live: Live) -> tuple[Report | None, EventCounts]:
+    """Run the audit while a second process watches; return the report, if it came to one, and the counts."""
+    connector = MqttConnector.from_url(url)
+    with Spectator(url, show=live.say) as spectator:
+        spectator.wait_for_word(SUBSCRIBE_TIMEOUT)
+        report = _run(target, connector, live)
+        spectator.finish(FINISH_TIMEOUT)
+    statistics = connector.statistics()
+    seen = spectator.received(live.run_id)
+    return report, EventCounts(live.produced, statistics.sent, statistics.dropped, seen)
+
+
+def _run(target: cs.LazyResult[Report], connector: MqttConnector, live: Live) -> Report | None:
+    """Run the audit and return its report, or None if it was interrupted."""
+    bus = cs.EventBus()
+    live.follow(bus)
+    try:
+        with live:
+            return cs.run(target, connector=connector, bus=bus)
+    except KeyboardInterrupt:
+        return None
+
+
+def _prepare_process() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is escaped
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for category in (SyntaxWarning, DeprecationWarning):  # of the audited files: "\d" and its like
+        warnings.simplefilter("ignore", category)
+    # Whatever asks this process to end is a Ctrl-C, so that the broker and the watcher end too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python {sys.argv[0]}",
+        description="Audit Python files with Cascade, a task for each, while a second process watches over MQTT.",
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="of Python files (default: the standard library of this Python)"
+    )
+    parser.add_argument(
+        "--broker", metavar="URL", help="mqtt://host:port of your own (default: one is started for the audit)"
+    )
+    parser.add_argument(
+        "--top", type=_positive, default=10, metavar="N", help="rows in each table (default: %(default)s)"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows; give 1 or more")
+    return int(text)

@@ -1,0 +1,48 @@
+"""The counts of a run's events at each station of their way, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came to the second process."""
+
+    received: int = 0
+    duplicates: int = 0
+    holes: int = 0
+    """Sequence numbers below the highest one that never came."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """How many events there were at each station."""
+
+    produced: int
+    """Told on the engine's event bus."""
+    sent: int
+    """Acknowledged by the broker."""
+    dropped: Mapping[str, int]
+    """Given up by the connector, by reason."""
+    seen: Received | None
+    """None if the second process could not tell."""
+
+    @property
+    def lost(self) -> int:
+        """Events that the connector gave up."""
+        return sum(self.dropped.values())
+
+    def verdict(self, url: str) -> str:
+        """Say what the counts mean, and what to do if one is not as it should be."""
+        if self.lost:
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in self.dropped.items())
+            return f"{self.lost:,} events were given up ({reasons}); the audit is none the worse. Is there a broker at {url}?"
+        if self.seen is None:
+            return "The second process ended without its counts; its last lines above say why."
+        if missing := self.produced - self.seen.received + self.seen.duplicates:
+            return f"{missing:,} events did not reach the second process. May it subscribe at {url}?"
+        if self.seen.duplicates:
+            return "Every event arrived; those that came twice, as MQTT allows, share their event_id."
+        return "Every event arrived, and none twice."

@@ -1,0 +1,67 @@
+"""What a person sees while it runs: a bar, and above it the lines of the second process."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import cascade as cs
+from cascade.interfaces import LifecycleEvent, TaskState, TaskStateEvent
+
+from .text import shown
+from .workflow import audit
+
+
+class Live:
+    """Follows a run on the event bus; counts its events and moves the bar.
+
+    Everything goes through one console, which keeps the bar below all lines.
+    """
+
+    def __init__(self, console: Console, *, files: int) -> None:
+        self.produced = 0
+        self.audited = 0
+        self.run_id = ""
+        self._console = console
+        self._progress = Progress(
+            TextColumn("Auditing"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("files"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._progress.add_task("audit", total=files)
+
+    def follow(self, bus: cs.EventBus) -> None:
+        """Listen to a bus."""
+        bus.subscribe(LifecycleEvent, self._on_lifecycle)
+        bus.subscribe(TaskStateEvent, self._on_task)
+
+    def say(self, line: str) -> None:
+        """Print a line of the second process; from any thread."""
+        self._console.print(shown(f"watcher | {line}", style="dim"), soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def _on_lifecycle(self, event: LifecycleEvent) -> None:
+        self.produced += 1
+        self.run_id = event.run_id
+
+    def _on_task(self, event: TaskStateEvent) -> None:
+        self.produced += 1
+        if event.task_name == audit.name and event.state is TaskState.COMPLETED:
+            self.audited += 1
+            self._progress.update(self._bar, completed=self.audited)
