@@ -12,6 +12,7 @@ cs.run(double(21))  # 42
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import (
     CascadeError,
@@ -22,14 +23,14 @@ from cascade.interfaces import (
     TaskTimeoutError,
     UsageError,
 )
-from cascade.runtime import Engine, EventBus, TelemetrySubscriber, ThreadExecutor
 from cascade.sdk.connectors import connector
 from cascade.sdk.run import arun, run
 from cascade.spec import LazyResult, Task, task
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber, ThreadExecutor
 
-logging.getLogger("cascade").addHandler(logging.NullHandler())
+__version__ = "0.1.0"
 
 __all__ = [
     "CascadeError",
@@ -39,6 +40,7 @@ __all__ = [
     "EventBus",
     "ExternalError",
     "LazyResult",
+    "LocalConnector",
     "Task",
     "TaskCancelledError",
     "TaskTimeoutError",
@@ -50,3 +52,16 @@ __all__ = [
     "run",
     "task",
 ]
+
+_OF_THE_RUNTIME = frozenset({"Engine", "EventBus", "LocalConnector", "TelemetrySubscriber", "ThreadExecutor"})
+
+logging.getLogger("cascade").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    """Import the runtime when somebody asks for a part of it: declaring tasks does not need it."""
+    if name in _OF_THE_RUNTIME:
+        from cascade import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -179,7 +179,7 @@ class _Branch(Generic[T]):
 
 
 def _prune(path: list[_Branch[T]], levels: list[str]) -> None:
-    for parent, level, child in zip(path[-2::-1], reversed(levels), reversed(path), strict=True):
+    for parent, level, child in zip(path[-2::-1], reversed(levels), path[:0:-1], strict=True):
         if child.values or child.children:
             return
         del parent.children[level]

@@ -21,6 +21,8 @@ _NO_KWARGS: Mapping[str, Any] = MappingProxyType({})  # shared, so that a call w
 class Task(Generic[R]):
     """A declared function. Calling it runs nothing and returns a :class:`LazyResult`."""
 
+    __name__: str
+
     def __init__(self, definition: TaskDefinition, policies: Policies = NO_POLICIES) -> None:
         functools.update_wrapper(self, definition.function)
         self._definition = definition

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 from cascade.interfaces import Connector, EventBus, Executor, UsageError
-from cascade.runtime import Engine
 from cascade.sdk._signals import Termination
 from cascade.sdk.connectors import connector as make_connector
 from cascade.spec import LazyResult
@@ -84,6 +83,8 @@ async def arun(
 
     :raises InvalidTargetError: if a target is no lazy result.
     """
+    from cascade.runtime import Engine  # here, so that importing the SDK stays quick
+
     link = make_connector(connector) if isinstance(connector, str) else connector
     return await Engine(connector=link, executor=executor, bus=bus).run(target)
 

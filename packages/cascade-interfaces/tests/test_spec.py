@@ -1,0 +1,185 @@
+"""Declarations: immutable, checked when they are made, harmless at any depth."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from cascade.interfaces import (
+    ConfigurationError,
+    InvalidTargetError,
+    MapLengthError,
+    TaskCallError,
+    TaskDefinitionError,
+    UsageError,
+)
+from cascade.spec import LazyResult, RetryPolicy, Task, task
+
+
+@task
+def add(a: int, b: int = 2) -> int:
+    """Add."""
+    return a + b
+
+
+@task
+def listing() -> list[int]:
+    return [1, 2]
+
+
+def test_a_task_keeps_the_face_of_its_function() -> None:
+    """Name, docstring and the function itself stay within reach."""
+    assert (add.name, add.__name__, add.__doc__) == ("add", "add", "Add.")
+    assert add.function(1, 1) == 2
+    assert repr(add) == "<Task add(a: int, b: int = 2) -> int>"
+
+
+def test_a_call_declares_and_runs_nothing() -> None:
+    """Calling a task gives a lazy result that shows its task and no more."""
+    lazy = add(add(1), b=3)
+    assert isinstance(lazy, LazyResult)
+    assert repr(lazy) == "<LazyResult add with 2 arguments>"
+    assert lazy != add(add(1), b=3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [add, lambda: add(1, 2, 3), lambda: add(1, c=2), lambda: add(b=1), lambda: add.map(c=[1])],
+)
+def test_wrong_arguments_are_refused_when_called(call: Callable[[], object]) -> None:
+    """The error names the task, the problem and the signature, before anything runs."""
+    with pytest.raises(
+        TaskCallError, match=r"task 'add': .*; its signature is add\(a: int, b: int = 2\) -> int"
+    ):
+        call()
+
+
+def test_a_declaration_is_never_changed() -> None:
+    """Every method gives a new node or task; the old one stays as it was, and refuses to be written."""
+    first = add(1)
+    changed = first.with_retry(5, delay=1.0, backoff=2.0).with_timeout(3).after(add(2))
+    assert (first.policies.retry, first.policies.timeout, first.predecessors) == (None, None, ())
+    assert changed.policies.retry == RetryPolicy(5, 1.0, 2.0)
+    assert (changed.policies.timeout, len(changed.predecessors)) == (3, 1)
+    with pytest.raises(AttributeError):
+        first.args = ()  # type: ignore[misc]
+    patient = add.with_retry(2).with_timeout(1)
+    assert patient(1).policies.retry == RetryPolicy(2)
+    assert add(1).policies.retry is None
+
+
+@pytest.mark.parametrize(
+    ("declare", "words"),
+    [
+        (lambda: add(1).with_retry(0), "whole number from 1"),
+        (lambda: add(1).with_retry(True), "whole number"),
+        (lambda: add(1).with_retry(cast("Any", 2.5)), "whole number"),
+        (lambda: add(1).with_retry(2, delay=-1), "from 0"),
+        (lambda: add(1).with_retry(2, delay=float("nan")), "from 0"),
+        (lambda: add(1).with_retry(2, backoff=0.5), "from 1"),
+        (lambda: add(1).with_timeout(0), "above 0"),
+        (lambda: add.with_timeout(cast("Any", "5")), "above 0"),
+        (lambda: task(mode=cast("Any", "process"))(add.function), "auto, inline, thread"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(declare: Callable[[], object], words: str) -> None:
+    """The error names the setting and what it needs."""
+    with pytest.raises(ConfigurationError, match=words):
+        declare()
+
+
+def test_delays_grow_by_the_factor_and_stay_finite() -> None:
+    """Attempt n waits delay x backoff^(n-1), at most a day, however large n is."""
+    policy = RetryPolicy(10_000, delay=0.5, backoff=2.0)
+    assert [policy.delay_after(n) for n in (1, 2, 3)] == [0.5, 1.0, 2.0]
+    assert policy.delay_after(9_999) == 86_400
+
+
+def test_a_lazy_result_has_no_truth() -> None:
+    """`if lazy:` is refused in words instead of being always true."""
+    with pytest.raises(UsageError, match="no value before it runs"):
+        bool(add(1))
+
+
+def test_after_takes_only_lazy_results() -> None:
+    """A value in the place of a node is refused, and named."""
+    with pytest.raises(InvalidTargetError, match="3 of type int"):
+        add(1).after(3)  # type: ignore[arg-type]
+
+
+def test_a_map_checks_its_iterables_when_declared() -> None:
+    """Unequal lengths, no iterable and texts are refused; a lazy iterable is checked when it has run."""
+    with pytest.raises(MapLengthError, match="a has 1, b has 2"):
+        add.map(a=[1], b=[1, 2])
+    with pytest.raises(TaskCallError, match="at least one"):
+        add.map()
+    for wrong in (3, "abc", b"abc", {"a": 1}):
+        with pytest.raises(TaskCallError, match="needs a list of values for 'a'"):
+            add.map(a=wrong)  # type: ignore[arg-type]
+    assert add.map(a=listing()).kwargs
+
+
+def test_a_generator_given_to_map_is_read_once() -> None:
+    """The items are taken when declared, so that the node can run twice."""
+    lazy = add.map(a=(n for n in range(3)))
+    assert lazy.kwargs == {"a": (0, 1, 2)}
+
+
+@pytest.mark.parametrize("wrong", [3, "f", None])
+def test_only_callables_are_tasks(wrong: Any) -> None:
+    """Something that cannot be called is refused as a task."""
+    with pytest.raises((TaskDefinitionError, TypeError)):
+        task()(wrong)
+
+
+def test_a_generator_is_no_task() -> None:
+    """A generator function, sync or async, is refused with the remedy."""
+
+    def numbers() -> Any:
+        yield 1
+
+    async def more() -> Any:
+        yield 1
+
+    for function in (numbers, more):
+        with pytest.raises(TaskDefinitionError, match="return a list instead"):
+            task(function)
+
+
+def test_where_a_function_runs_is_decided_when_declared() -> None:
+    """Async functions, also behind partial and __call__, run on the loop; others do not, unless inline."""
+
+    async def asynchronous(x: int) -> int:
+        return x
+
+    class Model:
+        async def __call__(self, x: int) -> int:
+            return x
+
+    for function in (asynchronous, functools.partial(asynchronous, 1), Model()):
+        assert task(function)._definition.on_loop
+    assert task(mode="inline")(len)(()).definition.on_loop
+    assert not add(1).definition.on_loop
+    with pytest.raises(ConfigurationError, match="event loop"):
+        task(mode="thread")(asynchronous)
+
+
+def test_a_builtin_without_a_signature_is_a_task() -> None:
+    """What cannot be inspected is called without a check."""
+    assert isinstance(task(max), Task)
+    assert task(max)(1, 2).name == "max"
+
+
+def test_names_can_be_chosen() -> None:
+    """The name that observers see is the function's, or the one that is given."""
+    assert task(name="sum two")(add.function).name == "sum two"
+
+
+def test_depth_harms_nothing() -> None:
+    """A chain of 200,000 nodes is declared, shown and freed without recursion."""
+    lazy = add(0)
+    for _ in range(200_000):
+        lazy = add(lazy)
+    assert repr(lazy) == "<LazyResult add with 1 argument>"
+    del lazy

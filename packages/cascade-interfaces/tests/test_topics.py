@@ -1,0 +1,174 @@
+"""Topics: built, checked and matched as MQTT says."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.matcher import MQTTMatcher
+
+from cascade.interfaces import InvalidTopicError
+from cascade.interfaces.topics import (
+    TopicMatcher,
+    check_filter,
+    check_topic,
+    decode_level,
+    encode_level,
+    is_control,
+    matches,
+    parse_telemetry_topic,
+    status_topic,
+    telemetry_topic,
+)
+
+levels = st.sampled_from(["a", "b", "c", "", "$SYS", "$x"])
+topics = st.lists(levels, min_size=1, max_size=5).map("/".join).filter(bool)
+filters = (
+    st.tuples(st.lists(st.one_of(levels, st.just("+")), min_size=1, max_size=4), st.booleans())
+    .map(lambda parts: "/".join([*parts[0], "#"] if parts[1] else parts[0]))
+    .filter(bool)
+)
+
+
+@given(topics, st.lists(filters, max_size=8))
+def test_the_matcher_agrees_with_paho(topic: str, candidates: list[str]) -> None:
+    """For any topic and filters the same filters match as in paho's matcher."""
+    ours: TopicMatcher[str] = TopicMatcher()
+    oracle: Any = MQTTMatcher()  # type: ignore[no-untyped-call]
+    for candidate in set(candidates):
+        ours.add(candidate, candidate)
+        oracle[candidate] = candidate
+    assert sorted(ours.match(topic)) == sorted(oracle.iter_match(topic))
+
+
+@given(topics, st.lists(filters, max_size=8), st.data())
+def test_removed_filters_match_no_more(topic: str, candidates: list[str], data: st.DataObject) -> None:
+    """Adding and removing values leaves exactly those that were not removed, and no empty branch."""
+    matcher: TopicMatcher[int] = TopicMatcher()
+    for number, candidate in enumerate(candidates):
+        matcher.add(candidate, number)
+    gone = {n for n in range(len(candidates)) if data.draw(st.booleans())}
+    for number in gone:
+        matcher.remove(candidates[number], number)
+    expected = [n for n, f in enumerate(candidates) if n not in gone and matches(f, topic)]
+    assert sorted(matcher.match(topic)) == expected
+    for number in set(range(len(candidates))) - gone:
+        matcher.remove(candidates[number], number)
+    assert not matcher._root.children
+
+
+def test_removing_what_is_not_there_is_an_error() -> None:
+    """A value that does not stand under the filter raises KeyError, and nothing changes."""
+    matcher: TopicMatcher[int] = TopicMatcher()
+    matcher.add("a/+", 1)
+    for topic_filter, value in (("a/+", 2), ("a/b", 1), ("x", 1)):
+        with pytest.raises(KeyError):
+            matcher.remove(topic_filter, value)
+    assert list(matcher.match("a/b")) == [1]
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic", "expected"),
+    [
+        ("sport/#", "sport", True),  # MQTT 5.0, section 4.7.1.2
+        ("sport/+", "sport", False),
+        ("+", "/finance", False),
+        ("/+", "/finance", True),
+        ("#", "$SYS/uptime", False),  # section 4.7.2
+        ("+/uptime", "$SYS/uptime", False),
+        ("$SYS/#", "$SYS/uptime", True),
+        ("a/+", "a/$b", True),
+        ("$share/group/a/+", "a/b", True),  # section 4.8.2
+        ("a", "A", False),
+    ],
+)
+def test_matching_keeps_the_letter_of_the_specification(
+    topic_filter: str, topic: str, expected: bool
+) -> None:
+    """The examples of MQTT 5.0, sections 4.7 and 4.8.2."""
+    assert matches(topic_filter, topic) is expected
+
+
+@given(st.text(alphabet=st.characters(), max_size=30))
+def test_an_encoded_level_comes_back_and_is_safe(text: str) -> None:
+    """Any text, lone surrogates too, becomes one level that a broker accepts, and comes back."""
+    level = encode_level(text)
+    assert decode_level(level) == text
+    assert not set(level) & set("/+# ")
+    assert not level.startswith(("$", "@"))
+    assert check_topic(f"x/{level}")
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    """A level whose percent-encoding is not UTF-8 is an error for a builder, no topic for a reader."""
+    with pytest.raises(InvalidTopicError, match="percent-encoded"):
+        decode_level("%ff")
+    assert parse_telemetry_topic("cascade/telemetry/%ff/p/r/events") is None
+
+
+@given(*[st.text(min_size=1, max_size=12)] * 3)
+def test_a_telemetry_topic_tells_what_it_was_built_from(org: str, project: str, run: str) -> None:
+    """Whatever an organisation, project or run is called, a reader of the topic gets it back."""
+    topic = telemetry_topic(org, project, run)
+    assert parse_telemetry_topic(topic) == (org, project, run, "events")
+    assert check_topic(topic)
+
+
+@pytest.mark.parametrize(
+    "topic", ["cascade/telemetry/a/b/c", "cascade/status/x", "", "x/telemetry/a/b/c/events"]
+)
+def test_other_topics_are_no_telemetry(topic: str) -> None:
+    """A topic of another shape is told apart."""
+    assert parse_telemetry_topic(topic) is None
+
+
+@pytest.mark.parametrize(
+    ("topic", "problem"),
+    [
+        ("", "empty"),
+        ("a/+/b", "wildcard"),
+        ("a/#", "wildcard"),
+        ("a\x00b", "control"),
+        ("a\tb", "control"),
+        ("a\x7f", "control"),
+        ("a\ud800", "surrogate"),
+        ("ä" * 32_768, "65535"),
+        (b"a", "text"),
+        (None, "text"),
+        (["a"], "text"),
+    ],
+)
+def test_a_topic_that_a_broker_would_refuse_is_refused_in_words(topic: object, problem: str) -> None:
+    """Every topic for which a broker cuts the link is refused before it gets there."""
+    with pytest.raises(InvalidTopicError, match=problem):
+        check_topic(topic)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("topic", ["a", "/", "a/b c", "ä" * 32_767, "$SYS/x"])
+def test_what_mqtt_allows_is_allowed(topic: str) -> None:
+    """Valid topics pass, up to the limit of 65,535 bytes."""
+    assert check_topic(topic) == topic
+
+
+@pytest.mark.parametrize(
+    "topic_filter", ["a+", "a/b#", "#/a", "a/#/b", "", "a\x00", "$share/g", "$share//a", "$share/g/"]
+)
+def test_an_invalid_filter_is_refused(topic_filter: str) -> None:
+    """Wildcards stand only where MQTT allows them, and a shared subscription is whole."""
+    with pytest.raises(InvalidTopicError):
+        check_filter(topic_filter)
+
+
+@pytest.mark.parametrize("topic_filter", ["#", "+", "+/+", "a/#", "a/+/b", "$share/g/a/#", "$SYS/#"])
+def test_a_valid_filter_passes(topic_filter: str) -> None:
+    """Every placement of wildcards that MQTT allows is allowed."""
+    assert check_filter(topic_filter) == topic_filter
+
+
+def test_only_presence_sync_and_reports_overtake_telemetry() -> None:
+    """The lane is decided by the topic alone."""
+    assert is_control(status_topic("host 1-5"))
+    assert is_control("cascade/sync/a/b")
+    assert is_control("cascade/state/a/constraints")
+    assert not is_control(telemetry_topic("a", "b", "c"))
+    assert not is_control("cascade/statusx")
