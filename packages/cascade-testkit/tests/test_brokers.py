@@ -240,6 +240,12 @@ def test_a_broker_dies_with_the_process_that_started_it() -> None:
         time.sleep(0.01)
 
 
+def test_a_ctrl_c_in_the_terminal_does_not_reach_a_broker(kind: type[Broker]) -> None:
+    """The terminal signals its foreground process group, and the broker is in another one."""
+    with kind() as broker:
+        assert os.getpgid(broker.pid) != os.getpgid(0)
+
+
 def test_a_broker_that_was_not_stopped_ends_with_its_program() -> None:
     """A program that forgets stop() leaves no broker behind when it ends."""
     code = (

@@ -46,6 +46,9 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # A session of its own: Ctrl-C in the terminal is this process's to handle, and
+                # what it still wants to say reaches a server that is there.
+                start_new_session=True,
             )
         _running.add(self)
 
