@@ -4,8 +4,9 @@ import sys
 
 try:
     from pyaudit.command import main
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing}; run the demo in an environment that has all it needs: nox -s demo")
 
-if __name__ == "__main__":
     sys.exit(main())
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing}; run the demo where all that it needs is installed: nox -s demo")
+except KeyboardInterrupt:  # while the imports were under way
+    sys.exit(130)

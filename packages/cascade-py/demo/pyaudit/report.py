@@ -52,8 +52,7 @@ def show_counts(console: Console, counts: EventCounts, *, url: str) -> None:
     seen = counts.seen
     received = ["-"] * 3 if seen is None else [f"{n:,}" for n in (seen.received, seen.duplicates, seen.holes)]
     table.add_row(f"{counts.produced:,}", f"{counts.sent:,}", f"{counts.lost:,}", *received)
-    console.print(Text("Events of this run, counted by four parties", style="bold"))
-    console.print(Text("engine, broker's acknowledgements, connector, second process", style="dim"))
+    console.print(Text("Events of this run, from the engine to the second process", style="bold"))
     console.print(table)
     console.print(shown(counts.verdict(url)))
 
