@@ -1,0 +1,210 @@
+"""What can be done in a checkout: ``nox -l`` lists it, ``nox -s NAME -- ARGUMENTS`` does it.
+
+Every session makes its own environment below ``.nox`` and needs nothing but Python, pip and nox.
+"""
+
+import shlex
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import nox
+from nox.project import dependency_groups, load_toml
+
+if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones and would fail later, in other words
+    sys.exit(f"Cascade needs Python 3.11 or newer; this is {sys.executable}, Python {sys.version.split()[0]}")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_external_run = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).parent
+SETTINGS = load_toml(ROOT / "pyproject.toml")
+PROJECTS = {path.parent.name: load_toml(path)["project"] for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
+HATCHLING = "hatchling>=1.27"
+PYTEST = ("-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Audit the standard library of this Python, seen live on a real broker (-- --help tells more)."""
+    install_editable(session, "demo")
+    session.run("python", "packages/cascade-py/demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test but the nightly ones, with coverage."""
+    install_editable(session, "tests")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", *PYTEST, *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the tests that need no broker: seconds."""
+    install_editable(session, "tests")
+    session.run("python", *PYTEST, "-m", "not broker and not nightly", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Run every test, the long forms too."""
+    install_editable(session, "tests")
+    session.run("python", *PYTEST, "-m", "nightly or not nightly", "--timeout", "1800", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format (-- --fix mends what can be mended)."""
+    session.install(*dependency_groups(SETTINGS, "lint"))
+    if "--fix" in session.posargs:
+        session.run("ruff", "check", "--fix")
+        session.run("ruff", "format")
+    else:
+        session.run("ruff", "check")
+        session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types: sources, tests, programs, and the public interface as an installed user has it."""
+    session.install(HATCHLING, *dependency_groups(SETTINGS, "tests", "demo", "types"))
+    session.install("--no-build-isolation", *distributions())
+    session.run("mypy")
+    for folder in type_checked_folders():
+        session.run("mypy", str(folder.relative_to(ROOT)))
+    check_public_types(session)
+
+
+@nox.session(reuse_venv=False)
+def wheels(session: nox.Session) -> None:
+    """Build all distributions, test them as installed wheels, and try the README's install line."""
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("build", HATCHLING, *dependency_groups(SETTINGS, "tests", "demo"))
+    for name in PROJECTS:  # the wheel is built from the sdist: so the sdist is whole
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(dist), f"packages/{name}", silent=True)
+    built = sorted(dist.glob("*.whl"))
+    refuse_shared_paths(session, built)
+    session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
+    session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT))
+    session.run("python", *PYTEST, *session.posargs)
+    try_install_line(session)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """Run the tests on the oldest Python and the oldest direct dependencies that are promised."""
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints.write_text("".join(f"{pin}\n" for pin in lowest_pins()))
+    session.log("lowest: " + ", ".join(lowest_pins()))
+    session.install(HATCHLING, "-c", str(constraints), *dependency_groups(SETTINGS, "tests", "demo"))
+    session.install("--no-build-isolation", "-c", str(constraints), *editable(distributions()))
+    session.run("python", *PYTEST, *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print the project's figures as ratios within one run."""
+    install_editable(session)
+    session.run("python", "packages/cascade-py/benchmarks", *session.posargs)
+
+
+def install_editable(session: nox.Session, *groups: str) -> None:
+    """Install all distributions editable, beside groups of the root pyproject."""
+    session.install(HATCHLING, *dependency_groups(SETTINGS, *groups))
+    session.install("--no-build-isolation", *editable(distributions()))
+
+
+def distributions() -> list[str]:
+    """Every distribution of this checkout with all its extras, as pip takes it."""
+    return [f"./packages/{name}{extras_of(name)}" for name in PROJECTS]
+
+
+def editable(requirements: Iterable[str]) -> list[str]:
+    """One ``-e`` for each: pip takes only the argument right after it as editable."""
+    return [argument for requirement in requirements for argument in ("-e", requirement)]
+
+
+def extras_of(name: str) -> str:
+    """All extras of a distribution, as they follow its name: ``[cli,mqtt]``, or nothing."""
+    extras = ",".join(PROJECTS[name].get("optional-dependencies", {}))
+    return f"[{extras}]" if extras else ""
+
+
+def distribution_of(wheel: Path) -> str:
+    """The distribution that a wheel's file name tells."""
+    return wheel.name.split("-")[0].replace("_", "-")
+
+
+def type_checked_folders() -> list[Path]:
+    """Folders whose modules are not packages: each is checked by itself, for their names may be equal."""
+    folders = ("tests", "demo", "benchmarks", "examples")
+    found = (path for name in folders for path in sorted(ROOT.glob(f"packages/*/{name}")))
+    return [path for path in found if any(path.rglob("*.py"))]
+
+
+def check_public_types(session: nox.Session) -> None:
+    """Let pyright and mypy read the public interface from the wheels, far from the sources."""
+    folder = Path(session.create_tmp()) / "public"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shutil.copy(ROOT / "packages/cascade-py/tests/typing/public_api.py", folder)
+    (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}\n')
+    with session.chdir(folder):
+        session.run("mypy", "--strict", "--config-file", "", "public_api.py")
+        session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"), "public_api.py")
+
+
+def refuse_shared_paths(session: nox.Session, built: Iterable[Path]) -> None:
+    """End the session if two wheels hold one path."""
+    owner: dict[str, str] = {}
+    for wheel in built:
+        for path in zipfile.ZipFile(wheel).namelist():
+            if path in owner:
+                session.error(f"{path} is in {owner[path]} and in {wheel.name}")
+            owner[path] = wheel.name
+    session.log(f"{len(owner)} paths, each in one wheel")
+
+
+# Run with -P, so that only what is installed can be imported; the argument is the checkout.
+PRINT_WHERE = """
+import importlib, importlib.metadata, pathlib, sys
+checkout = pathlib.Path(sys.argv[1]).resolve() / "packages"
+for entry in importlib.metadata.entry_points(group="cascade.connectors"):
+    entry.load()
+import cascade
+loaded = {n: m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "cascade" and getattr(m, "__file__", None)}
+strays = [f for f in loaded.values() if pathlib.Path(f).resolve().is_relative_to(checkout)]
+sys.exit(f"imported from the checkout: {strays}" if strays else print(f"{len(loaded)} modules, all installed"))
+"""
+
+
+def try_install_line(session: nox.Session) -> None:
+    """Run the README's line for installing from a clone in an environment with nothing else."""
+    lines = [line.strip() for line in (ROOT / "README.md").read_text("utf-8").splitlines()]
+    (line,) = [line for line in lines if line.startswith("pip install ./packages/")]
+    folder = Path(session.create_tmp()) / "from-clone"
+    session.run("python", "-m", "venv", "--clear", str(folder))
+    python = str(next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists()))
+    session.run(python, "-m", "pip", "install", "-q", *shlex.split(line)[2:], external=True)
+    session.run(python, "-P", "-c", PRINT_WHERE, str(ROOT), external=True)
+
+
+def lowest_pins() -> list[str]:
+    """The oldest release of everything that a distribution asks for by ``>=``."""
+    asked = {
+        requirement
+        for project in PROJECTS.values()
+        for part in (project["dependencies"], *project.get("optional-dependencies", {}).values())
+        for requirement in part
+        if not requirement.startswith("cascade-")
+    }
+    return sorted(requirement.split(",")[0].replace(">=", "==") for requirement in asked)
