@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,10 @@ def demo() -> Path:
 
 
 @pytest.fixture
-def write_files(tmp_path: Path) -> Callable[[dict[str, str | bytes]], Path]:
+def write_files(tmp_path: Path) -> Callable[[Mapping[str, str | bytes]], Path]:
     """Write files below a new folder, by their paths; return the folder."""
 
-    def write(files: dict[str, str | bytes]) -> Path:
+    def write(files: Mapping[str, str | bytes]) -> Path:
         folder = tmp_path / "given"
         for name, content in files.items():
             path = folder / name

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -204,7 +204,7 @@ def test_a_coding_cookie_is_honoured_and_line_ends_are_made_one() -> None:
     ],
 )
 def test_a_file_that_does_not_parse_is_a_finding(
-    write_files: Callable[[dict[str, str | bytes]], Path], content: bytes, line: int, problem: str
+    write_files: Callable[[Mapping[str, str | bytes]], Path], content: bytes, line: int, problem: str
 ) -> None:
     """Bad syntax, encodings, NUL and bottomless nesting are told, with the line where there is one."""
     path = write_files({"bad.py": content}) / "bad.py"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 import pytest
 from pyaudit.model import Finding
 from pyaudit.sources import InputError, find_sources, module_name
 
-WriteFiles = Callable[[dict[str, str | bytes]], Path]
+WriteFiles = Callable[[Mapping[str, str | bytes]], Path]
 
 
 def test_files_are_found_below_the_folder_and_named_as_they_are_imported(write_files: WriteFiles) -> None:
@@ -28,7 +28,7 @@ def test_files_are_found_below_the_folder_and_named_as_they_are_imported(write_f
 def test_what_others_wrote_is_left_out(write_files: WriteFiles) -> None:
     """Installed packages, caches, hidden folders and virtual environments are not the code that was given."""
     foreign = ["site-packages/x.py", ".git/x.py", "__pycache__/x.py", "env/lib/x.py", "node_modules/x.py"]
-    folder = write_files({"a.py": "", "env/pyvenv.cfg": ""} | dict.fromkeys(foreign, ""))
+    folder = write_files(dict.fromkeys(["a.py", "env/pyvenv.cfg", *foreign], ""))
     assert [source.shown for source in find_sources(folder)[0]] == ["a.py"]
 
 
