@@ -3,6 +3,7 @@
 from cascade.runtime.bus import EventBus
 from cascade.runtime.engine import Engine
 from cascade.runtime.executors import ThreadExecutor
+from cascade.runtime.local import LocalConnector, LocalHub
 from cascade.runtime.telemetry import TelemetrySubscriber
 
-__all__ = ["Engine", "EventBus", "TelemetrySubscriber", "ThreadExecutor"]
+__all__ = ["Engine", "EventBus", "LocalConnector", "LocalHub", "TelemetrySubscriber", "ThreadExecutor"]
