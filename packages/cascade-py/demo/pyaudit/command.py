@@ -73,7 +73,8 @@ class Demo:
         if report is None:
             self.say(f"Interrupted after {live.audited:,} of {len(sources):,} files: there is no report.")
         else:
-            self._screen.print("", shown(f"Audit of {title}", style="bold"), "", sep="\n")
+            heading = f"Audit of {title}, in {live.seconds:.1f} s"
+            self._screen.print("", shown(heading, style="bold"), "", sep="\n")
             show_report(self._screen, report, top=self._top)
         show_counts(self._screen, counts, url=url)
         return INTERRUPTED if report is None else 0

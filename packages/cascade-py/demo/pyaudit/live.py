@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +26,8 @@ class Live:
         self.produced = 0
         self.audited = 0
         self.run_id = ""
+        self.seconds = 0.0
+        self._began = 0.0
         self._console = console
         self._progress = Progress(
             TextColumn("Auditing"),
@@ -48,6 +51,7 @@ class Live:
         self._console.print(shown(f"watcher | {line}", style="dim"), soft_wrap=True)
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         self._progress.start()
         return self
 
@@ -55,6 +59,7 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        self.seconds = time.monotonic() - self._began
 
     def _on_lifecycle(self, event: LifecycleEvent) -> None:
         self.produced += 1
