@@ -24,7 +24,9 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 ROOT = Path(__file__).parent
 SETTINGS = load_toml(ROOT / "pyproject.toml")
-PROJECTS = {path.parent.name: load_toml(path)["project"] for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
+PROJECTS = {
+    path.parent.name: load_toml(path)["project"] for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
+}
 HATCHLING = "hatchling>=1.27"
 PYTEST = ("-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 
@@ -90,7 +92,9 @@ def wheels(session: nox.Session) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     session.install("build", HATCHLING, *dependency_groups(SETTINGS, "tests", "demo"))
     for name in PROJECTS:  # the wheel is built from the sdist: so the sdist is whole
-        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(dist), f"packages/{name}", silent=True)
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--outdir", str(dist), f"packages/{name}", silent=True
+        )
     built = sorted(dist.glob("*.whl"))
     refuse_shared_paths(session, built)
     session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
@@ -140,7 +144,7 @@ def extras_of(name: str) -> str:
 
 
 def distribution_of(wheel: Path) -> str:
-    """The distribution that a wheel's file name tells."""
+    """Tell the distribution from a wheel's file name."""
     return wheel.name.split("-")[0].replace("_", "-")
 
 
@@ -193,13 +197,15 @@ def try_install_line(session: nox.Session) -> None:
     (line,) = [line for line in lines if line.startswith("pip install ./packages/")]
     folder = Path(session.create_tmp()) / "from-clone"
     session.run("python", "-m", "venv", "--clear", str(folder))
-    python = str(next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists()))
+    python = str(
+        next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
+    )
     session.run(python, "-m", "pip", "install", "-q", *shlex.split(line)[2:], external=True)
     session.run(python, "-P", "-c", PRINT_WHERE, str(ROOT), external=True)
 
 
 def lowest_pins() -> list[str]:
-    """The oldest release of everything that a distribution asks for by ``>=``."""
+    """Pin the oldest release of everything that a distribution asks for by ``>=``."""
     asked = {
         requirement
         for project in PROJECTS.values()

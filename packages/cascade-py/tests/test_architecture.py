@@ -1,0 +1,256 @@
+"""Imports point one way: interfaces <- runtime <- py, and interfaces <- connectors, executors, testkit."""
+
+import ast
+import graphlib
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).parents[2]
+SDK = "cascade-py"
+BASE = "cascade-interfaces"
+# What each distribution may import of the others; a name that ends with a hyphen stands for a family.
+ARROWS = {
+    BASE: frozenset[str](),
+    "cascade-runtime": frozenset({BASE}),
+    "cascade-connector-": frozenset({BASE}),
+    "cascade-executor-": frozenset({BASE}),
+    "cascade-testkit": frozenset({BASE}),
+    SDK: frozenset({BASE, "cascade-runtime"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A source file: its dotted name, its distribution, and the dotted names that it imports."""
+
+    name: str
+    distribution: str
+    imports: frozenset[str]
+
+
+def read_modules(packages: Path) -> dict[str, Module]:
+    """Read the sources of all distributions, by the name under which each is imported."""
+    modules: dict[str, Module] = {}
+    for source in sorted(packages.glob("*/src")):
+        for path in sorted(source.rglob("*.py")):
+            parts = path.relative_to(source).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            imports = frozenset(imported_names(ast.parse(path.read_bytes()), parts[:-1]))
+            modules[name] = Module(name, source.parent.name, imports)
+    return modules
+
+
+def imported_names(tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
+    """Every dotted name that a file imports, anywhere in it, relative ones resolved against its package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            start = ".".join((*above, *([node.module] if node.module else [])))
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+            if start == "cascade":  # it runs the SDK's __init__.py, whatever it takes out of it
+                yield start
+
+
+def target(name: str, modules: Mapping[str, Module]) -> Module | None:
+    """Find what an imported name means: a module, or something that one holds."""
+    return modules.get(name) or modules.get(name.rpartition(".")[0])
+
+
+def allowed_for(distribution: str) -> frozenset[str]:
+    """The distributions that one may import: none if it has no place in the architecture."""
+    family = (name for name in ARROWS if name.endswith("-") and distribution.startswith(name))
+    return ARROWS.get(distribution if distribution in ARROWS else next(family, ""), frozenset())
+
+
+def wrong_arrows(modules: Mapping[str, Module]) -> list[str]:
+    """Every import that leads from one distribution into another that it may not know."""
+    return [
+        f"{module.name} ({module.distribution}) imports {name} ({found.distribution})"
+        for module in modules.values()
+        for name in sorted(module.imports)
+        if (found := target(name, modules)) and found.distribution != module.distribution
+        if found.distribution not in allowed_for(module.distribution)
+    ]
+
+
+def cycle_of(modules: Mapping[str, Module]) -> list[str]:
+    """Find modules that import each other in a circle, in order; an empty list if there are none."""
+    graph = {
+        module.name: {found.name for name in module.imports if (found := target(name, modules))}
+        - {module.name}
+        for module in modules.values()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def undeclared(modules: Mapping[str, Module], declared: Mapping[str, set[str]]) -> list[str]:
+    """Every import of another distribution that the importing one's pyproject.toml does not ask for."""
+    owners = importlib.metadata.packages_distributions()
+    return sorted(
+        f"{module.distribution} imports {name} without asking for it ({module.name})"
+        for module in modules.values()
+        for name in {imported.partition(".")[0] for imported in module.imports}
+        - sys.stdlib_module_names
+        - {"cascade"}
+        if not declared[module.distribution] & {normal(owner) for owner in owners.get(name, [name])}
+    ) + sorted(
+        f"{module.distribution} imports {name} without asking for {found.distribution} ({module.name})"
+        for module in modules.values()
+        for name in module.imports
+        if (found := target(name, modules)) and found.distribution != module.distribution
+        if found.distribution not in declared[module.distribution]
+    )
+
+
+def read_declared(packages: Path) -> dict[str, set[str]]:
+    """What each distribution asks for, extras too, by its normal name."""
+    declared: dict[str, set[str]] = {}
+    for path in sorted(packages.glob("*/pyproject.toml")):
+        project = tomllib.loads(path.read_text("utf-8"))["project"]
+        lists = [project["dependencies"], *project.get("optional-dependencies", {}).values()]
+        names = (re.match(r"[\w.-]+", requirement) for requirements in lists for requirement in requirements)
+        declared[path.parent.name] = {normal(name.group()) for name in names if name}
+    return declared
+
+
+def normal(distribution: str) -> str:
+    """One spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, Module]:
+    """All modules of this repository."""
+    return read_modules(PACKAGES)
+
+
+def test_arrows(sources: dict[str, Module]) -> None:
+    """No module imports one that stands beside it or above it."""
+    assert wrong_arrows(sources) == []
+
+
+def test_no_cycle(sources: dict[str, Module]) -> None:
+    """No modules import each other in a circle, inside a package neither, nor inside a function or for types."""
+    assert cycle_of(sources) == []
+
+
+def test_what_is_imported_is_asked_for(sources: dict[str, Module]) -> None:
+    """Whatever a distribution imports, its pyproject.toml names."""
+    assert undeclared(sources, read_declared(PACKAGES)) == []
+
+
+def test_interfaces_ask_for_nothing() -> None:
+    """The distribution on which all others stand depends on nothing at all."""
+    assert read_declared(PACKAGES)[BASE] == set()
+
+
+def test_all_sources_are_read(sources: dict[str, Module]) -> None:
+    """The checks see every distribution, the SDK's own file and its import of the runtime."""
+    assert {module.distribution for module in sources.values()} == set(read_declared(PACKAGES))
+    assert sources["cascade"].distribution == SDK
+    assert any(name.startswith("cascade.runtime") for name in sources["cascade"].imports)
+
+
+# The checks themselves, on a small tree with one fault at a time.
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Four distributions without a fault."""
+    write(tmp_path, SDK, "cascade/__init__.py", "from cascade.runtime import engine")
+    write(tmp_path, BASE, "cascade/interfaces/__init__.py", "import json")
+    write(
+        tmp_path, "cascade-runtime", "cascade/runtime/engine.py", "from cascade.interfaces import Connector"
+    )
+    write(
+        tmp_path, "cascade-connector-mqtt", "cascade/connectors/mqtt/__init__.py", "import cascade.interfaces"
+    )
+    return tmp_path
+
+
+def write(packages: Path, distribution: str, path: str, source: str) -> None:
+    """Write a source file of a distribution."""
+    file = packages / distribution / "src" / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(source, "utf-8")
+
+
+def test_a_tree_without_a_fault_passes(tree: Path) -> None:
+    """The checks find nothing where nothing is wrong."""
+    assert (wrong_arrows(read_modules(tree)), cycle_of(read_modules(tree))) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("distribution", "path", "source", "found"),
+    [
+        (
+            BASE,
+            "interfaces/x.py",
+            "import cascade.runtime.engine",
+            "cascade.runtime.engine (cascade-runtime)",
+        ),
+        (
+            BASE,
+            "interfaces/x.py",
+            "def f():\n    from cascade.runtime import engine",
+            "cascade.runtime.engine",
+        ),
+        ("cascade-runtime", "runtime/x.py", "from cascade.connectors import mqtt", "cascade.connectors.mqtt"),
+        ("cascade-runtime", "runtime/x.py", "import cascade", "cascade (cascade-py)"),
+        ("cascade-runtime", "runtime/x.py", "from cascade import interfaces", "cascade (cascade-py)"),
+        ("cascade-runtime", "runtime/x.py", "from .. import interfaces", "cascade (cascade-py)"),
+        (
+            "cascade-connector-mqtt",
+            "connectors/mqtt/x.py",
+            "from ...runtime.engine import Engine",
+            "cascade.runtime",
+        ),
+        (
+            "cascade-testkit",
+            "testkit/x.py",
+            "from cascade.runtime.engine import Engine",
+            "cascade.runtime.engine",
+        ),
+        (SDK, "sdk.py", "from cascade.connectors.mqtt import MqttConnector", "cascade.connectors.mqtt"),
+        ("cascade-odd", "odd.py", "import cascade.interfaces", "cascade.interfaces (cascade-interfaces)"),
+    ],
+)
+def test_a_wrong_arrow_is_found(tree: Path, distribution: str, path: str, source: str, found: str) -> None:
+    """An import upwards, sideways, of the SDK's own file, or by a stranger is named."""
+    write(tree, distribution, f"cascade/{path}", source)
+    (arrow,) = wrong_arrows(read_modules(tree))
+    assert found in arrow
+
+
+def test_a_cycle_is_found(tree: Path) -> None:
+    """Modules that import each other are named, however they write it."""
+    write(tree, "cascade-runtime", "cascade/runtime/a.py", "from cascade.runtime.b import B")
+    write(tree, "cascade-runtime", "cascade/runtime/b.py", "def f():\n    from . import a")
+    assert set(cycle_of(read_modules(tree))) == {"cascade.runtime.a", "cascade.runtime.b"}
+
+
+def test_an_undeclared_import_is_found(tree: Path) -> None:
+    """An import that the distribution does not ask for is named, of a stranger or of one of ours."""
+    write(tree, "cascade-runtime", "cascade/runtime/x.py", "import pytest")
+    declared = {
+        SDK: {"cascade-runtime"},
+        BASE: set[str](),
+        "cascade-runtime": {BASE},
+        "cascade-connector-mqtt": set[str](),
+    }
+    stranger, ours = undeclared(read_modules(tree), declared)
+    assert "imports pytest without asking" in stranger
+    assert "without asking for cascade-interfaces (cascade.connectors.mqtt)" in ours
