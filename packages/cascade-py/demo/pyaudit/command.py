@@ -16,6 +16,7 @@ from rich.console import Console
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import ConfigurationError
 
 from .counts import EventCounts
 from .live import Live
@@ -73,8 +74,8 @@ class Demo:
         if report is None:
             self.say(f"Interrupted after {live.audited:,} of {len(sources):,} files: there is no report.")
         else:
-            heading = f"Audit of {title}, in {live.seconds:.1f} s"
-            self._screen.print("", shown(heading, style="bold"), "", sep="\n")
+            self.say(f"Audited {live.audited:,} files in {live.seconds:.1f} s.")
+            self._screen.print("", shown(f"Audit of {title}", style="bold"), "", sep="\n")
             show_report(self._screen, report, top=self._top)
         show_counts(self._screen, counts, url=url)
         return INTERRUPTED if report is None else 0
@@ -87,7 +88,7 @@ class Demo:
     def _broker_at(self, url: str | None) -> Iterator[str]:
         """Yield the URL of the broker that was given, or of one started for the occasion."""
         if url is not None:
-            MqttConnector.from_url(url)  # refuses what is no URL before anything is started
+            _check_url(url)
             yield url
             return
         from cascade.testkit.brokers import start_broker
@@ -95,6 +96,14 @@ class Demo:
         with start_broker() as broker:
             self.say(f"Started a broker: {broker.name} at {broker.url}")
             yield broker.url
+
+
+def _check_url(url: str) -> None:
+    """Refuse a bad URL before anything is started."""
+    try:
+        MqttConnector.from_url(url)
+    except ConfigurationError as error:
+        raise InputError(f"--broker: {error.problem}") from error
 
 
 def _watched(target: cs.LazyResult[Report], url: str, live: Live) -> tuple[Report | None, EventCounts]:

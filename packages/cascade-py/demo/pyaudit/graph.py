@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import networkx as nx
 
@@ -21,17 +21,18 @@ def import_graph(modules: Iterable[Module], *, top: int) -> ImportGraph:
     )
 
 
-def imported_modules(statement: Import, module: str, is_package: bool, known: Collection[str]) -> set[str]:
-    """Return which of the ``known`` modules the import statement of ``module`` names.
+def imported_modules(statement: Import, module: str, is_package: bool, known: Mapping[str, bool]) -> set[str]:
+    """Return which of the ``known`` modules (name: is it a package?) an import in ``module`` names.
 
-    ``from a import b`` names ``a.b`` where that is a module, else ``a``; a name that is not
-    known stands for the nearest package around it that is (``os`` for ``os.path``).
+    ``from a import b`` names ``a.b`` where that is a module, else ``a``. A plain module stands
+    for what it puts in ``sys.modules`` below itself: ``os`` for ``os.path``. That a package is
+    imported before its modules goes without saying.
     """
     base = _absolute(statement, module, is_package)
     if base is None:
         return set()
     candidates = [f"{base}.{name}".removeprefix(".") for name in statement.names] or [base]
-    found = {_nearest(candidate, known) for candidate in candidates}
+    found = {candidate if candidate in known else _around(base, known) for candidate in candidates}
     return found - {module, ""}
 
 
@@ -46,19 +47,22 @@ def _absolute(statement: Import, module: str, is_package: bool) -> str | None:
     return ".".join([*kept, statement.module] if statement.module else kept)
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
-    while name and name not in known:
-        name = name.rpartition(".")[0]
-    return name
+def _around(name: str, known: Mapping[str, bool]) -> str:
+    """Return ``name`` if it is known, else the plain module that it lies in, else nothing."""
+    found = name
+    while found and found not in known:
+        found = found.rpartition(".")[0]
+    return "" if found != name and known.get(found) else found
 
 
 def _graph(modules: list[Module]) -> nx.DiGraph[str]:
+    known = {module.source.module: module.source.is_package for module in modules}
     graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(module.source.module for module in modules)
+    graph.add_nodes_from(known)
     for module in modules:
         source = module.source
         for statement in module.imports:
-            for target in imported_modules(statement, source.module, source.is_package, graph):
+            for target in imported_modules(statement, source.module, source.is_package, known):
                 _add(graph, source.module, target, statement.deferred)
     return graph
 

@@ -128,8 +128,8 @@ def closed_port() -> int:
         (["missing"], "missing does not exist; give a folder of Python files"),
         (["bad.py"], "bad.py is a file; give the folder that holds it"),
         (["empty"], "empty; give a folder that holds some"),
-        (["pkg", "--broker", "localhost"], "localhost"),
-        (["pkg", "--broker", "http://localhost"], "http"),
+        (["pkg", "--broker", "localhost"], "--broker: this is no URL; write mqtt://"),
+        (["pkg", "--broker", "http://localhost"], "--broker: "),
         (["pkg", "--top", "0"], "'0' is no number of rows; give 1 or more"),
     ],
 )

@@ -12,7 +12,7 @@ from pyaudit.graph import import_graph, imported_modules
 from pyaudit.metrics import measure_text
 from pyaudit.model import Import, ImportGraph, Module, Source
 
-KNOWN = {"a", "p", "p.b", "p.q", "p.q.c"}
+KNOWN = {"a": False, "p": True, "p.b": False, "p.q": True, "p.q.c": False}
 
 
 def module(name: str, text: str, *, is_package: bool = False) -> Module:
@@ -30,6 +30,9 @@ def graph_of(texts: dict[str, str], *, packages: frozenset[str] = frozenset(), t
         (Import("a", (), 0, False), "x", False, {"a"}),
         (Import("p.b", (), 0, False), "x", False, {"p.b"}),
         (Import("p.b.unknown", (), 0, False), "x", False, {"p.b"}),
+        (Import("p.b", ("name",), 0, False), "x", False, {"p.b"}),
+        (Import("p.elsewhere", (), 0, False), "x", False, set()),
+        (Import("p.elsewhere", ("name",), 0, False), "p.x", False, set()),
         (Import("elsewhere", (), 0, False), "x", False, set()),
         (Import("p", ("b", "q", "name"), 0, False), "x", False, {"p.b", "p.q", "p"}),
         (Import("p.q", ("*",), 0, False), "x", False, {"p.q"}),
