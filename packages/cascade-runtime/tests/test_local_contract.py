@@ -1,0 +1,21 @@
+"""LocalConnector passes the suite that every connector must pass."""
+
+import pytest
+
+from cascade.interfaces import Connector
+from cascade.runtime import LocalConnector, LocalHub
+from cascade.testkit.connector import Ability, ConnectorContract
+
+
+class TestLocalConnector(ConnectorContract):
+    abilities = frozenset(Ability) - {Ability.LINK, Ability.WILL, Ability.PRESENCE}
+
+    @pytest.fixture(autouse=True)
+    def _hub(self) -> None:
+        self.hub = LocalHub()
+
+    async def make(self) -> Connector:
+        return LocalConnector(self.hub)
+
+    async def send_bytes(self, topic: str, payload: bytes) -> None:
+        self.hub.publish(topic, payload)

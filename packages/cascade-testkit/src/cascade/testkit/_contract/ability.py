@@ -1,0 +1,67 @@
+"""What a connector may be able to do beyond its four methods, as its author declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import TypeVar
+
+from cascade.interfaces import (
+    SupportsFlush,
+    SupportsLinkState,
+    SupportsPublishNowait,
+    SupportsSource,
+    SupportsStatistics,
+    SupportsWatch,
+)
+
+Test = TypeVar("Test", bound=Callable[..., object])
+
+_ATTRIBUTE = "cascade_abilities"
+
+
+class Ability(Enum):
+    """One ability; its value says what the tests of it show, and is the reason where they are skipped."""
+
+    DELIVERY = "calls the callbacks of its subscriptions"
+    RETAINED = "keeps the retained message of each topic for later subscribers"
+    BYTES = "can be sent bytes that no connector sends (send_bytes)"
+    LINK = "has a link that can be interrupted and restored (interrupt, restore)"
+    WILL = "tells the others when it vanishes without a good-bye (status_of, interrupt)"
+    PRESENCE = "tells that a named one is online and offline (make_named, status_of)"
+    PUBLISH_NOWAIT = "has publish_nowait"
+    WATCH = "has watch"
+    FLUSH = "has flush"
+    STATISTICS = "has statistics"
+    LINK_STATE = "has connected"
+    SOURCE = "has source_id"
+
+
+METHODS: Mapping[Ability, type] = MappingProxyType(
+    {
+        Ability.PUBLISH_NOWAIT: SupportsPublishNowait,
+        Ability.WATCH: SupportsWatch,
+        Ability.FLUSH: SupportsFlush,
+        Ability.STATISTICS: SupportsStatistics,
+        Ability.LINK_STATE: SupportsLinkState,
+        Ability.SOURCE: SupportsSource,
+    }
+)
+"""The abilities that show in a connector's type."""
+
+
+def needs(*abilities: Ability) -> Callable[[Test], Test]:
+    """Mark a test as one that only connectors with all these abilities must pass."""
+
+    def mark(test: Test) -> Test:
+        setattr(test, _ATTRIBUTE, abilities)
+        return test
+
+    return mark
+
+
+def needed_by(test: object) -> tuple[Ability, ...]:
+    """Return the abilities that a test was marked with."""
+    found: tuple[Ability, ...] = getattr(test, _ATTRIBUTE, ())
+    return found

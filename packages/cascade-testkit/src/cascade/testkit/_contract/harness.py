@@ -1,0 +1,134 @@
+"""What the author of a connector fills in, and what every section of the suite builds on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, ClassVar
+
+import pytest
+import pytest_asyncio
+
+from cascade.interfaces import Connector
+from cascade.testkit._contract.ability import Ability, needed_by
+from cascade.testkit.naming import unique_topic
+from cascade.testkit.waiting import eventually
+
+Seen = list[tuple[str, dict[str, Any]]]
+Observer = Callable[[], Seen]
+
+
+class Inbox:
+    """A callback that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.items: Seen = []
+
+    async def __call__(self, topic: str, data: dict[str, Any]) -> None:
+        self.items.append((topic, data))
+
+    def seen(self) -> Seen:
+        """Return what has come so far, oldest first."""
+        return list(self.items)
+
+    def numbers(self) -> list[int]:
+        """Return the value of ``n`` of each message that has one."""
+        return numbers(self.items)
+
+
+class Harness:
+    """Subclass hooks. ``make`` must be given; the others belong to the abilities that name them."""
+
+    pytestmark = pytest.mark.asyncio
+
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    """What this connector declares to be able to do; the tests of the rest are skipped."""
+
+    patience: ClassVar[float] = 10.0
+    """Seconds after which what has not happened is a failure."""
+
+    async def make(self) -> Connector:
+        """Return a new connector, not connected; all of one test reach the same broker."""
+        raise NotImplementedError
+
+    async def make_witness(self) -> Connector:
+        """Return a connector whose own link ``interrupt`` does not touch."""
+        return await self.make()
+
+    async def make_named(self, source_id: str) -> Connector:
+        """Return a connector that has this name (``PRESENCE``)."""
+        raise NotImplementedError
+
+    async def observe(self, topic_filter: str) -> Observer:
+        """Return a function that tells what has come out for a filter so far, oldest first.
+
+        By default a witness subscribes. A connector that nobody can subscribe to overrides
+        this, to look where its messages go.
+        """
+        inbox = Inbox()
+        witness = await self._opened(await self.make_witness())
+        await witness.subscribe(topic_filter, inbox, 1)
+        return inbox.seen
+
+    async def send_bytes(self, topic: str, payload: bytes) -> None:
+        """Send raw bytes, as a foreign program would (``BYTES``)."""
+        raise NotImplementedError
+
+    async def interrupt(self) -> None:
+        """Break the link of every connector of ``make``, and keep it broken (``LINK``)."""
+        raise NotImplementedError
+
+    async def restore(self) -> None:
+        """Let links be made again (``LINK``)."""
+        raise NotImplementedError
+
+    def status_of(self, connector: Connector) -> str:
+        """Return the topic on which a connector's presence is told (``WILL``, ``PRESENCE``)."""
+        raise NotImplementedError
+
+    @pytest.fixture(autouse=True)
+    def _only_what_is_declared(self, request: pytest.FixtureRequest) -> None:
+        for ability in needed_by(request.function):
+            if ability not in self.abilities:
+                pytest.skip(f"Ability.{ability.name} is not declared: {ability.value}")
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def _leave_none_connected(self, _only_what_is_declared: None) -> AsyncIterator[None]:
+        yield
+        for connector in self._all():
+            await connector.disconnect()
+
+    async def open(self) -> Connector:
+        """Return a connected connector, which is disconnected after the test."""
+        return await self._opened(await self.make())
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition, with patience."""
+        await eventually(condition, self.patience, what=what)
+
+    async def within(self, action: Any) -> Any:
+        """Await an action that must not hang."""
+        async with asyncio.timeout(self.patience):
+            return await action
+
+    async def numbered(self, connector: Connector, topic: str, count: int, *, qos: int = 1) -> None:
+        """Publish ``{"n": 0}``, ``{"n": 1}``, ... without a pause."""
+        for n in range(count):
+            await connector.publish(topic, {"n": n}, qos)
+
+    def topic(self) -> str:
+        """Return a topic of this test alone."""
+        return unique_topic("contract")
+
+    def _all(self) -> list[Connector]:
+        return self.__dict__.setdefault("_connectors", [])  # type: ignore[no-any-return]
+
+    async def _opened(self, connector: Connector) -> Connector:
+        self._all().append(connector)
+        await connector.connect()
+        return connector
+
+
+def numbers(seen: Seen) -> list[int]:
+    """Return the value of ``n`` of each message that has one."""
+    return [data["n"] for _, data in seen if "n" in data]

@@ -1,0 +1,138 @@
+"""Connecting and leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import Connector, SupportsLinkState, SupportsSource, supports
+from cascade.testkit._contract.ability import METHODS, Ability, needs
+from cascade.testkit._contract.harness import Harness, Inbox, numbers
+from cascade.testkit.leaks import no_leaks
+
+
+class Life(Harness):
+    """Section 1: connect, disconnect, and again."""
+
+    async def test_abilities_are_declared_as_they_are(self) -> None:
+        """An ability that shows in the type is declared, and a declared one is there."""
+        connector = await self.make()
+        assert isinstance(connector, Connector)
+        has = {ability for ability, protocol in METHODS.items() if supports(connector, protocol)}
+        assert has == self.abilities & METHODS.keys()
+
+    async def test_connect_twice_is_harmless(self) -> None:
+        """The second call does nothing: what is published afterwards comes out once."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        connector = await self.open()
+        await connector.connect()
+        await connector.publish(topic, {"n": 1}, 1)
+        await self.until(seen, "the message")
+        await connector.publish(topic, {"last": True}, 1)
+        await self.until(lambda: "last" in seen()[-1][1], "the last message")
+        assert numbers(seen()) == [1]
+
+    async def test_disconnect_twice_is_harmless(self) -> None:
+        """Before connect, and after a first time, it returns and raises nothing."""
+        connector = await self.make()
+        await self.within(connector.disconnect())
+        await connector.connect()
+        await self.within(connector.disconnect())
+        await self.within(connector.disconnect())
+
+    async def test_it_can_be_connected_again(self) -> None:
+        """After disconnect the same object connects again and works."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        connector = await self.open()
+        await connector.disconnect()
+        await connector.connect()
+        await connector.publish(topic, {"n": 1}, 1)
+        await self.until(lambda: numbers(seen()) == [1], "what was published the second time")
+
+    async def test_it_can_be_connected_again_on_another_loop(self) -> None:
+        """Two event loops, one after the other, may use one connector."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        connector = await self.make()
+        new_loop = type(asyncio.get_running_loop())
+
+        async def use(n: int) -> None:
+            await connector.connect()
+            await connector.publish(topic, {"n": n}, 1)
+            await connector.disconnect()
+
+        def in_a_loop_of_its_own(n: int) -> None:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(use(n))
+
+        for n in (1, 2):
+            await asyncio.to_thread(in_a_loop_of_its_own, n)
+        await self.until(lambda: sorted(numbers(seen())) == [1, 2], "the messages of both loops")
+
+    async def test_nothing_is_left_behind(self) -> None:
+        """After disconnect there is no task, thread, socket or file more than before connect."""
+        connector = await self.make()
+        async with no_leaks(self.patience):
+            await connector.connect()
+            if Ability.DELIVERY in self.abilities:
+                await connector.subscribe(self.topic(), Inbox())
+            await connector.publish(self.topic(), {"n": 1}, 1)
+            await connector.disconnect()
+
+    @pytest.mark.parametrize("turns", [0, 1, 3, 10])
+    async def test_a_cancelled_connect_leaves_nothing_behind(self, turns: int) -> None:
+        """Wherever connect is cancelled, disconnect afterwards frees all, and connect works again."""
+        connector = await self.make()
+        async with no_leaks(self.patience):
+            await _cancelled(connector.connect(), turns)
+            await self.within(connector.disconnect())
+        await self.within(self._opened(connector))
+
+    @pytest.mark.parametrize("turns", [0, 1, 3, 10])
+    async def test_a_cancelled_disconnect_leaves_nothing_behind(self, turns: int) -> None:
+        """Wherever disconnect is cancelled, all is free after it was called again."""
+        connector = await self.make()
+        async with no_leaks(self.patience):
+            await connector.connect()
+            await self.numbered(connector, self.topic(), 10)
+            await _cancelled(connector.disconnect(), turns)
+            await self.within(connector.disconnect())
+
+    @needs(Ability.LINK_STATE)
+    async def test_connected_tells_whether_connect_was_called(self) -> None:
+        """It is True from connect to disconnect."""
+        connector = await self.make()
+        assert isinstance(connector, SupportsLinkState)
+        states = [connector.connected]
+        await self._opened(connector)
+        states.append(connector.connected)
+        await connector.disconnect()
+        states.append(connector.connected)
+        assert states == [False, True, False]
+
+    @needs(Ability.SOURCE)
+    async def test_source_id_is_a_name_that_stays(self) -> None:
+        """It is text, not empty, and the same before, while and after it is connected."""
+        connector = await self.make()
+        assert isinstance(connector, SupportsSource)
+        before = connector.source_id
+        await self._opened(connector)
+        assert isinstance(before, str)
+        assert before
+        assert connector.source_id == before
+
+
+async def _cancelled(action: Coroutine[Any, Any, None], turns: int) -> None:
+    """Begin an action, let the loop turn, cancel it, and wait until it has ended."""
+    task = asyncio.create_task(action, name="contract-cancelled")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,118 @@
+"""The link breaks, and comes back."""
+
+from __future__ import annotations
+
+from cascade.interfaces import Linked, Lost, SupportsFlush
+from cascade.testkit._contract.ability import Ability, needs
+from cascade.testkit._contract.harness import Harness, Inbox, numbers
+from cascade.testkit._contract.publishing import MANY, balanced, statistics
+from cascade.testkit._contract.watching import connector_watch
+
+
+class Linking(Harness):
+    """Section 6: what a connector does while nobody answers, and afterwards."""
+
+    @needs(Ability.LINK)
+    async def test_connect_returns_although_nobody_answers(self) -> None:
+        """It returns within its own limit, goes on trying, and gets the link when it can."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        await self.interrupt()
+        connector = await self.within(self.open())
+        await connector.publish(topic, {"n": 1}, 1)
+        await self.restore()
+        await self.until(lambda: set(numbers(seen())) == {1}, "what was published without a link")
+
+    @needs(Ability.LINK)
+    async def test_what_is_published_without_a_link_waits_for_it(self) -> None:
+        """Calls return and raise nothing meanwhile; the messages come out when the link is back."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        connector = await self.open()
+        await self.interrupt()
+        await self.within(self.numbered(connector, topic, MANY))
+        await self.restore()
+        await self.until(lambda: set(numbers(seen())) == set(range(MANY)), f"{MANY} messages")
+
+    @needs(Ability.LINK, Ability.DELIVERY)
+    async def test_subscriptions_are_made_again_on_a_new_link(self) -> None:
+        """Every filter hears again what is published after the link is back."""
+        topic, connector = self.topic(), await self.open()
+        inboxes = [Inbox(), Inbox()]
+        await connector.subscribe(f"{topic}/0", inboxes[0], 1)
+        await connector.subscribe(f"{topic}/+", inboxes[1], 1)
+        witness = await self._opened(await self.make_witness())
+        await self.interrupt()
+        await self.restore()
+
+        async def both() -> bool:
+            await witness.publish(f"{topic}/0", {"n": 1}, 1)
+            return all(inbox.seen() for inbox in inboxes)
+
+        await self.until(both, "a message after the link was back")
+
+    @needs(Ability.LINK, Ability.DELIVERY)
+    async def test_a_subscription_made_without_a_link_is_made_when_it_is_back(self) -> None:
+        """The call returns and raises nothing meanwhile."""
+        topic, inbox, connector = self.topic(), Inbox(), await self.open()
+        await self.interrupt()
+        await self.within(connector.subscribe(topic, inbox, 1))
+        await self.restore()
+
+        async def heard() -> bool:
+            await connector.publish(topic, {"n": 1}, 1)
+            return bool(inbox.seen())
+
+        await self.until(heard, "a message after the link was back")
+
+    @needs(Ability.LINK)
+    async def test_disconnect_returns_although_nobody_answers(self) -> None:
+        """It gives up within a stated time, and leaves nothing that goes on trying."""
+        connector = await self.open()
+        await self.interrupt()
+        await self.numbered(connector, self.topic(), 10)
+        await self.within(connector.disconnect())
+
+    @needs(Ability.LINK, Ability.STATISTICS)
+    async def test_what_is_given_up_is_counted(self) -> None:
+        """After a disconnect without a link the messages that never left are counted as dropped."""
+        connector = await self.open()
+        await self.interrupt()
+        await self.until(lambda: not statistics(connector).linked, "the loss of the link")
+        await self.numbered(connector, self.topic(), MANY)
+        assert balanced(connector)
+        await self.within(connector.disconnect())
+        counts = statistics(connector)
+        assert (counts.accepted, counts.sent, counts.pending) == (MANY, 0, 0)
+        assert sum(counts.dropped.values()) == MANY
+
+    @needs(Ability.LINK, Ability.STATISTICS)
+    async def test_every_new_link_is_counted(self) -> None:
+        """``linked`` tells whether there is one, ``connections`` how many there were."""
+        connector = await self.open()
+        await self.until(lambda: statistics(connector).linked, "the link")
+        await self.interrupt()
+        await self.until(lambda: not statistics(connector).linked, "its loss")
+        await self.restore()
+        await self.until(lambda: statistics(connector).linked, "the next link")
+        assert statistics(connector).connections == 2
+
+    @needs(Ability.LINK, Ability.FLUSH)
+    async def test_flush_says_that_not_all_has_left(self) -> None:
+        """Without a link it waits no longer than it was told, and returns False."""
+        connector = await self.open()
+        await self.interrupt()
+        await connector.publish(self.topic(), {"n": 1}, 1)
+        assert isinstance(connector, SupportsFlush)
+        assert await self.within(connector.flush(0.05)) is False
+
+    @needs(Ability.LINK, Ability.WATCH)
+    async def test_a_watch_says_lost_and_linked(self) -> None:
+        """Whoever watches learns that messages may have been missed, and when the filters hold again."""
+        connector = await self.open()
+        stream = connector_watch(connector, self.topic())
+        assert await self.within(anext(stream)) == Linked()
+        await self.interrupt()
+        assert isinstance(await self.within(anext(stream)), Lost)
+        await self.restore()
+        assert await self.within(anext(stream)) == Linked()

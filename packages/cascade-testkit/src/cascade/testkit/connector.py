@@ -1,0 +1,29 @@
+"""The contract suite of connectors: subclass it, say how yours is made, and run pytest.
+
+    class TestMine(ConnectorContract):
+        abilities = frozenset({Ability.DELIVERY, Ability.RETAINED})
+
+        async def make(self):
+            return MyConnector("somewhere")
+
+A test of an ability that is not declared is skipped, with the ability as its reason. Those
+that show in the connector's type (``watch``, ``flush``, ...) must be declared as they are.
+"""
+
+from __future__ import annotations
+
+from cascade.testkit._contract.ability import Ability
+from cascade.testkit._contract.harness import Inbox, Observer
+from cascade.testkit._contract.life import Life
+from cascade.testkit._contract.linking import Linking
+from cascade.testkit._contract.presence import Presence
+from cascade.testkit._contract.publishing import Publishing
+from cascade.testkit._contract.retaining import Retaining
+from cascade.testkit._contract.subscribing import Subscribing
+from cascade.testkit._contract.watching import Watching
+
+__all__ = ["Ability", "ConnectorContract", "Inbox", "Observer"]
+
+
+class ConnectorContract(Life, Publishing, Subscribing, Retaining, Watching, Linking, Presence):
+    """Every section of the contract. Give ``make`` and ``abilities``; see :class:`Harness` for the other hooks."""
