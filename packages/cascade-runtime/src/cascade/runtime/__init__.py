@@ -4,6 +4,15 @@ from cascade.runtime.bus import EventBus
 from cascade.runtime.engine import Engine
 from cascade.runtime.executors import ThreadExecutor
 from cascade.runtime.local import LocalConnector, LocalHub
-from cascade.runtime.telemetry import TelemetrySubscriber
+from cascade.runtime.telemetry import TelemetrySubscriber, describe, one_line
 
-__all__ = ["Engine", "EventBus", "LocalConnector", "LocalHub", "TelemetrySubscriber", "ThreadExecutor"]
+__all__ = [
+    "Engine",
+    "EventBus",
+    "LocalConnector",
+    "LocalHub",
+    "TelemetrySubscriber",
+    "ThreadExecutor",
+    "describe",
+    "one_line",
+]

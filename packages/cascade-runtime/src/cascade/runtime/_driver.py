@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Sequence
 from types import CoroutineType
@@ -37,6 +38,7 @@ class Driver:
         self._clock = clock
         self._stop_timeout = stop_timeout
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()  # what one task sets, the next one must not see
         self._graph = Graph()
         self._state = RunState()
         self._running: dict[Node, asyncio.Task[None]] = {}
@@ -55,6 +57,7 @@ class Driver:
             await self._build(targets)
             nodes = [self._graph.node(lazy) for lazy in targets]
             self._state.aim(node for node in nodes if not node.done)
+            self._conclude()
             self._wake()
             await self._finished
             return [node.value for node in nodes]
@@ -73,7 +76,7 @@ class Driver:
     def _wake(self) -> None:
         """Start what is ready in the next turn of the loop."""
         if self._turn is None and not self._finished.done():
-            self._turn = self._loop.call_soon(self._start_ready)
+            self._turn = self._loop.call_soon(self._start_ready, context=self._context)
 
     def _start_ready(self) -> None:
         now = self._clock.monotonic()
@@ -109,10 +112,13 @@ class Driver:
         state = self._state
         state.complete(node, value)
         if state.finished:
-            if not self._finished.done():
-                self._finished.set_result(None)
+            self._conclude()
         elif self._turn is None and (state.on_loop or state.offloaded):
             self._wake()
+
+    def _conclude(self) -> None:
+        if self._state.finished and not self._finished.done():
+            self._finished.set_result(None)
 
     async def _expand(self, node: Node) -> None:
         """Grow a map whose iterables have arrived."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cascade.interfaces import (
@@ -43,9 +43,8 @@ class TelemetrySubscriber:
         )
         self._courier = Courier(connector)
         self._runs: dict[str, _Run] = {}
-        self._unsubscribe = [
-            event_bus.subscribe(kind, self.handle) for kind in (TaskStateEvent, LifecycleEvent)
-        ]
+        handler: Callable[[Any], object] = self.handle
+        self._unsubscribe = [event_bus.subscribe(kind, handler) for kind in (TaskStateEvent, LifecycleEvent)]
 
     @staticmethod
     def serves(event_bus: EventBus, connector: Connector) -> bool:

@@ -1,0 +1,120 @@
+"""The event bus: synchronous, ordered, and deaf to the faults of its observers."""
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from cascade.runtime import EventBus
+
+
+class Base:
+    pass
+
+
+class Derived(Base):
+    pass
+
+
+def test_a_handler_hears_the_type_it_asked_for() -> None:
+    """Subtypes are heard too, other types are not, in the order of the events."""
+    bus = EventBus()
+    heard: list[object] = []
+    bus.subscribe(Base, heard.append)
+    events = [Base(), Derived(), Base()]
+    for event in events:
+        bus.publish(event)
+    bus.publish("something else")
+    assert heard == events
+
+
+def test_who_unsubscribes_hears_no_more() -> None:
+    """Unsubscribing takes effect at once, also from inside a handler, and twice is harmless."""
+    bus = EventBus()
+    heard: list[object] = []
+
+    def once(event: Base) -> None:
+        heard.append(event)
+        stop()
+
+    stop = bus.subscribe(Base, once)
+    assert bus.wants(Derived)
+    bus.publish(Base())
+    bus.publish(Base())
+    stop()
+    assert len(heard) == 1
+    assert not bus.wants(Derived)
+
+
+def test_an_observer_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """Row 28: the others still hear, publish() does not raise, and one line tells of a series of failures."""
+    bus = EventBus()
+    heard: list[object] = []
+    broken = True
+
+    def faulty(event: Base) -> None:
+        if broken:
+            raise RuntimeError("observer")
+
+    bus.subscribe(Base, faulty)
+    bus.subscribe(Base, heard.append)
+    for _ in range(3):
+        bus.publish(Base())
+    assert len(heard) == 3
+    assert len(caplog.records) == 1
+    broken = False
+    bus.publish(Base())
+    broken = True
+    bus.publish(Base())
+    assert len(caplog.records) == 2
+
+
+async def test_events_from_threads_arrive_on_the_loop_in_order() -> None:
+    """Row 29: handlers run in the loop's thread, and one thread's events keep their order."""
+    bus = EventBus()
+    bus.bind(asyncio.get_running_loop())
+    heard: list[tuple[int, int]] = []
+    threads_seen: set[int] = set()
+    done = asyncio.Event()
+
+    def hear(event: tuple[int, int]) -> None:
+        heard.append(event)
+        threads_seen.add(threading.get_ident())
+        if len(heard) == 400:
+            done.set()
+
+    bus.subscribe(tuple, hear)
+
+    def publish(source: int) -> None:
+        for number in range(100):
+            bus.publish((source, number))
+
+    threads = [threading.Thread(target=publish, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    await asyncio.wait_for(done.wait(), 5)
+    for thread in threads:
+        thread.join()
+    assert threads_seen == {threading.get_ident()}
+    for source in range(4):
+        assert [n for s, n in heard if s == source] == list(range(100))
+
+
+def test_events_after_the_loop_is_closed_are_let_go(caplog: pytest.LogCaptureFixture) -> None:
+    """A thread that outlives the loop may still speak; it gets no error."""
+    bus = EventBus()
+    heard: list[Any] = []
+    bus.subscribe(str, heard.append)
+
+    async def bind() -> None:
+        bus.bind(asyncio.get_running_loop())
+
+    asyncio.run(bind())
+    thread = threading.Thread(target=bus.publish, args=("late",))
+    with caplog.at_level(logging.WARNING):
+        thread.start()
+        thread.join()
+    assert not heard
+    assert not caplog.records

@@ -1,0 +1,538 @@
+"""The engine: what runs when, what a failure does, and what observers are told."""
+
+import asyncio
+import contextvars
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import (
+    InvalidTargetError,
+    Lifecycle,
+    LifecycleEvent,
+    MapLengthError,
+    RunStatus,
+    TaskCallError,
+    TaskCancelledError,
+    TaskState,
+    TaskStateEvent,
+    TaskTimeoutError,
+)
+from cascade.runtime import Engine, EventBus, ThreadExecutor
+from cascade.runtime._pace import Pace
+from cascade.spec import LazyResult, task
+
+Told = list[tuple[str, str]]
+
+
+@task
+async def double(x: int) -> int:
+    return 2 * x
+
+
+@task(mode="inline")
+def collect(*values: Any) -> list[Any]:
+    return list(values)
+
+
+@task
+def in_thread(x: Any) -> Any:
+    return x, threading.current_thread() is threading.main_thread()
+
+
+@task
+async def fail(text: str = "boom") -> None:
+    raise ValueError(text)
+
+
+def watch(engine: Engine) -> list[Any]:
+    events: list[Any] = []
+    engine.bus.subscribe(object, events.append)
+    return events
+
+
+def states(events: list[Any]) -> Told:
+    return [(e.task_name, e.state.value) for e in events if isinstance(e, TaskStateEvent)]
+
+
+async def test_a_graph_gives_its_value() -> None:
+    """Tasks on the loop, inline and in threads share one graph."""
+    assert await Engine().run(collect(double(1), double(double(2)), in_thread(3))) == [2, 8, (3, False)]
+
+
+async def test_a_list_of_targets_gives_a_list() -> None:
+    """Results come in the order of the targets, the same target twice, and none for none."""
+    one = double(1)
+    assert await Engine().run([one, double(2), one]) == [2, 4, 2]
+    assert await Engine().run([]) == []
+
+
+async def test_one_node_used_twice_runs_once() -> None:
+    """A lazy result is one call, however many tasks take it; a second run calls it again."""
+    calls = []
+
+    @task
+    async def count() -> int:
+        calls.append(1)
+        return len(calls)
+
+    shared = count()
+    assert await Engine().run(collect(shared, [shared], {"a": shared})) == [1, [1], {"a": 1}]
+    assert await Engine().run(shared) == 2
+
+
+async def test_a_task_starts_as_soon_as_its_own_inputs_are_done() -> None:
+    """No stages: a short branch is through before a long one has done its first step."""
+    gate = asyncio.Event()
+
+    @task
+    async def slow() -> str:
+        await gate.wait()
+        return "slow"
+
+    @task
+    async def opens(x: int) -> int:
+        gate.set()
+        return x
+
+    assert await Engine().run(collect(slow(), opens(double(double(1))))) == ["slow", 4]
+
+
+async def test_after_waits_without_taking_the_value() -> None:
+    """Order can be declared where no value flows."""
+    order: list[str] = []
+
+    @task(mode="inline")
+    def note(name: str) -> None:
+        order.append(name)
+
+    first, second = note("first"), note("second")
+    await Engine().run([note("last").after(first, second.after(first)), second])
+    assert order[0] == "first"
+    assert order[-1] == "last"
+
+
+async def test_a_map_runs_once_for_each_item() -> None:
+    """Items from lists, from a lazy list, holding lazy results, and none at all."""
+
+    @task
+    async def numbers(n: int) -> list[int]:
+        return list(range(n))
+
+    engine = Engine()
+    assert await engine.run(double.map(x=[1, 2, 3])) == [2, 4, 6]
+    assert await engine.run(double.map(x=numbers(4))) == [0, 2, 4, 6]
+    assert await engine.run(double.map(x=[double(1), 5])) == [4, 10]
+    assert await engine.run(double.map(x=double.map(x=numbers(3)))) == [0, 4, 8]
+    assert await engine.run([double.map(x=[]), double.map(x=numbers(0))]) == [[], []]
+    assert await engine.run(double.map(x=[]).after(double(1))) == []
+
+
+async def test_a_map_waits_for_what_it_comes_after() -> None:
+    """Each item of a map waits for the map's predecessors."""
+    done: list[int] = []
+
+    @task(mode="inline")
+    def mark() -> None:
+        done.append(1)
+
+    @task(mode="inline")
+    def look(x: int) -> int:
+        return len(done)
+
+    @task(mode="inline")
+    def two() -> list[int]:
+        return [1, 2]
+
+    assert await Engine().run(look.map(x=[1, 2]).after(mark())) == [1, 1]
+    assert await Engine().run(look.map(x=two()).after(mark())) == [2, 2]
+
+
+async def test_a_map_whose_iterables_turn_out_wrong_fails_in_words() -> None:
+    """Lengths and types that are known only in the run are refused like those known before."""
+
+    @task(mode="inline")
+    def give(value: Any) -> Any:
+        return value
+
+    @task(mode="inline")
+    def pair(a: int, b: int) -> None: ...
+
+    engine = Engine()
+    with pytest.raises(TaskCallError, match="'give' gave int"):
+        await engine.run(double.map(x=give(3)))
+    with pytest.raises(MapLengthError, match="a has 1, b has 2"):
+        await engine.run(pair.map(a=[1], b=give([1, 2])))
+
+
+@pytest.mark.parametrize("target", [7, None, "x", [double(1), 3], {"a": 1}, double])
+async def test_what_is_no_lazy_result_is_refused(target: Any) -> None:
+    """The error says what was given and what to give, and nothing has been started."""
+    engine = Engine()
+    events = watch(engine)
+    with pytest.raises(InvalidTargetError, match="call a function decorated with"):
+        await engine.run(target)
+    assert not events
+
+
+async def test_observers_are_told_in_order() -> None:
+    """ENGINE_STARTED is the first event, ENGINE_STOPPED the last; inputs complete before dependents run."""
+    engine = Engine()
+    events = watch(engine)
+    await engine.run(double(double(1)))
+    assert isinstance(events[0], LifecycleEvent)
+    assert events[0].event is Lifecycle.ENGINE_STARTED
+    assert (events[-1].event, events[-1].status, events[-1].error) == (
+        Lifecycle.ENGINE_STOPPED,
+        RunStatus.SUCCEEDED,
+        "",
+    )
+    assert states(events) == [("double", "RUNNING"), ("double", "COMPLETED")] * 2
+    assert len({e.task_id for e in events[1:-1]}) == 2
+    assert len({e.run_id for e in events}) == 1
+    assert all(e.duration_ms >= 0 for e in events[1:-1])
+
+
+async def test_mapped_and_nested_tasks_complete_like_any_other() -> None:
+    """Every call of a map tells RUNNING and COMPLETED, under the task's name."""
+    engine = Engine()
+    events = watch(engine)
+    await engine.run(collect([double.map(x=[1, 2])]))
+    told = states(events)
+    assert told.count(("double", "RUNNING")) == told.count(("double", "COMPLETED")) == 2
+
+
+async def test_a_failure_cancels_the_siblings() -> None:
+    """What raised is raised, with a note; running siblings are cancelled, dependents never start."""
+    engine = Engine()
+    events = watch(engine)
+    cancelled = asyncio.Event()
+
+    @task
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(ValueError, match="boom") as caught:
+        await engine.run(collect(forever(), fail(), double(fail("later"))))
+    assert "in task 'fail'" in caught.value.__notes__[0]
+    assert cancelled.is_set()
+    told = states(events)
+    assert ("forever", "CANCELLED") in told
+    assert ("double", "RUNNING") not in told
+    assert events[-1].event is Lifecycle.ENGINE_STOPPED
+    assert (events[-1].status, events[-1].error) == (RunStatus.FAILED, "ValueError: boom")
+
+
+async def test_no_event_follows_the_last_one() -> None:
+    """A sibling that runs on in a thread after the failure has nothing more to say."""
+    engine = Engine(stop_timeout=0.01)
+    events = watch(engine)
+    release = threading.Event()
+
+    @task
+    def stuck() -> None:
+        release.wait(10)
+
+    with pytest.raises(ValueError, match="boom"):
+        await engine.run([stuck(), fail()])
+    count = len(events)
+    release.set()
+    assert events[-1].event is Lifecycle.ENGINE_STOPPED
+    await wait_for(lambda: not any(t.name.startswith("cascade worker") for t in threading.enumerate()))
+    assert len(events) == count
+
+
+async def test_a_cancelled_run_stops_its_tasks() -> None:
+    """Cancelling run() cancels what runs, tells Cancelled, and raises CancelledError."""
+    engine = Engine()
+    events = watch(engine)
+    started = asyncio.Event()
+    ended: list[str] = []
+
+    @task
+    async def forever() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    run = asyncio.create_task(engine.run(forever()))
+    await started.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert ended == ["cancelled"]
+    assert states(events)[-1] == ("forever", "CANCELLED")
+    assert events[-1].status is RunStatus.CANCELLED
+
+
+async def test_a_task_cancelled_from_within_is_a_failure() -> None:
+    """A task that awaits something cancelled fails the run, instead of hanging or cancelling it."""
+
+    @task
+    async def awaits_cancelled() -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    with pytest.raises(TaskCancelledError, match="'awaits_cancelled' was cancelled from within"):
+        await Engine().run(awaits_cancelled())
+
+
+async def test_a_stubborn_task_does_not_hold_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    """A task that swallows its cancellation is waited for up to stop_timeout, then named in a warning."""
+    let_go = asyncio.Event()
+
+    @task
+    async def stubborn() -> None:
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+
+    with pytest.raises(ValueError, match="boom"):
+        await Engine(stop_timeout=0.01).run([stubborn(), fail()])
+    assert "stubborn-0" in caplog.text
+    let_go.set()
+    await wait_for(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "stubborn-0"])
+
+
+async def test_retry_tries_up_to_the_number_of_attempts() -> None:
+    """max_attempts counts all attempts; each failure but the last is told as RETRYING with its reason."""
+    engine = Engine()
+    events = watch(engine)
+    attempts: list[int] = []
+
+    @task
+    async def flaky(succeed_at: int) -> int:
+        attempts.append(1)
+        if len(attempts) < succeed_at:
+            raise OSError("not yet")
+        return len(attempts)
+
+    assert await engine.run(flaky(3).with_retry(3)) == 3
+    assert [s for _, s in states(events)] == ["RUNNING", "RETRYING", "RETRYING", "COMPLETED"]
+    assert [e.reason for e in events if getattr(e, "state", None) is TaskState.RETRYING] == [
+        "attempt 1 of 3 failed; the next one comes in 0 s",
+        "attempt 2 of 3 failed; the next one comes in 0 s",
+    ]
+    attempts.clear()
+    with pytest.raises(OSError, match="not yet"):
+        await engine.run(flaky(9).with_retry(2))
+    assert len(attempts) == 2
+
+
+async def test_the_delay_between_attempts_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts are spaced by delay, then by delay x backoff."""
+    slept: list[float] = []
+    real = asyncio.sleep
+
+    async def record(seconds: float) -> None:
+        slept.append(seconds)
+        await real(0)
+
+    monkeypatch.setattr("cascade.runtime._driver.asyncio.sleep", record)
+    with pytest.raises(ValueError, match="boom"):
+        await Engine().run(fail().with_retry(4, delay=0.5, backoff=3.0))
+    assert [s for s in slept if s] == [0.5, 1.5, 4.5]
+
+
+async def test_a_time_limit_ends_an_attempt() -> None:
+    """An attempt that takes too long is cancelled and fails as a time-out that names task and limit; retry applies."""
+    attempts: list[int] = []
+
+    @task
+    async def slow() -> str:
+        attempts.append(1)
+        if len(attempts) == 1:
+            await asyncio.Event().wait()
+        return "second"
+
+    assert await Engine().run(slow().with_timeout(0.01).with_retry(2)) == "second"
+    attempts.clear()
+    with pytest.raises(TaskTimeoutError, match=r"'slow' took longer than its time limit of 0.01 s"):
+        await Engine().run(slow().with_timeout(0.01))
+
+
+async def test_a_time_out_of_the_tasks_own_is_its_own() -> None:
+    """A TimeoutError that the task raises itself is not taken for its limit."""
+
+    @task
+    async def own() -> None:
+        raise TimeoutError("mine")
+
+    with pytest.raises(TimeoutError, match="mine") as caught:
+        await Engine().run(own().with_timeout(5))
+    assert not isinstance(caught.value, TaskTimeoutError)
+
+
+async def test_context_variables_do_not_leak_between_tasks() -> None:
+    """A task sees the caller's context, and what it sets stays with it, on the loop and in threads."""
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
+    var.set("caller")
+
+    @task
+    async def sets() -> str:
+        seen = var.get()
+        var.set("task")
+        return seen
+
+    @task
+    def reads() -> str:
+        seen = var.get()
+        var.set("thread")
+        return seen
+
+    assert await Engine().run([sets(), reads(), sets().after(sets())]) == ["caller", "caller", "caller"]
+    assert var.get() == "caller"
+
+
+async def test_a_plain_function_that_returns_a_coroutine_is_awaited() -> None:
+    """A wrapper that hides an async function still gives its value."""
+
+    async def hidden(x: int) -> int:
+        return x + 1
+
+    @task
+    def wrapper(x: int) -> Any:
+        return hidden(x)
+
+    assert await Engine().run(wrapper(1)) == 2
+
+
+async def test_a_task_that_says_running_is_running() -> None:
+    """No more tasks are told as RUNNING in threads than there are threads."""
+    engine = Engine(executor=(executor := ThreadExecutor(2)))
+    running, most = 0, 0
+
+    def count(event: TaskStateEvent) -> None:
+        nonlocal running, most
+        running += 1 if event.state is TaskState.RUNNING else -1
+        most = max(most, running)
+
+    engine.bus.subscribe(TaskStateEvent, count)
+
+    @task
+    def nap() -> None:
+        time.sleep(0.001)
+
+    await engine.run([nap() for _ in range(20)])
+    await executor.close()
+    assert (running, most) == (0, 2)
+
+
+async def test_runs_share_an_engine() -> None:
+    """Several runs at the same time each give their own result under their own id."""
+    engine = Engine()
+    events = watch(engine)
+    results = await asyncio.gather(*(engine.run(double.map(x=[n, n + 1])) for n in range(5)))
+    assert results == [[2 * n, 2 * n + 2] for n in range(5)]
+    assert len({e.run_id for e in events}) == 5
+
+
+async def test_a_chain_of_a_hundred_thousand_runs() -> None:
+    """Depth costs no recursion anywhere: declaring, building, running, freeing."""
+    lazy: LazyResult[int] = double(0)
+    for _ in range(100_000):
+        lazy = double(lazy)
+    assert await Engine().run(lazy) == 0
+
+
+async def test_a_large_run_gives_way_to_others() -> None:
+    """Work is cut into turns: a neighbour on the loop gets its turn again and again during 10,000 tasks."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    neighbour = asyncio.create_task(other())
+    await Engine().run(collect(*[double(n) for n in range(10_000)]))
+    neighbour.cancel()
+    await asyncio.wait({neighbour})
+    assert turns > 4
+
+
+def test_the_pace_follows_how_long_turns_take() -> None:
+    """A turn over 5 ms halves the batch, a quick one doubles it, within bounds."""
+    pace = Pace()
+    start = pace.batch
+    pace.learn(0.006)
+    assert pace.batch == start // 2
+    pace.learn(0.004)
+    assert pace.batch == start // 2
+    for _ in range(20):
+        pace.learn(0.001)
+    assert pace.batch == 2048
+    for _ in range(20):
+        pace.learn(1.0)
+    assert pace.batch == 16
+
+
+async def test_a_run_leaves_nothing_behind() -> None:
+    """After success, failure and cancellation no task and no thread of the engine is left."""
+    before = set(asyncio.all_tasks())
+    await Engine().run(in_thread(1))
+    with pytest.raises(ValueError, match="boom"):
+        await Engine().run([in_thread(1), fail()])
+    gc.collect()
+    assert set(asyncio.all_tasks()) == before
+    await wait_for(lambda: not any(t.name.startswith("cascade") for t in threading.enumerate()))
+
+
+async def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Row 34: a task that holds the loop is named once in a warning that says what to do."""
+
+    @task
+    async def hog() -> None:
+        await asyncio.sleep(0.3)  # the watch begins with the first quarter of a second
+        time.sleep(1.7)  # noqa: ASYNC251 - that is the fault
+
+    with caplog.at_level(logging.WARNING, "cascade.engine"):
+        await Engine().run(hog())
+    (line,) = [r.getMessage() for r in caplog.records if "holds the event loop" in r.getMessage()]
+    assert "'hog-0'" in line
+    assert "plain function" in line
+
+
+def test_system_exit_in_a_task_is_not_swallowed() -> None:
+    """sys.exit() in a task is the user's word; it is not turned into a failure of the run."""
+
+    @task(mode="inline")
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit, match="3"):
+        asyncio.run(Engine().run(leave()))
+
+
+async def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+async def test_the_bus_given_is_the_bus_used() -> None:
+    """Dependencies are injected: bus and executor are the caller's, and the executor is left open."""
+    bus = EventBus()
+    heard: list[Any] = []
+    bus.subscribe(LifecycleEvent, heard.append)
+    executor = ThreadExecutor(1)
+    await Engine(bus=bus, executor=executor).run(in_thread(1))
+    assert len(heard) == 2
+    assert await executor.run(lambda: 5, (), {}) == 5
+    await executor.close()

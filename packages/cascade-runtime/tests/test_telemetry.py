@@ -1,0 +1,271 @@
+"""Telemetry: exact messages, in order, without ever reaching back into the run."""
+
+import asyncio
+import json
+import os
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.interfaces import ConnectorUnavailable, Lifecycle, LifecycleEvent, TaskState, TaskStateEvent
+from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber, describe, one_line
+from cascade.runtime.telemetry import _courier
+from cascade.spec import task
+
+
+class Plain:
+    """A connector with the four methods of the protocol and no more."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.sent: list[tuple[str, Mapping[str, Any], int]] = []
+
+    async def connect(self) -> None:
+        self.log.append("connect")
+
+    async def disconnect(self) -> None:
+        self.log.append("disconnect")
+
+    async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+        await asyncio.sleep(0)
+        self.sent.append((topic, payload, qos))
+
+    async def subscribe(self, topic: str, callback: Any, qos: int = 0) -> Any:
+        raise AssertionError("telemetry subscribes to nothing")
+
+
+@task
+async def double(x: int) -> int:
+    return 2 * x
+
+
+@task
+async def fail() -> None:
+    raise ValueError("no\n[bold]amqp://user:pa55@host/x" + "y" * 1000)
+
+
+def bodies(connector: Plain) -> list[tuple[str, str]]:
+    return [(b["type"], b.get("state") or b["event"]) for b in (m["body"] for _, m, _ in connector.sent)]
+
+
+async def test_a_run_tells_itself_through_the_smallest_connector() -> None:
+    """Connected, told in order with QoS 1 and seq from 0 without a hole, disconnected: four methods suffice."""
+    connector = Plain()
+    assert await Engine(connector=connector).run(double(1)) == 2
+    assert connector.log == ["connect", "disconnect"]
+    assert bodies(connector) == [
+        ("LifecycleEvent", "ENGINE_STARTED"),
+        ("TaskStateEvent", "RUNNING"),
+        ("TaskStateEvent", "COMPLETED"),
+        ("LifecycleEvent", "ENGINE_STOPPED"),
+    ]
+    topics = {topic for topic, _, _ in connector.sent}
+    (run_id,) = {m["run_id"] for _, m, _ in connector.sent}
+    assert topics == {f"cascade/telemetry/local/default/{run_id}/events"}
+    assert [m["seq"] for _, m, _ in connector.sent] == [0, 1, 2, 3]
+    assert {qos for _, _, qos in connector.sent} == {1}
+    assert len({m["event_id"] for _, m, _ in connector.sent}) == 4
+    assert {m["source"] for _, m, _ in connector.sent} == {f"{platform.node()}-{os.getpid()}"}
+
+
+async def test_organisation_and_project_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CASCADE_ORG_ID and CASCADE_PROJECT_ID name the topic, encoded, and stand in the message as they are."""
+    monkeypatch.setenv("CASCADE_ORG_ID", "plant 3")
+    monkeypatch.setenv("CASCADE_PROJECT_ID", "a/b")
+    connector = Plain()
+    await Engine(connector=connector).run(double(1))
+    topic, message, _ = connector.sent[0]
+    assert topic.startswith("cascade/telemetry/plant%203/a%2Fb/")
+    assert (message["org_id"], message["project_id"]) == ("plant 3", "a/b")
+
+
+async def test_error_text_leaves_on_one_short_line_without_credentials() -> None:
+    """Row 31 and the contract: one line, 500 characters, markup left literal, credentials in URLs masked."""
+    connector = Plain()
+    with pytest.raises(ValueError, match="pa55"):
+        await Engine(connector=connector).run(fail())
+    (failed,) = [m["body"] for _, m, _ in connector.sent if m["body"].get("state") == "FAILED"]
+    stopped = connector.sent[-1][1]["body"]
+    for body in (failed, stopped):
+        assert body["error"].startswith("ValueError: no [bold]amqp://***@host/x")
+        assert len(body["error"]) == 500
+        assert "pa55" not in json.dumps(body)
+    assert stopped["status"] == "Failed"
+
+
+async def test_a_connector_that_fails_is_not_felt(caplog: pytest.LogCaptureFixture) -> None:
+    """A connector whose every method raises costs one line for each kind of failure, and no run."""
+
+    class Broken(Plain):
+        async def connect(self) -> None:
+            raise OSError("no route")
+
+        async def disconnect(self) -> None:
+            raise OSError("no route")
+
+        async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+            raise OSError("no route")
+
+    assert await Engine(connector=Broken()).run(double.map(x=list(range(50)))) == [2 * x for x in range(50)]
+    assert len(caplog.records) == 3
+    assert all("the run goes on" in r.getMessage() or "disconnect" in r.getMessage() for r in caplog.records)
+
+
+async def test_a_connector_that_is_required_may_refuse_the_run() -> None:
+    """ConnectorUnavailable is the caller's own wish: it is raised before anything has run."""
+
+    class Required(Plain):
+        async def connect(self) -> None:
+            raise ConnectorUnavailable("broker", 1883, "refused")
+
+    connector = Required()
+    with pytest.raises(ConnectorUnavailable, match="no connection to broker:1883: refused"):
+        await Engine(connector=connector).run(double(1))
+    assert not connector.sent
+    assert connector.log == ["disconnect"]
+
+
+async def test_a_connector_that_hangs_holds_the_start_no_longer_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A third-party connector that never connects nor disconnects is left alone after the limits."""
+    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._lease.STOP_LIMIT", 0.01)
+
+    class Hanging(Plain):
+        async def connect(self) -> None:
+            await asyncio.Event().wait()
+
+        async def disconnect(self) -> None:
+            await asyncio.Event().wait()
+
+    assert await Engine(connector=Hanging()).run(double(1)) == 2
+    assert ["connect" in r.getMessage() for r in caplog.records] == [True, True]
+
+
+async def test_what_is_not_taken_in_time_is_dropped_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A publish that never returns costs the run the drain and no more; the rest is counted."""
+    monkeypatch.setattr("cascade.runtime.engine.TELEMETRY_DRAIN", 0.01)
+
+    class Stuck(Plain):
+        async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+            await asyncio.Event().wait()
+
+    assert await Engine(connector=Stuck()).run(double(1)) == 2
+    assert "3 telemetry messages were not sent in time" in caplog.text
+
+
+async def test_the_queue_to_a_slow_connector_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the queue is full the oldest message is dropped and counted; seq shows the hole."""
+    monkeypatch.setattr(_courier, "CAPACITY", 10)
+    connector, bus = Plain(), EventBus()
+    subscriber = TelemetrySubscriber(bus, connector)
+    for n in range(25):
+        bus.publish(TaskStateEvent("r", f"t-{n}", "t", TaskState.RUNNING, 0.0))
+    await subscriber.drain(5)
+    assert [m["seq"] for _, m, _ in connector.sent] == list(range(15, 25))
+    assert (subscriber.produced, subscriber.dropped) == (25, 15)
+
+
+async def test_one_subscriber_serves_a_bus_and_a_connector() -> None:
+    """An engine attaches a subscriber once, and none beside one that its user attached."""
+    connector, bus = Plain(), EventBus()
+    TelemetrySubscriber(bus, connector, qos=0)
+    engine = Engine(connector=connector, bus=bus)
+    await engine.run(double(1))
+    await engine.run(double(1))
+    assert len(connector.sent) == 8
+    assert {qos for _, _, qos in connector.sent} == {0}
+
+
+async def test_a_connector_that_the_user_connected_stays_connected() -> None:
+    """run() leaves a connector as it found it."""
+    connector = LocalConnector()
+    await connector.connect()
+    await Engine(connector=connector).run(double(1))
+    assert connector.connected
+    await connector.disconnect()
+    await Engine(connector=connector).run(double(1))
+    assert not connector.connected
+
+
+async def test_the_last_run_of_any_engine_disconnects() -> None:
+    """Runs of two engines share a connector: it is connected once, and left when the last run ends."""
+    connector = Plain()
+    first_done = asyncio.Event()
+
+    @task
+    async def short() -> int:
+        return 1
+
+    @task
+    async def long() -> list[str]:
+        await first_done.wait()
+        return list(connector.log)
+
+    slow = asyncio.create_task(Engine(connector=connector).run(long()))
+    assert await Engine(connector=connector).run(short()) == 1
+    first_done.set()
+    assert await slow == ["connect"]
+    assert connector.log == ["connect", "disconnect"]
+    await Engine(connector=connector).run(short())
+    assert connector.log == ["connect", "disconnect"] * 2
+
+
+async def test_a_named_connector_names_the_source() -> None:
+    """source in every message is the connector's source_id where it has one."""
+    bus, hub = EventBus(), LocalConnector(source_id="press 3")
+    seen: list[dict[str, Any]] = []
+
+    async def hear(topic: str, data: dict[str, Any]) -> None:
+        seen.append(data)
+
+    await hub.connect()
+    await hub.subscribe("cascade/telemetry/#", hear)
+    await Engine(bus=bus, connector=hub).run(double(1))
+    await hub.disconnect()
+    assert [m["source"] for m in seen] == ["press 3"] * 4
+
+
+def test_closing_stops_listening() -> None:
+    """A closed subscriber produces nothing more."""
+    bus = EventBus()
+    subscriber = TelemetrySubscriber(bus, Plain())
+    subscriber.close()
+    bus.publish(LifecycleEvent("r", Lifecycle.ENGINE_STARTED, 0.0))
+    assert subscriber.produced == 0
+
+
+@given(st.text(st.characters(), max_size=3000))
+def test_any_text_becomes_one_line(text: str) -> None:
+    """Whatever a message holds, what leaves is one line of printable text of up to 500 characters."""
+    line = one_line(text)
+    assert len(line) <= 500
+    assert line.isprintable() or not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in line)
+    assert len(line.splitlines()) <= 1
+    line.encode()
+
+
+@given(st.text("abc:/", max_size=40), st.integers(0, 3000), st.text("xyz", min_size=6, max_size=12))
+def test_no_cut_shows_a_password(before: str, padding: int, password: str) -> None:
+    """Credentials in a URL never show, wherever in the text they stand and wherever it is cut."""
+    text = before + " " * padding + f"amqp://user:{password}@host/path"
+    assert password not in one_line(text)
+    assert password[:4] not in one_line(text)
+
+
+def test_an_error_whose_message_cannot_be_made_is_still_told() -> None:
+    """A __str__ that raises does not replace the failure."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    assert describe(Odd()) == "Odd: <its message could not be made>"
+    assert describe(ValueError()) == "ValueError"
