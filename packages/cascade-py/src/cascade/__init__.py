@@ -1,12 +1,11 @@
 """Cascade: Python jobs that can be watched and steered through the broker you have.
 
-import cascade as cs
-
-@cs.task
-def double(x: int) -> int:
-return 2 * x
-
-cs.run(double(21))  # 42
+>>> import cascade as cs
+>>> @cs.task
+... def double(x: int) -> int:
+...     return 2 * x
+>>> cs.run(double(double(10)))
+40
 """
 
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
