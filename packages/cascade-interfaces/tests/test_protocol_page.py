@@ -1,0 +1,80 @@
+"""PROTOCOL.md is true: every example on it is what the code produces."""
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces.topics import decode_level, encode_level, parse_telemetry_topic
+from cascade.interfaces.wire import body_of, envelope
+
+PAGE = (Path(__file__).parents[1] / "PROTOCOL.md").read_text(encoding="utf-8")
+EXAMPLES: list[tuple[str, dict[str, Any]]] = [
+    (kind, json.loads(text)) for kind, text in re.findall(r"```json (\w+)\n(.*?)```", PAGE, re.DOTALL)
+]
+
+
+def of_kind(kind: str) -> list[dict[str, Any]]:
+    return [example for found, example in EXAMPLES if found == kind]
+
+
+def event_told_by(body: dict[str, Any], run_id: str, seconds: float) -> TaskStateEvent | LifecycleEvent:
+    """Make the event that a body tells, from its keys alone."""
+    fields = {key: value for key, value in body.items() if key != "type"}
+    if body["type"] == "TaskStateEvent":
+        return TaskStateEvent(
+            run_id=run_id, timestamp=seconds, **(fields | {"state": TaskState(fields["state"])})
+        )
+    status = RunStatus(fields["status"]) if "status" in fields else None
+    return LifecycleEvent(run_id, Lifecycle(fields["event"]), seconds, status, fields.get("error", ""))
+
+
+def test_no_example_goes_unchecked() -> None:
+    """Every block of JSON on the page is of a kind that a test here compares."""
+    assert PAGE.count("```json") == len(EXAMPLES)
+    assert {kind for kind, _ in EXAMPLES} == {"envelope", "body", "status"}
+
+
+@pytest.mark.parametrize("example", of_kind("envelope"))
+def test_an_envelope_is_what_the_code_writes(example: dict[str, Any]) -> None:
+    """Key for key and in the same order."""
+    event = event_told_by(
+        example["body"], example["run_id"], datetime.fromisoformat(example["ts"]).timestamp()
+    )
+    made = envelope(
+        event,
+        body_of(event),
+        org_id=example["org_id"],
+        project_id=example["project_id"],
+        source=example["source"],
+        seq=example["seq"],
+    )
+    assert json.dumps(made) == json.dumps(example)
+
+
+@pytest.mark.parametrize("example", of_kind("body"))
+def test_a_body_is_what_the_code_writes(example: dict[str, Any]) -> None:
+    """Key for key and in the same order."""
+    assert json.dumps(body_of(event_told_by(example, "r", 0.0))) == json.dumps(example)
+
+
+def test_the_topics_on_the_page_are_the_codes() -> None:
+    """The topic of the example is read back, and the table of encoded levels is right both ways."""
+    (topic,) = re.findall(r"On `(cascade/telemetry/[^`]+)`", PAGE)
+    assert parse_telemetry_topic(topic) == ("local", "default", "9a8110f0", "events")
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", PAGE, re.MULTILINE)
+    assert len(rows) == 4
+    for text, level in rows:
+        assert encode_level(text) == level
+        assert decode_level(level) == text
+
+
+def test_every_state_is_on_the_page() -> None:
+    """No state of a task, end of a run or key of a message is missing from the tables."""
+    names = [*TaskState, *RunStatus, *Lifecycle]
+    keys = {key for _, example in EXAMPLES for key in example}
+    assert [name for name in (*names, *keys) if f"`{name}`" not in PAGE and f'"{name}"' not in PAGE] == []
