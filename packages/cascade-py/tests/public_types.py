@@ -1,0 +1,87 @@
+"""What type checkers must find in the public interface, as a user has it: from installed wheels.
+
+The session ``types`` gives this file to mypy and to pyright, both strict; nobody runs it. A line with
+``type: ignore`` is a mistake that they must find, since an ignore that is not needed is an error.
+"""
+
+from collections.abc import Callable
+from typing import assert_type
+
+import cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import protocols
+from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber
+
+
+@cs.task
+def count(path: str) -> int:
+    """A synchronous task."""
+    return len(path)
+
+
+@cs.task
+async def fetch(path: str, *, tries: int = 1) -> bytes:
+    """An asynchronous task: its value is what the coroutine returns."""
+    return path.encode() * tries
+
+
+@cs.task(name="total", mode="inline")
+def add(numbers: list[int]) -> int:
+    """A task with settings."""
+    return sum(numbers)
+
+
+def tasks_give_lazy_results() -> None:
+    """Calling a task gives a lazy result of what its function returns."""
+    assert_type(count, cs.Task[int])
+    assert_type(count("a"), cs.LazyResult[int])
+    assert_type(fetch("a", tries=2), cs.LazyResult[bytes])
+    assert_type(add([count("a"), count("b")]), cs.LazyResult[int])
+    assert_type(count.map(path=["a", "b"]), cs.LazyResult[list[int]])
+    assert_type(count.name, str)
+
+
+def policies_keep_the_type() -> None:
+    """A policy gives another of the same kind, on a task and on a call."""
+    assert_type(count.with_retry(3, delay=0.1, backoff=2.0), cs.Task[int])
+    assert_type(fetch.with_timeout(5), cs.Task[bytes])
+    assert_type(count("a").with_retry(max_attempts=2).with_timeout(1.5), cs.LazyResult[int])
+    assert_type(count("a").after(fetch("b")), cs.LazyResult[int])
+
+
+def running_gives_the_values() -> None:
+    """A target gives its value, a list of targets the list of theirs."""
+    assert_type(cs.run(count("a")), int)
+    assert_type(cs.run([count("a"), count("b")]), list[int])
+    assert_type(cs.run(add([1]), connector=MqttConnector(hostname="broker")), int)
+    assert_type(cs.run(add([1]), connector="mqtt://broker"), int)
+
+
+async def running_inside_a_loop_too() -> None:
+    """So do the ones to await."""
+    assert_type(await cs.arun(fetch("a")), bytes)
+    assert_type(await cs.arun([fetch("a")]), list[bytes])
+    assert_type(await Engine(connector=LocalConnector()).run(count("a")), int)
+
+
+def connectors_fulfil_the_protocols() -> None:
+    """Both connectors are connectors, with every ability, and so is one made by name."""
+    for made in (MqttConnector(hostname="broker", port=8883), LocalConnector()):
+        link: protocols.Connector = made
+        nowait: protocols.SupportsPublishNowait = made
+        watch: protocols.SupportsWatch = made
+        flush: protocols.SupportsFlush = made
+        statistics: protocols.SupportsStatistics = made
+        TelemetrySubscriber(EventBus(), link)
+        _ = (nowait, watch, flush, statistics)
+    assert_type(MqttConnector.from_url("mqtts://user@broker:8883"), MqttConnector)
+    assert_type(cs.connector("mqtt", hostname="broker"), cs.Connector)
+
+
+def mistakes_are_found() -> None:
+    """What cannot work is refused by the type checker already."""
+    cs.run(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    cs.run(count("a"), connector=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    number: str = cs.run(count("a"))  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    callback: Callable[[], None] = count  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    _ = (number, callback)
