@@ -111,6 +111,7 @@ class LocalSubscription:
         self._ending = False
         self._failing = False
         self._overflowing = False
+        self._refusing = False
 
     def start(self) -> asyncio.Task[None]:
         """Begin to call the callback; the caller owns the task."""
@@ -142,9 +143,9 @@ class LocalSubscription:
         try:
             data = delivery.data(message)
         except UndecodableMessageError as exc:
-            self._tally.discarded["undecodable"] += 1
-            logger.warning("a message on %s was discarded: %s", message.topic, exc)
+            self._refuse(message.topic, exc)
             return
+        self._refusing = False
         if len(self._queue) >= QUEUE_MESSAGES:
             self._queue.popleft()
             self.missed(1)
@@ -156,6 +157,12 @@ class LocalSubscription:
         if not self._overflowing:
             self._overflowing = True
             logger.warning("the callback for %s is too slow; the oldest messages are dropped", self.topic)
+
+    def _refuse(self, topic: str, problem: UndecodableMessageError) -> None:
+        self._tally.discarded["undecodable"] += 1
+        if not self._refusing:
+            self._refusing = True
+            logger.warning("messages on %s are discarded: %s", topic, problem)
 
     async def _work(self) -> None:
         while not (self._ending and not self._queue):

@@ -1,0 +1,248 @@
+"""What LocalConnector does beyond the contract that every connector keeps."""
+
+import asyncio
+import logging
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import InvalidTopicError, Linked, Lost, Message, WrongThreadError
+from cascade.runtime import LocalConnector, LocalHub
+from cascade.runtime._local_delivery import WATCH_ITEMS
+from cascade.runtime._local_hub import INBOX_ITEMS
+from cascade.testkit import eventually
+from cascade.testkit.connector import Inbox
+
+
+async def ignore(topic: str, data: dict[str, Any]) -> None:
+    """A callback that does nothing."""
+
+
+async def test_connectors_without_a_common_hub_do_not_hear_each_other() -> None:
+    """Two notebooks' cells that make one each are apart; the hub is what they would share."""
+    inbox = Inbox()
+    async with LocalConnector() as one, LocalConnector() as other:
+        await one.subscribe("a", inbox)
+        await other.publish("a", {"n": 1})
+        await one.publish("a", {"n": 2})
+        await eventually(inbox.seen)
+    assert inbox.numbers() == [2]
+
+
+async def test_a_hub_carries_messages_between_threads_in_order() -> None:
+    """A run in a thread with a loop of its own is heard on this one."""
+    hub, inbox = LocalHub(), Inbox()
+
+    async def run() -> None:
+        async with LocalConnector(hub) as connector:
+            for n in range(2_000):
+                connector.publish_nowait("run/events", {"n": n})
+                if n % 100 == 0:
+                    await asyncio.sleep(0)
+
+    async with LocalConnector(hub) as observer:
+        await observer.subscribe("run/#", inbox)
+        await asyncio.to_thread(asyncio.run, run())
+        await eventually(lambda: len(inbox.seen()) == 2_000)
+    assert inbox.numbers() == list(range(2_000))
+
+
+async def test_it_belongs_to_the_loop_it_was_connected_on() -> None:
+    """From another thread's loop every method is refused in words, and nothing has happened."""
+    async with LocalConnector() as connector:
+
+        async def elsewhere() -> None:
+            for action in (
+                connector.connect(),
+                connector.publish("a", {}),
+                connector.subscribe("a", ignore),
+                connector.disconnect(),
+            ):
+                with pytest.raises(WrongThreadError):
+                    await action
+
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        assert connector.connected
+        assert connector.statistics().accepted == 0
+
+
+def test_a_loop_that_ended_without_disconnect_does_not_hold_the_connector() -> None:
+    """After asyncio.run is over, another loop may connect the same object."""
+    connector, inbox = LocalConnector(), Inbox()
+
+    async def use(n: int) -> None:
+        await connector.connect()
+        if not n:
+            await connector.subscribe("a", inbox)
+        await connector.publish("a", {"n": n})
+        await eventually(lambda: n in inbox.numbers())
+
+    for n in range(2):
+        asyncio.run(use(n))
+    assert inbox.numbers() == [0, 1]
+
+
+async def test_a_burst_beyond_the_inbox_drops_the_oldest_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Memory is bounded also when the loop gets no turn; the count and the watch tell the loss."""
+    async with LocalConnector() as connector:
+        await connector.subscribe("a", ignore)
+        stream = connector.watch("a")
+        assert await anext(stream) == Linked()
+        for n in range(INBOX_ITEMS + 10):
+            connector.publish_nowait("a", {"n": n})
+        assert isinstance(await anext(stream), Lost)
+        assert await anext(stream) == Message("a", b'{"n": 10}', retain=False)
+        await eventually(lambda: connector.statistics().received == INBOX_ITEMS)
+        assert connector.statistics().discarded == {"queue full": 20}
+        await stream.aclose()
+    assert caplog.text.count("too slow") == 1
+
+
+async def test_a_watch_that_nobody_reads_tells_its_loss_and_that_it_is_linked() -> None:
+    """The oldest items go, ``Linked`` among them; ``Lost`` then ``Linked`` stand in their place."""
+    async with LocalConnector() as connector:
+        stream = connector.watch("a")
+        for n in range(WATCH_ITEMS + 1):
+            connector.publish_nowait("a", {"n": n})
+            if n % 1_000 == 0:
+                await asyncio.sleep(0)
+        await eventually(lambda: connector.statistics().received == WATCH_ITEMS + 1)
+        assert isinstance(await anext(stream), Lost)
+        assert await anext(stream) == Linked()
+        assert await anext(stream) == Message("a", b'{"n": 1}', retain=False)
+        await stream.aclose()
+
+
+async def test_disconnect_lets_callbacks_finish_what_has_arrived() -> None:
+    """In a notebook the last event of a run is seen although the run disconnects at once."""
+    inbox = Inbox()
+
+    async def slow(topic: str, data: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        await inbox(topic, data)
+
+    async with LocalConnector() as connector:
+        await connector.subscribe("a", slow)
+        for n in range(500):
+            connector.publish_nowait("a", {"n": n})
+    assert inbox.numbers() == list(range(500))
+
+
+async def test_what_a_hung_callback_did_not_get_is_counted() -> None:
+    """Disconnect waits a second at most, and tells what was given up; nothing of it comes later."""
+    inbox, hang = Inbox(), asyncio.Event()
+
+    async def callback(topic: str, data: dict[str, Any]) -> None:
+        await inbox(topic, data)
+        await hang.wait()
+
+    async with LocalConnector() as connector:
+        await connector.subscribe("a", callback)
+        for n in range(5):
+            connector.publish_nowait("a", {"n": n})
+        await eventually(inbox.seen)
+    assert connector.statistics().discarded == {"disconnected": 4}
+    hang.set()
+    async with connector:
+        await connector.publish("a", {"n": 5})
+        await eventually(lambda: len(inbox.seen()) == 2)
+    assert inbox.numbers() == [0, 5]
+
+
+async def test_a_callback_may_disconnect() -> None:
+    """It does not wait for itself."""
+    connector, done = LocalConnector(), asyncio.Event()
+
+    async def callback(topic: str, data: dict[str, Any]) -> None:
+        await connector.disconnect()
+        done.set()
+
+    await connector.connect()
+    await connector.subscribe("a", callback)
+    await connector.publish("a", {})
+    async with asyncio.timeout(10):
+        await done.wait()
+    assert not connector.connected
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), asyncio.CancelledError()], ids=repr)
+async def test_a_failing_callback_is_logged_once_until_it_works_again(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line when it begins to fail, however often it does; a CancelledError of its own is a failure too."""
+    calls: list[int] = []
+
+    async def callback(topic: str, data: dict[str, Any]) -> None:
+        calls.append(data["n"])
+        if data["n"] not in (3, 6):
+            raise error
+
+    async with LocalConnector() as connector:
+        await connector.subscribe("a", callback)
+        for n in range(6):
+            await connector.publish("a", {"n": n})
+        await eventually(lambda: calls == list(range(6)))
+    assert caplog.text.count("other ones go on") == 2
+
+
+async def test_publish_before_connect_warns_once_and_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a log full of lines nor a count of what was never accepted."""
+    connector = LocalConnector()
+    for _ in range(3):
+        await connector.publish("a", {})
+    assert caplog.text.count("before connect") == 1
+    assert connector.statistics().accepted == 0
+
+
+async def test_a_shared_subscription_is_refused() -> None:
+    """Without a broker there are no groups; treating it as an ordinary one would be wrong silently."""
+    async with LocalConnector() as connector:
+        with pytest.raises(InvalidTopicError, match="needs a broker"):
+            await connector.subscribe("$share/group/a", ignore)
+        with pytest.raises(InvalidTopicError, match="needs a broker"):
+            connector.watch("$share/group/a")
+
+
+async def test_a_hub_keeps_what_is_retained_while_nobody_is_connected() -> None:
+    """The hub is the broker: connectors come and go."""
+    hub, inbox = LocalHub(), Inbox()
+    async with LocalConnector(hub) as connector:
+        await connector.publish("a", {"n": 1}, retain=True)
+    async with LocalConnector(hub) as connector:
+        await connector.subscribe("a", inbox)
+        await eventually(lambda: inbox.numbers() == [1])
+
+
+async def test_its_representation_tells_its_state() -> None:
+    """Whoever prints it sees whether it is connected and what it has carried."""
+    connector = LocalConnector(source_id="line-3")
+    assert repr(connector) == "<LocalConnector not connected, 0 subscriptions, 0 sent, 0 received>"
+    async with connector:
+        await connector.subscribe("a", ignore)
+        await connector.publish("a", {})
+        assert repr(connector) == "<LocalConnector connected, 1 subscriptions, 1 sent, 0 received>"
+    assert connector.source_id == "line-3"
+
+
+def test_it_is_found_by_its_entry_point() -> None:
+    """The SDK looks connectors up by name; ``local`` is this one."""
+    (found,) = entry_points(group="cascade.connectors", name="local")
+    assert found.load() is LocalConnector
+
+
+async def test_undecodable_bytes_are_counted_and_do_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Undecodable bytes are discarded with a count, and one line until something can be read again."""
+    hub, inbox = LocalHub(), Inbox()
+    async with LocalConnector(hub) as connector:
+        await connector.subscribe("a", inbox)
+        for _ in range(5):
+            hub.publish("a", b"{")
+        hub.publish("a", b'{"n": 1}')
+        await eventually(inbox.seen)
+        assert connector.statistics().discarded == {"undecodable": 5}
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
