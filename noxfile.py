@@ -104,7 +104,7 @@ def wheels(session: nox.Session) -> None:
     built = sorted(dist.glob("*.whl"))
     refuse_shared_paths(session, built)
     session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
-    session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT))
+    session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT), log=False)
     session.run("python", *PYTEST, *session.posargs)
     try_install_line(session)
 
@@ -207,7 +207,7 @@ def try_install_line(session: nox.Session) -> None:
         next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
     )
     session.run(python, "-m", "pip", "install", "-q", *shlex.split(line)[2:], external=True)
-    session.run(python, "-P", "-c", PRINT_WHERE, str(ROOT), external=True)
+    session.run(python, "-P", "-c", PRINT_WHERE, str(ROOT), external=True, log=False)
 
 
 def lowest_pins() -> list[str]:
