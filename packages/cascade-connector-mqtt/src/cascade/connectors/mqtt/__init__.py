@@ -1,0 +1,5 @@
+"""Cascade's connector for MQTT brokers."""
+
+from cascade.connectors.mqtt.connector import MqttConnector
+
+__all__ = ["MqttConnector"]

@@ -1,0 +1,152 @@
+"""What aiomqtt lacks, set round one of its clients. To anything else (a mock) it does nothing.
+
+It touches private attributes of aiomqtt 2 and says which, in one place; a test fails when
+aiomqtt changes there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+try:
+    from aiomqtt import Client as _RealClient
+    from aiomqtt import MqttError as _MqttError
+except ImportError:  # the constructor says what to install
+    _RealClient = None  # type: ignore[assignment, misc]
+    _MqttError = ConnectionError  # type: ignore[assignment, misc]
+
+KEEPALIVE = 15
+ANSWER_TIMEOUT = 30.0
+PENDING_CALLS = 10_000
+"""aiomqtt warns beyond this many calls in progress; the window bounds them here."""
+
+_NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+
+
+class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """Lets the client's logger say each thing once until :meth:`renew` is called."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, None)
+        self._said: set[tuple[int, object]] = set()
+
+    def renew(self) -> None:
+        """Begin a new state, in which everything may be said once again."""
+        self._said.clear()
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log unless it was said since the last change of state."""
+        if level >= logging.WARNING:
+            if (level, msg) in self._said:
+                return
+            self._said.add((level, msg))
+        super().log(level, msg, *args, **kwargs)
+
+
+def link_error(exc: BaseException) -> bool:
+    """Return whether an exception speaks of the link, and not of one message."""
+    return isinstance(exc, _MqttError | OSError)
+
+
+def client_keywords() -> frozenset[str]:
+    """Return the keywords that ``aiomqtt.Client`` takes beyond host and port."""
+    if _RealClient is None:
+        return frozenset()
+    return frozenset(inspect.signature(_RealClient).parameters) - {"hostname", "port"}
+
+
+def client_id_keyword(module: ModuleType) -> str:
+    """Return the name that the signature of ``Client`` has for a client id."""
+    parameters = inspect.signature(module.Client).parameters
+    return "identifier" if "identifier" in parameters else "client_id"
+
+
+def prepare(context: Any, *, given: Mapping[str, Any], connect_timeout: float, logger: QuietLogger) -> None:
+    """Set on a new client what its constructor was not told, unless the caller gave it."""
+    if not _is_real(context):
+        return
+    paho = context._client
+    paho.connect_timeout = connect_timeout
+    context.pending_calls_threshold = PENDING_CALLS
+    if "keepalive" not in given:
+        context._keepalive = KEEPALIVE
+    if "timeout" not in given:
+        context.timeout = connect_timeout
+    if "socket_options" not in given and given.get("transport") != "unix":
+        context._socket_options = _NODELAY
+    if "logger" not in given:
+        context._logger = logger
+        paho.enable_logger(logger)
+
+
+def entered(context: Any, *, given: Mapping[str, Any], lost: Callable[[BaseException | None], None]) -> None:
+    """Call ``lost`` as soon as the client's link is down; let its answers take longer from here on."""
+    if not _is_real(context):
+        return
+    if "timeout" not in given:
+        context.timeout = ANSWER_TIMEOUT
+    disconnected = context._disconnected
+    disconnected.add_done_callback(lambda future: lost(_outcome(future)))
+    if context._client.socket() is None:  # it went down before aiomqtt made that future
+        lost(ConnectionResetError("the broker closed the connection"))
+
+
+def waiting(context: Any, limit: int) -> Iterator[Any]:
+    """Yield messages that have arrived already, which spares each of them a task of its own."""
+    if not _is_real(context):
+        return
+    queue = context._queue
+    while limit and not queue.empty():
+        limit -= 1
+        yield queue.get_nowait()
+
+
+def abandon(context: Any) -> None:
+    """Make an ``__aenter__`` in progress fail as soon as it can, without telling the broker anything."""
+    if not _is_real(context):
+        return
+    context._client.on_socket_open = _refuse_socket
+    close(context)
+    if not context._connected.done():
+        context._connected.set_exception(_MqttError("abandoned"))
+        context._connected.exception()
+
+
+def close(context: Any) -> None:
+    """Close the socket and end aiomqtt's own loop task; whoever waits for the client is woken."""
+    if not _is_real(context):
+        return
+    context._client._sock_close()
+    if context._misc_task is not None:
+        context._misc_task.cancel()
+    if context._disconnected.done():
+        _outcome(context._disconnected)
+    else:
+        context._disconnected.set_result(None)
+
+
+def close_in_child(context: Any) -> None:
+    """Close a forked process's copy of the socket; the parent's link and event loop stay as they are."""
+    sock = context._client._sock if _is_real(context) else None
+    inner = getattr(sock, "_socket", sock)
+    if isinstance(inner, socket.socket) and inner.fileno() >= 0:
+        os.close(inner.detach())
+
+
+def _is_real(context: Any) -> bool:
+    return _RealClient is not None and isinstance(context, _RealClient)
+
+
+def _outcome(future: asyncio.Future[None]) -> BaseException | None:
+    return None if future.cancelled() else future.exception()
+
+
+def _refuse_socket(*_: Any) -> None:
+    raise OSError("the connection is no longer wanted")

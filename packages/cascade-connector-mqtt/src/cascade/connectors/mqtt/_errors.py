@@ -1,0 +1,115 @@
+"""What went wrong on a link, told once, in one line: host, port, cause and remedy."""
+
+from __future__ import annotations
+
+import enum
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+
+class Kind(enum.Enum):
+    """What a fault means for the next attempt."""
+
+    UNREACHABLE = "unreachable"
+    CREDENTIALS = "credentials"
+    CERTIFICATE = "certificate"
+    SILENT = "silent"
+    TAKEN_OVER = "taken over"
+    CLOSED = "closed"
+
+
+SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE})
+
+_CREDENTIALS = {4, 5, 134, 135, 138}  # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
+_TAKEN_OVER = 142
+_KEEPALIVE = 141
+
+_REASONS = {
+    1: "the broker does not speak this version of MQTT; pass protocol=",
+    2: "the broker refuses the client id; pass another client_id= or source_id=",
+    3: "the broker is not available yet",
+    4: "the user name or the password is wrong",
+    5: "the broker does not allow this client; check user name, password and its access list",
+    128: "the broker closed the connection",
+    132: "the broker does not speak this version of MQTT; pass protocol=",
+    133: "the broker refuses the client id; pass another client_id= or source_id=",
+    134: "the user name or the password is wrong",
+    135: "the broker does not allow this client; check user name, password and its access list",
+    136: "the broker is not available yet",
+    137: "the broker is busy",
+    138: "the broker has banned this client",
+    139: "the broker is shutting down",
+    141: "the broker did not answer within the keepalive time",
+    142: "another client took over the client id; give each process a source_id= or client_id= of its own",
+    149: "a message was larger than the broker allows",
+    151: "the broker's quota is exceeded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why there is no link; ``text`` names the cause and what to do."""
+
+    kind: Kind
+    text: str
+
+
+def explain(exc: BaseException, *, tls: bool = False) -> Fault:
+    """Return what ``exc``, raised by the client or the operating system, means."""
+    code = reason_code(getattr(exc, "rc", None))
+    if code is not None and not isinstance(getattr(exc, "rc", None), enum.IntEnum):  # paho's own errors are
+        return Fault(_kind_of(code), _REASONS.get(code, str(exc)))
+    cause = exc.__cause__ or exc.__context__ or exc
+    for error in (exc, cause):
+        if isinstance(error, ssl.SSLError | ssl.CertificateError):
+            return _certificate(str(error))
+    text = str(exc) or type(exc).__name__
+    return _from_text(text, cause, tls=tls)
+
+
+def silent(what: str, *, tls: bool = False) -> Fault:
+    """Return the fault of a peer that does not answer ``what``."""
+    hint = (
+        "it may want a client certificate, or speak no MQTT" if tls else "is this an MQTT port without TLS?"
+    )
+    return Fault(Kind.SILENT, f"{what} was not answered in time; {hint}")
+
+
+def reason_code(code: Any) -> int | None:
+    """Return a reason code as a number; None for anything that is none (what a mock returns)."""
+    value = getattr(code, "value", code)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def refusals(granted: Any) -> list[int | None]:
+    """Return for each filter of a SUBACK the code of its refusal, or None; nothing for what is no SUBACK."""
+    if not isinstance(granted, list | tuple):
+        return []
+    codes = map(reason_code, granted)
+    return [code if code is not None and code >= 0x80 else None for code in codes]
+
+
+def _kind_of(code: int) -> Kind:
+    if code in _CREDENTIALS:
+        return Kind.CREDENTIALS
+    if code == _TAKEN_OVER:
+        return Kind.TAKEN_OVER
+    return Kind.SILENT if code == _KEEPALIVE else Kind.CLOSED
+
+
+def _certificate(text: str) -> Fault:
+    return Fault(Kind.CERTIFICATE, f"TLS failed: {text}; check the port, the host name and the certificates")
+
+
+def _from_text(text: str, cause: BaseException, *, tls: bool) -> Fault:
+    if "certificate" in text.lower() or "ssl" in text.lower():
+        return _certificate(text)
+    if isinstance(cause, socket.gaierror) or "Name or service" in text or "nodename" in text:
+        return Fault(Kind.UNREACHABLE, f"the host name is unknown ({text}); check its spelling and the DNS")
+    if "refused" in text.lower():
+        return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")
+    if "timed out" in text.lower():
+        return silent("the connection", tls=tls)
+    return Fault(Kind.CLOSED, text)

@@ -1,0 +1,274 @@
+"""One link to the broker, from the CONNACK to its end: senders, the reader, and calls in progress."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from cascade.connectors.mqtt import _aiomqtt, _errors
+from cascade.connectors.mqtt._dispatch import Dispatcher
+from cascade.connectors.mqtt._errors import Fault, Kind
+from cascade.connectors.mqtt._outbox import POISON, REFUSED, Outbox, Outgoing
+from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt._turns import TurnBudget
+from cascade.connectors.mqtt.config import Settings
+from cascade.interfaces.stream import Linked, Lost
+
+log = logging.getLogger("cascade.connectors.mqtt")
+
+ANSWER_TIMEOUT = 10.0
+LEAVE_TIMEOUT = 0.5
+_AT_ONCE = 64
+
+
+class Link:
+    """A client that was entered. ``lost`` is set when the link is down, for whatever reason."""
+
+    def __init__(
+        self,
+        context: Any,
+        client: Any,
+        *,
+        settings: Settings,
+        outbox: Outbox,
+        dispatcher: Dispatcher,
+        presence: Presence,
+        on_settled: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = context
+        self.client = client
+        self._settings = settings
+        self._outbox = outbox
+        self._dispatcher = dispatcher
+        self._presence = presence
+        self._on_settled = on_settled
+        self.lost: asyncio.Future[Fault] = self._loop.create_future()
+        self.up = False
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._complained = False
+        _aiomqtt.entered(context, given=settings.client, lost=self._went_down)
+
+    async def establish(self) -> None:
+        """Subscribe to everything in one packet, tell who is there, then let messages go."""
+        await self._resubscribe()
+        if self._presence.named and not self.lost.done():
+            await self.call(self._say(self._presence.birth()), "birth")
+        if self.lost.done():
+            return
+        self.up = True
+        for number in range(self._settings.window):
+            self._own(self._send(), f"cascade-mqtt-sender {number}")
+
+    def read(self, released: asyncio.Event) -> None:
+        """Begin to read messages once ``released`` is set."""
+        self._own(self._read(released), "cascade-mqtt-reader")
+
+    def wake(self) -> None:
+        """Let one more sender look whether there is something to send."""
+        while self._idle:
+            sleeper = self._idle.popleft()
+            if not sleeper.done():
+                sleeper.set_result(None)
+                return
+
+    def fail(self, exc: BaseException) -> None:
+        """Take note that the link is down."""
+        self._lose(_errors.explain(exc, tls=self._settings.tls))
+
+    async def call(self, coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
+        """Await a call on the client; give up when the link is lost or nobody answers.
+
+        Returns None then. The call itself is ended with the link.
+        """
+        task = self._begin(coroutine, f"cascade-mqtt-{name}")
+        await asyncio.wait({task, self.lost}, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            self._lose(_errors.silent(name.upper()))
+            return None
+        if task.cancelled():
+            return None
+        if (exc := task.exception()) is None:
+            return task.result()
+        if _aiomqtt.link_error(exc):
+            self.fail(exc)
+        else:
+            log.warning("%s failed: %r", name, exc)
+        return None
+
+    async def subscribe(self, topic_filter: str, qos: int) -> None:
+        """Subscribe to one filter."""
+        options = {"qos": qos} if qos else {}
+        granted = await self.call(self.client.subscribe(topic_filter, **options), "subscribe")
+        self._check([topic_filter], granted)
+
+    async def subscribe_all(self, filters: Mapping[str, int]) -> bool:
+        """Subscribe to several filters in one packet; return whether all were granted."""
+        granted = await self.call(self.client.subscribe(list(filters.items())), "subscribe")
+        return not self.lost.done() and self._check(list(filters), granted)
+
+    async def unsubscribe(self, filters: list[str]) -> None:
+        """Unsubscribe from filters that nobody listens to any more."""
+        await self.call(self.client.unsubscribe(filters if len(filters) > 1 else filters[0]), "unsubscribe")
+
+    async def say_presence(self, payload: str) -> None:
+        """Publish a retained message on the own status topic."""
+        await self.call(self._say(payload), "presence")
+
+    async def say_goodbye(self) -> None:
+        """Say that this session is gone, within half a second."""
+        task = self._begin(self._say(self._presence.offline()), "cascade-mqtt-goodbye")
+        await asyncio.wait({task, self.lost}, timeout=LEAVE_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        if task.done() and not task.cancelled():
+            task.exception()
+
+    async def stop(self) -> list[Outgoing]:
+        """End all tasks, put back what was in flight; return the messages that are given up as poison."""
+        self.up = False
+        if not self.lost.done():
+            self.lost.cancel()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        fault = None if self.lost.cancelled() else self.lost.result()
+        return self._outbox.restore(blame=fault is not None and fault.kind is Kind.CLOSED)
+
+    async def leave(self) -> None:
+        """Leave the client within half a second; then close its socket whatever it does."""
+        leaving = self._loop.create_task(self._context.__aexit__(None, None, None), name="cascade-mqtt-leave")
+        try:
+            await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT)
+        finally:
+            _aiomqtt.close(self._context)
+            if not leaving.done():
+                leaving.cancel()
+        await asyncio.wait({leaving})
+        if not leaving.cancelled():
+            leaving.exception()
+
+    def close_in_child(self) -> None:
+        """Close a forked process's copy of the socket."""
+        _aiomqtt.close_in_child(self._context)
+
+    async def _resubscribe(self) -> None:
+        wanted = self._dispatcher.subscriptions()
+        watches = self._dispatcher.watches()
+        if not wanted:
+            return
+        if len(wanted) == 1 and not watches:
+            await self.subscribe(*next(iter(wanted.items())))
+            return
+        granted = await self.subscribe_all(wanted)
+        for watch in watches:
+            if not self.lost.done():
+                watch.tell(Linked() if granted else Lost("the broker refused a subscription"))
+
+    def _check(self, filters: list[str], granted: Any) -> bool:
+        refused = [
+            (topic_filter, code)
+            for topic_filter, code in zip(filters, _errors.refusals(granted), strict=False)
+            if code is not None
+        ]
+        for topic_filter, code in refused:
+            log.warning(
+                "%s:%s refuses the subscription to %s (code %d); check the broker's access list",
+                self._settings.hostname, self._settings.port, topic_filter, code,
+            )  # fmt: skip
+        return not refused
+
+    async def _say(self, payload: str) -> None:
+        await self.client.publish(self._presence.topic, payload=payload, qos=1, retain=True)
+
+    async def _send(self) -> None:
+        budget = TurnBudget()
+        outbox = self._outbox
+        while self.up:
+            item = outbox.take()
+            if item is None:
+                await self._sleep()
+                continue
+            if self._idle and outbox.waiting:
+                self.wake()
+            try:
+                if item.retain:
+                    await self.client.publish(item.topic, payload=item.payload, qos=item.qos, retain=True)
+                else:
+                    await self.client.publish(item.topic, payload=item.payload, qos=item.qos)
+            except Exception as exc:
+                if _aiomqtt.link_error(exc):
+                    self.fail(exc)
+                    return  # the message stays in flight; stop() puts it back
+                self._refuse(item, exc)
+            else:
+                outbox.land(item)
+                self._complained = False
+            self._on_settled()
+            if budget.spent():
+                await asyncio.sleep(0)
+
+    async def _sleep(self) -> None:
+        sleeper = self._loop.create_future()
+        self._idle.append(sleeper)
+        await sleeper
+
+    def _refuse(self, item: Outgoing, exc: Exception) -> None:
+        self._outbox.give_up(item, REFUSED)
+        if not self._complained:
+            self._complained = True
+            log.warning("a message for %s cannot be sent and is dropped: %r", item.topic, exc)
+
+    async def _read(self, released: asyncio.Event) -> None:
+        await released.wait()
+        unbroken = 0
+        try:
+            async for message in self.client.messages:
+                self._take_in(message)
+                for further in _aiomqtt.waiting(self._context, _AT_ONCE):
+                    self._take_in(further)
+                    unbroken += 1
+                unbroken += 1
+                if unbroken >= _AT_ONCE:  # far fewer than a callback's queue holds, so that it gets its turn
+                    unbroken = 0
+                    await asyncio.sleep(0)
+        except Exception as exc:
+            self.fail(exc)
+
+    def _take_in(self, message: Any) -> None:
+        payload = message.payload
+        if isinstance(payload, str):
+            payload = payload.encode()
+        elif not isinstance(payload, bytes):
+            payload = bytes(payload or b"")
+        self._dispatcher.dispatch(str(message.topic), payload, message.retain is True)
+
+    def _went_down(self, exc: BaseException | None) -> None:
+        if exc is not None:
+            self.fail(exc)
+        else:
+            self._lose(Fault(Kind.CLOSED, "the connection was closed"))
+
+    def _lose(self, fault: Fault) -> None:
+        if not self.lost.done():
+            self.up = False
+            self.lost.set_result(fault)
+
+    def _own(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        _ = self._begin(coroutine, name)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        task = self._loop.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def poison_report(poison: list[Outgoing]) -> None:
+    """Say which messages were put aside."""
+    for item in poison:
+        log.warning("a message for %s %s and is put aside (%d bytes)", item.topic, POISON, item.size)

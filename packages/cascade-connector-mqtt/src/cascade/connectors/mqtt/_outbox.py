@@ -1,0 +1,207 @@
+"""What waits to be sent and what is in flight: pure bookkeeping, bounded in messages and bytes.
+
+At every moment ``accepted == sent + pending + sum(dropped.values())``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from cascade.interfaces.topics import is_control
+
+FULL = "outbox full"
+TOO_LARGE = "too large"
+SUPERSEDED = "superseded"
+POISON = "broke the link twice"
+REFUSED = "refused by the client"
+NOT_CONNECTED = "not connected"
+UNSENT = "unsent at disconnect"
+FORKED = "forked process"
+
+_LANE_TOPICS = 4096
+_STRIKES = 2
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """One message, encoded; ``seq`` tells its place among all that were accepted."""
+
+    seq: int
+    topic: str
+    payload: str
+    qos: int
+    retain: bool
+    suspect: bool = False
+    """It was in flight when the broker closed a link, so it goes out alone next time."""
+    strikes: int = 0
+    """How often the broker closed a link in which nothing else was in flight."""
+
+    @property
+    def size(self) -> int:
+        return len(self.payload) + len(self.topic)
+
+
+class Outbox:
+    """An ordered queue, a lane that overtakes it, and the messages in flight.
+
+    Presence, sync and reports travel in the lane: the latest value of each topic, never
+    dropped for telemetry. When the queue is full its oldest message is dropped.
+    """
+
+    def __init__(self, *, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._queue: deque[Outgoing] = deque()
+        self._bytes = 0
+        self._lane: dict[str, Outgoing] = {}
+        self._in_flight: dict[int, Outgoing] = {}
+        self._alone = False
+        self.accepted = 0
+        self.sent = 0
+        self.dropped: Counter[str] = Counter()
+
+    @property
+    def pending(self) -> int:
+        """Messages waiting or in flight."""
+        return len(self._queue) + len(self._lane) + len(self._in_flight)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has not been taken yet."""
+        return bool(self._queue or self._lane)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages taken and not yet settled."""
+        return len(self._in_flight)
+
+    @property
+    def settled(self) -> int:
+        """Messages sent or dropped: it grows while there is progress."""
+        return self.accepted - self.pending
+
+    def oldest(self) -> int | None:
+        """Return the ``seq`` of the oldest pending message, or None."""
+        waiting = [item.seq for item in self._lane.values()]
+        waiting += self._in_flight
+        if self._queue:
+            waiting.append(self._queue[0].seq)
+        return min(waiting, default=None)
+
+    def refuse(self, reason: str) -> None:
+        """Count a message that is accepted in name only."""
+        self.accepted += 1
+        self.dropped[reason] += 1
+
+    def accept(self, topic: str, payload: str, qos: int, retain: bool) -> str:
+        """Take a message over; return why messages were dropped for want of room, or ``""``."""
+        self.accepted += 1
+        item = Outgoing(self.accepted, topic, payload, qos, retain)
+        if is_control(topic):
+            return self._accept_control(item)
+        size = len(payload) + len(topic)
+        if size > self._max_bytes:
+            return self._drop(TOO_LARGE)
+        self._queue.append(item)
+        self._bytes += size
+        if len(self._queue) > self._max_messages or self._bytes > self._max_bytes:
+            return self._make_room()
+        return ""
+
+    def take(self) -> Outgoing | None:
+        """Move the next message into flight, or return None if there is none that may go now.
+
+        A suspect goes alone: after all others have landed, and before any other starts.
+        """
+        if self._alone:
+            return None
+        following = next(iter(self._lane.values())) if self._lane else self._queue[0] if self._queue else None
+        if following is None or (following.suspect and self._in_flight):
+            return None
+        self._remove(following)
+        self._in_flight[following.seq] = following
+        self._alone = following.suspect
+        return following
+
+    def land(self, item: Outgoing) -> None:
+        """Count a message in flight as sent."""
+        if self._in_flight.pop(item.seq, None) is not None:
+            self.sent += 1
+            self._alone = False
+
+    def give_up(self, item: Outgoing, reason: str) -> None:
+        """Count a message in flight as dropped."""
+        if self._in_flight.pop(item.seq, None) is not None:
+            self.dropped[reason] += 1
+            self._alone = False
+
+    def restore(self, *, blame: bool) -> list[Outgoing]:
+        """Put what is in flight back to the front, in order; return what is given up as poison.
+
+        :param blame: the broker closed the link, perhaps for one of these messages.
+        """
+        flying = sorted(self._in_flight.values(), key=lambda item: item.seq, reverse=True)
+        self._in_flight.clear()
+        self._alone = False
+        if blame:
+            self._suspect(flying)
+        poison = [item for item in flying if item.strikes >= _STRIKES]
+        self.dropped[POISON] += len(poison)
+        for item in flying:
+            if item.strikes < _STRIKES:
+                self._return(item)
+        return poison
+
+    def clear(self, reason: str) -> int:
+        """Drop everything pending; return how many messages that were."""
+        count = self.pending
+        self._queue.clear()
+        self._lane.clear()
+        self._in_flight.clear()
+        self._bytes = 0
+        self._alone = False
+        self.dropped[reason] += count
+        return count
+
+    def _suspect(self, flying: list[Outgoing]) -> None:
+        for item in flying:
+            item.suspect = True
+        if len(flying) == 1:
+            flying[0].strikes += 1
+
+    def _return(self, item: Outgoing) -> None:
+        if not is_control(item.topic):
+            self._queue.appendleft(item)
+            self._bytes += item.size
+        elif item.topic in self._lane:
+            self._drop(SUPERSEDED)
+        else:
+            self._lane = {item.topic: item, **self._lane}
+
+    def _remove(self, item: Outgoing) -> None:
+        if self._lane:
+            del self._lane[item.topic]
+        else:
+            self._queue.popleft()
+            self._bytes -= item.size
+
+    def _accept_control(self, item: Outgoing) -> str:
+        if item.topic in self._lane:
+            self._drop(SUPERSEDED)
+        elif len(self._lane) >= _LANE_TOPICS:
+            del self._lane[next(iter(self._lane))]
+            self._lane[item.topic] = item
+            return self._drop(FULL)
+        self._lane[item.topic] = item
+        return ""
+
+    def _make_room(self) -> str:
+        while len(self._queue) > self._max_messages or self._bytes > self._max_bytes:
+            self._bytes -= self._queue.popleft().size
+            self._drop(FULL)
+        return FULL
+
+    def _drop(self, reason: str) -> str:
+        self.dropped[reason] += 1
+        return reason

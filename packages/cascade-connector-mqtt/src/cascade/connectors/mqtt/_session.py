@@ -1,0 +1,265 @@
+"""From ``connect`` to ``disconnect``: one link after another, with back-off between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from cascade.connectors.mqtt import _aiomqtt, _errors
+from cascade.connectors.mqtt._dispatch import Dispatcher
+from cascade.connectors.mqtt._errors import SLOW_RETRY, Fault, Kind
+from cascade.connectors.mqtt._link import Link, poison_report
+from cascade.connectors.mqtt._outbox import UNSENT, Outbox
+from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt._turns import TurnBudget
+from cascade.connectors.mqtt.config import Settings
+from cascade.interfaces.stream import Lost
+
+log = logging.getLogger("cascade.connectors.mqtt")
+
+SHORTEST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+SLOW_PAUSE = 30.0
+NO_PROGRESS = 2.0
+NO_LINK = 0.3
+
+_abandoned: set[asyncio.Task[Any]] = set()  # entering tasks that nobody waits for; each ends by itself
+
+
+class Session:
+    """Keeps a link up. Made on the event loop on which it stays.
+
+    :param make_client: returns a new client for each attempt.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        outbox: Outbox,
+        dispatcher: Dispatcher,
+        presence: Presence,
+        make_client: Callable[[], Any],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.budget = TurnBudget()
+        self.link: Link | None = None
+        self.connections = 0
+        self.settled_first: asyncio.Future[Fault | None] = self.loop.create_future()
+        self._released = asyncio.Event()
+        self._settings = settings
+        self._outbox = outbox
+        self._dispatcher = dispatcher
+        self._presence = presence
+        self._make_client = make_client
+        self._first_client = make_client()
+        self._pulses: set[asyncio.Future[None]] = set()
+        self._told: Kind | None = None
+        self._where = f"{settings.hostname}:{settings.port}"
+        self._quiet = _aiomqtt.QuietLogger(logging.getLogger("mqtt"))
+        self._closing = False
+        self._task = self.loop.create_task(self._run(), name=f"cascade-mqtt-session {self._where}")
+
+    @property
+    def linked(self) -> bool:
+        """Whether messages can go out now."""
+        return self.link is not None and self.link.up
+
+    async def first_attempt(self, timeout: float) -> Fault | None:
+        """Wait for the outcome of the first attempt; return why there is no link yet, or None."""
+        await asyncio.wait({self.settled_first}, timeout=timeout)
+        if self.settled_first.done():
+            return self.settled_first.result()
+        return _errors.silent("the connection", tls=self._settings.tls)
+
+    def release(self) -> None:
+        """Let messages be read: whoever called ``connect`` has had a chance to subscribe."""
+        self._released.set()
+
+    def wake(self) -> None:
+        """Let a sender look for work."""
+        if self.link is not None:
+            self.link.wake()
+        if self._pulses:
+            self.pulse()
+
+    def pulse(self) -> None:
+        """Let whoever waits for progress look again."""
+        while self._pulses:
+            waiter = self._pulses.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def tell(self, fault: Fault) -> None:
+        """Say once per change of state why there is no link."""
+        if self._told is fault.kind:
+            return
+        self._told = fault.kind
+        how = f"once every {SLOW_PAUSE:g} s" if fault.kind in SLOW_RETRY else "in the background"
+        log.warning("no connection to %s: %s; trying again %s", self._where, fault.text, how)
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until all that is accepted by now is sent or dropped; return whether it is."""
+        deadline = self.loop.time() + timeout
+        target = self._outbox.accepted
+        while (oldest := self._outbox.oldest()) is not None and oldest <= target:
+            if (left := deadline - self.loop.time()) <= 0:
+                return False
+            await self._progress(left)
+        return True
+
+    async def close(self, drain_timeout: float) -> None:
+        """Drain, leave cleanly, and leave nothing behind."""
+        self._closing = True
+        try:
+            if drain_timeout:
+                await self._drain(drain_timeout)
+        finally:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            await self._dispatcher.stop()
+            self._give_up_rest()
+
+    def close_in_child(self) -> None:
+        """Close a forked process's copy of the socket."""
+        if self.link is not None:
+            self.link.close_in_child()
+
+    async def hear_presence(self, _topic: str, message: dict[str, Any]) -> None:
+        """Answer a foreign good-bye on the own status topic."""
+        link = self.link
+        if self._presence.hears(message, self.loop.time()) and link is not None and not self._closing:
+            await link.say_presence(self._presence.birth())
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            before = self.connections
+            fault = await self._attempt()
+            self._quiet.renew()
+            failures = 0 if self.connections > before else failures + 1
+            await asyncio.sleep(self._pause(fault, failures))
+
+    async def _attempt(self) -> Fault:
+        context, self._first_client = self._first_client or self._make_client(), None
+        _aiomqtt.prepare(
+            context,
+            given=self._settings.client,
+            connect_timeout=self._settings.connect_timeout,
+            logger=self._quiet,
+        )
+        entering = self.loop.create_task(context.__aenter__(), name="cascade-mqtt-enter")
+        try:
+            await asyncio.wait({entering})
+        except asyncio.CancelledError:
+            _abandon(context, entering)
+            raise
+        if (exc := entering.exception()) is not None:
+            _aiomqtt.close(context)
+            return self._failed(_errors.explain(exc, tls=self._settings.tls))
+        return await self._serve(context, entering.result())
+
+    async def _serve(self, context: Any, client: Any) -> Fault:
+        link = self.link = Link(
+            context,
+            client,
+            settings=self._settings,
+            outbox=self._outbox,
+            dispatcher=self._dispatcher,
+            presence=self._presence,
+            on_settled=self.pulse,
+        )
+        try:
+            link.read(self._released)
+            await link.establish()
+            if link.up:
+                self._established()
+            await asyncio.wait({link.lost})
+            return self._failed(link.lost.result())
+        finally:
+            await self._end(link)
+
+    async def _end(self, link: Link) -> None:
+        try:
+            if self._closing and link.up and self._presence.named and not self._outbox.pending:
+                await link.say_goodbye()
+            poison_report(await link.stop())
+            await link.leave()
+        finally:
+            self.link = None
+            for watch in self._dispatcher.watches():
+                watch.tell(Lost("the link is down"))
+            self.pulse()
+
+    def _established(self) -> None:
+        self.connections += 1
+        self._told = None
+        self._quiet.renew()
+        log.info("connected to %s", self._where)
+        if not self.settled_first.done():
+            self.settled_first.set_result(None)
+        self.pulse()
+
+    def _failed(self, fault: Fault) -> Fault:
+        if fault.kind is Kind.TAKEN_OVER:
+            self._presence.taken_over(self.loop.time())
+        if self.settled_first.done():
+            self.tell(fault)
+        else:
+            self.settled_first.set_result(fault)
+        return fault
+
+    def _pause(self, fault: Fault, failures: int) -> float:
+        if self._presence.contested(self.loop.time()):
+            log.error(
+                "another process uses the name %s at %s: each puts the other out; give every process a "
+                "source_id of its own; trying again in %g s",
+                self._settings.source_id or self._settings.client_id, self._where, SLOW_PAUSE,
+            )  # fmt: skip
+            return SLOW_PAUSE
+        if fault.kind in SLOW_RETRY:
+            return SLOW_PAUSE
+        return random.uniform(SHORTEST_PAUSE, min(LONGEST_PAUSE, 0.5 * 2 ** min(failures, 10)))
+
+    async def _drain(self, timeout: float) -> None:
+        deadline = self.loop.time() + timeout
+        progress_by = self.loop.time() + NO_PROGRESS
+        unlinked_for = 0.0
+        settled = self._outbox.settled
+        while self._outbox.pending:
+            began = self.loop.time()
+            linked = self.linked
+            patience = progress_by - began if linked else NO_LINK - unlinked_for
+            if (left := min(deadline - began, patience)) <= 0:
+                return
+            await self._progress(left)
+            if self._outbox.settled != settled:
+                settled, progress_by = self._outbox.settled, self.loop.time() + NO_PROGRESS
+            if not linked:
+                unlinked_for += self.loop.time() - began
+
+    async def _progress(self, timeout: float) -> None:
+        waiter = self.loop.create_future()
+        self._pulses.add(waiter)
+        await asyncio.wait({waiter}, timeout=timeout)
+        self._pulses.discard(waiter)
+
+    def _give_up_rest(self) -> None:
+        if left := self._outbox.clear(UNSENT):
+            log.warning("%d messages for %s were not sent before the end", left, self._where)
+
+
+def _abandon(context: Any, entering: asyncio.Task[Any]) -> None:
+    _aiomqtt.abandon(context)
+    _abandoned.add(entering)
+
+    def over(task: asyncio.Task[Any]) -> None:
+        _abandoned.discard(task)
+        _aiomqtt.close(context)
+        if not task.cancelled():
+            task.exception()
+
+    entering.add_done_callback(over)

@@ -1,0 +1,420 @@
+"""``MqttConnector``: joins an engine, a tool or any asyncio program to an MQTT broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+try:
+    import aiomqtt
+except ImportError:  # the constructor says what to install
+    aiomqtt = None  # type: ignore[assignment]
+
+from cascade.connectors.mqtt import _aiomqtt, config
+from cascade.connectors.mqtt._dispatch import CallbackListener, Dispatcher, WatchListener
+from cascade.connectors.mqtt._errors import Fault, Kind
+from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, SUPERSEDED, Outbox
+from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt._session import Session
+from cascade.interfaces.errors import (
+    ConfigurationError,
+    ConnectorUnavailable,
+    InvalidPayloadError,
+    WrongThreadError,
+)
+from cascade.interfaces.protocols import MessageCallback, Payload
+from cascade.interfaces.stream import ConnectorStatistics, Linked, Lost, WatchItem
+from cascade.interfaces.topics import check_filter, check_topic
+from cascade.interfaces.wire import default_source, encode_payload
+
+log = logging.getLogger("cascade.connectors.mqtt")
+
+_MISSING = 'MqttConnector needs aiomqtt: pip install "cascade-py[mqtt]"'
+_PROACTOR = (
+    "this event loop cannot watch sockets, which MQTT needs; on Windows run "
+    "asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop), as cs.run does"
+)
+
+
+class MqttConnector:
+    """A connector to one MQTT broker. All methods belong to the loop that ``connect`` was called on.
+
+    :param hostname: name or address of the broker.
+    :param port: 1883, or usually 8883 with TLS.
+    :param source_id: the name of this process, at most 64 bytes: it is then announced with a
+        retained birth and will. Left out, it is host and process id, and nothing stays behind.
+    :param client_id: the MQTT client id; the ``source_id`` if that is given.
+    :param presence: False for tools that watch or steer: no will, no birth.
+    :param connect_timeout: seconds after which ``connect`` returns, link or no link.
+    :param required: raise ``ConnectorUnavailable`` from ``connect`` if there is no link then.
+    :param outbox_messages: how many messages wait at most; the oldest are dropped and counted.
+    :param outbox_bytes: how many bytes of messages wait at most.
+    :param drain_timeout: seconds that ``disconnect`` may spend on sending what waits.
+    :param keywords: further keywords of ``aiomqtt.Client``, such as ``username`` or ``tls_context``.
+    :raises ConfigurationError: if a setting cannot work; the message says what to write instead.
+    :raises ImportError: if aiomqtt is not installed.
+    """
+
+    def __init__(self, hostname: str, port: int = 1883, **keywords: Any) -> None:
+        if aiomqtt is None:
+            raise ImportError(_MISSING)
+        self._settings = config.settings(hostname, port, keywords, known=_aiomqtt.client_keywords())
+        self._source_id = self._settings.source_id or default_source()
+        self._outbox = Outbox(
+            max_messages=self._settings.outbox_messages, max_bytes=self._settings.outbox_bytes
+        )
+        self._dispatcher = Dispatcher()
+        self._presence = Presence(self._source_id, named=self._settings.named)
+        self._session: Session | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._connections = 0
+        self._sanitized = 0
+        self._complaints: set[str] = set()
+        self._forked = False
+        if self._settings.named:
+            self._dispatcher.add(
+                CallbackListener(self._presence.topic, self._hear_presence, 1, self._dispatcher.counts)
+            )
+        _alive.add(self)
+
+    @classmethod
+    def from_url(cls, url: str, **keywords: Any) -> Self:
+        """Make a connector from ``mqtt://user:password@host:1883``, or ``mqtts://`` for TLS.
+
+        User and password may be percent-encoded. A user without a password gets the one in
+        the environment variable ``CASCADE_MQTT_PASSWORD``, or in the file that
+        ``CASCADE_MQTT_PASSWORD_FILE`` names.
+
+        :raises ConfigurationError: if the URL cannot be understood.
+        """
+        hostname, port, keywords = config.from_url(url, keywords)
+        return cls(hostname, port, **keywords)
+
+    @property
+    def hostname(self) -> str:
+        """Name or address of the broker."""
+        return self._settings.hostname
+
+    @property
+    def port(self) -> int:
+        """Port of the broker."""
+        return self._settings.port
+
+    @property
+    def source_id(self) -> str:
+        """The name of this process in every message."""
+        return self._source_id
+
+    @property
+    def connected(self) -> bool:
+        """True from the call of ``connect`` to the call of ``disconnect``, link or no link."""
+        return self._session is not None
+
+    async def connect(self) -> None:
+        """Link to the broker, or begin to; do nothing when already connected.
+
+        Returns within ``connect_timeout``; without a link it has said why in one warning, and
+        goes on trying in the background.
+
+        :raises ConnectorUnavailable: only with ``required=True``.
+        :raises ConfigurationError: if ``aiomqtt.Client`` refuses its keywords.
+        """
+        if self._forked:
+            self._complain(FORKED, "this process was forked off; its copy of the connector does nothing")
+            return
+        await self._until_closed()
+        if self._session is not None:
+            return
+        if not _watches_sockets(asyncio.get_running_loop()):
+            self._no_loop()
+            return
+        await self._open()
+
+    async def disconnect(self) -> None:
+        """Send what waits, for at most ``drain_timeout``, and leave. Twice is harmless."""
+        session, self._session = self._session, None
+        if session is None:
+            await self._until_closed()
+            return
+        self._connections += session.connections
+        await self._close(session, self._settings.drain_timeout)
+
+    async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        """Hand one message over as it is now, and return at once.
+
+        :raises InvalidTopicError: if nothing can be published to the topic.
+        :raises InvalidPayloadError: if the payload is neither a mapping nor None.
+        :raises WrongThreadError: if called on another loop than ``connect``.
+        """
+        session = self._check_loop("publish")
+        if session is None:
+            self.publish_nowait(topic, payload, qos, retain=retain)
+            return
+        while session.budget.spent():  # noqa: ASYNC110 - thousands of these calls may begin in one turn
+            await asyncio.sleep(0)
+        self.publish_nowait(topic, payload, qos, retain=retain)
+        if session.budget.spent():
+            await asyncio.sleep(0)
+
+    def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        """Do what ``publish`` does from synchronous code on the event loop.
+
+        :raises WrongThreadError: if called from another thread than the loop's.
+        """
+        check_topic(topic)
+        if qos not in _QOS:
+            raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
+        session = self._session
+        if session is not None and asyncio._get_running_loop() is not session.loop:
+            raise WrongThreadError("publish")
+        if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
+            raise InvalidPayloadError(topic, payload)
+        if session is None:
+            self._refuse()
+            return
+        text, replaced = encode_payload(payload)
+        self._sanitized += replaced > 0
+        if problem := self._outbox.accept(topic, text, qos, retain):
+            self._drop(problem)
+        session.wake()
+
+    async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> MqttSubscription:
+        """Call ``await callback(topic, data)`` for each message that matches the filter ``topic``.
+
+        :raises InvalidTopicError: if the filter is not valid.
+        """
+        check_filter(topic)
+        if qos not in _QOS:
+            raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
+        session = self._check_loop("subscribe")
+        listener = CallbackListener(topic, callback, qos, self._dispatcher.counts)
+        self._dispatcher.add(listener)
+        try:
+            if session is not None and session.link is not None:
+                await session.link.subscribe(topic, self._dispatcher.subscriptions()[topic])
+        except asyncio.CancelledError:
+            self._dispatcher.remove(listener)
+            raise
+        return MqttSubscription(self, listener)
+
+    def watch(self, *filters: str) -> AsyncIterator[WatchItem]:
+        """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
+
+        :raises InvalidTopicError: if a filter is not valid.
+        """
+        if not filters:
+            raise ConfigurationError("watch", "name at least one topic filter")
+        for topic_filter in filters:
+            check_filter(topic_filter)
+        return self._watch(filters)
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""
+        session = self._check_loop("flush")
+        return session is None or await session.flush(timeout)
+
+    def statistics(self) -> ConnectorStatistics:
+        """Return the counts of this moment."""
+        session, outbox, incoming = self._session, self._outbox, self._dispatcher.counts
+        return ConnectorStatistics(
+            linked=session is not None and session.linked,
+            connections=self._connections + (session.connections if session is not None else 0),
+            accepted=outbox.accepted,
+            sent=outbox.sent,
+            pending=outbox.pending,
+            dropped={reason: count for reason, count in outbox.dropped.items() if count},
+            sanitized=self._sanitized,
+            received=incoming.received,
+            delivered=incoming.delivered,
+            discarded=dict(incoming.discarded),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        await self.disconnect()
+
+    def __repr__(self) -> str:
+        counts = self.statistics()
+        state = "linked" if counts.linked else "connecting" if self.connected else "disconnected"
+        return (
+            f"<MqttConnector {self.hostname}:{self.port} {state}, {counts.sent} sent, "
+            f"{counts.pending} pending, {sum(counts.dropped.values())} dropped, {counts.received} received>"
+        )
+
+    @property
+    def _client(self) -> Any:
+        link = self._session.link if self._session is not None else None
+        return None if link is None else link.client
+
+    def _make_client(self) -> Any:
+        """Make the client of one attempt: nothing is said to aiomqtt beyond this."""
+        keywords: dict[str, Any] = {"hostname": self.hostname, "port": self.port}
+        if self._settings.presence:
+            keywords["will"] = aiomqtt.Will(**self._presence.begin())
+        client_id = self._settings.client_id
+        if client_id is None and self._settings.named and "identifier" not in self._settings.client:
+            client_id = self._source_id
+        if client_id is not None:
+            keywords[_aiomqtt.client_id_keyword(aiomqtt)] = client_id
+        return aiomqtt.Client(**keywords, **self._settings.client)
+
+    async def _open(self) -> None:
+        try:
+            session = Session(
+                settings=self._settings,
+                outbox=self._outbox,
+                dispatcher=self._dispatcher,
+                presence=self._presence,
+                make_client=self._make_client,
+            )
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError("MqttConnector", f"aiomqtt refuses its keywords: {exc}") from exc
+        self._session = session
+        self._complaints.clear()
+        self._dispatcher.hold()
+        try:
+            fault = await session.first_attempt(self._settings.connect_timeout)
+        except asyncio.CancelledError:
+            await self._undo(session)
+            raise
+        if fault is not None:
+            await self._without_link(session, fault)
+        session.release()
+
+    async def _without_link(self, session: Session, fault: Fault) -> None:
+        if self._settings.required:
+            await self._undo(session)
+            raise ConnectorUnavailable(self.hostname, self.port, fault.text)
+        session.tell(fault)
+
+    async def _undo(self, session: Session) -> None:
+        if self._session is session:
+            self._session = None
+            self._connections += session.connections
+        await self._close(session, 0)
+
+    async def _close(self, session: Session, drain_timeout: float) -> None:
+        closing = asyncio.get_running_loop().create_task(
+            session.close(drain_timeout), name="cascade-mqtt-disconnect"
+        )
+        self._closing = closing
+        try:
+            await asyncio.wait({closing})
+        except asyncio.CancelledError:
+            closing.cancel()
+            await asyncio.wait({closing})
+            raise
+        finally:
+            if self._closing is closing:
+                self._closing = None
+        closing.result()
+
+    async def _until_closed(self) -> None:
+        if self._closing is not None:
+            await asyncio.wait({self._closing})
+
+    async def _watch(self, filters: tuple[str, ...]) -> AsyncIterator[WatchItem]:
+        session = self._check_loop("watch")
+        stream = WatchListener(filters, self._dispatcher.counts)
+        self._dispatcher.add(stream)
+        try:
+            if session is not None and session.link is not None:
+                granted = await session.link.subscribe_all(stream.filters)
+                stream.tell(Linked() if granted else Lost("the broker did not grant the subscription"))
+            while True:
+                yield await stream.next()
+        finally:
+            await self._forget(stream)
+
+    async def _forget(self, listener: CallbackListener | WatchListener) -> None:
+        unused = self._dispatcher.remove(listener)
+        link = self._session.link if self._session is not None else None
+        if unused and link is not None:
+            await link.unsubscribe(unused)
+
+    async def _unsubscribe(self, listener: CallbackListener) -> None:
+        self._dispatcher.retire(listener)
+        await self._forget(listener)
+
+    async def _hear_presence(self, topic: str, message: dict[str, Any]) -> None:
+        if self._session is not None:
+            await self._session.hear_presence(topic, message)
+
+    def _check_loop(self, operation: str) -> Session | None:
+        session = self._session
+        if session is not None and asyncio.get_running_loop() is not session.loop:
+            raise WrongThreadError(operation)
+        return session
+
+    def _refuse(self) -> None:
+        reason = FORKED if self._forked else NOT_CONNECTED
+        self._outbox.refuse(reason)
+        self._complain(
+            reason, "nothing is sent: call connect() first, in the process that uses the connector"
+        )
+
+    def _drop(self, reason: str) -> None:
+        if reason != SUPERSEDED:
+            self._complain(reason, f"messages are dropped: {reason}")
+
+    def _complain(self, kind: str, text: str) -> None:
+        if kind not in self._complaints:
+            self._complaints.add(kind)
+            log.warning("%s:%s: %s", self.hostname, self.port, text)
+
+    def _no_loop(self) -> None:
+        if self._settings.required:
+            raise ConnectorUnavailable(self.hostname, self.port, _PROACTOR)
+        self._complain(Kind.UNREACHABLE.value, _PROACTOR)
+
+    def _become_inert(self) -> None:
+        """In a forked child: close the copy of the socket, and do nothing from here on."""
+        session, self._session = self._session, None
+        self._forked = True
+        self._complaints.clear()
+        if session is not None:
+            session.close_in_child()
+
+
+class MqttSubscription:
+    """One callback's registration with a connector."""
+
+    def __init__(self, connector: MqttConnector, listener: CallbackListener) -> None:
+        self._connector = connector
+        self._listener = listener
+
+    async def unsubscribe(self) -> None:
+        """End the registration: no call begins after this returns. Twice is harmless."""
+        await self._connector._unsubscribe(self._listener)
+
+    def __repr__(self) -> str:
+        return f"<MqttSubscription {self._listener.filter}>"
+
+
+_QOS = (0, 1, 2)
+_alive: weakref.WeakSet[MqttConnector] = weakref.WeakSet()
+
+
+def _watches_sockets(loop: asyncio.AbstractEventLoop) -> bool:
+    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
+
+
+def _after_fork() -> None:
+    for connector in [*_alive]:
+        connector._become_inert()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

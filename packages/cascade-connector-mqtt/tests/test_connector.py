@@ -1,0 +1,756 @@
+"""What MqttConnector says to aiomqtt, exactly, and what it makes of the answers: aiomqtt is mocked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import platform
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from unittest.mock import ANY, AsyncMock, MagicMock, call
+
+import aiomqtt
+import pytest
+from pytest_mock import MockerFixture
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import (
+    ConnectorUnavailable,
+    InvalidPayloadError,
+    InvalidTopicError,
+    Linked,
+    Message,
+    WrongThreadError,
+)
+from cascade.testkit.leaks import no_leaks
+from cascade.testkit.waiting import eventually
+
+PATCHED = "cascade.connectors.mqtt.connector.aiomqtt.Client"
+LOG = "cascade.connectors.mqtt"
+
+
+class FakeMessages:
+    """``client.messages``: what was put arrives; it never ends of its own accord."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+
+    def put(self, topic: object, payload: object, *, retain: bool = False) -> None:
+        self._queue.put_nowait(MagicMock(topic=topic, payload=payload, retain=retain))
+
+    def fail(self, exc: Exception) -> None:
+        self._queue.put_nowait(exc)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await self._queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+@pytest.fixture
+def client_class(mocker: MockerFixture) -> MagicMock:
+    """The patched class: each call makes one more client, all of them kept in ``made``."""
+    patched = mocker.patch(PATCHED)
+    patched.made = []
+
+    def make(**_: object) -> MagicMock:
+        client = MagicMock(name=f"client {len(patched.made)}")
+        client.__aenter__.return_value = client
+        client.publish = AsyncMock()
+        client.subscribe = AsyncMock()
+        client.unsubscribe = AsyncMock()
+        client.messages = FakeMessages()
+        patched.made.append(client)
+        return client
+
+    patched.side_effect = make
+    return patched
+
+
+@pytest.fixture
+async def connected(client_class: MagicMock) -> AsyncIterator[MqttConnector]:
+    connector = MqttConnector("broker")
+    await connector.connect()
+    yield connector
+    await connector.disconnect()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [each for each in caplog.records if each.name == LOG and each.levelno >= logging.WARNING]
+    return [each.getMessage() for each in found]
+
+
+def blocked(method: AsyncMock) -> asyncio.Event:
+    """Let the calls of a method wait until the event is set."""
+    release = asyncio.Event()
+
+    async def wait(*_: object, **__: object) -> None:
+        await release.wait()
+
+    method.side_effect = wait
+    return release
+
+
+class TestConstruction:
+    async def test_an_unnamed_connector_says_exactly_host_port_and_will(
+        self, client_class: MagicMock
+    ) -> None:
+        """Nothing else reaches aiomqtt.Client, and the will is plain, not retained, at QoS 0."""
+        connector = MqttConnector(hostname="broker")
+        await connector.connect()
+        source = f"{platform.node()}-{os.getpid()}"
+        client_class.assert_called_once_with(
+            hostname="broker",
+            port=1883,
+            will=aiomqtt.Will(topic=f"cascade/status/{source}", payload='{"status": "offline"}'),
+        )
+        await connector.disconnect()
+
+    async def test_will_is_looked_up_when_it_is_made(
+        self, client_class: MagicMock, mocker: MockerFixture
+    ) -> None:
+        """A test can replace aiomqtt.Will on the module that the connector imported."""
+        will = mocker.patch("cascade.connectors.mqtt.connector.aiomqtt.Will")
+        mocker.patch("platform.node", return_value="line 3")
+        mocker.patch("os.getpid", return_value=7)
+        connector = MqttConnector("broker")
+        await connector.connect()
+        will.assert_called_once_with(topic="cascade/status/line%203-7", payload='{"status": "offline"}')
+        assert client_class.call_args == call(hostname="broker", port=1883, will=will.return_value)
+        assert connector.source_id == "line 3-7"
+        await connector.disconnect()
+
+    async def test_the_callers_keywords_pass_through(self, client_class: MagicMock) -> None:
+        """What aiomqtt.Client takes reaches it as it was given; our own keywords do not."""
+        connector = MqttConnector("broker", 8883, username="u", password="p", keepalive=7, drain_timeout=1.0)
+        await connector.connect()
+        client_class.assert_called_once_with(
+            hostname="broker", port=8883, will=ANY, username="u", password="p", keepalive=7
+        )
+        await connector.disconnect()
+
+    async def test_a_mocked_class_gets_client_id_as_given(self, client_class: MagicMock) -> None:
+        """A class without a signature gets the keyword under the name that the caller used."""
+        connector = MqttConnector("broker", client_id="me")
+        await connector.connect()
+        client_class.assert_called_once_with(hostname="broker", port=1883, will=ANY, client_id="me")
+        await connector.disconnect()
+
+    async def test_the_real_signature_gets_identifier(self, mocker: MockerFixture) -> None:
+        """aiomqtt 2 calls the client id ``identifier``."""
+        spied = mocker.patch(PATCHED, autospec=True)
+        spied.return_value.messages = FakeMessages()
+        connector = MqttConnector("broker", client_id="me")
+        await connector.connect()
+        spied.assert_called_once_with(hostname="broker", port=1883, will=ANY, identifier="me")
+        await connector.disconnect()
+
+    async def test_no_presence_means_no_will_unless_the_caller_has_one(self, client_class: MagicMock) -> None:
+        """A tool that watches leaves no trace; its own will is its own business."""
+        silent = MqttConnector("broker", presence=False)
+        await silent.connect()
+        will = aiomqtt.Will("mine")
+        own = MqttConnector("broker", presence=False, will=will)
+        await own.connect()
+        assert client_class.call_args_list == [
+            call(hostname="broker", port=1883),
+            call(hostname="broker", port=1883, will=will),
+        ]
+        await silent.disconnect()
+        await own.disconnect()
+
+    def test_host_and_port_can_be_read(self) -> None:
+        """The address is kept as it was given, and repr shows it with state and counts."""
+        connector = MqttConnector("broker", 1884)
+        assert (connector.hostname, connector.port, connector.connected) == ("broker", 1884, False)
+        assert repr(connector) == (
+            "<MqttConnector broker:1884 disconnected, 0 sent, 0 pending, 0 dropped, 0 received>"
+        )
+
+
+class TestConnecting:
+    async def test_connect_enters_once_and_keeps_what_that_returns(self, client_class: MagicMock) -> None:
+        """A second connect() does nothing."""
+        connector = MqttConnector("broker")
+        await connector.connect()
+        await connector.connect()
+        (client,) = client_class.made
+        client.__aenter__.assert_awaited_once_with()
+        assert connector._client is client
+        assert connector.connected
+        await connector.disconnect()
+
+    async def test_disconnect_leaves_once(self, client_class: MagicMock) -> None:
+        """Twice is harmless, and publish then behaves as before any connect."""
+        connector = MqttConnector("broker")
+        await connector.connect()
+        await connector.disconnect()
+        await connector.disconnect()
+        (client,) = client_class.made
+        client.__aexit__.assert_awaited_once_with(None, None, None)
+        assert connector._client is None
+        assert not connector.connected
+        await connector.publish("a", {})
+        await asyncio.sleep(0)
+        client.publish.assert_not_awaited()
+
+    async def test_the_context_manager_connects_and_disconnects(self, client_class: MagicMock) -> None:
+        """``async with`` is connect and disconnect."""
+        async with MqttConnector("broker") as connector:
+            assert connector._client is client_class.made[0]
+        client_class.made[0].__aexit__.assert_awaited_once_with(None, None, None)
+
+    async def test_it_can_be_connected_again_with_a_new_client(self, client_class: MagicMock) -> None:
+        """A client is never used twice."""
+        connector = MqttConnector("broker")
+        await connector.connect()
+        await connector.disconnect()
+        await connector.connect()
+        assert connector._client is client_class.made[1]
+        assert len(client_class.made) == 2
+        await connector.disconnect()
+
+    async def test_a_failed_attempt_warns_once_and_tries_again_with_a_new_client(
+        self, client_class: MagicMock, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """connect() returns, one warning names host, port and cause, and the link comes later."""
+        mocker.patch("cascade.connectors.mqtt._session.SHORTEST_PAUSE", 0.0)
+        mocker.patch("cascade.connectors.mqtt._session.LONGEST_PAUSE", 0.0)
+        make = client_class.side_effect
+
+        def refuse_three_times(**keywords: object) -> MagicMock:
+            client: MagicMock = make(**keywords)
+            if len(client_class.made) <= 3:
+                client.__aenter__.side_effect = aiomqtt.MqttError("[Errno 111] Connection refused")
+            return client
+
+        client_class.side_effect = refuse_three_times
+        connector = MqttConnector("broker")
+        await connector.connect()
+        assert connector.connected
+        assert not connector.statistics().linked
+        await connector.publish("a", {"waits": True})
+        await eventually(lambda: connector.statistics().sent)
+        assert len(client_class.made) == 4
+        assert [client.__aenter__.await_count for client in client_class.made] == [1, 1, 1, 1]
+        client_class.made[3].publish.assert_awaited_once_with("a", payload='{"waits": true}', qos=0)
+        (said,) = warnings_of(caplog)
+        assert "broker:1883" in said
+        assert "Connection refused" in said
+        await connector.disconnect()
+
+    async def test_any_exception_on_entering_is_an_unlinked_connector(self, client_class: MagicMock) -> None:
+        """An error that aiomqtt does not know of either is not raised from connect()."""
+        client_class.side_effect = None
+        client_class.return_value.__aenter__.side_effect = RuntimeError("boom")
+        connector = MqttConnector("broker")
+        await connector.connect()
+        assert connector._client is None
+        await connector.disconnect()
+
+    async def test_connect_returns_when_entering_never_does(self, client_class: MagicMock) -> None:
+        """The entering task is not cancelled by connect(); disconnect() leaves nothing behind."""
+        async with no_leaks():
+            client_class.side_effect = None
+            release = asyncio.Event()
+            client_class.return_value.__aenter__.side_effect = release.wait
+            connector = MqttConnector("broker", connect_timeout=0.05)
+            await connector.connect()
+            entering = [task for task in asyncio.all_tasks() if task.get_name() == "cascade-mqtt-enter"]
+            assert len(entering) == 1
+            await connector.disconnect()
+            assert not entering[0].cancelled()
+            release.set()
+
+    async def test_required_raises_with_host_port_and_cause(self, client_class: MagicMock) -> None:
+        """A tool gets an error that it can catch, and nothing is left half-started."""
+        async with no_leaks():
+            client_class.side_effect = None
+            client_class.return_value.__aenter__.side_effect = aiomqtt.MqttError("Connection refused")
+            connector = MqttConnector("broker", required=True)
+            with pytest.raises(ConnectorUnavailable, match="broker:1883: Connection refused") as caught:
+                await connector.connect()
+            assert (caught.value.host, caught.value.port) == ("broker", 1883)
+            assert not connector.connected
+
+    async def test_a_cancelled_connect_leaves_nothing(self, client_class: MagicMock) -> None:
+        """Whoever gives up on connect() gets the connector back as it was."""
+        async with no_leaks():
+            client_class.side_effect = None
+            release = asyncio.Event()
+            client_class.return_value.__aenter__.side_effect = release.wait
+            connector = MqttConnector("broker")
+            connecting = asyncio.create_task(connector.connect())
+            await eventually(lambda: client_class.return_value.__aenter__.await_count)
+            connecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            assert not connector.connected
+            release.set()
+
+
+class TestPublishing:
+    async def test_publish_directly_after_connect_has_been_awaited_one_turn_later(
+        self, client_class: MagicMock
+    ) -> None:
+        """Nothing has yielded since connect(), and yet one turn of the loop is enough."""
+        connector = MqttConnector("broker")
+        await connector.connect()
+        await connector.publish("a/b", {"x": 1})
+        await asyncio.sleep(0)
+        client_class.made[0].publish.assert_awaited_once_with("a/b", payload='{"x": 1}', qos=0)
+        await connector.disconnect()
+
+    async def test_publish_says_topic_payload_and_qos(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """``retain`` is said only when it is asked for."""
+        await connected.publish("a", {"x": [1, None, "ü"]}, 1)
+        await connected.publish("b", {}, qos=2, retain=True)
+        await asyncio.sleep(0)
+        assert client_class.made[0].publish.await_args_list == [
+            call("a", payload=json.dumps({"x": [1, None, "ü"]}), qos=1),
+            call("b", payload="{}", qos=2, retain=True),
+        ]
+
+    async def test_none_is_the_empty_message(self, connected: MqttConnector, client_class: MagicMock) -> None:
+        """It clears a retained topic."""
+        await connected.publish("a", None, retain=True)
+        await asyncio.sleep(0)
+        client_class.made[0].publish.assert_awaited_once_with("a", payload="", qos=0, retain=True)
+
+    async def test_the_payload_is_captured_at_the_call(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """What was true at the call goes out."""
+        payload = {"deep": {"x": 1}}
+        await connected.publish("a", payload)
+        payload["deep"]["x"] = 2
+        await asyncio.sleep(0)
+        client_class.made[0].publish.assert_awaited_once_with("a", payload='{"deep": {"x": 1}}', qos=0)
+
+    async def test_a_burst_keeps_its_order(self, connected: MqttConnector, client_class: MagicMock) -> None:
+        """5,000 publishes in one turn go out as they came."""
+        for number in range(5_000):
+            connected.publish_nowait("a", {"n": number})
+        assert await connected.flush(10)
+        sent = [
+            json.loads(each.kwargs["payload"])["n"] for each in client_class.made[0].publish.await_args_list
+        ]
+        assert sent == list(range(5_000))
+
+    async def test_at_most_twenty_are_in_flight(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """The window is 20; the rest waits and is counted as pending."""
+        release = blocked(client_class.made[0].publish)
+        for _ in range(50):
+            await connected.publish("a", {})
+        await asyncio.sleep(0)
+        assert client_class.made[0].publish.call_count == 20
+        assert connected.statistics().pending == 50
+        release.set()
+        assert await connected.flush(10)
+
+    async def test_presence_and_reports_overtake_telemetry(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """The lane holds the latest value of each topic, and goes first."""
+        client = client_class.made[0]
+        release = blocked(client.publish)
+        for _ in range(30):
+            await connected.publish("cascade/telemetry/o/p/r/events", {})
+        await asyncio.sleep(0)
+        await connected.publish("cascade/state/s/runs", {"v": 1})
+        await connected.publish("cascade/state/s/runs", {"v": 2})
+        release.set()
+        assert await connected.flush(10)
+        order = [(each.args[0], each.kwargs["payload"]) for each in client.publish.call_args_list]
+        assert order[20] == ("cascade/state/s/runs", '{"v": 2}')
+        assert connected.statistics().dropped == {"superseded": 1}
+
+    async def test_before_connect_it_warns_once_and_counts(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Nothing is kept for a link that nobody asked for."""
+        connector = MqttConnector("broker")
+        await connector.publish("a", {})
+        await connector.publish("a", {})
+        assert len(warnings_of(caplog)) == 1
+        counts = connector.statistics()
+        assert (counts.accepted, counts.dropped) == (2, {"not connected": 2})
+
+    async def test_a_failing_publish_is_logged_once_and_counted(
+        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What aiomqtt raises for one message harms no other one and reaches nobody."""
+        client_class.made[0].publish.side_effect = ValueError("Payload too large.")
+        for _ in range(3):
+            await connected.publish("a", {})
+        assert await connected.flush(10)
+        assert len(warnings_of(caplog)) == 1
+        assert connected.statistics().dropped == {"refused by the client": 3}
+        assert connected.statistics().linked
+
+    @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\0b", "\ud800", "x" * 65_536, 7])
+    async def test_a_topic_that_cannot_be_published_to_is_refused(self, topic: Any) -> None:
+        """It never reaches paho, where NUL makes the broker cut the link."""
+        with pytest.raises(InvalidTopicError):
+            await MqttConnector("broker").publish(topic, {})
+
+    @pytest.mark.parametrize("payload", [[], "text", b"bytes", 3, [("a", 1)]])
+    async def test_a_payload_that_is_no_mapping_is_refused(
+        self, connected: MqttConnector, payload: Any
+    ) -> None:
+        """Only a mapping is a JSON object."""
+        with pytest.raises(InvalidPayloadError):
+            await connected.publish("a", payload)
+
+    async def test_another_thread_is_refused_in_words(self, connected: MqttConnector) -> None:
+        """publish and publish_nowait belong to the loop."""
+        with pytest.raises(WrongThreadError, match="call_soon_threadsafe"):
+            await asyncio.to_thread(connected.publish_nowait, "a", {})
+        with pytest.raises(WrongThreadError):
+            await asyncio.to_thread(asyncio.run, connected.publish("a", {}))
+
+
+class TestSubscribing:
+    async def test_subscribe_says_the_filter(self, connected: MqttConnector, client_class: MagicMock) -> None:
+        """``qos`` is said only when it is not 0."""
+        await connected.subscribe("a/+", AsyncMock())
+        await connected.subscribe("b", AsyncMock(), qos=1)
+        assert client_class.made[0].subscribe.await_args_list == [call("a/+"), call("b", qos=1)]
+
+    async def test_a_message_that_was_waiting_reaches_a_first_subscription(
+        self, client_class: MagicMock
+    ) -> None:
+        """Messages are not read before whoever connected had a chance to subscribe."""
+        connector, callback = MqttConnector("broker"), AsyncMock()
+        make = client_class.side_effect
+
+        def with_message(**keywords: object) -> MagicMock:
+            client: MagicMock = make(**keywords)
+            client.messages.put("a/b", b'{"x": 1}')
+            return client
+
+        client_class.side_effect = with_message
+        await connector.connect()
+        await connector.subscribe("a/#", callback)
+        await eventually(lambda: callback.await_count)
+        callback.assert_awaited_once_with("a/b", {"x": 1})
+        await connector.disconnect()
+
+    @pytest.mark.parametrize(
+        ("topic", "payload"),
+        [
+            ("t", b'{"x": 1}'),
+            (aiomqtt.Topic("t"), '{"x": 1}'),
+            (MagicMock(__str__=lambda _: "t"), b'{"x": 1}'),
+        ],
+    )
+    async def test_messages_are_decoded_and_delivered(
+        self, connected: MqttConnector, client_class: MagicMock, topic: object, payload: object
+    ) -> None:
+        """Whatever the topic is made of, the callback gets text and a dict."""
+        callback = AsyncMock()
+        await connected.subscribe("t", callback)
+        client_class.made[0].messages.put(topic, payload)
+        await eventually(lambda: callback.await_count)
+        callback.assert_awaited_once_with("t", {"x": 1})
+
+    async def test_an_iterator_that_ends_is_no_lost_link(
+        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A mock whose messages end is neither left nor entered again, and nothing spins."""
+        make = client_class.side_effect
+
+        async def two() -> AsyncIterator[MagicMock]:
+            yield MagicMock(topic="t", payload=b"{}")
+            yield MagicMock(topic="t", payload=b"")
+
+        def with_two(**keywords: object) -> MagicMock:
+            client: MagicMock = make(**keywords)
+            client.messages = two()
+            return client
+
+        client_class.side_effect = with_two
+        connector, callback = MqttConnector("broker"), AsyncMock()
+        await connector.connect()
+        await connector.subscribe("t", callback)
+        await eventually(lambda: callback.await_count == 2)
+        await connector.publish("still", {"there": True})
+        assert await connector.flush(5)
+        assert connector.statistics().linked
+        assert len(client_class.made) == 1
+        assert warnings_of(caplog) == []
+        await connector.disconnect()
+
+    async def test_a_plain_mock_of_everything_works(self, mocker: MockerFixture) -> None:
+        """Nothing is set up but the patch: what a user's own test begins with."""
+        mocked = mocker.patch(PATCHED)
+        connector = MqttConnector("broker")
+        await connector.connect()
+        await connector.publish("a", {"x": 1}, qos=1)
+        await connector.subscribe("b", AsyncMock())
+        await asyncio.sleep(0)
+        client = mocked.return_value.__aenter__.return_value
+        assert connector._client is client
+        await connector.disconnect()
+        mocked.return_value.__aexit__.assert_awaited_once_with(None, None, None)
+
+    async def test_subscribe_before_connect_is_sent_on_connecting(self, client_class: MagicMock) -> None:
+        """One filter is said as such, several in one packet."""
+        one, several = MqttConnector("broker"), MqttConnector("broker")
+        await one.subscribe("a", AsyncMock(), qos=1)
+        await several.subscribe("a", AsyncMock())
+        await several.subscribe("a", AsyncMock(), qos=2)
+        await several.subscribe("b/#", AsyncMock(), qos=1)
+        await one.connect()
+        await several.connect()
+        client_class.made[0].subscribe.assert_awaited_once_with("a", qos=1)
+        client_class.made[1].subscribe.assert_awaited_once_with([("a", 2), ("b/#", 1)])
+        await one.disconnect()
+        await several.disconnect()
+
+    async def test_a_further_subscription_subscribes_again(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """It does so for the retained messages; a live message reaches each callback once."""
+        first, second = AsyncMock(), AsyncMock()
+        await connected.subscribe("a", first)
+        await connected.subscribe("a", second)
+        assert client_class.made[0].subscribe.await_args_list == [call("a"), call("a")]
+        client_class.made[0].messages.put("a", b'{"x": 1}')
+        await eventually(lambda: first.await_count and second.await_count)
+        first.assert_awaited_once_with("a", {"x": 1})
+        second.assert_awaited_once_with("a", {"x": 1})
+
+    async def test_the_last_unsubscription_unsubscribes(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """The broker is told when nobody listens any more, and no call begins after that."""
+        callback = AsyncMock()
+        first = await connected.subscribe("a", AsyncMock())
+        second = await connected.subscribe("a", callback)
+        await first.unsubscribe()
+        client_class.made[0].unsubscribe.assert_not_awaited()
+        await second.unsubscribe()
+        await second.unsubscribe()
+        client_class.made[0].unsubscribe.assert_awaited_once_with("a")
+        client_class.made[0].messages.put("a", b"{}")
+        await eventually(lambda: connected.statistics().received)
+        callback.assert_not_awaited()
+
+    async def test_a_refused_subscription_is_said_once(
+        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A SUBACK that refuses is returned and not raised, so its codes are looked at."""
+        client_class.made[0].subscribe.return_value = [0x80]
+        await connected.subscribe("secret/#", AsyncMock())
+        (said,) = warnings_of(caplog)
+        assert "secret/#" in said
+        assert connected.statistics().linked
+
+    @pytest.mark.parametrize("answer", [None, MagicMock(), [MagicMock()], "granted", (0,), [1, 2]])
+    async def test_what_is_no_reason_code_refuses_nothing(
+        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture, answer: Any
+    ) -> None:
+        """A mock's answer is no refusal."""
+        client_class.made[0].subscribe.return_value = answer
+        await connected.subscribe("a", AsyncMock())
+        assert warnings_of(caplog) == []
+
+    async def test_a_callback_that_raises_is_logged_once(
+        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The next message is delivered all the same."""
+        callback = AsyncMock(side_effect=RuntimeError("boom"))
+        await connected.subscribe("a", callback)
+        for _ in range(3):
+            client_class.made[0].messages.put("a", b"{}")
+        await eventually(lambda: callback.await_count == 3)
+        (said,) = warnings_of(caplog)
+        assert "boom" in said
+
+    async def test_a_callback_that_never_returns_blocks_nobody(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """Its own queue fills, the oldest are dropped and counted; others go on."""
+        quick = AsyncMock()
+
+        async def stuck(_topic: str, _data: dict[str, Any]) -> None:
+            await asyncio.Event().wait()
+
+        await connected.subscribe("a", stuck)
+        await connected.subscribe("a", quick)
+        for _ in range(1_500):
+            client_class.made[0].messages.put("a", b"{}")
+        await eventually(lambda: quick.await_count == 1_500)
+        assert connected.statistics().discarded == {"queue full": 499}
+
+    @pytest.mark.parametrize("payload", [b"no json", b"[1]", b"NaN", b'{"x": NaN}', b"\xff", b"[" * 10_000])
+    async def test_what_is_no_json_object_is_skipped_and_counted(
+        self, connected: MqttConnector, client_class: MagicMock, payload: bytes
+    ) -> None:
+        """The callback does not see it; the next message arrives."""
+        callback = AsyncMock()
+        await connected.subscribe("a", callback)
+        client_class.made[0].messages.put("a", payload)
+        client_class.made[0].messages.put("a", b'{"fine": true}')
+        await eventually(lambda: callback.await_count)
+        callback.assert_awaited_once_with("a", {"fine": True})
+        assert connected.statistics().discarded == {"undecodable": 1}
+
+    @pytest.mark.parametrize("topic_filter", ["", "a#", "#/a", "a/b+", "a\0"])
+    async def test_a_filter_that_is_none_is_refused(self, topic_filter: str) -> None:
+        """subscribe and watch say so at the call."""
+        with pytest.raises(InvalidTopicError):
+            await MqttConnector("broker").subscribe(topic_filter, AsyncMock())
+        with pytest.raises(InvalidTopicError):
+            MqttConnector("broker").watch("fine", topic_filter)
+
+
+class TestWatching:
+    async def test_watch_subscribes_in_one_packet_and_says_linked(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """All filters at QoS 0; then raw messages in order, each once."""
+        stream = connected.watch("a/#", "a/b", "c")
+        assert await anext(stream) == Linked()
+        client_class.made[0].subscribe.assert_awaited_once_with([("a/#", 0), ("a/b", 0), ("c", 0)])
+        client_class.made[0].messages.put("a/b", b"\xff", retain=True)
+        client_class.made[0].messages.put("c", b"")
+        assert await anext(stream) == Message("a/b", b"\xff", retain=True)
+        assert await anext(stream) == Message("c", b"", retain=False)
+        await stream.aclose()
+        client_class.made[0].unsubscribe.assert_awaited_once_with(["a/#", "a/b", "c"])
+
+
+@pytest.fixture
+def quick(mocker: MockerFixture) -> None:
+    """Reconnect without a pause."""
+    mocker.patch("cascade.connectors.mqtt._session.SHORTEST_PAUSE", 0.0)
+    mocker.patch("cascade.connectors.mqtt._session.LONGEST_PAUSE", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
+class TestReconnecting:
+    async def test_a_lost_link_is_entered_again_and_resubscribed_in_one_packet(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """A new client, one SUBSCRIBE for everything, and a watch that is told."""
+        stream = connected.watch("w/#")
+        assert await anext(stream) == Linked()
+        await connected.subscribe("a", AsyncMock(), qos=1)
+        client_class.made[0].messages.fail(aiomqtt.MqttError("Disconnected during message iteration"))
+        assert (await anext(stream)).reason == "the link is down"
+        assert await anext(stream) == Linked()
+        client_class.made[1].subscribe.assert_awaited_once_with([("w/#", 0), ("a", 1)])
+        client_class.made[0].__aexit__.assert_awaited_once_with(None, None, None)
+        await stream.aclose()
+
+    async def test_messages_in_flight_go_out_again_in_order(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """What was not acknowledged is sent again on the next link, before what waits."""
+        blocked(client_class.made[0].publish)
+        for number in range(30):
+            await connected.publish("a", {"n": number}, 1)
+        await asyncio.sleep(0)
+        client_class.made[0].messages.fail(aiomqtt.MqttError("gone"))
+        assert await connected.flush(10)
+        again = [
+            json.loads(each.kwargs["payload"])["n"] for each in client_class.made[1].publish.await_args_list
+        ]
+        assert again == list(range(30))
+        assert connected.statistics().sent == 30
+
+    async def test_a_message_that_breaks_the_link_twice_is_put_aside(
+        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The others arrive, in order; the poison is counted and named once."""
+        make = client_class.side_effect
+
+        def choke(client: MagicMock) -> MagicMock:
+            async def publish(_topic: str, *, payload: str, qos: int) -> None:
+                if "poison" in payload:
+                    raise aiomqtt.MqttError("Unexpected disconnection")
+                await asyncio.sleep(0)
+
+            client.publish.side_effect = publish
+            return client
+
+        choke(client_class.made[0])
+        client_class.side_effect = lambda **keywords: choke(make(**keywords))
+        for number in range(10):
+            await connected.publish("a", {"poison": True} if number == 4 else {"n": number}, 1)
+        assert await connected.flush(10)
+        assert connected.statistics().dropped == {"broke the link twice": 1}
+        assert connected.statistics().sent == 9
+        assert sum("put aside" in said for said in warnings_of(caplog)) == 1
+
+
+class TestNamed:
+    async def test_birth_will_and_goodbye_are_of_one_session(self, client_class: MagicMock) -> None:
+        """The will is retained at QoS 1; the birth follows the connection; the good-bye precedes the end."""
+        connector = MqttConnector("broker", source_id="press-line-3")
+        await connector.connect()
+        (client,) = client_class.made
+        will = client_class.call_args.kwargs["will"]
+        session = json.loads(will.payload)["session"]
+        assert client_class.call_args == call(
+            hostname="broker",
+            port=1883,
+            client_id="press-line-3",
+            will=aiomqtt.Will(
+                topic="cascade/status/press-line-3",
+                payload=json.dumps({"status": "offline", "session": session}),
+                qos=1,
+                retain=True,
+            ),
+        )
+        client.subscribe.assert_awaited_once_with("cascade/status/press-line-3", qos=1)
+        (birth,) = client.publish.await_args_list
+        assert birth == call("cascade/status/press-line-3", payload=ANY, qos=1, retain=True)
+        assert json.loads(birth.kwargs["payload"]) == {
+            "status": "online",
+            "session": session,
+            "ts": ANY,
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "version": ANY,
+        }
+        await connector.disconnect()
+        assert client.publish.await_args == call(
+            "cascade/status/press-line-3",
+            payload=json.dumps({"status": "offline", "session": session}),
+            qos=1,
+            retain=True,
+        )
+        client.__aexit__.assert_awaited_once_with(None, None, None)
+
+    async def test_a_foreign_offline_is_answered(self, client_class: MagicMock) -> None:
+        """The will of an earlier session arrives late; whoever reads the topic must see online."""
+        connector = MqttConnector("broker", source_id="press-line-3")
+        await connector.connect()
+        (client,) = client_class.made
+        client.messages.put("cascade/status/press-line-3", b'{"status": "offline", "session": "old"}')
+        await eventually(lambda: client.publish.await_count == 2)
+        assert client.publish.await_args_list[0] == call(ANY, payload=ANY, qos=1, retain=True)
+        assert json.loads(client.publish.await_args.kwargs["payload"])["status"] == "online"
+        await connector.disconnect()
+
+
+def test_no_public_signature_names_a_type_of_the_client_library() -> None:
+    """A connector can be exchanged without a change in anybody's annotations."""
+    methods: list[Callable[..., object]] = [
+        value for name, value in vars(MqttConnector).items() if callable(value) and not name.startswith("__")
+    ]
+    for method in [*methods, MqttConnector.__init__, MqttConnector.from_url]:
+        for annotation in getattr(method, "__annotations__", {}).values():
+            assert "aiomqtt" not in str(annotation)
+            assert "paho" not in str(annotation)
