@@ -1,0 +1,222 @@
+"""The proxy does what it says to plain TCP connections."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cascade.testkit import eventually, no_leaks
+from cascade.testkit.chaos import ChaosProxy, Direction
+
+Link = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Target:
+    """A server that keeps what it reads; what it sends is up to the test."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.got = b""
+        self.ended = 0
+        self.links: list[Link] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.links.append((reader, writer))
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                self.got += data
+        self.ended += 1
+        writer.close()
+
+
+@pytest.fixture
+async def target() -> AsyncIterator[Target]:
+    target = Target()
+    server = await asyncio.start_server(target.serve, "127.0.0.1", 0)
+    target.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield target
+    for _, writer in target.links:
+        writer.close()
+
+
+@pytest.fixture
+async def proxy(target: Target) -> AsyncIterator[ChaosProxy]:
+    async with ChaosProxy(target.port) as proxy:
+        yield proxy
+
+
+@contextlib.asynccontextmanager
+async def dialled(proxy: ChaosProxy, target: Target) -> AsyncIterator[tuple[Link, Link]]:
+    """A connection through the proxy: the client's end and the target's."""
+    before = len(target.links)
+    link = await asyncio.open_connection(proxy.host, proxy.port)
+    await eventually(lambda: len(target.links) > before)
+    yield link, target.links[-1]
+    link[1].close()
+
+
+async def arrives(target: Target, link: Link, data: bytes) -> None:
+    link[1].write(data)
+    await eventually(lambda: target.got.endswith(data))
+
+
+async def nothing_comes(reader: asyncio.StreamReader) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            return not await reader.read(1)
+    return True
+
+
+async def test_it_passes_bytes_both_ways_and_the_end_of_each(proxy: ChaosProxy, target: Target) -> None:
+    """Without a fault nobody notices it: a megabyte each way, and a half-close."""
+    async with dialled(proxy, target) as (client, server):
+        await arrives(target, client, b"x" * 1_000_000)
+        server[1].write(b"y" * 1_000_000)
+        assert await client[0].readexactly(1_000_000) == b"y" * 1_000_000
+        client[1].write_eof()
+        await eventually(lambda: target.ended == 1)
+        assert await client[0].read() == b""
+    await eventually(lambda: proxy.open == 0)
+
+
+async def test_a_stalled_link_holds_everything_back_until_it_is_resumed(
+    proxy: ChaosProxy, target: Target
+) -> None:
+    """Connections stay open; what was sent meanwhile arrives afterwards, whole and in order."""
+    async with dialled(proxy, target) as (client, server):
+        proxy.stall()
+        client[1].write(b"question")
+        server[1].write(b"answer")
+        assert await nothing_comes(client[0])
+        assert (target.got, proxy.open) == (b"", 1)
+        proxy.resume()
+        assert await client[0].readexactly(6) == b"answer"
+        await eventually(lambda: target.got == b"question")
+
+
+@pytest.mark.parametrize("way", [Direction.UP, Direction.DOWN])
+async def test_a_link_can_be_stalled_one_way(proxy: ChaosProxy, target: Target, way: Direction) -> None:
+    """The other way goes on, as through a firewall that has forgotten half of a connection."""
+    async with dialled(proxy, target) as (client, server):
+        proxy.stall(way)
+        client[1].write(b"question")
+        server[1].write(b"answer")
+        if way is Direction.UP:
+            assert await client[0].readexactly(6) == b"answer"
+            assert target.got == b""
+        else:
+            await eventually(lambda: target.got == b"question")
+            assert await nothing_comes(client[0])
+
+
+async def test_a_stalled_link_lets_the_sender_feel_it(proxy: ChaosProxy, target: Target) -> None:
+    """No bytes are read then: the buffers fill, and drain() waits, as with a broker that does not read."""
+    async with dialled(proxy, target) as (client, _):
+        proxy.stall()
+        client[1].write(b"x" * 50_000_000)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client[1].drain()
+        assert target.got == b""
+        client[1].transport.abort()
+
+
+async def test_a_new_connection_through_a_stalled_proxy_is_accepted_and_gets_no_answer(
+    proxy: ChaosProxy, target: Target
+) -> None:
+    """A server that accepts and stays silent."""
+    proxy.stall()
+    reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+    writer.write(b"hello")
+    assert await nothing_comes(reader)
+    assert target.got == b""
+    writer.close()
+
+
+async def test_a_slow_link_takes_its_time_and_loses_nothing(proxy: ChaosProxy, target: Target) -> None:
+    """While it is slow a large message is under way; at full speed the rest comes."""
+    async with dialled(proxy, target) as (client, _):
+        proxy.slow(2_000)
+        client[1].write(b"x" * 100_000)
+        await eventually(lambda: target.got)
+        assert len(target.got) < 100_000
+        proxy.resume()
+        await eventually(lambda: len(target.got) == 100_000)
+
+
+async def test_cut_ends_every_connection_and_lets_new_ones_in(proxy: ChaosProxy, target: Target) -> None:
+    """Both sides see the end; the next connection works."""
+    async with dialled(proxy, target) as (first, _), dialled(proxy, target) as (second, _):
+        await proxy.cut()
+        assert proxy.open == 0
+        assert [await link[0].read() for link in (first, second)] == [b"", b""]
+        await eventually(lambda: target.ended == 2)
+    async with dialled(proxy, target) as (client, _):
+        await arrives(target, client, b"again")
+    assert proxy.accepted == 3
+
+
+async def test_reset_is_a_reset(proxy: ChaosProxy, target: Target) -> None:
+    """The client's next read fails with ECONNRESET, not with a clean end."""
+    async with dialled(proxy, target) as (client, _):
+        await proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            await client[0].read()
+
+
+async def test_a_stalled_connection_can_be_cut(proxy: ChaosProxy, target: Target) -> None:
+    """What was held back is lost, as it is with a cable that is pulled."""
+    async with dialled(proxy, target) as (client, _):
+        proxy.stall()
+        client[1].write(b"lost")
+        await proxy.cut()
+        proxy.resume()
+        await eventually(lambda: target.ended == 1)
+        assert target.got == b""
+
+
+async def test_down_refuses_until_up_on_the_same_port(proxy: ChaosProxy, target: Target) -> None:
+    """A client that tries again and again finds it where it was."""
+    port = proxy.port
+    async with dialled(proxy, target) as (client, _):
+        await proxy.down()
+        assert await client[0].read() == b""
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(proxy.host, port)
+    await proxy.up()
+    assert proxy.port == port
+    async with dialled(proxy, target) as (client, _):
+        await arrives(target, client, b"back")
+
+
+async def test_a_target_that_is_not_there_shows_as_a_closed_connection() -> None:
+    """As with any proxy, the client is let in and then sees the end."""
+    async with ChaosProxy(1) as proxy:
+        reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+        assert await reader.read() == b""
+        writer.close()
+        await eventually(lambda: proxy.open == 0)
+
+
+async def test_it_leaves_nothing_behind(target: Target) -> None:
+    """Also with connections open and stalled, everything is closed when the block ends."""
+    async with no_leaks():
+        async with ChaosProxy(target.port) as proxy:
+            _, writer = await asyncio.open_connection(proxy.host, proxy.port)
+            proxy.stall()
+            writer.write(b"x")
+            await eventually(lambda: proxy.open)
+        writer.close()
+        await eventually(lambda: target.ended == len(target.links))
+
+
+async def test_its_representation_tells_its_state(proxy: ChaosProxy, target: Target) -> None:
+    """Whoever prints it sees whether it listens and how many connections there are."""
+    async with dialled(proxy, target):
+        assert repr(proxy) == f"<ChaosProxy listening on port {proxy.port}, 1 of 1 connections open>"
+    await proxy.down()
+    assert "refusing" in repr(proxy)
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = ChaosProxy(1).port
