@@ -214,13 +214,14 @@ class Listener:
             client.subscribe([(EVENTS, 1), (self._echo_topic, 1)])
 
     def _on_connect_fail(self, client: mqtt.Client, userdata: object) -> None:
-        self._state(False, f"no broker answers at {self._broker.address}; trying again until the run ends")
+        self._state(False, f"no MQTT broker answers at {self._broker.address}; trying again")
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: object, flags: object, reason: ReasonCode, properties: object
     ) -> None:
         if reason.is_failure:
-            self._state(False, f"lost the link to {self._broker.address} ({reason}); trying again")
+            what = "lost the link to" if self._reachable else "no MQTT broker answers at"
+            self._state(False, f"{what} {self._broker.address} ({reason}); trying again")
 
     def _on_subscribe(
         self, client: mqtt.Client, userdata: object, mid: int, reasons: list[ReasonCode], properties: object

@@ -79,7 +79,9 @@ class Demo:
             show_report(self._screen, report, top=self._top)
         show_counts(self._screen, counts, url=url)
         if report is not None and broker is None:
-            self.say("Next: name a folder of your own, or see the events in any MQTT program: --broker mqtt://host")
+            self.say(
+                "Next: name a folder of your own, or see the events in any MQTT program: --broker mqtt://host"
+            )
         return INTERRUPTED if report is None else 0
 
     def say(self, line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import threading
 import tokenize
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ _STRING_OR_COMMENT = re.compile(
     ''',
     re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
+
+
+# In Python 3.11 threads that parse at once share one count of the depth of their trees (CPython
+# issue 106905), and one of them fails now and then. Parsing holds the GIL: waiting costs nothing.
+_parser = threading.Lock()
 
 
 def measure(source: Source) -> Module | Finding:
@@ -48,13 +54,22 @@ def decode(data: bytes) -> str:
     return io.TextIOWrapper(io.BytesIO(data), encoding).read()
 
 
+def parse(text: str) -> ast.Module:
+    """Return the syntax tree of a module; from any thread.
+
+    :raises SyntaxError: if it is not Python of the running interpreter's version.
+    """
+    with _parser:
+        return ast.parse(text)
+
+
 def measure_text(source: Source, text: str) -> Module:
     """Measure ``text``, the contents of ``source``.
 
     :raises SyntaxError: if it is not Python of the running interpreter's version.
     """
     survey = _Survey(source.shown)
-    survey.walk(ast.parse(text))
+    survey.walk(parse(text))
     return Module(source, count_lines(text), survey.functions(), survey.classes, tuple(survey.imports))
 
 

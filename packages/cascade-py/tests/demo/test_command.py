@@ -109,7 +109,7 @@ def test_without_a_broker_the_report_is_the_same_and_the_drops_are_told(demo: Pa
     assert counts_of(done.stdout) == [events, 0, events, 0, 0, 0]
     assert f"{events} events were given up" in done.stdout
     assert url in done.stdout
-    assert "watcher | no broker answers at" in done.stderr
+    assert "watcher | no MQTT broker answers at" in done.stderr
 
 
 def report_of(output: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import re
 import subprocess
 import sys
 import sysconfig
+import time
 import tokenize
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -244,3 +247,22 @@ def complexity_by_ruff(folders: list[Path]) -> dict[tuple[str, int, str], int]:
         assert parsed is not None
         result[item["filename"], item["location"]["row"], parsed[1]] = int(parsed[2])
     return result
+
+
+def test_files_are_parsed_in_many_threads_at_once() -> None:
+    """Even where every collection of garbage inside the parser lets another thread run, each result is right."""
+
+    def let_others_run(phase: str, info: dict[str, int]) -> None:
+        time.sleep(0)
+
+    text = "def f():\n" + " if a: b = (c, [d], {e: (f, g)})\n" * 50
+    threshold = gc.get_threshold()
+    gc.callbacks.append(let_others_run)
+    gc.set_threshold(10)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(complexities, [text] * 60))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(let_others_run)
+    assert found == [{"f": 51}] * 60
