@@ -114,7 +114,8 @@ def _watched(target: cs.LazyResult[Report], url: str, live: Live) -> tuple[Repor
     """Run the audit while a second process watches; return the report, if it came to one, and the counts."""
     connector = MqttConnector.from_url(url)
     with Spectator(url, show=live.say) as spectator:
-        spectator.wait_for_word(SUBSCRIBE_TIMEOUT)
+        if not spectator.wait_for_word(SUBSCRIBE_TIMEOUT):
+            live.say("no answer from the broker yet; the audit begins all the same")
         report = _run(target, connector, live)
         spectator.finish(FINISH_TIMEOUT)
     statistics = connector.statistics()
