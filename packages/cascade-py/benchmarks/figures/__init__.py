@@ -1,0 +1,1 @@
+"""The project's figures: what Cascade costs, beside what is compared with it, in one run."""

@@ -1,0 +1,73 @@
+"""What one event costs the event loop before it returns: event, JSON, the connector's queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import TaskState, TaskStateEvent
+from cascade.interfaces.wire import body_of, envelope
+from cascade.runtime import EventBus, TelemetrySubscriber
+from cascade.testkit.brokers import Broker, start_broker
+from figures.measure import Settings, alternate, run
+from figures.table import Row, at_most
+
+TITLE = "one event on the loop: event, JSON, MqttConnector's queue; connected to a broker"
+
+COST = at_most(2.5)
+_BURST = 500  # events in one turn of the loop; what they leave behind is sent before the next burst
+_RUN_ID = "9a8110f0c0ff4cc2aaf81a5b4fba9a81"
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """Measure an event against ``json.dumps`` of the same envelope."""
+    with start_broker() as broker:
+        yield run(_cost(broker, settings))
+
+
+async def _cost(broker: Broker, settings: Settings) -> Row:
+    n = settings.size(10_000)
+    async with _telemetry(broker) as (bus, connector):
+        theirs, ours = await alternate(
+            settings.rounds_or(15), lambda: _dumps(n), lambda: _publish(bus, connector, n)
+        )
+    return Row("an event, to the connector's queue", "us", ours, "json.dumps of it", theirs, COST)
+
+
+@asynccontextmanager
+async def _telemetry(broker: Broker) -> AsyncIterator[tuple[EventBus, MqttConnector]]:
+    bus = EventBus()
+    bus.bind(asyncio.get_running_loop())
+    async with MqttConnector(broker.host, broker.port) as connector:
+        subscriber = TelemetrySubscriber(bus, connector)
+        yield bus, connector
+        subscriber.close()
+
+
+def _event(number: int) -> TaskStateEvent:
+    return TaskStateEvent(_RUN_ID, f"noop-{number}", "noop", TaskState.COMPLETED, time.time(), 1.234, "", "")
+
+
+async def _dumps(n: int) -> float:
+    event = _event(n)
+    message = envelope(event, body_of(event), org_id="local", project_id="default", source="vm-14304", seq=n)
+    began = time.perf_counter()
+    for _ in range(n):
+        json.dumps(message)
+    return (time.perf_counter() - began) / n * 1e6
+
+
+async def _publish(bus: EventBus, connector: MqttConnector, n: int) -> float:
+    """Return microseconds of an event; what the senders do later is not an event's cost."""
+    spent = 0.0
+    for first in range(0, n, _BURST):
+        began = time.perf_counter()
+        for number in range(first, min(first + _BURST, n)):
+            bus.publish(_event(number))
+        spent += time.perf_counter() - began
+        await connector.flush(30)
+    return spent / n * 1e6

@@ -1,0 +1,79 @@
+"""Import time and memory: in a new environment from wheels, and in this one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from figures.measure import Settings
+from figures.table import Row, at_most, no_more_than
+
+TITLE = "imports, each in a process of its own; wheels: installed as the README says, in a new environment"
+
+PLAIN = ("asyncio", "json", "logging")
+CASCADE = ("cascade",)
+MQTT = ("cascade.connectors.mqtt",)
+
+_PROGRAM = Path(__file__).parent / "programs" / "importing.py"
+_PACKAGES = Path(__file__).parents[3]
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One import, once."""
+
+    ms: float
+    MB: float
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """Measure from installed wheels, which is judged, then from where this runs (a checkout is slower)."""
+    rounds = settings.rounds_or(25)
+    with tempfile.TemporaryDirectory(prefix="cascade-bench-") as folder:
+        yield from _rows("wheels", _install(Path(folder)), rounds, judge=True)
+    yield from _rows("here", Path(sys.executable), rounds, judge=False)
+
+
+def _install(folder: Path) -> Path:
+    """Make an environment and install from the checkout into it; return its Python."""
+    venv.create(folder, with_pip=True)
+    names = ("cascade-interfaces", "cascade-runtime", "cascade-connector-mqtt", "cascade-py[mqtt]")
+    paths = [str(_PACKAGES / name) for name in names]
+    python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
+    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *paths], check=True)
+    return python
+
+
+def _rows(where: str, python: Path, rounds: int, *, judge: bool) -> Iterator[Row]:
+    plain, cascade, mqtt = _alternate(python, rounds)
+    for name, costs, time, memory in (
+        ("import cascade", cascade, at_most(1.3), no_more_than(25)),
+        ("import ...connectors.mqtt", mqtt, no_more_than(180), no_more_than(32)),
+    ):
+        for suffix, unit, target in ((where, "ms", time), (f"{where}, memory", "MB", memory)):
+            ours, theirs = ([getattr(c, unit) for c in side] for side in (costs, plain))
+            against = ", ".join(PLAIN)
+            yield Row(f"{name} ({suffix})", unit, ours, against, theirs, target if judge else None)
+
+
+def _alternate(python: Path, rounds: int) -> list[list[Cost]]:
+    sides: tuple[tuple[str, ...], ...] = (PLAIN, CASCADE, MQTT)
+    for names in sides:  # fills the caches of files
+        _import(python, names)
+    costs: list[list[Cost]] = [[] for _ in sides]
+    for _ in range(rounds):
+        for names, cost in zip(sides, costs, strict=True):
+            cost.append(_import(python, names))
+    return costs
+
+
+def _import(python: Path, names: Sequence[str]) -> Cost:
+    command = [str(python), "-P", str(_PROGRAM), *names]
+    taken, peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return Cost(float(taken) * 1e3, int(peak) / _MEBIBYTE)

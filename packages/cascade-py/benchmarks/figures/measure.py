@@ -1,0 +1,63 @@
+"""How figures are taken: sides alternate within a round, and garbage is collected before each."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+Side = Callable[[], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command was asked for."""
+
+    rounds: int | None = None
+    """Rounds of every row; None: as many as each row needs."""
+    quick: bool = False
+    """One round of tiny sizes: it shows that everything runs, not how fast."""
+    peers: bool = False
+    """Whether other libraries take part."""
+
+    def rounds_or(self, usual: int) -> int:
+        """Return how many rounds to measure."""
+        return self.rounds or (1 if self.quick else usual)
+
+    def size(self, usual: int) -> int:
+        """Return how many tasks, messages or bytes to measure with."""
+        return max(10, usual // 100) if self.quick else usual
+
+
+async def alternate(rounds: int, *sides: Side[T]) -> list[tuple[T, ...]]:
+    """Call every side once a round and return, for each side, what its calls returned.
+
+    Odd rounds go backwards: what slows down during a round then harms both ends alike.
+    """
+    results: list[list[T]] = [[] for _ in sides]
+    for number in range(rounds):
+        order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
+        for index in order:
+            gc.collect()
+            results[index].append(await sides[index]())
+    return [tuple(result) for result in results]
+
+
+async def seconds(work: Awaitable[object]) -> float:
+    """Return how long something takes."""
+    began = time.perf_counter()
+    await work
+    return time.perf_counter() - began
+
+
+def run(measurement: Awaitable[T]) -> T:
+    """Run a measurement on a new event loop."""
+
+    async def main() -> T:
+        return await measurement
+
+    return asyncio.run(main())

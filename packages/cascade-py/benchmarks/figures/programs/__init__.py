@@ -1,0 +1,1 @@
+"""Programs that are measured, or that measure, in a process of their own."""
