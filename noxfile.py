@@ -122,8 +122,8 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print the project's figures as ratios within one run."""
-    install_editable(session)
+    """Print the project's figures as ratios within one run (-- --peers: other libraries', too)."""
+    install_editable(session, *(["peers"] if "--peers" in session.posargs else []))
     session.run("python", "packages/cascade-py/benchmarks", *session.posargs)
 
 

@@ -1,0 +1,130 @@
+"""The benchmarks' table: what is divided by what, when a target is reached, and how a row reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from figures import command
+from figures.measure import alternate
+from figures.table import Row, at_least, at_most, header, line_of, no_more_above, no_more_than, summary
+
+
+def cells(row: Row) -> list[str]:
+    """The cells of a row's line; empty ones are left out."""
+    return [cell.strip() for cell in line_of(row).split("  ") if cell.strip()]
+
+
+def test_the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians() -> None:
+    row = Row("r", "us", ours=(10, 60, 90), theirs=(10, 20, 90))
+    assert row.ratio == 1
+
+
+def test_a_row_without_another_side_has_no_ratio() -> None:
+    assert Row("r", "ms", ours=(1, 2, 3)).ratio is None
+
+
+def test_a_round_in_which_the_other_side_took_nothing_is_left_out_of_the_ratio() -> None:
+    assert Row("r", "ms", ours=(4, 6), theirs=(0, 3)).ratio == 2
+
+
+def test_samples_that_do_not_pair_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 samples of ours, 1 of theirs"):
+        Row("r", "ms", ours=(1, 2), theirs=(1,))
+    with pytest.raises(ValueError, match="no samples"):
+        Row("r", "ms", ours=())
+
+
+@pytest.mark.parametrize(
+    ("target", "ours", "theirs", "reached"),
+    [
+        (at_most(3), 30, 10, True),
+        (at_most(3), 30.1, 10, False),
+        (at_least(0.85), 85, 100, True),
+        (at_least(0.85), 84, 100, False),
+        (no_more_than(50), 50, 1, True),
+        (no_more_than(50), 51, 100, False),
+        (no_more_above(20), 120, 100, True),
+        (no_more_above(20), 121, 100, False),
+    ],
+)
+def test_each_kind_of_target_bounds_its_own_number(
+    target: object, ours: float, theirs: float, reached: bool
+) -> None:
+    assert Row("r", "ms", (ours,), "x", (theirs,), target).reached is reached  # type: ignore[arg-type]
+
+
+def test_a_target_that_nothing_can_be_held_against_is_not_reached() -> None:
+    assert Row("r", "ms", ours=(1,), target=at_most(3)).reached is False
+    assert Row("r", "ms", ours=(1,), target=no_more_above(3)).reached is False
+
+
+def test_a_row_without_a_target_is_neither_reached_nor_missed() -> None:
+    row = Row("r", "ms", ours=(1,))
+    assert row.reached is None
+    assert summary([row]) == "0 of 0 targets reached"
+
+
+def test_a_line_shows_every_number_with_its_unit_and_the_verdict() -> None:
+    row = Row("fan-out", "us", (30, 29, 31), "gather", (10, 10, 10), at_most(3))
+    assert cells(row) == ["fan-out", "gather", "30 us", "10 us", "3.00x", "2.95-3.05", "<= 3x", "yes"]
+
+
+def test_a_missed_target_stands_out_in_its_line_and_in_the_summary() -> None:
+    missed = Row("start", "ms", (30,), "no connector", (5,), no_more_above(20))
+    reached = Row("rate", "/s", (12_345.6,), "aiomqtt", (10_000,), at_least(0.85))
+    assert cells(missed) == ["start", "no connector", "30 ms", "5 ms", "6.00x", "<= +20 ms", "NO"]
+    assert cells(reached) == ["rate", "aiomqtt", "12,346 /s", "10,000 /s", "1.23x", ">= 0.85x", "yes"]
+    assert summary([missed, reached]) == "1 of 2 targets reached; missed: start"
+
+
+def test_headings_stand_over_their_columns() -> None:
+    headings = header().splitlines()[0]
+    line = line_of(Row("fan-out", "us", (30, 30), "gather", (10, 10), at_most(3)))
+    for heading, cell in (("against", "gather"), ("reached", "yes")):
+        assert headings.index(heading) == line.index(cell)
+    for heading, cell in (("ours", "30 us"), ("theirs", "10 us"), ("ratio", "3.00x"), ("target", "<= 3x")):
+        assert headings.index(heading) + len(heading) == line.index(cell) + len(cell)
+
+
+async def test_sides_alternate_and_every_other_round_goes_backwards() -> None:
+    calls: list[str] = []
+
+    async def side(name: str) -> int:
+        calls.append(name)
+        return len(calls)
+
+    results = await alternate(2, lambda: side("a"), lambda: side("b"))
+    assert calls == ["a", "b", "b", "a"]
+    assert results == [(1, 4), (2, 3)]
+
+
+def test_the_command_measures_the_engine_and_keeps_every_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tiny sizes: this shows what is printed and written, and judges no time."""
+    file = tmp_path / "figures.json"
+    assert command.main(["--rows", "engine", "--quick", "--rounds", "2", "--json", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    document = json.loads(file.read_text())
+    assert [line for line in lines if line.startswith(("fan-out", "chain", "memory"))] == [
+        line for line in lines if line.endswith(("yes", "NO"))
+    ]
+    assert len(document["rows"]) == sum(line.endswith(("yes", "NO")) for line in lines) == 12
+    timed = [row for row in document["rows"] if row["unit"] == "us"]
+    assert all(len(row["ours"]) == len(row["theirs"]) == 2 and row["ratio"] > 0 for row in timed)
+    assert "targets reached" in lines[-1]
+
+
+def test_a_group_that_does_not_exist_is_refused_with_those_that_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        command.main(["--rows", "engines"])
+    assert refused.value.code == 2
+    assert "'engines' is none of engine, event" in capsys.readouterr().err
