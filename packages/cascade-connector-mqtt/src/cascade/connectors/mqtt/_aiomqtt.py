@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,6 @@ except ImportError:  # the constructor says what to install
     _MqttError = ConnectionError  # type: ignore[assignment, misc]
 
 KEEPALIVE = 15
-ANSWER_TIMEOUT = 30.0
 PENDING_CALLS = 10_000
 """aiomqtt warns beyond this many calls in progress; the window bounds them here."""
 
@@ -70,7 +70,7 @@ def client_id_keyword(module: ModuleType) -> str:
 
 def prepare(context: Any, *, given: Mapping[str, Any], connect_timeout: float, logger: QuietLogger) -> None:
     """Set on a new client what its constructor was not told, unless the caller gave it."""
-    if not _is_real(context):
+    if not is_real(context):
         return
     paho = context._client
     paho.connect_timeout = connect_timeout
@@ -87,11 +87,15 @@ def prepare(context: Any, *, given: Mapping[str, Any], connect_timeout: float, l
 
 
 def entered(context: Any, *, given: Mapping[str, Any], lost: Callable[[BaseException | None], None]) -> None:
-    """Call ``lost`` as soon as the client's link is down; let its answers take longer from here on."""
-    if not _is_real(context):
+    """Call ``lost`` as soon as the client's link is down.
+
+    From here on the client itself waits without a limit, which spares each publish a task;
+    the limits are the link's own.
+    """
+    if not is_real(context):
         return
     if "timeout" not in given:
-        context.timeout = ANSWER_TIMEOUT
+        context.timeout = math.inf
     disconnected = context._disconnected
     disconnected.add_done_callback(lambda future: lost(_outcome(future)))
     if context._client.socket() is None:  # it went down before aiomqtt made that future
@@ -100,7 +104,7 @@ def entered(context: Any, *, given: Mapping[str, Any], lost: Callable[[BaseExcep
 
 def waiting(context: Any, limit: int) -> Iterator[Any]:
     """Yield messages that have arrived already, which spares each of them a task of its own."""
-    if not _is_real(context):
+    if not is_real(context):
         return
     queue = context._queue
     while limit and not queue.empty():
@@ -110,7 +114,7 @@ def waiting(context: Any, limit: int) -> Iterator[Any]:
 
 def abandon(context: Any) -> None:
     """Make an ``__aenter__`` in progress fail as soon as it can, without telling the broker anything."""
-    if not _is_real(context):
+    if not is_real(context):
         return
     context._client.on_socket_open = _refuse_socket
     close(context)
@@ -121,7 +125,7 @@ def abandon(context: Any) -> None:
 
 def close(context: Any) -> None:
     """Close the socket and end aiomqtt's own loop task; whoever waits for the client is woken."""
-    if not _is_real(context):
+    if not is_real(context):
         return
     context._client._sock_close()
     if context._misc_task is not None:
@@ -134,13 +138,14 @@ def close(context: Any) -> None:
 
 def close_in_child(context: Any) -> None:
     """Close a forked process's copy of the socket; the parent's link and event loop stay as they are."""
-    sock = context._client._sock if _is_real(context) else None
+    sock = context._client._sock if is_real(context) else None
     inner = getattr(sock, "_socket", sock)
     if isinstance(inner, socket.socket) and inner.fileno() >= 0:
         os.close(inner.detach())
 
 
-def _is_real(context: Any) -> bool:
+def is_real(context: Any) -> bool:
+    """Return whether this is a client of aiomqtt, and no mock."""
     return _RealClient is not None and isinstance(context, _RealClient)
 
 

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
+from cascade.connectors.mqtt._copies import Copies
 from cascade.connectors.mqtt._turns import TurnBudget
 from cascade.interfaces.protocols import MessageCallback
 from cascade.interfaces.stream import Linked, Lost, Message, WatchItem
@@ -211,6 +212,7 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self.counts = Counts()
+        self.copies = Copies(time.monotonic)
         self._matcher: TopicMatcher[Listener] = TopicMatcher()
         self._listeners: dict[Listener, None] = {}
         self._running: dict[CallbackListener, None] = {}
@@ -222,6 +224,7 @@ class Dispatcher:
         self._listeners[listener] = None
         for topic_filter in listener.filters:
             self._matcher.add(topic_filter, listener)
+        self.copies.subscribed(self.subscriptions())
         if self._held:
             self._offer_held(listener)
 
@@ -233,6 +236,7 @@ class Dispatcher:
         for topic_filter in listener.filters:
             self._matcher.remove(topic_filter, listener)
         wanted = self.subscriptions()
+        self.copies.subscribed(wanted)
         return [topic_filter for topic_filter in listener.filters if topic_filter not in wanted]
 
     def subscriptions(self) -> dict[str, int]:
@@ -260,6 +264,8 @@ class Dispatcher:
     def dispatch(self, topic: str, payload: bytes, retain: bool) -> None:
         """Put one message before everyone whose filter matches, once each."""
         self.counts.received += 1
+        if not retain and self.copies.is_copy(topic, payload):
+            return
         message = Incoming(topic, payload, retain)
         listeners = dict.fromkeys(self._matcher.match(topic))
         if not listeners and time.monotonic() < self._hold_until:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from cascade.connectors.mqtt import _aiomqtt, _errors
+from cascade.connectors.mqtt._copies import overlapping
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import Fault, Kind
 from cascade.connectors.mqtt._outbox import POISON, REFUSED, Outbox, Outgoing
 from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt._trial import sends_copies
 from cascade.connectors.mqtt._turns import TurnBudget
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.stream import Linked, Lost
@@ -21,6 +23,9 @@ log = logging.getLogger("cascade.connectors.mqtt")
 
 ANSWER_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 0.5
+STUCK_TIMEOUT = 30.0
+"""A message that is not acknowledged for so long, or up to twice as long, means a link that is none."""
+
 _AT_ONCE = 64
 
 
@@ -36,6 +41,7 @@ class Link:
         outbox: Outbox,
         dispatcher: Dispatcher,
         presence: Presence,
+        released: asyncio.Event,
         on_settled: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -45,28 +51,32 @@ class Link:
         self._outbox = outbox
         self._dispatcher = dispatcher
         self._presence = presence
+        self._released = released
         self._on_settled = on_settled
         self.lost: asyncio.Future[Fault] = self._loop.create_future()
         self.up = False
         self._idle: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._complained = False
+        self._learning: asyncio.Task[None] | None = None
         _aiomqtt.entered(context, given=settings.client, lost=self._went_down)
 
     async def establish(self) -> None:
         """Subscribe to everything in one packet, tell who is there, then let messages go."""
+        self._dispatcher.copies.forget()
         await self._resubscribe()
         if self._presence.named and not self.lost.done():
             await self.call(self._say(self._presence.birth()), "birth")
         if self.lost.done():
             return
         self.up = True
+        self._own(self._watch_progress(), "cascade-mqtt-watchdog")
         for number in range(self._settings.window):
             self._own(self._send(), f"cascade-mqtt-sender {number}")
 
-    def read(self, released: asyncio.Event) -> None:
-        """Begin to read messages once ``released`` is set."""
-        self._own(self._read(released), "cascade-mqtt-reader")
+    def read(self) -> None:
+        """Begin to read messages once that is released."""
+        self._own(self._read(), "cascade-mqtt-reader")
 
     def wake(self) -> None:
         """Let one more sender look whether there is something to send."""
@@ -102,12 +112,14 @@ class Link:
 
     async def subscribe(self, topic_filter: str, qos: int) -> None:
         """Subscribe to one filter."""
+        await self._learn_about_copies()
         options = {"qos": qos} if qos else {}
         granted = await self.call(self.client.subscribe(topic_filter, **options), "subscribe")
         self._check([topic_filter], granted)
 
     async def subscribe_all(self, filters: Mapping[str, int]) -> bool:
         """Subscribe to several filters in one packet; return whether all were granted."""
+        await self._learn_about_copies()
         granted = await self.call(self.client.subscribe(list(filters.items())), "subscribe")
         return not self.lost.done() and self._check(list(filters), granted)
 
@@ -155,6 +167,25 @@ class Link:
     def close_in_child(self) -> None:
         """Close a forked process's copy of the socket."""
         _aiomqtt.close_in_child(self._context)
+
+    async def _learn_about_copies(self) -> None:
+        """Find out, before the first overlapping subscription, whether the broker sends copies."""
+        if self._dispatcher.copies.sent is not None or not _aiomqtt.is_real(self._context):
+            return
+        if self._learning is None and overlapping(self._dispatcher.subscriptions()):
+            self._released.set()
+            self._learning = self._begin(self._try_copies(), "cascade-mqtt-copies")
+        if self._learning is not None:
+            either: set[asyncio.Future[Any]] = {self._learning, self.lost}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _try_copies(self) -> None:
+        try:
+            self._dispatcher.copies.sent = await sends_copies(
+                self.client, self._dispatcher, self._presence.source_id
+            )
+        except Exception as exc:
+            self.fail(exc)
 
     async def _resubscribe(self) -> None:
         wanted = self._dispatcher.subscriptions()
@@ -212,6 +243,15 @@ class Link:
             if budget.spent():
                 await asyncio.sleep(0)
 
+    async def _watch_progress(self) -> None:
+        stuck: int | None = None
+        while True:
+            await asyncio.sleep(STUCK_TIMEOUT)
+            oldest = self._outbox.longest_in_flight()
+            if oldest is not None and oldest == stuck:
+                self._lose(_errors.silent("a message"))
+            stuck = oldest
+
     async def _sleep(self) -> None:
         sleeper = self._loop.create_future()
         self._idle.append(sleeper)
@@ -223,8 +263,8 @@ class Link:
             self._complained = True
             log.warning("a message for %s cannot be sent and is dropped: %r", item.topic, exc)
 
-    async def _read(self, released: asyncio.Event) -> None:
-        await released.wait()
+    async def _read(self) -> None:
+        await self._released.wait()
         unbroken = 0
         try:
             async for message in self.client.messages:

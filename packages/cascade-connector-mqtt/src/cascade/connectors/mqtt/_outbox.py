@@ -72,11 +72,6 @@ class Outbox:
         return bool(self._queue or self._lane)
 
     @property
-    def in_flight(self) -> int:
-        """Messages taken and not yet settled."""
-        return len(self._in_flight)
-
-    @property
     def settled(self) -> int:
         """Messages sent or dropped: it grows while there is progress."""
         return self.accepted - self.pending
@@ -88,6 +83,10 @@ class Outbox:
         if self._queue:
             waiting.append(self._queue[0].seq)
         return min(waiting, default=None)
+
+    def longest_in_flight(self) -> int | None:
+        """Return the ``seq`` of the message that was taken first and is not settled, or None."""
+        return next(iter(self._in_flight), None)
 
     def refuse(self, reason: str) -> None:
         """Count a message that is accepted in name only."""

@@ -28,6 +28,7 @@ class Presence:
     """
 
     def __init__(self, source_id: str, *, named: bool) -> None:
+        self.source_id = source_id
         self.named = named
         self.topic = status_topic(source_id)
         self._sessions: deque[str] = deque(maxlen=_SESSIONS)

@@ -170,10 +170,11 @@ class Session:
             outbox=self._outbox,
             dispatcher=self._dispatcher,
             presence=self._presence,
+            released=self._released,
             on_settled=self.pulse,
         )
         try:
-            link.read(self._released)
+            link.read()
             await link.establish()
             if link.up:
                 self._established()

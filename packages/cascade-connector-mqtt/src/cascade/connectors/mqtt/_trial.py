@@ -1,0 +1,48 @@
+"""Finds out whether a broker sends a copy of a message for each subscription that matches it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+from cascade.connectors.mqtt import _errors
+from cascade.connectors.mqtt._dispatch import Counts, Dispatcher, WatchListener
+from cascade.interfaces.stream import Message
+from cascade.interfaces.topics import sync_filter, sync_topic
+
+PATIENCE = 2.0
+
+
+async def sends_copies(client: Any, dispatcher: Dispatcher, source_id: str) -> bool:
+    """Subscribe twice to a topic of our own, publish to it once, and count.
+
+    A broker that does not let us, or does not answer, is taken for one that sends no copies.
+    """
+    nonce = secrets.token_hex(8)
+    once, last = sync_topic(source_id, nonce), sync_topic(source_id, f"{nonce}-last")
+    stream = WatchListener([once, sync_filter(source_id)], Counts())
+    dispatcher.add(stream)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            granted = await client.subscribe(list(stream.filters.items()))
+            if any(_errors.refusals(granted)):
+                return False
+            for topic in (once, last):  # at one QoS, so that they come back in this order
+                await client.publish(topic, payload="{}", qos=0)
+            return await _count(stream, once, last) > 1
+    except TimeoutError:
+        return False
+    finally:
+        if unused := dispatcher.remove(stream):
+            await client.unsubscribe(unused)
+
+
+async def _count(stream: WatchListener, counted: str, last: str) -> int:
+    count = 0
+    while True:
+        item = await stream.next()
+        if isinstance(item, Message):
+            count += item.topic == counted
+            if item.topic == last:
+                return count
