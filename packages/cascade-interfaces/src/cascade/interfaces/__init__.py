@@ -2,6 +2,8 @@
 
 from cascade.interfaces.clock import Clock
 from cascade.interfaces.errors import (
+    CacheFileError,
+    CacheUnavailable,
     CascadeError,
     ConfigurationError,
     ConnectorNotFoundError,
@@ -15,6 +17,7 @@ from cascade.interfaces.errors import (
     TaskCancelledError,
     TaskDefinitionError,
     TaskTimeoutError,
+    UncacheableArgumentError,
     UsageError,
     WrongThreadError,
 )
@@ -34,10 +37,14 @@ from cascade.interfaces.protocols import (
     SupportsWatch,
     supports,
 )
+from cascade.interfaces.storage import CacheBackend, Hit
 from cascade.interfaces.stream import ConnectorStatistics, Linked, Lost, Message, WatchItem
 from cascade.interfaces.wire import UndecodableMessageError
 
 __all__ = [
+    "CacheBackend",
+    "CacheFileError",
+    "CacheUnavailable",
     "CascadeError",
     "Clock",
     "ConfigurationError",
@@ -49,6 +56,7 @@ __all__ = [
     "EventBus",
     "Executor",
     "ExternalError",
+    "Hit",
     "InvalidPayloadError",
     "InvalidTargetError",
     "InvalidTopicError",
@@ -74,6 +82,7 @@ __all__ = [
     "TaskState",
     "TaskStateEvent",
     "TaskTimeoutError",
+    "UncacheableArgumentError",
     "UndecodableMessageError",
     "UsageError",
     "WatchItem",

@@ -127,6 +127,38 @@ class TaskCancelledError(ExternalError):
         )
 
 
+class UncacheableArgumentError(UsageError, TypeError):
+    """An argument of a cached task from which no key can be made: ``where`` names it."""
+
+    def __init__(self, task_name: str, where: str, problem: str) -> None:
+        self.task_name = task_name
+        self.where = where
+        self.problem = problem
+        super().__init__(
+            f"task {task_name!r} cannot be cached by its {where}: {problem}; "
+            "give with_cache(key=...) a function of the task's arguments that returns plain values"
+        )
+
+
+class CacheFileError(UsageError, OSError):
+    """A task that is cached by a file did not do what that asks of it."""
+
+    def __init__(self, task_name: str, path: str, problem: str) -> None:
+        self.task_name = task_name
+        self.path = path
+        self.problem = problem
+        super().__init__(f"task {task_name!r} is cached by the file {path}, but {problem}")
+
+
+class CacheUnavailable(ExternalError, OSError):
+    """A cache that was made with ``required=True`` cannot be used."""
+
+    def __init__(self, cache: str, cause: str) -> None:
+        self.cache = cache
+        self.cause = cause
+        super().__init__(f"the cache {cache} cannot be used: {cause}")
+
+
 def _clipped(value: object, limit: int = 80) -> str:
     try:
         text = repr(value)

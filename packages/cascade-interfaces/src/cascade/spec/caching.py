@@ -1,0 +1,137 @@
+"""What ``with_cache`` takes: when a task need not run because its value is already there."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.protocols import supports
+from cascade.interfaces.storage import CacheBackend
+from cascade.spec.definition import TaskDefinition
+
+PathSpec = str | os.PathLike[str] | Callable[..., str | os.PathLike[str]]
+"""A path, a template filled from the task's arguments (``"out/{name}.csv"``), or a function of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """Take a task's value from a cache, or by the existence of a file.
+
+    Without ``file`` a value is found again by the task's code and its arguments. Its code is
+    its function with all literals, defaults and captured values, the functions of the same
+    module that it names and the plain constants of that module. What it imports is not seen:
+    raise ``version`` when that changes.
+
+    With ``file`` the task writes that file, and its value is the file's ``Path``. It does not
+    run while the file is there, was finished, is no older than ``ttl`` and than the files
+    ``newer_than``.
+
+    :raises ConfigurationError: if a value makes no sense.
+    """
+
+    ttl: float | None = None
+    """Seconds for which a value is good; None: for ever."""
+    key: Callable[..., object] | None = None
+    """Called like the task; what it returns stands for the arguments."""
+    version: str | int | None = None
+    """Values of another version are not used."""
+    backend: CacheBackend | None = None
+    """Where values are kept; None: where the engine keeps them."""
+    file: PathSpec | None = None
+    newer_than: tuple[PathSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "newer_than", _as_tuple(self.newer_than))
+        _check_ttl(self.ttl)
+        _check_key(self.key)
+        if isinstance(self.version, bool) or not isinstance(self.version, str | int | None):
+            _refuse("version", f"needs a string or a whole number, not {self.version!r}")
+        if self.backend is not None and not supports(self.backend, CacheBackend):
+            _refuse(
+                "backend",
+                f"needs get, put and close, as MemoryCache and SqliteCache have; not {self.backend!r}",
+            )
+        if self.file is None:
+            if self.newer_than:
+                _refuse("newer_than", "needs file=, which it is compared with")
+            return
+        self._check_file()
+
+    def _check_file(self) -> None:
+        useless = [name for name in ("key", "version", "backend") if getattr(self, name) is not None]
+        if useless:
+            _refuse("file", f"decides alone whether the task runs; leave out {' and '.join(useless)}")
+        _check_path("file", self.file)
+        for path in self.newer_than:
+            _check_path("newer_than", path)
+
+    def check_for(self, definition: TaskDefinition) -> None:
+        """Refuse templates that name what is no parameter of the task.
+
+        :raises ConfigurationError: naming the template and the parameters there are.
+        """
+        if definition.signature is None:
+            return
+        known = definition.signature.parameters
+        for setting, path in (("file", self.file), *(("newer_than", path) for path in self.newer_than)):
+            for name in template_fields(path):
+                if name not in known:
+                    have = ", ".join(known) or "none"
+                    _refuse(setting, f"{{{name}}} is no parameter of task {definition.name!r}; it has {have}")
+
+
+def template_fields(path: object) -> list[str]:
+    """Return the names that a template takes from the arguments; none for a function.
+
+    :raises ValueError: if braces do not match.
+    """
+    if callable(path) or path is None:
+        return []
+    parsed = string.Formatter().parse(os.fspath(path))  # type: ignore[call-overload]
+    return [name.split(".")[0].split("[")[0] for _, name, _, _ in parsed if name is not None]
+
+
+def _as_tuple(paths: Any) -> tuple[PathSpec, ...]:
+    if isinstance(paths, str | os.PathLike) or callable(paths):
+        return (paths,)
+    if not isinstance(paths, Sequence):
+        _refuse("newer_than", f"needs a path or a list of them, not {paths!r}")
+    return tuple(paths)
+
+
+def _check_ttl(ttl: object) -> None:
+    number = isinstance(ttl, int | float) and not isinstance(ttl, bool) and math.isfinite(ttl)
+    if ttl is not None and (not number or ttl <= 0):  # type: ignore[operator]
+        _refuse("ttl", f"needs a number of seconds above 0, not {ttl!r}")
+
+
+def _check_key(key: object) -> None:
+    if key is None:
+        return
+    if not callable(key):
+        _refuse("key", f"needs a function of the task's arguments, not {key!r}")
+    if inspect.iscoroutinefunction(key):
+        _refuse("key", "needs a plain function; an async one cannot be asked before the task runs")
+
+
+def _check_path(setting: str, path: object) -> None:
+    if callable(path):
+        return
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        _refuse(setting, f"needs a path, a template like 'out/{{name}}.csv' or a function, not {path!r}")
+    try:
+        names = template_fields(path)
+    except ValueError as exc:
+        _refuse(setting, f"{str(path)!r} is no template: {exc}; write a brace that is meant as {{{{ or }}}}")
+    if not all(name.isidentifier() for name in names):
+        _refuse(setting, f"{str(path)!r} has a field without a name; write the parameter's: {{name}}")
+
+
+def _refuse(setting: str, problem: str) -> NoReturn:
+    raise ConfigurationError(f"with_cache({setting}=)", problem)
