@@ -65,4 +65,4 @@ def test_without_a_terminal_there_is_no_bar() -> None:
     live = Live(Console(file=output, width=80), files=2)
     with live:
         live.say("#0 ENGINE_STARTED")
-    assert output.getvalue() == "watcher | #0 ENGINE_STARTED\n"
+    assert output.getvalue().rstrip("\n") == "watcher | #0 ENGINE_STARTED"
