@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-_WIDTHS = (38, 22, 10, 10, 7, 11, 9)
+_WIDTHS = (40, 22, 10, 10, 7, 11, 9)
 
 
 class Judged(Enum):
@@ -125,13 +125,14 @@ def header() -> str:
 
 
 def line_of(row: Row) -> str:
-    """Return one row of the table."""
-    ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
+    """Return one row of the table; its ratio only where that is what counts."""
+    ratios = row.ratios if row.target is None or row.target.judged is Judged.RATIO else ()
+    ratio = f"{statistics.median(ratios):.2f}x" if ratios else ""
     theirs = _amount(row.theirs, row.unit) if row.theirs else ""
     target = row.target.text(row.unit) if row.target else ""
     verdict = {True: "yes", False: "NO", None: "-"}[row.reached]
     ours = _amount(row.ours, row.unit)
-    return _line((row.name, row.against, ours, theirs, ratio, _spread(row.ratios), target, verdict))
+    return _line((row.name, row.against, ours, theirs, ratio, _spread(ratios), target, verdict))
 
 
 def summary(rows: Iterable[Row]) -> str:

@@ -1,0 +1,30 @@
+"""MQTT 3.1.1 packets, made beforehand: whoever sends them is then not what is measured."""
+
+from __future__ import annotations
+
+import socket
+
+
+def publish_packet(topic: str, payload: bytes) -> bytes:
+    """Return a PUBLISH at QoS 0 (MQTT 3.1.1, section 3.3)."""
+    name = topic.encode()
+    return _packet(0x30, len(name).to_bytes(2, "big") + name + payload)
+
+
+def flood(host: str, port: int, packets: bytes) -> None:
+    """Connect, send everything as fast as the broker takes it, and leave. It blocks."""
+    with socket.create_connection((host, port), timeout=60) as link:
+        link.sendall(_packet(0x10, b"\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"))  # clean session, no client id
+        if link.recv(4)[:1] != b"\x20":
+            raise ConnectionError("the broker did not answer with a CONNACK")
+        link.sendall(packets)
+        link.sendall(b"\xe0\x00")
+
+
+def _packet(kind: int, rest: bytes) -> bytes:
+    length, size = bytearray(), len(rest)
+    while True:
+        size, digit = divmod(size, 128)
+        length.append(digit | (0x80 if size else 0))
+        if not size:
+            return bytes([kind]) + bytes(length) + rest

@@ -1,0 +1,104 @@
+"""What telemetry over MQTT costs a run, until an independent subscriber has its last event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.runtime import Engine, ThreadExecutor
+from cascade.testkit.brokers import Broker, start_broker
+from figures.jobs import AT_A_TIME, Moments, follow, naps, noops, now, waits
+from figures.listener import Heard, Listener, listening
+from figures.measure import Settings, alternate, run
+from figures.table import Row, at_most, no_more_above, no_more_than
+
+TITLE = "runs with telemetry over MQTT; connecting, draining and disconnecting are the engine's"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run, and what the subscriber got of it."""
+
+    moments: Moments
+    delivered: float = 0.0
+    """Seconds from the call of ``run`` to the last event at the subscriber."""
+    lost: int = 0
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """Measure a run of no-op tasks, runs of tasks of 10 ms, and the first task of a run."""
+    with start_broker() as broker:
+        yield from run(_noops(broker, settings))
+        yield from run(_short(broker, settings))
+        yield run(_first(broker, settings))
+
+
+async def _noops(broker: Broker, settings: Settings) -> list[Row]:
+    n = settings.size(10_000)
+    async with listening(broker) as listener:
+        plain, heard = await alternate(
+            settings.rounds_or(5), lambda: _alone(n), lambda: _heard(broker, listener, n)
+        )
+    name, without = f"{n:,} no-op tasks", "no connector"
+    alone = [each.moments.worked for each in plain]
+    delivered, lost = [each.delivered for each in heard], [float(each.lost) for each in heard]
+    ready, returned = ([getattr(each.moments, what) for each in heard] for what in ("worked", "returned"))
+    return [
+        Row(f"{name}: last event delivered", "s", delivered, without, alone, no_more_than(3)),
+        Row(f"- events lost or out of order, of {2 * n + 2:,}", "", lost, target=no_more_than(0)),
+        Row("- result ready", "s", ready, without, alone, at_most(4)),
+        Row("- run() returned", "s", returned, without, alone),
+    ]
+
+
+async def _alone(n: int) -> Outcome:
+    return Outcome(await follow(noops(n)))
+
+
+async def _heard(broker: Broker, listener: Listener, n: int) -> Outcome:
+    job = noops(n)
+    began = time.time()
+    moments = await follow(job, connector=MqttConnector(broker.host, broker.port))
+    report = await listener.report()
+    return Outcome(moments, report.last - began, _missing(report, 2 * n + 2))
+
+
+def _missing(heard: Heard, expected: int) -> int:
+    return expected - heard.events if heard.in_order else expected
+
+
+async def _short(broker: Broker, settings: Settings) -> list[Row]:
+    n, rounds = settings.size(1_000), settings.rounds_or(3)
+    found = []
+    for how in ("on the loop", "in threads"):
+        plain, told = await alternate(rounds, partial(_timed, how, n), partial(_timed, how, n, broker))
+        name = f"{n:,} of 10 ms, {AT_A_TIME} at a time, {how}"
+        found.append(Row(name, "s", told, "no connector", plain, at_most(1.1)))
+    return found
+
+
+async def _timed(how: str, n: int, broker: Broker | None = None) -> float:
+    connector = MqttConnector(broker.host, broker.port) if broker else None
+    if how == "on the loop":
+        return (await follow(waits(n), connector=connector)).returned
+    executor = ThreadExecutor(AT_A_TIME)
+    try:
+        return (await follow(naps(n), connector=connector, executor=executor)).returned
+    finally:
+        await executor.close()
+
+
+async def _first(broker: Broker, settings: Settings) -> Row:
+    plain, told = await alternate(
+        settings.rounds_or(15), lambda: _until_first(None), lambda: _until_first(broker)
+    )
+    return Row("first task of a run begins", "ms", told, "no connector", plain, no_more_above(20))
+
+
+async def _until_first(broker: Broker | None) -> float:
+    connector = MqttConnector(broker.host, broker.port) if broker else None
+    called = time.perf_counter()
+    return (await Engine(connector=connector).run(now()) - called) * 1e3
