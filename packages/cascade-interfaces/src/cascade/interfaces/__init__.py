@@ -8,6 +8,7 @@ from cascade.interfaces.errors import (
     ConfigurationError,
     ConnectorNotFoundError,
     ConnectorUnavailable,
+    ExecutorUnavailable,
     ExternalError,
     InvalidPayloadError,
     InvalidTargetError,
@@ -16,9 +17,11 @@ from cascade.interfaces.errors import (
     TaskCallError,
     TaskCancelledError,
     TaskDefinitionError,
+    TaskNotPicklableError,
     TaskTimeoutError,
     UncacheableArgumentError,
     UsageError,
+    WorkerLostError,
     WrongThreadError,
 )
 from cascade.interfaces.events import Event, Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
@@ -55,6 +58,7 @@ __all__ = [
     "Event",
     "EventBus",
     "Executor",
+    "ExecutorUnavailable",
     "ExternalError",
     "Hit",
     "InvalidPayloadError",
@@ -79,6 +83,7 @@ __all__ = [
     "TaskCallError",
     "TaskCancelledError",
     "TaskDefinitionError",
+    "TaskNotPicklableError",
     "TaskState",
     "TaskStateEvent",
     "TaskTimeoutError",
@@ -86,6 +91,7 @@ __all__ = [
     "UndecodableMessageError",
     "UsageError",
     "WatchItem",
+    "WorkerLostError",
     "WrongThreadError",
     "supports",
 ]

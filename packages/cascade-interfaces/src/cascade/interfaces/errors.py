@@ -108,6 +108,40 @@ class ConnectorUnavailable(ExternalError, ConnectionError):
         super().__init__(f"no connection to {host}:{port}: {cause}")
 
 
+class TaskNotPicklableError(UsageError, TypeError):
+    """Something of a call cannot travel to another process: ``part`` says what, ``problem`` why."""
+
+    def __init__(self, task_name: str, part: str, problem: str) -> None:
+        self.task_name = task_name
+        self.part = part
+        self.problem = problem
+        super().__init__(f"task {task_name!r} cannot run in another process: {part} {problem}")
+
+
+class WorkerLostError(ExternalError):
+    """The worker that ran a task died, each time that the task was tried."""
+
+    def __init__(self, task_name: str, attempts: int, cause: str) -> None:
+        self.task_name = task_name
+        self.attempts = attempts
+        self.cause = cause
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(
+            f"task {task_name!r} was begun {times}, and each time its worker was lost ({cause}); "
+            "look for a crash in native code, or for the system ending it for want of memory"
+        )
+
+
+class ExecutorUnavailable(ExternalError, ConnectionError):
+    """What an executor runs its calls on is not there: ``remedy`` says what to do."""
+
+    def __init__(self, address: str, cause: str, remedy: str) -> None:
+        self.address = address
+        self.cause = cause
+        self.remedy = remedy
+        super().__init__(f"no executor at {address}: {cause}; {remedy}")
+
+
 class TaskTimeoutError(ExternalError, TimeoutError):
     """An attempt of a task took longer than its ``with_timeout`` allows."""
 
