@@ -165,6 +165,7 @@ class WatchListener:
         self._counts = counts
         self._queue: deque[WatchItem] = deque()
         self._bytes = 0
+        self._ended = False
         self._waiter: asyncio.Future[None] | None = None
 
     def offer(self, message: Incoming) -> None:
@@ -180,9 +181,18 @@ class WatchListener:
         self._queue.append(item)
         self._wake()
 
-    async def next(self) -> WatchItem:
-        """Wait for the next item."""
+    def end(self) -> None:
+        """Forget what waits; whoever waits for an item learns that there is none."""
+        self._ended = True
+        self._queue.clear()
+        self._bytes = 0
+        self._wake()
+
+    async def next(self) -> WatchItem | None:
+        """Wait for the next item; None when there will be none."""
         while not self._queue:
+            if self._ended:
+                return None
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         item = self._queue.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from cascade.connectors.mqtt import _aiomqtt, _errors
 from cascade.connectors.mqtt._copies import overlapping
-from cascade.connectors.mqtt._dispatch import Dispatcher
+from cascade.connectors.mqtt._dispatch import Dispatcher, WatchListener
 from cascade.connectors.mqtt._errors import Fault, Kind
 from cascade.connectors.mqtt._outbox import POISON, REFUSED, Outbox, Outgoing
 from cascade.connectors.mqtt._presence import Presence
@@ -66,7 +67,7 @@ class Link:
         self._dispatcher.copies.forget()
         await self._resubscribe()
         if self._presence.named and not self.lost.done():
-            await self.call(self._say(self._presence.birth()), "birth")
+            await self.say_presence(self._presence.birth())
         if self.lost.done():
             return
         self.up = True
@@ -90,53 +91,38 @@ class Link:
         """Take note that the link is down."""
         self._lose(_errors.explain(exc, tls=self._settings.tls))
 
-    async def call(self, coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
-        """Await a call on the client; give up when the link is lost or nobody answers.
-
-        Returns None then. The call itself is ended with the link.
-        """
-        task = self._begin(coroutine, f"cascade-mqtt-{name}")
-        await asyncio.wait({task, self.lost}, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            self._lose(_errors.silent(name.upper()))
-            return None
-        if task.cancelled():
-            return None
-        if (exc := task.exception()) is None:
-            return task.result()
-        if _aiomqtt.link_error(exc):
-            self.fail(exc)
-        else:
-            log.warning("%s failed: %r", name, exc)
-        return None
-
     async def subscribe(self, topic_filter: str, qos: int) -> None:
         """Subscribe to one filter."""
         await self._learn_about_copies()
         options = {"qos": qos} if qos else {}
-        granted = await self.call(self.client.subscribe(topic_filter, **options), "subscribe")
-        self._check([topic_filter], granted)
+        self._check([topic_filter], await self._call("subscribe", topic_filter, **options))
 
     async def subscribe_all(self, filters: Mapping[str, int]) -> bool:
         """Subscribe to several filters in one packet; return whether all were granted."""
         await self._learn_about_copies()
-        granted = await self.call(self.client.subscribe(list(filters.items())), "subscribe")
-        return not self.lost.done() and self._check(list(filters), granted)
+        return self._check(list(filters), await self._call("subscribe", list(filters.items())))
 
     async def unsubscribe(self, filters: list[str]) -> None:
         """Unsubscribe from filters that nobody listens to any more."""
-        await self.call(self.client.unsubscribe(filters if len(filters) > 1 else filters[0]), "unsubscribe")
+        await self._call("unsubscribe", filters if len(filters) > 1 else filters[0])
+
+    def watch_soon(self, listener: WatchListener) -> None:
+        """Subscribe to the filters of a stream and tell it so; before what is published from now on."""
+        self._own(self._watch(listener), "cascade-mqtt-watch")
+
+    def unsubscribe_soon(self, filters: list[str]) -> None:
+        """Do what ``unsubscribe`` does, without being awaited."""
+        self._own(self.unsubscribe(filters), "cascade-mqtt-unsubscribe")
 
     async def say_presence(self, payload: str) -> None:
         """Publish a retained message on the own status topic."""
-        await self.call(self._say(payload), "presence")
+        await self._call("publish", self._presence.topic, payload=payload, qos=1, retain=True)
 
     async def say_goodbye(self) -> None:
         """Say that this session is gone, within half a second."""
-        task = self._begin(self._say(self._presence.offline()), "cascade-mqtt-goodbye")
-        await asyncio.wait({task, self.lost}, timeout=LEAVE_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if task.done() and not task.cancelled():
-            task.exception()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_TIMEOUT):
+                await self.say_presence(self._presence.offline())
 
     async def stop(self) -> list[Outgoing]:
         """End all tasks, put back what was in flight; return the messages that are given up as poison."""
@@ -197,8 +183,39 @@ class Link:
             return
         granted = await self.subscribe_all(wanted)
         for watch in watches:
-            if not self.lost.done():
-                watch.tell(Linked() if granted else Lost("the broker refused a subscription"))
+            self._tell(watch, granted=granted)
+
+    async def _watch(self, listener: WatchListener) -> None:
+        await self._learn_about_copies()
+        # In this task, so that the packet leaves before what is published after watch() returned.
+        granted = await self._answer("subscribe", list(listener.filters.items()))
+        self._tell(listener, granted=self._check(list(listener.filters), granted))
+
+    async def _call(self, method: str, *args: Any, **keywords: Any) -> Any:
+        """Await a method of the client; return None when the link is lost before it answers.
+
+        The call itself is ended with the link, not with the caller.
+        """
+        task = self._begin(self._answer(method, *args, **keywords), f"cascade-mqtt-{method}")
+        await asyncio.wait({task, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() and not task.cancelled() else None
+
+    async def _answer(self, method: str, *args: Any, **keywords: Any) -> Any:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return await getattr(self.client, method)(*args, **keywords)
+        except TimeoutError:
+            self._lose(_errors.silent(method.upper()))
+        except Exception as exc:
+            if _aiomqtt.link_error(exc):
+                self.fail(exc)
+            else:
+                log.warning("%s failed: %r", method, exc)
+        return None
+
+    def _tell(self, listener: WatchListener, *, granted: bool) -> None:
+        if not self.lost.done():
+            listener.tell(Linked() if granted else Lost("the broker refused a subscription"))
 
     def _check(self, filters: list[str], granted: Any) -> bool:
         refused = [
@@ -212,9 +229,6 @@ class Link:
                 self._settings.hostname, self._settings.port, topic_filter, code,
             )  # fmt: skip
         return not refused
-
-    async def _say(self, payload: str) -> None:
-        await self.client.publish(self._presence.topic, payload=payload, qos=1, retain=True)
 
     async def _send(self) -> None:
         budget = TurnBudget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import weakref
@@ -21,6 +22,7 @@ from cascade.connectors.mqtt._errors import Fault, Kind
 from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, SUPERSEDED, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
+from cascade.connectors.mqtt._watch import WatchStream
 from cascade.interfaces.errors import (
     ConfigurationError,
     ConnectorUnavailable,
@@ -28,7 +30,7 @@ from cascade.interfaces.errors import (
     WrongThreadError,
 )
 from cascade.interfaces.protocols import MessageCallback, Payload
-from cascade.interfaces.stream import ConnectorStatistics, Linked, Lost, WatchItem
+from cascade.interfaces.stream import ConnectorStatistics, WatchItem
 from cascade.interfaces.topics import check_filter, check_topic
 from cascade.interfaces.wire import default_source, encode_payload
 
@@ -169,9 +171,7 @@ class MqttConnector:
         check_topic(topic)
         if qos not in _QOS:
             raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
-        session = self._session
-        if session is not None and asyncio._get_running_loop() is not session.loop:
-            raise WrongThreadError("publish")
+        session = self._check_loop("publish")
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(topic, payload)
         if session is None:
@@ -211,7 +211,12 @@ class MqttConnector:
             raise ConfigurationError("watch", "name at least one topic filter")
         for topic_filter in filters:
             check_filter(topic_filter)
-        return self._watch(filters)
+        session = self._check_loop("watch")
+        listener = WatchListener(filters, self._dispatcher.counts)
+        self._dispatcher.add(listener)
+        if session is not None and session.link is not None:
+            session.link.watch_soon(listener)
+        return WatchStream(listener, close=self._forget, let_go=self._let_go)
 
     async def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""
@@ -325,18 +330,19 @@ class MqttConnector:
         if self._closing is not None:
             await asyncio.wait({self._closing})
 
-    async def _watch(self, filters: tuple[str, ...]) -> AsyncIterator[WatchItem]:
-        session = self._check_loop("watch")
-        stream = WatchListener(filters, self._dispatcher.counts)
-        self._dispatcher.add(stream)
-        try:
-            if session is not None and session.link is not None:
-                granted = await session.link.subscribe_all(stream.filters)
-                stream.tell(Linked() if granted else Lost("the broker did not grant the subscription"))
-            while True:
-                yield await stream.next()
-        finally:
-            await self._forget(stream)
+    def _let_go(self, listener: WatchListener) -> None:
+        """Unsubscribe a stream that nobody closed; garbage is collected in any thread."""
+        if self._session is None:
+            self._dispatcher.remove(listener)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the link
+            self._session.loop.call_soon_threadsafe(self._unsubscribe_soon, listener)
+
+    def _unsubscribe_soon(self, listener: WatchListener) -> None:
+        unused = self._dispatcher.remove(listener)
+        link = self._session.link if self._session is not None else None
+        if unused and link is not None:
+            link.unsubscribe_soon(unused)
 
     async def _forget(self, listener: CallbackListener | WatchListener) -> None:
         unused = self._dispatcher.remove(listener)
@@ -354,7 +360,7 @@ class MqttConnector:
 
     def _check_loop(self, operation: str) -> Session | None:
         session = self._session
-        if session is not None and asyncio.get_running_loop() is not session.loop:
+        if session is not None and asyncio._get_running_loop() is not session.loop:
             raise WrongThreadError(operation)
         return session
 
