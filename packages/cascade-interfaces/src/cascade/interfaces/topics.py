@@ -22,6 +22,12 @@ EVENTS = "events"
 
 _RESERVED = re.compile(r"[/+#%\x00-\x20\x7f-\x9f\ud800-\udfff]|^[$@]")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+CONSTRAINTS_FILTER = "cascade/constraints/#"
+STORE_TOPIC = "cascade/constraints/@store"
+"""Holds the identity of the broker's store; no register."""
+
+_CONSTRAINTS = "cascade/constraints/"
 _CONTROL_LANE = ("cascade/status/", "cascade/sync/", "cascade/state/")
 
 
@@ -74,6 +80,69 @@ def parse_telemetry_topic(topic: str) -> tuple[str, str, str, str] | None:
 def status_topic(source_id: str) -> str:
     """Return the topic of a process's birth, will and good-bye."""
     return f"cascade/status/{encode_level(source_id)}"
+
+
+def constraint_topic(scope: str, kind: str = "") -> str:
+    """Return the topic of a register: ``scope`` as in ``task:resize*``, ``kind`` as in ``pause``.
+
+    Without ``kind`` it is the older form, whose message alone names the type.
+
+    >>> constraint_topic("task:resize*", "concurrency"), constraint_topic("global")
+    ('cascade/constraints/task/resize*/@concurrency', 'cascade/constraints/global')
+    """
+    name, _, value = scope.partition(":")
+    levels = [encode_level(name), *([encode_level(value)] if value else [])]
+    return _CONSTRAINTS + "/".join([*levels, *([f"@{encode_level(kind)}"] if kind else [])])
+
+
+def parse_constraint_topic(topic: str) -> tuple[str, str] | None:
+    """Return ``(scope, kind)`` of a register's topic, or None for any other topic.
+
+    ``kind`` is empty in the older form. Scopes of kinds that nobody knows yet are returned too.
+
+    >>> parse_constraint_topic("cascade/constraints/run/9a81/@cancel")
+    ('run:9a81', 'cancel')
+    """
+    if not topic.startswith(_CONSTRAINTS):
+        return None
+    levels = topic[len(_CONSTRAINTS) :].split("/")
+    kind = levels.pop()[1:] if levels[-1].startswith("@") else ""
+    if len(levels) not in (1, 2) or "" in levels or (not kind and topic.endswith("@")):
+        return None
+    try:
+        return ":".join(map(decode_level, levels)), decode_level(kind)
+    except InvalidTopicError:
+        return None
+
+
+def sync_filter(source_id: str) -> str:
+    """Return the filter of the echoes by which a process knows that a retained set has arrived."""
+    return sync_topic(source_id, "") + "+"
+
+
+def sync_topic(source_id: str, nonce: str) -> str:
+    """Return the topic of one echo."""
+    return f"cascade/sync/{encode_level(source_id)}/{encode_level(nonce)}"
+
+
+def state_topic(source_id: str, kind: str) -> str:
+    """Return the topic of a process's report: ``kind`` is ``constraints`` or ``runs``."""
+    return f"cascade/state/{encode_level(source_id)}/{kind}"
+
+
+def parse_state_topic(topic: str) -> tuple[str, str] | None:
+    """Return ``(source_id, kind)`` of a report's topic, or None for any other topic.
+
+    >>> parse_state_topic("cascade/state/press-line-3/runs")
+    ('press-line-3', 'runs')
+    """
+    levels = topic.split("/")
+    if len(levels) != 4 or levels[:2] != ["cascade", "state"]:
+        return None
+    try:
+        return decode_level(levels[2]), levels[3]
+    except InvalidTopicError:
+        return None
 
 
 def is_control(topic: str) -> bool:

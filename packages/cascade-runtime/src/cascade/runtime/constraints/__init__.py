@@ -1,0 +1,1 @@
+"""Control from outside: registers, the gates that they make, and the manager that follows a broker."""

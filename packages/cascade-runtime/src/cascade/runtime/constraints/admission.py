@@ -1,0 +1,341 @@
+"""Who may start now: every gate of an engine and everything that waits for one. Pure.
+
+One :class:`Admission` serves all runs of an engine. A task that is ready *enters* with a
+ticket, :meth:`Admission.admit` returns the tickets that may start, and a ticket *leaves* when
+its attempt has ended. Tickets that are alike form a queue, which stands in the line of the one
+thing that holds it and is looked at again when that thing opens: so a start costs about two
+looks, however many wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from cascade.runtime.constraints._scopes import Gates, Group
+from cascade.runtime.constraints.gates import GATES, CancelGate, Gate
+from cascade.runtime.constraints.registers import Effective, Key
+from cascade.runtime.constraints.resources import Resources
+from cascade.runtime.constraints.tickets import Lane, Line, Obstacle, Owner, Ticket, TicketQueue
+
+_LOOKS = 4  # at how many queues one call looks for each ticket that it may return
+
+
+class Admission:
+    """Lets tickets pass in their order, as far as gates, lanes and resources allow."""
+
+    def __init__(self, resources: Resources | None = None) -> None:
+        self.resources = resources or Resources()
+        self.checks = 0
+        """How often a ticket was looked at."""
+        self.waiting = 0
+        """How many tickets wait."""
+        self.last_start = 0.0
+        """When a ticket was last let pass, on the clock of ``now``."""
+        self.unfinished = False
+        """Whether the last ``admit`` stopped before it had looked at everything."""
+        self._gates = Gates()
+        self._owners: dict[str, Owner] = {}
+        self._ready = Line()
+        self._signalled: dict[Line, None] = {self._ready: None}
+        self._timed: dict[Gate[Any], None] = {}
+        self._lanes: dict[Lane, None] = {}
+        self._untold: dict[TicketQueue, None] = {}
+        self._turned_away: list[tuple[Ticket, Obstacle]] = []
+        self._cancellations: list[tuple[Owner, Obstacle, str | None]] = []
+        self._entered = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether a task without demands may start without asking."""
+        return not self._gates.by_key and not self.waiting
+
+    @property
+    def constrained(self) -> bool:
+        """Whether any constraint is in force."""
+        return bool(self._gates.by_key)
+
+    @property
+    def in_scope_running(self) -> int:
+        """How many of the tasks that run are in the scope of a constraint."""
+        return sum(group.running for group in self._gates.groups() if group.gates)
+
+    def attach(self, owner: Owner) -> None:
+        """Begin to serve a run."""
+        self._owners[owner.run_id] = owner
+        if (gate := self._gates.by_key.get((f"run:{owner.run_id}", "cancel"))) is not None:
+            self._cancellations.append((owner, gate.obstacle(), None))
+
+    def detach(self, owner: Owner) -> None:
+        """Forget a run: what waits is withdrawn; what still runs is counted until it leaves."""
+        self._owners.pop(owner.run_id, None)
+        for group in self._gates.groups_of(owner.run_id):
+            for queue in group.queues.values():
+                self._empty(queue)
+            if not group.running:
+                self._gates.drop(group)
+
+    def enter(self, ticket: Ticket) -> None:
+        """Let a task wait for its permission, behind all that entered before."""
+        group = self._gates.group(ticket.owner.run_id, ticket.name)
+        key = (ticket.demands, ticket.lane)
+        queue = group.queues.get(key)
+        if queue is None:
+            queue = group.queues[key] = TicketQueue(group, *key)
+        self._entered += 1
+        ticket.order = self._entered
+        ticket.queue = queue
+        queue.tickets.append(ticket)
+        self.waiting += 1
+        if queue.line is None:
+            self._ready.park(queue)
+        elif queue.line.obstacle() is not None:
+            self._untold[queue] = None
+
+    def admit(self, now: float, most: int) -> list[Ticket]:
+        """Return up to ``most`` tickets that start now; all that they need is taken for them."""
+        admitted: list[Ticket] = []
+        self._signal_what_opens(now)
+        self.unfinished = True
+        for _ in range(_LOOKS * most):
+            queue = self._next(now)
+            if queue is None:
+                self.unfinished = False
+                break
+            if (ticket := self._look_at(queue, now)) is not None:
+                admitted.append(ticket)
+                if len(admitted) >= most:
+                    break
+        if admitted:
+            self.last_start = now
+        return admitted
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give back what a ticket holds, however its attempt has ended. Twice is harmless."""
+        if not ticket.running:
+            return
+        ticket.running = False
+        group = self._gates.group(ticket.owner.run_id, ticket.name)
+        group.running -= 1
+        for gate in group.gates:
+            gate.left()
+            self._signal(gate)
+        if not group.running and ticket.owner.run_id not in self._owners:
+            self._gates.drop(group)
+        if ticket.demands:
+            self.resources.give_back(ticket.demands)
+            self._signal_resources()
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Take back a ticket that waits. Twice is harmless."""
+        queue = ticket.queue
+        if queue is None:
+            return
+        if queue.tickets[0] is ticket:
+            self._pop(queue)
+            self._put_back(queue)
+            return
+        at = queue.tickets.index(ticket)
+        del queue.tickets[at]
+        queue.told -= at < queue.told
+        ticket.queue = None
+        self.waiting -= 1
+
+    def next_wake(self, now: float) -> float | None:
+        """Return when time alone lets something pass, or None."""
+        return min((gate.opens_at(now) for gate in self._timed if gate.first()), default=None)
+
+    def apply(self, changes: Mapping[Key, Effective | None], now: float) -> None:
+        """Put changed constraints in force; what gets stricter comes first."""
+        if not self._gates.by_key and any(changes.values()):
+            self._count_what_runs(now)
+        for key, effective in changes.items():
+            if effective is not None:
+                self._put(key, effective, now)
+        for key, effective in changes.items():
+            if effective is None and key in self._gates.by_key:
+                self._remove(key)
+
+    def blocked(self, ticket: Ticket) -> Obstacle | None:
+        """Return what holds a ticket that waits, or None: nothing has, as far as it was looked at."""
+        line = ticket.queue.line if ticket.queue is not None else None
+        return line.obstacle() if line is not None else None
+
+    def cancelled(self, run_id: str, name: str) -> Obstacle | None:
+        """Return why tasks of this name in this run are cancelled, or None."""
+        gates = self._gates.group(run_id, name).gates
+        return gates[0].obstacle() if gates and isinstance(gates[0], CancelGate) else None
+
+    def obstacle(self) -> Obstacle | None:
+        """Return the constraint that holds the ticket which has waited longest, or None."""
+        fronts = [(queue.order, gate) for gate in self._gates.by_key.values() if (queue := gate.first())]
+        return min(fronts, key=lambda front: front[0])[1].obstacle() if fronts else None
+
+    def in_force(self, topic: str) -> bool:
+        """Return whether a gate names this register."""
+        return any(gate.topic == topic for gate in self._gates.by_key.values())
+
+    def take_blocked(self) -> list[tuple[Ticket, Obstacle]]:
+        """Return the tickets that have begun to wait for something since the last call."""
+        untold, self._untold = self._untold, {}
+        found = []
+        for queue in untold:
+            obstacle = queue.line.obstacle() if queue.line is not None else None
+            if obstacle is not None:
+                untold_ones = islice(reversed(queue.tickets), len(queue.tickets) - queue.told)
+                found += [(ticket, obstacle) for ticket in reversed(list(untold_ones))]
+                queue.told = len(queue.tickets)
+        return found
+
+    def take_turned_away(self) -> list[tuple[Ticket, Obstacle]]:
+        """Return the tickets that a cancel has sent away since the last call; they hold nothing."""
+        found, self._turned_away = self._turned_away, []
+        return found
+
+    def take_cancellations(self) -> list[tuple[Owner, Obstacle, str | None]]:
+        """Return which runs (name None), or which running tasks of them, are to be cancelled."""
+        found, self._cancellations = self._cancellations, []
+        return [item for item in found if item[0].run_id in self._owners]
+
+    def _next(self, now: float) -> TicketQueue | None:
+        """Return the queue with the oldest ticket among those whose line is open."""
+        best: TicketQueue | None = None
+        for line in tuple(self._signalled):
+            first = line.first()
+            if first is None or not line.is_open(now):
+                if line is not self._ready:
+                    del self._signalled[line]
+            elif best is None or first.order < best.order:
+                best = first
+        return best
+
+    def _look_at(self, queue: TicketQueue, now: float) -> Ticket | None:
+        """Let the first ticket of a queue pass, or put the queue where it has to wait."""
+        self.checks += 1
+        group: Group = queue.group
+        for gate in group.gates:
+            if isinstance(gate, CancelGate):
+                self._turned_away.append((self._pop(queue), gate.obstacle()))
+                self._put_back(queue)
+                return None
+            if not gate.is_open(now):
+                self._hold(queue, gate)
+                return None
+        if not self._has_worker(queue) or not self._has_resources(queue):
+            return None
+        for gate in group.gates:
+            gate.entered(now)
+        group.running += 1
+        self.resources.take(queue.demands)
+        ticket = self._pop(queue)
+        ticket.running = True
+        if ticket.lane is not None:
+            ticket.lane.free -= 1
+        self._put_back(queue)
+        return ticket
+
+    def _has_worker(self, queue: TicketQueue) -> bool:
+        lane = queue.lane
+        if lane is None or lane.free > 0:
+            return True
+        self._hold(queue, lane)
+        self._lanes[lane] = None
+        return False
+
+    def _has_resources(self, queue: TicketQueue) -> bool:
+        if not queue.demands or self.resources.has_room(queue, queue.tickets[0].order):
+            return True
+        self._hold(queue, self.resources.line(queue.demands))
+        return False
+
+    def _hold(self, queue: TicketQueue, line: Line) -> None:
+        self._leave_line(queue)
+        line.park(queue)
+        self._untold[queue] = None
+        if isinstance(line, Gate) and line.opens_by_itself:
+            self._timed[line] = None
+
+    def _leave_line(self, queue: TicketQueue) -> None:
+        """Take a queue out of its line; whoever came after it among the resources may be next."""
+        line, queue.line = queue.line, None
+        if queue.demands and line is not self._ready:
+            self._signal_resources()
+
+    def _put_back(self, queue: TicketQueue) -> None:
+        """Let the rest of a queue be looked at in its turn."""
+        self._leave_line(queue)
+        if queue.tickets:
+            self._ready.park(queue)
+
+    def _pop(self, queue: TicketQueue) -> Ticket:
+        ticket = queue.tickets.popleft()
+        queue.told = max(0, queue.told - 1)
+        ticket.queue = None
+        self.waiting -= 1
+        return ticket
+
+    def _signal(self, line: Line) -> None:
+        self._signalled[line] = None
+
+    def _signal_resources(self) -> None:
+        self._signalled.update(dict.fromkeys(self.resources.lines()))
+
+    def _signal_what_opens(self, now: float) -> None:
+        for gate in tuple(self._timed):
+            if gate.first() is None:
+                del self._timed[gate]
+            elif gate.is_open(now):
+                self._signal(gate)
+        for lane in tuple(self._lanes):
+            if lane.first() is None:
+                del self._lanes[lane]
+            else:
+                self._signal(lane)
+
+    def _put(self, key: Key, effective: Effective, now: float) -> None:
+        gate = self._gates.by_key.get(key)
+        if gate is not None:
+            gate.change(effective.rule, effective.topic, now)
+            self._signal(gate)
+            return
+        gate = GATES[key[1]](key[0], effective.rule, effective.topic)
+        groups = self._gates.add(key, gate)
+        for group in groups:
+            gate.count(group.running)
+            for queue in group.queues.values():
+                if queue.line is not self._ready:
+                    self._put_back(queue)  # it may wait for this one before what it waits for now
+        if isinstance(gate, CancelGate):
+            self._cancel(gate, groups)
+
+    def _cancel(self, gate: CancelGate, groups: list[Group]) -> None:
+        """Ask for the end of what runs; what waits is turned away in its turn."""
+        kind, _, value = gate.scope.partition(":")
+        wanted = [(value, None)] if kind == "run" else [(g.run_id, g.name) for g in groups if g.running]
+        for run_id, name in wanted:
+            if (owner := self._owners.get(run_id)) is not None:
+                self._cancellations.append((owner, gate.obstacle(), name))
+
+    def _remove(self, key: Key) -> None:
+        gate = self._gates.remove(key)
+        self._signalled.pop(gate, None)
+        self._timed.pop(gate, None)
+        for queue in gate.take_all():
+            self._ready.park(queue)
+
+    def _empty(self, queue: TicketQueue) -> None:
+        for ticket in queue.tickets:
+            ticket.queue = None
+        self.waiting -= len(queue.tickets)
+        queue.tickets.clear()
+        self._leave_line(queue)
+
+    def _count_what_runs(self, now: float) -> None:
+        """Count the tasks that started while nobody had to ask: a limit holds for them too."""
+        for owner in self._owners.values():
+            for ticket in owner.running():
+                if not ticket.running:
+                    ticket.running = True
+                    self._gates.group(owner.run_id, ticket.name).running += 1
+        self.last_start = now
