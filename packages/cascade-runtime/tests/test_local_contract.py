@@ -10,8 +10,8 @@ from cascade.testkit.connector import Ability, ConnectorContract
 class TestLocalConnector(ConnectorContract):
     abilities = frozenset(Ability) - {Ability.LINK, Ability.WILL, Ability.PRESENCE}
 
-    @pytest.fixture(autouse=True)
-    def _hub(self) -> None:
+    @pytest.fixture
+    def environment(self) -> None:
         self.hub = LocalHub()
 
     async def make(self) -> Connector:

@@ -86,6 +86,13 @@ class Harness:
         """Return the topic on which a connector's presence is told (``WILL``, ``PRESENCE``)."""
         raise NotImplementedError
 
+    @pytest.fixture
+    def environment(self) -> None:
+        """Override this fixture with one that sets up what ``make`` needs, such as a broker.
+
+        It ends after every connector of the test has been disconnected.
+        """
+
     @pytest.fixture(autouse=True)
     def _only_what_is_declared(self, request: pytest.FixtureRequest) -> None:
         for ability in needed_by(request.function):
@@ -93,7 +100,9 @@ class Harness:
                 pytest.skip(f"Ability.{ability.name} is not declared: {ability.value}")
 
     @pytest_asyncio.fixture(autouse=True)
-    async def _leave_none_connected(self, _only_what_is_declared: None) -> AsyncIterator[None]:
+    async def _leave_none_connected(
+        self, _only_what_is_declared: None, environment: object
+    ) -> AsyncIterator[None]:
         yield
         for connector in self._all():
             await connector.disconnect()
