@@ -139,7 +139,7 @@ class ExecutorUnavailable(ExternalError, ConnectionError):
         self.address = address
         self.cause = cause
         self.remedy = remedy
-        super().__init__(f"no executor at {address}: {cause}; {remedy}")
+        super().__init__(f"{address} cannot run tasks: {cause}; {remedy}")
 
 
 class TaskTimeoutError(ExternalError, TimeoutError):
@@ -164,14 +164,14 @@ class TaskCancelledError(ExternalError):
 class UncacheableArgumentError(UsageError, TypeError):
     """An argument of a cached task from which no key can be made: ``where`` names it."""
 
-    def __init__(self, task_name: str, where: str, problem: str) -> None:
+    def __init__(self, task_name: str, where: str, problem: str, *, remedy: str = "") -> None:
         self.task_name = task_name
         self.where = where
         self.problem = problem
-        super().__init__(
-            f"task {task_name!r} cannot be cached by its {where}: {problem}; "
+        advice = remedy or (
             "give with_cache(key=...) a function of the task's arguments that returns plain values"
         )
+        super().__init__(f"task {task_name!r} cannot be cached by its {where}: {problem}; {advice}")
 
 
 class CacheFileError(UsageError, OSError):

@@ -2,7 +2,7 @@
 
 from cascade.runtime.bus import EventBus
 from cascade.runtime.engine import Engine
-from cascade.runtime.executors import ThreadExecutor
+from cascade.runtime.executors import ProcessExecutor, ThreadExecutor
 from cascade.runtime.local import LocalConnector, LocalHub
 from cascade.runtime.telemetry import TelemetrySubscriber, describe, one_line
 
@@ -11,6 +11,7 @@ __all__ = [
     "EventBus",
     "LocalConnector",
     "LocalHub",
+    "ProcessExecutor",
     "TelemetrySubscriber",
     "ThreadExecutor",
     "describe",

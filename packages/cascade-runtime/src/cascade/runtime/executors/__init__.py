@@ -1,5 +1,6 @@
 """Where synchronous tasks run."""
 
+from cascade.runtime.executors.process import ProcessExecutor
 from cascade.runtime.executors.thread import ThreadExecutor
 
-__all__ = ["ThreadExecutor"]
+__all__ = ["ProcessExecutor", "ThreadExecutor"]

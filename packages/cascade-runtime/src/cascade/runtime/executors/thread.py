@@ -17,6 +17,15 @@ from typing import Any
 from cascade.interfaces import ConfigurationError
 
 
+def check_workers(setting: str, workers: object) -> None:
+    """Refuse a number of workers that makes no sense; None stands for the executor's own choice.
+
+    :raises ConfigurationError: naming the setting.
+    """
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ConfigurationError(setting, f"needs a whole number from 1, not {workers!r}")
+
+
 class ThreadExecutor:
     """A :class:`cascade.interfaces.Executor` over at most ``workers`` daemon threads.
 
@@ -26,10 +35,7 @@ class ThreadExecutor:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-            raise ConfigurationError(
-                "ThreadExecutor(workers=)", f"needs a whole number from 1, not {workers!r}"
-            )
+        check_workers("ThreadExecutor(workers=)", workers)
         self._workers = workers or min(32, (os.cpu_count() or 1) + 4)
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._threads: set[threading.Thread] = set()
