@@ -22,6 +22,7 @@ log = logging.getLogger("cascade.connectors.mqtt")
 OVERFLOW = "queue full"
 UNDECODABLE = "undecodable"
 LEFT = "waiting at disconnect"
+FAILED = "failed"
 
 CALLBACK_MESSAGES = 1_000
 WATCH_MESSAGES = 65_536
@@ -70,7 +71,7 @@ class Incoming:
 
 
 class CallbackListener:
-    """One callback, its queue, and the task that calls it, which lives while there are messages."""
+    """One callback, its queue, and the task that calls it."""
 
     def __init__(self, topic_filter: str, callback: MessageCallback, qos: int, counts: Counts) -> None:
         self.filter = topic_filter
@@ -79,6 +80,8 @@ class CallbackListener:
         self._counts = counts
         self._queue: deque[tuple[str, dict[str, Any]]] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._calling = False
         self._ended = False
         self._troubles: set[str] = set()
 
@@ -93,19 +96,19 @@ class CallbackListener:
             self._queue.popleft()
             self._discard(OVERFLOW, "its callback is too slow; the oldest messages are dropped")
         self._queue.append((message.topic, dict(data)))
-        if self._worker is None:
-            name = f"cascade-mqtt-callback {self.filter}"
-            self._worker = asyncio.get_running_loop().create_task(self._work(), name=name)
+        self._wake()
 
     @property
     def busy(self) -> bool:
         """Whether a call is in progress."""
-        return self._worker is not None
+        return self._calling
 
     def end(self) -> None:
         """Begin no further call; one in progress goes on."""
         self._ended = True
         self._queue.clear()
+        if self._worker is not None:
+            self._wake()
 
     async def stop(self) -> None:
         """End the call in progress, if there is one, and forget what waits."""
@@ -122,18 +125,34 @@ class CallbackListener:
                 "the callback for %s does not end when it is cancelled; it is left behind", self.filter
             )
 
+    def _wake(self) -> None:
+        if self._worker is None:
+            name = f"cascade-mqtt-callback {self.filter}"
+            self._worker = asyncio.get_running_loop().create_task(self._work(), name=name)
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
     async def _work(self) -> None:
         try:
             budget = TurnBudget()
-            while self._queue and not self._ended:
+            while not self._ended:
+                if not self._queue:
+                    await self._wait()
+                    continue
                 await self._call(*self._queue.popleft())
                 if budget.spent():
                     await asyncio.sleep(0)
         finally:
             self._worker = None
 
+    async def _wait(self) -> None:
+        self._troubles.discard(OVERFLOW)
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
     async def _call(self, topic: str, data: dict[str, Any]) -> None:
         self._counts.delivered += 1
+        self._calling = True
         try:
             made = self._callback(topic, data)
             if inspect.isawaitable(made):
@@ -141,11 +160,13 @@ class CallbackListener:
         except asyncio.CancelledError:
             if _being_cancelled():
                 raise
-            self._trouble("call", "its callback was cancelled from within")
+            self._trouble(FAILED, "its callback was cancelled from within")
         except Exception as exc:
-            self._trouble("call", f"its callback raised {exc!r}", exc)
+            self._trouble(FAILED, f"its callback raised {exc!r}", exc)
         else:
-            self._troubles.clear()
+            self._troubles.discard(FAILED)
+        finally:
+            self._calling = False
 
     def _discard(self, reason: str, text: str) -> None:
         self._counts.discarded[reason] += 1

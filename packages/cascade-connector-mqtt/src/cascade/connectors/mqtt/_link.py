@@ -283,15 +283,24 @@ class Link:
         try:
             async for message in self.client.messages:
                 self._take_in(message)
-                for further in _aiomqtt.waiting(self._context, _AT_ONCE):
-                    self._take_in(further)
-                    unbroken += 1
+                await self._read_on()
                 unbroken += 1
-                if unbroken >= _AT_ONCE:  # far fewer than a callback's queue holds, so that it gets its turn
+                if unbroken >= _AT_ONCE:  # an iterator that never suspends must not starve the callbacks
                     unbroken = 0
                     await asyncio.sleep(0)
         except Exception as exc:
             self.fail(exc)
+
+    async def _read_on(self) -> None:
+        """Take in what else is there, and what comes while we do: aiomqtt starts a task for each message."""
+        more = True
+        while more:
+            more = False
+            for message in _aiomqtt.waiting(self._context, _AT_ONCE):
+                self._take_in(message)
+                more = True
+            if more:
+                await asyncio.sleep(0)
 
     def _take_in(self, message: Any) -> None:
         payload = message.payload
