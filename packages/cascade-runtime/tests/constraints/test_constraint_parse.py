@@ -143,7 +143,7 @@ LIMIT = '{"type": "concurrency", "params": {"limit": %s}}'
         ('{"type": "pause", "expires_at": %s}' % ("9" * 4300), "range"),
         ('{"type": "pause", "further": -1e999}', "range"),
         ('{"type": "pause", "further": NaN}', "malformed"),
-        ('{"type": "pause", "further": %s1%s}' % ("[" * 20_000, "]" * 20_000), "recursion"),
+        ('{{"type": "pause", "further": {}1{}}}'.format("[" * 20_000, "]" * 20_000), "recursion"),
         ('{"type": "pause", "scope": "task:x"}', "names the scope"),
         ('{"type": "concurrency"}', "limit"),
         (LIMIT % "-1", ">= 0"),
@@ -265,6 +265,8 @@ def test_i7_any_bytes_give_an_answer(topic: str, payload: bytes) -> None:
     if isinstance(found, Constraint):
         rule = found.rule
         assert not isinstance(rule, Concurrency) or rule.limit >= 0
-        assert not isinstance(rule, RateLimit) or (0 < rule.per_second < sys.float_info.max and rule.burst >= 1)
+        assert not isinstance(rule, RateLimit) or (
+            0 < rule.per_second < sys.float_info.max and rule.burst >= 1
+        )
     else:
         assert isinstance(found, Cleared | Rejected | Unsupported)

@@ -99,8 +99,9 @@ def apply_by_scope_and_type(table: Table, topic: str, payload: bytes) -> Table:
 def steps(state: State, apply: Apply, sync: Sync) -> Iterator[tuple[str, State]]:
     for topic, payload in WRITES:
         queue = (*state.queue, (topic, payload)) if state.up else ()
-        yield f"publish {topic} {payload!r}", state._replace(
-            broker=retained(state.broker, topic, payload), queue=queue
+        yield (
+            f"publish {topic} {payload!r}",
+            state._replace(broker=retained(state.broker, topic, payload), queue=queue),
         )
     if state.queue:
         engine = apply(state.engine, *state.queue[0])
