@@ -18,6 +18,10 @@ Seen = list[tuple[str, dict[str, Any]]]
 Observer = Callable[[], Seen]
 
 
+def _no_environment(self: object) -> None:
+    """Set up nothing."""
+
+
 class Inbox:
     """A callback that keeps what it gets."""
 
@@ -46,6 +50,10 @@ class Harness:
 
     patience: ClassVar[float] = 10.0
     """Seconds after which what has not happened is a failure."""
+
+    environment: Any = pytest.fixture(_no_environment)
+    """Override this fixture with one that sets up what ``make`` needs, such as a broker. It ends
+    after every connector of the test has been disconnected."""
 
     async def make(self) -> Connector:
         """Return a new connector, not connected; all of one test reach the same broker."""
@@ -85,13 +93,6 @@ class Harness:
     def status_of(self, connector: Connector) -> str:
         """Return the topic on which a connector's presence is told (``WILL``, ``PRESENCE``)."""
         raise NotImplementedError
-
-    @pytest.fixture
-    def environment(self) -> None:
-        """Override this fixture with one that sets up what ``make`` needs, such as a broker.
-
-        It ends after every connector of the test has been disconnected.
-        """
 
     @pytest.fixture(autouse=True)
     def _only_what_is_declared(self, request: pytest.FixtureRequest) -> None:

@@ -1,0 +1,1 @@
+"""The sections of the executor's contract suite; ``cascade.testkit.executor`` puts them together."""

@@ -1,0 +1,112 @@
+"""Cancelling the one who awaits a call."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cascade.testkit._executor import calls
+from cascade.testkit._executor.ability import Ability, needs
+from cascade.testkit._executor.harness import Harness, begin, folders, give_up, ready
+
+
+class GivingUp(Harness):
+    """Section 2: a call that nobody awaits any more, and ``settle``."""
+
+    async def test_a_call_that_has_not_begun_does_not_begin(self, tmp_path: Path) -> None:
+        """Given up while every worker is busy, it is never run."""
+        executor = await self.open()
+        *places, never = folders(tmp_path, 3)
+        async with self.holding(executor, *places):
+            waiting = begin(executor, calls.hold, str(never))
+            await asyncio.sleep(0)
+            await self.within(give_up(waiting))
+            assert waiting.cancelled()
+        for n in range(4):
+            await self.call(executor, calls.echo, n)
+        assert not (never / "begun").exists()
+
+    async def test_a_running_call_can_be_given_up(self, tmp_path: Path) -> None:
+        """Whoever awaits it is free at once; the other calls go on, and so does the executor."""
+        executor = await self.open()
+        places = folders(tmp_path, 2)
+        async with self.holding(executor, *places) as (first, second):
+            await self.within(give_up(first))
+            assert first.cancelled()
+            assert not second.done()
+        assert await self.within(second) == "held"
+        assert await self.call(executor, calls.echo, "next") == "next"
+
+    async def test_calls_given_up_early_harm_nothing(self) -> None:
+        """Wherever a call is given up, those after it get their own values."""
+        executor = await self.open()
+        for turns in (0, 1, 2, 3, 5, 8, 20):
+            call = begin(executor, calls.echo, "given up")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await self.within(give_up(call))
+            assert await self.call(executor, calls.echo, turns) == turns
+
+    async def test_settle_returns_by_its_time(self, tmp_path: Path) -> None:
+        """A call that does not end does not hold it."""
+        executor = await self.open()
+        async with self.holding(executor, tmp_path) as (call,):
+            await self.within(give_up(call))
+            await self.within(executor.settle(0.05))
+        assert await self.within(executor.settle(self.patience)) == 0
+
+    async def test_settle_without_anything_given_up_returns_nothing(self) -> None:
+        """Before, between and after calls that end by themselves."""
+        executor = await self.open()
+        counts = [await self.within(executor.settle(self.patience))]
+        await self.call(executor, calls.echo, 1)
+        counts.append(await self.within(executor.settle(self.patience)))
+        assert counts == [0, 0]
+
+    @needs(Ability.COUNTS)
+    async def test_settle_counts_what_still_runs(self, tmp_path: Path) -> None:
+        """One call that was given up runs on: one; it has ended: none."""
+        executor = await self.open()
+        async with self.holding(executor, tmp_path) as (call,):
+            await self.within(give_up(call))
+            assert await self.within(executor.settle(0.05)) == 1
+        assert await self.within(executor.settle(self.patience)) == 0
+        assert (tmp_path / "ended").exists()
+
+    @needs(Ability.STOPS)
+    async def test_a_running_call_is_stopped(self, tmp_path: Path) -> None:
+        """It ends without having been released, and its ``finally`` blocks have run."""
+        executor = await self.open()
+        call = begin(executor, calls.tidy, str(tmp_path))
+        await self.until((tmp_path / "begun").exists, "a call that begins")
+        await self.within(give_up(call))
+        assert await self.within(executor.settle(self.patience)) == 0
+        assert (tmp_path / "tidied").exists()
+        assert not (tmp_path / "ended").exists()
+
+    @needs(Ability.STOPS)
+    async def test_a_call_that_refuses_to_stop_is_ended_by_force(self, tmp_path: Path) -> None:
+        """It catches what should end it and waits on; settle ends it."""
+        executor = await self.open()
+        call = begin(executor, calls.refuse, str(tmp_path))
+        await self.until((tmp_path / "begun").exists, "a call that begins")
+        await self.within(give_up(call))
+        assert await self.within(executor.settle(self.patience)) == 0
+        assert not (tmp_path / "ended").exists()
+        assert await self.call(executor, calls.echo, 1) == 1
+
+    @pytest.mark.parametrize("begun", [False, True])
+    async def test_a_call_given_up_leaves_nothing_behind(self, tmp_path: Path, *, begun: bool) -> None:
+        """After close there is no task, thread, process, socket or file more than before."""
+        await self.warm_up()
+        executor = await self.make()
+        async with self.leaving_nothing():
+            await ready(executor)
+            async with self.holding(executor, tmp_path) as (call,):
+                waiting = begin(executor, calls.echo, 1)
+                await self.within(give_up(call if begun else waiting))
+            await self.within(asyncio.wait({waiting}))
+            await self.within(executor.settle(self.patience))
+            await self.within(executor.close())

@@ -1,0 +1,82 @@
+"""What only executors with processes of their own can get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from cascade.interfaces import TaskNotPicklableError, WorkerLostError
+from cascade.testkit._executor import calls
+from cascade.testkit._executor.ability import Ability, needs
+from cascade.testkit._executor.children import open_sockets
+from cascade.testkit._executor.harness import Harness
+
+
+class Processes(Harness):
+    """Section 4: what cannot travel, and workers that die."""
+
+    @needs(Ability.PICKLES)
+    async def test_calls_run_in_another_process(self) -> None:
+        """A declared ability is there."""
+        executor = await self.open()
+        assert await self.call(executor, calls.process_id) != os.getpid()
+
+    @needs(Ability.PICKLES)
+    async def test_a_result_that_cannot_be_pickled_is_named(self) -> None:
+        """The error tells the task, that it is its result, and why."""
+        executor = await self.open()
+        with pytest.raises(TaskNotPicklableError, match=r"task 'lock'.*its result.*lock") as raised:
+            await self.call(executor, calls.lock)
+        assert (raised.value.task_name, raised.value.part) == ("lock", "its result")
+        assert await self.call(executor, calls.echo, "next") == "next"
+
+    @needs(Ability.PICKLES)
+    async def test_an_argument_that_cannot_be_pickled_is_named(self) -> None:
+        """By its parameter's name, given by position or by name."""
+        executor = await self.open()
+        with pytest.raises(TaskNotPicklableError, match=r"task 'echo'.*argument 'value'"):
+            await self.call(executor, calls.echo, calls.lock())
+        with pytest.raises(TaskNotPicklableError, match=r"task 'describe'.*argument 'second'"):
+            await self.call(executor, calls.describe, first=1, second=calls.lock())
+
+    @needs(Ability.PICKLES)
+    async def test_an_error_that_cannot_be_pickled_is_told(self) -> None:
+        """Its text and its traceback are not lost."""
+        executor = await self.open()
+        with pytest.raises(TaskNotPicklableError, match=r"task 'fail_tangled'.*Tangled: knots") as raised:
+            await self.call(executor, calls.fail_tangled, "knots")
+        assert "in fail_tangled" in str(raised.value.__cause__)
+
+    @needs(Ability.PICKLES)
+    async def test_no_worker_has_a_socket_of_this_process(self) -> None:
+        """Not even one that was made inheritable: a broker sees our death at once, whoever lives on."""
+        executor = await self.open()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.set_inheritable(True)
+            ours = str(Path(f"/proc/self/fd/{listener.fileno()}").readlink())
+            worker = await self.call(executor, calls.process_id)
+            assert ours not in open_sockets(worker)
+
+    @needs(Ability.SURVIVES)
+    async def test_a_call_whose_worker_was_killed_is_run_again(self, tmp_path: Path) -> None:
+        """Its value comes, and so do those of the calls beside it."""
+        executor = await self.open()
+        values = await self.within(
+            asyncio.gather(
+                executor.run(calls.die_at_first, (str(tmp_path),), {}),
+                *(executor.run(calls.echo, (n,), {}) for n in range(10)),
+            )
+        )
+        assert values == ["survived", *range(10)]
+
+    @needs(Ability.SURVIVES)
+    async def test_a_call_that_always_kills_its_worker_fails_by_name(self) -> None:
+        """Not for ever: the error names the task, and the executor goes on."""
+        executor = await self.open()
+        with pytest.raises(WorkerLostError, match=r"task 'die'"):
+            await self.call(executor, calls.die)
+        assert await self.call(executor, calls.echo, "next") == "next"
