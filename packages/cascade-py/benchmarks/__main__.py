@@ -4,4 +4,9 @@ import sys
 
 from figures.command import main
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing}; run it where all that it needs is installed: nox -s bench -- --peers")
+except KeyboardInterrupt:
+    sys.exit(130)

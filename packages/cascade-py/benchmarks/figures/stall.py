@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 
 from cascade.connectors.mqtt import MqttConnector
@@ -46,10 +46,10 @@ async def _gaps(broker: Broker, settings: Settings) -> list[Row]:
     async with MqttConnector(broker.host, broker.port) as connector:
         idle, in_a_row, gathered, tasks = await alternate(
             settings.rounds_or(7),
-            lambda: _longest(lambda: asyncio.sleep(0.5)),
-            lambda: _longest(lambda: _publish_in_a_row(connector, n)),
-            lambda: _longest(lambda: _publish_gathered(connector, n)),
-            lambda: _longest(lambda: follow(noops(n), connector=connector)),
+            lambda: _longest(asyncio.sleep(0.5)),
+            lambda: _longest(_publish_in_a_row(connector, n)),
+            lambda: _longest(_publish_gathered(connector, n)),
+            lambda: _longest(follow(noops(n), connector=connector)),
         )
     return [
         Row(f"{n:,} publishes in a row", "ms", in_a_row, "idle loop", idle, no_more_than(50)),
@@ -71,9 +71,10 @@ async def _publish_gathered(connector: MqttConnector, n: int) -> None:
     await connector.flush(PATIENCE)
 
 
-async def _longest(work: Callable[[], Awaitable[object]]) -> float:
+async def _longest(work: Awaitable[object]) -> float:
+    """Return milliseconds; what it took to make ``work`` is over by then."""
     async with _neighbour() as neighbour:
-        await work()
+        await work
         await asyncio.sleep(2 * TICK)  # so that the neighbour sees the end of what held the loop
     return neighbour.longest * 1e3
 

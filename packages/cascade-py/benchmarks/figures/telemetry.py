@@ -43,14 +43,16 @@ async def _noops(broker: Broker, settings: Settings) -> list[Row]:
             settings.rounds_or(5), lambda: _alone(n), lambda: _heard(broker, listener, n)
         )
     name, without = f"{n:,} no-op tasks", "no connector"
-    alone = [each.moments.worked for each in plain]
-    delivered, lost = [each.delivered for each in heard], [float(each.lost) for each in heard]
-    ready, returned = ([getattr(each.moments, what) for each in heard] for what in ("worked", "returned"))
+    alone = [each.moments.worked * 1e3 for each in plain]
+    ready, returned = (
+        [getattr(each.moments, what) * 1e3 for each in heard] for what in ("worked", "returned")
+    )
+    delivered, lost = [each.delivered * 1e3 for each in heard], [each.lost for each in heard]
     return [
-        Row(f"{name}: last event delivered", "s", delivered, without, alone, no_more_than(3)),
+        Row(f"{name}: last event delivered", "ms", delivered, without, alone, no_more_than(3_000)),
         Row(f"- events lost or out of order, of {2 * n + 2:,}", "", lost, target=no_more_than(0)),
-        Row("- result ready", "s", ready, without, alone, at_most(4)),
-        Row("- run() returned", "s", returned, without, alone),
+        Row("- result ready", "ms", ready, without, alone, at_most(4)),
+        Row("- run() returned", "ms", returned, without, alone),
     ]
 
 
