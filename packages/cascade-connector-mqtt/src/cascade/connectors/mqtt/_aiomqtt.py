@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -134,6 +135,19 @@ def close(context: Any) -> None:
         _outcome(context._disconnected)
     else:
         context._disconnected.set_result(None)
+
+
+def discard(context: Any, exc: BaseException) -> None:
+    """Close what a failed ``__aenter__`` left open: the socket, and the one of a failed TLS handshake."""
+    if not is_real(context):
+        return
+    close(context)
+    trace = exc.__context__.__traceback__ if exc.__context__ is not None else None
+    while trace is not None:  # paho keeps that socket nowhere but in a variable
+        half_open = trace.tb_frame.f_locals.get("ssl_sock")
+        if isinstance(half_open, ssl.SSLSocket):
+            half_open.close()
+        trace = trace.tb_next
 
 
 def close_in_child(context: Any) -> None:

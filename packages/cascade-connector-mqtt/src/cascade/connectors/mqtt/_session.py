@@ -158,7 +158,7 @@ class Session:
             _abandon(context, entering)
             raise
         if (exc := entering.exception()) is not None:
-            _aiomqtt.close(context)
+            _aiomqtt.discard(context, exc)
             return self._failed(_errors.explain(exc, tls=self._settings.tls))
         return await self._serve(context, entering.result())
 
@@ -259,8 +259,7 @@ def _abandon(context: Any, entering: asyncio.Task[Any]) -> None:
 
     def over(task: asyncio.Task[Any]) -> None:
         _abandoned.discard(task)
-        _aiomqtt.close(context)
-        if not task.cancelled():
-            task.exception()
+        exc = None if task.cancelled() else task.exception()
+        _aiomqtt.discard(context, exc or asyncio.CancelledError())
 
     entering.add_done_callback(over)

@@ -1,0 +1,465 @@
+"""What brokers and networks do to a connector, one fault after the other, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import ConnectorUnavailable
+from cascade.interfaces.topics import status_topic
+from cascade.testkit import Broker, Mosquitto, NatsServer, eventually, no_leaks, unique_topic
+from cascade.testkit.certificates import make_certificates
+from cascade.testkit.chaos import ChaosProxy, Direction
+
+pytestmark = pytest.mark.broker
+
+LOG = "cascade.connectors.mqtt"
+BOUND = 10.0
+"""Seconds within which everything here must have happened; generous, because machines are slow."""
+
+
+class Reader:
+    """A second client that keeps what it hears."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._connector = MqttConnector(broker.host, broker.port, presence=False)
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+
+    async def __aenter__(self) -> Reader:
+        await self._connector.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connector.disconnect()
+
+    async def listen(self, topic_filter: str) -> None:
+        await self._connector.subscribe(topic_filter, self._hear, 1)
+
+    async def _hear(self, topic: str, data: dict[str, Any]) -> None:
+        self.heard.append((topic, data))
+
+    def numbers(self) -> list[int]:
+        return [data["n"] for _, data in self.heard]
+
+    def first_copies(self) -> list[int]:
+        return list(dict.fromkeys(self.numbers()))
+
+
+@pytest_asyncio.fixture
+async def reader(fresh_broker: Broker) -> AsyncIterator[Reader]:
+    async with Reader(fresh_broker) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def proxy(fresh_broker: Broker) -> AsyncIterator[ChaosProxy]:
+    async with ChaosProxy(fresh_broker.port) as made:
+        yield made
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that is bound, so that nobody else takes it, and refuses connections."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def swallowing_port() -> Iterator[int]:
+    """A port whose queue of connections is full: further ones get no answer at all."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        yield port
+        for filler in fillers:
+            filler.close()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        each.getMessage()
+        for each in caplog.records
+        if each.levelno >= logging.WARNING and each.name in (LOG, "mqtt", "asyncio")
+    ]
+
+
+async def numbered(connector: MqttConnector, topic: str, count: int, *, start: int = 0) -> None:
+    for number in range(start, start + count):
+        await connector.publish(topic, {"n": number}, 1)
+
+
+def balanced(connector: MqttConnector) -> bool:
+    counts = connector.statistics()
+    return counts.accepted == counts.sent + counts.pending + sum(counts.dropped.values())
+
+
+class TestNoBroker:
+    """Rows 1 to 4: nobody is there, nobody answers, somebody refuses."""
+
+    async def test_row_1_refused_then_there(
+        self, fresh_broker: Broker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """connect() returns, one warning tells why, and messages go out when the broker is there."""
+        fresh_broker.terminate()
+        connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+        async with asyncio.timeout(BOUND):
+            await connector.connect()
+        await numbered(connector, "a", 100)
+        fresh_broker.restart()
+        assert await connector.flush(BOUND)
+        assert connector.statistics().sent == 100
+        (said,) = warnings_of(caplog)
+        assert f"127.0.0.1:{fresh_broker.port}" in said
+        assert "is the broker running" in said
+        await connector.disconnect()
+
+    async def test_row_1_unknown_host(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A name that nobody knows is told as such, once."""
+        async with asyncio.timeout(BOUND), no_leaks(), MqttConnector("no-such-host.invalid"):
+            pass
+        (said,) = warnings_of(caplog)
+        assert "no-such-host.invalid:1883: the host name is unknown" in said
+
+    async def test_row_2_accepts_and_says_nothing(
+        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """connect() returns within its limit; after disconnect no task, thread or socket is left."""
+        proxy.stall()
+        async with asyncio.timeout(BOUND), no_leaks(BOUND):
+            connector = MqttConnector(proxy.host, proxy.port, connect_timeout=0.3)
+            await connector.connect()
+            await connector.publish("a", {})
+            await eventually(lambda: proxy.accepted >= 3, BOUND)
+            await connector.disconnect()
+            await proxy.cut()
+        (said,) = [each for each in warnings_of(caplog) if "no connection" in each]
+        assert "not answered in time" in said
+
+    async def test_row_2_swallows_packets(self, swallowing_port: int) -> None:
+        """An address that never answers holds neither connect nor disconnect nor the end of the loop."""
+        async with asyncio.timeout(BOUND), no_leaks(BOUND):
+            connector = MqttConnector("127.0.0.1", swallowing_port, connect_timeout=0.3)
+            await connector.connect()
+            await connector.disconnect()
+
+    async def test_row_2_speaks_http(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A web server is told from a broker, in one line."""
+
+        async def answer(stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+            await stream.read(10)
+            out.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            await out.drain()
+            out.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(BOUND), no_leaks():
+            with pytest.raises(ConnectorUnavailable, match=f"127.0.0.1:{port}") as caught:
+                await MqttConnector("127.0.0.1", port, required=True, connect_timeout=1.0).connect()
+        assert "MQTT" in str(caught.value)
+        server.close()
+
+    async def test_row_3_a_silent_attempt_is_followed_by_a_good_one(self, proxy: ChaosProxy) -> None:
+        """Every attempt has a client of its own; the messages of a failed one are not sent by it."""
+        proxy.stall()
+        connector = MqttConnector(proxy.host, proxy.port, connect_timeout=0.3)
+        await connector.connect()
+        await numbered(connector, "a", 10)
+        await eventually(lambda: proxy.accepted >= 2, BOUND)
+        proxy.resume()
+        await proxy.cut()
+        assert await connector.flush(BOUND)
+        assert connector.statistics().sent == 10
+        await connector.disconnect()
+
+    async def test_row_4_wrong_password(self, caplog: pytest.LogCaptureFixture) -> None:
+        """One clear line, no password in it, and a slow retry; a tool gets an error."""
+        with Mosquitto(users={"press": "right"}) as broker:
+            async with MqttConnector(broker.host, broker.port, username="press", password="wr0ng"):
+                (said,) = warnings_of(caplog)
+                assert "user name" in said
+                assert "every 30 s" in said
+                assert "wr0ng" not in caplog.text
+            with pytest.raises(ConnectorUnavailable, match="password"):
+                await MqttConnector(
+                    broker.host, broker.port, username="press", password="wr0ng", required=True
+                ).connect()
+            url = f"mqtt://press:right@{broker.host}:{broker.port}"
+            async with MqttConnector.from_url(url, required=True) as connector:
+                assert connector.statistics().linked
+
+    async def test_row_4_a_certificate_that_nobody_knows(self, tmp_path: Any) -> None:
+        """The line says that it is TLS that failed, and what to look at."""
+        certificates = make_certificates(tmp_path)
+        with Mosquitto(tls=certificates) as broker:
+            async with no_leaks():
+                with pytest.raises(ConnectorUnavailable, match=r"TLS failed.*certificate"):
+                    await MqttConnector.from_url(broker.url, required=True).connect()
+
+
+class TestLostLinks:
+    """Rows 5 to 10 and 12: the link goes, or is none."""
+
+    @pytest.mark.parametrize("how", ["terminate", "kill"])
+    async def test_row_5_broker_restarted(
+        self, fresh_broker: Broker, caplog: pytest.LogCaptureFixture, how: str
+    ) -> None:
+        """It comes back, subscribes again and sends in order what waited; two lines in the log."""
+        topic, heard = unique_topic(), []
+
+        async def hear(_topic: str, data: dict[str, Any]) -> None:
+            heard.append(data["n"])
+
+        async with MqttConnector(fresh_broker.host, fresh_broker.port) as connector:
+            await connector.subscribe(topic, hear, 1)
+            getattr(fresh_broker, how)()
+            await eventually(lambda: not connector.statistics().linked, BOUND)
+            await numbered(connector, topic, 500)
+            fresh_broker.restart()
+            await eventually(lambda: len(set(heard)) == 500, BOUND)
+            assert list(dict.fromkeys(heard)) == list(range(500))
+            assert connector.statistics().connections == 2
+        (said,) = warnings_of(caplog)
+        assert f"127.0.0.1:{fresh_broker.port}" in said
+
+    async def test_row_6_half_open(self, proxy: ChaosProxy) -> None:
+        """A link that carries nothing any more is given up after two keepalive times."""
+        async with MqttConnector(proxy.host, proxy.port, keepalive=1) as connector:
+            proxy.stall()
+            await eventually(lambda: not connector.statistics().linked, BOUND)
+            proxy.resume()
+            await eventually(lambda: connector.statistics().linked, BOUND)
+
+    async def test_row_7_broker_does_not_read(self, fresh_broker: Broker) -> None:
+        """The outbox stays within its bounds, what is dropped is counted, disconnect returns."""
+        connector = MqttConnector(fresh_broker.host, fresh_broker.port, outbox_bytes=100_000)
+        await connector.connect()
+        fresh_broker.freeze()
+        for _ in range(200):
+            await connector.publish("a", {"text": "x" * 10_000})
+        counts = connector.statistics()
+        assert counts.dropped["outbox full"] > 0
+        assert counts.pending <= 10 + 20
+        assert balanced(connector)
+        async with asyncio.timeout(BOUND), no_leaks():
+            await connector.disconnect()
+        assert connector.statistics().pending == 0
+        assert balanced(connector)
+        fresh_broker.thaw()
+
+    @pytest.mark.parametrize("gathered", [False, True], ids=["in a row", "gathered"])
+    async def test_row_8_a_burst_arrives_whole_and_others_get_their_turns(
+        self, fresh_broker: Broker, reader: Reader, gathered: bool
+    ) -> None:
+        """10,000 publishes: the loop goes round meanwhile, and everything arrives in order."""
+        topic, turns = unique_topic(), 0
+        await reader.listen(topic)
+        async with MqttConnector(fresh_broker.host, fresh_broker.port) as connector:
+            burst = asyncio.create_task(self._burst(connector, topic, gathered=gathered))
+            while not burst.done():
+                turns += 1
+                await asyncio.sleep(0)
+            await burst
+            assert turns > 3
+            assert await connector.flush(30)
+            assert connector.statistics().sent == 10_000
+        await eventually(lambda: len(reader.heard) == 10_000, 30)
+        assert reader.numbers() == list(range(10_000))
+
+    async def _burst(self, connector: MqttConnector, topic: str, *, gathered: bool) -> None:
+        calls = (connector.publish(topic, {"n": number}, 1) for number in range(10_000))
+        if gathered:
+            await asyncio.gather(*calls)
+        else:
+            for call in calls:
+                await call
+
+    async def test_row_9_publish_then_disconnect(self, fresh_broker: Broker, reader: Reader) -> None:
+        """What was published directly before the end arrives, in order."""
+        topic = unique_topic()
+        await reader.listen(topic)
+        connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+        await connector.connect()
+        await numbered(connector, topic, 5_000)
+        await connector.disconnect()
+        assert connector.statistics().sent == 5_000
+        await eventually(lambda: len(reader.heard) == 5_000, BOUND)
+        assert reader.numbers() == list(range(5_000))
+
+    async def test_row_9_what_cannot_be_drained_is_told_once(
+        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """On a link that carries nothing, disconnect gives up in time and says how many were lost."""
+        connector = MqttConnector(proxy.host, proxy.port)
+        await connector.connect()
+        proxy.stall()
+        await numbered(connector, "a", 500)
+        async with asyncio.timeout(BOUND), no_leaks():
+            await connector.disconnect()
+        assert connector.statistics().dropped == {"unsent at disconnect": 500}
+        (said,) = warnings_of(caplog)
+        assert "500 messages" in said
+
+    async def test_row_10_in_flight_is_sent_again(self, proxy: ChaosProxy, reader: Reader) -> None:
+        """What the broker got but could not acknowledge comes twice; nothing is lost, order holds."""
+        topic = unique_topic()
+        await reader.listen(topic)
+        async with MqttConnector(proxy.host, proxy.port) as connector:
+            proxy.stall(Direction.DOWN)
+            await numbered(connector, topic, 100)
+            await eventually(lambda: len(reader.heard) >= 20, BOUND)
+            await proxy.reset()
+            proxy.resume()
+            assert await connector.flush(BOUND)
+            assert connector.statistics().sent == 100
+        await eventually(lambda: len(set(reader.numbers())) == 100, BOUND)
+        assert reader.first_copies() == list(range(100))
+        assert len(reader.heard) > 100
+
+    async def test_row_12_a_message_over_the_brokers_limit_is_put_aside(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It breaks the link, twice; then it is counted and named, and all others arrive."""
+        with Mosquitto(lines=["max_packet_size 5000"]) as broker:
+            topic = unique_topic()
+            async with Reader(broker) as reader, MqttConnector(broker.host, broker.port) as connector:
+                await reader.listen(topic)
+                await numbered(connector, topic, 30)
+                await connector.publish(topic, {"n": -1, "text": "x" * 10_000}, 1)
+                await numbered(connector, topic, 30, start=30)
+                assert await connector.flush(BOUND)
+                assert connector.statistics().dropped == {"broke the link twice": 1}
+                await eventually(lambda: len(set(reader.numbers())) == 60, BOUND)
+                assert reader.first_copies() == list(range(60))
+        assert sum("put aside" in said for said in warnings_of(caplog)) == 1
+
+    async def test_twenty_cuts_lose_nothing(self, proxy: ChaosProxy, reader: Reader) -> None:
+        """Each cut comes in the middle of a stream of messages; first copies stay in order."""
+        topic = unique_topic()
+        await reader.listen(topic)
+        async with MqttConnector(proxy.host, proxy.port) as connector:
+            for round_ in range(20):
+                await numbered(connector, topic, 100, start=100 * round_)
+                await eventually(lambda: connector.statistics().linked, BOUND)
+                await (proxy.cut if round_ % 2 else proxy.reset)()
+            assert await connector.flush(30)
+            assert connector.statistics().sent == 2_000
+        await eventually(lambda: len(set(reader.numbers())) == 2_000, BOUND)
+        assert reader.first_copies() == list(range(2_000))
+
+
+class TestPresence:
+    """Rows 20 to 22, 34 and 35: who is there, and who only seems to be."""
+
+    async def test_row_20_a_stale_will_is_answered(self, fresh_broker: Broker, proxy: ChaosProxy) -> None:
+        """After a reconnection under another client id the old will comes late; online has the last word."""
+        name = "press-line-3"
+        async with (
+            Reader(fresh_broker) as reader,
+            MqttConnector(proxy.host, proxy.port, source_id=name),
+            MqttConnector(fresh_broker.host, fresh_broker.port, presence=False) as other,
+        ):
+            await reader.listen(status_topic(name))
+            await eventually(lambda: reader.heard, BOUND)
+            await other.publish(status_topic(name), {"status": "offline", "session": "old"}, 1, retain=True)
+            await eventually(
+                lambda: [data["status"] for _, data in reader.heard][-2:] == ["offline", "online"], BOUND
+            )
+
+    async def test_row_20_two_of_one_name_back_off_and_say_so(
+        self, fresh_broker: Broker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """After more than three take-overs within a minute both wait half a minute and shout."""
+        one = MqttConnector(fresh_broker.host, fresh_broker.port, source_id="twin")
+        two = MqttConnector(fresh_broker.host, fresh_broker.port, source_id="twin")
+        async with one, two:
+            await eventually(lambda: "another process uses the name twin" in caplog.text, 30)
+            assert one.statistics().connections + two.statistics().connections <= 14
+
+    async def test_row_22_a_killed_process_is_seen(self, fresh_broker: Broker, reader: Reader) -> None:
+        """The broker tells the will of a process that was killed."""
+        await reader.listen(status_topic("doomed"))
+        process = await _run(
+            f"""
+            async with MqttConnector({fresh_broker.host!r}, {fresh_broker.port}, source_id="doomed"):
+                await asyncio.sleep(60)
+            """
+        )
+        await eventually(lambda: reader.heard, BOUND)
+        process.kill()
+        await eventually(lambda: reader.heard[-1][1]["status"] == "offline", BOUND)
+        assert reader.heard[-1][1]["session"] == reader.heard[0][1]["session"]
+        await process.wait()
+
+    async def test_row_34_a_task_that_blocks_the_loop(self) -> None:
+        """The broker has told the will meanwhile: a birth follows as soon as the loop is free."""
+        with NatsServer() as broker:  # mosquitto takes seconds longer to miss a client
+            async with (
+                Reader(broker) as reader,
+                MqttConnector(broker.host, broker.port, source_id="busy", keepalive=1) as busy,
+            ):
+                await reader.listen(status_topic("busy"))
+                await eventually(lambda: reader.heard, BOUND)
+                time.sleep(3.0)  # noqa: ASYNC251 - that is the fault: over 1.5 keepalive times
+                await eventually(lambda: busy.statistics().connections == 2, BOUND)
+                await eventually(lambda: [data["status"] for _, data in reader.heard][-1] == "online", BOUND)
+                assert len({data["session"] for _, data in reader.heard}) == 2
+
+    async def test_row_35_a_forked_child_is_inert(self, fresh_broker: Broker, reader: Reader) -> None:
+        """Its copy of the socket is closed, so that the death of the parent is seen at once."""
+        await reader.listen(status_topic("parent"))
+        process = await _run(
+            f"""
+            connector = MqttConnector({fresh_broker.host!r}, {fresh_broker.port}, source_id="parent")
+            await connector.connect()
+            if not (child := os.fork()):
+                connector.publish_nowait("a", {{}})
+                assert connector.statistics().dropped == {{"forked process": 1}}
+                assert not connector.connected
+                print(os.getpid(), flush=True)
+                time.sleep(60)
+            await connector.publish("forked/parent", {{"n": 1}}, 1)
+            await connector.flush(5)
+            await asyncio.sleep(60)
+            """
+        )
+        assert process.stdout is not None
+        child = int(await process.stdout.readline())
+        try:
+            await eventually(lambda: reader.heard, BOUND)
+            process.kill()
+            await eventually(lambda: reader.heard[-1][1]["status"] == "offline", BOUND)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            await process.wait()
+
+
+async def _run(body: str) -> asyncio.subprocess.Process:
+    program = "\n".join(
+        [
+            "import asyncio, os, time",
+            "from cascade.connectors.mqtt import MqttConnector",
+            "async def main():",
+            textwrap.indent(textwrap.dedent(body), "    "),
+            "asyncio.run(main())",
+        ]
+    )
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
