@@ -6,7 +6,6 @@ name: what a decorator left at that name (a task) is asked there for its ``funct
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import importlib
 import inspect
@@ -148,8 +147,11 @@ class _Rebuilt:
         self._error = error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = vars(self._error) or None
-        return copyreg.__newobj__, (type(self._error), *self._error.args), state  # type: ignore[attr-defined]  # documented for pickle's protocol 2
+        return _rebuild, (type(self._error), self._error.args), vars(self._error) or None
+
+
+def _rebuild(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    return kind.__new__(kind, *args)
 
 
 class _ByName(pickle.Pickler):
@@ -157,7 +159,7 @@ class _ByName(pickle.Pickler):
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, FunctionType):
-            return by_name(obj) or _refuse(obj)
+            return NotImplemented if _named_as(obj) is obj else inside_task(obj) or _refuse(obj)
         if isinstance(obj, type) and obj.__module__ == "__main__":
             raise pickle.PicklingError(f"is of {obj.__qualname__}, a class {_OF_MAIN}")
         return NotImplemented
@@ -167,24 +169,35 @@ _OF_MAIN = "of the program that was started, which workers do not run; move it i
 _TOP = "define it with def at the top of a module"
 
 
-def by_name(function: FunctionType) -> _Reduced | None:
-    """Return how to find a function of a module by its name elsewhere; None if that cannot be.
+def inside_task(function: FunctionType) -> _Reduced | None:
+    """Return how to find the function of a task of a module elsewhere; None if it is no such one.
 
-    The second of a pair that ``__reduce__`` may return: it also finds what a decorator hides.
+    It is what ``reducer_override`` of a pickler may return: a plain pickler looks at the
+    function's name, finds the task that a decorator left there, and gives up.
     """
+    if getattr(_named_as(function), "function", None) is not function:
+        return None
+    return function_of, (function.__module__, function.__qualname__)
+
+
+def function_of(module: str, qualname: str) -> Any:
+    """Return the function of the task of this name."""
+    return _find(module, qualname).function
+
+
+def _named_as(function: FunctionType) -> Any:
+    """Return what another process finds at the function's name, None if nothing."""
     module, qualname = function.__module__, function.__qualname__
     if module in (None, "__main__") or "<" in qualname:
         return None
     try:
-        return (function_of, (module, qualname)) if function_of(module, qualname) is function else None
+        return _find(module, qualname)
     except (ImportError, AttributeError):
         return None
 
 
-def function_of(module: str, qualname: str) -> Any:
-    """Return the function of this name, taken out of the task that a decorator made of it."""
-    found: Any = functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
-    return found if isinstance(found, FunctionType) else getattr(found, "function", found)
+def _find(module: str, qualname: str) -> Any:
+    return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
 
 
 def _refuse(function: FunctionType) -> Any:

@@ -181,6 +181,7 @@ class EventBus(Protocol):
         ...
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Runs the calls of synchronous tasks somewhere else than on the event loop."""
 
@@ -203,4 +204,19 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Free what the executor holds; calls that still run are left to end. Twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class SupportsStart(Protocol):
+    """Ability of an executor: be made ready before a run, so that what is missing is known before it."""
+
+    async def start(self) -> None:
+        """Make ready; do nothing if it is. ``workers`` is right from here on.
+
+        An engine calls it before the first task of each run that the executor has a part in;
+        without it the first ``run`` does the same.
+
+        :raises ExecutorUnavailable: if what the calls should run on is not there, within a stated time.
+        """
         ...

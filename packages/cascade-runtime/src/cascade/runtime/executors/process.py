@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -89,7 +90,7 @@ class ProcessExecutor:
         pool, self._pool = self._pool, _Pool()
         try:
             if pool.used:
-                await asyncio.to_thread(pool.close)
+                await _for_certain(pool.close, name="cascade closing")
         finally:
             await self._threads.close()
 
@@ -235,6 +236,23 @@ class _Call:
         if attempt > self._reruns:
             raise WorkerLostError(name, attempt, how)
         _log.warning("the worker process of task %r was lost (%s); the task is run again", name, how)
+
+
+async def _for_certain(work: Callable[[], None], *, name: str) -> None:
+    """Do blocking work in a thread, also if the one who awaits it is cancelled at once.
+
+    (What is given to ``asyncio.to_thread`` does not begin then.)
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def do() -> None:
+        work()
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=do, name=name, daemon=True).start()
+    await ended.wait()
 
 
 def _closed() -> ExecutorUnavailable:

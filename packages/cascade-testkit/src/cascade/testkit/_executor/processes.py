@@ -57,7 +57,7 @@ class Processes(Harness):
         executor = await self.open()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.set_inheritable(True)
-            ours = str(Path(f"/proc/self/fd/{listener.fileno()}").readlink())
+            ours = f"socket:[{os.fstat(listener.fileno()).st_ino}]"
             worker = await self.call(executor, calls.process_id)
             assert ours not in open_sockets(worker)
 

@@ -1,0 +1,19 @@
+"""The runtime's executors pass the suite that every executor must pass."""
+
+from cascade.interfaces import Executor
+from cascade.runtime import ProcessExecutor, ThreadExecutor
+from cascade.testkit.executor import Ability, ExecutorContract
+
+
+class TestThreadExecutor(ExecutorContract):
+    abilities = frozenset({Ability.COUNTS})
+
+    async def make(self) -> Executor:
+        return ThreadExecutor(2)
+
+
+class TestProcessExecutor(ExecutorContract):
+    abilities = frozenset({Ability.PICKLES, Ability.STOPS, Ability.SURVIVES})
+
+    async def make(self) -> Executor:
+        return ProcessExecutor(2)
