@@ -174,6 +174,14 @@ class UncacheableArgumentError(UsageError, TypeError):
         super().__init__(f"task {task_name!r} cannot be cached by its {where}: {problem}; {advice}")
 
 
+class UnstorableValueError(UsageError, TypeError):
+    """A value that a cache cannot keep: ``problem`` says why."""
+
+    def __init__(self, value: object, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"a {type(value).__module__}.{type(value).__qualname__} {problem}")
+
+
 class CacheFileError(UsageError, OSError):
     """A task that is cached by a file did not do what that asks of it."""
 

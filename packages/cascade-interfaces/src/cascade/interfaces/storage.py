@@ -36,6 +36,8 @@ class CacheBackend(Protocol):
         """Keep ``value`` in place of what was there, for ``ttl`` seconds or until room is needed.
 
         When this returns, the value as it then was is kept, or it never will be.
+
+        :raises UnstorableValueError: if no value like this one can be kept.
         """
         ...
 
