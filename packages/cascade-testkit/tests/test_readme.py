@@ -1,0 +1,81 @@
+"""The README's code runs, and the connector that it shows is the example under ``examples``."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parents[1]
+EXAMPLE = HERE / "examples" / "jsonl-connector"
+README = (HERE / "README.md").read_text(encoding="utf-8")
+QUOTES = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TESTS = re.compile(r"^```python\n# (test_\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.broker
+
+
+def run_pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    return subprocess.run(
+        command,
+        cwd=path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """The example as pip installs it: its package, and its entry points where Python looks for them."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    shutil.copytree(EXAMPLE / "src", tmp_path, dirs_exist_ok=True)
+    info = tmp_path / f"jsonl_connector-{project['version']}.dist-info"
+    info.mkdir()
+    info.joinpath("METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    sections = [
+        "\n".join([f"[{group}]", *(f"{name} = {target}" for name, target in targets.items())])
+        for group, targets in project["entry-points"].items()
+    ]
+    info.joinpath("entry_points.txt").write_text("\n".join(sections))
+    return tmp_path
+
+
+def test_a_connector_by_a_third_party_passes_the_suite(site: Path) -> None:
+    """Found by its entry point, in pytest's default mode, with nothing of this repository's settings."""
+    done = run_pytest(EXAMPLE, PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d+ passed, \d+ skipped", done.stdout)
+
+
+def test_a_connector_is_a_page_of_code() -> None:
+    """Fewer than 60 lines: the protocol is small."""
+    lines = (EXAMPLE / "src" / "jsonl_connector" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 60
+
+
+def test_the_readme_quotes_the_example_as_it_is() -> None:
+    """What a reader copies is what was tested."""
+    quotes = dict(QUOTES.findall(README))
+    assert len(quotes) == 3
+    for path, quoted in quotes.items():
+        assert quoted == (HERE / path).read_text(encoding="utf-8"), path
+
+
+def test_the_readmes_tests_pass(tmp_path: Path) -> None:
+    """Each block that begins with the name of a test file is one."""
+    blocks = TESTS.findall(README)
+    assert len(blocks) == 3
+    for name, code in blocks:
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    done = run_pytest(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
