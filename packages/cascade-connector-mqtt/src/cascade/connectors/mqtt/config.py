@@ -122,7 +122,7 @@ def _split(url: str) -> SplitResult:
 def _scheme(parts: SplitResult) -> str:
     if parts.scheme in _PORTS:
         return parts.scheme
-    near = difflib.get_close_matches(parts.scheme, _PORTS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(parts.scheme, _PORTS, n=1, cutoff=0.7)
     meant = f"did you mean {near[0]}://?" if near else _EXAMPLE
     raise ConfigurationError("url", f"{parts.scheme}:// is not known; {meant}")
 

@@ -284,7 +284,7 @@ class MqttConnector:
                 presence=self._presence,
                 make_client=self._make_client,
             )
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, AttributeError) as exc:
             raise ConfigurationError("MqttConnector", f"aiomqtt refuses its keywords: {exc}") from exc
         self._session = session
         self._complaints.clear()

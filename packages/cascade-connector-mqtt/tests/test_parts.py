@@ -1,0 +1,282 @@
+"""The pure parts: copies, faults, presence; and the guarded helper, which aiomqtt must not outgrow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import ssl
+from itertools import product
+from typing import Any
+from unittest.mock import MagicMock
+
+import aiomqtt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+from pytest_mock import MockerFixture
+
+from cascade.connectors.mqtt import MqttConnector, _aiomqtt
+from cascade.connectors.mqtt._copies import Copies, overlapping
+from cascade.connectors.mqtt._errors import Kind, explain, refusals
+from cascade.connectors.mqtt._presence import Presence
+from cascade.interfaces import ConnectorUnavailable
+
+LEVELS = st.sampled_from(["a", "b", "+"])
+FILTERS = st.builds(
+    lambda levels, rest: "/".join([*levels, "#"] if rest else levels),
+    st.lists(LEVELS, min_size=1, max_size=3),
+    st.booleans(),
+)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def copies() -> Copies:
+    made = Copies(Clock())
+    made.subscribed(["a/#", "a/+", "a/b", "c"])
+    made.sent = True
+    return made
+
+
+class TestCopies:
+    def test_a_message_passes_once(self, copies: Copies) -> None:
+        """Three filters match, so two copies follow; the same message again passes again."""
+        assert [copies.is_copy("a/b", b"x") for _ in range(6)] == [False, True, True] * 2
+
+    def test_other_messages_may_come_between(self, copies: Copies) -> None:
+        """Copies of different QoS do not come one after the other."""
+        seen = [copies.is_copy("a/b", payload) for payload in (b"1", b"2", b"1", b"2", b"2", b"1")]
+        assert seen == [False, False, True, True, True, True]
+
+    def test_one_filter_has_no_copies(self, copies: Copies) -> None:
+        """What matches one filter is never held back."""
+        assert not any(copies.is_copy("c", b"x") for _ in range(3))
+
+    @pytest.mark.parametrize("sent", [None, False])
+    def test_nothing_is_held_back_from_other_brokers(self, copies: Copies, sent: bool | None) -> None:
+        """Nor while it is not known how the broker does it."""
+        copies.sent = sent
+        assert not any(copies.is_copy("a/b", b"x") for _ in range(3))
+
+    def test_a_copy_that_did_not_come_is_not_waited_for_long(self) -> None:
+        """A later message of the same text is no copy."""
+        clock = Clock()
+        copies = Copies(clock)
+        copies.sent = True
+        copies.subscribed(["a", "+"])
+        assert not copies.is_copy("a", b"x")
+        clock.now = 3.0
+        assert not copies.is_copy("a", b"x")
+
+    def test_a_new_link_expects_nothing(self, copies: Copies) -> None:
+        """What did not come on the old one does not come on the new one."""
+        copies.is_copy("a/b", b"x")
+        copies.forget()
+        assert not copies.is_copy("a/b", b"x")
+
+    @given(FILTERS, FILTERS)
+    def test_filters_overlap_if_some_topic_matches_both(self, one: str, other: str) -> None:
+        """Compared with trying every topic of up to four levels."""
+        topics = [
+            "/".join(levels) for size in range(1, 5) for levels in product(["a", "b", "", "x"], repeat=size)
+        ]
+        both = any(
+            topic_matches_sub(one, topic) and topic_matches_sub(other, topic) for topic in topics if topic
+        )
+        assert overlapping([one, other]) == both
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("exc", "kind", "text"),
+        [
+            (aiomqtt.MqttError("[Errno 111] Connection refused"), Kind.UNREACHABLE, "is the broker running"),
+            (aiomqtt.MqttError("[Errno -2] Name or service not known"), Kind.UNREACHABLE, "host name"),
+            (aiomqtt.MqttError("Operation timed out"), Kind.SILENT, "not answered"),
+            (aiomqtt.MqttError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), Kind.CERTIFICATE, "TLS"),
+            (ssl.SSLCertVerificationError("self-signed certificate"), Kind.CERTIFICATE, "certificates"),
+            (
+                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.CONNACK, "Bad user name or password")),
+                Kind.CREDENTIALS,
+                "password",
+            ),
+            (
+                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.CONNACK, "Not authorized")),
+                Kind.CREDENTIALS,
+                "access list",
+            ),
+            (
+                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, "Session taken over")),
+                Kind.TAKEN_OVER,
+                "source_id",
+            ),
+            (
+                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, "Keep alive timeout")),
+                Kind.SILENT,
+                "keepalive",
+            ),
+            (aiomqtt.MqttCodeError(MQTTErrorCode.MQTT_ERR_NO_CONN), Kind.CLOSED, "not currently connected"),
+            (RuntimeError("boom"), Kind.CLOSED, "boom"),
+            (RuntimeError(), Kind.CLOSED, "RuntimeError"),
+        ],
+    )
+    def test_each_is_told_in_words_with_a_remedy(self, exc: Exception, kind: Kind, text: str) -> None:
+        """And its kind decides how soon the next attempt comes."""
+        fault = explain(exc)
+        assert fault.kind is kind
+        assert text in fault.text
+        assert "\n" not in fault.text
+
+    def test_a_refusal_in_a_suback_is_seen(self) -> None:
+        """As a number, as a reason code; anything else is none."""
+        refused = ReasonCode(PacketTypes.SUBACK, "Not authorized")
+        granted = ReasonCode(PacketTypes.SUBACK, "Granted QoS 1")
+        assert refusals([refused, granted, 0x80, 1, MagicMock(), True]) == [135, None, 128, None, None, None]
+        assert refusals(MagicMock()) == []
+
+
+class TestPresence:
+    def test_every_link_has_a_session_of_its_own(self) -> None:
+        """Will and good-bye carry the same one."""
+        presence = Presence("s", named=True)
+        first, second = presence.begin(), presence.begin()
+        assert first["payload"] != second["payload"] == presence.offline()
+
+    def test_own_and_foreign_messages(self) -> None:
+        """The offline of any other session is answered; online never is."""
+        presence = Presence("s", named=True)
+        presence.begin()
+        old = presence.session
+        presence.begin()
+        answers = [
+            presence.hears({"status": status, "session": session}, 0.0)
+            for status in ("online", "offline")
+            for session in (presence.session, old, "foreign", None)
+        ]
+        assert answers == [False] * 4 + [False, True, True, True]
+
+    def test_a_name_is_contested_after_more_than_three_signs_in_a_minute(self) -> None:
+        """One sign for each link; signs further apart are no dispute."""
+        for gap, contested in ((10.0, True), (25.0, False)):
+            presence = Presence("s", named=True)
+            for link in range(4):
+                presence.begin()
+                for _ in range(3):
+                    presence.hears({"status": "online", "session": "foreign"}, gap * link)
+                assert presence.contested(gap * link) == (contested and link == 3)
+
+
+class TestGuard:
+    """What is done round a client of aiomqtt: these fail when aiomqtt changes there."""
+
+    async def test_the_defaults_are_set(self) -> None:
+        """keepalive, TCP_NODELAY, time limits and the threshold of a warning."""
+        client = aiomqtt.Client("broker")
+        logger = _aiomqtt.QuietLogger(logging.getLogger("mqtt"))
+        known = {
+            name: getattr(client, name) for name in ("_keepalive", "_socket_options", "_logger", "timeout")
+        }
+        assert known["_keepalive"] == 60
+        _aiomqtt.prepare(client, given={}, connect_timeout=1.5, logger=logger)
+        assert client._keepalive == 15
+        assert client._socket_options == ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+        assert client._client.connect_timeout == 1.5
+        assert client.timeout == 1.5
+        assert client.pending_calls_threshold > 20
+        assert client._client.logger is logger
+        _aiomqtt.entered(client, given={}, lost=lambda _: None)
+        assert client.timeout == math.inf
+
+    async def test_what_the_caller_gave_stays(self) -> None:
+        """Unless he gave it."""
+        own = logging.getLogger("own")
+        given: dict[str, Any] = {"keepalive": 3, "timeout": 4.0, "socket_options": (), "logger": own}
+        client = aiomqtt.Client("broker", **given)
+        logger = _aiomqtt.QuietLogger(logging.getLogger("mqtt"))
+        _aiomqtt.prepare(client, given=given, connect_timeout=1.5, logger=logger)
+        _aiomqtt.entered(client, given=given, lost=lambda _: None)
+        assert (client._keepalive, client.timeout, client._socket_options) == (3, 4.0, ())
+        assert client._logger is own
+
+    async def test_a_lost_link_is_told_and_its_exception_retrieved(self) -> None:
+        """Otherwise asyncio says so for every link that drops."""
+        client, told = aiomqtt.Client("broker"), []
+        client._client._sock = MagicMock()
+        _aiomqtt.entered(client, given={}, lost=told.append)
+        client._disconnected.set_exception(aiomqtt.MqttError("gone"))
+        await asyncio.sleep(0)
+        assert [str(exc) for exc in told] == ["gone"]
+        client._client._sock = None
+
+    async def test_a_link_that_went_before_anybody_looked_is_told(self) -> None:
+        """aiomqtt forgets a disconnection that comes with the CONNACK."""
+        client, told = aiomqtt.Client("broker"), []
+        _aiomqtt.entered(client, given={}, lost=told.append)
+        assert isinstance(told[0], ConnectionResetError)
+        _aiomqtt.close(client)
+
+    async def test_a_client_is_closed_whatever_it_does(self) -> None:
+        """Socket, loop task and whoever waits."""
+        client = aiomqtt.Client("broker")
+        ours, theirs = socket.socketpair()
+        client._client._sock = ours
+        client._misc_task = asyncio.create_task(asyncio.sleep(60))
+        _aiomqtt.close(client)
+        assert ours.fileno() == -1
+        with pytest.raises(asyncio.CancelledError):
+            await client._misc_task
+        assert client._disconnected.done()
+        theirs.close()
+
+    async def test_waiting_messages_are_taken_in_order(self) -> None:
+        """Without a task for each."""
+        client = aiomqtt.Client("broker")
+        for number in range(5):
+            client._queue.put_nowait(MagicMock(mid=number))
+        assert [each.mid for each in _aiomqtt.waiting(client, 3)] == [0, 1, 2]
+        assert [each.mid for each in _aiomqtt.waiting(client, 3)] == [3, 4]
+
+    async def test_a_mock_is_left_alone(self) -> None:
+        """Nothing is set on it and nothing is called."""
+        mock = MagicMock()
+        _aiomqtt.prepare(mock, given={}, connect_timeout=1.0, logger=MagicMock())
+        _aiomqtt.entered(mock, given={}, lost=MagicMock())
+        _aiomqtt.abandon(mock)
+        _aiomqtt.discard(mock, OSError())
+        _aiomqtt.close_in_child(mock)
+        assert list(_aiomqtt.waiting(mock, 3)) == []
+        assert mock.mock_calls == []
+
+    def test_the_library_says_each_thing_once_per_state(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Until the state changes."""
+        logger = _aiomqtt.QuietLogger(logging.getLogger("mqtt"))
+        for _ in range(3):
+            logger.warning("failed to receive on socket: %s", "reason")
+        logger.renew()
+        logger.warning("failed to receive on socket: %s", "reason")
+        assert len(caplog.records) == 2
+
+
+async def test_a_loop_that_cannot_watch_sockets_is_told_with_the_remedy(
+    mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Windows' Proactor loop: one warning, and the run goes on; a tool gets an error."""
+    mocker.patch.object(type(asyncio.get_running_loop()), "add_reader", asyncio.AbstractEventLoop.add_reader)
+    connector = MqttConnector("broker")
+    await connector.connect()
+    await connector.publish("a", {})
+    assert sum("SelectorEventLoop" in each.getMessage() for each in caplog.records) == 1
+    with pytest.raises(ConnectorUnavailable, match="SelectorEventLoop"):
+        await MqttConnector("broker", required=True).connect()
