@@ -1,11 +1,10 @@
 """The README's code runs, and the connector that it shows is the example under ``examples``."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,9 @@ README = (HERE / "README.md").read_text(encoding="utf-8")
 QUOTES = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TESTS = re.compile(r"^```python\n# (test_\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 pytestmark = pytest.mark.broker
-
-
-def run_pytest(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
-    return subprocess.run(
-        command,
-        cwd=path,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -50,7 +38,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_connector_by_a_third_party_passes_the_suite(site: Path) -> None:
+def test_a_connector_by_a_third_party_passes_the_suite(site: Path, run_pytest: Run) -> None:
     """Found by its entry point, in pytest's default mode, with nothing of this repository's settings."""
     done = run_pytest(EXAMPLE, PYTHONPATH=str(site))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,7 +59,7 @@ def test_the_readme_quotes_the_example_as_it_is() -> None:
         assert quoted == (HERE / path).read_text(encoding="utf-8"), path
 
 
-def test_the_readmes_tests_pass(tmp_path: Path) -> None:
+def test_the_readmes_tests_pass(tmp_path: Path, run_pytest: Run) -> None:
     """Each block that begins with the name of a test file is one."""
     blocks = TESTS.findall(README)
     assert len(blocks) == 3

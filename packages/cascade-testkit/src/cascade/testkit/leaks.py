@@ -27,9 +27,10 @@ class Holdings:
     @classmethod
     def now(cls) -> Self:
         """Look, from inside a running loop."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}  # a fixture ends in another task than it began
         threads = (thread for thread in threading.enumerate() if not thread.name.startswith(_LOOPS_OWN))
         return cls(
-            frozenset(f"{task.get_name()} ({task.get_coro()!r})" for task in asyncio.all_tasks()),
+            frozenset(f"{task.get_name()} ({task.get_coro()!r})" for task in tasks),
             frozenset(f"{thread.name} ({thread.ident})" for thread in threads),
             frozenset(_open_files()),
         )

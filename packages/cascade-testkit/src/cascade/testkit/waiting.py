@@ -6,14 +6,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0, *, what: str = ""
-) -> T:
+    condition: Callable[[], Awaitable[T]], timeout: float = 10.0, *, what: str = ""
+) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], timeout: float = 10.0, *, what: str = "") -> T: ...
+async def eventually(condition: Callable[[], Any], timeout: float = 10.0, *, what: str = "") -> Any:
     """Call ``condition`` again and again until it is true; return what it then returned.
 
     :param timeout: seconds; generous, because it costs nothing while all is well.

@@ -91,7 +91,7 @@ class Life(Harness):
         """Wherever connect is cancelled, disconnect afterwards frees all, and connect works again."""
         connector = await self.make()
         async with no_leaks(self.patience):
-            await _cancelled(connector.connect(), turns)
+            await cancelled(connector.connect(), turns)
             await self.within(connector.disconnect())
         await self.within(self._opened(connector))
 
@@ -102,7 +102,7 @@ class Life(Harness):
         async with no_leaks(self.patience):
             await connector.connect()
             await self.numbered(connector, self.topic(), 10)
-            await _cancelled(connector.disconnect(), turns)
+            await cancelled(connector.disconnect(), turns)
             await self.within(connector.disconnect())
 
     @needs(Ability.LINK_STATE)
@@ -129,7 +129,7 @@ class Life(Harness):
         assert connector.source_id == before
 
 
-async def _cancelled(action: Coroutine[Any, Any, None], turns: int) -> None:
+async def cancelled(action: Coroutine[Any, Any, None], turns: int) -> None:
     """Begin an action, let the loop turn, cancel it, and wait until it has ended."""
     task = asyncio.create_task(action, name="contract-cancelled")
     for _ in range(turns):

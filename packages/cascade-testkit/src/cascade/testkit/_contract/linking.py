@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cascade.interfaces import Linked, Lost, SupportsFlush
 from cascade.testkit._contract.ability import Ability, needs
 from cascade.testkit._contract.harness import Harness, Inbox, numbers
+from cascade.testkit._contract.life import cancelled
 from cascade.testkit._contract.publishing import MANY, balanced, statistics
 from cascade.testkit._contract.watching import connector_watch
+from cascade.testkit.leaks import no_leaks
 
 
 class Linking(Harness):
@@ -22,6 +26,18 @@ class Linking(Harness):
         await connector.publish(topic, {"n": 1}, 1)
         await self.restore()
         await self.until(lambda: set(numbers(seen())) == {1}, "what was published without a link")
+
+    @needs(Ability.LINK)
+    @pytest.mark.parametrize("turns", [0, 3, 30])
+    async def test_a_connect_that_is_cancelled_while_nobody_answers_leaves_nothing_behind(
+        self, turns: int
+    ) -> None:
+        """After disconnect no attempt goes on in the background."""
+        await self.interrupt()
+        connector = await self.make()
+        async with no_leaks(self.patience):
+            await cancelled(connector.connect(), turns)
+            await self.within(connector.disconnect())
 
     @needs(Ability.LINK)
     async def test_what_is_published_without_a_link_waits_for_it(self) -> None:

@@ -1,0 +1,29 @@
+"""What several test files of the kit need."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Outcome = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def run_pytest() -> Callable[..., Outcome]:
+    """Run pytest in a process of its own on a folder or file, with further words and environment variables."""
+
+    def run(path: Path, *words: str, **environment: str) -> Outcome:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words, str(path)],
+            cwd=path if path.is_dir() else path.parent,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    return run
