@@ -15,6 +15,8 @@ from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
     RunStatus,
+    SupportsStart,
+    supports,
 )
 from cascade.interfaces import (
     EventBus as EventBusProtocol,
@@ -107,6 +109,8 @@ class Engine:
             run_id, bus=self.bus, executor=executor, clock=self._clock, stop_timeout=self._stop_timeout
         )
         try:
+            if supports(executor, SupportsStart):
+                await executor.start()
             with LagWatch(asyncio.get_running_loop()):
                 return await driver.run(targets)
         finally:
