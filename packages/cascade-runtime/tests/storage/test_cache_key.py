@@ -1,0 +1,593 @@
+# ruff: noqa: DTZ001 - naive instants are among what is told apart
+"""Keys: the same for the same call in every process, different for anything that may matter."""
+
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import functools
+import json
+import math
+import operator
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import types
+import uuid
+import zoneinfo
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cascade.interfaces import UncacheableArgumentError
+from cascade.runtime.storage import cache_key
+from cascade.spec import Task, task
+from cascade.spec.caching import CachePolicy
+
+ANY = CachePolicy()
+
+
+def key_of(declared: Task[Any], *args: object, policy: CachePolicy = ANY, **kwargs: object) -> str:
+    return cache_key(policy, declared._definition, args, kwargs)
+
+
+@task
+def echo(value: object) -> object:
+    return value
+
+
+def declared(source: str, *, module: str = "shop", **names: object) -> Task[Any]:
+    """Return the task ``f`` of a module with this source."""
+    space: dict[str, Any] = {"__name__": module, "task": task, **names}
+    exec(textwrap.dedent(source), space)
+    found: Task[Any] = space["f"]
+    return found
+
+
+# Values
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Level(enum.IntEnum):
+    RED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: float
+    y: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Vector:
+    x: float
+    y: float
+
+
+class Pair(NamedTuple):
+    x: float
+    y: float
+
+
+class Name(str):
+    __slots__ = ("note",)
+
+
+class Bag(dict[str, int]):
+    pass
+
+
+class Array:
+    """Offers what NumPy's arrays offer."""
+
+    def __init__(self, data: bytes, shape: tuple[int, ...], descr: str = "<i8") -> None:
+        self.data, self.shape = data, shape
+        self.dtype = types.SimpleNamespace(descr=[("", descr)], hasobject=False)
+
+    def tobytes(self) -> bytes:
+        return self.data
+
+
+Array.__module__ = "numpy"
+
+DISTINCT: list[object] = [
+    *(None, True, False, 0, 1, 2, -1, 255, -256, 2**70, 0.0, -0.0, 1.0, math.inf, math.nan, 1j, ...),
+    *("", "1", "None", "a", "ab", "\ud800", b"", b"1", b"a", bytearray(b"a"), memoryview(b"a")),
+    *([], [1], [1, 2], [2, 1], [[1], 2], [[1, 2]], [None], (), (1,), (1, 2), ((1,), 2), ["12"], ["1", "2"]),
+    *({}, {1: 2}, {"1": 2}, {1: 2.0}, {1: 2, 3: 4}, {1: (2, 3), 4: None}, {(1, 2): None}),
+    *(set(), {1}, {1, 2}, frozenset(), frozenset({1}), {"a"}, {"a", "b"}),
+    *(Colour.RED, Colour.BLUE, Level.RED, Point(1, 2), Point(2, 1), Vector(1, 2), Pair(1, 2)),
+    *(Name("a"), Bag(a=1), {"a": 1}, collections.OrderedDict(a=1), collections.Counter(a=1)),
+    *(collections.OrderedDict(a=1, b=2), collections.OrderedDict(b=2, a=1)),
+    *(collections.defaultdict(int), collections.defaultdict(list), collections.deque([1])),
+    *(types.MappingProxyType({}), range(3), range(0, 6, 2), slice(1, 2, None)),
+    *(dt.date(2026, 1, 1), dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
+    *(dt.datetime(2026, 1, 1, fold=1), dt.time(1), dt.timedelta(1), dt.timedelta(0, 1), dt.UTC),
+    *(dt.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("UTC")), zoneinfo.ZoneInfo("Europe/Berlin")),
+    *(decimal.Decimal(1), decimal.Decimal("1.0"), fractions.Fraction(1, 2), uuid.UUID(int=1)),
+    *(
+        PurePosixPath("a"),
+        PureWindowsPath("a"),
+        PurePosixPath("a/b"),
+        re.compile("a"),
+        re.compile("a", re.IGNORECASE),
+    ),
+    *(int, str, len, abs, json.dumps, json, operator.itemgetter, "a".join, "b".join, str.upper),
+    *(functools.partial(int, base=2), functools.partial(int, base=3), Point(1, 2).__eq__, echo),
+    *(lambda: 1, lambda: 2, lambda x: x),
+    *(Array(b"ab", (2,)), Array(b"ab", (1, 2)), Array(b"ab", (2,), "<f8"), Array(b"ba", (2,))),
+]
+
+
+def test_values_that_differ_in_anything_have_different_keys() -> None:
+    """Type, value, order, nesting and boundaries between values all count."""
+    seen: dict[str, object] = {}
+    for value in DISTINCT:
+        key = key_of(echo, value)
+        assert key not in seen, f"{value!r} and {seen[key]!r} have one key"
+        seen[key] = value
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({"a", "b", "c"}, {"c", "b", "a"}),
+        ([1, (2, {"x": None})], [1, (2, {"x": None})]),
+        (math.nan, float("nan")),
+        (Point(1, 2), Point(1, 2)),
+        (Name("a"), Name("a")),
+        (memoryview(b"abc")[:2], memoryview(b"ab")),
+    ],
+)
+def test_equal_values_have_one_key(one: object, other: object) -> None:
+    """Order of insertion and identity do not count."""
+    assert key_of(echo, one) == key_of(echo, other)
+
+
+def test_a_list_that_is_used_twice_equals_two_equal_lists() -> None:
+    """Whether two parts of a value are one object is no part of the value."""
+    shared = [1]
+    assert key_of(echo, [shared, shared]) == key_of(echo, [[1], [1]])
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates()
+    | st.datetimes() | st.timedeltas() | st.uuids() | st.sampled_from(Colour)
+)  # fmt: skip
+HASHABLE = st.recursive(
+    SCALARS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=5
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(HASHABLE, inner, max_size=4)
+        | st.sets(HASHABLE, max_size=4)
+        | st.builds(Point, inner, inner)
+    ),
+    max_leaves=12,
+)
+
+
+def written(value: Any) -> str:
+    """Return a text that is equal exactly for values that are the same: an oracle without hashing."""
+    if isinstance(value, dict):
+        return f"dict{sorted((written(k), written(v)) for k, v in value.items())}"
+    if isinstance(value, set | frozenset):
+        return f"{type(value).__name__}{sorted(map(written, value))}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}{list(map(written, value))}"
+    if isinstance(value, Point):
+        return f"Point{[written(value.x), written(value.y)]}"
+    return f"{type(value).__name__}:{value!r}"
+
+
+@given(VALUES, VALUES)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_keys_are_equal_exactly_when_values_are(one: object, other: object) -> None:
+    """Keys agree with an oracle that compares written-out values, types included."""
+    assert (key_of(echo, one) == key_of(echo, other)) == (written(one) == written(other))
+
+
+def shuffled(value: Any) -> Any:
+    """Return an equal value whose dicts and sets were filled the other way round."""
+    if isinstance(value, dict):
+        return {shuffled(k): shuffled(v) for k, v in reversed(value.items())}
+    if isinstance(value, list | tuple):
+        return type(value)(map(shuffled, value))
+    return type(value)(reversed(list(value))) if isinstance(value, set | frozenset) else value
+
+
+@given(VALUES)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_order_of_insertion_does_not_count(value: object) -> None:
+    """A dict or set that was filled in another order has the same key."""
+    assert key_of(echo, shuffled(value)) == key_of(echo, value)
+
+
+PROGRAM = """
+import dataclasses, datetime, enum, pathlib, sys, uuid
+from cascade.runtime.storage import cache_key
+from cascade.spec import task
+from cascade.spec.caching import CachePolicy
+
+class Colour(enum.Enum):
+    RED = "r"
+
+@dataclasses.dataclass
+class Point:
+    x: object
+    names: set
+
+LIMITS = frozenset({"low", "high", "middle", "none"})
+
+def helper(x):
+    return x in {"some", "words", "in", "a", "set"} and x in LIMITS
+
+@task
+def f(a, b=(1, 2), *rest, **more):
+    def inner(y):
+        return [helper(z) for z in y]
+    return inner(a)
+
+values = [
+    {"some", "words", "in", "a", "set"}, {n: str(n) for n in "hello world"}, 1.5, None, Colour.RED,
+    Point(3, {"x", "y", "z"}), datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), pathlib.PurePath("a"),
+    uuid.UUID(int=5), f, helper, len, frozenset({(1, "a"), (2, "b")}), eval(sys.argv[1]),
+]
+print(cache_key(CachePolicy(version="v"), f._definition, (values,), {"z": 1, "y": {"p", "q", "r"}}))
+"""
+
+
+def run_with_seed(program: str, seed: int, *arguments: str) -> str:
+    """Run a program in a new process with this seed of ``hash()``."""
+    environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@given(st.sets(st.text(st.characters(codec="ascii"), min_size=1), min_size=3))
+@settings(max_examples=3, deadline=None)
+def test_a_key_is_the_same_in_every_process(words: set[str]) -> None:
+    """Different seeds of hash(), so different orders of sets, give one key; other words another."""
+    keys = {run_with_seed(PROGRAM, seed, repr(words)) for seed in (0, 1, 424242)}
+    assert len(keys) == 1
+    assert run_with_seed(PROGRAM, 0, repr(words | {"another\n"})) not in keys
+
+
+# Arguments
+
+
+@task
+def scale(a: int, b: int = 2, *rest: int, c: int = 3, **more: int) -> int:
+    return a + b + c + sum(rest) + sum(more.values())
+
+
+def test_it_does_not_count_how_an_argument_is_passed() -> None:
+    """Position, keyword, default and order of keywords give one key."""
+    key = key_of(scale, 1)
+    assert key == key_of(scale, 1, 2) == key_of(scale, a=1) == key_of(scale, 1, b=2) == key_of(scale, 1, c=3)
+    assert key_of(scale, 1, x=1, y=2) == key_of(scale, 1, y=2, x=1)
+
+
+def test_it_counts_which_parameter_gets_a_value() -> None:
+    """The same values in other places are another call."""
+    calls = [(1, 3), (3, 1), (1, 2, 3), (1, 2, 3, 3), (1, 2, (3, 3))]
+    keys = {key_of(scale, *call) for call in calls}
+    keys |= {key_of(scale, 1, c=2), key_of(scale, 1, x=2), key_of(scale, 1, y=2), key_of(scale, 1, rest=2)}
+    assert len(keys) == 9
+
+
+def test_a_builtin_without_a_signature_is_told_by_its_arguments() -> None:
+    """Where no parameters are known, position and keyword count as they stand."""
+    biggest: Task[Any] = task(max, mode="inline")
+    assert biggest._definition.signature is None
+    assert key_of(biggest, 1, 2) == key_of(biggest, 1, 2) != key_of(biggest, 2, 1)
+    assert key_of(biggest, [1], default=2, key=None) == key_of(biggest, [1], key=None, default=2)
+
+
+def test_an_argument_without_a_digest_is_named_with_the_remedy() -> None:
+    """The message says which task, which argument, which type, and what to do."""
+    with pytest.raises(
+        UncacheableArgumentError, match=r"'scale' .* argument 'b': .*builtins.object; .*key="
+    ) as raised:
+        key_of(scale, 1, [object()])
+    assert (raised.value.task_name, raised.value.where) == ("scale", "argument 'b'")
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    """An endless value ends in a clear error."""
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(UncacheableArgumentError, match="holds itself"):
+        key_of(echo, endless)
+
+
+@pytest.mark.parametrize("value", [object(), iter([1]), Array, (x for x in ()), Exception("x")])
+def test_what_cannot_be_told_apart_is_refused(value: object) -> None:
+    """No value counts by its address or its type alone; a class counts by its name."""
+    if isinstance(value, type):
+        assert key_of(echo, value) == key_of(echo, value)
+        return
+    with pytest.raises(UncacheableArgumentError):
+        key_of(echo, value)
+
+
+def test_a_key_function_stands_for_the_arguments() -> None:
+    """Calls for which it returns one value are one, and arguments need no digest."""
+    policy = CachePolicy(key=lambda value: value["id"])
+    one = key_of(echo, {"id": 1, "session": object()}, policy=policy)
+    assert one == key_of(echo, {"id": 1}, policy=policy)
+    assert one != key_of(echo, {"id": 2}, policy=policy)
+    assert one != key_of(echo, 1)
+
+
+def test_what_a_key_function_returns_must_have_a_digest() -> None:
+    """The error names the key."""
+    with pytest.raises(UncacheableArgumentError, match="by its key"):
+        key_of(echo, 1, policy=CachePolicy(key=lambda _: object()))
+
+
+# The version of the code
+
+BODIES = {
+    "literal": "return x + 1",
+    "another literal": "return x + 2",
+    "a literal of another type": "return x + 1.0",
+    "operator": "return x - 1",
+    "name": "return y + 1",
+    "global": "return len(x)",
+    "another global": "return abs(x)",
+    "attribute": "return x.a",
+    "inner function": "return (lambda: x + 1)()",
+    "literal in an inner function": "return (lambda: x + 2)()",
+    "comprehension": "return [i for i in range(x) if i != 1]",
+    "literal in a comprehension": "return [i for i in range(x) if i != 2]",
+    "set": "return x in {1, 2}",
+    "another set": "return x in {1, 3}",
+    "handler": "try:\n        return x\n    except ValueError:\n        return 0",
+    "another handler": "try:\n        return x\n    except KeyError:\n        return 0",
+}
+
+
+def test_every_change_of_the_code_changes_the_key() -> None:
+    """Literals, names, operators, inner functions: two tasks of one name never collide."""
+    tasks = {name: declared(f"@task\ndef f(x, y=0):\n    {body}") for name, body in BODIES.items()}
+    assert len({key_of(each, 1) for each in tasks.values()}) == len(BODIES)
+
+
+def test_comments_and_place_do_not_count() -> None:
+    """The same function further down, with a comment, has the same key."""
+    plain = declared("@task\ndef f(x):\n    return x + 1")
+    moved = declared("import os\n\n\n@task\ndef f(x):\n    # why\n\n    return x + 1")
+    assert key_of(plain, 1) == key_of(moved, 1)
+
+
+def test_module_name_and_defaults_count() -> None:
+    """Equal code in another module, of another name or with another default is another task."""
+    source = "@task\ndef f(x, y=0):\n    return x"
+    keys = {
+        key_of(declared(source), 1, 0),
+        key_of(declared(source, module="other"), 1, 0),
+        key_of(declared("def g(x, y=0):\n    return x\nf = task(g)"), 1, 0),
+        key_of(declared("class A:\n    @task\n    def f(x, y=0):\n        return x\nf = A.f"), 1, 0),
+        key_of(declared("@task\ndef f(x, y=1):\n    return x"), 1, 0),
+    }
+    assert len(keys) == 5
+
+
+def test_the_name_that_observers_see_does_not_count() -> None:
+    """One function under two names does the same."""
+
+    def double(x: int) -> int:
+        return 2 * x
+
+    assert key_of(task(name="a")(double), 1) == key_of(task(name="b")(double), 1)
+
+
+def test_the_version_counts() -> None:
+    """Another version, also of another type, is another key."""
+    keys = {key_of(echo, 1, policy=CachePolicy(version=version)) for version in (None, "", 1, 2, "1")}
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, 2), ([1], [2]), ({"k": 1}, {"k": 2}), (len, abs), ("a", None)]
+)
+def test_two_tasks_of_one_factory_are_told_apart_by_what_they_captured(one: object, other: object) -> None:
+    """The closure counts."""
+
+    def make(config: object) -> Task[Any]:
+        @task
+        def f(x: object) -> object:
+            return config, x
+
+        return f
+
+    assert key_of(make(one), 1) == key_of(make(one), 1) != key_of(make(other), 1)
+
+
+def test_what_was_captured_without_a_digest_counts_by_its_type() -> None:
+    """A captured lock or client does not stop a task from being cached."""
+
+    def make(client: object) -> Task[Any]:
+        @task
+        def f(x: object) -> object:
+            return client, x
+
+        return f
+
+    assert key_of(make(object()), 1) == key_of(make(object()), 1) != key_of(make(iter(())), 1)
+
+
+def test_what_a_task_notes_down_does_not_change_its_key() -> None:
+    """A list that it appends to and a variable that it assigns are no part of its version."""
+    noted: list[int] = []
+    count = 0
+
+    @task
+    def f(x: int) -> int:
+        nonlocal count
+        count += 1
+        noted.append(x)
+        return x
+
+    before = key_of(f, 1)
+    f.function(1)
+    assert (noted, count) == ([1], 1)
+    assert key_of(f, 1) == before
+
+
+def test_a_captured_variable_counts_as_it_is_now() -> None:
+    """One that somebody else assigns anew changes the key, and back."""
+    rate = 1
+
+    @task
+    def f(x: int) -> int:
+        return x * rate
+
+    first = key_of(f, 1)
+    rate = 2
+    assert key_of(f, 1) != first
+    rate = 1
+    assert key_of(f, 1) == first
+
+
+MODULE = """
+LIMIT = {limit}
+UNUSED = {unused}
+count = {count}
+
+def helper(x):
+    return inner(x) {helper}
+
+def inner(x):
+    return x if x == 0 else helper({inner})
+
+def unused():
+    return {unused}
+
+@task
+def f(x):
+    global count
+    count += 1
+    return helper(x) + LIMIT
+"""
+USUAL = {"limit": "3", "unused": "1", "helper": "+ 1", "inner": "x - 1", "count": "0"}
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({"limit": "4"}, True),
+        ({"limit": "('a', 1)"}, True),
+        ({"helper": "+ 2"}, True),
+        ({"inner": "x - 2"}, True),
+        ({"unused": "2"}, False),
+        ({"count": "7"}, False),
+        ({"limit": "[3]"}, True),
+    ],
+)
+def test_functions_and_constants_of_the_module_count_if_they_are_used(
+    change: dict[str, str], counts: bool
+) -> None:
+    """Helpers that call each other, and plain constants; not what is unused or assigned by the task."""
+    usual, changed = declared(MODULE.format(**USUAL)), declared(MODULE.format(**{**USUAL, **change}))
+    assert (key_of(usual, 1) != key_of(changed, 1)) is counts
+
+
+def test_a_global_that_can_change_does_not_count() -> None:
+    """A registry or a log of the module is no literal."""
+    source = "notes = []\n@task\ndef f(x):\n    notes.append(x)"
+    assert key_of(declared(source), 1) == key_of(declared(source.replace("[]", "[1]")), 1)
+
+
+def test_code_of_other_modules_does_not_count() -> None:
+    """An imported function is known by nothing: that is what version= is for."""
+    source = "@task\ndef f(x):\n    return helper(x)"
+    one = declared(source, helper=declared("def f(x):\n    return 1", module="a"))
+    other = declared(source, helper=declared("def f(x):\n    return 2", module="a"))
+    assert key_of(one, 1) == key_of(other, 1)
+
+
+def test_a_task_that_names_another_task_depends_on_its_code() -> None:
+    """A task that continues with another one is made anew when that one changes."""
+    source = "@task\ndef g(x):\n    return {}\n@task\ndef f(x):\n    return g(x)"
+    assert key_of(declared(source.format(1)), 1) != key_of(declared(source.format(2)), 1)
+
+
+def test_a_decorated_function_counts_with_what_it_wraps() -> None:
+    """The wrapper is the same, the function inside is not."""
+    source = """
+    import functools
+    def twice(function):
+        @functools.wraps(function)
+        def wrapper(x):
+            return function(function(x))
+        return wrapper
+    @task
+    @twice
+    def f(x):
+        return x + {}
+    """
+    assert key_of(declared(source.format(1)), 1) == key_of(declared(source.format(1)), 1)
+    assert key_of(declared(source.format(1)), 1) != key_of(declared(source.format(2)), 1)
+
+
+class Scaler:
+    def __init__(self, factor: object) -> None:
+        self.factor = factor
+
+    def __call__(self, x: int) -> object:
+        return self.factor, x
+
+    def scaled(self, x: int) -> object:
+        return self.factor, x
+
+
+def test_callable_objects_are_told_apart_by_their_state() -> None:
+    """Instances, partial functions and cached functions can be tasks."""
+    pairs: list[tuple[Any, Any]] = [
+        (Scaler(1), Scaler(2)),
+        (functools.partial(pow, 2), functools.partial(pow, 3)),
+        (functools.lru_cache(lambda x: 1), functools.lru_cache(lambda x: 2)),
+        (int, float),
+    ]
+    for one, other in pairs:
+        assert key_of(task(one), 1) == key_of(task(one), 1) != key_of(task(other), 1)
+
+
+@pytest.mark.parametrize("function", [Scaler(object()), Scaler(1).scaled, functools.partial(pow, object())])
+def test_a_callable_with_a_state_that_has_no_digest_is_refused(function: Any) -> None:
+    """Two of them could not be told apart."""
+    with pytest.raises(
+        UncacheableArgumentError, match=r"by its function: .*; make a plain function the task"
+    ):
+        key_of(task(function), 1)
+
+
+def test_a_thousand_helpers_are_read_in_one_pass() -> None:
+    """Functions that each name two others cost one visit each, not two to the depth."""
+    lines = [f"def h{i}(x):\n    return h{i + 1}(x) + h{i + 2}(x)" for i in range(60)]
+    source = "\n".join(
+        [*lines, "def h60(x):\n    return 1\ndef h61(x):\n    return 2", "@task\ndef f(x):\n    return h0(x)"]
+    )
+    assert key_of(declared(source), 1) != key_of(declared(source.replace("return 2", "return 3")), 1)
+
+
+def test_paths_of_this_machine_count_by_their_text() -> None:
+    """A file's content is not read."""
+    assert key_of(echo, Path("a")) == key_of(echo, Path("a")) != key_of(echo, Path("b"))
