@@ -42,6 +42,11 @@ needs_mosquitto = pytest.mark.usefixtures("mosquitto")
 
 def gone(pid: int) -> bool:
     """Whether the process has ended; a dead child that nobody has waited for yet has."""
+    if sys.platform == "win32":
+        listed = subprocess.run(
+            ["tasklist", "/FI", f"PID eq {pid}"], capture_output=True, text=True, check=True
+        )
+        return str(pid) not in listed.stdout
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,9 @@ async def test_eventually_returns_what_came_true() -> None:
 async def test_eventually_says_what_did_not_happen() -> None:
     """The error holds the condition's own text, or what was said of it, and its last value."""
     caught: list[int] = []
-    with pytest.raises(AssertionError, match=r"not within 0 s: .*lambda: len\(caught\) > 1.* last value: False"):
+    with pytest.raises(
+        AssertionError, match=r"not within 0 s: .*lambda: len\(caught\) > 1.* last value: False"
+    ):
         await eventually(lambda: len(caught) > 1, timeout=0)
     with pytest.raises(AssertionError, match=r"not within 0 s: the moon; last value: 0"):
         await eventually(int, timeout=0, what="the moon")
@@ -54,7 +57,10 @@ async def test_no_leaks_names_each_thing_that_was_left(tmp_path: Path) -> None:
     file, link = (tmp_path / "left-file").open("w"), socket.socket()
     with pytest.raises(AssertionError) as caught:
         await checked.__aexit__(None, None, None)
-    for word in ("task left-task", "thread left-thread", "left-file", "socket:"):
+    files = (
+        ("left-file", "socket:") if sys.platform == "linux" else ()
+    )  # elsewhere they are listed without names
+    for word in ("task left-task", "thread left-thread", *files):
         assert word in str(caught.value)
     file.close()
     link.close()

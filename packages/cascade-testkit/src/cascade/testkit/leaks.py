@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,7 +86,12 @@ def _open_files() -> list[str]:
 
 
 def _target(link: Path) -> str:
+    """Return what an open file is; empty for the listing's own, which is closed by now."""
+    try:
+        inode = os.fstat(int(link.name)).st_ino
+    except OSError:
+        return ""
     try:
         return f"{link.name} -> {link.readlink()}"
-    except OSError:  # the folder's own listing, closed again
-        return ""
+    except OSError:  # macOS lists files that are no links
+        return f"{link.name} -> inode {inode}"
