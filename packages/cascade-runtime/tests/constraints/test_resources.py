@@ -18,10 +18,17 @@ class Run:
     def running(self) -> list[Ticket]:
         return []
 
-    def start(self, *_: object) -> None:
+    def start(self, ticket: Ticket) -> None:
         raise AssertionError("not used")
 
-    turn_away = blocked = cancel = start
+    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        raise AssertionError("not used")
+
+    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        raise AssertionError("not used")
+
+    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
+        raise AssertionError("not used")
 
 
 class Bench:

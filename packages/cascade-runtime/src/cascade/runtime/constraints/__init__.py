@@ -1,1 +1,20 @@
 """Control from outside: registers, the gates that they make, and the manager that follows a broker."""
+
+from cascade.runtime.constraints.admission import Admission
+from cascade.runtime.constraints.manager import ConstraintManager
+from cascade.runtime.constraints.resources import ResourceCapacityError, Resources, UnknownResourceError
+from cascade.runtime.constraints.tickets import Lane, Obstacle, Owner, Ticket
+from cascade.runtime.constraints.turnstile import Turnstile
+
+__all__ = [
+    "Admission",
+    "ConstraintManager",
+    "Lane",
+    "Obstacle",
+    "Owner",
+    "ResourceCapacityError",
+    "Resources",
+    "Ticket",
+    "Turnstile",
+    "UnknownResourceError",
+]

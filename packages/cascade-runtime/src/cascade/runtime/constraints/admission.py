@@ -59,6 +59,8 @@ class Admission:
     @property
     def in_scope_running(self) -> int:
         """How many of the tasks that run are in the scope of a constraint."""
+        if not self._gates.by_key:
+            return 0
         return sum(group.running for group in self._gates.groups() if group.gates)
 
     def attach(self, owner: Owner) -> None:

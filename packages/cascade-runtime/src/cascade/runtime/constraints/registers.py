@@ -53,7 +53,7 @@ class Register:
 class Registers:
     """A replica of the broker's retained set, and the effective constraints computed from it.
 
-    What changed in the effective set since the last call comes out of :meth:`take_changes`.
+    What changed in the effective set comes out of :meth:`take_changes`.
     ``relevant`` says which scopes can concern this engine; registers of others are kept and
     reported, and are in force nowhere.
     """
@@ -143,10 +143,21 @@ class Registers:
         """Return everything that is in force."""
         return {key: _strictest(rules) for key, rules in self._in_force.items()}
 
-    def take_changes(self) -> dict[Key, Effective | None]:
-        """Return what is in force anew for each scope and type that changed; None: nothing any more."""
-        changed, self._changed = self._changed, {}
-        return {key: _strictest(rules) if (rules := self._in_force.get(key)) else None for key in changed}
+    @property
+    def has_changes(self) -> bool:
+        """Whether :meth:`take_changes` has something to return."""
+        return bool(self._changed)
+
+    def take_changes(self, most: int = MAX_REGISTERS) -> dict[Key, Effective | None]:
+        """Return what is in force now for each scope and type that changed; None: nothing any more.
+
+        Up to ``most`` are returned, what is in force first: so whoever applies a great set bit by
+        bit never permits more than the set before or the set after.
+        """
+        keys = [key for key in self._changed if key in self._in_force] or list(self._changed)
+        for key in keys[:most]:
+            del self._changed[key]
+        return {key: _strictest(rules) if (rules := self._in_force.get(key)) else None for key in keys[:most]}
 
     def _crowded(self, topic: str, content: Constraint | Unsupported) -> str:
         if topic in self._registers:

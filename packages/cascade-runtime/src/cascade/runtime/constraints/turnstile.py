@@ -1,0 +1,129 @@
+"""Lets tickets pass on the event loop: turns when something has happened, and one timer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from cascade.interfaces import Clock
+from cascade.runtime._pace import Pace
+from cascade.runtime.constraints.admission import Admission
+from cascade.runtime.constraints.standstill import LIMIT, Standstill
+from cascade.runtime.constraints.tickets import Owner, Ticket
+
+_log = logging.getLogger("cascade.constraints")
+
+
+class Turnstile:
+    """One for each engine: its runs enter and leave here, constraints are applied here.
+
+    All methods run on the loop of the runs that are attached. Owners are called back in a turn
+    of their own, never from inside a call of theirs.
+
+    """
+
+    def __init__(self, admission: Admission, *, clock: Clock) -> None:
+        self.admission = admission
+        self.on_turn: Callable[[], None] | None = None
+        """Called after each turn in which constraints are in force."""
+        self._clock = clock
+        self._owners = 0
+        self._pace = Pace()
+        self._standstill = Standstill(admission)
+        self._turn: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a task without demands may start without a ticket."""
+        return self.admission.idle
+
+    def attach(self, owner: Owner) -> None:
+        """Begin to serve a run."""
+        self._owners += 1
+        self.admission.attach(owner)
+        self.poke()
+
+    def detach(self, owner: Owner) -> None:
+        """Forget a run; with the last one nothing is left on the loop."""
+        self.admission.detach(owner)
+        self._owners -= 1
+        if self._owners:
+            self.poke()
+        else:
+            self._rest()
+
+    def enter(self, ticket: Ticket) -> None:
+        """Let a task wait for its turn; its owner hears of it from the next one on."""
+        self.admission.enter(ticket)
+        self.poke()
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give back what a ticket holds. Twice is harmless."""
+        self.admission.leave(ticket)
+        if not self.idle:
+            self.poke()
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Take back a ticket that waits. Twice is harmless."""
+        self.admission.withdraw(ticket)
+        self.poke()
+
+    def poke(self) -> None:
+        """Look in the next turn of the loop who may pass."""
+        if self._turn is None and self._owners:
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        now = self._clock.monotonic()
+        for ticket in self.admission.admit(now, self._pace.batch):
+            ticket.owner.start(ticket)
+        self._tell_owners()
+        self._tell_standstill(now)
+        if self.admission.unfinished:
+            self._pace.learn(self._clock.monotonic() - now)
+            self.poke()
+        self._set_timer(now)
+        if self.admission.constrained and self.on_turn is not None:
+            self.on_turn()
+
+    def _tell_owners(self) -> None:
+        for ticket, obstacle in self.admission.take_turned_away():
+            ticket.owner.turn_away(ticket, obstacle)
+        for ticket, obstacle in self.admission.take_blocked():
+            ticket.owner.blocked(ticket, obstacle)
+        for owner, obstacle, name in self.admission.take_cancellations():
+            owner.cancel(obstacle, name)
+
+    def _tell_standstill(self, now: float) -> None:
+        if (lifted := self._standstill.lifted()) is not None:
+            _log.info("%s no longer holds anything up", lifted.topic)
+        if (holding := self._standstill.holds(now)) is not None:
+            _log.warning(
+                "nothing has started for %g s, because %s; to lift it, clear the retained message: "
+                "mosquitto_pub -r -n -t '%s'",
+                LIMIT,
+                holding.reason,
+                holding.topic,
+            )
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        times = [at for at in (self.admission.next_wake(now), self._standstill.due()) if at is not None]
+        self._timer = None
+        if times:
+            delay = min(max(0.0, min(times) - now), 86_400.0)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.poke()
+
+    def _rest(self) -> None:
+        for handle in (self._turn, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._turn = self._timer = None

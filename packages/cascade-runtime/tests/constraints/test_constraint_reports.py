@@ -1,0 +1,135 @@
+"""What an engine reports, and when."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.interfaces import TaskState, TaskStateEvent
+from cascade.runtime.constraints.parse import parse
+from cascade.runtime.constraints.registers import Registers
+from cascade.runtime.constraints.reports import (
+    MAX_ENTRIES,
+    REPEAT,
+    Pace,
+    RunBook,
+    constraints_report,
+    runs_report,
+)
+
+GLOBAL = "cascade/constraints/global"
+
+
+class StoppedClock:
+    def now(self) -> float:
+        return 1_800_000_000.0
+
+    def monotonic(self) -> float:
+        return 5.0
+
+
+def report_of(registers: Registers) -> dict[str, object]:
+    report = constraints_report(
+        registers, source="press-3", session="s", sync="synced", in_scope_running=2, now=1_800_000_000.0
+    )
+    assert json.loads(json.dumps(report)) == report
+    return report
+
+
+def test_a_report_has_the_keys_of_the_protocol() -> None:
+    """Rejections come first, each entry with id and status; what is effective stands beside."""
+    registers = Registers(StoppedClock())
+    for topic, payload in (
+        (f"{GLOBAL}/@concurrency", b'{"type":"concurrency","params":{"limit":3},"id":"mine"}'),
+        (GLOBAL, b'{"type":"pause","expires_at":5}'),
+        (f"{GLOBAL}/@quota", b'{"type":"quota"}'),
+        ("cascade/constraints/task/a", b"?"),
+    ):
+        registers.apply(topic, parse(topic, payload))
+    report = report_of(registers)
+    assert list(report) == [
+        *("v", "source", "session", "sync", "applied", "effective", "in_scope_running", "ts"),
+    ]
+    assert report["applied"] == {
+        "cascade/constraints/task/a": {
+            "id": "",
+            "status": "rejected",
+            "reason": "JSON is malformed: invalid character (byte 0)",
+        },
+        GLOBAL: {"id": "pause-global", "status": "expired"},
+        f"{GLOBAL}/@quota": {"id": "quota-global", "status": "unsupported", "reason": "unknown type 'quota'"},
+        f"{GLOBAL}/@concurrency": {"id": "mine", "status": "applied"},
+    }
+    assert next(iter(report["applied"])) == "cascade/constraints/task/a"  # type: ignore[call-overload]
+    assert report["effective"] == [{"scope": "global", "type": "concurrency", "params": {"limit": 3}}]
+    assert report["ts"] == "2027-01-15T08:00:00.000000+00:00"
+
+
+def test_a_long_report_is_cut_and_says_so() -> None:
+    """500 entries at most, rejections among them, and the number of the others."""
+    registers = Registers(StoppedClock(), limit=700)
+    for number in range(900):
+        topic = f"cascade/constraints/task/t{number}"
+        registers.apply(topic, parse(topic, b'{"type":"pause"}'))
+    report = report_of(registers)
+    applied = report["applied"]
+    assert isinstance(applied, dict)
+    assert len(applied) == MAX_ENTRIES
+    assert [entry["status"] for entry in applied.values()][:201] == ["rejected"] * 200 + ["applied"]
+    assert report["more"] == 400
+    assert report["over_limit"] == 200
+
+
+@given(st.lists(st.floats(0.001, 3), min_size=1, max_size=60))
+def test_reports_are_soon_and_not_too_often(gaps: list[float]) -> None:
+    """The first follows a change within 5 ms, and however many changes there are, 5 go out a second."""
+    pace = Pace(soon=0.002, interval=0.2)
+    now, sent = 0.0, []
+    for gap in gaps:
+        changed = now = now + gap
+        pace.touch(now)
+        due = pace.due()
+        assert due is not None
+        assert due <= max(changed + 0.005, (sent[-1] if sent else -1.0) + 0.2)
+        if due <= now + gap:
+            now = max(now, due)
+            pace.sent(now)
+            sent.append(now)
+    assert all(later - earlier >= 0.2 - 1e-9 for earlier, later in zip(sent, sent[1:], strict=False))
+
+
+def test_a_report_is_repeated_while_a_run_is_on() -> None:
+    """Every 10 s without any change, so that a late observer sees it; never without a run."""
+    pace = Pace(soon=0.002, interval=0.2)
+    assert pace.due() is None
+    pace.touch(1.0)
+    pace.sent(1.0)
+    assert pace.due() is None
+    pace.repeating = True
+    assert pace.due() == 1.0 + REPEAT
+
+
+def test_runs_are_counted_by_their_tasks_present_states() -> None:
+    """Each task stands in one state; what ended is only counted, so that memory does not grow with it."""
+    book = RunBook()
+    book.begin("r1", "report", 1_800_000_000.0)
+    story = [
+        *[(f"a-{n}", TaskState.BLOCKED) for n in range(3)],
+        *[(f"a-{n}", TaskState.RUNNING) for n in range(3)],
+        ("a-0", TaskState.COMPLETED),
+        ("a-1", TaskState.RETRYING),
+        ("b-3", TaskState.SKIPPED),
+    ]
+    for task_id, state in story:
+        book.note(TaskStateEvent("r1", task_id, task_id[0], state, 0.0))
+    book.note(TaskStateEvent("other", "x-0", "x", TaskState.RUNNING, 0.0))
+    (row,) = runs_report(book, source="press-3", session="s", now=0.0)["runs"]
+    assert row == {
+        "run_id": "r1",
+        "target": "report",
+        "started": "2027-01-15T08:00:00.000000+00:00",
+        "counts": {"RUNNING": 1, "COMPLETED": 1, "SKIPPED": 1, "RETRYING": 1},
+    }
+    assert len(book._runs["r1"].open) == 2
+    book.end("r1")
+    assert runs_report(book, source="press-3", session="s", now=0.0)["runs"] == []

@@ -1,0 +1,157 @@
+"""Tickets pass on the loop: in a turn of their own, with one timer, and with a word to whoever waits."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from cascade.runtime._clock import SystemClock
+from cascade.runtime.constraints import Admission, Obstacle, Ticket, Turnstile
+from cascade.runtime.constraints.registers import Effective
+from cascade.runtime.constraints.rules import Cancel, Concurrency, Pause, RateLimit, Rule
+from cascade.testkit import eventually
+
+
+class Run:
+    """Notes what it is told; its tasks end when the test says so."""
+
+    def __init__(self, turnstile: Turnstile, run_id: str = "r1") -> None:
+        self.run_id = run_id
+        self.turnstile = turnstile
+        self.started: list[Ticket] = []
+        self.told: list[tuple[str, str]] = []
+        self.on_start: Callable[[Ticket], None] = lambda ticket: None
+
+    def running(self) -> list[Ticket]:
+        return []
+
+    def start(self, ticket: Ticket) -> None:
+        self.started.append(ticket)
+        self.on_start(ticket)
+
+    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        self.told.append((f"turned away {ticket.name}", obstacle.topic))
+
+    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        self.told.append((f"blocked {ticket.name}", obstacle.topic))
+
+    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
+        self.told.append((f"cancel {name}", obstacle.topic))
+
+    def enter(self, *names: str) -> None:
+        for name in names:
+            self.turnstile.enter(Ticket(self, name))
+
+
+class JumpingClock(SystemClock):
+    """The system's clock, which the test may put forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        return asyncio.get_running_loop().time() + self.ahead
+
+
+@pytest.fixture
+def clock() -> JumpingClock:
+    return JumpingClock()
+
+
+@pytest.fixture
+def turnstile(clock: JumpingClock) -> Turnstile:
+    return Turnstile(Admission(), clock=clock)
+
+
+def put(turnstile: Turnstile, scope: str, rule: Rule) -> None:
+    effective = Effective(rule, f"t/{scope}/{rule.type}")
+    turnstile.admission.apply({(scope, rule.type): effective}, turnstile._clock.monotonic())
+    turnstile.poke()
+
+
+def lift(turnstile: Turnstile, scope: str, kind: str) -> None:
+    turnstile.admission.apply({(scope, kind): None}, turnstile._clock.monotonic())
+    turnstile.poke()
+
+
+async def test_ten_thousand_tickets_pass_in_order(turnstile: Turnstile, no_leaks: None) -> None:
+    """However many enter at once, all pass, in order, a batch in each turn."""
+    run = Run(turnstile)
+    turnstile.attach(run)
+    turns: list[int] = []
+    run.on_start = lambda ticket: turns.append(ticket.order)
+    run.enter(*["a"] * 10_000)
+    assert run.started == []  # never from inside enter
+    await eventually(lambda: len(turns) == 10_000)
+    assert turns == sorted(turns)
+    assert turnstile.idle
+    turnstile.detach(run)
+
+
+async def test_a_token_wakes_by_a_timer(turnstile: Turnstile, no_leaks: None) -> None:
+    """A rate limit lets the next task pass when its token is there, without anybody asking."""
+    run = Run(turnstile)
+    turnstile.attach(run)
+    put(turnstile, "global", RateLimit("1200/m"))
+    run.enter(*"a" * 25)
+    await eventually(lambda: len(run.started) == 25)
+    assert turnstile.admission.checks <= 3 * 25
+    turnstile.detach(run)
+
+
+async def test_a_slot_is_handed_on_by_whoever_leaves(turnstile: Turnstile, no_leaks: None) -> None:
+    """A task of one run that ends lets a waiting task of another run start."""
+    one, two = Run(turnstile, "r1"), Run(turnstile, "r2")
+    turnstile.attach(one)
+    turnstile.attach(two)
+    put(turnstile, "global", Concurrency(1))
+    one.enter("a")
+    two.enter("b")
+    await eventually(lambda: one.started)
+    await eventually(lambda: two.told == [("blocked b", "t/global/concurrency")])
+    assert two.started == []
+    turnstile.leave(one.started[0])
+    await eventually(lambda: two.started)
+    turnstile.detach(one)
+    turnstile.detach(two)
+
+
+async def test_owners_are_told_of_cancels(turnstile: Turnstile, no_leaks: None) -> None:
+    """A cancelled run, cancelled running tasks and tasks that are turned away reach their owner."""
+    run = Run(turnstile)
+    turnstile.attach(run)
+    run.enter("a")
+    await eventually(lambda: run.started)
+    put(turnstile, "task:a", Cancel())
+    run.enter("a")
+    put(turnstile, "run:r1", Cancel())
+    await eventually(lambda: len(run.told) == 3)
+    assert sorted(run.told) == [
+        ("cancel None", "t/run:r1/cancel"),
+        ("cancel a", "t/task:a/cancel"),
+        ("turned away a", "t/run:r1/cancel"),
+    ]
+    turnstile.detach(run)
+
+
+async def test_a_forgotten_pause_is_named_with_its_remedy(
+    turnstile: Turnstile, clock: JumpingClock, caplog: pytest.LogCaptureFixture, no_leaks: None
+) -> None:
+    """After 5 s without a start one warning names the register and how to clear it; one line its end."""
+    run = Run(turnstile)
+    turnstile.attach(run)
+    put(turnstile, "global", Pause())
+    run.enter("a")
+    await eventually(lambda: run.told)
+    clock.ahead = 5.1
+    for _ in range(3):
+        turnstile.poke()
+        await eventually(lambda: turnstile._turn is None)
+    warning = "mosquitto_pub -r -n -t 't/global/pause'"
+    assert [record.levelno for record in caplog.records if warning in record.getMessage()] == [
+        logging.WARNING
+    ]
+    lift(turnstile, "global", "pause")
+    await eventually(lambda: run.started)
+    assert "t/global/pause no longer holds anything up" in caplog.text
+    turnstile.detach(run)
