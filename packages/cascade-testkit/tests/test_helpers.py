@@ -78,6 +78,8 @@ def test_the_no_leaks_fixture_fails_a_test_that_leaves_something(tmp_path: Path,
     """The test passes and its teardown is the error."""
     tmp_path.joinpath("test_it.py").write_text(
         "import asyncio, pytest\n"
+        "from cascade.testkit import fixtures\n"
+        "fixtures._LEAK_SECONDS = 0.1\n"
         "@pytest.mark.asyncio\n"
         "async def test_it(no_leaks):\n"
         "    asyncio.get_running_loop().left = asyncio.create_task(asyncio.Event().wait(), name='left')\n"

@@ -17,6 +17,7 @@ from cascade.testkit.leaks import no_leaks as leaving_nothing
 from cascade.testkit.naming import unique_topic
 
 _LOG_LINES = 60
+_LEAK_SECONDS = 5.0
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,7 @@ def topic() -> str:
 @pytest_asyncio.fixture
 async def no_leaks() -> AsyncIterator[None]:
     """Fail the test if it leaves a task, a thread, a socket or an open file behind."""
-    async with leaving_nothing():
+    async with leaving_nothing(_LEAK_SECONDS):
         yield
 
 
