@@ -220,6 +220,15 @@ class TestGuard:
         assert [str(exc) for exc in told] == ["gone"]
         client._client._sock = None
 
+    async def test_a_peer_that_hangs_up_before_it_answers_is_told_at_once(self) -> None:
+        """aiomqtt would wait its whole time-out for a CONNACK that cannot come."""
+        client = aiomqtt.Client("broker")
+        _aiomqtt.prepare(client, given={}, connect_timeout=1.5, logger=MagicMock())
+        client._client._do_on_disconnect(packet_from_broker=False, v1_rc=MQTTErrorCode.MQTT_ERR_CONN_LOST)
+        with pytest.raises(aiomqtt.MqttError, match="before a broker answered"):
+            await client._connected
+        assert not client._disconnected.done()
+
     async def test_a_link_that_went_before_anybody_looked_is_told(self) -> None:
         """aiomqtt forgets a disconnection that comes with the CONNACK."""
         client, told = aiomqtt.Client("broker"), []

@@ -7,6 +7,7 @@ aiomqtt changes there.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import math
@@ -16,6 +17,8 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
+
+from cascade.connectors.mqtt._errors import UNANSWERED
 
 try:
     from aiomqtt import Client as _RealClient
@@ -75,6 +78,7 @@ def prepare(context: Any, *, given: Mapping[str, Any], connect_timeout: float, l
         return
     paho = context._client
     paho.connect_timeout = connect_timeout
+    paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect)
     context.pending_calls_threshold = PENDING_CALLS
     if "keepalive" not in given:
         context._keepalive = KEEPALIVE
@@ -161,6 +165,13 @@ def close_in_child(context: Any) -> None:
 def is_real(context: Any) -> bool:
     """Return whether this is a client of aiomqtt, and no mock."""
     return _RealClient is not None and isinstance(context, _RealClient)
+
+
+def _disconnected(context: Any, told: Callable[..., None], *args: Any) -> None:
+    """End an ``__aenter__`` at once when the other side hangs up: aiomqtt waits its whole time-out."""
+    told(*args)
+    if not context._connected.done():
+        context._connected.set_exception(_MqttError(UNANSWERED))
 
 
 def _outcome(future: asyncio.Future[None]) -> BaseException | None:

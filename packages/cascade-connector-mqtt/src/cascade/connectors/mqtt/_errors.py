@@ -26,6 +26,9 @@ _CREDENTIALS = {4, 5, 134, 135, 138}  # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, s
 _TAKEN_OVER = 142
 _KEEPALIVE = 141
 
+UNANSWERED = "the connection was closed before a broker answered"
+_ENDED = (UNANSWERED, "reset by peer", "EOF occurred", "Broken pipe")
+
 _REASONS = {
     1: "the broker does not speak this version of MQTT; pass protocol=",
     2: "the broker refuses the client id; pass another client_id= or source_id=",
@@ -99,6 +102,12 @@ def _kind_of(code: int) -> Kind:
     return Kind.SILENT if code == _KEEPALIVE else Kind.CLOSED
 
 
+def _hint(*, tls: bool) -> str:
+    if tls:
+        return "is this an MQTT port with TLS, and does the broker want a client certificate?"
+    return "is this an MQTT port without TLS?"
+
+
 def _certificate(text: str) -> Fault:
     return Fault(Kind.CERTIFICATE, f"TLS failed: {text}; check the port, the host name and the certificates")
 
@@ -112,4 +121,6 @@ def _from_text(text: str, cause: BaseException, *, tls: bool) -> Fault:
         return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")
     if "timed out" in text.lower():
         return silent("the connection", tls=tls)
+    if any(sign in text for sign in _ENDED):
+        return Fault(Kind.CLOSED, f"{text}; {_hint(tls=tls)}")
     return Fault(Kind.CLOSED, text)

@@ -118,11 +118,13 @@ class Link:
         """Publish a retained message on the own status topic."""
         await self._call("publish", self._presence.topic, payload=payload, qos=1, retain=True)
 
-    async def say_goodbye(self) -> None:
-        """Say that this session is gone, within half a second."""
+    async def say_goodbye(self) -> bool:
+        """Say that this session is gone; return whether the broker has heard it within half a second."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT):
                 await self.say_presence(self._presence.offline())
+                return not self.lost.done()
+        return False
 
     async def stop(self) -> list[Outgoing]:
         """End all tasks, put back what was in flight; return the messages that are given up as poison."""
@@ -137,8 +139,13 @@ class Link:
         fault = None if self.lost.cancelled() else self.lost.result()
         return self._outbox.restore(blame=fault is not None and fault.kind is Kind.CLOSED)
 
-    async def leave(self) -> None:
-        """Leave the client within half a second; then close its socket whatever it does."""
+    async def leave(self, *, clean: bool) -> None:
+        """Leave the client within half a second; then close its socket whatever it does.
+
+        :param clean: False: close the socket first, so that the broker tells the will.
+        """
+        if not clean:
+            _aiomqtt.close(self._context)
         leaving = self._loop.create_task(self._context.__aexit__(None, None, None), name="cascade-mqtt-leave")
         try:
             await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT)

@@ -58,6 +58,7 @@ class Session:
         self._first_client = make_client()
         self._pulses: set[asyncio.Future[None]] = set()
         self._told: Kind | None = None
+        self._was_linked = False
         self._where = f"{settings.hostname}:{settings.port}"
         self._quiet = _aiomqtt.QuietLogger(logging.getLogger("mqtt"))
         self._closing = False
@@ -94,12 +95,13 @@ class Session:
                 waiter.set_result(None)
 
     def tell(self, fault: Fault) -> None:
-        """Say once per change of state why there is no link."""
-        if self._told is fault.kind:
+        """Say why there is no link: once, and again if it turns out that somebody has to act."""
+        if self._told is not None and (self._told is fault.kind or fault.kind not in SLOW_RETRY):
             return
         self._told = fault.kind
+        what = "lost the connection" if self._was_linked else "no connection"
         how = f"once every {SLOW_PAUSE:g} s" if fault.kind in SLOW_RETRY else "in the background"
-        log.warning("no connection to %s: %s; trying again %s", self._where, fault.text, how)
+        log.warning("%s to %s: %s; trying again %s", what, self._where, fault.text, how)
 
     async def flush(self, timeout: float) -> bool:
         """Wait until all that is accepted by now is sent or dropped; return whether it is."""
@@ -173,6 +175,7 @@ class Session:
             released=self._released,
             on_settled=self.pulse,
         )
+        self._was_linked = False
         try:
             link.read()
             await link.establish()
@@ -185,19 +188,25 @@ class Session:
 
     async def _end(self, link: Link) -> None:
         try:
-            if self._closing and link.up and self._presence.named and not self._outbox.pending:
-                await link.say_goodbye()
+            said = self._closing and await self._say_goodbye(link)
             poison_report(await link.stop())
-            await link.leave()
+            await link.leave(clean=said or not self._presence.named)
         finally:
             self.link = None
             for watch in self._dispatcher.watches():
                 watch.tell(Lost("the link is down"))
             self.pulse()
 
+    async def _say_goodbye(self, link: Link) -> bool:
+        """Say that this session ends; return whether that, and all before it, has left."""
+        if not self._presence.named or not link.up or self._outbox.pending:
+            return False
+        return await link.say_goodbye()
+
     def _established(self) -> None:
         self.connections += 1
         self._told = None
+        self._was_linked = True
         self._quiet.renew()
         log.info("connected to %s", self._where)
         if not self.settled_first.done():
