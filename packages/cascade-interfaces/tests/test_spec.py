@@ -1,5 +1,6 @@
 """Declarations: immutable, checked when they are made, harmless at any depth."""
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any, cast
@@ -8,13 +9,27 @@ import pytest
 
 from cascade.interfaces import (
     ConfigurationError,
+    InputsError,
     InvalidTargetError,
     MapLengthError,
     TaskCallError,
     TaskDefinitionError,
     UsageError,
 )
-from cascade.spec import LazyResult, RetryPolicy, Task, task
+from cascade.spec import (
+    Env,
+    LazyResult,
+    Param,
+    RetryPolicy,
+    Router,
+    Task,
+    call_of,
+    inject,
+    pipeline,
+    read_inputs,
+    resource,
+    task,
+)
 
 
 @task
@@ -59,14 +74,15 @@ def test_a_declaration_is_never_changed() -> None:
     """Every method gives a new node or task; the old one stays as it was, and refuses to be written."""
     first = add(1)
     changed = first.with_retry(5, delay=1.0, backoff=2.0).with_timeout(3).after(add(2))
-    assert (first.policies.retry, first.policies.timeout, first.predecessors) == (None, None, ())
-    assert changed.policies.retry == RetryPolicy(5, 1.0, 2.0)
-    assert (changed.policies.timeout, len(changed.predecessors)) == (3, 1)
-    with pytest.raises(AttributeError):
-        first.args = ()  # type: ignore[misc]
+    before, after = call_of(first), call_of(changed)
+    assert (before.policies.retry, before.policies.timeout, before.predecessors) == (None, None, ())
+    assert after.policies.retry == RetryPolicy(5, 1.0, 2.0)
+    assert (after.policies.timeout, len(after.predecessors)) == (3, 1)
+    with pytest.raises(AttributeError, match="immutable"):
+        first.anything = 1
     patient = add.with_retry(2).with_timeout(1)
-    assert patient(1).policies.retry == RetryPolicy(2)
-    assert add(1).policies.retry is None
+    assert call_of(patient(1)).policies.retry == RetryPolicy(2)
+    assert call_of(add(1)).policies.retry is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +96,12 @@ def test_a_declaration_is_never_changed() -> None:
         (lambda: add(1).with_retry(2, backoff=0.5), "from 1"),
         (lambda: add(1).with_timeout(0), "above 0"),
         (lambda: add.with_timeout(cast("Any", "5")), "above 0"),
-        (lambda: task(mode=cast("Any", "process"))(add.function), "auto, inline, thread"),
+        (lambda: task(mode=cast("Any", 3))(add.function), "an executor's name"),
+        (lambda: add(1).with_retry(2, jitter=2), "from 0 to 1"),
+        (lambda: add(1).with_retry(2, on=(cast("Any", KeyboardInterrupt),)), "exception classes"),
+        (lambda: add(1).named(" "), "needs a text"),
+        (lambda: add(1).with_concurrency(2), "bounds a map"),
+        (lambda: add.map(a=[1]).with_concurrency(0), "whole number from 1"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(declare: Callable[[], object], words: str) -> None:
@@ -96,10 +117,97 @@ def test_delays_grow_by_the_factor_and_stay_finite() -> None:
     assert policy.delay_after(9_999) == 86_400
 
 
-def test_a_lazy_result_has_no_truth() -> None:
-    """`if lazy:` is refused in words instead of being always true."""
+def test_jitter_and_a_bound_shape_the_delays() -> None:
+    """Chance shortens or lengthens a delay by up to its share, and nothing exceeds the bound."""
+    policy = RetryPolicy(9, delay=1.0, backoff=10.0, max_delay=50.0, jitter=0.5)
+    assert [policy.delay_after(1, chance) for chance in (0.0, 0.5, 1.0)] == [0.5, 1.0, 1.5]
+    assert [policy.delay_after(n) for n in (2, 3)] == [10.0, 50.0]
+
+
+def test_a_lazy_result_has_no_truth_and_no_items() -> None:
+    """`if lazy:` and `for x in lazy:` are refused in words instead of going wrong."""
     with pytest.raises(UsageError, match="no value before it runs"):
         bool(add(1))
+    with pytest.raises(UsageError, match="no items before it runs"):
+        list(add(1))
+
+
+def test_items_and_attributes_of_a_lazy_result_are_lazy() -> None:
+    """Only names that Python itself asks for are not taken for attributes of the value."""
+    assert isinstance(listing()[0], LazyResult)
+    assert isinstance(listing().anything.at[1:2], LazyResult)
+    assert not hasattr(listing(), "__array__")
+    lazy = listing()
+    assert copy.copy(lazy) is copy.deepcopy([lazy])[0] is lazy
+
+
+def test_fixed_arguments_are_checked_when_given() -> None:
+    """partial() takes names of parameters; a call and a map add the rest, and may give one anew."""
+    ten = add.partial(b=10)
+    assert call_of(ten(1)).kwargs == {"b": 10}
+    assert call_of(ten(1, b=11)).kwargs == {"b": 11}
+    with pytest.raises(TaskCallError, match="'c'"):
+        add.partial(c=1)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"a": 1}, [1], None])
+def test_a_bad_route_is_refused_when_declared(wrong: Any) -> None:
+    """Routes are a dict of lazy results, and there is at least one."""
+    with pytest.raises(UsageError, match="lazy result"):
+        Router(add(1), wrong)
+
+
+def test_a_pipeline_takes_tasks_only() -> None:
+    """Something that is no task, and no task at all, are refused."""
+    with pytest.raises(ConfigurationError, match="functions decorated with"):
+        pipeline(1, cast("Any", len))
+    with pytest.raises(ConfigurationError, match="at least one"):
+        pipeline(1)
+
+
+def test_inputs_are_converted_and_all_problems_told_at_once() -> None:
+    """One error names every missing, unknown and unconvertible input; values and defaults come through."""
+    sources = [
+        cast("Any", call_of(lazy)).source
+        for lazy in cast(
+            "Any",
+            (
+                Param("n", type=int),
+                Param("flag", type=bool),
+                Param("d", default=None),
+                Env("HOME_X", description="where"),
+            ),
+        )
+    ]
+    values = read_inputs(sources, {"n": "3", "flag": "yes"}, {"HOME_X": "/x"})
+    assert [values[s] for s in sources] == [3, True, None, "/x"]
+    with pytest.raises(InputsError) as caught:
+        read_inputs(sources, {"n": "three", "m": 1}, {})
+    assert caught.value.problems == (
+        "parameter 'm' is unknown (the target takes d, flag, n)",
+        "parameter 'n' cannot be converted: ValueError: invalid literal for int() with base 10: 'three'",
+        "parameter 'flag' is missing",
+        "environment variable 'HOME_X' (where) is missing",
+    )
+
+
+def test_a_resource_is_a_generator_whose_parameters_are_filled() -> None:
+    """Plain functions, unknown scopes and parameters that nobody fills are refused when declared."""
+
+    def plain() -> int:
+        return 1
+
+    def needs(x: int) -> Any:
+        yield x
+
+    with pytest.raises(TaskDefinitionError, match="no generator"):
+        resource(plain)
+    with pytest.raises(TaskDefinitionError, match="nobody fills the parameter 'x'"):
+        resource(needs)
+    with pytest.raises(ConfigurationError, match="run and task"):
+        resource(scope=cast("Any", "thread"))(needs)
+    with pytest.raises(ConfigurationError, match="a resource or its name"):
+        inject(cast("Any", 3))
 
 
 def test_after_takes_only_lazy_results() -> None:
@@ -112,18 +220,18 @@ def test_a_map_checks_its_iterables_when_declared() -> None:
     """Unequal lengths, no iterable and texts are refused; a lazy iterable is checked when it has run."""
     with pytest.raises(MapLengthError, match="a has 1, b has 2"):
         add.map(a=[1], b=[1, 2])
-    with pytest.raises(TaskCallError, match="at least one"):
+    with pytest.raises(TaskCallError, match="needs an iterable"):
         add.map()
     for wrong in (3, "abc", b"abc", {"a": 1}):
         with pytest.raises(TaskCallError, match="needs a list of values for 'a'"):
             add.map(a=wrong)  # type: ignore[arg-type]
-    assert add.map(a=listing()).kwargs
+    assert call_of(add.map(a=listing())).kwargs
 
 
 def test_a_generator_given_to_map_is_read_once() -> None:
     """The items are taken when declared, so that the node can run twice."""
     lazy = add.map(a=(n for n in range(3)))
-    assert lazy.kwargs == {"a": (0, 1, 2)}
+    assert call_of(lazy).kwargs == {"a": (0, 1, 2)}
 
 
 @pytest.mark.parametrize("wrong", [3, "f", None])
@@ -159,8 +267,8 @@ def test_where_a_function_runs_is_decided_when_declared() -> None:
 
     for function in (asynchronous, functools.partial(asynchronous, 1), Model()):
         assert task(function)._definition.on_loop
-    assert task(mode="inline")(len)(()).definition.on_loop
-    assert not add(1).definition.on_loop
+    assert call_of(task(mode="inline")(len)(())).definition.on_loop
+    assert not call_of(add(1)).definition.on_loop
     with pytest.raises(ConfigurationError, match="event loop"):
         task(mode="thread")(asynchronous)
 
@@ -168,7 +276,7 @@ def test_where_a_function_runs_is_decided_when_declared() -> None:
 def test_a_builtin_without_a_signature_is_a_task() -> None:
     """What cannot be inspected is called without a check."""
     assert isinstance(task(max), Task)
-    assert task(max)(1, 2).name == "max"
+    assert call_of(task(max)(1, 2)).definition.name == "max"
 
 
 def test_names_can_be_chosen() -> None:

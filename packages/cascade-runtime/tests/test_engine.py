@@ -508,17 +508,6 @@ async def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFix
     assert "plain function" in line
 
 
-def test_system_exit_in_a_task_is_not_swallowed() -> None:
-    """sys.exit() in a task is the user's word; it is not turned into a failure of the run."""
-
-    @task(mode="inline")
-    def leave() -> None:
-        raise SystemExit(3)
-
-    with pytest.raises(SystemExit, match="3"):
-        asyncio.run(Engine().run(leave()))
-
-
 async def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

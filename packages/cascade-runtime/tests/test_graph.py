@@ -11,7 +11,7 @@ from cascade.interfaces import UsageError
 from cascade.runtime.arguments import find_lazies, substitute
 from cascade.runtime.graph import Graph, Kind, Node
 from cascade.runtime.run import RunState, gathered
-from cascade.spec import LazyResult, task
+from cascade.spec import LazyResult, MapCall, call_of, task
 
 Pair = namedtuple("Pair", "left right")
 
@@ -132,10 +132,11 @@ def test_any_graph_gives_what_a_recursive_evaluator_gives(data: st.DataObject) -
 def evaluate(value: Any) -> Any:
     """Evaluate by recursion alone."""
     if isinstance(value, LazyResult):
-        if type(value) is not LazyResult:
-            return [evaluate(item) for item in value.kwargs["x"]]
-        args, kwargs = evaluate(value.args), evaluate(dict(value.kwargs))
-        return value.definition.function(*args, **kwargs)
+        call = call_of(value)
+        if isinstance(call, MapCall):
+            return [evaluate(item) for item in call.kwargs["x"]]
+        args, kwargs = evaluate(call.args), evaluate(dict(call.kwargs))
+        return call.definition.function(*args, **kwargs)
     if isinstance(value, list | tuple):
         return type(value)(evaluate(v) for v in value)
     if isinstance(value, dict):

@@ -88,6 +88,36 @@ class InvalidTargetError(UsageError, TypeError):
         super().__init__(f"{_clipped(target)} of type {type(target).__name__} is no lazy result; {hint}")
 
 
+class InputsError(UsageError, ValueError):
+    """Inputs of a run are missing, unknown or cannot be converted; all of them at once."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class RouteError(UsageError, LookupError):
+    """What chooses a route gave a value for which there is none."""
+
+    def __init__(self, value: object, routes: tuple[object, ...]) -> None:
+        self.value = value
+        self.routes = routes
+        known = ", ".join(_clipped(route) for route in routes)
+        super().__init__(f"no route for {_clipped(value)}; the routes are {known}")
+
+
+class ResourceNotFoundError(UsageError, LookupError):
+    """A task asks for a resource that the run does not have."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.known = known
+        have = f"it has {', '.join(known)}" if known else "it has none"
+        super().__init__(
+            f"the run has no resource named {name!r} ({have}); pass resources=[...] to the engine or to cs.run"
+        )
+
+
 class ConnectorNotFoundError(UsageError, LookupError):
     """No installed package offers a connector of this name."""
 

@@ -166,7 +166,9 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode  # json.loads would make one for each message
+_decode = json.JSONDecoder(
+    parse_constant=_refuse_constant
+).decode  # json.loads would make one for each message
 
 
 class _Sanitizer:

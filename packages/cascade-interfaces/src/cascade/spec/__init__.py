@@ -1,18 +1,38 @@
-"""What a user declares: tasks, lazy results and their policies."""
+"""What a user declares: tasks, lazy results and their policies, inputs, resources and routes."""
 
-from cascade.spec.definition import Mode, TaskDefinition
-from cascade.spec.lazy import LazyResult, MapResult
+from cascade.spec.call import Call, Condition, InputCall, MapCall, RouteCall
+from cascade.spec.definition import TaskDefinition
+from cascade.spec.inputs import Env, Input, Param, read_inputs
+from cascade.spec.lazy import LazyResult, call_of
 from cascade.spec.policies import Policies, RetryPolicy
-from cascade.spec.task import Task, check_lengths, task
+from cascade.spec.resource import Injection, Resource, inject, resource
+from cascade.spec.routing import Router, pipeline, sequence
+from cascade.spec.task import Task, check_lengths, column_of, task
 
 __all__ = [
+    "Call",
+    "Condition",
+    "Env",
+    "Injection",
+    "Input",
+    "InputCall",
     "LazyResult",
-    "MapResult",
-    "Mode",
+    "MapCall",
+    "Param",
     "Policies",
+    "Resource",
     "RetryPolicy",
+    "RouteCall",
+    "Router",
     "Task",
     "TaskDefinition",
+    "call_of",
     "check_lengths",
+    "column_of",
+    "inject",
+    "pipeline",
+    "read_inputs",
+    "resource",
+    "sequence",
     "task",
 ]

@@ -1,4 +1,4 @@
-"""How often and how long a task may try: plain values, decided without a clock."""
+"""How often, how long and on what a task may try: plain values, decided without a clock."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ class RetryPolicy:
     """Seconds between the first attempt and the second."""
     backoff: float = 1.0
     """Factor by which each further delay grows."""
+    max_delay: float = LONGEST_DELAY
+    """Seconds that no delay exceeds."""
+    jitter: float = 0.0
+    """Share of a delay, 0 to 1, by which it is made shorter or longer at random."""
+    on: tuple[type[Exception], ...] = (Exception,)
+    """Errors after which another attempt makes sense; any other ends the task at once."""
 
     def __post_init__(self) -> None:
         if (
@@ -36,13 +42,25 @@ class RetryPolicy:
             )
         _check_number("with_retry(delay=)", self.delay, least=0.0)
         _check_number("with_retry(backoff=)", self.backoff, least=1.0)
+        _check_number("with_retry(max_delay=)", self.max_delay, least=0.0)
+        _check_number("with_retry(jitter=)", self.jitter, least=0.0)
+        if self.jitter > 1:
+            raise ConfigurationError("with_retry(jitter=)", f"is a share from 0 to 1, not {self.jitter!r}")
+        for kind in self.on:
+            if not (isinstance(kind, type) and issubclass(kind, Exception)):
+                raise ConfigurationError("with_retry(on=)", f"takes exception classes, not {kind!r}")
 
-    def delay_after(self, attempt: int) -> float:
-        """Return the seconds to wait after attempt number ``attempt`` (from 1) has failed."""
+    def delay_after(self, attempt: int, chance: float = 0.5) -> float:
+        """Return the seconds to wait after attempt number ``attempt`` (from 1) has failed.
+
+        ``chance``, 0 to 1, decides the jitter; 0.5 means none.
+        """
         try:
-            return min(self.delay * self.backoff ** (attempt - 1), LONGEST_DELAY)
+            delay = self.delay * self.backoff ** (attempt - 1)
         except OverflowError:
-            return LONGEST_DELAY
+            delay = LONGEST_DELAY
+        delay *= 1 + self.jitter * (2 * chance - 1)
+        return min(delay, self.max_delay, LONGEST_DELAY)
 
 
 @dataclass(frozen=True, slots=True)

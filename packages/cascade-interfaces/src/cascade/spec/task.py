@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Generic, TypeVar, overload
 
 from cascade.interfaces.errors import MapLengthError, TaskCallError
-from cascade.spec.definition import Mode, TaskDefinition, define
-from cascade.spec.lazy import LazyResult, MapResult
-from cascade.spec.policies import NO_POLICIES, Policies, RetryPolicy
+from cascade.spec.call import NO_KWARGS, Call, MapCall
+from cascade.spec.definition import AUTO, TaskDefinition, define
+from cascade.spec.lazy import LazyResult
+from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
 
 R = TypeVar("R")
-
-_NO_KWARGS: Mapping[str, Any] = MappingProxyType({})  # shared, so that a call without keywords keeps no dict
 
 
 class Task(Generic[R]):
@@ -23,10 +21,16 @@ class Task(Generic[R]):
 
     __name__: str
 
-    def __init__(self, definition: TaskDefinition, policies: Policies = NO_POLICIES) -> None:
+    def __init__(
+        self,
+        definition: TaskDefinition,
+        policies: Policies = NO_POLICIES,
+        fixed: Mapping[str, Any] = NO_KWARGS,
+    ) -> None:
         functools.update_wrapper(self, definition.function)
         self._definition = definition
         self._policies = policies
+        self._fixed = fixed
 
     @property
     def name(self) -> str:
@@ -43,52 +47,93 @@ class Task(Generic[R]):
 
         :raises TaskCallError: if the function does not take these arguments.
         """
+        if self._fixed:
+            kwargs = {**self._fixed, **kwargs}
         self._definition.check_call(args, kwargs)
-        return LazyResult(self._definition, args, kwargs or _NO_KWARGS, self._policies)
+        return LazyResult(Call(self._definition, args, kwargs or NO_KWARGS, self._policies))
+
+    def partial(self, **fixed: Any) -> Task[R]:
+        """Return a task some of whose arguments are given, by name; a call may give them anew.
+
+        :raises TaskCallError: if the function has no such parameter.
+        """
+        self._check_names(fixed)
+        return Task(self._definition, self._policies, {**self._fixed, **fixed})
 
     def map(self, **iterables: Iterable[Any] | LazyResult[Iterable[Any]]) -> LazyResult[list[R]]:
         """Declare a call for each item; the value is the list of results, in order.
 
-        Iterables are zipped; a lazy one is asked for its items when it has run.
+        Iterables are zipped; a lazy one is asked for its items when it has run. Arguments that
+        are the same for every item are given with :meth:`partial`.
 
         :raises MapLengthError: if iterables differ in length.
         :raises TaskCallError: if the function has no such parameter, or one is not iterable.
         """
         if not iterables:
-            raise TaskCallError(self.name, self._signature_text(), "map needs at least one iterable by name")
-        self._definition.check_call((), iterables)
+            raise TaskCallError(self.name, self._definition.signature_text, "map needs an iterable, by name")
+        self._definition.check_call((), {**self._fixed, **iterables})
         columns = {name: self._column(name, items) for name, items in iterables.items()}
         check_lengths(self.name, {k: len(v) for k, v in columns.items() if isinstance(v, tuple)})
-        return MapResult(self._definition, (), columns, self._policies)
+        fixed = {name: value for name, value in self._fixed.items() if name not in columns}
+        return LazyResult(MapCall(self._definition, (), columns, self._policies, fixed=fixed))
 
-    def with_retry(self, max_attempts: int = 3, *, delay: float = 0.0, backoff: float = 1.0) -> Task[R]:
+    def with_retry(
+        self,
+        max_attempts: int = 3,
+        *,
+        delay: float = 0.0,
+        backoff: float = 1.0,
+        max_delay: float = LONGEST_DELAY,
+        jitter: float = 0.0,
+        on: tuple[type[Exception], ...] = (Exception,),
+    ) -> Task[R]:
         """Return a task each call of which is tried up to ``max_attempts`` times in all.
+
+        The arguments are those of :meth:`LazyResult.with_retry`.
 
         :raises ConfigurationError: if a value makes no sense.
         """
-        retry = RetryPolicy(max_attempts=max_attempts, delay=delay, backoff=backoff)
-        return Task(self._definition, replace(self._policies, retry=retry))
+        return self._changed(retry=RetryPolicy(max_attempts, delay, backoff, max_delay, jitter, on))
 
     def with_timeout(self, seconds: float) -> Task[R]:
         """Return a task each attempt of which may take ``seconds``.
 
         :raises ConfigurationError: if ``seconds`` is not a number above 0.
         """
-        return Task(self._definition, replace(self._policies, timeout=seconds))
+        return self._changed(timeout=seconds)
 
     def __repr__(self) -> str:
-        return f"<Task {self.name}{self._signature_text()}>"
+        return f"<Task {self.name}{self._definition.signature_text}>"
 
-    def _signature_text(self) -> str:
-        return str(self._definition.signature or "(...)")
+    def _changed(self, **policies: Any) -> Task[R]:
+        return Task(self._definition, replace(self._policies, **policies), self._fixed)
+
+    def _check_names(self, names: Mapping[str, Any]) -> None:
+        signature = self._definition.signature
+        if signature is None:
+            return
+        try:
+            signature.bind_partial(**names)
+        except TypeError as exc:
+            raise TaskCallError(self.name, str(signature), str(exc)) from None
 
     def _column(self, name: str, items: object) -> tuple[Any, ...] | LazyResult[Any]:
-        if isinstance(items, LazyResult):
-            return items
-        if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
-            problem = f"map needs a list of values for {name!r}, not {type(items).__name__}"
-            raise TaskCallError(self.name, self._signature_text(), problem)
-        return tuple(items)
+        return items if isinstance(items, LazyResult) else column_of(self._definition, name, items)
+
+
+def column_of(definition: TaskDefinition, name: str, items: object, *, given_by: str = "") -> tuple[Any, ...]:
+    """Return the items of one iterable of a map.
+
+    :raises TaskCallError: if it is a text, a mapping or not iterable at all; ``given_by`` names
+        the task whose value it is.
+    """
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        source = (
+            f", but {given_by!r} gave {type(items).__name__}" if given_by else f", not {type(items).__name__}"
+        )
+        problem = f"map needs a list of values for {name!r}{source}"
+        raise TaskCallError(definition.name, definition.signature_text, problem)
+    return tuple(items)
 
 
 def check_lengths(task_name: str, lengths: dict[str, int]) -> None:
@@ -105,17 +150,19 @@ def task(function: Callable[..., Awaitable[R]], /) -> Task[R]: ...
 @overload
 def task(function: Callable[..., R], /) -> Task[R]: ...
 @overload
-def task(*, name: str | None = None, mode: Mode = "auto") -> _Decorator: ...
+def task(*, name: str | None = None, mode: str = AUTO) -> _Decorator: ...
 def task(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, mode: Mode = "auto"
+    function: Callable[..., Any] | None = None, /, *, name: str | None = None, mode: str = AUTO
 ) -> Task[Any] | _Decorator:
     """Declare a function as a task.
 
-    An async function runs on the event loop. A synchronous one runs in a thread, or on the
-    event loop with ``mode="inline"``, for work that takes microseconds.
+    An async function runs on the event loop. A synchronous one is run by the engine's executor
+    (threads, unless it was given another); ``mode`` says otherwise: ``"inline"`` on the event
+    loop, for work that takes microseconds; ``"thread"``, ``"process"`` or the name of any other
+    executor that the engine has.
 
     :raises TaskDefinitionError: if it is not a function, or is a generator.
-    :raises ConfigurationError: if the mode is unknown, or does not fit the function.
+    :raises ConfigurationError: if the mode does not fit the function.
     """
     if function is None:
         return _Decorator(name, mode)
@@ -125,7 +172,7 @@ def task(
 class _Decorator:
     """``@task(...)`` with its settings, waiting for the function."""
 
-    def __init__(self, name: str | None, mode: Mode) -> None:
+    def __init__(self, name: str | None, mode: str) -> None:
         self._name = name
         self._mode = mode
 

@@ -4,6 +4,7 @@ from cascade.runtime.bus import EventBus
 from cascade.runtime.engine import Engine
 from cascade.runtime.executors import ProcessExecutor, ThreadExecutor
 from cascade.runtime.local import LocalConnector, LocalHub
+from cascade.runtime.resources import override_resource
 from cascade.runtime.telemetry import TelemetrySubscriber, describe, one_line
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "ThreadExecutor",
     "describe",
     "one_line",
+    "override_resource",
 ]

@@ -1,23 +1,25 @@
-"""Drives one run on the event loop: starts what is ready, records what ends, stops at a failure."""
+"""Drives one run on the event loop: starts what is ready, records what ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import logging
-from collections.abc import Sequence
-from types import CoroutineType
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from cascade.interfaces import Clock, EventBus, Executor, TaskCancelledError, TaskState, TaskStateEvent
-from cascade.interfaces.errors import TaskTimeoutError
+from cascade.interfaces import Clock, EventBus, TaskCancelledError, TaskState, TaskStateEvent
+from cascade.runtime import _traceback
+from cascade.runtime._calling import Caller
 from cascade.runtime._pace import TARGET, Pace
 from cascade.runtime._tasks import cancel
-from cascade.runtime.graph import Graph, Kind, Node
-from cascade.runtime.run import RunState, gathered
+from cascade.runtime.graph import Graph, Kind, Node, Status, inputs_among
+from cascade.runtime.run import RunState, gathered, why_skipped
 from cascade.runtime.telemetry.redaction import describe
-from cascade.spec import LazyResult
-from cascade.spec.policies import NO_POLICIES
+from cascade.spec import Input, InputCall, LazyResult, read_inputs
 
 _log = logging.getLogger("cascade.engine")
 
@@ -26,52 +28,85 @@ class Driver:
     """One run, from its lazy results to their values.
 
     A task starts as soon as its own inputs are done. The first failure stops the run: tasks
-    that are running are cancelled, others do not start.
+    that are running are cancelled, others do not start. With ``carry_on`` only what needs the
+    failed task is skipped, and the failures are raised as one group at the end.
     """
 
     def __init__(
-        self, run_id: str, *, bus: EventBus, executor: Executor, clock: Clock, stop_timeout: float
+        self,
+        run_id: str,
+        *,
+        bus: EventBus,
+        clock: Clock,
+        caller: Caller,
+        params: Mapping[str, Any],
+        carry_on: bool,
     ) -> None:
         self._run_id = run_id
         self._bus = bus
-        self._executor = executor
         self._clock = clock
-        self._stop_timeout = stop_timeout
+        self._caller = caller
+        self._params = params
+        self._carry_on = carry_on
+        self._errors: list[Exception] = []
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()  # what one task sets, the next one must not see
         self._graph = Graph()
         self._state = RunState()
         self._running: dict[Node, asyncio.Task[None]] = {}
-        self._offloaded = 0
+        self._offloaded: Counter[str] = Counter()
         self._pace = Pace()
         self._turn: asyncio.Handle | None = None
         self._turn_began = 0.0  # when a turn that started a full batch began, else 0
         self._finished: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self, targets: Sequence[LazyResult[Any]]) -> list[Any]:
-        """Return the values of the targets.
+        """Return the values of the targets; that of a target which was skipped is None.
 
+        :raises InputsError: once for all inputs from outside that are missing or wrong.
         :raises Exception: what the first task that failed had raised, with a note that names it.
+        :raises ExceptionGroup: with ``carry_on``, of all failures.
         """
-        try:
-            await self._build(targets)
-            nodes = [self._graph.node(lazy) for lazy in targets]
-            self._state.aim(node for node in nodes if not node.done)
-            self._conclude()
-            self._wake()
-            await self._finished
-            return [node.value for node in nodes]
-        finally:
-            await self._stop()
+        await self._build(self._graph, targets)
+        if self._graph.dynamic or self._params:
+            inputs = inputs_among(self._graph.walk(targets))
+            self._graph.values = read_inputs(inputs, self._params, os.environ)
+        nodes = [self._graph.node(lazy) for lazy in targets]
+        self._state.aim(nodes)
+        self._conclude()
+        self._wake()
+        await self._finished
+        if self._errors:
+            raise ExceptionGroup(f"{len(self._errors)} of the run's tasks failed", self._errors)
+        return [node.value for node in nodes]
 
-    async def _build(self, lazies: Sequence[LazyResult[Any]]) -> None:
-        """Add nodes to the graph, letting the loop turn every few milliseconds."""
+    async def stop(self, timeout: float) -> list[str]:
+        """Cancel what still runs, wait up to ``timeout`` seconds, and return who would not end."""
+        if not self._finished.done():
+            self._finished.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
+        stubborn = await cancel(list(self._running.values()), timeout=timeout)
+        self._graph.clear()
+        return sorted(task.get_name() for task in stubborn)
+
+    async def _build(self, graph: Graph, lazies: Sequence[LazyResult[Any]]) -> None:
+        """Add nodes to a graph, letting the loop turn every few milliseconds."""
         began = self._clock.monotonic()
-        for nodes in self._graph.build(lazies):
+        for nodes in graph.build(lazies):
+            self._check_modes(nodes)
             self._state.admit(nodes)
             if self._clock.monotonic() - began > TARGET:
                 await asyncio.sleep(0)
                 began = self._clock.monotonic()
+
+    def _check_modes(self, nodes: list[Node]) -> None:
+        """Refuse a task whose executor is not there before it is anybody's turn."""
+        for node in nodes:
+            definition = node.definition
+            if not definition.on_loop and definition.mode not in self._offloaded:
+                self._caller.workers(definition.mode)
+                self._offloaded[definition.mode] = 0
 
     def _wake(self) -> None:
         """Start what is ready in the next turn of the loop."""
@@ -83,57 +118,135 @@ class Driver:
         if self._turn_began:
             self._pace.learn(now - self._turn_began)
         self._turn = None
-        started = self._start_batch()
-        full = started >= self._pace.batch
+        try:
+            full = self._start_batch() >= self._pace.batch
+        except Exception as exc:  # nobody awaits this callback: the run has to be told
+            if not self._finished.done():
+                self._finished.set_exception(exc)
+            return
         self._turn_began = now if full else 0.0
         if full:
             self._wake()
 
     def _start_batch(self) -> int:
-        on_loop, offloaded = self._state.on_loop, self._state.offloaded
-        started = 0
-        while offloaded and self._offloaded < self._executor.workers and started < self._pace.batch:
-            self._offloaded += 1
-            self._start(offloaded.popleft())
-            started += 1
-        while on_loop and started < self._pace.batch:
+        """Start up to a batch of what is ready; return how many."""
+        most, started = self._pace.batch, 0
+        for mode, queue in self._state.offloaded.items():
+            while queue and started < most and self._has_room(mode, queue[0]):
+                self._offloaded[mode] += 1
+                self._start(queue.popleft())
+                started += 1
+        on_loop = self._state.on_loop
+        while on_loop and started < most and not self._finished.done():
             self._start(on_loop.popleft())
             started += 1
         return started
 
+    def _has_room(self, mode: str, node: Node) -> bool:
+        return not self._finished.done() and self._offloaded[mode] < self._caller.workers(mode)
+
     def _start(self, node: Node) -> None:
-        if node.kind is Kind.GATHER:
-            self._complete(node, gathered(node))
+        if (node.troubled or node.call.condition is not None) and self._refused(node):
             return
-        work = self._expand(node) if node.kind is Kind.MAP else self._execute(node)
-        self._running[node] = self._loop.create_task(work, name=node.task_id)
+        kind = node.kind
+        if kind is Kind.CALL and not node.definition.structural:
+            self._running[node] = self._loop.create_task(self._execute(node), name=node.task_id)
+        elif kind is Kind.MAP or kind is Kind.ROUTE:
+            self._running[node] = self._loop.create_task(self._grow(node), name=node.task_id)
+        else:
+            self._step(node)
+
+    def _refused(self, node: Node) -> bool:
+        """Settle a node that must not run, and tell why."""
+        condition = node.call.condition
+        if condition is not None and node.kind in _CONDITIONAL:
+            judge = node.inputs[0]
+            try:
+                if judge.status is Status.DONE and not judge.value:
+                    self._decline(node, judge)
+                    return True
+            except Exception as exc:  # a value that has no truth, such as an array
+                self._fail(node, exc, self._clock.monotonic())
+                return True
+        why = why_skipped(node)
+        if why is not None:
+            reason, broken = why
+            self._skip(node, reason, broken=broken)
+        return why is not None
+
+    def _decline(self, node: Node, judge: Node) -> None:
+        condition = node.call.condition
+        assert condition is not None
+        reason = f"its condition {judge.task_id} is false"
+        if condition.skips:
+            self._skip(node, reason, broken=False)
+        else:
+            self._tell(node, TaskState.SKIPPED, reason=reason)
+            self._complete(node, condition.otherwise)
+
+    def _skip(self, node: Node, reason: str, *, broken: bool) -> None:
+        if not node.definition.structural:
+            self._tell(node, TaskState.SKIPPED, reason=reason)
+        self._state.skip(node, broken=broken)
+        self._proceed()
+
+    def _step(self, node: Node) -> None:
+        """Take a step of the graph itself, which needs no task."""
+        try:
+            if node.kind is Kind.GATHER:
+                value: Any = gathered(node)
+            elif node.kind is Kind.FORWARD:
+                value = node.inputs[0].value
+            elif isinstance(node.call, InputCall):
+                value = self._input(node.call.source)
+            else:
+                args, kwargs = node.scope.arguments(node)
+                value = node.definition.function(*args, **kwargs)
+        except Exception as exc:
+            self._fail(node, exc, self._clock.monotonic())
+        else:
+            self._complete(node, value)
+
+    def _input(self, source: Input) -> Any:
+        values = self._graph.values
+        if source not in values:  # one that a task has returned
+            given = {name: value for name, value in self._params.items() if name == source.name}
+            values |= read_inputs([source], given, os.environ)
+        return values[source]
 
     def _complete(self, node: Node, value: Any) -> None:
+        self._state.complete(node, value)
+        self._proceed()
+
+    def _proceed(self) -> None:
         state = self._state
-        state.complete(node, value)
         if state.finished:
             self._conclude()
-        elif self._turn is None and (state.on_loop or state.offloaded):
+        elif self._turn is None and state.ready:
             self._wake()
 
     def _conclude(self) -> None:
         if self._state.finished and not self._finished.done():
             self._finished.set_result(None)
 
-    async def _expand(self, node: Node) -> None:
-        """Grow a map whose iterables have arrived."""
+    async def _grow(self, node: Node) -> None:
+        """Build what a map or a choice turned out to need."""
         try:
-            calls = self._graph.expand(node)
-            await self._build(calls)
-            self._graph.gather(node, calls)
+            graph = node.scope
+            if node.kind is Kind.MAP:
+                items = graph.items(node)
+                await self._build(graph, items)
+                graph.gather(node, items)
+            else:
+                route = graph.route(node)
+                await self._build(graph, [route])
+                graph.forward(node, route)
+            self._state.resume(node)
         except Exception as exc:
-            self._fail(node, exc, began=self._clock.monotonic())
-        else:
-            if not node.waiting:
-                self._complete(node, gathered(node))
-            self._wake()
+            self._fail(node, exc, self._clock.monotonic())
         finally:
             del self._running[node]
+            self._wake()
 
     async def _execute(self, node: Node) -> None:
         """Run one task through all its attempts."""
@@ -141,81 +254,69 @@ class Driver:
         observed = self._bus.wants(TaskStateEvent)
         if observed:
             self._tell(node, TaskState.RUNNING)
+
         try:
-            if node.lazy.policies is NO_POLICIES:
-                value = await self._call(node)
-            else:
-                value = await self._attempts(node, began)
+            value = await self._caller.start(node, partial(self._retrying, node, began))
         except asyncio.CancelledError as exc:
             self._cancelled(node, exc, began)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            self._leave(exc)
         except Exception as exc:
             self._fail(node, exc, began)
         else:
             if observed:
                 self._tell(node, TaskState.COMPLETED, began)
-            self._complete(node, value)
+            if isinstance(value, LazyResult):
+                await self._continue(node, value)
+            else:
+                self._complete(node, value)
         finally:
             del self._running[node]
             if not node.definition.on_loop:
-                self._offloaded -= 1
+                self._offloaded[node.definition.mode] -= 1
                 self._wake()
 
-    async def _call(self, node: Node) -> Any:
-        definition = node.definition
-        args, kwargs = self._graph.arguments(node)
-        if definition.is_async:
-            return await definition.function(*args, **kwargs)
-        if definition.on_loop:
-            value = definition.function(*args, **kwargs)
-        else:
-            value = await self._executor.run(definition.function, args, kwargs)
-        return await value if type(value) is CoroutineType else value
+    def _retrying(self, node: Node, began: float, error: Exception, reason: str) -> None:
+        self._tell(node, TaskState.RETRYING, began, error=error, reason=reason)
 
-    async def _attempts(self, node: Node, began: float) -> Any:
-        """Try as often as the task's policies allow."""
-        policies = node.lazy.policies
-        retry = policies.retry
-        attempt = 1
-        while True:
-            try:
-                return await self._attempt(node, policies.timeout)
-            except Exception as exc:
-                if retry is None or attempt >= retry.max_attempts:
-                    raise
-                delay = retry.delay_after(attempt)
-                reason = (
-                    f"attempt {attempt} of {retry.max_attempts} failed; the next one comes in {delay:g} s"
-                )
-                self._tell(node, TaskState.RETRYING, began, error=exc, reason=reason)
-            await asyncio.sleep(delay)
-            attempt += 1
+    def _leave(self, word: SystemExit | KeyboardInterrupt) -> None:
+        """End the run in good order, and then raise what a task said to the whole process."""
+        if not self._finished.done():
+            self._finished.set_exception(word)
 
-    async def _attempt(self, node: Node, timeout: float | None) -> Any:
-        if timeout is None:
-            return await self._call(node)
-        limit = asyncio.timeout(timeout)
+    async def _continue(self, node: Node, lazy: LazyResult[Any]) -> None:
+        """Go on with the call that a task returned: its value is the task's."""
+        graph, heir = node.scope.continuation(node)
         try:
-            async with limit:
-                return await self._call(node)
-        except TimeoutError as exc:
-            if limit.expired():
-                raise TaskTimeoutError(node.name, timeout) from exc
-            raise
+            await self._build(graph, [lazy])
+            graph.forward(heir, lazy)
+        except Exception as exc:
+            self._fail(heir, exc, self._clock.monotonic())
+        else:
+            self._state.resume(heir)
+            self._wake()
 
     def _cancelled(self, node: Node, error: asyncio.CancelledError, began: float) -> None:
         """Record the end of a task that we cancelled; for any other it is a failure."""
-        if not self._finished.done():
-            failure = TaskCancelledError(node.name)
-            failure.__cause__ = error
-            self._fail(node, failure, began)
+        if self._finished.done():
+            self._tell(node, TaskState.CANCELLED, began)
             return
-        self._tell(node, TaskState.CANCELLED, began)
+        failure = TaskCancelledError(node.name)
+        failure.__cause__ = error
+        self._fail(node, failure, began)
 
     def _fail(self, node: Node, error: Exception, began: float) -> None:
         self._tell(node, TaskState.FAILED, began, error=error)
-        if not self._finished.done():
-            error.add_note(f"in task {node.name!r} ({node.task_id}) of run {self._run_id}")
+        if self._finished.done():
+            return
+        error.__traceback__ = _traceback.of_the_task(error.__traceback__)
+        error.add_note(_traceback.note(node, self._run_id))
+        if not self._carry_on:
             self._finished.set_exception(error)
+            return
+        self._errors.append(error)
+        self._state.fail(node)
+        self._proceed()
 
     def _tell(
         self,
@@ -241,21 +342,5 @@ class Driver:
             )
         )
 
-    async def _stop(self) -> None:
-        """Cancel what still runs and wait for it, for a limited time."""
-        if not self._finished.done():
-            self._finished.cancel()
-        if self._turn is not None:
-            self._turn.cancel()
-        stubborn = await cancel(list(self._running.values()), timeout=self._stop_timeout)
-        threads = await self._executor.settle(self._stop_timeout)
-        if stubborn or threads:
-            names = ", ".join(sorted(task.get_name() for task in stubborn))
-            _log.warning(
-                "run %s ended, but %d tasks refuse to be cancelled (%s) and %d run on in threads, "
-                "which cannot be stopped",
-                self._run_id,
-                len(stubborn),
-                names or "none",
-                threads,
-            )
+
+_CONDITIONAL = frozenset({Kind.CALL, Kind.MAP, Kind.ROUTE})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 from cascade.spec import LazyResult
@@ -10,11 +12,23 @@ from cascade.spec import LazyResult
 Lookup = Callable[[LazyResult[Any]], Any]
 
 
+_PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
+
+
+def is_container(value: object) -> bool:
+    """Return whether ``value`` is looked into: a list, tuple, dict or an instance of a dataclass."""
+    if type(value) in _PLAIN:
+        return False
+    return isinstance(value, list | tuple | dict) or (
+        hasattr(type(value), "__dataclass_fields__") and not isinstance(value, type)
+    )
+
+
 def find_lazies(value: object) -> list[LazyResult[Any]]:
     """Return the lazy results in ``value``, in order, each as often as it stands there.
 
-    Lists, tuples and dicts (their values) are looked into, however deep, without recursion;
-    one that holds itself is looked into once.
+    Containers are looked into, however deep, without recursion; one that holds itself is looked
+    into once. Of a dict, values are looked at and keys are not.
     """
     found: list[LazyResult[Any]] = []
     seen: set[int] = set()
@@ -23,40 +37,36 @@ def find_lazies(value: object) -> list[LazyResult[Any]]:
         item = stack.pop()
         if isinstance(item, LazyResult):
             found.append(item)
-        elif isinstance(item, list | tuple | dict) and id(item) not in seen:
+        elif is_container(item) and id(item) not in seen:
             seen.add(id(item))
-            stack.extend(reversed(list(item.values() if isinstance(item, dict) else item)))
+            stack.extend(reversed(_items(item)))
     return found
 
 
 def substitute(value: object, lookup: Lookup) -> Any:
     """Return ``value`` with each lazy result in it replaced by what ``lookup`` gives for it.
 
-    Containers that change are copied, keeping their type if it is list, tuple, dict or a
-    named tuple; the caller's own are never written to.
+    Containers that change are copied, keeping their type if it is list, tuple, dict, a named
+    tuple or a dataclass; the caller's own are never written to.
     """
     if isinstance(value, LazyResult):
         return lookup(value)
-    if not _is_container(value):
+    if not is_container(value):
         return value
     frames = [_Copy(value)]
     opened = {id(value)}
     while True:
-        copy = frames[-1]
-        inner = copy.advance(lookup, opened)
+        frame = frames[-1]
+        inner = frame.advance(lookup, opened)
         if inner is not None:
             frames.append(_Copy(inner))
             opened.add(id(inner))
             continue
         frames.pop()
-        opened.discard(id(copy.original))
+        opened.discard(id(frame.original))
         if not frames:
-            return copy.finish()
-        frames[-1].done.append(copy.finish())
-
-
-def _is_container(value: object) -> bool:
-    return isinstance(value, list | tuple | dict)
+            return frame.finish()
+        frames[-1].done.append(frame.finish())
 
 
 class _Copy:
@@ -74,7 +84,7 @@ class _Copy:
         for item in self.items:
             if isinstance(item, LazyResult):
                 self.done.append(lookup(item))
-            elif _is_container(item) and id(item) not in opened:
+            elif is_container(item) and id(item) not in opened:
                 return item
             else:
                 self.done.append(item)
@@ -86,10 +96,23 @@ class _Copy:
             return original
         if isinstance(original, dict):
             return dict(zip(original, self.done, strict=True))
+        if isinstance(original, list):
+            return self.done
         if isinstance(original, tuple):
             return original._make(self.done) if hasattr(original, "_make") else tuple(self.done)
-        return self.done
+        return self._dataclass()
+
+    def _dataclass(self) -> Any:
+        """Copy an instance without calling its class: it was already checked when it was made."""
+        twin = copy.copy(self.original)
+        for field, value in zip(fields(self.original), self.done, strict=True):
+            object.__setattr__(twin, field.name, value)
+        return twin
 
 
 def _items(container: Any) -> list[Any]:
-    return list(container.values()) if isinstance(container, dict) else list(container)
+    if isinstance(container, dict):
+        return list(container.values())
+    if isinstance(container, list | tuple):
+        return list(container)
+    return [getattr(container, field.name) for field in fields(container)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args, overload
 
 from cascade.interfaces import (
     Clock,
+    ConfigurationError,
     Connector,
     Executor,
     InvalidTargetError,
@@ -21,28 +23,40 @@ from cascade.interfaces import (
 from cascade.interfaces import (
     EventBus as EventBusProtocol,
 )
+from cascade.runtime import _traceback
+from cascade.runtime._calling import Caller
 from cascade.runtime._clock import SystemClock
 from cascade.runtime._driver import Driver
 from cascade.runtime._lag import LagWatch
 from cascade.runtime._lease import Lease
 from cascade.runtime.bus import EventBus
-from cascade.runtime.executors import ThreadExecutor
+from cascade.runtime.executors._set import ExecutorSet
+from cascade.runtime.resources import Scope
 from cascade.runtime.telemetry import TelemetrySubscriber, describe
-from cascade.spec import LazyResult
+from cascade.spec import LazyResult, Resource
 
 R = TypeVar("R")
+OnFailure = Literal["stop", "continue"]
 
 TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
+
+_log = logging.getLogger("cascade.engine")
 
 
 class Engine:
     """Runs graphs of lazy results; several runs may share one engine, also at the same time.
 
-    Everything is optional. With a ``connector`` all events leave through it. ``executor`` runs
-    synchronous tasks (threads by default, as many as the machine's cores plus four, at most
-    32); one that is given is never closed here. ``stop_timeout`` is how many seconds a run that
-    failed or was cancelled waits for tasks that do not stop.
+    Everything is optional, and nothing that is given is ever closed here.
+
+    :param connector: all events leave through it.
+    :param executor: runs synchronous tasks; threads if none is given (as many as the machine's
+        cores plus four, at most 32).
+    :param executors: further ones, by the ``mode`` of the tasks that they run.
+    :param resources: what tasks may ask for by name.
+    :param bus: tells observers what happens.
+    :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
+        do not stop.
     """
 
     def __init__(
@@ -50,6 +64,8 @@ class Engine:
         *,
         connector: Connector | None = None,
         executor: Executor | None = None,
+        executors: Mapping[str, Executor] | None = None,
+        resources: Sequence[Resource] = (),
         bus: EventBusProtocol | None = None,
         clock: Clock | None = None,
         stop_timeout: float = 2.0,
@@ -57,30 +73,66 @@ class Engine:
         self.bus: EventBusProtocol = bus if bus is not None else EventBus()
         self._connector = connector
         self._executor = executor
+        self._executors = dict(executors or {})
+        self._resources = tuple(resources)
         self._clock: Clock = clock or SystemClock()
         self._stop_timeout = stop_timeout
         self._telemetry: TelemetrySubscriber | None = None
 
     @overload
-    async def run(self, target: LazyResult[R]) -> R: ...
+    async def run(
+        self,
+        target: LazyResult[R],
+        params: Mapping[str, Any] | None = None,
+        *,
+        on_failure: OnFailure = "stop",
+    ) -> R: ...
     @overload
-    async def run(self, target: Sequence[LazyResult[R]]) -> list[R]: ...
-    async def run(self, target: LazyResult[Any] | Sequence[LazyResult[Any]]) -> Any:
+    async def run(
+        self,
+        target: Sequence[LazyResult[R]],
+        params: Mapping[str, Any] | None = None,
+        *,
+        on_failure: OnFailure = "stop",
+    ) -> list[R]: ...
+    async def run(
+        self,
+        target: LazyResult[Any] | Sequence[LazyResult[Any]],
+        params: Mapping[str, Any] | None = None,
+        *,
+        on_failure: OnFailure = "stop",
+    ) -> Any:
         """Run what ``target`` needs and return its value; a list of targets gives a list.
 
+        ``params`` are the values of ``cs.Param`` inputs. ``on_failure="stop"`` ends the run with
+        the first failure and cancels what runs beside it; ``"continue"`` skips what needs the
+        failed task, runs all the rest and raises the failures together.
+
         :raises InvalidTargetError: if a target is no lazy result; nothing was started then.
+        :raises InputsError: once for all inputs that are missing, unknown or wrong.
         :raises ConnectorUnavailable: if the connector requires its link and has none.
         :raises Exception: what the first task that failed had raised, with a note that names it.
+        :raises ExceptionGroup: with ``on_failure="continue"``, of all failures.
         """
         targets = _check_targets(target)
+        if on_failure not in get_args(OnFailure):
+            raise ConfigurationError("run(on_failure=)", f"knows 'stop' and 'continue', not {on_failure!r}")
+        try:
+            values = await self._connected(targets, params or {}, carry_on=on_failure == "continue")
+        except Exception as exc:
+            raise exc.with_traceback(_traceback.of_the_task(exc.__traceback__)) from exc.__cause__
+        return values[0] if isinstance(target, LazyResult) else values
+
+    async def _connected(
+        self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
+    ) -> list[Any]:
         async with Lease.hold(self._connector):
             self._listen()
             try:
-                values = await self._observed(targets)
+                return await self._observed(targets, params, carry_on=carry_on)
             finally:
                 if self._telemetry is not None:
                     await self._telemetry.drain(TELEMETRY_DRAIN)
-        return values[0] if isinstance(target, LazyResult) else values
 
     def _listen(self) -> None:
         """Attach one telemetry subscriber, unless somebody has attached one for this connector."""
@@ -88,13 +140,15 @@ class Engine:
         if self._connector is not None and not TelemetrySubscriber.serves(self.bus, self._connector):
             self._telemetry = TelemetrySubscriber(self.bus, self._connector)
 
-    async def _observed(self, targets: list[LazyResult[Any]]) -> list[Any]:
+    async def _observed(
+        self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
+    ) -> list[Any]:
         """Run between the first event and the last one."""
         run_id = os.urandom(16).hex()
         self._tell(run_id, Lifecycle.ENGINE_STARTED)
         status, error = RunStatus.CANCELLED, ""
         try:
-            values = await self._driven(run_id, targets)
+            values = await self._driven(run_id, targets, params, carry_on=carry_on)
             status = RunStatus.SUCCEEDED
         except Exception as exc:
             status, error = RunStatus.FAILED, describe(exc)
@@ -103,10 +157,18 @@ class Engine:
             self._tell(run_id, Lifecycle.ENGINE_STOPPED, status, error)
         return values
 
-    async def _driven(self, run_id: str, targets: list[LazyResult[Any]]) -> list[Any]:
-        executor = self._executor or ThreadExecutor()
+    async def _driven(
+        self, run_id: str, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
+    ) -> list[Any]:
+        executors = ExecutorSet(self._executor, self._executors)
+        resources = Scope(self._resources, executors.threads)
         driver = Driver(
-            run_id, bus=self.bus, executor=executor, clock=self._clock, stop_timeout=self._stop_timeout
+            run_id,
+            bus=self.bus,
+            clock=self._clock,
+            caller=Caller(executors, resources),
+            params=params,
+            carry_on=carry_on,
         )
         try:
             if supports(executor, SupportsStart):
@@ -114,8 +176,27 @@ class Engine:
             with LagWatch(asyncio.get_running_loop()):
                 return await driver.run(targets)
         finally:
-            if executor is not self._executor:
-                await executor.close()
+            await self._wind_up(run_id, driver, executors, resources)
+
+    async def _wind_up(self, run_id: str, driver: Driver, executors: ExecutorSet, resources: Scope) -> None:
+        """Stop what still runs, then close what the run has opened."""
+        try:
+            stubborn = await driver.stop(self._stop_timeout)
+            threads = await executors.settle(self._stop_timeout)
+            if stubborn or threads:
+                _log.warning(
+                    "run %s ended, but %d tasks refuse to be cancelled (%s) and %d calls that cannot be "
+                    "stopped run on",
+                    run_id,
+                    len(stubborn),
+                    ", ".join(stubborn) or "none",
+                    threads,
+                )
+        finally:
+            try:
+                await resources.close()
+            finally:
+                await executors.close()
 
     def _tell(self, run_id: str, event: Lifecycle, status: RunStatus | None = None, error: str = "") -> None:
         self.bus.publish(LifecycleEvent(run_id, event, self._clock.now(), status, error))

@@ -1,0 +1,74 @@
+"""Choices and order: shapes of graphs that data decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from cascade.interfaces.errors import ConfigurationError, InvalidTargetError
+from cascade.spec.call import NO_KWARGS, Call, RouteCall
+from cascade.spec.definition import structural
+from cascade.spec.lazy import LazyResult
+from cascade.spec.task import Task
+
+T = TypeVar("T")
+
+
+class Router(LazyResult[T], Generic[T]):
+    """The value of the route that ``selector`` chooses; only what that route needs is run.
+
+    ``routes`` maps each value that the selector may have to a lazy result.
+
+    :raises InvalidTargetError: if the selector or a route is no lazy result.
+    :raises ConfigurationError: if there is no route.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, selector: LazyResult[Any], routes: Mapping[Any, LazyResult[T]]) -> None:
+        if not isinstance(routes, Mapping) or not routes:
+            raise ConfigurationError(
+                "Router(routes)", f"needs a dict of at least one lazy result, not {routes!r}"
+            )
+        for lazy in (selector, *routes.values()):
+            if not isinstance(lazy, LazyResult):
+                raise InvalidTargetError(
+                    lazy, advice="Router(selector, routes) takes what calls of tasks return"
+                )
+        super().__init__(RouteCall(_ROUTE, (selector,), NO_KWARGS, routes=dict(routes)))
+
+
+def sequence(*lazies: LazyResult[Any]) -> LazyResult[list[Any]]:
+    """Run calls one after the other, in this order; the value is the list of theirs.
+
+    Each is taken as declared here: one that also stands elsewhere in the graph is another node.
+
+    :raises InvalidTargetError: if one is no lazy result.
+    """
+    ordered: list[LazyResult[Any]] = []
+    for lazy in lazies:
+        if not isinstance(lazy, LazyResult):
+            raise InvalidTargetError(lazy, advice="sequence(...) takes what calls of tasks return")
+        ordered.append(lazy.after(ordered[-1]) if ordered else lazy)
+    return LazyResult(Call(_LIST, (ordered,), NO_KWARGS))
+
+
+def pipeline(value: Any, *tasks: Task[Any]) -> LazyResult[Any]:
+    """Hand ``value`` to the first task, its result to the second, and so on.
+
+    :raises ConfigurationError: if there is no task, or one is none.
+    """
+    if not tasks:
+        raise ConfigurationError("pipeline(value, *tasks)", "needs at least one task")
+    for each in tasks:
+        if not isinstance(each, Task):
+            raise ConfigurationError(
+                "pipeline(value, *tasks)", f"takes functions decorated with @cs.task, not {each!r}"
+            )
+        value = each(value)
+    result: LazyResult[Any] = value
+    return result
+
+
+_ROUTE = structural(lambda value: value, "route")
+_LIST = structural(list, "sequence")

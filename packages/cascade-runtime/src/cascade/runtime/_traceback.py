@@ -1,0 +1,54 @@
+"""What a person wants to see of a failure: their own code, and where the arguments came from."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from cascade.runtime.arguments import find_lazies
+from cascade.runtime.graph import Node
+from cascade.spec import LazyResult, call_of
+
+_INSIDES = ("cascade.", "asyncio.", "concurrent.futures.")
+_ARGUMENTS = 8  # how many are told
+
+
+def of_the_task(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback that begins in the task, without the engine's frames before it."""
+    inner = traceback
+    while inner is not None:
+        if not f"{inner.tb_frame.f_globals.get('__name__', '')}.".startswith(_INSIDES):
+            return inner
+        inner = inner.tb_next
+    return traceback
+
+
+def note(node: Node, run_id: str) -> str:
+    """Say which task failed and where each of its arguments came from, without their values."""
+    told = ", ".join(_sources(node))
+    return f"in task {node.name!r} ({node.task_id}) of run {run_id}" + (
+        f", called with {told}" if told else ""
+    )
+
+
+def _sources(node: Node) -> list[str]:
+    signature = node.definition.signature
+    if signature is None or node.definition.structural:
+        return []
+    arguments = list(signature.bind_partial(*node.call.args, **node.call.kwargs).arguments.items())
+    told = [f"{name} {_source(node, value)}" for name, value in arguments[:_ARGUMENTS]]
+    return told + (["…"] if len(arguments) > _ARGUMENTS else [])
+
+
+def _source(node: Node, value: Any) -> str:
+    if isinstance(value, LazyResult):
+        return f"from {_task_id(node, value)}"
+    inside = find_lazies(value)
+    if inside:
+        return f"holding {len(inside)} results, the first from {_task_id(node, inside[0])}"
+    return "as given"
+
+
+def _task_id(node: Node, lazy: LazyResult[Any]) -> str:
+    source = node.scope.find(call_of(lazy))
+    return source.task_id if source is not None else call_of(lazy).definition.name

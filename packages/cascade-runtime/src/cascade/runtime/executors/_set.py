@@ -1,0 +1,60 @@
+"""The executors of one run: those that were given, and its own, made when a task first needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from cascade.interfaces import Executor
+from cascade.runtime.executors.thread import ThreadExecutor
+from cascade.spec.definition import AUTO
+
+THREAD = "thread"
+
+
+class ExecutorSet(Mapping[str, Executor]):
+    """Executors by mode; ``auto`` is the one given for it, else threads. Only its own are closed."""
+
+    def __init__(self, default: Executor | None, given: Mapping[str, Executor]) -> None:
+        self._given = dict(given)
+        if default is not None:
+            self._given[AUTO] = default
+        self._own: dict[str, Executor] = {}
+
+    @property
+    def threads(self) -> Executor:
+        """Threads for what may block in the run itself."""
+        return self[THREAD]
+
+    def __getitem__(self, mode: str) -> Executor:
+        """Return the executor of a mode.
+
+        :raises KeyError: if there is none.
+        """
+        executor = self._given.get(mode)
+        if executor is not None:
+            return executor
+        name = THREAD if mode == AUTO else mode
+        if name not in self._own:
+            self._own[name] = self._given.get(name) or _MAKERS[name]()
+        return self._own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**_MAKERS, **self._given})
+
+    def __len__(self) -> int:
+        return len({**_MAKERS, **self._given})
+
+    async def settle(self, timeout: float) -> int:
+        """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
+        return sum(
+            [await executor.settle(timeout) for executor in (*self._given.values(), *self._own.values())]
+        )
+
+    async def close(self) -> None:
+        """Close the run's own executors."""
+        for executor in self._own.values():
+            if executor not in self._given.values():
+                await executor.close()
+
+
+_MAKERS: dict[str, Callable[[], Executor]] = {THREAD: ThreadExecutor}
