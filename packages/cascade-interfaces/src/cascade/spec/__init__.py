@@ -1,12 +1,11 @@
 """What a user declares: tasks, lazy results and their policies, inputs, resources and routes."""
 
-from cascade.spec.call import Call, Condition, InputCall, MapCall, RouteCall
 from cascade.spec.definition import TaskDefinition
-from cascade.spec.inputs import Env, Input, Param, read_inputs
-from cascade.spec.lazy import LazyResult, call_of
+from cascade.spec.inputs import Env, Input, InputCall, Param, read_inputs
+from cascade.spec.lazy import Call, Condition, LazyResult, MapCall, call_of
 from cascade.spec.policies import Policies, RetryPolicy
 from cascade.spec.resource import Injection, Resource, inject, resource
-from cascade.spec.routing import Router, pipeline, sequence
+from cascade.spec.routing import RouteCall, Router, pipeline, sequence
 from cascade.spec.task import Task, check_lengths, column_of, task
 
 __all__ = [

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from cascade.interfaces.errors import ConfigurationError, InputsError
-from cascade.spec.call import InputCall
 from cascade.spec.definition import structural
-from cascade.spec.lazy import LazyResult
+from cascade.spec.lazy import Call, LazyResult
 
 T = TypeVar("T")
 
@@ -31,6 +30,13 @@ class Input:
     def required(self) -> bool:
         """Whether there is no default."""
         return self.default is _REQUIRED
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class InputCall(Call):
+    """A value that comes from outside when the run begins."""
+
+    source: Input
 
 
 class Param(LazyResult[T], Generic[T]):

@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError, UsageError
-from cascade.spec.call import NO_KWARGS, Call, Condition, MapCall
-from cascade.spec.definition import structural
-from cascade.spec.policies import LONGEST_DELAY, RetryPolicy
+from cascade.spec.definition import TaskDefinition, structural
+from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
 
 R_co = TypeVar("R_co", covariant=True)
 LazyT = TypeVar("LazyT", bound="LazyResult[Any]")
 
 _UNSET: Any = object()
+
+NO_KWARGS: Mapping[str, Any] = {}
+"""Shared, so that a call without keywords keeps no dict; nobody writes to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """When a call is made at all."""
+
+    lazy: LazyResult[Any]
+    otherwise: Any
+    """The value when the condition is false."""
+    skips: bool
+    """Whether, instead of taking ``otherwise``, the call and all that needs it are skipped."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One call of a task. Immutable, and equal only to itself."""
+
+    definition: TaskDefinition
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    policies: Policies = NO_POLICIES
+    predecessors: tuple[LazyResult[Any], ...] = ()
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapCall(Call):
+    """One call for each item; ``kwargs`` holds the columns: tuples, or lazy results that give one."""
+
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments that are the same for every item."""
+    limit: int | None = None
+    """How many items run at the same time at most."""
 
 
 class LazyResult(Generic[R_co]):

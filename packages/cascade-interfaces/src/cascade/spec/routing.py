@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError
-from cascade.spec.call import NO_KWARGS, Call, RouteCall
 from cascade.spec.definition import structural
-from cascade.spec.lazy import LazyResult
+from cascade.spec.lazy import NO_KWARGS, Call, LazyResult
 from cascade.spec.task import Task
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteCall(Call):
+    """The value of one of several routes; ``args`` holds what chooses."""
+
+    routes: Mapping[Any, LazyResult[Any]] = field(default_factory=dict)
 
 
 class Router(LazyResult[T], Generic[T]):

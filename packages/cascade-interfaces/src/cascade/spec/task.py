@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from cascade.interfaces.errors import MapLengthError, TaskCallError
-from cascade.spec.call import NO_KWARGS, Call, MapCall
 from cascade.spec.definition import AUTO, TaskDefinition, define
-from cascade.spec.lazy import LazyResult
+from cascade.spec.lazy import NO_KWARGS, Call, LazyResult, MapCall
 from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
 
 R = TypeVar("R")
