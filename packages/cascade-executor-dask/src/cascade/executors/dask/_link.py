@@ -1,0 +1,172 @@
+"""The client of a cluster, and the local cluster where there is no address; all on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import cloudpickle  # type: ignore[import-untyped]
+import dask
+from distributed import Client, KilledWorker, LocalCluster, Worker
+
+from cascade.interfaces import ExecutorUnavailable, WorkerLostError
+from cascade.interfaces.parcels import carry_out
+
+_log = logging.getLogger("cascade.executor")
+
+CLOSE_TIMEOUT = 5.0
+_POLL = 0.05  # seconds between two questions to the workers, while settle() waits
+_ONE_BY_ONE = {"threads_per_worker": 1}  # a worker that dies takes one call with it
+_LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+
+
+class Link:
+    """Connects when it is first needed, and again when the connection was lost."""
+
+    def __init__(
+        self, address: str | None, *, workers: int | None, timeout: float, cluster: dict[str, Any]
+    ) -> None:
+        self._address = address
+        self._options = _LOOPBACK | _ONE_BY_ONE | ({"n_workers": workers} if workers else {}) | cluster
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._cluster: Any = None  # a LocalCluster, typed only in part, as is the client
+        self._client: Any = None
+        self._given_up: set[str] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, **settings: Any) -> AsyncIterator[Self]:
+        """Return one that is closed afterwards."""
+        link = cls(**settings)
+        try:
+            yield link
+        finally:
+            await link._close()
+
+    async def threads(self) -> int:
+        """Connect; return how many calls the cluster runs at the same time.
+
+        :raises ExecutorUnavailable: if there is no cluster, within the time limit.
+        """
+        client = await self._connected()
+        return sum((await client.nthreads()).values())
+
+    async def run(self, parcel: bytes, *, key: str, name: str) -> bytes:
+        """Have a packed call carried out; when this is cancelled, Dask is told so.
+
+        :raises WorkerLostError: if each worker that began it died.
+        :raises ExecutorUnavailable: if there is no cluster, or it goes away.
+        """
+        future = _submit(await self._connected(), parcel, key)
+        try:
+            answer: bytes = await future
+            return answer
+        except asyncio.CancelledError:
+            await future.cancel()
+            raise
+        except KilledWorker as exc:
+            cause = f"the last one was {exc.last_worker.address}"
+            raise WorkerLostError(name, exc.allowed_failures + 1, cause) from exc
+        except concurrent.futures.CancelledError as exc:
+            raise self._unavailable(f"it has given up task {name!r} ({exc})") from exc
+        finally:
+            future.release()
+
+    def give_up(self, key: str) -> None:
+        """Count a call that was cancelled for as long as a worker runs it."""
+        self._given_up.add(key)
+
+    async def settle(self, timeout: float) -> int:
+        """Wait up to ``timeout`` seconds until no worker runs a call that was given up; return how many do."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while await self._forget_ended():  # noqa: ASYNC110 - workers are asked; nothing tells
+                    await asyncio.sleep(_POLL)
+        return len(self._given_up)
+
+    async def _forget_ended(self) -> bool:
+        """Ask the workers what they run; return whether there is any of ours left."""
+        if self._given_up and self._client is not None and self._client.status == "running":
+            running = await self._client.run(_keys_that_run, on_error="ignore")
+            self._given_up &= {key for keys in running.values() for key in keys}
+        else:
+            self._given_up.clear()
+        return bool(self._given_up)
+
+    async def _connected(self) -> Any:
+        async with self._lock:
+            if self._client is None or self._client.status != "running":
+                await self._close()
+                self._client = await self._connect()
+            return self._client
+
+    async def _connect(self) -> Any:
+        if self._address is None:
+            self._cluster = await self._start_cluster()
+        client: Any = Client(
+            self._cluster or self._address,
+            asynchronous=True,
+            set_as_default=False,
+            timeout=self._timeout,
+            name="cascade",
+        )
+        connected = False
+        try:
+            await client
+            connected = True
+        except (OSError, ValueError) as exc:
+            raise self._unavailable(str(exc)) from exc
+        finally:
+            if not connected:
+                await client.close(0)
+        return client
+
+    async def _start_cluster(self) -> Any:
+        cluster: Any = LocalCluster(asynchronous=True, **self._options)
+        started = False
+        try:
+            await cluster
+            started = True
+        except Exception as exc:
+            raise self._unavailable(f"it did not start: {type(exc).__name__}: {exc}") from exc
+        finally:
+            if not started:
+                await cluster.close(timeout=CLOSE_TIMEOUT)
+        return cluster
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        cluster, self._cluster = self._cluster, None
+        self._given_up.clear()
+        with contextlib.suppress(Exception):
+            if client is not None:
+                await client.close(CLOSE_TIMEOUT)
+        with contextlib.suppress(Exception):
+            if cluster is not None:
+                await cluster.close(timeout=CLOSE_TIMEOUT)
+
+    def _unavailable(self, cause: str) -> ExecutorUnavailable:
+        if self._address is None:
+            remedy = (
+                'a script that starts one needs `if __name__ == "__main__":` round what it runs, '
+                "for each worker process imports the script; or leave processes to threads: processes=False"
+            )
+            return ExecutorUnavailable("the local Dask cluster", cause, remedy)
+        remedy = "start one there with `dask scheduler` and `dask worker`, or leave the address out"
+        return ExecutorUnavailable(f"the Dask cluster at {self._address}", cause, remedy)
+
+
+def _submit(client: Any, parcel: bytes, key: str) -> Any:
+    """Hand a call over as one piece of bytes: Dask looks for nothing in it and takes no keyword out of it."""
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+        return client.submit(carry_out, parcel, cloudpickle.dumps, key=key, pure=False)
+
+
+async def _keys_that_run(dask_worker: Worker) -> list[str]:
+    return [str(state.key) for state in dask_worker.state.executing]
