@@ -129,7 +129,7 @@ async def test_owners_are_told_of_cancels(turnstile: Turnstile, no_leaks: None) 
     assert sorted(run.told) == [
         ("cancel None", "t/run:r1/cancel"),
         ("cancel a", "t/task:a/cancel"),
-        ("turned away a", "t/run:r1/cancel"),
+        ("turned away a", "t/task:a/cancel"),
     ]
     turnstile.detach(run)
 
