@@ -67,16 +67,16 @@ class SqliteFile:
 
     def _prepare(self) -> None:
         run = self._connection.execute
-        run("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
-        run("PRAGMA synchronous = NORMAL")  # a commit survives the process, not a power cut
         run("PRAGMA trusted_schema = OFF")
         run("PRAGMA cell_size_check = ON")
         if not self._is_ours():
-            run("BEGIN IMMEDIATE")
+            run("BEGIN EXCLUSIVE")
             with self._connection:
                 if not self._is_ours():  # nor has another process made it ours by now
                     for statement in filter(None, map(str.strip, _SCHEMA.split(";"))):
                         run(statement)
+        run("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
+        run("PRAGMA synchronous = NORMAL")  # a commit survives the process, not a power cut
 
     def _is_ours(self) -> bool:
         """Return True for a cache of this version, False for an empty file."""

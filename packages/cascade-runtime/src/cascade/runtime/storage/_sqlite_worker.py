@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import queue
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ MOST_AT_ONCE = 1000
 REOPEN_AFTER = 5.0
 """Seconds before a file that could not be used is tried again."""
 
+_USE = "use its file"
 _FAULTS = (sqlite3.Error, OSError, NotOurFileError)
 RequestT = TypeVar("RequestT", bound="Request")
 
@@ -99,7 +101,7 @@ class Worker:
         self._health = health
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._open: tuple[SqliteFile, Codec] | None = None
-        self._unusable: tuple[float, Exception] | None = None
+        self._unusable: tuple[float, Exception | None] = -math.inf, None
         threading.Thread(target=self._work, name=f"cascade cache {settings.path.name}", daemon=True).start()
 
     def ask(self, request: Request) -> None:
@@ -130,7 +132,7 @@ class Worker:
         gets = [request for request in batch if isinstance(request, Get)]
         puts = [request for request in batch if isinstance(request, Put)]
         if gets:
-            self._try("read", gets, self._get)
+            self._try("find values", gets, self._get)
         if puts:
             self._try("keep values", puts, self._put)
 
@@ -141,29 +143,42 @@ class Worker:
         serve: Callable[[SqliteFile, Codec, list[RequestT]], None],
     ) -> None:
         """Serve requests; a fault of the file is what all of them get, or none if it is not required."""
+        file = self._opened(requests)
+        if file is None:
+            return
         try:
-            file, codec = self._opened()
-            serve(file, codec, requests)
+            serve(*file, requests)
         except _FAULTS as exc:
-            self._health.failed(ability, f"{_cause(exc)}; tasks run as without it")
-            if self._settings.required:
-                for request in requests:
-                    request.error = CacheUnavailable(str(self._settings.path), _cause(exc))
-            if _is_damaged(exc):
+            damaged = _is_damaged(exc)
+            self._failed(_USE if damaged else ability, exc, requests)
+            if damaged:  # what it may still give is not worth a line for every time that it fails
                 self._close()
+                self._unusable = math.inf, exc
         else:
             self._health.worked(ability)
 
-    def _opened(self) -> tuple[SqliteFile, Codec]:
+    def _opened(self, requests: Sequence[Request]) -> tuple[SqliteFile, Codec] | None:
+        """Return the open file, or None when it cannot be used and this was not the time to try."""
         if self._open is None:
-            if self._unusable and self._clock.monotonic() < self._unusable[0]:
-                raise self._unusable[1]
+            until, fault = self._unusable
             try:
+                if fault is not None and self._clock.monotonic() < until:
+                    raise fault
                 self._open = self._settings.open()
             except _FAULTS as exc:
-                self._unusable = self._clock.monotonic() + REOPEN_AFTER, exc
-                raise
+                if exc is not fault:
+                    self._unusable = self._clock.monotonic() + REOPEN_AFTER, exc
+                self._failed(_USE, exc, requests)
+                return None
+            self._health.worked(_USE)
         return self._open
+
+    def _failed(self, ability: str, error: Exception, requests: Sequence[Request]) -> None:
+        if self._settings.required:
+            for request in requests:
+                request.error = CacheUnavailable(str(self._settings.path), _cause(error))
+        else:
+            self._health.failed(ability, _cause(error), advice="tasks run as without it")
 
     def _get(self, file: SqliteFile, codec: Codec, gets: list[Get]) -> None:
         now = self._clock.now()

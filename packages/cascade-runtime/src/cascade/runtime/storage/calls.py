@@ -74,7 +74,7 @@ class CachedCalls:
         if policy.file is not None:
             target = FileTarget.of(policy, bound_arguments(definition, args, kwargs), args, kwargs)
             return await self._once(target.path, lambda: self._file(target, definition, compute))
-        backend = policy.backend or self._backend
+        backend = self._backend if policy.backend is None else policy.backend
         key = cache_key(policy, definition, args, kwargs)
         return await self._once(
             (id(backend), key), lambda: self._value(backend, key, policy, definition, compute)
@@ -118,12 +118,13 @@ class CachedCalls:
         compute: Compute,
     ) -> Answer:
         ttl = policy.ttl
-        hit = await self._guard(backend, backend.get(key))
+        hit = await self._guard(backend, "find values", backend.get(key))
         if isinstance(hit, Hit) and (ttl is None or hit.age < ttl):
             return Answer(hit.value, "found in the cache")
         value = await compute()
         if not isinstance(value, LazyResult):  # a continuation is no value yet
-            await self._guard(backend, self._keep(backend, definition.name, backend.put(key, value, ttl=ttl)))
+            kept = self._keep(backend, definition.name, backend.put(key, value, ttl=ttl))
+            await self._guard(backend, "keep values", kept)
         return Answer(value, "")
 
     async def _keep(self, backend: CacheBackend, name: str, operation: Awaitable[None]) -> None:
@@ -134,7 +135,7 @@ class CachedCalls:
                 self._unstorable.add(name)
                 _log.warning("task %r runs every time, for %r cannot keep its value: %s", name, backend, exc)
 
-    async def _guard(self, backend: CacheBackend, operation: Awaitable[Any]) -> Any:
+    async def _guard(self, backend: CacheBackend, ability: str, operation: Awaitable[Any]) -> Any:
         """Return what a backend answers, or None when it raises what it should not."""
         health = self._health(backend)
         try:
@@ -142,9 +143,9 @@ class CachedCalls:
         except CacheUnavailable:
             raise
         except Exception as exc:
-            health.failed("answer", repr(exc), advice="tasks run as without it")
+            health.failed(ability, repr(exc), advice="tasks run as without it")
             return None
-        health.worked("answer")
+        health.worked(ability)
         return answer
 
     def _health(self, backend: CacheBackend) -> Health:

@@ -1,0 +1,196 @@
+"""Tasks that are cached by a file: when they run, and what a half-made file counts."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import CacheFileError
+from cascade.runtime.storage import Answer, CachedCalls, MemoryCache
+from cascade.spec import task
+from cascade.spec.caching import CachePolicy
+from cascade.testkit.leaks import no_leaks
+
+
+@task
+def export(name: str, size: int = 3) -> Path:
+    raise AssertionError("the tests compute")
+
+
+class Writer:
+    """Writes a file and counts how often."""
+
+    def __init__(self, path: Path, result: object = None, error: Exception | None = None) -> None:
+        self.path, self.result, self.error = path, result, error
+        self.runs = 0
+
+    async def __call__(self) -> object:
+        self.runs += 1
+        self.path.write_text("made")
+        if self.error:
+            raise self.error
+        return self.result
+
+
+async def ask(policy: CachePolicy, compute: Callable[[], Any], *args: object, **kwargs: object) -> Answer:
+    calls = CachedCalls(MemoryCache())
+    try:
+        return await calls.call(
+            policy, export._definition, args or (() if kwargs else ("a",)), kwargs, compute
+        )
+    finally:
+        await calls.close()
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a file look older than it is."""
+    now = path.stat().st_mtime
+    os.utime(path, (now - seconds, now - seconds))
+
+
+async def test_a_task_does_not_run_while_its_file_is_there(tmp_path: Path) -> None:
+    """The value is the path, whether it ran or not; nothing else is left in the folder, nor open."""
+    path = tmp_path / "out" / "a.txt"
+    policy, writer = CachePolicy(file=path), Writer(path)
+    async with no_leaks():
+        assert await ask(policy, writer) == Answer(path, "")
+        assert await ask(policy, writer) == Answer(path, f"the file {path} exists")
+    assert writer.runs == 1
+    assert [each.name for each in path.parent.iterdir()] == ["a.txt"]
+
+
+async def test_a_template_takes_arguments_and_defaults(tmp_path: Path) -> None:
+    """Fields are the task's parameters, also those that were not passed; doubled braces are braces."""
+    path = tmp_path / "{b}-003.txt"
+    policy = CachePolicy(file=f"{tmp_path}/{{{{{{name}}}}}}-{{size:03}}.txt")
+    assert (await ask(policy, Writer(path), name="b")).value == path
+
+
+async def test_a_function_may_name_the_file(tmp_path: Path) -> None:
+    """It is called like the task."""
+    path = tmp_path / "a7"
+    policy = CachePolicy(file=lambda name, size: tmp_path / f"{name}{size}")
+    assert (await ask(policy, Writer(path), "a", size=7)).value == path
+
+
+@pytest.mark.parametrize("result", [None, "path", "text"])
+async def test_the_task_may_return_its_path_or_nothing(result: object, tmp_path: Path) -> None:
+    """The value is the same Path in any case."""
+    path = tmp_path / "a"
+    returned = {"path": path, "text": str(path)}.get(str(result))
+    assert (await ask(CachePolicy(file=path), Writer(path, returned))).value == path
+
+
+@pytest.mark.parametrize(("result", "words"), [([1], "a list"), ("other", "other"), (0, "an? int")])
+async def test_a_task_that_returns_something_else_is_told(result: object, words: str, tmp_path: Path) -> None:
+    """It would be lost at the next run; the file does not count, so the next run says so again."""
+    path = tmp_path / "a"
+    for _ in range(2):
+        with pytest.raises(
+            CacheFileError, match=f"'export' is cached by the file .*, but it returned {words}"
+        ):
+            await ask(CachePolicy(file=path), Writer(path, result))
+
+
+async def test_a_task_that_writes_no_file_is_told(tmp_path: Path) -> None:
+    """The message names task and file."""
+    with pytest.raises(CacheFileError, match="ended without writing that file"):
+        await ask(CachePolicy(file=tmp_path / "a"), Writer(tmp_path / "b"))
+
+
+async def test_what_a_failed_task_left_is_made_again(tmp_path: Path) -> None:
+    """A file that was begun and not finished does not count."""
+    path = tmp_path / "a"
+    with pytest.raises(ValueError, match="half"):
+        await ask(CachePolicy(file=path), Writer(path, error=ValueError("half")))
+    assert path.exists()
+    assert (await ask(CachePolicy(file=path), Writer(path))).reason == ""
+    assert (await ask(CachePolicy(file=path), Writer(path))).reason != ""
+
+
+KILLED = """
+import asyncio, os, pathlib, signal, sys
+from cascade.runtime.storage import CachedCalls, MemoryCache
+from cascade.spec import task
+from cascade.spec.caching import CachePolicy
+
+path = pathlib.Path(sys.argv[1])
+
+@task
+def export(): ...
+
+async def compute():
+    path.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(CachedCalls(MemoryCache()).call(CachePolicy(file=path), export._definition, (), {}, compute))
+"""
+
+
+async def test_what_a_killed_process_left_is_made_again(tmp_path: Path) -> None:
+    """Even kill -9 in the middle of writing leaves nothing that counts."""
+    path = tmp_path / "a"
+    ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", KILLED, str(path)])
+    assert ended.returncode == -9
+    assert path.read_text() == "half"
+    assert (await ask(CachePolicy(file=path), Writer(path))).reason == ""
+    assert path.read_text() == "made"
+
+
+async def test_a_file_that_somebody_else_put_there_counts(tmp_path: Path) -> None:
+    """Only the mark of an unfinished one says otherwise."""
+    path = tmp_path / "a"
+    path.write_text("given")
+    assert (await ask(CachePolicy(file=path), Writer(path))).reason
+    assert path.read_text() == "given"
+
+
+async def test_a_file_older_than_its_sources_is_made_again(tmp_path: Path) -> None:
+    """Templates and several sources; one that is missing is not newer."""
+    path, source = tmp_path / "a.out", tmp_path / "a.in"
+    policy = CachePolicy(file=path, newer_than=[f"{tmp_path}/{{name}}.in", tmp_path / "missing"])  # type: ignore[arg-type]
+    writer = Writer(path)
+    await ask(policy, writer)
+    source.write_text("x")
+    age(source, 10)
+    assert (await ask(policy, writer)).reason
+    age(path, 20)
+    assert not (await ask(policy, writer)).reason
+    assert (await ask(policy, writer)).reason
+    assert writer.runs == 2
+
+
+async def test_a_file_older_than_its_ttl_is_made_again(tmp_path: Path) -> None:
+    """Its age is the time since it was last changed."""
+    path = tmp_path / "a"
+    writer = Writer(path)
+    await ask(CachePolicy(file=path, ttl=60), writer)
+    age(path, 30)
+    assert (await ask(CachePolicy(file=path, ttl=60), writer)).reason
+    age(path, 31)
+    assert not (await ask(CachePolicy(file=path, ttl=60), writer)).reason
+
+
+async def test_a_file_that_cannot_be_marked_is_made_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning; only the protection against half-made files is missing."""
+    path = tmp_path / "a"
+    (tmp_path / ".a.unfinished").symlink_to(tmp_path / "missing" / "mark")
+    assert await ask(CachePolicy(file=path), Writer(path)) == Answer(path, "")
+    assert "cannot be marked as unfinished" in caplog.text
+
+
+async def test_two_calls_that_make_one_file_make_it_once(tmp_path: Path) -> None:
+    """Whatever their arguments, the file decides."""
+    path = tmp_path / "a"
+    calls, writer = CachedCalls(MemoryCache()), Writer(path)
+    both = [calls.call(CachePolicy(file=path), export._definition, (name,), {}, writer) for name in "ab"]
+    assert [answer.value for answer in await asyncio.gather(*both)] == [path, path]
+    await calls.close()
+    assert writer.runs == 1

@@ -1,0 +1,138 @@
+"""MemoryCache: what it keeps, for how long, and what goes first."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from cascade.interfaces import CacheBackend, ConfigurationError, Hit, supports
+from cascade.runtime.storage import MemoryCache
+from cascade.testkit.leaks import no_leaks
+
+
+@dataclass
+class ManualClock:
+    """A clock that only a test moves."""
+
+    seconds: float = 1000.0
+
+    def now(self) -> float:
+        return self.seconds + 1_700_000_000
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+async def test_it_gives_back_the_object_itself_and_tells_its_age() -> None:
+    """A hit is the very object, with the seconds since it was put."""
+    clock, value = ManualClock(), object()
+    cache = MemoryCache(clock=clock)
+    await cache.put("k", value)
+    clock.seconds += 5
+    hit = await cache.get("k")
+    assert hit == Hit(value, 5.0)
+    assert hit is not None
+    assert hit.value is value
+
+
+async def test_none_is_a_value() -> None:
+    """A kept None is a hit; an unknown key is none."""
+    cache = MemoryCache()
+    await cache.put("k", None)
+    assert isinstance(await cache.get("k"), Hit)
+    assert await cache.get("other") is None
+
+
+async def test_a_value_expires_exactly_at_its_ttl() -> None:
+    """Just before it is there, from then on it is not, and it no longer takes room."""
+    clock = ManualClock()
+    cache = MemoryCache(clock=clock)
+    await cache.put("k", 1, ttl=10)
+    clock.seconds += 9.75
+    assert await cache.get("k") == Hit(1, 9.75)
+    clock.seconds += 0.25
+    assert await cache.get("k") is None
+    assert len(cache) == 0
+
+
+async def test_what_was_used_longest_ago_goes_first() -> None:
+    """Reading counts as use."""
+    cache = MemoryCache(2)
+    await cache.put("a", 1)
+    await cache.put("b", 2)
+    await cache.get("a")
+    await cache.put("c", 3)
+    assert [key for key in "abc" if await cache.get(key)] == ["a", "c"]
+
+
+async def test_closing_keeps_the_values_and_clearing_does_not() -> None:
+    """A cache serves the next run too."""
+    cache = MemoryCache()
+    async with no_leaks():
+        await cache.put("k", 1)
+        await cache.close()
+    assert await cache.get("k")
+    cache.clear()
+    assert await cache.get("k") is None
+
+
+@pytest.mark.parametrize("entries", [0, -1, True, 1.5, "3"])
+def test_a_limit_that_makes_no_sense_is_refused(entries: object) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigurationError, match=r"MemoryCache\(max_entries=\)"):
+        MemoryCache(entries)  # type: ignore[arg-type]
+
+
+def test_it_is_a_backend_and_tells_what_it_holds() -> None:
+    """It has all that the protocol asks for; its representation tells how full it is."""
+    assert supports(MemoryCache(), CacheBackend)
+    assert repr(MemoryCache(3)) == "<MemoryCache with 0 of at most 3 entries>"
+
+
+class MemoryCacheModel(RuleBasedStateMachine):
+    """Compares the cache with a list of entries in order of use."""
+
+    @initialize(size=st.integers(1, 4))
+    def start(self, size: int) -> None:
+        self.size, self.clock = size, ManualClock()
+        self.cache = MemoryCache(size, clock=self.clock)
+        self.model: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    @rule(key=st.sampled_from("abcdef"), value=st.integers(), ttl=st.none() | st.integers(1, 5))
+    def put(self, key: str, value: int, ttl: int | None) -> None:
+        run(self.cache.put(key, value, ttl=ttl))
+        self.model.pop(key, None)
+        self.model[key] = value, self.clock.seconds + (ttl or 1e9)
+        if len(self.model) > self.size:
+            self.model.popitem(last=False)
+
+    @rule(key=st.sampled_from("abcdef"))
+    def get(self, key: str) -> None:
+        expected = self.model.pop(key, None)
+        if expected and expected[1] > self.clock.seconds:
+            self.model[key] = expected
+        hit = run(self.cache.get(key))
+        assert (hit and hit.value) == (self.model[key][0] if key in self.model else None)
+
+    @rule(seconds=st.integers(1, 3))
+    def wait(self, seconds: int) -> None:
+        self.clock.seconds += seconds
+
+    @invariant()
+    def bounded(self) -> None:
+        assert len(self.cache) == len(self.model) <= self.size
+
+
+def run(coroutine: object) -> Hit | None:
+    """Run what never waits, without a loop."""
+    try:
+        coroutine.send(None)  # type: ignore[attr-defined]
+    except StopIteration as stop:
+        found: Hit | None = stop.value
+        return found
+    raise AssertionError("it waited")
+
+
+TestMemoryCacheModel = MemoryCacheModel.TestCase

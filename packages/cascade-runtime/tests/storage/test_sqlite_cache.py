@@ -1,0 +1,612 @@
+"""SqliteCache: what it keeps, faithfully, for whom, and what it leaves behind."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import enum
+import logging
+import os
+import pickle
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cascade.interfaces import CacheBackend, ConfigurationError, Hit, UnstorableValueError, supports
+from cascade.runtime.storage import SqliteCache, _sqlite_file
+from cascade.testkit.leaks import no_leaks
+
+
+@dataclasses.dataclass
+class ManualClock:
+    """A clock that only a test moves."""
+
+    seconds: float = 1000.0
+
+    def now(self) -> float:
+        return self.seconds + 1_700_000_000
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int
+    y: object
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache.db"
+
+
+async def value_of(cache: SqliteCache, key: str) -> Any:
+    hit = await cache.get(key)
+    assert hit is not None, f"{key} is not there"
+    return hit.value
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, **options: Any) -> Any:
+    cache = SqliteCache(path, **options)
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+def rows(path: Path) -> list[tuple[Any, ...]]:
+    """Look into the file as any other program would."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT * FROM entries ORDER BY key").fetchall()
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    """Change the file as any other program could."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement, values)
+
+
+# Keeping
+
+
+async def test_a_value_is_there_for_the_next_process(path: Path) -> None:
+    """What was put is found by another cache of the same file; an unknown key is not."""
+    async with opened(path) as cache:
+        await cache.put("k", {"a": [1, None]})
+        await cache.put("none", None)
+    async with opened(path) as cache:
+        assert await value_of(cache, "k") == {"a": [1, None]}
+        assert isinstance(await cache.get("none"), Hit)
+        assert await cache.get("other") is None
+
+
+async def test_a_later_value_takes_the_place_of_an_earlier_one(path: Path) -> None:
+    """One row for each key."""
+    async with opened(path) as cache:
+        await cache.put("k", 1)
+        await cache.put("k", 2)
+        assert await value_of(cache, "k") == 2
+    assert len(rows(path)) == 1
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+    | st.datetimes() | st.just(Colour.RED) | st.text(st.characters(categories=["Cs"]))
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers() | st.booleans(), inner, max_size=4)
+        | st.sets(st.integers(), max_size=4)
+        | st.builds(Point, st.integers(), inner)
+    ),
+    max_leaves=10,
+)
+
+
+def shape(value: Any) -> Any:
+    """Return the types in a value."""
+    if isinstance(value, dict):
+        return [(type(k), shape(k), shape(v)) for k, v in value.items()]
+    inner = value if isinstance(value, list | tuple) else [value.y] if isinstance(value, Point) else []
+    return type(value), [shape(item) for item in inner]
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=5))
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_a_value_comes_back_as_it_was(values: list[object], tmp_path: Path) -> None:
+    """Equal and of the same types at every depth: a tuple is no list, True is not 1."""
+
+    async def there_and_back() -> None:
+        async with opened(tmp_path / "same.db") as cache:
+            for i, value in enumerate(values):
+                await cache.put(str(i), value)
+            for i, value in enumerate(values):
+                found = await value_of(cache, str(i))
+                assert found == value
+                assert shape(found) == shape(value)
+
+    asyncio.run(there_and_back())
+
+
+@pytest.mark.parametrize(
+    ("value", "encoding"),
+    [
+        ({"a": [1, 2.5, None, True, "x"]}, "json"),
+        ((1, 2), "pickle"),
+        ({1: 2}, "pickle"),
+        ({"a": (1,)}, "pickle"),
+        (dt.date(2026, 1, 1), "pickle"),
+        (Colour.RED, "pickle"),
+        ([0] * 20_000, "pickle"),
+    ],
+)
+async def test_json_is_used_where_it_is_faithful(value: object, encoding: str, path: Path) -> None:
+    """Plain values can be read by any program."""
+    async with opened(path) as cache:
+        await cache.put("k", value)
+        assert await value_of(cache, "k") == value
+    assert rows(path)[0][1] == encoding
+
+
+async def test_an_int_that_has_no_text_comes_back(path: Path) -> None:
+    """JSON refuses more than 4,300 digits."""
+    async with opened(path) as cache:
+        await cache.put("k", [10**5000])
+        assert (await value_of(cache, "k") == [10**5000]) is True
+    assert rows(path)[0][1] == "pickle"
+
+
+async def test_an_endless_value_comes_back_endless(path: Path) -> None:
+    """A list that holds itself ends neither in a loop nor in JSON."""
+    endless: list[Any] = []
+    endless.append(endless)
+    async with opened(path) as cache:
+        await cache.put("k", endless)
+        found = await value_of(cache, "k")
+    assert found[0] is found
+
+
+async def test_what_is_kept_is_the_value_at_the_time_of_the_put(path: Path) -> None:
+    """A value that is changed later is found as it was."""
+    value = [1]
+    async with opened(path) as cache:
+        await cache.put("k", value)
+        value.append(2)
+        assert await value_of(cache, "k") == [1]
+
+
+# Time and room
+
+
+async def test_a_value_expires_at_its_ttl_also_for_another_process(path: Path) -> None:
+    """The time is on the wall clock; the age is told."""
+    clock = ManualClock()
+    async with opened(path, clock=clock) as cache:
+        await cache.put("k", 1, ttl=10)
+    clock.seconds += 9.5
+    async with opened(path, clock=clock) as cache:
+        assert await cache.get("k") == Hit(1, 9.5)
+        clock.seconds += 0.5
+        assert await cache.get("k") is None
+
+
+async def test_a_clock_that_was_set_back_gives_no_negative_age(path: Path) -> None:
+    """A value from the future is new."""
+    clock = ManualClock()
+    async with opened(path, clock=clock) as cache:
+        await cache.put("k", 1)
+        clock.seconds -= 100
+        assert await cache.get("k") == Hit(1, 0.0)
+
+
+async def test_expired_values_are_deleted_when_something_is_written(path: Path) -> None:
+    """They do not take room for ever."""
+    clock = ManualClock()
+    async with opened(path, clock=clock) as cache:
+        await cache.put("old", 1, ttl=10)
+    clock.seconds += 11
+    async with opened(path, clock=clock) as cache:
+        await cache.put("new", 1)
+    assert [row[0] for row in rows(path)] == ["new"]
+
+
+async def test_what_was_used_longest_ago_goes_when_the_file_is_full(path: Path) -> None:
+    """The file stays within its limit, and reading counts as use."""
+    limit, clock = 400_000, ManualClock()
+    async with opened(path, clock=clock, max_bytes=limit) as cache:
+        for i in range(100):
+            clock.seconds += 4000
+            await cache.put(str(i), os.urandom(10_000))
+            assert await cache.get("0"), "it was used after each of the others was put"
+        there = [i for i in range(100) if await cache.get(str(i))]
+    assert there[0] == 0
+    assert there[1:] == list(range(there[1], 100))
+    assert 25 < len(there) < 40
+    assert path.stat().st_size <= limit * 1.1
+
+
+async def test_a_value_over_the_limit_is_refused_in_words(path: Path) -> None:
+    """Both sizes are named, and others in the same commit are kept."""
+    async with opened(path, max_value_bytes=1000) as cache:
+        big, small = await asyncio.gather(
+            cache.put("big", b"x" * 2000), cache.put("small", 1), return_exceptions=True
+        )
+        assert small is None
+        assert isinstance(big, UnstorableValueError)
+        assert "a builtins.bytes takes 20" in str(big)
+        assert "more than max_value_bytes=1000" in str(big)
+        assert await value_of(cache, "small") == 1
+
+
+@pytest.mark.parametrize("value", [lambda: 1, sys, (x for x in ()), [{"a": lambda: 1}]])
+async def test_a_value_that_cannot_be_pickled_is_refused_in_words(value: object, path: Path) -> None:
+    """The type and pickle's reason are named."""
+    async with opened(path) as cache:
+        with pytest.raises(UnstorableValueError, match=f"a .*{type(value).__name__} cannot be pickled: .+"):
+            await cache.put("k", value)
+
+
+@pytest.mark.parametrize("limits", [{"max_bytes": 0}, {"max_bytes": True}, {"max_value_bytes": 1.5}])
+def test_a_limit_that_makes_no_sense_is_refused(limits: dict[str, Any], path: Path) -> None:
+    """The message names the setting, and no file is made."""
+    with pytest.raises(ConfigurationError, match=f"SqliteCache.{next(iter(limits))}="):
+        SqliteCache(path, **limits)
+    assert not path.exists()
+
+
+# Many at a time
+
+
+async def test_puts_that_come_at_the_same_time_share_commits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand steps do not cost a thousand commits."""
+    sizes: list[int] = []
+    write = _sqlite_file.SqliteFile.write
+
+    def counted(self: _sqlite_file.SqliteFile, rows: Any, *, now: float) -> None:
+        sizes.append(len(rows))
+        write(self, rows, now=now)
+
+    monkeypatch.setattr(_sqlite_file.SqliteFile, "write", counted)
+    async with opened(path) as cache:
+        await asyncio.gather(*(cache.put(str(i), i) for i in range(1000)))
+        found = await asyncio.gather(*(value_of(cache, str(i)) for i in range(1000)))
+    assert found == list(range(1000))
+    assert sum(sizes) == 1000
+    assert len(sizes) < 200
+
+
+async def test_a_cancelled_get_harms_no_other(path: Path) -> None:
+    """Who waits no more is forgotten."""
+    async with opened(path) as cache:
+        await cache.put("k", 1)
+        given_up = asyncio.create_task(cache.get("k"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert await value_of(cache, "k") == 1
+        assert given_up.cancelled()
+
+
+async def test_closing_frees_thread_and_files_and_it_opens_again(path: Path) -> None:
+    """After every close nothing is held; what waits at the close is served first."""
+    cache = SqliteCache(path)
+    for i in range(3):
+        async with no_leaks():
+            puts = asyncio.gather(*(cache.put(f"{i} {j}", j) for j in range(50)))
+            await asyncio.sleep(0)
+            await cache.close()
+            await puts
+    assert await value_of(cache, "2 49") == 49
+    await cache.close()
+    await cache.close()
+    assert sorted(each.name for each in path.parent.iterdir()) == ["cache.db", "cache.db.key"]
+
+
+async def test_a_cache_that_was_never_used_makes_nothing(path: Path) -> None:
+    """Neither a thread nor a file."""
+    async with no_leaks(), opened(path / "deep" / "er.db"):
+        pass
+    assert not path.exists()
+
+
+def test_one_cache_serves_one_loop_after_the_other(path: Path) -> None:
+    """Two runs in a row, without a close between them."""
+    cache = SqliteCache(path)
+    asyncio.run(cache.put("k", 1))
+    hit = asyncio.run(cache.get("k"))
+    asyncio.run(cache.close())
+    assert hit is not None
+    assert hit.value == 1
+
+
+def test_a_loop_that_closed_meanwhile_is_left_alone(path: Path) -> None:
+    """An answer that nobody can take stops nothing."""
+    cache = SqliteCache(path)
+
+    async def walk_away() -> None:
+        asyncio.get_running_loop().call_soon(asyncio.create_task, cache.put("k", 1))
+        await asyncio.sleep(0)
+
+    for _ in range(20):
+        asyncio.run(walk_away())
+    assert asyncio.run(cache.get("other")) is None
+    asyncio.run(cache.close())
+
+
+def test_two_loops_in_two_threads_share_a_cache(path: Path) -> None:
+    """Each gets its own answers."""
+    cache = SqliteCache(path)
+
+    async def work(name: str) -> list[Any]:
+        await asyncio.gather(*(cache.put(f"{name}{i}", (name, i)) for i in range(100)))
+        return [await value_of(cache, f"{name}{i}") for i in range(100)]
+
+    async def both() -> list[list[Any]]:
+        return await asyncio.gather(*(asyncio.to_thread(asyncio.run, work(name)) for name in "ab"))
+
+    assert asyncio.run(both()) == [[(name, i) for i in range(100)] for name in "ab"]
+    asyncio.run(cache.close())
+
+
+async def test_folders_are_made_and_a_path_stays_where_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path means the folder at the time of construction."""
+    monkeypatch.chdir(path.parent)
+    cache = SqliteCache("deep/er.db")
+    (path.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(path.parent / "elsewhere")
+    await cache.put("k", 1)
+    await cache.close()
+    assert cache.path == path.parent / "deep" / "er.db"
+    assert cache.path.exists()
+    assert repr(cache) == f"<SqliteCache {cache.path}>"
+    assert supports(cache, CacheBackend)
+
+
+# Trust
+
+
+async def test_the_files_are_their_owners_alone(path: Path) -> None:
+    """Values and key cannot be read by others, whatever the umask."""
+    before = os.umask(0)
+    try:
+        async with opened(path) as cache:
+            await cache.put("k", 1)
+            modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}
+    assert {"cache.db", "cache.db-wal", "cache.db.key"} <= modes.keys()
+
+
+class Bomb:
+    """Its unpickling makes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.target,)
+
+
+async def filled(path: Path) -> None:
+    async with opened(path) as cache:
+        await cache.put("a", (1,))
+        await cache.put("b", (2,))
+        await cache.put("c", 3, ttl=1e9)
+
+
+FORGERIES = {
+    "a payload": ("UPDATE entries SET payload = ? WHERE key = 'a'", pickle.dumps((9,))),
+    "a row of another key": (
+        "UPDATE entries SET (payload, mac) = (SELECT payload, mac FROM entries WHERE key = ?) WHERE key = 'a'",
+        "b",
+    ),
+    "another encoding": ("UPDATE entries SET encoding = ? WHERE key = 'a'", "json"),
+    "another expiry": ("UPDATE entries SET expires = ? WHERE key = 'a'", 9e9),
+    "another age": ("UPDATE entries SET created = ? WHERE key = 'a'", 9e9),
+    "no signature": ("UPDATE entries SET mac = ? WHERE key = 'a'", b""),
+    "a text for a signature": ("UPDATE entries SET mac = ? WHERE key = 'a'", "é"),
+    "a number for a payload": ("UPDATE entries SET payload = ? WHERE key = 'a'", 5),
+    "a text for an age": ("UPDATE entries SET created = ? WHERE key = 'a'", "old"),
+    "a blob for an encoding": ("UPDATE entries SET encoding = ? WHERE key = 'a'", b"pickle"),
+    "a text for an expiry": ("UPDATE entries SET expires = ? WHERE key = 'a'", "never"),
+    "bytes that are no text": ("UPDATE entries SET encoding = CAST(? AS TEXT) WHERE key = 'a'", b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_row_that_we_did_not_write_is_not_there(
+    forgery: str, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning however often it is asked for; others are found; the next put mends it."""
+    await filled(path)
+    change(path, *FORGERIES[forgery])
+    async with opened(path) as cache:
+        assert [await cache.get("a") for _ in range(3)] == [None] * 3
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert await value_of(cache, "b") == (2,)
+        await cache.put("a", (1,))
+        assert await value_of(cache, "a") == (1,)
+
+
+async def test_a_forged_pickle_is_never_loaded(path: Path, tmp_path: Path) -> None:
+    """Who can write the file, but not read the key, runs no code here."""
+    await filled(path)
+    touched = tmp_path / "touched"
+    change(path, "UPDATE entries SET payload = ?, encoding = 'pickle'", pickle.dumps(Bomb(touched)))
+    async with opened(path) as cache:
+        assert [await cache.get(key) for key in "abc"] == [None] * 3
+    assert not touched.exists()
+    pickle.loads(pickle.dumps(Bomb(touched)))
+    assert touched.exists()
+
+
+async def test_with_a_new_key_all_old_values_are_made_again(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lost key costs the values, not the run; they are written anew with the new key."""
+    await filled(path)
+    path.with_name("cache.db.key").unlink()
+    async with opened(path) as cache:
+        assert [await cache.get(key) for key in "abc"] == [None] * 3
+        assert len(caplog.records) == 1
+        await cache.put("a", (1,))
+    async with opened(path) as cache:
+        assert await value_of(cache, "a") == (1,)
+
+
+@pytest.mark.parametrize("damage", ["readable", "short", "long", "link", "foreign"])
+async def test_a_key_that_cannot_be_trusted_is_not_used(
+    damage: str, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readable or owned by others, a link, or no key at all: one warning with the file's name."""
+    await filled(path)
+    key = path.with_name("cache.db.key")
+    if damage == "readable":
+        key.chmod(0o640)
+    elif damage == "link":
+        key.rename(path.with_name("moved"))
+        key.symlink_to("moved")
+    elif damage == "foreign":
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    else:
+        key.write_bytes(b"x" * (31 if damage == "short" else 33))
+    async with opened(path) as cache:
+        assert await cache.get("a") is None
+        assert await cache.get("b") is None
+    (record,) = caplog.records
+    assert str(key) in record.message
+
+
+async def test_a_value_whose_class_has_gone_is_made_again(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pickle that cannot be loaded is a miss with one warning."""
+    global Gone  # noqa: PLW0603 - pickle looks a class up in its module
+
+    class Gone:
+        pass
+
+    Gone.__qualname__ = "Gone"
+    async with opened(path) as cache:
+        await cache.put("k", Gone())
+        del Gone
+        assert await cache.get("k") is None
+        assert await cache.get("k") is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+# Several processes
+
+WRITER = """
+import asyncio, sys
+from cascade.runtime.storage import SqliteCache
+
+async def main(path, name, count):
+    cache = SqliteCache(path)
+    for i in range(count):
+        await asyncio.gather(*(cache.put(f"{name} {i} {j}", (name, i, j)) for j in range(10)))
+        print(i, flush=True)
+    await cache.close()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def test_several_processes_may_begin_and_write_at_the_same_time(path: Path) -> None:
+    """They agree on one file and one key, and each value of each is found."""
+    names = "abcd"
+    processes = [writer(path, name, 20) for name in names]
+    for process in processes:
+        _, errors = await asyncio.to_thread(process.communicate)
+        assert (process.returncode, errors) == (0, "")
+    async with opened(path) as cache:
+        for name in names:
+            for i in range(20):
+                assert await value_of(cache, f"{name} {i} 9") == (name, i, 9)
+    assert sorted(each.name for each in path.parent.iterdir()) == ["cache.db", "cache.db.key"]
+
+
+async def test_what_put_returned_from_survives_kill_9(path: Path) -> None:
+    """A process that is killed while it writes loses nothing that it had been told is kept."""
+    process = writer(path, "a", 100_000)
+    assert process.stdout is not None
+    told = -1
+    while told < 25:
+        told = int(await asyncio.to_thread(process.stdout.readline))
+    process.kill()
+    rest, _ = await asyncio.to_thread(process.communicate)
+    told = max([told, *(int(line) for line in rest.split("\n")[:-1])])
+    async with opened(path) as cache:
+        for i in range(told + 1):
+            for j in range(10):
+                assert await value_of(cache, f"a {i} {j}") == ("a", i, j)
+        await cache.put("k", 1)
+
+
+FORKS = """
+import asyncio, os, sys
+from cascade.runtime.storage import SqliteCache
+
+cache = SqliteCache(sys.argv[1])
+
+async def once(key, value):
+    await cache.put(key, value)
+    hit = await cache.get("parent")
+    return hit.value
+
+async def parent():
+    await cache.put("parent", 1)
+    child = os.fork()
+    if child == 0:
+        asyncio.set_event_loop(None)
+        asyncio._set_running_loop(None)
+        os._exit(asyncio.run(once("child", 7)))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1, status
+    assert (await cache.get("child")).value == 7
+    await cache.close()
+
+asyncio.run(parent())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_forked_child_uses_a_connection_of_its_own(path: Path) -> None:
+    """Neither hangs, and each sees what the other has put."""
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "ignore", "-c", FORKS, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
