@@ -61,6 +61,9 @@ def fork_and_die(folder):
         time.sleep(60)
     os._exit(7)
 
+@task(mode="process")
+def elsewhere(): return os.getpid()
+
 @task
 def say(): print("heard")
 """
@@ -94,6 +97,14 @@ async def test_tasks_of_a_module_run_elsewhere(tasks: Any) -> None:
     assert values[0] != os.getpid()
     assert values[1] == 12
     await executor.close()
+
+
+async def test_a_task_may_ask_for_a_process(tasks: Any) -> None:
+    """An engine that was given nothing makes what such a task needs, and leaves no process behind."""
+    before = children()
+    here, there = await Engine().run([tasks.where(), tasks.elsewhere()])
+    assert here == os.getpid() != there
+    assert children() == before
 
 
 async def test_an_error_brings_its_traceback(tasks: Any) -> None:

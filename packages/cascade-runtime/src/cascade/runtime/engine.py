@@ -17,8 +17,6 @@ from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
     RunStatus,
-    SupportsStart,
-    supports,
 )
 from cascade.interfaces import (
     EventBus as EventBusProtocol,
@@ -171,8 +169,7 @@ class Engine:
             carry_on=carry_on,
         )
         try:
-            if supports(executor, SupportsStart):
-                await executor.start()
+            await executors.start()
             with LagWatch(asyncio.get_running_loop()):
                 return await driver.run(targets)
         finally:

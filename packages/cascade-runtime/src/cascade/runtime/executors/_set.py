@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from cascade.interfaces import Executor
+from cascade.interfaces import Executor, SupportsStart, supports
+from cascade.runtime.executors.process import ProcessExecutor
 from cascade.runtime.executors.thread import ThreadExecutor
 from cascade.spec.definition import AUTO
 
-THREAD = "thread"
+THREAD, PROCESS = "thread", "process"
 
 
 class ExecutorSet(Mapping[str, Executor]):
@@ -44,6 +45,15 @@ class ExecutorSet(Mapping[str, Executor]):
     def __len__(self) -> int:
         return len({**_MAKERS, **self._given})
 
+    async def start(self) -> None:
+        """Make ready those that were given, so that what is missing is known before the first task.
+
+        :raises ExecutorUnavailable: if what one of them runs its calls on is not there.
+        """
+        for executor in self._given.values():
+            if supports(executor, SupportsStart):
+                await executor.start()
+
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
         return sum(
@@ -57,4 +67,4 @@ class ExecutorSet(Mapping[str, Executor]):
                 await executor.close()
 
 
-_MAKERS: dict[str, Callable[[], Executor]] = {THREAD: ThreadExecutor}
+_MAKERS: dict[str, Callable[[], Executor]] = {THREAD: ThreadExecutor, PROCESS: ProcessExecutor}
