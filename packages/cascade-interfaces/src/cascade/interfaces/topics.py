@@ -107,7 +107,7 @@ def parse_constraint_topic(topic: str) -> tuple[str, str] | None:
         return None
     levels = topic[len(_CONSTRAINTS) :].split("/")
     kind = levels.pop()[1:] if levels[-1].startswith("@") else ""
-    if len(levels) not in (1, 2) or "" in levels or (not kind and topic.endswith("@")):
+    if len(levels) not in (1, 2) or "" in levels or topic.endswith("/@"):
         return None
     try:
         return ":".join(map(decode_level, levels)), decode_level(kind)
