@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import aiomqtt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.connectors.mqtt import MqttConnector, config
@@ -173,6 +173,7 @@ def test_a_url_with_a_typo_is_answered_in_words(url: Any, advice: str) -> None:
         MqttConnector.from_url(url)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_makes_from_url_fail_otherwise(text: str) -> None:
     """Whatever is given as a URL, the answer is a connector or an error that the caller can catch."""

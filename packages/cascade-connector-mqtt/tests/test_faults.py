@@ -430,13 +430,14 @@ class TestPresence:
             f"""
             connector = MqttConnector({fresh_broker.host!r}, {fresh_broker.port}, source_id="parent")
             await connector.connect()
-            if not (child := os.fork()):
+            if not os.fork():
                 connector.publish_nowait("a", {{}})
                 assert connector.statistics().dropped == {{"forked process": 1}}
+                await connector.connect()
                 assert not connector.connected
                 print(os.getpid(), flush=True)
-                time.sleep(60)
-            await connector.publish("forked/parent", {{"n": 1}}, 1)
+                await asyncio.sleep(60)
+            await connector.publish("forked/parent", {{"n": 1}}, 1, retain=True)
             await connector.flush(5)
             await asyncio.sleep(60)
             """
@@ -445,8 +446,11 @@ class TestPresence:
         child = int(await process.stdout.readline())
         try:
             await eventually(lambda: reader.heard, BOUND)
+            await reader.listen("forked/parent")
+            await eventually(lambda: ("forked/parent", {"n": 1}) in reader.heard, BOUND)
             process.kill()
-            await eventually(lambda: reader.heard[-1][1]["status"] == "offline", BOUND)
+            await eventually(lambda: reader.heard[-1][1].get("status") == "offline", BOUND)
+            assert [data["status"] for _, data in reader.heard if "status" in data] == ["online", "offline"]
         finally:
             os.kill(child, signal.SIGKILL)
             await process.wait()

@@ -155,16 +155,18 @@ def discard(context: Any, exc: BaseException) -> None:
 
 
 def close_in_child(context: Any) -> None:
-    """Close a forked process's copy of the socket; the parent's link and event loop stay as they are."""
-    sock = context._client._sock if is_real(context) else None
-    inner = getattr(sock, "_socket", sock)
+    """Close a forked process's copy of the socket; the parent's link and its event loop stay as they are."""
+    if not is_real(context):
+        return
+    sock, context._client._sock = context._client._sock, None
+    inner = getattr(sock, "_socket", sock)  # of a websocket
     if isinstance(inner, socket.socket) and inner.fileno() >= 0:
         os.close(inner.detach())
 
 
 def is_real(context: Any) -> bool:
-    """Return whether this is a client of aiomqtt, and no mock."""
-    return _RealClient is not None and isinstance(context, _RealClient)
+    """Return whether this is a client of aiomqtt, and no mock, which may claim to be one."""
+    return _RealClient is not None and issubclass(type(context), _RealClient)
 
 
 def _disconnected(context: Any, told: Callable[..., None], *args: Any) -> None:

@@ -157,10 +157,6 @@ class Link:
         if not leaving.cancelled():
             leaving.exception()
 
-    def close_in_child(self) -> None:
-        """Close a forked process's copy of the socket."""
-        _aiomqtt.close_in_child(self._context)
-
     async def _learn_about_copies(self) -> None:
         """Find out, before the first overlapping subscription, whether the broker sends copies."""
         if self._dispatcher.copies.sent is not None or not _aiomqtt.is_real(self._context):

@@ -62,6 +62,8 @@ class Session:
         self._where = f"{settings.hostname}:{settings.port}"
         self._quiet = _aiomqtt.QuietLogger(logging.getLogger("mqtt"))
         self._closing = False
+        self._inert = False
+        self._context: Any = None
         self._task = self.loop.create_task(self._run(), name=f"cascade-mqtt-session {self._where}")
 
     @property
@@ -116,6 +118,8 @@ class Session:
     async def close(self, drain_timeout: float) -> None:
         """Drain, leave cleanly, and leave nothing behind."""
         self._closing = True
+        if not self.settled_first.done():
+            self.settled_first.set_result(None)  # whoever waits in connect() waits for nothing more
         try:
             if drain_timeout:
                 await self._drain(drain_timeout)
@@ -125,10 +129,11 @@ class Session:
             await self._dispatcher.stop()
             self._give_up_rest()
 
-    def close_in_child(self) -> None:
-        """Close a forked process's copy of the socket."""
-        if self.link is not None:
-            self.link.close_in_child()
+    def die(self) -> None:
+        """In a forked child: close the copy of the socket and do nothing more, not even a good-bye."""
+        self._inert = True
+        _aiomqtt.close_in_child(self._context)
+        self._task.cancel()
 
     async def hear_presence(self, _topic: str, message: dict[str, Any]) -> None:
         """Answer a foreign good-bye on the own status topic."""
@@ -140,13 +145,20 @@ class Session:
         failures = 0
         while True:
             before = self.connections
-            fault = await self._attempt()
+            try:
+                fault = await self._attempt()
+            except Exception as exc:
+                log.exception(
+                    "an attempt to connect to %s failed in a way that nobody thought of", self._where
+                )
+                fault = _errors.explain(exc)
             self._quiet.renew()
             failures = 0 if self.connections > before else failures + 1
             await asyncio.sleep(self._pause(fault, failures))
 
     async def _attempt(self) -> Fault:
         context, self._first_client = self._first_client or self._make_client(), None
+        self._context = context
         _aiomqtt.prepare(
             context,
             given=self._settings.client,
@@ -157,7 +169,8 @@ class Session:
         try:
             await asyncio.wait({entering})
         except asyncio.CancelledError:
-            _abandon(context, entering)
+            if not self._inert:
+                _abandon(context, entering)
             raise
         if (exc := entering.exception()) is not None:
             _aiomqtt.discard(context, exc)
@@ -190,7 +203,8 @@ class Session:
         try:
             said = self._closing and await self._say_goodbye(link)
             poison_report(await link.stop())
-            await link.leave(clean=said or not self._presence.named)
+            if not self._inert:
+                await link.leave(clean=said or not self._presence.named)
         finally:
             self.link = None
             for watch in self._dispatcher.watches():
@@ -216,10 +230,10 @@ class Session:
     def _failed(self, fault: Fault) -> Fault:
         if fault.kind is Kind.TAKEN_OVER:
             self._presence.taken_over(self.loop.time())
-        if self.settled_first.done():
+        if first := not self.settled_first.done():
+            self.settled_first.set_result(fault)  # and connect() tells it
+        if self._told is not None or not first:
             self.tell(fault)
-        else:
-            self.settled_first.set_result(fault)
         return fault
 
     def _pause(self, fault: Fault, failures: int) -> float:

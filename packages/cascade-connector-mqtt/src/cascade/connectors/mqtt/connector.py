@@ -29,7 +29,7 @@ from cascade.interfaces.errors import (
     InvalidPayloadError,
     WrongThreadError,
 )
-from cascade.interfaces.protocols import MessageCallback, Payload
+from cascade.interfaces.protocols import MessageCallback, Payload, Subscription
 from cascade.interfaces.stream import ConnectorStatistics, WatchItem
 from cascade.interfaces.topics import check_filter, check_topic
 from cascade.interfaces.wire import default_source, encode_payload
@@ -183,7 +183,7 @@ class MqttConnector:
             self._drop(problem)
         session.wake()
 
-    async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> MqttSubscription:
+    async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
         """Call ``await callback(topic, data)`` for each message that matches the filter ``topic``.
 
         :raises InvalidTopicError: if the filter is not valid.
@@ -391,7 +391,7 @@ class MqttConnector:
         self._forked = True
         self._complaints.clear()
         if session is not None:
-            session.close_in_child()
+            session.die()
 
 
 class MqttSubscription:
