@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
 import shutil
@@ -91,8 +92,6 @@ asyncio.run(main())
 
 async def test_a_truncated_or_garbled_log_gives_right_values_or_none(path: Path) -> None:
     """SQLite's log of a killed process, cut anywhere: what was committed before the cut is there."""
-    import json
-
     ended = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", KILLED, str(path)], input=json.dumps(VALUES), text=True
     )
@@ -217,7 +216,7 @@ def limited(pages: int) -> Callable[..., sqlite3.Connection]:
     connect = sqlite3.connect
 
     def tiny(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        connection = connect(*args, **kwargs)
+        connection: sqlite3.Connection = connect(*args, **kwargs)
         connection.execute(f"PRAGMA max_page_count = {pages}")
         return connection
 

@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -93,8 +93,14 @@ def template_fields(path: object) -> list[str]:
     """
     if callable(path) or path is None:
         return []
-    parsed = string.Formatter().parse(os.fspath(path))  # type: ignore[call-overload]
-    return [name.split(".")[0].split("[")[0] for _, name, _, _ in parsed if name is not None]
+    return list(_fields(os.fspath(path)))  # type: ignore[call-overload]
+
+
+def _fields(template: str) -> Iterator[str]:
+    for _, name, specification, _ in string.Formatter().parse(template):
+        if name is not None:
+            yield name.split(".")[0].split("[")[0]
+            yield from _fields(specification or "")  # "{name:>{width}}"
 
 
 def _as_tuple(paths: Any) -> tuple[PathSpec, ...]:

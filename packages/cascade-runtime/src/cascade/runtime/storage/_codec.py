@@ -76,8 +76,9 @@ def _times(row: Row) -> tuple[float, bool, float]:
 
 def _encoded(value: object) -> tuple[str, bytes]:
     if _is_json(value):
-        with contextlib.suppress(ValueError, RecursionError):  # an int of over 4,300 digits; very deep
-            return _JSON, json.dumps(value).encode()
+        # An int of over 4,300 digits, half of a surrogate pair, too deep: pickle can do all three.
+        with contextlib.suppress(ValueError, RecursionError):
+            return _JSON, json.dumps(value, ensure_ascii=False).encode()
     return _PICKLE, pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
