@@ -127,7 +127,7 @@ def header() -> str:
 def line_of(row: Row) -> str:
     """Return one row of the table; its ratio only where that is what counts."""
     ratios = row.ratios if row.target is None or row.target.judged is Judged.RATIO else ()
-    ratio = f"{statistics.median(ratios):.2f}x" if ratios else ""
+    ratio = f"{_ratio(statistics.median(ratios))}x" if ratios else ""
     theirs = _amount(row.theirs, row.unit) if row.theirs else ""
     target = row.target.text(row.unit) if row.target else ""
     verdict = {True: "yes", False: "NO", None: "-"}[row.reached]
@@ -153,7 +153,11 @@ def _spread(ratios: Sequence[float]) -> str:
     if len(ratios) < 2:
         return ""
     low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return f"{low:.2f}-{high:.2f}"
+    return f"{_ratio(low)}-{_ratio(high)}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _amount(samples: Sequence[float], unit: str) -> str:
