@@ -2,14 +2,19 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from cascade.interfaces import CacheUnavailable, Hit, UncacheableArgumentError, UnstorableValueError
-from cascade.runtime.storage import Answer, CachedCalls, MemoryCache
+from cascade.runtime.storage import Answer, CachedCalls, MemoryCache, SqliteCache, cache_key
+from cascade.runtime.storage import calls as calls_module
+from cascade.runtime.storage.calls import LARGE
 from cascade.spec import LazyResult, task
 from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
@@ -266,3 +271,37 @@ async def test_nothing_is_left_in_flight(make: Callable[[], Work]) -> None:
     compute.gate.set()
     await asyncio.gather(ask(calls, 1, compute), return_exceptions=True)
     assert calls._flights == {}
+
+
+@pytest.mark.parametrize("large", [b"x" * (LARGE + 1), "x" * (LARGE + 1), list(range(LARGE + 1))])
+async def test_the_key_of_a_large_argument_is_made_in_a_thread(
+    large: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop turns meanwhile; the key is the same as on the loop."""
+    threads: list[bool] = []
+
+    def watched(*args: Any) -> str:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return cache_key(*args)
+
+    monkeypatch.setattr(calls_module, "cache_key", watched)
+    cache = MemoryCache()
+    calls = CachedCalls(cache)
+    await ask(calls, large, ready())
+    await ask(calls, 1, ready())
+    await calls.close()
+    assert threads == [False, True]
+    assert await cache.get(cache_key(ANY, work._definition, (large,), {}))
+
+
+async def test_no_cache_blocks_the_loop(tmp_path: Path) -> None:
+    """Neither a database nor a file is touched on the loop."""
+    calls = CachedCalls(SqliteCache(tmp_path / "cache.db"))
+    path = tmp_path / "made"
+    path.touch()
+    with blockbuster_ctx("cascade.runtime.storage"):
+        for x in range(3):
+            await ask(calls, x, ready((1,)))
+            await ask(calls, x, ready((1,)))
+            await ask(calls, x, ready(), CachePolicy(file=path, ttl=1000))
+        await calls.close()

@@ -26,6 +26,10 @@ from cascade.spec.caching import CachePolicy
 
 _log = logging.getLogger("cascade.cache")
 
+LARGE = 100_000
+"""Bytes or items from which on the key of an argument is made in a thread."""
+_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+
 Compute = Callable[[], Awaitable[Any]]
 
 
@@ -49,7 +53,7 @@ class CachedCalls:
         self._flights: dict[object, asyncio.Future[Answer]] = {}
         self._used: dict[int, tuple[CacheBackend, Health]] = {}
         self._unstorable: set[str] = set()
-        self._disk = ThreadExecutor(1)
+        self._threads = ThreadExecutor(1)
 
     async def call(
         self,
@@ -75,7 +79,7 @@ class CachedCalls:
             target = FileTarget.of(policy, bound_arguments(definition, args, kwargs), args, kwargs)
             return await self._once(target.path, lambda: self._file(target, definition, compute))
         backend = self._backend if policy.backend is None else policy.backend
-        key = cache_key(policy, definition, args, kwargs)
+        key = await self._key(policy, definition, args, kwargs)
         return await self._once(
             (id(backend), key), lambda: self._value(backend, key, policy, definition, compute)
         )
@@ -88,7 +92,20 @@ class CachedCalls:
                 await backend.close()
             except Exception as exc:
                 health.failed("close", repr(exc))
-        await self._disk.close()
+        await self._threads.close()
+
+    async def _key(
+        self,
+        policy: CachePolicy,
+        definition: TaskDefinition,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> str:
+        """Return a call's key; that of a large argument is made in a thread, so that the loop turns."""
+        if policy.key is None and any(map(_is_large, (*args, *kwargs.values()))):
+            made = await self._threads.run(cache_key, (policy, definition, args, kwargs), {})
+            return str(made)
+        return cache_key(policy, definition, args, kwargs)
 
     async def _once(self, key: object, answer: Callable[[], Awaitable[Answer]]) -> Answer:
         while (flight := self._flights.get(key)) is not None:
@@ -155,20 +172,25 @@ class CachedCalls:
         return known[1]
 
     async def _file(self, target: FileTarget, definition: TaskDefinition, compute: Compute) -> Answer:
-        reason = await self._disk.run(target.reason, (self._clock.now(),), {})
+        reason = await self._threads.run(target.reason, (self._clock.now(),), {})
         if reason:
             return Answer(target.path, reason)
         try:
-            await self._disk.run(target.begin, (), {})
+            await self._threads.run(target.begin, (), {})
         except OSError as exc:
             _log.warning("%s cannot be marked as unfinished while it is made: %s", target.path, exc)
         value = await compute()
         if not target.is_meant_by(value):
             problem = f"it returned {_brief(value)}: return the file's path, or nothing"
             raise CacheFileError(definition.name, str(target.path), problem)
-        if not await self._disk.run(target.finish, (), {}):
+        if not await self._threads.run(target.finish, (), {}):
             raise CacheFileError(definition.name, str(target.path), "it ended without writing that file")
         return Answer(target.path, "")
+
+
+def _is_large(value: object) -> bool:
+    size = getattr(value, "nbytes", None) or (len(value) if isinstance(value, _SIZED) else 0)
+    return isinstance(size, int) and size > LARGE
 
 
 def _brief(value: object) -> str:
