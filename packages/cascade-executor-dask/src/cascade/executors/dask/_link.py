@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import multiprocessing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -35,8 +36,8 @@ class Link:
         self._options = _LOOPBACK | _ONE_BY_ONE | ({"n_workers": workers} if workers else {}) | cluster
         self._timeout = timeout
         self._lock = asyncio.Lock()
-        self._cluster: Any = None  # a LocalCluster, typed only in part, as is the client
-        self._client: Any = None
+        self._client: Any = None  # a Client; Dask's classes tell their types only in part
+        self._starting: asyncio.Task[Any] | None = None
         self._given_up: set[str] = set()
 
     @classmethod
@@ -107,55 +108,60 @@ class Link:
             return self._client
 
     async def _connect(self) -> Any:
-        if self._address is None:
-            self._cluster = await self._start_cluster()
+        target = self._address or await self._cluster()
         client: Any = Client(
-            self._cluster or self._address,
-            asynchronous=True,
-            set_as_default=False,
-            timeout=self._timeout,
-            name="cascade",
+            target, asynchronous=True, set_as_default=False, timeout=self._timeout, name="cascade"
         )
         connected = False
         try:
-            await client
+            async with asyncio.timeout(self._timeout):  # its own limit ends with the TCP connection
+                await client
             connected = True
         except (OSError, ValueError) as exc:
-            raise self._unavailable(str(exc)) from exc
+            raise self._unavailable(str(exc) or f"no answer within {self._timeout:g} s") from exc
         finally:
             if not connected:
-                await client.close(0)
+                await _close(client, 0)
         return client
 
+    async def _cluster(self) -> Any:
+        """Return the local cluster; its start is not cancelled, for half a cluster cannot be closed."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_cluster(), name="cascade dask cluster")
+        try:
+            return await asyncio.shield(self._starting)
+        except Exception:
+            self._starting = None
+            raise
+
     async def _start_cluster(self) -> Any:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise self._unavailable("a worker process imports the script, which starts a cluster again")
         cluster: Any = LocalCluster(asynchronous=True, **self._options)
-        started = False
         try:
             await cluster
-            started = True
         except Exception as exc:
-            raise self._unavailable(f"it did not start: {type(exc).__name__}: {exc}") from exc
-        finally:
-            if not started:
-                await cluster.close(timeout=CLOSE_TIMEOUT)
+            await _close(cluster, CLOSE_TIMEOUT)
+            cause = str(exc).rstrip(".") or type(exc).__name__
+            raise self._unavailable(f"it did not start ({cause})") from exc
         return cluster
 
     async def _close(self) -> None:
         client, self._client = self._client, None
-        cluster, self._cluster = self._cluster, None
+        starting, self._starting = self._starting, None
         self._given_up.clear()
-        with contextlib.suppress(Exception):
-            if client is not None:
-                await client.close(CLOSE_TIMEOUT)
-        with contextlib.suppress(Exception):
-            if cluster is not None:
-                await cluster.close(timeout=CLOSE_TIMEOUT)
+        if client is not None:
+            await _close(client, CLOSE_TIMEOUT)
+        if starting is not None:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                await _close(starting.result(), CLOSE_TIMEOUT)
 
     def _unavailable(self, cause: str) -> ExecutorUnavailable:
         if self._address is None:
             remedy = (
                 'a script that starts one needs `if __name__ == "__main__":` round what it runs, '
-                "for each worker process imports the script; or leave processes to threads: processes=False"
+                "for each worker process imports the script; or let its workers be threads, with processes=False"
             )
             return ExecutorUnavailable("the local Dask cluster", cause, remedy)
         remedy = "start one there with `dask scheduler` and `dask worker`, or leave the address out"
@@ -166,6 +172,13 @@ def _submit(client: Any, parcel: bytes, key: str) -> Any:
     """Hand a call over as one piece of bytes: Dask looks for nothing in it and takes no keyword out of it."""
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
         return client.submit(carry_out, parcel, cloudpickle.dumps, key=key, pure=False)
+
+
+async def _close(thing: Any, timeout: float) -> None:
+    """Close a client or a cluster, which may be broken, by its time limit and ours."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(timeout + 1):
+            await thing.close(timeout=timeout)
 
 
 async def _keys_that_run(dask_worker: Worker) -> list[str]:
