@@ -14,7 +14,7 @@ from cascade.connectors.mqtt._errors import SLOW_RETRY, Fault, Kind
 from cascade.connectors.mqtt._link import Link, poison_report
 from cascade.connectors.mqtt._outbox import UNSENT, Outbox
 from cascade.connectors.mqtt._presence import Presence
-from cascade.connectors.mqtt._turns import TurnBudget
+from cascade.connectors.mqtt._turns import Turnstile
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.stream import Lost
 
@@ -45,7 +45,7 @@ class Session:
         make_client: Callable[[], Any],
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.budget = TurnBudget()
+        self.turnstile = Turnstile()
         self.link: Link | None = None
         self.connections = 0
         self.settled_first: asyncio.Future[Fault | None] = self.loop.create_future()

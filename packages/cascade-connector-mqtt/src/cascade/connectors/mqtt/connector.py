@@ -157,10 +157,10 @@ class MqttConnector:
         if session is None:
             self.publish_nowait(topic, payload, qos, retain=retain)
             return
-        while session.budget.spent():  # noqa: ASYNC110 - thousands of these calls may begin in one turn
-            await asyncio.sleep(0)
+        if session.turnstile.closed():
+            await session.turnstile.wait()
         self.publish_nowait(topic, payload, qos, retain=retain)
-        if session.budget.spent():
+        if session.turnstile.spent():
             await asyncio.sleep(0)
 
     def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
