@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,18 @@ from cascade.testkit.connector import Inbox
 
 async def ignore(topic: str, data: dict[str, Any]) -> None:
     """A callback that does nothing."""
+
+
+def test_the_readmes_example_prints_what_it_says() -> None:
+    """Whoever copies it sees the message, although disconnect follows at once."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## LocalConnector")[2]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "cascade/demo {'hello': 'world'}\n"
+    assert done.stdout.strip() in section
 
 
 async def test_connectors_without_a_common_hub_do_not_hear_each_other() -> None:
