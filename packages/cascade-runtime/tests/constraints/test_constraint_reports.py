@@ -61,7 +61,7 @@ def test_a_report_has_the_keys_of_the_protocol() -> None:
         f"{GLOBAL}/@quota": {"id": "quota-global", "status": "unsupported", "reason": "unknown type 'quota'"},
         f"{GLOBAL}/@concurrency": {"id": "mine", "status": "applied"},
     }
-    assert next(iter(report["applied"])) == "cascade/constraints/task/a"  # type: ignore[call-overload]
+    assert next(iter(report["applied"])) == "cascade/constraints/task/a"
     assert report["effective"] == [{"scope": "global", "type": "concurrency", "params": {"limit": 3}}]
     assert report["ts"] == "2027-01-15T08:00:00.000000+00:00"
 
@@ -85,7 +85,8 @@ def test_a_long_report_is_cut_and_says_so() -> None:
 def test_reports_are_soon_and_not_too_often(gaps: list[float]) -> None:
     """The first follows a change within 5 ms, and however many changes there are, 5 go out a second."""
     pace = Pace(soon=0.002, interval=0.2)
-    now, sent = 0.0, []
+    now = 0.0
+    sent: list[float] = []
     for gap in gaps:
         changed = now = now + gap
         pace.touch(now)

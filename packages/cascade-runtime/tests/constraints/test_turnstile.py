@@ -49,7 +49,7 @@ class JumpingClock(SystemClock):
 
     ahead = 0.0
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:
         return asyncio.get_running_loop().time() + self.ahead
 
 

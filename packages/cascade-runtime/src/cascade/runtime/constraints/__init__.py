@@ -2,7 +2,11 @@
 
 from cascade.runtime.constraints.admission import Admission
 from cascade.runtime.constraints.manager import ConstraintManager
-from cascade.runtime.constraints.resources import ResourceCapacityError, Resources, UnknownResourceError
+from cascade.runtime.constraints.system_resources import (
+    ResourceCapacityError,
+    SystemResources,
+    UnknownResourceError,
+)
 from cascade.runtime.constraints.tickets import Lane, Obstacle, Owner, Ticket
 from cascade.runtime.constraints.turnstile import Turnstile
 
@@ -13,7 +17,7 @@ __all__ = [
     "Obstacle",
     "Owner",
     "ResourceCapacityError",
-    "Resources",
+    "SystemResources",
     "Ticket",
     "Turnstile",
     "UnknownResourceError",

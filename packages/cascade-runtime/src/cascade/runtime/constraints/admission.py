@@ -16,7 +16,7 @@ from typing import Any
 from cascade.runtime.constraints._scopes import Gates, Group
 from cascade.runtime.constraints.gates import GATES, CancelGate, Gate
 from cascade.runtime.constraints.registers import Effective, Key
-from cascade.runtime.constraints.resources import Resources
+from cascade.runtime.constraints.system_resources import SystemResources
 from cascade.runtime.constraints.tickets import Lane, Line, Obstacle, Owner, Ticket, TicketQueue
 
 _LOOKS = 4  # at how many queues one call looks for each ticket that it may return
@@ -25,8 +25,8 @@ _LOOKS = 4  # at how many queues one call looks for each ticket that it may retu
 class Admission:
     """Lets tickets pass in their order, as far as gates, lanes and resources allow."""
 
-    def __init__(self, resources: Resources | None = None) -> None:
-        self.resources = resources or Resources()
+    def __init__(self, resources: SystemResources | None = None) -> None:
+        self.resources = resources or SystemResources()
         self.checks = 0
         """How often a ticket was looked at."""
         self.waiting = 0

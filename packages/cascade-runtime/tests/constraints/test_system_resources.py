@@ -1,4 +1,4 @@
-"""Resources: all at once or not at all, first come, first served, and clear errors before that."""
+"""SystemResources: all at once or not at all, first come, first served, and clear errors before that."""
 
 import pytest
 from hypothesis import given
@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 from cascade.interfaces import UsageError
 from cascade.runtime.constraints.admission import Admission
 from cascade.runtime.constraints.registers import Effective
-from cascade.runtime.constraints.resources import ResourceCapacityError, Resources, UnknownResourceError
 from cascade.runtime.constraints.rules import Pause
+from cascade.runtime.constraints.system_resources import (
+    ResourceCapacityError,
+    SystemResources,
+    UnknownResourceError,
+)
 from cascade.runtime.constraints.tickets import Obstacle, Ticket
 
 
@@ -33,7 +37,7 @@ class Run:
 
 class Bench:
     def __init__(self, **capacities: float) -> None:
-        self.admission = Admission(Resources(capacities))
+        self.admission = Admission(SystemResources(capacities))
         self.run = Run()
         self.admission.attach(self.run)
 
@@ -49,7 +53,7 @@ class Bench:
 def test_a_demand_above_the_capacity_names_both() -> None:
     """It fails at once, and says what was asked and what there is."""
     with pytest.raises(ResourceCapacityError, match=r"'train' needs gpu=4, but this engine has gpu=2 in all"):
-        Resources({"gpu": 2}).check("train", {"gpu": 4})
+        SystemResources({"gpu": 2}).check("train", {"gpu": 4})
 
 
 @pytest.mark.parametrize(
@@ -58,16 +62,16 @@ def test_a_demand_above_the_capacity_names_both() -> None:
 def test_an_unknown_resource_lists_the_known_ones(capacities: dict[str, float], have: str) -> None:
     """A name that was mistyped is seen beside the right ones."""
     with pytest.raises(UnknownResourceError, match=have):
-        Resources(capacities).check("train", {"gpus": 1})
+        SystemResources(capacities).check("train", {"gpus": 1})
 
 
 @pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "1", None])
 def test_an_amount_that_is_no_number_is_refused(amount: object) -> None:
     """Neither a demand nor a capacity may be anything but a finite number from 0."""
     with pytest.raises(UsageError, match="finite number"):
-        Resources({"gpu": 2}).check("train", {"gpu": amount})  # type: ignore[dict-item]
+        SystemResources({"gpu": 2}).check("train", {"gpu": amount})  # type: ignore[dict-item]
     with pytest.raises(UsageError, match="finite number"):
-        Resources({"gpu": amount})  # type: ignore[dict-item]
+        SystemResources({"gpu": amount})  # type: ignore[dict-item]
 
 
 def test_demands_are_met_all_at_once() -> None:

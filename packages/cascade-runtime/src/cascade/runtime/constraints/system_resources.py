@@ -38,7 +38,7 @@ class ResourceCapacityError(UsageError, ValueError):
         )
 
 
-class Resources:
+class SystemResources:
     """Capacities and what is free of them.
 
     A queue waits in the line of the resources that it needs; whoever came first among those
@@ -107,7 +107,7 @@ class ResourceLine(Line):
 
     __slots__ = ("_resources", "names")
 
-    def __init__(self, resources: Resources, names: frozenset[str]) -> None:
+    def __init__(self, resources: SystemResources, names: frozenset[str]) -> None:
         super().__init__()
         self._resources = resources
         self.names = names
