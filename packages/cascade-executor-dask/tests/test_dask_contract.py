@@ -1,26 +1,28 @@
 """DaskExecutor passes the suite that every executor must pass."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-import dask
 import pytest
-from distributed import LocalCluster
 
 from cascade.executors.dask import DaskExecutor
 from cascade.interfaces import Executor
+from cascade.testkit import eventually
 from cascade.testkit.executor import Ability, ExecutorContract
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster with two workers, for all tests of the module."""
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as shared,
-    ):
-        yield shared.scheduler_address
+    """The address of a cluster, for all tests of the module."""
+    script = str(Path(__file__).with_name("cluster.py"))
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout
+        yield program.stdout.readline().strip()
+        program.communicate(timeout=30)
 
 
 class TestDaskExecutor(ExecutorContract):
@@ -32,4 +34,12 @@ class TestDaskExecutor(ExecutorContract):
         self.address = cluster
 
     async def make(self) -> Executor:
+        await eventually(self._is_whole, self.patience)
         return DaskExecutor(self.address)
+
+    async def _is_whole(self) -> bool:
+        """Tell whether the cluster has put new workers in the place of those that a test has killed."""
+        executor = DaskExecutor(self.address)
+        await executor.start()
+        await executor.close()
+        return executor.workers == 2

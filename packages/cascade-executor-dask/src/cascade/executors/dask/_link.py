@@ -21,6 +21,7 @@ from cascade.interfaces.parcels import carry_out
 _log = logging.getLogger("cascade.executor")
 
 CLOSE_TIMEOUT = 5.0
+_GRACE = 1.0  # seconds that a local worker has to end
 _POLL = 0.05  # seconds between two questions to the workers, while settle() waits
 _ONE_BY_ONE = {"threads_per_worker": 1}  # a worker that dies takes one call with it
 _LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
@@ -155,6 +156,7 @@ class Link:
         if starting is not None:
             await asyncio.wait({starting})
             if starting.exception() is None:
+                await _close_workers(starting.result())
                 await _close(starting.result(), CLOSE_TIMEOUT)
 
     def _unavailable(self, cause: str) -> ExecutorUnavailable:
@@ -179,6 +181,12 @@ async def _close(thing: Any, timeout: float) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(timeout + 1):
             await thing.close(timeout=timeout)
+
+
+async def _close_workers(cluster: Any) -> None:
+    """End a local cluster's workers soon, also those that run a call; it would wait for them longer."""
+    closing = (worker.close(timeout=_GRACE) for worker in cluster.workers.values())
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
 async def _keys_that_run(dask_worker: Worker) -> list[str]:
