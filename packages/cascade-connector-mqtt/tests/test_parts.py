@@ -22,7 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
 from cascade.connectors.mqtt import MqttConnector, _aiomqtt
-from cascade.connectors.mqtt._copies import Copies, overlapping
+from cascade.connectors.mqtt._copies import Copies, overlap
 from cascade.connectors.mqtt._errors import Kind, explain, refusals
 from cascade.connectors.mqtt._presence import Presence
 from cascade.interfaces import ConnectorUnavailable
@@ -46,7 +46,8 @@ class Clock:
 @pytest.fixture
 def copies() -> Copies:
     made = Copies(Clock())
-    made.subscribed(["a/#", "a/+", "a/b", "c"])
+    for topic_filter in ("a/#", "a/+", "a/b", "c"):
+        made.add(topic_filter)
     made.sent = True
     return made
 
@@ -76,7 +77,8 @@ class TestCopies:
         clock = Clock()
         copies = Copies(clock)
         copies.sent = True
-        copies.subscribed(["a", "+"])
+        copies.add("a")
+        copies.add("+")
         assert not copies.is_copy("a", b"x")
         clock.now = 3.0
         assert not copies.is_copy("a", b"x")
@@ -92,7 +94,12 @@ class TestCopies:
     def test_filters_overlap_if_some_topic_matches_both(self, one: str, other: str) -> None:
         """Compared with trying every topic of up to four levels."""
         both = any(topic_matches_sub(one, topic) and topic_matches_sub(other, topic) for topic in TOPICS)
-        assert overlapping([one, other]) == both
+        assert overlap(one, other) == both
+        if one != other:
+            copies = Copies(Clock())
+            copies.add(one)
+            copies.add(other)
+            assert copies.overlapping == both
 
 
 class TestFaults:

@@ -8,8 +8,7 @@ next k - 1 copies are not. Pure: the clock is injected.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from cascade.interfaces.topics import TopicMatcher
 
@@ -23,19 +22,28 @@ class Copies:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._filters: TopicMatcher[str] = TopicMatcher()
+        self._wild: TopicMatcher[None] = TopicMatcher()
         self._known: set[str] = set()
         self._expected: dict[int, tuple[int, float]] = {}
+        self.overlapping = False
+        """Whether there were ever two filters that can match the same topic."""
         self.sent: bool | None = None
         """Whether this broker sends copies; None while that is unknown."""
 
-    def subscribed(self, filters: Iterable[str]) -> None:
-        """Take note of what the client is subscribed to from now on."""
-        wanted = set(filters)
-        for topic_filter in self._known - wanted:
-            self._filters.remove(topic_filter, topic_filter)
-        for topic_filter in wanted - self._known:
-            self._filters.add(topic_filter, topic_filter)
-        self._known = wanted
+    def add(self, topic_filter: str) -> None:
+        """Take note of a filter that the client did not have."""
+        self.overlapping = self.overlapping or self._meets_another(topic_filter)
+        self._known.add(topic_filter)
+        self._filters.add(topic_filter, topic_filter)
+        if _has_wildcard(topic_filter):
+            self._wild.add(topic_filter, None)
+
+    def remove(self, topic_filter: str) -> None:
+        """Take note that the client has a filter no longer."""
+        self._known.remove(topic_filter)
+        self._filters.remove(topic_filter, topic_filter)
+        if _has_wildcard(topic_filter):
+            self._wild.remove(topic_filter, None)
 
     def forget(self) -> None:
         """Expect nothing any more: there is another link."""
@@ -49,6 +57,11 @@ class Copies:
         if matching < 2:
             return False
         return self._account(hash((topic, payload)), matching - 1)
+
+    def _meets_another(self, topic_filter: str) -> bool:
+        if _has_wildcard(topic_filter):
+            return any(overlap(topic_filter, other) for other in self._known)
+        return any(True for _ in self._wild.match(topic_filter))
 
     def _account(self, key: int, copies: int) -> bool:
         now = self._clock()
@@ -69,15 +82,17 @@ class Copies:
             del self._expected[oldest]
 
 
-def overlapping(filters: Iterable[str]) -> bool:
-    """Return whether any two filters can match the same topic.
+def overlap(one: str, other: str) -> bool:
+    """Return whether two filters can match the same topic.
 
-    >>> overlapping(["a/+", "+/b"]), overlapping(["a/b", "a/c/#"])
+    >>> overlap("a/+", "+/b"), overlap("a/b", "a/c/#")
     (True, False)
     """
-    return any(
-        _overlap(one.split("/"), other.split("/")) for one, other in itertools.combinations(filters, 2)
-    )
+    return _overlap(one.split("/"), other.split("/"))
+
+
+def _has_wildcard(topic_filter: str) -> bool:
+    return "+" in topic_filter or "#" in topic_filter
 
 
 def _overlap(one: list[str], other: list[str]) -> bool:

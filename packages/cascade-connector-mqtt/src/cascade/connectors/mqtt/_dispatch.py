@@ -1,241 +1,17 @@
-"""Messages on their way in: matched once, decoded once, queued for each listener, bounded."""
+"""Messages on their way in: matched once, decoded once, put before everyone who listens."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import logging
 import time
-from collections import Counter, deque
-from collections.abc import Iterable
-from typing import Any
+from collections import deque
 
 from cascade.connectors.mqtt._copies import Copies
-from cascade.connectors.mqtt._turns import TurnBudget
-from cascade.interfaces.protocols import MessageCallback
-from cascade.interfaces.stream import Linked, Lost, Message, WatchItem
+from cascade.connectors.mqtt._listeners import CallbackListener, Counts, Incoming, Listener, WatchListener
 from cascade.interfaces.topics import TopicMatcher, matches
-from cascade.interfaces.wire import UndecodableMessageError, decode_payload
 
-log = logging.getLogger("cascade.connectors.mqtt")
-
-OVERFLOW = "queue full"
-UNDECODABLE = "undecodable"
-LEFT = "waiting at disconnect"
-FAILED = "failed"
-
-CALLBACK_MESSAGES = 1_000
-WATCH_MESSAGES = 65_536
-WATCH_BYTES = 32 * 1024 * 1024
 _HELD_MESSAGES = 1_000
 _HELD_SECONDS = 1.0
-_PATIENCE = 0.5
-
-
-class Counts:
-    """What came in, for all listeners together."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.delivered = 0
-        self.discarded: Counter[str] = Counter()
-
-
-class Incoming:
-    """One message that arrived, decoded when the first listener asks for it."""
-
-    __slots__ = ("_data", "_problem", "payload", "retain", "topic")
-
-    def __init__(self, topic: str, payload: bytes, retain: bool) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.retain = retain
-        self._data: dict[str, Any] | None = None
-        self._problem: UndecodableMessageError | None = None
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The JSON object.
-
-        :raises UndecodableMessageError: if the payload is none.
-        """
-        if self._problem is not None:
-            raise self._problem
-        if self._data is None:
-            try:
-                self._data = decode_payload(self.payload)
-            except UndecodableMessageError as exc:
-                self._problem = exc
-                raise
-        return self._data
-
-
-class CallbackListener:
-    """One callback, its queue, and the task that calls it."""
-
-    def __init__(self, topic_filter: str, callback: MessageCallback, qos: int, counts: Counts) -> None:
-        self.filter = topic_filter
-        self.filters = {topic_filter: qos}
-        self._callback = callback
-        self._counts = counts
-        self._queue: deque[tuple[str, dict[str, Any]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._calling = False
-        self._ended = False
-        self._troubles: set[str] = set()
-
-    def offer(self, message: Incoming) -> None:
-        """Queue a message for the callback; give up the oldest when there are too many."""
-        try:
-            data = message.data
-        except UndecodableMessageError as exc:
-            self._discard(UNDECODABLE, f"{message.topic} has a payload that is skipped: {exc}")
-            return
-        if len(self._queue) >= CALLBACK_MESSAGES:
-            self._queue.popleft()
-            self._discard(OVERFLOW, "its callback is too slow; the oldest messages are dropped")
-        self._queue.append((message.topic, dict(data)))
-        self._wake()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a call is in progress."""
-        return self._calling
-
-    def end(self) -> None:
-        """Begin no further call; one in progress goes on."""
-        self._ended = True
-        self._queue.clear()
-        if self._worker is not None:
-            self._wake()
-
-    async def stop(self) -> None:
-        """End the call in progress, if there is one, and forget what waits."""
-        if self._queue:
-            self._counts.discarded[LEFT] += len(self._queue)
-            self._queue.clear()
-        worker = self._worker
-        if worker is None or worker is asyncio.current_task():
-            return
-        worker.cancel()
-        _, stubborn = await asyncio.wait({worker}, timeout=_PATIENCE)
-        if stubborn:
-            log.warning(
-                "the callback for %s does not end when it is cancelled; it is left behind", self.filter
-            )
-
-    def _wake(self) -> None:
-        if self._worker is None:
-            name = f"cascade-mqtt-callback {self.filter}"
-            self._worker = asyncio.get_running_loop().create_task(self._work(), name=name)
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _work(self) -> None:
-        try:
-            budget = TurnBudget()
-            while not self._ended:
-                if not self._queue:
-                    await self._wait()
-                    continue
-                await self._call(*self._queue.popleft())
-                if budget.spent():
-                    await asyncio.sleep(0)
-        finally:
-            self._worker = None
-
-    async def _wait(self) -> None:
-        self._troubles.discard(OVERFLOW)
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
-    async def _call(self, topic: str, data: dict[str, Any]) -> None:
-        self._counts.delivered += 1
-        self._calling = True
-        try:
-            made = self._callback(topic, data)
-            if inspect.isawaitable(made):
-                await made
-        except asyncio.CancelledError:
-            if _being_cancelled():
-                raise
-            self._trouble(FAILED, "its callback was cancelled from within")
-        except Exception as exc:
-            self._trouble(FAILED, f"its callback raised {exc!r}", exc)
-        else:
-            self._troubles.discard(FAILED)
-        finally:
-            self._calling = False
-
-    def _discard(self, reason: str, text: str) -> None:
-        self._counts.discarded[reason] += 1
-        self._trouble(reason, text)
-
-    def _trouble(self, kind: str, text: str, exc: Exception | None = None) -> None:
-        if kind not in self._troubles:
-            self._troubles.add(kind)
-            log.warning("subscription to %s: %s", self.filter, text, exc_info=exc)
-
-
-class WatchListener:
-    """One ordered stream over several filters, undecoded."""
-
-    def __init__(self, filters: Iterable[str], counts: Counts) -> None:
-        self.filters = dict.fromkeys(filters, 0)
-        self._counts = counts
-        self._queue: deque[WatchItem] = deque()
-        self._bytes = 0
-        self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def offer(self, message: Incoming) -> None:
-        """Queue a message; on overflow the oldest items make room and ``Lost`` takes their place."""
-        self._queue.append(Message(message.topic, message.payload, message.retain))
-        self._bytes += len(message.payload)
-        if len(self._queue) > WATCH_MESSAGES or self._bytes > WATCH_BYTES:
-            self._make_room()
-        self._wake()
-
-    def tell(self, item: Linked | Lost) -> None:
-        """Queue what happened to the link."""
-        self._queue.append(item)
-        self._wake()
-
-    def end(self) -> None:
-        """Forget what waits; whoever waits for an item learns that there is none."""
-        self._ended = True
-        self._queue.clear()
-        self._bytes = 0
-        self._wake()
-
-    async def next(self) -> WatchItem | None:
-        """Wait for the next item; None when there will be none."""
-        while not self._queue:
-            if self._ended:
-                return None
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        item = self._queue.popleft()
-        if isinstance(item, Message):
-            self._bytes -= len(item.payload)
-            self._counts.delivered += 1
-        return item
-
-    def _make_room(self) -> None:
-        while len(self._queue) >= WATCH_MESSAGES or self._bytes > WATCH_BYTES:
-            item = self._queue.popleft()
-            if isinstance(item, Message):
-                self._bytes -= len(item.payload)
-                self._counts.discarded[OVERFLOW] += 1
-        self._queue.appendleft(Lost(OVERFLOW))
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-Listener = CallbackListener | WatchListener
 
 
 class Dispatcher:
@@ -245,6 +21,7 @@ class Dispatcher:
         self.counts = Counts()
         self.copies = Copies(time.monotonic)
         self._matcher: TopicMatcher[Listener] = TopicMatcher()
+        self._by_filter: dict[str, list[Listener]] = {}
         self._listeners: dict[Listener, None] = {}
         self._running: dict[CallbackListener, None] = {}
         self._held: deque[Incoming] = deque(maxlen=_HELD_MESSAGES)
@@ -255,7 +32,9 @@ class Dispatcher:
         self._listeners[listener] = None
         for topic_filter in listener.filters:
             self._matcher.add(topic_filter, listener)
-        self.copies.subscribed(self.subscriptions())
+            if topic_filter not in self._by_filter:
+                self.copies.add(topic_filter)
+            self._by_filter.setdefault(topic_filter, []).append(listener)
         if self._held:
             self._offer_held(listener)
 
@@ -264,25 +43,22 @@ class Dispatcher:
         if listener not in self._listeners:
             return []
         del self._listeners[listener]
-        for topic_filter in listener.filters:
-            self._matcher.remove(topic_filter, listener)
-        wanted = self.subscriptions()
-        self.copies.subscribed(wanted)
-        return [topic_filter for topic_filter in listener.filters if topic_filter not in wanted]
+        return [topic_filter for topic_filter in listener.filters if self._drop(topic_filter, listener)]
 
     def subscriptions(self) -> dict[str, int]:
-        """Return every filter with the QoS to subscribe at.
+        """Return every filter with the QoS to subscribe at."""
+        return {topic_filter: self.qos(topic_filter) for topic_filter in self._by_filter}
+
+    def qos(self, topic_filter: str) -> int:
+        """Return the QoS to subscribe to a filter at.
 
         The highest that a callback wants; 0 where somebody watches, because the order of what
         is watched holds among messages of one QoS only.
         """
-        wanted: dict[str, int] = {}
-        for listener in self._listeners:
-            for topic_filter, qos in listener.filters.items():
-                wanted[topic_filter] = max(qos, wanted.get(topic_filter, 0))
-        for watch in self.watches():
-            wanted.update(watch.filters)
-        return wanted
+        listeners = self._by_filter[topic_filter]
+        if any(isinstance(listener, WatchListener) for listener in listeners):
+            return 0
+        return max(listener.filters[topic_filter] for listener in listeners)
 
     def watches(self) -> list[WatchListener]:
         """Return the streams that are open."""
@@ -316,6 +92,16 @@ class Dispatcher:
         listener.end()
         self._running = {each: None for each in (*self._running, listener) if each.busy}
 
+    def _drop(self, topic_filter: str, listener: Listener) -> bool:
+        self._matcher.remove(topic_filter, listener)
+        left = self._by_filter[topic_filter]
+        left.remove(listener)
+        if left:
+            return False
+        del self._by_filter[topic_filter]
+        self.copies.remove(topic_filter)
+        return True
+
     def _offer_held(self, listener: Listener) -> None:
         if time.monotonic() > self._hold_until:
             self._held.clear()
@@ -323,8 +109,3 @@ class Dispatcher:
             if any(matches(topic_filter, message.topic) for topic_filter in listener.filters):
                 self._held.remove(message)
                 listener.offer(message)
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -29,6 +29,8 @@ _KEEPALIVE = 141
 UNANSWERED = "the connection was closed before a broker answered"
 _ENDED = (UNANSWERED, "reset by peer", "EOF occurred", "Broken pipe")
 
+_UNKNOWN_HOST = ("Name or service", "nodename", "getaddrinfo", "name resolution")
+
 _REASONS = {
     1: "the broker does not speak this version of MQTT; pass protocol=",
     2: "the broker refuses the client id; pass another client_id= or source_id=",
@@ -115,7 +117,7 @@ def _certificate(text: str) -> Fault:
 def _from_text(text: str, cause: BaseException, *, tls: bool) -> Fault:
     if "certificate" in text.lower() or "ssl" in text.lower():
         return _certificate(text)
-    if isinstance(cause, socket.gaierror) or "Name or service" in text or "nodename" in text:
+    if isinstance(cause, socket.gaierror) or any(sign in text for sign in _UNKNOWN_HOST):
         return Fault(Kind.UNREACHABLE, f"the host name is unknown ({text}); check its spelling and the DNS")
     if "refused" in text.lower():
         return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from cascade.connectors.mqtt import _aiomqtt, _errors
-from cascade.connectors.mqtt._copies import overlapping
-from cascade.connectors.mqtt._dispatch import Dispatcher, WatchListener
+from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import Fault, Kind
+from cascade.connectors.mqtt._listeners import WatchListener
 from cascade.connectors.mqtt._outbox import POISON, REFUSED, Outbox, Outgoing
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._trial import sends_copies
@@ -161,7 +161,7 @@ class Link:
         """Find out, before the first overlapping subscription, whether the broker sends copies."""
         if self._dispatcher.copies.sent is not None or not _aiomqtt.is_real(self._context):
             return
-        if self._learning is None and overlapping(self._dispatcher.subscriptions()):
+        if self._learning is None and self._dispatcher.copies.overlapping:
             self._released.set()
             self._learning = self._begin(self._try_copies(), "cascade-mqtt-copies")
         if self._learning is not None:

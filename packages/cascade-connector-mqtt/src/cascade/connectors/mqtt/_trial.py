@@ -7,7 +7,8 @@ import secrets
 from typing import Any
 
 from cascade.connectors.mqtt import _errors
-from cascade.connectors.mqtt._dispatch import Counts, Dispatcher, WatchListener
+from cascade.connectors.mqtt._dispatch import Dispatcher
+from cascade.connectors.mqtt._listeners import Counts, WatchListener
 from cascade.interfaces.stream import Message
 from cascade.interfaces.topics import sync_filter, sync_topic
 
@@ -30,12 +31,14 @@ async def sends_copies(client: Any, dispatcher: Dispatcher, source_id: str) -> b
                 return False
             for topic in (once, last):  # at one QoS, so that they come back in this order
                 await client.publish(topic, payload="{}", qos=0)
-            return await _count(stream, once, last) > 1
+            count = await _count(stream, once, last)
+            if unused := dispatcher.remove(stream):
+                await client.unsubscribe(unused)
+            return count > 1
     except TimeoutError:
         return False
     finally:
-        if unused := dispatcher.remove(stream):
-            await client.unsubscribe(unused)
+        dispatcher.remove(stream)
 
 
 async def _count(stream: WatchListener, counted: str, last: str) -> int:

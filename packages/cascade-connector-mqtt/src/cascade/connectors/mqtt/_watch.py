@@ -6,7 +6,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Self
 
-from cascade.connectors.mqtt._dispatch import WatchListener
+from cascade.connectors.mqtt._listeners import WatchListener
 from cascade.interfaces.stream import WatchItem
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import weakref
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +14,14 @@ try:
 except ImportError:  # the constructor says what to install
     aiomqtt = None  # type: ignore[assignment]
 
-from cascade.connectors.mqtt import _aiomqtt, config
-from cascade.connectors.mqtt._dispatch import CallbackListener, Dispatcher, WatchListener
+from cascade.connectors.mqtt import _aiomqtt, _platform, config
+from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import Fault, Kind
+from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
 from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, SUPERSEDED, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
+from cascade.connectors.mqtt._subscription import MqttSubscription
 from cascade.connectors.mqtt._watch import WatchStream
 from cascade.interfaces.errors import (
     ConfigurationError,
@@ -36,11 +36,8 @@ from cascade.interfaces.wire import default_source, encode_payload
 
 log = logging.getLogger("cascade.connectors.mqtt")
 
+_QOS = (0, 1, 2)
 _MISSING = 'MqttConnector needs aiomqtt: pip install "cascade-py[mqtt]"'
-_PROACTOR = (
-    "this event loop cannot watch sockets, which MQTT needs; on Windows run "
-    "asyncio.run(main(), loop_factory=asyncio.SelectorEventLoop), as cs.run does"
-)
 
 
 class MqttConnector:
@@ -82,7 +79,7 @@ class MqttConnector:
             self._dispatcher.add(
                 CallbackListener(self._presence.topic, self._hear_presence, 1, self._dispatcher.counts)
             )
-        _alive.add(self)
+        _platform.silence_in_children(self)
 
     @classmethod
     def from_url(cls, url: str, **keywords: Any) -> Self:
@@ -129,16 +126,18 @@ class MqttConnector:
         if self._forked:
             self._complain(FORKED, "this process was forked off; its copy of the connector does nothing")
             return
+        self._forget_closed_loop()
         await self._until_closed()
         if self._session is not None:
             return
-        if not _watches_sockets(asyncio.get_running_loop()):
+        if not _platform.watches_sockets(asyncio.get_running_loop()):
             self._no_loop()
             return
         await self._open()
 
     async def disconnect(self) -> None:
         """Send what waits, for at most ``drain_timeout``, and leave. Twice is harmless."""
+        self._forget_closed_loop()
         session, self._session = self._session, None
         if session is None:
             await self._until_closed()
@@ -196,11 +195,11 @@ class MqttConnector:
         self._dispatcher.add(listener)
         try:
             if session is not None and session.link is not None:
-                await session.link.subscribe(topic, self._dispatcher.subscriptions()[topic])
+                await session.link.subscribe(topic, self._dispatcher.qos(topic))
         except asyncio.CancelledError:
             self._dispatcher.remove(listener)
             raise
-        return MqttSubscription(self, listener)
+        return MqttSubscription(listener, self._unsubscribe)
 
     def watch(self, *filters: str) -> AsyncIterator[WatchItem]:
         """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
@@ -326,6 +325,14 @@ class MqttConnector:
                 self._closing = None
         closing.result()
 
+    def _forget_closed_loop(self) -> None:
+        """Drop a session whose event loop ended before ``disconnect`` was called, and with it the link."""
+        if self._session is not None and self._session.loop.is_closed():
+            self._connections += self._session.connections
+            self._session = None
+        if self._closing is not None and self._closing.get_loop().is_closed():
+            self._closing = None
+
     async def _until_closed(self) -> None:
         if self._closing is not None:
             await asyncio.wait({self._closing})
@@ -382,45 +389,13 @@ class MqttConnector:
 
     def _no_loop(self) -> None:
         if self._settings.required:
-            raise ConnectorUnavailable(self.hostname, self.port, _PROACTOR)
-        self._complain(Kind.UNREACHABLE.value, _PROACTOR)
+            raise ConnectorUnavailable(self.hostname, self.port, _platform.NO_SOCKETS)
+        self._complain(Kind.UNREACHABLE.value, _platform.NO_SOCKETS)
 
-    def _become_inert(self) -> None:
+    def become_inert(self) -> None:
         """In a forked child: close the copy of the socket, and do nothing from here on."""
         session, self._session = self._session, None
         self._forked = True
         self._complaints.clear()
         if session is not None:
             session.die()
-
-
-class MqttSubscription:
-    """One callback's registration with a connector."""
-
-    def __init__(self, connector: MqttConnector, listener: CallbackListener) -> None:
-        self._connector = connector
-        self._listener = listener
-
-    async def unsubscribe(self) -> None:
-        """End the registration: no call begins after this returns. Twice is harmless."""
-        await self._connector._unsubscribe(self._listener)
-
-    def __repr__(self) -> str:
-        return f"<MqttSubscription {self._listener.filter}>"
-
-
-_QOS = (0, 1, 2)
-_alive: weakref.WeakSet[MqttConnector] = weakref.WeakSet()
-
-
-def _watches_sockets(loop: asyncio.AbstractEventLoop) -> bool:
-    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
-
-
-def _after_fork() -> None:
-    for connector in [*_alive]:
-        connector._become_inert()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
