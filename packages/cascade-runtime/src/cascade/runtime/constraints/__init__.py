@@ -2,6 +2,7 @@
 
 from cascade.runtime.constraints.admission import Admission
 from cascade.runtime.constraints.manager import ConstraintManager
+from cascade.runtime.constraints.resolver import ConstraintResolver
 from cascade.runtime.constraints.system_resources import (
     ResourceCapacityError,
     SystemResources,
@@ -13,6 +14,7 @@ from cascade.runtime.constraints.turnstile import Turnstile
 __all__ = [
     "Admission",
     "ConstraintManager",
+    "ConstraintResolver",
     "Lane",
     "Obstacle",
     "Owner",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from cascade.interfaces import UsageError
+from cascade.interfaces import ConfigurationError, UsageError
 from cascade.runtime.constraints.tickets import Demands, Line, Obstacle, TicketQueue
+from cascade.spec.constraint import check_amount
 
 _ROUNDING = 1e-9
 
@@ -51,7 +52,9 @@ class SystemResources:
         self.capacities = dict(capacities or {})
         for name, capacity in self.capacities.items():
             if not _is_amount(capacity):
-                raise UsageError(f"system_resources: {name} needs a finite number from 0, not {capacity!r}")
+                raise ConfigurationError(
+                    f"system_resources[{name!r}]", f"needs a finite number from 0, not {capacity!r}"
+                )
         self.free = dict(self.capacities)
         self._lines: dict[frozenset[str], ResourceLine] = {}
 
@@ -60,14 +63,12 @@ class SystemResources:
 
         :raises UnknownResourceError: listing the resources that there are.
         :raises ResourceCapacityError: naming the demand and the capacity.
-        :raises UsageError: if an amount is not a finite number from 0.
+        :raises ConfigurationError: if an amount is not a finite number from 0.
         """
         for name, amount in demands.items():
             if name not in self.capacities:
                 raise UnknownResourceError(task_name, name, sorted(self.capacities))
-            if not _is_amount(amount):
-                raise UsageError(f"task {task_name!r}: {name} needs a finite number from 0, not {amount!r}")
-            if amount > self.capacities[name]:
+            if check_amount(name, amount) > self.capacities[name]:
                 raise ResourceCapacityError(task_name, name, amount, self.capacities[name])
         return tuple(sorted((name, float(amount)) for name, amount in demands.items() if amount))
 
