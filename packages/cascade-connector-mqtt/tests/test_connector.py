@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from cascade.interfaces import (
     InvalidPayloadError,
     InvalidTopicError,
     Linked,
+    Lost,
     Message,
     WrongThreadError,
 )
@@ -692,6 +694,81 @@ class TestReconnecting:
         assert connected.statistics().dropped == {"broke the link twice": 1}
         assert connected.statistics().sent == 9
         assert sum("put aside" in said for said in warnings_of(caplog)) == 1
+
+    async def test_a_message_that_is_never_acknowledged_is_a_lost_link(
+        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+    ) -> None:
+        """A broker that answers pings and nothing else is left, and the message goes out on the next link."""
+        await connected.disconnect()
+        mocker.patch("cascade.connectors.mqtt._link.STUCK_TIMEOUT", 0.01)
+        await connected.connect()
+        blocked(client_class.made[1].publish)
+        await connected.publish("a", {"n": 1}, 1)
+        assert await connected.flush(10)
+        client_class.made[2].publish.assert_awaited_once_with("a", payload='{"n": 1}', qos=1)
+        assert connected.statistics().sent == 1
+
+    async def test_a_subscription_that_is_never_answered_is_a_lost_link(
+        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+    ) -> None:
+        """subscribe() returns, and the next link subscribes."""
+        mocker.patch("cascade.connectors.mqtt._link.ANSWER_TIMEOUT", 0.01)
+        blocked(client_class.made[0].subscribe)
+        await connected.subscribe("a", AsyncMock())
+        await eventually(lambda: len(client_class.made) == 2 and client_class.made[1].subscribe.await_count)
+        client_class.made[1].subscribe.assert_awaited_once_with("a")
+
+    async def test_a_refused_watch_is_told(self, connected: MqttConnector, client_class: MagicMock) -> None:
+        """Whoever watches must not believe that nothing is there."""
+        client_class.made[0].subscribe.return_value = [0, 0x80]
+        stream = connected.watch("a", "secret")
+        assert isinstance(await anext(stream), Lost)
+        await stream.aclose()
+
+    async def test_a_watch_that_is_thrown_away_is_unsubscribed(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """A loop that breaks out of the stream and forgets it leaves no subscription behind."""
+        async for item in connected.watch("a"):
+            assert item == Linked()
+            break
+        gc.collect()
+        await eventually(lambda: client_class.made[0].unsubscribe.await_count)
+        client_class.made[0].unsubscribe.assert_awaited_once_with("a")
+
+    async def test_a_watch_that_overflows_says_lost(
+        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+    ) -> None:
+        """In place of the oldest; the newest are there, and what is gone is counted."""
+        mocker.patch("cascade.connectors.mqtt._listeners.WATCH_MESSAGES", 10)
+        stream = connected.watch("a")
+        assert await anext(stream) == Linked()
+        for number in range(25):
+            client_class.made[0].messages.put("a", b"%d" % number)
+        await eventually(lambda: connected.statistics().received == 25)
+        assert isinstance(await anext(stream), Lost)
+        assert [await anext(stream) for _ in range(9)] == [
+            Message("a", b"%d" % n, retain=False) for n in range(16, 25)
+        ]
+        assert connected.statistics().discarded == {"queue full": 16}
+        await stream.aclose()
+
+
+class TestLoops:
+    def test_a_loop_that_ended_without_disconnect_is_forgotten(self, client_class: MagicMock) -> None:
+        """A second asyncio.run() connects anew; what waited goes out then."""
+        connector = MqttConnector("broker")
+        asyncio.run(connector.connect())
+
+        async def again() -> None:
+            await connector.connect()
+            await connector.publish("a", {})
+            assert await connector.flush(10)
+            await connector.disconnect()
+
+        asyncio.run(again())
+        assert len(client_class.made) == 2
+        client_class.made[1].publish.assert_awaited_once_with("a", payload="{}", qos=0)
 
 
 class TestNamed:
