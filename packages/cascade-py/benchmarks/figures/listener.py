@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
+
 from cascade.testkit.brokers import Broker
 
 _PROGRAM = Path(__file__).parent / "programs" / "listening.py"
+_REPORT = "bench/report"
 _PATIENCE = 60.0
 
 
@@ -29,13 +32,15 @@ class Heard:
 
 
 class Listener:
-    """Reads the lines that the process prints."""
+    """Asks the process for a report, and reads the lines that it prints."""
 
-    def __init__(self, lines: asyncio.StreamReader) -> None:
+    def __init__(self, lines: asyncio.StreamReader, client: aiomqtt.Client) -> None:
         self._lines = lines
+        self._client = client
 
     async def report(self) -> Heard:
-        """Wait for the end of a run; return what arrived of it."""
+        """Return what has arrived since the last report, when all that was sent before has."""
+        await self._client.publish(_REPORT, qos=1)
         return Heard(**await self.line())
 
     async def line(self) -> dict[str, Any]:
@@ -46,7 +51,7 @@ class Listener:
         try:
             text = await asyncio.wait_for(self._lines.readline(), _PATIENCE)
         except TimeoutError:
-            raise RuntimeError(f"the subscriber saw no end of a run within {_PATIENCE:g} s") from None
+            raise RuntimeError(f"the subscriber said nothing within {_PATIENCE:g} s") from None
         if not text:
             raise RuntimeError("the subscriber has ended")
         line: dict[str, Any] = json.loads(text)
@@ -60,10 +65,11 @@ async def listening(broker: Broker) -> AsyncIterator[Listener]:
         sys.executable, str(_PROGRAM), broker.host, str(broker.port), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    listener = Listener(process.stdout)
     try:
-        await listener.line()
-        yield listener
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            listener = Listener(process.stdout, client)
+            await listener.line()
+            yield listener
     finally:
         if process.returncode is None:
             process.kill()

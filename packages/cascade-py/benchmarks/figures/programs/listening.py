@@ -1,6 +1,7 @@
-"""Listen to telemetry as any MQTT program would; after each run print what came of it, one JSON line each.
+"""Listen to telemetry as any MQTT program would; when asked, print what came since, one JSON line each.
 
-Arguments: host and port of the broker. It knows nothing of Cascade but the topics and the JSON.
+Arguments: host and port of the broker. A message to ``bench/report`` asks; it is sent at QoS 1, as
+telemetry is, so that it comes after what was sent before it.
 """
 
 import json
@@ -11,6 +12,9 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+EVENTS = "cascade/telemetry/+/+/+/events"
+REPORT = "bench/report"
+
 
 def report(payloads: list[bytes | bytearray], last: float) -> str:
     """Tell how many events of one run arrived, and when the last one did (seconds since the epoch)."""
@@ -19,14 +23,18 @@ def report(payloads: list[bytes | bytearray], last: float) -> str:
 
 
 def main() -> None:
-    """Listen until the standard input or the broker ends."""
-    runs: dict[str, list[bytes | bytearray]] = {}
+    """Listen until killed."""
+    payloads: list[bytes | bytearray] = []
+    last = 0.0
 
     def on_message(_client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        run = runs.setdefault(message.topic, [])
-        run.append(message.payload)
-        if b'"ENGINE_STOPPED"' in message.payload:
-            print(report(runs.pop(message.topic), time.time()), flush=True)
+        nonlocal last
+        if message.topic == REPORT:
+            print(report(payloads, last), flush=True)
+            payloads.clear()
+        else:
+            payloads.append(message.payload)
+            last = time.time()
 
     def on_subscribe(*_: Any) -> None:
         print(json.dumps({"listening": True}), flush=True)
@@ -35,7 +43,7 @@ def main() -> None:
     client.on_message = on_message
     client.on_subscribe = on_subscribe
     client.connect(sys.argv[1], int(sys.argv[2]))
-    client.subscribe("cascade/telemetry/+/+/+/events", qos=1)
+    client.subscribe([(EVENTS, 1), (REPORT, 1)])
     client.loop_forever()
 
 
