@@ -285,7 +285,7 @@ async def test_a_task_cancelled_from_within_is_a_failure() -> None:
         future.cancel()
         await future
 
-    with pytest.raises(TaskCancelledError, match="'awaits_cancelled' was cancelled from within"):
+    with pytest.raises(TaskCancelledError, match="'awaits_cancelled' was cancelled: something that it awaited"):
         await Engine().run(awaits_cancelled())
 
 

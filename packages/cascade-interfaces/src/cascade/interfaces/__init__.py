@@ -17,6 +17,7 @@ from cascade.interfaces.errors import (
     MapLengthError,
     ResourceNotFoundError,
     RouteError,
+    RunCancelledError,
     TaskCallError,
     TaskCancelledError,
     TaskDefinitionError,
@@ -28,7 +29,15 @@ from cascade.interfaces.errors import (
     WorkerLostError,
     WrongThreadError,
 )
-from cascade.interfaces.events import Event, Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces.events import (
+    Event,
+    Lifecycle,
+    LifecycleEvent,
+    ProgressEvent,
+    RunStatus,
+    TaskState,
+    TaskStateEvent,
+)
 from cascade.interfaces.protocols import (
     Connector,
     EventBus,
@@ -78,8 +87,10 @@ __all__ = [
     "Message",
     "MessageCallback",
     "Payload",
+    "ProgressEvent",
     "ResourceNotFoundError",
     "RouteError",
+    "RunCancelledError",
     "RunStatus",
     "Subscription",
     "SupportsFlush",

@@ -182,13 +182,21 @@ class TaskTimeoutError(ExternalError, TimeoutError):
 
 
 class TaskCancelledError(ExternalError):
-    """A task ended as cancelled although nobody had asked the run to stop it."""
+    """A task was cancelled while its run goes on."""
 
-    def __init__(self, task_name: str) -> None:
+    def __init__(self, task_name: str, reason: str) -> None:
         self.task_name = task_name
-        super().__init__(
-            f"task {task_name!r} was cancelled from within: something that it awaited had been cancelled"
-        )
+        self.reason = reason
+        super().__init__(f"task {task_name!r} was cancelled: {reason}")
+
+
+class RunCancelledError(ExternalError):
+    """A run was cancelled from outside, by a constraint."""
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        self.run_id = run_id
+        self.reason = reason
+        super().__init__(f"run {run_id} was cancelled: {reason}")
 
 
 class UncacheableArgumentError(UsageError, TypeError):

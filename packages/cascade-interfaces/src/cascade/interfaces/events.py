@@ -65,4 +65,17 @@ class LifecycleEvent:
     error: str = ""
 
 
-Event = TaskStateEvent | LifecycleEvent
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """A task that runs tells how far it is."""
+
+    run_id: str
+    task_id: str
+    task_name: str
+    timestamp: float
+    """Seconds since the epoch."""
+    done: float
+    total: float | None = None
+
+
+Event = TaskStateEvent | LifecycleEvent | ProgressEvent

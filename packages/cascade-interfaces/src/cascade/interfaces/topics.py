@@ -19,6 +19,7 @@ MAX_BYTES = 65_535
 """The longest topic, in bytes of UTF-8 (MQTT 5.0, section 1.5.4)."""
 
 EVENTS = "events"
+PROGRESS = "progress"
 
 _RESERVED = re.compile(r"[/+#%\x00-\x20\x7f-\x9f\ud800-\udfff]|^[$@]")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")

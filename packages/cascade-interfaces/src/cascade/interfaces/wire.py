@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from cascade.interfaces.errors import ExternalError
 from cascade.interfaces.events import Event, LifecycleEvent, TaskStateEvent
+from cascade.interfaces.topics import EVENTS
 
 VERSION = "1.0"
 """Version of the telemetry envelope; readers accept every ``1.*``."""
@@ -45,6 +46,16 @@ class LifecycleBody(TypedDict, total=False):
     error: str
 
 
+class ProgressBody(TypedDict):
+    """``body`` of how far a task is; ``total`` is null when nobody knows."""
+
+    type: str
+    task_id: str
+    task_name: str
+    done: float
+    total: float | None
+
+
 class Envelope(TypedDict):
     """One message of telemetry."""
 
@@ -76,19 +87,34 @@ def timestamp(seconds: float) -> str:
     return f"{_second(whole)}.{micro:06d}+00:00"
 
 
-def body_of(event: Event, clean: Callable[[str], str] = str) -> TaskStateBody | LifecycleBody:
+def body_of(event: Event, clean: Callable[[str], str] = str) -> TaskStateBody | LifecycleBody | ProgressBody:
     """Return the ``body`` that tells ``event``; ``clean`` makes free text fit to leave the process."""
     if isinstance(event, TaskStateEvent):
         return _task_state_body(event, clean)
-    return _lifecycle_body(event, clean)
+    if isinstance(event, LifecycleEvent):
+        return _lifecycle_body(event, clean)
+    return {
+        "type": "ProgressEvent",
+        "task_id": event.task_id,
+        "task_name": event.task_name,
+        "done": event.done,
+        "total": event.total,
+    }
 
 
 def envelope(
-    event: Event, body: Mapping[str, Any], *, org_id: str, project_id: str, source: str, seq: int
+    event: Event,
+    body: Mapping[str, Any],
+    *,
+    org_id: str,
+    project_id: str,
+    source: str,
+    seq: int,
+    kind: str = EVENTS,
 ) -> Envelope:
-    """Wrap a body; ``seq`` counts the messages of this source and run from 0.
+    """Wrap a body; ``seq`` counts the messages of this source, run and kind from 0.
 
-    ``event_id`` is made from run and ``seq``: unique, and cheaper than a random one.
+    ``event_id`` is made from run, kind and ``seq``: unique, and cheaper than a random one.
     """
     return {
         "v": VERSION,
@@ -98,7 +124,7 @@ def envelope(
         "project_id": project_id,
         "source": source,
         "seq": seq,
-        "event_id": f"{event.run_id}-{seq}",
+        "event_id": f"{event.run_id}-{seq}" if kind == EVENTS else f"{event.run_id}-{kind}-{seq}",
         "body": body,
     }
 

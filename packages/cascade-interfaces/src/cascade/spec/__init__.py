@@ -1,5 +1,6 @@
 """What a user declares: tasks, lazy results and their policies, inputs, resources and routes."""
 
+from cascade.spec.caching import CachePolicy
 from cascade.spec.definition import TaskDefinition
 from cascade.spec.inputs import Env, Input, InputCall, Param, read_inputs
 from cascade.spec.lazy import Call, Condition, LazyResult, MapCall, call_of
@@ -9,6 +10,7 @@ from cascade.spec.routing import RouteCall, Router, pipeline, sequence
 from cascade.spec.task import Task, check_lengths, column_of, task
 
 __all__ = [
+    "CachePolicy",
     "Call",
     "Condition",
     "Env",

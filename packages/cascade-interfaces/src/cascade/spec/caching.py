@@ -86,6 +86,25 @@ class CachePolicy:
                     _refuse(setting, f"{{{name}}} is no parameter of task {definition.name!r}; it has {have}")
 
 
+def cache_policy(
+    definition: TaskDefinition, policy: CachePolicy | None, settings: dict[str, Any]
+) -> CachePolicy:
+    """Return the policy that ``with_cache`` was given, for this task.
+
+    :raises ConfigurationError: if it makes no sense for the task, or is given twice.
+    """
+    if policy is not None and settings:
+        _refuse("policy", f"is given already; put {', '.join(settings)} into it")
+    unknown = settings.keys() - CachePolicy.__dataclass_fields__.keys()
+    if unknown:
+        _refuse(min(unknown), f"is unknown; there are {', '.join(CachePolicy.__dataclass_fields__)}")
+    made = CachePolicy(**settings) if policy is None else policy
+    if not isinstance(made, CachePolicy):
+        _refuse("policy", f"needs a CachePolicy, not {made!r}")
+    made.check_for(definition)
+    return made
+
+
 def template_fields(path: object) -> list[str]:
     """Return the names that a template takes from the arguments; none for a function.
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError, UsageError
+from cascade.spec.caching import CachePolicy, cache_policy
+from cascade.spec.constraint import check_amount
 from cascade.spec.definition import TaskDefinition, structural
 from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
 
@@ -98,6 +100,26 @@ class LazyResult(Generic[R_co]):
         """
         return self._changed(policies=replace(self._call.policies, timeout=seconds))
 
+    def with_cache(self: LazyT, policy: CachePolicy | None = None, **settings: Any) -> LazyT:
+        """Return a node that does not run when its value is already there.
+
+        The settings are those of :class:`CachePolicy`, which may be given itself.
+
+        :raises ConfigurationError: if a setting makes no sense, or names what is no parameter.
+        """
+        cache = cache_policy(self._call.definition, policy, settings)
+        return self._changed(policies=replace(self._call.policies, cache=cache))
+
+    def with_constraints(self: LazyT, **demands: float | LazyResult[float]) -> LazyT:
+        """Return a node that runs only while it holds these amounts of the engine's resources.
+
+        They are taken all at once, when the task is ready, and given back however it ends. An
+        amount may be a lazy result.
+
+        :raises ConfigurationError: if an amount is neither a number from 0 nor a lazy result.
+        """
+        return self._changed(policies=replace(self._call.policies, demands=checked_demands(demands)))
+
     def after(self: LazyT, *lazies: LazyResult[Any]) -> LazyT:
         """Return a node that also waits for ``lazies``, whose values it does not take.
 
@@ -183,6 +205,17 @@ class LazyResult(Generic[R_co]):
 def call_of(lazy: LazyResult[Any]) -> Call:
     """Return what a lazy result declares: for engines and tools, not for workflows."""
     return lazy._call
+
+
+def checked_demands(demands: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return demands whose amounts are numbers or lazy results.
+
+    :raises ConfigurationError: naming one that is neither.
+    """
+    for name, amount in demands.items():
+        if not isinstance(amount, LazyResult):
+            check_amount(name, amount)
+    return demands
 
 
 def _check_lazy(lazy: object, advice: str) -> None:

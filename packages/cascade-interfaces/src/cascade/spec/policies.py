@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cascade.interfaces.errors import ConfigurationError
+from cascade.spec.caching import CachePolicy
 
 LONGEST_DELAY = 86_400.0
 """Seconds (one day) that no delay between two attempts exceeds, however it has grown."""
@@ -70,6 +73,9 @@ class Policies:
     retry: RetryPolicy | None = None
     timeout: float | None = None
     """Seconds that one attempt may take."""
+    cache: CachePolicy | None = None
+    demands: Mapping[str, Any] | None = None
+    """Amounts of the engine's resources, by name: numbers, or lazy results that give one."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None:

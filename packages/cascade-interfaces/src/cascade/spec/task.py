@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from cascade.interfaces.errors import MapLengthError, TaskCallError
+from cascade.spec.caching import CachePolicy, cache_policy
 from cascade.spec.definition import AUTO, TaskDefinition, define
-from cascade.spec.lazy import NO_KWARGS, Call, LazyResult, MapCall
+from cascade.spec.lazy import NO_KWARGS, Call, LazyResult, MapCall, checked_demands
 from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
 
 R = TypeVar("R")
@@ -100,6 +101,20 @@ class Task(Generic[R]):
         :raises ConfigurationError: if ``seconds`` is not a number above 0.
         """
         return self._changed(timeout=seconds)
+
+    def with_cache(self, policy: CachePolicy | None = None, **settings: Any) -> Task[R]:
+        """Return a task whose calls do not run when their value is already there.
+
+        :raises ConfigurationError: if a setting makes no sense, or names what is no parameter.
+        """
+        return self._changed(cache=cache_policy(self._definition, policy, settings))
+
+    def with_constraints(self, **demands: float | LazyResult[float]) -> Task[R]:
+        """Return a task each call of which holds these amounts of the engine's resources while it runs.
+
+        :raises ConfigurationError: if an amount is neither a number from 0 nor a lazy result.
+        """
+        return self._changed(demands=checked_demands(demands))
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{self._definition.signature_text}>"

@@ -1,29 +1,45 @@
-"""Calls one task: its arguments, its executor, its resources, its attempts."""
+"""Calls one task: its arguments, its executor, its resources, its cache, its attempts."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from types import CoroutineType
-from typing import Any
+from typing import Any, Protocol
 
 from cascade.interfaces import ConfigurationError, Executor
 from cascade.interfaces.errors import TaskTimeoutError
 from cascade.runtime.graph import Node
 from cascade.runtime.resources import Scope
+from cascade.runtime.storage import CachedCalls
 from cascade.spec.definition import AUTO
-from cascade.spec.policies import NO_POLICIES
+from cascade.spec.policies import NO_POLICIES, RetryPolicy
 
-Retrying = Callable[[Exception, str], None]
+
+class Course(Protocol):
+    """What a run does beside a task's attempts."""
+
+    def begin(self, node: Node) -> None:
+        """Tell that the task's function is about to be called for the first time."""
+        ...
+
+    def spare(self, node: Node, reason: str) -> None:
+        """Tell that the task need not run, and why."""
+        ...
+
+    async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
+        """Tell that an attempt failed, wait ``delay`` seconds, and for permission to try again."""
+        ...
 
 
 class Caller:
     """Runs tasks for one run, on the loop or through executors, as often as their policies say."""
 
-    def __init__(self, executors: Mapping[str, Executor], resources: Scope) -> None:
+    def __init__(self, executors: Mapping[str, Executor], resources: Scope, cached: CachedCalls) -> None:
         self._executors = executors
         self._resources = resources
+        self._cached = cached
 
     def workers(self, mode: str) -> int:
         """Return how many calls of this mode may run at the same time.
@@ -32,36 +48,48 @@ class Caller:
         """
         return self._executor(mode).workers
 
-    def start(self, node: Node, retrying: Retrying) -> Awaitable[Any]:
-        """Begin a task; awaiting what this returns gives its value, or raises what its last attempt raised.
-
-        ``retrying`` is told of each attempt that is followed by another.
-        """
-        definition = node.definition
-        if node.call.policies is not NO_POLICIES:
-            return self._attempts(node, retrying)
+    def start(self, node: Node, course: Course) -> Awaitable[Any]:
+        """Begin a task; awaiting what this returns gives its value, or raises what its last attempt raised."""
+        definition, policies = node.definition, node.call.policies
+        if policies.cache is not None:
+            return self._from_cache(node, course)
+        course.begin(node)
+        if policies is not NO_POLICIES:
+            return self._attempts(node, course)
         if definition.is_async and not definition.injections:  # the common case, without a frame in between
             args, kwargs = node.scope.arguments(node)
             called: Awaitable[Any] = definition.function(*args, **kwargs)
             return called
         return self._attempt(node)
 
-    async def _attempts(self, node: Node, retrying: Retrying) -> Any:
+    async def _from_cache(self, node: Node, course: Course) -> Any:
+        policy = node.call.policies.cache
+        assert policy is not None
+
+        async def compute() -> Any:
+            course.begin(node)
+            return await self._attempts(node, course)
+
+        args, kwargs = node.scope.arguments(node)
+        answer = await self._cached.call(policy, node.definition, args, kwargs, compute)
+        if answer.reason:
+            course.spare(node, answer.reason)
+        return answer.value
+
+    async def _attempts(self, node: Node, course: Course) -> Any:
         policies = node.call.policies
-        retry = policies.retry
+        retry = policies.retry or _ONCE
         attempt = 1
         while True:
             try:
                 return await self._limited(node, policies.timeout)
             except Exception as exc:
-                if retry is None or attempt >= retry.max_attempts or not isinstance(exc, retry.on):
+                if attempt >= retry.max_attempts or not isinstance(exc, retry.on):
                     raise
-                delay = retry.delay_after(attempt, random.random())
-                retrying(
-                    exc,
-                    f"attempt {attempt} of {retry.max_attempts} failed; the next one comes in {delay:g} s",
-                )
-            await asyncio.sleep(delay)
+                failure = exc
+            delay = retry.delay_after(attempt, random.random())
+            reason = f"attempt {attempt} of {retry.max_attempts} failed; the next one comes in {delay:g} s"
+            await course.again(node, failure, delay, reason)
             attempt += 1
 
     async def _limited(self, node: Node, timeout: float | None) -> Any:
@@ -104,3 +132,6 @@ class Caller:
             raise ConfigurationError(
                 "task(mode=)", f"the engine has no executor {mode!r}; it has {known}"
             ) from None
+
+
+_ONCE = RetryPolicy(max_attempts=1)

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-from cascade.interfaces import Clock, EventBus, TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces import (
+    Clock,
+    EventBus,
+    RunCancelledError,
+    TaskCancelledError,
+    TaskState,
+    TaskStateEvent,
+)
+from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime import _traceback
 from cascade.runtime._calling import Caller
+from cascade.runtime._entrance import Entrance
+from cascade.runtime._holds import Holds
 from cascade.runtime._pace import TARGET, Pace
 from cascade.runtime._tasks import cancel
+from cascade.runtime._telling import Teller
+from cascade.runtime.checkpoint import current
+from cascade.runtime.constraints import Obstacle, Turnstile
 from cascade.runtime.graph import Graph, Kind, Node, Status, inputs_among
 from cascade.runtime.run import RunState, gathered, why_skipped
-from cascade.runtime.telemetry.redaction import describe
 from cascade.spec import Input, InputCall, LazyResult, read_inputs
-
-_log = logging.getLogger("cascade.engine")
 
 
 class Driver:
     """One run, from its lazy results to their values.
 
-    A task starts as soon as its own inputs are done. The first failure stops the run: tasks
-    that are running are cancelled, others do not start. With ``carry_on`` only what needs the
-    failed task is skipped, and the failures are raised as one group at the end.
+    A task starts as soon as its own inputs are done and the engine's turnstile lets it pass.
+    The first failure stops the run: tasks that are running are cancelled, others do not start.
+    With ``carry_on`` only what needs the failed task is skipped, and the failures are raised as
+    one group at the end.
     """
 
     def __init__(
@@ -39,6 +47,7 @@ class Driver:
         bus: EventBus,
         clock: Clock,
         caller: Caller,
+        turnstile: Turnstile,
         params: Mapping[str, Any],
         carry_on: bool,
     ) -> None:
@@ -48,17 +57,22 @@ class Driver:
         self._caller = caller
         self._params = params
         self._carry_on = carry_on
-        self._errors: list[Exception] = []
+        self._teller = Teller(run_id, bus, clock)
+        self._entrance = Entrance(run_id, self, turnstile, workers=caller.workers)
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()  # what one task sets, the next one must not see
         self._graph = Graph()
         self._state = RunState()
-        self._running: dict[Node, asyncio.Task[None]] = {}
-        self._offloaded: Counter[str] = Counter()
+        self._errors: list[Exception] = []
+        self.running: dict[Node, asyncio.Task[None]] = {}
+        """The tasks that run or wait between two attempts."""
+        self._began: dict[Node, float] = {}
+        self._to_cancel: dict[Node, str] = {}
         self._pace = Pace()
         self._turn: asyncio.Handle | None = None
         self._turn_began = 0.0  # when a turn that started a full batch began, else 0
         self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._holds = Holds(self._loop, turnstile, self._teller, run_id, stopped=self._is_stopped)
 
     async def run(self, targets: Sequence[LazyResult[Any]]) -> list[Any]:
         """Return the values of the targets; that of a target which was skipped is None.
@@ -66,7 +80,9 @@ class Driver:
         :raises InputsError: once for all inputs from outside that are missing or wrong.
         :raises Exception: what the first task that failed had raised, with a note that names it.
         :raises ExceptionGroup: with ``carry_on``, of all failures.
+        :raises RunCancelledError: if a constraint has cancelled the run.
         """
+        self._entrance.open()
         await self._build(self._graph, targets)
         if self._graph.dynamic or self._params:
             inputs = inputs_among(self._graph.walk(targets))
@@ -84,29 +100,75 @@ class Driver:
         """Cancel what still runs, wait up to ``timeout`` seconds, and return who would not end."""
         if not self._finished.done():
             self._finished.cancel()
+        elif not self._finished.cancelled():
+            self._finished.exception()  # it may be that nobody came to await it
         if self._turn is not None:
             self._turn.cancel()
-        stubborn = await cancel(list(self._running.values()), timeout=timeout)
+        self._holds.reconsider()
+        stubborn = await cancel(list(self.running.values()), timeout=timeout)
+        self._entrance.close()
         self._graph.clear()
         return sorted(task.get_name() for task in stubborn)
+
+    def launch(self, node: Node) -> None:
+        """Start a task now."""
+        self.running[node] = self._loop.create_task(self._execute(node), name=node.task_id)
+
+    def turned_away(self, node: Node, obstacle: Obstacle) -> None:
+        """Record that a task was cancelled before it began."""
+        if parse_constraint_topic(obstacle.topic) == (f"run:{self._run_id}", "cancel"):
+            self.cancel_run(obstacle)
+        else:
+            self._teller.task(node, TaskState.CANCELLED, reason=str(obstacle))
+            self._give_up(node, TaskCancelledError(node.name, str(obstacle)))
+
+    def told_blocked(self, node: Node, obstacle: Obstacle) -> None:
+        """Tell that a task waits for permission."""
+        self._teller.task(node, TaskState.BLOCKED, self._began.get(node, 0.0), reason=str(obstacle))
+
+    def cancel_run(self, obstacle: Obstacle) -> None:
+        """End the run as cancelled."""
+        if not self._finished.done():
+            self._finished.set_exception(RunCancelledError(self._run_id, str(obstacle)))
+
+    def cancel_tasks(self, name: str, obstacle: Obstacle) -> None:
+        """Cancel the running tasks of this name."""
+        for node, task in self.running.items():
+            if node.name == name and node not in self._to_cancel:
+                self._to_cancel[node] = str(obstacle)
+                task.cancel()
+        self._holds.reconsider()
+
+    def reconsider(self) -> None:
+        """Look again whether tasks that are held at a checkpoint may go on."""
+        self._holds.reconsider()
+
+    def begin(self, node: Node) -> None:
+        """Tell that a task's function is about to be called for the first time."""
+        if self._bus.wants(TaskStateEvent):
+            self._began[node] = self._clock.monotonic()
+            self._teller.task(node, TaskState.RUNNING)
+
+    def spare(self, node: Node, reason: str) -> None:
+        """Tell that a task need not run."""
+        self._teller.task(node, TaskState.SKIPPED, reason=reason)
+
+    async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
+        """Tell that an attempt failed, and wait until the next one may begin."""
+        self._teller.task(node, TaskState.RETRYING, self._began.get(node, 0.0), error=error, reason=reason)
+        await self._entrance.again(node, delay)
 
     async def _build(self, graph: Graph, lazies: Sequence[LazyResult[Any]]) -> None:
         """Add nodes to a graph, letting the loop turn every few milliseconds."""
         began = self._clock.monotonic()
         for nodes in graph.build(lazies):
-            self._check_modes(nodes)
+            for node in nodes:
+                if not node.definition.on_loop or node.call.policies.demands:
+                    self._entrance.check(node)
             self._state.admit(nodes)
             if self._clock.monotonic() - began > TARGET:
                 await asyncio.sleep(0)
                 began = self._clock.monotonic()
-
-    def _check_modes(self, nodes: list[Node]) -> None:
-        """Refuse a task whose executor is not there before it is anybody's turn."""
-        for node in nodes:
-            definition = node.definition
-            if not definition.on_loop and definition.mode not in self._offloaded:
-                self._caller.workers(definition.mode)
-                self._offloaded[definition.mode] = 0
 
     def _wake(self) -> None:
         """Start what is ready in the next turn of the loop."""
@@ -130,29 +192,28 @@ class Driver:
 
     def _start_batch(self) -> int:
         """Start up to a batch of what is ready; return how many."""
-        most, started = self._pace.batch, 0
+        most, started, finished = self._pace.batch, 0, self._finished
         for mode, queue in self._state.offloaded.items():
-            while queue and started < most and self._has_room(mode, queue[0]):
-                self._offloaded[mode] += 1
+            while queue and started < most and not finished.done() and self._entrance.has_room(mode):
                 self._start(queue.popleft())
                 started += 1
         on_loop = self._state.on_loop
-        while on_loop and started < most and not self._finished.done():
+        while on_loop and started < most and not finished.done():
             self._start(on_loop.popleft())
             started += 1
         return started
-
-    def _has_room(self, mode: str, node: Node) -> bool:
-        return not self._finished.done() and self._offloaded[mode] < self._caller.workers(mode)
 
     def _start(self, node: Node) -> None:
         if (node.troubled or node.call.condition is not None) and self._refused(node):
             return
         kind = node.kind
         if kind is Kind.CALL and not node.definition.structural:
-            self._running[node] = self._loop.create_task(self._execute(node), name=node.task_id)
+            try:
+                self._entrance.offer(node)
+            except Exception as exc:  # a demand that is no amount, or too much
+                self._fail(node, exc)
         elif kind is Kind.MAP or kind is Kind.ROUTE:
-            self._running[node] = self._loop.create_task(self._grow(node), name=node.task_id)
+            self.running[node] = self._loop.create_task(self._grow(node), name=node.task_id)
         else:
             self._step(node)
 
@@ -166,7 +227,7 @@ class Driver:
                     self._decline(node, judge)
                     return True
             except Exception as exc:  # a value that has no truth, such as an array
-                self._fail(node, exc, self._clock.monotonic())
+                self._fail(node, exc)
                 return True
         why = why_skipped(node)
         if why is not None:
@@ -181,12 +242,12 @@ class Driver:
         if condition.skips:
             self._skip(node, reason, broken=False)
         else:
-            self._tell(node, TaskState.SKIPPED, reason=reason)
+            self._teller.task(node, TaskState.SKIPPED, reason=reason)
             self._complete(node, condition.otherwise)
 
     def _skip(self, node: Node, reason: str, *, broken: bool) -> None:
         if not node.definition.structural:
-            self._tell(node, TaskState.SKIPPED, reason=reason)
+            self._teller.task(node, TaskState.SKIPPED, reason=reason)
         self._state.skip(node, broken=broken)
         self._proceed()
 
@@ -203,7 +264,7 @@ class Driver:
                 args, kwargs = node.scope.arguments(node)
                 value = node.definition.function(*args, **kwargs)
         except Exception as exc:
-            self._fail(node, exc, self._clock.monotonic())
+            self._fail(node, exc)
         else:
             self._complete(node, value)
 
@@ -243,41 +304,36 @@ class Driver:
                 graph.forward(node, route)
             self._state.resume(node)
         except Exception as exc:
-            self._fail(node, exc, self._clock.monotonic())
+            self._fail(node, exc)
         finally:
-            del self._running[node]
+            del self.running[node]
             self._wake()
 
     async def _execute(self, node: Node) -> None:
         """Run one task through all its attempts."""
-        began = self._clock.monotonic()
-        observed = self._bus.wants(TaskStateEvent)
-        if observed:
-            self._tell(node, TaskState.RUNNING)
-
+        current.set((self._holds, node))
         try:
-            value = await self._caller.start(node, partial(self._retrying, node, began))
+            value = await self._caller.start(node, self)
         except asyncio.CancelledError as exc:
-            self._cancelled(node, exc, began)
+            self._cancelled(node, exc)
         except (SystemExit, KeyboardInterrupt) as exc:
             self._leave(exc)
         except Exception as exc:
-            self._fail(node, exc, began)
+            self._fail(node, exc)
         else:
-            if observed:
-                self._tell(node, TaskState.COMPLETED, began)
+            began = self._began.get(node)
+            if began is not None:
+                self._teller.task(node, TaskState.COMPLETED, began)
             if isinstance(value, LazyResult):
                 await self._continue(node, value)
             else:
                 self._complete(node, value)
         finally:
-            del self._running[node]
+            del self.running[node]
+            self._began.pop(node, None)
+            self._entrance.ended(node)
             if not node.definition.on_loop:
-                self._offloaded[node.definition.mode] -= 1
                 self._wake()
-
-    def _retrying(self, node: Node, began: float, error: Exception, reason: str) -> None:
-        self._tell(node, TaskState.RETRYING, began, error=error, reason=reason)
 
     def _leave(self, word: SystemExit | KeyboardInterrupt) -> None:
         """End the run in good order, and then raise what a task said to the whole process."""
@@ -291,22 +347,39 @@ class Driver:
             await self._build(graph, [lazy])
             graph.forward(heir, lazy)
         except Exception as exc:
-            self._fail(heir, exc, self._clock.monotonic())
+            self._fail(heir, exc)
         else:
             self._state.resume(heir)
             self._wake()
 
-    def _cancelled(self, node: Node, error: asyncio.CancelledError, began: float) -> None:
-        """Record the end of a task that we cancelled; for any other it is a failure."""
-        if self._finished.done():
-            self._tell(node, TaskState.CANCELLED, began)
-            return
-        failure = TaskCancelledError(node.name)
-        failure.__cause__ = error
-        self._fail(node, failure, began)
+    def _is_stopped(self, node: Node) -> bool:
+        return self._finished.done() or node in self._to_cancel
 
-    def _fail(self, node: Node, error: Exception, began: float) -> None:
-        self._tell(node, TaskState.FAILED, began, error=error)
+    def _cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
+        """Record the end of a task that we cancelled; for any other it is a failure."""
+        requested = self._to_cancel.pop(node, None)
+        if requested is None and not self._finished.done():
+            reason = "something that it awaited had been cancelled"
+            failure = TaskCancelledError(node.name, reason)
+            failure.__cause__ = error
+            self._fail(node, failure)
+            return
+        runs_on = "" if node.definition.on_loop else "; what cannot be stopped runs on to its end"
+        reason = (requested or "the run is stopping") + runs_on
+        self._teller.task(node, TaskState.CANCELLED, self._began.get(node, 0.0), reason=reason)
+        if requested is not None:
+            self._give_up(node, TaskCancelledError(node.name, requested))
+
+    def _fail(self, node: Node, error: Exception) -> None:
+        began = self._began.get(node, 0.0)
+        if isinstance(error, TaskCancelledError) and error.__cause__ is None:  # at the turnstile
+            self._teller.task(node, TaskState.CANCELLED, began, reason=error.reason)
+        else:
+            self._teller.task(node, TaskState.FAILED, began, error=error)
+        self._give_up(node, error)
+
+    def _give_up(self, node: Node, error: Exception) -> None:
+        """Record what a task that will give no value means for the run."""
         if self._finished.done():
             return
         error.__traceback__ = _traceback.of_the_task(error.__traceback__)
@@ -317,30 +390,6 @@ class Driver:
         self._errors.append(error)
         self._state.fail(node)
         self._proceed()
-
-    def _tell(
-        self,
-        node: Node,
-        state: TaskState,
-        began: float = 0.0,
-        *,
-        error: Exception | None = None,
-        reason: str = "",
-    ) -> None:
-        if not self._bus.wants(TaskStateEvent):
-            return
-        self._bus.publish(
-            TaskStateEvent(
-                self._run_id,
-                node.task_id,
-                node.definition.name,
-                state,
-                self._clock.now(),
-                round((self._clock.monotonic() - began) * 1000, 3) if began else 0.0,
-                describe(error) if error is not None else "",
-                reason,
-            )
-        )
 
 
 _CONDITIONAL = frozenset({Kind.CALL, Kind.MAP, Kind.ROUTE})

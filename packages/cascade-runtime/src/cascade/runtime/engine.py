@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, overload
 
 from cascade.interfaces import (
+    CacheBackend,
     Clock,
     ConfigurationError,
     Connector,
@@ -16,6 +17,7 @@ from cascade.interfaces import (
     InvalidTargetError,
     Lifecycle,
     LifecycleEvent,
+    RunCancelledError,
     RunStatus,
 )
 from cascade.interfaces import (
@@ -24,14 +26,17 @@ from cascade.interfaces import (
 from cascade.runtime import _traceback
 from cascade.runtime._calling import Caller
 from cascade.runtime._clock import SystemClock
+from cascade.runtime._control import Control
 from cascade.runtime._driver import Driver
 from cascade.runtime._lag import LagWatch
-from cascade.runtime._lease import Lease
+from cascade.runtime._lease import START_LIMIT, Lease
 from cascade.runtime.bus import EventBus
+from cascade.runtime.constraints import Admission, SystemResources, Turnstile
 from cascade.runtime.executors._set import ExecutorSet
 from cascade.runtime.resources import Scope
+from cascade.runtime.storage import CachedCalls, MemoryCache
 from cascade.runtime.telemetry import TelemetrySubscriber, describe
-from cascade.spec import LazyResult, Resource
+from cascade.spec import LazyResult, Resource, call_of
 
 R = TypeVar("R")
 OnFailure = Literal["stop", "continue"]
@@ -52,6 +57,10 @@ class Engine:
         cores plus four, at most 32).
     :param executors: further ones, by the ``mode`` of the tasks that they run.
     :param resources: what tasks may ask for by name.
+    :param system_resources: how much there is of what ``with_constraints`` asks for, by name.
+    :param cache_backend: keeps the values of cached tasks; in memory if none is given.
+    :param require_control: wait at the start, however long it takes, until the broker's
+        constraints are known; otherwise a run waits for them at most two seconds.
     :param bus: tells observers what happens.
     :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
         do not stop.
@@ -64,6 +73,9 @@ class Engine:
         executor: Executor | None = None,
         executors: Mapping[str, Executor] | None = None,
         resources: Sequence[Resource] = (),
+        system_resources: Mapping[str, float] | None = None,
+        cache_backend: CacheBackend | None = None,
+        require_control: bool = False,
         bus: EventBusProtocol | None = None,
         clock: Clock | None = None,
         stop_timeout: float = 2.0,
@@ -75,6 +87,11 @@ class Engine:
         self._resources = tuple(resources)
         self._clock: Clock = clock or SystemClock()
         self._stop_timeout = stop_timeout
+        self._cache: CacheBackend = cache_backend if cache_backend is not None else MemoryCache()
+        self._turnstile = Turnstile(Admission(SystemResources(system_resources)), clock=self._clock)
+        self._control = Control(
+            connector, self._turnstile, clock=self._clock, bus=self.bus, required=require_control
+        )
         self._telemetry: TelemetrySubscriber | None = None
 
     @overload
@@ -124,10 +141,12 @@ class Engine:
     async def _connected(
         self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
     ) -> list[Any]:
+        began = self._clock.monotonic()
         async with Lease.hold(self._connector):
             self._listen()
             try:
-                return await self._observed(targets, params, carry_on=carry_on)
+                left = START_LIMIT - (self._clock.monotonic() - began)
+                return await self._observed(targets, params, carry_on=carry_on, start_limit=left)
             finally:
                 if self._telemetry is not None:
                     await self._telemetry.drain(TELEMETRY_DRAIN)
@@ -139,20 +158,25 @@ class Engine:
             self._telemetry = TelemetrySubscriber(self.bus, self._connector)
 
     async def _observed(
-        self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
+        self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool, start_limit: float
     ) -> list[Any]:
         """Run between the first event and the last one."""
         run_id = os.urandom(16).hex()
         self._tell(run_id, Lifecycle.ENGINE_STARTED)
         status, error = RunStatus.CANCELLED, ""
         try:
+            await self._control.begin(run_id, _told(targets), limit=start_limit)
             values = await self._driven(run_id, targets, params, carry_on=carry_on)
             status = RunStatus.SUCCEEDED
+        except RunCancelledError as exc:
+            error = describe(exc)
+            raise
         except Exception as exc:
             status, error = RunStatus.FAILED, describe(exc)
             raise
         finally:
             self._tell(run_id, Lifecycle.ENGINE_STOPPED, status, error)
+            await self._control.end(run_id)
         return values
 
     async def _driven(
@@ -160,11 +184,13 @@ class Engine:
     ) -> list[Any]:
         executors = ExecutorSet(self._executor, self._executors)
         resources = Scope(self._resources, executors.threads)
+        cached = CachedCalls(self._cache, clock=self._clock)
         driver = Driver(
             run_id,
             bus=self.bus,
             clock=self._clock,
-            caller=Caller(executors, resources),
+            caller=Caller(executors, resources, cached),
+            turnstile=self._turnstile,
             params=params,
             carry_on=carry_on,
         )
@@ -174,6 +200,7 @@ class Engine:
                 return await driver.run(targets)
         finally:
             await self._wind_up(run_id, driver, executors, resources)
+            await cached.close()
 
     async def _wind_up(self, run_id: str, driver: Driver, executors: ExecutorSet, resources: Scope) -> None:
         """Stop what still runs, then close what the run has opened."""
@@ -197,6 +224,11 @@ class Engine:
 
     def _tell(self, run_id: str, event: Lifecycle, status: RunStatus | None = None, error: str = "") -> None:
         self.bus.publish(LifecycleEvent(run_id, event, self._clock.now(), status, error))
+
+
+def _told(targets: list[LazyResult[Any]]) -> str:
+    """Name a run's targets in a report."""
+    return ", ".join(dict.fromkeys(call_of(lazy).definition.name for lazy in targets[:8]))
 
 
 def _check_targets(target: object) -> list[LazyResult[Any]]:

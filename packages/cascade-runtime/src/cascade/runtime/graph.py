@@ -416,6 +416,8 @@ def neighbours(call: Call) -> list[LazyResult[Any]]:
         found += call.routes.values()
     if call.condition is not None:
         found.append(call.condition.lazy)
+    if call.policies.demands:
+        found += find_lazies(dict(call.policies.demands))
     return [*found, *call.predecessors]
 
 
@@ -431,7 +433,10 @@ def _routes_of(call: Call) -> Mapping[Any, LazyResult[Any]]:
 
 def _call_inputs(node: Node) -> tuple[LazyResult[Any], ...]:
     call = node.call
-    found: list[LazyResult[Any]] = []
+    demands = call.policies.demands
+    found: list[LazyResult[Any]] = (
+        [a for a in demands.values() if isinstance(a, LazyResult)] if demands else []
+    )
     for argument in (*call.args, *call.kwargs.values()) if call.kwargs else call.args:
         if isinstance(argument, LazyResult):
             found.append(argument)

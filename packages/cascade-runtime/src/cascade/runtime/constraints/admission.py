@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from cascade.runtime.constraints._scopes import Gates, Group
-from cascade.runtime.constraints.gates import GATES, CancelGate, Gate
+from cascade.runtime.constraints.gates import GATES, CancelGate, Gate, PauseGate
 from cascade.runtime.constraints.registers import Effective, Key
 from cascade.runtime.constraints.system_resources import SystemResources
 from cascade.runtime.constraints.tickets import Lane, Line, Obstacle, Owner, Ticket, TicketQueue
@@ -62,6 +62,10 @@ class Admission:
         if not self._gates.by_key:
             return 0
         return sum(group.running for group in self._gates.groups() if group.gates)
+
+    def owners(self) -> list[Owner]:
+        """Return the runs that are served."""
+        return list(self._owners.values())
 
     def attach(self, owner: Owner) -> None:
         """Begin to serve a run."""
@@ -163,6 +167,13 @@ class Admission:
         """Return what holds a ticket that waits, or None: nothing has, as far as it was looked at."""
         line = ticket.queue.line if ticket.queue is not None else None
         return line.obstacle() if line is not None else None
+
+    def paused(self, run_id: str, name: str) -> Obstacle | None:
+        """Return what pauses tasks of this name in this run, or None."""
+        if not self._gates.by_key:
+            return None
+        gates = self._gates.group(run_id, name).gates
+        return next((gate.obstacle() for gate in gates if isinstance(gate, PauseGate)), None)
 
     def cancelled(self, run_id: str, name: str) -> Obstacle | None:
         """Return why tasks of this name in this run are cancelled, or None."""

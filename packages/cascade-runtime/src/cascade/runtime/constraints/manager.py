@@ -193,8 +193,7 @@ class ConstraintManager:
         """Hand changes over, a slice of a great set at a time; return whether there are more."""
         if self.registers.has_changes:
             changes = self.registers.take_changes(_CHANGES_A_TURN)
-            self._turnstile.admission.apply(changes, self._clock.monotonic())
-            self._turnstile.poke()
+            self._turnstile.apply(changes)
         return self.registers.has_changes
 
     def _count(self, event: TaskStateEvent) -> None:

@@ -52,6 +52,10 @@ class Owner(Protocol):
         """Cancel the tasks of this name that run; None: the run."""
         ...
 
+    def reconsider(self) -> None:
+        """Look again whether tasks that are held at a checkpoint may go on."""
+        ...
+
 
 class Ticket:
     """One task that wants to start, or runs. It may enter again after it has left."""

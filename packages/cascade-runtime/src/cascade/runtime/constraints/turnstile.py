@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cascade.interfaces import Clock
 from cascade.runtime._pace import Pace
 from cascade.runtime.constraints.admission import Admission
+from cascade.runtime.constraints.registers import Effective, Key
 from cascade.runtime.constraints.standstill import LIMIT, Standstill
 from cascade.runtime.constraints.tickets import Owner, Ticket
 
@@ -68,6 +69,13 @@ class Turnstile:
     def withdraw(self, ticket: Ticket) -> None:
         """Take back a ticket that waits. Twice is harmless."""
         self.admission.withdraw(ticket)
+        self.poke()
+
+    def apply(self, changes: Mapping[Key, Effective | None]) -> None:
+        """Put changed constraints in force; those who run are told in this turn."""
+        self.admission.apply(changes, self._clock.monotonic())
+        for owner in self.admission.owners():
+            owner.reconsider()
         self.poke()
 
     def poke(self) -> None:

@@ -12,12 +12,13 @@ from cascade.interfaces import (
     EventBus,
     Lifecycle,
     LifecycleEvent,
+    ProgressEvent,
     SupportsPublishNowait,
     SupportsSource,
     TaskStateEvent,
     supports,
 )
-from cascade.interfaces.topics import telemetry_topic
+from cascade.interfaces.topics import EVENTS, PROGRESS, telemetry_topic
 from cascade.interfaces.wire import body_of, default_source, envelope
 from cascade.runtime.telemetry._courier import Courier
 from cascade.runtime.telemetry.redaction import one_line
@@ -33,7 +34,7 @@ class TelemetrySubscriber:
     def __init__(self, event_bus: EventBus, connector: Connector, qos: int = 1) -> None:
         self.connector = connector
         self.produced = 0
-        """Messages made so far."""
+        """Messages of the kind ``events`` made so far."""
         self._qos = qos
         self._org_id = os.environ.get("CASCADE_ORG_ID") or "local"
         self._project_id = os.environ.get("CASCADE_PROJECT_ID") or "default"
@@ -42,9 +43,9 @@ class TelemetrySubscriber:
             connector if supports(connector, SupportsPublishNowait) else None
         )
         self._courier = Courier(connector)
-        self._runs: dict[str, _Run] = {}
+        self._series: dict[tuple[str, str], _Series] = {}
         handler: Callable[[Any], object] = self.handle
-        self._unsubscribe = [event_bus.subscribe(kind, handler) for kind in (TaskStateEvent, LifecycleEvent)]
+        self._unsubscribe = [event_bus.subscribe(kind, handler) for kind in _KINDS]
 
     @staticmethod
     def serves(event_bus: EventBus, connector: Connector) -> bool:
@@ -61,17 +62,19 @@ class TelemetrySubscriber:
 
     def handle(self, event: Event) -> None:
         """Publish one event."""
-        run = self._runs.get(event.run_id)
-        if run is None:
-            topic = telemetry_topic(self._org_id, self._project_id, event.run_id)
-            run = self._runs[event.run_id] = _Run(topic)
-        message = self._message(event, run)
+        kind = PROGRESS if isinstance(event, ProgressEvent) else EVENTS
+        series = self._series.get((event.run_id, kind))
+        if series is None:
+            topic = telemetry_topic(self._org_id, self._project_id, event.run_id, kind)
+            series = self._series[event.run_id, kind] = _Series(topic, kind)
+        message = self._message(event, series)
         if self._nowait is not None:
-            self._nowait.publish_nowait(run.topic, message, self._qos)
+            self._nowait.publish_nowait(series.topic, message, self._qos)
         else:
-            self._courier.send(run.topic, message, self._qos)
+            self._courier.send(series.topic, message, self._qos)
         if isinstance(event, LifecycleEvent) and event.event is Lifecycle.ENGINE_STOPPED:
-            del self._runs[event.run_id]
+            for ended in (EVENTS, PROGRESS):
+                self._series.pop((event.run_id, ended), None)
 
     async def drain(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the connector has taken every message."""
@@ -82,21 +85,30 @@ class TelemetrySubscriber:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
 
-    def _message(self, event: Event, run: _Run) -> Mapping[str, Any]:
-        body = body_of(event, clean=one_line)
+    def _message(self, event: Event, series: _Series) -> Mapping[str, Any]:
         message = envelope(
-            event, body, org_id=self._org_id, project_id=self._project_id, source=self._source, seq=run.seq
+            event,
+            body_of(event, clean=one_line),
+            org_id=self._org_id,
+            project_id=self._project_id,
+            source=self._source,
+            seq=series.seq,
+            kind=series.kind,
         )
-        run.seq += 1
-        self.produced += 1
+        series.seq += 1
+        self.produced += series.kind == EVENTS
         return message
 
 
-class _Run:
-    """Where the messages of one run go, and their count."""
+class _Series:
+    """Where the messages of one kind of one run go, and their count."""
 
-    __slots__ = ("seq", "topic")
+    __slots__ = ("kind", "seq", "topic")
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, kind: str) -> None:
         self.topic = topic
+        self.kind = kind
         self.seq = 0
+
+
+_KINDS = (TaskStateEvent, LifecycleEvent, ProgressEvent)

@@ -1,0 +1,206 @@
+"""Where the tasks of one run ask for permission, workers and resources, and give them back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from cascade.interfaces import TaskCancelledError
+from cascade.runtime.constraints import ConstraintResolver, Lane, Obstacle, Ticket, Turnstile
+from cascade.runtime.constraints.tickets import Demands
+from cascade.runtime.graph import Node
+
+
+class Host(Protocol):
+    """The run behind an entrance."""
+
+    @property
+    def running(self) -> Mapping[Node, asyncio.Task[None]]:
+        """The tasks that run or wait between two attempts."""
+        ...
+
+    def launch(self, node: Node) -> None:
+        """Start a task now."""
+        ...
+
+    def turned_away(self, node: Node, obstacle: Obstacle) -> None:
+        """Record that a task was cancelled before it began."""
+        ...
+
+    def told_blocked(self, node: Node, obstacle: Obstacle) -> None:
+        """Tell that a task waits for permission."""
+        ...
+
+    def cancel_run(self, obstacle: Obstacle) -> None:
+        """End the run as cancelled."""
+        ...
+
+    def cancel_tasks(self, name: str, obstacle: Obstacle) -> None:
+        """Cancel the running tasks of this name."""
+        ...
+
+    def reconsider(self) -> None:
+        """Look again whether tasks that are held at a checkpoint may go on."""
+        ...
+
+
+class Entrance:
+    """One run's side of the engine's turnstile: the owner of its tickets.
+
+    A task that nothing stands in the way of starts at once, without a ticket.
+    """
+
+    def __init__(
+        self, run_id: str, host: Host, turnstile: Turnstile, *, workers: Callable[[str], int]
+    ) -> None:
+        self._run_id = run_id
+        self._host = host
+        self._turnstile = turnstile
+        self._resolver = ConstraintResolver(turnstile.admission.resources)
+        self._workers = workers
+        self._lanes: dict[str, Lane] = {}
+        self._tickets: dict[Node, Ticket] = {}
+        self._inside: set[Node] = set()  # who holds a worker or what its ticket gives
+        self._returning: dict[Ticket, asyncio.Future[None]] = {}
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._run_id
+
+    def open(self) -> None:
+        """Begin to be served."""
+        self._turnstile.attach(self)
+
+    def close(self) -> None:
+        """Withdraw what waits."""
+        self._turnstile.detach(self)
+
+    def check(self, node: Node) -> None:
+        """Refuse, before it is anybody's turn, a task that can never start.
+
+        :raises UsageError: if the engine lacks its executor or what it demands.
+        """
+        if node.definition.on_loop is False and node.definition.mode not in self._lanes:
+            self._lanes[node.definition.mode] = Lane(self._workers(node.definition.mode))
+        demands = node.call.policies.demands
+        if demands:
+            self._resolver.resolve(node.name, demands, lambda amount: 0.0)  # what is lazy comes later
+
+    def has_room(self, mode: str) -> bool:
+        """Return whether it makes sense to offer a task for this executor now."""
+        return self._lanes[mode].free > 0 or not self._turnstile.idle
+
+    def offer(self, node: Node) -> None:
+        """Start a task now, or let it wait for its turn.
+
+        :raises UsageError: if a lazy demand turned out to be more than there is.
+        """
+        demands = self._demands(node)
+        lane = self._lane(node)
+        if not demands and self._turnstile.idle and (lane is None or lane.free > 0):
+            if lane is not None:
+                lane.free -= 1
+                self._inside.add(node)
+            self._host.launch(node)
+            return
+        self._turnstile.enter(self._ticket(node, demands))
+
+    def give_back(self, node: Node) -> None:
+        """Give back all that a task holds. Twice is harmless."""
+        ticket = self._tickets.get(node)
+        if node in self._inside:
+            self._inside.discard(node)
+            lane = self._lane(node)
+            if lane is not None:
+                lane.free += 1
+        if ticket is not None:
+            self._turnstile.leave(ticket)
+        elif not self._turnstile.idle:
+            self._turnstile.poke()
+
+    def ended(self, node: Node) -> None:
+        """Forget a task."""
+        self.give_back(node)
+        if self._tickets:
+            self._tickets.pop(node, None)
+
+    async def again(self, node: Node, delay: float) -> None:
+        """Give everything back for ``delay`` seconds, then wait for another turn.
+
+        :raises TaskCancelledError: if the task is cancelled by a constraint while it waits.
+        """
+        self.give_back(node)
+        await asyncio.sleep(delay)
+        lane = self._lane(node)
+        demands = self._demands(node)
+        if lane is None and not demands and self._turnstile.idle:
+            return
+        ticket = self._ticket(node, demands)
+        turn = self._returning[ticket] = asyncio.get_running_loop().create_future()
+        self._turnstile.enter(ticket)
+        try:
+            await turn
+        finally:
+            self._returning.pop(ticket, None)
+            self._turnstile.withdraw(ticket)
+
+    def running(self) -> Iterable[Ticket]:
+        """Return a ticket for each task that runs, with or without having asked for one."""
+        return [
+            self._tickets.get(node) or self._ticket(node, ())
+            for node in self._host.running
+            if not node.definition.structural and node not in self._waiting_again()
+        ]
+
+    def start(self, ticket: Ticket) -> None:
+        """Let the task in whose turn it is."""
+        node: Node = ticket.subject
+        self._inside.add(node)
+        turn = self._returning.get(ticket)
+        if turn is None:
+            self._host.launch(node)
+        elif not turn.done():
+            turn.set_result(None)
+
+    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        """Let a task know that it is cancelled before it, or its next attempt, began."""
+        turn = self._returning.get(ticket)
+        if turn is None:
+            self._tickets.pop(ticket.subject, None)
+            self._host.turned_away(ticket.subject, obstacle)
+        elif not turn.done():
+            turn.set_exception(TaskCancelledError(ticket.name, str(obstacle)))
+
+    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        """Tell that a task waits, and for what."""
+        self._host.told_blocked(ticket.subject, obstacle)
+
+    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
+        """Cancel the running tasks of this name; None: the run."""
+        if name is None:
+            self._host.cancel_run(obstacle)
+        else:
+            self._host.cancel_tasks(name, obstacle)
+
+    def reconsider(self) -> None:
+        """Look again whether tasks that are held at a checkpoint may go on."""
+        self._host.reconsider()
+
+    def _lane(self, node: Node) -> Lane | None:
+        return None if node.definition.on_loop else self._lanes[node.definition.mode]
+
+    def _demands(self, node: Node) -> Demands:
+        declared = node.call.policies.demands
+        if not declared:
+            return ()
+        return self._resolver.resolve(node.name, declared, lambda amount: node.scope.node(amount).value)
+
+    def _ticket(self, node: Node, demands: Demands) -> Ticket:
+        ticket = Ticket(self, node.name, demands=demands, lane=self._lane(node), subject=node)
+        self._tickets[node] = ticket
+        return ticket
+
+    def _waiting_again(self) -> set[Node]:
+        return {ticket.subject for ticket in self._returning}
