@@ -13,7 +13,7 @@ import msgspec
 
 from cascade.interfaces import Clock, Message
 from cascade.interfaces.topics import STORE_TOPIC, sync_topic
-from cascade.runtime.constraints.parse import CLEARED, Cleared, Outcome, parse
+from cascade.runtime.constraints.parse import Cleared, Outcome, parse
 from cascade.runtime.constraints.registers import MAX_REGISTERS, MAX_REJECTIONS, Registers
 
 ECHO_LIMIT = 5.0
@@ -193,6 +193,5 @@ class Sync:
 
     def _add(self, staged: dict[str, tuple[Outcome, bool]]) -> None:
         """Obey what was put aside, without forgetting what is missing in it."""
-        for topic, (outcome, live) in staged.items():
-            if not live and outcome is not CLEARED:
-                self._registers.apply(topic, outcome)
+        for topic, (outcome, _) in staged.items():
+            self._registers.apply(topic, outcome)
