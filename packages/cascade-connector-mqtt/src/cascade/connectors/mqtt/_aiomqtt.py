@@ -107,13 +107,12 @@ def entered(context: Any, *, given: Mapping[str, Any], lost: Callable[[BaseExcep
         lost(ConnectionResetError("the broker closed the connection"))
 
 
-def waiting(context: Any, limit: int) -> Iterator[Any]:
+def waiting(context: Any) -> Iterator[Any]:
     """Yield messages that have arrived already, which spares each of them a task of its own."""
     if not is_real(context):
         return
     queue = context._queue
-    while limit and not queue.empty():
-        limit -= 1
+    while not queue.empty():
         yield queue.get_nowait()
 
 

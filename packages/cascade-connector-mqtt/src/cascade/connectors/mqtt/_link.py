@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -136,6 +137,8 @@ class Link:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        for message in _aiomqtt.waiting(self._context):  # acknowledged, so nobody will send them again
+            self._take_in(message)
         fault = None if self.lost.cancelled() else self.lost.result()
         return self._outbox.restore(blame=fault is not None and fault.kind is Kind.CLOSED)
 
@@ -299,7 +302,7 @@ class Link:
         more = True
         while more:
             more = False
-            for message in _aiomqtt.waiting(self._context, _AT_ONCE):
+            for message in itertools.islice(_aiomqtt.waiting(self._context), _AT_ONCE):
                 self._take_in(message)
                 more = True
             if more:
