@@ -1,6 +1,7 @@
 """CachedCalls: one computes, the others get its value; no fault of a cache fails a call."""
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -121,6 +122,14 @@ async def test_who_waits_gets_the_error_and_the_next_call_tries_again() -> None:
     ] * 3
     assert compute.started == 1
     assert await ask(calls, 1, ready("v")) == Answer("v", "")
+
+
+async def test_an_error_that_nobody_waits_for_is_not_reported_twice(caplog: pytest.LogCaptureFixture) -> None:
+    """The caller has it; asyncio has nothing to complain of."""
+    with pytest.raises(ValueError, match="no"):
+        await ask(CachedCalls(MemoryCache()), 1, ready(ValueError("no")))
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_when_the_one_that_computes_is_cancelled_another_takes_over() -> None:

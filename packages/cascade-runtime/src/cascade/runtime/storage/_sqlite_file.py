@@ -59,6 +59,7 @@ class SqliteFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             create_private(path)
         self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        self._connection.text_factory = _lenient  # such a row fails its signature, not all others
         try:
             self._prepare()
         except BaseException:
@@ -155,3 +156,7 @@ class SqliteFile:
     def _number(self, pragma: str) -> int:
         (number,) = self._connection.execute(f"PRAGMA {pragma}").fetchone()
         return int(number)
+
+
+def _lenient(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

@@ -109,14 +109,22 @@ class Worker:
         self._requests.put(request)
 
     def _work(self) -> None:
-        stopping = False
-        while not stopping:
-            batch = self._take()
-            stopping = isinstance(batch[-1], Stop)
+        while self._serve_waiting():
+            pass
+
+    def _serve_waiting(self) -> bool:
+        """Serve what waits; return whether more is to come. Values are held no longer than that."""
+        batch = self._take()
+        stopping = isinstance(batch[-1], Stop)
+        try:
             self._serve(batch)
-            if stopping:
-                self._close()
-            _settle(batch)
+        except Exception as exc:  # a mistake of ours must not leave everybody waiting
+            for request in batch:
+                request.error = exc
+        if stopping:
+            self._close()
+        _settle(batch)
+        return not stopping
 
     def _take(self) -> list[Request]:
         """Wait for a request, and take those that wait behind it, up to a Stop."""
@@ -244,6 +252,5 @@ def _cause(error: Exception) -> str:
 
 
 def _is_damaged(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or (
-        isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError
-    )
+    """Tell "malformed" and "not a database" from faults that pass: those are subclasses."""
+    return type(error) is sqlite3.DatabaseError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ class SqliteCache:
         self._settings = Settings(place, max_bytes, max_value_bytes, required)
         self._clock: Clock = clock or SystemClock()
         self._health = Health(_log, repr(self))
-        self._worker: tuple[int, Worker] | None = None
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
 
     @property
     def path(self) -> Path:
@@ -74,22 +77,27 @@ class SqliteCache:
 
     async def close(self) -> None:
         """Serve what waits, close the file and end the thread; the next use opens it again."""
-        current, self._worker = self._worker, None
-        if current is not None and current[0] == os.getpid():
-            stop = Stop("")
-            current[1].ask(stop)
+        self._check_process()
+        stop = Stop("")
+        with self._lock:
+            worker, self._worker = self._worker, None
+            if worker is not None:
+                worker.ask(stop)
+        if worker is not None:
             await stop.answer
 
     async def _ask(self, request: Request) -> Any:
-        self._running().ask(request)
+        self._check_process()
+        with self._lock:  # a close in another thread must not come between
+            if self._worker is None:
+                self._worker = Worker(self._settings, clock=self._clock, health=self._health)
+            self._worker.ask(request)
         return await request.answer
 
-    def _running(self) -> Worker:
-        """Return this process's worker; a forked child leaves its parent's alone."""
-        process = os.getpid()
-        if self._worker is None or self._worker[0] != process:
-            self._worker = process, Worker(self._settings, clock=self._clock, health=self._health)
-        return self._worker[1]
+    def _check_process(self) -> None:
+        """Leave thread and connection to the parent if this is a forked child."""
+        if self._process != os.getpid():
+            self._process, self._lock, self._worker = os.getpid(), threading.Lock(), None
 
     def __repr__(self) -> str:
         return f"<SqliteCache {self._settings.path}>"
