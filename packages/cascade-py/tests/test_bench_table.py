@@ -115,7 +115,7 @@ def test_the_command_measures_the_engine_and_keeps_every_sample(
     shown = [line for line in lines if line.startswith(("fan-out", "chain", "memory"))]
     assert [line.split("  ")[0] for line in shown] == [row["name"] for row in document["rows"]]
     assert len(shown) == 12
-    assert all(line.endswith((" yes", " NO", " -")) for line in shown)
+    assert all(line.endswith(" -") for line in shown), "sizes as small as these are not judged"
     timed = [row for row in document["rows"] if row["unit"] == "us"]
     assert all(len(row["ours"]) == len(row["theirs"]) == 2 and row["ratio"] > 0 for row in timed)
     assert "targets reached" in lines[-1]

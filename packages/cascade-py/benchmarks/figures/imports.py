@@ -13,7 +13,7 @@ from pathlib import Path
 from figures.measure import Settings
 from figures.table import Row, at_most, no_more_than
 
-TITLE = "imports, each in a process of its own; wheels: installed as the README says, in a new environment"
+TITLE = "CPU time and memory of imports; wheels: installed as the README says, in a new environment"
 
 PLAIN = ("asyncio", "json", "logging")
 CASCADE = ("cascade",)
@@ -46,20 +46,20 @@ def _install(folder: Path) -> Path:
     names = ("cascade-interfaces", "cascade-runtime", "cascade-connector-mqtt", "cascade-py[mqtt]")
     paths = [str(_PACKAGES / name) for name in names]
     python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *paths], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *paths], check=True)
     return python
 
 
 def _rows(where: str, python: Path, rounds: int, *, judge: bool) -> Iterator[Row]:
     plain, cascade, mqtt = _alternate(python, rounds)
+    against = ", ".join(PLAIN)
     for name, costs, time, memory in (
-        ("import cascade", cascade, at_most(1.3), no_more_than(25)),
-        ("import ...connectors.mqtt", mqtt, no_more_than(180), no_more_than(32)),
+        ("cascade", cascade, at_most(1.3), no_more_than(25)),
+        ("cascade.connectors.mqtt", mqtt, no_more_than(180), no_more_than(32)),
     ):
-        for suffix, unit, target in ((where, "ms", time), (f"{where}, memory", "MB", memory)):
+        for label, unit, target in ((f"{where}: import {name}", "ms", time), ("- memory", "MB", memory)):
             ours, theirs = ([getattr(c, unit) for c in side] for side in (costs, plain))
-            against = ", ".join(PLAIN)
-            yield Row(f"{name} ({suffix})", unit, ours, against, theirs, target if judge else None)
+            yield Row(label, unit, ours, against, theirs, target if judge else None)
 
 
 def _alternate(python: Path, rounds: int) -> list[list[Cost]]:
