@@ -41,6 +41,9 @@ class Run:
     def cancel(self, obstacle: Obstacle, name: str | None) -> None:
         raise AssertionError("not used")
 
+    def reconsider(self) -> None:
+        raise AssertionError("not used")
+
 
 class Obvious:
     """Looks at every waiting ticket in order, each time."""

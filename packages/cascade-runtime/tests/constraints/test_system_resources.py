@@ -34,6 +34,9 @@ class Run:
     def cancel(self, obstacle: Obstacle, name: str | None) -> None:
         raise AssertionError("not used")
 
+    def reconsider(self) -> None:
+        raise AssertionError("not used")
+
 
 class Bench:
     def __init__(self, **capacities: float) -> None:

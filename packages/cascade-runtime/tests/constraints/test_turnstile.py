@@ -21,6 +21,7 @@ class Run:
         self.turnstile = turnstile
         self.started: list[Ticket] = []
         self.told: list[tuple[str, str]] = []
+        self.reconsidered = 0
         self.on_start: Callable[[Ticket], None] = lambda ticket: None
 
     def running(self) -> list[Ticket]:
@@ -38,6 +39,9 @@ class Run:
 
     def cancel(self, obstacle: Obstacle, name: str | None) -> None:
         self.told.append((f"cancel {name}", obstacle.topic))
+
+    def reconsider(self) -> None:
+        self.reconsidered += 1
 
     def enter(self, *names: str) -> None:
         for name in names:
@@ -64,14 +68,11 @@ def turnstile(clock: JumpingClock) -> Turnstile:
 
 
 def put(turnstile: Turnstile, scope: str, rule: Rule) -> None:
-    effective = Effective(rule, f"t/{scope}/{rule.type}")
-    turnstile.admission.apply({(scope, rule.type): effective}, turnstile._clock.monotonic())
-    turnstile.poke()
+    turnstile.apply({(scope, rule.type): Effective(rule, f"t/{scope}/{rule.type}")})
 
 
 def lift(turnstile: Turnstile, scope: str, kind: str) -> None:
-    turnstile.admission.apply({(scope, kind): None}, turnstile._clock.monotonic())
-    turnstile.poke()
+    turnstile.apply({(scope, kind): None})
 
 
 async def test_ten_thousand_tickets_pass_in_order(turnstile: Turnstile, no_leaks: None) -> None:
@@ -154,4 +155,33 @@ async def test_a_forgotten_pause_is_named_with_its_remedy(
     lift(turnstile, "global", "pause")
     await eventually(lambda: run.started)
     assert "t/global/pause no longer holds anything up" in caplog.text
+    turnstile.detach(run)
+
+
+async def test_a_new_run_begins_with_patience(
+    turnstile: Turnstile, clock: JumpingClock, caplog: pytest.LogCaptureFixture, no_leaks: None
+) -> None:
+    """What an earlier run has waited does not count: the warning comes 5 s after a run began to wait."""
+    first = Run(turnstile)
+    turnstile.attach(first)
+    put(turnstile, "global", Pause())
+    first.enter("a")
+    await eventually(lambda: first.told)
+    turnstile.detach(first)
+    clock.ahead = 60
+    second = Run(turnstile, "r2")
+    turnstile.attach(second)
+    second.enter("a")
+    await eventually(lambda: second.told)
+    assert "nothing has started" not in caplog.text
+    turnstile.detach(second)
+
+
+async def test_those_who_run_are_told_of_every_change(turnstile: Turnstile, no_leaks: None) -> None:
+    """Whoever holds tasks at a checkpoint looks again when constraints have changed."""
+    run = Run(turnstile)
+    turnstile.attach(run)
+    put(turnstile, "global", Pause())
+    lift(turnstile, "global", "pause")
+    assert run.reconsidered == 2
     turnstile.detach(run)

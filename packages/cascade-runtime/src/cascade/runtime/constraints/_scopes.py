@@ -50,6 +50,11 @@ class Gates:
             group = groups[name] = Group(run_id, name, self._before(run_id, name))
         return group
 
+    def before(self, run_id: str, name: str) -> list[AnyGate]:
+        """Return the gates before a run's tasks of one name, without keeping anything."""
+        group = self._groups.get(run_id, {}).get(name)
+        return group.gates if group is not None else sorted(self._before(run_id, name), key=_rank)
+
     def groups(self) -> Iterator[Group]:
         """Return every group."""
         for groups in self._groups.values():

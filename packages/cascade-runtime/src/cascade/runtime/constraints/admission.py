@@ -172,12 +172,12 @@ class Admission:
         """Return what pauses tasks of this name in this run, or None."""
         if not self._gates.by_key:
             return None
-        gates = self._gates.group(run_id, name).gates
+        gates = self._gates.before(run_id, name)
         return next((gate.obstacle() for gate in gates if isinstance(gate, PauseGate)), None)
 
     def cancelled(self, run_id: str, name: str) -> Obstacle | None:
         """Return why tasks of this name in this run are cancelled, or None."""
-        gates = self._gates.group(run_id, name).gates
+        gates = self._gates.before(run_id, name)
         return gates[0].obstacle() if gates and isinstance(gates[0], CancelGate) else None
 
     def obstacle(self) -> Obstacle | None:

@@ -135,3 +135,4 @@ class Turnstile:
             if handle is not None:
                 handle.cancel()
         self._turn = self._timer = None
+        self._standstill = Standstill(self.admission)  # the next run's patience begins anew
