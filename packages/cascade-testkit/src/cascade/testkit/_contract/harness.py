@@ -106,7 +106,7 @@ class Harness:
     ) -> AsyncIterator[None]:
         yield
         for connector in self._all():
-            await connector.disconnect()
+            await self.within(connector.disconnect())
 
     async def open(self) -> Connector:
         """Return a connected connector, which is disconnected after the test."""

@@ -26,10 +26,14 @@ class Life(Harness):
         assert has == self.abilities & METHODS.keys()
 
     async def test_connect_twice_is_harmless(self) -> None:
-        """The second call does nothing: what is published afterwards comes out once."""
-        topic = self.topic()
+        """The second call does nothing: it leaves nothing behind, and what is published comes out once."""
+        connector, topic = await self.make(), self.topic()
+        async with no_leaks(self.patience):
+            await connector.connect()
+            await connector.connect()
+            await self.within(connector.disconnect())
         seen = await self.observe(topic)
-        connector = await self.open()
+        await self._opened(connector)
         await connector.connect()
         await connector.publish(topic, {"n": 1}, 1)
         await self.until(seen, "the message")

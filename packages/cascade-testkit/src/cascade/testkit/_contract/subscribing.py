@@ -135,7 +135,7 @@ class Subscribing(Harness):
         await connector.subscribe(topic, callback, 1)
         await connector.subscribe(topic, inbox, 1)
         for n in range(3):
-            await connector.publish(topic, {"n": n}, 1)
+            await self.within(connector.publish(topic, {"n": n}, 1))
         await self.within(hung.wait())
         await self.until(lambda: len(inbox.seen()) == 3, "the messages of the other callback")
         await self.within(connector.disconnect())
@@ -167,7 +167,7 @@ class Subscribing(Harness):
             await inbox(topic, data)
 
         await connector.subscribe(topic, callback, 1)
-        await connector.publish(topic, {"first": True}, 1)
+        await self.within(connector.publish(topic, {"first": True}, 1))
         await self.within(hung.wait())
         observer = await self.open()
         await observer.subscribe(topic, others, 1)
