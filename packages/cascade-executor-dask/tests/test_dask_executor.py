@@ -195,13 +195,25 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def test_a_script_without_a_guard_is_told_what_to_write(tmp_path: Path) -> None:
-    """Its workers import the script: it ends soon, and the last line has the remedy."""
+    """Workers would import the script: it ends before one is started, and the last line has the remedy."""
     with run(GUARDED + "asyncio.run(main())\n", tmp_path) as program:
         _, said = program.communicate(timeout=30)
     assert program.returncode == 1
     last = said.splitlines()[-1]
     assert "ExecutorUnavailable: the local Dask cluster" in last
-    assert 'needs `if __name__ == "__main__":`' in last
+    assert "job.py has no `if __name__ == ...`" in last
+    assert "put what the script runs under" in last
+
+
+def test_a_script_without_a_guard_may_have_workers_in_threads(tmp_path: Path) -> None:
+    """They import nothing."""
+    script = GUARDED.replace("workers=1", "workers=1, processes=False").replace("calls.hold", "calls.meet")
+    with run(
+        script.replace("sys.argv[1],", "sys.argv[1], 'one', 1") + "asyncio.run(main())\n", tmp_path
+    ) as program:
+        said, _ = program.communicate(timeout=30)
+    assert said == f"{program.pid}\n"
+    assert program.returncode == 0
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])

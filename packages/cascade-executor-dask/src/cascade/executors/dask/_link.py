@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import multiprocessing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -15,16 +14,18 @@ import cloudpickle  # type: ignore[import-untyped]
 import dask
 from distributed import Client, KilledWorker, LocalCluster, Worker
 
+from cascade.executors.dask._script import REMEDY, problem_of_script
 from cascade.interfaces import ExecutorUnavailable, WorkerLostError
 from cascade.interfaces.parcels import carry_out
 
 _log = logging.getLogger("cascade.executor")
 
-CLOSE_TIMEOUT = 5.0
+START_TIMEOUT, CLOSE_TIMEOUT = 60.0, 5.0
 _GRACE = 1.0  # seconds that a local worker has to end
 _POLL = 0.05  # seconds between two questions to the workers, while settle() waits
 _ONE_BY_ONE = {"threads_per_worker": 1}  # a worker that dies takes one call with it
-_LOOPBACK = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+_QUIET = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+_LOOPBACK = {"host": "127.0.0.1"}
 
 
 class Link:
@@ -34,7 +35,14 @@ class Link:
         self, address: str | None, *, workers: int | None, timeout: float, cluster: dict[str, Any]
     ) -> None:
         self._address = address
-        self._options = _LOOPBACK | _ONE_BY_ONE | ({"n_workers": workers} if workers else {}) | cluster
+        self._processes = bool(cluster.get("processes", True))
+        self._options = {
+            **_QUIET,
+            **_ONE_BY_ONE,
+            **(_LOOPBACK if self._processes else {}),  # threads speak to each other through memory
+            **({"n_workers": workers} if workers else {}),
+            **cluster,
+        }
         self._timeout = timeout
         self._lock = asyncio.Lock()
         self._client: Any = None  # a Client; Dask's classes tell their types only in part
@@ -129,15 +137,17 @@ class Link:
         """Return the local cluster; its start is not cancelled, for half a cluster cannot be closed."""
         if self._starting is None:
             self._starting = asyncio.create_task(self._start_cluster(), name="cascade dask cluster")
-        try:
-            return await asyncio.shield(self._starting)
-        except Exception:
-            self._starting = None
-            raise
+        await asyncio.wait({self._starting}, timeout=START_TIMEOUT)
+        if not self._starting.done():
+            raise self._unavailable(f"it did not start within {START_TIMEOUT:g} s")
+        if self._starting.exception() is None:
+            return self._starting.result()
+        failed, self._starting = self._starting, None
+        return failed.result()
 
     async def _start_cluster(self) -> Any:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise self._unavailable("a worker process imports the script, which starts a cluster again")
+        if self._processes and (problem := problem_of_script()):
+            raise self._unavailable(problem, REMEDY)
         cluster: Any = LocalCluster(asynchronous=True, **self._options)
         try:
             await cluster
@@ -154,17 +164,14 @@ class Link:
         if client is not None:
             await _close(client, CLOSE_TIMEOUT)
         if starting is not None:
-            await asyncio.wait({starting})
-            if starting.exception() is None:
+            await asyncio.wait({starting}, timeout=CLOSE_TIMEOUT)
+            if starting.done() and starting.exception() is None:
                 await _close_workers(starting.result())
                 await _close(starting.result(), CLOSE_TIMEOUT)
 
-    def _unavailable(self, cause: str) -> ExecutorUnavailable:
+    def _unavailable(self, cause: str, remedy: str = "") -> ExecutorUnavailable:
         if self._address is None:
-            remedy = (
-                'a script that starts one needs `if __name__ == "__main__":` round what it runs, '
-                "for each worker process imports the script; or let its workers be threads, with processes=False"
-            )
+            remedy = remedy or "what Dask and its processes say about it is on stderr"
             return ExecutorUnavailable("the local Dask cluster", cause, remedy)
         remedy = "start one there with `dask scheduler` and `dask worker`, or leave the address out"
         return ExecutorUnavailable(f"the Dask cluster at {self._address}", cause, remedy)
