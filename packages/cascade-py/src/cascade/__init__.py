@@ -18,28 +18,75 @@ from cascade.interfaces import (
     Connector,
     ConnectorUnavailable,
     ExternalError,
+    RunCancelledError,
     TaskCancelledError,
     TaskTimeoutError,
     UsageError,
 )
-from cascade.sdk.connectors import connector
+from cascade.sdk.plugins import connector, executor
 from cascade.sdk.run import arun, run
-from cascade.spec import LazyResult, Task, task
+from cascade.spec import (
+    CachePolicy,
+    Env,
+    LazyResult,
+    Param,
+    Resource,
+    Router,
+    Task,
+    inject,
+    pipeline,
+    resource,
+    sequence,
+    task,
+)
 
 if TYPE_CHECKING:
-    from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber, ThreadExecutor
+    from cascade.runtime import (
+        Engine,
+        EventBus,
+        LocalConnector,
+        MemoryCache,
+        ProcessExecutor,
+        SqliteCache,
+        TelemetrySubscriber,
+        ThreadExecutor,
+        checkpoint,
+    )
 
 __version__ = "0.1.0"
 
+_OF_THE_RUNTIME = frozenset(
+    {
+        "Engine",
+        "EventBus",
+        "LocalConnector",
+        "MemoryCache",
+        "ProcessExecutor",
+        "SqliteCache",
+        "TelemetrySubscriber",
+        "ThreadExecutor",
+        "checkpoint",
+    }
+)
+
 __all__ = [
+    "CachePolicy",
     "CascadeError",
     "Connector",
     "ConnectorUnavailable",
     "Engine",
+    "Env",
     "EventBus",
     "ExternalError",
     "LazyResult",
     "LocalConnector",
+    "MemoryCache",
+    "Param",
+    "ProcessExecutor",
+    "Resource",
+    "Router",
+    "RunCancelledError",
+    "SqliteCache",
     "Task",
     "TaskCancelledError",
     "TaskTimeoutError",
@@ -47,12 +94,16 @@ __all__ = [
     "ThreadExecutor",
     "UsageError",
     "arun",
+    "checkpoint",
     "connector",
+    "executor",
+    "inject",
+    "pipeline",
+    "resource",
     "run",
+    "sequence",
     "task",
 ]
-
-_OF_THE_RUNTIME = frozenset({"Engine", "EventBus", "LocalConnector", "TelemetrySubscriber", "ThreadExecutor"})
 
 logging.getLogger("cascade").addHandler(logging.NullHandler())
 

@@ -118,14 +118,28 @@ class ResourceNotFoundError(UsageError, LookupError):
         )
 
 
-class ConnectorNotFoundError(UsageError, LookupError):
-    """No installed package offers a connector of this name."""
+class PluginNotFoundError(UsageError, LookupError):
+    """No installed package offers a ``kind`` of this name."""
+
+    kind = "plugin"
 
     def __init__(self, name: str, *, installed: tuple[str, ...], remedy: str) -> None:
         self.name = name
         self.installed = installed
         have = f"installed: {', '.join(installed)}" if installed else "none is installed"
-        super().__init__(f"no connector named {name!r} ({have}); {remedy}")
+        super().__init__(f"no {self.kind} named {name!r} ({have}); {remedy}")
+
+
+class ConnectorNotFoundError(PluginNotFoundError):
+    """No installed package offers a connector of this name."""
+
+    kind = "connector"
+
+
+class ExecutorNotFoundError(PluginNotFoundError):
+    """No installed package offers an executor of this name."""
+
+    kind = "executor"
 
 
 class ConnectorUnavailable(ExternalError, ConnectionError):

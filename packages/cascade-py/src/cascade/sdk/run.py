@@ -4,48 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
-from cascade.interfaces import Connector, EventBus, Executor, UsageError
+from cascade.interfaces import CacheBackend, Connector, EventBus, Executor, UsageError
+from cascade.sdk import plugins
 from cascade.sdk._signals import Termination
-from cascade.sdk.connectors import connector as make_connector
-from cascade.spec import LazyResult
+from cascade.spec import LazyResult, Resource
 
 R = TypeVar("R")
+
+
+class Settings(TypedDict, total=False):
+    """What a run may be given beside its target; see :class:`cascade.Engine`."""
+
+    executor: Executor | str | None
+    """Also a name: ``"thread"``, ``"process"``, ``"dask"``, or that of any other that is installed."""
+    executors: Mapping[str, Executor]
+    resources: Sequence[Resource]
+    cache_backend: CacheBackend
+    require_control: bool
+    bus: EventBus
+    stop_timeout: float
+    on_failure: Literal["stop", "continue"]
 
 
 @overload
 def run(
     target: LazyResult[R],
-    *,
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
     connector: Connector | str | None = None,
-    executor: Executor | None = None,
-    bus: EventBus | None = None,
+    **settings: Unpack[Settings],
 ) -> R: ...
 @overload
 def run(
     target: Sequence[LazyResult[R]],
-    *,
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
     connector: Connector | str | None = None,
-    executor: Executor | None = None,
-    bus: EventBus | None = None,
+    **settings: Unpack[Settings],
 ) -> list[R]: ...
 def run(
     target: LazyResult[Any] | Sequence[LazyResult[Any]],
-    *,
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
     connector: Connector | str | None = None,
-    executor: Executor | None = None,
-    bus: EventBus | None = None,
+    **settings: Unpack[Settings],
 ) -> Any:
     """Run what ``target`` needs and return its value; a list of targets gives a list.
 
-    ``connector`` may also be a URL such as ``"mqtt://broker"``. Ctrl-C and SIGTERM (in the main
-    thread) cancel the run: its last events are sent before this returns. A second one ends it
-    at once.
+    ``params`` are the values of ``cs.Param`` inputs, ``system_resources`` how much there is of
+    what ``with_constraints`` asks for. ``connector`` may also be a URL such as
+    ``"mqtt://broker"``. Ctrl-C and SIGTERM (in the main thread) cancel the run: its last events
+    are sent before this returns. A second one ends it at once.
 
     :raises UsageError: inside a running event loop; use ``await cs.arun(...)`` there.
     :raises InvalidTargetError: if a target is no lazy result.
+    :raises InputsError: once for all inputs that are missing, unknown or wrong.
+    :raises Exception: what the first task that failed had raised, with a note that names it.
     :raises KeyboardInterrupt: after Ctrl-C.
     :raises SystemExit: with status 143 after SIGTERM.
     """
@@ -53,31 +70,32 @@ def run(
         raise UsageError("cs.run(...) cannot run inside a running event loop; write: await cs.arun(...)")
     loop_factory = asyncio.SelectorEventLoop if sys.platform == "win32" else None  # aiomqtt needs add_reader
     with Termination() as termination, asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(termination.guard(arun(target, connector=connector, executor=executor, bus=bus)))
+        work = arun(target, params, system_resources, connector, **settings)
+        return runner.run(termination.guard(work))
 
 
 @overload
 async def arun(
     target: LazyResult[R],
-    *,
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
     connector: Connector | str | None = None,
-    executor: Executor | None = None,
-    bus: EventBus | None = None,
+    **settings: Unpack[Settings],
 ) -> R: ...
 @overload
 async def arun(
     target: Sequence[LazyResult[R]],
-    *,
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
     connector: Connector | str | None = None,
-    executor: Executor | None = None,
-    bus: EventBus | None = None,
+    **settings: Unpack[Settings],
 ) -> list[R]: ...
 async def arun(
     target: LazyResult[Any] | Sequence[LazyResult[Any]],
-    *,
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
     connector: Connector | str | None = None,
-    executor: Executor | None = None,
-    bus: EventBus | None = None,
+    **settings: Unpack[Settings],
 ) -> Any:
     """Do what :func:`run` does inside a running event loop (a notebook); signals are left alone.
 
@@ -85,8 +103,25 @@ async def arun(
     """
     from cascade.runtime import Engine  # here, so that importing the SDK stays quick
 
-    link = make_connector(connector) if isinstance(connector, str) else connector
-    return await Engine(connector=link, executor=executor, bus=bus).run(target)
+    _refuse_unknown(settings)
+    given: dict[str, Any] = {**settings, "system_resources": system_resources}
+    on_failure = given.pop("on_failure", "stop")
+    given["connector"] = plugins.connector(connector) if isinstance(connector, str) else connector
+    named = given.get("executor")
+    if not isinstance(named, str):
+        return await Engine(**given).run(target, params, on_failure=on_failure)
+    executor = given["executor"] = plugins.executor(named)
+    try:
+        return await Engine(**given).run(target, params, on_failure=on_failure)
+    finally:
+        await executor.close()
+
+
+def _refuse_unknown(settings: Settings) -> None:
+    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
+    if unknown:
+        known = ", ".join(sorted(Settings.__annotations__))
+        raise TypeError(f"run() got an unexpected keyword argument {unknown[0]!r}; it takes {known}")
 
 
 def _in_event_loop() -> bool:

@@ -1,0 +1,65 @@
+"""Connectors and executors by name: found by entry point, never imported before they are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cascade.interfaces import Connector, ConnectorNotFoundError, Executor, ExecutorNotFoundError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+CONNECTORS = "cascade.connectors"
+EXECUTORS = "cascade.executors"
+
+_EXTRAS = {CONNECTORS: {"mqtt": "mqtt", "mqtts": "mqtt"}, EXECUTORS: {"dask": "dask"}}
+_ERRORS = {CONNECTORS: ConnectorNotFoundError, EXECUTORS: ExecutorNotFoundError}
+
+
+def connector(name: str, /, **settings: Any) -> Connector:
+    """Make a connector by the name of its entry point, or by a URL whose scheme is that name.
+
+    ``connector("mqtt", hostname="broker")`` and ``connector("mqtt://broker")`` are the same.
+
+    :raises ConnectorNotFoundError: if no installed package offers it, with what to install.
+    """
+    scheme, separator, _ = name.partition("://")
+    made = find(CONNECTORS, scheme).load()
+    instance: Connector = made.from_url(name, **settings) if separator else made(**settings)
+    return instance
+
+
+def executor(name: str, /, **settings: Any) -> Executor:
+    """Make an executor by the name of its entry point: ``executor("dask", address="tcp://...")``.
+
+    :raises ExecutorNotFoundError: if no installed package offers it, with what to install.
+    """
+    instance: Executor = find(EXECUTORS, name).load()(**settings)
+    return instance
+
+
+def find(group: str, name: str) -> EntryPoint:
+    """Return the entry point of a connector or an executor.
+
+    :raises UsageError: if no installed package has one of this name.
+    """
+    from importlib.metadata import entry_points  # slow to import, and most programs never ask
+
+    offered = {point.name: point for point in entry_points(group=group)}
+    if name not in offered:
+        raise _ERRORS[group](
+            name, installed=tuple(sorted(offered)), remedy=_remedy(group, name, list(offered))
+        )
+    return offered[name]
+
+
+def _remedy(group: str, name: str, offered: list[str]) -> str:
+    import difflib
+
+    extras = _EXTRAS[group]
+    if name in extras:
+        return f'install it with: pip install "cascade-py[{extras[name]}]"'
+    close = difflib.get_close_matches(name, [*offered, *extras], n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"install a package that has an entry point {name!r} in the group {group!r}"
