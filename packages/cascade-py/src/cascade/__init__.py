@@ -25,6 +25,7 @@ from cascade.interfaces import (
 )
 from cascade.sdk.plugins import connector, executor
 from cascade.sdk.run import arun, run
+from cascade.sdk.tools import dry_run, to_json, visualize
 from cascade.spec import (
     CachePolicy,
     Env,
@@ -96,6 +97,7 @@ __all__ = [
     "arun",
     "checkpoint",
     "connector",
+    "dry_run",
     "executor",
     "inject",
     "pipeline",
@@ -103,6 +105,8 @@ __all__ = [
     "run",
     "sequence",
     "task",
+    "to_json",
+    "visualize",
 ]
 
 logging.getLogger("cascade").addHandler(logging.NullHandler())

@@ -27,6 +27,7 @@ from cascade.runtime._telling import Teller
 from cascade.runtime.checkpoint import current
 from cascade.runtime.constraints import Obstacle, Turnstile
 from cascade.runtime.graph import Graph, Kind, Node, Status, inputs_among
+from cascade.runtime.needs import walk
 from cascade.runtime.run import RunState, gathered, why_skipped
 from cascade.spec import Input, InputCall, LazyResult, read_inputs
 
@@ -85,7 +86,7 @@ class Driver:
         self._entrance.open()
         await self._build(self._graph, targets)
         if self._graph.dynamic or self._params:
-            inputs = inputs_among(self._graph.walk(targets))
+            inputs = inputs_among(walk(targets))
             self._graph.values = read_inputs(inputs, self._params, os.environ)
         nodes = [self._graph.node(lazy) for lazy in targets]
         self._state.aim(nodes)

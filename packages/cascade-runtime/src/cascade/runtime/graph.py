@@ -9,6 +9,7 @@ from typing import Any
 
 from cascade.interfaces import RouteError, UsageError
 from cascade.runtime.arguments import find_lazies, is_container, substitute
+from cascade.runtime.needs import walk
 from cascade.spec import (
     Call,
     Input,
@@ -278,17 +279,6 @@ class Graph:
         node.inputs = node.args = ()
         node.kwargs = _NOTHING
 
-    def walk(self, lazies: Iterable[LazyResult[Any]]) -> Iterator[Call]:
-        """Yield every call that ``lazies`` reach, each once, routes that may not be taken too."""
-        seen: set[Call] = set()
-        stack = [call_of(lazy) for lazy in lazies]
-        while stack:
-            call = stack.pop()
-            if call not in seen:
-                seen.add(call)
-                yield call
-                stack.extend(call_of(lazy) for lazy in neighbours(call))
-
     def _value(self, lazy: LazyResult[Any]) -> Any:
         return self.node(lazy).value
 
@@ -396,29 +386,15 @@ class Graph:
 
     def _pin(self, route: RouteCall) -> None:
         """Keep the values that a route may need until it is known which one is taken."""
-        self._root._pins.update(self.walk(route.routes.values()))
+        self._root._pins.update(walk(route.routes.values()))
 
     def _unpin(self, call: Call) -> None:
         pins = self._root._pins
-        for held in self.walk(_routes_of(call).values()):
+        for held in walk(_routes_of(call).values()):
             pins[held] -= 1
             node = self.find(held)
             if not pins[held] and node is not None and not node.readers and node.status is Status.DONE:
                 node.value = None
-
-
-def neighbours(call: Call) -> list[LazyResult[Any]]:
-    """Return every lazy result that a call may need, of all its routes too."""
-    found = find_lazies([call.args, dict(call.kwargs)])
-    if isinstance(call, MapCall):
-        found += find_lazies(dict(call.fixed))
-    if isinstance(call, RouteCall):
-        found += call.routes.values()
-    if call.condition is not None:
-        found.append(call.condition.lazy)
-    if call.policies.demands:
-        found += find_lazies(dict(call.policies.demands))
-    return [*found, *call.predecessors]
 
 
 def inputs_among(calls: Iterable[Call]) -> list[Input]:

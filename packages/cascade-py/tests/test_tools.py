@@ -1,0 +1,149 @@
+"""Tools: look at a graph before it runs, and test workflows without what they need in earnest."""
+
+import json
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.interfaces import ConfigurationError, InputsError, InvalidTargetError, TaskState
+from cascade.testing import FakeExecutor, ManualClock, Recorder, override_resource
+
+
+@cs.task
+def load(name: str) -> list[int]:
+    return [len(name)]
+
+
+@cs.task(mode="inline")
+def double(x: int) -> int:
+    return 2 * x
+
+
+@cs.task(mode="inline")
+def join(values: Any, extra: Any = None) -> Any:
+    return values
+
+
+def target() -> Any:
+    data = load(cs.Param("file", default="a"))
+    big = double(1).run_if(data[0])
+    return join(double.map(x=data), cs.Router(data[0], {1: big, 2: load("other")})).after(
+        load("first").with_retry(3)
+    )
+
+
+def test_a_dry_run_lists_the_steps_and_runs_nothing() -> None:
+    """Dependencies come first, all routes are there, and inputs are checked as in a run."""
+    steps = cs.dry_run(target())
+    names = [step.name for step in steps]
+    assert names.index("file") < names.index("load") < names.index("join") == len(names) - 1
+    join_step = steps[-1]
+    assert [edge.role for edge in join_step.edges] == ["argument", "argument", "before"]
+    assert {step.kind for step in steps} == {"task", "map", "route", "input", "structure"}
+    assert max(step.max_attempts for step in steps) == 3
+    with pytest.raises(InputsError, match="'other' is unknown"):
+        cs.dry_run(target(), {"other": 1})
+
+
+def test_a_picture_names_every_step_and_every_edge() -> None:
+    """Mermaid and DOT have a line for each step and each edge; names are quoted."""
+    steps = cs.dry_run(target())
+    edges = sum(len(step.edges) for step in steps)
+    mermaid = cs.visualize(target())
+    assert mermaid.startswith("flowchart TD\n")
+    assert mermaid.count("-->") + mermaid.count(".->") == edges
+    assert len(mermaid.splitlines()) == 1 + len(steps) + edges
+    dot = cs.visualize(double(1).named('a "b"'), format="dot")
+    assert '[label="a \\"b\\"", shape=box];' in dot
+    assert cs.visualize(target(), format="dot").count("->") == edges
+    with pytest.raises(ConfigurationError, match="mermaid and dot"):
+        cs.visualize(target(), format="svg")  # type: ignore[arg-type]
+    with pytest.raises(InvalidTargetError):
+        cs.visualize(3)  # type: ignore[arg-type]
+
+
+def test_json_tells_the_graph_and_no_value() -> None:
+    """A graph can be stored and compared; what tasks were given stays out of it."""
+    told = json.loads(cs.to_json(load("s3cret")))
+    assert told == [
+        {
+            "id": "load-0",
+            "name": "load",
+            "kind": "task",
+            "mode": "auto",
+            "edges": [],
+            "max_attempts": 1,
+            "timeout": None,
+            "cached": False,
+        }
+    ]
+
+
+def test_depth_harms_no_tool() -> None:
+    """A chain of twenty thousand steps is planned without recursion."""
+    lazy = double(1)
+    for _ in range(20_000):
+        lazy = double(lazy)
+    assert len(cs.dry_run(lazy)) == 20_001
+
+
+def test_a_recorder_keeps_what_happens() -> None:
+    """States by task, counts, and the lifecycle; closed, it hears no more."""
+    bus = cs.EventBus()
+    recorder = Recorder(bus)
+    cs.run(double(double(1)), bus=bus)
+    assert recorder.states("double") == [TaskState.RUNNING, TaskState.COMPLETED] * 2
+    assert recorder.count(TaskState.COMPLETED) == recorder.count(TaskState.COMPLETED, "double") == 2
+    assert len(recorder.lifecycle) == 2
+    recorder.close()
+    cs.run(double(1), bus=bus)
+    assert len(recorder.tasks) == 4
+
+
+def test_a_fake_executor_answers_for_tasks() -> None:
+    """Values and errors are decided by the test; every call is remembered."""
+    executor = FakeExecutor({"load": [7, 8]})
+    assert cs.run(double.map(x=load("big file")), executor=executor) == [14, 16]
+    assert executor.calls == [("load", ("big file",), {})]
+    with pytest.raises(OSError, match="disk"):
+        cs.run(load("x"), executor=FakeExecutor({"load": OSError("disk")}))
+    assert cs.run(load("abc"), executor=FakeExecutor()) == [3]
+
+
+def test_a_manual_clock_moves_by_hand() -> None:
+    """Time is what the test says, also in events; the wall clock can jump."""
+    clock = ManualClock(now=1000.0)
+    clock.advance(5)
+    clock.jump(-100)
+    assert (clock.now(), clock.monotonic()) == (905.0, 6.0)
+    with pytest.raises(ValueError, match="forward"):
+        clock.advance(-1)
+
+
+def refuse(words: str) -> Any:
+    raise OSError(words)
+
+
+def test_resources_are_overridden_for_a_test() -> None:
+    """The real one is never opened."""
+
+    @cs.resource
+    def database() -> Any:
+        yield from refuse("no database here")
+
+    @cs.task
+    async def query(db: Any = cs.inject(database)) -> Any:  # noqa: B008 - that is how it is declared
+        return db
+
+    with override_resource("database", {"rows": 3}):
+        assert cs.run(query()) == {"rows": 3}
+
+
+def test_an_executor_is_found_by_name() -> None:
+    """cs.run takes a name, makes the executor and closes it; an unknown one is answered with a remedy."""
+    assert cs.run(load("abc"), executor="thread") == [3]
+    with pytest.raises(cs.UsageError, match="did you mean 'thread'"):
+        cs.run(load("abc"), executor="threads")
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'conector'; it takes .*bus"):
+        cs.run(load("abc"), conector=None)  # type: ignore[call-overload]
