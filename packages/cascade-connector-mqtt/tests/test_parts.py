@@ -21,11 +21,15 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
-from cascade.connectors.mqtt import MqttConnector, _aiomqtt
+from cascade.connectors.mqtt import MqttConnector, _aiomqtt, config
 from cascade.connectors.mqtt._copies import Copies, overlap
+from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import Kind, explain, refusals
+from cascade.connectors.mqtt._link import Link
+from cascade.connectors.mqtt._listeners import WatchListener
+from cascade.connectors.mqtt._outbox import Outbox
 from cascade.connectors.mqtt._presence import Presence
-from cascade.interfaces import ConnectorUnavailable
+from cascade.interfaces import ConnectorUnavailable, Message
 
 LEVELS = st.sampled_from(["a", "b", "+"])
 TOPICS = ["/".join(levels) for size in range(1, 5) for levels in product(["a", "b", "x"], repeat=size)]
@@ -260,6 +264,26 @@ class TestGuard:
             client._queue.put_nowait(MagicMock(mid=number))
         assert [each.mid for each in islice(_aiomqtt.waiting(client), 3)] == [0, 1, 2]
         assert [each.mid for each in _aiomqtt.waiting(client)] == [3, 4]
+
+    async def test_what_was_acknowledged_is_delivered_although_the_link_is_gone(self) -> None:
+        """aiomqtt's iterator raises and leaves it in its queue; the broker will not send it again."""
+        client, dispatcher = aiomqtt.Client("broker"), Dispatcher()
+        stream = WatchListener(["a"], dispatcher.counts)
+        dispatcher.add(stream)
+        link = Link(
+            client,
+            client,
+            settings=config.settings("broker", 1883, {}, known=()),
+            outbox=Outbox(max_messages=1, max_bytes=1),
+            dispatcher=dispatcher,
+            presence=Presence("s", named=False),
+            released=asyncio.Event(),
+            on_settled=lambda: None,
+        )
+        client._queue.put_nowait(aiomqtt.Message("a", b"1", 1, False, 1, None))
+        await link.stop()
+        assert await stream.next() == Message("a", b"1", retain=False)
+        _aiomqtt.close(client)
 
     async def test_a_mock_is_left_alone(self) -> None:
         """Nothing is set on it and nothing is called."""
