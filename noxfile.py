@@ -28,6 +28,9 @@ SETTINGS = load_toml(ROOT / "pyproject.toml")
 PROJECTS = {
     path.parent.name: load_toml(path)["project"] for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
 }
+EXAMPLES = [
+    path.parent for path in sorted(ROOT.glob("packages/*/examples/*/pyproject.toml"))
+]  # by a third party
 HATCHLING = "hatchling>=1.27"
 PYRIGHT = {
     "typeCheckingMode": "strict",
@@ -88,12 +91,14 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     for folder in type_checked_folders():
         session.run("mypy", str(folder.relative_to(ROOT)))
+    for example in EXAMPLES:
+        session.run("mypy", str(example.relative_to(ROOT)), env={"MYPYPATH": str(example / "src")})
     check_public_types(session)
 
 
 @nox.session(reuse_venv=False)
 def wheels(session: nox.Session) -> None:
-    """Build all distributions, test them as installed wheels, and try the README's install line."""
+    """Build all distributions, test them as installed wheels, then the examples and the README's install line."""
     dist = Path(session.create_tmp()) / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     session.install("build", HATCHLING, *dependency_groups(SETTINGS, "tests", "demo"))
@@ -106,6 +111,9 @@ def wheels(session: nox.Session) -> None:
     session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
     session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT), log=False)
     session.run("python", *PYTEST, *session.posargs)
+    for example in EXAMPLES:
+        session.install("--no-build-isolation", str(example))
+        session.run("python", "-m", "pytest", "-q", "--rootdir", str(example), str(example))
     try_install_line(session)
 
 
@@ -156,7 +164,7 @@ def distribution_of(wheel: Path) -> str:
 
 def type_checked_folders() -> list[Path]:
     """Folders whose modules are not packages: each is checked by itself, for their names may be equal."""
-    folders = ("tests", "demo", "benchmarks", "examples")
+    folders = ("tests", "demo", "benchmarks")
     found = (path for name in folders for path in sorted(ROOT.glob(f"packages/*/{name}")))
     return [path for path in found if any(path.rglob("*.py"))]
 
