@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces import (
+    Event,
+    Lifecycle,
+    LifecycleEvent,
+    ProgressEvent,
+    RunStatus,
+    TaskState,
+    TaskStateEvent,
+)
 from cascade.interfaces.topics import decode_level, encode_level, parse_telemetry_topic
 from cascade.interfaces.wire import body_of, envelope
 
@@ -22,9 +30,11 @@ def of_kind(kind: str) -> list[dict[str, Any]]:
     return [example for found, example in EXAMPLES if found == kind]
 
 
-def event_told_by(body: dict[str, Any], run_id: str, seconds: float) -> TaskStateEvent | LifecycleEvent:
+def event_told_by(body: dict[str, Any], run_id: str, seconds: float) -> Event:
     """Make the event that a body tells, from its keys alone."""
     fields = {key: value for key, value in body.items() if key != "type"}
+    if body["type"] == "ProgressEvent":
+        return ProgressEvent(run_id=run_id, timestamp=seconds, **fields)
     if body["type"] == "TaskStateEvent":
         return TaskStateEvent(
             run_id=run_id, timestamp=seconds, **(fields | {"state": TaskState(fields["state"])})
@@ -34,9 +44,10 @@ def event_told_by(body: dict[str, Any], run_id: str, seconds: float) -> TaskStat
 
 
 def test_no_example_goes_unchecked() -> None:
-    """Every block of JSON on the page is of a kind that a test here compares."""
+    """Every block of JSON on the page is of a kind that a test here, or the runtime's for control, compares."""
     assert PAGE.count("```json") == len(EXAMPLES)
-    assert {kind for kind, _ in EXAMPLES} == {"envelope", "body", "status"}
+    here, control = {"envelope", "body", "status"}, {"constraint", "store", "report", "runs"}
+    assert {kind for kind, _ in EXAMPLES} == here | control
 
 
 @pytest.mark.parametrize("example", of_kind("envelope"))
@@ -64,9 +75,10 @@ def test_a_body_is_what_the_code_writes(example: dict[str, Any]) -> None:
 
 def test_the_topics_on_the_page_are_the_codes() -> None:
     """The topic of the example is read back, and the table of encoded levels is right both ways."""
-    (topic,) = re.findall(r"On `(cascade/telemetry/[^`]+)`", PAGE)
+    (topic,) = re.findall(r"On `(cascade/telemetry/local/[^`]+)`", PAGE)
     assert parse_telemetry_topic(topic) == ("local", "default", "9a8110f0", "events")
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", PAGE, re.MULTILINE)
+    rows = [row for row in rows if not row[1].startswith("cascade/")]
     assert len(rows) == 4
     for text, level in rows:
         assert encode_level(text) == level
