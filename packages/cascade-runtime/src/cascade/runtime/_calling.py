@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cascade.interfaces import ConfigurationError, Executor
+from cascade.interfaces import CacheBackend, Clock, ConfigurationError, Executor
 from cascade.interfaces.errors import TaskTimeoutError
 from cascade.runtime.graph import Node
 from cascade.runtime.resources import Scope
-from cascade.runtime.storage import CachedCalls
 from cascade.spec.definition import AUTO
 from cascade.spec.policies import NO_POLICIES, RetryPolicy
+
+if TYPE_CHECKING:
+    from cascade.runtime.storage import CachedCalls
 
 
 class Course(Protocol):
@@ -36,10 +38,24 @@ class Course(Protocol):
 class Caller:
     """Runs tasks for one run, on the loop or through executors, as often as their policies say."""
 
-    def __init__(self, executors: Mapping[str, Executor], resources: Scope, cached: CachedCalls) -> None:
+    def __init__(
+        self,
+        executors: Mapping[str, Executor],
+        resources: Scope,
+        *,
+        cache_backend: Callable[[], CacheBackend],
+        clock: Clock,
+    ) -> None:
         self._executors = executors
         self._resources = resources
-        self._cached = cached
+        self._cache_backend = cache_backend
+        self._clock = clock
+        self._cached: CachedCalls | None = None
+
+    async def close(self) -> None:
+        """Let caches that were used free their threads and files."""
+        if self._cached is not None:
+            await self._cached.close()
 
     def workers(self, mode: str) -> int:
         """Return how many calls of this mode may run at the same time.
@@ -71,10 +87,17 @@ class Caller:
             return await self._attempts(node, course)
 
         args, kwargs = node.scope.arguments(node)
-        answer = await self._cached.call(policy, node.definition, args, kwargs, compute)
+        answer = await self._cached_calls().call(policy, node.definition, args, kwargs, compute)
         if answer.reason:
             course.spare(node, answer.reason)
         return answer.value
+
+    def _cached_calls(self) -> CachedCalls:
+        if self._cached is None:
+            from cascade.runtime.storage import CachedCalls  # only runs with caches pay for the import
+
+            self._cached = CachedCalls(self._cache_backend(), clock=self._clock)
+        return self._cached
 
     async def _attempts(self, node: Node, course: Course) -> Any:
         policies = node.call.policies

@@ -34,7 +34,6 @@ from cascade.runtime.bus import EventBus
 from cascade.runtime.constraints import Admission, SystemResources, Turnstile
 from cascade.runtime.executors._set import ExecutorSet
 from cascade.runtime.resources import Scope
-from cascade.runtime.storage import CachedCalls, MemoryCache
 from cascade.runtime.telemetry import TelemetrySubscriber, describe
 from cascade.spec import LazyResult, Resource, call_of
 
@@ -87,7 +86,7 @@ class Engine:
         self._resources = tuple(resources)
         self._clock: Clock = clock or SystemClock()
         self._stop_timeout = stop_timeout
-        self._cache: CacheBackend = cache_backend if cache_backend is not None else MemoryCache()
+        self._cache = cache_backend
         self._turnstile = Turnstile(Admission(SystemResources(system_resources)), clock=self._clock)
         self._control = Control(
             connector, self._turnstile, clock=self._clock, bus=self.bus, required=require_control
@@ -184,12 +183,12 @@ class Engine:
     ) -> list[Any]:
         executors = ExecutorSet(self._executor, self._executors)
         resources = Scope(self._resources, executors.threads)
-        cached = CachedCalls(self._cache, clock=self._clock)
+        caller = Caller(executors, resources, cache_backend=self._cache_backend, clock=self._clock)
         driver = Driver(
             run_id,
             bus=self.bus,
             clock=self._clock,
-            caller=Caller(executors, resources, cached),
+            caller=caller,
             turnstile=self._turnstile,
             params=params,
             carry_on=carry_on,
@@ -200,7 +199,14 @@ class Engine:
                 return await driver.run(targets)
         finally:
             await self._wind_up(run_id, driver, executors, resources)
-            await cached.close()
+            await caller.close()
+
+    def _cache_backend(self) -> CacheBackend:
+        if self._cache is None:
+            from cascade.runtime.storage import MemoryCache  # only runs with caches pay for the import
+
+            self._cache = MemoryCache()
+        return self._cache
 
     async def _wind_up(self, run_id: str, driver: Driver, executors: ExecutorSet, resources: Scope) -> None:
         """Stop what still runs, then close what the run has opened."""

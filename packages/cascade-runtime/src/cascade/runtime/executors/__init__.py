@@ -1,6 +1,5 @@
-"""Where synchronous tasks run."""
+"""Where synchronous tasks run: :mod:`threads <.thread>` and :mod:`processes <.process>`."""
 
-from cascade.runtime.executors.process import ProcessExecutor
 from cascade.runtime.executors.thread import ThreadExecutor
 
-__all__ = ["ProcessExecutor", "ThreadExecutor"]
+__all__ = ["ThreadExecutor"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from cascade.interfaces import Executor, SupportsStart, supports
-from cascade.runtime.executors.process import ProcessExecutor
 from cascade.runtime.executors.thread import ThreadExecutor
 from cascade.spec.definition import AUTO
 
