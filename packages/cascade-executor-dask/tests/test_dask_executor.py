@@ -125,6 +125,27 @@ async def test_a_server_that_does_not_answer_is_no_cluster() -> None:
         await executor.close()
 
 
+async def test_a_cluster_that_goes_away_fails_the_task_by_name(tmp_path: Path) -> None:
+    """Its scheduler is killed in mid-task: the call ends with the address and the task, and does not hang."""
+    script = str(Path(__file__).with_name("cluster.py"))
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout
+        address = (await asyncio.to_thread(program.stdout.readline)).strip()
+        executor = DaskExecutor(address, connect_timeout=0.3)
+        call = asyncio.create_task(executor.run(calls.hold, (str(tmp_path),), {}))
+        await eventually((tmp_path / "begun").exists)
+        program.kill()
+        async with asyncio.timeout(20):
+            with pytest.raises(ExecutorUnavailable, match=rf"{address}.*given up task 'hold'"):
+                await call
+            with pytest.raises(ExecutorUnavailable, match=r"0\.3 s"):
+                await executor.start()
+        (tmp_path / "release").touch()
+        await executor.close()
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
 async def test_a_cancelled_start_leaves_nothing_behind(delay: float) -> None:
     """Wherever it is cancelled, all is free after close."""

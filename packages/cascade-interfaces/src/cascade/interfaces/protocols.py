@@ -193,8 +193,8 @@ class Executor(Protocol):
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what ``function(*args, **kwargs)`` returns, or raise what it raises.
 
-        When the awaiting task is cancelled the call is abandoned: its outcome is ignored, and
-        a call that has not begun does not begin.
+        When the awaiting task is cancelled the call is abandoned: its outcome is ignored, a
+        call that has not begun does not begin, and one that runs is stopped where that is possible.
         """
         ...
 
@@ -203,7 +203,11 @@ class Executor(Protocol):
         ...
 
     async def close(self) -> None:
-        """Free what the executor holds; calls that still run are left to end. Twice is harmless."""
+        """Free what the executor holds, without waiting for calls that still run. Twice is harmless.
+
+        Such a call is stopped where that is possible, else left to end. Used again afterwards,
+        the executor works, or refuses with a ``CascadeError``.
+        """
         ...
 
 
