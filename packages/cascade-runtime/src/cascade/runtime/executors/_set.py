@@ -66,4 +66,12 @@ class ExecutorSet(Mapping[str, Executor]):
                 await executor.close()
 
 
-_MAKERS: dict[str, Callable[[], Executor]] = {THREAD: ThreadExecutor, PROCESS: ProcessExecutor}
+def _processes() -> Executor:
+    from cascade.runtime.executors.process import (
+        ProcessExecutor,  # only runs with such tasks pay for the import
+    )
+
+    return ProcessExecutor()
+
+
+_MAKERS: dict[str, Callable[[], Executor]] = {THREAD: ThreadExecutor, PROCESS: _processes}
