@@ -13,9 +13,8 @@ __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 import logging
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces import (
+from cascade.interfaces.errors import (
     CascadeError,
-    Connector,
     ConnectorUnavailable,
     ExternalError,
     RunCancelledError,
@@ -42,6 +41,7 @@ from cascade.spec import (
 )
 
 if TYPE_CHECKING:
+    from cascade.interfaces import Connector
     from cascade.runtime import (
         Engine,
         EventBus,
@@ -56,19 +56,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_OF_THE_RUNTIME = frozenset(
-    {
-        "Engine",
-        "EventBus",
-        "LocalConnector",
-        "MemoryCache",
-        "ProcessExecutor",
-        "SqliteCache",
-        "TelemetrySubscriber",
-        "ThreadExecutor",
-        "checkpoint",
-    }
-)
+_ON_DEMAND = {
+    "Connector": "cascade.interfaces",
+    "Engine": "cascade.runtime",
+    "EventBus": "cascade.runtime",
+    "LocalConnector": "cascade.runtime",
+    "MemoryCache": "cascade.runtime",
+    "ProcessExecutor": "cascade.runtime",
+    "SqliteCache": "cascade.runtime",
+    "TelemetrySubscriber": "cascade.runtime",
+    "ThreadExecutor": "cascade.runtime",
+    "checkpoint": "cascade.runtime",
+}
 
 __all__ = [
     "CachePolicy",
@@ -113,9 +112,9 @@ logging.getLogger("cascade").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    """Import the runtime when somebody asks for a part of it: declaring tasks does not need it."""
-    if name in _OF_THE_RUNTIME:
-        from cascade import runtime
+    """Import what declaring tasks does not need when somebody asks for it."""
+    if name in _ON_DEMAND:
+        from importlib import import_module
 
-        return getattr(runtime, name)
+        return getattr(import_module(_ON_DEMAND[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

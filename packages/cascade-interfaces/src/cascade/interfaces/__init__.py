@@ -1,63 +1,84 @@
-"""Protocols, events, errors, wire shapes and topics: what every package of Cascade meets at."""
+"""Protocols, events, errors, wire shapes and topics: what every package of Cascade meets at.
 
-from cascade.interfaces.clock import Clock
-from cascade.interfaces.errors import (
-    CacheFileError,
-    CacheUnavailable,
-    CascadeError,
-    ConfigurationError,
-    ConnectorNotFoundError,
-    ConnectorUnavailable,
-    ExecutorNotFoundError,
-    ExecutorUnavailable,
-    ExternalError,
-    InputsError,
-    InvalidPayloadError,
-    InvalidTargetError,
-    InvalidTopicError,
-    MapLengthError,
-    ResourceNotFoundError,
-    RouteError,
-    RunCancelledError,
-    TaskCallError,
-    TaskCancelledError,
-    TaskDefinitionError,
-    TaskNotPicklableError,
-    TaskTimeoutError,
-    UncacheableArgumentError,
-    UnstorableValueError,
-    UsageError,
-    WorkerLostError,
-    WrongThreadError,
-)
-from cascade.interfaces.events import (
-    Event,
-    Lifecycle,
-    LifecycleEvent,
-    ProgressEvent,
-    RunStatus,
-    TaskState,
-    TaskStateEvent,
-)
-from cascade.interfaces.protocols import (
-    Connector,
-    EventBus,
-    Executor,
-    MessageCallback,
-    Payload,
-    Subscription,
-    SupportsFlush,
-    SupportsLinkState,
-    SupportsPublishNowait,
-    SupportsSource,
-    SupportsStart,
-    SupportsStatistics,
-    SupportsWatch,
-    supports,
-)
-from cascade.interfaces.storage import CacheBackend, Hit
-from cascade.interfaces.stream import ConnectorStatistics, Linked, Lost, Message, WatchItem
-from cascade.interfaces.wire import UndecodableMessageError
+Each name is imported from its module when it is first asked for: declaring a task needs the
+errors and nothing else of this.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cascade.interfaces.clock import (
+        Clock,
+    )
+    from cascade.interfaces.errors import (
+        CacheFileError,
+        CacheUnavailable,
+        CascadeError,
+        ConfigurationError,
+        ConnectorNotFoundError,
+        ConnectorUnavailable,
+        ExecutorNotFoundError,
+        ExecutorUnavailable,
+        ExternalError,
+        InputsError,
+        InvalidPayloadError,
+        InvalidTargetError,
+        InvalidTopicError,
+        MapLengthError,
+        ResourceNotFoundError,
+        RouteError,
+        RunCancelledError,
+        TaskCallError,
+        TaskCancelledError,
+        TaskDefinitionError,
+        TaskNotPicklableError,
+        TaskTimeoutError,
+        UncacheableArgumentError,
+        UnstorableValueError,
+        UsageError,
+        WorkerLostError,
+        WrongThreadError,
+    )
+    from cascade.interfaces.events import (
+        Event,
+        Lifecycle,
+        LifecycleEvent,
+        ProgressEvent,
+        RunStatus,
+        TaskState,
+        TaskStateEvent,
+    )
+    from cascade.interfaces.protocols import (
+        Connector,
+        EventBus,
+        Executor,
+        MessageCallback,
+        Payload,
+        Subscription,
+        SupportsFlush,
+        SupportsLinkState,
+        SupportsPublishNowait,
+        SupportsSource,
+        SupportsStart,
+        SupportsStatistics,
+        SupportsWatch,
+        supports,
+    )
+    from cascade.interfaces.storage import (
+        CacheBackend,
+        Hit,
+    )
+    from cascade.interfaces.stream import (
+        ConnectorStatistics,
+        Linked,
+        Lost,
+        Message,
+        WatchItem,
+    )
+    from cascade.interfaces.wire import (
+        UndecodableMessageError,
+    )
 
 __all__ = [
     "CacheBackend",
@@ -118,3 +139,82 @@ __all__ = [
     "WrongThreadError",
     "supports",
 ]
+
+_MODULES = {
+    "clock": ("Clock",),
+    "errors": (
+        "CacheFileError",
+        "CacheUnavailable",
+        "CascadeError",
+        "ConfigurationError",
+        "ConnectorNotFoundError",
+        "ConnectorUnavailable",
+        "ExecutorNotFoundError",
+        "ExecutorUnavailable",
+        "ExternalError",
+        "InputsError",
+        "InvalidPayloadError",
+        "InvalidTargetError",
+        "InvalidTopicError",
+        "MapLengthError",
+        "ResourceNotFoundError",
+        "RouteError",
+        "RunCancelledError",
+        "TaskCallError",
+        "TaskCancelledError",
+        "TaskDefinitionError",
+        "TaskNotPicklableError",
+        "TaskTimeoutError",
+        "UncacheableArgumentError",
+        "UnstorableValueError",
+        "UsageError",
+        "WorkerLostError",
+        "WrongThreadError",
+    ),
+    "events": (
+        "Event",
+        "Lifecycle",
+        "LifecycleEvent",
+        "ProgressEvent",
+        "RunStatus",
+        "TaskState",
+        "TaskStateEvent",
+    ),
+    "protocols": (
+        "Connector",
+        "EventBus",
+        "Executor",
+        "MessageCallback",
+        "Payload",
+        "Subscription",
+        "SupportsFlush",
+        "SupportsLinkState",
+        "SupportsPublishNowait",
+        "SupportsSource",
+        "SupportsStart",
+        "SupportsStatistics",
+        "SupportsWatch",
+        "supports",
+    ),
+    "storage": (
+        "CacheBackend",
+        "Hit",
+    ),
+    "stream": (
+        "ConnectorStatistics",
+        "Linked",
+        "Lost",
+        "Message",
+        "WatchItem",
+    ),
+    "wire": ("UndecodableMessageError",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name from its module, once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

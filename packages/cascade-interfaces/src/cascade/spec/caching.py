@@ -8,12 +8,13 @@ import os
 import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cascade.interfaces.errors import ConfigurationError
-from cascade.interfaces.protocols import supports
-from cascade.interfaces.storage import CacheBackend
 from cascade.spec.definition import TaskDefinition
+
+if TYPE_CHECKING:
+    from cascade.interfaces.storage import CacheBackend
 
 PathSpec = str | os.PathLike[str] | Callable[..., str | os.PathLike[str]]
 """A path, a template filled from the task's arguments (``"out/{name}.csv"``), or a function of them."""
@@ -52,11 +53,8 @@ class CachePolicy:
         _check_key(self.key)
         if isinstance(self.version, bool) or not isinstance(self.version, str | int | None):
             _refuse("version", f"needs a string or a whole number, not {self.version!r}")
-        if self.backend is not None and not supports(self.backend, CacheBackend):
-            _refuse(
-                "backend",
-                f"needs get, put and close, as MemoryCache and SqliteCache have; not {self.backend!r}",
-            )
+        if self.backend is not None:
+            _check_backend(self.backend)
         if self.file is None:
             if self.newer_than:
                 _refuse("newer_than", "needs file=, which it is compared with")
@@ -143,6 +141,14 @@ def _check_key(key: object) -> None:
         _refuse("key", f"needs a function of the task's arguments, not {key!r}")
     if inspect.iscoroutinefunction(key):
         _refuse("key", "needs a plain function; an async one cannot be asked before the task runs")
+
+
+def _check_backend(backend: object) -> None:
+    from cascade.interfaces.protocols import supports  # declaring a task needs no protocols otherwise
+    from cascade.interfaces.storage import CacheBackend
+
+    if not supports(backend, CacheBackend):
+        _refuse("backend", f"needs get, put and close, as MemoryCache and SqliteCache have; not {backend!r}")
 
 
 def _check_path(setting: str, path: object) -> None:

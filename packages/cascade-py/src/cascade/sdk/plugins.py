@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces import Connector, ConnectorNotFoundError, Executor, ExecutorNotFoundError
+from cascade.interfaces.errors import ConnectorNotFoundError, ExecutorNotFoundError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from cascade.interfaces import Connector, Executor
 
 CONNECTORS = "cascade.connectors"
 EXECUTORS = "cascade.executors"

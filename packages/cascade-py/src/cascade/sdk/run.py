@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
-from cascade.interfaces import CacheBackend, Connector, EventBus, Executor, UsageError
+from cascade.interfaces.errors import UsageError
 from cascade.sdk import plugins
 from cascade.sdk._signals import Termination
 from cascade.spec import LazyResult, Resource
+
+if TYPE_CHECKING:
+    from cascade.interfaces import CacheBackend, Connector, EventBus, Executor
 
 R = TypeVar("R")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from cascade.interfaces import ConfigurationError, InvalidTargetError
+from cascade.interfaces.errors import ConfigurationError, InvalidTargetError
 from cascade.spec import LazyResult, read_inputs
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def to_json(target: Target) -> str:
 
     :raises InvalidTargetError: if a target is no lazy result.
     """
+    import json
+
     return json.dumps([asdict(step) for step in _plan(_targets(target))], indent=2)
 
 
