@@ -113,7 +113,8 @@ class Driver:
 
     def launch(self, node: Node) -> None:
         """Start a task now."""
-        self.running[node] = self._loop.create_task(self._execute(node), name=node.task_id)
+        context = self._context.copy()  # not that of the task whose end has made room
+        self.running[node] = self._loop.create_task(self._execute(node), name=node.task_id, context=context)
 
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
         """Record that a task was cancelled before it began."""
