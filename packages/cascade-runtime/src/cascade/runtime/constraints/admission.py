@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
 
+from cascade.runtime.constraints._openings import Openings
 from cascade.runtime.constraints._scopes import Gates, Group
-from cascade.runtime.constraints.gates import GATES, CancelGate, Gate, PauseGate
+from cascade.runtime.constraints.gates import GATES, CancelGate, PauseGate
 from cascade.runtime.constraints.registers import Effective, Key
 from cascade.runtime.constraints.system_resources import SystemResources
-from cascade.runtime.constraints.tickets import Lane, Line, Obstacle, Owner, Ticket, TicketQueue
+from cascade.runtime.constraints.tickets import Line, Obstacle, Owner, Ticket, TicketQueue
 
 _LOOKS = 4  # at how many queues one call looks for each ticket that it may return
 
@@ -37,10 +37,7 @@ class Admission:
         """Whether the last ``admit`` stopped before it had looked at everything."""
         self._gates = Gates()
         self._owners: dict[str, Owner] = {}
-        self._ready = Line()
-        self._signalled: dict[Line, None] = {self._ready: None}
-        self._timed: dict[Gate[Any], None] = {}
-        self._lanes: dict[Lane, None] = {}
+        self._openings = Openings()
         self._untold: dict[TicketQueue, None] = {}
         self._turned_away: list[tuple[Ticket, Obstacle]] = []
         self._cancellations: list[tuple[Owner, Obstacle, str | None]] = []
@@ -95,17 +92,17 @@ class Admission:
         queue.tickets.append(ticket)
         self.waiting += 1
         if queue.line is None:
-            self._ready.park(queue)
+            self._openings.ready.park(queue)
         elif queue.line.obstacle() is not None:
             self._untold[queue] = None
 
     def admit(self, now: float, most: int) -> list[Ticket]:
         """Return up to ``most`` tickets that start now; all that they need is taken for them."""
         admitted: list[Ticket] = []
-        self._signal_what_opens(now)
+        self._openings.look(now)
         self.unfinished = True
         for _ in range(_LOOKS * most):
-            queue = self._next(now)
+            queue = self._openings.next(now)
             if queue is None:
                 self.unfinished = False
                 break
@@ -126,12 +123,12 @@ class Admission:
         group.running -= 1
         for gate in group.gates:
             gate.left()
-            self._signal(gate)
+        self._openings.signal(group.gates)
         if not group.running and ticket.owner.run_id not in self._owners:
             self._gates.drop(group)
         if ticket.demands:
             self.resources.give_back(ticket.demands)
-            self._signal_resources()
+            self._openings.signal(self.resources.lines())
 
     def withdraw(self, ticket: Ticket) -> None:
         """Take back a ticket that waits. Twice is harmless."""
@@ -150,7 +147,7 @@ class Admission:
 
     def next_wake(self, now: float) -> float | None:
         """Return when time alone lets something pass, or None."""
-        return min((gate.opens_at(now) for gate in self._timed if gate.first()), default=None)
+        return self._openings.next_wake(now)
 
     def apply(self, changes: Mapping[Key, Effective | None], now: float) -> None:
         """Put changed constraints in force; what gets stricter comes first."""
@@ -211,18 +208,6 @@ class Admission:
         found, self._cancellations = self._cancellations, []
         return [item for item in found if item[0].run_id in self._owners]
 
-    def _next(self, now: float) -> TicketQueue | None:
-        """Return the queue with the oldest ticket among those whose line is open."""
-        best: TicketQueue | None = None
-        for line in tuple(self._signalled):
-            first = line.first()
-            if first is None or not line.is_open(now):
-                if line is not self._ready:
-                    del self._signalled[line]
-            elif best is None or first.order < best.order:
-                best = first
-        return best
-
     def _look_at(self, queue: TicketQueue, now: float) -> Ticket | None:
         """Let the first ticket of a queue pass, or put the queue where it has to wait."""
         self.checks += 1
@@ -253,7 +238,6 @@ class Admission:
         if lane is None or lane.free > 0:
             return True
         self._hold(queue, lane)
-        self._lanes[lane] = None
         return False
 
     def _has_resources(self, queue: TicketQueue) -> bool:
@@ -266,20 +250,19 @@ class Admission:
         self._leave_line(queue)
         line.park(queue)
         self._untold[queue] = None
-        if isinstance(line, Gate) and line.opens_by_itself:
-            self._timed[line] = None
+        self._openings.keep_an_eye_on(line)
 
     def _leave_line(self, queue: TicketQueue) -> None:
         """Take a queue out of its line; whoever came after it among the resources may be next."""
         line, queue.line = queue.line, None
-        if queue.demands and line is not self._ready:
-            self._signal_resources()
+        if queue.demands and line is not self._openings.ready:
+            self._openings.signal(self.resources.lines())
 
     def _put_back(self, queue: TicketQueue) -> None:
         """Let the rest of a queue be looked at in its turn."""
         self._leave_line(queue)
         if queue.tickets:
-            self._ready.park(queue)
+            self._openings.ready.park(queue)
 
     def _pop(self, queue: TicketQueue) -> Ticket:
         ticket = queue.tickets.popleft()
@@ -288,36 +271,18 @@ class Admission:
         self.waiting -= 1
         return ticket
 
-    def _signal(self, line: Line) -> None:
-        self._signalled[line] = None
-
-    def _signal_resources(self) -> None:
-        self._signalled.update(dict.fromkeys(self.resources.lines()))
-
-    def _signal_what_opens(self, now: float) -> None:
-        for gate in tuple(self._timed):
-            if gate.first() is None:
-                del self._timed[gate]
-            elif gate.is_open(now):
-                self._signal(gate)
-        for lane in tuple(self._lanes):
-            if lane.first() is None:
-                del self._lanes[lane]
-            else:
-                self._signal(lane)
-
     def _put(self, key: Key, effective: Effective, now: float) -> None:
         gate = self._gates.by_key.get(key)
         if gate is not None:
             gate.change(effective.rule, effective.topic, now)
-            self._signal(gate)
+            self._openings.signal((gate,))
             return
         gate = GATES[key[1]](key[0], effective.rule, effective.topic)
         groups = self._gates.add(key, gate)
         for group in groups:
             gate.count(group.running)
             for queue in group.queues.values():
-                if queue.line is not self._ready:
+                if queue.line is not self._openings.ready:
                     self._put_back(queue)  # it may wait for this one before what it waits for now
         if isinstance(gate, CancelGate):
             self._cancel(gate, groups)
@@ -332,10 +297,9 @@ class Admission:
 
     def _remove(self, key: Key) -> None:
         gate = self._gates.remove(key)
-        self._signalled.pop(gate, None)
-        self._timed.pop(gate, None)
+        self._openings.forget(gate)
         for queue in gate.take_all():
-            self._ready.park(queue)
+            self._openings.ready.park(queue)
 
     def _empty(self, queue: TicketQueue) -> None:
         for ticket in queue.tickets:
