@@ -649,7 +649,7 @@ class TestReconnecting:
         assert await anext(stream) == Linked()
         await connected.subscribe("a", AsyncMock(), qos=1)
         client_class.made[0].messages.fail(aiomqtt.MqttError("Disconnected during message iteration"))
-        assert (await anext(stream)).reason == "the link is down"
+        assert await anext(stream) == Lost("the link is down")
         assert await anext(stream) == Linked()
         client_class.made[1].subscribe.assert_awaited_once_with([("w/#", 0), ("a", 1)])
         client_class.made[0].__aexit__.assert_awaited_once_with(None, None, None)

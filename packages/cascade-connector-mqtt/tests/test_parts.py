@@ -203,7 +203,8 @@ class TestGuard:
         assert client._client.connect_timeout == 1.5
         assert client.timeout == 1.5
         assert client.pending_calls_threshold > 20
-        assert client._client.logger is logger
+        put: object = client._client.logger
+        assert put is logger
         _aiomqtt.entered(client, given={}, lost=lambda _: None)
         assert client.timeout == math.inf
 
@@ -220,7 +221,8 @@ class TestGuard:
 
     async def test_a_lost_link_is_told_and_its_exception_retrieved(self) -> None:
         """Otherwise asyncio says so for every link that drops."""
-        client, told = aiomqtt.Client("broker"), []
+        told: list[BaseException | None] = []
+        client = aiomqtt.Client("broker")
         client._client._sock = MagicMock()
         _aiomqtt.entered(client, given={}, lost=told.append)
         client._disconnected.set_exception(aiomqtt.MqttError("gone"))
@@ -239,7 +241,8 @@ class TestGuard:
 
     async def test_a_link_that_went_before_anybody_looked_is_told(self) -> None:
         """aiomqtt forgets a disconnection that comes with the CONNACK."""
-        client, told = aiomqtt.Client("broker"), []
+        told: list[BaseException | None] = []
+        client = aiomqtt.Client("broker")
         _aiomqtt.entered(client, given={}, lost=told.append)
         assert isinstance(told[0], ConnectionResetError)
         _aiomqtt.close(client)

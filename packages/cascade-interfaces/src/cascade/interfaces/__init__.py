@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         SupportsStart,
         SupportsStatistics,
         SupportsWatch,
+        WatchStream,
         supports,
     )
     from cascade.interfaces.storage import (
@@ -135,6 +136,7 @@ __all__ = [
     "UnstorableValueError",
     "UsageError",
     "WatchItem",
+    "WatchStream",
     "WorkerLostError",
     "WrongThreadError",
     "supports",
@@ -194,6 +196,7 @@ _MODULES = {
         "SupportsStart",
         "SupportsStatistics",
         "SupportsWatch",
+        "WatchStream",
         "supports",
     ),
     "storage": (

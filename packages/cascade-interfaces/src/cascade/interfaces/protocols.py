@@ -88,11 +88,27 @@ class SupportsPublishNowait(Protocol):
         ...
 
 
+class WatchStream(Protocol):
+    """What arrives for a watch, until it is closed. An asynchronous generator is one."""
+
+    def __aiter__(self) -> AsyncIterator[WatchItem]:
+        """Return itself."""
+        ...
+
+    async def __anext__(self) -> WatchItem:
+        """Wait for the next item; the stream is over when it has been closed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Unsubscribe and end the stream. Twice is harmless."""
+        ...
+
+
 @runtime_checkable
 class SupportsWatch(Protocol):
     """Ability: one ordered stream over several filters."""
 
-    def watch(self, *filters: str) -> AsyncIterator[WatchItem]:
+    def watch(self, *filters: str) -> WatchStream:
         """Yield what arrives for all filters, undecoded, in one order of arrival.
 
         All filters go out in one SUBSCRIBE at QoS 0, first and on every new link; ``Linked``

@@ -10,7 +10,7 @@ from cascade.connectors.mqtt._listeners import WatchListener
 from cascade.interfaces.stream import WatchItem
 
 
-class WatchStream(AsyncIterator[WatchItem]):
+class MqttWatch(AsyncIterator[WatchItem]):
     """What arrives for a listener, until it is closed. Listening has begun when it is made.
 
     :param close: unsubscribes.

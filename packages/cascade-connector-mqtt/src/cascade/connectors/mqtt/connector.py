@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, SUPERSEDED, O
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
 from cascade.connectors.mqtt._subscription import MqttSubscription
-from cascade.connectors.mqtt._watch import WatchStream
+from cascade.connectors.mqtt._watch import MqttWatch
 from cascade.interfaces.errors import (
     ConfigurationError,
     ConnectorUnavailable,
@@ -30,7 +30,7 @@ from cascade.interfaces.errors import (
     WrongThreadError,
 )
 from cascade.interfaces.protocols import MessageCallback, Payload, Subscription
-from cascade.interfaces.stream import ConnectorStatistics, WatchItem
+from cascade.interfaces.stream import ConnectorStatistics
 from cascade.interfaces.topics import check_filter, check_topic
 from cascade.interfaces.wire import default_source, encode_payload
 
@@ -201,7 +201,7 @@ class MqttConnector:
             raise
         return MqttSubscription(listener, self._unsubscribe)
 
-    def watch(self, *filters: str) -> AsyncIterator[WatchItem]:
+    def watch(self, *filters: str) -> MqttWatch:
         """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
 
         :raises InvalidTopicError: if a filter is not valid.
@@ -215,7 +215,7 @@ class MqttConnector:
         self._dispatcher.add(listener)
         if session is not None and session.link is not None:
             session.link.watch_soon(listener)
-        return WatchStream(listener, close=self._forget, let_go=self._let_go)
+        return MqttWatch(listener, close=self._forget, let_go=self._let_go)
 
     async def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import ClassVar
 
 from cascade.interfaces import (
@@ -21,6 +21,7 @@ from cascade.interfaces import (
     SupportsWatch,
     TaskStateEvent,
     WatchItem,
+    WatchStream,
     supports,
 )
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, sync_filter
@@ -161,7 +162,7 @@ class ConstraintManager:
             before.cancel()
         self._set_alarm()
 
-    async def _read(self, stream: AsyncIterator[WatchItem]) -> None:
+    async def _read(self, stream: WatchStream) -> None:
         began = self._clock.monotonic()
         try:
             async for item in stream:
@@ -170,7 +171,7 @@ class ConstraintManager:
                     await asyncio.sleep(0)  # a storm of messages must not keep the loop to itself
                     began = self._clock.monotonic()
         finally:
-            await stream.aclose()  # type: ignore[attr-defined] # SupportsWatch says that it can be closed
+            await stream.aclose()
 
     async def _take(self, item: WatchItem) -> None:
         completed = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator
 from typing import cast
 
 import pytest
@@ -16,6 +16,7 @@ from cascade.interfaces import (
     Message,
     SupportsWatch,
     WatchItem,
+    WatchStream,
 )
 from cascade.testkit._contract.ability import Ability, needs
 from cascade.testkit._contract.harness import Harness
@@ -85,9 +86,8 @@ class Watching(Harness):
         connector = await self.open()
         stream = connector_watch(connector, self.topic())
         await self._next(stream)
-        closing = cast("AsyncGenerator[WatchItem, None]", stream)
-        await closing.aclose()
-        await closing.aclose()
+        await stream.aclose()
+        await stream.aclose()
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
 
@@ -109,19 +109,14 @@ class Watching(Harness):
             assert await self._next(stream) == Message(topic, payload, retain=False)
 
     @contextlib.asynccontextmanager
-    async def _watching(
-        self, connector: Connector, *filters: str
-    ) -> AsyncGenerator[AsyncIterator[WatchItem], None]:
-        stream = connector_watch(connector, *filters)
-        async with contextlib.aclosing(cast("AsyncGenerator[WatchItem, None]", stream)):
+    async def _watching(self, connector: Connector, *filters: str) -> AsyncGenerator[WatchStream, None]:
+        async with contextlib.aclosing(connector_watch(connector, *filters)) as stream:
             yield stream
 
-    async def _next(self, stream: AsyncIterator[WatchItem]) -> WatchItem:
+    async def _next(self, stream: WatchStream) -> WatchItem:
         return cast("WatchItem", await self.within(anext(stream)))
 
-    async def _until(
-        self, stream: AsyncIterator[WatchItem], payload: bytes, *, times: int = 1
-    ) -> list[Message]:
+    async def _until(self, stream: WatchStream, payload: bytes, *, times: int = 1) -> list[Message]:
         """Return the messages up to the last of those with this payload."""
         got: list[Message] = []
         while sum(item.payload == payload for item in got) < times:
@@ -131,8 +126,7 @@ class Watching(Harness):
         return got
 
 
-def connector_watch(connector: Connector, *filters: str) -> AsyncIterator[WatchItem]:
+def connector_watch(connector: Connector, *filters: str) -> WatchStream:
     """Call ``watch`` of a connector that has it."""
     assert isinstance(connector, SupportsWatch)
-    watch: Callable[..., AsyncIterator[WatchItem]] = connector.watch
-    return watch(*filters)
+    return connector.watch(*filters)
