@@ -16,6 +16,7 @@ from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
 from cascade.runtime import EventBus
 from cascade.runtime._clock import SystemClock
 from cascade.runtime.constraints import Admission, ConstraintManager, Turnstile
+from cascade.runtime.constraints.parse import Constraint, parse
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually
 from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.fixtures import require_mosquitto
@@ -249,6 +250,63 @@ def fuzzed_payload(dice: random.Random) -> bytes:
         [text, text, dice.randbytes(dice.randrange(80)), b"[" * 5_000, b"9" * 5_000, b"x" * 70_000]
     )
     return whole if dice.random() < 0.8 else whole[: dice.randrange(len(whole) + 1)]
+
+
+@pytest.mark.parametrize("steps", [60, pytest.param(600, marks=pytest.mark.nightly)], ids=["short", "long"])
+@pytest.mark.timeout(600)
+async def test_i1_a_walk_of_writes_cuts_and_returns_converges(
+    any_broker: Broker, steps: int, no_leaks: None
+) -> None:
+    """I1, I2, I5: the played broker's story on a real one; whenever all is quiet, E is R."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    retained: dict[str, bytes] = {}
+    async with (
+        ChaosProxy(any_broker.port) as proxy,
+        Steered(proxy.host, proxy.port) as steered,
+        writer(any_broker) as client,
+    ):
+        up = True
+        for _ in range(steps):
+            match dice.choice(["write"] * 6 + ["reset", "down", "up", "settle"]):
+                case "write":
+                    topic, payload = dice.choice(WALK)
+                    await client.publish(topic, payload, qos=1, retain=True)
+                    retained.pop(topic, None)
+                    retained.update({topic: payload} if payload else {})
+                case "reset":
+                    await proxy.reset()
+                case "down":
+                    await proxy.down()
+                    up = False
+                case "up":
+                    await proxy.up()
+                    up = True
+                case "settle" if up:
+                    await eventually(lambda: held_by(steered) == read_of(retained), 20)
+                case _:
+                    pass
+        await proxy.up()
+        await eventually(lambda: steered.sync == "synced" and held_by(steered) == read_of(retained), 20)
+        assert steered.gates == {(c.scope, c.rule.type) for c in read_of(retained).values()}
+
+
+WALK = [
+    *((GLOBAL, payload) for payload in (PAUSE, LIMIT, b"")),
+    *((f"{GLOBAL}/@pause", payload) for payload in (PAUSE, b"")),
+    *((constraint_topic("task:a*"), payload) for payload in (PAUSE, LIMIT, b"")),
+]
+
+
+def held_by(steered: Steered) -> dict[str, object]:
+    return dict(steered.manager.registers.values)
+
+
+def read_of(retained: dict[str, bytes]) -> dict[str, Constraint]:
+    """Return what a fresh engine would hold."""
+    read = {topic: parse(topic, payload) for topic, payload in retained.items()}
+    return {topic: found for topic, found in read.items() if isinstance(found, Constraint)}
 
 
 async def test_fifty_engines_report_a_pause_as_applied(any_broker: Broker, no_leaks: None) -> None:
