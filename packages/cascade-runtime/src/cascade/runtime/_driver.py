@@ -8,19 +8,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cascade.interfaces import (
-    Clock,
-    EventBus,
-    RunCancelledError,
-    TaskCancelledError,
-    TaskState,
-    TaskStateEvent,
-)
+from cascade.interfaces import Clock, EventBus, TaskState, TaskStateEvent
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.runtime import _traceback
 from cascade.runtime._calling import Caller
 from cascade.runtime._entrance import Entrance
 from cascade.runtime._holds import Holds
+from cascade.runtime._outcome import Outcome
 from cascade.runtime._pace import TARGET, Pace
 from cascade.runtime._tasks import cancel
 from cascade.runtime._telling import Teller
@@ -57,23 +50,19 @@ class Driver:
         self._clock = clock
         self._caller = caller
         self._params = params
-        self._carry_on = carry_on
         self._teller = Teller(run_id, bus, clock)
         self._entrance = Entrance(run_id, self, turnstile, workers=caller.workers)
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()  # what one task sets, the next one must not see
         self._graph = Graph()
         self._state = RunState()
-        self._errors: list[Exception] = []
         self.running: dict[Node, asyncio.Task[None]] = {}
         """The tasks that run or wait between two attempts."""
-        self._began: dict[Node, float] = {}
-        self._to_cancel: dict[Node, str] = {}
+        self._outcome = Outcome(run_id, self._state, self._teller, carry_on=carry_on)
         self._pace = Pace()
         self._turn: asyncio.Handle | None = None
         self._turn_began = 0.0  # when a turn that started a full batch began, else 0
-        self._finished: asyncio.Future[None] = self._loop.create_future()
-        self._holds = Holds(self._loop, turnstile, self._teller, run_id, stopped=self._is_stopped)
+        self._holds = Holds(self._loop, turnstile, self._teller, run_id, stopped=self._outcome.is_stopped)
 
     async def run(self, targets: Sequence[LazyResult[Any]]) -> list[Any]:
         """Return the values of the targets; that of a target which was skipped is None.
@@ -90,19 +79,14 @@ class Driver:
             self._graph.values = read_inputs(inputs, self._params, os.environ)
         nodes = [self._graph.node(lazy) for lazy in targets]
         self._state.aim(nodes)
-        self._conclude()
+        self._outcome.conclude()
         self._wake()
-        await self._finished
-        if self._errors:
-            raise ExceptionGroup(f"{len(self._errors)} of the run's tasks failed", self._errors)
+        await self._outcome.wait()
         return [node.value for node in nodes]
 
     async def stop(self, timeout: float) -> list[str]:
         """Cancel what still runs, wait up to ``timeout`` seconds, and return who would not end."""
-        if not self._finished.done():
-            self._finished.cancel()
-        elif not self._finished.cancelled():
-            self._finished.exception()  # it may be that nobody came to await it
+        self._outcome.close()
         if self._turn is not None:
             self._turn.cancel()
         self._holds.reconsider()
@@ -113,32 +97,30 @@ class Driver:
 
     def launch(self, node: Node) -> None:
         """Start a task now."""
-        context = self._context.copy()  # not that of the task whose end has made room
-        self.running[node] = self._loop.create_task(self._execute(node), name=node.task_id, context=context)
+        self.running[node] = self._loop.create_task(self._execute(node), name=node.task_id)
 
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
         """Record that a task was cancelled before it began."""
         if parse_constraint_topic(obstacle.topic) == (f"run:{self._run_id}", "cancel"):
-            self.cancel_run(obstacle)
-        else:
-            self._teller.task(node, TaskState.CANCELLED, reason=str(obstacle))
-            self._give_up(node, TaskCancelledError(node.name, str(obstacle)))
+            self._outcome.cancelled_by(obstacle)
+            return
+        self._outcome.turned_away(node, obstacle)
+        self._proceed()
 
     def told_blocked(self, node: Node, obstacle: Obstacle) -> None:
         """Tell that a task waits for permission."""
-        self._teller.task(node, TaskState.BLOCKED, self._began.get(node, 0.0), reason=str(obstacle))
+        began = self._outcome.began.get(node, 0.0)
+        self._teller.task(node, TaskState.BLOCKED, began, reason=str(obstacle))
 
     def cancel_run(self, obstacle: Obstacle) -> None:
         """End the run as cancelled."""
-        if not self._finished.done():
-            self._finished.set_exception(RunCancelledError(self._run_id, str(obstacle)))
+        self._outcome.cancelled_by(obstacle)
 
     def cancel_tasks(self, name: str, obstacle: Obstacle) -> None:
         """Cancel the running tasks of this name."""
         for node, task in self.running.items():
-            if node.name == name and node not in self._to_cancel:
-                self._to_cancel[node] = str(obstacle)
-                task.cancel()
+            if node.name == name:
+                self._outcome.request(node, task, obstacle)
         self._holds.reconsider()
 
     def reconsider(self) -> None:
@@ -148,7 +130,7 @@ class Driver:
     def begin(self, node: Node) -> None:
         """Tell that a task's function is about to be called for the first time."""
         if self._bus.wants(TaskStateEvent):
-            self._began[node] = self._clock.monotonic()
+            self._outcome.began[node] = self._clock.monotonic()
             self._teller.task(node, TaskState.RUNNING)
 
     def spare(self, node: Node, reason: str) -> None:
@@ -157,7 +139,8 @@ class Driver:
 
     async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
         """Tell that an attempt failed, and wait until the next one may begin."""
-        self._teller.task(node, TaskState.RETRYING, self._began.get(node, 0.0), error=error, reason=reason)
+        began = self._outcome.began.get(node, 0.0)
+        self._teller.task(node, TaskState.RETRYING, began, error=error, reason=reason)
         await self._entrance.again(node, delay)
 
     async def _build(self, graph: Graph, lazies: Sequence[LazyResult[Any]]) -> None:
@@ -174,8 +157,12 @@ class Driver:
 
     def _wake(self) -> None:
         """Start what is ready in the next turn of the loop."""
-        if self._turn is None and not self._finished.done():
+        if self._turn is None and not self._outcome.finished.done():
             self._turn = self._loop.call_soon(self._start_ready, context=self._context)
+
+    def _proceed(self) -> None:
+        if self._turn is None and self._state.ready:
+            self._wake()
 
     def _start_ready(self) -> None:
         now = self._clock.monotonic()
@@ -185,8 +172,7 @@ class Driver:
         try:
             full = self._start_batch() >= self._pace.batch
         except Exception as exc:  # nobody awaits this callback: the run has to be told
-            if not self._finished.done():
-                self._finished.set_exception(exc)
+            self._outcome.abort(exc)
             return
         self._turn_began = now if full else 0.0
         if full:
@@ -194,7 +180,7 @@ class Driver:
 
     def _start_batch(self) -> int:
         """Start up to a batch of what is ready; return how many."""
-        most, started, finished = self._pace.batch, 0, self._finished
+        most, started, finished = self._pace.batch, 0, self._outcome.finished
         for mode, queue in self._state.offloaded.items():
             while queue and started < most and not finished.done() and self._entrance.has_room(mode):
                 self._start(queue.popleft())
@@ -221,12 +207,12 @@ class Driver:
 
     def _refused(self, node: Node) -> bool:
         """Settle a node that must not run, and tell why."""
-        condition = node.call.condition
-        if condition is not None and node.kind in _CONDITIONAL:
+        if node.call.condition is not None and node.kind in _CONDITIONAL:
             judge = node.inputs[0]
             try:
                 if judge.status is Status.DONE and not judge.value:
-                    self._decline(node, judge)
+                    self._outcome.decline(node, judge)
+                    self._proceed()
                     return True
             except Exception as exc:  # a value that has no truth, such as an array
                 self._fail(node, exc)
@@ -234,24 +220,9 @@ class Driver:
         why = why_skipped(node)
         if why is not None:
             reason, broken = why
-            self._skip(node, reason, broken=broken)
+            self._outcome.skip(node, reason, broken=broken)
+            self._proceed()
         return why is not None
-
-    def _decline(self, node: Node, judge: Node) -> None:
-        condition = node.call.condition
-        assert condition is not None
-        reason = f"its condition {judge.task_id} is false"
-        if condition.skips:
-            self._skip(node, reason, broken=False)
-        else:
-            self._teller.task(node, TaskState.SKIPPED, reason=reason)
-            self._complete(node, condition.otherwise)
-
-    def _skip(self, node: Node, reason: str, *, broken: bool) -> None:
-        if not node.definition.structural:
-            self._teller.task(node, TaskState.SKIPPED, reason=reason)
-        self._state.skip(node, broken=broken)
-        self._proceed()
 
     def _step(self, node: Node) -> None:
         """Take a step of the graph itself, which needs no task."""
@@ -278,19 +249,12 @@ class Driver:
         return values[source]
 
     def _complete(self, node: Node, value: Any) -> None:
-        self._state.complete(node, value)
+        self._outcome.complete(node, value)
         self._proceed()
 
-    def _proceed(self) -> None:
-        state = self._state
-        if state.finished:
-            self._conclude()
-        elif self._turn is None and state.ready:
-            self._wake()
-
-    def _conclude(self) -> None:
-        if self._state.finished and not self._finished.done():
-            self._finished.set_result(None)
+    def _fail(self, node: Node, error: Exception) -> None:
+        self._outcome.fail(node, error)
+        self._proceed()
 
     async def _grow(self, node: Node) -> None:
         """Build what a map or a choice turned out to need."""
@@ -314,16 +278,18 @@ class Driver:
     async def _execute(self, node: Node) -> None:
         """Run one task through all its attempts."""
         current.set((self._holds, node))
+        outcome = self._outcome
         try:
             value = await self._caller.start(node, self)
         except asyncio.CancelledError as exc:
-            self._cancelled(node, exc)
+            outcome.cancelled(node, exc)
+            self._proceed()
         except (SystemExit, KeyboardInterrupt) as exc:
-            self._leave(exc)
+            outcome.abort(exc)  # the run ends in good order, and then this is raised
         except Exception as exc:
             self._fail(node, exc)
         else:
-            began = self._began.get(node)
+            began = outcome.began.get(node)
             if began is not None:
                 self._teller.task(node, TaskState.COMPLETED, began)
             if isinstance(value, LazyResult):
@@ -332,15 +298,10 @@ class Driver:
                 self._complete(node, value)
         finally:
             del self.running[node]
-            self._began.pop(node, None)
+            outcome.began.pop(node, None)
             self._entrance.ended(node)
             if not node.definition.on_loop:
                 self._wake()
-
-    def _leave(self, word: SystemExit | KeyboardInterrupt) -> None:
-        """End the run in good order, and then raise what a task said to the whole process."""
-        if not self._finished.done():
-            self._finished.set_exception(word)
 
     async def _continue(self, node: Node, lazy: LazyResult[Any]) -> None:
         """Go on with the call that a task returned: its value is the task's."""
@@ -353,45 +314,6 @@ class Driver:
         else:
             self._state.resume(heir)
             self._wake()
-
-    def _is_stopped(self, node: Node) -> bool:
-        return self._finished.done() or node in self._to_cancel
-
-    def _cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
-        """Record the end of a task that we cancelled; for any other it is a failure."""
-        requested = self._to_cancel.pop(node, None)
-        if requested is None and not self._finished.done():
-            reason = "something that it awaited had been cancelled"
-            failure = TaskCancelledError(node.name, reason)
-            failure.__cause__ = error
-            self._fail(node, failure)
-            return
-        runs_on = "" if node.definition.on_loop else "; what cannot be stopped runs on to its end"
-        reason = (requested or "the run is stopping") + runs_on
-        self._teller.task(node, TaskState.CANCELLED, self._began.get(node, 0.0), reason=reason)
-        if requested is not None:
-            self._give_up(node, TaskCancelledError(node.name, requested))
-
-    def _fail(self, node: Node, error: Exception) -> None:
-        began = self._began.get(node, 0.0)
-        if isinstance(error, TaskCancelledError) and error.__cause__ is None:  # at the turnstile
-            self._teller.task(node, TaskState.CANCELLED, began, reason=error.reason)
-        else:
-            self._teller.task(node, TaskState.FAILED, began, error=error)
-        self._give_up(node, error)
-
-    def _give_up(self, node: Node, error: Exception) -> None:
-        """Record what a task that will give no value means for the run."""
-        if self._finished.done():
-            return
-        error.__traceback__ = _traceback.of_the_task(error.__traceback__)
-        error.add_note(_traceback.note(node, self._run_id))
-        if not self._carry_on:
-            self._finished.set_exception(error)
-            return
-        self._errors.append(error)
-        self._state.fail(node)
-        self._proceed()
 
 
 _CONDITIONAL = frozenset({Kind.CALL, Kind.MAP, Kind.ROUTE})

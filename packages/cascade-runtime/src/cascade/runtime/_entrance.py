@@ -122,8 +122,8 @@ class Entrance:
 
     def ended(self, node: Node) -> None:
         """Forget a task."""
-        self.give_back(node)
-        if self._tickets:
+        if self._inside or self._tickets:
+            self.give_back(node)
             self._tickets.pop(node, None)
 
     async def again(self, node: Node, delay: float) -> None:
