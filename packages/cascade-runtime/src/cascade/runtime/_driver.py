@@ -96,8 +96,9 @@ class Driver:
         return sorted(task.get_name() for task in stubborn)
 
     def launch(self, node: Node) -> None:
-        """Start a task now."""
-        self.running[node] = self._loop.create_task(self._execute(node), name=node.task_id)
+        """Start a task now, in the run's own context: another task's end may be what made room for it."""
+        work, context = self._execute(node), self._context.copy()
+        self.running[node] = self._loop.create_task(work, name=node.task_id, context=context)
 
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
         """Record that a task was cancelled before it began."""
