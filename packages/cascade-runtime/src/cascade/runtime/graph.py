@@ -241,12 +241,15 @@ class Graph:
 
     def forward(self, node: Node, lazy: LazyResult[Any]) -> None:
         """Let ``node`` take the value of another call, which has been built in this graph."""
-        if node.kind is Kind.ROUTE:
-            self._unpin(node.call)
+        chosen = node.kind is Kind.ROUTE
         node.scope.release(node)
         node.kind = Kind.FORWARD
         node.waiting = 0  # a step that gave way to this one will never be done
         self._link(node, (lazy,), ())
+        if chosen:
+            self._unpin(
+                node.call
+            )  # after linking: the route itself may be done already, its value read by nobody else
         grown = self._nodes.get(call_of(lazy))
         if grown is not None and grown.scope is not node.scope:
             grown.heir = node
