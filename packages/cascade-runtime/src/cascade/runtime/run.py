@@ -109,15 +109,19 @@ class RunState:
 def why_skipped(node: Node) -> tuple[str, bool] | None:
     """Return why a node whose inputs are settled must not run, and whether a failure is the reason.
 
-    A skipped or failed input whose value it would take is one reason, a failed one that only
-    comes before is another; an input that is skipped and only comes before is none.
+    A failed input is a reason; so is one that was skipped, if its value would be taken or a
+    failure was the reason there. A failure is told first, whatever the order of the inputs.
     """
+    skipped: str | None = None
     for position, needed in enumerate(node.inputs):
         if needed.status is Status.FAILED:
             return f"{needed.task_id} failed", True
-        if needed.status is Status.SKIPPED and (needed.broken or position < node.width):
-            return f"{needed.task_id} was skipped", needed.broken
-    return None
+        if needed.status is Status.SKIPPED:
+            if needed.broken:
+                return f"{needed.task_id} was skipped", True
+            if skipped is None and position < node.width:
+                skipped = needed.task_id
+    return (f"{skipped} was skipped", False) if skipped is not None else None
 
 
 def gathered(node: Node) -> list[Any]:
