@@ -1,0 +1,102 @@
+"""Any workflow at all gives what a simple recursive evaluator gives, on every executor."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade.interfaces import Executor, TaskState, TaskStateEvent
+from cascade.runtime import Engine, ProcessExecutor, ThreadExecutor
+from cascade.spec import Router, task
+from cascade.testkit.workflows import check_workflow
+
+
+class OnLoop:
+    """An executor that calls in place."""
+
+    workers = 4
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return function(*args, **kwargs)
+
+    async def settle(self, timeout: float) -> int:
+        return 0
+
+    async def close(self) -> None: ...
+
+
+FEW = {"loop": 300, "threads": 150, "processes": 50}
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "loop": OnLoop,
+    "threads": lambda: ThreadExecutor(3),
+    "processes": lambda: ProcessExecutor(2),
+}
+
+
+def check(name: str, folder: Path, *, examples: int) -> None:
+    """Run so many random workflows through one executor."""
+    numbers = itertools.count()
+    with asyncio.Runner() as runner:
+        executor = EXECUTORS[name]()
+
+        @settings(max_examples=examples, deadline=None)
+        @given(st.randoms(use_true_random=False))
+        def any_workflow(random: Random) -> None:
+            place = folder / str(next(numbers))
+            place.mkdir()
+            runner.run(check_workflow(lambda: Engine(executor=executor), random, place))
+
+        try:
+            any_workflow()
+        finally:
+            runner.run(executor.close())
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
+    """Values, failures and what observers are told agree, whichever way failures are met."""
+    check(name, tmp_path, examples=FEW[name])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_many_workflows_give_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
+    """The long form."""
+    check(name, tmp_path, examples=30 * FEW[name])
+
+
+@task(mode="inline")
+def give(value: Any) -> Any:
+    return value
+
+
+@task(mode="inline")
+def fail() -> Any:
+    raise ValueError("boom")
+
+
+async def test_a_route_that_is_done_already_gives_its_value() -> None:
+    """Found by the above: a route whose other readers have all read it is kept for the choice."""
+    shared = give(5)
+    chosen = give(0).after(give(shared))
+    assert await Engine().run(Router(chosen, {0: shared})) == 5
+
+
+@pytest.mark.parametrize("first", ["skipped", "failed"])
+async def test_a_failure_is_the_reason_whatever_the_order_of_arguments(first: str) -> None:
+    """What needs a skipped value and a failed one is skipped for the failure, and so is what comes after it."""
+    engine = Engine()
+    told: list[tuple[str, TaskState]] = []
+    engine.bus.subscribe(TaskStateEvent, lambda event: told.append((event.task_name, event.state)))
+    needed = [give(1).run_if(give(False)), fail()]
+    lost = give(needed if first == "skipped" else needed[::-1]).named("lost")
+    with pytest.raises(ExceptionGroup):
+        await engine.run(give(1).named("later").after(lost), on_failure="continue")
+    assert ("lost", TaskState.SKIPPED) in told
+    assert ("later", TaskState.SKIPPED) in told

@@ -1,0 +1,175 @@
+"""What a workflow must give: a recursive evaluator, one call after the other, without an engine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from cascade.interfaces import TaskState
+from cascade.interfaces.errors import RouteError
+from cascade.spec import Call, InputCall, LazyResult, MapCall, RouteCall, call_of
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one step ended."""
+
+    state: TaskState
+    """COMPLETED, SKIPPED or FAILED."""
+    value: Any = None
+    broken: bool = False
+    """Whether a failure is why it has no value."""
+
+
+class Reference:
+    """Evaluates lazy results by recursion, each call once, carrying on after failures."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+        self._outcomes: dict[Call, Outcome] = {}
+        self._kept: dict[tuple[str, str], Any] = {}
+        self.failures: list[Exception] = []
+        self.told: Counter[tuple[str, TaskState]] = Counter()
+        """How often each state is told of tasks of each name."""
+
+    def evaluate(self, lazy: LazyResult[Any]) -> Outcome:
+        """Return how a step ends."""
+        call = call_of(lazy)
+        if call not in self._outcomes:
+            self._outcomes[call] = self._literal_map(call) if _is_literal_map(call) else self._step(call)
+        return self._outcomes[call]
+
+    def _step(self, call: Call) -> Outcome:
+        judge = [self.evaluate(call.condition.lazy)] if call.condition is not None else []
+        taken = judge + [self.evaluate(lazy) for lazy in _lazies(_needed(call))]
+        before = [self.evaluate(lazy) for lazy in call.predecessors]
+        if judge and judge[0].state is TaskState.COMPLETED and not judge[0].value:
+            return self._declined(call)
+        return self._troubled(call, taken, before) or self._run(call)
+
+    def _declined(self, call: Call) -> Outcome:
+        assert call.condition is not None
+        self._tell(call, TaskState.SKIPPED)
+        if call.condition.skips:
+            return Outcome(TaskState.SKIPPED)
+        return Outcome(TaskState.COMPLETED, call.condition.otherwise)
+
+    def _troubled(self, call: Call, taken: Iterable[Outcome], before: Iterable[Outcome]) -> Outcome | None:
+        taken = list(taken)
+        broken = any(outcome.broken for outcome in (*taken, *before))
+        if not broken and all(outcome.state is TaskState.COMPLETED for outcome in taken):
+            return None
+        self._tell(call, TaskState.SKIPPED)
+        return Outcome(TaskState.SKIPPED, broken=broken)
+
+    def _run(self, call: Call) -> Outcome:
+        try:
+            if isinstance(call, MapCall):
+                return self._gathered(call, _items(call, self._filled))
+            if isinstance(call, RouteCall):
+                return self._forwarded(call, self._chosen(call))
+            value = self._value(call)
+        except Exception as exc:
+            self.failures.append(exc)
+            self._tell(call, TaskState.FAILED)
+            return Outcome(TaskState.FAILED, broken=True)
+        self._tell(call, TaskState.COMPLETED)
+        if isinstance(value, LazyResult):
+            return self._forwarded(call, value)
+        return Outcome(TaskState.COMPLETED, value)
+
+    def _value(self, call: Call) -> Any:
+        if isinstance(call, InputCall):
+            return self._params[call.source.name]
+        args, kwargs = self._filled(call.args), self._filled(dict(call.kwargs))
+        if call.policies.cache is not None:
+            return self._first_value(call, args)
+        retry = call.policies.retry
+        for _ in range(retry.max_attempts - 1 if retry is not None else 0):
+            try:
+                return _called(call, args, kwargs)
+            except Exception:
+                continue
+        return _called(call, args, kwargs)
+
+    def _first_value(self, call: Call, args: tuple[Any, ...]) -> Any:
+        key = (call.definition.name, repr(args))
+        if key not in self._kept:
+            self._kept[key] = _called(call, args, {})
+        return self._kept[key]
+
+    def _chosen(self, call: RouteCall) -> LazyResult[Any]:
+        choice = self.evaluate(call.args[0]).value
+        if choice not in call.routes:
+            raise RouteError(choice, tuple(call.routes))
+        return call.routes[choice]
+
+    def _forwarded(self, call: Call, lazy: LazyResult[Any]) -> Outcome:
+        inner = self.evaluate(lazy)
+        return self._troubled(call, [inner], []) or inner
+
+    def _literal_map(self, call: Call) -> Outcome:
+        assert isinstance(call, MapCall)
+        items = _items(call, lambda columns: columns)
+        if items:
+            return self._gathered(call, items)
+        before = [self.evaluate(lazy) for lazy in call.predecessors]
+        return self._troubled(call, [], before) or Outcome(TaskState.COMPLETED, [])
+
+    def _gathered(self, call: Call, items: Sequence[LazyResult[Any]]) -> Outcome:
+        outcomes = [self.evaluate(item) for item in items]
+        values = [outcome.value for outcome in outcomes]
+        return self._troubled(call, outcomes, []) or Outcome(TaskState.COMPLETED, values)
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, LazyResult):
+            return self.evaluate(value).value
+        if isinstance(value, list | tuple):
+            return type(value)(self._filled(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._filled(item) for key, item in value.items()}
+        if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{f.name: self._filled(getattr(value, f.name)) for f in fields(value)})
+        return value
+
+    def _tell(self, call: Call, state: TaskState) -> None:
+        self.told[call.definition.name, state] += 1
+
+
+def _called(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    function = call.definition.function
+    return getattr(function, "__wrapped__", function)(*args, **kwargs)
+
+
+def _needed(call: Call) -> Any:
+    fixed = dict(call.fixed) if isinstance(call, MapCall) else {}
+    return [call.args, dict(call.kwargs), fixed]
+
+
+def _is_literal_map(call: Call) -> bool:
+    if not isinstance(call, MapCall) or call.condition is not None:
+        return False
+    return not any(isinstance(items, LazyResult) for items in call.kwargs.values())
+
+
+def _items(call: MapCall, fill: Any) -> list[LazyResult[Any]]:
+    columns = fill(dict(call.kwargs))
+    rows = zip(*columns.values(), strict=True)
+    calls = [{**call.fixed, **dict(zip(columns, row, strict=True))} for row in rows]
+    return [
+        LazyResult(Call(call.definition, (), kwargs, call.policies, call.predecessors)) for kwargs in calls
+    ]
+
+
+def _lazies(value: Any) -> Iterator[LazyResult[Any]]:
+    if isinstance(value, LazyResult):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _lazies(item)
+    elif isinstance(value, dict):
+        yield from _lazies(list(value.values()))
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from _lazies([getattr(value, field.name) for field in fields(value)])

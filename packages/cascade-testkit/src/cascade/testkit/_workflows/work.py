@@ -1,0 +1,111 @@
+"""Functions that random workflows are made of: every worker can import them, and all but files is arithmetic."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cascade.spec import LazyResult, task
+
+
+class Broken(Exception):
+    """What a step raises that is meant to fail."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A container, and a value with attributes."""
+
+    left: Any
+    right: Any
+
+
+def mix(seed: int, *args: Any, x: Any = None, y: Any = None) -> int:
+    """Return a number that depends on every argument and on where it stands."""
+    return zlib.crc32(repr((seed, args, x, y)).encode())
+
+
+def bit(seed: int, *args: Any) -> bool:
+    """Return true or false."""
+    return mix(seed, *args) % 2 == 1
+
+
+def choose(seed: int, *args: Any) -> int:
+    """Return 0, 1, 2 or 3."""
+    return mix(seed, *args) % 4
+
+
+def spread(seed: int, *args: Any) -> list[int]:
+    """Return a list of 0 to 3 numbers."""
+    number = mix(seed, *args)
+    return [number % (7 + position) for position in range(number % 4)]
+
+
+def pair(seed: int, *args: Any) -> Pair:
+    """Return a pair of a number and a list."""
+    return Pair(mix(seed, *args), [seed])
+
+
+def fail(seed: int, *args: Any) -> NoReturn:
+    """Raise an error of its own."""
+    raise Broken(f"step {seed}")
+
+
+def picky(seed: int, x: Any = None, y: Any = None) -> int:
+    """Raise an error for some arguments."""
+    number = mix(seed, x=x, y=y)
+    if number % 4 == 0:
+        raise Broken(f"step {seed} dislikes {number}")
+    return number
+
+
+def flaky(seed: int, folder: str, failures: int, *args: Any) -> int:
+    """Fail so many times, counted in a folder, and then give a number."""
+    marks = Path(folder)
+    before = len(list(marks.glob(f"flaky-{seed}-*")))
+    if before < failures:
+        (marks / f"flaky-{seed}-{before}").touch()
+        raise Broken(f"step {seed}, attempt {before}")
+    return mix(seed, *args)
+
+
+def once(seed: int, folder: str, *args: Any) -> int:
+    """Give a number; complain if it was asked for the same before."""
+    number = mix(seed, *args)
+    (Path(folder) / f"once-{number}").touch(exist_ok=False)
+    return number
+
+
+def descend(seed: int, depth: int, end: str, *args: Any) -> Any:
+    """Return the next step of a loop, and at its end a number, a failure, or a step that is skipped."""
+    if depth:
+        return task(descend)(mix(seed), depth - 1, end, *args)
+    if end == "skip":
+        return task(mix)(seed).run_if(task(mode="inline")(bool)(0))
+    if end == "fail":
+        return task(fail)(seed)
+    return mix(seed, *args)
+
+
+def unfold(seed: int, depth: int, *args: Any) -> int | LazyResult[int]:
+    """Return a number that stands on returned steps: recursion that is not in the last place."""
+    return task(mix)(seed, task(unfold)(seed, depth - 1, *args), [depth]) if depth else mix(seed, *args)
+
+
+def anchor(folder: str) -> int:
+    """Take the folder, so that every workflow has a use for it."""
+    return 0
+
+
+def as_async(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same function for the event loop."""
+
+    @functools.wraps(function)
+    async def on_loop(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return on_loop

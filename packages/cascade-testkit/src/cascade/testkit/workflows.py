@@ -1,0 +1,101 @@
+"""Check that random workflows give on an executor what a simple recursive evaluator gives.
+
+@given(st.randoms(use_true_random=False))
+def test_any_workflow(tmp_path_factory, random):
+    folder = tmp_path_factory.mktemp("workflow")
+    asyncio.run(check_workflow(lambda: Engine(executor=mine), random, folder))
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from cascade.interfaces import EventBus, TaskState, TaskStateEvent
+from cascade.spec import LazyResult
+from cascade.testkit._workflows.describe import describe
+from cascade.testkit._workflows.maker import FOLDER, make_workflow
+from cascade.testkit._workflows.reference import Reference
+
+__all__ = ["EngineLike", "check_workflow", "make_workflow"]
+
+_ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.SKIPPED})
+
+
+class EngineLike(Protocol):
+    """As much of an engine as the check needs."""
+
+    bus: EventBus
+
+    @property
+    def run(self) -> Callable[..., Awaitable[Any]]:
+        """Run targets; ``params`` and ``on_failure`` are those of the SDK."""
+        ...
+
+
+async def check_workflow(make_engine: Callable[[], EngineLike], random: Random, folder: Path) -> None:
+    """Make a workflow and run it in both ways of meeting failures, each time by a new engine.
+
+    :raises AssertionError: if a value, a failure or what observers were told is not the reference's.
+    """
+    targets = make_workflow(random)
+    try:
+        await _compare(make_engine, targets, folder)
+    except AssertionError as exc:
+        exc.add_note(describe(targets))
+        raise
+
+
+async def _compare(
+    make_engine: Callable[[], EngineLike], targets: list[LazyResult[Any]], folder: Path
+) -> None:
+    reference = Reference({FOLDER: _new(folder, "reference")})
+    values = [reference.evaluate(lazy).value for lazy in targets]
+    engine = make_engine()
+    told = _listen(engine)
+    given, failures = await _outcome(engine, targets, _new(folder, "continue"), on_failure="continue")
+    assert _texts(failures) == _texts(reference.failures)
+    assert failures or given == values
+    assert _steps(told) == _steps(reference.told)
+    given, failures = await _outcome(make_engine(), targets, _new(folder, "stop"), on_failure="stop")
+    assert bool(failures) == bool(reference.failures)
+    assert _texts(failures) <= _texts(reference.failures)
+    assert failures or given == values
+
+
+def _new(folder: Path, name: str) -> str:
+    (folder / name).mkdir()
+    return str(folder / name)
+
+
+def _listen(engine: EngineLike) -> Counter[tuple[str, TaskState]]:
+    told: Counter[tuple[str, TaskState]] = Counter()
+    engine.bus.subscribe(TaskStateEvent, lambda event: told.update([(event.task_name, event.state)]))
+    return told
+
+
+async def _outcome(
+    engine: EngineLike, targets: list[LazyResult[Any]], folder: str, *, on_failure: str
+) -> tuple[list[Any], list[Exception]]:
+    try:
+        return await engine.run(targets, {FOLDER: folder}, on_failure=on_failure), []
+    except ExceptionGroup as group:
+        return [], list(group.exceptions)
+    except Exception as exc:
+        return [], [exc]
+
+
+def _texts(errors: list[Exception]) -> Counter[str]:
+    return Counter(f"{type(error).__name__}: {error}" for error in errors)
+
+
+def _steps(told: Counter[tuple[str, TaskState]]) -> dict[tuple[str, TaskState], int]:
+    """Leave out what observers are not told, and steps of which it is open which one finds its value cached."""
+    return {
+        (name, state): count
+        for (name, state), count in told.items()
+        if name.startswith("step ") and state in _ENDS
+    }
