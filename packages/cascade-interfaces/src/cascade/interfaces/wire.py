@@ -22,7 +22,19 @@ MAX_TEXT = 200
 MAX_INTEGER_BITS = 10_000
 """Below the 4,300 decimal digits at which Python refuses to write an integer."""
 
-_encode = json.JSONEncoder(allow_nan=False).encode
+
+def _make_encoder() -> Callable[[Any], str]:
+    """Return what ``json.dumps`` does, without what that makes anew for every call."""
+    from json import encoder
+
+    plain = json.JSONEncoder(allow_nan=False, check_circular=False)
+    if (make := getattr(encoder, "c_make_encoder", None)) is None:
+        return plain.encode
+    pieces = make(None, plain.default, encoder.encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_encode = _make_encoder()
 
 
 class TaskStateBody(TypedDict, total=False):
@@ -83,8 +95,9 @@ def default_source() -> str:
 
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC, with microseconds."""
-    whole, micro = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{_second(whole)}.{micro:06d}+00:00"
+    micro = round(seconds * 1_000_000)
+    whole = micro // 1_000_000
+    return f"{_second(whole)}.{micro - whole * 1_000_000:06d}+00:00"
 
 
 def body_of(event: Event, clean: Callable[[str], str] = str) -> TaskStateBody | LifecycleBody | ProgressBody:

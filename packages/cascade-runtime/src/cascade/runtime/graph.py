@@ -70,6 +70,7 @@ class Node:
     """One call in one run: what it waits for, who waits for it, and its value."""
 
     __slots__ = (
+        "_task_id",
         "args",
         "broken",
         "call",
@@ -102,6 +103,7 @@ class Node:
         """Whether lazy results stand inside containers of the arguments."""
         self.index = -1
         """Position in the order of building, dependencies first; -1 while being built."""
+        self._task_id: str | None = None
         self.inputs: tuple[Node, ...] = ()
         """What it waits for: inputs whose values it takes first, then those that only come before."""
         self.width = 0
@@ -129,7 +131,10 @@ class Node:
     @property
     def task_id(self) -> str:
         """The task's name and its place in the run: unique within the run."""
-        return f"{self.definition.name}-{self.index}"
+        task_id = self._task_id
+        if task_id is None:
+            task_id = self._task_id = f"{self.definition.name}-{self.index}"
+        return task_id
 
     def __repr__(self) -> str:
         return f"<Node {self.task_id} {self.kind.value} {self.status.value}, waits for {self.waiting}>"

@@ -64,12 +64,12 @@ class Reporter:
         self._say_state()
         self._say_rejections()
 
-    def note_runs(self) -> None:
-        """Look for what has changed in the runs."""
-        if self.book.revision != self._book_noted:
-            self._book_noted = self.book.revision
-            self._runs.touch(self._clock.monotonic())
+    def note_runs(self) -> bool:
+        """Look for what has changed in the runs; return whether a report has become due by that."""
+        fresh = self.book.revision != self._book_noted and self._runs.touch(self._clock.monotonic())
+        self._book_noted = self.book.revision
         self._constraints.repeating = self._runs.repeating = len(self.book) > 0
+        return fresh
 
     def due(self) -> float | None:
         """Return when something is to be sent, on the monotonic clock, or None."""

@@ -199,8 +199,8 @@ class ConstraintManager:
 
     def _count(self, event: TaskStateEvent) -> None:
         self._reporter.book.note(event)
-        self._reporter.note_runs()
-        self._set_alarm()
+        if self._reporter.note_runs():  # the first of many: the alarm is set for all
+            self._set_alarm()
 
     def _look(self) -> None:
         """Look for what has to be reported, and when something has to be done next."""

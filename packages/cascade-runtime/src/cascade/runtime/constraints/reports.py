@@ -29,10 +29,12 @@ class Pace:
         self._sent: float | None = None
         self._changed: float | None = None
 
-    def touch(self, now: float) -> None:
-        """Take note of a change."""
-        if self._changed is None:
+    def touch(self, now: float) -> bool:
+        """Take note of a change; return whether it is the first since the last report."""
+        first = self._changed is None
+        if first:
             self._changed = now
+        return first
 
     def due(self) -> float | None:
         """Return when to report, or None."""
