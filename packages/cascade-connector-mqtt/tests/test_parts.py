@@ -260,6 +260,23 @@ class TestGuard:
         assert client._disconnected.done()
         theirs.close()
 
+    async def test_a_closed_socket_is_not_watched_any_more(self) -> None:
+        """Also when something was to be written in the same turn: its number may be another socket's next."""
+        client = aiomqtt.Client("broker")
+        _aiomqtt.prepare(client, given={}, connect_timeout=1.5, logger=MagicMock())
+        first = socket.socketpair()
+        number = first[0].fileno()
+        client._client._sock = first[0]
+        client._client._call_socket_register_write()
+        _aiomqtt.close(client)
+        second = socket.socketpair()
+        assert second[0].fileno() == number
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not asyncio.get_running_loop().remove_writer(number)
+        for each in (*first, *second):
+            each.close()
+
     async def test_waiting_messages_are_taken_in_order(self) -> None:
         """Without a task for each."""
         client = aiomqtt.Client("broker")

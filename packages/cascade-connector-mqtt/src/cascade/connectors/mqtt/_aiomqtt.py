@@ -79,6 +79,7 @@ def prepare(context: Any, *, given: Mapping[str, Any], connect_timeout: float, l
     paho = context._client
     paho.connect_timeout = connect_timeout
     paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect)
+    paho.on_socket_register_write = functools.partial(_register_write, context, paho.on_socket_register_write)
     context.pending_calls_threshold = PENDING_CALLS
     if "keepalive" not in given:
         context._keepalive = KEEPALIVE
@@ -173,6 +174,26 @@ def _disconnected(context: Any, told: Callable[..., None], *args: Any) -> None:
     told(*args)
     if not context._connected.done():
         context._connected.set_exception(_MqttError(UNANSWERED))
+
+
+def _register_write(context: Any, told: Callable[..., None], paho: Any, userdata: Any, sock: Any) -> None:
+    """Watch for a chance to write, at once where that is possible.
+
+    aiomqtt does so a turn later: the socket may be closed by then, and its number another's.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is not None and loop is context._loop:
+        loop.add_writer(sock.fileno(), _write, context, paho)
+    else:  # connecting, which paho does in a thread
+        told(paho, userdata, sock)
+
+
+def _write(context: Any, paho: Any) -> None:
+    try:
+        paho.loop_write()
+    except Exception as exc:
+        if not context._disconnected.done():
+            context._disconnected.set_exception(exc)
 
 
 def _outcome(future: asyncio.Future[None]) -> BaseException | None:
