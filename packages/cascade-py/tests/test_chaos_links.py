@@ -1,0 +1,308 @@
+"""Runs whose broker or network fails: rows 1, 2, 5, 6, 7, 9 and 10, each felt by nobody."""
+
+import asyncio
+import logging
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+import cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+from cascade.testkit import Broker, eventually, no_leaks
+from cascade.testkit.chaos import ChaosProxy, Direction
+from cascade.testkit.recorder import Recorder
+
+pytestmark = pytest.mark.broker
+
+EVENTS = "cascade/telemetry/+/+/+/events"
+BOUND = 20.0
+
+
+@cs.task
+async def work(gate: int, number: int) -> int:
+    await asyncio.sleep(0)
+    return number
+
+
+class Gated:
+    """A run of two halves: the second one waits until the test opens the gate, the end for another."""
+
+    def __init__(self, connector: MqttConnector, *, tasks: int = 200) -> None:
+        self.connector = connector
+        self.tasks = tasks
+        self.half_way = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.end = asyncio.Event()
+        self.end.set()
+        self.bus = cs.EventBus()
+        self.telemetry = cs.TelemetrySubscriber(self.bus, connector)
+
+    def begin(self) -> asyncio.Task[int]:
+        """Start the run, which belongs to the test."""
+
+        @cs.task
+        async def opened(values: list[int]) -> int:
+            self.half_way.set()
+            await self.gate.wait()
+            return 0
+
+        @cs.task
+        async def total(values: list[int]) -> int:
+            await self.end.wait()
+            return sum(values)
+
+        first = [work(0, number) for number in range(self.tasks)]
+        half = opened(first)
+        second = [work(half, number) for number in range(self.tasks)]
+        return asyncio.create_task(
+            cs.Engine(connector=self.connector, bus=self.bus).run(total([*first, *second]))
+        )
+
+    @property
+    def value(self) -> int:
+        """What the run gives."""
+        return 2 * sum(range(self.tasks))
+
+    def balanced(self) -> bool:
+        """Whether every message is accounted for, and none waits any more."""
+        counts = self.connector.statistics()
+        return counts.accepted == counts.sent + sum(counts.dropped.values()) > 4 * self.tasks
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what Cascade said as a warning or worse."""
+    return [
+        each.getMessage()
+        for each in caplog.records
+        if each.levelno >= logging.WARNING and each.name.startswith(("cascade", "asyncio"))
+    ]
+
+
+async def whole(recorder: Recorder, run: Gated) -> list[str]:
+    """Wait until every event has arrived, see that first copies are in order; return all their ids."""
+    await eventually(lambda: len(recorder.first_copies()) == run.telemetry.produced, BOUND)
+    assert [m["seq"] for m in recorder.first_copies()] == list(range(run.telemetry.produced))
+    return [m.json()["event_id"] for m in recorder.messages]
+
+
+@pytest.fixture
+def recorder(fresh_broker: Broker) -> Iterator[Recorder]:
+    with Recorder(fresh_broker.host, fresh_broker.port, EVENTS) as started:
+        yield started
+
+
+@pytest_asyncio.fixture
+async def proxy(fresh_broker: Broker) -> AsyncIterator[ChaosProxy]:
+    async with ChaosProxy(fresh_broker.port) as made:
+        yield made
+
+
+@pytest.fixture
+def swallowing_port() -> Iterator[int]:
+    """A port whose queue of connections is full: further ones get no answer at all."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port: int = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        yield port
+        for filler in fillers:
+            filler.close()
+
+
+async def test_row_1_a_broker_that_comes_during_the_run_hears_all_of_it(
+    proxy: ChaosProxy, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Refused at the start, the run goes on at once; ENGINE_STARTED and all the rest arrive later."""
+    await proxy.down()
+    run = Gated(MqttConnector(proxy.host, proxy.port))
+    running = run.begin()
+    await asyncio.wait_for(run.half_way.wait(), BOUND)
+    assert not run.connector.statistics().linked
+    await proxy.up()
+    await eventually(lambda: run.connector.statistics().linked, BOUND)
+    run.gate.set()
+    assert await running == run.value
+    await whole(recorder, run)
+    assert dict(run.connector.statistics().dropped).keys() <= {"superseded"}
+    (line,) = said(caplog)
+    assert f"127.0.0.1:{proxy.port}" in line
+
+
+async def test_row_2_an_address_that_swallows_packets_is_not_felt(
+    swallowing_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing answers at all: the run starts, ends and leaves nothing behind."""
+    run = Gated(MqttConnector("127.0.0.1", swallowing_port, connect_timeout=0.3))
+    run.gate.set()
+    async with asyncio.timeout(BOUND), no_leaks(BOUND):
+        assert await run.begin() == run.value
+    assert run.balanced()
+    assert len(said(caplog)) == 2  # why there is no link; what was dropped at the end
+
+
+async def test_row_2_a_web_server_is_not_felt(caplog: pytest.LogCaptureFixture) -> None:
+    """What answers HTTP is no broker; the run's result is right and everything is counted."""
+
+    async def answer(stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
+        await stream.read(10)
+        out.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        await out.drain()
+        out.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        run = Gated(MqttConnector("127.0.0.1", port))
+        run.gate.set()
+        async with asyncio.timeout(BOUND), no_leaks():
+            assert await run.begin() == run.value
+    assert run.balanced()
+    lines = said(caplog)
+    assert "MQTT" in lines[0]
+    assert len(lines) == 2
+
+
+async def test_row_2_a_run_that_waits_for_a_silent_broker_can_be_cancelled(proxy: ChaosProxy) -> None:
+    """Cancelled while it connects, a run ends at once and leaves no task, thread or socket."""
+    proxy.stall()
+    run = Gated(MqttConnector(proxy.host, proxy.port, connect_timeout=60))
+    async with asyncio.timeout(BOUND), no_leaks(BOUND):
+        running = run.begin()
+        await eventually(lambda: proxy.accepted, BOUND)
+        running.cancel()
+        await asyncio.wait({running})
+        assert running.cancelled()
+        await proxy.cut()
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+async def test_row_5_a_broker_that_restarts_during_the_run_misses_nothing(
+    how: str, fresh_broker: Broker, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What happened while it was away arrives in order when it is back, and one line said it was away."""
+    run = Gated(MqttConnector(proxy.host, proxy.port))
+    running = run.begin()
+    await asyncio.wait_for(run.half_way.wait(), BOUND)
+    await eventually(lambda: run.connector.statistics().linked, BOUND)
+    assert await run.connector.flush(BOUND)
+    await asyncio.to_thread(getattr(fresh_broker, how))
+    await eventually(lambda: not run.connector.statistics().linked, BOUND)
+    before = run.telemetry.produced
+    fresh_broker.restart()
+    with Recorder(fresh_broker.host, fresh_broker.port, EVENTS) as recorder:
+        await eventually(lambda: run.connector.statistics().linked, BOUND)
+        run.gate.set()
+        assert await running == run.value
+        await eventually(lambda: len(recorder.first_copies()) == run.telemetry.produced - before, BOUND)
+        seqs = [m["seq"] for m in recorder.first_copies()]
+        assert seqs == list(range(before, run.telemetry.produced))
+    assert run.connector.statistics().connections == 2
+    assert len(said(caplog)) == 1
+
+
+async def test_row_6_a_half_open_link_is_replaced_during_the_run(
+    proxy: ChaosProxy, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A link that carries nothing any more is given up after two keepalive times; nothing is lost."""
+    run = Gated(MqttConnector(proxy.host, proxy.port, keepalive=1))
+    running = run.begin()
+    await asyncio.wait_for(run.half_way.wait(), BOUND)
+    await eventually(lambda: run.connector.statistics().linked, BOUND)
+    proxy.stall()
+    await eventually(lambda: not run.connector.statistics().linked, BOUND)
+    await proxy.cut()
+    proxy.resume()
+    await eventually(lambda: run.connector.statistics().linked, BOUND)
+    run.gate.set()
+    assert await running == run.value
+    await whole(recorder, run)
+    assert run.connector.statistics().connections == 2
+    assert len(said(caplog)) == 1
+
+
+async def test_row_7_a_broker_that_does_not_read_is_not_felt(
+    fresh_broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The outbox stays within its bounds, what is dropped is counted and told once, the run ends."""
+    run = Gated(MqttConnector(fresh_broker.host, fresh_broker.port, outbox_messages=100), tasks=2_000)
+    most = 0
+
+    def look(event: object) -> None:
+        nonlocal most
+        most = max(most, run.connector.statistics().pending)
+
+    run.bus.subscribe(object, look)
+    async with asyncio.timeout(BOUND), no_leaks():
+        running = run.begin()
+        await asyncio.wait_for(run.half_way.wait(), BOUND)
+        fresh_broker.freeze()
+        run.gate.set()
+        assert await running == run.value
+    fresh_broker.thaw()
+    counts = run.connector.statistics()
+    assert counts.dropped["outbox full"] > 1_000
+    assert 100 <= most <= 100 + 20 + 10  # what waits, what is in flight, and the lane
+    assert run.balanced()
+    told = Counter(line.split(" ", 1)[1].lstrip("0123456789") for line in said(caplog))
+    assert max(told.values()) == 1
+
+
+async def test_row_9_the_last_events_of_a_run_arrive(fresh_broker: Broker, recorder: Recorder) -> None:
+    """The run ends with a burst of events directly before the disconnection; all of them leave."""
+    run = Gated(MqttConnector(fresh_broker.host, fresh_broker.port, drain_timeout=BOUND), tasks=1_000)
+    run.gate.set()
+    assert await run.begin() == run.value
+    ids = await whole(recorder, run)
+    assert len(ids) == len(set(ids))
+    assert recorder.first_copies()[-1]["body"]["status"] == "Succeeded"
+    assert run.connector.statistics().pending == 0
+
+
+async def test_row_9_what_a_stalled_link_did_not_take_is_told_once(
+    proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run gives up draining in time, keeps its result, and says how many were lost."""
+    run = Gated(MqttConnector(proxy.host, proxy.port))
+    async with asyncio.timeout(BOUND), no_leaks():
+        running = run.begin()
+        await asyncio.wait_for(run.half_way.wait(), BOUND)
+        assert await run.connector.flush(BOUND)
+        proxy.stall()
+        run.gate.set()
+        assert await running == run.value
+        await proxy.cut()
+    lost = run.connector.statistics().dropped["unsent at disconnect"]
+    assert lost >= 2 * run.tasks
+    assert run.balanced()
+    (line,) = said(caplog)
+    assert f"{lost} messages" in line
+
+
+async def test_row_10_events_in_flight_are_sent_again_with_the_same_id(
+    proxy: ChaosProxy, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker got them and could not say so: they come twice, with equal event_ids, and none is lost."""
+    run = Gated(MqttConnector(proxy.host, proxy.port))
+    run.end.clear()
+    running = run.begin()
+    await asyncio.wait_for(run.half_way.wait(), BOUND)
+    assert await run.connector.flush(BOUND)
+    before = len(recorder.messages)
+    proxy.stall(Direction.DOWN)
+    run.gate.set()
+    await eventually(lambda: len(recorder.messages) >= before + 10, BOUND)
+    await proxy.reset()
+    proxy.resume()
+    await eventually(lambda: run.connector.statistics().connections == 2, BOUND)
+    run.end.set()
+    assert await running == run.value
+    ids = await whole(recorder, run)
+    assert len(ids) > len(set(ids))
+    assert run.connector.statistics().connections == 2
+    assert len(said(caplog)) == 1
