@@ -17,7 +17,18 @@ from typing import Any
 from figures.measure import Settings
 from figures.table import Row, header, line_of, summary
 
-GROUPS = ("engine", "event", "publish", "receive", "stall", "telemetry", "control", "faults", "imports")
+GROUPS = (
+    "engine",
+    "event",
+    "publish",
+    "receive",
+    "stall",
+    "telemetry",
+    "control",
+    "executors",
+    "faults",
+    "imports",
+)
 PEERS = "peers"
 
 

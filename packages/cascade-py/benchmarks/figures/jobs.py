@@ -37,6 +37,12 @@ def nap(x: int) -> int:
     return x
 
 
+@task
+def echo(x: int) -> int:
+    """Do nothing, wherever it is sent."""
+    return x
+
+
 def noops(n: int) -> Job:
     """Return tasks that do nothing."""
     return [noop(number) for number in range(n)]
