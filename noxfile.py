@@ -59,9 +59,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Run the tests that need no broker: seconds."""
+    """Run the tests that need neither a broker nor long: seconds."""
     install_editable(session, "tests")
-    session.run("python", *PYTEST, "-m", "not broker and not nightly", *session.posargs)
+    session.run("python", *PYTEST, "-m", "not broker and not slow and not nightly", *session.posargs)
 
 
 @nox.session
@@ -69,6 +69,14 @@ def nightly(session: nox.Session) -> None:
     """Run every test, the long forms too."""
     install_editable(session, "tests")
     session.run("python", *PYTEST, "-m", "nightly or not nightly", "--timeout", "1800", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Run the long forms of the faults: links and brokers that fail again and again."""
+    install_editable(session, "tests")
+    files = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/tests/test_chaos_*.py"))]
+    session.run("python", *PYTEST, "-m", "nightly", "--timeout", "1800", *files, *session.posargs)
 
 
 @nox.session

@@ -12,6 +12,8 @@ from cascade.interfaces import Executor
 from cascade.testkit import eventually
 from cascade.testkit.executor import Ability, ExecutorContract
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask takes long where others work too
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
@@ -27,7 +29,7 @@ def cluster() -> Iterator[str]:
 
 class TestDaskExecutor(ExecutorContract):
     abilities = frozenset({Ability.PICKLES, Ability.COUNTS, Ability.SURVIVES})
-    patience = 20.0
+    patience = 60.0
 
     @pytest.fixture(autouse=True)
     def _address(self, cluster: str) -> None:

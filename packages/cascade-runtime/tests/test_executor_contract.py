@@ -1,5 +1,7 @@
 """The runtime's executors pass the suite that every executor must pass."""
 
+import pytest
+
 from cascade.interfaces import Executor
 from cascade.runtime import ProcessExecutor, ThreadExecutor
 from cascade.testkit.executor import Ability, ExecutorContract
@@ -12,6 +14,7 @@ class TestThreadExecutor(ExecutorContract):
         return ThreadExecutor(2)
 
 
+@pytest.mark.slow
 class TestProcessExecutor(ExecutorContract):
     abilities = frozenset({Ability.PICKLES, Ability.STOPS, Ability.SURVIVES})
 

@@ -186,6 +186,7 @@ def test_values_are_let_go_when_nobody_will_read_them() -> None:
         assert [n for n, other in enumerate(links) if graph.node(other).value is not None] == [number]
 
 
+@pytest.mark.slow
 def test_a_graph_of_a_hundred_thousand_links_is_built_in_steps() -> None:
     """Depth costs no recursion, and the builder gives way every 128 nodes."""
     lazy = leaf(0)

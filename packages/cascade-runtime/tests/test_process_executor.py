@@ -26,6 +26,8 @@ from cascade.testkit import eventually
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 # Tasks as users write them: in a module that can be imported, each name taken by the task itself.

@@ -22,7 +22,7 @@ def run_pytest() -> Callable[..., Outcome]:
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=170,
             check=False,
         )
 

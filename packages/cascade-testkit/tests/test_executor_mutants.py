@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
 MUTANTS = Path(__file__).with_name("executor_mutants.py")
 
 
@@ -18,7 +20,7 @@ def failures(suite: str) -> set[str]:
         cwd=MUTANTS.parent,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=170,
         check=False,
     )
     assert " passed" in done.stdout, done.stdout + done.stderr

@@ -16,6 +16,11 @@ from cascade.testkit.connector import Ability
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def whole_run(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that runs pytest in a process of its own."""
+    return pytest.mark.slow(pytest.mark.timeout(180)(test))
+
+
 async def test_eventually_returns_what_came_true() -> None:
     """It asks again and again, also a condition that is awaited, and returns the first true value."""
     values = iter([0, [], "", "found"])
@@ -74,6 +79,7 @@ def test_unique_topic_never_repeats() -> None:
     assert len({unique_topic() for _ in range(1_000)}) == 1_000
 
 
+@whole_run
 def test_the_no_leaks_fixture_fails_a_test_that_leaves_something(tmp_path: Path, run_pytest: Run) -> None:
     """The test passes and its teardown is the error."""
     tmp_path.joinpath("test_it.py").write_text(
@@ -93,6 +99,7 @@ def test_the_no_leaks_fixture_fails_a_test_that_leaves_something(tmp_path: Path,
     assert "left behind: task left" in done.stdout
 
 
+@whole_run
 @pytest.mark.broker
 def test_a_failed_test_shows_the_log_of_its_broker(tmp_path: Path, run_pytest: Run) -> None:
     """Whoever reads the report sees what the broker had to say; a test that passes shows nothing."""
@@ -123,6 +130,7 @@ class TestBare(ConnectorContract):
 """
 
 
+@whole_run
 @pytest.mark.parametrize("abilities", ["", "Ability.WATCH, Ability.FLUSH"])
 def test_abilities_must_be_declared_as_they_are(tmp_path: Path, run_pytest: Run, abilities: str) -> None:
     """One that is there and not declared fails, and one that is declared and not there."""
@@ -133,6 +141,7 @@ def test_abilities_must_be_declared_as_they_are(tmp_path: Path, run_pytest: Run,
     assert "Ability.WATCH" in done.stdout if abilities else "Ability.FLUSH" in done.stdout
 
 
+@whole_run
 def test_an_undeclared_ability_is_skipped_with_its_reason(tmp_path: Path, run_pytest: Run) -> None:
     """The report says which ability it is and what it would mean."""
     tmp_path.joinpath("test_it.py").write_text(CONTRACT.replace("{abilities}", "set()"), encoding="utf-8")

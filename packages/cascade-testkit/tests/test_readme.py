@@ -17,7 +17,7 @@ TESTS = re.compile(r"^```python\n# (test_\w+\.py)\n(.*?)^```$", re.MULTILINE | r
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

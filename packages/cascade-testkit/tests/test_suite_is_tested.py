@@ -6,6 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 FAULTS = {

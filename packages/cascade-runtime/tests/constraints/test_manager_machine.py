@@ -313,7 +313,9 @@ class Control(RuleBasedStateMachine):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "examples", [300, pytest.param(5_000, marks=pytest.mark.nightly)], ids=["short", "long"]
+    "examples",
+    [pytest.param(300, marks=pytest.mark.slow), pytest.param(5_000, marks=pytest.mark.nightly)],
+    ids=["short", "long"],
 )
 def test_i1_the_engine_converges_whatever_happens(examples: int) -> None:
     """I1, I2, I5, I7, I8 over the real manager: linked and settled, it has exactly the retained set."""

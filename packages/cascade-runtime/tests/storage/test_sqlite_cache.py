@@ -580,6 +580,7 @@ def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 async def test_several_processes_may_begin_and_write_at_the_same_time(path: Path) -> None:
     """They agree on one file and one key, and each value of each is found."""
     names = "abcd"
