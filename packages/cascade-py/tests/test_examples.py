@@ -1,0 +1,68 @@
+"""The examples and the README run as printed, and print what they say."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1]
+EXAMPLES = PACKAGE / "examples"
+BLOCKS = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text("utf-8"), re.DOTALL)
+
+THUMBNAILS = "".join(f"image-{number}.jpg: 64 x 48\n" for number in range(8))
+PRINTED = {
+    "etl": "ada: 15.00\nbob: 15.06\n12 requests for 6 pages\n",
+    "thumbnails": THUMBNAILS,
+    "convergence": "1.414213562 after 5 steps\n",
+    "gpu_queue": "9 jobs done, at most [12] at a time on 2 cards\n",
+    "anywhere": "thread: 2262 primes\n",
+}
+
+
+def printed(program: Path, *arguments: str) -> str:
+    """Run a program as a user does; return what it prints."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", program.name, *arguments],
+        cwd=program.parent,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert not ended.stderr
+    return ended.stdout
+
+
+def test_every_example_is_here() -> None:
+    """No example is without a test, and each says at its top how it is run."""
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(PRINTED)
+    for name in PRINTED:
+        assert f"    python {name}.py" in (EXAMPLES / f"{name}.py").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_prints_what_it_computes(name: str) -> None:
+    """Run as a program, with every warning an error, it ends well and its output is right."""
+    assert re.fullmatch(PRINTED[name], printed(EXAMPLES / f"{name}.py"))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("distributed") is None, reason="cascade-executor-dask is not installed"
+)
+def test_the_same_workflow_runs_on_threads_and_on_dask() -> None:
+    """Both give the same."""
+    program = EXAMPLES / "anywhere.py"
+    assert printed(program, "thread", "dask") == "thread: 2262 primes\ndask: 2262 primes\n"
+
+
+def test_the_readme_is_true(tmp_path: Path) -> None:
+    """Its blocks, one after the other in one program, print what the comments behind print() say."""
+    page = tmp_path / "page.py"
+    page.write_text("\n".join(BLOCKS), "utf-8")
+    expected = re.findall(r"^\s*print\(.*\)  # (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    assert len(expected) > 20
+    assert printed(page).splitlines() == expected
