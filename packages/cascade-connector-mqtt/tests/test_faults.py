@@ -407,7 +407,7 @@ class TestPresence:
         process.kill()
         await eventually(lambda: reader.heard[-1][1]["status"] == "offline", BOUND)
         assert reader.heard[-1][1]["session"] == reader.heard[0][1]["session"]
-        await process.wait()
+        await process.communicate()
 
     async def test_row_34_a_task_that_blocks_the_loop(self) -> None:
         """The broker has told the will meanwhile: a birth follows as soon as the loop is free."""
@@ -453,7 +453,9 @@ class TestPresence:
             assert [data["status"] for _, data in reader.heard if "status" in data] == ["online", "offline"]
         finally:
             os.kill(child, signal.SIGKILL)
-            await process.wait()
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()  # not wait(): that leaves the pipe open
 
 
 async def _run(body: str) -> asyncio.subprocess.Process:

@@ -13,6 +13,8 @@ from cascade.executors.dask import DaskExecutor
 from cascade.runtime import Engine
 from cascade.testkit.workflows import check_workflow
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask takes long where others work too
+
 
 @pytest.mark.parametrize("examples", [20, pytest.param(400, marks=pytest.mark.nightly)])
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(examples: int, tmp_path: Path) -> None:

@@ -44,12 +44,14 @@ def test_every_example_is_here() -> None:
         assert f"    python {name}.py" in (EXAMPLES / f"{name}.py").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_prints_what_it_computes(name: str) -> None:
     """Run as a program, with every warning an error, it ends well and its output is right."""
     assert re.fullmatch(PRINTED[name], printed(EXAMPLES / f"{name}.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="cascade-executor-dask is not installed"
 )
@@ -59,6 +61,7 @@ def test_the_same_workflow_runs_on_threads_and_on_dask() -> None:
     assert printed(program, "thread", "dask") == "thread: 2262 primes\ndask: 2262 primes\n"
 
 
+@pytest.mark.slow
 def test_the_readme_is_true(tmp_path: Path) -> None:
     """Its blocks, one after the other in one program, print what the comments behind print() say."""
     page = tmp_path / "page.py"

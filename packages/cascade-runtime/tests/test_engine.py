@@ -498,6 +498,7 @@ async def test_a_run_leaves_nothing_behind() -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """Row 34: a task that holds the loop is named once in a warning that says what to do."""
 

@@ -58,7 +58,7 @@ def check(name: str, folder: Path, *, examples: int) -> None:
             runner.run(executor.close())
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+@pytest.mark.parametrize("name", ["loop", "threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """Values, failures and what observers are told agree, whichever way failures are met."""
     check(name, tmp_path, examples=FEW[name])
