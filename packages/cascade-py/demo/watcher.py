@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,7 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 EVENTS = "cascade/telemetry/+/+/+/events"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-ORDINARY = ("RUNNING", "COMPLETED")
+ORDINARY = ("RUNNING", "COMPLETED", "BLOCKED")
 CONNECT_TIMEOUT = 2.0
 ECHO_TIMEOUT = 2.0
 
@@ -168,9 +169,10 @@ def broker_of(url: str) -> Broker:
 class Listener:
     """The link to the broker: feeds a watcher and prints what it says."""
 
-    def __init__(self, broker: Broker, watcher: Watcher) -> None:
+    def __init__(self, broker: Broker, watcher: Watcher, *, filters: Sequence[str] = (EVENTS,)) -> None:
         self._broker = broker
         self._watcher = watcher
+        self._filters = filters
         self._echo_topic = f"cascade/watcher/{uuid.uuid4().hex}"
         self._echoed = threading.Event()
         self._reachable: bool | None = None
@@ -192,6 +194,15 @@ class Listener:
         self._client.connect_async(self._broker.host, self._broker.port, keepalive=15)
         self._client.loop_start()
 
+    def ready(self) -> None:
+        """Do what is to be done once the broker has taken the subscription."""
+        say(f"subscribed to {EVENTS} at {self._broker.address}")
+
+    def hear(self, topic: str, payload: bytes | bytearray) -> None:
+        """Take one message."""
+        if line := self._watcher.see(payload, time.monotonic()):
+            say(line)
+
     def finish(self) -> dict[str, Any]:
         """Wait until all that the broker has had so far is here; disconnect; return the counts.
 
@@ -209,38 +220,40 @@ class Listener:
         self, client: mqtt.Client, userdata: object, flags: object, reason: ReasonCode, properties: object
     ) -> None:
         if reason.is_failure:
-            self._state(False, f"the broker refuses this subscriber: {reason}")
+            self._unreachable(f"the broker refuses this subscriber: {reason}")
         else:
-            client.subscribe([(EVENTS, 1), (self._echo_topic, 1)])
+            client.subscribe([(topic, 1) for topic in (*self._filters, self._echo_topic)])
 
     def _on_connect_fail(self, client: mqtt.Client, userdata: object) -> None:
-        self._state(False, f"no MQTT broker answers at {self._broker.address}; trying again")
+        self._unreachable(f"no MQTT broker answers at {self._broker.address}; trying again")
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: object, flags: object, reason: ReasonCode, properties: object
     ) -> None:
         if reason.is_failure:
             what = "lost the link to" if self._reachable else "no MQTT broker answers at"
-            self._state(False, f"{what} {self._broker.address} ({reason}); trying again")
+            self._unreachable(f"{what} {self._broker.address} ({reason}); trying again")
 
     def _on_subscribe(
         self, client: mqtt.Client, userdata: object, mid: int, reasons: list[ReasonCode], properties: object
     ) -> None:
-        if reasons[0].is_failure:
-            self._state(False, f"the broker refuses the subscription to {EVENTS}: {reasons[0]}")
-        else:
-            self._state(True, f"subscribed to {EVENTS} at {self._broker.address}")
+        refused = [pair for pair in zip(self._filters, reasons, strict=False) if pair[1].is_failure]
+        if refused:
+            self._unreachable("the broker refuses the subscription to {}: {}".format(*refused[0]))
+        elif not self._reachable:
+            self._reachable = True
+            self.ready()
 
     def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
         if message.topic == self._echo_topic:
             self._echoed.set()
-        elif line := self._watcher.see(message.payload, time.monotonic()):
-            say(line)
+        else:
+            self.hear(message.topic, message.payload)
 
-    def _state(self, reachable: bool, line: str) -> None:
-        """Say a change of state once, however often it is tried."""
-        if reachable != self._reachable:
-            self._reachable = reachable
+    def _unreachable(self, line: str) -> None:
+        """Say it once, however often it is tried."""
+        if self._reachable is not False:
+            self._reachable = False
             say(line)
 
 

@@ -8,8 +8,9 @@ import signal
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -34,12 +35,38 @@ BAD_INPUT = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part in a demo beside the engine."""
+
+    connector: MqttConnector
+    second: Spectator
+    """The second process."""
+
+
+Casting = Callable[[str, Live], Cast]
+"""Takes the URL of the broker and the screen on which the second process speaks."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
-    given = _parser().parse_args(arguments)
+    parser = demo_parser(
+        "Audit Python files with Cascade, a task for each, while a second process watches over MQTT.", top=10
+    )
+    return perform(parser.parse_args(arguments), watched, speaker="watcher")
+
+
+def watched(url: str, live: Live) -> Cast:
+    """Let a second process watch."""
+    return Cast(MqttConnector.from_url(url), Spectator("watcher.py", url, show=live.say))
+
+
+def perform(given: argparse.Namespace, casting: Casting, *, speaker: str) -> int:
+    """Run a demo with these arguments of the command line and this cast; return the exit code."""
     _prepare_process()
     # The report goes to standard output, where it can be kept; what passes to standard error.
-    demo = Demo(Console(highlight=False), Console(highlight=False, stderr=True), top=given.top)
+    screen, passing = Console(highlight=False), Console(highlight=False, stderr=True)
+    demo = Demo(screen, passing, top=given.top, casting=casting, speaker=speaker)
     try:
         return demo.run(given.folder, given.broker)
     except (InputError, cs.CascadeError) as refused:
@@ -53,10 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Demo:
     """One audit: its two consoles, and the steps that a person sees."""
 
-    def __init__(self, screen: Console, passing: Console, *, top: int) -> None:
+    def __init__(
+        self, screen: Console, passing: Console, *, top: int, casting: Casting, speaker: str
+    ) -> None:
         self._screen = screen
         self._passing = passing
         self._top = top
+        self._casting = casting
+        self._speaker = speaker
 
     def run(self, folder: Path | None, broker: str | None) -> int:
         """Find, audit, show; return the exit code.
@@ -67,10 +98,10 @@ class Demo:
         title = str(folder) if folder else f"the standard library of Python {platform.python_version()}"
         sources, unreadable = find_sources(folder or Path(sysconfig.get_path("stdlib")))
         target = audit_of(sources, unreadable, top=self._top)
-        live = Live(self._passing, files=len(sources))
+        live = Live(self._passing, files=len(sources), speaker=self._speaker)
         with self._broker_at(broker) as url:
             self.say(f"Auditing {title}: {len(sources):,} files")
-            report, counts = _watched(target, url, live)
+            report, counts, remarks = _seen(target, live, self._casting(url, live))
         if report is None:
             self.say(f"Interrupted after {live.audited:,} of {len(sources):,} files: there is no report.")
         else:
@@ -78,6 +109,8 @@ class Demo:
             self._screen.print("", shown(f"Audit of {title}", style="bold"), "", sep="\n")
             show_report(self._screen, report, top=self._top)
         show_counts(self._screen, counts, url=url)
+        for remark in remarks:
+            self._screen.print(shown(remark))
         if report is not None and broker is None:
             self.say(
                 "Next: name a folder of your own, or see the events in any MQTT program: --broker mqtt://host"
@@ -110,17 +143,17 @@ def _check_url(url: str) -> None:
         raise InputError(f"--broker: {error.problem}") from error
 
 
-def _watched(target: cs.LazyResult[Report], url: str, live: Live) -> tuple[Report | None, EventCounts]:
-    """Run the audit while a second process watches; return the report, if it came to one, and the counts."""
-    connector = MqttConnector.from_url(url)
-    with Spectator(url, show=live.say) as spectator:
-        if not spectator.wait_for_word(SUBSCRIBE_TIMEOUT):
+def _seen(
+    target: cs.LazyResult[Report], live: Live, cast: Cast
+) -> tuple[Report | None, EventCounts, tuple[str, ...]]:
+    """Run the audit beside the second process; return the report, if it came to one, counts, and remarks."""
+    with cast.second as second:
+        if not second.wait_for_word(SUBSCRIBE_TIMEOUT):
             live.say("no answer from the broker yet; the audit begins all the same")
-        report = _run(target, connector, live)
-        spectator.finish(FINISH_TIMEOUT)
-    statistics = connector.statistics()
-    seen = spectator.received(live.run_id)
-    return report, EventCounts(live.produced, statistics.sent, statistics.dropped, seen)
+        report = _run(target, cast.connector, live)
+        second.finish(FINISH_TIMEOUT)
+    counts = EventCounts.of(live.produced, cast.connector.statistics(), second.received(live.run_id))
+    return report, counts, second.remarks
 
 
 def _run(target: cs.LazyResult[Report], connector: MqttConnector, live: Live) -> Report | None:
@@ -146,11 +179,9 @@ def _prepare_process() -> None:
             signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python {sys.argv[0]}",
-        description="Audit Python files with Cascade, a task for each, while a second process watches over MQTT.",
-    )
+def demo_parser(description: str, *, top: int) -> argparse.ArgumentParser:
+    """Return a parser for what every demo takes; ``top`` is the number of rows unless told."""
+    parser = argparse.ArgumentParser(prog=f"python {sys.argv[0]}", description=description)
     parser.add_argument(
         "folder", nargs="?", type=Path, help="of Python files (default: the standard library of this Python)"
     )
@@ -158,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         "--broker", metavar="URL", help="mqtt://host:port of your own (default: one is started for the audit)"
     )
     parser.add_argument(
-        "--top", type=_positive, default=10, metavar="N", help="rows in each table (default: %(default)s)"
+        "--top", type=_positive, default=top, metavar="N", help="rows in each table (default: %(default)s)"
     )
     return parser
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
+
+from cascade.interfaces import ConnectorStatistics
+
+SUPERSEDED = "superseded"
+"""Reports that a newer one replaced before they were sent: no event is ever given up for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,13 @@ class EventCounts:
     """Given up by the connector, by reason."""
     seen: Received | None
     """None if the second process could not tell."""
+
+    @classmethod
+    def of(cls, produced: int, messages: ConnectorStatistics, seen: Received | None) -> Self:
+        """Take the events out of a connector's counts, which include its presence and reports."""
+        dropped = {reason: count for reason, count in messages.dropped.items() if reason != SUPERSEDED}
+        others = messages.accepted - messages.dropped.get(SUPERSEDED, 0) - produced
+        return cls(produced, max(0, messages.sent - others), dropped, seen)
 
     @property
     def lost(self) -> int:

@@ -22,13 +22,15 @@ class Live:
     Everything goes through one console, which keeps the bar below all lines.
     """
 
-    def __init__(self, console: Console, *, files: int) -> None:
+    def __init__(self, console: Console, *, files: int, speaker: str = "watcher") -> None:
+        self.files = files
         self.produced = 0
         self.audited = 0
         self.run_id = ""
         self.seconds = 0.0
         self._began = 0.0
         self._console = console
+        self._speaker = speaker
         self._progress = Progress(
             TextColumn("Auditing"),
             BarColumn(bar_width=None),
@@ -47,8 +49,9 @@ class Live:
         bus.subscribe(TaskStateEvent, self._on_task)
 
     def say(self, line: str) -> None:
-        """Print a line of the second process; from any thread."""
-        self._console.print(shown(f"watcher | {line}", style="dim"), soft_wrap=True)
+        """Print a line of the second process, commands brighter than the rest; from any thread."""
+        style = "" if line.startswith("$ ") else "dim"
+        self._console.print(shown(f"{self._speaker} | {line}", style=style), soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The second process: starts the watcher, passes on its lines, and asks for its counts."""
+"""The second process: starts its program, passes on its lines, and asks for its counts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from typing import IO, Any, Self
 
 from .counts import Received
 
-WATCHER = Path(__file__).parent.parent / "watcher.py"
+PROGRAMS = Path(__file__).parent.parent
 
 
 class Spectator:
-    """The watcher as a child process. It ends with its standard input, so never outlives us."""
+    """A program of the demo's folder as a child process.
 
-    def __init__(self, url: str, *, show: Callable[[str], None]) -> None:
-        self._url = url
+    It ends with its standard input, so never outlives us; its last line is its counts, as JSON.
+    """
+
+    def __init__(self, program: str, *arguments: str, show: Callable[[str], None]) -> None:
+        self._command = [sys.executable, "-X", "utf8", str(PROGRAMS / program), *arguments]
         self._show = show
         self._speaking = threading.Event()
         self._counts: dict[str, Any] | None = None
@@ -30,7 +33,7 @@ class Spectator:
     def __enter__(self) -> Self:
         # In a session of its own it does not get the terminal's Ctrl-C: it counts to the end.
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", "-P", str(WATCHER), self._url],
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -63,6 +66,11 @@ class Spectator:
         if self._counts is None:
             return None
         return Received(**self._counts["runs"].get(run_id, {}))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What it has to say beside its counts."""
+        return tuple((self._counts or {}).get("remarks", ()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
