@@ -1,0 +1,386 @@
+"""How runs end, seen by a second client: rows 20, 21, 22, 26, 34 and 35, in programs of their own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt import publish
+
+from cascade.interfaces.topics import status_topic
+from cascade.testkit import Broker, NatsServer, eventually
+from cascade.testkit.recorder import Recorder
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are POSIX"),
+]
+
+EVENTS = "cascade/telemetry/+/+/+/events"
+MARK = "cascade-test/mark"
+BOUND = 20.0
+
+PREAMBLE = """
+import asyncio, logging, os, sys, time
+import cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+
+logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
+connector = MqttConnector("127.0.0.1", {port}, **{keywords})
+
+def say(text):
+    print(text, flush=True)
+"""
+
+WAITING = """
+@cs.task
+async def wait():
+    say("ready")
+    await asyncio.Event().wait()
+
+cs.run(wait(), connector=connector)
+"""
+
+
+@contextmanager
+def program(broker: Broker, body: str, **keywords: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start a program that has a connector; kill it at the end, if it still runs."""
+    text = PREAMBLE.format(port=broker.port, keywords=keywords) + textwrap.dedent(body)
+    process = subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line that it says; if it says no more, fail with what it complained of."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline().strip()
+    assert line, process.stderr.read()
+    return line
+
+
+def finished(process: subprocess.Popen[str]) -> list[str]:
+    """Wait for the end; return the lines that Cascade logged."""
+    _out, err = process.communicate(timeout=BOUND)
+    return [line for line in err.splitlines() if re.match(r"(cascade|mqtt|asyncio)\S* ", line)]
+
+
+@pytest.fixture
+def recorder(fresh_broker: Broker) -> Iterator[Recorder]:
+    with Recorder(fresh_broker.host, fresh_broker.port, "cascade/#") as started:
+        yield started
+
+
+def statuses(recorder: Recorder, name: str) -> list[dict[str, Any]]:
+    """Return what was said on the status topic of one name."""
+    return [message.json() for message in recorder.of(status_topic(name))]
+
+
+def told(recorder: Recorder, name: str) -> list[tuple[str, str]]:
+    """Return each status that each session has had, in order."""
+    return list(dict.fromkeys((each["status"], each["session"]) for each in statuses(recorder, name)))
+
+
+def last_event(recorder: Recorder) -> dict[str, Any]:
+    """Return the body of the last event that has come; empty if none has."""
+    messages = recorder.first_copies(EVENTS)
+    body: dict[str, Any] = messages[-1]["body"] if messages else {}
+    return body
+
+
+async def ended(recorder: Recorder) -> dict[str, Any]:
+    """Wait for ENGINE_STOPPED, see that no event before it is missing, and return it."""
+    await eventually(lambda: last_event(recorder).get("event") == "ENGINE_STOPPED", BOUND)
+    seqs = [message["seq"] for message in recorder.first_copies(EVENTS)]
+    assert seqs == list(range(len(seqs)))
+    return last_event(recorder)
+
+
+async def retained(broker: Broker, topic: str) -> list[Any]:
+    """Return what a client that comes now is told of a topic: its retained message, if there is one."""
+    with Recorder(broker.host, broker.port, topic, MARK) as later:
+        publish.single(MARK, b"{}", qos=1, hostname=broker.host, port=broker.port)
+        await eventually(lambda: later.of(MARK), BOUND)  # what is retained was sent before it
+        return [message.json() for message in later.of(topic)]
+
+
+ENDS = {
+    "clean end": ("cs.run(one(), connector=connector)", "Succeeded", ""),
+    "exception": ("cs.run(bad(), connector=connector)", "Failed", "ValueError: no"),
+}
+
+
+@pytest.mark.parametrize("name", ["line-3", None], ids=["named", "unnamed"])
+@pytest.mark.parametrize("end", [*ENDS, "SIGINT", "SIGTERM"])
+async def test_row_21_what_others_see_of_an_end(
+    fresh_broker: Broker, recorder: Recorder, end: str, name: str | None
+) -> None:
+    """ENGINE_STOPPED comes last, then offline of the same session if it is named, and nothing if not."""
+    call, status, error = ENDS.get(end, (WAITING, "Cancelled", None))
+    tasks = """
+        @cs.task
+        def one(): return 1
+        @cs.task
+        def bad(): raise ValueError("no")
+    """
+    keywords = {"source_id": name} if name else {}
+    with program(fresh_broker, textwrap.dedent(tasks) + call, **keywords) as process:
+        source = name or f"{os.uname().nodename}-{process.pid}"
+        if end.startswith("SIG"):
+            assert read_line(process) == "ready"
+            process.send_signal(getattr(signal, end))
+        assert finished(process) == []
+    last = await ended(recorder)
+    assert last["status"] == status
+    assert error is None or last["error"] == error
+    if name is None:
+        assert statuses(recorder, source) == []
+        assert await retained(fresh_broker, status_topic(source)) == []
+        return
+    await eventually(lambda: len(statuses(recorder, name)) >= 2, BOUND)
+    assert [each["status"] for each in statuses(recorder, name)] == ["online", "offline"]
+    assert len({each["session"] for each in statuses(recorder, name)}) == 1
+    assert [each["status"] for each in await retained(fresh_broker, status_topic(name))] == ["offline"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_row_21_a_second_signal_exits_and_the_will_is_seen(
+    fresh_broker: Broker, recorder: Recorder, number: signal.Signals
+) -> None:
+    """A task that does not stop is not waited for by who asks twice; others see that the process is gone."""
+    body = """
+        @cs.task
+        async def stubborn():
+            say("ready")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                say("stopping")
+                await asyncio.sleep(60)
+
+        cs.run(stubborn(), connector=connector, stop_timeout=60)
+    """
+    with program(fresh_broker, body, source_id="line-3") as process:
+        assert read_line(process) == "ready"
+        process.send_signal(number)
+        assert read_line(process) == "stopping"
+        process.send_signal(number)
+        finished(process)
+        assert process.returncode != 0
+    await eventually(lambda: statuses(recorder, "line-3")[-1]["status"] == "offline", BOUND)
+    assert len({each["session"] for each in statuses(recorder, "line-3")}) == 1
+
+
+@pytest.mark.parametrize("kind", ["on the loop", "in threads"])
+async def test_row_22_a_killed_run_is_seen_at_once(
+    fresh_broker: Broker, recorder: Recorder, kind: str
+) -> None:
+    """The broker tells the will as soon as the process is gone, whatever ran in it."""
+    in_threads = """
+        @cs.task
+        def work(number):
+            say("ready")
+            time.sleep(60)
+
+        @cs.task
+        def total(values): return sum(values)
+
+        cs.run(total([work(number) for number in range(4)]), connector=connector)
+    """
+    with program(
+        fresh_broker, in_threads if kind == "in threads" else WAITING, source_id="doomed"
+    ) as process:
+        assert read_line(process) == "ready"
+        await eventually(lambda: statuses(recorder, "doomed"), BOUND)
+        process.kill()
+        await eventually(lambda: statuses(recorder, "doomed")[-1]["status"] == "offline", BOUND)
+    first, last = statuses(recorder, "doomed")
+    assert first["session"] == last["session"]
+    assert last_event(recorder).get("event") != "ENGINE_STOPPED"
+
+
+async def test_row_20_a_stale_will_after_a_restart_is_answered(
+    fresh_broker: Broker, recorder: Recorder
+) -> None:
+    """A process of the same name that died elsewhere is told late: the living one has the last word."""
+    with program(fresh_broker, WAITING, source_id="line-3", client_id="old") as old:
+        assert read_line(old) == "ready"
+        with program(fresh_broker, WAITING, source_id="line-3", client_id="new") as new:
+            assert read_line(new) == "ready"
+            old.kill()
+            await eventually(
+                lambda: (
+                    [each["status"] for each in statuses(recorder, "line-3")][-2:] == ["offline", "online"]
+                ),
+                BOUND,
+            )
+            pids = {each.get("pid") for each in statuses(recorder, "line-3")[-1:]}
+            assert pids == {new.pid}
+            new.send_signal(signal.SIGINT)
+            assert finished(new) == []
+    assert statuses(recorder, "line-3")[-1]["status"] == "offline"
+
+
+async def test_row_20_two_runs_of_one_name_keep_their_results(fresh_broker: Broker, tmp_path: Path) -> None:
+    """They put each other out at first, then one line shouts; both give the right value."""
+    body = f"""
+        import pathlib
+        shouted = pathlib.Path({str(tmp_path / "shouted")!r})
+
+        class Ear(logging.Handler):
+            def emit(self, record):
+                if "another process uses the name" in record.getMessage():
+                    shouted.touch()
+
+        logging.getLogger("cascade").addHandler(Ear())
+
+        @cs.task
+        async def until_shouted():
+            say("ready")
+            while not shouted.exists():
+                await asyncio.sleep(0.05)
+            return 42
+
+        say(cs.run(until_shouted(), connector=connector))
+    """
+    with (
+        program(fresh_broker, body, source_id="twin") as one,
+        program(fresh_broker, body, source_id="twin") as two,
+    ):
+        assert [read_line(one), read_line(two)] == ["ready", "ready"]
+        assert [read_line(one), read_line(two)] == ["42", "42"]
+        lines = finished(one) + finished(two)
+    assert 1 <= sum("another process uses the name twin" in line for line in lines) <= 2
+
+
+async def test_row_26_fail_fast_is_seen_by_others(fresh_broker: Broker, recorder: Recorder) -> None:
+    """Siblings are cancelled, then ENGINE_STOPPED tells the failure, and no event follows it."""
+    body = """
+        started = 0
+
+        @cs.task
+        async def sibling(number):
+            global started
+            started += 1
+            await asyncio.Event().wait()
+
+        @cs.task
+        async def bad():
+            while started < 20:
+                await asyncio.sleep(0)
+            raise ValueError("broken")
+
+        @cs.task
+        def total(values): ...
+
+        try:
+            cs.run(total([bad(), *(sibling(number) for number in range(20))]), connector=connector)
+        except ValueError as exc:
+            say(f"{exc}")
+    """
+    with program(fresh_broker, body) as process:
+        assert read_line(process) == "broken"
+        assert finished(process) == []
+    last = await ended(recorder)
+    assert (last["status"], last["error"]) == ("Failed", "ValueError: broken")
+    bodies = [message["body"] for message in recorder.first_copies(EVENTS)[1:-1]]
+    ends = {body["task_id"]: (body["task_name"], body["state"]) for body in bodies}
+    assert sorted(end for end in ends.values() if end[0] != "total") == [
+        ("bad", "FAILED"),
+        *[("sibling", "CANCELLED")] * 20,
+    ]
+
+
+async def test_row_34_a_task_that_blocks_the_loop_until_the_will_is_told() -> None:
+    """One warning names the task; then it is linked, born, and all events arrive in order."""
+    body = """
+        @cs.task
+        async def blocks():
+            await asyncio.sleep(0.5)  # the engine watches for it from the first quarter of a second on
+            time.sleep(4)
+            return 1
+
+        @cs.task
+        async def after(value):
+            while connector.statistics().connections < 2:
+                await asyncio.sleep(0.01)
+            return value
+
+        @cs.task
+        async def many(value, number): return number
+
+        @cs.task
+        def total(values): return sum(values)
+
+        value = after(blocks())
+        say(cs.run(total([many(value, number) for number in range(100)]), connector=connector))
+        say(connector.statistics().connections)
+    """
+    with (  # mosquitto takes seconds longer to miss a client
+        NatsServer() as broker,
+        Recorder(broker.host, broker.port, "cascade/#") as recorder,
+        program(broker, body, source_id="busy", keepalive=1) as process,
+    ):
+        assert [read_line(process), read_line(process)] == [str(sum(range(100))), "2"]
+        lines = finished(process)
+        last = await ended(recorder)
+        assert last["status"] == "Succeeded"
+        await eventually(lambda: len(told(recorder, "busy")) == 4, BOUND)
+        said = told(recorder, "busy")
+        assert [status for status, _session in said] == ["online", "offline"] * 2
+        assert len({session for _status, session in said}) == 2
+    assert sum("holds the event loop" in line and "blocks" in line for line in lines) == 1
+    assert sum("lost the connection" in line for line in lines) == 1
+    assert len(lines) == 2
+
+
+async def test_row_35_the_child_of_a_task_that_forks_is_inert(
+    fresh_broker: Broker, recorder: Recorder
+) -> None:
+    """Its copy of the socket is closed: the parent's events go on, and its death is seen at once."""
+    body = """
+        @cs.task(mode="inline")
+        def forks():
+            child = os.fork()
+            if not child:
+                connector.publish_nowait("forked/child", {})
+                assert connector.statistics().dropped == {"forked process": 1}
+                say(os.getpid())
+                time.sleep(60)
+                os._exit(0)
+            return child
+
+        @cs.task
+        async def after(child):
+            await asyncio.Event().wait()
+
+        cs.run(after(forks()), connector=connector)
+    """
+    with program(fresh_broker, body, source_id="parent") as process:
+        child = int(read_line(process))
+        try:
+            await eventually(
+                lambda: "after" in [m["body"].get("task_name") for m in recorder.first_copies(EVENTS)],
+                BOUND,
+            )
+            process.kill()
+            await eventually(lambda: statuses(recorder, "parent")[-1]["status"] == "offline", BOUND)
+            assert [each["status"] for each in statuses(recorder, "parent")] == ["online", "offline"]
+            seqs = [message["seq"] for message in recorder.first_copies(EVENTS)]
+            assert seqs == list(range(len(seqs)))
+            os.kill(child, 0)  # it lives on, and yet nobody takes the parent for alive
+        finally:
+            os.kill(child, signal.SIGKILL)

@@ -1,0 +1,168 @@
+"""One connector for several runs, and events from threads with any text: rows 29 and 31 with them."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import ProgressEvent
+from cascade.interfaces.topics import status_topic
+from cascade.testkit import Broker, eventually, no_leaks
+from cascade.testkit.recorder import Recorder
+
+pytestmark = pytest.mark.broker
+
+EVENTS = "cascade/telemetry/+/+/+/events"
+PROGRESS = "cascade/telemetry/+/+/+/progress"
+BOUND = 20.0
+
+
+@cs.task
+def work(number: int) -> int:
+    return number
+
+
+@cs.task
+async def total(values: list[int]) -> int:
+    return sum(values)
+
+
+def workflow(tasks: int) -> cs.LazyResult[int]:
+    return total([work(number) for number in range(tasks)])
+
+
+@pytest.fixture
+def recorder(fresh_broker: Broker) -> Iterator[Recorder]:
+    with Recorder(fresh_broker.host, fresh_broker.port, "cascade/#") as started:
+        yield started
+
+
+def runs(recorder: Recorder) -> dict[str, list[dict[str, Any]]]:
+    """Return the messages of each run that has come to its end, in order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for message in recorder.first_copies(EVENTS):
+        found.setdefault(message["run_id"], []).append(message)
+    return {run: told for run, told in found.items() if told[-1]["body"].get("event") == "ENGINE_STOPPED"}
+
+
+async def whole(recorder: Recorder, count: int, tasks: int) -> None:
+    """Wait for ``count`` runs of so many tasks, and see that each was told whole and in order."""
+    await eventually(lambda: len(runs(recorder)) == count, BOUND)
+    for told in runs(recorder).values():
+        assert [message["seq"] for message in told] == list(range(2 * tasks + 4))
+        assert told[0]["body"]["event"] == "ENGINE_STARTED"
+
+
+def statuses(recorder: Recorder, name: str) -> list[str]:
+    return [message.json()["status"] for message in recorder.of(status_topic(name))]
+
+
+@pytest.mark.parametrize("name", ["line-3", ""], ids=["named", "unnamed"])
+def test_two_runs_in_a_row_with_one_connector(fresh_broker: Broker, recorder: Recorder, name: str) -> None:
+    """Each is told whole; a named connector comes and goes with each, and leaves ``offline`` retained."""
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=name or None)
+    for _ in range(2):
+        assert cs.run(workflow(50), connector=connector) == sum(range(50))
+        assert not connector.connected
+    asyncio.run(whole(recorder, 2, 50))
+    counts = connector.statistics()
+    assert (counts.connections, counts.pending, set(counts.dropped) - {"superseded"}) == (2, 0, set())
+    if not name:
+        assert statuses(recorder, connector.source_id) == []
+        return
+    asyncio.run(eventually(lambda: statuses(recorder, name)[-1:] == ["offline"], BOUND))
+    sessions = {(m.json()["status"], m.json()["session"]) for m in recorder.of(status_topic(name))}
+    assert len(sessions) == 4
+    with Recorder(fresh_broker.host, fresh_broker.port, status_topic(name)) as later:
+        asyncio.run(eventually(lambda: later.messages, BOUND))
+        (message,) = later.messages
+        assert (message.json()["status"], message.retain) == ("offline", True)
+
+
+async def test_two_engines_share_a_connector(fresh_broker: Broker, recorder: Recorder) -> None:
+    """The first to end leaves it to the other; both are told whole, over one link."""
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id="shared")
+    gate = asyncio.Event()
+
+    @cs.task
+    async def held(values: list[int]) -> int:
+        await gate.wait()
+        return sum(values)
+
+    async with no_leaks():
+        longer = asyncio.create_task(
+            cs.Engine(connector=connector).run(held([work(number) for number in range(50)]))
+        )
+        await eventually(lambda: connector.statistics().linked, BOUND)
+        assert await cs.Engine(connector=connector).run(workflow(50)) == sum(range(50))
+        assert connector.connected
+        gate.set()
+        assert await longer == sum(range(50))
+        assert not connector.statistics().linked
+    await whole(recorder, 2, 50)
+    await eventually(lambda: statuses(recorder, "shared")[-1] == "offline", BOUND)
+    assert statuses(recorder, "shared") == ["online", "offline"]
+    assert connector.statistics().connections == 1
+
+
+async def test_row_29_events_from_worker_threads_arrive_in_order(
+    fresh_broker: Broker, recorder: Recorder
+) -> None:
+    """Eight threads at a time tell a thousand steps of their own; each thread's order holds on the wire."""
+    bus = cs.EventBus()
+    seen: set[int] = set()
+
+    @cs.task
+    def steps(name: int) -> int:
+        seen.add(threading.get_ident())
+        for step in range(1, 126):
+            bus.publish(ProgressEvent("run", f"task-{name}", "steps", 0.0, step, 125))
+        return name
+
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+    async with no_leaks():
+        result = await cs.Engine(connector=connector, bus=bus).run(total([steps(n) for n in range(8)]))
+    assert result == sum(range(8))
+    assert threading.get_ident() not in seen
+    await eventually(lambda: len(recorder.first_copies(PROGRESS)) == 1000, BOUND)
+    told: dict[str, list[float]] = {}
+    for message in recorder.first_copies(PROGRESS):
+        told.setdefault(message["body"]["task_id"], []).append(message["body"]["done"])
+    assert told == {f"task-{name}": [*range(1, 126)] for name in range(8)}
+    await whole(recorder, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("[bold red]no[/] <b>no</b>", "[bold red]no[/] <b>no</b>", id="markup"),
+        pytest.param("one\ntwo\r\nthree\u2028four", "one two three four", id="newlines"),
+        pytest.param("\x00\x07\x1b[31mred\x1b[0m\x9b", " [31mred [0m", id="control characters"),
+        pytest.param("x" * 1_000_000, "x" * (499 - len("ValueError: ")) + "…", id="1 MB"),
+        pytest.param("half a character: \ud800", "half a character:", id="lone surrogate"),
+        pytest.param(
+            "amqp://guest:s3cret@host/queue refused", "amqp://***@host/queue refused", id="password"
+        ),
+    ],
+)
+async def test_row_31_any_error_text_arrives_on_one_short_line(
+    fresh_broker: Broker, recorder: Recorder, text: str, told: str
+) -> None:
+    """Shown literally, cut at 500 characters, in the task's event and in the run's last one."""
+
+    @cs.task
+    async def bad() -> None:
+        raise ValueError(text)
+
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is what was raised, whatever it is
+        await cs.Engine(connector=connector).run(bad())
+    assert caught.value.args == (text,)  # the caller's own stays whole
+    await eventually(lambda: runs(recorder), BOUND)
+    (messages,) = runs(recorder).values()
+    assert [message["body"]["error"] for message in messages[-2:]] == [f"ValueError: {told}"] * 2
+    assert set(connector.statistics().dropped) <= {"superseded"}
