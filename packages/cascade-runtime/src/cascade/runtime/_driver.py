@@ -91,6 +91,9 @@ class Driver:
             self._turn.cancel()
         self._holds.reconsider()
         stubborn = await cancel(list(self.running.values()), timeout=timeout)
+        for node, task in self.running.items():
+            if task.done():  # cancelled before its first step, so that nobody gave back what it was given
+                self._entrance.ended(node)
         self._entrance.close()
         self._graph.clear()
         return sorted(task.get_name() for task in stubborn)
@@ -142,7 +145,9 @@ class Driver:
         """Tell that an attempt failed, and wait until the next one may begin."""
         began = self._outcome.began.get(node, 0.0)
         self._teller.task(node, TaskState.RETRYING, began, error=error, reason=reason)
-        await self._entrance.again(node, delay)
+        self._wake()  # the worker that it gives back may be what another task needs
+        if await self._entrance.again(node, delay):
+            self._teller.task(node, TaskState.RUNNING, began)
 
     async def _build(self, graph: Graph, lazies: Sequence[LazyResult[Any]]) -> None:
         """Add nodes to a graph, letting the loop turn every few milliseconds."""

@@ -62,7 +62,9 @@ class Entrance:
         self._lanes: dict[str, Lane] = {}
         self._tickets: dict[Node, Ticket] = {}
         self._inside: set[Node] = set()  # who holds a worker or what its ticket gives
+        self._between: set[Node] = set()  # who has nothing until its next attempt
         self._returning: dict[Ticket, asyncio.Future[None]] = {}
+        self._told: set[Ticket] = set()  # those of them who were told that they are held
 
     @property
     def run_id(self) -> str:
@@ -126,38 +128,35 @@ class Entrance:
             self.give_back(node)
             self._tickets.pop(node, None)
 
-    async def again(self, node: Node, delay: float) -> None:
-        """Give everything back for ``delay`` seconds, then wait for another turn.
+    async def again(self, node: Node, delay: float) -> bool:
+        """Give everything back for ``delay`` seconds, then wait for another turn; return whether it was held.
 
         :raises TaskCancelledError: if the task is cancelled by a constraint while it waits.
         """
         self.give_back(node)
-        await asyncio.sleep(delay)
-        lane = self._lane(node)
-        demands = self._demands(node)
-        if lane is None and not demands and self._turnstile.idle:
-            return
-        ticket = self._ticket(node, demands)
-        turn = self._returning[ticket] = asyncio.get_running_loop().create_future()
-        self._turnstile.enter(ticket)
+        self._between.add(node)
         try:
-            await turn
+            await asyncio.sleep(delay)
+            demands = self._demands(node)
+            if self._lane(node) is None and not demands and self._turnstile.idle:
+                return False
+            return await self._turn(self._ticket(node, demands))
         finally:
-            self._returning.pop(ticket, None)
-            self._turnstile.withdraw(ticket)
+            self._between.discard(node)
 
     def running(self) -> Iterable[Ticket]:
         """Return a ticket for each task that runs, with or without having asked for one."""
         return [
             self._tickets.get(node) or self._ticket(node, ())
             for node in self._host.running
-            if not node.definition.structural and node not in self._waiting_again()
+            if not node.definition.structural and node not in self._between
         ]
 
     def start(self, ticket: Ticket) -> None:
         """Let the task in whose turn it is."""
         node: Node = ticket.subject
         self._inside.add(node)
+        self._between.discard(node)
         turn = self._returning.get(ticket)
         if turn is None:
             self._host.launch(node)
@@ -175,6 +174,8 @@ class Entrance:
 
     def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
         """Tell that a task waits, and for what."""
+        if ticket in self._returning:
+            self._told.add(ticket)
         self._host.told_blocked(ticket.subject, obstacle)
 
     def cancel(self, obstacle: Obstacle, name: str | None) -> None:
@@ -202,5 +203,14 @@ class Entrance:
         self._tickets[node] = ticket
         return ticket
 
-    def _waiting_again(self) -> set[Node]:
-        return {ticket.subject for ticket in self._returning}
+    async def _turn(self, ticket: Ticket) -> bool:
+        """Wait until it is a ticket's turn again; return whether anybody was told that it waits."""
+        turn = self._returning[ticket] = asyncio.get_running_loop().create_future()
+        self._turnstile.enter(ticket)
+        try:
+            await turn
+            return ticket in self._told
+        finally:
+            self._told.discard(ticket)
+            self._returning.pop(ticket, None)
+            self._turnstile.withdraw(ticket)

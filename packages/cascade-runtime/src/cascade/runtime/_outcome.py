@@ -98,10 +98,10 @@ class Outcome:
         self.abort(RunCancelledError(self._run_id, str(obstacle)))
 
     def request(self, node: Node, task: asyncio.Task[None], obstacle: Obstacle) -> None:
-        """Ask one task to stop, once."""
+        """Ask one task to stop, once; not before its first step, or it would end without a word."""
         if node not in self._to_cancel:
             self._to_cancel[node] = str(obstacle)
-            task.cancel()
+            task.get_loop().call_soon(task.cancel)
 
     def cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
         """Record the end of a task that we cancelled; for any other it is a failure."""

@@ -29,7 +29,7 @@ class Turnstile:
         self.on_turn: Callable[[], None] | None = None
         """Called after each turn in which constraints are in force."""
         self._clock = clock
-        self._owners = 0
+        self._owners: set[Owner] = set()
         self._pace = Pace()
         self._standstill = Standstill(admission)
         self._turn: asyncio.Handle | None = None
@@ -42,14 +42,14 @@ class Turnstile:
 
     def attach(self, owner: Owner) -> None:
         """Begin to serve a run."""
-        self._owners += 1
+        self._owners.add(owner)
         self.admission.attach(owner)
         self.poke()
 
     def detach(self, owner: Owner) -> None:
-        """Forget a run; with the last one nothing is left on the loop."""
+        """Forget a run; with the last one nothing is left on the loop. One that never attached is harmless."""
         self.admission.detach(owner)
-        self._owners -= 1
+        self._owners.discard(owner)
         if self._owners:
             self.poke()
         else:

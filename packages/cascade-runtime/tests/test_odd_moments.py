@@ -1,0 +1,158 @@
+"""Runs that are cancelled, fail or are held at the moment at which it is least convenient."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor
+from cascade.runtime._clock import SystemClock
+from cascade.runtime._outcome import Outcome
+from cascade.runtime._telling import Teller
+from cascade.runtime.bus import EventBus
+from cascade.runtime.constraints import Obstacle
+from cascade.runtime.graph import Graph
+from cascade.runtime.run import RunState
+from cascade.spec import task
+from cascade.testkit import eventually
+
+LIMIT = 5.0
+
+
+@task
+async def step(x: int = 0) -> int:
+    return x
+
+
+class Flaky:
+    """A task whose first attempt fails."""
+
+    def __init__(self, *, threaded: bool = False) -> None:
+        self.attempts = 0
+        self.task = task(name="flaky")(self._plain if threaded else self._run)
+
+    async def _run(self) -> int:
+        return self._plain()
+
+    def _plain(self) -> int:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise OSError("not yet")
+        return self.attempts
+
+
+async def write(hub: LocalHub, scope: str, kind: str, **params: Any) -> None:
+    async with LocalConnector(hub, source_id="desk") as desk:
+        await desk.publish(constraint_topic(scope, kind), {"type": kind, "params": params}, 1, retain=True)
+
+
+async def test_an_engine_whose_executor_was_not_there_works_afterwards() -> None:
+    """A run that ended before its first task was served leaves the turnstile as it was."""
+
+    class Late(ThreadExecutor):
+        tries = 0
+
+        async def start(self) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise ConnectionError("no cluster")
+
+    engine = Engine(executor=Late(), system_resources={"gpu": 1})
+    with pytest.raises(ConnectionError):
+        await engine.run(step())
+    async with asyncio.timeout(LIMIT):
+        assert await engine.run(step(2).with_constraints(gpu=1)) == 2
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_run_cancelled_at_any_moment_gives_its_resources_back(turns: int) -> None:
+    """Also when a task was let pass and is cancelled before its first step."""
+
+    @task
+    async def hold() -> None:
+        await asyncio.Event().wait()
+
+    engine = Engine(system_resources={"gpu": 1})
+    run = asyncio.create_task(engine.run(hold().with_constraints(gpu=1)))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.wait({run})
+    async with asyncio.timeout(LIMIT):
+        assert await engine.run(step(1).with_constraints(gpu=1)) == 1
+
+
+async def test_a_limit_that_comes_during_a_retrys_delay_does_not_count_who_waits() -> None:
+    """Who has no slot between two attempts must not be taken for one that runs, and then wait for itself."""
+    hub, flaky = LocalHub(), Flaky()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    reports: list[dict[str, Any]] = []
+    async with LocalConnector(hub, source_id="reader") as reader:
+
+        async def hear(topic: str, data: dict[str, Any]) -> None:
+            reports.append(data)
+
+        await reader.subscribe("cascade/state/line-3/constraints", hear)
+        run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=0.3)))
+        await eventually(lambda: flaky.attempts)
+        await write(hub, "task:flaky", "concurrency", limit=1)
+        await eventually(lambda: reports and reports[-1]["applied"])
+        assert reports[-1]["in_scope_running"] == 0
+        async with asyncio.timeout(LIMIT):
+            assert await run == 2
+
+
+async def test_a_worker_is_free_for_others_during_a_retrys_delay() -> None:
+    """The only thread runs what waits while a failed task sits out its delay."""
+    flaky = Flaky(threaded=True)
+    order: list[str] = []
+
+    @task
+    def other() -> None:
+        order.append(f"other, after {flaky.attempts} of flaky")
+
+    await Engine(executor=ThreadExecutor(1)).run([flaky.task().with_retry(2, delay=0.2), other()])
+    assert order == ["other, after 1 of flaky"]
+
+
+async def test_a_retry_that_was_held_is_told_as_running_again() -> None:
+    """After BLOCKED comes RUNNING, so that nobody takes a running task for one that waits."""
+    hub, flaky = LocalHub(), Flaky()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    states: list[TaskState] = []
+    engine.bus.subscribe(TaskStateEvent, lambda event: states.append(event.state))
+    run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=0.1)))
+    await eventually(lambda: flaky.attempts)
+    await write(hub, "global", "pause")
+    await eventually(lambda: TaskState.BLOCKED in states)
+    async with LocalConnector(hub) as desk:
+        await desk.publish(constraint_topic("global", "pause"), None, 1, retain=True)
+    async with asyncio.timeout(LIMIT):
+        assert await run == 2
+    assert states == ["RUNNING", "RETRYING", "BLOCKED", "RUNNING", "COMPLETED"]
+
+
+async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> None:
+    """Otherwise it would end without a word, and the run would wait for it for ever."""
+    state, bus = RunState(), EventBus()
+    outcome = Outcome("r1", state, Teller("r1", bus, SystemClock()), carry_on=False)
+    graph, lazy = Graph(), step()
+    for nodes in graph.build([lazy]):
+        state.admit(nodes)
+    node = graph.node(lazy)
+    state.aim([node])
+
+    async def execute() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as exc:
+            outcome.cancelled(node, exc)
+
+    execution = asyncio.create_task(execute())
+    outcome.request(node, execution, Obstacle("task:step is cancelled"))
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(TaskCancelledError, match="task:step is cancelled"):
+            await outcome.wait()
+    await execution
