@@ -61,6 +61,7 @@ async def suffer(
         await asyncio.sleep(dice.uniform(0, 0.02))  # the faults' own moments: no condition is waited for
         await fault()
         await eventually(lambda before=before: connector.statistics().connections > before, BOUND)  # type: ignore[misc]
+    assert await connector.flush(120)  # a store that is written for every message is slow on a busy disk
     gates[-1].set()
 
 
