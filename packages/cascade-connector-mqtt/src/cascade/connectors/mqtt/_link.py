@@ -1,4 +1,4 @@
-"""One link to the broker, from the CONNACK to its end: senders, the reader, and calls in progress."""
+"""One link to the broker, from the CONNACK to its end: the reader, and calls in progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -14,10 +13,10 @@ from cascade.connectors.mqtt import _aiomqtt, _errors
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import Fault, Kind
 from cascade.connectors.mqtt._listeners import WatchListener
-from cascade.connectors.mqtt._outbox import POISON, REFUSED, Outbox, Outgoing
+from cascade.connectors.mqtt._outbox import POISON, Outbox, Outgoing
 from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt._senders import Senders
 from cascade.connectors.mqtt._trial import sends_copies
-from cascade.connectors.mqtt._turns import TurnBudget
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.stream import Linked, Lost
 
@@ -54,14 +53,16 @@ class Link:
         self._dispatcher = dispatcher
         self._presence = presence
         self._released = released
-        self._on_settled = on_settled
         self.lost: asyncio.Future[Fault] = self._loop.create_future()
-        self.up = False
-        self._idle: deque[asyncio.Future[None]] = deque()
+        self.senders = Senders(client, outbox, fail=self.fail, on_settled=on_settled)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._complained = False
         self._learning: asyncio.Task[None] | None = None
         _aiomqtt.entered(context, given=settings.client, lost=self._went_down)
+
+    @property
+    def up(self) -> bool:
+        """Whether messages can go out."""
+        return self.senders.open
 
     async def establish(self) -> None:
         """Subscribe to everything in one packet, tell who is there, then let messages go."""
@@ -71,22 +72,14 @@ class Link:
             await self.say_presence(self._presence.birth())
         if self.lost.done():
             return
-        self.up = True
+        self.senders.open = True
         self._own(self._watch_progress(), "cascade-mqtt-watchdog")
         for number in range(self._settings.window):
-            self._own(self._send(), f"cascade-mqtt-sender {number}")
+            self._own(self.senders.send(), f"cascade-mqtt-sender {number}")
 
     def read(self) -> None:
         """Begin to read messages once that is released."""
         self._own(self._read(), "cascade-mqtt-reader")
-
-    def wake(self) -> None:
-        """Let one more sender look whether there is something to send."""
-        while self._idle:
-            sleeper = self._idle.popleft()
-            if not sleeper.done():
-                sleeper.set_result(None)
-                return
 
     def fail(self, exc: BaseException) -> None:
         """Take note that the link is down."""
@@ -129,7 +122,7 @@ class Link:
 
     async def stop(self) -> list[Outgoing]:
         """End all tasks, put back what was in flight; return the messages that are given up as poison."""
-        self.up = False
+        self.senders.open = False
         if not self.lost.done():
             self.lost.cancel()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
@@ -236,33 +229,6 @@ class Link:
             )  # fmt: skip
         return not refused
 
-    async def _send(self) -> None:
-        budget = TurnBudget()
-        outbox = self._outbox
-        while self.up:
-            item = outbox.take()
-            if item is None:
-                await self._sleep()
-                continue
-            if self._idle and outbox.waiting:
-                self.wake()
-            try:
-                if item.retain:
-                    await self.client.publish(item.topic, payload=item.payload, qos=item.qos, retain=True)
-                else:
-                    await self.client.publish(item.topic, payload=item.payload, qos=item.qos)
-            except Exception as exc:
-                if _aiomqtt.link_error(exc):
-                    self.fail(exc)
-                    return  # the message stays in flight; stop() puts it back
-                self._refuse(item, exc)
-            else:
-                outbox.land(item)
-                self._complained = False
-            self._on_settled()
-            if budget.spent():
-                await asyncio.sleep(0)
-
     async def _watch_progress(self) -> None:
         stuck: int | None = None
         while True:
@@ -271,17 +237,6 @@ class Link:
             if oldest is not None and oldest == stuck:
                 self._lose(_errors.silent("a message"))
             stuck = oldest
-
-    async def _sleep(self) -> None:
-        sleeper = self._loop.create_future()
-        self._idle.append(sleeper)
-        await sleeper
-
-    def _refuse(self, item: Outgoing, exc: Exception) -> None:
-        self._outbox.give_up(item, REFUSED)
-        if not self._complained:
-            self._complained = True
-            log.warning("a message for %s cannot be sent and is dropped: %r", item.topic, exc)
 
     async def _read(self) -> None:
         await self._released.wait()
@@ -324,7 +279,7 @@ class Link:
 
     def _lose(self, fault: Fault) -> None:
         if not self.lost.done():
-            self.up = False
+            self.senders.open = False
             self.lost.set_result(fault)
 
     def _own(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:

@@ -85,7 +85,7 @@ class Session:
     def wake(self) -> None:
         """Let a sender look for work."""
         if self.link is not None:
-            self.link.wake()
+            self.link.senders.wake()
         if self._pulses:
             self.pulse()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,18 +15,18 @@ except ImportError:  # the constructor says what to install
 
 from cascade.connectors.mqtt import _aiomqtt, _platform, config
 from cascade.connectors.mqtt._dispatch import Dispatcher
-from cascade.connectors.mqtt._errors import Fault, Kind
+from cascade.connectors.mqtt._errors import Kind
+from cascade.connectors.mqtt._life import Life
 from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
+from cascade.connectors.mqtt._listening import Listening
 from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, SUPERSEDED, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
-from cascade.connectors.mqtt._subscription import MqttSubscription
 from cascade.connectors.mqtt._watch import MqttWatch
 from cascade.interfaces.errors import (
     ConfigurationError,
     ConnectorUnavailable,
     InvalidPayloadError,
-    WrongThreadError,
 )
 from cascade.interfaces.protocols import MessageCallback, Payload, Subscription
 from cascade.interfaces.stream import ConnectorStatistics
@@ -69,9 +68,8 @@ class MqttConnector:
         )
         self._dispatcher = Dispatcher()
         self._presence = Presence(self._source_id, named=self._settings.named)
-        self._session: Session | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._connections = 0
+        self._life = Life(self._settings)
+        self._listening = Listening(self._dispatcher, self._life)
         self._sanitized = 0
         self._complaints: set[str] = set()
         self._forked = False
@@ -112,7 +110,7 @@ class MqttConnector:
     @property
     def connected(self) -> bool:
         """True from the call of ``connect`` to the call of ``disconnect``, link or no link."""
-        return self._session is not None
+        return self._life.session is not None
 
     async def connect(self) -> None:
         """Link to the broker, or begin to; do nothing when already connected.
@@ -126,24 +124,17 @@ class MqttConnector:
         if self._forked:
             self._complain(FORKED, "this process was forked off; its copy of the connector does nothing")
             return
-        self._forget_closed_loop()
-        await self._until_closed()
-        if self._session is not None:
+        await self._life.settle()
+        if self._life.session is not None:
             return
         if not _platform.watches_sockets(asyncio.get_running_loop()):
             self._no_loop()
             return
-        await self._open()
+        await self._life.begin(self._make_session)
 
     async def disconnect(self) -> None:
         """Send what waits, for at most ``drain_timeout``, and leave. Twice is harmless."""
-        self._forget_closed_loop()
-        session, self._session = self._session, None
-        if session is None:
-            await self._until_closed()
-            return
-        self._connections += session.connections
-        await self._close(session, self._settings.drain_timeout)
+        await self._life.end()
 
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Hand one message over as it is now, and return at once.
@@ -152,7 +143,7 @@ class MqttConnector:
         :raises InvalidPayloadError: if the payload is neither a mapping nor None.
         :raises WrongThreadError: if called on another loop than ``connect``.
         """
-        session = self._check_loop("publish")
+        session = self._life.on_this_loop("publish")
         if session is None:
             self.publish_nowait(topic, payload, qos, retain=retain)
             return
@@ -170,7 +161,7 @@ class MqttConnector:
         check_topic(topic)
         if qos not in _QOS:
             raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
-        session = self._check_loop("publish")
+        session = self._life.on_this_loop("publish")
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(topic, payload)
         if session is None:
@@ -190,16 +181,8 @@ class MqttConnector:
         check_filter(topic)
         if qos not in _QOS:
             raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
-        session = self._check_loop("subscribe")
         listener = CallbackListener(topic, callback, qos, self._dispatcher.counts)
-        self._dispatcher.add(listener)
-        try:
-            if session is not None and session.link is not None:
-                await session.link.subscribe(topic, self._dispatcher.qos(topic))
-        except asyncio.CancelledError:
-            self._dispatcher.remove(listener)
-            raise
-        return MqttSubscription(listener, self._unsubscribe)
+        return await self._listening.subscribe(listener)
 
     def watch(self, *filters: str) -> MqttWatch:
         """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
@@ -210,24 +193,19 @@ class MqttConnector:
             raise ConfigurationError("watch", "name at least one topic filter")
         for topic_filter in filters:
             check_filter(topic_filter)
-        session = self._check_loop("watch")
-        listener = WatchListener(filters, self._dispatcher.counts)
-        self._dispatcher.add(listener)
-        if session is not None and session.link is not None:
-            session.link.watch_soon(listener)
-        return MqttWatch(listener, close=self._forget, let_go=self._let_go)
+        return self._listening.watch(WatchListener(filters, self._dispatcher.counts))
 
     async def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""
-        session = self._check_loop("flush")
+        session = self._life.on_this_loop("flush")
         return session is None or await session.flush(timeout)
 
     def statistics(self) -> ConnectorStatistics:
         """Return the counts of this moment."""
-        session, outbox, incoming = self._session, self._outbox, self._dispatcher.counts
+        session, outbox, incoming = self._life.session, self._outbox, self._dispatcher.counts
         return ConnectorStatistics(
             linked=session is not None and session.linked,
-            connections=self._connections + (session.connections if session is not None else 0),
+            connections=self._life.connections,
             accepted=outbox.accepted,
             sent=outbox.sent,
             pending=outbox.pending,
@@ -259,8 +237,8 @@ class MqttConnector:
 
     @property
     def _client(self) -> Any:
-        link = self._session.link if self._session is not None else None
-        return None if link is None else link.client
+        session = self._life.session
+        return session.link.client if session is not None and session.link is not None else None
 
     def _make_client(self) -> Any:
         """Make the client of one attempt: nothing is said to aiomqtt beyond this."""
@@ -274,102 +252,21 @@ class MqttConnector:
             keywords[_aiomqtt.client_id_keyword(aiomqtt)] = client_id
         return aiomqtt.Client(**keywords, **self._settings.client)
 
-    async def _open(self) -> None:
-        try:
-            session = Session(
-                settings=self._settings,
-                outbox=self._outbox,
-                dispatcher=self._dispatcher,
-                presence=self._presence,
-                make_client=self._make_client,
-            )
-        except (TypeError, ValueError, AttributeError) as exc:
-            raise ConfigurationError("MqttConnector", f"aiomqtt refuses its keywords: {exc}") from exc
-        self._session = session
+    def _make_session(self) -> Session:
+        session = Session(
+            settings=self._settings,
+            outbox=self._outbox,
+            dispatcher=self._dispatcher,
+            presence=self._presence,
+            make_client=self._make_client,
+        )
         self._complaints.clear()
         self._dispatcher.hold()
-        try:
-            fault = await session.first_attempt(self._settings.connect_timeout)
-        except asyncio.CancelledError:
-            await self._undo(session)
-            raise
-        if fault is not None:
-            await self._without_link(session, fault)
-        session.release()
-
-    async def _without_link(self, session: Session, fault: Fault) -> None:
-        if self._settings.required:
-            await self._undo(session)
-            raise ConnectorUnavailable(self.hostname, self.port, fault.text)
-        session.tell(fault)
-
-    async def _undo(self, session: Session) -> None:
-        if self._session is session:
-            self._session = None
-            self._connections += session.connections
-        await self._close(session, 0)
-
-    async def _close(self, session: Session, drain_timeout: float) -> None:
-        closing = asyncio.get_running_loop().create_task(
-            session.close(drain_timeout), name="cascade-mqtt-disconnect"
-        )
-        self._closing = closing
-        try:
-            await asyncio.wait({closing})
-        except asyncio.CancelledError:
-            closing.cancel()
-            await asyncio.wait({closing})
-            raise
-        finally:
-            if self._closing is closing:
-                self._closing = None
-        closing.result()
-
-    def _forget_closed_loop(self) -> None:
-        """Drop a session whose event loop ended before ``disconnect`` was called, and with it the link."""
-        if self._session is not None and self._session.loop.is_closed():
-            self._connections += self._session.connections
-            self._session = None
-        if self._closing is not None and self._closing.get_loop().is_closed():
-            self._closing = None
-
-    async def _until_closed(self) -> None:
-        if self._closing is not None:
-            await asyncio.wait({self._closing})
-
-    def _let_go(self, listener: WatchListener) -> None:
-        """Unsubscribe a stream that nobody closed; garbage is collected in any thread."""
-        if self._session is None:
-            self._dispatcher.remove(listener)
-            return
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the link
-            self._session.loop.call_soon_threadsafe(self._unsubscribe_soon, listener)
-
-    def _unsubscribe_soon(self, listener: WatchListener) -> None:
-        unused = self._dispatcher.remove(listener)
-        link = self._session.link if self._session is not None else None
-        if unused and link is not None:
-            link.unsubscribe_soon(unused)
-
-    async def _forget(self, listener: CallbackListener | WatchListener) -> None:
-        unused = self._dispatcher.remove(listener)
-        link = self._session.link if self._session is not None else None
-        if unused and link is not None:
-            await link.unsubscribe(unused)
-
-    async def _unsubscribe(self, listener: CallbackListener) -> None:
-        self._dispatcher.retire(listener)
-        await self._forget(listener)
+        return session
 
     async def _hear_presence(self, topic: str, message: dict[str, Any]) -> None:
-        if self._session is not None:
-            await self._session.hear_presence(topic, message)
-
-    def _check_loop(self, operation: str) -> Session | None:
-        session = self._session
-        if session is not None and asyncio._get_running_loop() is not session.loop:
-            raise WrongThreadError(operation)
-        return session
+        if (session := self._life.session) is not None:
+            await session.hear_presence(topic, message)
 
     def _refuse(self) -> None:
         reason = FORKED if self._forked else NOT_CONNECTED
@@ -394,7 +291,7 @@ class MqttConnector:
 
     def become_inert(self) -> None:
         """In a forked child: close the copy of the socket, and do nothing from here on."""
-        session, self._session = self._session, None
+        session = self._life.take()
         self._forked = True
         self._complaints.clear()
         if session is not None:
