@@ -111,7 +111,8 @@ class CachedCalls:
         while (flight := self._flights.get(key)) is not None:
             await asyncio.wait([flight])
             if not flight.cancelled():
-                return flight.result()
+                shared = flight.result()
+                return Answer(shared.value, shared.reason or "computed by an equal call at the same time")
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         try:
             found = await answer()

@@ -1,0 +1,117 @@
+"""Caches as a run sees them: what need not run is told so, with the reason."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import CacheBackend, TaskState, TaskStateEvent
+from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache
+from cascade.spec import task
+from cascade.testkit._workflows import work
+
+runs: list[Any] = []
+
+
+@task(mode="inline")
+def squared(x: int) -> int:
+    runs.append(x)
+    return x * x
+
+
+@task
+async def slowly(x: int) -> int:
+    runs.append(x)
+    await asyncio.sleep(0.01)
+    return -x
+
+
+@task
+def written(name: str, folder: Path) -> Path:
+    runs.append(name)
+    path = folder / f"{name}.txt"
+    path.write_text(name)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_runs() -> None:
+    runs.clear()
+
+
+def watch(engine: Engine) -> list[tuple[str, str]]:
+    told: list[tuple[str, str]] = []
+    engine.bus.subscribe(TaskStateEvent, lambda event: told.append((event.state.value, event.reason)))
+    return told
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_hit_is_told_as_skipped_with_the_reason(kind: str, tmp_path: Path) -> None:
+    """The second run computes nothing, gives the same, and says why; a task that needs the value runs."""
+    backend: CacheBackend = MemoryCache() if kind == "memory" else SqliteCache(tmp_path / "cache.db")
+    target = slowly(squared(3).with_cache())
+    assert await Engine(cache_backend=backend).run(target) == -9
+    engine = Engine(cache_backend=backend)
+    told = watch(engine)
+    assert await engine.run(target) == -9
+    assert [state for state, _ in told] == ["SKIPPED", "RUNNING", "COMPLETED"]
+    assert "cache" in told[0][1]
+    assert runs == [3, 9, 9]
+    await backend.close()
+
+
+async def test_equal_calls_of_one_run_compute_once() -> None:
+    """One computes, the others wait for its value and are told as skipped."""
+    engine = Engine()
+    told = watch(engine)
+    cached = slowly.with_cache()
+    assert await engine.run([cached(2), cached(2), cached(2), cached(3)]) == [-2, -2, -2, -3]
+    assert sorted(runs) == [2, 3]
+    assert [state for state, _ in told].count("SKIPPED") == 2
+    assert all(reason for state, reason in told if state == "SKIPPED")
+
+
+async def test_a_file_that_is_there_need_not_be_made(tmp_path: Path) -> None:
+    """A map of files makes those that are missing, in threads, and skips the others by their existence."""
+    cached = written.with_cache(file=str(tmp_path / "{name}.txt")).partial(folder=tmp_path)
+    engine = Engine()
+    told = watch(engine)
+    await engine.run(cached.map(name=["a"]))
+    told.clear()
+    paths = await engine.run(cached.map(name=["a", "b"]))
+    assert [path.read_text() for path in paths] == ["a", "b"]
+    assert runs == ["a", "b"]
+    (reason,) = [reason for state, reason in told if state == TaskState.SKIPPED.value]
+    assert "a.txt" in reason
+
+
+async def test_what_processes_compute_is_kept_here(tmp_path: Path) -> None:
+    """The cache stands between the run and its workers: a hit needs none."""
+    executor = ProcessExecutor(1)
+    engine = Engine(executor=executor)
+    counted = task(work.once).with_cache()
+    first = await engine.run(counted(1, str(tmp_path)))
+    assert await engine.run(counted(1, str(tmp_path))) == first  # once() complains when it runs again
+    await executor.close()
+
+
+async def test_a_failure_is_not_kept() -> None:
+    """The next run tries again, and a retry within a run does."""
+    attempts: list[int] = []
+
+    @task(mode="inline")
+    def at_second(x: int) -> int:
+        attempts.append(x)
+        if len(attempts) % 2:
+            raise OSError("not yet")
+        return x
+
+    engine = Engine()
+    cached = at_second.with_cache()
+    with pytest.raises(OSError, match="not yet"):
+        await engine.run(cached(1))
+    assert await engine.run(cached(1)) == 1
+    assert await engine.run(cached(1)) == 1
+    assert attempts == [1, 1]
+    assert await engine.run(cached(2).with_retry(2)) == 2
