@@ -107,14 +107,16 @@ class RouteError(UsageError, LookupError):
 
 
 class ResourceNotFoundError(UsageError, LookupError):
-    """A task asks for a resource that the run does not have."""
+    """A task, or a resource that it uses, asks for a resource that the run does not have."""
 
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+    def __init__(self, name: str, known: tuple[str, ...], *, task_name: str = "") -> None:
         self.name = name
         self.known = known
+        self.task_name = task_name
         have = f"it has {', '.join(known)}" if known else "it has none"
+        asks = f"task {task_name!r}: " if task_name else ""
         super().__init__(
-            f"the run has no resource named {name!r} ({have}); pass resources=[...] to the engine or to cs.run"
+            f"{asks}the run has no resource named {name!r} ({have}); pass resources=[...] to the engine or to cs.run"
         )
 
 

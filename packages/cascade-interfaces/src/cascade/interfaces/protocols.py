@@ -228,6 +228,20 @@ class Executor(Protocol):
 
 
 @runtime_checkable
+class SupportsCheck(Protocol):
+    """Ability of an executor: tell before a run that it will not be able to call a function."""
+
+    def check(self, function: Callable[..., Any]) -> None:
+        """Do nothing if the function can be called here; quick, and without starting anything.
+
+        An engine asks once for each task of a run, before the first one starts.
+
+        :raises TaskNotPicklableError: if it cannot be sent to where calls run.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsStart(Protocol):
     """Ability of an executor: be made ready before a run, so that what is missing is known before it."""
 

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cascade.interfaces import CacheBackend, Clock, ConfigurationError, Executor
+from cascade.interfaces import CacheBackend, Clock, ConfigurationError, Executor, SupportsCheck, supports
 from cascade.interfaces.errors import TaskTimeoutError
 from cascade.runtime.graph import Node
 from cascade.runtime.resources import Scope
-from cascade.spec.definition import AUTO
+from cascade.spec.definition import AUTO, TaskDefinition
 from cascade.spec.policies import NO_POLICIES, RetryPolicy
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Caller:
         self._cache_backend = cache_backend
         self._clock = clock
         self._cached: CachedCalls | None = None
+        self._checked: set[TaskDefinition] = set()
 
     async def close(self) -> None:
         """Let caches that were used free their threads and files."""
@@ -63,6 +64,22 @@ class Caller:
         :raises ConfigurationError: if the engine has no such executor.
         """
         return self._executor(mode).workers
+
+    def check(self, node: Node) -> None:
+        """Refuse, before anything runs, a task whose function or resources the run cannot have.
+
+        :raises TaskNotPicklableError: if the function cannot be sent where it should run.
+        :raises ResourceNotFoundError: if the run lacks a resource that the task asks for.
+        """
+        definition = node.definition
+        if definition.injections:
+            self._resources.check(node.call)
+        if definition.on_loop or definition in self._checked:
+            return
+        self._checked.add(definition)
+        executor = self._executor(definition.mode)
+        if supports(executor, SupportsCheck):
+            executor.check(definition.function)
 
     def start(self, node: Node, course: Course) -> Awaitable[Any]:
         """Begin a task; awaiting what this returns gives its value, or raises what its last attempt raised."""

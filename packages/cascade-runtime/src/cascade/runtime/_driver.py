@@ -156,6 +156,8 @@ class Driver:
             for node in nodes:
                 if not node.definition.on_loop or node.call.policies.demands:
                     self._entrance.check(node)
+                if not node.definition.on_loop or node.definition.injections:
+                    self._caller.check(node)
             self._state.admit(nodes)
             if self._clock.monotonic() - began > TARGET:
                 await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from cascade.interfaces import ConfigurationError, Executor, ResourceNotFoundError, UsageError
-from cascade.spec import Injection, Resource, TaskDefinition
+from cascade.spec import Call, Injection, MapCall, Resource, TaskDefinition
 
 _END: Any = object()
 _overrides: ContextVar[Mapping[str, Any]] = ContextVar("cascade resource overrides", default={})  # noqa: B039 - nobody writes to it
@@ -45,6 +45,28 @@ class Scope:
         """Return a scope for one attempt of a task inside this run's."""
         return Scope((), self._threads, parent=self)
 
+    def check(self, call: Call) -> None:
+        """Refuse a call for which there is no resource, before anything is opened.
+
+        :raises ResourceNotFoundError: naming the task.
+        """
+        definition = call.definition
+        given = set(call.kwargs)
+        if isinstance(call, MapCall):
+            given |= set(call.fixed)
+        elif definition.signature is not None:
+            given |= set(definition.signature.bind_partial(*call.args).arguments)
+        wanted = [i for name, i in definition.injections.items() if name not in given]
+        seen: set[str] = set()
+        while wanted:
+            injection = wanted.pop()
+            if injection.name in seen:
+                continue
+            seen.add(injection.name)
+            found = self._find(injection, task_name=definition.name)
+            if isinstance(found, Resource):
+                wanted += found.injections.values()
+
     async def fill(
         self, definition: TaskDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, Any]:
@@ -72,12 +94,18 @@ class Scope:
         return {name: await self._value(injection) for name, injection in injections.items()}
 
     async def _value(self, injection: Injection) -> Any:
-        resource = self._overrides.get(injection.name, injection.resource)
-        if injection.name not in self._overrides and resource is None:
-            resource = self._known.get(injection.name)
-            if resource is None:
-                raise ResourceNotFoundError(injection.name, tuple(sorted(self._known)))
-        return await self._open(resource) if isinstance(resource, Resource) else resource
+        found = self._find(injection)
+        return await self._open(found) if isinstance(found, Resource) else found
+
+    def _find(self, injection: Injection, *, task_name: str = "") -> Any:
+        """Return the resource that an injection means, or the value that was put in its place."""
+        name = injection.name
+        if name in self._overrides:
+            return self._overrides[name]
+        resource = injection.resource or self._known.get(name)
+        if resource is None:
+            raise ResourceNotFoundError(name, tuple(sorted(self._known)), task_name=task_name)
+        return resource
 
     async def _open(self, resource: Resource) -> Any:
         if resource.scope == "run" and self._parent is not None:

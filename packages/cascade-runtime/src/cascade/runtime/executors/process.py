@@ -54,6 +54,13 @@ class ProcessExecutor:
         """How many calls run at the same time."""
         return self._workers
 
+    def check(self, function: Callable[..., Any]) -> None:
+        """Refuse a function that no worker can import.
+
+        :raises TaskNotPicklableError: naming it, with the reason.
+        """
+        pack_call(function, (), {})
+
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what the call returns, or raise what it raises.
 
