@@ -1,0 +1,170 @@
+"""However a run ends, on whatever its tasks run: observers hear the end last, and nothing is left."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import LifecycleEvent, RunStatus, TaskState, TaskStateEvent, TaskTimeoutError
+from cascade.runtime import Engine, ProcessExecutor
+from cascade.spec import LazyResult, inject, resource, task
+from cascade.testkit import eventually, no_leaks
+from cascade.testkit._executor import calls
+from cascade.testkit._executor.children import children
+
+MODES = ["async", "thread", "process"]
+ENDS = ["success", "failure", "timeout", "cancellation"]
+
+
+@task(mode="inline")
+def give(value: Any) -> Any:
+    return value
+
+
+@task
+async def hold_on_loop(folder: str) -> None:
+    (Path(folder) / "begun").touch()
+    await asyncio.Event().wait()
+
+
+@task
+async def fail_when(path: Path) -> None:
+    await eventually(path.exists)
+    raise ValueError("boom")
+
+
+def holding(mode: str, folder: Path) -> LazyResult[Any]:
+    """A task that runs until it is stopped, or let go by a file."""
+    if mode == "async":
+        return hold_on_loop(str(folder)).named("held")
+    return task(name="held", mode=mode)(calls.hold)(str(folder))
+
+
+def working(mode: str) -> LazyResult[Any]:
+    return give(1) if mode == "async" else task(mode=mode)(calls.echo)(1)
+
+
+async def end(engine: Engine, how: str, mode: str, folder: Path) -> None:
+    """Bring a run to one kind of end."""
+    held = holding(mode, folder)
+    if how == "success":
+        assert await engine.run(working(mode)) == 1
+    elif how == "failure":
+        with pytest.raises(ValueError, match="boom"):
+            await engine.run([held, fail_when(folder / "begun")])
+    elif how == "timeout":
+        with pytest.raises(TaskTimeoutError, match="'held' took longer"):
+            await engine.run(held.with_timeout(0.05))
+    else:
+        run = asyncio.create_task(engine.run(held))
+        await eventually((folder / "begun").exists)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("mode", MODES)
+async def test_nothing_is_left_after_a_run(mode: str, how: str, tmp_path: Path) -> None:
+    """No task, thread, process, socket or open file: the engine closes the executors that it has made."""
+    await Engine().run(working(mode))  # what Python opens once and keeps is there from here on
+    before = children()
+    async with no_leaks():
+        await end(Engine(stop_timeout=0.2), how, mode, tmp_path)
+        (tmp_path / "release").touch()  # a thread cannot be stopped: let it go
+        await eventually(lambda: children() == before)
+
+
+@pytest.mark.parametrize("how", ["failure", "cancellation"])
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_runs_beside_is_cancelled_and_the_end_is_told_last(
+    mode: str, how: str, tmp_path: Path
+) -> None:
+    """Rows 26 and 27: siblings are told as cancelled, ENGINE_STOPPED follows with the status, then nothing."""
+    engine = Engine(stop_timeout=0.2)
+    told: list[Any] = []
+    engine.bus.subscribe(object, told.append)
+    await end(engine, how, mode, tmp_path)
+    (tmp_path / "release").touch()
+    await eventually(lambda: mode != "thread" or (tmp_path / "ended").exists())
+    states = {e.task_name: e.state for e in told if isinstance(e, TaskStateEvent)}
+    assert states["held"] is TaskState.CANCELLED
+    assert isinstance(told[-1], LifecycleEvent)
+    assert told[-1].status is (RunStatus.FAILED if how == "failure" else RunStatus.CANCELLED)
+
+
+@pytest.mark.parametrize("how", ["failure", "cancellation"])
+@pytest.mark.parametrize("mode", MODES)
+async def test_resources_close_in_reverse_order_wherever_tasks_run(
+    mode: str, how: str, tmp_path: Path
+) -> None:
+    """Row 27: what a run has opened is closed after its tasks were stopped, the last first."""
+    log: list[str] = []
+
+    @resource
+    def outer() -> Iterator[int]:
+        yield 1
+        log.append("outer")
+
+    @resource
+    def inner(below: int = inject(outer)) -> Iterator[int]:
+        yield below + 1
+        log.append("inner")
+
+    @task
+    async def use(value: int = inject(inner)) -> int:
+        return value
+
+    held = holding(mode, tmp_path).after(use())
+    targets = [held, fail_when(tmp_path / "begun")] if how == "failure" else [held]
+    run = asyncio.create_task(Engine(stop_timeout=0.2).run(targets))
+    await eventually((tmp_path / "begun").exists)
+    if how == "cancellation":
+        run.cancel()
+    await asyncio.wait({run})
+    assert log == ["inner", "outer"]
+    assert run.cancelled() or isinstance(run.exception(), ValueError)
+    (tmp_path / "release").touch()
+
+
+async def test_a_worker_killed_in_mid_task_does_not_change_the_result(tmp_path: Path) -> None:
+    """A task that kills its process, and one whose process is killed from outside, are run again."""
+    before = children()
+    executor = ProcessExecutor(1)
+    dies = task(calls.die_at_first)(str(tmp_path))
+    held = task(calls.hold)(str(tmp_path)).after(dies)
+    run = asyncio.create_task(Engine(executor=executor).run([dies, held, give(3)]))
+    await eventually((tmp_path / "begun").exists)
+    (worker,) = children().keys() - before.keys()
+    (tmp_path / "begun").unlink()
+    os.kill(worker, signal.SIGKILL)
+    await eventually((tmp_path / "begun").exists)
+    (tmp_path / "release").touch()
+    assert await run == ["survived", "held", 3]
+    await executor.close()
+    assert children() == before
+
+
+async def test_loop_threads_and_processes_mix_in_one_graph() -> None:
+    """One value goes through all of them, each task where it asked to be."""
+
+    @task
+    async def on_loop(*numbers: int) -> tuple[int, ...]:
+        assert threading.current_thread() is threading.main_thread()
+        return (*numbers, os.getpid())
+
+    @task(mode="thread")
+    def in_thread(numbers: tuple[int, ...]) -> tuple[int, ...]:
+        assert threading.current_thread() is not threading.main_thread()
+        return (*numbers, os.getpid())
+
+    elsewhere = task(mode="process")(calls.process_id)
+    here = os.getpid()
+    one, two, three = await Engine().run(in_thread(on_loop(elsewhere())))
+    assert one != here
+    assert (two, three) == (here, here)
