@@ -47,6 +47,13 @@ def demo(session: nox.Session) -> None:
     session.run("python", "packages/cascade-py/demo", *session.posargs)
 
 
+@nox.session(name="demo-steer")
+def demo_steer(session: nox.Session) -> None:
+    """Slow, pause and resume the same audit from a second process (-- --help tells more)."""
+    install_editable(session, "demo")
+    session.run("python", "packages/cascade-py/demo/steer.py", *session.posargs)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every test but the nightly ones, with coverage."""
@@ -172,9 +179,9 @@ def distribution_of(wheel: Path) -> str:
 
 def type_checked_folders() -> list[Path]:
     """Folders whose modules are not packages: each is checked by itself, for their names may be equal."""
-    folders = ("tests", "demo", "benchmarks")
+    folders = ("tests", "demo", "benchmarks", "examples")
     found = (path for name in folders for path in sorted(ROOT.glob(f"packages/*/{name}")))
-    return [path for path in found if any(path.rglob("*.py"))]
+    return [path for path in found if any(path.glob("*.py"))]
 
 
 def check_public_types(session: nox.Session) -> None:
