@@ -1,6 +1,7 @@
 """Brokers start, answer, die and come back; the client is aiomqtt, which knows nothing of us."""
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiomqtt
@@ -170,10 +172,22 @@ def test_a_port_taken_in_between_is_replaced_by_another(
             assert second.port != first.port
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_an_error_with_the_log(kind: type[Broker]) -> None:
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error_with_the_log(
+    kind: type[Broker], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No other port is used in its stead, and nothing is left running."""
+    tried = []
+
+    def attempt(self: Broker, program: str, deadline: float) -> bool:
+        tried.append(real(self, program, deadline))
+        return tried[-1]
+
     with kind() as first:
-        second = kind(port=first.port, start_timeout=0.3)
+        real = Broker._attempt
+        monkeypatch.setattr(Broker, "_attempt", attempt)
+        now = SimpleNamespace(monotonic=lambda: math.inf if tried else time.monotonic(), sleep=time.sleep)
+        monkeypatch.setattr(_broker, "time", now)  # its time is over after one attempt, however slow
+        second = kind(port=first.port)
         with pytest.raises(BrokerFailedError, match=r"could not bind its port(.|\n)*in use"):
             second.start()
         assert not second.running

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,9 +17,13 @@ from cascade.testkit.connector import Ability
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def whole_run(test: Callable[..., None]) -> Callable[..., None]:
+T = TypeVar("T", bound=Callable[..., None])
+
+
+def whole_run(test: T) -> T:
     """Mark a test that runs pytest in a process of its own."""
-    return pytest.mark.slow(pytest.mark.timeout(180)(test))
+    marked: T = pytest.mark.slow(pytest.mark.timeout(180)(test))
+    return marked
 
 
 async def test_eventually_returns_what_came_true() -> None:
