@@ -83,6 +83,55 @@ async def test_an_abandoned_call_is_waited_for_within_the_limit() -> None:
     await executor.close()
 
 
+async def test_a_call_that_was_given_up_holds_no_worker() -> None:
+    """What hangs in the only thread keeps nobody waiting; its thread ends with it, and one worker is left."""
+    executor = ThreadExecutor(1)
+    before = threading.active_count()
+    begun, release = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        release.wait(60)
+
+    stuck_call = asyncio.create_task(executor.run(stuck, (), {}))
+    await eventually(begun.is_set)
+    waiting = asyncio.create_task(executor.run(threading.get_ident, (), {}))
+    await asyncio.sleep(0)
+    stuck_call.cancel()
+    async with asyncio.timeout(5):
+        worker = await waiting
+        release.set()
+        assert await executor.settle(5) == 0
+        await eventually(lambda: threading.active_count() == before + 1)
+        same = {await executor.run(threading.get_ident, (), {}) for _ in range(3)}
+    assert same == {worker}
+    await executor.close()
+    await eventually(lambda: threading.active_count() <= before)
+
+
+def test_a_call_that_outlived_its_loop_delays_no_later_one() -> None:
+    """An executor that several runs share forgets what ended with the loop of an earlier one."""
+    executor = ThreadExecutor(1)
+    begun, release = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        release.wait(60)
+
+    async def give_up() -> None:
+        call = asyncio.create_task(executor.run(stuck, (), {}))
+        await eventually(begun.is_set)
+        call.cancel()
+        await asyncio.wait({call})
+
+    async def settle() -> int:
+        return await executor.settle(60)
+
+    asyncio.run(give_up())
+    assert asyncio.run(settle()) == 0
+    release.set()
+
+
 async def test_closing_ends_the_threads() -> None:
     """After close() no thread is left, twice is harmless, and it can be used again."""
     executor = ThreadExecutor(2)

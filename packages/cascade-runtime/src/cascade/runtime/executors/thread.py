@@ -7,6 +7,7 @@ task that hangs hangs the exit too; these threads are daemons.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import queue
@@ -29,7 +30,8 @@ def check_workers(setting: str, workers: object) -> None:
 class ThreadExecutor:
     """A :class:`cascade.interfaces.Executor` over at most ``workers`` daemon threads.
 
-    Threads are started when they are needed and end with :meth:`close`.
+    Threads are started when they are needed and end with :meth:`close`. One whose call was given
+    up while it ran is no worker any more: another one takes its place, and it ends after its call.
 
     :raises ConfigurationError: if ``workers`` is not a whole number from 1.
     """
@@ -39,7 +41,7 @@ class ThreadExecutor:
         self._workers = workers or min(32, (os.cpu_count() or 1) + 4)
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._threads: set[threading.Thread] = set()
-        self._unfinished = 0
+        self._unfinished = 0  # calls that were not given up
         self._abandoned: set[asyncio.Future[None]] = set()
 
     @property
@@ -53,18 +55,17 @@ class ThreadExecutor:
         self._unfinished += 1
         call.ended.add_done_callback(self._count_end)
         self._calls.put(call)
-        if len(self._threads) < min(self._unfinished, self._workers):
-            self._start_thread()
+        self._have_threads()
         try:
             return await call.outcome
         except asyncio.CancelledError:
-            if not call.ended.done() and not call.abandon():
-                self._abandoned.add(call.ended)
-                call.ended.add_done_callback(self._abandoned.discard)
+            if not call.ended.done():
+                self._give_up(call)
             raise
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
+        self._abandoned = {ended for ended in self._abandoned if not ended.get_loop().is_closed()}
         if self._abandoned:
             await asyncio.wait(self._abandoned, timeout=timeout)
         return len(self._abandoned)
@@ -78,8 +79,24 @@ class ThreadExecutor:
         self._abandoned.clear()
         self._unfinished = 0
 
-    def _count_end(self, _: asyncio.Future[None]) -> None:
+    def _count_end(self, ended: asyncio.Future[None]) -> None:
+        if ended in self._abandoned:
+            self._abandoned.discard(ended)
+        else:
+            self._unfinished = max(0, self._unfinished - 1)
+
+    def _give_up(self, call: _Call) -> None:
+        """Let nobody wait for a call; a thread that it holds must not be missing to others."""
+        if call.withdraw():
+            return
+        self._abandoned.add(call.ended)
         self._unfinished = max(0, self._unfinished - 1)
+        self._threads -= {call.abandon()}
+        self._have_threads()
+
+    def _have_threads(self) -> None:
+        if len(self._threads) < min(self._unfinished, self._workers):
+            self._start_thread()
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
@@ -92,7 +109,19 @@ class ThreadExecutor:
 class _Call:
     """One call on its way through a thread and back."""
 
-    __slots__ = ("_args", "_context", "_function", "_kwargs", "_lock", "_loop", "_taken", "ended", "outcome")
+    __slots__ = (
+        "_args",
+        "_context",
+        "_function",
+        "_given_up",
+        "_kwargs",
+        "_lock",
+        "_loop",
+        "_taken",
+        "_thread",
+        "ended",
+        "outcome",
+    )
 
     def __init__(
         self,
@@ -107,7 +136,8 @@ class _Call:
         self._kwargs = kwargs
         self._context = contextvars.copy_context()
         self._lock = threading.Lock()
-        self._taken = False
+        self._taken = self._given_up = False
+        self._thread: threading.Thread | None = None  # while it runs
         self.outcome: asyncio.Future[Any] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
 
@@ -115,17 +145,31 @@ class _Call:
         """Claim the call; whoever claims it second must leave it alone."""
         with self._lock:
             taken, self._taken = self._taken, True
+            if not taken:
+                self._thread = threading.current_thread()
             return not taken
 
-    def abandon(self) -> bool:
+    def withdraw(self) -> bool:
         """Return whether the call will never begin."""
         if self.take():
             self.ended.set_result(None)
             return True
         return False
 
-    def execute(self) -> None:
-        """Run the call in this thread and hand its outcome to the loop."""
+    def abandon(self) -> threading.Thread | None:
+        """Return the thread in which the call runs: it works for nobody else from here on."""
+        with self._lock:
+            self._given_up = self._thread is not None
+            return self._thread
+
+    def finish(self) -> bool:
+        """Let go of the thread; return whether it may go on to another call."""
+        with self._lock:
+            self._thread = None
+            return not self._given_up
+
+    def execute(self) -> bool:
+        """Run the call in this thread and hand its outcome to the loop; return whether the thread may go on."""
         value: Any = None
         error: BaseException | None = None
         try:
@@ -135,10 +179,10 @@ class _Call:
             error.__cause__ = exc
         except BaseException as exc:
             error = exc
-        try:
+        goes_on = self.finish()
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
             self._loop.call_soon_threadsafe(self._deliver, value, error)
-        except RuntimeError:
-            return  # the loop was closed while the call ran: nobody waits any more
+        return goes_on
 
     def _deliver(self, value: Any, error: BaseException | None) -> None:
         if not self.ended.done():
@@ -153,6 +197,6 @@ class _Call:
 
 def _work(calls: queue.SimpleQueue[_Call | None]) -> None:
     while (call := calls.get()) is not None:
-        if call.take():
-            call.execute()
+        if call.take() and not call.execute():
+            return
         del call  # an idle thread must not keep a task's arguments alive
