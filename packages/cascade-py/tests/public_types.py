@@ -4,8 +4,9 @@ The session ``types`` gives this file to mypy and to pyright, both strict; nobod
 ``type: ignore`` is a mistake that they must find, since an ignore that is not needed is an error.
 """
 
-from collections.abc import Callable
-from typing import assert_type
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, assert_type
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
@@ -47,6 +48,54 @@ def policies_keep_the_type() -> None:
     assert_type(fetch.with_timeout(5), cs.Task[bytes])
     assert_type(count("a").with_retry(max_attempts=2).with_timeout(1.5), cs.LazyResult[int])
     assert_type(count("a").after(fetch("b")), cs.LazyResult[int])
+
+
+def shapes_keep_the_type() -> None:
+    """What a declaration gives is known whatever its shape; only an item or attribute may be anything."""
+    assert_type(count("a").named("first").with_cache(ttl=60), cs.LazyResult[int])
+    assert_type(count("a").with_constraints(gpu=1), cs.LazyResult[int])
+    assert_type(count("a").run_if(fetch("b"), otherwise=0), cs.LazyResult[int])
+    assert_type(fetch.partial(tries=2), cs.Task[bytes])
+    assert_type(fetch.partial(tries=2).map(path=add.map(numbers=[[1]])), cs.LazyResult[list[bytes]])
+    assert_type(count.map(path=["a"]).with_concurrency(2), cs.LazyResult[list[int]])
+    assert_type(cs.Router(fetch("a"), {"a": count("a"), "b": count("b")}), cs.Router[int])
+    assert_type(cs.sequence(count("a"), fetch("b")), cs.LazyResult[list[Any]])
+    assert_type(cs.pipeline("a", fetch, count), cs.LazyResult[Any])
+    assert_type(count.map(path=["a"])[0], cs.LazyResult[Any])
+    assert_type(cs.run(count.map(path=["a"])), list[int])
+    assert_type(cs.run(cs.Router(fetch("a"), {"a": count("a")})), int)
+
+
+def inputs_have_the_type_they_are_converted_to() -> None:
+    """``type=`` decides; without it an input is a text."""
+    assert_type(cs.Param("n", type=int), cs.Param[int])
+    assert_type(cs.Env("HOME", type=Path), cs.Env[Path])
+    assert_type(cs.run(cs.Param("n", type=int), {"n": 3}), int)
+
+
+@cs.resource
+def connection() -> Iterator[str]:
+    """Open something for the time of a run."""
+    yield "open"
+
+
+@cs.task
+def query(sql: str, db: str = cs.inject(connection)) -> list[str]:
+    """Ask for a resource."""
+    return [sql, db]
+
+
+def resources_are_asked_for_in_defaults() -> None:
+    """A parameter that a resource fills keeps its type."""
+    assert_type(connection, cs.Resource)
+    assert_type(query("a"), cs.LazyResult[list[str]])
+
+
+def tools_take_what_run_takes() -> None:
+    """One target or several."""
+    assert_type(cs.visualize([count("a"), fetch("b")], format="dot"), str)
+    assert_type(cs.to_json(count("a")), str)
+    assert_type([step.name for step in cs.dry_run(count("a"))], list[str])
 
 
 def running_gives_the_values() -> None:
