@@ -178,7 +178,7 @@ class Story:
     def verdict(self) -> str:
         """Say whether the pause held, by all that has arrived."""
         if self._window is None:
-            return "The run was not paused: it ended before."
+            return "The run was not paused to the end: it ended before."
         count = self._view.starts_between(*self._window)
         begin, end = self._window
         which = "No task was" if count == 0 else f"{count:,} tasks were, which must not be,"

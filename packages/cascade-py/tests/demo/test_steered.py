@@ -1,0 +1,134 @@
+"""The second demo as a person starts it: slowed, paused, let go, and nothing left at the broker."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from cascade.testkit.brokers import Broker, start_broker
+
+pytestmark = pytest.mark.broker
+
+FILES = 8
+
+
+@pytest.fixture
+def folder(write_files: Callable[[Mapping[str, str | bytes]], Path]) -> Path:
+    """A folder of eight modules: one start a second while it is slowed."""
+    return write_files({f"m{number}.py": "import os\n" for number in range(FILES)})
+
+
+@pytest.fixture
+def marked() -> Iterator[Broker]:
+    """A broker that retains something of somebody else's."""
+    with start_broker() as broker:
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client.connect(broker.host, broker.port)
+        client.loop_start()
+        client.publish("other/marker", "kept", qos=1, retain=True).wait_for_publish(10)
+        client.disconnect()
+        client.loop_stop()
+        yield broker
+
+
+def retained(broker: Broker) -> dict[str, bytes]:
+    """Return all that a broker retains, as a new subscriber gets it."""
+    found: dict[str, bytes] = {}
+    echoed = threading.Event()
+
+    def hear(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
+        if message.topic == "test/echo":
+            echoed.set()
+        else:
+            found[message.topic] = bytes(message.payload)
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_message = hear
+    client.connect(broker.host, broker.port)
+    client.subscribe("#", qos=0)  # the echo, of the same QoS, comes after the retained set
+    client.publish("test/echo", b"", qos=0)
+    client.loop_start()
+    assert echoed.wait(10)
+    client.disconnect()
+    client.loop_stop()
+    return found
+
+
+@contextmanager
+def started(demo: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(demo / "steer.py"), *map(str, arguments)]
+    environment = os.environ | {"COLUMNS": "200"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def in_order(text: str, *parts: str) -> bool:
+    """Return whether the parts stand in the text one after the other."""
+    return re.search(".*".join(map(re.escape, parts)), text, re.DOTALL) is not None
+
+
+def test_the_audit_is_slowed_paused_and_let_go_from_a_second_process(
+    demo: Path, folder: Path, marked: Broker
+) -> None:
+    """Each step stands as a line to type with the report that follows; no task starts in the pause; nothing is left."""
+    with started(demo, folder, "--pause", "1", "--broker", marked.url) as running:
+        output, told = running.communicate(timeout=50)
+    assert (running.returncode, "Traceback" in told) == (0, False), told
+    source = re.findall(r"cascade/constraints/source/(demo-line-\w+)/@pause", told)[0]
+    topic = f"cascade/constraints/source/{source}"
+    typed = f"$ mosquitto_pub -h {marked.host} -p {marked.port} -r"
+    assert in_order(
+        told,
+        f'{typed} -t {topic}/@rate_limit -m \'{{"type":"rate_limit","params":{{"rate":"1/s"}}}}\'',
+        "ENGINE_STARTED",
+        "sync synced; @rate_limit applied; effective: rate_limit 1/s; in_scope_running",
+        f'{typed} -t {topic}/@pause -m \'{{"type":"pause"}}\'',
+        "@pause applied",
+        "The engine says that the pause is applied",
+        "0 RUNNING events since that report",
+        f"{typed} -n -t {topic}/@pause",
+        "sync synced; @rate_limit applied; effective: rate_limit 1/s",
+        f"{typed} -n -t {topic}/@rate_limit",
+        "ENGINE_STOPPED Succeeded",
+        "cleared, so that nothing stays at the broker",
+    ), told
+    assert re.search(
+        r"^No task was started in the [1-9][\d.]* s .* 0 of 12 RUNNING events\.", output, re.MULTILINE
+    )
+    assert re.search(rf"^ *{FILES} +files *$", output, re.MULTILINE)
+    assert "Every event arrived, and none twice." in output
+    produced, sent, dropped, received, *faults = map(
+        int, re.findall(r"^(?: +\d+){6} *$", output, re.MULTILINE)[0].split()
+    )
+    assert (sent, dropped, received, faults) == (produced, 0, produced, [0, 0])
+    assert retained(marked) == {"other/marker": b"kept"}
+
+
+def test_ctrl_c_in_the_pause_leaves_nothing_behind(demo: Path, folder: Path, marked: Broker) -> None:
+    """The registers are cleared, the second process ends, and so does the first, with 130 and no traceback."""
+    with started(demo, folder, "--pause", "3600", "--broker", marked.url) as running:
+        assert running.stderr is not None
+        assert any("The engine says that the pause is applied" in line for line in running.stderr)
+        assert any(topic.endswith("/@pause") for topic in retained(marked))
+        running.send_signal(signal.SIGINT)
+        output, told = running.communicate(timeout=30)  # both pipes end: nobody holds them any more
+    assert running.returncode == 130, told
+    assert "Traceback" not in told
+    assert "The run was not paused to the end" in output
+    assert retained(marked) == {"other/marker": b"kept"}
