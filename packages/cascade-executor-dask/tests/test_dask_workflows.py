@@ -16,7 +16,10 @@ from cascade.testkit.workflows import check_workflow
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask takes long where others work too
 
 
-@pytest.mark.parametrize("examples", [20, pytest.param(400, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "examples",
+    [pytest.param(20, marks=pytest.mark.slow), pytest.param(400, marks=pytest.mark.nightly)],
+)
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(examples: int, tmp_path: Path) -> None:
     """Values, failures and what observers are told agree, whichever way failures are met."""
     numbers = itertools.count()

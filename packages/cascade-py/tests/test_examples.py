@@ -52,6 +52,7 @@ def test_an_example_prints_what_it_computes(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="cascade-executor-dask is not installed"
 )
