@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.connectors.mqtt import MqttConnector, config
-from cascade.interfaces import ConfigurationError, UsageError
+from cascade.interfaces import ConfigurationError, SupportsRequired, UsageError, supports
 
 PASSWORD = "p@ss/w:rd%"
 
@@ -202,3 +202,11 @@ except ImportError as exc:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert 'pip install "cascade-py[mqtt]"' in done.stdout
+
+
+def test_whether_a_link_is_required_can_be_seen() -> None:
+    """An engine then waits until connect() has told, instead of going on without a link."""
+    for required in (True, False):
+        connector = MqttConnector("broker", required=required)
+        assert supports(connector, SupportsRequired)
+        assert connector.required is required

@@ -147,6 +147,74 @@ async def test_a_connector_that_hangs_holds_the_start_no_longer_than_the_limit(
     assert ["connect" in r.getMessage() for r in caplog.records] == [True, True]
 
 
+async def test_a_run_waits_for_the_word_of_a_connector_that_requires_its_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long it takes to find out, the run does not go on without the link that it was told to need."""
+    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
+
+    class Required(Plain):
+        required = True
+
+        async def connect(self) -> None:
+            await asyncio.sleep(0.05)
+            raise ConnectorUnavailable("broker", 1883, "silent")
+
+    with pytest.raises(ConnectorUnavailable, match="silent"):
+        await Engine(connector=Required()).run(double(1))
+
+
+async def test_runs_wait_for_a_connector_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that connects for ever nor one that is still leaving holds a run longer than the limit."""
+    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
+    leave, waits = asyncio.Event(), 0
+    wait = asyncio.wait
+
+    async def counted(*args: Any, timeout: float | None = None) -> Any:
+        nonlocal waits
+        waits += timeout == 0.01
+        return await wait(*args, timeout=timeout)
+
+    class Slow(Plain):
+        async def connect(self) -> None:
+            await super().connect()
+            if self.log.count("connect") == 1:
+                return
+            await asyncio.Event().wait()
+
+        async def disconnect(self) -> None:
+            await super().disconnect()
+            await leave.wait()
+
+    connector = Slow()
+    first = asyncio.create_task(Engine(connector=connector).run(double(1)))
+    while "disconnect" not in connector.log:
+        await asyncio.sleep(0)
+    monkeypatch.setattr("cascade.runtime._lease.asyncio.wait", counted)
+    others = [asyncio.create_task(Engine(connector=connector).run(double(n))) for n in (2, 3)]
+    async with asyncio.timeout(5):
+        while waits < 2:
+            await asyncio.sleep(0)
+        assert not first.done()
+        leave.set()
+        assert await asyncio.gather(first, *others) == [2, 4, 6]
+
+
+async def test_a_connect_that_returns_a_future_is_awaited_like_any_other() -> None:
+    """The protocol asks for something to await, not for a coroutine."""
+
+    class Plainer(Plain):
+        def connect(self) -> Any:
+            return asyncio.ensure_future(super().connect())
+
+        def disconnect(self) -> Any:
+            return asyncio.ensure_future(super().disconnect())
+
+    connector = Plainer()
+    assert await Engine(connector=connector).run(double(1)) == 2
+    assert connector.log == ["connect", "disconnect"]
+
+
 async def test_what_is_not_taken_in_time_is_dropped_and_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

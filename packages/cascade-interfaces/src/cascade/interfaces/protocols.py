@@ -150,6 +150,16 @@ class SupportsLinkState(Protocol):
 
 
 @runtime_checkable
+class SupportsRequired(Protocol):
+    """Ability: tell whether whoever connects insists on a link."""
+
+    @property
+    def required(self) -> bool:
+        """Whether ``connect`` raises ``ConnectorUnavailable`` when there is no link; a run then waits for it."""
+        ...
+
+
+@runtime_checkable
 class SupportsSource(Protocol):
     """Ability: a name of its own for the process that speaks through the connector."""
 

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from cascade.interfaces import Connector, ConnectorUnavailable, SupportsLinkState, supports
+from cascade.interfaces import Connector, ConnectorUnavailable, SupportsLinkState, SupportsRequired, supports
 
 START_LIMIT = 2.0
-"""Seconds that a run waits for its connector before it starts without a link."""
+"""Seconds that a run waits for its connector before it starts without a link; for one that requires
+its link, as long as that takes to tell."""
 STOP_LIMIT = 10.0
 """Seconds after which a connector that does not come back from ``disconnect`` is left alone."""
 
@@ -27,8 +28,8 @@ class Lease:
         self._connector = connector
         self._users = 0
         self._owned = False
-        self._changing = asyncio.Lock()
         self._connecting: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -51,14 +52,19 @@ class Lease:
             await lease._release()
 
     async def _acquire(self) -> None:
-        async with self._changing:
-            if self._connecting is None and not _is_connected(self._connector):
-                self._owned = True
-                self._connecting = asyncio.create_task(self._connector.connect(), name="cascade connect")
-            if self._connecting is None:
-                return
-            await asyncio.wait({self._connecting}, timeout=START_LIMIT)
+        leaving = self._leaving
+        if self._connecting is None and (leaving is not None or not _is_connected(self._connector)):
+            self._owned = True
+            self._connecting = asyncio.create_task(self._connect(leaving), name="cascade connect")
+        if self._connecting is not None:
+            limit = None if _is_required(self._connector) else START_LIMIT
+            await asyncio.wait({self._connecting}, timeout=limit)
             self._look_at(self._connecting)
+
+    async def _connect(self, leaving: asyncio.Task[None] | None) -> None:
+        if leaving is not None:
+            await asyncio.wait({leaving}, timeout=STOP_LIMIT)
+        await self._connector.connect()
 
     def _look_at(self, connecting: asyncio.Task[None]) -> None:
         if not connecting.done():
@@ -79,32 +85,40 @@ class Lease:
 
     async def _release(self) -> None:
         self._users -= 1
-        if self._users:
-            return
         try:
-            async with self._changing:
-                if self._owned and not self._users:
-                    await self._disconnect()
+            if self._owned and not self._users:
+                await self._disconnect()
         finally:
-            if not self._users:
+            if not self._users and self._leaving is None:
                 self._all.pop(id(self._connector), None)
 
     async def _disconnect(self) -> None:
         connecting, self._connecting, self._owned = self._connecting, None, False
-        if connecting is not None and not connecting.done():
-            connecting.cancel()
-            await asyncio.wait({connecting}, timeout=STOP_LIMIT)
-        leaving = asyncio.create_task(self._connector.disconnect(), name="cascade disconnect")
+        leaving = self._leaving = asyncio.create_task(self._leave(connecting), name="cascade disconnect")
         try:
             await asyncio.wait({leaving}, timeout=STOP_LIMIT)
         finally:
             if not leaving.done():
                 leaving.cancel()
+            if self._leaving is leaving:
+                self._leaving = None
         if not leaving.done():
             _log.warning("%r does not disconnect within %g s and is left alone", self._connector, STOP_LIMIT)
         elif not leaving.cancelled() and (error := leaving.exception()):
             _log.warning("%r failed to disconnect: %s: %s", self._connector, type(error).__name__, error)
 
+    async def _leave(self, connecting: asyncio.Task[None] | None) -> None:
+        if connecting is not None:
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            if not connecting.cancelled():
+                connecting.exception()  # those who waited for it have told it
+        await self._connector.disconnect()
+
 
 def _is_connected(connector: Connector) -> bool:
     return supports(connector, SupportsLinkState) and connector.connected
+
+
+def _is_required(connector: Connector) -> bool:
+    return supports(connector, SupportsRequired) and connector.required

@@ -108,6 +108,11 @@ class MqttConnector:
         return self._source_id
 
     @property
+    def required(self) -> bool:
+        """Whether ``connect`` raises when there is no link."""
+        return self._settings.required
+
+    @property
     def connected(self) -> bool:
         """True from the call of ``connect`` to the call of ``disconnect``, link or no link."""
         return self._life.session is not None
