@@ -49,9 +49,13 @@ class Live:
         bus.subscribe(TaskStateEvent, self._on_task)
 
     def say(self, line: str) -> None:
-        """Print a line of the second process, commands brighter than the rest; from any thread."""
-        style = "" if line.startswith("$ ") else "dim"
-        self._console.print(shown(f"{self._speaker} | {line}", style=style), soft_wrap=True)
+        """Print a line of the second process; from any thread.
+
+        A command (``$ ...``) is brighter than the rest, and whole, so that it can be copied.
+        """
+        is_command = line.startswith("$ ")
+        text = shown(f"{self._speaker} | {line}", style="" if is_command else "dim")
+        self._console.print(text, soft_wrap=is_command or not self._console.is_terminal)
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()

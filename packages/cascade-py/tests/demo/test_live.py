@@ -59,6 +59,21 @@ def test_lines_of_the_second_process_stand_above_the_bar(terminal: tuple[Console
     assert "0/2 files" in lines[told + 1]
 
 
+def test_a_command_stays_whole_and_other_lines_break_between_words(
+    terminal: tuple[Console, io.StringIO],
+) -> None:
+    """What a person may copy has no line end in it; the rest is set to the terminal's width."""
+    console, output = terminal
+    live = Live(console, files=2, speaker="steer")
+    words = "word " * 30
+    live.say(f"$ {words}end")
+    live.say(f"< {words}end")
+    command, *rest = output.getvalue().splitlines()
+    assert command == f"steer | $ {words}end"
+    assert len(rest) == 3
+    assert all(line.strip().endswith(("word", "end")) for line in rest)
+
+
 def test_without_a_terminal_there_is_no_bar() -> None:
     """In a file or a pipe only lines remain, without a control character."""
     output = io.StringIO()
