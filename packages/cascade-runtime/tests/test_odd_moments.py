@@ -1,13 +1,14 @@
 """Runs that are cancelled, fail or are held at the moment at which it is least convenient."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces import LifecycleEvent, ProgressEvent, TaskCancelledError, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor
+from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
 from cascade.runtime._clock import SystemClock
 from cascade.runtime._outcome import Outcome
 from cascade.runtime._telling import Teller
@@ -132,6 +133,120 @@ async def test_a_retry_that_was_held_is_told_as_running_again() -> None:
     async with asyncio.timeout(LIMIT):
         assert await run == 2
     assert states == ["RUNNING", "RETRYING", "BLOCKED", "RUNNING", "COMPLETED"]
+
+
+class SlowToClose:
+    """A stream whose end waits for a word."""
+
+    def __init__(self, stream: Any, word: asyncio.Event) -> None:
+        self.stream = stream
+        self.word = word
+
+    def __aiter__(self) -> Any:
+        return self.stream
+
+    async def aclose(self) -> None:
+        await self.word.wait()
+        await self.stream.aclose()
+
+
+async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_begun() -> None:
+    """I3 while one manager is still leaving and the next one follows the broker already."""
+    hub, word = LocalHub(), asyncio.Event()
+
+    class Slow(LocalConnector):
+        def watch(self, *filters: str) -> Any:
+            return SlowToClose(super().watch(*filters), word)
+
+    await write(hub, "task:held", "pause")
+    started: list[str] = []
+
+    @task
+    async def held() -> None:
+        started.append("held")
+
+    engine = Engine(connector=Slow(hub, source_id="line-3"))
+    ended, blocked = [], []
+    engine.bus.subscribe(LifecycleEvent, lambda e: ended.append(e) if e.status else None)
+    engine.bus.subscribe(
+        TaskStateEvent, lambda e: blocked.append(e) if e.state is TaskState.BLOCKED else None
+    )
+    first = asyncio.create_task(engine.run(step()))
+    await eventually(lambda: ended)
+    assert not first.done()
+    second = asyncio.create_task(engine.run(held()))
+    await eventually(lambda: blocked)
+    word.set()
+    await first
+    assert engine._turnstile.admission.constrained
+    assert not started
+    second.cancel()
+    await asyncio.wait({second})
+
+
+@pytest.mark.parametrize("how", ["raises", "ends", "refuses"])
+async def test_control_comes_back_after_a_stream_that_failed(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connector whose stream breaks costs no run anything, one warning, and control for a moment only."""
+    hub = LocalHub()
+    tries = 0
+
+    class Fragile(LocalConnector):
+        def watch(self, *filters: str) -> Any:
+            nonlocal tries
+            tries += 1
+            if tries > 1:
+                return super().watch(*filters)
+            if how == "refuses":
+                raise RuntimeError("not now")
+            return broken()
+
+    async def broken() -> Any:
+        if how == "raises":
+            raise RuntimeError("the stream broke")
+        return
+        yield
+
+    await write(hub, "global", "pause")
+    engine = Engine(connector=Fragile(hub, source_id="line-3"))
+    events: list[TaskState] = []
+    engine.bus.subscribe(TaskStateEvent, lambda event: events.append(event.state))
+    run = asyncio.create_task(engine.run(step(1)))
+    await eventually(lambda: events)
+    assert events == [TaskState.BLOCKED]
+    assert [r.getMessage().startswith("the stream of constraints has ended") for r in caplog.records] == [
+        True
+    ]
+    run.cancel()
+    await asyncio.wait({run})
+
+
+async def test_nothing_is_told_of_a_run_that_is_over() -> None:
+    """What runs on in a thread tells no progress after ENGINE_STOPPED."""
+    begun, release, asked = threading.Event(), threading.Event(), threading.Event()
+
+    @task
+    def stubborn() -> None:
+        begun.set()
+        release.wait(60)
+        try:
+            checkpoint(done=1)
+        finally:
+            asked.set()
+
+    engine = Engine(stop_timeout=0.01)
+    told: list[Any] = []
+    for kind in (LifecycleEvent, ProgressEvent):
+        engine.bus.subscribe(kind, told.append)
+    run = asyncio.create_task(engine.run(stubborn()))
+    await eventually(begun.is_set)
+    run.cancel()
+    await asyncio.wait({run})
+    release.set()
+    await eventually(asked.is_set)
+    await asyncio.sleep(0)  # what a thread hands over comes in the next turn
+    assert [type(event) for event in told] == [LifecycleEvent, LifecycleEvent]
 
 
 async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> None:

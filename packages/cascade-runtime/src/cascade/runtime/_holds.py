@@ -31,7 +31,9 @@ class Holds:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def progress(self, node: Node, done: float, total: float | None) -> None:
-        """Tell how far a task is; from any thread."""
+        """Tell how far a task is, unless its run is over; from any thread."""
+        if self._stopped(node):
+            return
         self._teller.progress(node, done, total)
 
     def passes(self, node: Node) -> bool:
@@ -50,12 +52,14 @@ class Holds:
         """
         told = False
         while (obstacle := self._turnstile.admission.paused(self._run_id, node.name)) is not None:
+            if self._stopped(node):
+                raise asyncio.CancelledError
             if not told:
                 told = True
                 self._teller.task(node, TaskState.BLOCKED, reason=str(obstacle))
             await self._change()
-            if self._stopped(node):
-                raise asyncio.CancelledError
+        if self._stopped(node):
+            raise asyncio.CancelledError
         if told:
             self._teller.task(node, TaskState.RUNNING)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -89,6 +90,7 @@ class ConstraintManager:
             running=lambda: turnstile.admission.in_scope_running,
         )
         self._in_sync = asyncio.Event()
+        self._failing = False
         self._reader: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -126,8 +128,10 @@ class ConstraintManager:
             self._alarm = None
         readers = [*self._leaving, *([self._reader] if self._reader is not None else [])]
         self._reader = None
+        for reader in readers:
+            reader.cancel()
+        self._forget()  # before anything is awaited: whoever follows the broker next uses the same turnstile
         await cancel(readers, timeout=STOP_LIMIT)
-        self._forget()
         await self._outgoing.close(STOP_LIMIT)
 
     async def synced(self) -> None:
@@ -152,7 +156,11 @@ class ConstraintManager:
 
     def _open(self) -> None:
         """Open a stream, and only then let go of the one before: no message falls between them."""
-        stream = self._watcher.watch(sync_filter(self.source), CONSTRAINTS_FILTER)
+        try:
+            stream = self._watcher.watch(sync_filter(self.source), CONSTRAINTS_FILTER)
+        except Exception as exc:
+            self._lose(exc)
+            return
         self.sync.opened()
         before = self._reader
         self._reader = asyncio.create_task(self._read(stream), name=f"cascade constraints {self.source}")
@@ -170,8 +178,26 @@ class ConstraintManager:
                 if self._clock.monotonic() - began > TURN:
                     await asyncio.sleep(0)  # a storm of messages must not keep the loop to itself
                     began = self._clock.monotonic()
+            ended: Exception | None = None
+        except Exception as exc:
+            ended = exc
         finally:
-            await stream.aclose()
+            with contextlib.suppress(Exception):  # it is given up either way
+                await stream.aclose()
+        if asyncio.current_task() is self._reader:
+            self._lose(ended)
+
+    def _lose(self, error: Exception | None) -> None:
+        """Go on after a stream that failed, or ended although nobody closed it: a new one will be opened."""
+        if not self._failing:
+            self._failing = True
+            _log.warning(
+                "the stream of constraints has ended (%s); those that are known stay in force, trying again",
+                f"{type(error).__name__}: {error}" if error is not None else "nobody had closed it",
+            )
+        self.sync.lost()
+        self._in_sync.clear()
+        self._set_alarm()
 
     async def _take(self, item: WatchItem) -> None:
         completed = False
@@ -185,6 +211,7 @@ class ConstraintManager:
         while self._put_in_force():  # noqa: ASYNC110 - it is this loop that does the work
             await asyncio.sleep(0)
         if completed:
+            self._failing = False
             self._in_sync.set()
             if self.sync.began_anew:
                 _log.warning("the broker's store is a new one: its constraints replace all known before")
@@ -214,7 +241,7 @@ class ConstraintManager:
         if self.registers.has_changes:
             times.append(0.0)
         at = min((time for time in times if time is not None), default=None)
-        if self._reader is None or at is None or (self._alarm is not None and self._alarm_at <= at):
+        if self._stop_counting is None or at is None or (self._alarm is not None and self._alarm_at <= at):
             return  # an alarm that rings too early sets the next one
         if self._alarm is not None:
             self._alarm.cancel()
