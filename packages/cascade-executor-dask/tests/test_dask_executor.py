@@ -99,6 +99,17 @@ async def test_equal_calls_are_not_merged(local: DaskExecutor) -> None:
     assert times[0] != times[1]
 
 
+async def test_a_call_given_up_while_its_result_travels_harms_no_other(local: DaskExecutor) -> None:
+    """Dask's client fetches many results in one request: nobody's cancellation may end that for the others."""
+    for _ in range(40):
+        calls_ = [asyncio.create_task(local.run(calls.echo, (n,), {})) for n in range(8)]
+        await asyncio.wait(calls_, return_when=asyncio.FIRST_COMPLETED)
+        for call in calls_[::2]:
+            call.cancel()
+        await asyncio.wait(calls_)
+        assert [call.result() for call in calls_[1::2]] == [1, 3, 5, 7]
+
+
 async def test_more_than_ten_megabytes_are_no_warning(local: DaskExecutor) -> None:
     """Dask's advice about large graphs is not for users of Cascade."""
     assert await local.run(len, (bytes(20_000_000),), {}) == 20_000_000

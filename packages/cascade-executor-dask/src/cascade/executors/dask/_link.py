@@ -47,6 +47,7 @@ class Link:
         self._lock = asyncio.Lock()
         self._client: Any = None  # a Client; Dask's classes tell their types only in part
         self._starting: asyncio.Task[Any] | None = None
+        self._answers: set[asyncio.Task[bytes]] = set()
         self._given_up: set[str] = set()
 
     @classmethod
@@ -74,19 +75,20 @@ class Link:
         :raises ExecutorUnavailable: if there is no cluster, or it goes away.
         """
         future = _submit(await self._connected(), parcel, key)
+        answer = asyncio.create_task(_answer_of(future), name=f"cascade dask {key}")
+        self._answers.add(answer)
+        answer.add_done_callback(self._answers.discard)
         try:
-            answer: bytes = await future
-            return answer
+            # Dask's client fetches many results in one request, which a cancelled waiter would end for all.
+            return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            await future.cancel()
+            await future.cancel()  # which ends the answer, too
             raise
         except KilledWorker as exc:
             cause = f"the last one was {exc.last_worker.address}"
             raise WorkerLostError(name, exc.allowed_failures + 1, cause) from exc
         except concurrent.futures.CancelledError as exc:
             raise self._unavailable(f"it has given up task {name!r} ({exc})") from exc
-        finally:
-            future.release()
 
     def give_up(self, key: str) -> None:
         """Count a call that was cancelled for as long as a worker runs it."""
@@ -181,6 +183,14 @@ def _submit(client: Any, parcel: bytes, key: str) -> Any:
     """Hand a call over as one piece of bytes: Dask looks for nothing in it and takes no keyword out of it."""
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
         return client.submit(carry_out, parcel, cloudpickle.dumps, key=key, pure=False)
+
+
+async def _answer_of(future: Any) -> bytes:
+    try:
+        answer: bytes = await future
+        return answer
+    finally:
+        future.release()
 
 
 async def _close(thing: Any, timeout: float) -> None:
