@@ -23,11 +23,7 @@ from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, SUPERSEDED, O
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
 from cascade.connectors.mqtt._watch import MqttWatch
-from cascade.interfaces.errors import (
-    ConfigurationError,
-    ConnectorUnavailable,
-    InvalidPayloadError,
-)
+from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable, InvalidPayloadError
 from cascade.interfaces.protocols import MessageCallback, Payload, Subscription
 from cascade.interfaces.stream import ConnectorStatistics
 from cascade.interfaces.topics import check_filter, check_topic
