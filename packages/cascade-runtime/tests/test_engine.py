@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import (
+    ConfigurationError,
     InvalidTargetError,
     Lifecycle,
     LifecycleEvent,
@@ -23,7 +24,7 @@ from cascade.interfaces import (
     TaskStateEvent,
     TaskTimeoutError,
 )
-from cascade.runtime import Engine, EventBus, ThreadExecutor
+from cascade.runtime import Engine, EventBus, LocalConnector, ThreadExecutor
 from cascade.runtime._pace import Pace
 from cascade.spec import LazyResult, task
 
@@ -531,3 +532,32 @@ async def test_the_bus_given_is_the_bus_used() -> None:
     assert len(heard) == 2
     assert await executor.run(lambda: 5, (), {}) == 5
     await executor.close()
+
+
+@pytest.mark.parametrize("connector", ["mqtt://broker", LocalConnector, object()])
+def test_what_is_no_connector_is_refused_when_the_engine_is_made(connector: Any) -> None:
+    """A URL, a class, anything else: with a word on what to pass."""
+    with pytest.raises(ConfigurationError, match=r"connector=\).*(cs\.connector|is no connector: it lacks)"):
+        Engine(connector=connector)
+
+
+def test_control_that_nobody_can_exert_is_not_required_in_vain() -> None:
+    """An engine that must obey refuses to be made without a connector that brings it commands."""
+    with pytest.raises(ConfigurationError, match="require_control: needs a connector with watch"):
+        Engine(require_control=True)
+
+
+async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:
+    """Python's "During handling of the above exception" reaches whoever runs the graph."""
+
+    @task
+    async def bad() -> None:
+        try:
+            _ = {}["key"]
+        except KeyError:
+            raise ValueError("consequence")  # noqa: B904 - this is what people write
+
+    with pytest.raises(ValueError, match="consequence") as caught:
+        await Engine().run(bad())
+    assert isinstance(caught.value.__context__, KeyError)
+    assert not caught.value.__suppress_context__

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 
-from cascade.interfaces import Clock, Connector, EventBus, SupportsStatistics, supports
+from cascade.interfaces import Clock, ConfigurationError, Connector, EventBus, SupportsStatistics, supports
 from cascade.runtime._tasks import cancel
 from cascade.runtime.constraints import ConstraintManager, Turnstile
 
@@ -29,6 +29,11 @@ class Control:
         required: bool,
     ) -> None:
         followed = connector is not None and ConstraintManager.can_follow(connector)
+        if required and not followed:
+            raise ConfigurationError(
+                "require_control",
+                "needs a connector with watch(), such as MqttConnector, or nobody can steer",
+            )
         self._connector = connector if followed else None
         self._turnstile = turnstile
         self._clock = clock

@@ -43,6 +43,8 @@ OnFailure = Literal["stop", "continue"]
 TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
 
+_CONNECTOR = ("connect", "disconnect", "publish")  # what an engine itself needs of one
+
 _log = logging.getLogger("cascade.engine")
 
 
@@ -63,6 +65,7 @@ class Engine:
     :param bus: tells observers what happens.
     :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
         do not stop.
+    :raises ConfigurationError: if the connector is none, or control is required and it cannot carry it.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Engine:
         stop_timeout: float = 2.0,
     ) -> None:
         self.bus: EventBusProtocol = bus if bus is not None else EventBus()
+        _check_connector(connector)
         self._connector = connector
         self._executor = executor
         self._executors = dict(executors or {})
@@ -134,7 +138,8 @@ class Engine:
         try:
             values = await self._connected(targets, params or {}, carry_on=on_failure == "continue")
         except Exception as exc:
-            raise exc.with_traceback(_traceback.of_the_task(exc.__traceback__)) from exc.__cause__
+            told = exc.with_traceback(_traceback.of_the_task(exc.__traceback__))
+            raise told  # noqa: B904 - with "from", what the task was handling would not be shown
         return values[0] if isinstance(target, LazyResult) else values
 
     async def _connected(
@@ -235,6 +240,21 @@ class Engine:
 def _told(targets: list[LazyResult[Any]]) -> str:
     """Name a run's targets in a report."""
     return ", ".join(dict.fromkeys(call_of(lazy).definition.name for lazy in targets[:8]))
+
+
+def _check_connector(connector: object) -> None:
+    if isinstance(connector, str):
+        raise ConfigurationError(
+            "Engine(connector=)", "takes a connector, not a URL; make one with cs.connector('mqtt://broker')"
+        )
+    if connector is None or isinstance(connector, type):
+        missing = [] if connector is None else ["an instance"]
+    else:
+        missing = [name for name in _CONNECTOR if not callable(getattr(connector, name, None))]
+    if missing:
+        raise ConfigurationError(
+            "Engine(connector=)", f"{connector!r} is no connector: it lacks {missing[0]}"
+        )
 
 
 def _check_targets(target: object) -> list[LazyResult[Any]]:
