@@ -229,6 +229,34 @@ async def test_what_is_not_taken_in_time_is_dropped_and_said(
     assert "3 telemetry messages were not sent in time" in caplog.text
 
 
+async def test_a_run_that_ends_waits_for_its_own_messages_only() -> None:
+    """Another run of the same engine that never pauses neither holds it up nor loses anything for it."""
+    connector, stop = Plain(), asyncio.Event()
+
+    @task
+    async def busy() -> int:
+        for n in range(100_000):
+            if stop.is_set():
+                break
+            bus.publish(TaskStateEvent("noise", f"t-{n}", "t", TaskState.RUNNING, 0.0))
+            bus.publish(TaskStateEvent("noise", f"u-{n}", "t", TaskState.RUNNING, 0.0))
+            await asyncio.sleep(0)
+        return n
+
+    bus = EventBus()
+    engine = Engine(connector=connector, bus=bus)
+    long = asyncio.create_task(engine.run(busy()))
+    while not connector.sent:
+        await asyncio.sleep(0)
+    assert await engine.run(double(1)) == 2
+    assert not long.done()
+    stop.set()
+    await long
+    noise = [m["seq"] for _, m, _ in connector.sent if m["run_id"] == "noise"]
+    assert noise == list(range(len(noise)))
+    assert len(noise) >= 2
+
+
 async def test_the_queue_to_a_slow_connector_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the queue is full the oldest message is dropped and counted; seq shows the hole."""
     monkeypatch.setattr(_courier, "CAPACITY", 10)

@@ -23,6 +23,9 @@ class Courier:
         self.dropped = 0
         self._connector = connector
         self._queue: deque[_Letter] = deque()
+        self._accepted = 0
+        self._in_hand = 0  # 1 while the connector is being given a message
+        self._drains: dict[asyncio.Future[None], int] = {}
         self._task: asyncio.Task[None] | None = None
         self._failing = False
 
@@ -31,33 +34,63 @@ class Courier:
         if len(self._queue) >= CAPACITY:
             self._queue.popleft()
             self.dropped += 1
+        self._accepted += 1
         self._queue.append((topic, payload, qos))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._carry(), name="cascade telemetry courier")
+        self._have_task()
 
     async def drain(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds until the queue is empty; drop and count the rest."""
-        task = self._task
-        if task is None:
+        """Wait up to ``timeout`` seconds until all that is queued by now is sent; drop and count the rest of it."""
+        target = self._accepted
+        if self._settled >= target:
             return
-        await asyncio.wait({task}, timeout=timeout)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=timeout)
-        if self._queue:
-            _log.warning("%d telemetry messages were not sent in time and are dropped", len(self._queue))
-            self.dropped += len(self._queue)
-            self._queue.clear()
+        drained = asyncio.get_running_loop().create_future()
+        self._drains[drained] = target
+        try:
+            await asyncio.wait({drained}, timeout=timeout)
+        finally:
+            del self._drains[drained]
+        if not drained.done():
+            await self._give_up(target, timeout)
+
+    @property
+    def _settled(self) -> int:
+        return self._accepted - len(self._queue) - self._in_hand
+
+    def _have_task(self) -> None:
+        if self._queue and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._carry(), name="cascade telemetry courier")
+
+    async def _give_up(self, target: int, timeout: float) -> None:
+        """Drop what was queued up to ``target``; what came after it, of another run, goes on."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=timeout)
+        left = max(0, target - self._settled - self._in_hand)
+        for _ in range(left):
+            self._queue.popleft()
+        if left:
+            self.dropped += left
+            _log.warning("%d telemetry messages were not sent in time and are dropped", left)
+        self._have_task()
 
     async def _carry(self) -> None:
         while self._queue:
             topic, payload, qos = self._queue.popleft()
+            self._in_hand = 1
             try:
                 await self._connector.publish(topic, payload, qos)
             except Exception as exc:
                 self._report(exc)
             else:
                 self._failing = False
+            finally:
+                self._in_hand = 0
+            self._tell_drains()
+
+    def _tell_drains(self) -> None:
+        for drained, target in self._drains.items():
+            if self._settled >= target and not drained.done():
+                drained.set_result(None)
 
     def _report(self, error: Exception) -> None:
         self.dropped += 1
