@@ -17,6 +17,7 @@ from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
     MapLengthError,
+    RunCancelledError,
     RunStatus,
     TaskCallError,
     TaskCancelledError,
@@ -561,3 +562,18 @@ async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:
         await Engine().run(bad())
     assert isinstance(caught.value.__context__, KeyError)
     assert not caught.value.__suppress_context__
+
+
+async def test_a_task_whose_own_run_was_cancelled_has_failed() -> None:
+    """A run that a task makes is another one: its cancelling is a failure here, and no cancelling."""
+
+    @task
+    async def nest() -> None:
+        raise RunCancelledError("another", "someone wanted it")
+
+    engine = Engine()
+    ends: list[RunStatus | None] = []
+    engine.bus.subscribe(LifecycleEvent, lambda event: ends.append(event.status))
+    with pytest.raises(RunCancelledError):
+        await engine.run(nest())
+    assert ends == [None, RunStatus.FAILED]

@@ -172,11 +172,9 @@ class Engine:
             await self._control.begin(run_id, _told(targets), limit=start_limit)
             values = await self._driven(run_id, targets, params, carry_on=carry_on)
             status = RunStatus.SUCCEEDED
-        except RunCancelledError as exc:
-            error = describe(exc)
-            raise
         except Exception as exc:
-            status, error = RunStatus.FAILED, describe(exc)
+            ours = isinstance(exc, RunCancelledError) and exc.run_id == run_id  # else a run inside a task's
+            status, error = RunStatus.CANCELLED if ours else RunStatus.FAILED, describe(exc)
             raise
         finally:
             self._tell(run_id, Lifecycle.ENGINE_STOPPED, status, error)
