@@ -200,6 +200,28 @@ async def test_runs_wait_for_a_connector_side_by_side(monkeypatch: pytest.Monkey
         assert await asyncio.gather(first, *others) == [2, 4, 6]
 
 
+async def test_a_run_that_is_cancelled_while_it_leaves_waits_for_the_end_of_that() -> None:
+    """Whoever cancels, waits: no task of the connector outlives the run."""
+
+    class Leaving(Plain):
+        async def disconnect(self) -> None:
+            self.log.append("leaving")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                self.log.append("left")
+
+    connector = Leaving()
+    run = asyncio.create_task(Engine(connector=connector).run(double(1)))
+    while "leaving" not in connector.log:
+        await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.wait({run})
+    assert connector.log == ["connect", "leaving", "left"]
+
+
 async def test_a_connect_that_returns_a_future_is_awaited_like_any_other() -> None:
     """The protocol asks for something to await, not for a coroutine."""
 

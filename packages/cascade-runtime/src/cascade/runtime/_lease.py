@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from cascade.interfaces import Connector, ConnectorUnavailable, SupportsLinkState, SupportsRequired, supports
+from cascade.runtime._tasks import cancel
 
 START_LIMIT = 2.0
 """Seconds that a run waits for its connector before it starts without a link; for one that requires
@@ -99,12 +100,12 @@ class Lease:
             await asyncio.wait({leaving}, timeout=STOP_LIMIT)
         finally:
             if not leaving.done():
-                leaving.cancel()
+                await cancel([leaving], timeout=STOP_LIMIT)
             if self._leaving is leaving:
                 self._leaving = None
-        if not leaving.done():
+        if not leaving.done() or leaving.cancelled():
             _log.warning("%r does not disconnect within %g s and is left alone", self._connector, STOP_LIMIT)
-        elif not leaving.cancelled() and (error := leaving.exception()):
+        elif error := leaving.exception():
             _log.warning("%r failed to disconnect: %s: %s", self._connector, type(error).__name__, error)
 
     async def _leave(self, connecting: asyncio.Task[None] | None) -> None:
