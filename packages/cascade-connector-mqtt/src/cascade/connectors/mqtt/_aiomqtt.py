@@ -121,6 +121,7 @@ def abandon(context: Any) -> None:
     """Make an ``__aenter__`` in progress fail as soon as it can, without telling the broker anything."""
     if not is_real(context):
         return
+    context._client.disable_logger()  # it would tell of the refusal as of an error
     context._client.on_socket_open = _refuse_socket
     close(context)
     if not context._connected.done():
