@@ -10,7 +10,7 @@ import socket
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -351,15 +351,18 @@ class TestLostLinks:
                 assert reader.first_copies() == list(range(60))
         assert sum("put aside" in said for said in warnings_of(caplog)) == 1
 
-    async def test_twenty_cuts_lose_nothing(self, proxy: ChaosProxy, reader: Reader) -> None:
+    async def test_twenty_cuts_lose_nothing(
+        self, proxy: ChaosProxy, reader: Reader, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Each cut comes in the middle of a stream of messages; first copies stay in order."""
+        for pause in ("SHORTEST_PAUSE", "LONGEST_PAUSE"):
+            monkeypatch.setattr(f"cascade.connectors.mqtt._session.{pause}", 0.01)
         topic = unique_topic()
         await reader.listen(topic)
         async with MqttConnector(proxy.host, proxy.port) as connector:
             for round_ in range(20):
-                await numbered(connector, topic, 100, start=100 * round_)
-                await eventually(lambda: connector.statistics().linked, BOUND)
-                await (proxy.cut if round_ % 2 else proxy.reset)()
+                stream = numbered(connector, topic, 100, start=100 * round_)
+                await cut_amid(stream, connector, proxy.cut if round_ % 2 else proxy.reset)
             assert await connector.flush(30)
             assert connector.statistics().sent == 2_000
         await eventually(lambda: len(set(reader.numbers())) == 2_000, BOUND)
@@ -456,6 +459,17 @@ class TestPresence:
             if process.returncode is None:
                 process.kill()
             await process.communicate()  # not wait(): that leaves the pipe open
+
+
+async def cut_amid(
+    stream: Awaitable[None], connector: MqttConnector, cut: Callable[[], Awaitable[None]]
+) -> None:
+    """Publish, and cut the link when something got through: what breaks two links all alone is put aside."""
+    before = connector.statistics()
+    await stream
+    await eventually(lambda: connector.statistics().sent > before.sent, BOUND)
+    await cut()
+    await eventually(lambda: connector.statistics().connections > before.connections, BOUND)
 
 
 async def _run(body: str) -> asyncio.subprocess.Process:
