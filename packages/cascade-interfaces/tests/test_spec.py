@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import pickle
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -189,6 +190,14 @@ def test_inputs_are_converted_and_all_problems_told_at_once() -> None:
         "parameter 'flag' is missing",
         "environment variable 'HOME_X' (where) is missing",
     )
+
+
+def test_an_input_that_travels_is_still_required() -> None:
+    """A task in another process may return one: pickled and back, it has no default as before."""
+    source = cast("Any", call_of(pickle.loads(pickle.dumps(Param("n", type=int))))).source
+    assert source.required
+    with pytest.raises(InputsError, match="'n' is missing"):
+        read_inputs([source], {}, {})
 
 
 def test_a_resource_is_a_generator_whose_parameters_are_filled() -> None:

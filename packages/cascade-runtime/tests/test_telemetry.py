@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import ConnectorUnavailable, Lifecycle, LifecycleEvent, TaskState, TaskStateEvent
-from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber, describe, one_line
+from cascade.runtime import (
+    Engine,
+    EventBus,
+    LocalConnector,
+    TelemetrySubscriber,
+    ThreadExecutor,
+    describe,
+    one_line,
+)
 from cascade.runtime.telemetry import _courier
 from cascade.spec import task
 
@@ -300,6 +308,33 @@ async def test_one_subscriber_serves_a_bus_and_a_connector() -> None:
     await engine.run(double(1))
     assert len(connector.sent) == 8
     assert {qos for _, _, qos in connector.sent} == {0}
+
+
+async def test_no_subscriber_outlives_the_runs_that_needed_it() -> None:
+    """Runs with new connectors on one bus leave none behind; two at the same time share one."""
+    bus = EventBus()
+    for _ in range(3):
+        await Engine(connector=Plain(), bus=bus).run(double(1))
+    assert bus.handlers() == []
+    connector = Plain()
+    await asyncio.gather(*(Engine(connector=connector, bus=bus).run(double(n)) for n in range(3)))
+    assert len(connector.sent) == 12
+    assert bus.handlers() == []
+
+
+async def test_an_executor_that_cannot_settle_does_not_cost_the_result(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What a run has found out is not lost to its winding up; one line says what went wrong."""
+
+    class Unsettled(ThreadExecutor):
+        async def settle(self, timeout: float) -> int:
+            raise OSError("gone")
+
+    executor = Unsettled(1)
+    assert await Engine(executor=executor).run(double(1)) == 2
+    assert "OSError: gone" in caplog.text
+    await executor.close()
 
 
 async def test_a_connector_that_the_user_connected_stays_connected() -> None:

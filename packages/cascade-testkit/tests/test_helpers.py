@@ -141,8 +141,8 @@ def test_abilities_must_be_declared_as_they_are(tmp_path: Path, run_pytest: Run,
     """One that is there and not declared fails, and one that is declared and not there."""
     code = CONTRACT.replace("{abilities}", "{" + abilities + "}")
     tmp_path.joinpath("test_it.py").write_text(code, encoding="utf-8")
-    done = run_pytest(tmp_path, "-k", "test_abilities", "-vv")
-    assert "1 failed" in done.stdout
+    done = run_pytest(tmp_path, "-k", "test_abilities_are_declared_as_they_are", "-vv")
+    assert "=== 1 failed, " in done.stdout
     assert "Ability.WATCH" in done.stdout if abilities else "Ability.FLUSH" in done.stdout
 
 

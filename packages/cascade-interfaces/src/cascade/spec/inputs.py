@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from cascade.interfaces.errors import ConfigurationError, InputsError
@@ -12,7 +13,14 @@ from cascade.spec.lazy import Call, LazyResult
 
 T = TypeVar("T")
 
-_REQUIRED: Any = object()
+
+class _Default(Enum):
+    """An enum, because a pickled one is still itself."""
+
+    NONE = "none: the input is required"
+
+
+_REQUIRED: Any = _Default.NONE
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar, get_args, overload
 
 from cascade.interfaces import (
@@ -95,7 +96,6 @@ class Engine:
         self._control = Control(
             connector, self._turnstile, clock=self._clock, bus=self.bus, required=require_control
         )
-        self._telemetry: TelemetrySubscriber | None = None
 
     @overload
     async def run(
@@ -146,20 +146,22 @@ class Engine:
         self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
     ) -> list[Any]:
         began = self._clock.monotonic()
-        async with Lease.hold(self._connector):
-            self._listen()
-            try:
-                left = START_LIMIT - (self._clock.monotonic() - began)
-                return await self._observed(targets, params, carry_on=carry_on, start_limit=left)
-            finally:
-                if self._telemetry is not None:
-                    await self._telemetry.drain(TELEMETRY_DRAIN)
+        async with Lease.hold(self._connector), self._told():
+            left = START_LIMIT - (self._clock.monotonic() - began)
+            return await self._observed(targets, params, carry_on=carry_on, start_limit=left)
 
-    def _listen(self) -> None:
-        """Attach one telemetry subscriber, unless somebody has attached one for this connector."""
+    @asynccontextmanager
+    async def _told(self) -> AsyncIterator[None]:
+        """Let what happens leave through the connector, and wait at the end until it has taken it."""
         self.bus.bind(asyncio.get_running_loop())
-        if self._connector is not None and not TelemetrySubscriber.serves(self.bus, self._connector):
-            self._telemetry = TelemetrySubscriber(self.bus, self._connector)
+        if self._connector is None:
+            yield
+            return
+        with TelemetrySubscriber.attached(self.bus, self._connector) as telemetry:
+            try:
+                yield
+            finally:
+                await telemetry.drain(TELEMETRY_DRAIN)
 
     async def _observed(
         self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool, start_limit: float
@@ -169,7 +171,7 @@ class Engine:
         self._tell(run_id, Lifecycle.ENGINE_STARTED)
         status, error = RunStatus.CANCELLED, ""
         try:
-            await self._control.begin(run_id, _told(targets), limit=start_limit)
+            await self._control.begin(run_id, _names(targets), limit=start_limit)
             values = await self._driven(run_id, targets, params, carry_on=carry_on)
             status = RunStatus.SUCCEEDED
         except Exception as exc:
@@ -235,7 +237,7 @@ class Engine:
         self.bus.publish(LifecycleEvent(run_id, event, self._clock.now(), status, error))
 
 
-def _told(targets: list[LazyResult[Any]]) -> str:
+def _names(targets: list[LazyResult[Any]]) -> str:
     """Name a run's targets in a report."""
     return ", ".join(dict.fromkeys(call_of(lazy).definition.name for lazy in targets[:8]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 
 from cascade.interfaces import Executor, SupportsStart, supports
@@ -9,6 +10,8 @@ from cascade.runtime.executors.thread import ThreadExecutor
 from cascade.spec.definition import AUTO
 
 THREAD, PROCESS = "thread", "process"
+
+_log = logging.getLogger("cascade.engine")
 
 
 class ExecutorSet(Mapping[str, Executor]):
@@ -55,9 +58,15 @@ class ExecutorSet(Mapping[str, Executor]):
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
-        return sum(
-            [await executor.settle(timeout) for executor in (*self._given.values(), *self._own.values())]
-        )
+        running = 0
+        for executor in (*self._given.values(), *self._own.values()):
+            try:
+                running += await executor.settle(timeout)
+            except Exception as exc:  # what a run has found out is not lost to its winding up
+                _log.warning(
+                    "%r cannot tell whether calls still run: %s: %s", executor, type(exc).__name__, exc
+                )
+        return running
 
     async def close(self) -> None:
         """Close the run's own executors."""

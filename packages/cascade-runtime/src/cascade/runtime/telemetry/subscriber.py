@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from cascade.interfaces import (
@@ -43,17 +44,34 @@ class TelemetrySubscriber:
             connector if supports(connector, SupportsPublishNowait) else None
         )
         self._courier = Courier(connector)
+        self._borrowed: int | None = None  # by how many runs, if it was made for runs
         self._series: dict[tuple[str, str], _Series] = {}
         handler: Callable[[Any], object] = self.handle
         self._unsubscribe = [event_bus.subscribe(kind, handler) for kind in _KINDS]
 
-    @staticmethod
-    def serves(event_bus: EventBus, connector: Connector) -> bool:
-        """Return whether a subscriber already carries this bus's events to this connector."""
+    @classmethod
+    @contextmanager
+    def attached(cls, event_bus: EventBus, connector: Connector) -> Iterator[TelemetrySubscriber]:
+        """Keep exactly one subscriber for this bus and connector while any run needs it.
+
+        One that a user has attached serves too, and stays.
+        """
         owners = (getattr(handler, "__self__", None) for handler in event_bus.handlers())
-        return any(
-            isinstance(owner, TelemetrySubscriber) and owner.connector is connector for owner in owners
-        )
+        found = (owner for owner in owners if isinstance(owner, cls) and owner.connector is connector)
+        subscriber = next(found, None)
+        if subscriber is None:
+            subscriber = cls(event_bus, connector)
+            subscriber._borrowed = 0
+        if subscriber._borrowed is None:  # the user's own
+            yield subscriber
+            return
+        subscriber._borrowed += 1
+        try:
+            yield subscriber
+        finally:
+            subscriber._borrowed -= 1
+            if not subscriber._borrowed:
+                subscriber.close()
 
     @property
     def dropped(self) -> int:
