@@ -74,7 +74,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def nightly(session: nox.Session) -> None:
     """Run every test, the long forms too."""
-    install_editable(session, "tests")
+    install_editable(session, "nightly")
     session.run("python", *PYTEST, "-m", "nightly or not nightly", "--timeout", "1800", *session.posargs)
 
 

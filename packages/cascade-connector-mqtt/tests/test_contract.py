@@ -3,7 +3,7 @@
 Its connectors reach the broker through a proxy, which breaks their links; the witnesses do not.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 import aiomqtt
@@ -14,6 +14,7 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import Connector, SupportsSource
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker
+from cascade.testkit.brokers import IotCore
 from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.connector import Ability, ConnectorContract
 
@@ -68,3 +69,31 @@ class TestOnNats(OnBroker):
     @pytest.fixture
     def shared(self, nats_server: Broker) -> Broker:
         return nats_server
+
+
+@pytest.fixture(scope="module")
+def iotcore() -> Iterator[Broker]:
+    """A running rumqttd; it comes with the session nightly."""
+    with IotCore() as own:
+        yield own
+
+
+@pytest.mark.nightly
+class TestOnIotCore(OnBroker):
+    """Three tests ask more than this broker can: it is good for telemetry and no broker for control."""
+
+    beyond: ClassVar[dict[str, str]] = {
+        "test_a_watch_says_linked_then_yields_bytes_in_order": "it keeps the order of each topic, not of several",
+        "test_a_further_subscription_gets_the_retained_messages_too": "only the first SUBSCRIBE gets them",
+        "test_an_undecodable_payload_is_passed_over": "it takes packets of up to 20 kB",
+    }
+
+    @pytest.fixture(autouse=True)
+    def beyond_this_broker(self, request: pytest.FixtureRequest) -> None:
+        reason = self.beyond.get(request.node.originalname)
+        if reason is not None:
+            request.node.add_marker(pytest.mark.xfail(reason=f"rumqttd: {reason}", strict=False))
+
+    @pytest.fixture
+    def shared(self, iotcore: Broker) -> Broker:
+        return iotcore

@@ -10,6 +10,7 @@ it wrote to its log stands in ``broker.log`` and in the error if it does not sta
 from __future__ import annotations
 
 from cascade.testkit._broker import Broker, BrokerFailedError, BrokerNotFoundError
+from cascade.testkit._iotcore import IotCore
 from cascade.testkit._mosquitto import Mosquitto
 from cascade.testkit._nats import NatsServer
 from cascade.testkit.certificates import Certificates, make_certificates
@@ -19,6 +20,7 @@ __all__ = [
     "BrokerFailedError",
     "BrokerNotFoundError",
     "Certificates",
+    "IotCore",
     "Mosquitto",
     "NatsServer",
     "make_certificates",
