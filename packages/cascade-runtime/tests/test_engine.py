@@ -554,7 +554,7 @@ async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:
     @task
     async def bad() -> None:
         try:
-            _ = {}["key"]
+            _ = dict[str, int]()["key"]
         except KeyError:
             raise ValueError("consequence")  # noqa: B904 - this is what people write
 
