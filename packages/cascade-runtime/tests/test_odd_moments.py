@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from cascade.interfaces import LifecycleEvent, ProgressEvent, TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces import (
+    LifecycleEvent,
+    ProgressEvent,
+    TaskCancelledError,
+    TaskState,
+    TaskStateEvent,
+    WatchItem,
+)
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
 from cascade.runtime._clock import SystemClock
@@ -205,7 +212,8 @@ async def test_control_comes_back_after_a_stream_that_failed(
     async def broken() -> Any:
         if how == "raises":
             raise RuntimeError("the stream broke")
-        for never in ():
+        nothing: tuple[WatchItem, ...] = ()
+        for never in nothing:
             yield never
 
     await write(hub, "global", "pause")
