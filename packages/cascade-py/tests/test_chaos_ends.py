@@ -212,6 +212,52 @@ async def test_row_22_a_killed_run_is_seen_at_once(
     assert last_event(recorder).get("event") != "ENGINE_STOPPED"
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
+async def test_row_22_no_child_process_holds_the_broker_back(
+    fresh_broker: Broker, recorder: Recorder
+) -> None:
+    """The will comes at once although processes of the killed run are still busy: none has its socket."""
+    body = """
+        nap = cs.task(name="nap", mode="process")(time.sleep)
+
+        @cs.task
+        def both(first, second): return None
+
+        say("ready")
+        cs.run(both(nap(60), nap(60)), connector=connector)
+    """
+    with program(fresh_broker, body, source_id="doomed") as process:
+        assert read_line(process) == "ready"
+        await eventually(lambda: len(children_of(process.pid)) == 2, BOUND)
+        await eventually(lambda: statuses(recorder, "doomed"), BOUND)
+        process.kill()
+        await eventually(lambda: statuses(recorder, "doomed")[-1]["status"] == "offline", BOUND)
+
+
+def children_of(pid: int) -> list[str]:
+    return " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
+
+
+async def test_row_30_ctrl_c_does_not_wait_for_a_task_in_a_thread(
+    fresh_broker: Broker, recorder: Recorder
+) -> None:
+    """The run ends, tells so, and the process exits although a thread would sleep for a minute."""
+    body = """
+        @cs.task
+        def work():
+            say("ready")
+            time.sleep(60)
+
+        cs.run(work(), connector=connector, stop_timeout=0.2)
+    """
+    with program(fresh_broker, body, source_id="line-3") as process:
+        assert read_line(process) == "ready"
+        process.send_signal(signal.SIGINT)
+        finished(process)
+    assert (last_event(recorder)["event"], last_event(recorder)["status"]) == ("ENGINE_STOPPED", "Cancelled")
+    assert statuses(recorder, "line-3")[-1]["status"] == "offline"
+
+
 async def test_row_20_a_stale_will_after_a_restart_is_answered(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:
