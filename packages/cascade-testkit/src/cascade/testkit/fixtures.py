@@ -16,6 +16,9 @@ from cascade.testkit.brokers import Broker, Mosquitto, NatsServer, start_broker
 from cascade.testkit.leaks import no_leaks as leaving_nothing
 from cascade.testkit.naming import unique_topic
 
+# The suites' assertions tell what they compared, also where this package was installed from a wheel.
+pytest.register_assert_rewrite("cascade.testkit._contract", "cascade.testkit._executor")
+
 _LOG_LINES = 60
 _LEAK_SECONDS = 5.0
 

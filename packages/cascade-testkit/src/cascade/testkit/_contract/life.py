@@ -23,7 +23,8 @@ class Life(Harness):
         connector = await self.make()
         assert isinstance(connector, Connector)
         has = {ability for ability, protocol in METHODS.items() if supports(connector, protocol)}
-        assert has == self.abilities & METHODS.keys()
+        wrong = has ^ (self.abilities & METHODS.keys())
+        assert not wrong, f"declared and not there, or there and not declared: {sorted(map(str, wrong))}"
 
     async def test_connect_twice_is_harmless(self) -> None:
         """The second call does nothing: it leaves nothing behind, and what is published comes out once."""
