@@ -13,6 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from cascade.testkit import Broker
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
 

@@ -17,6 +17,8 @@ from cascade.testkit import eventually, no_leaks
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 MODES = ["async", "thread", "process"]
 ENDS = ["success", "failure", "timeout", "cancellation"]
 

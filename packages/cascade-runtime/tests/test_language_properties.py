@@ -16,6 +16,8 @@ from cascade.runtime import Engine, ProcessExecutor, ThreadExecutor
 from cascade.spec import Router, task
 from cascade.testkit.workflows import check_workflow
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 
 class OnLoop:
     """An executor that calls in place."""
