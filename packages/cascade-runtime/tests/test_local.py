@@ -17,6 +17,8 @@ from cascade.runtime._local_hub import INBOX_ITEMS
 from cascade.testkit import eventually
 from cascade.testkit.connector import Inbox
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 
 async def ignore(topic: str, data: dict[str, Any]) -> None:
     """A callback that does nothing."""

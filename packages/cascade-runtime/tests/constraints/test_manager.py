@@ -15,6 +15,8 @@ from cascade.runtime._clock import SystemClock
 from cascade.runtime.constraints import Admission, ConstraintManager, Turnstile
 from cascade.testkit import eventually
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 GLOBAL = "cascade/constraints/global"
 PAUSE = b'{"type":"pause"}'
 

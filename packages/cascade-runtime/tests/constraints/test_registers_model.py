@@ -15,6 +15,8 @@ import pytest
 from cascade.runtime.constraints.parse import Constraint, parse
 from cascade.runtime.constraints.registers import Registers
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 OLDER, TYPED = "cascade/constraints/global", "cascade/constraints/global/@concurrency"
 PAUSE, ONE, TWO, CLEAR = (
     b'{"type":"pause"}',

@@ -31,6 +31,8 @@ from cascade.runtime.storage import cache_key
 from cascade.spec import Task, task
 from cascade.spec.caching import CachePolicy
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 ANY = CachePolicy()
 
 

@@ -25,6 +25,8 @@ from cascade.runtime.storage import SqliteCache, _sqlite_file
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 
+pytestmark = pytest.mark.slow  # left out of the session unit
+
 
 @dataclasses.dataclass
 class ManualClock:
