@@ -5,13 +5,14 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit import Broker, Mosquitto, eventually
-from cascade.testkit.chaos import ChaosProxy
+from cascade.testkit.chaos import ChaosProxy, Direction
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
 
@@ -65,15 +66,31 @@ async def suffer(
     gates[-1].set()
 
 
-def restarts(broker: Broker, count: int) -> list[Fault]:
+def restarts(broker: Broker, proxy: ChaosProxy, count: int) -> list[Fault]:
     """Return half of them by SIGTERM, half by SIGKILL."""
 
-    def restart(end: Callable[[], None]) -> None:
-        end()
-        broker.start()
+    async def restart(end: Callable[[], None]) -> None:
+        await asyncio.to_thread(end)
+        await proxy.cut()
+        proxy.resume()
+        await asyncio.to_thread(broker.start)
 
-    ends = [broker.terminate, broker.kill]
-    return [lambda n=n: asyncio.to_thread(restart, ends[n % 2]) for n in range(count)]  # type: ignore[misc]
+    async def kill() -> None:
+        await hold_back_acknowledgements(broker, proxy)
+        await restart(broker.kill)
+
+    return [[partial(restart, broker.terminate), kill][n % 2] for n in range(count)]
+
+
+async def hold_back_acknowledgements(broker: Broker, proxy: ChaosProxy) -> None:
+    """Return when all that the client has seen acknowledged is in the store, and see to it that it sees no more.
+
+    Mosquitto answers first and writes its store at the end of the same turn of its loop: a SIGKILL between
+    the two loses what was acknowledged, by whomever it was sent. It answers a new client in a later turn.
+    """
+    proxy.stall(Direction.DOWN)
+    async with MqttConnector(broker.host, broker.port, presence=False, required=True, connect_timeout=BOUND):
+        pass
 
 
 def cuts(proxy: ChaosProxy, count: int) -> list[Fault]:
@@ -92,7 +109,7 @@ async def run_under(
 ) -> tuple[int, MqttConnector, cs.TelemetrySubscriber]:
     """Run the workflow through ``count`` restarts and as many cuts; return its value and who counted."""
     async with ChaosProxy(broker.port) as proxy:
-        faults = [*restarts(broker, count), *cuts(proxy, count)]
+        faults = [*restarts(broker, proxy, count), *cuts(proxy, count)]
         dice.shuffle(faults)
         gates = [asyncio.Event() for _ in (*faults, None)]
         connector = MqttConnector(proxy.host, proxy.port, drain_timeout=BOUND)

@@ -19,8 +19,9 @@ _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"  # not on the PATH
 class Mosquitto(Broker):
     """Eclipse mosquitto 2, MQTT 3.1.1 and 5, from the system's packages.
 
-    :param durable: write the store on every change, so that not even SIGKILL loses what was
-        acknowledged; otherwise it is written on a clean end only, as mosquitto does by default.
+    :param durable: write the store in every turn of its loop that changed something, after the answers of that
+        turn: a SIGKILL loses at most what it has acknowledged within the last milliseconds. Otherwise the
+        store is written on a clean end only, as mosquitto does by default.
     :param max_queued_messages: for each client; 0 is no limit. Mosquitto's own default, 1,000,
         cuts a large set of retained messages at QoS 1.
     :param users: passwords by user name; anonymous clients are then refused.
