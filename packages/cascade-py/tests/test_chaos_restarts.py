@@ -79,7 +79,8 @@ def restarts(broker: Broker, proxy: ChaosProxy, count: int) -> list[Fault]:
         await hold_back_acknowledgements(broker, proxy)
         await restart(broker.kill)
 
-    return [[partial(restart, broker.terminate), kill][n % 2] for n in range(count)]
+    ends: list[Fault] = [partial(restart, broker.terminate), kill]
+    return [ends[n % 2] for n in range(count)]
 
 
 async def hold_back_acknowledgements(broker: Broker, proxy: ChaosProxy) -> None:
