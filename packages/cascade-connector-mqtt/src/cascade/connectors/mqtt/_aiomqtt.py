@@ -33,6 +33,10 @@ PENDING_CALLS = 10_000
 
 _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
+LOGGER = logging.getLogger("mqtt")
+"""The client's own, unless the caller passes another."""
+LOGGER.addHandler(logging.NullHandler())  # as with ours: without one, logging's last resort is stderr
+
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
     """Lets the client's logger say each thing once until :meth:`renew` is called."""

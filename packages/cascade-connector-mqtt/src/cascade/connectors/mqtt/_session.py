@@ -60,7 +60,7 @@ class Session:
         self._told: Kind | None = None
         self._was_linked = False
         self._where = f"{settings.hostname}:{settings.port}"
-        self._quiet = _aiomqtt.QuietLogger(logging.getLogger("mqtt"))
+        self._quiet = _aiomqtt.QuietLogger(_aiomqtt.LOGGER)
         self._closing = False
         self._inert = False
         self._context: Any = None
@@ -125,9 +125,11 @@ class Session:
                 await self._drain(drain_timeout)
         finally:
             self._task.cancel()
-            await asyncio.wait({self._task})
-            await self._dispatcher.stop()
-            self._give_up_rest()
+            try:
+                await asyncio.wait({self._task})
+            finally:  # also when an ending loop cancels this once more
+                self._give_up_rest()
+                await self._dispatcher.stop()
 
     def die(self) -> None:
         """In a forked child: close the copy of the socket and do nothing more, not even a good-bye."""
