@@ -14,6 +14,8 @@ from unittest.mock import ANY, AsyncMock, MagicMock, call
 
 import aiomqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
 from cascade.connectors.mqtt import MqttConnector
@@ -222,8 +224,8 @@ class TestConnecting:
         self, client_class: MagicMock, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
     ) -> None:
         """connect() returns, one warning names host, port and cause, and the link comes later."""
-        mocker.patch("cascade.connectors.mqtt._session.SHORTEST_PAUSE", 0.0)
-        mocker.patch("cascade.connectors.mqtt._session.LONGEST_PAUSE", 0.0)
+        mocker.patch("cascade.connectors.mqtt._retry.SHORTEST_PAUSE", 0.0)
+        mocker.patch("cascade.connectors.mqtt._retry.LONGEST_PAUSE", 0.0)
         make = client_class.side_effect
 
         def refuse_three_times(**keywords: object) -> MagicMock:
@@ -269,6 +271,64 @@ class TestConnecting:
             await connector.disconnect()
             assert not entering[0].cancelled()
             release.set()
+
+    async def test_a_cancelled_disconnect_is_waited_for_by_the_next_call(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """Whenever the cancellations come, also while the client is being left: no two sessions overlap."""
+        for turn in range(12):
+            client = client_class.made[-1]
+            left = blocked(client.__aexit__)
+            ending = asyncio.create_task(connected.disconnect())
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            ending.cancel()
+            await asyncio.sleep(0)
+            ending.cancel()
+            await asyncio.wait({ending})
+            asyncio.get_running_loop().call_soon(left.set)
+            await connected.connect()
+            assert {task.get_name() for task in asyncio.all_tasks()} & {"cascade-mqtt-leave"} == set()
+            assert client_class.made[-1] is connected._client
+            assert len([each for each in asyncio.all_tasks() if "session" in each.get_name()]) == 1
+
+    async def test_a_callback_that_disconnects_goes_on(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """It is not cancelled by what it asked for, and its task ends with it."""
+        went_on = asyncio.Event()
+
+        async def leave(_topic: str, _data: dict[str, Any]) -> None:
+            await connected.disconnect()
+            await asyncio.sleep(0)
+            went_on.set()
+
+        await connected.subscribe("a", leave)
+        client_class.made[0].messages.put("a", b"{}")
+        async with asyncio.timeout(10):
+            await went_on.wait()
+        await eventually(
+            lambda: not any("callback" in task.get_name() for task in asyncio.all_tasks()),
+        )
+
+    async def test_flush_ends_with_the_connection(
+        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+    ) -> None:
+        """What disconnect() gives up is dropped, so there is nothing left to wait for."""
+        mocker.patch("cascade.connectors.mqtt._session.NO_PROGRESS", 0.01)
+        blocked(client_class.made[0].publish)
+        await connected.publish("a", {}, 1)
+        flushed = asyncio.create_task(connected.flush(1_000))
+        await asyncio.sleep(0)
+        await connected.disconnect()
+        async with asyncio.timeout(10):
+            assert await flushed
+
+    async def test_another_loop_cannot_disconnect(self, connected: MqttConnector) -> None:
+        """It would wait for tasks of this one for ever."""
+        with pytest.raises(WrongThreadError):
+            await asyncio.to_thread(asyncio.run, connected.disconnect())
+        assert connected.connected
 
     async def test_required_raises_with_host_port_and_cause(self, client_class: MagicMock) -> None:
         """A tool gets an error that it can catch, and nothing is left half-started."""
@@ -376,6 +436,39 @@ class TestPublishing:
         order = [(each.args[0], each.kwargs["payload"]) for each in client.publish.call_args_list]
         assert order[20] == ("cascade/state/s/runs", '{"v": 2}')
         assert connected.statistics().dropped == {"superseded": 1}
+
+    async def test_a_loop_full_of_callers_keeps_order_and_what_was_true_at_each_call(
+        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+    ) -> None:
+        """Also when encoding is put off to a later turn, and whatever publishes from synchronous code between."""
+        mocker.patch("cascade.connectors.mqtt._turns.LIMIT", -1.0)  # the first call of a turn uses it up
+        changing: dict[str, Any] = {"n": 0, "inner": {"n": 0}, "set": {1}, "other": float("nan")}
+
+        async def call(number: int) -> None:
+            changing["n"] = changing["inner"]["n"] = number
+            await connected.publish("a", changing, 1)
+
+        calls = [asyncio.create_task(call(number)) for number in range(50)]
+        calls.append(asyncio.create_task(call(50)))
+        await asyncio.sleep(0)
+        connected.publish_nowait("a", {"n": 51, "inner": {"n": 51}}, 1)
+        changing["n"] = changing["inner"]["n"] = -1
+        await asyncio.gather(*calls)
+        assert await connected.flush(10)
+        sent = [json.loads(each.kwargs["payload"]) for each in client_class.made[0].publish.await_args_list]
+        assert [(each["n"], each["inner"]["n"]) for each in sent] == [(n, n) for n in range(52)]
+        assert connected.statistics().sanitized == 51
+
+    async def test_what_callers_handed_over_before_disconnect_is_drained(
+        self, connected: MqttConnector, mocker: MockerFixture
+    ) -> None:
+        """However many of them began in one turn."""
+        mocker.patch("cascade.connectors.mqtt._turns.LIMIT", -1.0)
+        calls = [asyncio.create_task(connected.publish("a", {"n": n}, 1)) for n in range(3_000)]
+        await asyncio.sleep(0)
+        await connected.disconnect()
+        await asyncio.gather(*calls)
+        assert (connected.statistics().sent, connected.statistics().dropped) == (3_000, {})
 
     async def test_before_connect_it_warns_once_and_counts(self, caplog: pytest.LogCaptureFixture) -> None:
         """Nothing is kept for a link that nobody asked for."""
@@ -635,8 +728,8 @@ class TestWatching:
 @pytest.fixture
 def quick(mocker: MockerFixture) -> None:
     """Reconnect without a pause."""
-    mocker.patch("cascade.connectors.mqtt._session.SHORTEST_PAUSE", 0.0)
-    mocker.patch("cascade.connectors.mqtt._session.LONGEST_PAUSE", 0.0)
+    mocker.patch("cascade.connectors.mqtt._retry.SHORTEST_PAUSE", 0.0)
+    mocker.patch("cascade.connectors.mqtt._retry.LONGEST_PAUSE", 0.0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -695,6 +788,28 @@ class TestReconnecting:
         assert connected.statistics().sent == 9
         assert sum("put aside" in said for said in warnings_of(caplog)) == 1
 
+    async def test_a_message_that_the_broker_forbids_with_a_reason_is_put_aside(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """MQTT 5, section 3.14.2.1: "not authorized" is said of the message, and not of who connected."""
+        make = client_class.side_effect
+
+        def forbid(client: MagicMock) -> MagicMock:
+            async def publish(*_: object, payload: str, **__: object) -> None:
+                if "forbidden" in payload:
+                    raise aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, "Not authorized"))
+
+            client.publish.side_effect = publish
+            return client
+
+        forbid(client_class.made[0])
+        client_class.side_effect = lambda **keywords: forbid(make(**keywords))
+        await connected.publish("a", {"forbidden": True}, 1)
+        await connected.publish("a", {"n": 1}, 1)
+        assert await connected.flush(10)
+        assert connected.statistics().dropped == {"broke the link twice": 1}
+        assert connected.statistics().sent == 1
+
     async def test_a_message_that_is_never_acknowledged_is_a_lost_link(
         self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
     ) -> None:
@@ -724,6 +839,27 @@ class TestReconnecting:
         stream = connected.watch("a", "secret")
         assert isinstance(await anext(stream), Lost)
         await stream.aclose()
+
+    async def test_a_watch_whose_subscription_fails_is_told(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """Whatever the client raises."""
+        client_class.made[0].subscribe.side_effect = ValueError("boom")
+        stream = connected.watch("a")
+        assert isinstance(await anext(stream), Lost)
+        await stream.aclose()
+
+    async def test_a_callback_gets_its_qos_when_nobody_watches_its_filter_any_more(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """What is watched comes at QoS 0, as long as somebody watches."""
+        stream = connected.watch("a", "b")
+        await connected.subscribe("a", AsyncMock(), qos=1)
+        subscribe = client_class.made[0].subscribe
+        assert call("a") == subscribe.await_args
+        await stream.aclose()
+        subscribe.assert_awaited_with([("a", 1)])
+        client_class.made[0].unsubscribe.assert_awaited_once_with("b")
 
     async def test_a_watch_that_is_thrown_away_is_unsubscribed(
         self, connected: MqttConnector, client_class: MagicMock

@@ -356,7 +356,7 @@ class TestLostLinks:
     ) -> None:
         """Each cut comes in the middle of a stream of messages; first copies stay in order."""
         for pause in ("SHORTEST_PAUSE", "LONGEST_PAUSE"):
-            monkeypatch.setattr(f"cascade.connectors.mqtt._session.{pause}", 0.01)
+            monkeypatch.setattr(f"cascade.connectors.mqtt._retry.{pause}", 0.01)
         topic = unique_topic()
         await reader.listen(topic)
         async with MqttConnector(proxy.host, proxy.port) as connector:

@@ -23,7 +23,9 @@ from cascade.connectors.mqtt._errors import UNANSWERED
 try:
     from aiomqtt import Client as _RealClient
     from aiomqtt import MqttError as _MqttError
+    from paho.mqtt.client import MQTTv5
 except ImportError:  # the constructor says what to install
+    MQTTv5 = None  # type: ignore[assignment]
     _RealClient = None  # type: ignore[assignment, misc]
     _MqttError = ConnectionError  # type: ignore[assignment, misc]
 
@@ -76,19 +78,34 @@ def client_id_keyword(module: ModuleType) -> str:
     return "identifier" if "identifier" in parameters else "client_id"
 
 
-def prepare(context: Any, *, given: Mapping[str, Any], connect_timeout: float, logger: QuietLogger) -> None:
-    """Set on a new client what its constructor was not told, unless the caller gave it."""
+def prepare(
+    context: Any,
+    *,
+    given: Mapping[str, Any],
+    connect_timeout: float,
+    answer_timeout: float,
+    logger: QuietLogger,
+    refused: Callable[[int], None],
+) -> None:
+    """Set on a new client what its constructor was not told, unless the caller gave it.
+
+    :param connect_timeout: seconds for the TCP connection, which paho makes in a thread.
+    :param answer_timeout: seconds for the answer to CONNECT.
+    :param refused: is told the reason code of each publication that the broker refuses (MQTT 5).
+    """
     if not is_real(context):
         return
     paho = context._client
     paho.connect_timeout = connect_timeout
     paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect)
     paho.on_socket_register_write = functools.partial(_register_write, context, paho.on_socket_register_write)
+    if paho.protocol == MQTTv5:
+        paho.on_publish = functools.partial(_published, paho.on_publish, refused)
     context.pending_calls_threshold = PENDING_CALLS
     if "keepalive" not in given:
         context._keepalive = KEEPALIVE
     if "timeout" not in given:
-        context.timeout = connect_timeout
+        context.timeout = answer_timeout
     if "socket_options" not in given and given.get("transport") != "unix":
         context._socket_options = _NODELAY
     if "logger" not in given:
@@ -199,6 +216,14 @@ def _write(context: Any, paho: Any) -> None:
     except Exception as exc:
         if not context._disconnected.done():
             context._disconnected.set_exception(exc)
+
+
+def _published(told: Callable[..., None], refused: Callable[[int], None], *args: Any) -> None:
+    """Look at the reason code of a PUBACK or PUBREC, which aiomqtt does not; MQTT 5.0, section 3.4.2.1."""
+    reason = args[3].value
+    if reason >= 0x80:
+        refused(reason)
+    told(*args)
 
 
 def _outcome(future: asyncio.Future[None]) -> BaseException | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from cascade.interfaces.topics import TopicMatcher
 
+_SHARED = "$share/"  # another member of the group may get the message; MQTT 5.0, section 4.8.2
 _LIFETIME = 2.0
 """Seconds after which a copy that has not come is not waited for any more."""
 
@@ -24,6 +25,7 @@ class Copies:
         self._filters: TopicMatcher[str] = TopicMatcher()
         self._wild: TopicMatcher[None] = TopicMatcher()
         self._known: set[str] = set()
+        self._refused: set[str] = set()
         self._expected: dict[int, tuple[int, float]] = {}
         self.overlapping = False
         """Whether there were ever two filters that can match the same topic."""
@@ -32,6 +34,8 @@ class Copies:
 
     def add(self, topic_filter: str) -> None:
         """Take note of a filter that the client did not have."""
+        if topic_filter.startswith(_SHARED):
+            return
         self.overlapping = self.overlapping or self._meets_another(topic_filter)
         self._known.add(topic_filter)
         self._filters.add(topic_filter, topic_filter)
@@ -40,14 +44,31 @@ class Copies:
 
     def remove(self, topic_filter: str) -> None:
         """Take note that the client has a filter no longer."""
+        if topic_filter not in self._known:
+            return
+        self.grant(topic_filter)
         self._known.remove(topic_filter)
         self._filters.remove(topic_filter, topic_filter)
         if _has_wildcard(topic_filter):
             self._wild.remove(topic_filter, None)
 
+    def refuse(self, topic_filter: str) -> None:
+        """Expect no copies for a filter that the broker has refused."""
+        if topic_filter in self._known - self._refused:
+            self._refused.add(topic_filter)
+            self._filters.remove(topic_filter, topic_filter)
+
+    def grant(self, topic_filter: str) -> None:
+        """Expect copies for a filter again that was refused before."""
+        if topic_filter in self._refused:
+            self._refused.remove(topic_filter)
+            self._filters.add(topic_filter, topic_filter)
+
     def forget(self) -> None:
-        """Expect nothing any more: there is another link."""
+        """Expect nothing any more, and no refusal: there is another link."""
         self._expected.clear()
+        for topic_filter in list(self._refused):
+            self.grant(topic_filter)
 
     def is_copy(self, topic: str, payload: bytes) -> bool:
         """Return whether a live message is a copy of one that was let through before."""

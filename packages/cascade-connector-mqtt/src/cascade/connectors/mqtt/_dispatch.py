@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from typing import Any
 
 from cascade.connectors.mqtt._copies import Copies
 from cascade.connectors.mqtt._listeners import CallbackListener, Counts, Incoming, Listener, WatchListener
@@ -80,11 +81,11 @@ class Dispatcher:
         for listener in listeners:
             listener.offer(message)
 
-    async def stop(self) -> None:
-        """End every call in progress."""
+    async def stop(self, *, spare: asyncio.Task[Any] | None = None) -> None:
+        """End every call in progress, but for one that is made by the task ``spare``."""
         self._held.clear()
         callbacks = [each for each in self._listeners if isinstance(each, CallbackListener)]
-        await asyncio.gather(*(each.stop() for each in (*callbacks, *self._running)))
+        await asyncio.gather(*(each.stop(spare) for each in (*callbacks, *self._running)))
         self._running.clear()
 
     def retire(self, listener: CallbackListener) -> None:

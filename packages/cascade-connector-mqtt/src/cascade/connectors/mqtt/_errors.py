@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -25,6 +25,8 @@ SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE})
 _CREDENTIALS = {4, 5, 134, 135, 138}  # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
 _TAKEN_OVER = 142
 _KEEPALIVE = 141
+_INNOCENT = {136, 137, 139, 140, 141, 142, 147, 150, 152, 156, 157, 159, 160}
+"""Reasons of a DISCONNECT that no message is to blame for; MQTT 5.0, section 3.14.2.1."""
 
 UNANSWERED = "the connection was closed before a broker answered"
 _ENDED = (UNANSWERED, "reset by peer", "EOF occurred", "Broken pipe")
@@ -51,6 +53,7 @@ _REASONS = {
     149: "a message was larger than the broker allows",
     151: "the broker's quota is exceeded",
 }
+_NOT_ALLOWED = 135
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +62,37 @@ class Fault:
 
     kind: Kind
     text: str
+    blames: bool = False
+    """Whether a message that was in flight may be why."""
 
 
 def explain(exc: BaseException, *, tls: bool = False) -> Fault:
-    """Return what ``exc``, raised by the client or the operating system, means."""
-    code = reason_code(getattr(exc, "rc", None))
-    if code is not None and not isinstance(getattr(exc, "rc", None), enum.IntEnum):  # paho's own errors are
+    """Return why a client could not connect, from what it or the operating system raised."""
+    code = _reason_of(exc)
+    if code is not None:
         return Fault(_kind_of(code), _REASONS.get(code, str(exc)))
-    cause = exc.__cause__ or exc.__context__ or exc
-    for error in (exc, cause):
-        if isinstance(error, ssl.SSLError | ssl.CertificateError):
-            return _certificate(str(error))
-    text = str(exc) or type(exc).__name__
-    return _from_text(text, cause, tls=tls)
+    return _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
+
+
+def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
+    """Return why a link that was up is lost: a reason is now one for what was sent, not for who sent it."""
+    code = _reason_of(exc)
+    if code is None:
+        fault = _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
+        return replace(fault, blames=fault.kind is Kind.CLOSED)
+    if code == _NOT_ALLOWED:
+        text = "the broker does not allow what was sent; check its access list"
+        return Fault(Kind.CLOSED, text, blames=True)
+    return Fault(_kind_of(code), _REASONS.get(code, str(exc)), blames=code not in _INNOCENT)
+
+
+def unanswered(what: str, *, blames: bool = False) -> Fault:
+    """Return the fault of a broker that leaves one packet without an answer."""
+    return Fault(Kind.SILENT, f"the broker does not answer {what}", blames=blames)
 
 
 def silent(what: str, *, tls: bool = False) -> Fault:
-    """Return the fault of a peer that does not answer ``what``."""
+    """Return the fault of a peer that does not answer ``what``: it may be no broker."""
     hint = (
         "it may want a client certificate, or speak no MQTT" if tls else "is this an MQTT port without TLS?"
     )
@@ -110,19 +127,27 @@ def _hint(*, tls: bool) -> str:
     return "is this an MQTT port without TLS?"
 
 
+def _reason_of(exc: BaseException) -> int | None:
+    code = getattr(exc, "rc", None)
+    return None if isinstance(code, enum.IntEnum) else reason_code(code)  # paho's own errors are such enums
+
+
 def _certificate(text: str) -> Fault:
     return Fault(Kind.CERTIFICATE, f"TLS failed: {text}; check the port, the host name and the certificates")
 
 
-def _from_text(text: str, cause: BaseException, *, tls: bool) -> Fault:
-    if "certificate" in text.lower() or "ssl" in text.lower():
+def _from_text(text: str, exc: BaseException, *, tls: bool) -> Fault:
+    cause = exc.__cause__ or exc.__context__ or exc
+    if "timed out" in text.lower():
+        return silent("the connection", tls=tls)
+    if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or any(sign in text for sign in _ENDED):
+        return Fault(Kind.CLOSED, f"{text}; {_hint(tls=tls)}")
+    if isinstance(cause, ssl.SSLError | ssl.CertificateError) or any(
+        sign in text.lower() for sign in ("certificate", "[ssl")
+    ):
         return _certificate(text)
     if isinstance(cause, socket.gaierror) or any(sign in text for sign in _UNKNOWN_HOST):
         return Fault(Kind.UNREACHABLE, f"the host name is unknown ({text}); check its spelling and the DNS")
     if "refused" in text.lower():
         return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")
-    if "timed out" in text.lower():
-        return silent("the connection", tls=tls)
-    if any(sign in text for sign in _ENDED):
-        return Fault(Kind.CLOSED, f"{text}; {_hint(tls=tls)}")
     return Fault(Kind.CLOSED, text)

@@ -16,7 +16,7 @@ class Life:
     def __init__(self, settings: Settings) -> None:
         self.session: Session | None = None
         self._settings = settings
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._connections = 0
 
     @property
@@ -37,8 +37,8 @@ class Life:
     async def settle(self) -> None:
         """Forget what a closed loop took with it, and wait until a session that is closing is closed."""
         self._forget_closed_loop()
-        if self._closing is not None:
-            await asyncio.wait({self._closing})
+        while self._closing:
+            await asyncio.wait(self._closing)
 
     async def begin(self, make_session: Callable[[], Session]) -> None:
         """Open a session and wait for its first attempt; leave none behind if that is cancelled.
@@ -65,8 +65,12 @@ class Life:
         session.release()
 
     async def end(self) -> None:
-        """Close the session, if there is one; else wait for one that is closing."""
+        """Close the session, if there is one; else wait for one that is closing.
+
+        :raises WrongThreadError: if it is on another loop than this call.
+        """
         self._forget_closed_loop()
+        self.on_this_loop("disconnect")
         session = self.take()
         if session is None:
             await self.settle()
@@ -87,23 +91,21 @@ class Life:
 
     async def _close(self, session: Session, drain_timeout: float) -> None:
         closing = asyncio.get_running_loop().create_task(
-            session.close(drain_timeout), name="cascade-mqtt-disconnect"
+            session.close(drain_timeout, caller=asyncio.current_task()), name="cascade-mqtt-disconnect"
         )
-        self._closing = closing
+        for task in (closing, session.task):
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
         try:
             await asyncio.wait({closing})
         except asyncio.CancelledError:
             closing.cancel()
             await asyncio.wait({closing})
             raise
-        finally:
-            if self._closing is closing:
-                self._closing = None
         closing.result()
 
     def _forget_closed_loop(self) -> None:
         """Drop a session whose event loop ended before ``disconnect`` was called, and with it the link."""
         if self.session is not None and self.session.loop.is_closed():
             self.take()
-        if self._closing is not None and self._closing.get_loop().is_closed():
-            self._closing = None
+        self._closing -= {task for task in self._closing if task.get_loop().is_closed()}

@@ -28,6 +28,7 @@ STUCK_TIMEOUT = 30.0
 """A message that is not acknowledged for so long, or up to twice as long, means a link that is none."""
 
 _AT_ONCE = 64
+_FAILED = object()
 
 
 class Link:
@@ -83,7 +84,7 @@ class Link:
 
     def fail(self, exc: BaseException) -> None:
         """Take note that the link is down."""
-        self._lose(_errors.explain(exc, tls=self._settings.tls))
+        self._lose(_errors.explain_loss(exc, tls=self._settings.tls))
 
     async def subscribe(self, topic_filter: str, qos: int) -> None:
         """Subscribe to one filter."""
@@ -111,6 +112,7 @@ class Link:
     async def say_presence(self, payload: str) -> None:
         """Publish a retained message on the own status topic."""
         await self._call("publish", self._presence.topic, payload=payload, qos=1, retain=True)
+        self.senders.take_refusal()
 
     async def say_goodbye(self) -> bool:
         """Say that this session is gone; return whether the broker has heard it within half a second."""
@@ -132,8 +134,7 @@ class Link:
             await asyncio.wait(tasks)
         for message in _aiomqtt.waiting(self._context):  # acknowledged, so nobody will send them again
             self._take_in(message)
-        fault = None if self.lost.cancelled() else self.lost.result()
-        return self._outbox.restore(blame=fault is not None and fault.kind is Kind.CLOSED)
+        return self._outbox.restore(blame=not self.lost.cancelled() and self.lost.result().blames)
 
     async def leave(self, *, clean: bool) -> None:
         """Leave the client within half a second; then close its socket whatever it does.
@@ -191,43 +192,45 @@ class Link:
         self._tell(listener, granted=self._check(list(listener.filters), granted))
 
     async def _call(self, method: str, *args: Any, **keywords: Any) -> Any:
-        """Await a method of the client; return None when the link is lost before it answers.
+        """Await a method of the client; return ``_FAILED`` if it raises or the link is lost before it answers.
 
         The call itself is ended with the link, not with the caller.
         """
         task = self._begin(self._answer(method, *args, **keywords), f"cascade-mqtt-{method}")
         await asyncio.wait({task, self.lost}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() and not task.cancelled() else None
+        return task.result() if task.done() and not task.cancelled() else _FAILED
 
     async def _answer(self, method: str, *args: Any, **keywords: Any) -> Any:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 return await getattr(self.client, method)(*args, **keywords)
         except TimeoutError:
-            self._lose(_errors.silent(method.upper()))
+            self._lose(_errors.unanswered(method.upper()))
         except Exception as exc:
             if _aiomqtt.link_error(exc):
                 self.fail(exc)
             else:
                 log.warning("%s failed: %r", method, exc)
-        return None
+        return _FAILED
 
     def _tell(self, listener: WatchListener, *, granted: bool) -> None:
         if not self.lost.done():
             listener.tell(Linked() if granted else Lost("the broker refused a subscription"))
 
     def _check(self, filters: list[str], granted: Any) -> bool:
-        refused = [
-            (topic_filter, code)
-            for topic_filter, code in zip(filters, _errors.refusals(granted), strict=False)
-            if code is not None
-        ]
-        for topic_filter, code in refused:
+        if granted is _FAILED:
+            return False
+        codes = dict(zip(filters, _errors.refusals(granted), strict=False))
+        for topic_filter, code in codes.items():
+            if code is None:
+                self._dispatcher.copies.grant(topic_filter)
+                continue
+            self._dispatcher.copies.refuse(topic_filter)
             log.warning(
                 "%s:%s refuses the subscription to %s (code %d); check the broker's access list",
                 self._settings.hostname, self._settings.port, topic_filter, code,
             )  # fmt: skip
-        return not refused
+        return not any(codes.values())
 
     async def _watch_progress(self) -> None:
         stuck: int | None = None
@@ -235,7 +238,7 @@ class Link:
             await asyncio.sleep(STUCK_TIMEOUT)
             oldest = self._outbox.longest_in_flight()
             if oldest is not None and oldest == stuck:
-                self._lose(_errors.silent("a message"))
+                self._lose(_errors.unanswered("a message", blames=True))
             stuck = oldest
 
     async def _read(self) -> None:
@@ -275,7 +278,7 @@ class Link:
         if exc is not None:
             self.fail(exc)
         else:
-            self._lose(Fault(Kind.CLOSED, "the connection was closed"))
+            self._lose(Fault(Kind.CLOSED, "the connection was closed", blames=True))
 
     def _lose(self, fault: Fault) -> None:
         if not self.lost.done():

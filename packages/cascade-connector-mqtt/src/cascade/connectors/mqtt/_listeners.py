@@ -78,6 +78,7 @@ class CallbackListener:
         self._waiter: asyncio.Future[None] | None = None
         self._calling = False
         self._ended = False
+        self._last_call = False
         self._troubles: set[str] = set()
 
     def offer(self, message: Incoming) -> None:
@@ -105,13 +106,19 @@ class CallbackListener:
         if self._worker is not None:
             self._wake()
 
-    async def stop(self) -> None:
-        """End the call in progress, if there is one, and forget what waits."""
+    async def stop(self, spare: asyncio.Task[Any] | None = None) -> None:
+        """End the call in progress, if there is one, and forget what waits.
+
+        :param spare: if this task makes the call, let it end by itself.
+        """
         if self._queue:
             self._counts.discarded[LEFT] += len(self._queue)
             self._queue.clear()
         worker = self._worker
-        if worker is None or worker is asyncio.current_task():
+        if worker is None:
+            return
+        if worker is spare:
+            self._last_call = True
             return
         worker.cancel()
         _, stubborn = await asyncio.wait({worker}, timeout=_PATIENCE)
@@ -132,13 +139,17 @@ class CallbackListener:
             budget = TurnBudget()
             while not self._ended:
                 if not self._queue:
+                    if self._last_call:
+                        return
                     await self._wait()
                     continue
+                self._last_call = False  # what is queued after stop() belongs to another session
                 await self._call(*self._queue.popleft())
                 if budget.spent():
                     await asyncio.sleep(0)
         finally:
             self._worker = None
+            self._last_call = False
 
     async def _wait(self) -> None:
         self._troubles.discard(OVERFLOW)

@@ -52,8 +52,19 @@ class Listening:
     async def _forget(self, listener: CallbackListener | WatchListener) -> None:
         unused = self._dispatcher.remove(listener)
         link = self._link
-        if unused and link is not None:
+        if link is None:
+            return
+        if unused:
             await link.unsubscribe(unused)
+        if isinstance(listener, WatchListener):
+            await self._raise_qos(link, listener)
+
+    async def _raise_qos(self, link: Link, watched: WatchListener) -> None:
+        """Give callbacks the QoS that they asked for, and that a stream over their filters had kept at 0."""
+        subscribed = self._dispatcher.subscriptions()
+        raised = {each: subscribed[each] for each in watched.filters if subscribed.get(each)}
+        if raised:
+            await link.subscribe_all(raised)
 
     def _let_go(self, listener: WatchListener) -> None:
         """Unsubscribe a stream that nobody closed; garbage is collected in any thread."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
+from cascade.connectors.mqtt._content import Content, text_of
 from cascade.interfaces.topics import is_control
 
 FULL = "outbox full"
@@ -15,6 +16,7 @@ TOO_LARGE = "too large"
 SUPERSEDED = "superseded"
 POISON = "broke the link twice"
 REFUSED = "refused by the client"
+NOT_ALLOWED = "refused by the broker"
 NOT_CONNECTED = "not connected"
 UNSENT = "unsent at disconnect"
 FORKED = "forked process"
@@ -29,7 +31,7 @@ class Outgoing:
 
     seq: int
     topic: str
-    payload: str
+    payload: Content
     qos: int
     retain: bool
     suspect: bool = False
@@ -59,6 +61,7 @@ class Outbox:
         self._alone = False
         self.accepted = 0
         self.sent = 0
+        self.sanitized = 0
         self.dropped: Counter[str] = Counter()
 
     @property
@@ -93,7 +96,7 @@ class Outbox:
         self.accepted += 1
         self.dropped[reason] += 1
 
-    def accept(self, topic: str, payload: str, qos: int, retain: bool) -> str:
+    def accept(self, topic: str, payload: Content, qos: int, retain: bool) -> str:
         """Take a message over; return why messages were dropped for want of room, or ``""``."""
         self.accepted += 1
         item = Outgoing(self.accepted, topic, payload, qos, retain)
@@ -121,6 +124,9 @@ class Outbox:
         self._remove(following)
         self._in_flight[following.seq] = following
         self._alone = following.suspect
+        if type(following.payload) is bytes:
+            following.payload, replaced = text_of(following.payload)
+            self.sanitized += replaced > 0
         return following
 
     def land(self, item: Outgoing) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade.connectors.mqtt import _aiomqtt
-from cascade.connectors.mqtt._outbox import REFUSED, Outbox, Outgoing
+from cascade.connectors.mqtt._outbox import NOT_ALLOWED, REFUSED, Outbox, Outgoing
 from cascade.connectors.mqtt._turns import TurnBudget
 
 log = logging.getLogger("cascade.connectors.mqtt")
@@ -38,6 +38,23 @@ class Senders:
         self._loop = asyncio.get_running_loop()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._complained = False
+        self._refused = 0
+        self._told_refusal = False
+
+    def note_refusal(self, reason: int) -> None:
+        """Take note that the broker has answered a publication with a refusal: it is about to land."""
+        self._refused += 1
+        if not self._told_refusal:
+            self._told_refusal = True
+            log.warning(
+                "the broker refuses messages (code %d) and they are lost; check its access list", reason
+            )
+
+    def take_refusal(self) -> bool:
+        """Return whether the publication that has just been answered was refused."""
+        refused = self._refused > 0
+        self._refused -= refused
+        return refused
 
     def wake(self) -> None:
         """Let one more sender look whether there is something to send."""
@@ -69,7 +86,10 @@ class Senders:
                     return  # the message stays in flight; who ends the link puts it back
                 self._refuse(item, exc)
             else:
-                outbox.land(item)
+                if self._refused and self.take_refusal():
+                    outbox.give_up(item, NOT_ALLOWED)
+                else:
+                    outbox.land(item)
                 self._complained = False
             self._on_settled()
             if budget.spent():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -14,15 +13,13 @@ from cascade.connectors.mqtt._errors import SLOW_RETRY, Fault, Kind
 from cascade.connectors.mqtt._link import Link, poison_report
 from cascade.connectors.mqtt._outbox import UNSENT, Outbox
 from cascade.connectors.mqtt._presence import Presence
-from cascade.connectors.mqtt._turns import Turnstile
+from cascade.connectors.mqtt._retry import SLOW_PAUSE, STEADY, Retry
+from cascade.connectors.mqtt._turns import TurnBudget
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.stream import Lost
 
 log = logging.getLogger("cascade.connectors.mqtt")
 
-SHORTEST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
-SLOW_PAUSE = 30.0
 NO_PROGRESS = 2.0
 NO_LINK = 0.3
 
@@ -45,7 +42,7 @@ class Session:
         make_client: Callable[[], Any],
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.turnstile = Turnstile()
+        self.budget = TurnBudget()
         self.link: Link | None = None
         self.connections = 0
         self.settled_first: asyncio.Future[Fault | None] = self.loop.create_future()
@@ -59,12 +56,13 @@ class Session:
         self._pulses: set[asyncio.Future[None]] = set()
         self._told: Kind | None = None
         self._was_linked = False
+        self._retry = Retry(settings.connect_timeout)
         self._where = f"{settings.hostname}:{settings.port}"
         self._quiet = _aiomqtt.QuietLogger(_aiomqtt.LOGGER)
         self._closing = False
         self._inert = False
         self._context: Any = None
-        self._task = self.loop.create_task(self._run(), name=f"cascade-mqtt-session {self._where}")
+        self.task = self.loop.create_task(self._run(), name=f"cascade-mqtt-session {self._where}")
 
     @property
     def linked(self) -> bool:
@@ -115,8 +113,11 @@ class Session:
             await self._progress(left)
         return True
 
-    async def close(self, drain_timeout: float) -> None:
-        """Drain, leave cleanly, and leave nothing behind."""
+    async def close(self, drain_timeout: float, *, caller: asyncio.Task[Any] | None = None) -> None:
+        """Drain, leave cleanly, and leave nothing behind.
+
+        :param caller: who waits for this: it may be the task of a callback, which is not cancelled then.
+        """
         self._closing = True
         if not self.settled_first.done():
             self.settled_first.set_result(None)  # whoever waits in connect() waits for nothing more
@@ -124,18 +125,18 @@ class Session:
             if drain_timeout:
                 await self._drain(drain_timeout)
         finally:
-            self._task.cancel()
+            self.task.cancel()
             try:
-                await asyncio.wait({self._task})
-            finally:  # also when an ending loop cancels this once more
+                await asyncio.wait({self.task})
+            finally:  # also when this is cancelled once more
                 self._give_up_rest()
-                await self._dispatcher.stop()
+                await self._dispatcher.stop(spare=caller)
 
     def die(self) -> None:
         """In a forked child: close the copy of the socket and do nothing more, not even a good-bye."""
         self._inert = True
         _aiomqtt.close_in_child(self._context)
-        self._task.cancel()
+        self.task.cancel()
 
     async def hear_presence(self, _topic: str, message: dict[str, Any]) -> None:
         """Answer a foreign good-bye on the own status topic."""
@@ -144,9 +145,8 @@ class Session:
             await link.say_presence(self._presence.birth())
 
     async def _run(self) -> None:
-        failures = 0
         while True:
-            before = self.connections
+            self._was_linked, sent, began = False, self._outbox.sent, self.loop.time()
             try:
                 fault = await self._attempt()
             except Exception as exc:
@@ -154,9 +154,9 @@ class Session:
                     "an attempt to connect to %s failed in a way that nobody thought of", self._where
                 )
                 fault = _errors.explain(exc)
-            self._quiet.renew()
-            failures = 0 if self.connections > before else failures + 1
-            await asyncio.sleep(self._pause(fault, failures))
+            steady = self.loop.time() - began >= STEADY
+            useful = self._was_linked and (steady or self._outbox.sent > sent)
+            await asyncio.sleep(self._pause(fault, useful=useful))
 
     async def _attempt(self) -> Fault:
         context, self._first_client = self._first_client or self._make_client(), None
@@ -165,7 +165,9 @@ class Session:
             context,
             given=self._settings.client,
             connect_timeout=self._settings.connect_timeout,
+            answer_timeout=self._retry.patience,
             logger=self._quiet,
+            refused=self._note_refusal,
         )
         entering = self.loop.create_task(context.__aenter__(), name="cascade-mqtt-enter")
         try:
@@ -190,7 +192,6 @@ class Session:
             released=self._released,
             on_settled=self.pulse,
         )
-        self._was_linked = False
         try:
             link.read()
             await link.establish()
@@ -219,6 +220,10 @@ class Session:
             return False
         return await link.say_goodbye()
 
+    def _note_refusal(self, reason: int) -> None:
+        if self.link is not None:
+            self.link.senders.note_refusal(reason)
+
     def _established(self) -> None:
         self.connections += 1
         self._told = None
@@ -238,17 +243,15 @@ class Session:
             self.tell(fault)
         return fault
 
-    def _pause(self, fault: Fault, failures: int) -> float:
-        if self._presence.contested(self.loop.time()):
+    def _pause(self, fault: Fault, *, useful: bool) -> float:
+        contested = self._presence.contested(self.loop.time())
+        if contested:
             log.error(
                 "another process uses the name %s at %s: each puts the other out; give every process a "
                 "source_id of its own; trying again in %g s",
                 self._settings.source_id or self._settings.client_id, self._where, SLOW_PAUSE,
             )  # fmt: skip
-            return SLOW_PAUSE
-        if fault.kind in SLOW_RETRY:
-            return SLOW_PAUSE
-        return random.uniform(SHORTEST_PAUSE, min(LONGEST_PAUSE, 0.5 * 2 ** min(failures, 10)))
+        return self._retry.pause(fault, useful=useful, contested=contested)
 
     async def _drain(self, timeout: float) -> None:
         deadline = self.loop.time() + timeout
@@ -276,6 +279,7 @@ class Session:
     def _give_up_rest(self) -> None:
         if left := self._outbox.clear(UNSENT):
             log.warning("%d messages for %s were not sent before the end", left, self._where)
+        self.pulse()
 
 
 def _abandon(context: Any, entering: asyncio.Task[Any]) -> None:

@@ -15,10 +15,10 @@ from cascade.interfaces.topics import sync_filter, sync_topic
 PATIENCE = 2.0
 
 
-async def sends_copies(client: Any, dispatcher: Dispatcher, source_id: str) -> bool:
+async def sends_copies(client: Any, dispatcher: Dispatcher, source_id: str) -> bool | None:
     """Subscribe twice to a topic of our own, publish to it once, and count.
 
-    A broker that does not let us, or does not answer, is taken for one that sends no copies.
+    Returns None if the broker does not let us, or does not answer: the next link may ask again.
     """
     nonce = secrets.token_hex(8)
     once, last = sync_topic(source_id, nonce), sync_topic(source_id, f"{nonce}-last")
@@ -28,7 +28,7 @@ async def sends_copies(client: Any, dispatcher: Dispatcher, source_id: str) -> b
         async with asyncio.timeout(PATIENCE):
             granted = await client.subscribe(list(stream.filters.items()))
             if any(_errors.refusals(granted)):
-                return False
+                return None
             for topic in (once, last):  # at one QoS, so that they come back in this order
                 await client.publish(topic, payload="{}", qos=0)
             count = await _count(stream, once, last)
@@ -36,7 +36,7 @@ async def sends_copies(client: Any, dispatcher: Dispatcher, source_id: str) -> b
                 await client.unsubscribe(unused)
             return count > 1
     except TimeoutError:
-        return False
+        return None
     finally:
         dispatcher.remove(stream)
 

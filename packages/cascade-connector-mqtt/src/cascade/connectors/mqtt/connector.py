@@ -14,8 +14,8 @@ except ImportError:  # the constructor says what to install
     aiomqtt = None  # type: ignore[assignment]
 
 from cascade.connectors.mqtt import _aiomqtt, _platform, config
+from cascade.connectors.mqtt._content import content
 from cascade.connectors.mqtt._dispatch import Dispatcher
-from cascade.connectors.mqtt._errors import Kind
 from cascade.connectors.mqtt._life import Life
 from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
 from cascade.connectors.mqtt._listening import Listening
@@ -27,7 +27,7 @@ from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable, 
 from cascade.interfaces.protocols import MessageCallback, Payload, Subscription
 from cascade.interfaces.stream import ConnectorStatistics
 from cascade.interfaces.topics import check_filter, check_topic
-from cascade.interfaces.wire import default_source, encode_payload
+from cascade.interfaces.wire import default_source
 
 log = logging.getLogger("cascade.connectors.mqtt")
 
@@ -66,7 +66,6 @@ class MqttConnector:
         self._presence = Presence(self._source_id, named=self._settings.named)
         self._life = Life(self._settings)
         self._listening = Listening(self._dispatcher, self._life)
-        self._sanitized = 0
         self._complaints: set[str] = set()
         self._forked = False
         if self._settings.named:
@@ -145,13 +144,9 @@ class MqttConnector:
         :raises WrongThreadError: if called on another loop than ``connect``.
         """
         session = self._life.on_this_loop("publish")
-        if session is None:
-            self.publish_nowait(topic, payload, qos, retain=retain)
-            return
-        if session.turnstile.closed():
-            await session.turnstile.wait()
-        self.publish_nowait(topic, payload, qos, retain=retain)
-        if session.turnstile.spent():
+        busy = session is not None and session.budget.spent()
+        self._accept(session, topic, payload, qos, retain, busy)
+        if busy:
             await asyncio.sleep(0)
 
     def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
@@ -159,17 +154,21 @@ class MqttConnector:
 
         :raises WrongThreadError: if called from another thread than the loop's.
         """
+        self._accept(self._life.on_this_loop("publish"), topic, payload, qos, retain, False)
+
+    def _accept(
+        self, session: Session | None, topic: str, payload: Payload, qos: int, retain: bool, busy: bool
+    ) -> None:
         check_topic(topic)
         if qos not in _QOS:
             raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
-        session = self._life.on_this_loop("publish")
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(topic, payload)
         if session is None:
             self._refuse()
             return
-        text, replaced = encode_payload(payload)
-        self._sanitized += replaced > 0
+        text, replaced = content(payload, later=busy)
+        self._outbox.sanitized += replaced > 0
         if problem := self._outbox.accept(topic, text, qos, retain):
             self._drop(problem)
         session.wake()
@@ -211,7 +210,7 @@ class MqttConnector:
             sent=outbox.sent,
             pending=outbox.pending,
             dropped={reason: count for reason, count in outbox.dropped.items() if count},
-            sanitized=self._sanitized,
+            sanitized=self._outbox.sanitized,
             received=incoming.received,
             delivered=incoming.delivered,
             discarded=dict(incoming.discarded),
@@ -288,7 +287,7 @@ class MqttConnector:
     def _no_loop(self) -> None:
         if self._settings.required:
             raise ConnectorUnavailable(self.hostname, self.port, _platform.NO_SOCKETS)
-        self._complain(Kind.UNREACHABLE.value, _platform.NO_SOCKETS)
+        self._complain(NOT_CONNECTED, _platform.NO_SOCKETS)  # and not that connect() was not called
 
     def become_inert(self) -> None:
         """In a forked child: close the copy of the socket, and do nothing from here on."""
