@@ -470,6 +470,21 @@ class TestPublishing:
         await asyncio.gather(*calls)
         assert (connected.statistics().sent, connected.statistics().dropped) == (3_000, {})
 
+    async def test_what_was_lost_is_reported_by_reason_when_it_ends(
+        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """One line when an overflow begins, with the remedy, and one at the end with the counts."""
+        client_class.side_effect = None
+        client_class.return_value.__aenter__.side_effect = aiomqtt.MqttError("Connection refused")
+        connector = MqttConnector("broker", outbox_messages=3)
+        await connector.connect()
+        for number in range(8):
+            await connector.publish("a", {"n": number})
+        await connector.disconnect()
+        _unlinked, full, lost = warnings_of(caplog)
+        assert "outbox_messages=" in full
+        assert "5 outbox full, 3 unsent at disconnect" in lost
+
     async def test_before_connect_it_warns_once_and_counts(self, caplog: pytest.LogCaptureFixture) -> None:
         """Nothing is kept for a link that nobody asked for."""
         connector = MqttConnector("broker")

@@ -41,6 +41,18 @@ def test_the_oldest_is_dropped_when_there_are_too_many() -> None:
     assert outbox.dropped == {"outbox full": 2}
 
 
+def test_an_overflow_is_told_once_until_there_is_room_again() -> None:
+    """Not for each message: at the beginning, and when it begins anew."""
+    outbox = Outbox(max_messages=4, max_bytes=1_000)
+    told = [outbox.accept("a", "x", 0, False) for _ in range(10)]
+    assert told == ["", "", "", "", "outbox full", "", "", "", "", ""]
+    outbox.take()
+    assert [outbox.accept("a", "x", 0, False) for _ in range(3)] == ["", "", ""]
+    for _ in range(2):
+        outbox.take()
+    assert [outbox.accept("a", "x", 0, False) for _ in range(4)] == ["", "", "outbox full", ""]
+
+
 def test_the_oldest_is_dropped_when_they_are_too_large() -> None:
     """Bytes of topic and payload count."""
     outbox = filled(0, max_bytes=25)

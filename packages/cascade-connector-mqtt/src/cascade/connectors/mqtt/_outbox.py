@@ -59,6 +59,7 @@ class Outbox:
         self._lane: dict[str, Outgoing] = {}
         self._in_flight: dict[int, Outgoing] = {}
         self._alone = False
+        self._overflowing = False
         self.accepted = 0
         self.sent = 0
         self.sanitized = 0
@@ -97,7 +98,10 @@ class Outbox:
         self.dropped[reason] += 1
 
     def accept(self, topic: str, payload: Content, qos: int, retain: bool) -> str:
-        """Take a message over; return why messages were dropped for want of room, or ``""``."""
+        """Take a message over; return why one is dropped for want of room, or ``""``.
+
+        ``FULL`` is returned once, until there is room for half of the messages again.
+        """
         self.accepted += 1
         item = Outgoing(self.accepted, topic, payload, qos, retain)
         if is_control(topic):
@@ -165,7 +169,7 @@ class Outbox:
         self._lane.clear()
         self._in_flight.clear()
         self._bytes = 0
-        self._alone = False
+        self._alone = self._overflowing = False
         self.dropped[reason] += count
         return count
 
@@ -190,6 +194,10 @@ class Outbox:
         else:
             self._queue.popleft()
             self._bytes -= item.size
+            if self._overflowing:
+                self._overflowing = (
+                    2 * max(len(self._queue) / self._max_messages, self._bytes / self._max_bytes) > 1
+                )
 
     def _accept_control(self, item: Outgoing) -> str:
         if item.topic in self._lane:
@@ -197,7 +205,8 @@ class Outbox:
         elif len(self._lane) >= _LANE_TOPICS:
             del self._lane[next(iter(self._lane))]
             self._lane[item.topic] = item
-            return self._drop(FULL)
+            self._drop(FULL)
+            return self._begin_to_overflow()
         self._lane[item.topic] = item
         return ""
 
@@ -205,7 +214,11 @@ class Outbox:
         while len(self._queue) > self._max_messages or self._bytes > self._max_bytes:
             self._bytes -= self._queue.popleft().size
             self._drop(FULL)
-        return FULL
+        return self._begin_to_overflow()
+
+    def _begin_to_overflow(self) -> str:
+        overflowing, self._overflowing = self._overflowing, True
+        return "" if overflowing else FULL
 
     def _drop(self, reason: str) -> str:
         self.dropped[reason] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from cascade.connectors.mqtt import _aiomqtt, _errors
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import SLOW_RETRY, Fault, Kind
 from cascade.connectors.mqtt._link import Link, poison_report
-from cascade.connectors.mqtt._outbox import UNSENT, Outbox
+from cascade.connectors.mqtt._outbox import SUPERSEDED, UNSENT, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._retry import SLOW_PAUSE, STEADY, Retry
 from cascade.connectors.mqtt._turns import TurnBudget
@@ -49,6 +50,7 @@ class Session:
         self._released = asyncio.Event()
         self._settings = settings
         self._outbox = outbox
+        self._dropped_before = Counter(outbox.dropped)
         self._dispatcher = dispatcher
         self._presence = presence
         self._make_client = make_client
@@ -277,9 +279,11 @@ class Session:
         self._pulses.discard(waiter)
 
     def _give_up_rest(self) -> None:
-        if left := self._outbox.clear(UNSENT):
-            log.warning("%d messages for %s were not sent before the end", left, self._where)
+        self._outbox.clear(UNSENT)
         self.pulse()
+        lost = self._outbox.dropped - self._dropped_before
+        if parts := ", ".join(f"{count} {why}" for why, count in lost.items() if why != SUPERSEDED):
+            log.warning("messages for %s that were not delivered: %s", self._where, parts)
 
 
 def _abandon(context: Any, entering: asyncio.Task[Any]) -> None:

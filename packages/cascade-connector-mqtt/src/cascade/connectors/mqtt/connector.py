@@ -19,7 +19,7 @@ from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._life import Life
 from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
 from cascade.connectors.mqtt._listening import Listening
-from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, SUPERSEDED, Outbox
+from cascade.connectors.mqtt._outbox import FORKED, FULL, NOT_CONNECTED, SUPERSEDED, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
 from cascade.connectors.mqtt._watch import MqttWatch
@@ -276,8 +276,14 @@ class MqttConnector:
         )
 
     def _drop(self, reason: str) -> None:
-        if reason != SUPERSEDED:
-            self._complain(reason, f"messages are dropped: {reason}")
+        if reason == FULL:
+            log.warning(
+                "%s:%s: the outbox is full: the oldest messages are dropped and counted until there is room; "
+                "publish less, or pass outbox_messages= or outbox_bytes=",
+                *(self.hostname, self.port),
+            )
+        elif reason != SUPERSEDED:
+            self._complain(reason, f"a message is dropped: it is {reason} for an outbox of so few bytes")
 
     def _complain(self, kind: str, text: str) -> None:
         if kind not in self._complaints:
