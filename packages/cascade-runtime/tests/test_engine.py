@@ -370,6 +370,26 @@ async def test_a_time_limit_ends_an_attempt() -> None:
         await Engine().run(slow().with_timeout(0.01))
 
 
+async def test_a_run_that_succeeds_does_not_wait_for_what_was_given_up() -> None:
+    """A run's time ends when the value is known: the thread of a first attempt runs on without it."""
+    release = threading.Event()
+    attempts: list[int] = []
+
+    @task
+    def slow_at_first() -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            release.wait(60)
+        return len(attempts)
+
+    try:
+        async with asyncio.timeout(5):
+            assert await Engine(stop_timeout=60).run(slow_at_first().with_timeout(0.1).with_retry(2)) == 2
+        assert not release.is_set()
+    finally:
+        release.set()
+
+
 async def test_a_time_out_of_the_tasks_own_is_its_own() -> None:
     """A TimeoutError that the task raises itself is not taken for its limit."""
 

@@ -120,6 +120,15 @@ class ResourceNotFoundError(UsageError, LookupError):
         )
 
 
+class ResourceFailedError(ExternalError):
+    """A resource was cancelled while it was opened or closed, or did not close in time."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(f"resource {name!r} {problem}")
+
+
 class PluginNotFoundError(UsageError, LookupError):
     """No installed package offers a ``kind`` of this name."""
 

@@ -29,6 +29,7 @@ class Settings(TypedDict, total=False):
     require_control: bool
     bus: EventBus
     stop_timeout: float
+    close_timeout: float
     on_failure: Literal["stop", "continue"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from types import CoroutineType
+from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cascade.interfaces import CacheBackend, Clock, ConfigurationError, Executor, SupportsCheck, supports
@@ -53,7 +53,12 @@ class Caller:
         self._cached: CachedCalls | None = None
         self._checked: set[TaskDefinition] = set()
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Caller:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         """Let caches that were used free their threads and files."""
         if self._cached is not None:
             await self._cached.close()
@@ -148,11 +153,8 @@ class Caller:
         args, kwargs = node.scope.arguments(node)
         if not node.definition.injections:
             return await self._call(node, args, kwargs)
-        scope = self._resources.attempt()
-        try:
+        async with self._resources.attempt() as scope:
             return await self._call(node, args, await scope.fill(node.definition, args, kwargs))
-        finally:
-            await scope.close()
 
     async def _call(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         definition = node.definition

@@ -126,8 +126,8 @@ class Outcome:
         """Record what a task that will give no value means for the run."""
         if self.finished.done():
             return
-        error.__traceback__ = _traceback.of_the_task(error.__traceback__)
-        error.add_note(_traceback.note(node, self._run_id))
+        error = error.with_traceback(_traceback.of_the_task(error.__traceback__))
+        _traceback.add_note(error, _traceback.note(node, self._run_id))
         if not self._carry_on:
             self.finished.set_exception(error)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +12,7 @@ from cascade.spec import LazyResult, call_of
 
 _INSIDES = ("cascade.", "asyncio.", "concurrent.futures.")
 _ARGUMENTS = 8  # how many are told
+_NOTES = 8  # how many an error may have that is raised again and again
 
 
 def of_the_task(traceback: TracebackType | None) -> TracebackType | None:
@@ -29,6 +31,14 @@ def note(node: Node, run_id: str) -> str:
     return f"in task {node.name!r} ({node.task_id}) of run {run_id}" + (
         f", called with {told}" if told else ""
     )
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note that is not there yet; some errors cannot take any."""
+    with contextlib.suppress(Exception):  # a frozen dataclass, for one
+        notes = getattr(error, "__notes__", ())
+        if text not in notes and len(notes) < _NOTES:
+            error.add_note(text)
 
 
 def _sources(node: Node) -> list[str]:

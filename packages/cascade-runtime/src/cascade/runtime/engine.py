@@ -29,6 +29,7 @@ from cascade.runtime._calling import Caller
 from cascade.runtime._clock import SystemClock
 from cascade.runtime._control import Control
 from cascade.runtime._driver import Driver
+from cascade.runtime._holding import Patience
 from cascade.runtime._lag import LagWatch
 from cascade.runtime._lease import START_LIMIT, Lease
 from cascade.runtime.bus import EventBus
@@ -66,6 +67,7 @@ class Engine:
     :param bus: tells observers what happens.
     :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
         do not stop.
+    :param close_timeout: seconds that each resource may take to close; then it is cancelled.
     :raises ConfigurationError: if the connector is none, or control is required and it cannot carry it.
     """
 
@@ -82,6 +84,7 @@ class Engine:
         bus: EventBusProtocol | None = None,
         clock: Clock | None = None,
         stop_timeout: float = 2.0,
+        close_timeout: float = 30.0,
     ) -> None:
         self.bus: EventBusProtocol = bus if bus is not None else EventBus()
         _check_connector(connector)
@@ -91,6 +94,7 @@ class Engine:
         self._resources = tuple(resources)
         self._clock: Clock = clock or SystemClock()
         self._stop_timeout = stop_timeout
+        self._close_timeout = close_timeout
         self._cache = cache_backend
         self._turnstile = Turnstile(Admission(SystemResources(system_resources)), clock=self._clock)
         self._control = Control(
@@ -186,25 +190,30 @@ class Engine:
     async def _driven(
         self, run_id: str, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
     ) -> list[Any]:
-        executors = ExecutorSet(self._executor, self._executors)
-        resources = Scope(self._resources, executors.threads)
-        caller = Caller(executors, resources, cache_backend=self._cache_backend, clock=self._clock)
-        driver = Driver(
-            run_id,
-            bus=self.bus,
-            clock=self._clock,
-            caller=caller,
-            turnstile=self._turnstile,
-            params=params,
-            carry_on=carry_on,
-        )
-        try:
-            await executors.start()
-            with LagWatch(asyncio.get_running_loop()):
-                return await driver.run(targets)
-        finally:
-            await self._wind_up(run_id, driver, executors, resources)
-            await caller.close()
+        patience = Patience(self._close_timeout, self._stop_timeout)
+        async with (
+            ExecutorSet(self._executor, self._executors) as executors,
+            Scope(self._resources, executors.threads, patience=patience) as resources,
+            Caller(executors, resources, cache_backend=self._cache_backend, clock=self._clock) as caller,
+        ):
+            driver = Driver(
+                run_id,
+                bus=self.bus,
+                clock=self._clock,
+                caller=caller,
+                turnstile=self._turnstile,
+                params=params,
+                carry_on=carry_on,
+            )
+            limit = self._stop_timeout
+            try:
+                await executors.start()
+                with LagWatch(asyncio.get_running_loop()):
+                    values = await driver.run(targets)
+                limit = 0.0  # the run's time is over: what was given up on the way runs on alone
+                return values
+            finally:
+                await self._stop(run_id, driver, executors, limit=limit)
 
     def _cache_backend(self) -> CacheBackend:
         if self._cache is None:
@@ -213,25 +222,19 @@ class Engine:
             self._cache = MemoryCache()
         return self._cache
 
-    async def _wind_up(self, run_id: str, driver: Driver, executors: ExecutorSet, resources: Scope) -> None:
-        """Stop what still runs, then close what the run has opened."""
-        try:
-            stubborn = await driver.stop(self._stop_timeout)
-            threads = await executors.settle(self._stop_timeout)
-            if stubborn or threads:
-                _log.warning(
-                    "run %s ended, but %d tasks refuse to be cancelled (%s) and %d calls that cannot be "
-                    "stopped run on",
-                    run_id,
-                    len(stubborn),
-                    ", ".join(stubborn) or "none",
-                    threads,
-                )
-        finally:
-            try:
-                await resources.close()
-            finally:
-                await executors.close()
+    async def _stop(self, run_id: str, driver: Driver, executors: ExecutorSet, *, limit: float) -> None:
+        """Stop what still runs, and wait up to ``limit`` seconds for calls that cannot be stopped."""
+        stubborn = await driver.stop(self._stop_timeout)
+        threads = await executors.settle(limit)
+        if stubborn or threads:
+            _log.warning(
+                "run %s ended, but %d tasks refuse to be cancelled (%s) and %d calls that cannot be "
+                "stopped run on",
+                run_id,
+                len(stubborn),
+                ", ".join(stubborn) or "none",
+                threads,
+            )
 
     def _tell(self, run_id: str, event: Lifecycle, status: RunStatus | None = None, error: str = "") -> None:
         self.bus.publish(LifecycleEvent(run_id, event, self._clock.now(), status, error))

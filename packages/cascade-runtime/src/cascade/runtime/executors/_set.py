@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
 
 from cascade.interfaces import Executor, SupportsStart, supports
 from cascade.runtime.executors.thread import ThreadExecutor
@@ -68,11 +70,17 @@ class ExecutorSet(Mapping[str, Executor]):
                 )
         return running
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> ExecutorSet:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         """Close the run's own executors."""
-        for executor in self._own.values():
-            if executor not in self._given.values():
-                await executor.close()
+        async with AsyncExitStack() as closing:
+            for executor in self._own.values():
+                if executor not in self._given.values():
+                    closing.push_async_callback(executor.close)
 
 
 def _processes() -> Executor:
