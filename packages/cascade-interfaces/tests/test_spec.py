@@ -184,11 +184,14 @@ def test_inputs_are_converted_and_all_problems_told_at_once() -> None:
     assert [values[s] for s in sources] == [3, True, None, "/x"]
     with pytest.raises(InputsError) as caught:
         read_inputs(sources, {"n": "three", "m": 1}, {})
-    assert caught.value.problems == (
-        "parameter 'm' is unknown (the target takes d, flag, n)",
-        "parameter 'n' cannot be converted: ValueError: invalid literal for int() with base 10: 'three'",
-        "parameter 'flag' is missing",
-        "environment variable 'HOME_X' (where) is missing",
+    assert caught.value.problems == {
+        "parameter 'm' is unknown (the target takes d, flag, n)": "",
+        "parameter 'n' cannot be converted": "ValueError: invalid literal for int() with base 10: 'three'",
+        "parameter 'flag' is missing": "",
+        "environment variable 'HOME_X' (where) is missing": "",
+    }
+    assert "cannot be converted: ValueError: invalid literal for int() with base 10: 'three'; " in str(
+        caught.value
     )
 
 

@@ -59,7 +59,7 @@ async def test_a_task_does_not_run_while_its_file_is_there(tmp_path: Path) -> No
     policy, writer = CachePolicy(file=path), Writer(path)
     async with no_leaks():
         assert await ask(policy, writer) == Answer(path, "")
-        assert await ask(policy, writer) == Answer(path, f"the file {path} exists")
+        assert await ask(policy, writer) == Answer(path, "its file exists")
     assert writer.runs == 1
     assert [each.name for each in path.parent.iterdir()] == ["a.txt"]
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class CascadeError(Exception):
-    """Root of every error that Cascade raises of its own accord."""
+    """Root of every error that Cascade raises of its own accord.
+
+    Its message may show values, to whoever runs the program; observers are told :attr:`public`.
+    """
+
+    @property
+    def public(self) -> str:
+        """The message without values of arguments, results and inputs: this may leave the process."""
+        return str(self)
 
 
 class UsageError(CascadeError):
@@ -35,13 +45,27 @@ class InvalidPayloadError(UsageError, TypeError):
         )
 
 
-class ConfigurationError(UsageError, ValueError):
-    """A setting that cannot work: ``setting`` names it, ``problem`` says why and what to do."""
+_NONE: object = object()
 
-    def __init__(self, setting: str, problem: str) -> None:
+
+class ConfigurationError(UsageError, ValueError):
+    """A setting that cannot work: ``setting`` names it, ``problem`` says why and what to do.
+
+    ``value`` is what was found instead, where a task may have given it.
+    """
+
+    def __init__(self, setting: str, problem: str, *, value: object = _NONE) -> None:
         self.setting = setting
         self.problem = problem
-        super().__init__(f"{setting}: {problem}")
+        self.value = None if value is _NONE else value
+        super().__init__(
+            f"{setting}: {problem}" if value is _NONE else f"{setting}: {problem}, not {_clipped(value)}"
+        )
+
+    @property
+    def public(self) -> str:
+        """The setting and the problem."""
+        return f"{self.setting}: {self.problem}"
 
 
 class WrongThreadError(UsageError, RuntimeError):
@@ -68,6 +92,11 @@ class TaskCallError(UsageError, TypeError):
         self.problem = problem
         super().__init__(f"task {task_name!r}: {problem}; its signature is {task_name}{signature}")
 
+    @property
+    def public(self) -> str:
+        """The message without the signature, which shows defaults."""
+        return f"task {self.task_name!r}: {self.problem}"
+
 
 class MapLengthError(UsageError, ValueError):
     """The iterables of one ``task.map(...)`` have different lengths."""
@@ -84,16 +113,30 @@ class InvalidTargetError(UsageError, TypeError):
 
     def __init__(self, target: object, *, advice: str = "") -> None:
         self.target = target
-        hint = advice or "call a function decorated with @cs.task and run what it returns"
-        super().__init__(f"{_clipped(target)} of type {type(target).__name__} is no lazy result; {hint}")
+        self.advice = advice or "call a function decorated with @cs.task and run what it returns"
+        kind = type(target).__name__
+        super().__init__(f"{_clipped(target)} of type {kind} is no lazy result; {self.advice}")
+
+    @property
+    def public(self) -> str:
+        """The message with nothing but the type of what was given."""
+        return f"a {type(self.target).__name__} is no lazy result; {self.advice}"
 
 
 class InputsError(UsageError, ValueError):
-    """Inputs of a run are missing, unknown or cannot be converted; all of them at once."""
+    """Inputs of a run are missing, unknown or cannot be converted; all of them at once.
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(problems))
+    ``problems`` says what is wrong with each, and in what words its own conversion refused it, if it did.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__("; ".join(f"{what}: {said}" if said else what for what, said in problems.items()))
+
+    @property
+    def public(self) -> str:
+        """The message without the words of conversions, which show values."""
+        return "; ".join(self.problems)
 
 
 class RouteError(UsageError, LookupError):
@@ -104,6 +147,11 @@ class RouteError(UsageError, LookupError):
         self.routes = routes
         known = ", ".join(_clipped(route) for route in routes)
         super().__init__(f"no route for {_clipped(value)}; the routes are {known}")
+
+    @property
+    def public(self) -> str:
+        """The message without the value and the routes."""
+        return f"the value that chooses is none of the {len(self.routes)} routes"
 
 
 class ResourceNotFoundError(UsageError, LookupError):
@@ -253,6 +301,11 @@ class CacheFileError(UsageError, OSError):
         self.path = path
         self.problem = problem
         super().__init__(f"task {task_name!r} is cached by the file {path}, but {problem}")
+
+    @property
+    def public(self) -> str:
+        """The message without the path, which arguments may be part of, and without what was returned."""
+        return f"task {self.task_name!r} is cached by a file, but did not write it or returned something else"
 
 
 class CacheUnavailable(ExternalError, OSError):

@@ -15,8 +15,9 @@ def check_amount(resource: str, amount: object) -> float:
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount):
         raise ConfigurationError(
             f"with_constraints({resource}=)",
-            f"needs a finite number from 0, or a lazy result that gives one, not {amount!r}",
+            "needs a finite number from 0, or a lazy result that gives one",
+            value=amount,
         )
     if amount < 0:
-        raise ConfigurationError(f"with_constraints({resource}=)", f"needs a number from 0, not {amount!r}")
+        raise ConfigurationError(f"with_constraints({resource}=)", "needs a number from 0", value=amount)
     return float(amount)

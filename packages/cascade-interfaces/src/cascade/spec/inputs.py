@@ -104,20 +104,20 @@ def read_inputs(
             try:
                 values[source] = _converted(source, given[source.name])
             except Exception as exc:  # whatever a user's own conversion raises
-                problems.append(f"{_told(source)} cannot be converted: {type(exc).__name__}: {exc}")
+                problems[f"{_told(source)} cannot be converted"] = f"{type(exc).__name__}: {exc}"
         elif source.required:
-            problems.append(f"{_told(source)} is missing")
+            problems[f"{_told(source)} is missing"] = ""
         else:
             values[source] = source.default
     if problems:
-        raise InputsError(tuple(dict.fromkeys(problems)))
+        raise InputsError(problems)
     return values
 
 
-def _unknown(wanted: list[Input], params: Mapping[str, Any]) -> list[str]:
+def _unknown(wanted: list[Input], params: Mapping[str, Any]) -> dict[str, str]:
     known = sorted({source.name for source in wanted if not source.from_environment})
     takes = f"the target takes {', '.join(known)}" if known else "the target takes none"
-    return [f"parameter {name!r} is unknown ({takes})" for name in params if name not in known]
+    return {f"parameter {name!r} is unknown ({takes})": "" for name in params if name not in known}
 
 
 def _told(source: Input) -> str:

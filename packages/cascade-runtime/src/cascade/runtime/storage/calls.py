@@ -179,7 +179,11 @@ class CachedCalls:
         try:
             await self._threads.run(target.begin, (), {})
         except OSError as exc:
-            _log.warning("%s cannot be marked as unfinished while it is made: %s", target.path, exc)
+            _log.warning(
+                "the file of task %r cannot be marked as unfinished while it is made: %s",
+                definition.name,
+                exc.strerror,
+            )
         value = await compute()
         if not target.is_meant_by(value):
             problem = f"it returned {_brief(value)}: return the file's path, or nothing"

@@ -47,7 +47,7 @@ class FileTarget:
             return ""
         if any(_changed(path) > made for path in self.newer_than):
             return ""
-        return f"the file {self.path} exists"
+        return "its file exists"
 
     def begin(self) -> None:
         """Note, beside the file, that it is being made; its folder is made if it is missing.

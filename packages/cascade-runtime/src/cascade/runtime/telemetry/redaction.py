@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from cascade.interfaces import CascadeError
+
 MAX_CHARACTERS = 500
 
 _READ = 4 * MAX_CHARACTERS  # what is looked at of a text of any length
@@ -28,9 +30,9 @@ def one_line(text: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Return ``"TypeName: message"``; never raises, whatever ``__str__`` does."""
+    """Return ``"TypeName: message"``, of our own errors without values; never raises, whatever ``__str__`` does."""
     try:
-        message = str(error)
+        message = error.public if isinstance(error, CascadeError) else str(error)
     except Exception:  # a foreign __str__ must not replace the failure that it tells of
         message = "<its message could not be made>"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
