@@ -96,6 +96,23 @@ async def test_run_if_may_name_another_value() -> None:
     assert await Engine().run(double.map(x=[1, 2]).run_if(give(False), otherwise=[])) == []
 
 
+async def test_run_if_decides_about_steps_of_the_graph_too() -> None:
+    """Inputs, items, choices and sequences have conditions like any task; nobody is told, as ever of them."""
+    steps: list[LazyResult[Any]] = [
+        Param("x", default=7),
+        give([8])[0],
+        Router(give("a"), {"a": give(9)}),
+        sequence(give(10)),
+    ]
+    engine = Engine()
+    events = watch(engine)
+    assert await engine.run([step.run_if(give(1)) for step in steps]) == [7, 8, 9, [10]]
+    events.clear()
+    assert await engine.run([step.run_if(give(0)) for step in steps]) == [None] * 4
+    assert await engine.run([step.run_if(give(0), otherwise=1) for step in steps]) == [1] * 4
+    assert {event.task_name for event in events} == {"give"}
+
+
 async def test_a_condition_without_a_truth_fails_in_its_own_words() -> None:
     """What bool() raises is the failure."""
 

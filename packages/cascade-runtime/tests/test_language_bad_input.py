@@ -18,7 +18,7 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine
-from cascade.spec import LazyResult, Router, inject, resource, task
+from cascade.spec import LazyResult, Param, Router, inject, resource, sequence, task
 from cascade.testkit._executor import calls
 
 
@@ -57,6 +57,10 @@ def numbers() -> Iterator[int]:
         (lambda: give(1).run_if(True), InvalidTargetError, r"run_if\(...\) takes what a call of a task returns"),  # type: ignore[arg-type]
         (lambda: add.with_cache(file="{c}.txt"), ConfigurationError, r"\{c\} is no parameter of task 'add'"),
         (lambda: task(mode="process")(query.function), ConfigurationError, r"leave mode out"),
+        (lambda: Router(give(1), {1: give(2)}).with_timeout(1), ConfigurationError, r"with_timeout: 'route' is a step .*on the tasks"),
+        (lambda: give([1])[0].with_retry(2), ConfigurationError, r"with_retry: 'item' is a step of the graph and calls no task"),
+        (lambda: sequence(give(1)).with_cache(), ConfigurationError, r"with_cache: 'sequence' is a step of the graph"),
+        (lambda: Param("x").with_constraints(gpu=1), ConfigurationError, r"with_constraints: 'x' is a step of the graph"),
     ],
 )  # fmt: skip
 def test_what_is_declared_wrong_is_refused_where_it_is_declared(

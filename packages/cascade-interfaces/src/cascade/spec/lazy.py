@@ -89,7 +89,7 @@ class LazyResult(Generic[R_co]):
         :raises ConfigurationError: if a value makes no sense.
         """
         retry = RetryPolicy(max_attempts, delay, backoff, max_delay, jitter, on)
-        return self._changed(policies=replace(self._call.policies, retry=retry))
+        return self._with_policy("with_retry", retry=retry)
 
     def with_timeout(self: LazyT, seconds: float) -> LazyT:
         """Return a node of which each attempt may take ``seconds``.
@@ -98,7 +98,7 @@ class LazyResult(Generic[R_co]):
 
         :raises ConfigurationError: if ``seconds`` is not a number above 0.
         """
-        return self._changed(policies=replace(self._call.policies, timeout=seconds))
+        return self._with_policy("with_timeout", timeout=seconds)
 
     def with_cache(self: LazyT, policy: CachePolicy | None = None, **settings: Any) -> LazyT:
         """Return a node that does not run when its value is already there.
@@ -107,8 +107,7 @@ class LazyResult(Generic[R_co]):
 
         :raises ConfigurationError: if a setting makes no sense, or names what is no parameter.
         """
-        cache = cache_policy(self._call.definition, policy, settings)
-        return self._changed(policies=replace(self._call.policies, cache=cache))
+        return self._with_policy("with_cache", cache=cache_policy(self._call.definition, policy, settings))
 
     def with_constraints(self: LazyT, **demands: float | LazyResult[float]) -> LazyT:
         """Return a node that runs only while it holds these amounts of the engine's resources.
@@ -118,7 +117,7 @@ class LazyResult(Generic[R_co]):
 
         :raises ConfigurationError: if an amount is neither a number from 0 nor a lazy result.
         """
-        return self._changed(policies=replace(self._call.policies, demands=checked_demands(demands)))
+        return self._with_policy("with_constraints", demands=checked_demands(demands))
 
     def after(self: LazyT, *lazies: LazyResult[Any]) -> LazyT:
         """Return a node that also waits for ``lazies``, whose values it does not take.
@@ -197,6 +196,16 @@ class LazyResult(Generic[R_co]):
         raise UsageError(
             f"{self!r} has no items before it runs; write task.map(x=lazy) for a task for each, or lazy[0] for one"
         )
+
+    def _with_policy(self: LazyT, setting: str, **policy: Any) -> LazyT:
+        definition = self._call.definition
+        if definition.structural:
+            raise ConfigurationError(
+                setting,
+                f"{definition.name!r} is a step of the graph and calls no task; "
+                "set it on the tasks whose values it takes, or on a task that takes its value",
+            )
+        return self._changed(policies=replace(self._call.policies, **policy))
 
     def _changed(self: LazyT, **changes: Any) -> LazyT:
         return cast("LazyT", LazyResult(replace(self._call, **changes)))

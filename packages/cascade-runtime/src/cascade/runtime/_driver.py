@@ -324,4 +324,4 @@ class Driver:
             self._wake()
 
 
-_CONDITIONAL = frozenset({Kind.CALL, Kind.MAP, Kind.ROUTE})
+_CONDITIONAL = frozenset({Kind.CALL, Kind.MAP, Kind.ROUTE, Kind.INPUT})

@@ -76,7 +76,8 @@ class Outcome:
         if condition.skips:
             self.skip(node, reason, broken=False)
         else:
-            self._teller.task(node, TaskState.SKIPPED, reason=reason)
+            if not node.definition.structural:
+                self._teller.task(node, TaskState.SKIPPED, reason=reason)
             self.complete(node, condition.otherwise)
 
     def fail(self, node: Node, error: Exception) -> None:
