@@ -261,6 +261,32 @@ async def test_an_input_that_only_one_route_needs_is_asked_for_too() -> None:
     assert await Engine().run(returns(Param("n", default=1))) == 8
 
 
+async def test_a_returned_step_reads_its_inputs_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parameter is what the run was given under its name, else its default; a variable is read then."""
+    monkeypatch.setenv("CASCADE_TEST_X", "4")
+    steps = iter(
+        [
+            give(Param("CASCADE_TEST_X", type=int)),
+            give(Env("CASCADE_TEST_X", type=int)),
+            give(Param("other", default=5)),
+            give(Param("another")),
+        ]
+    )
+
+    @task(mode="inline")
+    def returns(_: Any) -> Any:
+        return next(steps)
+
+    async def run() -> Any:
+        return await Engine().run(returns(Param("CASCADE_TEST_X")), {"CASCADE_TEST_X": "3"})
+
+    assert [await run() for _ in range(3)] == [3, 4, 5]
+    with pytest.raises(InputsError, match="'another' is missing"):
+        await run()
+    with pytest.raises(InputsError, match="'another' is unknown"):
+        await Engine().run(returns(1), {"another": 1})
+
+
 def recording(log: list[str], name: str, **options: Any) -> Any:
     def opened(inner: Any = None) -> Iterator[str]:
         log.append(f"open {name}")

@@ -51,7 +51,8 @@ class Param(LazyResult[T], Generic[T]):
     """A value that the caller gives: ``cs.run(target, params={"name": value})``.
 
     ``type`` is called with a value that is not of that type yet; ``bool`` understands 1, true,
-    yes, on and their opposites.
+    yes, on and their opposites. Only what the target itself asks for can be given; in a step
+    that a task returns, the value is that given under the name, else the default.
 
     :raises ConfigurationError: if the name is empty or the type cannot be called.
     """
@@ -70,7 +71,9 @@ class Param(LazyResult[T], Generic[T]):
 
 
 class Env(LazyResult[T], Generic[T]):
-    """A value from an environment variable, read when the run begins; see :class:`Param`.
+    """A value from an environment variable; see :class:`Param`.
+
+    It is read when the run begins; in a step that a task returns, when that comes.
 
     :raises ConfigurationError: if the name is empty or the type cannot be called.
     """

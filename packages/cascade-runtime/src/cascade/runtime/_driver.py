@@ -252,8 +252,8 @@ class Driver:
     def _input(self, source: Input) -> Any:
         values = self._graph.values
         if source not in values:  # one that a task has returned
-            given = {name: value for name, value in self._params.items() if name == source.name}
-            values |= read_inputs([source], given, os.environ)
+            known = () if source.from_environment else self._params.keys() & {source.name}
+            values |= read_inputs([source], {name: self._params[name] for name in known}, os.environ)
         return values[source]
 
     def _complete(self, node: Node, value: Any) -> None:
