@@ -20,6 +20,7 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, ThreadExecutor, override_resource
+from cascade.runtime._traceback import add_note
 from cascade.spec import Env, LazyResult, Param, Router, inject, pipeline, resource, sequence, task
 
 
@@ -482,6 +483,31 @@ async def test_a_failure_shows_the_users_code_and_where_arguments_came_from() ->
     assert frames[-2:] == ["run", "divide"]
     assert caught.value.__notes__[0].endswith("called with a from double-0, b as given")
     assert "s3cret" not in caught.value.__notes__[0]
+
+
+async def test_an_error_that_is_raised_again_and_again_does_not_grow() -> None:
+    """One object, of many tasks and runs: the last notes stay, each once, and those of its author."""
+    shared = ValueError("shared")
+    shared.add_note("of its author")
+
+    @task(mode="inline")
+    def refuse(x: int) -> None:
+        raise shared
+
+    @task(mode="inline")
+    def wrap(times: int) -> None:
+        for _ in range(times):
+            add_note(shared, "closing failed too")
+        raise shared
+
+    for target in (refuse.map(x=list(range(20))), wrap(3)):
+        with pytest.raises(ExceptionGroup):
+            await Engine().run([target], on_failure="continue")
+    notes = shared.__notes__
+    assert notes[0] == "of its author"
+    assert notes.count("closing failed too") == 1
+    assert "in task 'wrap' (wrap-0)" in notes[-1]
+    assert len(notes) == 10
 
 
 async def test_a_task_names_its_executor() -> None:

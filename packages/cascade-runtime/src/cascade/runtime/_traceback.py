@@ -12,7 +12,8 @@ from cascade.spec import LazyResult, call_of
 
 _INSIDES = ("cascade.", "asyncio.", "concurrent.futures.")
 _ARGUMENTS = 8  # how many are told
-_NOTES = 8  # how many an error may have that is raised again and again
+_NOTE = "in task"  # how a note of ours begins
+_NOTES = 8  # how many of them stay on an error that is raised again and again
 
 
 def of_the_task(traceback: TracebackType | None) -> TracebackType | None:
@@ -28,7 +29,7 @@ def of_the_task(traceback: TracebackType | None) -> TracebackType | None:
 def note(node: Node, run_id: str) -> str:
     """Say which task failed and where each of its arguments came from, without their values."""
     told = ", ".join(_sources(node))
-    return f"in task {node.name!r} ({node.task_id}) of run {run_id}" + (
+    return f"{_NOTE} {node.name!r} ({node.task_id}) of run {run_id}" + (
         f", called with {told}" if told else ""
     )
 
@@ -36,9 +37,13 @@ def note(node: Node, run_id: str) -> str:
 def add_note(error: BaseException, text: str) -> None:
     """Add a note that is not there yet; some errors cannot take any."""
     with contextlib.suppress(Exception):  # a frozen dataclass, for one
-        notes = getattr(error, "__notes__", ())
-        if text not in notes and len(notes) < _NOTES:
-            error.add_note(text)
+        notes = getattr(error, "__notes__", [])
+        if text in notes:
+            return
+        ours = [each for each in notes if each.startswith(_NOTE)]
+        if len(ours) >= _NOTES:
+            notes.remove(ours[0])
+        error.add_note(text)
 
 
 def _sources(node: Node) -> list[str]:
