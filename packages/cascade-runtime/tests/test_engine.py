@@ -28,6 +28,7 @@ from cascade.interfaces import (
 from cascade.runtime import Engine, EventBus, LocalConnector, ThreadExecutor
 from cascade.runtime._pace import Pace
 from cascade.spec import LazyResult, task
+from cascade.testkit import no_leaks
 
 Told = list[tuple[str, str]]
 
@@ -521,20 +522,45 @@ async def test_a_run_leaves_nothing_behind() -> None:
     )
 
 
+@task
+async def hog() -> None:
+    time.sleep(1.7)  # noqa: ASYNC251 - that is the fault
+
+
+def lag_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if "holds the event loop" in r.getMessage()]
+
+
 @pytest.mark.slow
-async def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Row 34: a task that holds the loop is named once in a warning that says what to do."""
-
-    @task
-    async def hog() -> None:
-        await asyncio.sleep(0.3)  # the watch begins with the first quarter of a second
-        time.sleep(1.7)  # noqa: ASYNC251 - that is the fault
-
+def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Row 34: one that holds the loop is named once in a warning that says what to do, also if it does so at once."""
     with caplog.at_level(logging.WARNING, "cascade.engine"):
-        await Engine().run(hog())
-    (line,) = [r.getMessage() for r in caplog.records if "holds the event loop" in r.getMessage()]
+        asyncio.run(Engine().run(hog()))
+    (line,) = lag_lines(caplog)
     assert "'hog-0'" in line
     assert "plain function" in line
+
+
+@pytest.mark.slow
+async def test_a_hold_is_told_once_however_many_runs_it_holds(caplog: pytest.LogCaptureFixture) -> None:
+    """Runs of one loop share one watch, and none is left behind."""
+
+    async def after(begun: asyncio.Event) -> None:
+        await begun.wait()
+        await Engine().run(hog())
+
+    begun = asyncio.Event()
+
+    @task
+    async def wait(engine: int) -> int:
+        begun.set()
+        await held
+        return engine
+
+    async with no_leaks():
+        held = asyncio.create_task(after(begun))
+        assert await asyncio.gather(*(Engine().run(wait(n)) for n in range(3))) == [0, 1, 2]
+    assert len(lag_lines(caplog)) == 1
 
 
 async def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:

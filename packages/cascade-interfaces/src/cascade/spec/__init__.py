@@ -3,7 +3,7 @@
 from cascade.spec.caching import CachePolicy
 from cascade.spec.definition import TaskDefinition
 from cascade.spec.inputs import Env, Input, InputCall, Param, read_inputs
-from cascade.spec.lazy import Call, Condition, LazyResult, MapCall, call_of
+from cascade.spec.lazy import Call, Condition, LazyResult, MapCall, call_of, targets_of
 from cascade.spec.policies import Policies, RetryPolicy
 from cascade.spec.resource import Injection, Resource, inject, resource
 from cascade.spec.routing import RouteCall, Router, pipeline, sequence
@@ -35,5 +35,6 @@ __all__ = [
     "read_inputs",
     "resource",
     "sequence",
+    "targets_of",
     "task",
 ]

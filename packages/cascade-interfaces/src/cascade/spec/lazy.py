@@ -216,6 +216,20 @@ def call_of(lazy: LazyResult[Any]) -> Call:
     return lazy._call
 
 
+def targets_of(target: object) -> list[LazyResult[Any]]:
+    """Return the lazy results that a run is for: one, or those of a list.
+
+    :raises InvalidTargetError: naming what is none.
+    """
+    targets = [target] if isinstance(target, LazyResult) else target
+    if not isinstance(targets, list | tuple):
+        raise InvalidTargetError(target)
+    for lazy in targets:
+        if not isinstance(lazy, LazyResult):
+            raise InvalidTargetError(lazy)
+    return list(targets)
+
+
 def checked_demands(demands: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return demands whose amounts are numbers or lazy results.
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from cascade.interfaces.errors import ConfigurationError, InvalidTargetError
-from cascade.spec import LazyResult, read_inputs
+from cascade.interfaces.errors import ConfigurationError
+from cascade.spec import LazyResult, read_inputs, targets_of
 
 if TYPE_CHECKING:
     from cascade.runtime.plan import Step
@@ -45,7 +45,7 @@ def dry_run(target: Target, params: Mapping[str, Any] | None = None) -> list[Ste
     from cascade.runtime.graph import inputs_among
     from cascade.runtime.needs import walk
 
-    targets = _targets(target)
+    targets = targets_of(target)
     read_inputs(inputs_among(walk(targets)), params or {}, os.environ)
     return _plan(targets)
 
@@ -58,7 +58,7 @@ def visualize(target: Target, *, format: Literal["mermaid", "dot"] = "mermaid") 
     """
     if format not in _SHAPES:
         raise ConfigurationError("visualize(format=)", f"knows mermaid and dot, not {format!r}")
-    steps = _plan(_targets(target))
+    steps = _plan(targets_of(target))
     return _mermaid(steps) if format == "mermaid" else _dot(steps)
 
 
@@ -69,23 +69,13 @@ def to_json(target: Target) -> str:
     """
     import json
 
-    return json.dumps([asdict(step) for step in _plan(_targets(target))], indent=2)
+    return json.dumps([asdict(step) for step in _plan(targets_of(target))], indent=2)
 
 
 def _plan(targets: list[LazyResult[Any]]) -> list[Step]:
     from cascade.runtime.plan import plan
 
     return plan(targets)
-
-
-def _targets(target: object) -> list[LazyResult[Any]]:
-    targets = [target] if isinstance(target, LazyResult) else target
-    if not isinstance(targets, list | tuple):
-        raise InvalidTargetError(target)
-    for lazy in targets:
-        if not isinstance(lazy, LazyResult):
-            raise InvalidTargetError(lazy)
-    return list(targets)
 
 
 def _mermaid(steps: list[Step]) -> str:

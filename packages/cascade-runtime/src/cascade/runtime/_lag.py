@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
 
 LAG_LIMIT = 1.0
 """Seconds for which the loop may be held before somebody is told."""
@@ -17,47 +20,80 @@ _log = logging.getLogger("cascade.engine")
 
 
 class LagWatch:
-    """Watches the loop while a run is on, from a thread that starts after the first beat.
+    """Watches one loop while any run is on there.
 
     The loop notes the time every quarter of a second; when it has not done so for
-    :data:`LAG_LIMIT`, the thread asks which task the loop is in, and warns once for each hold.
+    :data:`LAG_LIMIT`, a thread asks which task the loop is in, and warns once for each hold.
+    There is one thread for all loops; it ends a beat after the last run, so that short runs in
+    a row share it.
     """
+
+    _all: ClassVar[dict[asyncio.AbstractEventLoop, LagWatch]] = {}
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _thread: ClassVar[threading.Thread | None] = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._handle: asyncio.TimerHandle | None = None
-        self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
-        self._last = 0.0
+        self._runs = 0
+        self._told = 0.0
+        self._beat()
 
-    def __enter__(self) -> LagWatch:
-        self._beat_later()
-        return self
+    @classmethod
+    @contextmanager
+    def on(cls, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Watch this loop for as long as the context lasts."""
+        with cls._lock:
+            watch = cls._all.get(loop) or cls._all.setdefault(loop, cls(loop))
+            watch._runs += 1
+            cls._have_thread()
+        try:
+            yield
+        finally:
+            watch._leave()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._ended.set()
+    @classmethod
+    def forget(cls) -> None:
+        """Begin anew in a forked child, which has neither the thread nor the loops."""
+        cls._lock, cls._thread = threading.Lock(), None
+        cls._all.clear()
 
-    def _beat_later(self) -> None:
+    @classmethod
+    def _have_thread(cls) -> None:
+        if cls._thread is None:
+            cls._thread = threading.Thread(target=cls._watch, name="cascade lag watch", daemon=True)
+            cls._thread.start()
+
+    @classmethod
+    def _watch(cls) -> None:
+        while watched := cls._watched():
+            for watch in watched:
+                watch._look()
+            del watch, watched  # a loop that is done must not be kept
+            time.sleep(_BEAT)
+
+    @classmethod
+    def _watched(cls) -> list[LagWatch]:
+        with cls._lock:
+            if not cls._all:
+                cls._thread = None
+            return list(cls._all.values())
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._runs -= 1
+            if not self._runs:
+                self._handle.cancel()
+                self._all.pop(self._loop, None)
+
+    def _beat(self) -> None:
         self._last = time.monotonic()
         self._handle = self._loop.call_later(_BEAT, self._beat)
 
-    def _beat(self) -> None:
-        self._beat_later()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="cascade lag watch", daemon=True)
-            self._thread.start()
-
-    def _watch(self) -> None:
-        told = 0.0
-        while not self._ended.wait(_BEAT):
-            last = self._last
-            if time.monotonic() - last > LAG_LIMIT and told != last:
-                told = last
-                self._warn()
+    def _look(self) -> None:
+        last = self._last
+        if time.monotonic() - last > LAG_LIMIT and self._told != last:
+            self._told = last
+            self._warn()
 
     def _warn(self) -> None:
         task = asyncio.current_task(self._loop)
@@ -67,3 +103,7 @@ class LagWatch:
             f"task {task.get_name()!r}" if task else "something outside of any task",
             LAG_LIMIT,
         )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=LagWatch.forget)

@@ -15,7 +15,6 @@ from cascade.interfaces import (
     ConfigurationError,
     Connector,
     Executor,
-    InvalidTargetError,
     Lifecycle,
     LifecycleEvent,
     RunCancelledError,
@@ -37,7 +36,7 @@ from cascade.runtime.constraints import Admission, SystemResources, Turnstile
 from cascade.runtime.executors._set import ExecutorSet
 from cascade.runtime.resources import Scope
 from cascade.runtime.telemetry import TelemetrySubscriber, describe
-from cascade.spec import LazyResult, Resource, call_of
+from cascade.spec import LazyResult, Resource, call_of, targets_of
 
 R = TypeVar("R")
 OnFailure = Literal["stop", "continue"]
@@ -136,7 +135,7 @@ class Engine:
         :raises Exception: what the first task that failed had raised, with a note that names it.
         :raises ExceptionGroup: with ``on_failure="continue"``, of all failures.
         """
-        targets = _check_targets(target)
+        targets = targets_of(target)
         if on_failure not in get_args(OnFailure):
             raise ConfigurationError("run(on_failure=)", f"knows 'stop' and 'continue', not {on_failure!r}")
         try:
@@ -208,7 +207,7 @@ class Engine:
             limit = self._stop_timeout
             try:
                 await executors.start()
-                with LagWatch(asyncio.get_running_loop()):
+                with LagWatch.on(asyncio.get_running_loop()):
                     values = await driver.run(targets)
                 limit = 0.0  # the run's time is over: what was given up on the way runs on alone
                 return values
@@ -258,14 +257,3 @@ def _check_connector(connector: object) -> None:
         raise ConfigurationError(
             "Engine(connector=)", f"{connector!r} is no connector: it lacks {missing[0]}"
         )
-
-
-def _check_targets(target: object) -> list[LazyResult[Any]]:
-    if isinstance(target, LazyResult):
-        return [target]
-    if not isinstance(target, list | tuple):
-        raise InvalidTargetError(target)
-    for item in target:
-        if not isinstance(item, LazyResult):
-            raise InvalidTargetError(item)
-    return list(target)
