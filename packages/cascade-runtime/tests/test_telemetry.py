@@ -348,6 +348,43 @@ async def test_a_connector_that_the_user_connected_stays_connected() -> None:
     assert not connector.connected
 
 
+async def test_a_connector_may_say_by_an_attribute_that_it_is_connected() -> None:
+    """What the user connected is never disconnected, also when its type has no property for that."""
+
+    class Telling(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.connected = False
+
+        async def connect(self) -> None:
+            await super().connect()
+            self.connected = True
+
+        async def disconnect(self) -> None:
+            await super().disconnect()
+            self.connected = False
+
+    connector = Telling()
+    await connector.connect()
+    await Engine(connector=connector).run(double(1))
+    assert connector.log == ["connect"]
+    await connector.disconnect()
+    await Engine(connector=connector).run(double(1))
+    assert connector.log == ["connect", "disconnect"] * 2
+
+
+async def test_what_a_mock_answers_is_no_word_that_it_is_connected() -> None:
+    """A stand-in that has every attribute is connected and left like one that cannot be asked."""
+
+    class Mock(Plain):
+        def __getattr__(self, name: str) -> object:
+            return object()
+
+    connector = Mock()
+    await Engine(connector=connector).run(double(1))
+    assert connector.log == ["connect", "disconnect"]
+
+
 async def test_the_last_run_of_any_engine_disconnects() -> None:
     """Runs of two engines share a connector: it is connected once, and left when the last run ends."""
     connector = Plain()

@@ -34,6 +34,11 @@ class Connector(Protocol):
 
     No fault of the outside world is raised from ``publish`` or ``subscribe``; a mistake of the
     caller (an invalid topic, a payload that is no mapping) is raised as a ``UsageError``.
+
+    An engine connects what is not connected, and disconnects it after the last run that uses
+    it; what it finds connected stays so. It can find that out only where ``connected`` says it
+    (:class:`SupportsLinkState`; an attribute of the instance will do): one without it is
+    disconnected after a run also if its user had connected it.
     """
 
     async def connect(self) -> None:

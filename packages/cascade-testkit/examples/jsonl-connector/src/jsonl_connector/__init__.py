@@ -23,10 +23,12 @@ class JsonlConnector:
     """Appends to ``path`` from connect to disconnect; a disk that fails costs messages, never the run."""
 
     def __init__(self, path: str | Path) -> None:
+        self.connected = False
         self._path = Path(path)
         self._file: TextIO | None = None
 
     async def connect(self) -> None:
+        self.connected = True
         if self._file is None:
             try:
                 self._file = self._path.open("a", encoding="utf-8", buffering=1)
@@ -34,6 +36,7 @@ class JsonlConnector:
                 log.warning("nothing will be written: %s", exc)
 
     async def disconnect(self) -> None:
+        self.connected = False
         file, self._file = self._file, None
         if file is not None:
             file.close()
