@@ -12,8 +12,6 @@ if TYPE_CHECKING:
         Clock,
     )
     from cascade.interfaces.errors import (
-        CacheFileError,
-        CacheUnavailable,
         CascadeError,
         ConfigurationError,
         ConnectorNotFoundError,
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
         TaskDefinitionError,
         TaskNotPicklableError,
         TaskTimeoutError,
-        UncacheableArgumentError,
-        UnstorableValueError,
         UsageError,
         WorkerLostError,
         WrongThreadError,
@@ -71,7 +67,11 @@ if TYPE_CHECKING:
     )
     from cascade.interfaces.storage import (
         CacheBackend,
+        CacheFileError,
+        CacheUnavailable,
         Hit,
+        UncacheableArgumentError,
+        UnstorableValueError,
     )
     from cascade.interfaces.stream import (
         ConnectorStatistics,
@@ -151,8 +151,6 @@ __all__ = [
 _MODULES = {
     "clock": ("Clock",),
     "errors": (
-        "CacheFileError",
-        "CacheUnavailable",
         "CascadeError",
         "ConfigurationError",
         "ConnectorNotFoundError",
@@ -174,8 +172,6 @@ _MODULES = {
         "TaskDefinitionError",
         "TaskNotPicklableError",
         "TaskTimeoutError",
-        "UncacheableArgumentError",
-        "UnstorableValueError",
         "UsageError",
         "WorkerLostError",
         "WrongThreadError",
@@ -210,7 +206,11 @@ _MODULES = {
     ),
     "storage": (
         "CacheBackend",
+        "CacheFileError",
+        "CacheUnavailable",
         "Hit",
+        "UncacheableArgumentError",
+        "UnstorableValueError",
     ),
     "stream": (
         "ConnectorStatistics",

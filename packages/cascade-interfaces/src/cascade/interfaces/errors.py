@@ -11,10 +11,16 @@ class CascadeError(Exception):
     Its message may show values, to whoever runs the program; observers are told :attr:`public`.
     """
 
+    _public: str | None = None
+
+    def __init__(self, *args: object, public: str | None = None) -> None:
+        super().__init__(*args)
+        self._public = public
+
     @property
     def public(self) -> str:
         """The message without values of arguments, results and inputs: this may leave the process."""
-        return str(self)
+        return str(self) if self._public is None else self._public
 
 
 class UsageError(CascadeError):
@@ -58,14 +64,8 @@ class ConfigurationError(UsageError, ValueError):
         self.setting = setting
         self.problem = problem
         self.value = None if value is _NONE else value
-        super().__init__(
-            f"{setting}: {problem}" if value is _NONE else f"{setting}: {problem}, not {_clipped(value)}"
-        )
-
-    @property
-    def public(self) -> str:
-        """The setting and the problem."""
-        return f"{self.setting}: {self.problem}"
+        found = "" if value is _NONE else f", not {_clipped(value)}"
+        super().__init__(f"{setting}: {problem}{found}", public=f"{setting}: {problem}")
 
 
 class WrongThreadError(UsageError, RuntimeError):
@@ -90,12 +90,8 @@ class TaskCallError(UsageError, TypeError):
         self.task_name = task_name
         self.signature = signature
         self.problem = problem
-        super().__init__(f"task {task_name!r}: {problem}; its signature is {task_name}{signature}")
-
-    @property
-    def public(self) -> str:
-        """The message without the signature, which shows defaults."""
-        return f"task {self.task_name!r}: {self.problem}"
+        told = f"task {task_name!r}: {problem}"
+        super().__init__(f"{told}; its signature is {task_name}{signature}", public=told)  # it shows defaults
 
 
 class MapLengthError(UsageError, ValueError):
@@ -113,14 +109,9 @@ class InvalidTargetError(UsageError, TypeError):
 
     def __init__(self, target: object, *, advice: str = "") -> None:
         self.target = target
-        self.advice = advice or "call a function decorated with @cs.task and run what it returns"
-        kind = type(target).__name__
-        super().__init__(f"{_clipped(target)} of type {kind} is no lazy result; {self.advice}")
-
-    @property
-    def public(self) -> str:
-        """The message with nothing but the type of what was given."""
-        return f"a {type(self.target).__name__} is no lazy result; {self.advice}"
+        hint = advice or "call a function decorated with @cs.task and run what it returns"
+        kind, problem = type(target).__name__, f"is no lazy result; {hint}"
+        super().__init__(f"{_clipped(target)} of type {kind} {problem}", public=f"a {kind} {problem}")
 
 
 class InputsError(UsageError, ValueError):
@@ -131,12 +122,8 @@ class InputsError(UsageError, ValueError):
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
-        super().__init__("; ".join(f"{what}: {said}" if said else what for what, said in problems.items()))
-
-    @property
-    def public(self) -> str:
-        """The message without the words of conversions, which show values."""
-        return "; ".join(self.problems)
+        told = [f"{what}: {said}" if said else what for what, said in problems.items()]
+        super().__init__("; ".join(told), public="; ".join(problems))
 
 
 class RouteError(UsageError, LookupError):
@@ -146,12 +133,10 @@ class RouteError(UsageError, LookupError):
         self.value = value
         self.routes = routes
         known = ", ".join(_clipped(route) for route in routes)
-        super().__init__(f"no route for {_clipped(value)}; the routes are {known}")
-
-    @property
-    def public(self) -> str:
-        """The message without the value and the routes."""
-        return f"the value that chooses is none of the {len(self.routes)} routes"
+        super().__init__(
+            f"no route for {_clipped(value)}; the routes are {known}",
+            public=f"the value that chooses is none of the {len(routes)} routes",
+        )
 
 
 class ResourceNotFoundError(UsageError, LookupError):
@@ -270,51 +255,6 @@ class RunCancelledError(ExternalError):
         self.run_id = run_id
         self.reason = reason
         super().__init__(f"run {run_id} was cancelled: {reason}")
-
-
-class UncacheableArgumentError(UsageError, TypeError):
-    """An argument of a cached task from which no key can be made: ``where`` names it."""
-
-    def __init__(self, task_name: str, where: str, problem: str, *, remedy: str = "") -> None:
-        self.task_name = task_name
-        self.where = where
-        self.problem = problem
-        advice = remedy or (
-            "give with_cache(key=...) a function of the task's arguments that returns plain values"
-        )
-        super().__init__(f"task {task_name!r} cannot be cached by its {where}: {problem}; {advice}")
-
-
-class UnstorableValueError(UsageError, TypeError):
-    """A value that a cache cannot keep: ``problem`` says why."""
-
-    def __init__(self, value: object, problem: str) -> None:
-        self.problem = problem
-        super().__init__(f"a {type(value).__module__}.{type(value).__qualname__} {problem}")
-
-
-class CacheFileError(UsageError, OSError):
-    """A task that is cached by a file did not do what that asks of it."""
-
-    def __init__(self, task_name: str, path: str, problem: str) -> None:
-        self.task_name = task_name
-        self.path = path
-        self.problem = problem
-        super().__init__(f"task {task_name!r} is cached by the file {path}, but {problem}")
-
-    @property
-    def public(self) -> str:
-        """The message without the path, which arguments may be part of, and without what was returned."""
-        return f"task {self.task_name!r} is cached by a file, but did not write it or returned something else"
-
-
-class CacheUnavailable(ExternalError, OSError):
-    """A cache that was made with ``required=True`` cannot be used."""
-
-    def __init__(self, cache: str, cause: str) -> None:
-        self.cache = cache
-        self.cause = cause
-        super().__init__(f"the cache {cache} cannot be used: {cause}")
 
 
 def _clipped(value: object, limit: int = 80) -> str:

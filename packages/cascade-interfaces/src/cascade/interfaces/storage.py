@@ -1,9 +1,11 @@
-"""Where values of cached tasks are kept. A docstring here is the contract of its method."""
+"""Where values of cached tasks are kept, and what may go wrong. A docstring here is the contract of its method."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from cascade.interfaces.errors import ExternalError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +50,46 @@ class CacheBackend(Protocol):
         again what it needs. Twice is harmless.
         """
         ...
+
+
+class UncacheableArgumentError(UsageError, TypeError):
+    """An argument of a cached task from which no key can be made: ``where`` names it."""
+
+    def __init__(self, task_name: str, where: str, problem: str, *, remedy: str = "") -> None:
+        self.task_name = task_name
+        self.where = where
+        self.problem = problem
+        advice = remedy or (
+            "give with_cache(key=...) a function of the task's arguments that returns plain values"
+        )
+        super().__init__(f"task {task_name!r} cannot be cached by its {where}: {problem}; {advice}")
+
+
+class UnstorableValueError(UsageError, TypeError):
+    """A value that a cache cannot keep: ``problem`` says why."""
+
+    def __init__(self, value: object, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"a {type(value).__module__}.{type(value).__qualname__} {problem}")
+
+
+class CacheFileError(UsageError, OSError):
+    """A task that is cached by a file did not do what that asks of it."""
+
+    def __init__(self, task_name: str, path: str, problem: str) -> None:
+        self.task_name = task_name
+        self.path = path
+        self.problem = problem
+        super().__init__(  # arguments may be part of the path
+            f"task {task_name!r} is cached by the file {path}, but {problem}",
+            public=f"task {task_name!r} is cached by a file, but did not write it or returned something else",
+        )
+
+
+class CacheUnavailable(ExternalError, OSError):
+    """A cache that was made with ``required=True`` cannot be used."""
+
+    def __init__(self, cache: str, cause: str) -> None:
+        self.cache = cache
+        self.cause = cause
+        super().__init__(f"the cache {cache} cannot be used: {cause}")
