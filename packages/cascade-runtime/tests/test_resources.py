@@ -1,6 +1,7 @@
 """Resources: closed in reverse order whatever happens, and what goes wrong with them hides nothing else."""
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
@@ -94,26 +95,31 @@ async def test_an_opening_that_ends_cancelled_fails_the_task() -> None:
             await Engine().run(using(opens_with_help))
 
 
-def test_an_opening_that_exits_the_process_ends_the_run_in_good_order() -> None:
-    """SystemExit from a resource is what it is from a task, also for what is closed."""
+@pytest.mark.parametrize("when", ["opening", "closing"])
+async def test_a_resource_that_exits_the_process_ends_the_run_in_good_order(when: str) -> None:
+    """SystemExit is what it is from a task: what else is open is closed, whatever goes wrong there."""
     log: list[str] = []
 
     @resource
     def outer() -> Iterator[str]:
         yield "outer"
         log.append("closed")
+        raise OSError("cannot close")
 
     @resource
     def exits() -> Iterator[str]:
-        yield sys.exit(3)
+        yield sys.exit(3) if when == "opening" else "exits"
+        sys.exit(4)
 
     with pytest.raises(SystemExit):
-        asyncio.run(Engine().run(using(outer, exits)))
+        await Engine().run(using(outer, exits))
     assert log == ["closed"]
 
 
-async def test_a_time_limit_ends_an_attempt_whose_resource_does_not_open() -> None:
-    """What only this attempt waits for is cancelled with it, and cleans up."""
+async def test_a_time_limit_ends_an_attempt_whose_resource_does_not_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What only this attempt waits for is cancelled with it, and cleans up without a word."""
     log: list[str] = []
 
     @resource(scope="task")
@@ -127,7 +133,9 @@ async def test_a_time_limit_ends_an_attempt_whose_resource_does_not_open() -> No
     async with asyncio.timeout(LIMIT), no_leaks():
         with pytest.raises(TaskTimeoutError):
             await Engine().run(using(slow).with_timeout(0.05))
+    gc.collect()
     assert log == ["cleaned up"]
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("scope", ["run", "task"])
@@ -187,6 +195,25 @@ async def test_a_teardown_that_ignores_its_cancelling_is_left_alone() -> None:
         with pytest.raises(ResourceFailedError, match="'stubborn' does not end though it was cancelled"):
             await Engine(close_timeout=0.01, stop_timeout=0.01).run(using(stubborn))
         release.set()
+
+
+async def test_an_opening_that_ignores_its_cancelling_is_left_alone() -> None:
+    """It holds the run no longer than tasks do that refuse to stop, and is closed if it comes after all."""
+    release, log = asyncio.Event(), []
+
+    @resource(scope="task")
+    async def stubborn() -> AsyncIterator[str]:
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+        yield "stubborn"
+        log.append("closed")
+
+    async with asyncio.timeout(LIMIT), no_leaks():
+        with pytest.raises(TaskTimeoutError):
+            await Engine(stop_timeout=0.01).run(using(stubborn).with_timeout(0.01))
+        release.set()
+        await eventually(lambda: log == ["closed"])
 
 
 async def test_what_a_thread_opens_when_nobody_waits_any_more_is_closed_at_once() -> None:

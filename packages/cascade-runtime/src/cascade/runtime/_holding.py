@@ -44,7 +44,7 @@ class Holding:
         self._over: asyncio.Future[None] = loop.create_future()
         steps = _AsyncSteps(resource, values) if resource.is_async else _Steps(resource, values, threads)
         self._task = loop.create_task(self._hold(steps), name=f"cascade resource {resource.name}")
-        self._task.add_done_callback(self._tell_who_waits)
+        self._task.add_done_callback(self._ended)
 
     @property
     def failed(self) -> bool:
@@ -64,11 +64,14 @@ class Holding:
 
         Who is cancelled meanwhile gets that back when it is closed.
         """
+        limit = self._patience.cancelled
+        if self._opened.done():
+            limit += self._patience.closing
+        elif not self._over.done():
+            self._task.cancel()
         if not self._over.done():
             self._over.set_result(None)
-        if not self._opened.done():
-            self._task.cancel()
-        cancelled = await finish(self._task, timeout=self._patience.closing + self._patience.cancelled)
+        cancelled = await finish(self._task, timeout=limit)
         if not self._task.done():
             self.trouble = self._failure("does not end though it was cancelled, and is left alone")
         return cancelled
@@ -107,9 +110,10 @@ class Holding:
             else:
                 self.trouble = exc
 
-    def _tell_who_waits(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if not self._opened.done():  # cancelled before its first step
             self._opened.set_exception(self._failure(_CANCELLED))
+        self._opened.exception()  # it may be that nobody waits for it any more
 
     def _failure(self, problem: str, cause: BaseException | None = None) -> ResourceFailedError:
         error = ResourceFailedError(self._resource.name, problem)

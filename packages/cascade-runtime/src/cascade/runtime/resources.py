@@ -200,7 +200,10 @@ def _by_name(offered: Iterable[Resource]) -> dict[str, Resource]:
 def _tell(troubles: list[BaseException], *, instead_of: BaseException | None) -> None:
     """Raise what went wrong, or only tell it where that would hide something else."""
     if instead_of is None:
-        raise troubles[0] if len(troubles) == 1 else BaseExceptionGroup(_NOT_CLOSED, troubles)
+        failures = [trouble for trouble in troubles if isinstance(trouble, Exception)]
+        if len(troubles) == 1 or len(failures) < len(troubles):  # a word to the process goes first
+            raise next((trouble for trouble in troubles if trouble not in failures), troubles[0])
+        raise ExceptionGroup(_NOT_CLOSED, failures)
     for trouble in troubles:
         text = f"{_NOT_CLOSED}: {one_line(describe(trouble))}"
         _log.warning("%s", text)
