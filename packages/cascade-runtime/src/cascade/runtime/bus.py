@@ -20,7 +20,7 @@ class EventBus:
     def __init__(self) -> None:
         self._subscriptions: list[tuple[type, Handler]] = []
         self._routes: dict[type, tuple[Handler, ...]] = {}
-        self._failing: set[Handler] = set()
+        self._failing: set[int] = set()  # by identity: a handler need not be hashable
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
@@ -31,9 +31,9 @@ class EventBus:
         self._routes.clear()
 
         def unsubscribe() -> None:
-            if entry in self._subscriptions:
-                self._subscriptions.remove(entry)
-                self._routes.clear()
+            self._subscriptions = [kept for kept in self._subscriptions if kept is not entry]
+            self._failing.discard(id(handler))
+            self._routes.clear()
 
         return unsubscribe
 
@@ -76,12 +76,12 @@ class EventBus:
                 self._report(handler, event)
             else:
                 if self._failing:
-                    self._failing.discard(handler)
+                    self._failing.discard(id(handler))
 
     def _report(self, handler: Handler, event: object) -> None:
         """Log a handler's failure once, until it has succeeded again."""
-        if handler not in self._failing:
-            self._failing.add(handler)
+        if id(handler) not in self._failing:
+            self._failing.add(id(handler))
             _log.exception(
                 "observer %r failed on %s; the run goes on, further failures in a row are not logged",
                 handler,
