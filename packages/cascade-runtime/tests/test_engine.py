@@ -234,26 +234,6 @@ async def test_a_failure_cancels_the_siblings() -> None:
     assert (events[-1].status, events[-1].error) == (RunStatus.FAILED, "ValueError: boom")
 
 
-async def test_no_event_follows_the_last_one() -> None:
-    """A sibling that runs on in a thread after the failure has nothing more to say."""
-    before = set(threading.enumerate())
-    engine = Engine(stop_timeout=0.01)
-    events = watch(engine)
-    release = threading.Event()
-
-    @task
-    def stuck() -> None:
-        release.wait(10)
-
-    with pytest.raises(ValueError, match="boom"):
-        await engine.run([stuck(), fail()])
-    count = len(events)
-    release.set()
-    assert events[-1].event is Lifecycle.ENGINE_STOPPED
-    await wait_for(lambda: set(threading.enumerate()) <= before)
-    assert len(events) == count
-
-
 async def test_a_cancelled_run_stops_its_tasks() -> None:
     """Cancelling run() cancels what runs, tells Cancelled, and raises CancelledError."""
     engine = Engine()

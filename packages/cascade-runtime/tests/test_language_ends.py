@@ -1,6 +1,7 @@
 """However a run ends, on whatever its tasks run: observers hear the end last, and nothing is left."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import LifecycleEvent, RunStatus, TaskState, TaskStateEvent, TaskTimeoutError
-from cascade.runtime import Engine, ProcessExecutor
+from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, TelemetrySubscriber
 from cascade.spec import LazyResult, inject, resource, task
 from cascade.testkit import eventually, no_leaks
 from cascade.testkit._executor import calls
@@ -98,6 +99,47 @@ async def test_what_runs_beside_is_cancelled_and_the_end_is_told_last(
     assert states["held"] is TaskState.CANCELLED
     assert isinstance(told[-1], LifecycleEvent)
     assert told[-1].status is (RunStatus.FAILED if how == "failure" else RunStatus.CANCELLED)
+
+
+def refusing(mode: str, folder: Path) -> LazyResult[Any]:
+    """A task that does not end when it is cancelled, until it is let go by a file or killed."""
+
+    @task
+    async def refuse_on_loop() -> None:
+        (folder / "begun").touch()
+        while not (folder / "release").exists():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+        (folder / "ended").touch()
+
+    if mode == "async":
+        return refuse_on_loop().named("held")
+    return task(name="held", mode=mode)(calls.hold if mode == "thread" else calls.refuse)(str(folder))
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_no_event_follows_the_last_one(mode: str, tmp_path: Path) -> None:
+    """Row 26: a sibling that outlives its run has nothing more to say, and no event_id comes twice."""
+    before, hub, heard = children(), LocalHub(), []
+
+    async def hear(topic: str, data: dict[str, Any]) -> None:
+        heard.append(data)
+
+    async with LocalConnector(hub) as reader, LocalConnector(hub) as connector:
+        await reader.subscribe("cascade/telemetry/#", hear)
+        engine = Engine(connector=connector, stop_timeout=0.01)
+        TelemetrySubscriber(engine.bus, connector)  # which stays on the bus when the run is over
+        with pytest.raises(ValueError, match="boom"):
+            await engine.run([refusing(mode, tmp_path), fail_when(tmp_path / "begun")])
+        (tmp_path / "release").touch()
+        await eventually(
+            lambda: (tmp_path / "ended").exists() or (mode == "process" and children() == before)
+        )
+        await asyncio.sleep(0)  # what had to be said would have been said by now
+        await connector.flush(1)
+        await eventually(lambda: heard and heard[-1]["body"].get("event") == "ENGINE_STOPPED")
+    assert len({message["event_id"] for message in heard}) == len(heard)
+    assert [message["seq"] for message in heard] == list(range(len(heard)))
 
 
 @pytest.mark.parametrize("how", ["failure", "cancellation"])

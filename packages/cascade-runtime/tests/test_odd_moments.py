@@ -16,13 +16,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
-from cascade.runtime._clock import SystemClock
-from cascade.runtime._outcome import Outcome
-from cascade.runtime._telling import Teller
-from cascade.runtime.bus import EventBus
 from cascade.runtime.constraints import Obstacle
-from cascade.runtime.graph import Graph
-from cascade.runtime.run import RunState
 from cascade.spec import task
 from cascade.testkit import eventually
 
@@ -259,23 +253,16 @@ async def test_nothing_is_told_of_a_run_that_is_over() -> None:
 
 async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> None:
     """Otherwise it would end without a word, and the run would wait for it for ever."""
-    state, bus = RunState(), EventBus()
-    outcome = Outcome("r1", state, Teller("r1", bus, SystemClock()), carry_on=False)
-    graph, lazy = Graph(), step()
-    for nodes in graph.build([lazy]):
-        state.admit(nodes)
-    node = graph.node(lazy)
-    state.aim([node])
+    engine = Engine()
 
-    async def execute() -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError as exc:
-            outcome.cancelled(node, exc)
+    @task
+    async def hold() -> None:
+        await asyncio.Event().wait()
 
-    execution = asyncio.create_task(execute())
-    outcome.request(node, execution, Obstacle("task:step is cancelled"))
+    run = asyncio.create_task(engine.run(hold()))
+    while not (running := [o for o in engine._turnstile.admission.owners() if o.running()]):
+        await asyncio.sleep(0)
+    running[0].cancel(Obstacle("task:hold is cancelled"), "hold")
     async with asyncio.timeout(LIMIT):
-        with pytest.raises(TaskCancelledError, match="task:step is cancelled"):
-            await outcome.wait()
-    await execution
+        with pytest.raises(TaskCancelledError, match="task:hold is cancelled"):
+            await run

@@ -37,6 +37,9 @@ class Run:
     def reconsider(self) -> None:
         raise AssertionError("not used")
 
+    def abort(self, error: Exception) -> None:
+        raise AssertionError("not used")
+
 
 class Bench:
     """An admission, one run, and short words for what happens to them."""

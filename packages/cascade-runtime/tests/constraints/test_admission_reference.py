@@ -44,6 +44,9 @@ class Run:
     def reconsider(self) -> None:
         raise AssertionError("not used")
 
+    def abort(self, error: Exception) -> None:
+        raise AssertionError("not used")
+
 
 class Obvious:
     """Looks at every waiting ticket in order, each time."""

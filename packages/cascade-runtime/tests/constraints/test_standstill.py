@@ -28,6 +28,9 @@ class Run:
     def reconsider(self) -> None:
         raise AssertionError("not used")
 
+    def abort(self, error: Exception) -> None:
+        raise AssertionError("not used")
+
 
 class Bench:
     def __init__(self) -> None:

@@ -37,6 +37,9 @@ class Run:
     def reconsider(self) -> None:
         raise AssertionError("not used")
 
+    def abort(self, error: Exception) -> None:
+        raise AssertionError("not used")
+
 
 class Bench:
     def __init__(self, **capacities: float) -> None:

@@ -43,6 +43,9 @@ class Run:
     def reconsider(self) -> None:
         self.reconsidered += 1
 
+    def abort(self, error: Exception) -> None:
+        self.told.append((f"abort {error}", ""))
+
     def enter(self, *names: str) -> None:
         for name in names:
             self.turnstile.enter(Ticket(self, name))
@@ -184,4 +187,33 @@ async def test_those_who_run_are_told_of_every_change(turnstile: Turnstile, no_l
     put(turnstile, "global", Pause())
     lift(turnstile, "global", "pause")
     assert run.reconsidered == 2
+    turnstile.detach(run)
+
+
+async def test_a_fault_in_a_turn_is_told_to_every_run(turnstile: Turnstile) -> None:
+    """Nobody awaits a turn: the runs must not wait for what will never come."""
+    runs = [Run(turnstile, name) for name in ("one", "two")]
+    for run in runs:
+        turnstile.attach(run)
+
+    def slip(ticket: Ticket) -> None:
+        raise RuntimeError("a slip")
+
+    runs[0].on_start = slip
+    runs[0].enter("step")
+    await eventually(lambda: runs[1].told)
+    assert [run.told for run in runs] == [[("abort a slip", "")]] * 2
+    for run in runs:
+        turnstile.detach(run)
+
+
+async def test_a_cancelled_run_hears_that_before_its_tasks_are_turned_away(turnstile: Turnstile) -> None:
+    """Otherwise a task's end would look like the reason for the run's."""
+    run = Run(turnstile)
+    turnstile.attach(run)
+    run.enter("step")
+    put(turnstile, f"run:{run.run_id}", Cancel())
+    await eventually(lambda: len(run.told) == 2)
+    topic = f"t/run:{run.run_id}/cancel"
+    assert run.told == [("cancel None", topic), ("turned away step", topic)]
     turnstile.detach(run)

@@ -240,11 +240,12 @@ class TaskTimeoutError(ExternalError, TimeoutError):
 
 
 class TaskCancelledError(ExternalError):
-    """A task was cancelled while its run goes on."""
+    """A task was cancelled: from outside, by a constraint on the run ``run_id``, or from within, when that is ""."""
 
-    def __init__(self, task_name: str, reason: str) -> None:
+    def __init__(self, task_name: str, reason: str, *, run_id: str = "") -> None:
         self.task_name = task_name
         self.reason = reason
+        self.run_id = run_id
         super().__init__(f"task {task_name!r} was cancelled: {reason}")
 
 

@@ -8,21 +8,22 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cascade.interfaces import Clock, EventBus, TaskState, TaskStateEvent
-from cascade.interfaces.topics import parse_constraint_topic
+from cascade.interfaces import Clock, TaskState
 from cascade.runtime._calling import Caller
 from cascade.runtime._entrance import Entrance
+from cascade.runtime._growth import Growth
 from cascade.runtime._holds import Holds
-from cascade.runtime._outcome import Outcome
-from cascade.runtime._pace import TARGET, Pace
+from cascade.runtime._outcome import STOPPING, Outcome
+from cascade.runtime._pace import Pace
+from cascade.runtime._steps import Steps
 from cascade.runtime._tasks import cancel
 from cascade.runtime._telling import Teller
 from cascade.runtime.checkpoint import current
 from cascade.runtime.constraints import Obstacle, Turnstile
-from cascade.runtime.graph import Graph, Kind, Node, Status, inputs_among
+from cascade.runtime.graph import Graph, Kind, Node, inputs_among
 from cascade.runtime.needs import walk
-from cascade.runtime.run import RunState, gathered, why_skipped
-from cascade.spec import Input, InputCall, LazyResult, read_inputs
+from cascade.runtime.run import RunState
+from cascade.spec import LazyResult, read_inputs
 
 
 class Driver:
@@ -38,19 +39,17 @@ class Driver:
         self,
         run_id: str,
         *,
-        bus: EventBus,
+        teller: Teller,
         clock: Clock,
         caller: Caller,
         turnstile: Turnstile,
         params: Mapping[str, Any],
         carry_on: bool,
     ) -> None:
-        self._run_id = run_id
-        self._bus = bus
         self._clock = clock
         self._caller = caller
         self._params = params
-        self._teller = Teller(run_id, bus, clock)
+        self._teller = teller
         self._entrance = Entrance(run_id, self, turnstile, workers=caller.workers)
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()  # what one task sets, the next one must not see
@@ -58,11 +57,13 @@ class Driver:
         self._state = RunState()
         self.running: dict[Node, asyncio.Task[None]] = {}
         """The tasks that run or wait between two attempts."""
-        self._outcome = Outcome(run_id, self._state, self._teller, carry_on=carry_on)
+        self._outcome = Outcome(run_id, self._state, teller, carry_on=carry_on)
+        self._steps = Steps(self._graph, self._outcome, params)
+        self._growth = Growth(self._state, self._outcome, clock=clock, check=self._check, wake=self._wake)
         self._pace = Pace()
         self._turn: asyncio.Handle | None = None
         self._turn_began = 0.0  # when a turn that started a full batch began, else 0
-        self._holds = Holds(self._loop, turnstile, self._teller, run_id, stopped=self._outcome.is_stopped)
+        self._holds = Holds(self._loop, turnstile, teller, run_id, clock=clock, stopped=self._is_over)
 
     async def run(self, targets: Sequence[LazyResult[Any]]) -> list[Any]:
         """Return the values of the targets; that of a target which was skipped is None.
@@ -71,9 +72,10 @@ class Driver:
         :raises Exception: what the first task that failed had raised, with a note that names it.
         :raises ExceptionGroup: with ``carry_on``, of all failures.
         :raises RunCancelledError: if a constraint has cancelled the run.
+        :raises TaskCancelledError: if a constraint has cancelled a task that the run cannot do without.
         """
         self._entrance.open()
-        await self._build(self._graph, targets)
+        await self._growth.build(self._graph, targets)
         if self._graph.dynamic or self._params:
             inputs = inputs_among(walk(targets))
             self._graph.values = read_inputs(inputs, self._params, os.environ)
@@ -89,14 +91,24 @@ class Driver:
         self._outcome.close()
         if self._turn is not None:
             self._turn.cancel()
-        self._holds.reconsider()
-        stubborn = await cancel(list(self.running.values()), timeout=timeout)
-        for node, task in self.running.items():
-            if task.done():  # cancelled before its first step, so that nobody gave back what it was given
-                self._entrance.ended(node)
-        self._entrance.close()
-        self._graph.clear()
+        try:
+            unbegun = self._entrance.withdraw()  # before the slots of those who are cancelled let others in
+            self._holds.reconsider()
+            tasks = [*self.running.values(), *self._growth.tasks()]
+            stubborn = await cancel(tasks, timeout=timeout)
+            await self._tell_stopped(unbegun + self._forget_unbegun())
+        finally:
+            self._entrance.close()
+            self._graph.clear()
         return sorted(task.get_name() for task in stubborn)
+
+    def is_stopped(self, node: Node) -> bool:
+        """Return whether a task is to stop, or not to start; from any thread."""
+        return self._outcome.is_stopped(node)
+
+    def abort(self, error: Exception) -> None:
+        """End the run with a fault that is no task's."""
+        self._outcome.abort(error)
 
     def launch(self, node: Node) -> None:
         """Start a task now, in the run's own context: another task's end may be what made room for it."""
@@ -105,9 +117,6 @@ class Driver:
 
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
         """Record that a task was cancelled before it began."""
-        if parse_constraint_topic(obstacle.topic) == (f"run:{self._run_id}", "cancel"):
-            self._outcome.cancelled_by(obstacle)
-            return
         self._outcome.turned_away(node, obstacle)
         self._proceed()
 
@@ -122,9 +131,9 @@ class Driver:
 
     def cancel_tasks(self, name: str, obstacle: Obstacle) -> None:
         """Cancel the running tasks of this name."""
-        for node, task in self.running.items():
-            if node.name == name:
-                self._outcome.request(node, task, obstacle)
+        for node in self.running:
+            if node.name == name and self._outcome.request(node, obstacle):
+                self._loop.call_soon(self._cancel, node)
         self._holds.reconsider()
 
     def reconsider(self) -> None:
@@ -133,7 +142,7 @@ class Driver:
 
     def begin(self, node: Node) -> None:
         """Tell that a task's function is about to be called for the first time."""
-        if self._bus.wants(TaskStateEvent):
+        if self._teller.wants_tasks():
             self._outcome.began[node] = self._clock.monotonic()
             self._teller.task(node, TaskState.RUNNING)
 
@@ -142,26 +151,53 @@ class Driver:
         self._teller.task(node, TaskState.SKIPPED, reason=reason)
 
     async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
-        """Tell that an attempt failed, and wait until the next one may begin."""
+        """Tell that an attempt failed, and wait until the next one may begin.
+
+        :raises Exception: ``error``, if the run or the task is being stopped: there is no next one.
+        """
+        if self._outcome.is_stopped(node):
+            raise error
         began = self._outcome.began.get(node, 0.0)
         self._teller.task(node, TaskState.RETRYING, began, error=error, reason=reason)
+        current.set((self._holds, node, self._holds.next_attempt(node)))
         self._wake()  # the worker that it gives back may be what another task needs
-        if await self._entrance.again(node, delay):
+        held = await self._entrance.again(node, delay)
+        if self._outcome.is_stopped(node):
+            raise asyncio.CancelledError
+        if held:
             self._teller.task(node, TaskState.RUNNING, began)
 
-    async def _build(self, graph: Graph, lazies: Sequence[LazyResult[Any]]) -> None:
-        """Add nodes to a graph, letting the loop turn every few milliseconds."""
-        began = self._clock.monotonic()
-        for nodes in graph.build(lazies):
-            for node in nodes:
-                if not node.definition.on_loop or node.call.policies.demands:
-                    self._entrance.check(node)
-                if not node.definition.on_loop or node.definition.injections:
-                    self._caller.check(node)
-            self._state.admit(nodes)
-            if self._clock.monotonic() - began > TARGET:
+    def _check(self, node: Node) -> None:
+        """Refuse a task that can never start, before it is its turn."""
+        if not node.definition.on_loop or node.call.policies.demands:
+            self._entrance.check(node)
+        if not node.definition.on_loop or node.definition.injections:
+            self._caller.check(node)
+
+    def _is_over(self, node: Node) -> bool:
+        """Return whether what a task has called is to stop; from any thread."""
+        return self._outcome.is_stopped(node) or node not in self.running
+
+    def _cancel(self, node: Node) -> None:
+        """Cancel a task; not before its first step, or it would end without a word, nor after its last one."""
+        task = self.running.get(node)
+        if task is not None:
+            task.cancel()
+
+    def _forget_unbegun(self) -> list[Node]:
+        """Return the tasks that were cancelled before their first step, now that nobody else gives back what they hold."""
+        unbegun = [node for node, task in self.running.items() if task.done()]
+        for node in unbegun:
+            del self.running[node]
+            self._entrance.ended(node)
+        return unbegun
+
+    async def _tell_stopped(self, nodes: list[Node]) -> None:
+        """Tell that tasks will not begin, letting the loop turn in between."""
+        for number, node in enumerate(nodes, 1):
+            self._teller.task(node, TaskState.CANCELLED, reason=STOPPING)
+            if not number % _TOLD_AT_ONCE:
                 await asyncio.sleep(0)
-                began = self._clock.monotonic()
 
     def _wake(self) -> None:
         """Start what is ready in the next turn of the loop."""
@@ -200,128 +236,49 @@ class Driver:
         return started
 
     def _start(self, node: Node) -> None:
-        if (node.troubled or node.call.condition is not None) and self._refused(node):
-            return
-        kind = node.kind
-        if kind is Kind.CALL and not node.definition.structural:
+        if (node.troubled or node.call.condition is not None) and self._steps.refuse(node):
+            self._proceed()
+        elif node.kind is Kind.CALL and not node.definition.structural:
             try:
                 self._entrance.offer(node)
             except Exception as exc:  # a demand that is no amount, or too much
-                self._fail(node, exc)
-        elif kind is Kind.MAP or kind is Kind.ROUTE:
-            self.running[node] = self._loop.create_task(self._grow(node), name=node.task_id)
+                self._outcome.fail(node, exc)
+                self._proceed()
+        elif node.kind is Kind.MAP or node.kind is Kind.ROUTE:
+            self._growth.grow(node)
         else:
-            self._step(node)
-
-    def _refused(self, node: Node) -> bool:
-        """Settle a node that must not run, and tell why."""
-        if node.call.condition is not None and node.kind in _CONDITIONAL:
-            judge = node.inputs[0]
-            try:
-                if judge.status is Status.DONE and not judge.value:
-                    self._outcome.decline(node, judge)
-                    self._proceed()
-                    return True
-            except Exception as exc:  # a value that has no truth, such as an array
-                self._fail(node, exc)
-                return True
-        why = why_skipped(node)
-        if why is not None:
-            reason, broken = why
-            self._outcome.skip(node, reason, broken=broken)
+            self._steps.take(node)
             self._proceed()
-        return why is not None
-
-    def _step(self, node: Node) -> None:
-        """Take a step of the graph itself, which needs no task."""
-        try:
-            if node.kind is Kind.GATHER:
-                value: Any = gathered(node)
-            elif node.kind is Kind.FORWARD:
-                value = node.inputs[0].value
-            elif isinstance(node.call, InputCall):
-                value = self._input(node.call.source)
-            else:
-                args, kwargs = node.scope.arguments(node)
-                value = node.definition.function(*args, **kwargs)
-        except Exception as exc:
-            self._fail(node, exc)
-        else:
-            self._complete(node, value)
-
-    def _input(self, source: Input) -> Any:
-        values = self._graph.values
-        if source not in values:  # one that a task has returned
-            known = () if source.from_environment else self._params.keys() & {source.name}
-            values |= read_inputs([source], {name: self._params[name] for name in known}, os.environ)
-        return values[source]
-
-    def _complete(self, node: Node, value: Any) -> None:
-        self._outcome.complete(node, value)
-        self._proceed()
-
-    def _fail(self, node: Node, error: Exception) -> None:
-        self._outcome.fail(node, error)
-        self._proceed()
-
-    async def _grow(self, node: Node) -> None:
-        """Build what a map or a choice turned out to need."""
-        try:
-            graph = node.scope
-            if node.kind is Kind.MAP:
-                items = graph.items(node)
-                await self._build(graph, items)
-                graph.gather(node, items)
-            else:
-                route = graph.route(node)
-                await self._build(graph, [route])
-                graph.forward(node, route)
-            self._state.resume(node)
-        except Exception as exc:
-            self._fail(node, exc)
-        finally:
-            del self.running[node]
-            self._wake()
 
     async def _execute(self, node: Node) -> None:
         """Run one task through all its attempts."""
-        current.set((self._holds, node))
+        current.set((self._holds, node, 0))
         outcome = self._outcome
         try:
-            value = await self._caller.start(node, self)
-        except asyncio.CancelledError as exc:
-            outcome.cancelled(node, exc)
-            self._proceed()
-        except (SystemExit, KeyboardInterrupt) as exc:
-            outcome.abort(exc)  # the run ends in good order, and then this is raised
-        except Exception as exc:
-            self._fail(node, exc)
-        else:
-            began = outcome.began.get(node)
-            if began is not None:
-                self._teller.task(node, TaskState.COMPLETED, began)
-            if isinstance(value, LazyResult):
-                await self._continue(node, value)
+            try:
+                value = await self._caller.start(node, self)
+            except asyncio.CancelledError as exc:
+                outcome.cancelled(node, exc)
+            except Exception as exc:
+                outcome.fail(node, exc)
             else:
-                self._complete(node, value)
-        finally:
-            del self.running[node]
-            outcome.began.pop(node, None)
-            self._entrance.ended(node)
-            if not node.definition.on_loop:
-                self._wake()
+                if isinstance(value, LazyResult):
+                    self._growth.follow(node, value)
+                else:
+                    outcome.complete(node, value)
+            finally:
+                self._left(node)
+        except BaseException as exc:  # a word to the process, or a fault of ours: the run has to be told
+            outcome.abort(exc)
 
-    async def _continue(self, node: Node, lazy: LazyResult[Any]) -> None:
-        """Go on with the call that a task returned: its value is the task's."""
-        graph, heir = node.scope.continuation(node)
-        try:
-            await self._build(graph, [lazy])
-            graph.forward(heir, lazy)
-        except Exception as exc:
-            self._fail(heir, exc)
-        else:
-            self._state.resume(heir)
+    def _left(self, node: Node) -> None:
+        """Give back what a task holds, and let others have it."""
+        del self.running[node]
+        self._entrance.ended(node)
+        if self._holds.visited:
+            self._holds.ended(node)
+        if self._turn is None and (not node.definition.on_loop or self._state.ready):
             self._wake()
 
 
-_CONDITIONAL = frozenset({Kind.CALL, Kind.MAP, Kind.ROUTE, Kind.INPUT})
+_TOLD_AT_ONCE = 64

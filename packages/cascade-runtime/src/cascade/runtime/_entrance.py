@@ -20,6 +20,10 @@ class Host(Protocol):
         """The tasks that run or wait between two attempts."""
         ...
 
+    def is_stopped(self, node: Node) -> bool:
+        """Return whether a task is not to start any more."""
+        ...
+
     def launch(self, node: Node) -> None:
         """Start a task now."""
         ...
@@ -44,6 +48,10 @@ class Host(Protocol):
         """Look again whether tasks that are held at a checkpoint may go on."""
         ...
 
+    def abort(self, error: Exception) -> None:
+        """End the run with a fault that is no task's."""
+        ...
+
 
 class Entrance:
     """One run's side of the engine's turnstile: the owner of its tickets.
@@ -64,7 +72,7 @@ class Entrance:
         self._inside: set[Node] = set()  # who holds a worker or what its ticket gives
         self._between: set[Node] = set()  # who has nothing until its next attempt
         self._returning: dict[Ticket, asyncio.Future[None]] = {}
-        self._told: set[Ticket] = set()  # those of them who were told that they are held
+        self._told: set[Ticket] = set()  # who waits, and was told that it does
 
     @property
     def run_id(self) -> str:
@@ -75,8 +83,13 @@ class Entrance:
         """Begin to be served."""
         self._turnstile.attach(self)
 
+    def withdraw(self) -> list[Node]:
+        """Take back every ticket that waits; return the tasks that were told that they do, and never began."""
+        self._turnstile.withdraw_all(self)
+        return [ticket.subject for ticket in self._told if ticket not in self._returning]
+
     def close(self) -> None:
-        """Withdraw what waits."""
+        """Be served no more."""
         self._turnstile.detach(self)
 
     def check(self, node: Node) -> None:
@@ -158,7 +171,10 @@ class Entrance:
         self._inside.add(node)
         self._between.discard(node)
         turn = self._returning.get(ticket)
-        if turn is None:
+        if self._host.is_stopped(node):
+            self.give_back(node)
+        elif turn is None:
+            self._told.discard(ticket)
             self._host.launch(node)
         elif not turn.done():
             turn.set_result(None)
@@ -167,16 +183,20 @@ class Entrance:
         """Let a task know that it is cancelled before it, or its next attempt, began."""
         turn = self._returning.get(ticket)
         if turn is None:
+            self._told.discard(ticket)
             self._tickets.pop(ticket.subject, None)
             self._host.turned_away(ticket.subject, obstacle)
         elif not turn.done():
-            turn.set_exception(TaskCancelledError(ticket.name, str(obstacle)))
+            turn.set_exception(TaskCancelledError(ticket.name, str(obstacle), run_id=self._run_id))
 
     def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
         """Tell that a task waits, and for what."""
-        if ticket in self._returning:
-            self._told.add(ticket)
+        self._told.add(ticket)
         self._host.told_blocked(ticket.subject, obstacle)
+
+    def abort(self, error: Exception) -> None:
+        """End the run: nobody can tell any more who may pass."""
+        self._host.abort(error)
 
     def cancel(self, obstacle: Obstacle, name: str | None) -> None:
         """Cancel the running tasks of this name; None: the run."""

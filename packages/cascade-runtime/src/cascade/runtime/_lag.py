@@ -7,8 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 LAG_LIMIT = 1.0
@@ -39,17 +37,21 @@ class LagWatch:
         self._beat()
 
     @classmethod
-    @contextmanager
-    def on(cls, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Watch this loop for as long as the context lasts."""
+    def join(cls, loop: asyncio.AbstractEventLoop) -> LagWatch:
+        """Watch this loop until ``leave()`` was called as often as this."""
         with cls._lock:
             watch = cls._all.get(loop) or cls._all.setdefault(loop, cls(loop))
             watch._runs += 1
             cls._have_thread()
-        try:
-            yield
-        finally:
-            watch._leave()
+        return watch
+
+    def leave(self) -> None:
+        """End the watch, if nobody else has joined it."""
+        with self._lock:
+            self._runs -= 1
+            if not self._runs:
+                self._handle.cancel()
+                self._all.pop(self._loop, None)
 
     @classmethod
     def forget(cls) -> None:
@@ -77,13 +79,6 @@ class LagWatch:
             if not cls._all:
                 cls._thread = None
             return list(cls._all.values())
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._runs -= 1
-            if not self._runs:
-                self._handle.cancel()
-                self._all.pop(self._loop, None)
 
     def _beat(self) -> None:
         self._last = time.monotonic()

@@ -9,8 +9,11 @@ from cascade.interfaces import RunCancelledError, TaskCancelledError, TaskState
 from cascade.runtime import _traceback
 from cascade.runtime._telling import Teller
 from cascade.runtime.constraints import Obstacle
-from cascade.runtime.graph import Node, Status
+from cascade.runtime.graph import Kind, Node, Status
 from cascade.runtime.run import RunState
+
+STOPPING = "the run is stopping"
+"""Why a task is cancelled that nobody had asked to stop."""
 
 
 class Outcome:
@@ -54,16 +57,26 @@ class Outcome:
     def abort(self, error: BaseException) -> None:
         """End the run with an error that is nobody's failure: a word to the process, a cancel, a fault."""
         if not self.finished.done():
+            if self._errors:
+                _traceback.add_earlier(error, self._errors)
             self.finished.set_exception(error)
 
     def complete(self, node: Node, value: Any) -> None:
         """Record a value."""
+        if self.began:
+            self.tell_complete(node)
         self._state.complete(node, value)
         self.conclude()
 
+    def tell_complete(self, node: Node) -> None:
+        """Tell that a task gave a value, if it was told as running."""
+        began = self.began.pop(node, None)
+        if began is not None:
+            self._teller.task(node, TaskState.COMPLETED, began)
+
     def skip(self, node: Node, reason: str, *, broken: bool) -> None:
         """Record that a node does not run; ``broken`` says that a failure is the reason."""
-        if not node.definition.structural:
+        if not node.definition.structural and node.kind is not Kind.FORWARD:  # one that has completed itself
             self._teller.task(node, TaskState.SKIPPED, reason=reason)
         self._state.skip(node, broken=broken)
         self.conclude()
@@ -80,59 +93,63 @@ class Outcome:
                 self._teller.task(node, TaskState.SKIPPED, reason=reason)
             self.complete(node, condition.otherwise)
 
-    def fail(self, node: Node, error: Exception) -> None:
-        """Record a failure."""
-        began = self.began.get(node, 0.0)
-        if isinstance(error, TaskCancelledError) and error.__cause__ is None:  # at the turnstile
+    def fail(self, node: Node, error: Exception, *, heir: Node | None = None) -> None:
+        """Record a failure; ``heir`` is who would have taken the value, if not the node itself."""
+        began = self.began.pop(node, 0.0)
+        if isinstance(error, TaskCancelledError) and error.run_id == self._run_id:  # at the turnstile
             self._teller.task(node, TaskState.CANCELLED, began, reason=error.reason)
         else:
             self._teller.task(node, TaskState.FAILED, began, error=error)
-        self._give_up(node, error)
+        self._give_up(node, error, heir or node)
 
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
         """Record that a task was cancelled before it began."""
-        self._teller.task(node, TaskState.CANCELLED, reason=str(obstacle))
-        self._give_up(node, TaskCancelledError(node.name, str(obstacle)))
+        self.fail(node, TaskCancelledError(node.name, str(obstacle), run_id=self._run_id))
 
     def cancelled_by(self, obstacle: Obstacle) -> None:
         """End the run as cancelled from outside."""
         self.abort(RunCancelledError(self._run_id, str(obstacle)))
 
-    def request(self, node: Node, task: asyncio.Task[None], obstacle: Obstacle) -> None:
-        """Ask one task to stop, once; not before its first step, or it would end without a word."""
-        if node not in self._to_cancel:
-            self._to_cancel[node] = str(obstacle)
-            task.get_loop().call_soon(task.cancel)
+    def request(self, node: Node, obstacle: Obstacle) -> bool:
+        """Record that a task is to stop; return whether that is news."""
+        if node in self._to_cancel:
+            return False
+        self._to_cancel[node] = str(obstacle)
+        return True
 
-    def cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
-        """Record the end of a task that we cancelled; for any other it is a failure."""
+    def cancelled(self, node: Node, error: asyncio.CancelledError, *, heir: Node | None = None) -> None:
+        """Record the end of a task that we cancelled; for any other it is a failure.
+
+        ``heir`` is who would have taken the value of the call that the task had returned.
+        """
         requested = self._to_cancel.pop(node, None)
         if requested is None and not self.finished.done():
             failure = TaskCancelledError(node.name, "something that it awaited had been cancelled")
             failure.__cause__ = error
-            self.fail(node, failure)
+            self.fail(node, failure, heir=heir)
             return
-        runs_on = "" if node.definition.on_loop else "; what cannot be stopped runs on to its end"
-        reason = (requested or "the run is stopping") + runs_on
-        self._teller.task(node, TaskState.CANCELLED, self.began.get(node, 0.0), reason=reason)
+        reason = requested or STOPPING
+        if heir is None and not node.definition.on_loop:
+            reason += "; what cannot be stopped runs on to its end"
+        self._teller.task(node, TaskState.CANCELLED, self.began.pop(node, 0.0), reason=reason)
         if requested is not None:
-            self._give_up(node, TaskCancelledError(node.name, requested))
+            cancelled = TaskCancelledError(node.name, requested, run_id=self._run_id)
+            self._give_up(node, cancelled, heir or node)
 
     def conclude(self) -> None:
         """End the run if every target is settled."""
         if self._state.finished and not self.finished.done():
             self.finished.set_result(None)
 
-    def _give_up(self, node: Node, error: Exception) -> None:
+    def _give_up(self, node: Node, error: Exception, heir: Node) -> None:
         """Record what a task that will give no value means for the run."""
         if self.finished.done():
             return
-        error = error.with_traceback(_traceback.of_the_task(error.__traceback__))
-        _traceback.add_note(error, _traceback.note(node, self._run_id))
+        _traceback.mark(error, node, self._run_id)
         if not self._carry_on:
             self.finished.set_exception(error)
             return
         self._errors.append(error)
-        if node.status is Status.WAITING:
-            self._state.fail(node)
+        if heir.status is Status.WAITING:
+            self._state.fail(heir)
         self.conclude()

@@ -1,21 +1,49 @@
-"""Tells the event bus what becomes of one run's tasks; costs nothing while nobody listens."""
+"""Tells the event bus what becomes of one run and its tasks; costs nothing while nobody listens."""
 
 from __future__ import annotations
 
-from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskState, TaskStateEvent
-from cascade.runtime.checkpoint import PROGRESS_INTERVAL
+import logging
+
+from cascade.interfaces import (
+    Clock,
+    Event,
+    EventBus,
+    Lifecycle,
+    LifecycleEvent,
+    ProgressEvent,
+    RunStatus,
+    TaskState,
+    TaskStateEvent,
+)
 from cascade.runtime.graph import Node
 from cascade.runtime.telemetry.redaction import describe
 
+_log = logging.getLogger("cascade.bus")
+
 
 class Teller:
-    """Makes the events of one run."""
+    """Makes the events of one run: ``started`` is the first, ``stopped`` the last, whatever still runs."""
 
     def __init__(self, run_id: str, bus: EventBus, clock: Clock) -> None:
         self._run_id = run_id
         self._bus = bus
         self._clock = clock
-        self._progressed: dict[Node, float] = {}
+        self._closed = False
+        self._failed = False
+
+    def wants_tasks(self) -> bool:
+        """Return whether anybody would hear what becomes of a task."""
+        return not self._closed and self._bus.wants(TaskStateEvent)
+
+    def started(self) -> None:
+        """Tell that the run begins."""
+        self._publish(LifecycleEvent(self._run_id, Lifecycle.ENGINE_STARTED, self._clock.now()))
+
+    def stopped(self, status: RunStatus, error: str) -> None:
+        """Tell that the run is over; nothing is told of it after this."""
+        self._closed = True
+        event = LifecycleEvent(self._run_id, Lifecycle.ENGINE_STOPPED, self._clock.now(), status, error)
+        self._publish(event)
 
     def task(
         self,
@@ -27,9 +55,9 @@ class Teller:
         reason: str = "",
     ) -> None:
         """Tell that a task changed its state; ``began`` is when it began on the monotonic clock, 0 before."""
-        if not self._bus.wants(TaskStateEvent):
+        if not self.wants_tasks():
             return
-        self._bus.publish(
+        self._publish(
             TaskStateEvent(
                 self._run_id,
                 node.task_id,
@@ -43,11 +71,18 @@ class Teller:
         )
 
     def progress(self, node: Node, done: float, total: float | None) -> None:
-        """Tell how far a task is, unless it was told a moment ago; from any thread."""
-        now = self._clock.monotonic()
-        if now - self._progressed.get(node, -PROGRESS_INTERVAL) < PROGRESS_INTERVAL:
-            return
-        self._progressed[node] = now
-        if self._bus.wants(ProgressEvent):
-            event = ProgressEvent(self._run_id, node.task_id, node.name, self._clock.now(), done, total)
+        """Tell how far a task is."""
+        if not self._closed and self._bus.wants(ProgressEvent):
+            self._publish(
+                ProgressEvent(self._run_id, node.task_id, node.name, self._clock.now(), done, total)
+            )
+
+    def _publish(self, event: Event) -> None:
+        try:
             self._bus.publish(event)
+        except Exception:  # a bus of the user's own: no observer may change a run
+            if not self._failed:
+                self._failed = True
+                _log.exception(
+                    "the event bus %r failed; the run goes on, further failures are not logged", self._bus
+                )

@@ -22,18 +22,18 @@ class Station(Protocol):
         """The run's loop."""
         ...
 
-    def progress(self, node: Node, done: float, total: float | None) -> None:
+    def progress(self, node: Node, attempt: int, done: float, total: float | None) -> None:
         """Tell how far a task is; from any thread."""
         ...
 
-    def passes(self, node: Node) -> bool:
+    def passes(self, node: Node, attempt: int) -> bool:
         """Return whether the task may go on now; from any thread.
 
         :raises asyncio.CancelledError: if it is to stop.
         """
         ...
 
-    async def hold(self, node: Node) -> None:
+    async def hold(self, node: Node, attempt: int) -> None:
         """Wait until the task may go on.
 
         :raises asyncio.CancelledError: if it is to stop.
@@ -41,7 +41,10 @@ class Station(Protocol):
         ...
 
 
-current: ContextVar[tuple[Station, Node] | None] = ContextVar("cascade task", default=None)
+Place = tuple[Station, Node, int]
+"""Where a checkpoint is: in which attempt of which task of which run."""
+
+current: ContextVar[Place | None] = ContextVar("cascade task", default=None)
 
 
 class Checkpoint:
@@ -49,14 +52,14 @@ class Checkpoint:
 
     __slots__ = ("_place",)
 
-    def __init__(self, place: tuple[Station, Node] | None) -> None:
+    def __init__(self, place: Place | None) -> None:
         self._place = place
 
     def __await__(self) -> Generator[Any, None, None]:
         if self._place is not None:
-            station, node = self._place
-            if not station.passes(node):
-                yield from station.hold(node).__await__()
+            station, node, attempt = self._place
+            if not station.passes(node, attempt):
+                yield from station.hold(node, attempt).__await__()
 
 
 def checkpoint(*, done: float | None = None, total: float | None = None) -> Checkpoint:
@@ -66,36 +69,38 @@ def checkpoint(*, done: float | None = None, total: float | None = None) -> Chec
     in an async one. Progress leaves at most twice a second. Outside of a task, and in another
     process than the engine's, it does nothing.
 
-    :raises asyncio.CancelledError: if the task or its run was cancelled.
+    :raises asyncio.CancelledError: if the task or its run was cancelled, or this attempt of it has ended
+        (a thread outlives the time limit of its task).
     """
     place = current.get()
     if place is None:
         return _NOWHERE
-    station, node = place
+    station, node, attempt = place
     if done is not None:
-        station.progress(node, done, total)
-    if _on_loop(station.loop):
+        station.progress(node, attempt, done, total)
+    if on_loop(station.loop):
         return Checkpoint(place)
-    if not station.passes(node):
-        _wait_in_thread(station, node)
+    if not station.passes(node, attempt):
+        _wait_in_thread(station, node, attempt)
     return _NOWHERE
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop) -> bool:
+def on_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether this is the thread in which a loop runs."""
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
         return False
 
 
-def _wait_in_thread(station: Station, node: Node) -> None:
+def _wait_in_thread(station: Station, node: Node, attempt: int) -> None:
     """Block this thread until the loop lets the task go on."""
     ended = threading.Event()
     outcome: list[BaseException | None] = []
 
     async def hold() -> None:
         try:
-            await station.hold(node)
+            await station.hold(node, attempt)
             outcome.append(None)
         except (asyncio.CancelledError, Exception) as exc:
             outcome.append(exc)

@@ -15,10 +15,9 @@ from cascade.interfaces import (
     ConfigurationError,
     Connector,
     Executor,
-    Lifecycle,
-    LifecycleEvent,
     RunCancelledError,
     RunStatus,
+    TaskCancelledError,
 )
 from cascade.interfaces import (
     EventBus as EventBusProtocol,
@@ -31,6 +30,7 @@ from cascade.runtime._driver import Driver
 from cascade.runtime._holding import Patience
 from cascade.runtime._lag import LagWatch
 from cascade.runtime._lease import START_LIMIT, Lease
+from cascade.runtime._telling import Teller
 from cascade.runtime.bus import EventBus
 from cascade.runtime.constraints import Admission, SystemResources, Turnstile
 from cascade.runtime.executors._set import ExecutorSet
@@ -138,20 +138,25 @@ class Engine:
         targets = targets_of(target)
         if on_failure not in get_args(OnFailure):
             raise ConfigurationError("run(on_failure=)", f"knows 'stop' and 'continue', not {on_failure!r}")
-        try:
-            values = await self._connected(targets, params or {}, carry_on=on_failure == "continue")
-        except Exception as exc:
-            told = exc.with_traceback(_traceback.of_the_task(exc.__traceback__))
-            raise told  # noqa: B904 - with "from", what the task was handling would not be shown
+        values, error = await self._connected(targets, params or {}, carry_on=on_failure == "continue")
+        if error is not None:
+            try:
+                raise _traceback.cut(error)
+            finally:
+                del error  # or its traceback would hold it
         return values[0] if isinstance(target, LazyResult) else values
 
     async def _connected(
         self, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
-    ) -> list[Any]:
+    ) -> tuple[list[Any], Exception | None]:
+        """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
         began = self._clock.monotonic()
         async with Lease.hold(self._connector), self._told():
             left = START_LIMIT - (self._clock.monotonic() - began)
-            return await self._observed(targets, params, carry_on=carry_on, start_limit=left)
+            try:
+                return await self._observed(targets, params, carry_on=carry_on, start_limit=left), None
+            except Exception as exc:
+                return [], exc
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
@@ -171,23 +176,31 @@ class Engine:
     ) -> list[Any]:
         """Run between the first event and the last one."""
         run_id = os.urandom(16).hex()
-        self._tell(run_id, Lifecycle.ENGINE_STARTED)
+        teller = Teller(run_id, self.bus, self._clock)
+        teller.started()
         status, error = RunStatus.CANCELLED, ""
         try:
             await self._control.begin(run_id, _names(targets), limit=start_limit)
-            values = await self._driven(run_id, targets, params, carry_on=carry_on)
+            values = await self._driven(run_id, targets, params, teller, carry_on=carry_on)
             status = RunStatus.SUCCEEDED
         except Exception as exc:
-            ours = isinstance(exc, RunCancelledError) and exc.run_id == run_id  # else a run inside a task's
+            # one of another run comes from a run inside a task
+            ours = isinstance(exc, RunCancelledError | TaskCancelledError) and exc.run_id == run_id
             status, error = RunStatus.CANCELLED if ours else RunStatus.FAILED, describe(exc)
             raise
         finally:
-            self._tell(run_id, Lifecycle.ENGINE_STOPPED, status, error)
+            teller.stopped(status, error)
             await self._control.end(run_id)
         return values
 
     async def _driven(
-        self, run_id: str, targets: list[LazyResult[Any]], params: Mapping[str, Any], *, carry_on: bool
+        self,
+        run_id: str,
+        targets: list[LazyResult[Any]],
+        params: Mapping[str, Any],
+        teller: Teller,
+        *,
+        carry_on: bool,
     ) -> list[Any]:
         patience = Patience(self._close_timeout, self._stop_timeout)
         async with (
@@ -197,7 +210,7 @@ class Engine:
         ):
             driver = Driver(
                 run_id,
-                bus=self.bus,
+                teller=teller,
                 clock=self._clock,
                 caller=caller,
                 turnstile=self._turnstile,
@@ -205,13 +218,14 @@ class Engine:
                 carry_on=carry_on,
             )
             limit = self._stop_timeout
+            watch = LagWatch.join(asyncio.get_running_loop())
             try:
                 await executors.start()
-                with LagWatch.on(asyncio.get_running_loop()):
-                    values = await driver.run(targets)
+                values = await driver.run(targets)
                 limit = 0.0  # the run's time is over: what was given up on the way runs on alone
                 return values
             finally:
+                watch.leave()
                 await self._stop(run_id, driver, executors, limit=limit)
 
     def _cache_backend(self) -> CacheBackend:
@@ -234,9 +248,6 @@ class Engine:
                 ", ".join(stubborn) or "none",
                 threads,
             )
-
-    def _tell(self, run_id: str, event: Lifecycle, status: RunStatus | None = None, error: str = "") -> None:
-        self.bus.publish(LifecycleEvent(run_id, event, self._clock.now(), status, error))
 
 
 def _names(targets: list[LazyResult[Any]]) -> str:

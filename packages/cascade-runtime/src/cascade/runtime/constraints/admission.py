@@ -72,10 +72,9 @@ class Admission:
 
     def detach(self, owner: Owner) -> None:
         """Forget a run: what waits is withdrawn; what still runs is counted until it leaves."""
+        self.withdraw_all(owner)
         self._owners.pop(owner.run_id, None)
         for group in self._gates.groups_of(owner.run_id):
-            for queue in group.queues.values():
-                self._empty(queue)
             if not group.running:
                 self._gates.drop(group)
 
@@ -144,6 +143,12 @@ class Admission:
         queue.told -= at < queue.told
         ticket.queue = None
         self.waiting -= 1
+
+    def withdraw_all(self, owner: Owner) -> None:
+        """Take back every ticket of a run that waits."""
+        for group in self._gates.groups_of(owner.run_id):
+            for queue in group.queues.values():
+                self._empty(queue)
 
     def next_wake(self, now: float) -> float | None:
         """Return when time alone lets something pass, or None."""

@@ -56,6 +56,10 @@ class Owner(Protocol):
         """Look again whether tasks that are held at a checkpoint may go on."""
         ...
 
+    def abort(self, error: Exception) -> None:
+        """End the run with this error: nobody can tell any more who may pass."""
+        ...
+
 
 class Ticket:
     """One task that wants to start, or runs. It may enter again after it has left."""

@@ -71,6 +71,11 @@ class Turnstile:
         self.admission.withdraw(ticket)
         self.poke()
 
+    def withdraw_all(self, owner: Owner) -> None:
+        """Take back every ticket of a run that waits."""
+        self.admission.withdraw_all(owner)
+        self.poke()
+
     def apply(self, changes: Mapping[Key, Effective | None]) -> None:
         """Put changed constraints in force; those who run are told in this turn."""
         self.admission.apply(changes, self._clock.monotonic())
@@ -85,7 +90,13 @@ class Turnstile:
 
     def _take_turn(self) -> None:
         self._turn = None
-        now = self._clock.monotonic()
+        try:
+            self._let_pass(self._clock.monotonic())
+        except Exception as exc:  # nobody awaits this callback: the runs have to be told
+            for owner in self.admission.owners():
+                owner.abort(exc)
+
+    def _let_pass(self, now: float) -> None:
         for ticket in self.admission.admit(now, self._pace.batch):
             ticket.owner.start(ticket)
         self._tell_owners()
@@ -98,12 +109,12 @@ class Turnstile:
             self.on_turn()
 
     def _tell_owners(self) -> None:
+        for owner, obstacle, name in self.admission.take_cancellations():
+            owner.cancel(obstacle, name)  # first, so that a run knows that it is cancelled itself
         for ticket, obstacle in self.admission.take_turned_away():
             ticket.owner.turn_away(ticket, obstacle)
         for ticket, obstacle in self.admission.take_blocked():
             ticket.owner.blocked(ticket, obstacle)
-        for owner, obstacle, name in self.admission.take_cancellations():
-            owner.cancel(obstacle, name)
 
     def _tell_standstill(self, now: float) -> None:
         if (lifted := self._standstill.lifted()) is not None:

@@ -1,0 +1,107 @@
+"""The graph of one run as it is built: at first, and as maps, choices and tasks turn out to need more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from cascade.interfaces import Clock
+from cascade.runtime._outcome import Outcome
+from cascade.runtime._pace import TARGET
+from cascade.runtime.graph import Graph, Kind, Node
+from cascade.runtime.run import RunState
+from cascade.spec import LazyResult
+
+
+class Growth:
+    """Builds graphs in steps, so that the loop turns every few milliseconds.
+
+    A node that grows is no task that runs: it holds nothing, and no constraint ends it. What it
+    grows into asks for permission like any other task.
+
+    ``check`` refuses, before it is their turn, nodes that can never start; ``wake`` is called
+    when something may have become ready.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        outcome: Outcome,
+        *,
+        clock: Clock,
+        check: Callable[[Node], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._outcome = outcome
+        self._clock = clock
+        self._check = check
+        self._wake = wake
+        self._growing: dict[Node, asyncio.Task[None]] = {}
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Return what is at work, to be cancelled."""
+        return list(self._growing.values())
+
+    async def build(self, graph: Graph, lazies: Sequence[LazyResult[Any]]) -> None:
+        """Add nodes to a graph.
+
+        :raises UsageError: if one of them can never start.
+        """
+        began = self._clock.monotonic()
+        for nodes in graph.build(lazies):
+            for node in nodes:
+                self._check(node)
+            self._state.admit(nodes)
+            if self._clock.monotonic() - began > TARGET:
+                await asyncio.sleep(0)
+                began = self._clock.monotonic()
+
+    def grow(self, node: Node) -> None:
+        """Begin to build what a map or a choice turned out to need."""
+        self._begin(node, node, partial(self._branch, node))
+
+    def follow(self, node: Node, lazy: LazyResult[Any]) -> None:
+        """Begin to build the call that a task returned: its value is the task's."""
+        graph, heir = node.scope.continuation(node)
+        self._begin(node, heir, partial(self._continue, node, heir, graph, lazy))
+
+    def _begin(self, node: Node, heir: Node, work: Callable[[], Awaitable[None]]) -> None:
+        growing = self._settle(node, heir, work)
+        self._growing[node] = asyncio.get_running_loop().create_task(growing, name=node.task_id)
+
+    async def _settle(self, node: Node, heir: Node, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work, and let the run know how it ended."""
+        outcome = self._outcome
+        try:
+            try:
+                await work()
+            except asyncio.CancelledError as exc:
+                outcome.cancelled(node, exc, heir=heir)
+            except Exception as exc:
+                outcome.fail(node, exc, heir=heir)
+            finally:
+                del self._growing[node]
+                self._wake()
+        except BaseException as slip:  # nobody awaits this task: the run has to be told
+            outcome.abort(slip)
+
+    async def _branch(self, node: Node) -> None:
+        graph = node.scope
+        if node.kind is Kind.MAP:
+            items = graph.items(node)
+            await self.build(graph, items)
+            graph.gather(node, items)
+        else:
+            route = graph.route(node)
+            await self.build(graph, [route])
+            graph.forward(node, route)
+        self._state.resume(node)
+
+    async def _continue(self, node: Node, heir: Node, graph: Graph, lazy: LazyResult[Any]) -> None:
+        await self.build(graph, [lazy])
+        graph.forward(heir, lazy)
+        self._outcome.tell_complete(node)
+        self._state.resume(heir)

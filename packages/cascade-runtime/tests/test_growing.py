@@ -1,0 +1,170 @@
+"""Maps, choices and calls that a task returned, while their graph is being built: they are no tasks that run."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import ResourceNotFoundError, TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.runtime._clock import SystemClock
+from cascade.spec import LazyResult, inject, task
+from cascade.testkit import eventually
+
+LIMIT = 20.0
+ITEMS = 5_000
+
+
+class Racing(SystemClock):
+    """A clock for which every step of building takes long, so that the loop turns after each."""
+
+    def __init__(self) -> None:
+        self._past = 0.0
+
+    def monotonic(self) -> float:
+        self._past += 0.01
+        return super().monotonic() + self._past
+
+
+@task(mode="inline")
+def numbers() -> list[int]:
+    return list(range(ITEMS))
+
+
+@task(mode="inline")
+def item(x: int) -> int:
+    return x
+
+
+@task(name="item", mode="inline")
+def return_map(xs: list[int]) -> Any:
+    return item.map(x=xs)
+
+
+GROWING: dict[str, Callable[[], LazyResult[Any]]] = {
+    "a map": lambda: item.map(x=numbers()),
+    "what a task returned": lambda: return_map(numbers()),
+}
+
+
+class Desk:
+    """Writes a constraint at the moment at which something begins to grow, and reads reports."""
+
+    def __init__(self, scope: str, kind: str, **payload: Any) -> None:
+        self.hub = LocalHub()
+        self.engine = Engine(connector=LocalConnector(self.hub, source_id="line-3"), clock=Racing())
+        self.events: list[TaskStateEvent] = []
+        self.topic = constraint_topic(scope, kind)
+        self._payload = {"type": kind, **payload}
+        self._writing: asyncio.Task[None] | None = None
+        self.engine.bus.subscribe(TaskStateEvent, self._hear)
+
+    def _hear(self, event: TaskStateEvent) -> None:
+        self.events.append(event)
+        if event.state is TaskState.COMPLETED and self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        async with LocalConnector(self.hub, source_id="desk") as desk:
+            await desk.publish(self.topic, self._payload, 1, retain=True)
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_a_limit_that_comes_while_something_grows_does_not_count_it(what: str) -> None:
+    """I10: a map holds no slot that its items need, also not while it learns which items they are."""
+    desk = Desk("task:item", "concurrency", params={"limit": 1})
+    reports: list[int] = []
+
+    async def hear(topic: str, data: dict[str, Any]) -> None:
+        if data["applied"]:
+            reports.append(data["in_scope_running"])
+
+    async with LocalConnector(desk.hub) as reader, asyncio.timeout(LIMIT):
+        await reader.subscribe("cascade/state/line-3/constraints", hear)
+        assert await desk.engine.run(GROWING[what]()) == list(range(ITEMS))
+        await eventually(lambda: reports)
+    assert set(reports) <= {0, 1}
+    assert reports[0] == 0
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_a_cancel_that_comes_while_something_grows_ends_the_run(what: str) -> None:
+    """What grows is not interrupted; its items are turned away when they ask for permission."""
+    desk = Desk("task:item", "cancel", expires_at=4e9)
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(TaskCancelledError, match="task/item/@cancel"):
+            await desk.engine.run(GROWING[what]())
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_a_run_that_is_cancelled_while_something_grows_ends(what: str) -> None:
+    """Nothing of the growing is left, and what had begun is told as cancelled."""
+    engine = Engine(clock=Racing())
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    run = asyncio.create_task(engine.run(GROWING[what]()))
+    await eventually(lambda: any(t.get_name().startswith("item") for t in asyncio.all_tasks()))
+    run.cancel()
+    await asyncio.wait({run})
+    assert run.cancelled()
+    assert [e.state for e in events if e.task_name == "item"][-1:] == [TaskState.CANCELLED]
+    assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("item")]
+
+
+async def test_a_growing_that_somebody_else_cancels_is_a_failure() -> None:
+    """A task that cancels all that it finds on the loop makes the run fail instead of hang."""
+
+    def growing() -> list[asyncio.Task[Any]]:
+        return [t for t in asyncio.all_tasks() if t.get_name().startswith("item")]
+
+    run = asyncio.create_task(Engine(clock=Racing()).run(item.map(x=numbers())))
+    await eventually(growing)
+    growing()[0].cancel()
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(TaskCancelledError, match="something that it awaited"):
+            await run
+
+
+@task
+async def needy(what: int = inject("nowhere")) -> int:
+    return what
+
+
+@pytest.mark.parametrize("carry_on", [False, True])
+async def test_a_task_that_returns_what_cannot_run_fails(carry_on: bool) -> None:
+    """It is told as FAILED, once, and not as COMPLETED before."""
+
+    @task
+    async def returns() -> Any:
+        return needy()
+
+    engine = Engine()
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises((ResourceNotFoundError, ExceptionGroup)):
+        await engine.run(returns(), on_failure="continue" if carry_on else "stop")
+    assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED]
+
+
+async def test_a_task_that_has_completed_is_not_skipped_when_what_it_returned_fails() -> None:
+    """Nothing follows COMPLETED: the failure is that of the call which the task returned."""
+
+    @task
+    async def fail() -> None:
+        raise ValueError("boom")
+
+    @task
+    async def returns() -> Any:
+        return fail()
+
+    engine = Engine()
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises(ExceptionGroup):
+        await engine.run(item(returns()), on_failure="continue")
+    told = {
+        name: [e.state.value for e in events if e.task_name == name] for name in ("returns", "fail", "item")
+    }
+    assert told == {"returns": ["RUNNING", "COMPLETED"], "fail": ["RUNNING", "FAILED"], "item": ["SKIPPED"]}

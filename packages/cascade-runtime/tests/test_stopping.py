@@ -1,0 +1,337 @@
+"""How runs stop: nothing starts any more, nothing outlives them in silence, and every fault ends them."""
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import (
+    Lifecycle,
+    LifecycleEvent,
+    RunCancelledError,
+    RunStatus,
+    TaskCancelledError,
+    TaskState,
+    TaskStateEvent,
+)
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
+from cascade.runtime._growth import Growth
+from cascade.runtime._outcome import Outcome
+from cascade.runtime.constraints import Admission
+from cascade.spec import LazyResult, task
+from cascade.testkit import eventually
+
+LIMIT = 5.0
+
+
+@task
+async def step(x: int = 0) -> int:
+    return x
+
+
+@task
+async def hold() -> None:
+    await asyncio.Event().wait()
+
+
+@task
+async def fail(text: str = "boom") -> None:
+    raise ValueError(text)
+
+
+def watch(engine: Engine) -> list[Any]:
+    events: list[Any] = []
+    engine.bus.subscribe(object, events.append)
+    return events
+
+
+def told(events: list[Any], name: str) -> list[str]:
+    return [e.state.value for e in events if isinstance(e, TaskStateEvent) and e.task_name == name]
+
+
+def end_of(events: list[Any]) -> LifecycleEvent:
+    (end,) = [e for e in events if isinstance(e, LifecycleEvent) and e.event is Lifecycle.ENGINE_STOPPED]
+    return end
+
+
+async def write(hub: LocalHub, topic: str, payload: dict[str, Any]) -> None:
+    async with LocalConnector(hub, source_id="desk") as desk:
+        await desk.publish(topic, payload, 1, retain=True)
+
+
+@pytest.mark.parametrize("how", ["cancellation", "failure"])
+async def test_a_run_that_is_stopping_starts_nothing_more(how: str) -> None:
+    """What its cancelled tasks give back is taken by none of those that waited for it."""
+    began: list[int] = []
+    word = asyncio.Event()
+
+    @task
+    async def job(n: int) -> None:
+        began.append(n)
+        await asyncio.Event().wait()
+
+    @task
+    async def fail_at_a_word() -> None:
+        await word.wait()
+        raise ValueError("boom")
+
+    engine = Engine(system_resources={"gpu": 1})
+    events = watch(engine)
+    jobs = [job(n).with_constraints(gpu=1) for n in range(4)]
+    run = asyncio.create_task(engine.run([fail_at_a_word(), *jobs]))
+    await eventually(lambda: began)
+    word.set() if how == "failure" else run.cancel()
+    await asyncio.wait({run})
+    assert began == [0]
+    assert events[-1] is end_of(events)
+    assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("job")]
+    async with asyncio.timeout(LIMIT):
+        assert await engine.run(step(3).with_constraints(gpu=1)) == 3
+
+
+async def test_tasks_that_wait_when_the_run_stops_are_told_as_cancelled() -> None:
+    """Who was told as BLOCKED is heard of again: RUNNING or CANCELLED follows."""
+    engine = Engine(system_resources={"gpu": 1})
+    events = watch(engine)
+    waiting = [hold().with_constraints(gpu=1) for _ in range(200)]
+    run = asyncio.create_task(engine.run(waiting))
+    await eventually(lambda: told(events, "hold").count("BLOCKED") == 199)
+    run.cancel()
+    await asyncio.wait({run})
+    last = {e.task_id: e.state for e in events if isinstance(e, TaskStateEvent)}
+    assert set(last.values()) == {TaskState.CANCELLED}
+    assert events[-1] is end_of(events)
+
+
+async def test_tasks_cancelled_before_their_first_step_hold_nothing_and_say_so() -> None:
+    """A task that cancels all others on the loop cancels the run too, and what others were given comes back."""
+
+    @task
+    async def rampage() -> None:
+        for other in asyncio.all_tasks() - {asyncio.current_task(), main}:
+            other.cancel()
+
+    main = asyncio.current_task()
+    engine = Engine(system_resources={"gpu": 2})
+    events = watch(engine)
+    both = [rampage().with_constraints(gpu=1), step().with_constraints(gpu=1)]
+    await asyncio.wait({asyncio.create_task(engine.run(both))})
+    assert told(events, "step") == ["CANCELLED"]
+    async with asyncio.timeout(LIMIT):
+        assert await engine.run(step(3).with_constraints(gpu=2)) == 3
+
+
+async def test_siblings_that_are_being_cancelled_are_not_retried() -> None:
+    """A task that turns its cancellation into an error of its own gets no second attempt in a run that has ended."""
+    attempts: list[int] = []
+    begun = asyncio.Event()
+
+    @task
+    async def turns() -> None:
+        attempts.append(1)
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("the connection was closed") from None
+
+    @task
+    async def fail_beside() -> None:
+        await begun.wait()
+        raise ValueError("boom")
+
+    engine = Engine()
+    events = watch(engine)
+    with pytest.raises(ValueError, match="boom"):
+        await engine.run([turns().with_retry(5), fail_beside()])
+    assert len(attempts) == 1
+    assert told(events, "turns") == ["RUNNING", "FAILED"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """An error that refuses every attribute."""
+
+    code: int
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_an_error_that_refuses_attributes_is_raised_like_any_other(threaded: bool) -> None:
+    """Neither its traceback nor a note can be set from Python; the run ends all the same."""
+
+    def refuse() -> None:
+        raise Frozen(7)
+
+    async def refuse_on_loop() -> None:
+        refuse()
+
+    declared: Any = task(refuse if threaded else refuse_on_loop)
+    connector = LocalConnector(LocalHub())
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(Frozen) as caught:
+            await Engine(connector=connector).run(declared())
+        assert caught.value.code == 7
+        with pytest.raises(ExceptionGroup) as group:
+            await Engine().run([declared(), step()], on_failure="continue")
+    assert group.value.exceptions == (Frozen(7),)
+
+
+async def test_what_is_no_exception_ends_the_run_too() -> None:
+    """A foreign BaseException is raised from run(), and nobody waits for ever."""
+
+    class Halt(BaseException):
+        pass
+
+    @task
+    async def halt() -> None:
+        raise Halt
+
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(Halt):
+            await Engine().run([halt(), hold()])
+
+
+@task
+async def items() -> list[int]:
+    return [1, 2]
+
+
+SLIPS: dict[str, tuple[type, str]] = {
+    "of a task": (Outcome, "complete"),
+    "of a task that failed": (Outcome, "fail"),
+    "of what grows": (Growth, "_branch"),
+    "of who lets tasks pass": (Admission, "admit"),
+}
+
+
+@pytest.mark.parametrize("where", SLIPS)
+async def test_a_fault_of_the_engine_ends_the_run(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong where nobody awaits it, the run raises it instead of waiting for ever."""
+
+    def slip(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("a slip")
+
+    monkeypatch.setattr(*SLIPS[where], slip)
+    failing = fail() if where == "of a task that failed" else step()
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(RuntimeError, match="a slip"):
+            await Engine(system_resources={"gpu": 1}).run(
+                [step.map(x=items()), failing.with_constraints(gpu=1), hold()]
+            )
+
+
+async def test_a_bus_that_fails_harms_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    """A bus of the user's own may raise: one line says so, and the result is right."""
+
+    class Broken(EventBus):
+        def publish(self, event: object) -> None:
+            raise ConnectionError("no observer")
+
+    engine = Engine(bus=Broken())
+    watch(engine)
+    async with asyncio.timeout(LIMIT):
+        assert await engine.run([step(1), step(2)]) == [1, 2]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("form", ["cancel", ""])
+async def test_a_run_that_is_cancelled_from_outside_ends_as_cancelled(form: str) -> None:
+    """Row 27, also by a register of the older form, and while a task of it waits for its turn."""
+    hub = LocalHub()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 1})
+    events = watch(engine)
+    run = asyncio.create_task(engine.run([hold().with_constraints(gpu=1), step().with_constraints(gpu=1)]))
+    await eventually(lambda: told(events, "step") == ["BLOCKED"])
+    await write(hub, constraint_topic(f"run:{events[0].run_id}", form), {"type": "cancel"})
+    with pytest.raises(RunCancelledError):
+        await run
+    assert end_of(events).status is RunStatus.CANCELLED
+    assert told(events, "hold") == ["RUNNING", "CANCELLED"]
+    assert told(events, "step") == ["BLOCKED", "CANCELLED"]
+
+
+async def cancel_tasks(hub: LocalHub, name: str) -> None:
+    payload = {"type": "cancel", "expires_at": 4e9}
+    await write(hub, constraint_topic(f"task:{name}", "cancel"), payload)
+
+
+@pytest.mark.parametrize("when", ["running", "waiting", "between attempts"])
+async def test_a_run_that_ends_with_a_task_cancelled_from_outside_ends_as_cancelled(when: str) -> None:
+    """Whoever cancels a task that the run cannot do without has cancelled the run: it has not failed."""
+    hub = LocalHub()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 1})
+    events = watch(engine)
+    held = hold().with_constraints(gpu=1)
+    cases: dict[str, tuple[list[LazyResult[Any]], str]] = {
+        "running": ([hold().named("one")], "RUNNING"),
+        "waiting": ([held, step().with_constraints(gpu=1).named("one")], "BLOCKED"),
+        "between attempts": ([fail().with_retry(2, delay=0.2).named("one")], "RETRYING"),
+    }
+    lazies, last = cases[when]
+    run = asyncio.create_task(engine.run(lazies))
+    await eventually(lambda: told(events, "one")[-1:] == [last])
+    await cancel_tasks(hub, "one")
+    with pytest.raises(TaskCancelledError, match="cascade/constraints/task/one/@cancel"):
+        await run
+    assert told(events, "one")[-1] == "CANCELLED"
+    assert end_of(events).status is RunStatus.CANCELLED
+    assert "'one' was cancelled" in end_of(events).error
+
+
+async def test_a_task_that_another_run_has_cancelled_is_a_failure() -> None:
+    """The run inside a task was cancelled; the one outside was not, and says Failed."""
+    hub = LocalHub()
+    inner = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    outer = Engine()
+    events, inside = watch(outer), watch(inner)
+
+    @task
+    async def nest() -> None:
+        await inner.run(hold())
+
+    run = asyncio.create_task(outer.run(nest()))
+    await eventually(lambda: told(inside, "hold"))
+    await cancel_tasks(hub, "hold")
+    with pytest.raises(TaskCancelledError):
+        await run
+    assert told(events, "nest") == ["RUNNING", "FAILED"]
+    assert end_of(events).status is RunStatus.FAILED
+    assert end_of(inside).status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("how", ["a register", "SystemExit"])
+async def test_failures_are_not_lost_when_something_else_ends_the_run(how: str) -> None:
+    """With on_failure="continue" what had failed before stands in the notes of what is raised."""
+    hub = LocalHub()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    events = watch(engine)
+    word = asyncio.Event()
+
+    @task
+    async def leave() -> None:
+        await word.wait()
+        raise SystemExit(3)
+
+    async def raised() -> BaseException | None:  # a task must not raise SystemExit
+        try:
+            await engine.run([fail("one"), fail("two"), leave()], on_failure="continue")
+        except (RunCancelledError, SystemExit) as exc:
+            return exc
+        return None
+
+    run = asyncio.create_task(raised())
+    await eventually(lambda: told(events, "fail").count("FAILED") == 2)
+    if how == "SystemExit":
+        word.set()
+    else:
+        await write(hub, constraint_topic(f"run:{events[0].run_id}", "cancel"), {"type": "cancel"})
+    error = await run
+    assert error is not None
+    (note,) = error.__notes__
+    assert [line.split(" in task")[0] for line in note.splitlines()] == [
+        "before that, 2 of the run's tasks had failed:",
+        "  ValueError: one,",
+        "  ValueError: two,",
+    ]
