@@ -8,7 +8,7 @@ from cascade.testkit.executor import Ability, ExecutorContract
 
 
 class TestThreadExecutor(ExecutorContract):
-    abilities = frozenset({Ability.COUNTS})
+    abilities = frozenset({Ability.COUNTS, Ability.TRACKS})
 
     async def make(self) -> Executor:
         return ThreadExecutor(2)
@@ -16,7 +16,7 @@ class TestThreadExecutor(ExecutorContract):
 
 @pytest.mark.slow
 class TestProcessExecutor(ExecutorContract):
-    abilities = frozenset({Ability.PICKLES, Ability.STOPS, Ability.SURVIVES})
+    abilities = frozenset({Ability.PICKLES, Ability.STOPS, Ability.TRACKS, Ability.SURVIVES})
 
     async def make(self) -> Executor:
         return ProcessExecutor(2)

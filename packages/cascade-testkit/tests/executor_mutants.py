@@ -1,4 +1,4 @@
-"""An executor that keeps its contract, and three that break one promise each. Not collected by itself."""
+"""An executor that keeps its contract, and four that break one promise each. Not collected by itself."""
 
 import asyncio
 import concurrent.futures
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade.interfaces import Executor
-from cascade.testkit.executor import ExecutorContract
+from cascade.testkit.executor import Ability, ExecutorContract
 
 
 class Sound:
@@ -79,6 +79,19 @@ class LeaksOnCancel(Sound):
             raise
 
 
+class TellsTooEarly(Sound):
+    """A call that is given up is said to have ended while it runs."""
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._call = self._pool.submit(self.carry_out, function, args, kwargs)
+        return await asyncio.wrap_future(self._call)
+
+    def runs_on(self) -> asyncio.Future[None] | None:
+        ended = asyncio.get_running_loop().create_future()
+        ended.set_result(None)
+        return ended if self._call.running() else None
+
+
 class TestSound(ExecutorContract):
     async def make(self) -> Executor:
         return Sound()
@@ -92,6 +105,13 @@ class TestLosesAResult(ExecutorContract):
 class TestSwallowsAnError(ExecutorContract):
     async def make(self) -> Executor:
         return SwallowsAnError()
+
+
+class TestTellsTooEarly(ExecutorContract):
+    abilities = frozenset({Ability.TRACKS})
+
+    async def make(self) -> Executor:
+        return TellsTooEarly()
 
 
 class TestLeaksOnCancel(ExecutorContract):

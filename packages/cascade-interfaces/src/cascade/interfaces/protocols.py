@@ -7,7 +7,7 @@ name (a mock, a proxy) is not taken to have every ability.
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
@@ -238,6 +238,20 @@ class Executor(Protocol):
 
         Such a call is stopped where that is possible, else left to end. Used again afterwards,
         the executor works, or refuses with a ``CascadeError``.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsTracking(Protocol):
+    """Ability of an executor: tell when a call that was abandoned while it ran has really ended."""
+
+    def runs_on(self) -> Future[None] | None:
+        """Return what is done when the call that this asyncio task abandoned last has ended; None if it has.
+
+        An engine asks as soon as ``run`` has raised ``CancelledError``. Until the future, one of
+        the running loop, is done it counts the task as running, and lets nobody else have what
+        the task was given. Without this ability it cannot know.
         """
         ...
 

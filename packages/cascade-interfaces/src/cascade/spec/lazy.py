@@ -94,7 +94,8 @@ class LazyResult(Generic[R_co]):
     def with_timeout(self: LazyT, seconds: float) -> LazyT:
         """Return a node of which each attempt may take ``seconds``.
 
-        A task in a thread cannot be stopped: its attempt is given up and its thread runs on.
+        A task in a thread cannot be stopped: its attempt is given up, and its thread runs on to its end or
+        its next checkpoint. What ``with_constraints`` gave it is in use until then.
 
         :raises ConfigurationError: if ``seconds`` is not a number above 0.
         """

@@ -8,7 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cascade.interfaces import CacheBackend, Clock, ConfigurationError, Executor, SupportsCheck, supports
+from cascade.interfaces import (
+    CacheBackend,
+    Clock,
+    ConfigurationError,
+    Executor,
+    SupportsCheck,
+    SupportsTracking,
+    supports,
+)
 from cascade.interfaces.errors import TaskTimeoutError
 from cascade.runtime.graph import Node
 from cascade.runtime.resources import Scope
@@ -31,7 +39,14 @@ class Course(Protocol):
         ...
 
     async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
-        """Tell that an attempt failed, wait ``delay`` seconds, and for permission to try again."""
+        """Tell that an attempt failed, wait ``delay`` seconds, and for permission to try again.
+
+        :raises Exception: ``error``, if there is no next attempt because all is being stopped.
+        """
+        ...
+
+    def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
+        """Record that a call of the task was given up and runs on until ``ended`` is done."""
         ...
 
 
@@ -98,7 +113,7 @@ class Caller:
             args, kwargs = node.scope.arguments(node)
             called: Awaitable[Any] = definition.function(*args, **kwargs)
             return called
-        return self._attempt(node)
+        return self._attempt(node, course)
 
     async def _from_cache(self, node: Node, course: Course) -> Any:
         policy = node.call.policies.cache
@@ -127,7 +142,7 @@ class Caller:
         attempt = 1
         while True:
             try:
-                return await self._limited(node, policies.timeout)
+                return await self._limited(node, course, policies.timeout)
             except Exception as exc:
                 if attempt >= retry.max_attempts or not isinstance(exc, retry.on):
                     raise
@@ -137,34 +152,46 @@ class Caller:
             await course.again(node, failure, delay, reason)
             attempt += 1
 
-    async def _limited(self, node: Node, timeout: float | None) -> Any:
+    async def _limited(self, node: Node, course: Course, timeout: float | None) -> Any:
         if timeout is None:
-            return await self._attempt(node)
+            return await self._attempt(node, course)
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                return await self._attempt(node)
+                return await self._attempt(node, course)
         except TimeoutError as exc:
             if limit.expired():
                 raise TaskTimeoutError(node.name, timeout) from exc
             raise
 
-    async def _attempt(self, node: Node) -> Any:
+    async def _attempt(self, node: Node, course: Course) -> Any:
         args, kwargs = node.scope.arguments(node)
         if not node.definition.injections:
-            return await self._call(node, args, kwargs)
+            return await self._call(node, course, args, kwargs)
         async with self._resources.attempt() as scope:
-            return await self._call(node, args, await scope.fill(node.definition, args, kwargs))
+            return await self._call(node, course, args, await scope.fill(node.definition, args, kwargs))
 
-    async def _call(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _call(self, node: Node, course: Course, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         definition = node.definition
         if definition.is_async:
             return await definition.function(*args, **kwargs)
         if definition.on_loop:
             value = definition.function(*args, **kwargs)
         else:
-            value = await self._executor(definition.mode).run(definition.function, args, kwargs)
+            value = await self._elsewhere(node, course, args, kwargs)
         return await value if type(value) is CoroutineType else value
+
+    async def _elsewhere(
+        self, node: Node, course: Course, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        executor = self._executor(node.definition.mode)
+        try:
+            return await executor.run(node.definition.function, args, kwargs)
+        except asyncio.CancelledError:
+            ended = executor.runs_on() if supports(executor, SupportsTracking) else None
+            if ended is not None:
+                course.runs_on(node, ended)
+            raise
 
     def _executor(self, mode: str) -> Executor:
         try:

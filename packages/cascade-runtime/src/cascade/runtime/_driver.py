@@ -167,6 +167,10 @@ class Driver:
         if held:
             self._teller.task(node, TaskState.RUNNING, began)
 
+    def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
+        """Record that a call of the task was given up and runs on until ``ended`` is done."""
+        self._entrance.runs_on(node, ended)
+
     def _check(self, node: Node) -> None:
         """Refuse a task that can never start, before it is its turn."""
         if not node.definition.on_loop or node.call.policies.demands:

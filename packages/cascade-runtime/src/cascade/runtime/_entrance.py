@@ -71,6 +71,7 @@ class Entrance:
         self._tickets: dict[Node, Ticket] = {}
         self._inside: set[Node] = set()  # who holds a worker or what its ticket gives
         self._between: set[Node] = set()  # who has nothing until its next attempt
+        self._running_on: dict[Node, asyncio.Future[None]] = {}  # done when the attempt's call has ended
         self._returning: dict[Ticket, asyncio.Future[None]] = {}
         self._told: set[Ticket] = set()  # who waits, and was told that it does
 
@@ -122,22 +123,31 @@ class Entrance:
             return
         self._turnstile.enter(self._ticket(node, demands))
 
+    def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
+        """Note that a call of the task was given up but runs: what the task holds is in use until ``ended``."""
+        self._running_on[node] = ended
+
     def give_back(self, node: Node) -> None:
-        """Give back all that a task holds. Twice is harmless."""
+        """Give back all that a task holds. Twice is harmless.
+
+        If a call of it runs on, only the worker comes back, for its executor has another one.
+        """
         ticket = self._tickets.get(node)
         if node in self._inside:
             self._inside.discard(node)
             lane = self._lane(node)
             if lane is not None:
                 lane.free += 1
-        if ticket is not None:
+        if self._running_on and (ended := self._running_on.pop(node, None)) is not None:
+            self._turnstile.leave_after(ended, ticket or self._ticket(node, ()))
+        elif ticket is not None:
             self._turnstile.leave(ticket)
         elif not self._turnstile.idle:
             self._turnstile.poke()
 
     def ended(self, node: Node) -> None:
         """Forget a task."""
-        if self._inside or self._tickets:
+        if self._inside or self._tickets or self._running_on:
             self.give_back(node)
             self._tickets.pop(node, None)
 
@@ -159,11 +169,12 @@ class Entrance:
 
     def running(self) -> Iterable[Ticket]:
         """Return a ticket for each task that runs, with or without having asked for one."""
-        return [
+        tasks = [
             self._tickets.get(node) or self._ticket(node, ())
             for node in self._host.running
-            if not node.definition.structural and node not in self._between
+            if node not in self._between
         ]
+        return tasks + self._turnstile.run_on_of(self)
 
     def start(self, ticket: Ticket) -> None:
         """Let the task in whose turn it is."""

@@ -55,7 +55,7 @@ class Teller:
         reason: str = "",
     ) -> None:
         """Tell that a task changed its state; ``began`` is when it began on the monotonic clock, 0 before."""
-        if not self.wants_tasks():
+        if self._closed or not self._bus.wants(TaskStateEvent):
             return
         self._publish(
             TaskStateEvent(

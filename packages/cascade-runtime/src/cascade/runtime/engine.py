@@ -132,6 +132,8 @@ class Engine:
         :raises InvalidTargetError: if a target is no lazy result; nothing was started then.
         :raises InputsError: once for all inputs that are missing, unknown or wrong.
         :raises ConnectorUnavailable: if the connector requires its link and has none.
+        :raises RunCancelledError: if a constraint has cancelled the run.
+        :raises TaskCancelledError: if a constraint has cancelled a task, which ends the run like a failure.
         :raises Exception: what the first task that failed had raised, with a note that names it.
         :raises ExceptionGroup: with ``on_failure="continue"``, of all failures.
         """

@@ -30,6 +30,7 @@ class Turnstile:
         """Called after each turn in which constraints are in force."""
         self._clock = clock
         self._owners: set[Owner] = set()
+        self._run_on: dict[Ticket, asyncio.Future[None]] = {}  # whose calls could not be stopped
         self._pace = Pace()
         self._standstill = Standstill(admission)
         self._turn: asyncio.Handle | None = None
@@ -42,6 +43,9 @@ class Turnstile:
 
     def attach(self, owner: Owner) -> None:
         """Begin to serve a run."""
+        for ticket, ended in list(self._run_on.items()):
+            if ended.get_loop().is_closed():  # nobody will ever hear of its end
+                self._ended(ticket)
         self._owners.add(owner)
         self.admission.attach(owner)
         self.poke()
@@ -66,6 +70,15 @@ class Turnstile:
         if not self.idle:
             self.poke()
 
+    def leave_after(self, ended: asyncio.Future[None], ticket: Ticket) -> None:
+        """Let a ticket leave when the call that it was for has ended, also if its run is over by then."""
+        self._run_on[ticket] = ended
+        ended.add_done_callback(lambda _: self._ended(ticket))
+
+    def run_on_of(self, owner: Owner) -> list[Ticket]:
+        """Return the tickets of a run's calls that were given up and run on."""
+        return [ticket for ticket in self._run_on if ticket.owner is owner]
+
     def withdraw(self, ticket: Ticket) -> None:
         """Take back a ticket that waits. Twice is harmless."""
         self.admission.withdraw(ticket)
@@ -82,6 +95,10 @@ class Turnstile:
         for owner in self.admission.owners():
             owner.reconsider()
         self.poke()
+
+    def _ended(self, ticket: Ticket) -> None:
+        self._run_on.pop(ticket, None)
+        self.leave(ticket)
 
     def poke(self) -> None:
         """Look in the next turn of the loop who may pass."""

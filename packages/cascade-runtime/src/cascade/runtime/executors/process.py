@@ -76,6 +76,10 @@ class ProcessExecutor:
             call.stop()
             raise
 
+    def runs_on(self) -> asyncio.Future[None] | None:
+        """Return what is done when the call that this asyncio task gave up last has ended; None if it has."""
+        return self._threads.runs_on()
+
     def _execute(self, call: _Call) -> Any:
         try:
             return call.execute()

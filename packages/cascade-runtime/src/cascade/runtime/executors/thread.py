@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cascade.interfaces import ConfigurationError
 
@@ -43,6 +44,7 @@ class ThreadExecutor:
         self._threads: set[threading.Thread] = set()
         self._unfinished = 0  # calls that were not given up
         self._abandoned: set[asyncio.Future[None]] = set()
+        self._left_by: WeakKeyDictionary[asyncio.Task[Any], asyncio.Future[None]] = WeakKeyDictionary()
 
     @property
     def workers(self) -> int:
@@ -62,6 +64,11 @@ class ThreadExecutor:
             if not call.ended.done():
                 self._give_up(call)
             raise
+
+    def runs_on(self) -> asyncio.Future[None] | None:
+        """Return what is done when the call that this asyncio task gave up last has ended; None if it has."""
+        task = asyncio.current_task()
+        return self._left_by.pop(task, None) if task is not None else None
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
@@ -90,6 +97,8 @@ class ThreadExecutor:
         if call.withdraw():
             return
         self._abandoned.add(call.ended)
+        if (task := asyncio.current_task()) is not None:
+            self._left_by[task] = call.ended
         self._unfinished = max(0, self._unfinished - 1)
         self._threads -= {call.abandon()}
         self._have_threads()

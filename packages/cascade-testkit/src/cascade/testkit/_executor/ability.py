@@ -17,6 +17,7 @@ class Ability(Enum):
     PICKLES = "runs calls in other processes, and says in words what cannot be pickled"
     STOPS = "stops a running call when it is given up"
     COUNTS = "knows in settle() how many calls that were given up still run"
+    TRACKS = "tells when a call that was given up while it ran has ended"
     SURVIVES = "runs a call again when its worker was killed"
 
 

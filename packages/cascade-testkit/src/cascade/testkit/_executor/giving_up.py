@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cascade.interfaces import Executor, SupportsTracking, supports
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.ability import Ability, needs
 from cascade.testkit._executor.harness import Harness, begin, folders, give_up, ready
@@ -75,6 +78,30 @@ class GivingUp(Harness):
         assert await self.within(executor.settle(self.patience)) == 0
         assert (tmp_path / "ended").exists()
 
+    @needs(Ability.TRACKS)
+    async def test_the_end_of_a_call_that_was_given_up_is_told(self, tmp_path: Path) -> None:
+        """Its future is there as soon as it is given up, and done when it has ended, not before."""
+        executor = await self.open()
+        call = asyncio.create_task(_asking(executor, calls.tidy, str(tmp_path)), name="contract asking")
+        await self.until((tmp_path / "begun").exists, "a call that begins")
+        call.cancel()
+        ended = await self.within(call)
+        seen: list[bool] = []
+        ended.add_done_callback(lambda _: seen.append((tmp_path / "tidied").exists()))
+        (tmp_path / "release").touch()
+        await self.within(asyncio.wait({ended}))
+        assert seen == [True]
+
+    @needs(Ability.TRACKS)
+    async def test_nothing_is_told_of_a_call_that_never_began(self, tmp_path: Path) -> None:
+        """Given up while every worker is busy, it will not run on."""
+        executor = await self.open()
+        async with self.holding(executor, *folders(tmp_path, 2)):
+            call = asyncio.create_task(_asking(executor, calls.echo, 2), name="contract asking")
+            await asyncio.sleep(0)
+            call.cancel()
+            assert await self.within(call) is None
+
     @needs(Ability.STOPS)
     async def test_a_running_call_is_stopped(self, tmp_path: Path) -> None:
         """It ends without having been released, and its ``finally`` blocks have run."""
@@ -110,3 +137,12 @@ class GivingUp(Harness):
             await self.within(asyncio.wait({waiting}))
             await self.within(executor.settle(self.patience))
             await self.within(executor.close())
+
+
+async def _asking(executor: Executor, function: Callable[..., Any], *args: Any) -> Any:
+    """Await a call, and when that is cancelled return what the executor knows about its end."""
+    try:
+        return await executor.run(function, args, {})
+    except asyncio.CancelledError:
+        assert supports(executor, SupportsTracking)
+        return executor.runs_on()

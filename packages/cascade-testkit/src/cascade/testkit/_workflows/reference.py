@@ -69,7 +69,7 @@ class Reference:
             if isinstance(call, MapCall):
                 return self._gathered(call, _items(call, self._filled))
             if isinstance(call, RouteCall):
-                return self._forwarded(call, self._chosen(call))
+                return self._forwarded(self._chosen(call))
             value = self._value(call)
         except Exception as exc:
             self.failures.append(exc)
@@ -77,7 +77,7 @@ class Reference:
             return Outcome(TaskState.FAILED, broken=True)
         self._tell(call, TaskState.COMPLETED)
         if isinstance(value, LazyResult):
-            return self._forwarded(call, value)
+            return self._forwarded(value)
         return Outcome(TaskState.COMPLETED, value)
 
     def _value(self, call: Call) -> Any:
@@ -106,9 +106,11 @@ class Reference:
             raise RouteError(choice, tuple(call.routes))
         return call.routes[choice]
 
-    def _forwarded(self, call: Call, lazy: LazyResult[Any]) -> Outcome:
+    def _forwarded(self, lazy: LazyResult[Any]) -> Outcome:
+        """Return how a step ends that has done its own work and takes another one's value; it tells nothing more."""
         inner = self.evaluate(lazy)
-        return self._troubled(call, [inner], []) or inner
+        done = inner.state is TaskState.COMPLETED
+        return inner if done else Outcome(TaskState.SKIPPED, broken=inner.broken)
 
     def _literal_map(self, call: Call) -> Outcome:
         assert isinstance(call, MapCall)

@@ -1,0 +1,215 @@
+"""Calls that could not be stopped: what their tasks were given is in use until they have really ended."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor
+from cascade.spec import LazyResult, task
+from cascade.testkit import eventually
+
+LIMIT = 10.0
+
+
+class Stuck:
+    """A task in a thread that nothing stops but its release."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.running = 0
+        self.release = threading.Event()
+        self.task = task(name="stuck", mode="thread")(self._run)
+
+    def _run(self) -> int:
+        self.begun += 1
+        self.running += 1
+        self.release.wait(LIMIT)
+        self.running -= 1
+        return self.begun
+
+
+class Desk:
+    """An engine with one GPU, and who steers it and reads its reports."""
+
+    def __init__(self) -> None:
+        hub = LocalHub()
+        self.connector = LocalConnector(hub, source_id="desk")
+        self.engine = Engine(
+            connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 1}, stop_timeout=0.01
+        )
+        self.events: list[TaskStateEvent] = []
+        self.in_scope: list[int] = []
+        self.engine.bus.subscribe(TaskStateEvent, self.events.append)
+
+    async def hear(self, topic: str, data: dict[str, Any]) -> None:
+        if data["applied"]:
+            self.in_scope.append(data["in_scope_running"])
+
+    async def put(self, scope: str, kind: str, **payload: Any) -> None:
+        await self.connector.publish(constraint_topic(scope, kind), {"type": kind, **payload}, 1, retain=True)
+
+    async def lift(self, scope: str, kind: str) -> None:
+        await self.connector.publish(constraint_topic(scope, kind), None, 1, retain=True)
+
+    def told(self, name: str) -> list[str]:
+        return [e.state.value for e in self.events if e.task_name == name]
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    made = Desk()
+    async with made.connector, asyncio.timeout(LIMIT):
+        await made.connector.subscribe("cascade/state/line-3/constraints", made.hear)
+        yield made
+
+
+@pytest.fixture
+def stuck() -> Any:
+    made = Stuck()
+    yield made
+    made.release.set()
+
+
+def next_one(stuck: Stuck) -> LazyResult[int]:
+    """A task that returns how many calls still run while it has the GPU."""
+
+    @task
+    async def after() -> int:
+        return stuck.running
+
+    return after().named("after").with_constraints(gpu=1)
+
+
+async def test_what_a_cancelled_task_had_goes_to_nobody_while_its_call_runs(desk: Desk, stuck: Stuck) -> None:
+    """CANCELLED is told at once; the next task that needs the GPU waits, is told so, and starts when it is free."""
+    both = [stuck.task().with_constraints(gpu=1), next_one(stuck)]
+    run = asyncio.create_task(desk.engine.run(both, on_failure="continue"))
+    await eventually(lambda: stuck.running and desk.told("after") == ["BLOCKED"])
+    await desk.put("task:stuck", "cancel", expires_at=4e9)
+    await eventually(lambda: desk.told("stuck") == ["RUNNING", "CANCELLED"])
+    await eventually(lambda: desk.in_scope[-1:] == [1])
+    await desk.lift("task:stuck", "cancel")
+    assert desk.told("after") == ["BLOCKED"]
+    stuck.release.set()
+    with pytest.raises(ExceptionGroup) as caught:
+        await run
+    assert [type(e) for e in caught.value.exceptions] == [TaskCancelledError]
+    after = [e for e in desk.events if e.task_name == "after"]
+    assert [e.state for e in after] == [TaskState.BLOCKED, TaskState.RUNNING, TaskState.COMPLETED]
+    assert not stuck.running
+
+
+@pytest.mark.parametrize("known_before", [True, False])
+async def test_a_call_that_runs_on_counts_as_running(desk: Desk, stuck: Stuck, known_before: bool) -> None:
+    """After a pause is applied and in_scope_running is 0, nothing of its scope runs; also not in a thread."""
+    release = asyncio.Event()
+
+    @task
+    async def beside() -> None:
+        await release.wait()
+
+    if known_before:
+        await desk.put("task:stuck", "concurrency", params={"limit": 1})
+    lazies: list[LazyResult[Any]] = [stuck.task().with_timeout(0.05), beside()]
+    run = asyncio.create_task(desk.engine.run(lazies, on_failure="continue"))
+    await eventually(lambda: desk.told("stuck") == ["RUNNING", "FAILED"])
+    await desk.put("task:stuck", "pause")
+    await eventually(lambda: desk.engine._turnstile.admission.paused(run_id(desk), "stuck"))
+    await eventually(lambda: desk.in_scope[-1:] == [1])
+    stuck.release.set()
+    await eventually(lambda: desk.in_scope[-1:] == [0])
+    assert not stuck.running
+    release.set()
+    with pytest.raises(ExceptionGroup):
+        await run
+
+
+def run_id(desk: Desk) -> str:
+    return desk.events[0].run_id
+
+
+async def test_another_attempt_waits_for_what_the_one_before_still_uses(desk: Desk, stuck: Stuck) -> None:
+    """The time of an attempt is up, but its call has the GPU: the next one says what it waits for."""
+    run = asyncio.create_task(
+        desk.engine.run(stuck.task().with_timeout(0.2).with_retry(2).with_constraints(gpu=1))
+    )
+    await eventually(lambda: desk.told("stuck") == ["RUNNING", "RETRYING", "BLOCKED"])
+    assert stuck.begun == 1
+    stuck.release.set()
+    assert await run == 2
+    assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
+
+
+async def test_another_attempt_that_needs_nothing_begins_at_once(stuck: Stuck) -> None:
+    """Where nothing is limited a call that hangs holds up nobody: its thread is replaced."""
+    engine = Engine(executor=ThreadExecutor(1))
+    run = asyncio.create_task(engine.run(stuck.task().with_timeout(0.1).with_retry(2)))
+    await eventually(lambda: stuck.begun == 2)
+    stuck.release.set()
+    async with asyncio.timeout(LIMIT):
+        assert await run == 2
+
+
+async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: Desk, stuck: Stuck) -> None:
+    """A run does not wait for ever for a call that cannot be stopped; the GPU is in use all the same."""
+    run = asyncio.create_task(desk.engine.run(stuck.task().with_constraints(gpu=1)))
+    await eventually(lambda: stuck.running)
+    run.cancel()
+    await asyncio.wait({run})
+    second = asyncio.create_task(desk.engine.run(next_one(stuck)))
+    await eventually(lambda: desk.told("after") == ["BLOCKED"])
+    stuck.release.set()
+    assert await second == 0
+
+
+def test_what_was_in_use_is_free_on_another_loop(stuck: Stuck) -> None:
+    """When the loop is closed nobody hears any more of a call's end: nobody waits for it."""
+    engine = Engine(system_resources={"gpu": 1}, stop_timeout=0.01)
+
+    async def give_up() -> None:
+        run = asyncio.create_task(engine.run(stuck.task().with_constraints(gpu=1)))
+        await eventually(lambda: stuck.running)
+        run.cancel()
+        await asyncio.wait({run})
+
+    async def again() -> int:
+        async with asyncio.timeout(LIMIT):
+            return await engine.run(next_one(stuck))
+
+    asyncio.run(give_up())
+    assert asyncio.run(again()) == 1
+
+
+async def test_an_executor_that_cannot_tell_gives_everything_back_at_once(stuck: Stuck) -> None:
+    """Without the ability nobody knows when the call ends, so that nobody can wait for it."""
+
+    class Silent:
+        workers = 2
+
+        def __init__(self) -> None:
+            self._threads = ThreadExecutor(2)
+
+        async def run(
+            self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Any:
+            return await self._threads.run(function, args, kwargs)
+
+        async def settle(self, timeout: float) -> int:
+            return await self._threads.settle(timeout)
+
+        async def close(self) -> None:
+            await self._threads.close()
+
+    engine = Engine(executors={"thread": Silent()}, system_resources={"gpu": 1}, stop_timeout=0.01)
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(ExceptionGroup):
+            await engine.run(
+                [stuck.task().with_timeout(0.05).with_constraints(gpu=1), next_one(stuck)],
+                on_failure="continue",
+            )
+    assert stuck.running
