@@ -132,6 +132,13 @@ def test_other_topics_are_no_telemetry(topic: str) -> None:
         ("a\tb", "control"),
         ("a\x7f", "control"),
         ("a\ud800", "surrogate"),
+        ("a\ufdd0", "noncharacter"),
+        ("a\ufdef", "noncharacter"),
+        ("a\ufffe", "noncharacter"),
+        ("a\uffff", "noncharacter"),
+        ("a\U0001fffe", "noncharacter"),
+        ("a\U0010ffff", "noncharacter"),
+        ("/" * 201, "201 levels"),
         ("ä" * 32_768, "65535"),
         (b"a", "text"),
         (None, "text"),
@@ -144,14 +151,31 @@ def test_a_topic_that_a_broker_would_refuse_is_refused_in_words(topic: object, p
         check_topic(topic)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("topic", ["a", "/", "a/b c", "ä" * 32_767, "$SYS/x"])
+@pytest.mark.parametrize("text", ["\ufdd0", "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0010ffff"])
+def test_a_noncharacter_is_encoded_in_a_level_and_refused_in_a_filter(text: str) -> None:
+    """No broker need take one (MQTT 5.0, section 1.5.4), and a level built from data may have any."""
+    level = encode_level(f"a{text}b")
+    assert level.isascii()
+    assert decode_level(level) == f"a{text}b"
+    with pytest.raises(InvalidTopicError, match="noncharacter"):
+        check_filter(f"a/{text}/#")
+
+
+@pytest.mark.parametrize("text", ["\ufdcf", "\ufdf0", "\ufffd", "\U00020000", "\U0010fffd"])
+def test_the_neighbours_of_noncharacters_are_letters_like_others(text: str) -> None:
+    """They go as they are."""
+    assert encode_level(text) == check_topic(text) == text
+
+
+@pytest.mark.parametrize("topic", ["a", "/", "a/b c", "ä" * 32_767, "$SYS/x", "/" * 200])
 def test_what_mqtt_allows_is_allowed(topic: str) -> None:
     """Valid topics pass, up to the limit of 65,535 bytes."""
     assert check_topic(topic) == topic
 
 
 @pytest.mark.parametrize(
-    "topic_filter", ["a+", "a/b#", "#/a", "a/#/b", "", "a\x00", "$share/g", "$share//a", "$share/g/"]
+    "topic_filter",
+    ["a+", "a/b#", "#/a", "a/#/b", "", "a\x00", "$share/g", "$share//a", "$share/g/", "$share/+/a"],
 )
 def test_an_invalid_filter_is_refused(topic_filter: str) -> None:
     """Wildcards stand only where MQTT allows them, and a shared subscription is whole."""

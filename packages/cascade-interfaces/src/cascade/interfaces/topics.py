@@ -12,21 +12,21 @@ from functools import lru_cache
 from typing import Generic, TypeVar
 
 from cascade.interfaces.errors import InvalidTopicError
+from cascade.interfaces.text import UNSENDABLE, text_problem
 
 T = TypeVar("T")
-
-MAX_BYTES = 65_535
-"""The longest topic, in bytes of UTF-8 (MQTT 5.0, section 1.5.4)."""
 
 EVENTS = "events"
 PROGRESS = "progress"
 
-_RESERVED = re.compile(r"[/+#%\x00-\x20\x7f-\x9f\ud800-\udfff]|^[$@]")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+MAX_LEVELS = 201
+"""The most levels of a topic: mosquitto cuts the link for more (MQTT has no limit)."""
 
 CONSTRAINTS_FILTER = "cascade/constraints/#"
 STORE_TOPIC = "cascade/constraints/@store"
 """Holds the identity of the broker's store; no register."""
+
+_RESERVED = re.compile(f"[/+#% {UNSENDABLE}]|^[$@]")
 
 _CONSTRAINTS = "cascade/constraints/"
 _CONTROL_LANE = ("cascade/status/", "cascade/sync/", "cascade/state/")
@@ -35,8 +35,8 @@ _CONTROL_LANE = ("cascade/status/", "cascade/sync/", "cascade/state/")
 def encode_level(text: str) -> str:
     """Return ``text`` as one topic level that any broker accepts.
 
-    ``/ + # %``, space, control characters and a leading ``$`` or ``@`` are percent-encoded as
-    UTF-8.
+    ``/ + # %``, space, a leading ``$`` or ``@``, control characters, noncharacters (such as
+    U+FFFF) and lone surrogates are percent-encoded as UTF-8.
 
     >>> encode_level("line 3/press+")
     'line%203%2Fpress%2B'
@@ -155,7 +155,8 @@ def check_topic(topic: str) -> str:
     """Return ``topic`` if a message can be published to it.
 
     :raises InvalidTopicError: if it is no text, empty, longer than 65,535 bytes, or has a
-        wildcard, a control character (brokers cut the link for those) or a lone surrogate.
+        wildcard, or what brokers cut the link for: a control character, a noncharacter, a lone
+        surrogate, more than 201 levels.
     """
     problem = _topic_problem(topic) if isinstance(topic, str) else "is not text"
     if problem:
@@ -268,7 +269,7 @@ def _percent(found: re.Match[str]) -> str:
 def _topic_problem(topic: str) -> str:
     if "+" in topic or "#" in topic:
         return "has a wildcard, which only a subscription may have"
-    return _text_problem(topic)
+    return _name_problem(topic)
 
 
 @lru_cache(maxsize=512)
@@ -278,16 +279,14 @@ def _filter_problem(topic_filter: str) -> str:
         return "has a wildcard that is not a whole level"
     if "#" in levels[:-1]:
         return "has a '#' that is not its last level"
-    if levels[0] == "$share" and (len(levels) < 3 or not levels[1] or not any(levels[2:])):
+    if levels[0] == "$share" and (len(levels) < 3 or levels[1] in ("", "+") or not any(levels[2:])):
         return "is an incomplete shared subscription; write $share/<group>/<filter>"
-    return _text_problem(topic_filter)
+    return _name_problem(topic_filter)
 
 
-def _text_problem(text: str) -> str:
+def _name_problem(text: str) -> str:
     if not text:
         return "is empty"
-    if _FORBIDDEN.search(text):
-        return "has a control character or a lone surrogate, for which brokers cut the link"
-    if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
-        return f"is longer than {MAX_BYTES} bytes"
-    return ""
+    if text.count("/") >= MAX_LEVELS:
+        return f"has more than {MAX_LEVELS} levels, for which brokers cut the link"
+    return text_problem(text)
