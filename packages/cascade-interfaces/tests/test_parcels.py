@@ -1,5 +1,7 @@
 """A call's way to another process and back, here without another process."""
 
+import copyreg
+import dataclasses
 import functools
 import pickle
 import sys
@@ -97,3 +99,123 @@ def test_errors_of_cascade_itself_come_back_whole(module: Any) -> None:
     assert raised.value.task_name == "inner"
     assert isinstance(raised.value.__cause__, RemoteTraceback)
     assert "in call_wrongly" in raised.value.__cause__.text
+
+
+class Told(Exception):
+    """The common form: made of data, with a text of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"part {number} is bad")
+
+
+class Wordless(Exception):
+    """It does not call the ``__init__`` of what it derives from."""
+
+    def __init__(self, number: int, *, why: str) -> None:
+        self.number, self.why = number, why
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.why}"
+
+
+class Slotted(Exception):
+    """What it holds is not in its ``__dict__``."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class OfTheSystem(OSError):
+    """Made of other things than an ``OSError``."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        super().__init__(5, "input/output error", f"/dev/{device}")
+
+
+class InItsOwnWay(Exception):
+    """It says itself how it travels, and what it leaves behind."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number}")
+        self.number = number
+        self.way: Callable[[], int] = lambda: number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InItsOwnWay, (self.number,)
+
+
+@dataclasses.dataclass
+class Data(Exception):
+    """A dataclass, made by keywords."""
+
+    part: int
+    why: str = "unknown"
+
+
+ERRORS: list[Callable[[], Exception]] = [
+    lambda: Told(7),
+    lambda: Wordless(7, why="broken"),
+    lambda: Slotted("no", code=5),
+    lambda: OfTheSystem("sda"),
+    lambda: InItsOwnWay(3),
+    lambda: Data(part=7),
+    lambda: ValueError("plain", {"a": 1}),
+    lambda: KeyError("missing"),
+    lambda: FileNotFoundError(2, "no such file", "a.txt", None, "b.txt"),
+    lambda: UnicodeDecodeError("utf-8", b"ab", 0, 1, "invalid"),
+    lambda: ImportError("cannot", name="mod", path="/x"),
+    lambda: pickle.UnpicklingError("odd"),
+]
+
+
+def raise_number(number: int) -> None:
+    """Raise one of them."""
+    error = ERRORS[number]()
+    raise error
+
+
+def shown(error: BaseException) -> dict[str, Any]:
+    """Return all that a caller can see of an error."""
+    names = {name for name in dir(error) if not name.startswith("_")} - {"way"}
+    seen = {name: getattr(error, name) for name in names if not callable(getattr(error, name, len))}
+    return {"type": type(error), "text": str(error), "args": error.args, **seen}
+
+
+@pytest.mark.parametrize("number", range(len(ERRORS)))
+def test_an_error_is_not_built_again_from_its_own_text(number: int) -> None:
+    """Whatever its ``__init__`` takes, it comes back with its text, its arguments and its attributes."""
+    error = ERRORS[number]()
+    with pytest.raises(type(error)) as raised:
+        there_and_back(raise_number, number)
+    assert shown(raised.value) == shown(error)
+
+
+def raise_group() -> None:
+    """Raise what a task group raises."""
+    raise ExceptionGroup("four failed", [ValueError("a"), Told(7), Wordless(7, why="odd"), InItsOwnWay(3)])
+
+
+def test_a_group_of_errors_comes_back_with_its_members() -> None:
+    """In their order, and each as it was."""
+    with pytest.raises(ExceptionGroup, match="four failed") as raised:
+        there_and_back(raise_group)
+    texts = [(type(member), str(member)) for member in raised.value.exceptions]
+    assert texts == [
+        (ValueError, "a"),
+        (Told, "part 7 is bad"),
+        (Wordless, "7: odd"),
+        (InItsOwnWay, "number 3"),
+    ]
+
+
+def test_a_library_that_pickles_every_error_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some enter all classes of errors in ``copyreg``, for their own purposes."""
+    monkeypatch.setitem(copyreg.dispatch_table, Told, lambda error: (Told, error.args))
+    with pytest.raises(Told) as raised:
+        there_and_back(raise_number, 0)
+    assert str(raised.value) == "part 7 is bad"

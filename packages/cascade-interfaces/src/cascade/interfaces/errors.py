@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+from cascade.interfaces._travel import reduced
 
 
 class CascadeError(Exception):
@@ -21,6 +24,10 @@ class CascadeError(Exception):
     def public(self) -> str:
         """The message without values of arguments, results and inputs: this may leave the process."""
         return str(self) if self._public is None else self._public
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to pickle and copy it: as it is, whatever a derived class makes it of."""
+        return reduced(self)
 
 
 class UsageError(CascadeError):

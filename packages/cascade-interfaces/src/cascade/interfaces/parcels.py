@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from cascade.interfaces._travel import has_its_own_way, reduced
 from cascade.interfaces.errors import TaskNotPicklableError
 
 Pack = Callable[[object], bytes]
@@ -125,12 +126,12 @@ class _Unfit:
 
 
 def _pack_error(error: BaseException, pack: Pack) -> bytes:
-    """Pack an error as it is, else without calling its ``__init__`` again, else as text."""
+    """Pack an error as its class says, or without calling its ``__init__`` again, else as text."""
     trace = "".join(traceback.format_exception(error)).rstrip()
     if isinstance(error, StopIteration):  # no future can carry it (PEP 479)
         error = RuntimeError("the task raised StopIteration")
     problem = ""
-    for form in (error, _Rebuilt(error)):
+    for form in _forms(error):
         try:
             packed = pack(_Error(form, trace))  # type: ignore[arg-type]  # a _Rebuilt is unpickled as the error
             if type(pickle.loads(packed).error) is type(error):
@@ -140,18 +141,23 @@ def _pack_error(error: BaseException, pack: Pack) -> bytes:
     return pack(_Unfit(f"the error that it raised, {_told(error)!r},", problem or "changes its type", trace))
 
 
+def _forms(error: BaseException) -> tuple[object, ...]:
+    """Return what to pickle for an error: the first one, or the second where that fails."""
+    rebuilt = _Rebuilt(error)
+    return (error, rebuilt) if has_its_own_way(type(error)) else (rebuilt, error)
+
+
 class _Rebuilt:
-    """Pickles as an error of the same type, arguments and attributes."""
+    """Pickles as an error of the same type, arguments and attributes; so do the members of a group."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self._error), self._error.args), vars(self._error) or None
-
-
-def _rebuild(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    return kind.__new__(kind, *args)
+        make, (kind, args), state = reduced(self._error)
+        if isinstance(self._error, BaseExceptionGroup):
+            args = (args[0], [_forms(member)[0] for member in self._error.exceptions])
+        return make, (kind, args), state
 
 
 class _ByName(pickle.Pickler):
