@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import re
+import secrets
+import ssl
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aiomqtt
 import pytest
-from hypothesis import given, settings
+from cryptography.hazmat.primitives import serialization
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cascade.connectors.mqtt import MqttConnector, config
 from cascade.interfaces import ConfigurationError, SupportsRequired, UsageError, supports
+from cascade.testkit.certificates import Certificates, make_certificates
 
 PASSWORD = "p@ss/w:rd%"
+CANARY = secrets.token_hex(8)
+"""A password that must not be seen."""
+
+
+def all_of(error: BaseException | None) -> str:
+    """Return everything that somebody can come to see of an error: texts, tracebacks, what it came from."""
+    if error is None:
+        return ""
+    seen = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
+    return "".join(seen) + all_of(error.__cause__) + all_of(error.__context__)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +96,38 @@ def test_an_ipv6_address_is_a_host() -> None:
         ({"source_id": 7}, "source_id"),
         ({"source_id": "a\0b"}, "source_id"),
         ({"source_id": "é" * 33}, "source_id: it has 66 bytes; use at most 64"),
+        ({"presence": "no"}, "presence"),
+        ({"required": 1}, "required"),
         ({"client_id": 7}, "client_id"),
+        ({"client_id": "a\0b"}, "client_id: it has a control character"),
+        ({"client_id": "x" * 65_536}, "client_id: it is longer"),
+        ({"identifier": "\uffff"}, "identifier"),
+        ({"keepalive": -1}, "keepalive"),
+        ({"keepalive": "15"}, "keepalive"),
+        ({"keepalive": 1.5}, "keepalive"),
+        ({"keepalive": None}, "keepalive"),
+        ({"keepalive": 65_536}, "keepalive"),
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": "3"}, "timeout"),
+        ({"bind_port": "x"}, "bind_port"),
+        ({"username": 5}, "username"),
+        ({"username": "a\uffff"}, "username"),
+        ({"username": "me", "password": 5}, "password"),
+        ({"username": "me", "password": "x" * 65_536}, "password"),
+        ({"password": "x"}, "pass username="),
+        ({"properties": 3}, "protocol='5'"),
+        ({"clean_start": True}, "protocol='5'"),
+        ({"clean_session": True, "protocol": 5}, "clean_start"),
+        ({"clean_session": False}, "client_id="),
+        ({"transport": "pigeon"}, "websockets"),
+        ({"tls_context": True}, "ssl.SSLContext"),
+        ({"tls_params": {"ca_certs": "x"}}, "aiomqtt.TLSParameters"),
+        (
+            {"tls_context": ssl.create_default_context(), "tls_params": aiomqtt.TLSParameters()},
+            "one of the two",
+        ),
+        ({"tls_insecure": True}, "tls_context="),
         ({"client_id": "a", "identifier": "b"}, "one of the two"),
         ({"will": aiomqtt.Will("x")}, "presence=False"),
     ],
@@ -91,14 +138,101 @@ def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], setting
         MqttConnector("broker", **keywords)
 
 
+@pytest.mark.parametrize(
+    ("value", "version"),
+    [
+        (3, aiomqtt.ProtocolVersion.V31),
+        (4, aiomqtt.ProtocolVersion.V311),
+        (5, aiomqtt.ProtocolVersion.V5),
+        ("3.1", aiomqtt.ProtocolVersion.V31),
+        ("3.1.1", aiomqtt.ProtocolVersion.V311),
+        ("5", aiomqtt.ProtocolVersion.V5),
+        (aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V5),
+        (None, None),
+    ],
+)
+def test_the_version_of_mqtt_needs_no_name_of_the_client_library(value: Any, version: Any) -> None:
+    """A number or text says it; the library's own members do, too."""
+    assert MqttConnector("broker", protocol=value)._settings.client["protocol"] is version
+
+
+@pytest.mark.parametrize("value", [0, 6, "4", "V5", "", 3.1, True, ["5"], object])
+def test_a_version_that_mqtt_does_not_have_is_refused(value: Any) -> None:
+    """The message says what to write."""
+    with pytest.raises(ConfigurationError, match=r"protocol: .* write '3\.1\.1' or '5'"):
+        MqttConnector("broker", protocol=value)
+
+
 def test_what_aiomqtt_refuses_is_told_by_connect() -> None:
     """Values that only aiomqtt can judge are an error of the caller, not of the outside world."""
 
     async def connect() -> None:
-        await MqttConnector("broker", protocol=5).connect()
+        await MqttConnector("broker", max_inflight_messages=-1).connect()
 
-    with pytest.raises(ConfigurationError, match="aiomqtt refuses its keywords"):
+    with pytest.raises(ConfigurationError, match="aiomqtt refuses its keywords: Invalid inflight"):
         asyncio.run(connect())
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def test_certificates_that_fit_are_taken(certificates: Certificates) -> None:
+    """All three files, or the authority's alone."""
+    ca, cert, key = map(str, (certificates.ca, certificates.client_cert, certificates.client_key))
+    for params in (
+        aiomqtt.TLSParameters(ca_certs=ca, certfile=cert, keyfile=key),
+        aiomqtt.TLSParameters(ca_certs=ca),
+    ):
+        assert MqttConnector("broker", tls_params=params)._settings.tls
+
+
+def test_files_of_certificates_are_looked_at_when_the_connector_is_made(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    """What the client would say later, and again for ever, does not name the file."""
+    cert, key, other = map(str, (certificates.client_cert, certificates.client_key, certificates.key))
+    text = tmp_path / "notes.txt"
+    text.write_text("no certificate", encoding="utf-8")
+    for params, said in (
+        (
+            {"ca_certs": "/no/such.pem"},
+            "tls_params: ca_certs: the file /no/such.pem cannot be read: No such file",
+        ),
+        ({"certfile": "/no/such.pem"}, "tls_params: certfile: the file /no/such.pem"),
+        (
+            {"certfile": cert, "keyfile": str(tmp_path)},
+            f"tls_params: keyfile: the file {tmp_path} cannot be read",
+        ),
+        ({"keyfile": key}, "it goes only with a certfile"),
+        ({"ca_certs": str(text)}, f"{text} holds no certificates"),
+        ({"certfile": str(text)}, f"{text} and its key"),
+        ({"certfile": cert, "keyfile": other}, f"{cert} and its key ({other}) cannot be used"),
+        ({"ca_certs": 5}, "tls_params: ca_certs"),
+    ):
+        with pytest.raises(ConfigurationError, match=re.escape(said)):
+            MqttConnector("broker", tls_params=aiomqtt.TLSParameters(**params))
+
+
+def test_the_password_of_a_key_is_needed_and_not_shown(certificates: Certificates, tmp_path: Path) -> None:
+    """Without one OpenSSL would ask on the terminal, in the middle of a run."""
+    key = serialization.load_pem_private_key(certificates.client_key.read_bytes(), password=None)
+    encrypted = tmp_path / "key.pem"
+    encrypted.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(CANARY.encode()),
+        )
+    )
+    params = aiomqtt.TLSParameters(certfile=str(certificates.client_cert), keyfile=str(encrypted))
+    for wrong in (None, CANARY + "x", CANARY * 1000):
+        with pytest.raises(ConfigurationError, match="keyfile_password") as raised:
+            MqttConnector("broker", tls_params=dataclasses.replace(params, keyfile_password=wrong))
+        assert CANARY not in all_of(raised.value)
+    right = dataclasses.replace(params, keyfile_password=CANARY)
+    assert MqttConnector("broker", tls_params=right)._settings.tls
 
 
 @pytest.mark.parametrize(
@@ -181,10 +315,91 @@ def test_no_text_makes_from_url_fail_otherwise(text: str) -> None:
         MqttConnector.from_url(f"mqtt://{text}")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mqtt://me:pass\uff1f{}@host",  # a question mark of another width
+        "mqtt://me:{}\uff20host",
+        "mqtt://me:{}\u2100@host",
+        "mqtt://me:{}",  # the host was forgotten
+        "mqtt://me:{}:1883",
+        "mqtt://me:{}:host:1883",
+        "mqtt://me:{}@",
+        "mqtt://me:{}@:1883",
+        "mqtt://me:{}@host:port",
+        "mqtt://me:{}@host:99999",
+        "mqtt://me:{}@host:0",
+        "mqtt://me:{}@[::1",
+        "mqtt://me:{}]@host",
+        "mqtt://me:[{}]@host",
+        "mqtt://[{}]",
+        "mqtt://[{}",
+        "mqtt://me:{}@[host]",
+        "mqtt://me:a/{}@host",
+        "mqtt://me:a?{}@host",
+        "mqtt://me:a#{}@host",
+        "mqtt://host/{}",
+        "mqtt:///me:{}@host",
+        "mqtt:me:{}@://host",
+        "me:{}@mqtt://host",
+        "{}://host",
+        "http://me:{}@host",
+        "me:{}@host",
+        "mqtt:me:{}@host",
+        "{}",
+    ],
+)
+def test_row_32_a_url_with_a_typo_shows_no_password(url: str) -> None:
+    """Neither the message, nor a traceback, nor what the error came from."""
+    with pytest.raises(ConfigurationError) as raised:
+        MqttConnector.from_url(url.format(CANARY))
+    assert CANARY not in all_of(raised.value)
+
+
+def said_of(url: str) -> str:
+    """Return everything that is said of a URL; nothing if it is taken."""
+    try:
+        MqttConnector.from_url(url)
+    except UsageError as exc:
+        return all_of(exc)
+    return ""
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["mqtt://", "mqtts://", ""]), st.text(max_size=12), st.text(max_size=12))
+@example("mqtt://", "me:", "\uff1f@host")
+def test_row_32_no_text_round_a_password_shows_it(scheme: str, before: str, after: str) -> None:
+    """Wherever in a URL it stands, and whatever stands round it."""
+    for url in (f"{scheme}{before}{CANARY}{after}", f"{scheme}me:{before}{CANARY}{after}@host"):
+        assert CANARY not in said_of(url)
+
+
+def test_row_32_a_password_in_the_wrong_variable_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been put where the name of its file belongs."""
+    for value in (CANARY, f"{CANARY}/x", CANARY * 100):
+        monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", value)
+        with pytest.raises(ConfigurationError, match="CASCADE_MQTT_PASSWORD_FILE") as raised:
+            MqttConnector.from_url("mqtt://me@host")
+        assert CANARY not in all_of(raised.value)
+
+
+def test_row_32_a_file_of_another_encoding_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The error of the codec holds all of it."""
+    file = tmp_path / "password"
+    file.write_bytes(CANARY.encode("utf-16"))
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", str(file))
+    with pytest.raises(ConfigurationError, match="UTF-8") as raised:
+        MqttConnector.from_url("mqtt://me@host")
+    assert CANARY not in all_of(raised.value)
+    assert raised.value.__context__ is None
+
+
 def test_a_password_stands_in_no_repr() -> None:
     """Neither of the connector nor of its settings."""
-    connector = MqttConnector.from_url(f"mqtt://me:{quote('c4nary', safe='')}@broker")
-    assert "c4nary" not in repr(connector) + repr(connector._settings)
+    connector = MqttConnector.from_url(f"mqtt://me:{CANARY}@broker")
+    assert CANARY not in repr(connector) + repr(connector._settings)
 
 
 def test_the_module_imports_without_aiomqtt() -> None:

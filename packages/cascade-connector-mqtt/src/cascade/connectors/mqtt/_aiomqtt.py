@@ -23,15 +23,20 @@ from cascade.connectors.mqtt._errors import UNANSWERED
 try:
     from aiomqtt import Client as _RealClient
     from aiomqtt import MqttError as _MqttError
+    from aiomqtt import ProtocolVersion as _Version
     from paho.mqtt.client import MQTTv5
 except ImportError:  # the constructor says what to install
     MQTTv5 = None  # type: ignore[assignment]
     _RealClient = None  # type: ignore[assignment, misc]
     _MqttError = ConnectionError  # type: ignore[assignment, misc]
+    _Version = None  # type: ignore[assignment, misc]
 
 KEEPALIVE = 15
 PENDING_CALLS = 10_000
 """aiomqtt warns beyond this many calls in progress; the window bounds them here."""
+
+_VERSIONS = {3: "V31", 4: "V311", 5: "V5", "3.1": "V31", "3.1.1": "V311", "5": "V5"}
+"""The client's names for the versions of MQTT, by their number on the wire and by their own."""
 
 _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
@@ -76,6 +81,13 @@ def client_id_keyword(module: ModuleType) -> str:
     """Return the name that the signature of ``Client`` has for a client id."""
     parameters = inspect.signature(module.Client).parameters
     return "identifier" if "identifier" in parameters else "client_id"
+
+
+def protocol_version(value: object) -> Any:
+    """Return the client's own name for a version of MQTT such as ``"3.1.1"`` or 5; None for no version."""
+    if _Version is None or isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    return _Version[_VERSIONS[value]] if value in _VERSIONS else None
 
 
 def prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import ssl
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from cascade.connectors.mqtt import _keywords
 from cascade.interfaces.errors import ConfigurationError
 
 MIB = 1024 * 1024
@@ -33,6 +35,7 @@ _OWN = (
     "drain_timeout",
 )
 _EXAMPLE = "write mqtt://user@host:1883, or mqtts:// for TLS"
+_ENCODE = "special characters in user and password must be percent-encoded (@ is %40)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Settings:
     outbox_bytes: int = 32 * MIB
     drain_timeout: float = 5.0
     client: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Keywords that go to ``aiomqtt.Client`` as they are; they may hold a password."""
+    """Keywords that go to ``aiomqtt.Client``; they may hold a password."""
 
     @property
     def named(self) -> bool:
@@ -80,8 +83,9 @@ def settings(hostname: str, port: int, keywords: Mapping[str, Any], *, known: Co
             raise ConfigurationError(name, _unknown(name, {*_OWN, *known}))
     own = {name: value for name, value in keywords.items() if name in _OWN}
     client = {name: value for name, value in keywords.items() if name not in _OWN}
-    made = Settings(_hostname(hostname), _port(port), client=client, **own)
+    made = Settings(_hostname(hostname), _port(port), client=_keywords.checked(client), **own)
     _check_numbers(made)
+    _check_flags(made)
     _check_source(made.source_id)
     _check_together(made)
     return made
@@ -93,7 +97,8 @@ def from_url(url: str, keywords: Mapping[str, Any]) -> tuple[str, int, dict[str,
     A user without a password gets the one in ``CASCADE_MQTT_PASSWORD``, or in the file that
     ``CASCADE_MQTT_PASSWORD_FILE`` names.
 
-    :raises ConfigurationError: if the URL is not ``mqtt://`` or ``mqtts://`` with a host.
+    :raises ConfigurationError: if the URL is not ``mqtt://`` or ``mqtts://`` with a host. It
+        shows nothing of the URL: where a password stands in a wrong one, nobody knows.
     """
     parts = _split(url)
     scheme = _scheme(parts)
@@ -106,17 +111,22 @@ def from_url(url: str, keywords: Mapping[str, Any]) -> tuple[str, int, dict[str,
 def _split(url: str) -> SplitResult:
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError("url", f"this is no URL; {_EXAMPLE}")
-    try:
-        parts = urlsplit(url.strip())
-    except ValueError as exc:
-        raise ConfigurationError("url", f"{exc}; {_EXAMPLE}") from exc
+    parts = _parsed(url)
+    if parts is None:
+        raise ConfigurationError("url", f"it cannot be read; {_ENCODE}; {_EXAMPLE}")
     if not parts.hostname:
         raise ConfigurationError("url", f"it names no host; {_EXAMPLE}")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigurationError(
-            "url", f"nothing may follow host and port; pass keywords beside it; {_EXAMPLE}"
+            "url", f"nothing may follow host and port; pass keywords beside it; {_ENCODE}; {_EXAMPLE}"
         )
     return parts
+
+
+def _parsed(url: str) -> SplitResult | None:
+    with contextlib.suppress(ValueError):  # which shows the password
+        return urlsplit(url.strip())
+    return None
 
 
 def _scheme(parts: SplitResult) -> str:
@@ -124,15 +134,15 @@ def _scheme(parts: SplitResult) -> str:
         return parts.scheme
     near = difflib.get_close_matches(parts.scheme, _PORTS, n=1, cutoff=0.7)
     meant = f"did you mean {near[0]}://?" if near else _EXAMPLE
-    raise ConfigurationError("url", f"{parts.scheme}:// is not known; {meant}")
+    raise ConfigurationError("url", f"it begins with neither mqtt:// nor mqtts://; {meant}")
 
 
 def _url_port(parts: SplitResult, scheme: str) -> int:
-    try:
-        port = parts.port
-    except ValueError as exc:
-        raise ConfigurationError("url", f"its port is not a number from 1 to 65535; {_EXAMPLE}") from exc
-    return _PORTS[scheme] if port is None else port
+    with contextlib.suppress(ValueError):  # which shows the password where the host was forgotten
+        return _PORTS[scheme] if parts.port is None else parts.port
+    raise ConfigurationError(
+        "url", f"its port is not a number from 1 to 65535, or its host is missing; {_EXAMPLE}"
+    )
 
 
 def _credentials(parts: SplitResult, keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,10 +163,9 @@ def _password() -> dict[str, str]:
         return {}
     try:
         return {"password": Path(name).read_text(encoding="utf-8").rstrip("\r\n")}
-    except (OSError, ValueError) as exc:
-        raise ConfigurationError(
-            PASSWORD_FILE_VARIABLE, f"the password's file cannot be read: {exc}"
-        ) from exc
+    except (OSError, ValueError) as exc:  # which show the name or the content, and either may be a password
+        problem = getattr(exc, "strerror", None) or "it is not a name of a file, or not a file of UTF-8 text"
+    raise ConfigurationError(PASSWORD_FILE_VARIABLE, f"the file that it names cannot be read: {problem}")
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
@@ -196,6 +205,12 @@ def _check_numbers(made: Settings) -> None:
             raise ConfigurationError(name, f"{value!r} is not a whole number of at least 1")
 
 
+def _check_flags(made: Settings) -> None:
+    for name in ("presence", "required"):
+        if not isinstance(getattr(made, name), bool):
+            raise ConfigurationError(name, f"{getattr(made, name)!r} is neither True nor False")
+
+
 def _check_source(source_id: object) -> None:
     if source_id is None:
         return
@@ -217,5 +232,10 @@ def _check_together(made: Settings) -> None:
         )
     if made.client_id is not None and made.client.get("identifier") is not None:
         raise ConfigurationError("client_id", "identifier says the same thing; pass one of the two")
-    if made.client_id is not None and not isinstance(made.client_id, str):
-        raise ConfigurationError("client_id", "it must be text")
+    _keywords.check_text("client_id", made.client_id)
+    if made.client.get("clean_session") is False and not (
+        made.named or made.client_id or made.client.get("identifier")
+    ):
+        raise ConfigurationError(
+            "clean_session", "the broker keeps a session by its client id; pass client_id= too"
+        )
