@@ -53,18 +53,23 @@ class Connector(Protocol):
         ...
 
     async def disconnect(self) -> None:
-        """Send what waits, within a stated time, then leave cleanly. Twice is harmless."""
+        """Send what waits, within a stated time, then leave cleanly. Twice is harmless.
+
+        Subscriptions stay registered, and ``publish`` does what it did before ``connect``.
+        """
         ...
 
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Hand one message over, as it is now, and return at once.
 
         Messages of one topic and QoS leave in the order of their calls. A payload of ``None``
-        is the empty message, which clears a retained one. Before ``connect`` was called
-        nothing is sent.
+        is the empty message, which clears a retained one. What JSON cannot hold is replaced
+        by text and counted. Before ``connect`` was called nothing is sent, and one warning
+        says so; while there is no link, messages wait, and what has to be given up is counted.
 
-        :raises InvalidTopicError: if the topic is empty, has a wildcard, NUL or is too long.
+        :raises InvalidTopicError: if nothing can be published to the topic; see ``topics.check_topic``.
         :raises InvalidPayloadError: if the payload is neither a mapping nor None.
+        :raises WrongThreadError: if called from another thread than that of the event loop.
         """
         ...
 
@@ -72,9 +77,12 @@ class Connector(Protocol):
         """Call ``await callback(topic, data)`` for each message that matches the filter.
 
         Calls of one subscription come one after the other, in order of arrival, never from
-        inside ``publish``; an empty message arrives as ``{}``. A callback that fails, is slow
-        or never returns harms no other one. A filter may have several subscriptions. The
-        retained messages of the filter come first. Before ``connect`` it is only registered.
+        inside ``publish``; an empty message arrives as ``{}``, what is no JSON object is passed
+        over and counted. A callback that fails, is slow or never returns harms no other one:
+        each subscription has a queue of 1,000, of which the oldest is dropped and counted. A
+        filter may have several subscriptions, and each hears a message once, also where
+        filters overlap. The retained messages of the filter come first; those who listened to
+        it before may get them again. Before ``connect`` it is only registered.
 
         :raises InvalidTopicError: if the filter is not valid.
         """
@@ -119,7 +127,8 @@ class SupportsWatch(Protocol):
         All filters go out in one SUBSCRIBE at QoS 0, first and on every new link; ``Linked``
         follows when the broker has acknowledged them. A message that matches several filters
         is yielded once. On overflow the oldest items are given up and ``Lost`` takes their
-        place. The stream ends only when it is closed (``aclose``), which unsubscribes.
+        place; a link that goes down, and a filter that the broker refuses, are told by ``Lost``
+        too. The stream ends only when it is closed (``aclose``), which unsubscribes.
 
         :raises InvalidTopicError: if a filter is not valid.
         """
