@@ -24,9 +24,7 @@ try:
     from aiomqtt import Client as _RealClient
     from aiomqtt import MqttError as _MqttError
     from aiomqtt import ProtocolVersion as _Version
-    from paho.mqtt.client import MQTTv5
 except ImportError:  # the constructor says what to install
-    MQTTv5 = None  # type: ignore[assignment]
     _RealClient = None  # type: ignore[assignment, misc]
     _MqttError = ConnectionError  # type: ignore[assignment, misc]
     _Version = None  # type: ignore[assignment, misc]
@@ -111,7 +109,7 @@ def prepare(
     paho.connect_timeout = connect_timeout
     paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect)
     paho.on_socket_register_write = functools.partial(_register_write, context, paho.on_socket_register_write)
-    if paho.protocol == MQTTv5:
+    if paho.protocol == protocol_version("5"):
         paho.on_publish = functools.partial(_published, paho.on_publish, refused)
     context.pending_calls_threshold = PENDING_CALLS
     if "keepalive" not in given:
