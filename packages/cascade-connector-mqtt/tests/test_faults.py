@@ -316,7 +316,7 @@ class TestLostLinks:
             await connector.disconnect()
         assert connector.statistics().dropped == {"unsent at disconnect": 500}
         (said,) = warnings_of(caplog)
-        assert "500 messages" in said
+        assert "500 unsent at disconnect" in said
 
     async def test_row_10_in_flight_is_sent_again(self, proxy: ChaosProxy, reader: Reader) -> None:
         """What the broker got but could not acknowledge comes twice; nothing is lost, order holds."""

@@ -80,7 +80,7 @@ def test_without_a_broker_the_job_prints_the_same(tmp_path: Path, logging_set_up
     assert done.stdout == "14\n"
     warnings = [line for line in done.stderr.splitlines() if "127.0.0.1:9" in line]
     assert len(warnings) == (2 if logging_set_up else 0)
-    assert all(word in done.stderr for word in (("no connection", "10 messages") if logging_set_up else ()))
+    assert all(word in done.stderr for word in (("no connection", "10 unsent") if logging_set_up else ()))
 
 
 def test_the_install_line_names_every_part_that_it_needs() -> None:
