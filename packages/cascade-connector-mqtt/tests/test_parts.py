@@ -171,6 +171,7 @@ class TestFaults:
             (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), Kind.CLOSED, "EOF occurred"),
             (aiomqtt.MqttError("_ssl.c:989: The handshake operation timed out"), Kind.SILENT, "in time"),
             (ssl.SSLCertVerificationError(1, "self-signed"), Kind.CERTIFICATE, "certificates"),
+            (TypeError("an integer is required"), Kind.SETTINGS, "keywords: an integer is required"),
             (RuntimeError("boom"), Kind.CLOSED, "boom"),
             (RuntimeError(), Kind.CLOSED, "RuntimeError"),
         ],

@@ -43,7 +43,7 @@ def test_rows_4_and_20_half_a_minute_after_refused_credentials_and_while_a_name_
     kind: Kind,
 ) -> None:
     """Never after anything else."""
-    slow = kind in (Kind.CREDENTIALS, Kind.CERTIFICATE)
+    slow = kind in (Kind.CREDENTIALS, Kind.CERTIFICATE, Kind.SETTINGS)
     assert (retry().pause(Fault(kind, ""), useful=False, contested=False) == 30.0) is slow
     assert retry().pause(Fault(kind, ""), useful=True, contested=True) == 30.0
 

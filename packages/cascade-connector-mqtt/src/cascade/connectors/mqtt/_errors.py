@@ -17,10 +17,11 @@ class Kind(enum.Enum):
     CERTIFICATE = "certificate"
     SILENT = "silent"
     TAKEN_OVER = "taken over"
+    SETTINGS = "settings"
     CLOSED = "closed"
 
 
-SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE})
+SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE, Kind.SETTINGS})
 
 _CREDENTIALS = {4, 5, 134, 135, 138}  # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
 _TAKEN_OVER = 142
@@ -71,6 +72,8 @@ def explain(exc: BaseException, *, tls: bool = False) -> Fault:
     code = _reason_of(exc)
     if code is not None:
         return Fault(_kind_of(code), _REASONS.get(code, str(exc)))
+    if isinstance(exc, TypeError | ValueError) and not isinstance(exc, OSError):
+        return Fault(Kind.SETTINGS, f"aiomqtt cannot work with its keywords: {exc}; check those that you pass")
     return _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
 
 
