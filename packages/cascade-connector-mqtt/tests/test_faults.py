@@ -7,10 +7,12 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually, no_leaks, unique_topic
 from cascade.testkit.certificates import make_certificates
 from cascade.testkit.chaos import ChaosProxy, Direction
+from cascade.testkit.fixtures import require_mosquitto
 
 pytestmark = pytest.mark.broker
 
@@ -192,6 +195,7 @@ class TestNoBroker:
 
     async def test_row_4_wrong_password(self, caplog: pytest.LogCaptureFixture) -> None:
         """One clear line, no password in it, and a slow retry; a tool gets an error."""
+        require_mosquitto()
         with Mosquitto(users={"press": "right"}) as broker:
             async with MqttConnector(broker.host, broker.port, username="press", password="wr0ng"):
                 (said,) = warnings_of(caplog)
@@ -208,6 +212,7 @@ class TestNoBroker:
 
     async def test_row_4_a_certificate_that_nobody_knows(self, tmp_path: Any) -> None:
         """The line says that it is TLS that failed, and what to look at."""
+        require_mosquitto()
         certificates = make_certificates(tmp_path)
         with Mosquitto(tls=certificates) as broker:
             async with no_leaks():
@@ -338,6 +343,7 @@ class TestLostLinks:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         """It breaks the link, twice; then it is counted and named, and all others arrive."""
+        require_mosquitto()
         with Mosquitto(lines=["max_packet_size 5000"]) as broker:
             topic = unique_topic()
             async with Reader(broker) as reader, MqttConnector(broker.host, broker.port) as connector:
@@ -400,17 +406,15 @@ class TestPresence:
     async def test_row_22_a_killed_process_is_seen(self, fresh_broker: Broker, reader: Reader) -> None:
         """The broker tells the will of a process that was killed."""
         await reader.listen(status_topic("doomed"))
-        process = await _run(
-            f"""
-            async with MqttConnector({fresh_broker.host!r}, {fresh_broker.port}, source_id="doomed"):
+        body = f"""
+            async with MqttConnector({fresh_broker.host!r}, {fresh_broker.port}, source_id="doomed", keepalive=120):
                 await asyncio.sleep(60)
             """
-        )
-        await eventually(lambda: reader.heard, BOUND)
-        process.kill()
-        await eventually(lambda: reader.heard[-1][1]["status"] == "offline", BOUND)
+        with program(body) as process:
+            await eventually(lambda: reader.heard, BOUND)
+            process.kill()
+            await eventually(lambda: reader.heard[-1][1]["status"] == "offline", BOUND)
         assert reader.heard[-1][1]["session"] == reader.heard[0][1]["session"]
-        await process.communicate()
 
     async def test_row_34_a_task_that_blocks_the_loop(self) -> None:
         """The broker has told the will meanwhile: a birth follows as soon as the loop is free."""
@@ -426,12 +430,14 @@ class TestPresence:
                 await eventually(lambda: [data["status"] for _, data in reader.heard][-1] == "online", BOUND)
                 assert len({data["session"] for _, data in reader.heard}) == 2
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
     async def test_row_35_a_forked_child_is_inert(self, fresh_broker: Broker, reader: Reader) -> None:
         """Its copy of the socket is closed, so that the death of the parent is seen at once."""
         await reader.listen(status_topic("parent"))
-        process = await _run(
-            f"""
-            connector = MqttConnector({fresh_broker.host!r}, {fresh_broker.port}, source_id="parent")
+        body = f"""
+            connector = MqttConnector(
+                {fresh_broker.host!r}, {fresh_broker.port}, source_id="parent", keepalive=120
+            )
             await connector.connect()
             if not os.fork():
                 connector.publish_nowait("a", {{}})
@@ -444,21 +450,19 @@ class TestPresence:
             await connector.flush(5)
             await asyncio.sleep(60)
             """
-        )
-        assert process.stdout is not None
-        child = int(await process.stdout.readline())
-        try:
-            await eventually(lambda: reader.heard, BOUND)
-            await reader.listen("forked/parent")
-            await eventually(lambda: ("forked/parent", {"n": 1}) in reader.heard, BOUND)
-            process.kill()
-            await eventually(lambda: reader.heard[-1][1].get("status") == "offline", BOUND)
-            assert [data["status"] for _, data in reader.heard if "status" in data] == ["online", "offline"]
-        finally:
-            os.kill(child, signal.SIGKILL)
-            if process.returncode is None:
+        with program(body) as process:
+            assert process.stdout is not None
+            child = int(await asyncio.to_thread(process.stdout.readline))
+            try:
+                await eventually(lambda: reader.heard, BOUND)
+                await reader.listen("forked/parent")
+                await eventually(lambda: ("forked/parent", {"n": 1}) in reader.heard, BOUND)
                 process.kill()
-            await process.communicate()  # not wait(): that leaves the pipe open
+                await eventually(lambda: reader.heard[-1][1].get("status") == "offline", BOUND)
+                said = [data["status"] for _, data in reader.heard if "status" in data]
+                assert said == ["online", "offline"]
+            finally:
+                os.kill(child, signal.SIGKILL)
 
 
 async def cut_amid(
@@ -472,14 +476,20 @@ async def cut_amid(
     await eventually(lambda: connector.statistics().connections > before.connections, BOUND)
 
 
-async def _run(body: str) -> asyncio.subprocess.Process:
-    program = "\n".join(
-        [
-            "import asyncio, os, time",
-            "from cascade.connectors.mqtt import MqttConnector",
-            "async def main():",
-            textwrap.indent(textwrap.dedent(body), "    "),
-            "asyncio.run(main())",
-        ]
-    )
-    return await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+@contextmanager
+def program(body: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs the body of a coroutine; it is killed at the end, if it still runs."""
+    lines = [
+        "import asyncio, os, time",
+        "from cascade.connectors.mqtt import MqttConnector",
+        "async def main():",
+        textwrap.indent(textwrap.dedent(body), "    "),
+        "with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:",
+        "    runner.run(main())",
+    ]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,7 @@ def mosquitto_pub(fresh_broker: Broker, tmp_path: Path) -> Shell:
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
 
     async def run(line: str) -> None:
-        program = await asyncio.create_subprocess_exec(*shlex.split(line), env=environment)
-        assert await asyncio.wait_for(program.wait(), 10) == 0
+        await asyncio.to_thread(subprocess.run, shlex.split(line), env=environment, timeout=10, check=True)
 
     return run
 

@@ -10,6 +10,7 @@ import pytest
 from cascade.interfaces import ConnectorUnavailable
 from cascade.testkit import Broker, Mosquitto, eventually, no_leaks, unique_topic
 from cascade.testkit._process import free_port
+from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
 
 pytestmark = pytest.mark.broker
@@ -46,9 +47,9 @@ async def test_first_copies_leave_out_what_came_twice(broker: Broker) -> None:
         assert [event["event_id"] for event in recorder.first_copies(topic)] == [1, 2, 3]
 
 
-@pytest.mark.usefixtures("mosquitto")
 async def test_its_session_outlives_a_restart_of_the_broker() -> None:
     """What is published while it is not linked, or before the broker died, is there afterwards."""
+    require_mosquitto()
     with Mosquitto(durable=True) as broker, Recorder(broker.host, broker.port, "a") as recorder:
         for n in range(3):
             await publish(broker, "a", str(n))
@@ -58,6 +59,7 @@ async def test_its_session_outlives_a_restart_of_the_broker() -> None:
 
 async def test_it_leaves_no_thread_and_no_session_behind() -> None:
     """After stop the broker queues nothing for it; twice is harmless."""
+    require_mosquitto()
     with Mosquitto() as broker:
         async with no_leaks():
             before = threading.active_count()
@@ -71,6 +73,7 @@ async def test_it_leaves_no_thread_and_no_session_behind() -> None:
 
 def test_a_broker_that_refuses_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason is the broker's own, or that nobody answered."""
+    require_mosquitto()
     monkeypatch.setattr("cascade.testkit.recorder._START_SECONDS", 0.5)
     with Mosquitto(users={"ann": "secret"}) as broker:
         with pytest.raises(ConnectorUnavailable, match=r"[Nn]ot authori[sz]ed"):

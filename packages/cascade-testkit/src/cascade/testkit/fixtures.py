@@ -1,13 +1,15 @@
 """pytest fixtures, found by pytest itself wherever this package is installed.
 
 ``broker`` is shared by a whole session: use :func:`unique_topic` beside it and leave it as it
-was. ``fresh_broker`` belongs to one test, which may kill it.
+was. ``fresh_broker`` belongs to one test, which may kill it. On Windows tests get a selector loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Generator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
 import pytest
 import pytest_asyncio
@@ -73,6 +75,21 @@ def require_mosquitto() -> None:
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+class SelectorLoops:
+    """A plugin that gives every asynchronous test a selector loop; the hook of a conftest comes before it."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_asyncio_loop_factories(self) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Name the one kind of loop, which a connector for MQTT needs: the Proactor loop cannot watch sockets."""
+        return {"selector": asyncio.SelectorEventLoop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Use selector loops on Windows, where asyncio's default is another."""
+    if sys.platform == "win32":
+        config.pluginmanager.register(SelectorLoops(), "cascade-selector-loops")
 
 
 @pytest.hookimpl(wrapper=True)
