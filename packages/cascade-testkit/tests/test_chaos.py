@@ -63,10 +63,19 @@ async def arrives(target: Target, link: Link, data: bytes) -> None:
 
 
 async def nothing_comes(reader: asyncio.StreamReader) -> bool:
+    """Neither a byte nor the end."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.1):
-            return not await reader.read(1)
+            await reader.read(1)
+            return False
     return True
+
+
+async def sees_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionResetError):
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+    writer.close()
 
 
 async def test_it_passes_bytes_both_ways_and_the_end_of_each(proxy: ChaosProxy, target: Target) -> None:
@@ -166,6 +175,47 @@ async def test_reset_is_a_reset(proxy: ChaosProxy, target: Target) -> None:
             await client[0].read()
 
 
+@pytest.mark.parametrize("how", ["cut", "reset", "down"])
+async def test_a_connection_can_be_ended_in_the_turn_in_which_it_is_accepted(
+    target: Target, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sees the end of it, although not one step was made to carry it."""
+    accepted, accept = asyncio.Event(), ChaosProxy._accept
+
+    def note_and_accept(self: ChaosProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()  # whoever waits for it has the next turn before the connection
+        accept(self, reader, writer)
+
+    monkeypatch.setattr(ChaosProxy, "_accept", note_and_accept)
+    async with ChaosProxy(target.port) as proxy:
+        dialling = asyncio.create_task(asyncio.open_connection(proxy.host, proxy.port))
+        await accepted.wait()
+        assert proxy.open == 1
+        await getattr(proxy, how)()
+        assert proxy.open == 0
+        await sees_the_end(*await dialling)
+    assert target.links == []
+
+
+async def test_what_is_accepted_in_the_turn_of_down_ends_at_once(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose program has ended lets nobody in who was at the door."""
+    at_the_door, accept = asyncio.Event(), ChaosProxy._accept
+
+    def accept_late(self: ChaosProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        at_the_door.set()
+        asyncio.get_running_loop().call_soon(accept, self, reader, writer)
+
+    monkeypatch.setattr(ChaosProxy, "_accept", accept_late)
+    async with ChaosProxy(target.port) as proxy:
+        dialling = asyncio.create_task(asyncio.open_connection(proxy.host, proxy.port))
+        await at_the_door.wait()
+        await proxy.down()
+        await sees_the_end(*await dialling)
+        assert (proxy.open, proxy.accepted) == (0, 0)
+
+
 async def test_a_stalled_connection_can_be_cut(proxy: ChaosProxy, target: Target) -> None:
     """What was held back is lost, as it is with a cable that is pulled."""
     async with dialled(proxy, target) as (client, _):
@@ -175,6 +225,24 @@ async def test_a_stalled_connection_can_be_cut(proxy: ChaosProxy, target: Target
         proxy.resume()
         await eventually(lambda: target.ended == 1)
         assert target.got == b""
+
+
+async def test_a_stalled_link_hides_the_end_of_the_target(proxy: ChaosProxy, target: Target) -> None:
+    """It carries no FIN either: the client learns of it when the link is resumed, or cut."""
+    async with dialled(proxy, target) as (first, server), dialled(proxy, target) as (second, other):
+        proxy.stall()
+        server[1].close()
+        other[1].close()
+        assert await nothing_comes(first[0])
+        assert proxy.open == 2
+        await proxy.cut()
+        assert [await link[0].read() for link in (first, second)] == [b"", b""]
+        assert proxy.open == 0
+    async with dialled(proxy, target) as (client, server):
+        server[1].close()
+        assert await nothing_comes(client[0])
+        proxy.resume()
+        assert await client[0].read() == b""
 
 
 async def test_down_refuses_until_up_on_the_same_port(proxy: ChaosProxy, target: Target) -> None:

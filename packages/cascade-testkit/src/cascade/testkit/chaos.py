@@ -76,7 +76,8 @@ class ChaosProxy:
     def stall(self, direction: Direction = Direction.BOTH) -> None:
         """Carry nothing any more; connections stay open, new ones are accepted, too.
 
-        What is sent meanwhile waits in the buffers of the system, then in the sender.
+        What is sent meanwhile waits in the buffers of the system, then in the sender. That one
+        side has ended is not passed on either.
         """
         for flow in self._affected(direction):
             flow.stall()
@@ -130,6 +131,9 @@ class ChaosProxy:
         return [flow for way, flow in self._flows.items() if direction.includes(way)]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it came in the turn of down()
+            writer.transport.abort()
+            return
         self.accepted += 1
         connection = _Connection(reader, writer, self._target, self._flows)
         self._connections.add(connection)
@@ -186,6 +190,9 @@ class _Connection:
         self._flows = flows
         self._writers = [writer]
         self.task = asyncio.get_running_loop().create_task(self._carry(), name="cascade-chaos-connection")
+        self.task.add_done_callback(
+            self._close
+        )  # no `finally`: a task may be cancelled before its first step
 
     def cut(self) -> None:
         self.task.cancel()
@@ -211,9 +218,10 @@ class _Connection:
                 )
         except* OSError:  # the target is not there, or one side is gone: so is the connection
             pass
-        finally:
-            for end in self._writers:
-                end.transport.abort()
+
+    def _close(self, _: asyncio.Task[None]) -> None:
+        for end in self._writers:
+            end.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: _Flow) -> None:
@@ -224,4 +232,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow
             writer.write(piece)
             await writer.drain()
             await flow.pause_after(len(piece))
+    await flow.permission()  # an end is held back as bytes are
     writer.write_eof()
