@@ -1,5 +1,6 @@
 """Write every message to a file, one JSON object a line: a connector that only sends."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ class JsonlConnector:
         self.connected = False
         self._path = Path(path)
         self._file: TextIO | None = None
+        self._failing = False
 
     async def connect(self) -> None:
         self.connected = True
@@ -39,7 +41,8 @@ class JsonlConnector:
         self.connected = False
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            with contextlib.suppress(OSError):  # what is still unwritten is tried once more, then lost
+                file.close()
 
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         check_topic(topic)
@@ -49,8 +52,10 @@ class JsonlConnector:
             text, _ = encode_payload(payload)
             try:
                 self._file.write(f'{{"topic": {json.dumps(topic)}, "payload": {text or "null"}}}\n')
-            except OSError as exc:
-                log.warning("a message was not written: %s", exc)
+                self._failing = False
+            except OSError as exc:  # one warning when it begins to fail, not one for each message
+                log.log(logging.DEBUG if self._failing else logging.WARNING, "messages are lost: %s", exc)
+                self._failing = True
 
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> NoMessages:
         check_filter(topic)
