@@ -22,7 +22,6 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import ConnectorUnavailable
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually, no_leaks, unique_topic
-from cascade.testkit.certificates import make_certificates
 from cascade.testkit.chaos import ChaosProxy, Direction
 from cascade.testkit.fixtures import require_mosquitto
 
@@ -209,15 +208,6 @@ class TestNoBroker:
             url = f"mqtt://press:right@{broker.host}:{broker.port}"
             async with MqttConnector.from_url(url, required=True) as connector:
                 assert connector.statistics().linked
-
-    async def test_row_4_a_certificate_that_nobody_knows(self, tmp_path: Any) -> None:
-        """The line says that it is TLS that failed, and what to look at."""
-        require_mosquitto()
-        certificates = make_certificates(tmp_path)
-        with Mosquitto(tls=certificates) as broker:
-            async with no_leaks():
-                with pytest.raises(ConnectorUnavailable, match=r"TLS failed.*certificate"):
-                    await MqttConnector.from_url(broker.url, required=True).connect()
 
 
 class TestLostLinks:

@@ -1,0 +1,146 @@
+"""Over TLS, with a client certificate and over websockets: what gets in, and what is said to whoever does not."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import ConnectorUnavailable
+from cascade.testkit import Broker, Mosquitto, eventually, no_leaks, unique_topic
+from cascade.testkit._process import free_port
+from cascade.testkit.brokers import BrokerFailedError
+from cascade.testkit.certificates import Certificates, make_certificates
+from cascade.testkit.chaos import ChaosProxy
+from cascade.testkit.fixtures import require_mosquitto
+
+pytestmark = pytest.mark.broker
+
+BOUND = 10.0
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Certificates:
+    return make_certificates(tmp_path / "made")
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Certificates:
+    """Those of another authority."""
+    return make_certificates(tmp_path / "strange")
+
+
+def trusting(authority: Certificates, *, own: Certificates | None = None) -> ssl.SSLContext:
+    """A client's context, with a certificate of its own if one is given."""
+    context = ssl.create_default_context(cafile=authority.ca)
+    if own is not None:
+        context.load_cert_chain(own.client_cert, own.client_key)
+    return context
+
+
+async def refusal(broker: Broker, **keywords: Any) -> str:
+    """What a tool is told that does not get in, and that leaves nothing behind."""
+    async with no_leaks(BOUND):
+        with pytest.raises(ConnectorUnavailable) as caught:
+            await MqttConnector(broker.host, broker.port, required=True, **keywords).connect()
+    said = str(caught.value)
+    assert f"{broker.host}:{broker.port}" in said
+    return said
+
+
+async def test_row_4_a_certificate_that_nobody_knows(made: Certificates, strange: Certificates) -> None:
+    """The line says that it is TLS that failed, and what to look at."""
+    require_mosquitto()
+    with Mosquitto(tls=made) as broker:
+        async with no_leaks():
+            with pytest.raises(ConnectorUnavailable, match=r"TLS failed.*certificate"):
+                await MqttConnector.from_url(broker.url, required=True).connect()
+        assert "TLS failed" in await refusal(broker, tls_context=trusting(strange))
+        async with MqttConnector(
+            broker.host, broker.port, required=True, tls_context=trusting(made)
+        ) as let_in:
+            assert let_in.statistics().linked
+
+
+async def test_row_4_a_client_certificate_that_is_missing_or_wrong(
+    made: Certificates, strange: Certificates
+) -> None:
+    """The broker only closes the connection: the line asks for a client certificate; the right one gets in."""
+    require_mosquitto()
+    with Mosquitto(tls=made, require_certificate=True) as broker:
+        for context in (trusting(made), trusting(made, own=strange)):
+            assert "client certificate" in await refusal(broker, tls_context=context)
+        right = trusting(made, own=made)
+        async with MqttConnector(broker.host, broker.port, required=True, tls_context=right) as connector:
+            assert connector.statistics().linked
+
+
+async def test_row_4_a_run_is_not_held_by_a_refused_certificate(
+    made: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """connect() returns, one warning tells why, and disconnect ends the attempts."""
+    require_mosquitto()
+    with Mosquitto(tls=made, require_certificate=True) as broker:
+        async with asyncio.timeout(BOUND), no_leaks(BOUND):
+            connector = MqttConnector(broker.host, broker.port, tls_context=trusting(made))
+            await connector.connect()
+            await connector.publish("a", {})
+            await connector.disconnect()
+    said = [each.getMessage() for each in caplog.records if "no connection" in each.getMessage()]
+    assert len(said) == 1
+    assert "client certificate" in said[0]
+
+
+@contextmanager
+def websockets() -> Iterator[tuple[Broker, int]]:
+    """A mosquitto and the port on which it speaks MQTT over websockets."""
+    require_mosquitto()
+    port = free_port()
+    broker = Mosquitto(lines=[f"listener {port} 127.0.0.1", "protocol websockets"])
+    try:
+        broker.start()
+    except BrokerFailedError as error:
+        if "websockets" not in error.log.lower():
+            raise
+        pytest.skip("this mosquitto was built without websockets")
+    with broker:
+        yield broker, port
+
+
+class Sizes:
+    """A callback that keeps the lengths of the texts that it gets."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+
+    async def __call__(self, topic: str, data: dict[str, Any]) -> None:
+        self.heard.append(len(data["text"]))
+
+
+async def test_websockets_carry_messages_both_ways() -> None:
+    """A small and a larger message, to and from a client on plain TCP; and again after the link was cut."""
+    topic, at_plain, at_web, sizes = unique_topic(), Sizes(), Sizes(), [1, 20_000]
+    with websockets() as (broker, port):
+        async with (
+            ChaosProxy(port) as proxy,
+            MqttConnector(proxy.host, proxy.port, transport="websockets", required=True) as web,
+            MqttConnector(broker.host, broker.port, required=True) as plain,
+        ):
+
+            async def exchange() -> None:
+                for size in sizes:
+                    await web.publish(f"{topic}/plain", {"text": "x" * size}, 1)
+                    await plain.publish(f"{topic}/web", {"text": "x" * size}, 1)
+
+            await web.subscribe(f"{topic}/web", at_web, 1)
+            await plain.subscribe(f"{topic}/plain", at_plain, 1)
+            await exchange()
+            await eventually(lambda: at_plain.heard == at_web.heard == sizes, BOUND)
+            await proxy.cut()
+            await eventually(lambda: web.statistics().connections == 2, BOUND)
+            await exchange()
+            await eventually(lambda: at_plain.heard == at_web.heard == sizes * 2, BOUND)
