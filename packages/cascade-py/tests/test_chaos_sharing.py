@@ -1,7 +1,10 @@
-"""One connector for several runs, and events from threads with any text: rows 29 and 31 with them."""
+"""One connector for several runs, one bus for several observers, and any text: rows 28, 29, 31 and 32."""
 
 import asyncio
+import logging
+import os
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +12,10 @@ import pytest
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces import ProgressEvent
+from cascade.interfaces import ProgressEvent, TaskStateEvent
 from cascade.interfaces.topics import status_topic
-from cascade.testkit import Broker, eventually, no_leaks
+from cascade.testkit import Broker, Mosquitto, eventually, no_leaks
+from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
 
 pytestmark = pytest.mark.broker
@@ -109,6 +113,23 @@ async def test_two_engines_share_a_connector(fresh_broker: Broker, recorder: Rec
     assert connector.statistics().connections == 1
 
 
+async def test_row_28_an_observer_that_raises_is_not_felt(
+    fresh_broker: Broker, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run's result is right, the broker hears every event, and one line tells of all the failures."""
+    bus = cs.EventBus()
+
+    def faulty(event: TaskStateEvent) -> None:
+        raise RuntimeError("observer")
+
+    bus.subscribe(TaskStateEvent, faulty)  # before telemetry, which is attached by the engine
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+    assert await cs.Engine(connector=connector, bus=bus).run(workflow(50)) == sum(range(50))
+    await whole(recorder, 1, 50)
+    (line,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert "faulty" in line.getMessage()
+
+
 async def test_row_29_events_from_worker_threads_arrive_in_order(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:
@@ -166,3 +187,35 @@ async def test_row_31_any_error_text_arrives_on_one_short_line(
     (messages,) = runs(recorder).values()
     assert [message["body"]["error"] for message in messages[-2:]] == [f"ValueError: {told}"] * 2
     assert set(connector.statistics().dropped) <= {"superseded"}
+
+
+async def test_row_32_no_secret_goes_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither an argument, a result, a variable, the environment nor a password shows on the wire or in a log."""
+    require_mosquitto()
+    secrets = {name: uuid.uuid4().hex for name in ("broker", "argument", "result", "environment", "url")}
+    monkeypatch.setenv("CASCADE_TEST_TOKEN", secrets["environment"])
+
+    @cs.task
+    async def fetch(token: str) -> str:
+        return secrets["result"]
+
+    @cs.task
+    async def bad(value: str, token: str) -> None:
+        local = os.environ["CASCADE_TEST_TOKEN"]
+        raise ConnectionError(f"amqp://guest:{secrets['url']}@queue refused {len(local)} characters")
+
+    with Mosquitto(users={"press": secrets["broker"]}) as broker:
+        user = {"username": "press", "password": secrets["broker"]}
+        with Recorder(broker.host, broker.port, "#", **user) as heard:
+            connector = MqttConnector.from_url(
+                f"mqtt://press:{secrets['broker']}@{broker.host}:{broker.port}"
+            )
+            with pytest.raises(ConnectionError):
+                await cs.Engine(connector=connector).run(bad(fetch(secrets["argument"]), secrets["argument"]))
+            await eventually(lambda: runs(heard), BOUND)
+            sent = "\n".join(f"{each.topic} {each.payload!r}" for each in heard.messages)
+    assert "amqp://***@queue refused" in sent
+    told = f"{sent}\n{caplog.text}\n{connector!r}"
+    assert [name for name, secret in secrets.items() if secret in told] == []
