@@ -41,7 +41,11 @@ class OnBroker(ConnectorContract):
     async def interrupt(self) -> None:
         await self.proxy.down()
 
+    async def silence(self) -> None:
+        self.proxy.stall()
+
     async def restore(self) -> None:
+        self.proxy.resume()
         await self.proxy.up()
 
     def status_of(self, connector: Connector) -> str:

@@ -27,7 +27,7 @@ class Ability(Enum):
     DELIVERY = "calls the callbacks of its subscriptions"
     RETAINED = "keeps the retained message of each topic for later subscribers"
     BYTES = "can be sent bytes that no connector sends (send_bytes)"
-    LINK = "has a link that can be interrupted and restored (interrupt, restore)"
+    LINK = "has a link that can be interrupted, silenced and restored (interrupt, silence, restore)"
     WILL = "tells the others when it vanishes without a good-bye (status_of, interrupt)"
     PRESENCE = "tells that a named one is online and offline (make_named, status_of)"
     PUBLISH_NOWAIT = "has publish_nowait"

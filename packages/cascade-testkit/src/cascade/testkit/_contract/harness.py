@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, ClassVar
 
 import pytest
@@ -13,6 +13,9 @@ from cascade.interfaces import Connector
 from cascade.testkit._contract.ability import Ability, needed_by
 from cascade.testkit.naming import unique_topic
 from cascade.testkit.waiting import eventually
+
+_TURNS = 10
+"""Of the event loop: more than any call needs that waits for nothing."""
 
 Seen = list[tuple[str, dict[str, Any]]]
 Observer = Callable[[], Seen]
@@ -86,8 +89,14 @@ class Harness:
         """Break the link of every connector of ``make``, and keep it broken (``LINK``)."""
         raise NotImplementedError
 
+    async def silence(self) -> None:
+        """Let the other side say nothing any more, on links that there are and on new ones, which it
+        accepts (``LINK``).
+        """
+        raise NotImplementedError
+
     async def restore(self) -> None:
-        """Let links be made again (``LINK``)."""
+        """Let links be made again, and carry something (``LINK``)."""
         raise NotImplementedError
 
     def status_of(self, connector: Connector) -> str:
@@ -120,6 +129,17 @@ class Harness:
         """Await an action that must not hang."""
         async with asyncio.timeout(self.patience):
             return await action
+
+    async def at_once(self, action: Coroutine[Any, Any, None]) -> None:
+        """Await an action that may take its turns of the event loop, and waits for nothing else."""
+        task = asyncio.create_task(action, name="contract-at-once")
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+            if task.done():
+                return await task
+        task.cancel()
+        await asyncio.wait([task])
+        raise AssertionError(f"it was not done within {_TURNS} turns of the event loop")
 
     async def numbered(self, connector: Connector, topic: str, count: int, *, qos: int = 1) -> None:
         """Publish ``{"n": 0}``, ``{"n": 1}``, ... without a pause."""

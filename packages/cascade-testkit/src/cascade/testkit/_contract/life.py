@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -65,7 +65,6 @@ class Life(Harness):
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.make()
-        new_loop = type(asyncio.get_running_loop())
 
         async def use(n: int) -> None:
             await connector.connect()
@@ -73,12 +72,8 @@ class Life(Harness):
             await self.until(lambda: n in numbers(seen()), "the message of this loop")
             await connector.disconnect()
 
-        def in_a_loop_of_its_own(n: int) -> None:
-            with asyncio.Runner(loop_factory=new_loop) as runner:
-                runner.run(use(n))
-
         for n in (1, 2):
-            await asyncio.to_thread(in_a_loop_of_its_own, n)
+            await in_a_loop_of_its_own(lambda n=n: use(n))  # type: ignore[misc]
         assert numbers(seen()) == [1, 2]
 
     async def test_nothing_is_left_behind(self) -> None:
@@ -132,6 +127,17 @@ class Life(Harness):
         assert isinstance(before, str)
         assert before
         assert connector.source_id == before
+
+
+async def in_a_loop_of_its_own(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Await what ``make`` returns on another event loop, of the same kind, in another thread."""
+    new_loop = type(asyncio.get_running_loop())
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(make())
+
+    await asyncio.to_thread(run)
 
 
 async def cancelled(action: Coroutine[Any, Any, None], turns: int) -> None:

@@ -28,6 +28,27 @@ class Linking(Harness):
         await self.until(lambda: set(numbers(seen())) == {1}, "what was published without a link")
 
     @needs(Ability.LINK)
+    async def test_connect_returns_although_the_other_side_is_silent(self) -> None:
+        """One that accepts and never answers does not hold it either: the link is made when it can be."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        await self.silence()
+        connector = await self.within(self.open())
+        await connector.publish(topic, {"n": 1}, 1)
+        await self.restore()
+        await self.until(lambda: set(numbers(seen())) == {1}, "what was published without a link")
+
+    @needs(Ability.LINK)
+    async def test_a_connect_that_is_cancelled_amid_silence_leaves_nothing_behind(self) -> None:
+        """After disconnect nothing waits for an answer."""
+        connector = await self.make()
+        async with no_leaks(self.patience):
+            await self.silence()
+            await cancelled(connector.connect(), turns=3)
+            await self.within(connector.disconnect())
+            await self.restore()
+
+    @needs(Ability.LINK)
     @pytest.mark.parametrize("turns", [0, 3, 30])
     async def test_a_connect_that_is_cancelled_while_nobody_answers_leaves_nothing_behind(
         self, turns: int
@@ -41,12 +62,13 @@ class Linking(Harness):
 
     @needs(Ability.LINK)
     async def test_what_is_published_without_a_link_waits_for_it(self) -> None:
-        """Calls return and raise nothing meanwhile; the messages come out when the link is back."""
+        """Calls return at once and raise nothing meanwhile; the messages come out when the link is back."""
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.open()
         await self.interrupt()
-        await self.within(self.numbered(connector, topic, MANY))
+        for n in range(MANY):
+            await self.at_once(connector.publish(topic, {"n": n}, 1))
         await self.restore()
         await self.until(lambda: set(numbers(seen())) == set(range(MANY)), f"{MANY} messages")
 
@@ -84,10 +106,23 @@ class Linking(Harness):
     @needs(Ability.LINK)
     async def test_disconnect_returns_although_nobody_answers(self) -> None:
         """It gives up within a stated time, and leaves nothing that goes on trying."""
-        connector = await self.open()
-        await self.interrupt()
-        await self.numbered(connector, self.topic(), 10)
-        await self.within(connector.disconnect())
+        connector = await self.make()
+        async with no_leaks(self.patience):
+            await self._opened(connector)
+            await self.interrupt()
+            await self.numbered(connector, self.topic(), 10)
+            await self.within(connector.disconnect())
+
+    @needs(Ability.LINK)
+    async def test_disconnect_returns_although_the_other_side_is_silent(self) -> None:
+        """Nor does it wait for ever on a link that carries nothing any more."""
+        connector = await self.make()
+        async with no_leaks(self.patience):
+            await self._opened(connector)
+            await self.silence()
+            await self.numbered(connector, self.topic(), 10)
+            await self.within(connector.disconnect())
+            await self.restore()
 
     @needs(Ability.LINK, Ability.STATISTICS)
     async def test_what_is_given_up_is_counted(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from cascade.interfaces import (
 )
 from cascade.testkit._contract.ability import Ability, needs
 from cascade.testkit._contract.harness import Harness, numbers
+from cascade.testkit._contract.life import in_a_loop_of_its_own
 
 MANY = 300
 BURST = 1_000  # what the queue of a subscriber holds
@@ -37,7 +39,7 @@ class Publishing(Harness):
         assert numbers(seen()) == list(range(MANY))
 
     async def test_a_payload_is_what_it_was_at_the_call(self) -> None:
-        """Whoever changes a dict after publish changes nothing that is sent."""
+        """Row 14: whoever changes a dict after publish changes nothing that is sent."""
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.open()
@@ -49,7 +51,7 @@ class Publishing(Harness):
         assert seen()[0] == (topic, {"n": 1, "deep": {"list": [1]}})
 
     async def test_what_json_cannot_hold_is_replaced(self) -> None:
-        """The rest of such a payload comes out all the same, as strict JSON."""
+        """Row 13: the rest of such a payload comes out all the same, as strict JSON."""
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.open()
@@ -60,19 +62,25 @@ class Publishing(Harness):
         assert isinstance(data["nan"], str)
         assert isinstance(data["thing"], str)
 
-    @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\x00b", "a" * 65_536])
+    @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\x00b", "a\ud800b", "a" * 65_536])
     async def test_an_invalid_topic_is_refused(self, topic: str) -> None:
-        """Empty, with a wildcard or NUL, or too long: the caller is told, before anything is sent."""
+        """Row 12: empty, a wildcard, NUL, half a character, too long: the caller is told, and nothing is sent."""
         connector = await self.open()
         with pytest.raises(InvalidTopicError):
             await connector.publish(topic, {"n": 1})
+        await self._works_as_before(connector)
 
     @pytest.mark.parametrize("payload", ["text", b"bytes", 7, ["a", "list"]])
     async def test_a_payload_that_is_no_mapping_is_refused(self, payload: Any) -> None:
-        """The caller is told, because it is the caller's mistake."""
+        """The caller is told, because it is the caller's mistake, and nothing is sent."""
+        topic = self.topic()
+        seen = await self.observe(topic)
         connector = await self.open()
         with pytest.raises(InvalidPayloadError):
-            await connector.publish(self.topic(), payload)
+            await connector.publish(topic, payload)
+        await connector.publish(topic, {"n": 1}, 1)
+        await self.until(seen, "what was published afterwards")
+        assert seen() == [(topic, {"n": 1})]
 
     async def test_before_connect_nothing_is_sent(self) -> None:
         """Nothing is raised then, and what was given does not come out later."""
@@ -112,23 +120,43 @@ class Publishing(Harness):
     @needs(Ability.PUBLISH_NOWAIT)
     async def test_publish_nowait_from_another_thread_is_refused(self) -> None:
         """The error says so in words; nothing is sent."""
-        connector = await self.open()
-        assert isinstance(connector, SupportsPublishNowait)
-        with pytest.raises(WrongThreadError):
-            await asyncio.to_thread(connector.publish_nowait, self.topic(), {"n": 1})
-
-    @needs(Ability.FLUSH)
-    async def test_flush_waits_until_all_has_left(self) -> None:
-        """After flush has returned True everything published before is out or on its way."""
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.open()
-        assert isinstance(connector, SupportsFlush)
-        await self.numbered(connector, topic, MANY)
-        assert await connector.flush(self.patience)
-        if Ability.STATISTICS in self.abilities:
-            assert statistics(connector).pending == 0
-        await self.until(lambda: len(seen()) >= MANY, f"{MANY} messages")
+        assert isinstance(connector, SupportsPublishNowait)
+        with pytest.raises(WrongThreadError):
+            await asyncio.to_thread(connector.publish_nowait, topic, {"n": 1}, 1)
+        await connector.publish(topic, {"n": 2}, 1)
+        await self.until(seen, "what was published afterwards")
+        assert numbers(seen()) == [2]
+
+    @needs(Ability.FLUSH)
+    async def test_flush_waits_until_all_has_left(self) -> None:
+        """After flush has returned True all comes out, although the connector's own loop does nothing more."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        connector = await self.make()
+        flushed, seen_all = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        async def flush() -> None:
+            assert isinstance(connector, SupportsFlush)
+            await connector.connect()
+            try:
+                await self.numbered(connector, topic, MANY)
+                assert await connector.flush(self.patience)
+                loop.call_soon_threadsafe(flushed.set)
+                seen_all.wait(self.patience * 2)  # its whole loop stands still meanwhile
+            finally:
+                await connector.disconnect()
+
+        async with asyncio.TaskGroup() as both:
+            both.create_task(in_a_loop_of_its_own(flush), name="contract-flush")
+            try:
+                await self.within(flushed.wait())
+                await self.until(lambda: len(seen()) >= MANY, f"{MANY} messages")
+            finally:
+                seen_all.set()
 
     @needs(Ability.STATISTICS)
     async def test_statistics_of_what_went_out_are_true(self) -> None:
@@ -144,6 +172,15 @@ class Publishing(Harness):
         counts = statistics(connector)
         assert (counts.accepted, counts.sent, counts.sanitized) == (MANY, MANY, MANY)
         assert (counts.linked, counts.connections, dict(counts.dropped)) == (True, 1, {})
+
+    async def _works_as_before(self, connector: Connector) -> None:
+        """See that a refused call has cost neither the link nor anything that is counted."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        await connector.publish(topic, {"n": 1}, 1)
+        await self.until(lambda: numbers(seen()) == [1], "what was published afterwards")
+        if Ability.STATISTICS in self.abilities:
+            assert (statistics(connector).accepted, statistics(connector).connections) == (1, 1)
 
 
 def statistics(connector: Connector) -> ConnectorStatistics:
