@@ -39,6 +39,14 @@ class Recorded:
         """
         return json.loads(self.payload)
 
+    def json_object(self) -> dict[str, Any]:
+        """Return the decoded payload if it is a JSON object; an empty one otherwise."""
+        try:
+            data = self.json()
+        except (ValueError, RecursionError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
 
 class Recorder:
     """Records what a broker delivers for some filters, from ``start`` to ``stop``.
@@ -69,11 +77,14 @@ class Recorder:
         return [message for message in self.messages if matches(topic_filter, message.topic)]
 
     def first_copies(self, topic_filter: str = "#", *, key: str = "event_id") -> list[dict[str, Any]]:
-        """Return the decoded messages that have ``key``, in order of arrival, each value of it once."""
+        """Return the JSON objects that have ``key``, in order of arrival, each value of it once.
+
+        Whatever else has come is passed over.
+        """
         first: dict[Hashable, dict[str, Any]] = {}
         for message in self.of(topic_filter):
-            data = message.json()
-            if key in data:
+            data = message.json_object()
+            if key in data and isinstance(data[key], Hashable):
                 first.setdefault(data[key], data)
         return list(first.values())
 
