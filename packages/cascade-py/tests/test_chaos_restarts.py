@@ -122,14 +122,6 @@ async def run_under(
         return await run, connector, telemetry
 
 
-@pytest.fixture
-def dice() -> random.Random:
-    """Chance that a failed test can repeat: its seed is printed."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
 @pytest.mark.parametrize("count", COUNTS)
 async def test_row_5_restarts_and_cuts_with_a_store_that_is_kept_at_once(
     count: int, dice: random.Random, caplog: pytest.LogCaptureFixture

@@ -255,12 +255,9 @@ def fuzzed_payload(dice: random.Random) -> bytes:
 @pytest.mark.parametrize("steps", [60, pytest.param(600, marks=pytest.mark.nightly)], ids=["short", "long"])
 @pytest.mark.timeout(600)
 async def test_i1_a_walk_of_writes_cuts_and_returns_converges(
-    any_broker: Broker, steps: int, no_leaks: None
+    any_broker: Broker, steps: int, dice: random.Random, no_leaks: None
 ) -> None:
     """I1, I2, I5: the played broker's story on a real one; whenever all is quiet, E is R."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
     retained: dict[str, bytes] = {}
     async with (
         ChaosProxy(any_broker.port) as proxy,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
@@ -23,6 +24,7 @@ pytest.register_assert_rewrite("cascade.testkit._contract", "cascade.testkit._ex
 
 _LOG_LINES = 60
 _LEAK_SECONDS = 5.0
+_SEED = "CASCADE_TEST_SEED"
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +54,14 @@ def nats_server() -> Iterator[Broker]:
     """A running nats-server for the whole session."""
     with NatsServer() as shared:
         yield shared
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Chance that can be repeated: its seed is printed, and taken from ``CASCADE_TEST_SEED`` where that is set."""
+    seed = int(os.environ.get(_SEED, random.randrange(2**32)))
+    print(f"to repeat this: {_SEED}={seed}")  # noqa: T201 - pytest shows it with a test that fails
+    return random.Random(seed)
 
 
 @pytest.fixture
