@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -152,7 +154,9 @@ class Broker:
 def broker_of(url: str) -> Broker:
     """Return the broker that a URL names.
 
-    :raises ValueError: if it names none.
+    A user without a password gets the one in ``CASCADE_MQTT_PASSWORD``, or in a file (``..._FILE``).
+
+    :raises ValueError: if it names none, or that file cannot be read.
     """
     parts = urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
@@ -162,8 +166,20 @@ def broker_of(url: str) -> Broker:
         port=parts.port or PORTS[parts.scheme],
         tls=parts.scheme == "mqtts",
         user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
+        password=_password_of(parts),
     )
+
+
+def _password_of(parts: SplitResult) -> str:
+    if parts.password is not None or not parts.username:
+        return unquote(parts.password or "")
+    password, file = (os.environ.get(f"CASCADE_MQTT_PASSWORD{end}", "") for end in ("", "_FILE"))
+    if password or not file:
+        return password
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"the password's file cannot be read: {error}") from error
 
 
 class Listener:
@@ -271,7 +287,7 @@ def main() -> int:
     try:
         broker = broker_of(given.broker)
     except ValueError as error:
-        parser.error(f"{given.broker!r} is no broker's URL: {error}")
+        parser.error(f"this is no broker's URL: {error}")
     listener = Listener(broker, Watcher(every=given.every))
     listener.start()
     with contextlib.suppress(KeyboardInterrupt):  # the same wish as the end of standard input

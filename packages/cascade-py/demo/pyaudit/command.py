@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import signal
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
@@ -126,13 +128,22 @@ class Demo:
         """Yield the URL of the broker that was given, or of one started for the occasion."""
         if url is not None:
             _check_url(url)
-            yield url
+            yield without_password(url)
             return
         from cascade.testkit.brokers import start_broker
 
         with start_broker() as broker:
             self.say(f"Started a broker: {broker.name} at {broker.url}")
             yield broker.url
+
+
+def without_password(url: str) -> str:
+    """Return a URL that may be shown; its password goes into the environment, where each process looks for it."""
+    user, colon, password = urlsplit(url).netloc.rpartition("@")[0].partition(":")
+    if not (user and password):
+        return url
+    os.environ["CASCADE_MQTT_PASSWORD"] = unquote(password)
+    return url.replace(f"{user}{colon}{password}@", f"{user}@", 1)
 
 
 def _check_url(url: str) -> None:
@@ -186,7 +197,9 @@ def demo_parser(description: str, *, top: int) -> argparse.ArgumentParser:
         "folder", nargs="?", type=Path, help="of Python files (default: the standard library of this Python)"
     )
     parser.add_argument(
-        "--broker", metavar="URL", help="mqtt://host:port of your own (default: one is started for the audit)"
+        "--broker",
+        metavar="URL",
+        help="mqtt://user@host:port of your own, with the password in CASCADE_MQTT_PASSWORD (default: one is started)",
     )
     parser.add_argument(
         "--top", type=_positive, default=top, metavar="N", help="rows in each table (default: %(default)s)"

@@ -12,10 +12,12 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from cascade.testkit.brokers import start_broker
+from cascade.testkit.brokers import Mosquitto, start_broker
+from cascade.testkit.fixtures import require_mosquitto
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 PROGRAM = {
@@ -97,6 +99,41 @@ def test_a_broker_that_was_given_is_used_and_left_running(demo: Path, program: P
         assert f"at {broker.host}:{broker.port}" in done.stderr
         assert "Started a broker" not in done.stderr
         assert broker.running
+
+
+@pytest.mark.parametrize("password_in", ["the URL", "the environment"])
+def test_row_32_a_password_gets_both_in_and_is_shown_nowhere(
+    demo: Path, program: Path, monkeypatch: pytest.MonkeyPatch, password_in: str
+) -> None:
+    """The engine and the second process use it; no line of either has it."""
+    require_mosquitto()
+    secret = "s3cr%t"
+    with Mosquitto(users={"me": secret}) as broker:
+        monkeypatch.setenv("CASCADE_MQTT_PASSWORD", secret if password_in == "the environment" else "")
+        given = f"me:{quote(secret)}" if password_in == "the URL" else "me"
+        done = run_demo(demo, program, "--broker", f"mqtt://{given}@{broker.host}:{broker.port}")
+    events = events_of(files=4)
+    assert counts_of(done.stdout) == [events, events, 0, events, 0, 0], done.stderr
+    assert not [text for text in (secret, quote(secret)) if text in done.stdout + done.stderr]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the command lines of all processes from /proc")
+def test_row_32_a_password_stands_in_no_command_of_the_second_process(demo: Path) -> None:
+    """A list of all processes shows what was typed, and that alone; nobody answers there, and the advice is masked."""
+    port = closed_port()
+    with started(demo, STDLIB / "json", "--broker", f"mqtt://me:s3cret@127.0.0.1:{port}") as running:
+        assert running.stderr is not None
+        assert any("watcher |" in line for line in running.stderr)
+        commands = [command for command in running_commands() if f"127.0.0.1:{port}" in command]
+        output, rest = running.communicate(timeout=30)
+    assert [
+        command
+        for command in commands
+        if "watcher.py" in command and f"mqtt://me@127.0.0.1:{port}" in command
+    ]
+    assert ["watcher.py" in command for command in commands if "s3cret" in command] == [False]
+    assert f"Is there a broker at mqtt://me@127.0.0.1:{port}?" in " ".join(output.split())
+    assert "s3cret" not in output + rest
 
 
 def test_without_a_broker_the_report_is_the_same_and_the_drops_are_told(demo: Path, program: Path) -> None:
@@ -182,7 +219,7 @@ def running_commands() -> list[str]:
 
 
 @contextmanager
-def started(demo: Path, *arguments: Path) -> Iterator[subprocess.Popen[str]]:
+def started(demo: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(demo), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,20 @@ def test_a_broker_is_named_by_its_url() -> None:
     secure = broker_of("mqtts://me:p%40ss@[::1]:18883")
     assert secure == Broker("::1", 18883, tls=True, user="me", password="p@ss")
     assert "p@ss" not in repr(secure)
+
+
+def test_a_password_may_stand_in_the_environment_or_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As for the engine: for a user who is named without one; one in the URL wins."""
+    file = tmp_path / "password"
+    file.write_text("from the file\n")
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", str(file))
+    assert broker_of("mqtt://me@host").password == "from the file"
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", "p@ss")
+    assert broker_of("mqtt://me@host").password == "p@ss"
+    assert broker_of("mqtt://me:own@host").password == "own"
+    assert broker_of("mqtt://host").password == ""
 
 
 @pytest.mark.parametrize(
