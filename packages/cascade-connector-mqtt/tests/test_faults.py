@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import aiomqtt
 import pytest
 import pytest_asyncio
 
@@ -35,8 +36,8 @@ BOUND = 10.0
 class Reader:
     """A second client that keeps what it hears."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._connector = MqttConnector(broker.host, broker.port, presence=False)
+    def __init__(self, broker: Broker, **keywords: Any) -> None:
+        self._connector = MqttConnector(broker.host, broker.port, presence=False, **keywords)
         self.heard: list[tuple[str, dict[str, Any]]] = []
 
     async def __aenter__(self) -> Reader:
@@ -101,6 +102,12 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
         for each in caplog.records
         if each.levelno >= logging.WARNING and each.name in (LOG, "mqtt", "asyncio")
     ]
+
+
+def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lost links be tried again almost at once."""
+    for pause in ("SHORTEST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(f"cascade.connectors.mqtt._retry.{pause}", 0.01)
 
 
 async def numbered(connector: MqttConnector, topic: str, count: int, *, start: int = 0) -> None:
@@ -329,6 +336,28 @@ class TestLostLinks:
         assert reader.first_copies() == list(range(100))
         assert len(reader.heard) > 100
 
+    @pytest.mark.parametrize("version", ["V311", "V5"])
+    async def test_row_11_what_the_access_list_forbids_costs_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        """All that is allowed arrives in order, also where the broker hangs up on whoever is denied."""
+        require_mosquitto()
+        hasten(monkeypatch)
+        user: Any = {"username": "press", "password": "right", "protocol": aiomqtt.ProtocolVersion[version]}
+        acl = ["user press", "topic readwrite allowed", "topic read #"]
+        with Mosquitto(users={"press": "right"}, acl=acl) as broker:
+            async with (
+                Reader(broker, **user) as reader,
+                MqttConnector(broker.host, broker.port, **user) as one,
+            ):
+                await reader.listen("#")
+                for number in range(5):
+                    await one.publish("denied", {"n": -1}, 1)
+                    await one.publish("allowed", {"n": number}, 1)
+                assert await one.flush(BOUND)
+                await eventually(lambda: len(set(reader.numbers())) == 5, BOUND)
+        assert reader.first_copies() == list(range(5))
+
     async def test_row_12_a_message_over_the_brokers_limit_is_put_aside(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -351,8 +380,7 @@ class TestLostLinks:
         self, proxy: ChaosProxy, reader: Reader, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Each cut comes in the middle of a stream of messages; first copies stay in order."""
-        for pause in ("SHORTEST_PAUSE", "LONGEST_PAUSE"):
-            monkeypatch.setattr(f"cascade.connectors.mqtt._retry.{pause}", 0.01)
+        hasten(monkeypatch)
         topic = unique_topic()
         await reader.listen(topic)
         async with MqttConnector(proxy.host, proxy.port) as connector:

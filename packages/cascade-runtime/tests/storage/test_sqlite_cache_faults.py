@@ -228,7 +228,7 @@ def limited(pages: int) -> Callable[..., sqlite3.Connection]:
 async def test_a_full_disk_keeps_what_it_has_and_fails_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Steps go on with one warning; old values are still found; with room again, one line says so."""
+    """Row 33: steps go on with one warning; old values are still found; with room again, one line says so."""
     await fill(path)
     monkeypatch.setattr(sqlite3, "connect", limited(path.stat().st_size // 4096 + 2))
     cache = SqliteCache(path)

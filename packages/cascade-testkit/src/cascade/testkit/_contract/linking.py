@@ -18,7 +18,7 @@ class Linking(Harness):
 
     @needs(Ability.LINK)
     async def test_connect_returns_although_nobody_answers(self) -> None:
-        """It returns within its own limit, goes on trying, and gets the link when it can."""
+        """Row 1: it returns within its own limit, goes on trying, and gets the link when it can."""
         topic = self.topic()
         seen = await self.observe(topic)
         await self.interrupt()
@@ -29,7 +29,7 @@ class Linking(Harness):
 
     @needs(Ability.LINK)
     async def test_connect_returns_although_the_other_side_is_silent(self) -> None:
-        """One that accepts and never answers does not hold it either: the link is made when it can be."""
+        """Row 2: one that accepts and never answers does not hold it either: the link is made when it can be."""
         topic = self.topic()
         seen = await self.observe(topic)
         await self.silence()
