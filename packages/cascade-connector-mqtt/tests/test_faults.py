@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -25,6 +24,7 @@ from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually, no_leaks, unique_topic
 from cascade.testkit.chaos import ChaosProxy, Direction
 from cascade.testkit.fixtures import require_mosquitto
+from cascade.testkit.recorder import Recorder
 
 pytestmark = pytest.mark.broker
 
@@ -33,67 +33,30 @@ BOUND = 10.0
 """Seconds within which everything here must have happened; generous, because machines are slow."""
 
 
-class Reader:
-    """A second client that keeps what it hears."""
-
-    def __init__(self, broker: Broker, **keywords: Any) -> None:
-        self._connector = MqttConnector(broker.host, broker.port, presence=False, **keywords)
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-
-    async def __aenter__(self) -> Reader:
-        await self._connector.connect()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connector.disconnect()
-
-    async def listen(self, topic_filter: str) -> None:
-        await self._connector.subscribe(topic_filter, self._hear, 1)
-
-    async def _hear(self, topic: str, data: dict[str, Any]) -> None:
-        self.heard.append((topic, data))
-
-    def numbers(self) -> list[int]:
-        return [data["n"] for _, data in self.heard]
-
-    def first_copies(self) -> list[int]:
-        return list(dict.fromkeys(self.numbers()))
+@pytest.fixture
+def recorder(fresh_broker: Broker) -> Iterator[Recorder]:
+    with Recorder(fresh_broker.host, fresh_broker.port, "#") as started:
+        yield started
 
 
-@pytest_asyncio.fixture
-async def reader(fresh_broker: Broker) -> AsyncIterator[Reader]:
-    async with Reader(fresh_broker) as made:
-        yield made
+def numbers(recorder: Recorder, topic: str) -> list[int]:
+    """Return the numbers that have come on a topic, with every second copy."""
+    return [message.json()["n"] for message in recorder.of(topic)]
+
+
+def first_copies(recorder: Recorder, topic: str) -> list[int]:
+    return list(dict.fromkeys(numbers(recorder, topic)))
+
+
+def statuses(recorder: Recorder, name: str) -> list[dict[str, Any]]:
+    """Return what was said on the status topic of one name."""
+    return [message.json() for message in recorder.of(status_topic(name))]
 
 
 @pytest_asyncio.fixture
 async def proxy(fresh_broker: Broker) -> AsyncIterator[ChaosProxy]:
     async with ChaosProxy(fresh_broker.port) as made:
         yield made
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port that is bound, so that nobody else takes it, and refuses connections."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
-@pytest.fixture
-def swallowing_port() -> Iterator[int]:
-    """A port whose queue of connections is full: further ones get no answer at all."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        port = full.getsockname()[1]
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        yield port
-        for filler in fillers:
-            filler.close()
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -269,11 +232,10 @@ class TestLostLinks:
 
     @pytest.mark.parametrize("gathered", [False, True], ids=["in a row", "gathered"])
     async def test_row_8_a_burst_arrives_whole_and_others_get_their_turns(
-        self, fresh_broker: Broker, reader: Reader, gathered: bool
+        self, fresh_broker: Broker, recorder: Recorder, gathered: bool
     ) -> None:
         """10,000 publishes: the loop goes round meanwhile, and everything arrives in order."""
         topic, turns = unique_topic(), 0
-        await reader.listen(topic)
         async with MqttConnector(fresh_broker.host, fresh_broker.port) as connector:
             burst = asyncio.create_task(self._burst(connector, topic, gathered=gathered))
             while not burst.done():
@@ -283,8 +245,8 @@ class TestLostLinks:
             assert turns > 3
             assert await connector.flush(30)
             assert connector.statistics().sent == 10_000
-        await eventually(lambda: len(reader.heard) == 10_000, 30)
-        assert reader.numbers() == list(range(10_000))
+        await eventually(lambda: len(recorder.of(topic)) == 10_000, 30)
+        assert numbers(recorder, topic) == list(range(10_000))
 
     async def _burst(self, connector: MqttConnector, topic: str, *, gathered: bool) -> None:
         calls = (connector.publish(topic, {"n": number}, 1) for number in range(10_000))
@@ -294,17 +256,16 @@ class TestLostLinks:
             for call in calls:
                 await call
 
-    async def test_row_9_publish_then_disconnect(self, fresh_broker: Broker, reader: Reader) -> None:
+    async def test_row_9_publish_then_disconnect(self, fresh_broker: Broker, recorder: Recorder) -> None:
         """What was published directly before the end arrives, in order."""
         topic = unique_topic()
-        await reader.listen(topic)
         connector = MqttConnector(fresh_broker.host, fresh_broker.port)
         await connector.connect()
         await numbered(connector, topic, 5_000)
         await connector.disconnect()
         assert connector.statistics().sent == 5_000
-        await eventually(lambda: len(reader.heard) == 5_000, BOUND)
-        assert reader.numbers() == list(range(5_000))
+        await eventually(lambda: len(recorder.of(topic)) == 5_000, BOUND)
+        assert numbers(recorder, topic) == list(range(5_000))
 
     async def test_row_9_what_cannot_be_drained_is_told_once(
         self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
@@ -320,21 +281,20 @@ class TestLostLinks:
         (said,) = warnings_of(caplog)
         assert "500 unsent at disconnect" in said
 
-    async def test_row_10_in_flight_is_sent_again(self, proxy: ChaosProxy, reader: Reader) -> None:
+    async def test_row_10_in_flight_is_sent_again(self, proxy: ChaosProxy, recorder: Recorder) -> None:
         """What the broker got but could not acknowledge comes twice; nothing is lost, order holds."""
         topic = unique_topic()
-        await reader.listen(topic)
         async with MqttConnector(proxy.host, proxy.port) as connector:
             proxy.stall(Direction.DOWN)
             await numbered(connector, topic, 100)
-            await eventually(lambda: len(reader.heard) >= 20, BOUND)
+            await eventually(lambda: len(recorder.of(topic)) >= 20, BOUND)
             await proxy.reset()
             proxy.resume()
             assert await connector.flush(BOUND)
             assert connector.statistics().sent == 100
-        await eventually(lambda: len(set(reader.numbers())) == 100, BOUND)
-        assert reader.first_copies() == list(range(100))
-        assert len(reader.heard) > 100
+        await eventually(lambda: len(first_copies(recorder, topic)) == 100, BOUND)
+        assert first_copies(recorder, topic) == list(range(100))
+        assert len(recorder.of(topic)) > 100
 
     @pytest.mark.parametrize("version", ["V311", "V5"])
     async def test_row_11_what_the_access_list_forbids_costs_nothing_else(
@@ -343,20 +303,18 @@ class TestLostLinks:
         """All that is allowed arrives in order, also where the broker hangs up on whoever is denied."""
         require_mosquitto()
         hasten(monkeypatch)
-        user: Any = {"username": "press", "password": "right", "protocol": aiomqtt.ProtocolVersion[version]}
+        protocol, user = aiomqtt.ProtocolVersion[version], {"username": "press", "password": "right"}
         acl = ["user press", "topic readwrite allowed", "topic read #"]
         with Mosquitto(users={"press": "right"}, acl=acl) as broker:
-            async with (
-                Reader(broker, **user) as reader,
-                MqttConnector(broker.host, broker.port, **user) as one,
-            ):
-                await reader.listen("#")
-                for number in range(5):
-                    await one.publish("denied", {"n": -1}, 1)
-                    await one.publish("allowed", {"n": number}, 1)
-                assert await one.flush(BOUND)
-                await eventually(lambda: len(set(reader.numbers())) == 5, BOUND)
-        assert reader.first_copies() == list(range(5))
+            with Recorder(broker.host, broker.port, **user) as recorder:
+                async with MqttConnector(broker.host, broker.port, protocol=protocol, **user) as connector:
+                    for number in range(5):
+                        await connector.publish("denied", {"n": -1}, 1)
+                        await connector.publish("allowed", {"n": number}, 1)
+                    assert await connector.flush(BOUND)
+                await eventually(lambda: len(first_copies(recorder, "allowed")) == 5, BOUND)
+            assert first_copies(recorder, "allowed") == list(range(5))
+            assert recorder.of("denied") == []
 
     async def test_row_12_a_message_over_the_brokers_limit_is_put_aside(
         self, caplog: pytest.LogCaptureFixture
@@ -365,50 +323,50 @@ class TestLostLinks:
         require_mosquitto()
         with Mosquitto(lines=["max_packet_size 5000"]) as broker:
             topic = unique_topic()
-            async with Reader(broker) as reader, MqttConnector(broker.host, broker.port) as connector:
-                await reader.listen(topic)
-                await numbered(connector, topic, 30)
-                await connector.publish(topic, {"n": -1, "text": "x" * 10_000}, 1)
-                await numbered(connector, topic, 30, start=30)
-                assert await connector.flush(BOUND)
-                assert connector.statistics().dropped == {"broke the link twice": 1}
-                await eventually(lambda: len(set(reader.numbers())) == 60, BOUND)
-                assert reader.first_copies() == list(range(60))
+            with Recorder(broker.host, broker.port, topic) as recorder:
+                async with MqttConnector(broker.host, broker.port) as connector:
+                    await numbered(connector, topic, 30)
+                    await connector.publish(topic, {"n": -1, "text": "x" * 10_000}, 1)
+                    await numbered(connector, topic, 30, start=30)
+                    assert await connector.flush(BOUND)
+                    assert connector.statistics().dropped == {"broke the link twice": 1}
+                await eventually(lambda: len(first_copies(recorder, topic)) == 60, BOUND)
+            assert first_copies(recorder, topic) == list(range(60))
         assert sum("put aside" in said for said in warnings_of(caplog)) == 1
 
     async def test_twenty_cuts_lose_nothing(
-        self, proxy: ChaosProxy, reader: Reader, monkeypatch: pytest.MonkeyPatch
+        self, proxy: ChaosProxy, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Each cut comes in the middle of a stream of messages; first copies stay in order."""
         hasten(monkeypatch)
         topic = unique_topic()
-        await reader.listen(topic)
         async with MqttConnector(proxy.host, proxy.port) as connector:
             for round_ in range(20):
                 stream = numbered(connector, topic, 100, start=100 * round_)
                 await cut_amid(stream, connector, proxy.cut if round_ % 2 else proxy.reset)
             assert await connector.flush(30)
             assert connector.statistics().sent == 2_000
-        await eventually(lambda: len(set(reader.numbers())) == 2_000, BOUND)
-        assert reader.first_copies() == list(range(2_000))
+        await eventually(lambda: len(first_copies(recorder, topic)) == 2_000, BOUND)
+        assert first_copies(recorder, topic) == list(range(2_000))
 
 
 class TestPresence:
     """Rows 20 to 22, 34 and 35: who is there, and who only seems to be."""
 
-    async def test_row_20_a_stale_will_is_answered(self, fresh_broker: Broker, proxy: ChaosProxy) -> None:
+    async def test_row_20_a_stale_will_is_answered(
+        self, fresh_broker: Broker, proxy: ChaosProxy, recorder: Recorder
+    ) -> None:
         """After a reconnection under another client id the old will comes late; online has the last word."""
         name = "press-line-3"
         async with (
-            Reader(fresh_broker) as reader,
             MqttConnector(proxy.host, proxy.port, source_id=name),
             MqttConnector(fresh_broker.host, fresh_broker.port, presence=False) as other,
         ):
-            await reader.listen(status_topic(name))
-            await eventually(lambda: reader.heard, BOUND)
+            await eventually(lambda: statuses(recorder, name), BOUND)
             await other.publish(status_topic(name), {"status": "offline", "session": "old"}, 1, retain=True)
             await eventually(
-                lambda: [data["status"] for _, data in reader.heard][-2:] == ["offline", "online"], BOUND
+                lambda: [each["status"] for each in statuses(recorder, name)][-2:] == ["offline", "online"],
+                BOUND,
             )
 
     async def test_row_20_two_of_one_name_back_off_and_say_so(
@@ -421,37 +379,34 @@ class TestPresence:
             await eventually(lambda: "another process uses the name twin" in caplog.text, 30)
             assert one.statistics().connections + two.statistics().connections <= 14
 
-    async def test_row_22_a_killed_process_is_seen(self, fresh_broker: Broker, reader: Reader) -> None:
+    async def test_row_22_a_killed_process_is_seen(self, fresh_broker: Broker, recorder: Recorder) -> None:
         """The broker tells the will of a process that was killed."""
-        await reader.listen(status_topic("doomed"))
         body = f"""
             async with MqttConnector({fresh_broker.host!r}, {fresh_broker.port}, source_id="doomed", keepalive=120):
                 await asyncio.sleep(60)
             """
         with program(body) as process:
-            await eventually(lambda: reader.heard, BOUND)
+            await eventually(lambda: statuses(recorder, "doomed"), BOUND)
             process.kill()
-            await eventually(lambda: reader.heard[-1][1]["status"] == "offline", BOUND)
-        assert reader.heard[-1][1]["session"] == reader.heard[0][1]["session"]
+            await eventually(lambda: statuses(recorder, "doomed")[-1]["status"] == "offline", BOUND)
+        assert len({each["session"] for each in statuses(recorder, "doomed")}) == 1
 
     async def test_row_34_a_task_that_blocks_the_loop(self) -> None:
         """The broker has told the will meanwhile: a birth follows as soon as the loop is free."""
-        with NatsServer() as broker:  # mosquitto takes seconds longer to miss a client
-            async with (
-                Reader(broker) as reader,
-                MqttConnector(broker.host, broker.port, source_id="busy", keepalive=1) as busy,
-            ):
-                await reader.listen(status_topic("busy"))
-                await eventually(lambda: reader.heard, BOUND)
+        with (  # mosquitto takes seconds longer to miss a client
+            NatsServer() as broker,
+            Recorder(broker.host, broker.port, status_topic("busy")) as recorder,
+        ):
+            async with MqttConnector(broker.host, broker.port, source_id="busy", keepalive=1) as busy:
+                await eventually(lambda: statuses(recorder, "busy"), BOUND)
                 time.sleep(3.0)  # noqa: ASYNC251 - that is the fault: over 1.5 keepalive times
                 await eventually(lambda: busy.statistics().connections == 2, BOUND)
-                await eventually(lambda: [data["status"] for _, data in reader.heard][-1] == "online", BOUND)
-                assert len({data["session"] for _, data in reader.heard}) == 2
+                await eventually(lambda: statuses(recorder, "busy")[-1]["status"] == "online", BOUND)
+                assert len({each["session"] for each in statuses(recorder, "busy")}) == 2
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-    async def test_row_35_a_forked_child_is_inert(self, fresh_broker: Broker, reader: Reader) -> None:
+    async def test_row_35_a_forked_child_is_inert(self, fresh_broker: Broker, recorder: Recorder) -> None:
         """Its copy of the socket is closed, so that the death of the parent is seen at once."""
-        await reader.listen(status_topic("parent"))
         body = f"""
             connector = MqttConnector(
                 {fresh_broker.host!r}, {fresh_broker.port}, source_id="parent", keepalive=120
@@ -464,7 +419,7 @@ class TestPresence:
                 assert not connector.connected
                 print(os.getpid(), flush=True)
                 await asyncio.sleep(60)
-            await connector.publish("forked/parent", {{"n": 1}}, 1, retain=True)
+            await connector.publish("forked/parent", {{"n": 1}}, 1)
             await connector.flush(5)
             await asyncio.sleep(60)
             """
@@ -472,12 +427,10 @@ class TestPresence:
             assert process.stdout is not None
             child = int(await asyncio.to_thread(process.stdout.readline))
             try:
-                await eventually(lambda: reader.heard, BOUND)
-                await reader.listen("forked/parent")
-                await eventually(lambda: ("forked/parent", {"n": 1}) in reader.heard, BOUND)
+                await eventually(lambda: numbers(recorder, "forked/parent") == [1], BOUND)
                 process.kill()
-                await eventually(lambda: reader.heard[-1][1].get("status") == "offline", BOUND)
-                said = [data["status"] for _, data in reader.heard if "status" in data]
+                await eventually(lambda: statuses(recorder, "parent")[-1]["status"] == "offline", BOUND)
+                said = [each["status"] for each in statuses(recorder, "parent")]
                 assert said == ["online", "offline"]
             finally:
                 os.kill(child, signal.SIGKILL)

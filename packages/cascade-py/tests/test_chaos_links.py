@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
@@ -98,22 +97,6 @@ def recorder(fresh_broker: Broker) -> Iterator[Recorder]:
 async def proxy(fresh_broker: Broker) -> AsyncIterator[ChaosProxy]:
     async with ChaosProxy(fresh_broker.port) as made:
         yield made
-
-
-@pytest.fixture
-def swallowing_port() -> Iterator[int]:
-    """A port whose queue of connections is full: further ones get no answer at all."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        port: int = full.getsockname()[1]
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        yield port
-        for filler in fillers:
-            filler.close()
 
 
 async def test_row_1_a_broker_that_comes_during_the_run_hears_all_of_it(

@@ -1,6 +1,5 @@
 """The examples and the README run as printed, and print what they say."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -52,10 +51,6 @@ def test_an_example_prints_what_it_computes(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("distributed") is None, reason="cascade-executor-dask is not installed"
-)
 def test_the_same_workflow_runs_on_threads_and_on_dask() -> None:
     """Both give the same."""
     program = EXAMPLES / "anywhere.py"

@@ -1,17 +1,16 @@
 """The README's first page is true: its job runs as printed, and a subscriber sees what it shows."""
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
-from cascade.testkit import Broker
+from cascade.testkit import Broker, eventually
+from cascade.testkit.recorder import Recorder
 
 pytestmark = pytest.mark.slow  # left out of the session unit
 
@@ -26,37 +25,20 @@ def test_the_ten_lines_run_and_are_seen(broker: Broker, tmp_path: Path) -> None:
     here = job.replace('hostname="localhost"', f'hostname="{broker.host}", port={broker.port}')
     assert here != job
     (tmp_path / "job.py").write_text(here)
-    heard: list[paho.MQTTMessage] = []
-    subscribed, whole = threading.Event(), threading.Event()
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-
-    def hear(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
-        heard.append(message)
-        if b"ENGINE_STOPPED" in message.payload:
-            whole.set()
-
-    client.on_message = hear
-    client.on_subscribe = lambda *_: subscribed.set()
-    client.connect(broker.host, broker.port)
-    client.subscribe("cascade/telemetry/#", qos=1)
-    client.loop_start()
-    try:
-        assert subscribed.wait(10)
+    (shown_filter,) = re.findall(r"mosquitto_sub .* -t '(\S+)'", README)
+    with Recorder(broker.host, broker.port, shown_filter) as recorder:
         done = subprocess.run(
             [sys.executable, str(tmp_path / "job.py")], capture_output=True, text=True, timeout=60, check=True
         )
-        assert whole.wait(10)
-    finally:
-        client.disconnect()
-        client.loop_stop()
+        asyncio.run(eventually(lambda: any(b"ENGINE_STOPPED" in each.payload for each in recorder.messages)))
     assert done.stdout == "14\n"
     assert done.stderr == ""
-    assert len(heard) == 10
+    assert len(recorder.messages) == 10
     shown = [
         json.loads(text)
         for text in re.findall(r"^cascade/telemetry/\S+/events (\{.*\})$", README, re.MULTILINE)
     ]
-    told = {m["seq"]: m for m in (json.loads(message.payload) for message in heard)}
+    told = {message["seq"]: message for message in recorder.first_copies()}
     assert len(shown) == 2
     for example in shown:
         real = told[example["seq"]]

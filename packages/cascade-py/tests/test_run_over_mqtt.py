@@ -1,20 +1,16 @@
 """Runs over real brokers: everything arrives, and nothing that a broker does is felt."""
 
 import asyncio
-import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit import Broker, eventually
+from cascade.testkit.recorder import Recorder
 
 pytestmark = pytest.mark.broker
 
@@ -29,29 +25,6 @@ async def noop(x: int) -> int:
 @cs.task(mode="inline")
 def total(values: list[int]) -> int:
     return sum(values)
-
-
-@contextmanager
-def listening(broker: Broker, topic_filter: str) -> Iterator[list[paho.MQTTMessage]]:
-    """Collect messages with a client that knows nothing of Cascade."""
-    heard: list[paho.MQTTMessage] = []
-    subscribed = threading.Event()
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_message = lambda client, data, message: heard.append(message)
-    client.on_subscribe = lambda *_: subscribed.set()
-    client.connect(broker.host, broker.port)
-    client.subscribe(topic_filter, qos=1)
-    client.loop_start()
-    try:
-        assert subscribed.wait(10)
-        yield heard
-    finally:
-        client.disconnect()
-        client.loop_stop()
-
-
-def first_copies(messages: list[paho.MQTTMessage]) -> list[dict[str, Any]]:
-    return list({m["event_id"]: m for m in (json.loads(message.payload) for message in messages)}.values())
 
 
 @pytest.fixture(params=["mosquitto", "nats_server"])
@@ -69,11 +42,11 @@ async def test_every_event_of_ten_thousand_tasks_arrives_in_order(
     connector = MqttConnector(
         hostname=either.host, port=either.port, drain_timeout=30
     )  # a busy machine is slow
-    with listening(either, f"cascade/telemetry/tests-{either.port}/+/+/events") as heard:
+    with Recorder(either.host, either.port, f"cascade/telemetry/tests-{either.port}/+/+/events") as recorder:
         result = await cs.Engine(connector=connector).run(total([noop(n) for n in range(TASKS)]))
         assert result == sum(range(TASKS))
-        await eventually(lambda: len(heard) >= 2 * TASKS + 4, 30)
-    messages = first_copies(heard)
+        await eventually(lambda: len(recorder.messages) >= 2 * TASKS + 4, 30)
+    messages = recorder.first_copies()
     assert [m["seq"] for m in messages] == list(range(2 * TASKS + 4))
     bodies = [m["body"] for m in messages]
     assert (bodies[0]["event"], bodies[-1]["event"]) == ("ENGINE_STARTED", "ENGINE_STOPPED")
@@ -91,9 +64,9 @@ async def test_every_event_of_ten_thousand_tasks_arrives_in_order(
 
 def test_the_ten_lines_of_the_readme_work_with_a_url(broker: Broker) -> None:
     """cs.run with a URL as the connector: the shortest way to be seen."""
-    with listening(broker, "cascade/telemetry/#") as heard:
+    with Recorder(broker.host, broker.port, "cascade/telemetry/#") as recorder:
         assert cs.run(total([noop(n) for n in range(3)]), connector=broker.url) == 3
-        asyncio.run(eventually(lambda: any(b"ENGINE_STOPPED" in m.payload for m in heard)))
+        asyncio.run(eventually(lambda: any(b"ENGINE_STOPPED" in m.payload for m in recorder.messages)))
 
 
 @contextmanager
@@ -103,19 +76,14 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("fault", ["refused", "unknown", "silent"])
-def test_a_broker_that_is_not_there_is_not_felt(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broker_that_is_not_there_is_not_felt(
+    fault: str, closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """Rows 1 and 2: the result is right with the broker refused, unknown and silent, and one line says so."""
     with silent() as port:
         target = {
-            "refused": {"hostname": "127.0.0.1", "port": free_port()},
+            "refused": {"hostname": "127.0.0.1", "port": closed_port},
             "unknown": {"hostname": "broker.invalid", "port": 1883},
             "silent": {"hostname": "127.0.0.1", "port": port},
         }[fault]

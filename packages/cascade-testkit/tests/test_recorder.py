@@ -9,7 +9,6 @@ import pytest
 
 from cascade.interfaces import ConnectorUnavailable
 from cascade.testkit import Broker, Mosquitto, eventually, no_leaks, unique_topic
-from cascade.testkit._process import free_port
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
 
@@ -72,7 +71,9 @@ async def test_it_leaves_no_thread_and_no_session_behind() -> None:
         assert recorder._client_id.encode() not in (broker._store / "mosquitto.db").read_bytes()
 
 
-def test_a_broker_that_refuses_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_refuses_is_an_error_in_words(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
     """The reason is the broker's own, or that nobody answered."""
     require_mosquitto()
     monkeypatch.setattr("cascade.testkit.recorder._START_SECONDS", 0.5)
@@ -82,4 +83,4 @@ def test_a_broker_that_refuses_is_an_error_in_words(monkeypatch: pytest.MonkeyPa
         with Recorder(broker.host, broker.port, username="ann", password="secret") as recorder:
             assert repr(recorder) == "<Recorder of #: 0 messages>"
     with pytest.raises(ConnectorUnavailable, match="no answer"):
-        Recorder("127.0.0.1", free_port()).start()
+        Recorder("127.0.0.1", closed_port).start()

@@ -118,27 +118,25 @@ def test_row_32_a_password_gets_both_in_and_is_shown_nowhere(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the command lines of all processes from /proc")
-def test_row_32_a_password_stands_in_no_command_of_the_second_process(demo: Path) -> None:
+def test_row_32_a_password_stands_in_no_command_of_the_second_process(demo: Path, closed_port: int) -> None:
     """A list of all processes shows what was typed, and that alone; nobody answers there, and the advice is masked."""
-    port = closed_port()
-    with started(demo, STDLIB / "json", "--broker", f"mqtt://me:s3cret@127.0.0.1:{port}") as running:
+    address = f"127.0.0.1:{closed_port}"
+    with started(demo, STDLIB / "json", "--broker", f"mqtt://me:s3cret@{address}") as running:
         assert running.stderr is not None
         assert any("watcher |" in line for line in running.stderr)
-        commands = [command for command in running_commands() if f"127.0.0.1:{port}" in command]
+        commands = [command for command in running_commands() if address in command]
         output, rest = running.communicate(timeout=30)
-    assert [
-        command
-        for command in commands
-        if "watcher.py" in command and f"mqtt://me@127.0.0.1:{port}" in command
-    ]
+    assert [command for command in commands if "watcher.py" in command and f"mqtt://me@{address}" in command]
     assert ["watcher.py" in command for command in commands if "s3cret" in command] == [False]
-    assert f"Is there a broker at mqtt://me@127.0.0.1:{port}?" in " ".join(output.split())
+    assert f"Is there a broker at mqtt://me@{address}?" in " ".join(output.split())
     assert "s3cret" not in output + rest
 
 
-def test_without_a_broker_the_report_is_the_same_and_the_drops_are_told(demo: Path, program: Path) -> None:
+def test_without_a_broker_the_report_is_the_same_and_the_drops_are_told(
+    demo: Path, program: Path, closed_port: int
+) -> None:
     """Nobody answers at the URL: the audit is right, and what could not be sent is counted and explained."""
-    url = f"mqtt://127.0.0.1:{closed_port()}"
+    url = f"mqtt://127.0.0.1:{closed_port}"
     done = run_demo(demo, program, "--broker", url)
     assert done.returncode == 0, done.stderr
     assert report_of(done.stdout) == report_of(run_demo(demo, program).stdout)
@@ -151,12 +149,6 @@ def test_without_a_broker_the_report_is_the_same_and_the_drops_are_told(demo: Pa
 
 def report_of(output: str) -> str:
     return output.partition("Events of this run")[0]
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt import publish
 
+from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, start_broker
+from cascade.testkit.recorder import Recorder
 
 pytestmark = pytest.mark.broker
 
@@ -33,36 +34,16 @@ def folder(write_files: Callable[[Mapping[str, str | bytes]], Path]) -> Path:
 def marked() -> Iterator[Broker]:
     """A broker that retains something of somebody else's."""
     with start_broker() as broker:
-        client = paho.Client(CallbackAPIVersion.VERSION2)
-        client.connect(broker.host, broker.port)
-        client.loop_start()
-        client.publish("other/marker", "kept", qos=1, retain=True).wait_for_publish(10)
-        client.disconnect()
-        client.loop_stop()
+        publish.single("other/marker", "kept", 1, retain=True, hostname=broker.host, port=broker.port)
         yield broker
 
 
 def retained(broker: Broker) -> dict[str, bytes]:
     """Return all that a broker retains, as a new subscriber gets it."""
-    found: dict[str, bytes] = {}
-    echoed = threading.Event()
-
-    def hear(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
-        if message.topic == "test/echo":
-            echoed.set()
-        else:
-            found[message.topic] = bytes(message.payload)
-
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_message = hear
-    client.connect(broker.host, broker.port)
-    client.subscribe("#", qos=0)  # the echo, of the same QoS, comes after the retained set
-    client.publish("test/echo", b"", qos=0)
-    client.loop_start()
-    assert echoed.wait(10)
-    client.disconnect()
-    client.loop_stop()
-    return found
+    with Recorder(broker.host, broker.port, "#") as recorder:  # the echo comes after the retained set
+        publish.single("test/echo", "", 1, hostname=broker.host, port=broker.port)
+        asyncio.run(eventually(lambda: recorder.of("test/echo")))
+        return {each.topic: each.payload for each in recorder.messages if each.topic != "test/echo"}
 
 
 @contextmanager

@@ -7,8 +7,10 @@ was. ``fresh_broker`` belongs to one test, which may kill it. On Windows tests g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
@@ -24,6 +26,7 @@ pytest.register_assert_rewrite("cascade.testkit._contract", "cascade.testkit._ex
 
 _LOG_LINES = 60
 _LEAK_SECONDS = 5.0
+_LOOPBACK = "127.0.0.1"
 _SEED = "CASCADE_TEST_SEED"
 
 
@@ -68,6 +71,26 @@ def dice() -> random.Random:
 def topic() -> str:
     """A topic that no other test uses."""
     return unique_topic()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine that refuses connections; it is bound, so that nobody else takes it."""
+    with socket.socket() as bound:
+        bound.bind((_LOOPBACK, 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def swallowing_port() -> Iterator[int]:
+    """A port of this machine that answers nothing at all: its queue of connections is full (on Linux)."""
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind((_LOOPBACK, 0))
+        full.listen(0)
+        for filler in [stack.enter_context(socket.socket()) for _ in range(4)]:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        yield full.getsockname()[1]
 
 
 @pytest_asyncio.fixture
