@@ -4,16 +4,19 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
 
 import pytest
+
+from cascade.testkit import connector, executor
 
 HERE = Path(__file__).parents[1]
 EXAMPLE = HERE / "examples" / "jsonl-connector"
 README = (HERE / "README.md").read_text(encoding="utf-8")
 QUOTES = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TESTS = re.compile(r"^```python\n# (test_\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILES = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -60,10 +63,16 @@ def test_the_readme_quotes_the_example_as_it_is() -> None:
 
 
 def test_the_readmes_tests_pass(tmp_path: Path, run_pytest: Run) -> None:
-    """Each block that begins with the name of a test file is one."""
-    blocks = TESTS.findall(README)
-    assert len(blocks) == 3
+    """Each block that begins with the name of a file is one."""
+    blocks = FILES.findall(README)
+    assert len(blocks) == 6
     for name, code in blocks:
         (tmp_path / name).write_text(code, encoding="utf-8")
     done = run_pytest(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", [connector.Ability, executor.Ability])
+def test_the_readme_names_every_ability(kind: Iterable[Enum]) -> None:
+    """Whoever declares them finds them all."""
+    assert [each.name for each in kind if f"`{each.name}`" not in README] == []
