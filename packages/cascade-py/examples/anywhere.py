@@ -1,9 +1,9 @@
 """One workflow, wherever you like: in threads, in the processes of a Dask cluster, or both.
 
 What runs a task is not the workflow's business: ``executor=`` takes the name of any executor that is
-installed. ``dask`` starts a cluster on this machine; an address goes to one that is there already.
+installed. ``dask`` starts a cluster on this machine; an address goes to one that is there already
+(both need cascade-executor-dask, whose README says how it is installed).
 
-    python -m pip install "cascade-py[dask]"
     python anywhere.py thread dask
     python anywhere.py tcp://scheduler:8786
 """

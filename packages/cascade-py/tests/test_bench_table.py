@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -129,3 +130,8 @@ def test_a_group_that_does_not_exist_is_refused_with_those_that_do(
         command.main(["--rows", "engines"])
     assert refused.value.code == 2
     assert "'engines' is none of engine, event" in capsys.readouterr().err
+
+
+def test_the_readme_describes_every_group() -> None:
+    readme = (Path(command.__file__).parents[1] / "README.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == [*command.GROUPS, command.PEERS]

@@ -1,5 +1,6 @@
 """The examples and the README run as printed, and print what they say."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -7,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import cascade as cs
+from cascade.sdk.run import Settings
+
 PACKAGE = Path(__file__).parents[1]
 EXAMPLES = PACKAGE / "examples"
-BLOCKS = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text("utf-8"), re.DOTALL)
+README = (PACKAGE / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 THUMBNAILS = "".join(f"image-{number}.jpg: 64 x 48\n" for number in range(8))
 PRINTED = {
@@ -55,6 +60,15 @@ def test_the_same_workflow_runs_on_threads_and_on_dask() -> None:
     """Both give the same."""
     program = EXAMPLES / "anywhere.py"
     assert printed(program, "thread", "dask") == "thread: 2262 primes\ndask: 2262 primes\n"
+
+
+def test_the_readme_names_all_that_a_run_can_be_given() -> None:
+    """One table has each keyword of ``cs.run``, and none that it does not take."""
+    table = README.partition("## What a run can be given")[2].partition("An `Engine`")[0]
+    named = {name for name in inspect.signature(cs.run).parameters if name not in ("target", "settings")}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == named | Settings.__annotations__.keys()
+    beyond = {"self", "clock"} | named - {"params"} | Settings.__annotations__.keys() - {"on_failure"}
+    assert inspect.signature(cs.Engine.__init__).parameters.keys() == beyond
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from cascade.testkit.recorder import Recorder
 
 pytestmark = pytest.mark.slow  # left out of the session unit
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+PACKAGES = ROOT / "packages"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.broker
@@ -70,3 +73,22 @@ def test_the_install_line_names_every_part_that_it_needs() -> None:
     (line,) = re.findall(r"^(pip install \./packages.*)$", README, re.MULTILINE)
     for part in ("cascade-interfaces", "cascade-runtime", "cascade-connector-mqtt", "cascade-py[mqtt]"):
         assert f"./packages/{part}" in line
+
+
+def test_until_a_release_every_page_tells_how_to_install_from_a_clone() -> None:
+    """What a package index does not have yet cannot be had from there."""
+    pages = [
+        page for page in PACKAGES.glob("*/README.md") if 'pip install "cascade-' in page.read_text("utf-8")
+    ]
+    assert len(pages) == 4
+    for page in pages:
+        line = re.findall(
+            r"^Nothing is released yet; from a clone: `pip install (.*)`\.$",
+            page.read_text("utf-8"),
+            re.MULTILINE,
+        )
+        assert [
+            part
+            for part in shlex.split(line[0])
+            if not (ROOT / part.partition("[")[0] / "pyproject.toml").exists()
+        ] == []
