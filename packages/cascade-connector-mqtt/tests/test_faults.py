@@ -300,7 +300,7 @@ class TestLostLinks:
     async def test_row_11_what_the_access_list_forbids_costs_nothing_else(
         self, monkeypatch: pytest.MonkeyPatch, version: str
     ) -> None:
-        """All that is allowed arrives in order, also where the broker hangs up on whoever is denied."""
+        """All that is allowed arrives in order, also where the broker hangs up; where it tells why, that is counted."""
         require_mosquitto()
         hasten(monkeypatch)
         protocol, user = aiomqtt.ProtocolVersion[version], {"username": "press", "password": "right"}
@@ -315,6 +315,7 @@ class TestLostLinks:
                 await eventually(lambda: len(first_copies(recorder, "allowed")) == 5, BOUND)
             assert first_copies(recorder, "allowed") == list(range(5))
             assert recorder.of("denied") == []
+            assert connector.statistics().dropped == ({"refused by the broker": 5} if version == "V5" else {})
 
     async def test_row_12_a_message_over_the_brokers_limit_is_put_aside(
         self, caplog: pytest.LogCaptureFixture
