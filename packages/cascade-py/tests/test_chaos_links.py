@@ -264,7 +264,7 @@ async def test_row_9_what_a_stalled_link_did_not_take_is_told_once(
     assert lost >= 2 * run.tasks
     assert run.balanced()
     (line,) = said(caplog)
-    assert f"{lost} messages" in line
+    assert f"{lost} unsent at disconnect" in line
 
 
 async def test_row_10_events_in_flight_are_sent_again_with_the_same_id(

@@ -24,22 +24,19 @@ class JsonlConnector:
     """Appends to ``path`` from connect to disconnect; a disk that fails costs messages, never the run."""
 
     def __init__(self, path: str | Path) -> None:
-        self.connected = False
+        self.connected = self._failing = False
         self._path = Path(path)
         self._file: TextIO | None = None
-        self._failing = False
 
     async def connect(self) -> None:
         self.connected = True
-        if self._file is None:
-            try:
-                self._file = self._path.open("a", encoding="utf-8", buffering=1)
-            except OSError as exc:
-                log.warning("nothing will be written: %s", exc)
+        try:
+            self._file = self._file or self._path.open("a", encoding="utf-8", buffering=1)
+        except OSError as exc:
+            log.warning("nothing will be written: %s", exc)
 
     async def disconnect(self) -> None:
-        self.connected = False
-        file, self._file = self._file, None
+        self.connected, file, self._file = False, self._file, None
         if file is not None:
             with contextlib.suppress(OSError):  # what is still unwritten is tried once more, then lost
                 file.close()
