@@ -73,7 +73,9 @@ def explain(exc: BaseException, *, tls: bool = False) -> Fault:
     if code is not None:
         return Fault(_kind_of(code), _REASONS.get(code, str(exc)))
     if isinstance(exc, TypeError | ValueError) and not isinstance(exc, OSError):
-        return Fault(Kind.SETTINGS, f"aiomqtt cannot work with its keywords: {exc}; check those that you pass")
+        return Fault(
+            Kind.SETTINGS, f"aiomqtt cannot work with its keywords: {exc}; check those that you pass"
+        )
     return _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
 
 
