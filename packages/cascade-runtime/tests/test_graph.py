@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import UsageError
 from cascade.runtime.arguments import find_lazies, substitute
-from cascade.runtime.graph import Graph, Kind, Node
+from cascade.runtime.graph import Graph
+from cascade.runtime.node import Kind, Node
 from cascade.runtime.run import RunState, gathered
 from cascade.spec import LazyResult, MapCall, call_of, task
 

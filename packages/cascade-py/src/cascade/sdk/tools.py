@@ -42,8 +42,7 @@ def dry_run(target: Target, params: Mapping[str, Any] | None = None) -> list[Ste
     :raises InvalidTargetError: if a target is no lazy result.
     :raises InputsError: once for all inputs that are missing, unknown or wrong.
     """
-    from cascade.runtime.graph import inputs_among
-    from cascade.runtime.needs import walk
+    from cascade.runtime.needs import inputs_among, walk
 
     targets = targets_of(target)
     read_inputs(inputs_among(walk(targets)), params or {}, os.environ)

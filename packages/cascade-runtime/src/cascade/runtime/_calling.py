@@ -18,7 +18,7 @@ from cascade.interfaces import (
     supports,
 )
 from cascade.interfaces.errors import TaskTimeoutError
-from cascade.runtime.graph import Node
+from cascade.runtime.node import Node
 from cascade.runtime.resources import Scope
 from cascade.spec.definition import AUTO, TaskDefinition
 from cascade.spec.policies import NO_POLICIES, RetryPolicy

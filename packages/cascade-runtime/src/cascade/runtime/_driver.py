@@ -20,8 +20,9 @@ from cascade.runtime._tasks import cancel
 from cascade.runtime._telling import Teller
 from cascade.runtime.checkpoint import current
 from cascade.runtime.constraints import Obstacle, Turnstile
-from cascade.runtime.graph import Graph, Kind, Node, inputs_among
-from cascade.runtime.needs import walk
+from cascade.runtime.graph import Graph
+from cascade.runtime.needs import inputs_among, walk
+from cascade.runtime.node import Kind, Node
 from cascade.runtime.run import RunState
 from cascade.spec import LazyResult, read_inputs
 

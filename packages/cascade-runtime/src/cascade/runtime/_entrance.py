@@ -9,7 +9,7 @@ from typing import Protocol
 from cascade.interfaces import TaskCancelledError
 from cascade.runtime.constraints import ConstraintResolver, Lane, Obstacle, Ticket, Turnstile
 from cascade.runtime.constraints.tickets import Demands
-from cascade.runtime.graph import Node
+from cascade.runtime.node import Node
 
 
 class Host(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 from cascade.interfaces import Clock
 from cascade.runtime._outcome import Outcome
 from cascade.runtime._pace import TARGET
-from cascade.runtime.graph import Graph, Kind, Node
+from cascade.runtime.node import Kind, Node, Scope
 from cascade.runtime.run import RunState
 from cascade.spec import LazyResult
 
@@ -39,25 +39,27 @@ class Growth:
         self._clock = clock
         self._check = check
         self._wake = wake
+        self._building = asyncio.Lock()
         self._growing: dict[Node, asyncio.Task[None]] = {}
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return what is at work, to be cancelled."""
         return list(self._growing.values())
 
-    async def build(self, graph: Graph, lazies: Sequence[LazyResult[Any]]) -> None:
+    async def build(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> None:
         """Add nodes to a graph.
 
         :raises UsageError: if one of them can never start.
         """
-        began = self._clock.monotonic()
-        for nodes in graph.build(lazies):
-            for node in nodes:
-                self._check(node)
-            self._state.admit(nodes)
-            if self._clock.monotonic() - began > TARGET:
-                await asyncio.sleep(0)
-                began = self._clock.monotonic()
+        async with self._building:  # two at the same time would meet each other's half-built nodes
+            began = self._clock.monotonic()
+            for nodes in graph.build(lazies):
+                for node in nodes:
+                    self._check(node)
+                self._state.admit(nodes)
+                if self._clock.monotonic() - began > TARGET:
+                    await asyncio.sleep(0)
+                    began = self._clock.monotonic()
 
     def grow(self, node: Node) -> None:
         """Begin to build what a map or a choice turned out to need."""
@@ -94,14 +96,14 @@ class Growth:
             items = graph.items(node)
             await self.build(graph, items)
             graph.gather(node, items)
+            self._state.resume(node)
         else:
             route = graph.route(node)
             await self.build(graph, [route])
-            graph.forward(node, route)
-        self._state.resume(node)
+            self._state.resume(graph.forward(node, route))
 
-    async def _continue(self, node: Node, heir: Node, graph: Graph, lazy: LazyResult[Any]) -> None:
+    async def _continue(self, node: Node, heir: Node, graph: Scope, lazy: LazyResult[Any]) -> None:
         await self.build(graph, [lazy])
-        graph.forward(heir, lazy)
+        taker = graph.forward(heir, lazy)
         self._outcome.tell_complete(node)
-        self._state.resume(heir)
+        self._state.resume(taker)

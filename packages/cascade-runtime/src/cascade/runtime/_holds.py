@@ -10,7 +10,7 @@ from cascade.interfaces import Clock, TaskState
 from cascade.runtime._telling import Teller
 from cascade.runtime.checkpoint import PROGRESS_INTERVAL, on_loop
 from cascade.runtime.constraints import Turnstile
-from cascade.runtime.graph import Node
+from cascade.runtime.node import Node
 
 
 class Holds:

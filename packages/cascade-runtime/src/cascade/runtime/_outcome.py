@@ -9,7 +9,7 @@ from cascade.interfaces import RunCancelledError, TaskCancelledError, TaskState
 from cascade.runtime import _traceback
 from cascade.runtime._telling import Teller
 from cascade.runtime.constraints import Obstacle
-from cascade.runtime.graph import Kind, Node, Status
+from cascade.runtime.node import Kind, Node, Status
 from cascade.runtime.run import RunState
 
 STOPPING = "the run is stopping"

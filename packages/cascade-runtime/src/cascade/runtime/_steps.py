@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.runtime._outcome import Outcome
-from cascade.runtime.graph import Graph, Kind, Node, Status
+from cascade.runtime.graph import Graph
+from cascade.runtime.node import Kind, Node, Status
 from cascade.runtime.run import gathered, why_skipped
 from cascade.spec import Input, InputCall, read_inputs
 

@@ -15,7 +15,7 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.runtime.graph import Node
+from cascade.runtime.node import Node
 from cascade.runtime.telemetry.redaction import describe
 
 _log = logging.getLogger("cascade.bus")

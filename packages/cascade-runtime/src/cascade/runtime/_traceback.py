@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from cascade.runtime.arguments import find_lazies
-from cascade.runtime.graph import Node
+from cascade.runtime.node import Node
 from cascade.runtime.telemetry.redaction import describe
 from cascade.spec import LazyResult, call_of
 

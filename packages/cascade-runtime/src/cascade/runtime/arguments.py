@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from typing import Any
 
-from cascade.spec import LazyResult
+from cascade.spec import Call, LazyResult
 
 Lookup = Callable[[LazyResult[Any]], Any]
 
 
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
+_LARGE = 32
+"""Items from which on remembering a container costs less than looking into it."""
 
 
 def is_container(value: object) -> bool:
@@ -30,17 +32,65 @@ def find_lazies(value: object) -> list[LazyResult[Any]]:
     Containers are looked into, however deep, without recursion; one that holds itself is looked
     into once. Of a dict, values are looked at and keys are not.
     """
-    found: list[LazyResult[Any]] = []
-    seen: set[int] = set()
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, LazyResult):
-            found.append(item)
-        elif is_container(item) and id(item) not in seen:
-            seen.add(id(item))
-            stack.extend(reversed(_items(item)))
-    return found
+    return Search().inside(value)
+
+
+class Search:
+    """Finds lazy results in the arguments of many calls.
+
+    A large container that holds none is remembered, so that the calls that share it, such as the
+    items of a map, do not look into it again. For one step of work, in which nobody writes to it.
+    """
+
+    __slots__ = ("_empty", "visits")
+
+    def __init__(self) -> None:
+        self.visits = 0
+        """How many items were looked at."""
+        self._empty: dict[int, object] = {}  # by id; kept here, so that nothing else gets that id
+
+    def inside(self, value: object) -> list[LazyResult[Any]]:
+        """Return the lazy results in ``value``; see :func:`find_lazies`."""
+        if type(value) in _PLAIN or id(value) in self._empty:
+            return []
+        before = self.visits
+        found = self._walk(value)
+        if not found and self.visits - before > _LARGE:
+            self._empty[id(value)] = value
+        return found
+
+    def _walk(self, value: object) -> list[LazyResult[Any]]:
+        found: list[LazyResult[Any]] = []
+        seen: set[int] = set()
+        stack = [value]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, LazyResult):
+                found.append(item)
+            elif is_container(item) and id(item) not in seen:
+                seen.add(id(item))
+                items = _items(item)
+                self.visits += len(items)
+                stack.extend(reversed([each for each in items if type(each) not in _PLAIN]))
+        return found
+
+
+def inputs_of(call: Call, search: Search) -> tuple[tuple[LazyResult[Any], ...], bool]:
+    """Return what a call takes the values of, and whether any of it stands inside a container."""
+    demands = call.policies.demands
+    found: list[LazyResult[Any]] = (
+        [a for a in demands.values() if isinstance(a, LazyResult)] if demands else []
+    )
+    nested = False
+    for argument in (*call.args, *call.kwargs.values()) if call.kwargs else call.args:
+        if isinstance(argument, LazyResult):
+            found.append(argument)
+        elif is_container(argument):
+            inside = search.inside(argument)
+            if inside:
+                nested = True
+                found += inside
+    return tuple(found), nested
 
 
 def substitute(value: object, lookup: Lookup) -> Any:
@@ -110,9 +160,9 @@ class _Copy:
         return twin
 
 
-def _items(container: Any) -> list[Any]:
+def _items(container: Any) -> Collection[Any]:
     if isinstance(container, dict):
-        return list(container.values())
+        return container.values()
     if isinstance(container, list | tuple):
-        return list(container)
+        return container
     return [getattr(container, field.name) for field in fields(container)]

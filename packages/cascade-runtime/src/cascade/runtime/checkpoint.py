@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from cascade.runtime.graph import Node
+from cascade.runtime.node import Node
 
 PROGRESS_INTERVAL = 0.5
 """Seconds between two reports of progress of one task, at the least."""

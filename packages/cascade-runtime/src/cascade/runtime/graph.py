@@ -2,154 +2,43 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from enum import Enum
 from typing import Any
 
-from cascade.interfaces import RouteError, UsageError
-from cascade.runtime.arguments import find_lazies, is_container, substitute
-from cascade.runtime.needs import walk
-from cascade.spec import (
-    Call,
-    Input,
-    InputCall,
-    LazyResult,
-    MapCall,
-    RouteCall,
-    TaskDefinition,
-    call_of,
-    check_lengths,
-    column_of,
-)
+from cascade.interfaces import UsageError
+from cascade.runtime.arguments import Search, inputs_of, substitute
+from cascade.runtime.circles import waits_for
+from cascade.runtime.lookup import Lookup
+from cascade.runtime.maps import calls_of, columns_of, has_to_wait
+from cascade.runtime.node import Group, Kind, Node, Status
+from cascade.runtime.routes import Pins, chosen
+from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, call_of
 
 NODES_PER_STEP = 128
-"""How many nodes are built between two chances to do something else."""
+"""How many nodes are begun or finished at most between two chances to do something else."""
 
+VISITS_PER_STEP = 20_000
+"""After how many items of their arguments there is such a chance too."""
 
 _NOTHING: Mapping[str, Any] = {}
 
 
-class Kind(Enum):
-    """What a node does when its inputs are there."""
-
-    CALL = "call"
-    MAP = "map"
-    """Grows a node for each item, then gathers."""
-    ROUTE = "route"
-    """Grows the route that was chosen, then forwards its value."""
-    GATHER = "gather"
-    """Lists the values of its inputs."""
-    FORWARD = "forward"
-    """Takes the value of its input."""
-    INPUT = "input"
-    """Takes a value from outside."""
-
-
-class Status(Enum):
-    """Where a node stands."""
-
-    WAITING = "waiting"
-    DONE = "done"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-
-
-class Group:
-    """Nodes of which only so many may run at the same time."""
-
-    __slots__ = ("limit", "running", "waiting")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.running = 0
-        self.waiting: deque[Node] = deque()
-
-
-class Node:
-    """One call in one run: what it waits for, who waits for it, and its value."""
-
-    __slots__ = (
-        "_task_id",
-        "args",
-        "broken",
-        "call",
-        "definition",
-        "dependents",
-        "group",
-        "heir",
-        "index",
-        "inputs",
-        "kind",
-        "kwargs",
-        "nested",
-        "readers",
-        "scope",
-        "status",
-        "troubled",
-        "value",
-        "waiting",
-        "width",
-    )
-
-    def __init__(self, call: Call, scope: Graph) -> None:
-        self.call = call
-        self.scope = scope
-        self.definition: TaskDefinition = call.definition
-        self.kind = Kind.CALL
-        self.args: tuple[Any, ...] = call.args
-        self.kwargs: Mapping[str, Any] = call.kwargs
-        self.nested = False
-        """Whether lazy results stand inside containers of the arguments."""
-        self.index = -1
-        """Position in the order of building, dependencies first; -1 while being built."""
-        self._task_id: str | None = None
-        self.inputs: tuple[Node, ...] = ()
-        """What it waits for: inputs whose values it takes first, then those that only come before."""
-        self.width = 0
-        """How many of its inputs it takes the value of."""
-        self.dependents: list[Node] = []
-        self.waiting = 0
-        """Inputs that are not settled."""
-        self.readers = 0
-        """Dependents, and the run itself for a target, that may still read the value."""
-        self.value: Any = None
-        self.status = Status.WAITING
-        self.troubled = False
-        """Whether an input was skipped or failed."""
-        self.broken = False
-        """Whether a failure is the reason that it was skipped."""
-        self.group: Group | None = None
-        self.heir: Node | None = None
-        """The node that only waits for this one's value, because its own call returned this call."""
-
-    @property
-    def name(self) -> str:
-        """The task's name."""
-        return self.definition.name
-
-    @property
-    def task_id(self) -> str:
-        """The task's name and its place in the run: unique within the run."""
-        task_id = self._task_id
-        if task_id is None:
-            task_id = self._task_id = f"{self.definition.name}-{self.index}"
-        return task_id
-
-    def __repr__(self) -> str:
-        return f"<Node {self.task_id} {self.kind.value} {self.status.value}, waits for {self.waiting}>"
-
-
 class Graph:
-    """The nodes of a run, or of one continuation in it, one for each call that its targets reach."""
+    """The nodes of a run, or of what one call in it grew into: one for each call that is reached.
+
+    A graph that another one grew sees the nodes of that one too, and so on outwards.
+    """
 
     def __init__(self, parent: Graph | None = None) -> None:
         self._parent = parent
         self._root: Graph = parent._root if parent is not None else self
-        self._nodes: dict[Call, Node] = {}
-        self._count = 0
-        self._pins: Counter[Call] = Counter()
+        self._lookup: Lookup = Lookup(parent._lookup if parent is not None else None)
+        self.find = self._lookup.find
+        """Gives the node of a call, if it has one here or further out."""
+        self._enter = self._lookup.enter
         self._groups: dict[Call, Group] = {}
+        self._pins: Pins = parent._pins if parent is not None else Pins()
+        self._count = 0
         self.values: dict[Input, Any] = {}
         """Values from outside, known before anything runs; those of the root graph count."""
         self.dynamic = False
@@ -157,16 +46,6 @@ class Graph:
 
     def __len__(self) -> int:
         return self._root._count
-
-    def find(self, call: Call) -> Node | None:
-        """Return the node of a call, in this graph or in one that it continues."""
-        scope: Graph | None = self
-        while scope is not None:
-            node = scope._nodes.get(call)
-            if node is not None:
-                return node
-            scope = scope._parent
-        return None
 
     def node(self, lazy: LazyResult[Any]) -> Node:
         """Return the node of a lazy result that has been built."""
@@ -177,29 +56,16 @@ class Graph:
     def build(self, lazies: Iterable[LazyResult[Any]]) -> Iterator[list[Node]]:
         """Add nodes for ``lazies`` and all that they reach, dependencies first.
 
-        Yields the new nodes in lists of up to :data:`NODES_PER_STEP`, so that the caller can
-        do something else in between.
+        Yields the new nodes in lists of up to :data:`NODES_PER_STEP`, some of them empty, so that
+        the caller can do something else in between; but nothing else may be built in the same run
+        until the last one.
 
         :raises UsageError: if a container was changed so that a task waits for itself.
         """
         stack = [call_of(lazy) for lazy in lazies][::-1]
-        fresh: list[Node] = []
-        nested = self._parent is not None
+        search = Search()
         while stack:
-            call = stack[-1]
-            node = self.find(call) if nested else self._nodes.get(call)
-            if node is None:
-                stack.extend(self._open(call))
-                continue
-            stack.pop()
-            if node.index < 0:
-                self._close(node)
-                fresh.append(node)
-                if len(fresh) >= NODES_PER_STEP:
-                    yield fresh
-                    fresh = []
-        if fresh:
-            yield fresh
+            yield self._build_some(stack, search)
 
     def arguments(self, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what to call the node's function with, now that its inputs are done."""
@@ -217,14 +83,9 @@ class Graph:
         :raises TaskCallError: if an iterable turned out to be none.
         :raises MapLengthError: if the iterables differ in length.
         """
-        columns = {}
-        for name, items in node.call.kwargs.items():
-            if isinstance(items, LazyResult):
-                given_by = call_of(items).definition.name
-                columns[name] = column_of(node.definition, name, self._value(items), given_by=given_by)
-            else:
-                columns[name] = items
-        return self._calls(node.call, columns)
+        call = node.call
+        assert isinstance(call, MapCall)
+        return self._items(call, columns_of(call, self._value))
 
     def gather(self, node: Node, calls: list[LazyResult[Any]]) -> None:
         """Turn a map into the gathering of its items' calls, which have been built."""
@@ -237,27 +98,8 @@ class Graph:
 
         :raises RouteError: if there is none for it.
         """
-        routes = _routes_of(node.call)
-        choice = node.inputs[node.width - 1].value
-        try:
-            return routes[choice]
-        except (KeyError, TypeError):
-            raise RouteError(choice, tuple(routes)) from None
-
-    def forward(self, node: Node, lazy: LazyResult[Any]) -> None:
-        """Let ``node`` take the value of another call, which has been built in this graph."""
-        chosen = node.kind is Kind.ROUTE
-        node.scope.release(node)
-        node.kind = Kind.FORWARD
-        node.waiting = 0  # a step that gave way to this one will never be done
-        self._link(node, (lazy,), ())
-        if chosen:
-            self._unpin(
-                node.call
-            )  # after linking: the route itself may be done already, its value read by nobody else
-        grown = self._nodes.get(call_of(lazy))
-        if grown is not None and grown.scope is not node.scope:
-            grown.heir = node
+        assert isinstance(node.call, RouteCall)
+        return chosen(node.call, node.inputs[node.width - 1].value)
 
     def continuation(self, node: Node) -> tuple[Graph, Node]:
         """Return where to build what ``node``'s call returned, and who takes its value.
@@ -265,37 +107,90 @@ class Graph:
         A call that was itself returned by another gives way: so a loop that goes on by returning
         its next step grows neither depth nor memory.
         """
-        heir = node.heir
-        if heir is not None and node.readers == 1:
-            node.status = Status.DONE
-            node.scope.release(node)
-            node.scope.clear()
-            return Graph(heir.scope), heir
-        return Graph(node.scope), node
+        heir = _only_heir(node)
+        if heir is None:
+            return Graph(self), node
+        node.status = Status.DONE
+        self.release(node)
+        self.clear()
+        heir.grown = None
+        return Graph(self._parent), heir
 
-    def clear(self) -> None:
-        """Forget every node, so that a long chain is freed at once and link by link."""
-        self._nodes.clear()
+    def forward(self, node: Node, lazy: LazyResult[Any]) -> Node:
+        """Let ``node`` take the value of another call, which has been built in this graph.
+
+        Return who takes it: a route that was itself returned gives way, as a call does.
+
+        :raises UsageError: if the other call waits for this one, or its value was let go.
+        """
+        found = self.node(lazy)
+        self._check_kept(found)
+        if waits_for(found, node):
+            raise UsageError(
+                f"{node.task_id!r} cannot take its value from a call that waits for {node.task_id!r} itself"
+            )
+        found.readers += 1  # so that its value outlives what is let go of here
+        taker = self._give_way(node)
+        self.release(taker)
+        taker.kind = Kind.FORWARD
+        taker.waiting = 0  # a step that gave way to this one will never be done
+        self._link(taker, (lazy,), ())
+        found.readers -= 1
+        if taker.scope is not self:
+            taker.grown = self
+            if found.scope is self:
+                found.heir = taker
+        return taker
 
     def release(self, node: Node) -> None:
-        """Let go of the values that only ``node`` was still going to read."""
-        pins = self._root._pins
+        """Let go of what only ``node`` kept, now that it is settled: values, and what it grew into."""
+        pinned = self._pins.counts
         for needed in node.inputs:
             needed.readers -= 1
-            if not needed.readers and not (pins and pins[needed.call]):
+            if not needed.readers and not (pinned and needed.call in pinned):
                 needed.value = None
         node.inputs = node.args = ()
         node.kwargs = _NOTHING
+        if pinned and isinstance(node.call, RouteCall) and node.kind is Kind.ROUTE:
+            self._unpin(node.call)
+        if node.grown is not None:
+            node.grown.clear()
+            node.grown = None
+
+    def clear(self) -> None:
+        """Forget every node."""
+        self._lookup.clear()
 
     def _value(self, lazy: LazyResult[Any]) -> Any:
         return self.node(lazy).value
 
-    def _open(self, call: Call) -> list[Call]:
+    def _build_some(self, stack: list[Call], search: Search) -> list[Node]:
+        """Take a step; return the nodes that it finished."""
+        fresh: list[Node] = []
+        enough = search.visits + VISITS_PER_STEP
+        for _ in range(NODES_PER_STEP):
+            call = stack[-1]
+            node = self.find(call)
+            if node is None:
+                stack += self._open(call, search)
+                if search.visits >= enough:
+                    break
+                continue
+            stack.pop()
+            if node.index < 0:
+                self._close(node)
+                fresh.append(node)
+            if not stack:
+                break
+        return fresh
+
+    def _open(self, call: Call, search: Search) -> list[Call]:
         """Make the node of ``call``; return what has to be built before it."""
-        node = self._nodes[call] = Node(call, self)
+        node = Node(call, self)
+        self._enter(call, node)
         if self._groups:
             node.group = self._groups.pop(call, None)
-        taken = self._taken(node)
+        taken = self._taken(node, search)
         condition = call.condition
         if condition is not None:
             taken = (condition.lazy, *taken)
@@ -315,17 +210,18 @@ class Graph:
                 )
         return missing
 
-    def _taken(self, node: Node) -> tuple[LazyResult[Any], ...]:
+    def _taken(self, node: Node, search: Search) -> tuple[LazyResult[Any], ...]:
         """Return the inputs whose values a new node takes, and see what kind of node it is."""
         call = node.call
         if type(call) is Call:
-            return _call_inputs(node)
+            taken, node.nested = inputs_of(call, search)
+            return taken
         if isinstance(call, MapCall):
-            return self._map_inputs(node, call)
+            return self._map_inputs(node, call, search)
         self._root.dynamic = True
         if isinstance(call, RouteCall):
             node.kind = Kind.ROUTE
-            self._pin(call)
+            self._pins.hold(call)
             return call.args
         node.kind = Kind.INPUT
         return ()
@@ -360,73 +256,42 @@ class Graph:
                 node.troubled = True
 
     def _check_kept(self, needed: Node) -> None:
-        if needed.status is Status.DONE and not needed.readers and not self._root._pins[needed.call]:
+        if needed.status is Status.DONE and not needed.readers and needed.call not in self._pins.counts:
             raise UsageError(
                 f"{needed.task_id!r} is done and its value was let go; a task that returns new calls "
                 "must be given what those need as arguments"
             )
 
-    def _map_inputs(self, node: Node, call: MapCall) -> tuple[LazyResult[Any], ...]:
-        if call.condition is not None or any(isinstance(items, LazyResult) for items in call.kwargs.values()):
-            node.kind = Kind.MAP
-            return tuple(find_lazies([dict(call.kwargs), dict(call.fixed)]))
-        node.kind = Kind.GATHER
-        return tuple(self._calls(call, call.kwargs))
+    def _give_way(self, node: Node) -> Node:
+        """Settle a route whose value only its heir would read; return who takes the value instead."""
+        heir = _only_heir(node)
+        if heir is None:
+            return node
+        node.status = Status.DONE
+        self.release(node)
+        heir.grown = None  # for that is this graph, which goes on
+        return heir
 
-    def _calls(self, call: Call, columns: Mapping[str, tuple[Any, ...]]) -> list[LazyResult[Any]]:
-        """Return one call for each item; those of a bounded map share a group."""
-        assert isinstance(call, MapCall)
-        check_lengths(call.definition.name, {name: len(items) for name, items in columns.items()})
-        names = tuple(columns)
-        calls = [
-            Call(
-                call.definition,
-                (),
-                {**call.fixed, **dict(zip(names, row, strict=True))},
-                call.policies,
-                call.predecessors,
-            )
-            for row in zip(*columns.values(), strict=True)
-        ]
+    def _map_inputs(self, node: Node, call: MapCall, search: Search) -> tuple[LazyResult[Any], ...]:
+        if has_to_wait(call):
+            node.kind = Kind.MAP
+            given = (*call.kwargs.values(), *call.fixed.values())
+            return tuple([lazy for argument in given for lazy in search.inside(argument)])
+        node.kind = Kind.GATHER
+        return tuple(self._items(call, call.kwargs))
+
+    def _items(self, call: MapCall, columns: Mapping[str, tuple[Any, ...]]) -> list[LazyResult[Any]]:
+        calls = calls_of(call, columns)
         if call.limit is not None:
             self._groups.update(dict.fromkeys(calls, Group(call.limit)))
         return [LazyResult(item) for item in calls]
 
-    def _pin(self, route: RouteCall) -> None:
-        """Keep the values that a route may need until it is known which one is taken."""
-        self._root._pins.update(walk(route.routes.values()))
-
-    def _unpin(self, call: Call) -> None:
-        pins = self._root._pins
-        for held in walk(_routes_of(call).values()):
-            pins[held] -= 1
-            node = self.find(held)
-            if not pins[held] and node is not None and not node.readers and node.status is Status.DONE:
+    def _unpin(self, route: RouteCall) -> None:
+        for freed in self._pins.drop(route):
+            node = self.find(freed)
+            if node is not None and not node.readers and node.status is Status.DONE:
                 node.value = None
 
 
-def inputs_among(calls: Iterable[Call]) -> list[Input]:
-    """Return the inputs from outside among calls."""
-    return [call.source for call in calls if isinstance(call, InputCall)]
-
-
-def _routes_of(call: Call) -> Mapping[Any, LazyResult[Any]]:
-    assert isinstance(call, RouteCall)
-    return call.routes
-
-
-def _call_inputs(node: Node) -> tuple[LazyResult[Any], ...]:
-    call = node.call
-    demands = call.policies.demands
-    found: list[LazyResult[Any]] = (
-        [a for a in demands.values() if isinstance(a, LazyResult)] if demands else []
-    )
-    for argument in (*call.args, *call.kwargs.values()) if call.kwargs else call.args:
-        if isinstance(argument, LazyResult):
-            found.append(argument)
-        elif is_container(argument):
-            inside = find_lazies(argument)
-            if inside:
-                node.nested = True
-                found += inside
-    return tuple(found)
+def _only_heir(node: Node) -> Node | None:
+    return node.heir if node.readers == 1 else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cascade.interfaces import UsageError
+from cascade.runtime.arguments import Search
 from cascade.runtime.needs import Role, needs_of
 from cascade.spec import Call, InputCall, LazyResult, MapCall, RouteCall, call_of
 
@@ -47,10 +48,11 @@ def plan(target: LazyResult[Any] | list[LazyResult[Any]]) -> list[Step]:
     numbers: dict[Call, int] = {}
     opened: dict[Call, list[tuple[Call, Role]]] = {}
     steps: list[Step] = []
+    search = Search()
     while stack:
         call = stack[-1]
         if call not in opened:
-            opened[call] = needs_of(call)
+            opened[call] = needs_of(call, search)
             for needed, _ in reversed(opened[call]):
                 if needed in opened and needed not in numbers:
                     raise UsageError(f"task {needed.definition.name!r} waits for itself")

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from cascade.runtime.graph import Kind, Node, Status
+from cascade.runtime.node import Kind, Node, Status
 
 
 class RunState:
