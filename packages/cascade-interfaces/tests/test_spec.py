@@ -29,6 +29,7 @@ from cascade.spec import (
     pipeline,
     read_inputs,
     resource,
+    sequence,
     task,
 )
 
@@ -193,6 +194,15 @@ def test_inputs_are_converted_and_all_problems_told_at_once() -> None:
     assert "cannot be converted: ValueError: invalid literal for int() with base 10: 'three'; " in str(
         caught.value
     )
+
+
+def test_every_shape_of_lazy_result_travels() -> None:
+    """A task in another process may return any of them: items, attributes, routes, sequences, maps."""
+    one = task(abs)(-1)
+    made = [one[0], one.real, Router(one, {1: one}), sequence(one, one), pipeline(one, task(abs))]
+    made += [task(cast).partial(typ=int).map(val=[one]), one.run_if(one).after(one), Param("n"), Env("N")]
+    for lazy in made:
+        assert repr(pickle.loads(pickle.dumps(lazy))).split()[1:] == repr(lazy).split()[1:]
 
 
 def test_an_input_that_travels_is_still_required() -> None:
