@@ -218,6 +218,13 @@ async def test_a_bounded_map_runs_so_many_at_a_time() -> None:
     assert most == 4
 
 
+async def test_a_map_known_in_the_run_may_demand_what_is_known_in_the_run() -> None:
+    """Its items' lazy amounts are there when the items are, also if others had read them before."""
+    amount = give(2)
+    mapped = double.map(x=collect(1, give(amount))).with_constraints(slots=amount)
+    assert await Engine(system_resources={"slots": 2}).run(mapped) == [2, 4]
+
+
 async def test_sequence_and_pipeline() -> None:
     """A sequence runs one after the other and lists the values; a pipeline hands them on."""
     order: list[int] = []

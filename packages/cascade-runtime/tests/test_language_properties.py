@@ -1,20 +1,15 @@
 """Any workflow at all gives what a simple recursive evaluator gives, on every executor."""
 
-import asyncio
-import itertools
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cascade.interfaces import Executor, TaskState, TaskStateEvent
 from cascade.runtime import Engine, ProcessExecutor, ThreadExecutor
 from cascade.spec import Router, task
-from cascade.testkit.workflows import check_workflow
+from cascade.testkit.workflows import check_workflows
 
 pytestmark = pytest.mark.slow  # left out of the session unit
 
@@ -41,36 +36,17 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
 }
 
 
-def check(name: str, folder: Path, *, examples: int) -> None:
-    """Run so many random workflows through one executor."""
-    numbers = itertools.count()
-    with asyncio.Runner() as runner:
-        executor = EXECUTORS[name]()
-
-        @settings(max_examples=examples, deadline=None)
-        @given(st.randoms(use_true_random=False))
-        def any_workflow(random: Random) -> None:
-            place = folder / str(next(numbers))
-            place.mkdir()
-            runner.run(check_workflow(lambda: Engine(executor=executor), random, place))
-
-        try:
-            any_workflow()
-        finally:
-            runner.run(executor.close())
-
-
 @pytest.mark.parametrize("name", ["loop", "threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """Values, failures and what observers are told agree, whichever way failures are met."""
-    check(name, tmp_path, examples=FEW[name])
+    check_workflows(EXECUTORS[name], Engine, tmp_path, examples=FEW[name])
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_many_workflows_give_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """The long form."""
-    check(name, tmp_path, examples=30 * FEW[name])
+    check_workflows(EXECUTORS[name], Engine, tmp_path, examples=30 * FEW[name])
 
 
 @task(mode="inline")

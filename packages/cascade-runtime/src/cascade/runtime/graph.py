@@ -275,7 +275,7 @@ class Graph:
     def _map_inputs(self, node: Node, call: MapCall, search: Search) -> tuple[LazyResult[Any], ...]:
         if has_to_wait(call):
             node.kind = Kind.MAP
-            given = (*call.kwargs.values(), *call.fixed.values())
+            given = (*call.kwargs.values(), *call.fixed.values(), *(call.policies.demands or {}).values())
             return tuple([lazy for argument in given for lazy in search.inside(argument)])
         node.kind = Kind.GATHER
         return tuple(self._items(call, call.kwargs))

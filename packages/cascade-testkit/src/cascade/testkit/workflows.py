@@ -1,26 +1,28 @@
 """Check that random workflows give on an executor what a simple recursive evaluator gives.
 
-@given(st.randoms(use_true_random=False))
-def test_any_workflow(tmp_path_factory, random):
-    folder = tmp_path_factory.mktemp("workflow")
-    asyncio.run(check_workflow(lambda: Engine(executor=mine), random, folder))
+def test_any_workflow(tmp_path):
+    check_workflows(lambda: MyExecutor(workers=2), Engine, tmp_path, examples=100)
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from cascade.interfaces import EventBus, TaskState, TaskStateEvent
+from cascade.interfaces import EventBus, Executor, TaskState, TaskStateEvent
 from cascade.spec import LazyResult
 from cascade.testkit._workflows.describe import describe
 from cascade.testkit._workflows.maker import FOLDER, make_workflow
+from cascade.testkit._workflows.needed import Needed
 from cascade.testkit._workflows.reference import Reference
 
-__all__ = ["EngineLike", "check_workflow", "make_workflow"]
+__all__ = ["EngineLike", "check_workflow", "check_workflows", "make_workflow"]
 
 _ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.SKIPPED})
 
@@ -36,14 +38,55 @@ class EngineLike(Protocol):
         ...
 
 
-async def check_workflow(make_engine: Callable[[], EngineLike], random: Random, folder: Path) -> None:
+def check_workflows(
+    make_executor: Callable[[], Executor],
+    make_engine: Callable[..., EngineLike],
+    folder: Path,
+    *,
+    examples: int,
+) -> None:
+    """Run so many random workflows through one executor, and close it.
+
+    ``make_engine(executor=, ...)`` is called with what :func:`check_workflow` says, for each run.
+
+    :raises AssertionError: showing the simplest workflow that goes wrong.
+    :raises ImportError: if hypothesis is not installed (``pip install "cascade-testkit[workflows]"``).
+    """
+    try:
+        from hypothesis import given, settings
+        from hypothesis import strategies as st
+    except ImportError as exc:
+        raise ImportError('random workflows need hypothesis: pip install "cascade-testkit[workflows]"') from exc
+    numbers = itertools.count()
+    with asyncio.Runner() as runner:
+        executor = make_executor()
+
+        @settings(max_examples=examples, deadline=None)
+        @given(st.randoms(use_true_random=False))
+        def any_workflow(random: Random) -> None:
+            place = folder / str(next(numbers))
+            place.mkdir()
+            runner.run(check_workflow(functools.partial(make_engine, executor=executor), random, place))
+
+        try:
+            any_workflow()
+        finally:
+            runner.run(executor.close())
+
+
+async def check_workflow(make_engine: Callable[..., EngineLike], random: Random, folder: Path) -> None:
     """Make a workflow and run it in both ways of meeting failures, each time by a new engine.
 
-    :raises AssertionError: if a value, a failure or what observers were told is not the reference's.
+    ``make_engine`` is called with what the workflow needs: ``system_resources`` and ``resources``.
+
+    :raises AssertionError: if a value, a failure or what observers were told is not the
+        reference's, or a resource was left open.
     """
     targets = make_workflow(random)
+    needed = Needed()
     try:
-        await _compare(make_engine, targets, folder)
+        await _compare(functools.partial(make_engine, **needed.keywords()), targets, folder)
+        assert needed.open == []
     except AssertionError as exc:
         exc.add_note(describe(targets))
         raise

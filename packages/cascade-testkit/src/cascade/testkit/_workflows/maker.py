@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from cascade.spec import LazyResult, Param, Router, Task, task
+from cascade.spec import LazyResult, Param, Router, Task, call_of, task
 from cascade.testkit._workflows import work
 
 Lazy = LazyResult[Any]
@@ -15,6 +15,7 @@ FOLDER = "folder"
 
 MOST_STEPS = 14
 MOST_TARGETS = 3
+MOST_TURNS = 6  # of a loop
 _DEEPEST = 2  # containers inside containers
 
 
@@ -44,6 +45,8 @@ class _Maker:
             self._failing,
             self._flaky,
             self._cached,
+            self._equipped,
+            self._loop,
             self._loop,
             self._recursion,
             self._map,
@@ -88,12 +91,19 @@ class _Maker:
     def _cached(self, seed: int) -> Lazy:
         return self._once(self._random.randint(0, 1), self._folder, *self._arguments()[:1])
 
+    def _equipped(self, seed: int) -> Lazy:
+        return self._shaped(self._task(work.equipped, seed)(seed, *self._arguments()), 7)
+
     def _loop(self, seed: int) -> Lazy:
-        depth, end = self._random.randint(0, 3), self._random.choice(("value", "value", "fail", "skip"))
-        return self._shaped(self._task(work.descend, seed)(seed, depth, end, *self._arguments()), 7)
+        turns, end = (
+            self._random.randint(0, MOST_TURNS),
+            self._random.choice(("value", "value", "fail", "skip")),
+        )
+        function = self._random.choice((work.descend, work.circle))
+        return self._shaped(self._task(function, seed)(seed, turns, end, *self._arguments()), 7)
 
     def _recursion(self, seed: int) -> Lazy:
-        depth = self._random.randint(0, 2)
+        depth = self._random.randint(0, MOST_TURNS)
         return self._shaped(self._task(work.unfold, seed)(seed, depth, *self._arguments()), 7)
 
     def _map(self, seed: int) -> Lazy:
@@ -141,13 +151,21 @@ class _Maker:
         return task(name=f"step {seed}", mode="inline" if where == "inline" else "auto")(runs)
 
     def _shaped(self, made: Lazy, otherwise: Any) -> Lazy:
-        """Give a step a condition, an order, or both."""
+        """Give a step demands, an order, a condition, or all of them."""
+        if not call_of(made).definition.structural and self._chance(4):
+            made = made.with_constraints(slots=self._amount())
         if self._steps and self._chance(4):
             made = made.after(*(self._pick(self._steps) for _ in range(self._random.randint(1, 2))))
         if self._steps and self._chance(4):
             judge = task(mode="inline")(work.bit)(self._random.randint(0, 9), self._pick(self._steps))
             made = made.run_if(judge, otherwise=otherwise) if self._chance(2) else made.run_if(judge)
         return made
+
+    def _amount(self) -> Any:
+        if self._chance(2):
+            return self._random.randint(0, work.MOST_SLOTS)
+        seed = self._random.randint(0, 9)
+        return self._task(work.amount, seed)(seed, *self._arguments()[:1])
 
     def _arguments(self) -> list[Any]:
         return [self._argument() for _ in range(self._random.randint(0, 2))]

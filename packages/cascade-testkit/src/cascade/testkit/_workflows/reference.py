@@ -10,6 +10,7 @@ from typing import Any
 from cascade.interfaces import TaskState
 from cascade.interfaces.errors import RouteError
 from cascade.spec import Call, InputCall, LazyResult, MapCall, RouteCall, call_of
+from cascade.testkit._workflows.needed import RESOURCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +143,13 @@ class Reference:
 
 def _called(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     function = call.definition.function
-    return getattr(function, "__wrapped__", function)(*args, **kwargs)
+    injected = {name: RESOURCES[wanted.name] for name, wanted in call.definition.injections.items()}
+    return getattr(function, "__wrapped__", function)(*args, **injected, **kwargs)
 
 
 def _needed(call: Call) -> Any:
     fixed = dict(call.fixed) if isinstance(call, MapCall) else {}
-    return [call.args, dict(call.kwargs), fixed]
+    return [call.args, dict(call.kwargs), fixed, dict(call.policies.demands or {})]
 
 
 def _is_literal_map(call: Call) -> bool:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cascade.spec import LazyResult, task
+from cascade.spec import LazyResult, Router, inject, task
+
+MOST_SLOTS = 2
+"""How much there is of what steps hold while they run."""
 
 
 class Broken(Exception):
@@ -80,15 +83,36 @@ def once(seed: int, folder: str, *args: Any) -> int:
     return number
 
 
+def equipped(seed: int, *args: Any, shared: int = inject("shared"), own: int = inject("own")) -> int:
+    """Return a number that depends on resources."""
+    return mix(seed, *args, x=shared, y=own)
+
+
+def amount(seed: int, *args: Any) -> int:
+    """Return how much of something a step holds while it runs."""
+    return mix(seed, *args) % (MOST_SLOTS + 1)
+
+
 def descend(seed: int, depth: int, end: str, *args: Any) -> Any:
     """Return the next step of a loop, and at its end a number, a failure, or a step that is skipped."""
     if depth:
         return task(descend)(mix(seed), depth - 1, end, *args)
+    return mix(seed, *args) if end == "value" else _last(seed, end)
+
+
+def circle(seed: int, depth: int, end: str, *args: Any) -> Any:
+    """Return a choice between the next step of a loop and its end, or a choice of such a choice."""
+    routes: dict[bool, LazyResult[Any]] = {False: _last(seed, end, *args)}
+    if depth:
+        routes[True] = task(circle)(mix(seed), depth - 1, end, *args)
+    chosen: LazyResult[Any] = Router(task(mode="inline")(bool)(depth), routes)
+    return Router(task(bit)(seed), {False: chosen, True: chosen}) if seed % 2 else chosen
+
+
+def _last(seed: int, end: str, *args: Any) -> LazyResult[Any]:
     if end == "skip":
         return task(mix)(seed).run_if(task(mode="inline")(bool)(0))
-    if end == "fail":
-        return task(fail)(seed)
-    return mix(seed, *args)
+    return task(fail)(seed) if end == "fail" else task(mix)(seed, *args)
 
 
 def unfold(seed: int, depth: int, *args: Any) -> int | LazyResult[int]:
