@@ -12,18 +12,15 @@ import pytest
 
 from cascade.interfaces import InvalidTopicError, Linked, Lost, Message, WrongThreadError
 from cascade.runtime import LocalConnector, LocalHub
-from cascade.runtime._local_delivery import WATCH_ITEMS
-from cascade.runtime._local_hub import INBOX_ITEMS
 from cascade.testkit import eventually
 from cascade.testkit.connector import Inbox
-
-pytestmark = pytest.mark.slow  # left out of the session unit
 
 
 async def ignore(topic: str, data: dict[str, Any]) -> None:
     """A callback that does nothing."""
 
 
+@pytest.mark.slow
 def test_the_readmes_example_prints_what_it_says() -> None:
     """Whoever copies it sees the message, although disconnect follows at once."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -101,32 +98,36 @@ def test_a_loop_that_ended_without_disconnect_does_not_hold_the_connector() -> N
 
 
 async def test_a_burst_beyond_the_inbox_drops_the_oldest_and_says_so(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded also when the loop gets no turn; the count and the watch tell the loss."""
+    monkeypatch.setattr("cascade.runtime._local_hub.INBOX_ITEMS", 2_000)
     async with LocalConnector() as connector:
         await connector.subscribe("a", ignore)
         stream = connector.watch("a")
         assert await anext(stream) == Linked()
-        for n in range(INBOX_ITEMS + 10):
+        for n in range(2_010):
             connector.publish_nowait("a", {"n": n})
         assert isinstance(await anext(stream), Lost)
         assert await anext(stream) == Message("a", b'{"n": 10}', retain=False)
-        await eventually(lambda: connector.statistics().received == INBOX_ITEMS)
+        await eventually(lambda: connector.statistics().received == 2_000)
         assert connector.statistics().discarded == {"queue full": 20}
         await stream.aclose()
     assert caplog.text.count("too slow") == 1
 
 
-async def test_a_watch_that_nobody_reads_tells_its_loss_and_that_it_is_linked() -> None:
+async def test_a_watch_that_nobody_reads_tells_its_loss_and_that_it_is_linked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The oldest items go, ``Linked`` among them; ``Lost`` then ``Linked`` stand in their place."""
+    monkeypatch.setattr("cascade.runtime._local_delivery.WATCH_ITEMS", 2_000)
     async with LocalConnector() as connector:
         stream = connector.watch("a")
-        for n in range(WATCH_ITEMS + 1):
+        for n in range(2_001):
             connector.publish_nowait("a", {"n": n})
             if n % 1_000 == 0:
                 await asyncio.sleep(0)
-        await eventually(lambda: connector.statistics().received == WATCH_ITEMS + 1)
+        await eventually(lambda: connector.statistics().received == 2_001)
         assert isinstance(await anext(stream), Lost)
         assert await anext(stream) == Linked()
         assert await anext(stream) == Message("a", b'{"n": 1}', retain=False)

@@ -15,8 +15,6 @@ import pytest
 from cascade.runtime.constraints.parse import Constraint, parse
 from cascade.runtime.constraints.registers import Registers
 
-pytestmark = pytest.mark.slow  # left out of the session unit
-
 OLDER, TYPED = "cascade/constraints/global", "cascade/constraints/global/@concurrency"
 PAUSE, ONE, TWO, CLEAR = (
     b'{"type":"pause"}',
@@ -48,10 +46,13 @@ class StoppedClock:
         return 0.0
 
 
+parsed = cache(parse)
+
+
 def load(table: Table) -> Registers:
     registers = Registers(StoppedClock())
     for topic, payload in table:
-        registers.apply(topic, parse(topic, payload))
+        registers.apply(topic, parsed(topic, payload))
     return registers
 
 
@@ -73,14 +74,14 @@ def retained(table: Table, topic: str, payload: bytes) -> Table:
 @cache
 def apply_for_real(table: Table, topic: str, payload: bytes) -> Table:
     registers = load(table)
-    registers.apply(topic, parse(topic, payload))
+    registers.apply(topic, parsed(topic, payload))
     return dump(registers)
 
 
 @cache
 def replace_for_real(table: Table, incoming: Table) -> Table:
     registers = load(table)
-    registers.replace({topic: parse(topic, payload) for topic, payload in incoming})
+    registers.replace({topic: parsed(topic, payload) for topic, payload in incoming})
     return dump(registers)
 
 

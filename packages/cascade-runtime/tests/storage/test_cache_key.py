@@ -31,8 +31,6 @@ from cascade.runtime.storage import cache_key
 from cascade.spec import Task, task
 from cascade.spec.caching import CachePolicy
 
-pytestmark = pytest.mark.slow  # left out of the session unit
-
 ANY = CachePolicy()
 
 
@@ -208,11 +206,16 @@ def written(value: Any) -> str:
     return f"{type(value).__name__}:{value!r}"
 
 
-@given(VALUES, VALUES)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_keys_are_equal_exactly_when_values_are(one: object, other: object) -> None:
+@pytest.mark.parametrize("examples", [50, pytest.param(3_000, marks=pytest.mark.nightly)])
+def test_keys_are_equal_exactly_when_values_are(examples: int) -> None:
     """Keys agree with an oracle that compares written-out values, types included."""
-    assert (key_of(echo, one) == key_of(echo, other)) == (written(one) == written(other))
+
+    @given(VALUES, VALUES)
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def agree(one: object, other: object) -> None:
+        assert (key_of(echo, one) == key_of(echo, other)) == (written(one) == written(other))
+
+    agree()
 
 
 def shuffled(value: Any) -> Any:
@@ -224,11 +227,16 @@ def shuffled(value: Any) -> Any:
     return type(value)(reversed(list(value))) if isinstance(value, set | frozenset) else value
 
 
-@given(VALUES)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_the_order_of_insertion_does_not_count(value: object) -> None:
+@pytest.mark.parametrize("examples", [50, pytest.param(1_000, marks=pytest.mark.nightly)])
+def test_the_order_of_insertion_does_not_count(examples: int) -> None:
     """A dict or set that was filled in another order has the same key."""
-    assert key_of(echo, shuffled(value)) == key_of(echo, value)
+
+    @given(VALUES)
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def agree(value: object) -> None:
+        assert key_of(echo, shuffled(value)) == key_of(echo, value)
+
+    agree()
 
 
 PROGRAM = """

@@ -25,8 +25,6 @@ from cascade.runtime.storage import SqliteCache, _sqlite_file
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 
-pytestmark = pytest.mark.slow  # left out of the session unit
-
 
 @dataclasses.dataclass
 class ManualClock:
@@ -131,17 +129,12 @@ def shape(value: Any) -> Any:
     return type(value), [shape(item) for item in inner]
 
 
-@given(values=st.lists(VALUES, min_size=1, max_size=5))
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-def test_a_value_comes_back_as_it_was(values: list[object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [20, pytest.param(600, marks=pytest.mark.nightly)])
+def test_a_value_comes_back_as_it_was(examples: int, path: Path) -> None:
     """Equal and of the same types at every depth: a tuple is no list, True is not 1."""
 
-    async def there_and_back() -> None:
-        async with opened(tmp_path / "same.db") as cache:
+    async def there_and_back(values: list[object]) -> None:
+        async with opened(path) as cache:
             for i, value in enumerate(values):
                 await cache.put(str(i), value)
             for i, value in enumerate(values):
@@ -149,7 +142,12 @@ def test_a_value_comes_back_as_it_was(values: list[object], tmp_path: Path) -> N
                 assert found == value
                 assert shape(found) == shape(value)
 
-    asyncio.run(there_and_back())
+    @given(values=st.lists(VALUES, min_size=1, max_size=5))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def comes_back(values: list[object]) -> None:
+        asyncio.run(there_and_back(values))
+
+    comes_back()
 
 
 @pytest.mark.parametrize(
@@ -597,6 +595,7 @@ async def test_several_processes_may_begin_and_write_at_the_same_time(path: Path
     assert sorted(each.name for each in path.parent.iterdir()) == ["cache.db", "cache.db.key"]
 
 
+@pytest.mark.slow
 async def test_what_put_returned_from_survives_kill_9(path: Path) -> None:
     """A process that is killed while it writes loses nothing that it had been told is kept."""
     process = writer(path, "a", 100_000)
@@ -641,6 +640,7 @@ asyncio.run(parent())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 async def test_a_forked_child_uses_a_connection_of_its_own(path: Path) -> None:
     """Neither hangs, and each sees what the other has put."""

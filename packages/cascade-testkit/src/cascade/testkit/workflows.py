@@ -56,7 +56,9 @@ def check_workflows(
         from hypothesis import given, settings
         from hypothesis import strategies as st
     except ImportError as exc:
-        raise ImportError('random workflows need hypothesis: pip install "cascade-testkit[workflows]"') from exc
+        raise ImportError(
+            'random workflows need hypothesis: pip install "cascade-testkit[workflows]"'
+        ) from exc
     numbers = itertools.count()
     with asyncio.Runner() as runner:
         executor = make_executor()
