@@ -32,3 +32,18 @@ async def test_a_budget_is_spent_after_five_milliseconds_and_renewed_with_the_tu
     assert [budget.spent() for _ in range(8)] == [False] * 6 + [True] * 2
     await asyncio.sleep(0)
     assert not budget.spent()
+
+
+async def test_a_task_that_asks_twice_in_a_turn_is_told_from_many_that_ask_once(clock: list[float]) -> None:
+    """Only the first kind would hold the loop for ever if it did not yield."""
+    budget = TurnBudget()
+
+    async def ask(times: int) -> list[bool]:
+        return [budget.again() for _ in range(times)]
+
+    assert await asyncio.gather(ask(3), ask(1), ask(1), ask(2)) == [
+        [False, True, True],
+        [False],
+        [False],
+        [False, True],
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 LIMIT = 0.005
 """Seconds of work in one turn of the loop before it is somebody else's turn."""
@@ -12,11 +13,12 @@ LIMIT = 0.005
 class TurnBudget:
     """Tells when it is time to yield. For one event loop."""
 
-    __slots__ = ("_loop", "_started")
+    __slots__ = ("_asker", "_loop", "_started")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._started: float | None = None
+        self._asker: asyncio.Task[Any] | None = None
 
     def spent(self) -> bool:
         """Return whether the work since the first call in this turn took longer than the limit."""
@@ -27,5 +29,10 @@ class TurnBudget:
             return False
         return now - self._started > LIMIT
 
+    def again(self) -> bool:
+        """Return whether the running task is the one that asked this last in this turn: then it is in a loop."""
+        asker, self._asker = self._asker, asyncio.current_task()
+        return asker is self._asker
+
     def _renew(self) -> None:
-        self._started = None
+        self._started = self._asker = None

@@ -146,7 +146,7 @@ class MqttConnector:
         session = self._life.on_this_loop("publish")
         busy = session is not None and session.budget.spent()
         self._accept(session, topic, payload, qos, retain, busy)
-        if busy:
+        if busy and session is not None and session.budget.again():
             await asyncio.sleep(0)
 
     def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
