@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import CacheBackend, TaskState, TaskStateEvent
-from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache
-from cascade.spec import task
+from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache, ThreadExecutor
+from cascade.spec import Task, task
 from cascade.testkit._workflows import work
 
 runs: list[Any] = []
@@ -115,3 +115,103 @@ async def test_a_failure_is_not_kept() -> None:
     assert await engine.run(cached(1)) == 1
     assert attempts == [1, 1]
     assert await engine.run(cached(2).with_retry(2)) == 2
+
+
+LIMIT = 20.0
+"""Seconds after which a run that should end is taken to hang."""
+
+
+def failing_first(failures: int, *, mode: str = "inline") -> Task[int]:
+    """Return a task of which the first calls fail."""
+
+    @task(mode=mode)
+    def flaky(x: int) -> int:
+        runs.append(x)
+        if len(runs) <= failures:
+            raise OSError(f"call {len(runs)}")
+        return x
+
+    return flaky
+
+
+@pytest.mark.parametrize(("workers", "equal"), [(1, 2), (2, 3)])
+async def test_equal_calls_that_are_tried_again_need_no_worker_each(workers: int, equal: int) -> None:
+    """Who waits for an equal call has no worker, so that the one that computes gets another one after its delay."""
+    executor = ThreadExecutor(workers)
+    cached = failing_first(1, mode="thread").with_cache().with_retry(2, delay=0.05)
+    async with asyncio.timeout(LIMIT):
+        engine = Engine(executors={"thread": executor})
+        assert await engine.run([cached(1) for _ in range(equal)]) == [1] * equal
+    await executor.close()
+    assert runs == [1, 1]
+
+
+async def test_a_map_over_more_equal_items_than_workers_ends() -> None:
+    """Also when each distinct item fails at first."""
+
+    @task
+    def at_second(x: int) -> int:
+        runs.append(x)
+        if runs.count(x) < 2:
+            raise OSError("not yet")
+        return x
+
+    executor = ThreadExecutor(2)
+    mapped = at_second.with_cache().with_retry(2, delay=0.01).map(x=[1, 2, 3] * 7)
+    async with asyncio.timeout(LIMIT):
+        assert await Engine(executor=executor).run(mapped) == [1, 2, 3] * 7
+    await executor.close()
+    assert sorted(runs) == [1, 1, 2, 2, 3, 3]
+
+
+async def test_equal_calls_that_are_tried_again_need_one_share_of_a_resource() -> None:
+    """Who waits for an equal call holds nothing of what it asked for."""
+    cached = failing_first(1).with_cache().with_retry(2, delay=0.01)
+    async with asyncio.timeout(LIMIT):
+        engine = Engine(system_resources={"gpu": 1})
+        assert await engine.run([cached(1).with_constraints(gpu=1) for _ in range(3)]) == [1, 1, 1]
+
+
+async def test_a_hit_needs_no_worker() -> None:
+    """What is in the cache is given while every worker is taken by somebody else."""
+    executor, free = ThreadExecutor(1), asyncio.Event()
+
+    @task
+    def known(x: int) -> int:
+        return x
+
+    @task
+    def hold(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.run_coroutine_threadsafe(free.wait(), loop).result()
+
+    @task(mode="inline")
+    def let_go(x: int) -> int:
+        free.set()
+        return x
+
+    engine = Engine(executor=executor)
+    await engine.run(known.with_cache()(1))
+    async with asyncio.timeout(LIMIT):
+        loop = asyncio.get_running_loop()
+        assert await engine.run([hold(loop), let_go(known.with_cache()(1))]) == [None, 1]
+    await executor.close()
+
+
+async def test_when_the_call_that_computes_fails_an_equal_one_tries_by_its_own_policies() -> None:
+    """A failure is nobody else's: who waited takes over, with attempts of its own."""
+    engine, cached = Engine(), failing_first(2).with_cache()
+    with pytest.raises(ExceptionGroup) as told:
+        await engine.run([cached(1), cached(1).with_retry(2), cached(1)], on_failure="continue")
+    assert [str(error) for error in told.value.exceptions] == ["call 1"]
+    assert await engine.run(cached(1)) == 1
+    assert runs == [1, 1, 1]
+
+
+async def test_when_the_run_ends_nobody_takes_over() -> None:
+    """The failure that ends the run is the last that is heard of the task."""
+    engine, cached = Engine(), failing_first(9).with_cache()
+    told = watch(engine)
+    with pytest.raises(OSError, match="call 1"):
+        await engine.run([cached(1), cached(1), cached(1)])
+    assert runs == [1]
+    assert sorted(state for state, _ in told) == ["CANCELLED", "CANCELLED", "FAILED", "RUNNING"]

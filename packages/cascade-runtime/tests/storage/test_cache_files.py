@@ -4,14 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cascade.interfaces import CacheFileError
 from cascade.runtime.storage import Answer, CachedCalls, MemoryCache
+from cascade.runtime.storage.calls import Compute, Prepare
 from cascade.spec import task
 from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
@@ -29,7 +28,8 @@ class Writer:
         self.path, self.result, self.error = path, result, error
         self.runs = 0
 
-    async def __call__(self) -> object:
+    async def __call__(self, prepare: Prepare) -> object:
+        await prepare()
         self.runs += 1
         self.path.write_text("made")
         if self.error:
@@ -37,7 +37,17 @@ class Writer:
         return self.result
 
 
-async def ask(policy: CachePolicy, compute: Callable[[], Any], *args: object, **kwargs: object) -> Answer:
+class Careful(Writer):
+    """Writes a file only if it is missing."""
+
+    async def __call__(self, prepare: Prepare) -> object:
+        await prepare()
+        if not self.path.exists():
+            self.path.write_text("made")
+        return None
+
+
+async def ask(policy: CachePolicy, compute: Compute, *args: object, **kwargs: object) -> Answer:
     calls = CachedCalls(MemoryCache())
     try:
         return await calls.call(
@@ -124,12 +134,28 @@ path = pathlib.Path(sys.argv[1])
 @task
 def export(): ...
 
-async def compute():
+async def compute(prepare):
+    await prepare()
     path.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(CachedCalls(MemoryCache()).call(CachePolicy(file=path), export._definition, (), {}, compute))
 """
+
+
+async def test_what_a_failed_attempt_left_is_gone_at_the_next(tmp_path: Path) -> None:
+    """Each attempt finds the folder as if it were the first, or a careful task would take half a file for its own."""
+    path, first = tmp_path / "a", Writer(tmp_path / "a", error=ValueError("half"))
+
+    async def two_attempts(prepare: Prepare) -> object:
+        with pytest.raises(ValueError, match="half"):
+            await first(prepare)
+        return await Careful(path)(prepare)
+
+    path.write_text("older")
+    os.utime(path, (0, 0))
+    assert (await ask(CachePolicy(file=path, ttl=60), two_attempts)).reason == ""
+    assert path.read_text() == "made"
 
 
 async def test_what_a_killed_process_left_is_made_again(tmp_path: Path) -> None:
@@ -138,7 +164,7 @@ async def test_what_a_killed_process_left_is_made_again(tmp_path: Path) -> None:
     ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", KILLED, str(path)])
     assert ended.returncode == -9
     assert path.read_text() == "half"
-    assert (await ask(CachePolicy(file=path), Writer(path))).reason == ""
+    assert (await ask(CachePolicy(file=path), Careful(path))).reason == ""
     assert path.read_text() == "made"
 
 
@@ -183,7 +209,7 @@ async def test_a_file_that_cannot_be_marked_is_made_all_the_same(
     path = tmp_path / "a"
     (tmp_path / ".a.unfinished").symlink_to(tmp_path / "missing" / "mark")
     assert await ask(CachePolicy(file=path), Writer(path)) == Answer(path, "")
-    assert "cannot be marked as unfinished" in caplog.text
+    assert "may be taken for finished" in caplog.text
 
 
 async def test_two_calls_that_make_one_file_make_it_once(tmp_path: Path) -> None:

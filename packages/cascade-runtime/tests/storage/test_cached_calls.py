@@ -15,7 +15,7 @@ from blockbuster import blockbuster_ctx
 from cascade.interfaces import CacheUnavailable, Hit, UncacheableArgumentError, UnstorableValueError
 from cascade.runtime.storage import Answer, CachedCalls, MemoryCache, SqliteCache, cache_key
 from cascade.runtime.storage import calls as calls_module
-from cascade.runtime.storage.calls import LARGE
+from cascade.runtime.storage.calls import LARGE, Prepare
 from cascade.spec import LazyResult, task
 from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
@@ -39,7 +39,8 @@ class Work:
     cancelled: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __call__(self) -> object:
+    async def __call__(self, prepare: Prepare) -> object:
+        await prepare()
         self.started += 1
         try:
             await self.gate.wait()
@@ -111,17 +112,18 @@ async def test_different_calls_do_not_wait_for_each_other() -> None:
     await asyncio.gather(*callers)
 
 
-async def test_who_waits_gets_the_error_and_the_next_call_tries_again() -> None:
-    """A failure is shared, but not kept."""
+async def test_when_the_one_that_computes_fails_the_next_one_tries() -> None:
+    """A failure is neither shared nor kept: each call fails by itself, one after the other, until one gives a value."""
     calls, compute = CachedCalls(MemoryCache()), Work(ValueError("no"))
     callers = [asyncio.create_task(ask(calls, 1, compute)) for _ in range(3)]
+    last = [asyncio.create_task(ask(calls, 1, ready("v"))) for _ in range(2)]
     await eventually(lambda: compute.started)
     compute.gate.set()
     assert [repr(error) for error in await asyncio.gather(*callers, return_exceptions=True)] == [
         "ValueError('no')"
     ] * 3
-    assert compute.started == 1
-    assert await ask(calls, 1, ready("v")) == Answer("v", "")
+    assert compute.started == 3
+    assert [answer.value for answer in await asyncio.gather(*last)] == ["v", "v"]
 
 
 async def test_an_error_that_nobody_waits_for_is_not_reported_twice() -> None:
@@ -272,6 +274,26 @@ async def test_closing_closes_every_backend_that_was_used_once() -> None:
     assert (used.closed, unused.closed) == (1, 0)
 
 
+async def test_one_that_is_cancelled_when_it_is_its_turn_lets_the_next_one_compute() -> None:
+    """It may be both in one turn of the loop."""
+    calls, compute, failing = CachedCalls(MemoryCache()), ready("v"), Work(ValueError("no"))
+
+    async def fail() -> None:
+        try:
+            await ask(calls, 1, failing)
+        finally:
+            second.cancel()
+
+    first = asyncio.create_task(fail())
+    second, third = [asyncio.create_task(ask(calls, 1, compute)) for _ in range(2)]
+    await eventually(lambda: failing.started)
+    failing.gate.set()
+    assert (await third).value == "v"
+    await asyncio.wait([first, second])
+    assert second.cancelled()
+    assert compute.started == 1
+
+
 @pytest.mark.parametrize("make", [lambda: Work("v"), lambda: Work(ValueError("no"))])
 async def test_nothing_is_left_in_flight(make: Callable[[], Work]) -> None:
     """Whatever ends a call, its key is free again."""
@@ -282,7 +304,7 @@ async def test_nothing_is_left_in_flight(make: Callable[[], Work]) -> None:
     await asyncio.wait([caller])
     compute.gate.set()
     await asyncio.gather(ask(calls, 1, compute), return_exceptions=True)
-    assert calls._flights == {}
+    assert len(calls._flights) == 0
 
 
 @pytest.mark.parametrize("large", [b"x" * (LARGE + 1), "x" * (LARGE + 1), list(range(LARGE + 1))])

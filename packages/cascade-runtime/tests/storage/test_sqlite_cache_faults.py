@@ -17,6 +17,7 @@ import pytest
 
 from cascade.interfaces import CacheUnavailable
 from cascade.runtime.storage import CachedCalls, SqliteCache, _sqlite_file, _sqlite_worker
+from cascade.runtime.storage.calls import Prepare
 from cascade.spec import task
 from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
@@ -235,7 +236,7 @@ async def test_a_full_disk_keeps_what_it_has_and_fails_nothing(
     calls = CachedCalls(cache)
     policy = CachePolicy()
 
-    async def compute() -> str:
+    async def compute(prepare: Prepare) -> str:
         return "x" * 3000
 
     for x in range(20):

@@ -25,10 +25,15 @@ from cascade.spec.policies import NO_POLICIES, RetryPolicy
 
 if TYPE_CHECKING:
     from cascade.runtime.storage import CachedCalls
+    from cascade.runtime.storage.calls import Prepare
 
 
 class Course(Protocol):
     """What a run does beside a task's attempts."""
+
+    async def permit(self, node: Node) -> bool:
+        """Wait for the turn of a task that was started without permission; return whether it was told so."""
+        ...
 
     def begin(self, node: Node) -> None:
         """Tell that the task's function is about to be called for the first time."""
@@ -102,7 +107,10 @@ class Caller:
             executor.check(definition.function)
 
     def start(self, node: Node, course: Course) -> Awaitable[Any]:
-        """Begin a task; awaiting what this returns gives its value, or raises what its last attempt raised."""
+        """Begin a task; awaiting what this returns gives its value, or raises what its last attempt raised.
+
+        It has permission, but for one with a cache, which asks when it turns out that it has to run.
+        """
         definition, policies = node.definition, node.call.policies
         if policies.cache is not None:
             return self._from_cache(node, course)
@@ -119,9 +127,10 @@ class Caller:
         policy = node.call.policies.cache
         assert policy is not None
 
-        async def compute() -> Any:
+        async def compute(prepare: Prepare) -> Any:
+            await course.permit(node)
             course.begin(node)
-            return await self._attempts(node, course)
+            return await self._attempts(node, course, prepare)
 
         args, kwargs = node.scope.arguments(node)
         answer = await self._cached_calls().call(policy, node.definition, args, kwargs, compute)
@@ -136,11 +145,13 @@ class Caller:
             self._cached = CachedCalls(self._cache_backend(), clock=self._clock)
         return self._cached
 
-    async def _attempts(self, node: Node, course: Course) -> Any:
+    async def _attempts(self, node: Node, course: Course, prepare: Prepare | None = None) -> Any:
         policies = node.call.policies
         retry = policies.retry or _ONCE
         attempt = 1
         while True:
+            if prepare is not None:
+                await prepare()
             try:
                 return await self._limited(node, course, policies.timeout)
             except Exception as exc:

@@ -141,6 +141,16 @@ class Driver:
         """Look again whether tasks that are held at a checkpoint may go on."""
         self._holds.reconsider()
 
+    async def permit(self, node: Node) -> bool:
+        """Wait for the turn of a task that holds nothing; return whether it was told that it waits.
+
+        :raises asyncio.CancelledError: if it is to stop.
+        """
+        held = await self._entrance.permit(node)
+        if self._outcome.is_stopped(node):
+            raise asyncio.CancelledError
+        return held
+
     def begin(self, node: Node) -> None:
         """Tell that a task's function is about to be called for the first time."""
         if self._teller.wants_tasks():
@@ -161,11 +171,10 @@ class Driver:
         began = self._outcome.began.get(node, 0.0)
         self._teller.task(node, TaskState.RETRYING, began, error=error, reason=reason)
         current.set((self._holds, node, self._holds.next_attempt(node)))
-        self._wake()  # the worker that it gives back may be what another task needs
-        held = await self._entrance.again(node, delay)
-        if self._outcome.is_stopped(node):
-            raise asyncio.CancelledError
-        if held:
+        self._entrance.step_out(node)
+        self._wake()  # the worker that it gave back may be what another task needs
+        await asyncio.sleep(delay)
+        if await self.permit(node):
             self._teller.task(node, TaskState.RUNNING, began)
 
     def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:

@@ -70,7 +70,7 @@ class Entrance:
         self._lanes: dict[str, Lane] = {}
         self._tickets: dict[Node, Ticket] = {}
         self._inside: set[Node] = set()  # who holds a worker or what its ticket gives
-        self._between: set[Node] = set()  # who has nothing until its next attempt
+        self._outside: set[Node] = set()  # who runs, but asks for its next step
         self._running_on: dict[Node, asyncio.Future[None]] = {}  # done when the attempt's call has ended
         self._returning: dict[Ticket, asyncio.Future[None]] = {}
         self._told: set[Ticket] = set()  # who waits, and was told that it does
@@ -109,19 +109,36 @@ class Entrance:
         return self._lanes[mode].free > 0 or not self._turnstile.idle
 
     def offer(self, node: Node) -> None:
-        """Start a task now, or let it wait for its turn.
+        """Start a task now, or let it wait for its turn; one with a cache may find that it need not ask.
 
         :raises UsageError: if a lazy demand turned out to be more than there is.
         """
-        demands = self._demands(node)
-        lane = self._lane(node)
-        if not demands and self._turnstile.idle and (lane is None or lane.free > 0):
-            if lane is not None:
-                lane.free -= 1
-                self._inside.add(node)
+        if node.call.policies.cache is not None:
+            self._outside.add(node)
             self._host.launch(node)
             return
-        self._turnstile.enter(self._ticket(node, demands))
+        demands = self._demands(node)
+        if self._lets_in(node, demands):
+            self._host.launch(node)
+        else:
+            self._turnstile.enter(self._ticket(node, demands))
+
+    async def permit(self, node: Node) -> bool:
+        """Wait for the turn of a task that runs outside; return whether it was told that it waits.
+
+        :raises UsageError: if a lazy demand turned out to be more than there is.
+        :raises TaskCancelledError: if the task is cancelled by a constraint while it waits.
+        """
+        demands = self._demands(node)
+        if self._lets_in(node, demands):
+            self._outside.discard(node)
+            return False
+        return await self._turn(self._ticket(node, demands))
+
+    def step_out(self, node: Node) -> None:
+        """Give back all that a task holds until it asks again."""
+        self.give_back(node)
+        self._outside.add(node)
 
     def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
         """Note that a call of the task was given up but runs: what the task holds is in use until ``ended``."""
@@ -132,14 +149,14 @@ class Entrance:
 
         If a call of it runs on, only the worker comes back, for its executor has another one.
         """
-        ticket = self._tickets.get(node)
+        ticket = self._tickets.pop(node, None)
         if node in self._inside:
             self._inside.discard(node)
             lane = self._lane(node)
             if lane is not None:
                 lane.free += 1
         if self._running_on and (ended := self._running_on.pop(node, None)) is not None:
-            self._turnstile.leave_after(ended, ticket or self._ticket(node, ()))
+            self._turnstile.leave_after(ended, ticket or self._made(node, ()))
         elif ticket is not None:
             self._turnstile.leave(ticket)
         elif not self._turnstile.idle:
@@ -147,32 +164,17 @@ class Entrance:
 
     def ended(self, node: Node) -> None:
         """Forget a task."""
+        if self._outside:
+            self._outside.discard(node)
         if self._inside or self._tickets or self._running_on:
             self.give_back(node)
-            self._tickets.pop(node, None)
-
-    async def again(self, node: Node, delay: float) -> bool:
-        """Give everything back for ``delay`` seconds, then wait for another turn; return whether it was held.
-
-        :raises TaskCancelledError: if the task is cancelled by a constraint while it waits.
-        """
-        self.give_back(node)
-        self._between.add(node)
-        try:
-            await asyncio.sleep(delay)
-            demands = self._demands(node)
-            if self._lane(node) is None and not demands and self._turnstile.idle:
-                return False
-            return await self._turn(self._ticket(node, demands))
-        finally:
-            self._between.discard(node)
 
     def running(self) -> Iterable[Ticket]:
         """Return a ticket for each task that runs, with or without having asked for one."""
         tasks = [
             self._tickets.get(node) or self._ticket(node, ())
             for node in self._host.running
-            if node not in self._between
+            if node not in self._outside
         ]
         return tasks + self._turnstile.run_on_of(self)
 
@@ -180,11 +182,12 @@ class Entrance:
         """Let the task in whose turn it is."""
         node: Node = ticket.subject
         self._inside.add(node)
-        self._between.discard(node)
         turn = self._returning.get(ticket)
         if self._host.is_stopped(node):
             self.give_back(node)
-        elif turn is None:
+            return
+        self._outside.discard(node)
+        if turn is None:
             self._told.discard(ticket)
             self._host.launch(node)
         elif not turn.done():
@@ -223,6 +226,16 @@ class Entrance:
     def _lane(self, node: Node) -> Lane | None:
         return None if node.definition.on_loop else self._lanes[node.definition.mode]
 
+    def _lets_in(self, node: Node, demands: Demands) -> bool:
+        """Let a task in at once if nothing stands in its way; return whether it is in."""
+        lane = self._lane(node)
+        if demands or not self._turnstile.idle or (lane is not None and lane.free <= 0):
+            return False
+        if lane is not None:
+            lane.free -= 1
+            self._inside.add(node)
+        return True
+
     def _demands(self, node: Node) -> Demands:
         declared = node.call.policies.demands
         if not declared:
@@ -230,12 +243,14 @@ class Entrance:
         return self._resolver.resolve(node.name, declared, lambda amount: node.scope.node(amount).value)
 
     def _ticket(self, node: Node, demands: Demands) -> Ticket:
-        ticket = Ticket(self, node.name, demands=demands, lane=self._lane(node), subject=node)
-        self._tickets[node] = ticket
+        ticket = self._tickets[node] = self._made(node, demands)
         return ticket
 
+    def _made(self, node: Node, demands: Demands) -> Ticket:
+        return Ticket(self, node.name, demands=demands, lane=self._lane(node), subject=node)
+
     async def _turn(self, ticket: Ticket) -> bool:
-        """Wait until it is a ticket's turn again; return whether anybody was told that it waits."""
+        """Wait until it is a ticket's turn; return whether anybody was told that it waits."""
         turn = self._returning[ticket] = asyncio.get_running_loop().create_future()
         self._turnstile.enter(ticket)
         try:

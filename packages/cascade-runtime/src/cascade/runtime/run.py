@@ -14,9 +14,9 @@ class RunState:
 
     def __init__(self) -> None:
         self.on_loop: deque[Node] = deque()
-        """Ready: calls for the event loop, and steps of the graph itself."""
+        """Ready: calls for the event loop, those that look into a cache first, and steps of the graph itself."""
         self.offloaded: dict[str, deque[Node]] = {}
-        """Ready: calls for executors, by mode."""
+        """Ready: calls that need a worker at once, by mode."""
         self._targets: set[Node] = set()
 
     @property
@@ -100,7 +100,12 @@ class RunState:
 
     def _line_up(self, node: Node) -> None:
         definition = node.definition
-        if node.kind is Kind.CALL and not definition.on_loop and not node.troubled:
+        if (
+            node.kind is Kind.CALL
+            and not definition.on_loop
+            and not node.troubled
+            and node.call.policies.cache is None
+        ):
             self.offloaded.setdefault(definition.mode, deque()).append(node)
         else:
             self.on_loop.append(node)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cascade.interfaces import (
     CacheBackend,
@@ -18,6 +17,7 @@ from cascade.interfaces import (
 )
 from cascade.runtime._clock import SystemClock
 from cascade.runtime.executors import ThreadExecutor
+from cascade.runtime.storage._flights import Flights
 from cascade.runtime.storage._health import Health
 from cascade.runtime.storage.cache import bound_arguments, cache_key
 from cascade.runtime.storage.files import FileTarget
@@ -30,7 +30,15 @@ LARGE = 100_000
 """Bytes or items from which on the key of an argument is made in a thread."""
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
-Compute = Callable[[], Awaitable[Any]]
+Prepare = Callable[[], Awaitable[None]]
+
+
+class Compute(Protocol):
+    """Gets a call's value by running its task."""
+
+    def __call__(self, prepare: Prepare) -> Awaitable[Any]:
+        """Return the value, having awaited ``prepare()`` before each attempt."""
+        ...
 
 
 class Answer(NamedTuple):
@@ -50,7 +58,7 @@ class CachedCalls:
     def __init__(self, backend: CacheBackend, *, clock: Clock | None = None) -> None:
         self._backend = backend
         self._clock: Clock = clock or SystemClock()
-        self._flights: dict[object, asyncio.Future[Answer]] = {}
+        self._flights: Flights[Answer] = Flights()
         self._used: dict[int, tuple[CacheBackend, Health]] = {}
         self._unstorable: set[str] = set()
         self._threads = ThreadExecutor(1)
@@ -63,17 +71,17 @@ class CachedCalls:
         kwargs: Mapping[str, Any],
         compute: Compute,
     ) -> Answer:
-        """Return a call's value from its cache, or from ``compute()``, which is then kept.
+        """Return a call's value from its cache, or from ``compute``, which is then kept.
 
         ``args`` and ``kwargs`` hold values, no lazy results. Of equal calls at the same time
-        only one computes, and the others get its value or its error; when it is cancelled,
-        another one takes over. Every fault of a cache is logged and otherwise ignored, but for
-        one that is required.
+        only one computes, and the others get its value; when it fails or is cancelled, another
+        one takes over. Every fault of a cache is logged and otherwise ignored, but for one that
+        is required.
 
         :raises UncacheableArgumentError: if no key can be made of an argument.
         :raises CacheFileError: if the task is cached by a file and did not write it.
         :raises CacheUnavailable: if a cache that is required cannot be used.
-        :raises Exception: what ``compute()`` raises.
+        :raises Exception: what ``compute`` raises.
         """
         if policy.file is not None:
             target = FileTarget.of(policy, bound_arguments(definition, args, kwargs), args, kwargs)
@@ -107,25 +115,11 @@ class CachedCalls:
             return str(made)
         return cache_key(policy, definition, args, kwargs)
 
-    async def _once(self, key: object, answer: Callable[[], Awaitable[Answer]]) -> Answer:
-        while (flight := self._flights.get(key)) is not None:
-            await asyncio.wait([flight])
-            if not flight.cancelled():
-                shared = flight.result()
-                return Answer(shared.value, shared.reason or "computed by an equal call at the same time")
-        flight = self._flights[key] = asyncio.get_running_loop().create_future()
-        try:
-            found = await answer()
-        except Exception as exc:
-            flight.set_exception(exc)
-            flight.exception()  # nobody may be waiting for it
-            raise
-        else:
-            flight.set_result(found)
-            return found
-        finally:
-            del self._flights[key]
-            flight.cancel()  # we were cancelled ourselves: who waits takes over
+    async def _once(self, key: object, find: Callable[[], Awaitable[Answer]]) -> Answer:
+        answer, shared = await self._flights.join(key, find)
+        if shared and not answer.reason:
+            return Answer(answer.value, "computed by an equal call at the same time")
+        return answer
 
     async def _value(
         self,
@@ -139,7 +133,7 @@ class CachedCalls:
         hit = await self._guard(backend, "find values", backend.get(key))
         if isinstance(hit, Hit) and (ttl is None or hit.age < ttl):
             return Answer(hit.value, "found in the cache")
-        value = await compute()
+        value = await compute(_nothing)
         if not isinstance(value, LazyResult):  # a continuation is no value yet
             kept = self._keep(backend, definition.name, backend.put(key, value, ttl=ttl))
             await self._guard(backend, "keep values", kept)
@@ -176,21 +170,25 @@ class CachedCalls:
         reason = await self._threads.run(target.reason, (self._clock.now(),), {})
         if reason:
             return Answer(target.path, reason)
-        try:
-            await self._threads.run(target.begin, (), {})
-        except OSError as exc:
-            _log.warning(
-                "the file of task %r cannot be marked as unfinished while it is made: %s",
-                definition.name,
-                exc.strerror,
-            )
-        value = await compute()
+        value = await compute(lambda: self._mark(target, definition.name))
         if not target.is_meant_by(value):
             problem = f"it returned {_brief(value)}: return the file's path, or nothing"
             raise CacheFileError(definition.name, str(target.path), problem)
         if not await self._threads.run(target.finish, (), {}):
             raise CacheFileError(definition.name, str(target.path), "it ended without writing that file")
         return Answer(target.path, "")
+
+    async def _mark(self, target: FileTarget, name: str) -> None:
+        try:
+            await self._threads.run(target.begin, (), {})
+        except OSError as exc:
+            _log.warning(
+                "the file of task %r may be taken for finished when it is half-made: %s", name, exc.strerror
+            )
+
+
+async def _nothing() -> None:
+    """Prepare nothing."""
 
 
 def _is_large(value: object) -> bool:

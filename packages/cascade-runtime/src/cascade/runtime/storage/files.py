@@ -50,14 +50,18 @@ class FileTarget:
         return "its file exists"
 
     def begin(self) -> None:
-        """Note, beside the file, that it is being made; its folder is made if it is missing.
+        """Note, beside the file, that an attempt is made at it; its folder is made if it is missing.
 
-        The mark outlives a failure and a killed process: what they left is made again.
+        The mark outlives a failure and a killed process. What stands beside one is half-made and
+        goes, or a task that asks whether its file is there would take it for finished.
 
-        :raises OSError: if the mark cannot be written.
+        :raises OSError: if the mark cannot be written, or what is left cannot be removed.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._mark.touch()
+        if self._mark.exists():
+            self.path.unlink(missing_ok=True)
+        else:
+            self._mark.touch()
 
     def finish(self) -> bool:
         """Remove the mark if the file is there; return whether it is."""
