@@ -37,6 +37,7 @@ class _Maker:
         self._lists: list[Lazy] = []
         self._pairs: list[Lazy] = []
         self._once = task(name="once")(work.once).with_cache()
+        self._never = task(name="never")(work.fail).with_cache()
         self._ways: tuple[Callable[[int], Lazy], ...] = (
             self._plain,
             self._plain,
@@ -45,6 +46,8 @@ class _Maker:
             self._failing,
             self._flaky,
             self._cached,
+            self._cached_flaky,
+            self._cached_failing,
             self._equipped,
             self._loop,
             self._loop,
@@ -90,6 +93,18 @@ class _Maker:
 
     def _cached(self, seed: int) -> Lazy:
         return self._once(self._random.randint(0, 1), self._folder, *self._arguments()[:1])
+
+    def _cached_flaky(self, seed: int) -> Lazy:
+        """Map over equal items, which fail at first; which of them computes is open, so its end is not compared."""
+        failures = self._random.randint(0, 2)
+        where = self._random.choice((work.flaky, work.as_async(work.flaky)))
+        cached = task(name="late")(where).with_cache().with_retry(failures + 1)
+        items = cached.partial(folder=self._folder, failures=failures)
+        return items.map(seed=[seed] * self._random.randint(1, 4))
+
+    def _cached_failing(self, seed: int) -> Lazy:
+        """Fail, and fail again for each equal call."""
+        return self._never(self._random.randint(0, 1)).with_retry(self._random.randint(1, 2))
 
     def _equipped(self, seed: int) -> Lazy:
         return self._shaped(self._task(work.equipped, seed)(seed, *self._arguments()), 7)

@@ -85,20 +85,11 @@ class Reference:
         if isinstance(call, InputCall):
             return self._params[call.source.name]
         args, kwargs = self._filled(call.args), self._filled(dict(call.kwargs))
-        if call.policies.cache is not None:
-            return self._first_value(call, args)
-        retry = call.policies.retry
-        for _ in range(retry.max_attempts - 1 if retry is not None else 0):
-            try:
-                return _called(call, args, kwargs)
-            except Exception:
-                continue
-        return _called(call, args, kwargs)
-
-    def _first_value(self, call: Call, args: tuple[Any, ...]) -> Any:
-        key = (call.definition.name, repr(args))
+        if call.policies.cache is None:
+            return _attempted(call, args, kwargs)
+        key = (call.definition.name, repr((args, kwargs)))
         if key not in self._kept:
-            self._kept[key] = _called(call, args, {})
+            self._kept[key] = _attempted(call, args, kwargs)
         return self._kept[key]
 
     def _chosen(self, call: RouteCall) -> LazyResult[Any]:
@@ -139,6 +130,16 @@ class Reference:
 
     def _tell(self, call: Call, state: TaskState) -> None:
         self.told[call.definition.name, state] += 1
+
+
+def _attempted(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    retry = call.policies.retry
+    for _ in range(retry.max_attempts - 1 if retry is not None else 0):
+        try:
+            return _called(call, args, kwargs)
+        except Exception:
+            continue
+    return _called(call, args, kwargs)
 
 
 def _called(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
