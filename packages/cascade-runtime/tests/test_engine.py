@@ -417,27 +417,6 @@ async def test_a_plain_function_that_returns_a_coroutine_is_awaited() -> None:
     assert await Engine().run(wrapper(1)) == 2
 
 
-async def test_a_task_that_says_running_is_running() -> None:
-    """No more tasks are told as RUNNING in threads than there are threads."""
-    engine = Engine(executor=(executor := ThreadExecutor(2)))
-    running, most = 0, 0
-
-    def count(event: TaskStateEvent) -> None:
-        nonlocal running, most
-        running += 1 if event.state is TaskState.RUNNING else -1
-        most = max(most, running)
-
-    engine.bus.subscribe(TaskStateEvent, count)
-
-    @task
-    def nap() -> None:
-        time.sleep(0.001)
-
-    await engine.run([nap() for _ in range(20)])
-    await executor.close()
-    assert (running, most) == (0, 2)
-
-
 async def test_runs_share_an_engine() -> None:
     """Several runs at the same time each give their own result under their own id."""
     engine = Engine()

@@ -61,9 +61,12 @@ async def test_an_engine_whose_executor_was_not_there_works_afterwards() -> None
             if self.tries == 1:
                 raise ConnectionError("no cluster")
 
+    @task
+    def offloaded() -> None: ...
+
     engine = Engine(executor=Late(), system_resources={"gpu": 1})
     with pytest.raises(ConnectionError):
-        await engine.run(step())
+        await engine.run(offloaded())
     async with asyncio.timeout(LIMIT):
         assert await engine.run(step(2).with_constraints(gpu=1)) == 2
 

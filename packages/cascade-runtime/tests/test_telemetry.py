@@ -331,8 +331,12 @@ async def test_an_executor_that_cannot_settle_does_not_cost_the_result(
         async def settle(self, timeout: float) -> int:
             raise OSError("gone")
 
+    @task
+    def offloaded() -> int:
+        return 2
+
     executor = Unsettled(1)
-    assert await Engine(executor=executor).run(double(1)) == 2
+    assert await Engine(executor=executor).run(offloaded()) == 2
     assert "OSError: gone" in caplog.text
     await executor.close()
 

@@ -227,7 +227,7 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many calls run at the same time; the engine hands over no more than that."""
+        """How many calls run at the same time; an engine hands over no more than that, whatever runs it has."""
         ...
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -281,13 +281,14 @@ class SupportsCheck(Protocol):
 
 @runtime_checkable
 class SupportsStart(Protocol):
-    """Ability of an executor: be made ready before a run, so that what is missing is known before it."""
+    """Ability of an executor: be made ready before its first call, so that what is missing is known in time."""
 
     async def start(self) -> None:
         """Make ready; do nothing if it is. ``workers`` is right from here on.
 
-        An engine calls it before the first task of each run that the executor has a part in;
-        without it the first ``run`` does the same.
+        An engine calls it once in each run that the executor has a part in: before the first task
+        starts, or when a task that is only known later turns out to need it. Without it the first
+        ``run`` does the same.
 
         :raises ExecutorUnavailable: if what the calls should run on is not there, within a stated time.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ from cascade.interfaces import (
     supports,
 )
 from cascade.interfaces.errors import TaskTimeoutError
+from cascade.runtime.executors._set import ExecutorSet
 from cascade.runtime.node import Node
 from cascade.runtime.resources import Scope
 from cascade.spec.definition import AUTO, TaskDefinition
@@ -60,7 +61,7 @@ class Caller:
 
     def __init__(
         self,
-        executors: Mapping[str, Executor],
+        executors: ExecutorSet,
         resources: Scope,
         *,
         cache_backend: Callable[[], CacheBackend],
@@ -83,16 +84,17 @@ class Caller:
         if self._cached is not None:
             await self._cached.close()
 
-    def workers(self, mode: str) -> int:
-        """Return how many calls of this mode may run at the same time.
+    async def ready(self, mode: str) -> Executor:
+        """Return the executor of a mode, made ready for calls.
 
-        :raises ConfigurationError: if the engine has no such executor.
+        :raises ExecutorUnavailable: if what it runs its calls on is not there.
         """
-        return self._executor(mode).workers
+        return await self._executors.ready(mode)
 
     def check(self, node: Node) -> None:
-        """Refuse, before anything runs, a task whose function or resources the run cannot have.
+        """Refuse, before anything runs, a task whose function, resources or executor the run cannot have.
 
+        :raises ConfigurationError: if the engine has no such executor.
         :raises TaskNotPicklableError: if the function cannot be sent where it should run.
         :raises ResourceNotFoundError: if the run lacks a resource that the task asks for.
         """

@@ -15,6 +15,7 @@ from cascade.runtime._growth import Growth
 from cascade.runtime._holds import Holds
 from cascade.runtime._outcome import STOPPING, Outcome
 from cascade.runtime._pace import Pace
+from cascade.runtime._preparing import Preparation
 from cascade.runtime._steps import Steps
 from cascade.runtime._tasks import cancel
 from cascade.runtime._telling import Teller
@@ -51,7 +52,7 @@ class Driver:
         self._caller = caller
         self._params = params
         self._teller = teller
-        self._entrance = Entrance(run_id, self, turnstile, workers=caller.workers)
+        self._entrance = Entrance(run_id, self, turnstile)
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()  # what one task sets, the next one must not see
         self._graph = Graph()
@@ -60,7 +61,13 @@ class Driver:
         """The tasks that run or wait between two attempts."""
         self._outcome = Outcome(run_id, self._state, teller, carry_on=carry_on)
         self._steps = Steps(self._graph, self._outcome, params)
-        self._growth = Growth(self._state, self._outcome, clock=clock, check=self._check, wake=self._wake)
+        self._growth = Growth(
+            self._state,
+            self._outcome,
+            clock=clock,
+            prepare=Preparation(self._entrance, caller).prepare,
+            wake=self._wake,
+        )
         self._pace = Pace()
         self._turn: asyncio.Handle | None = None
         self._turn_began = 0.0  # when a turn that started a full batch began, else 0
@@ -180,13 +187,6 @@ class Driver:
     def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
         """Record that a call of the task was given up and runs on until ``ended`` is done."""
         self._entrance.runs_on(node, ended)
-
-    def _check(self, node: Node) -> None:
-        """Refuse a task that can never start, before it is its turn."""
-        if not node.definition.on_loop or node.call.policies.demands:
-            self._entrance.check(node)
-        if not node.definition.on_loop or node.definition.injections:
-            self._caller.check(node)
 
     def _is_over(self, node: Node) -> bool:
         """Return whether what a task has called is to stop; from any thread."""

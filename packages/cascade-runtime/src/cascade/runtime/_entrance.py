@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from cascade.interfaces import TaskCancelledError
+from cascade.interfaces import Executor, TaskCancelledError
 from cascade.runtime.constraints import ConstraintResolver, Lane, Obstacle, Ticket, Turnstile
 from cascade.runtime.constraints.tickets import Demands
 from cascade.runtime.node import Node
@@ -59,17 +59,14 @@ class Entrance:
     A task that nothing stands in the way of starts at once, without a ticket.
     """
 
-    def __init__(
-        self, run_id: str, host: Host, turnstile: Turnstile, *, workers: Callable[[str], int]
-    ) -> None:
+    def __init__(self, run_id: str, host: Host, turnstile: Turnstile) -> None:
         self._run_id = run_id
         self._host = host
         self._turnstile = turnstile
         self._resolver = ConstraintResolver(turnstile.admission.resources)
-        self._workers = workers
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, Lane] = {}  # by mode
+        self._working: dict[Lane, set[Node]] = {}  # which of our tasks have its workers
         self._tickets: dict[Node, Ticket] = {}
-        self._inside: set[Node] = set()  # who holds a worker or what its ticket gives
         self._outside: set[Node] = set()  # who runs, but asks for its next step
         self._running_on: dict[Node, asyncio.Future[None]] = {}  # done when the attempt's call has ended
         self._returning: dict[Ticket, asyncio.Future[None]] = {}
@@ -90,23 +87,37 @@ class Entrance:
         return [ticket.subject for ticket in self._told if ticket not in self._returning]
 
     def close(self) -> None:
-        """Be served no more."""
+        """Be served no more; a task that refuses to end takes no worker from another run."""
+        for lane, nodes in self._working.items():
+            lane.free += len(nodes)
+            nodes.clear()
         self._turnstile.detach(self)
 
     def check(self, node: Node) -> None:
         """Refuse, before it is anybody's turn, a task that can never start.
 
-        :raises UsageError: if the engine lacks its executor or what it demands.
+        :raises UsageError: if the engine lacks what it demands.
         """
-        if node.definition.on_loop is False and node.definition.mode not in self._lanes:
-            self._lanes[node.definition.mode] = Lane(self._workers(node.definition.mode))
         demands = node.call.policies.demands
         if demands:
             self._resolver.resolve(node.name, demands, lambda amount: 0.0)  # what is lazy comes later
 
+    def leads_to(self, mode: str) -> bool:
+        """Return whether tasks of this mode can be offered."""
+        return mode in self._lanes
+
+    def lead_to(self, mode: str, executor: Executor) -> None:
+        """Take tasks of this mode from now on, for the workers of an executor that is ready."""
+        lane = self._lanes[mode] = self._turnstile.lane(executor)
+        self._working.setdefault(lane, set())
+
     def has_room(self, mode: str) -> bool:
-        """Return whether it makes sense to offer a task for this executor now."""
-        return self._lanes[mode].free > 0 or not self._turnstile.idle
+        """Return whether it makes sense to offer a task of this mode now.
+
+        When other runs have some of the workers, nobody but the turnstile will tell that one is free.
+        """
+        lane = self._lanes[mode]
+        return lane.free > 0 or not self._turnstile.idle or len(self._working[lane]) < lane.workers
 
     def offer(self, node: Node) -> None:
         """Start a task now, or let it wait for its turn; one with a cache may find that it need not ask.
@@ -150,11 +161,10 @@ class Entrance:
         If a call of it runs on, only the worker comes back, for its executor has another one.
         """
         ticket = self._tickets.pop(node, None)
-        if node in self._inside:
-            self._inside.discard(node)
-            lane = self._lane(node)
-            if lane is not None:
-                lane.free += 1
+        lane = self._lane(node)
+        if lane is not None and node in self._working[lane]:
+            self._working[lane].discard(node)
+            lane.free += 1
         if self._running_on and (ended := self._running_on.pop(node, None)) is not None:
             self._turnstile.leave_after(ended, ticket or self._made(node, ()))
         elif ticket is not None:
@@ -166,7 +176,7 @@ class Entrance:
         """Forget a task."""
         if self._outside:
             self._outside.discard(node)
-        if self._inside or self._tickets or self._running_on:
+        if self._lanes or self._tickets:
             self.give_back(node)
 
     def running(self) -> Iterable[Ticket]:
@@ -181,7 +191,8 @@ class Entrance:
     def start(self, ticket: Ticket) -> None:
         """Let the task in whose turn it is."""
         node: Node = ticket.subject
-        self._inside.add(node)
+        if ticket.lane is not None:
+            self._working[ticket.lane].add(node)
         turn = self._returning.get(ticket)
         if self._host.is_stopped(node):
             self.give_back(node)
@@ -233,7 +244,7 @@ class Entrance:
             return False
         if lane is not None:
             lane.free -= 1
-            self._inside.add(node)
+            self._working[lane].add(node)
         return True
 
     def _demands(self, node: Node) -> Demands:

@@ -222,7 +222,6 @@ class Engine:
             limit = self._stop_timeout
             watch = LagWatch.join(asyncio.get_running_loop())
             try:
-                await executors.start()
                 values = await driver.run(targets)
                 limit = 0.0  # the run's time is over: what was given up on the way runs on alone
                 return values

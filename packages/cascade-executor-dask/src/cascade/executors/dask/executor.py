@@ -25,9 +25,10 @@ class DaskExecutor:
     """A :class:`cascade.interfaces.Executor` on the Dask cluster at ``address``, or on a local one.
 
     Without an address a cluster of ``workers`` processes on this machine (one per core by
-    default) starts with the first run; other keywords are those of ``distributed.LocalCluster``.
-    It listens on loopback only. With an address, ``workers`` says how many calls are handed
-    over at a time; by default as many as the cluster has threads when a run starts.
+    default) starts with the first run that has a task for it; other keywords are those of
+    ``distributed.LocalCluster``. It listens on loopback only. With an address, ``workers`` says
+    how many calls are handed over at a time; by default as many as the cluster has threads when
+    such a run starts.
 
     The client lives in a thread of its own, so that several runs, each with an event loop of
     its own, share one connection, and a task that blocks the loop does not cost it. Workers

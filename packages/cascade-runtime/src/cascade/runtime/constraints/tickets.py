@@ -161,11 +161,18 @@ class Lane(Line):
     when one has ended, and down when he uses one without asking.
     """
 
-    __slots__ = ("free",)
+    __slots__ = ("__weakref__", "executor", "free", "workers")
 
-    def __init__(self, free: int) -> None:
+    def __init__(self, workers: int, *, executor: object = None) -> None:
         super().__init__()
-        self.free = free
+        self.executor = executor
+        """Whose workers they are."""
+        self.workers = self.free = workers
+
+    def resize(self, workers: int) -> None:
+        """Take note of how many workers there are now."""
+        self.free += workers - self.workers
+        self.workers = workers
 
     def is_open(self, now: float) -> bool:
         return self.free > 0

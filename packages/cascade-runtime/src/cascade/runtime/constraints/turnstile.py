@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from weakref import WeakValueDictionary
 
-from cascade.interfaces import Clock
+from cascade.interfaces import Clock, Executor
 from cascade.runtime._pace import Pace
 from cascade.runtime.constraints.admission import Admission
 from cascade.runtime.constraints.registers import Effective, Key
 from cascade.runtime.constraints.standstill import LIMIT, Standstill
-from cascade.runtime.constraints.tickets import Owner, Ticket
+from cascade.runtime.constraints.tickets import Lane, Owner, Ticket
 
 _log = logging.getLogger("cascade.constraints")
 
@@ -30,6 +31,7 @@ class Turnstile:
         """Called after each turn in which constraints are in force."""
         self._clock = clock
         self._owners: set[Owner] = set()
+        self._lanes: WeakValueDictionary[int, Lane] = WeakValueDictionary()  # by the executor's identity
         self._run_on: dict[Ticket, asyncio.Future[None]] = {}  # whose calls could not be stopped
         self._pace = Pace()
         self._standstill = Standstill(admission)
@@ -58,6 +60,14 @@ class Turnstile:
             self.poke()
         else:
             self._rest()
+
+    def lane(self, executor: Executor) -> Lane:
+        """Return the workers of an executor: the same for all runs, and whatever their tasks call it."""
+        lane = self._lanes.get(id(executor))
+        if lane is None:
+            lane = self._lanes[id(executor)] = Lane(executor.workers, executor=executor)
+        lane.resize(executor.workers)
+        return lane
 
     def enter(self, ticket: Ticket) -> None:
         """Let a task wait for its turn; its owner hears of it from the next one on."""

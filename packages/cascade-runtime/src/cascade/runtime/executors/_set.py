@@ -1,7 +1,8 @@
-"""The executors of one run: those that were given, and its own, made when a task first needs one."""
+"""The executors of one run: those that were given, and its own, each made ready when a task first needs it."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -24,6 +25,9 @@ class ExecutorSet(Mapping[str, Executor]):
         if default is not None:
             self._given[AUTO] = default
         self._own: dict[str, Executor] = {}
+        self._used: dict[int, Executor] = {}  # by identity
+        self._started: set[int] = set()
+        self._starting = asyncio.Lock()
 
     @property
     def threads(self) -> Executor:
@@ -36,12 +40,14 @@ class ExecutorSet(Mapping[str, Executor]):
         :raises KeyError: if there is none.
         """
         executor = self._given.get(mode)
-        if executor is not None:
-            return executor
-        name = THREAD if mode == AUTO else mode
-        if name not in self._own:
-            self._own[name] = self._given.get(name) or _MAKERS[name]()
-        return self._own[name]
+        if executor is None and mode == AUTO:
+            return self[THREAD]
+        if executor is None:
+            if mode not in self._own:
+                self._own[mode] = _MAKERS[mode]()
+            executor = self._own[mode]
+        self._used[id(executor)] = executor
+        return executor
 
     def __iter__(self) -> Iterator[str]:
         return iter({**_MAKERS, **self._given})
@@ -49,19 +55,23 @@ class ExecutorSet(Mapping[str, Executor]):
     def __len__(self) -> int:
         return len({**_MAKERS, **self._given})
 
-    async def start(self) -> None:
-        """Make ready those that were given, so that what is missing is known before the first task.
+    async def ready(self, mode: str) -> Executor:
+        """Return the executor of a mode, made ready; in each run once, and only if a task needs it.
 
-        :raises ExecutorUnavailable: if what one of them runs its calls on is not there.
+        :raises ExecutorUnavailable: if what it runs its calls on is not there.
         """
-        for executor in self._given.values():
-            if supports(executor, SupportsStart):
-                await executor.start()
+        executor = self[mode]
+        if supports(executor, SupportsStart):
+            async with self._starting:
+                if id(executor) not in self._started:
+                    await executor.start()
+                    self._started.add(id(executor))
+        return executor
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
         running = 0
-        for executor in (*self._given.values(), *self._own.values()):
+        for executor in list(self._used.values()):
             try:
                 running += await executor.settle(timeout)
             except Exception as exc:  # what a run has found out is not lost to its winding up
@@ -79,8 +89,7 @@ class ExecutorSet(Mapping[str, Executor]):
         """Close the run's own executors."""
         async with AsyncExitStack() as closing:
             for executor in self._own.values():
-                if executor not in self._given.values():
-                    closing.push_async_callback(executor.close)
+                closing.push_async_callback(executor.close)
 
 
 def _processes() -> Executor:

@@ -37,7 +37,7 @@ class _Maker:
         self._lists: list[Lazy] = []
         self._pairs: list[Lazy] = []
         self._once = task(name="once")(work.once).with_cache()
-        self._never = task(name="never")(work.fail).with_cache()
+        self._never: Task[Any] = task(name="never")(work.fail).with_cache()
         self._ways: tuple[Callable[[int], Lazy], ...] = (
             self._plain,
             self._plain,
