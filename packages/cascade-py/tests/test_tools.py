@@ -1,12 +1,13 @@
 """Tools: look at a graph before it runs, and test workflows without what they need in earnest."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 import cascade as cs
-from cascade.interfaces import ConfigurationError, InputsError, InvalidTargetError, TaskState
+from cascade.interfaces import ConfigurationError, InputsError, InvalidTargetError, TaskState, TaskStateEvent
 from cascade.testing import FakeExecutor, ManualClock, Recorder, override_resource
 
 
@@ -112,13 +113,60 @@ def test_a_fake_executor_answers_for_tasks() -> None:
 
 
 def test_a_manual_clock_moves_by_hand() -> None:
-    """Time is what the test says, also in events; the wall clock can jump."""
+    """Time is what the test says; the wall clock can jump."""
     clock = ManualClock(now=1000.0)
     clock.advance(5)
     clock.jump(-100)
     assert (clock.now(), clock.monotonic()) == (905.0, 6.0)
     with pytest.raises(ValueError, match="forward"):
         clock.advance(-1)
+
+
+def test_a_run_takes_its_time_from_a_manual_clock() -> None:
+    """An hour between two attempts passes when the test says so, and events and ages are by this clock."""
+    clock, bus, memory = ManualClock(now=1000.0), cs.EventBus(), []
+    recorder = Recorder(bus)
+    bus.subscribe(
+        TaskStateEvent, lambda event: clock.advance(3600) if event.state is TaskState.RETRYING else None
+    )
+
+    @cs.task(mode="inline")
+    def at_second() -> int:
+        memory.append(1)
+        if len(memory) == 1:
+            raise OSError("not yet")
+        return len(memory)
+
+    assert cs.run(at_second().with_retry(2, delay=3600), clock=clock, bus=bus) == 2
+    assert [event.timestamp for event in recorder.tasks] == [1000.0, 1000.0, 4600.0]
+    assert recorder.tasks[-1].duration_ms == 3_600_000
+
+
+async def test_who_waits_on_a_manual_clock_goes_on_when_it_is_moved_so_far() -> None:
+    """In the order of their times, from whichever thread it is moved, and not when they were cancelled."""
+    clock, rung = ManualClock(), []
+    for seconds in (3, 1, 2, 5, 0):
+        clock.call_later(seconds, lambda seconds=seconds: rung.append(seconds))  # type: ignore[misc]
+    late = clock.call_later(2, lambda: rung.append(-1))
+    await asyncio.sleep(0)
+    assert rung == [0]
+    late.cancel()
+    await asyncio.to_thread(clock.advance, 3)
+    assert rung == [0, 1, 2, 3]
+    clock.advance(2)
+    await asyncio.sleep(0)
+    assert rung == [0, 1, 2, 3, 5]
+
+
+def test_a_clock_that_outlives_its_loop_can_still_be_moved() -> None:
+    """Nobody waits any more."""
+    clock = ManualClock()
+
+    async def wait() -> None:
+        clock.call_later(1, print)
+
+    asyncio.run(wait())
+    clock.advance(1)
 
 
 def refuse(words: str) -> Any:

@@ -319,19 +319,46 @@ async def test_retry_tries_up_to_the_number_of_attempts() -> None:
     assert len(attempts) == 2
 
 
-async def test_the_delay_between_attempts_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts are spaced by delay, then by delay x backoff."""
-    slept: list[float] = []
-    real = asyncio.sleep
+class Hasty:
+    """A clock whose time passes as soon as somebody waits for it."""
 
-    async def record(seconds: float) -> None:
-        slept.append(seconds)
-        await real(0)
+    def __init__(self) -> None:
+        self.seconds = 1.0
+        self.waited: list[float] = []
 
-    monkeypatch.setattr("cascade.runtime._driver.asyncio.sleep", record)
+    def now(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.Handle:
+        self.waited.append(seconds)
+        self.seconds += seconds
+        return asyncio.get_running_loop().call_soon(callback)
+
+
+async def test_the_delay_between_attempts_grows() -> None:
+    """Attempts are spaced by delay, then by delay x backoff, on the engine's clock."""
+    clock = Hasty()
     with pytest.raises(ValueError, match="boom"):
-        await Engine().run(fail().with_retry(4, delay=0.5, backoff=3.0))
-    assert [s for s in slept if s] == [0.5, 1.5, 4.5]
+        await Engine(clock=clock).run(fail().with_retry(4, delay=600, backoff=3.0))
+    assert clock.waited == [600, 1800, 5400]
+
+
+async def test_a_run_that_ends_during_a_delay_waits_for_no_clock() -> None:
+    """A clock that stands still holds an attempt, and not the end of the run; its timer is cancelled."""
+    cancelled: list[float] = []
+
+    class Still(Hasty):
+        def call_later(self, seconds: float, callback: Callable[[], object]) -> Any:
+            timer = asyncio.get_running_loop().create_future()
+            timer.add_done_callback(lambda _: cancelled.append(seconds))
+            return timer
+
+    with pytest.raises(ValueError, match="boom"):
+        await Engine(clock=Still()).run([fail().with_retry(2, delay=5), fail().after(double(double(1)))])
+    assert cancelled == [5]
 
 
 async def test_a_time_limit_ends_an_attempt() -> None:

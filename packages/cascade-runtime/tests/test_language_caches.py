@@ -8,6 +8,7 @@ import pytest
 
 from cascade.interfaces import CacheBackend, TaskState, TaskStateEvent
 from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache, ThreadExecutor
+from cascade.runtime._clock import SystemClock
 from cascade.spec import Task, task
 from cascade.testkit._workflows import work
 
@@ -59,6 +60,23 @@ async def test_a_hit_is_told_as_skipped_with_the_reason(kind: str, tmp_path: Pat
     assert "cache" in told[0][1]
     assert runs == [3, 9, 9]
     await backend.close()
+
+
+async def test_the_engines_own_cache_is_as_old_as_its_clock_says() -> None:
+    """A value expires when its time has passed there."""
+
+    class Clock(SystemClock):
+        passed = 0.0
+
+        def monotonic(self) -> float:
+            return self.passed
+
+    clock = Clock()
+    engine, cached = Engine(clock=clock), squared.with_cache(ttl=60)
+    for seconds, computed in [(0, 1), (59, 1), (60, 2)]:
+        clock.passed = float(seconds)
+        assert await engine.run(cached(3)) == 9
+        assert len(runs) == computed
 
 
 async def test_equal_calls_of_one_run_compute_once() -> None:

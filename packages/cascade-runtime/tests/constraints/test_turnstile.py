@@ -103,6 +103,34 @@ async def test_a_token_wakes_by_a_timer(turnstile: Turnstile, no_leaks: None) ->
     turnstile.detach(run)
 
 
+async def test_a_token_comes_when_the_clock_says_so(no_leaks: None) -> None:
+    """A clock with timers of its own wakes who waits: an hour passes when it is moved."""
+
+    class Moved(JumpingClock):
+        callback: Callable[[], object] | None = None
+
+        def monotonic(self) -> float:
+            return self.ahead
+
+        def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.Handle:
+            self.callback = callback
+            return asyncio.get_running_loop().call_later(seconds, callback)
+
+    clock = Moved()
+    turnstile = Turnstile(Admission(), clock=clock)
+    run = Run(turnstile)
+    turnstile.attach(run)
+    put(turnstile, "global", RateLimit(1 / 3600))
+    run.enter("a", "b")
+    await eventually(lambda: clock.callback)
+    assert len(run.started) == 1
+    clock.ahead = 3600.0
+    assert clock.callback is not None
+    clock.callback()
+    await eventually(lambda: len(run.started) == 2)
+    turnstile.detach(run)
+
+
 async def test_a_slot_is_handed_on_by_whoever_leaves(turnstile: Turnstile, no_leaks: None) -> None:
     """A task of one run that ends lets a waiting task of another run start."""
     one, two = Run(turnstile, "r1"), Run(turnstile, "r2")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cascade.interfaces.clock import (
         Clock,
+        SupportsTimers,
+        Timer,
     )
     from cascade.interfaces.errors import (
         CascadeError,
@@ -130,6 +132,7 @@ __all__ = [
     "SupportsSource",
     "SupportsStart",
     "SupportsStatistics",
+    "SupportsTimers",
     "SupportsTracking",
     "SupportsWatch",
     "TaskCallError",
@@ -139,6 +142,7 @@ __all__ = [
     "TaskState",
     "TaskStateEvent",
     "TaskTimeoutError",
+    "Timer",
     "UncacheableArgumentError",
     "UndecodableMessageError",
     "UnstorableValueError",
@@ -151,7 +155,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "clock": ("Clock",),
+    "clock": ("Clock", "SupportsTimers", "Timer"),
     "errors": (
         "CascadeError",
         "ConfigurationError",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 
 class Clock(Protocol):
@@ -14,4 +15,24 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+
+class Timer(Protocol):
+    """A call that comes later."""
+
+    def cancel(self) -> None:
+        """Let it not come. Twice is harmless, and so is once it has come."""
+        ...
+
+
+@runtime_checkable
+class SupportsTimers(Protocol):
+    """Ability of a clock: ring when it shows a time; otherwise the event loop's own timers ring in its place."""
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back once on the running event loop, when so many seconds have passed on the clock.
+
+        Never from inside this call. The loop may be closed before.
+        """
         ...

@@ -13,7 +13,7 @@ from cascade.sdk._signals import Termination
 from cascade.spec import LazyResult, Resource
 
 if TYPE_CHECKING:
-    from cascade.interfaces import CacheBackend, Connector, EventBus, Executor
+    from cascade.interfaces import CacheBackend, Clock, Connector, EventBus, Executor
 
 R = TypeVar("R")
 
@@ -28,6 +28,7 @@ class Settings(TypedDict, total=False):
     cache_backend: CacheBackend
     require_control: bool
     bus: EventBus
+    clock: Clock
     stop_timeout: float
     close_timeout: float
     on_failure: Literal["stop", "continue"]

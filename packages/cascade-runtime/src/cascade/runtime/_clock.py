@@ -1,8 +1,14 @@
-"""The clock of the machine."""
+"""The clock of the machine, and waiting on any clock."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
+
+from cascade.interfaces import Clock, SupportsTimers, Timer, supports
+
+CallLater = Callable[[float, Callable[[], object]], Timer]
 
 
 class SystemClock:
@@ -10,3 +16,25 @@ class SystemClock:
 
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
+
+
+def call_later_on(clock: Clock) -> CallLater:
+    """Return the timers of a clock; those of the loop that runs, if it has none."""
+    return clock.call_later if supports(clock, SupportsTimers) else _on_loop
+
+
+def _on_loop(seconds: float, callback: Callable[[], object]) -> Timer:
+    return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+def pause(call_later: CallLater, seconds: float) -> asyncio.Future[None]:
+    """Return a future that is done in so many seconds, counted from now."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ring() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = call_later(seconds, ring)
+    over.add_done_callback(lambda _: timer.cancel())
+    return over

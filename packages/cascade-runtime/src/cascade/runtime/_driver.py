@@ -10,6 +10,7 @@ from typing import Any
 
 from cascade.interfaces import Clock, TaskState
 from cascade.runtime._calling import Caller
+from cascade.runtime._clock import call_later_on, pause
 from cascade.runtime._entrance import Entrance
 from cascade.runtime._growth import Growth
 from cascade.runtime._holds import Holds
@@ -49,6 +50,7 @@ class Driver:
         carry_on: bool,
     ) -> None:
         self._clock = clock
+        self._call_later = call_later_on(clock)
         self._caller = caller
         self._params = params
         self._teller = teller
@@ -176,11 +178,12 @@ class Driver:
         if self._outcome.is_stopped(node):
             raise error
         began = self._outcome.began.get(node, 0.0)
+        delayed = pause(self._call_later, delay)  # who hears of it may move the clock
         self._teller.task(node, TaskState.RETRYING, began, error=error, reason=reason)
         current.set((self._holds, node, self._holds.next_attempt(node)))
         self._entrance.step_out(node)
         self._wake()  # the worker that it gave back may be what another task needs
-        await asyncio.sleep(delay)
+        await delayed
         if await self.permit(node):
             self._teller.task(node, TaskState.RUNNING, began)
 

@@ -64,6 +64,8 @@ class Engine:
     :param require_control: wait at the start, however long it takes, until the broker's
         constraints are known; otherwise a run waits for them at most two seconds.
     :param bus: tells observers what happens.
+    :param clock: the time of events, ages of cached values, delays between attempts and
+        constraints; the machine's if none is given. Time limits are always the machine's.
     :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
         do not stop.
     :param close_timeout: seconds that each resource may take to close; then it is cancelled.
@@ -233,7 +235,7 @@ class Engine:
         if self._cache is None:
             from cascade.runtime.storage import MemoryCache  # only runs with caches pay for the import
 
-            self._cache = MemoryCache()
+            self._cache = MemoryCache(clock=self._clock)
         return self._cache
 
     async def _stop(self, run_id: str, driver: Driver, executors: ExecutorSet, *, limit: float) -> None:

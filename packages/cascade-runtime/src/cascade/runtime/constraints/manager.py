@@ -21,12 +21,14 @@ from cascade.interfaces import (
     SupportsSource,
     SupportsWatch,
     TaskStateEvent,
+    Timer,
     WatchItem,
     WatchStream,
     supports,
 )
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, sync_filter
 from cascade.interfaces.wire import default_source
+from cascade.runtime._clock import call_later_on
 from cascade.runtime._tasks import cancel
 from cascade.runtime.constraints._outgoing import Outgoing
 from cascade.runtime.constraints._reporter import Reporter
@@ -75,6 +77,7 @@ class ConstraintManager:
         self._watcher: SupportsWatch = connector
         self._turnstile = turnstile
         self._clock = clock
+        self._call_later = call_later_on(clock)
         self._bus = bus
         self._own_scopes = {"global", f"project:{project_id}", f"source:{self.source}"}
         self.registers = Registers(clock, relevant=self._concerns_us)
@@ -93,7 +96,7 @@ class ConstraintManager:
         self._failing = False
         self._reader: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Timer | None = None
         self._alarm_at = 0.0
         self._stop_counting: Callable[[], None] | None = None
 
@@ -246,7 +249,7 @@ class ConstraintManager:
         if self._alarm is not None:
             self._alarm.cancel()
         delay = min(max(0.0, at - self._clock.monotonic()), 86_400.0)
-        self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+        self._alarm = self._call_later(delay, self._ring)
         self._alarm_at = at
 
     def _ring(self) -> None:

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
-from cascade.interfaces import Clock, Executor
+from cascade.interfaces import Clock, Executor, Timer
+from cascade.runtime._clock import call_later_on
 from cascade.runtime._pace import Pace
 from cascade.runtime.constraints.admission import Admission
 from cascade.runtime.constraints.registers import Effective, Key
@@ -30,13 +31,14 @@ class Turnstile:
         self.on_turn: Callable[[], None] | None = None
         """Called after each turn in which constraints are in force."""
         self._clock = clock
+        self._call_later = call_later_on(clock)
         self._owners: set[Owner] = set()
         self._lanes: WeakValueDictionary[int, Lane] = WeakValueDictionary()  # by the executor's identity
         self._run_on: dict[Ticket, asyncio.Future[None]] = {}  # whose calls could not be stopped
         self._pace = Pace()
         self._standstill = Standstill(admission)
         self._turn: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     @property
     def idle(self) -> bool:
@@ -162,7 +164,7 @@ class Turnstile:
         self._timer = None
         if times:
             delay = min(max(0.0, min(times) - now), 86_400.0)
-            self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
+            self._timer = self._call_later(delay, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
