@@ -22,6 +22,7 @@ from cascade.interfaces import (
     WorkerLostError,
 )
 from cascade.runtime import Engine, ProcessExecutor
+from cascade.runtime.executors.process import _Pool
 from cascade.testkit import eventually
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
@@ -316,3 +317,21 @@ def test_an_interrupted_program_ends_with_its_workers(tmp_path: Path) -> None:
         os.killpg(program.pid, signal.SIGINT)
         assert program.communicate(timeout=20)[0] == "ended\n"
     wait_for(lambda: not alive(worker))
+
+
+def test_idle_workers_are_all_told_to_end_before_one_is_waited_for() -> None:
+    """Closing takes as long as the slowest of them, not as all together."""
+    told: list[str] = []
+
+    class Idle:
+        def hang_up(self) -> None:
+            told.append("hang up")
+
+        def retire(self) -> str:
+            told.append("wait")
+            return "exit code 0"
+
+    pool = _Pool()
+    pool._idle = [Idle(), Idle()]  # type: ignore[list-item]
+    pool.close()
+    assert told == ["hang up", "hang up", "wait", "wait"]

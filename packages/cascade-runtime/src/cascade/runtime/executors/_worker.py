@@ -67,9 +67,13 @@ class Worker:
         with self._lock:
             self._kill()
 
+    def hang_up(self) -> None:
+        """Let it end by itself. Twice is harmless."""
+        self._requests.close()
+
     def retire(self) -> str:
         """Let it end, in the time of grace or by force; return how it ended, in words."""
-        self._requests.close()
+        self.hang_up()
         self.await_end()
         with self._lock:
             self._kill()

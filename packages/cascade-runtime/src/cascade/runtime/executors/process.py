@@ -160,6 +160,8 @@ class _Pool:
         for worker in busy:
             worker.stop()
         for worker in idle:
+            worker.hang_up()
+        for worker in idle:
             worker.retire()
         for worker in busy:
             worker.await_end()
