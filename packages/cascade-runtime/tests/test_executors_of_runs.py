@@ -20,11 +20,6 @@ async def double(x: int) -> int:
 
 
 @task
-async def fail() -> None:
-    raise ValueError("boom")
-
-
-@task
 def quick(x: int) -> int:
     return x
 
@@ -99,10 +94,11 @@ async def test_a_run_waits_for_workers_that_another_run_has() -> None:
 
 async def test_a_stubborn_task_takes_no_worker_from_the_next_run() -> None:
     """What an earlier run could not stop is counted no more when that run is over."""
-    executor, let_go = ThreadExecutor(1), asyncio.Event()
+    executor, begun, let_go = ThreadExecutor(1), asyncio.Event(), asyncio.Event()
     engine = Engine(executor=executor, stop_timeout=0.01)
 
     async def stubborn() -> None:
+        begun.set()
         while not let_go.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await let_go.wait()
@@ -111,9 +107,14 @@ async def test_a_stubborn_task_takes_no_worker_from_the_next_run() -> None:
     def hidden() -> Any:
         return stubborn()
 
+    @task
+    async def fail() -> None:
+        await begun.wait()
+        raise ValueError("boom")
+
     async with asyncio.timeout(20):
         with pytest.raises(ValueError, match="boom"):
-            await engine.run([hidden(), fail().after(double(1))])
+            await engine.run([hidden(), fail()])
         assert await engine.run(quick(1)) == 1
     let_go.set()
     await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "hidden-0"])

@@ -60,7 +60,7 @@ class Driver:
         self._graph = Graph()
         self._state = RunState()
         self.running: dict[Node, asyncio.Task[None]] = {}
-        """The tasks that run or wait between two attempts."""
+        """The tasks that run, look into their cache, or wait between two attempts."""
         self._outcome = Outcome(run_id, self._state, teller, carry_on=carry_on)
         self._steps = Steps(self._graph, self._outcome, params)
         self._growth = Growth(

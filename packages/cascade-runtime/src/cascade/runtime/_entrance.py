@@ -17,7 +17,7 @@ class Host(Protocol):
 
     @property
     def running(self) -> Mapping[Node, asyncio.Task[None]]:
-        """The tasks that run or wait between two attempts."""
+        """The tasks that run, look into their cache, or wait between two attempts."""
         ...
 
     def is_stopped(self, node: Node) -> bool:
