@@ -145,6 +145,35 @@ async def test_another_attempt_waits_for_what_the_one_before_still_uses(desk: De
     assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
 
 
+async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(desk: Desk, stuck: Stuck) -> None:
+    """The end of the one says nothing of the other, also when a constraint comes while both run."""
+    begun, second, release = threading.Event(), threading.Event(), asyncio.Event()
+
+    @task(name="stuck", mode="thread")
+    def at_second() -> str:
+        if not stuck.begun:
+            return str(stuck._run())
+        begun.set()
+        assert second.wait(LIMIT)
+        return "second"
+
+    @task
+    async def beside() -> None:
+        await release.wait()
+
+    timed = at_second().with_timeout(2).with_retry(2)
+    run = asyncio.create_task(desk.engine.run([timed, beside()]))
+    await eventually(begun.is_set)
+    await desk.put("task:stuck", "pause")
+    await eventually(lambda: desk.in_scope[-1:] == [2])
+    second.set()
+    await eventually(lambda: desk.in_scope[-1:] == [1])
+    stuck.release.set()
+    await eventually(lambda: desk.in_scope[-1:] == [0])
+    release.set()
+    assert await run == ["second", None]
+
+
 async def test_another_attempt_that_needs_nothing_begins_at_once(stuck: Stuck) -> None:
     """Where nothing is limited a call that hangs holds up nobody: its thread is replaced."""
     engine = Engine(executor=ThreadExecutor(1))
