@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cascade.runtime._calling import Caller
 from cascade.runtime._entrance import Entrance
-from cascade.runtime.graph import Node
+from cascade.runtime.node import Node
 
 
 class Preparation:
