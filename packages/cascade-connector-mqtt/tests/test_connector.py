@@ -904,6 +904,22 @@ class TestReconnecting:
         assert connected.statistics().discarded == {"queue full": 16}
         await stream.aclose()
 
+    async def test_a_watch_is_bounded_in_bytes_of_topics_too(
+        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+    ) -> None:
+        """Long topics without a payload are no way round the bound."""
+        mocker.patch("cascade.connectors.mqtt._listeners.WATCH_BYTES", 10_000)
+        stream = connected.watch("#")
+        assert await anext(stream) == Linked()
+        for number in range(25):
+            client_class.made[0].messages.put(f"{number:01000}", b"")
+        await eventually(lambda: connected.statistics().received == 25)
+        assert isinstance(await anext(stream), Lost)
+        assert [await anext(stream) for _ in range(10)] == [
+            Message(f"{number:01000}", b"", retain=False) for number in range(15, 25)
+        ]
+        await stream.aclose()
+
 
 class TestLoops:
     def test_a_loop_that_ended_without_disconnect_is_forgotten(self, client_class: MagicMock) -> None:

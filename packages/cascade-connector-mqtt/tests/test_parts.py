@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
@@ -395,9 +396,14 @@ class TestGuard:
             released=asyncio.Event(),
             on_settled=lambda: None,
         )
-        client._queue.put_nowait(aiomqtt.Message("a", b"1", 1, False, 1, None))
+        plain, expiring = Properties(PacketTypes.PUBLISH), Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        expiring.MessageExpiryInterval = 7
+        for payload, properties in ((b"1", None), (b"2", expiring), (b"3", plain)):
+            client._queue.put_nowait(aiomqtt.Message("a", payload, 1, False, 1, properties))
         await link.stop()
         assert await stream.next() == Message("a", b"1", retain=False)
+        assert await stream.next() == Message("a", b"2", retain=False, expires_in=7.0)
+        assert await stream.next() == Message("a", b"3", retain=False)
         _aiomqtt.close(client)
 
     async def test_a_mock_is_left_alone(self) -> None:

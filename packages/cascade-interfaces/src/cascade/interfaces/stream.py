@@ -32,6 +32,8 @@ class Message:
     topic: str
     payload: bytes
     retain: bool
+    expires_in: float | None = None
+    """Seconds that were left to it when it arrived (MQTT 5.0, section 3.3.2.3.3); None: nobody said."""
 
 
 WatchItem = Linked | Lost | Message

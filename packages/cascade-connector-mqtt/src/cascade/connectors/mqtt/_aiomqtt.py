@@ -148,6 +148,13 @@ def waiting(context: Any) -> Iterator[Any]:
         yield queue.get_nowait()
 
 
+def expires_in(message: Any) -> float | None:
+    """Return the seconds that a message has left, or None: without MQTT 5 nobody says."""
+    properties = getattr(message, "properties", None)
+    left = None if properties is None else getattr(properties, "MessageExpiryInterval", None)
+    return float(left) if isinstance(left, int) else None
+
+
 def abandon(context: Any) -> None:
     """Make an ``__aenter__`` in progress fail as soon as it can, without telling the broker anything."""
     if not is_real(context):

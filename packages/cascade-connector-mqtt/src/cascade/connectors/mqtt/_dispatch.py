@@ -69,12 +69,12 @@ class Dispatcher:
         """Keep what nobody listens to yet for a moment: a first link may bring messages at once."""
         self._hold_until = time.monotonic() + _HELD_SECONDS
 
-    def dispatch(self, topic: str, payload: bytes, retain: bool) -> None:
+    def dispatch(self, topic: str, payload: bytes, retain: bool, expires_in: float | None) -> None:
         """Put one message before everyone whose filter matches, once each."""
         self.counts.received += 1
         if not retain and self.copies.is_copy(topic, payload):
             return
-        message = Incoming(topic, payload, retain)
+        message = Incoming(topic, payload, retain, expires_in)
         listeners = dict.fromkeys(self._matcher.match(topic))
         if not listeners and time.monotonic() < self._hold_until:
             self._held.append(message)

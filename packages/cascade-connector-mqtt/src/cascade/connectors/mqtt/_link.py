@@ -272,7 +272,8 @@ class Link:
             payload = payload.encode()
         elif not isinstance(payload, bytes):
             payload = bytes(payload or b"")
-        self._dispatcher.dispatch(str(message.topic), payload, message.retain is True)
+        left = _aiomqtt.expires_in(message)
+        self._dispatcher.dispatch(str(message.topic), payload, message.retain is True, left)
 
     def _went_down(self, exc: BaseException | None) -> None:
         if exc is not None:

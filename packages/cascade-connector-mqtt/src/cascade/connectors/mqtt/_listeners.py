@@ -39,12 +39,13 @@ class Counts:
 class Incoming:
     """One message that arrived, decoded when the first listener asks for it."""
 
-    __slots__ = ("_data", "_problem", "payload", "retain", "topic")
+    __slots__ = ("_data", "_problem", "expires_in", "payload", "retain", "topic")
 
-    def __init__(self, topic: str, payload: bytes, retain: bool) -> None:
+    def __init__(self, topic: str, payload: bytes, retain: bool, expires_in: float | None) -> None:
         self.topic = topic
         self.payload = payload
         self.retain = retain
+        self.expires_in = expires_in
         self._data: dict[str, Any] | None = None
         self._problem: UndecodableMessageError | None = None
 
@@ -197,8 +198,8 @@ class WatchListener:
 
     def offer(self, message: Incoming) -> None:
         """Queue a message; on overflow the oldest items make room and ``Lost`` takes their place."""
-        self._queue.append(Message(message.topic, message.payload, message.retain))
-        self._bytes += len(message.payload)
+        self._queue.append(Message(message.topic, message.payload, message.retain, message.expires_in))
+        self._bytes += len(message.payload) + len(message.topic)
         if len(self._queue) > WATCH_MESSAGES or self._bytes > WATCH_BYTES:
             self._make_room()
         self._wake()
@@ -224,7 +225,7 @@ class WatchListener:
             await self._waiter
         item = self._queue.popleft()
         if isinstance(item, Message):
-            self._bytes -= len(item.payload)
+            self._bytes -= len(item.payload) + len(item.topic)
             self._counts.delivered += 1
         return item
 
@@ -232,7 +233,7 @@ class WatchListener:
         while len(self._queue) >= WATCH_MESSAGES or self._bytes > WATCH_BYTES:
             item = self._queue.popleft()
             if isinstance(item, Message):
-                self._bytes -= len(item.payload)
+                self._bytes -= len(item.payload) + len(item.topic)
                 self._counts.discarded[OVERFLOW] += 1
         self._queue.appendleft(Lost(OVERFLOW))
 
