@@ -1,9 +1,9 @@
-"""An ordinary MQTT client that steers a running engine; it knows nothing of Cascade.
+"""An ordinary MQTT client that steers a running engine; it needs paho and how Cascade spells its messages.
 
     python controller.py mqtt://localhost:1883 press-line-3 --rate 10/s --pause-at 50 --free-at 100
 
-It publishes retained messages, and prints each as the line that a person would type, and what
-the engine reports. It ends with its standard input (Ctrl-D) or Ctrl-C, clears what it has
+It publishes retained messages, and prints for each the line that a person would type, where
+``type`` and ``params`` are enough, and what the engine reports. It ends with its standard input (Ctrl-D) or Ctrl-C, clears what it has
 published, and prints its counts, as JSON, last.
 """
 
@@ -23,6 +23,9 @@ from typing import Any
 
 from view import Teller, Topics, View
 from watcher import PORTS, Broker, Listener, Watcher, broker_of, say
+
+from cascade.interfaces.steering import constraint_message, store_message
+from cascade.interfaces.topics import STORE_TOPIC
 
 PUBLISH_TIMEOUT = 5.0
 REPORT_TIMEOUT = 10.0
@@ -59,6 +62,7 @@ class Helm(Listener):
         self._forget = forget
         self._held: list[str] = []
         self._linked = False
+        self._store_named = False
 
     def ready(self) -> None:
         """Let the story begin."""
@@ -68,6 +72,9 @@ class Helm(Listener):
 
     def hear(self, topic: str, payload: bytes | bytearray) -> None:
         """Take an event or a report."""
+        if topic == STORE_TOPIC:
+            self._store_named = bool(payload)
+            return
         if not topic.startswith("cascade/state/"):
             super().hear(topic, payload)
         elif line := self._teller.line(topic, payload, time.monotonic()):
@@ -79,26 +86,41 @@ class Helm(Listener):
                 self.view.event(payload)
             self.changed.notify_all()
 
-    def put(self, topic: str, text: str) -> None:
+    def name_store(self) -> None:
+        """Give the broker's store an identity if it has none, as whoever steers first does; it stays.
+
+        :raises RuntimeError: if the broker has not taken it in time.
+        """
+        self.catch_up()  # what is retained is here then
+        if not self._store_named:
+            self._publish(STORE_TOPIC, json.dumps(store_message()))
+
+    def put(self, kind: str, **params: Any) -> None:
         """Set a register and wait until the broker has it.
 
         :raises RuntimeError: if it has not taken it in time.
         """
+        topic = self._topics.register(kind)
         self._held.append(topic)
-        self._publish(topic, text)
+        self._publish(topic, json.dumps(constraint_message(self._topics.scope, kind, params)))
 
-    def clear(self, topic: str) -> None:
+    def clear(self, kind: str) -> None:
         """Clear a register and wait until the broker has done so.
 
         :raises RuntimeError: if it has not in time.
         """
+        topic = self._topics.register(kind)
         self._publish(topic, "")
         self._held.remove(topic)
 
-    def typed(self, topic: str, text: str = "") -> str:
-        """Return what a person types to publish this, or, without a text, to clear the topic."""
-        what = ["-r", "-t", topic, "-m", text] if text else ["-r", "-n", "-t", topic]
-        return shlex.join(["mosquitto_pub", *self._options(), *what])
+    def typed(self, kind: str, **params: Any) -> str:
+        """Return what a person types to set this register."""
+        body = {"type": kind} | ({"params": params} if params else {})
+        return self._typed("-t", self._topics.register(kind), "-m", json.dumps(body, separators=(",", ":")))
+
+    def typed_to_clear(self, kind: str) -> str:
+        """Return what a person types to clear this register."""
+        return self._typed("-n", "-t", self._topics.register(kind))
 
     def wait_for(self, condition: Callable[[], object], timeout: float | None = None) -> bool:
         """Wait until it is true; return whether it is.
@@ -144,6 +166,9 @@ class Helm(Listener):
         if not sent.is_published():
             raise RuntimeError("the broker does not answer")
 
+    def _typed(self, *words: str) -> str:
+        return shlex.join(["mosquitto_pub", *self._options(), "-r", *words])
+
     def _options(self) -> list[str]:
         """Return the options with which mosquitto's clients find this broker."""
         broker = self._broker
@@ -162,7 +187,6 @@ class Story:
         self._helm = helm
         self._view = helm.view
         self._plan = plan
-        self._limit = topics.register("rate_limit")
         self._pause = topics.register("pause")
         self._window: tuple[float, float] | None = None
         self._thread = threading.Thread(target=self._run, name="story")
@@ -198,25 +222,24 @@ class Story:
     def _tell(self) -> None:
         helm, view, plan = self._helm, self._view, self._plan
         helm.wait_for_link()
-        limit = _message({"type": "rate_limit", "params": {"rate": plan.rate}})
-        helm.put(self._limit, limit)  # before a word is said, for whoever waits for one
+        helm.name_store()
+        helm.put("rate_limit", rate=plan.rate)  # before a word is said, for whoever waits for one
         say(f"Slow down before it starts: {plan.rate}. The broker retains it for every engine of this name.")
-        say(f"$ {helm.typed(self._limit, limit)}")
+        say(f"$ {helm.typed('rate_limit', rate=plan.rate)}")
         helm.wait_for(lambda: len(view.started) >= plan.pause_at)
         self._hold()
         helm.wait_for(lambda: view.applied_since(self._pause) is None)
         helm.wait_for(lambda: len(view.started) >= plan.free_at)
         say(f"{len(view.started):,} tasks were started. Now as fast as it can.")
-        say(f"$ {helm.typed(self._limit)}")
-        helm.clear(self._limit)
+        say(f"$ {helm.typed_to_clear('rate_limit')}")
+        helm.clear("rate_limit")
 
     def _hold(self) -> None:
         """Pause, wait for the report, and lift it after a time, unless somebody else does."""
         helm, view = self._helm, self._view
-        pause = _message({"type": "pause"})
         say(f"{len(view.started):,} tasks were started. Pause: what runs goes on, nothing else may start.")
-        say(f"$ {helm.typed(self._pause, pause)}")
-        helm.put(self._pause, pause)
+        say(f"$ {helm.typed('pause')}")
+        helm.put("pause")
         if not helm.wait_for(lambda: view.applied_since(self._pause), REPORT_TIMEOUT):
             raise RuntimeError("the engine does not report the pause; may this user publish to that topic?")
         since = view.applied_since(self._pause) or 0.0
@@ -227,12 +250,8 @@ class Story:
         self._window = (since, time.time())
         count = view.starts_between(*self._window)
         say(f"{count} RUNNING events since that report. Lift the pause.")
-        say(f"$ {helm.typed(self._pause)}")
-        helm.clear(self._pause)
-
-
-def _message(body: dict[str, Any]) -> str:
-    return json.dumps(body, separators=(",", ":"))
+        say(f"$ {helm.typed_to_clear('pause')}")
+        helm.clear("pause")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What one engine has told of itself over MQTT: its starts, its reports. Does no I/O, knows nothing of Cascade."""
+"""What one engine has told of itself over MQTT: its starts, its reports. Does no I/O."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from watcher import EVENTS, printable
 
+from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, state_topic, status_topic
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -20,26 +22,31 @@ class Topics:
     @property
     def constraints(self) -> str:
         """Its report of what is in force."""
-        return f"cascade/state/{self.source}/constraints"
+        return state_topic(self.source, "constraints")
 
     @property
     def runs(self) -> str:
         """Its report of what runs."""
-        return f"cascade/state/{self.source}/runs"
+        return state_topic(self.source, "runs")
 
     @property
     def left_behind(self) -> tuple[str, ...]:
         """What the broker retains of an engine with a name."""
-        return (f"cascade/status/{self.source}", self.constraints, self.runs)
+        return (status_topic(self.source), self.constraints, self.runs)
 
     @property
     def filters(self) -> tuple[str, ...]:
         """What to subscribe to."""
-        return (EVENTS, self.constraints, self.runs)
+        return (EVENTS, self.constraints, self.runs, STORE_TOPIC)
+
+    @property
+    def scope(self) -> str:
+        """Everything that this engine runs."""
+        return f"source:{self.source}"
 
     def register(self, kind: str) -> str:
         """Return the topic of a constraint on everything that this engine runs."""
-        return f"cascade/constraints/source/{self.source}/@{kind}"
+        return constraint_topic(self.scope, kind)
 
 
 @dataclass(slots=True)

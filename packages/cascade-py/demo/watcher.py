@@ -219,15 +219,20 @@ class Listener:
         if line := self._watcher.see(payload, time.monotonic()):
             say(line)
 
-    def finish(self) -> dict[str, Any]:
-        """Wait until all that the broker has had so far is here; disconnect; return the counts.
+    def catch_up(self) -> None:
+        """Wait until all that the broker has had so far is here.
 
-        A broker keeps the order of messages: when the watcher's own comes back, every event
+        A broker keeps the order of messages: when the watcher's own comes back, everything
         that was published before it has come.
         """
+        self._echoed.clear()
+        self._client.publish(self._echo_topic, b"", qos=1)
+        self._echoed.wait(ECHO_TIMEOUT)
+
+    def finish(self) -> dict[str, Any]:
+        """Wait until all that the broker has had so far is here; disconnect; return the counts."""
         if self._client.is_connected():
-            self._client.publish(self._echo_topic, b"", qos=1)
-            self._echoed.wait(ECHO_TIMEOUT)
+            self.catch_up()
         self._client.disconnect()
         self._client.loop_stop()
         return self._watcher.counts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 from paho.mqtt import publish
 
+from cascade.interfaces.steering import constraint_message
+from cascade.interfaces.topics import STORE_TOPIC, parse_constraint_topic
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, start_broker
 from cascade.testkit.recorder import Recorder
@@ -98,7 +101,7 @@ def test_the_audit_is_slowed_paused_and_let_go_from_a_second_process(
         int, re.findall(r"^(?: +\d+){6} *$", output, re.MULTILINE)[0].split()
     )
     assert (sent, dropped, received, faults) == (produced, 0, produced, [0, 0])
-    assert retained(marked) == {"other/marker": b"kept"}
+    assert set(retained(marked)) == {"other/marker", STORE_TOPIC}
 
 
 def test_ctrl_c_in_the_pause_leaves_nothing_behind(demo: Path, folder: Path, marked: Broker) -> None:
@@ -106,10 +109,14 @@ def test_ctrl_c_in_the_pause_leaves_nothing_behind(demo: Path, folder: Path, mar
     with started(demo, folder, "--pause", "3600", "--broker", marked.url) as running:
         assert running.stderr is not None
         assert any("The engine says that the pause is applied" in line for line in running.stderr)
-        assert any(topic.endswith("/@pause") for topic in retained(marked))
+        kept = retained(marked)
+        (topic,) = [topic for topic in kept if topic.endswith("/@pause")]
+        scope, _ = parse_constraint_topic(topic) or ("", "")
+        assert json.loads(kept[topic]) == constraint_message(scope, "pause")
+        assert list(json.loads(kept[STORE_TOPIC])) == ["store"]
         running.send_signal(signal.SIGINT)
         output, told = running.communicate(timeout=30)  # both pipes end: nobody holds them any more
     assert running.returncode == 130, told
     assert "Traceback" not in told
     assert "The run was not paused to the end" in output
-    assert retained(marked) == {"other/marker": b"kept"}
+    assert retained(marked) == {"other/marker": b"kept", STORE_TOPIC: kept[STORE_TOPIC]}

@@ -12,6 +12,18 @@ TOPICS = Topics("line")
 PAUSE = TOPICS.register("pause")
 
 
+def test_a_source_of_any_name_has_topics_that_any_broker_takes() -> None:
+    """Each level that is built from it is percent-encoded."""
+    topics = Topics("line 3/press+")
+    level = "line%203%2Fpress%2B"
+    assert topics.register("pause") == f"cascade/constraints/source/{level}/@pause"
+    assert topics.left_behind == (
+        f"cascade/status/{level}",
+        f"cascade/state/{level}/constraints",
+        f"cascade/state/{level}/runs",
+    )
+
+
 def event(second: int, *, source: str = "line", **body: Any) -> bytes:
     return json.dumps({"source": source, "ts": f"2026-11-21T03:00:{second:02}+00:00", "body": body}).encode()
 
