@@ -19,26 +19,32 @@ from cascade.testkit.chaos import ChaosProxy
 
 pytestmark = pytest.mark.broker
 
+EVENTS = "cascade/telemetry/+/+/+/events"
+
 
 class Operator:
-    """An outside program in plain paho: it writes retained messages and reads the reports of one engine."""
+    """An outside program in plain paho: it writes retained messages and reads what one engine tells."""
 
     def __init__(self, broker: Broker, source: str) -> None:
         self.source = source
         self.reports: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self._written: set[str] = set()
         self._subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._hear
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect(broker.host, broker.port)
-        self._client.subscribe(f"cascade/state/{source}/constraints", qos=1)
+        self._client.subscribe([(f"cascade/state/{source}/constraints", 1), (EVENTS, 1)])
         self._client.loop_start()
         assert self._subscribed.wait(10)
 
     def _hear(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
-        if message.payload:
-            self.reports.append(json.loads(message.payload))
+        if not message.payload:
+            return
+        told = json.loads(message.payload)
+        if told["source"] == self.source:
+            (self.reports if message.topic.startswith("cascade/state/") else self.events).append(told)
 
     def put(self, topic: str, **message: Any) -> None:
         """Write a register, and wait until the broker has it."""
@@ -94,6 +100,7 @@ class Steps:
         self.most = max(self.most, self.running)
         try:
             await self.gate.wait()
+            await asyncio.sleep(0)  # so that those who start together are seen together
         finally:
             self.running -= 1
         return x
@@ -135,7 +142,7 @@ async def test_row_27_a_run_is_cancelled_by_a_register(fresh_broker: Broker, ope
 
 
 async def test_row_27_a_run_is_cancelled_from_python(fresh_broker: Broker, operator: Operator) -> None:
-    """The same for whoever cancels run() itself, and the last event reaches the broker."""
+    """The same for whoever cancels run() itself, and the last event of the run reaches those who listen."""
     steps = Steps()
     engine = cs.Engine(
         connector=MqttConnector(fresh_broker.host, fresh_broker.port, source_id=operator.source)
@@ -148,6 +155,9 @@ async def test_row_27_a_run_is_cancelled_from_python(fresh_broker: Broker, opera
         await run
     assert steps.running == 0
     assert [e.status and e.status.value for e in events.lifecycle] == [None, "Cancelled"]
+    await eventually(lambda: len(operator.events) >= len(events.lifecycle) + len(events.tasks))
+    last = operator.events[-1]["body"]
+    assert (last["event"], last["status"]) == ("ENGINE_STOPPED", "Cancelled")
 
 
 async def test_row_18_a_pause_that_was_cleared_while_the_engine_was_away_is_gone(
@@ -172,7 +182,7 @@ async def test_row_18_a_pause_that_was_cleared_while_the_engine_was_away_is_gone
 async def test_i10_a_map_under_concurrency_1_runs_one_item_after_the_other(
     fresh_broker: Broker, operator: Operator
 ) -> None:
-    """The map holds no slot that its items need, and raising the limit frees the waiting at once (I9)."""
+    """The map holds no slot that its items need; raising the limit frees the waiting at once (I9), lowering it drains."""
     steps = Steps()
     topic = "cascade/constraints/global/@concurrency"
     operator.put(topic, type="concurrency", params={"limit": 1})
@@ -183,13 +193,19 @@ async def test_i10_a_map_under_concurrency_1_runs_one_item_after_the_other(
     await eventually(lambda: steps.running == 1)
     operator.put(topic, type="concurrency", params={"limit": 5})
     await eventually(lambda: steps.running == 5)
+    await eventually(lambda: operator.reports[-1]["effective"] == [limit_of(5)])
     operator.put(topic, type="concurrency", params={"limit": 1})
-    in_force = {"scope": "global", "type": "concurrency", "params": {"limit": 1}}
-    await eventually(lambda: operator.reports[-1]["effective"] == [in_force])
+    await eventually(lambda: operator.reports[-1]["effective"] == [limit_of(1)])
     steps.most = 0
     steps.gate.set()
     assert await run == list(range(8))
-    assert steps.most <= 5
+    assert steps.started == 8
+    assert steps.most == 1
+
+
+def limit_of(number: int) -> dict[str, Any]:
+    """Return the row of a report that tells this limit."""
+    return {"scope": "global", "type": "concurrency", "params": {"limit": number}}
 
 
 async def test_i8_a_report_claims_only_what_is_in_force(fresh_broker: Broker, operator: Operator) -> None:
