@@ -119,7 +119,7 @@ async def test_a_call_that_runs_on_counts_as_running(desk: Desk, stuck: Stuck, k
     run = asyncio.create_task(desk.engine.run(lazies, on_failure="continue"))
     await eventually(lambda: desk.told("stuck") == ["RUNNING", "FAILED"])
     await desk.put("task:stuck", "pause")
-    await eventually(lambda: desk.engine._turnstile.admission.paused(run_id(desk), "stuck"))
+    await eventually(lambda: desk.engine._turnstile.admission.gates.paused(run_id(desk), "stuck"))
     await eventually(lambda: desk.in_scope[-1:] == [1])
     stuck.release.set()
     await eventually(lambda: desk.in_scope[-1:] == [0])

@@ -265,7 +265,7 @@ async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> N
     run = asyncio.create_task(engine.run(hold()))
     while not (running := [o for o in engine._turnstile.admission.owners() if o.running()]):
         await asyncio.sleep(0)
-    running[0].cancel(Obstacle("task:hold is cancelled"), "hold")
+    running[0].cancel(Obstacle("task:hold is cancelled"), lambda name: name == "hold")
     async with asyncio.timeout(LIMIT):
         with pytest.raises(TaskCancelledError, match="task:hold is cancelled"):
             await run

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -169,27 +170,31 @@ async def test_concurrency_holds_and_lets_go(desk: Desk, engine: Engine) -> None
 
 
 async def test_tasks_that_ran_before_a_limit_count(desk: Desk, engine: Engine) -> None:
-    """A limit that comes later is not blind to what already runs."""
-    counting = Counting()
+    """A limit that comes later is not blind to what already runs: until that has ended, nothing else starts."""
+    counting, early = Counting(), Counting()
     counting.gate.clear()
-    run = asyncio.create_task(
-        engine.run([counting.task(1), counting.task(2), step().after(counting.task(3))])
-    )
-    await eventually(lambda: counting.running == 3)
+    early.gate.clear()
+    events = watch(engine)
+    run = asyncio.create_task(engine.run([counting.task(1), counting.task(2), step().after(early.task(3))]))
+    await eventually(lambda: counting.running + early.running == 3)
     await desk.put("global", "concurrency", limit=1)
     await eventually(lambda: desk.applied("global", "concurrency"))
     assert desk.reports[-1]["in_scope_running"] == 3
+    early.gate.set()
+    await eventually(lambda: told(events, TaskState.BLOCKED, "step") == 1)
+    assert events[-1].reason.startswith("2 of at most 1 of global are running")
+    assert told(events, TaskState.RUNNING, "step") == 0
     counting.gate.set()
     assert await run == [1, 2, 0]
 
 
 async def test_a_rate_limit_spreads_starts(desk: Desk, engine: Engine) -> None:
-    """With a bucket of two tokens, two start at once and the others one by one; none is lost."""
+    """With a bucket of two tokens, two start at once and all others wait for theirs; none is lost."""
     events = watch(engine)
     await desk.put("task:step", "rate_limit", rate="200/s", capacity=2)
     assert await engine.run(step.map(x=list(range(20)))) == list(range(20))
-    starts = [e.timestamp for e in events if e.state is TaskState.RUNNING]
-    assert starts[-1] - starts[0] > 17 * 0.005 * 0.9  # the tokens that came later, and no more
+    assert told(events, TaskState.BLOCKED) == 18
+    assert told(events, TaskState.RUNNING) == 20
 
 
 async def test_a_pause_during_a_retrys_delay_holds_the_retry(desk: Desk, engine: Engine) -> None:
@@ -243,8 +248,6 @@ async def test_cancelling_tasks_from_outside(desk: Desk, engine: Engine) -> None
     target = [counting.task(1), step(5), counting.task(2).after(step(6))]
     run = asyncio.create_task(engine.run(target, on_failure="continue"))
     await eventually(lambda: counting.running == 2)
-    import time
-
     topic = "cascade/constraints/task/counted/@cancel"
     await desk.connector.publish(topic, {"type": "cancel", "expires_at": time.time() + 60}, 1, retain=True)
     with pytest.raises(ExceptionGroup) as caught:
@@ -252,6 +255,27 @@ async def test_cancelling_tasks_from_outside(desk: Desk, engine: Engine) -> None
     assert [type(e) for e in caught.value.exceptions] == [TaskCancelledError] * 2
     assert told(events, TaskState.CANCELLED, "counted") == 2
     assert told(events, TaskState.COMPLETED, "step") == 2
+
+
+async def test_a_task_between_two_attempts_is_cancelled_as_well(desk: Desk, engine: Engine) -> None:
+    """Row 27: whoever waits out a retry's delay is cancelled now, and not tried again when the cancel has expired."""
+    events = watch(engine)
+
+    @task
+    async def flaky() -> None:
+        raise OSError("not yet")
+
+    run = asyncio.create_task(engine.run(flaky().with_retry(2, delay=3_600)))
+    await eventually(lambda: told(events, TaskState.RETRYING) == 1)
+    await desk.connector.publish(
+        "cascade/constraints/task/fl*/@cancel",
+        {"type": "cancel", "expires_at": time.time() + 60},
+        1,
+        retain=True,
+    )
+    with pytest.raises(TaskCancelledError, match="task:fl\\* is cancelled"):
+        await asyncio.wait_for(run, 20)
+    assert [event.state.value for event in events] == ["RUNNING", "RETRYING", "CANCELLED"]
 
 
 async def test_resources_are_held_all_at_once(desk: Desk, engine: Engine) -> None:
@@ -401,22 +425,30 @@ async def test_a_silent_broker_holds_the_first_task_for_two_seconds_at_most(
 ) -> None:
     """Without an echo the run goes on with a warning; with require_control it waits until the broker answers."""
     monkeypatch.setattr("cascade.runtime.engine.START_LIMIT", 0.05)
+    for limit in ("ECHO_LIMIT", "_SHORTEST_PAUSE"):  # how soon it is tried again
+        monkeypatch.setattr(f"cascade.runtime.constraints.sync.{limit}", 0.05)
     connector = LocalConnector(hub, source_id="line-3")
     publish_nowait = LocalConnector.publish_nowait
-    deaf = True
+    deaf, swallowed = True, 0
 
     def swallow(self: LocalConnector, topic: str, *args: Any, **kwargs: Any) -> None:
-        if not (deaf and topic.startswith("cascade/sync/")):
+        nonlocal swallowed
+        if deaf and topic.startswith("cascade/sync/"):
+            swallowed += 1
+        else:
             publish_nowait(self, topic, *args, **kwargs)
 
     monkeypatch.setattr(LocalConnector, "publish_nowait", swallow)
     assert await Engine(connector=connector).run(step(1)) == 1
     assert "constraints are not known yet" in caplog.text
-    waiting = asyncio.create_task(Engine(connector=connector, require_control=True).run(step(2)))
-    await asyncio.wait({waiting}, timeout=0.2)
-    assert not waiting.done()
-    waiting.cancel()
-    await asyncio.wait({waiting})
+    engine = Engine(connector=connector, require_control=True)
+    events = watch(engine)
+    swallowed = 0
+    waiting = asyncio.create_task(engine.run(step(2)))
+    await eventually(lambda: swallowed > 1)
+    assert not events
+    deaf = False
+    assert await waiting == 2
 
 
 async def test_typed_by_hand_and_older_forms_are_understood(desk: Desk, engine: Engine) -> None:

@@ -52,7 +52,7 @@ class Run:
     def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
         """Wait on."""
 
-    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
+    def cancel(self, obstacle: Obstacle, covers: Callable[[str], bool] | None) -> None:
         """Never called: nothing is cancelled here."""
 
     def reconsider(self) -> None:

@@ -1,44 +1,15 @@
 """Who may start, and when: gates, lanes and resources over tickets, on a clock that the test moves."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from stand_ins import Run
 
 from cascade.runtime.constraints.admission import Admission
 from cascade.runtime.constraints.registers import Effective
 from cascade.runtime.constraints.rules import Cancel, Concurrency, Pause, RateLimit, Rule
 from cascade.runtime.constraints.system_resources import SystemResources
 from cascade.runtime.constraints.tickets import Lane, Obstacle, Ticket
-
-
-class Run:
-    """A run that only keeps what it was told."""
-
-    def __init__(self, run_id: str = "r1") -> None:
-        self.run_id = run_id
-        self.tickets: list[Ticket] = []
-
-    def running(self) -> Iterable[Ticket]:
-        return self.tickets
-
-    def start(self, ticket: Ticket) -> None:
-        raise AssertionError("not used")
-
-    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        raise AssertionError("not used")
-
-    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        raise AssertionError("not used")
-
-    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
-        raise AssertionError("not used")
-
-    def reconsider(self) -> None:
-        raise AssertionError("not used")
-
-    def abort(self, error: Exception) -> None:
-        raise AssertionError("not used")
 
 
 class Bench:
@@ -139,18 +110,19 @@ def test_pause_beats_all() -> None:
     bench.admit()
     bench.put("task:a", Pause())
     bench.admit()
-    assert bench.admission.blocked(ticket) == Obstacle("task:a is paused", "topic/task:a/pause")
+    why = Obstacle("task:a is paused", "topic/task:a/pause")
+    assert bench.admission.notices.take_blocked(9) == [(ticket, why)]
 
 
 def test_concurrency_counts_what_had_started_before_it() -> None:
     """A limit counts the tasks that were running, also those that never had to ask."""
     bench = Bench()
     unasked = [Ticket(bench.run, "a"), Ticket(bench.run, "a")]
-    bench.run.tickets = unasked
+    bench.run.unasked = unasked
     (asked,) = bench.enter("a")
     bench.admit()
     bench.put("task:a", Concurrency(3))
-    assert bench.admission.in_scope_running == 3
+    assert bench.admission.gates.running == 3
     bench.enter("a", "a")
     assert bench.names() == []
     for ticket in (*unasked, asked):
@@ -380,7 +352,7 @@ def test_a_run_that_ends_leaves_nothing_behind() -> None:
     assert bench.admit() == []
     bench.admission.leave(stubborn)
     assert bench.admit() == [next_one]
-    assert [group.run_id for group in bench.admission._gates.groups()] == ["r2"]
+    assert [group.run_id for group in bench.admission.gates.groups()] == ["r2"]
 
 
 def test_tickets_wait_for_a_worker_without_being_told_blocked() -> None:
@@ -390,7 +362,7 @@ def test_tickets_wait_for_a_worker_without_being_told_blocked() -> None:
     bench.enter(*"aaa", lane=lane)
     bench.enter("on loop")
     assert bench.names() == ["a", "a", "on loop"]
-    assert bench.admission.take_blocked() == []
+    assert bench.admission.notices.take_blocked(1_000) == []
     lane.free += 1
     assert bench.names() == ["a"]
 
@@ -403,7 +375,7 @@ def test_a_pause_is_seen_by_those_who_wait_for_a_worker() -> None:
     bench.admit()
     bench.put("global", Pause())
     bench.admit()
-    assert [ticket for ticket, _ in bench.admission.take_blocked()] == tickets
+    assert [ticket for ticket, _ in bench.admission.notices.take_blocked(1_000)] == tickets
 
 
 def test_every_waiting_ticket_is_told_once() -> None:
@@ -412,15 +384,15 @@ def test_every_waiting_ticket_is_told_once() -> None:
     bench.put("global", Concurrency(1))
     first, *others = bench.enter(*"aaaa")
     bench.admit()
-    told = bench.admission.take_blocked()
+    told = bench.admission.notices.take_blocked(1_000)
     assert [ticket for ticket, _ in told] == others
     assert str(told[0][1]) == "1 of at most 1 of global are running (topic/global/concurrency)"
     (late,) = bench.enter("a")
     bench.admit()
-    assert [ticket for ticket, _ in bench.admission.take_blocked()] == [late]
+    assert [ticket for ticket, _ in bench.admission.notices.take_blocked(1_000)] == [late]
     bench.admission.leave(first)
     bench.admit()
-    assert bench.admission.take_blocked() == []
+    assert bench.admission.notices.take_blocked(1_000) == []
 
 
 def test_a_cancelled_run_is_named_with_its_owner() -> None:
@@ -429,13 +401,11 @@ def test_a_cancelled_run_is_named_with_its_owner() -> None:
     bench.put("run:r1", Cancel())
     bench.put("run:r2", Cancel())
     why = Obstacle("run:r1 is cancelled", "topic/run:r1/cancel")
-    assert bench.admission.take_cancellations() == [(bench.run, why, None)]
-    assert bench.admission.cancelled("r1", "a") == why
-    assert bench.admission.cancelled("r3", "a") is None
+    assert bench.admission.notices.take_cancellations() == [(bench.run, why, None)]
     other = Run("r2")
     bench.admission.attach(other)
-    ((owner, _, name),) = bench.admission.take_cancellations()
-    assert (owner.run_id, name) == ("r2", None)
+    ((owner, _, covers),) = bench.admission.notices.take_cancellations()
+    assert (owner.run_id, covers) == ("r2", None)
 
 
 def test_cancelled_tasks_are_turned_away_and_running_ones_named() -> None:
@@ -447,24 +417,70 @@ def test_cancelled_tasks_are_turned_away_and_running_ones_named() -> None:
     waiting = bench.enter("a", "b", "a")
     bench.put("task:a", Cancel())
     assert bench.admit() == []
-    assert [ticket for ticket, _ in bench.admission.take_turned_away()] == [waiting[0], waiting[2]]
-    ((owner, _, name),) = bench.admission.take_cancellations()
-    assert (owner.run_id, name) == ("r1", "a")
+    assert [ticket for ticket, _ in bench.admission.notices.take_turned_away()] == [waiting[0], waiting[2]]
+    ((owner, _, covers),) = bench.admission.notices.take_cancellations()
+    assert owner is bench.run
+    assert covers is not None
+    assert [name for name in ("a", "b", "aa") if covers(name)] == ["a"]
     assert running.running
     assert bench.admission.waiting == 1
 
 
-def test_the_constraint_that_holds_the_longest_waiting_is_named() -> None:
-    """Whoever asks why nothing starts is told the register of the oldest waiting ticket."""
+def test_a_cancel_of_tasks_asks_every_run() -> None:
+    """Who waits between two attempts has no ticket: each run is asked, and one that has ended is not."""
+    bench = Bench()
+    other, ended = Run("r2"), Run("r3")
+    bench.admission.attach(other)
+    bench.admission.attach(ended)
+    bench.put("task:a*", Cancel())
+    bench.admission.detach(ended)
+    asked = bench.admission.notices.take_cancellations()
+    assert [owner for owner, _, _ in asked] == [bench.run, other]
+    assert all(covers is not None and covers("ab") for _, _, covers in asked)
+
+
+def test_what_holds_the_longest_waiting_is_named_first() -> None:
+    """Whoever asks why nothing starts is told the registers, that of the oldest waiting ticket first."""
     bench = Bench()
     bench.put("task:a", Pause())
     bench.put("task:b", Pause())
-    bench.enter("b", "a")
+    bench.enter("b", "a", "b")
     bench.admit()
-    assert bench.admission.obstacle() == Obstacle("task:b is paused", "topic/task:b/pause")
+    assert [gate.scope for gate in bench.admission.holding()] == ["task:b", "task:a"]
     bench.lift("task:b", "pause")
     bench.admit()
-    assert bench.admission.obstacle() == Obstacle("task:a is paused", "topic/task:a/pause")
+    assert [gate.scope for gate in bench.admission.holding()] == ["task:a"]
+
+
+def test_who_could_not_start_anyway_is_held_by_nobody() -> None:
+    """A gate before tasks that lack a worker or a resource as well is not the reason that nothing starts."""
+    bench = Bench(gpu=1)
+    lane = Lane(1)
+    (first,) = bench.enter("b", lane=lane, gpu=1)
+    assert bench.admit() == [first]
+    bench.put("task:a", Pause())
+    bench.enter("a", lane=lane)
+    bench.enter("a", gpu=1)
+    bench.admit()
+    assert bench.admission.holding() == []
+    bench.admission.leave(first)
+    lane.free += 1
+    assert [gate.scope for gate in bench.admission.holding()] == ["task:a"]
+
+
+def test_only_tasks_that_are_paused_have_to_ask_at_a_checkpoint() -> None:
+    """A running task passes without asking under whatever pauses others, or does not pause at all."""
+    bench = Bench()
+    bench.enter("a", "b")
+    bench.admit()
+    gates = bench.admission.gates
+    assert gates.passes("r1", "a")
+    bench.put("task:b", Pause())
+    bench.put("global", Concurrency(1))
+    assert (gates.passes("r1", "a"), gates.passes("r1", "b")) == (True, False)
+    assert not gates.passes("r1", "nobody knows it")
+    bench.lift("task:b", "pause")
+    assert gates.passes("r1", "b")
 
 
 def test_i4_more_constraints_never_permit_more() -> None:

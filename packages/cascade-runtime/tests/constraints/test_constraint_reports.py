@@ -2,17 +2,19 @@
 
 import itertools
 import json
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import TaskState, TaskStateEvent
+from cascade.runtime.constraints._ledger import Register
 from cascade.runtime.constraints.parse import parse
 from cascade.runtime.constraints.registers import Registers
 from cascade.runtime.constraints.reports import (
     MAX_ENTRIES,
     REPEAT,
-    Pace,
+    Cadence,
     RunBook,
     constraints_report,
     runs_report,
@@ -81,34 +83,70 @@ def test_a_long_report_is_cut_and_says_so() -> None:
     assert report["over_limit"] == 200
 
 
+def test_what_concerns_others_is_left_out() -> None:
+    """I8: a register of another source is in force nowhere here, and no part of what this engine applies."""
+    registers = Registers(StoppedClock(), relevant=lambda scope: scope != "source:press-4")
+    for topic in ("cascade/constraints/source/press-4", "cascade/constraints/source/press-3"):
+        registers.apply(topic, parse(topic, b'{"type":"pause"}'))
+    report = report_of(registers)
+    assert report["applied"] == {
+        "cascade/constraints/source/press-3": {"id": "pause-source:press-3", "status": "applied"}
+    }
+    assert "more" not in report
+
+
+def test_a_report_looks_at_no_more_than_it_lists() -> None:
+    """With 10,000 registers a report costs what its 500 entries cost, in whatever order they came."""
+    registers = Registers(StoppedClock())
+    for number in range(10_000):
+        topic, kind = f"cascade/constraints/task/t{number}", "quota" if number % 40 == 39 else "pause"
+        registers.apply(topic, parse(topic, b'{"type":"%s"}' % kind.encode()))
+    looked_at: list[str] = []
+    reported = registers.reported
+
+    def count() -> Iterator[tuple[str, Register]]:
+        for topic, register in reported():
+            looked_at.append(topic)
+            yield topic, register
+
+    registers.reported = count  # type: ignore[method-assign]
+    report = report_of(registers)
+    assert len(looked_at) == MAX_ENTRIES
+    assert isinstance(report["applied"], dict)
+    assert [each["status"] for each in report["applied"].values()] == ["unsupported"] * 250 + [
+        "applied"
+    ] * 250
+    assert report["more"] == 9_500
+
+
 @given(st.lists(st.floats(0.001, 3), min_size=1, max_size=60))
 def test_reports_are_soon_and_not_too_often(gaps: list[float]) -> None:
     """The first follows a change within 5 ms, and however many changes there are, 5 go out a second."""
-    pace = Pace(soon=0.002, interval=0.2)
+    cadence = Cadence(soon=0.002, interval=0.2)
     now = 0.0
     sent: list[float] = []
     for gap in gaps:
         changed = now = now + gap
-        pace.touch(now)
-        due = pace.due()
+        cadence.touch(now)
+        due = cadence.due()
         assert due is not None
         assert due <= max(changed + 0.005, (sent[-1] if sent else -1.0) + 0.2)
         if due <= now + gap:
             now = max(now, due)
-            pace.sent(now)
+            cadence.sent(now)
             sent.append(now)
     assert all(later - earlier >= 0.2 - 1e-9 for earlier, later in itertools.pairwise(sent))
 
 
 def test_a_report_is_repeated_while_a_run_is_on() -> None:
     """Every 10 s without any change, so that a late observer sees it; never without a run."""
-    pace = Pace(soon=0.002, interval=0.2)
-    assert pace.due() is None
-    pace.touch(1.0)
-    pace.sent(1.0)
-    assert pace.due() is None
-    pace.repeating = True
-    assert pace.due() == 1.0 + REPEAT
+    cadence = Cadence(soon=0.002, interval=0.2)
+    assert cadence.due() is None
+    cadence.touch(1.0)
+    cadence.sent(1.0)
+    assert cadence.due() is None
+    cadence.repeating = True
+    assert cadence.due() == 1.0 + REPEAT
 
 
 def test_runs_are_counted_by_their_tasks_present_states() -> None:

@@ -35,8 +35,12 @@ class Bench:
         self.sync = Sync(self.registers, source="me", token="mine", clock=self.clock)
         self.sync.opened()
 
-    def hear(self, topic: str, payload: bytes = b"{}", *, retain: bool = False) -> bool:
-        return self.sync.hear(Message(topic, payload, retain))
+    def hear(
+        self, topic: str, payload: bytes = b"{}", *, retain: bool = False, expires_in: float | None = None
+    ) -> bool:
+        completed = self.sync.hear(Message(topic, payload, retain, expires_in))
+        self.registers.settle()
+        return completed
 
     def go_through(self, *retained: tuple[str, bytes], store: str = "") -> None:
         """Go through one sync that brings this set."""
@@ -68,10 +72,10 @@ def test_only_the_echo_puts_the_set_in_force(bench: Bench) -> None:
     nonce = bench.sync.linked()
     bench.hear(LIMIT_TOPIC, LIMIT, retain=True)
     assert bench.held == set()
-    assert not bench.sync.in_sync
+    states = [bench.state]
     assert bench.hear(nonce)
     assert bench.held == {PAUSE_TOPIC, LIMIT_TOPIC}
-    assert bench.state is SyncState.SYNCED
+    assert [*states, bench.state] == [SyncState.SYNCING, SyncState.SYNCED]
 
 
 def test_row_18_what_was_cleared_meanwhile_is_gone(bench: Bench) -> None:
@@ -123,6 +127,7 @@ def test_row_17_no_echo_in_time_is_degraded(bench: Bench) -> None:
     assert bench.sync.due() == bench.clock.ticks + ECHO_LIMIT
     bench.clock.ticks += ECHO_LIMIT
     assert not bench.sync.tick()
+    bench.registers.settle()
     states = [bench.state]
     assert bench.held == {PAUSE_TOPIC, LIMIT_TOPIC}
     assert bench.hear(nonce)
@@ -208,7 +213,11 @@ def test_a_first_identity_changes_nothing(bench: Bench) -> None:
     assert not bench.sync.began_anew
 
 
-@pytest.mark.parametrize("payload", [b"?", b"[]", b'{"store": 1}', b"[" * 50_000])
+@pytest.mark.parametrize(
+    "payload",
+    [b"?", b"[]", b'{"store": 1}', b"[" * 50_000, b'{"store": "B", "x": "%s"}' % (b"x" * 65_536)],
+    ids=["garbage", "list", "number", "deep", "long"],
+)
 def test_an_identity_that_cannot_be_read_is_no_change(bench: Bench, payload: bytes) -> None:
     """Garbage on the store's topic is neither a loss nor a new store."""
     bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
@@ -217,6 +226,44 @@ def test_an_identity_that_cannot_be_read_is_no_change(bench: Bench, payload: byt
     bench.hear(bench.sync.linked())
     assert bench.state is SyncState.SYNCED
     assert not bench.sync.began_anew
+
+
+def test_row_23_what_is_left_counts_from_when_it_arrived(bench: Bench) -> None:
+    """Row 23: that the set was complete only later prolongs nothing."""
+    nonce = bench.sync.linked()
+    bench.hear(PAUSE_TOPIC, PAUSE, retain=True, expires_in=30.0)
+    arrived = bench.clock.ticks
+    bench.clock.ticks += 4
+    bench.hear(nonce)
+    assert bench.registers.next_expiry() == arrived + 30
+
+
+def test_a_link_that_comes_late_is_given_its_time(bench: Bench) -> None:
+    """Without a link nothing answers, which is degraded; with it the set is awaited as ever."""
+    bench.clock.ticks += ECHO_LIMIT
+    bench.sync.tick()
+    states = [bench.state]
+    nonce = bench.sync.linked()
+    states.append(bench.state)
+    bench.hear(nonce)
+    assert [*states, bench.state] == [SyncState.DEGRADED, SyncState.SYNCING, SyncState.SYNCED]
+
+
+def test_i6_a_topic_that_is_too_long_is_put_aside_cut(bench: Bench) -> None:
+    """I6 in bytes: of a topic of 60,000 characters its beginning is remembered, with the reason, as nobody else's."""
+    longest = f"cascade/constraints/run/{'x' * 1_000}"
+    too_long = longest + "x" * 60_000
+    bench.sync.opened()
+    bench.hear(longest, PAUSE, retain=True)
+    bench.hear(too_long, PAUSE, retain=True)
+    assert bench.sync._staged is not None
+    assert max(map(len, bench.sync._staged)) == 1_025
+    bench.hear(bench.sync.linked())
+    assert bench.held == {longest}
+    (name,) = bench.registers.rejections
+    assert name == too_long[:1_024] + "…"
+    bench.hear(too_long, b"")
+    assert bench.registers.rejections == {}
 
 
 def test_i6_what_is_put_aside_is_bounded(bench: Bench) -> None:

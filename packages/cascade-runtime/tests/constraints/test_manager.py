@@ -13,6 +13,7 @@ from cascade.interfaces.topics import STORE_TOPIC
 from cascade.runtime import EventBus, LocalConnector, LocalHub
 from cascade.runtime._clock import SystemClock
 from cascade.runtime.constraints import Admission, ConstraintManager, Turnstile
+from cascade.runtime.constraints.sync import SyncState
 from cascade.testkit import eventually
 
 pytestmark = pytest.mark.slow  # left out of the session unit
@@ -37,9 +38,10 @@ class Watcher:
 class Setting:
     """An engine's half that is steered, and the other side of the hub."""
 
-    def __init__(self, hub: LocalHub, **options: Any) -> None:
+    def __init__(self, hub: LocalHub, *, name: str = "press-3", **options: Any) -> None:
         self.hub = hub
-        self.connector = LocalConnector(hub, source_id="press-3")
+        self.name = name
+        self.connector = LocalConnector(hub, source_id=name)
         self.bus = EventBus()
         self.clock = SystemClock()
         self.turnstile = Turnstile(Admission(), clock=self.clock)
@@ -71,15 +73,29 @@ class Setting:
 
     @property
     def gates(self) -> set[tuple[str, str]]:
-        return set(self.turnstile.admission._gates.by_key)
+        return set(self.turnstile.admission.gates.by_key)
 
     @property
     def report(self) -> dict[str, Any]:
-        return self.watcher.last("cascade/state/press-3/constraints")
+        return self.watcher.last(f"cascade/state/{self.name}/constraints")
 
     @property
     def runs(self) -> dict[str, Any]:
-        return self.watcher.last("cascade/state/press-3/runs")
+        return self.watcher.last(f"cascade/state/{self.name}/runs")
+
+    def another(self) -> tuple[ConstraintManager, Turnstile]:
+        """Return what a second engine would have that is given the same connector."""
+        turnstile = Turnstile(Admission(), clock=self.clock)
+        return ConstraintManager(self.connector, turnstile, clock=self.clock, bus=self.bus), turnstile
+
+    async def turns_while_busy(self) -> int:
+        """Count how often others get the loop until what has come is in force."""
+        await eventually(lambda: self.manager.registers.has_changes)
+        turns = 0
+        while self.manager.registers.has_changes:
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
 
 
 @pytest.fixture
@@ -100,7 +116,7 @@ async def test_what_is_retained_is_in_force_when_the_sync_is_done(hub: LocalHub,
     async with Setting(hub) as setting:
         await asyncio.wait_for(setting.manager.synced(), 10)
         assert len(setting.gates) == 900
-        assert setting.manager.sync.in_sync
+        assert setting.manager.sync.state is SyncState.SYNCED
 
 
 async def test_i1_a_live_message_changes_what_is_in_force(setting: Setting) -> None:
@@ -131,7 +147,7 @@ async def test_i2_what_was_cleared_while_away_is_gone(setting: Setting) -> None:
     assert setting.gates == {("global", "pause")}  # until then the known set stays in force
     await setting.connector.connect()
     await eventually(lambda: setting.gates == {("global", "concurrency")})
-    await eventually(lambda: setting.manager.sync.in_sync)
+    await eventually(lambda: setting.manager.sync.state is SyncState.SYNCED)
 
 
 async def test_a_pause_is_reported_as_applied(setting: Setting) -> None:
@@ -179,12 +195,16 @@ async def test_what_is_past_on_arrival_is_never_in_force(setting: Setting) -> No
 
 
 async def test_only_its_own_scopes_hold_an_engine(hub: LocalHub, no_leaks: None) -> None:
-    """Of sources and projects only the engine's own are in force."""
+    """Of sources and projects only the engine's own are in force, and only those are reported as applied."""
     async with Setting(hub, project_id="acme") as setting:
         for scope in ("source/press-3", "source/press-4", "project/acme", "project/default"):
             setting.say(f"cascade/constraints/{scope}", PAUSE)
         await eventually(lambda: len(setting.manager.registers) == 4)
         assert setting.in_force == {("source:press-3", "pause"), ("project:acme", "pause")}
+        await eventually(lambda: len(setting.report.get("applied", ())) == 2)
+        assert set(setting.report["applied"]) == {
+            f"cascade/constraints/{scope}" for scope in ("source/press-3", "project/acme")
+        }
 
 
 async def test_reports_are_coalesced(setting: Setting) -> None:
@@ -227,6 +247,42 @@ async def test_stopping_takes_everything_out_of_force_and_says_so(hub: LocalHub,
         assert setting.report["applied"] == {}
 
 
+async def test_i8_only_the_last_of_those_who_share_a_connector_says_stopped(
+    hub: LocalHub, no_leaks: None
+) -> None:
+    """I8: two engines report on one topic; as long as one goes on, what it obeys stands there."""
+    async with Setting(hub, name="shared") as setting:
+        setting.say(GLOBAL, PAUSE)
+        other, turnstile = setting.another()
+        other.start()
+        heard = setting.watcher.reports.setdefault("cascade/state/shared/constraints", [])
+        await eventually(lambda: len({report["session"] for report in heard if report["applied"]}) == 2)
+        assert turnstile.admission.constrained
+        seen = len(heard)
+        await other.stop()
+        await eventually(lambda: len(heard) > seen)
+        assert {report["sync"] for report in heard} <= {"syncing", "synced"}
+        assert list(setting.report["applied"]) == [GLOBAL]
+        await setting.manager.stop()
+        await eventually(lambda: setting.report["sync"] == "stopped")
+
+
+async def test_ten_thousand_registers_leave_the_loop_to_others(hub: LocalHub, no_leaks: None) -> None:
+    """A great set is taken in and put in force a slice a turn, when it first comes and when it comes again."""
+    for number in range(10_000):
+        hub.publish(f"cascade/constraints/task/t{number}/@pause", PAUSE, retain=True)
+    async with Setting(hub) as setting:
+        assert await setting.turns_while_busy() >= 40
+        await setting.manager.synced()
+        assert len(setting.gates) == 10_000
+        setting.manager.sync.reopen_at = 0.0
+        setting.manager._set_alarm()
+        assert await setting.turns_while_busy() >= 9
+        assert len(setting.gates) == 10_000
+        await setting.manager.stop()
+        assert setting.gates == set()
+
+
 async def test_a_named_engine_leaves_its_report_an_unnamed_one_nothing(hub: LocalHub, no_leaks: None) -> None:
     """Reports are retained when the instance is named, and never otherwise."""
     async with Setting(hub) as setting:
@@ -262,13 +318,15 @@ async def test_row_19_a_lost_store_is_reported_as_stale(
     assert "its constraints replace all known before" in caplog.text
 
 
-async def test_two_engines_of_one_name_are_warned_of(
-    setting: Setting, hub: LocalHub, caplog: pytest.LogCaptureFixture
+async def test_two_engines_of_one_name_are_warned_of_once(
+    hub: LocalHub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever runs two engines in one process names them; otherwise one warning says so."""
-    async with Setting(hub):
-        pass
-    warnings = [record for record in caplog.records if "are both called press-3" in record.getMessage()]
+    """Whoever runs two engines in one process names them; otherwise one warning says so, however often they run."""
+    async with Setting(hub, name="twin"):
+        for _ in range(3):
+            async with Setting(hub, name="twin"):
+                pass
+    warnings = [record for record in caplog.records if "are both called twin" in record.getMessage()]
     assert [record.levelno for record in warnings] == [logging.WARNING]
 
 

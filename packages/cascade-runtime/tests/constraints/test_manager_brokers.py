@@ -9,9 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiomqtt
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import Clock
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
 from cascade.runtime import EventBus
 from cascade.runtime._clock import SystemClock
@@ -28,13 +33,24 @@ PAUSE = b'{"type":"pause"}'
 LIMIT = b'{"type":"concurrency","params":{"limit":2}}'
 
 
+class FastClock(SystemClock):
+    """A clock whose wall is ten minutes ahead of everybody else's."""
+
+    @staticmethod
+    def now() -> float:
+        return time.time() + 600
+
+
 class Steered:
     """One engine's steered half, connected to a broker."""
 
-    def __init__(self, host: str, port: int, name: str = "press-3", **keywords: Any) -> None:
+    def __init__(
+        self, host: str, port: int, name: str = "press-3", *, clock: Clock | None = None, **keywords: Any
+    ) -> None:
+        clock = clock or SystemClock()
         self.connector = MqttConnector(host, port, source_id=name, **keywords)
-        self.turnstile = Turnstile(Admission(), clock=SystemClock())
-        self.manager = ConstraintManager(self.connector, self.turnstile, clock=SystemClock(), bus=EventBus())
+        self.turnstile = Turnstile(Admission(), clock=clock)
+        self.manager = ConstraintManager(self.connector, self.turnstile, clock=clock, bus=EventBus())
 
     async def __aenter__(self) -> "Steered":
         self.manager.start()
@@ -50,7 +66,7 @@ class Steered:
 
     @property
     def gates(self) -> set[tuple[str, str]]:
-        return set(self.turnstile.admission._gates.by_key)
+        return set(self.turnstile.admission.gates.by_key)
 
     @property
     def sync(self) -> str:
@@ -187,14 +203,84 @@ async def test_row_23_a_constraint_expires_without_a_word_of_the_broker(
         await eventually(lambda: not steered.gates)
 
 
+async def test_row_23_with_mqtt_5_the_remaining_expiry_counts(lasting: Broker, no_leaks: None) -> None:
+    """Row 23: an engine whose clock is ten minutes ahead obeys a fresh pause, live and retained, as long as it holds."""
+    speaks_5: dict[str, Any] = {"clock": FastClock(), "protocol": aiomqtt.ProtocolVersion.V5}
+    pause = json.dumps({"type": "pause", "expires_at": time.time() + 300}).encode()
+
+    async with Steered(lasting.host, lasting.port, **speaks_5) as steered:
+        await steered.synced()
+        await asyncio.to_thread(write_with_expiry, lasting, GLOBAL, pause, 300)
+        await eventually(lambda: steered.gates == {("global", "pause")})
+        deadline = steered.manager.registers.next_expiry()
+        assert deadline is not None
+        assert 290 < deadline - time.monotonic() <= 300
+    async with Steered(lasting.host, lasting.port, **speaks_5) as steered:
+        await steered.synced()
+        assert steered.gates == {("global", "pause")}
+        await asyncio.to_thread(write_with_expiry, lasting, GLOBAL, pause, 1)
+        await eventually(lambda: not steered.gates)
+        register = steered.manager.registers.get(GLOBAL)
+        assert register is not None
+        assert register.status.value == "expired"
+
+
+def write_with_expiry(broker: Broker, topic: str, payload: bytes, seconds: int) -> None:
+    """Write a retained message that the broker forgets after a time."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = seconds
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    client.publish(topic, payload, qos=1, retain=True, properties=properties).wait_for_publish(10)
+    client.disconnect()
+    client.loop_stop()
+
+
+async def test_i8_an_engine_that_ends_without_a_link_takes_back_what_it_claimed(
+    any_broker: Broker, no_leaks: None
+) -> None:
+    """I8: the link drops, the engine ends, the link returns: the reports that are kept say so."""
+    await write(any_broker, (GLOBAL, PAUSE))
+    async with ChaosProxy(any_broker.port) as proxy, Steered(proxy.host, proxy.port) as steered:
+        await steered.synced()
+        steered.manager.begin_run("r1", "target")
+        async with writer(any_broker) as client:
+            reports: dict[str, Any] = {}
+            reader = asyncio.create_task(keep_reports(client, reports), name="reader")
+            await eventually(
+                lambda: reports.get("constraints", {}).get("applied") and reports["runs"]["runs"]
+            )
+            await proxy.down()
+            await eventually(lambda: steered.sync == "syncing")
+            steered.manager.end_run("r1")
+            await steered.manager.stop()
+            await proxy.up()
+            await eventually(
+                lambda: reports["constraints"]["sync"] == "stopped" and not reports["runs"]["runs"]
+            )
+            assert (reports["constraints"]["applied"], reports["constraints"]["effective"]) == ({}, [])
+            reader.cancel()
+            await asyncio.wait({reader})
+
+
+async def keep_reports(client: aiomqtt.Client, reports: dict[str, Any]) -> None:
+    """Keep the latest report of each kind."""
+    await client.subscribe("cascade/state/press-3/+", qos=1)
+    async for message in client.messages:
+        reports[str(message.topic).rpartition("/")[2]] = json.loads(message.payload)
+
+
 async def test_row_24_old_and_repeated_messages_are_harmless(any_broker: Broker, no_leaks: None) -> None:
     """Row 24: the same message a hundred times is one change, and the last one written counts."""
     async with Steered(any_broker.host, any_broker.port) as steered:
         await steered.synced()
-        await write(any_broker, *[(GLOBAL, PAUSE)] * 100)
-        await eventually(lambda: steered.gates)
-        assert steered.manager.registers.revision == 1
-        await write(any_broker, (GLOBAL, b""), (GLOBAL, PAUSE), (GLOBAL, b""))
+        last = constraint_topic("task:last", "pause")
+        await write(any_broker, *[(GLOBAL, PAUSE)] * 100, (last, PAUSE))
+        await eventually(lambda: ("task:last", "pause") in steered.gates)  # so all the others have come
+        assert steered.gates == {("global", "pause"), ("task:last", "pause")}
+        assert steered.manager.registers.revision == 2
+        await write(any_broker, (GLOBAL, b""), (GLOBAL, PAUSE), (GLOBAL, b""), (last, b""))
         await eventually(lambda: not steered.gates)
 
 

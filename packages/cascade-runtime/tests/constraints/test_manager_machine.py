@@ -88,6 +88,8 @@ class FakeBroker:
         self.retained: dict[str, bytes] = {}
         self.streams: list[FakeStream] = []
         self.reports: list[dict[str, Any]] = []
+        self.lane: list[dict[str, Any]] = []
+        """The latest report, which the connector keeps until there is a link."""
 
     async def connect(self) -> None: ...
 
@@ -103,7 +105,8 @@ class FakeBroker:
         self, topic: str, payload: Mapping[str, Any] | None, qos: int = 0, *, retain: bool = False
     ) -> None:
         if topic == "cascade/state/me/constraints":
-            self.reports.append(json.loads(json.dumps(payload)))
+            self.lane = [json.loads(json.dumps(payload))]
+            self._empty_lane()
         elif self.up and not self.deaf and topic.startswith("cascade/sync/"):
             assert qos == 0
             for stream in self.streams:
@@ -142,6 +145,7 @@ class FakeBroker:
 
     def reconnect(self) -> None:
         self.up = True
+        self._empty_lane()
         for stream in self.streams:
             self.subscribe_again(stream)
 
@@ -159,6 +163,11 @@ class FakeBroker:
                 moved = True
         return moved
 
+    def _empty_lane(self) -> None:
+        if self.up:
+            self.reports += self.lane
+            self.lane = []
+
     def _send(self, topic: str, payload: bytes) -> None:
         for stream in self.streams:
             if any(matches(topic_filter, topic) for topic_filter in stream.filters):
@@ -174,12 +183,19 @@ class Control(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.broker = FakeBroker()
         self.turnstile = Turnstile(Admission(), clock=self.clock)
-        self.manager = ConstraintManager(self.broker, self.turnstile, clock=self.clock, bus=EventBus())
-        self.seen: dict[str, set[object]] = {topic: set() for topic in TOPICS}
-        self.run(self.begin())
+        self.begin()
 
-    async def begin(self) -> None:
-        self.manager.start()
+    def begin(self) -> None:
+        """Let an engine follow that knows nothing yet."""
+        self.manager = ConstraintManager(self.broker, self.turnstile, clock=self.clock, bus=EventBus())
+        self.seen: dict[str, set[object]] = {
+            topic: {parse(topic, self.broker.retained.get(topic, b""))} for topic in TOPICS
+        }
+
+        async def start() -> None:
+            self.manager.start()
+
+        self.run(start())
 
     def run(self, work: Any = None) -> None:
         """Let the manager do all that it can do now."""
@@ -239,9 +255,25 @@ class Control(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         async def ring() -> None:
             self.clock.ticks += seconds
+            if self.manager._alarm is not None:
+                self.manager._alarm.cancel()  # it is rung by hand
             self.manager._ring()
 
         self.run(ring())
+
+    @rule()
+    def stop_and_begin_again(self) -> None:
+        """I8: an engine that ends, with a link or without, takes back all that it has claimed."""
+        was_up = self.broker.up
+        self.run(self.manager.stop())
+        if not was_up:
+            self.broker.reconnect()
+        last = self.broker.reports[-1]
+        assert (last["sync"], last["applied"], last["effective"]) == ("stopped", {}, [])
+        assert not self.turnstile.admission.constrained
+        if not was_up:
+            self.broker.cut()
+        self.begin()
 
     @precondition(lambda self: self.broker.up)
     @rule()
@@ -290,7 +322,7 @@ class Control(RuleBasedStateMachine):
         if not hasattr(self, "manager"):
             return
         self.run()
-        gates = self.turnstile.admission._gates.by_key
+        gates = self.turnstile.admission.gates.by_key
         effective = self.manager.registers.effective()
         assert {key: gate.rule for key, gate in gates.items()} == {k: e.rule for k, e in effective.items()}
         if self.broker.reports and self.manager._reporter._constraints._changed is None:

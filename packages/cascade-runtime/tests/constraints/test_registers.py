@@ -42,9 +42,13 @@ def registers(clock: FakeClock) -> Registers:
     return Registers(clock)
 
 
-def send(registers: Registers, topic: str, message: Any) -> None:
+def send(registers: Registers, topic: str, message: Any, *, deadline: float | None = None) -> None:
     payload = message if isinstance(message, bytes) else json.dumps(message).encode()
-    registers.apply(topic, parse(topic, payload))
+    registers.apply(topic, parse(topic, payload, deadline=deadline))
+
+
+def statuses(registers: Registers) -> list[str]:
+    return [register.status.value for _, register in registers.reported()]
 
 
 def limit(number: int, **keys: Any) -> dict[str, Any]:
@@ -87,8 +91,10 @@ def test_i2_a_cleared_register_does_not_come_back(registers: Registers) -> None:
     registers.take_changes()
     topic = f"{GLOBAL}/@concurrency"
     registers.replace({topic: parse(topic, json.dumps(limit(2)).encode())})
+    registers.settle()
     assert registers.take_changes() == {("global", "pause"): None}
     registers.replace({topic: parse(topic, json.dumps(limit(2)).encode())})
+    registers.settle()
     assert registers.take_changes() == {}
 
 
@@ -118,6 +124,7 @@ def test_an_invalid_message_keeps_the_last_valid_value(registers: Registers) -> 
     assert ("global", "pause") in registers.effective()
     assert "malformed" in registers.rejections[GLOBAL]
     registers.replace({GLOBAL: parse(GLOBAL, b"garbage")})
+    registers.settle()
     assert ("global", "pause") in registers.effective()
     send(registers, GLOBAL, PAUSE)
     assert registers.rejections == {}
@@ -138,7 +145,7 @@ def test_an_unsupported_constraint_takes_the_place_of_what_was_there(registers: 
     send(registers, GLOBAL, PAUSE)
     send(registers, GLOBAL, {"type": "quota"})
     assert registers.effective() == {}
-    assert [register.status for _, register in registers] == ["unsupported"]
+    assert statuses(registers) == ["unsupported"]
 
 
 def test_expiry_follows_the_monotonic_clock(registers: Registers, clock: FakeClock) -> None:
@@ -153,7 +160,37 @@ def test_expiry_follows_the_monotonic_clock(registers: Registers, clock: FakeClo
     registers.expire()
     assert registers.take_changes() == {("global", "pause"): None}
     assert registers.next_expiry() is None
-    assert [register.status for _, register in registers] == ["expired"]
+    assert statuses(registers) == ["expired"]
+
+
+def test_row_23_what_the_broker_says_is_left_counts(registers: Registers, clock: FakeClock) -> None:
+    """Row 23: against a wall clock that is ten minutes ahead a fresh pause of five minutes holds for five minutes."""
+    message = {**PAUSE, "expires_at": clock.wall - 300}
+    send(registers, GLOBAL, message, deadline=clock.ticks + 300)
+    assert registers.next_expiry() == clock.ticks + 300
+    clock.pass_by(299)
+    registers.expire()
+    assert ("global", "pause") in registers.effective()
+    clock.pass_by(1)
+    registers.expire()
+    assert registers.effective() == {}
+
+
+def test_what_is_left_of_a_repeated_message_moves_its_end(registers: Registers, clock: FakeClock) -> None:
+    """Repeating a message prolongs it, which is no change otherwise; the rounding of brokers moves nothing."""
+    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 10)
+    first, revision = registers.next_expiry(), registers.revision
+    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 9.5)
+    assert registers.next_expiry() == first
+    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 20)
+    assert registers.next_expiry() == clock.ticks + 20
+    send(registers, GLOBAL, PAUSE)
+    assert registers.next_expiry() is None
+    assert registers.revision == revision
+    send(registers, GLOBAL, PAUSE, deadline=clock.ticks)
+    assert statuses(registers) == ["expired"]
+    send(registers, GLOBAL, PAUSE, deadline=clock.ticks + 5)
+    assert statuses(registers) == ["applied"]
 
 
 def test_i8_what_has_expired_is_not_claimed(registers: Registers, clock: FakeClock) -> None:
@@ -162,7 +199,7 @@ def test_i8_what_has_expired_is_not_claimed(registers: Registers, clock: FakeClo
     send(registers, GLOBAL, message)
     send(registers, GLOBAL, message)
     assert registers.effective() == {}
-    assert [register.status for _, register in registers] == ["expired"]
+    assert statuses(registers) == ["expired"]
 
 
 def test_an_expiry_that_was_moved_holds_as_moved(registers: Registers, clock: FakeClock) -> None:
@@ -201,6 +238,28 @@ def test_i6_one_scope_written_in_many_ways_is_bounded(registers: Registers) -> N
     assert len(registers) == MAX_ALIKE
 
 
+def test_i6_a_register_that_changes_is_counted_where_it_goes(registers: Registers) -> None:
+    """I6 for spellings that were something else before: at most so many come to one scope and type."""
+    for number in range(200):
+        spelling = "".join(f"%{ord('a'):02x}" if number >> bit & 1 else "a" for bit in range(8))
+        topic = f"cascade/constraints/task/{spelling}"
+        send(registers, topic, {"type": "quota"} if number % 2 else limit(number))
+        send(registers, topic, PAUSE)
+    assert len(registers._in_force["task:aaaaaaaa", "pause"]) == MAX_ALIKE
+    kept = {content.id for content in registers.values.values() if content.id != "pause-task:aaaaaaaa"}
+    assert kept == {"quota-task:aaaaaaaa", "concurrency-task:aaaaaaaa"}
+
+
+def test_i6_a_long_text_of_a_rate_is_not_kept(registers: Registers) -> None:
+    """I6 in bytes: what is kept of a rate is its number."""
+    rate = " " * 60_000 + "60/m"
+    send(registers, GLOBAL, {"type": "rate_limit", "params": {"rate": rate}})
+    rule = registers.effective()["global", "rate_limit"].rule
+    assert rule == RateLimit(1.0, capacity=1.0)
+    assert isinstance(rule, RateLimit)
+    assert rule.rate == 1.0
+
+
 def test_i6_expiries_are_forgotten_with_their_messages(registers: Registers, clock: FakeClock) -> None:
     """I6 for timers: a register that is prolonged ten thousand times keeps a handful of entries."""
     for number in range(10_000):
@@ -210,8 +269,40 @@ def test_i6_expiries_are_forgotten_with_their_messages(registers: Registers, clo
 
 
 def test_only_what_concerns_the_engine_is_in_force(clock: FakeClock) -> None:
-    """A pause of another source is kept and listed, and holds nothing here."""
+    """A pause of another source is kept, holds nothing here, and is not this engine's to report."""
     registers = Registers(clock, relevant=lambda scope: scope != "source:other")
-    send(registers, constraint_topic("source:other"), PAUSE)
+    send(registers, constraint_topic("source:other"), {**PAUSE, "expires_at": clock.wall + 1})
     assert registers.effective() == {}
     assert len(registers) == 1
+    assert (statuses(registers), registers.to_report) == ([], 0)
+    assert registers.next_expiry() is None
+    send(registers, constraint_topic("source:other"), b"?")
+    assert registers.to_report == 1
+
+
+def test_topics_that_begin_alike_are_rejected_one_by_one(registers: Registers) -> None:
+    """Each topic has a rejection of its own, however long: clearing one clears no other's."""
+    one, other = (constraint_topic(f"run:{'x' * 900}{number}") for number in (1, 2))
+    send(registers, one, PAUSE)
+    for topic in (one, other):
+        send(registers, topic, b"?")
+    assert list(registers.rejections) == [one, other]
+    send(registers, other, b"")
+    assert list(registers.rejections) == [one]
+    assert registers.get(one) is not None
+
+
+def test_a_great_set_is_taken_in_bit_by_bit(registers: Registers) -> None:
+    """What has not been settled is not in force, a newer message is not undone by it, and all of it counts at the end."""
+    old, new, newest = (constraint_topic(f"task:{name}") for name in ("old", "new", "newest"))
+    send(registers, old, PAUSE)
+    registers.take_changes()
+    registers.replace({new: parse(new, b'{"type":"pause"}'), newest: parse(newest, b'{"type":"pause"}')})
+    assert registers.has_changes
+    assert not registers.settle(1)  # what is gone makes room first
+    assert set(registers.values) == set()
+    send(registers, newest, limit(3))
+    assert registers.settle()
+    assert set(registers.effective()) == {("task:new", "pause"), ("task:newest", "concurrency")}
+    registers.clear()
+    assert (len(registers), registers.has_changes) == (0, False)

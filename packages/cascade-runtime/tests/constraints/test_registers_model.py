@@ -82,6 +82,7 @@ def apply_for_real(table: Table, topic: str, payload: bytes) -> Table:
 def replace_for_real(table: Table, incoming: Table) -> Table:
     registers = load(table)
     registers.replace({topic: parsed(topic, payload) for topic, payload in incoming})
+    registers.settle()
     return dump(registers)
 
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import Run
 
 from cascade.interfaces import UsageError
 from cascade.runtime.constraints.admission import Admission
@@ -14,31 +15,6 @@ from cascade.runtime.constraints.system_resources import (
     UnknownResourceError,
 )
 from cascade.runtime.constraints.tickets import Obstacle, Ticket
-
-
-class Run:
-    run_id = "r1"
-
-    def running(self) -> list[Ticket]:
-        return []
-
-    def start(self, ticket: Ticket) -> None:
-        raise AssertionError("not used")
-
-    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        raise AssertionError("not used")
-
-    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        raise AssertionError("not used")
-
-    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
-        raise AssertionError("not used")
-
-    def reconsider(self) -> None:
-        raise AssertionError("not used")
-
-    def abort(self, error: Exception) -> None:
-        raise AssertionError("not used")
 
 
 class Bench:
@@ -88,9 +64,8 @@ def test_demands_are_met_all_at_once() -> None:
     both = bench.enter("b", gpu=1, memory_gb=16)
     assert bench.admit() == []
     assert bench.admission.resources.free == {"gpu": 0.0, "memory_gb": 16.0}
-    assert bench.admission.blocked(both) == Obstacle(
-        "it waits for gpu: 0 of 1 free, memory_gb: 16 of 16 free"
-    )
+    why = Obstacle("it waits for gpu: 0 of 1 free, memory_gb: 16 of 16 free")
+    assert bench.admission.notices.take_blocked(9) == [(both, why)]
     bench.admission.leave(first)
     assert bench.admit() == [both]
 

@@ -2,53 +2,17 @@
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Callable
 
 import pytest
+from stand_ins import Run
 
 from cascade.runtime._clock import SystemClock
-from cascade.runtime.constraints import Admission, Obstacle, Ticket, Turnstile
+from cascade.runtime.constraints import Admission, Ticket, Turnstile
 from cascade.runtime.constraints.registers import Effective
 from cascade.runtime.constraints.rules import Cancel, Concurrency, Pause, RateLimit, Rule
 from cascade.testkit import eventually
-
-
-class Run:
-    """Notes what it is told; its tasks end when the test says so."""
-
-    def __init__(self, turnstile: Turnstile, run_id: str = "r1") -> None:
-        self.run_id = run_id
-        self.turnstile = turnstile
-        self.started: list[Ticket] = []
-        self.told: list[tuple[str, str]] = []
-        self.reconsidered = 0
-        self.on_start: Callable[[Ticket], None] = lambda ticket: None
-
-    def running(self) -> list[Ticket]:
-        return []
-
-    def start(self, ticket: Ticket) -> None:
-        self.started.append(ticket)
-        self.on_start(ticket)
-
-    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        self.told.append((f"turned away {ticket.name}", obstacle.topic))
-
-    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        self.told.append((f"blocked {ticket.name}", obstacle.topic))
-
-    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
-        self.told.append((f"cancel {name}", obstacle.topic))
-
-    def reconsider(self) -> None:
-        self.reconsidered += 1
-
-    def abort(self, error: Exception) -> None:
-        self.told.append((f"abort {error}", ""))
-
-    def enter(self, *names: str) -> None:
-        for name in names:
-            self.turnstile.enter(Ticket(self, name))
 
 
 class JumpingClock(SystemClock):
@@ -78,13 +42,18 @@ def lift(turnstile: Turnstile, scope: str, kind: str) -> None:
     turnstile.apply({(scope, kind): None})
 
 
+def enter(turnstile: Turnstile, run: Run, *names: str) -> None:
+    for name in names:
+        turnstile.enter(Ticket(run, name))
+
+
 async def test_ten_thousand_tickets_pass_in_order(turnstile: Turnstile, no_leaks: None) -> None:
     """However many enter at once, all pass, in order, a batch in each turn."""
-    run = Run(turnstile)
+    run = Run()
     turnstile.attach(run)
     turns: list[int] = []
     run.on_start = lambda ticket: turns.append(ticket.order)
-    run.enter(*["a"] * 10_000)
+    enter(turnstile, run, *["a"] * 10_000)
     assert run.started == []  # never from inside enter
     await eventually(lambda: len(turns) == 10_000)
     assert turns == sorted(turns)
@@ -94,10 +63,10 @@ async def test_ten_thousand_tickets_pass_in_order(turnstile: Turnstile, no_leaks
 
 async def test_a_token_wakes_by_a_timer(turnstile: Turnstile, no_leaks: None) -> None:
     """A rate limit lets the next task pass when its token is there, without anybody asking."""
-    run = Run(turnstile)
+    run = Run()
     turnstile.attach(run)
     put(turnstile, "global", RateLimit("1200/m"))
-    run.enter(*"a" * 25)
+    enter(turnstile, run, *"a" * 25)
     await eventually(lambda: len(run.started) == 25)
     assert turnstile.admission.checks <= 3 * 25
     turnstile.detach(run)
@@ -118,10 +87,10 @@ async def test_a_token_comes_when_the_clock_says_so(no_leaks: None) -> None:
 
     clock = Moved()
     turnstile = Turnstile(Admission(), clock=clock)
-    run = Run(turnstile)
+    run = Run()
     turnstile.attach(run)
     put(turnstile, "global", RateLimit(1 / 3600))
-    run.enter("a", "b")
+    enter(turnstile, run, "a", "b")
     await eventually(lambda: clock.callback)
     assert len(run.started) == 1
     clock.ahead = 3600.0
@@ -133,12 +102,12 @@ async def test_a_token_comes_when_the_clock_says_so(no_leaks: None) -> None:
 
 async def test_a_slot_is_handed_on_by_whoever_leaves(turnstile: Turnstile, no_leaks: None) -> None:
     """A task of one run that ends lets a waiting task of another run start."""
-    one, two = Run(turnstile, "r1"), Run(turnstile, "r2")
+    one, two = Run("r1"), Run("r2")
     turnstile.attach(one)
     turnstile.attach(two)
     put(turnstile, "global", Concurrency(1))
-    one.enter("a")
-    two.enter("b")
+    enter(turnstile, one, "a")
+    enter(turnstile, two, "b")
     await eventually(lambda: one.started)
     await eventually(lambda: two.told == [("blocked b", "t/global/concurrency")])
     assert two.started == []
@@ -150,19 +119,77 @@ async def test_a_slot_is_handed_on_by_whoever_leaves(turnstile: Turnstile, no_le
 
 async def test_owners_are_told_of_cancels(turnstile: Turnstile, no_leaks: None) -> None:
     """A cancelled run, cancelled running tasks and tasks that are turned away reach their owner."""
-    run = Run(turnstile)
+    run = Run()
     turnstile.attach(run)
-    run.enter("a")
+    enter(turnstile, run, "a")
     await eventually(lambda: run.started)
     put(turnstile, "task:a", Cancel())
-    run.enter("a")
+    enter(turnstile, run, "a")
     put(turnstile, "run:r1", Cancel())
     await eventually(lambda: len(run.told) == 3)
     assert sorted(run.told) == [
-        ("cancel None", "t/run:r1/cancel"),
-        ("cancel a", "t/task:a/cancel"),
+        ("cancel", "t/run:r1/cancel"),
+        ("cancel", "t/task:a/cancel"),
         ("turned away a", "t/task:a/cancel"),
     ]
+    turnstile.detach(run)
+
+
+async def test_those_who_wait_are_told_a_batch_a_turn(turnstile: Turnstile, no_leaks: None) -> None:
+    """However many are held at once, each hears of it once, in order, and no turn tells more than it may start."""
+    run = Run()
+    turnstile.attach(run)
+    put(turnstile, "global", Pause())
+    put(turnstile, "task:b", Pause())
+    enter(turnstile, run, *["a"] * 5_000, *["b"] * 5_000)
+    most = 0
+    while len(run.told) < 10_000:
+        before, batch = len(run.told), turnstile._pace.batch
+        await asyncio.sleep(0)
+        most = max(most, len(run.told) - before - batch)
+    assert most == 0
+    assert [name for name, _ in run.told] == ["blocked a"] * 5_000 + ["blocked b"] * 5_000
+    assert not turnstile.admission.notices.blocked
+    turnstile.detach(run)
+
+
+async def test_all_constraints_are_lifted_at_once(turnstile: Turnstile, no_leaks: None) -> None:
+    """Whoever follows the broker no longer leaves nothing in force, and nobody waiting."""
+    run = Run()
+    turnstile.attach(run)
+    for name in "abc":
+        put(turnstile, f"task:{name}", Pause())
+    put(turnstile, "global", RateLimit("1/h"))
+    enter(turnstile, run, *"abcd" * 3)
+    await eventually(lambda: len(run.told) == 11)
+    turnstile.clear()
+    assert not turnstile.admission.constrained
+    await eventually(lambda: len(run.started) == 12)
+    assert run.reconsidered == 5
+    turnstile.detach(run)
+
+
+async def test_what_is_told_of_a_scope_is_one_line_and_one_word_of_a_shell(
+    turnstile: Turnstile, clock: JumpingClock, caplog: pytest.LogCaptureFixture, no_leaks: None
+) -> None:
+    """Row 31: neither a newline, nor an escape sequence, nor a quote in a scope does anything to who reads of it."""
+    run = Run()
+    turnstile.attach(run)
+    scope, topic = "task:a*\n\x1b[2J", "cascade/constraints/task/a*'; reboot '\x1b"
+    turnstile.apply({(scope, "pause"): Effective(Pause(), topic)})
+    ticket = Ticket(run, "a\n\x1b[2J")
+    turnstile.enter(ticket)
+    await eventually(lambda: run.told)
+    clock.ahead = 5.1
+    turnstile.poke()
+    await eventually(lambda: "nothing has started" in caplog.text)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert line.isprintable()
+    command = line.partition("retained message: ")[2]
+    assert shlex.split(command) == ["mosquitto_pub", "-r", "-n", "-t", topic.replace("\x1b", "\\x1b")]
+    turnstile.clear()
+    await eventually(lambda: run.started)
+    assert all(record.getMessage().isprintable() for record in caplog.records)
     turnstile.detach(run)
 
 
@@ -170,22 +197,22 @@ async def test_a_forgotten_pause_is_named_with_its_remedy(
     turnstile: Turnstile, clock: JumpingClock, caplog: pytest.LogCaptureFixture, no_leaks: None
 ) -> None:
     """After 5 s without a start one warning names the register and how to clear it; one line its end."""
-    run = Run(turnstile)
+    run = Run()
     turnstile.attach(run)
     put(turnstile, "global", Pause())
-    run.enter("a")
+    enter(turnstile, run, "a")
     await eventually(lambda: run.told)
     clock.ahead = 5.1
     for _ in range(3):
         turnstile.poke()
         await eventually(lambda: turnstile._turn is None)
-    warning = "mosquitto_pub -r -n -t 't/global/pause'"
+    warning = "mosquitto_pub -r -n -t t/global/pause"
     assert [record.levelno for record in caplog.records if warning in record.getMessage()] == [
         logging.WARNING
     ]
     lift(turnstile, "global", "pause")
     await eventually(lambda: run.started)
-    assert "t/global/pause no longer holds anything up" in caplog.text
+    assert caplog.text.count("t/global/pause was lifted or changed") == 1
     turnstile.detach(run)
 
 
@@ -193,16 +220,16 @@ async def test_a_new_run_begins_with_patience(
     turnstile: Turnstile, clock: JumpingClock, caplog: pytest.LogCaptureFixture, no_leaks: None
 ) -> None:
     """What an earlier run has waited does not count: the warning comes 5 s after a run began to wait."""
-    first = Run(turnstile)
+    first = Run()
     turnstile.attach(first)
     put(turnstile, "global", Pause())
-    first.enter("a")
+    enter(turnstile, first, "a")
     await eventually(lambda: first.told)
     turnstile.detach(first)
     clock.ahead = 60
-    second = Run(turnstile, "r2")
+    second = Run("r2")
     turnstile.attach(second)
-    second.enter("a")
+    enter(turnstile, second, "a")
     await eventually(lambda: second.told)
     assert "nothing has started" not in caplog.text
     turnstile.detach(second)
@@ -210,7 +237,7 @@ async def test_a_new_run_begins_with_patience(
 
 async def test_those_who_run_are_told_of_every_change(turnstile: Turnstile, no_leaks: None) -> None:
     """Whoever holds tasks at a checkpoint looks again when constraints have changed."""
-    run = Run(turnstile)
+    run = Run()
     turnstile.attach(run)
     put(turnstile, "global", Pause())
     lift(turnstile, "global", "pause")
@@ -220,7 +247,7 @@ async def test_those_who_run_are_told_of_every_change(turnstile: Turnstile, no_l
 
 async def test_a_fault_in_a_turn_is_told_to_every_run(turnstile: Turnstile) -> None:
     """Nobody awaits a turn: the runs must not wait for what will never come."""
-    runs = [Run(turnstile, name) for name in ("one", "two")]
+    runs = [Run(name) for name in ("one", "two")]
     for run in runs:
         turnstile.attach(run)
 
@@ -228,7 +255,7 @@ async def test_a_fault_in_a_turn_is_told_to_every_run(turnstile: Turnstile) -> N
         raise RuntimeError("a slip")
 
     runs[0].on_start = slip
-    runs[0].enter("step")
+    enter(turnstile, runs[0], "step")
     await eventually(lambda: runs[1].told)
     assert [run.told for run in runs] == [[("abort a slip", "")]] * 2
     for run in runs:
@@ -237,11 +264,11 @@ async def test_a_fault_in_a_turn_is_told_to_every_run(turnstile: Turnstile) -> N
 
 async def test_a_cancelled_run_hears_that_before_its_tasks_are_turned_away(turnstile: Turnstile) -> None:
     """Otherwise a task's end would look like the reason for the run's."""
-    run = Run(turnstile)
+    run = Run()
     turnstile.attach(run)
-    run.enter("step")
+    enter(turnstile, run, "step")
     put(turnstile, f"run:{run.run_id}", Cancel())
     await eventually(lambda: len(run.told) == 2)
     topic = f"t/run:{run.run_id}/cancel"
-    assert run.told == [("cancel None", topic), ("turned away step", topic)]
+    assert run.told == [("cancel", topic), ("turned away step", topic)]
     turnstile.detach(run)

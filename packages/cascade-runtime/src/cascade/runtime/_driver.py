@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cascade.interfaces import Clock, TaskState
@@ -139,10 +139,10 @@ class Driver:
         """End the run as cancelled."""
         self._outcome.cancelled_by(obstacle)
 
-    def cancel_tasks(self, name: str, obstacle: Obstacle) -> None:
-        """Cancel the running tasks of this name."""
+    def cancel_tasks(self, covers: Callable[[str], bool], obstacle: Obstacle) -> None:
+        """Cancel the tasks of such names that run or wait between two attempts."""
         for node in self.running:
-            if node.name == name and self._outcome.request(node, obstacle):
+            if covers(node.name) and self._outcome.request(node, obstacle):
                 self._loop.call_soon(self._cancel, node)
         self._holds.reconsider()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from cascade.interfaces import Executor, TaskCancelledError
@@ -40,8 +40,8 @@ class Host(Protocol):
         """End the run as cancelled."""
         ...
 
-    def cancel_tasks(self, name: str, obstacle: Obstacle) -> None:
-        """Cancel the running tasks of this name."""
+    def cancel_tasks(self, covers: Callable[[str], bool], obstacle: Obstacle) -> None:
+        """Cancel the tasks of such names that run or wait between two attempts."""
         ...
 
     def reconsider(self) -> None:
@@ -223,12 +223,12 @@ class Entrance:
         """End the run: nobody can tell any more who may pass."""
         self._host.abort(error)
 
-    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
-        """Cancel the running tasks of this name; None: the run."""
-        if name is None:
+    def cancel(self, obstacle: Obstacle, covers: Callable[[str], bool] | None) -> None:
+        """Cancel the tasks of such names that run or wait for another attempt; None: the run."""
+        if covers is None:
             self._host.cancel_run(obstacle)
         else:
-            self._host.cancel_tasks(name, obstacle)
+            self._host.cancel_tasks(covers, obstacle)
 
     def reconsider(self) -> None:
         """Look again whether tasks that are held at a checkpoint may go on."""

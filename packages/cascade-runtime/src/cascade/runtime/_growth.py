@@ -9,7 +9,7 @@ from typing import Any
 
 from cascade.interfaces import Clock
 from cascade.runtime._outcome import Outcome
-from cascade.runtime._pace import TARGET
+from cascade.runtime._pace import TURN
 from cascade.runtime.node import Kind, Node, Scope
 from cascade.runtime.run import RunState
 from cascade.spec import LazyResult
@@ -57,7 +57,7 @@ class Growth:
             for nodes in graph.build(lazies):
                 await self._prepare(nodes)
                 self._state.admit(nodes)
-                if self._clock.monotonic() - began > TARGET:
+                if self._clock.monotonic() - began > TURN:
                     await asyncio.sleep(0)
                     began = self._clock.monotonic()
 

@@ -80,7 +80,7 @@ class Holds:
         self.visited = True
         if self.is_over(node, attempt):
             raise asyncio.CancelledError
-        return not self._turnstile.admission.constrained
+        return self._turnstile.admission.gates.passes(self._run_id, node.name)
 
     async def hold(self, node: Node, attempt: int) -> None:
         """Wait until nothing pauses the task.
@@ -89,7 +89,7 @@ class Holds:
         """
         told = False
         while not self.is_over(node, attempt):
-            obstacle = self._turnstile.admission.paused(self._run_id, node.name)
+            obstacle = self._turnstile.admission.gates.paused(self._run_id, node.name)
             if obstacle is None:
                 if told:
                     self._teller.task(node, TaskState.RUNNING)

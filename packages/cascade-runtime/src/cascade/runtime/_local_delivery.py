@@ -12,13 +12,12 @@ from typing import Any, Protocol, Self
 
 from cascade.interfaces import Linked, Lost, Message, MessageCallback, UndecodableMessageError, WatchItem
 from cascade.interfaces.wire import decode_payload
+from cascade.runtime._pace import TURN
 
 logger = logging.getLogger(__name__)
 
 QUEUE_MESSAGES = 1_000
 WATCH_ITEMS = 65_536
-HOLD_SECONDS = 0.005
-"""How long one of these tasks may keep the event loop."""
 
 
 @dataclass(slots=True)
@@ -170,7 +169,7 @@ class LocalSubscription:
             began = time.monotonic()
             while self._queue:
                 await self._call(*self._queue.popleft())
-                if time.monotonic() - began > HOLD_SECONDS:
+                if time.monotonic() - began > TURN:
                     await asyncio.sleep(0)
                     began = time.monotonic()
             self._overflowing = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-TARGET = 0.005
-"""Seconds that one turn of the loop may take for the sake of one run."""
+TURN = 0.005
+"""Seconds for which one thing may keep the event loop before all others get their turn."""
 
 _LEAST, _MOST = 16, 2048
 
@@ -16,7 +16,7 @@ class Pace:
 
     def learn(self, seconds: float) -> None:
         """Take in how long the loop needed for a turn in which a full batch was started."""
-        if seconds > TARGET:
+        if seconds > TURN:
             self.batch = max(_LEAST, self.batch // 2)
-        elif seconds < TARGET / 2:
+        elif seconds < TURN / 2:
             self.batch = min(_MOST, self.batch * 2)

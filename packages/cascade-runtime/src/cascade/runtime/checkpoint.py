@@ -66,8 +66,9 @@ def checkpoint(*, done: float | None = None, total: float | None = None) -> Chec
     """Tell how far this task is, and obey pause and cancel: here a long task can be held or stopped.
 
     Write ``cs.checkpoint(done=n, total=m)`` in a plain function and ``await cs.checkpoint(...)``
-    in an async one. Progress leaves at most twice a second. Outside of a task, and in another
-    process than the engine's, it does nothing.
+    in an async one; without the ``await``, and in a task that runs ``inline``, it tells and holds
+    nothing. Progress leaves at most twice a second. Outside of a task, and in another process
+    than the engine's, it does nothing.
 
     :raises asyncio.CancelledError: if the task or its run was cancelled, or this attempt of it has ended
         (a thread outlives the time limit of its task).

@@ -8,9 +8,9 @@ from typing import Any
 
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import state_topic
-from cascade.runtime.constraints._outgoing import Outgoing
+from cascade.runtime.constraints._publisher import Publisher
 from cascade.runtime.constraints.registers import Registers
-from cascade.runtime.constraints.reports import Pace, RunBook, constraints_report, runs_report
+from cascade.runtime.constraints.reports import Cadence, RunBook, constraints_report, runs_report
 from cascade.runtime.constraints.sync import Sync, SyncState
 
 _log = logging.getLogger("cascade.constraints")
@@ -30,7 +30,7 @@ class Reporter:
 
     def __init__(
         self,
-        outgoing: Outgoing,
+        publisher: Publisher,
         *,
         registers: Registers,
         sync: Sync,
@@ -41,15 +41,15 @@ class Reporter:
         running: Callable[[], int],
     ) -> None:
         self.book = RunBook()
-        self._outgoing = outgoing
+        self._publisher = publisher
         self._registers = registers
         self._sync = sync
         self._clock = clock
         self._names = {"source": source, "session": session}
         self._retain = retain
         self._running = running
-        self._constraints = Pace(soon=0.002, interval=0.2)
-        self._runs = Pace(soon=0.002, interval=0.5)
+        self._constraints = Cadence(soon=0.002, interval=0.2)
+        self._runs = Cadence(soon=0.002, interval=0.5)
         self._noted: tuple[int, SyncState, int] | None = None
         self._book_noted = 0
         self._said: SyncState | None = None
@@ -88,13 +88,20 @@ class Reporter:
             self._send("constraints", self._constraints_body())
         if _is_due(self._runs, now):
             self._runs.sent(now)
-            self._send("runs", runs_report(self.book, now=self._clock.now(), **self._names))
+            self._send("runs", self._runs_body())
+
+    def touch(self) -> None:
+        """Let both reports be due: somebody else has used their topics."""
+        for cadence in (self._constraints, self._runs):
+            cadence.touch(self._clock.monotonic())
 
     def send_last(self) -> None:
-        """Say that nothing is in force any more, because nobody follows the broker."""
-        if self._sync.linked_now:
-            self._send("constraints", self._constraints_body())
-            self._send("runs", runs_report(self.book, now=self._clock.now(), **self._names))
+        """Say that nothing is in force any more, because nobody follows the broker.
+
+        Also without a link: the connector keeps the latest value of these topics until there is one.
+        """
+        self._send("constraints", self._constraints_body())
+        self._send("runs", self._runs_body())
 
     def _constraints_body(self) -> dict[str, Any]:
         return constraints_report(
@@ -105,19 +112,21 @@ class Reporter:
             **self._names,
         )
 
+    def _runs_body(self) -> dict[str, Any]:
+        return runs_report(self.book, now=self._clock.now(), **self._names)
+
     def _send(self, kind: str, body: dict[str, Any]) -> None:
-        self._outgoing.send(state_topic(self._names["source"], kind), body, qos=1, retain=self._retain)
+        self._publisher.send(state_topic(self._names["source"], kind), body, qos=1, retain=self._retain)
 
     def _say_state(self) -> None:
-        """Log once that the sync does not work, or works again."""
+        """Log once that the sync does not work, or works again; that there is no link others say."""
         state = self._sync.state
-        if state is self._said or state in (SyncState.SYNCING, SyncState.STOPPED):
-            return
-        if state in _SAID and self._sync.linked_now:
+        if state in _SAID and state is not self._said and self._sync.linked_now:
+            self._said = state
             _log.warning("%s", _SAID[state])
         elif state is SyncState.SYNCED and self._said is not None:
+            self._said = None
             _log.info("the constraints are those of the broker again")
-        self._said = state if state in _SAID else None
 
     def _say_rejections(self) -> None:
         """Log once that messages are refused, and why the latest one was, until there are none."""
@@ -128,6 +137,6 @@ class Reporter:
         self._rejecting = bool(rejections)
 
 
-def _is_due(pace: Pace, now: float) -> bool:
-    due = pace.due()
+def _is_due(cadence: Cadence, now: float) -> bool:
+    due = cadence.due()
     return due is not None and due <= now

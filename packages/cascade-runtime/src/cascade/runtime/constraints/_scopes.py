@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from cascade.runtime.constraints.gates import Gate
+from cascade.runtime.constraints.gates import Gate, PauseGate
 from cascade.runtime.constraints.glob import Glob
 from cascade.runtime.constraints.registers import Key
-from cascade.runtime.constraints.tickets import Demands, Lane, TicketQueue
+from cascade.runtime.constraints.tickets import Demands, Lane, Obstacle, TicketQueue
 
 AnyGate = Gate[Any]
 
@@ -21,14 +21,19 @@ class Group:
     def __init__(self, run_id: str, name: str, gates: Iterable[AnyGate]) -> None:
         self.run_id = run_id
         self.name = name
-        self.gates = sorted(gates, key=_rank)
+        self.gates = tuple(sorted(gates, key=_rank))
+        """In the order in which they are asked; replaced as a whole, so that any thread may read it."""
         self.running = 0
         self.queues: dict[tuple[Demands, Lane | None], TicketQueue] = {}
 
     def add(self, gate: AnyGate) -> None:
         """Put a new gate before these tasks."""
-        self.gates.append(gate)
-        self.gates.sort(key=_rank)
+        self.gates = tuple(sorted((*self.gates, gate), key=_rank))
+
+    def remove(self, gate: AnyGate) -> None:
+        """Let nothing more be asked of a gate."""
+        if gate in self.gates:
+            self.gates = tuple(each for each in self.gates if each is not gate)
 
 
 class Gates:
@@ -42,6 +47,32 @@ class Gates:
         self._by_name: dict[str, dict[Key, AnyGate]] = {}
         self._by_pattern: dict[Key, tuple[Glob, AnyGate]] = {}
 
+    @property
+    def running(self) -> int:
+        """How many of the tasks that run are in the scope of a constraint."""
+        if not self.by_key:
+            return 0
+        return sum(group.running for group in self.groups() if group.gates)
+
+    def stands(self, gate: AnyGate) -> bool:
+        """Return whether a gate is still in its place."""
+        return self.by_key.get((gate.scope, gate.rule.type)) is gate
+
+    def paused(self, run_id: str, name: str) -> Obstacle | None:
+        """Return what pauses tasks of this name in this run, or None."""
+        if not self.by_key:
+            return None
+        group = self._known(run_id, name)
+        gates = group.gates if group is not None else self._before(run_id, name)
+        return next((gate.obstacle() for gate in gates if isinstance(gate, PauseGate)), None)
+
+    def passes(self, run_id: str, name: str) -> bool:
+        """Return whether nothing pauses a running task of this name in this run; from any thread."""
+        if not self.by_key:
+            return True
+        group = self._known(run_id, name)
+        return group is not None and not any(isinstance(gate, PauseGate) for gate in group.gates)
+
     def group(self, run_id: str, name: str) -> Group:
         """Return the group of a run's tasks of one name."""
         groups = self._groups.setdefault(run_id, {})
@@ -49,11 +80,6 @@ class Gates:
         if group is None:
             group = groups[name] = Group(run_id, name, self._before(run_id, name))
         return group
-
-    def before(self, run_id: str, name: str) -> list[AnyGate]:
-        """Return the gates before a run's tasks of one name, without keeping anything."""
-        group = self._groups.get(run_id, {}).get(name)
-        return group.gates if group is not None else sorted(self._before(run_id, name), key=_rank)
 
     def groups(self) -> Iterator[Group]:
         """Return every group."""
@@ -99,9 +125,17 @@ class Gates:
                 if not index[value]:
                     del index[value]
         for group in self.groups():
-            if gate in group.gates:
-                group.gates.remove(gate)
+            group.remove(gate)
         return gate
+
+    def clear(self) -> list[AnyGate]:
+        """Take all gates away."""
+        gates = list(self.by_key.values())
+        for index in (self.by_key, self._everywhere, self._by_run, self._by_name, self._by_pattern):
+            index.clear()
+        for group in self.groups():
+            group.gates = ()
+        return gates
 
     def _add_pattern(self, key: Key, pattern: Glob, gate: AnyGate) -> list[Group]:
         if pattern.plain:
@@ -109,6 +143,9 @@ class Gates:
         else:
             self._by_pattern[key] = (pattern, gate)
         return [group for group in self.groups() if pattern.matches(group.name)]
+
+    def _known(self, run_id: str, name: str) -> Group | None:
+        return self._groups.get(run_id, {}).get(name)
 
     def _before(self, run_id: str, name: str) -> Iterator[AnyGate]:
         yield from self._everywhere.values()

@@ -10,14 +10,15 @@ looks, however many wait.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 
+from cascade.runtime.constraints._notices import Notices
 from cascade.runtime.constraints._openings import Openings
-from cascade.runtime.constraints._scopes import Gates, Group
-from cascade.runtime.constraints.gates import GATES, CancelGate, PauseGate
+from cascade.runtime.constraints._scopes import AnyGate, Gates, Group
+from cascade.runtime.constraints.gates import GATES, CancelGate, Gate
+from cascade.runtime.constraints.glob import Glob
 from cascade.runtime.constraints.registers import Effective, Key
 from cascade.runtime.constraints.system_resources import SystemResources
-from cascade.runtime.constraints.tickets import Line, Obstacle, Owner, Ticket, TicketQueue
+from cascade.runtime.constraints.tickets import Line, Owner, Ticket, TicketQueue
 
 _LOOKS = 4  # at how many queues one call looks for each ticket that it may return
 
@@ -35,30 +36,23 @@ class Admission:
         """When a ticket was last let pass, on the clock of ``now``."""
         self.unfinished = False
         """Whether the last ``admit`` stopped before it had looked at everything."""
-        self._gates = Gates()
+        self.notices = Notices()
+        """What the owners are to be told."""
+        self.gates = Gates()
+        """What is in force, and what runs and waits there."""
         self._owners: dict[str, Owner] = {}
         self._openings = Openings()
-        self._untold: dict[TicketQueue, None] = {}
-        self._turned_away: list[tuple[Ticket, Obstacle]] = []
-        self._cancellations: list[tuple[Owner, Obstacle, str | None]] = []
         self._entered = 0
 
     @property
     def idle(self) -> bool:
         """Whether a task without demands may start without asking."""
-        return not self._gates.by_key and not self.waiting
+        return not self.gates.by_key and not self.waiting
 
     @property
     def constrained(self) -> bool:
         """Whether any constraint is in force."""
-        return bool(self._gates.by_key)
-
-    @property
-    def in_scope_running(self) -> int:
-        """How many of the tasks that run are in the scope of a constraint."""
-        if not self._gates.by_key:
-            return 0
-        return sum(group.running for group in self._gates.groups() if group.gates)
+        return bool(self.gates.by_key)
 
     def owners(self) -> list[Owner]:
         """Return the runs that are served."""
@@ -67,20 +61,21 @@ class Admission:
     def attach(self, owner: Owner) -> None:
         """Begin to serve a run."""
         self._owners[owner.run_id] = owner
-        if (gate := self._gates.by_key.get((f"run:{owner.run_id}", "cancel"))) is not None:
-            self._cancellations.append((owner, gate.obstacle(), None))
+        if (gate := self.gates.by_key.get((f"run:{owner.run_id}", "cancel"))) is not None:
+            self.notices.cancel([owner], gate.obstacle(), None)
 
     def detach(self, owner: Owner) -> None:
         """Forget a run: what waits is withdrawn; what still runs is counted until it leaves."""
         self.withdraw_all(owner)
         self._owners.pop(owner.run_id, None)
-        for group in self._gates.groups_of(owner.run_id):
+        self.notices.forget(owner)
+        for group in self.gates.groups_of(owner.run_id):
             if not group.running:
-                self._gates.drop(group)
+                self.gates.drop(group)
 
     def enter(self, ticket: Ticket) -> None:
         """Let a task wait for its permission, behind all that entered before."""
-        group = self._gates.group(ticket.owner.run_id, ticket.name)
+        group = self.gates.group(ticket.owner.run_id, ticket.name)
         key = (ticket.demands, ticket.lane)
         queue = group.queues.get(key)
         if queue is None:
@@ -93,7 +88,7 @@ class Admission:
         if queue.line is None:
             self._openings.ready.park(queue)
         elif queue.line.obstacle() is not None:
-            self._untold[queue] = None
+            self.notices.wait(queue)
 
     def admit(self, now: float, most: int) -> list[Ticket]:
         """Return up to ``most`` tickets that start now; all that they need is taken for them."""
@@ -118,13 +113,13 @@ class Admission:
         if not ticket.running:
             return
         ticket.running = False
-        group = self._gates.group(ticket.owner.run_id, ticket.name)
+        group = self.gates.group(ticket.owner.run_id, ticket.name)
         group.running -= 1
         for gate in group.gates:
             gate.left()
         self._openings.signal(group.gates)
         if not group.running and ticket.owner.run_id not in self._owners:
-            self._gates.drop(group)
+            self.gates.drop(group)
         if ticket.demands:
             self.resources.give_back(ticket.demands)
             self._openings.signal(self.resources.lines())
@@ -146,7 +141,7 @@ class Admission:
 
     def withdraw_all(self, owner: Owner) -> None:
         """Take back every ticket of a run that waits."""
-        for group in self._gates.groups_of(owner.run_id):
+        for group in self.gates.groups_of(owner.run_id):
             for queue in group.queues.values():
                 self._empty(queue)
 
@@ -156,62 +151,30 @@ class Admission:
 
     def apply(self, changes: Mapping[Key, Effective | None], now: float) -> None:
         """Put changed constraints in force; what gets stricter comes first."""
-        if not self._gates.by_key and any(changes.values()):
+        if not self.gates.by_key and any(changes.values()):
             self._count_what_runs(now)
         for key, effective in changes.items():
             if effective is not None:
                 self._put(key, effective, now)
         for key, effective in changes.items():
-            if effective is None and key in self._gates.by_key:
-                self._remove(key)
+            if effective is None and key in self.gates.by_key:
+                self._let_go(self.gates.remove(key))
 
-    def blocked(self, ticket: Ticket) -> Obstacle | None:
-        """Return what holds a ticket that waits, or None: nothing has, as far as it was looked at."""
-        line = ticket.queue.line if ticket.queue is not None else None
-        return line.obstacle() if line is not None else None
+    def clear(self) -> None:
+        """Take everything out of force at once."""
+        for gate in self.gates.clear():
+            self._let_go(gate)
 
-    def paused(self, run_id: str, name: str) -> Obstacle | None:
-        """Return what pauses tasks of this name in this run, or None."""
-        if not self._gates.by_key:
-            return None
-        gates = self._gates.before(run_id, name)
-        return next((gate.obstacle() for gate in gates if isinstance(gate, PauseGate)), None)
+    def holding(self) -> list[AnyGate]:
+        """Return the gates that alone keep a ticket from starting; the one of the oldest ticket comes first.
 
-    def cancelled(self, run_id: str, name: str) -> Obstacle | None:
-        """Return why tasks of this name in this run are cancelled, or None."""
-        gates = self._gates.before(run_id, name)
-        return gates[0].obstacle() if gates and isinstance(gates[0], CancelGate) else None
-
-    def obstacle(self) -> Obstacle | None:
-        """Return the constraint that holds the ticket which has waited longest, or None."""
-        fronts = [(queue.order, gate) for gate in self._gates.by_key.values() if (queue := gate.first())]
-        return min(fronts, key=lambda front: front[0])[1].obstacle() if fronts else None
-
-    def in_force(self, topic: str) -> bool:
-        """Return whether a gate names this register."""
-        return any(gate.topic == topic for gate in self._gates.by_key.values())
-
-    def take_blocked(self) -> list[tuple[Ticket, Obstacle]]:
-        """Return the tickets that have begun to wait for something since the last call."""
-        untold, self._untold = self._untold, {}
-        found = []
-        for queue in untold:
-            obstacle = queue.line.obstacle() if queue.line is not None else None
-            if obstacle is not None:
-                untold_ones = islice(reversed(queue.tickets), len(queue.tickets) - queue.told)
-                found += [(ticket, obstacle) for ticket in reversed(list(untold_ones))]
-                queue.told = len(queue.tickets)
-        return found
-
-    def take_turned_away(self) -> list[tuple[Ticket, Obstacle]]:
-        """Return the tickets that a cancel has sent away since the last call; they hold nothing."""
-        found, self._turned_away = self._turned_away, []
-        return found
-
-    def take_cancellations(self) -> list[tuple[Owner, Obstacle, str | None]]:
-        """Return which runs (name None), or which running tasks of them, are to be cancelled."""
-        found, self._cancellations = self._cancellations, []
-        return [item for item in found if item[0].run_id in self._owners]
+        What a ticket has to wait for anyway, workers and resources, is nobody's command.
+        """
+        queues = [queue for group in self.gates.groups() for queue in group.queues.values() if queue.tickets]
+        queues = sorted(
+            (queue for queue in queues if self._lacks(queue) is None), key=lambda queue: queue.order
+        )
+        return list(dict.fromkeys(queue.line for queue in queues if isinstance(queue.line, Gate)))
 
     def _look_at(self, queue: TicketQueue, now: float) -> Ticket | None:
         """Let the first ticket of a queue pass, or put the queue where it has to wait."""
@@ -219,13 +182,14 @@ class Admission:
         group: Group = queue.group
         for gate in group.gates:
             if isinstance(gate, CancelGate):
-                self._turned_away.append((self._pop(queue), gate.obstacle()))
+                self.notices.turn_away(self._pop(queue), gate.obstacle())
                 self._put_back(queue)
                 return None
             if not gate.is_open(now):
                 self._hold(queue, gate)
                 return None
-        if not self._has_worker(queue) or not self._has_resources(queue):
+        if (line := self._lacks(queue)) is not None:
+            self._hold(queue, line)
             return None
         for gate in group.gates:
             gate.entered(now)
@@ -238,23 +202,18 @@ class Admission:
         self._put_back(queue)
         return ticket
 
-    def _has_worker(self, queue: TicketQueue) -> bool:
-        lane = queue.lane
-        if lane is None or lane.free > 0:
-            return True
-        self._hold(queue, lane)
-        return False
-
-    def _has_resources(self, queue: TicketQueue) -> bool:
-        if not queue.demands or self.resources.has_room(queue, queue.tickets[0].order):
-            return True
-        self._hold(queue, self.resources.line(queue.demands))
-        return False
+    def _lacks(self, queue: TicketQueue) -> Line | None:
+        """Return where the first ticket of a queue has to wait for a worker or for resources, or None."""
+        if queue.lane is not None and queue.lane.free <= 0:
+            return queue.lane
+        if queue.demands and not self.resources.has_room(queue, queue.tickets[0].order):
+            return self.resources.line(queue.demands)
+        return None
 
     def _hold(self, queue: TicketQueue, line: Line) -> None:
         self._leave_line(queue)
         line.park(queue)
-        self._untold[queue] = None
+        self.notices.wait(queue)
         self._openings.keep_an_eye_on(line)
 
     def _leave_line(self, queue: TicketQueue) -> None:
@@ -277,31 +236,30 @@ class Admission:
         return ticket
 
     def _put(self, key: Key, effective: Effective, now: float) -> None:
-        gate = self._gates.by_key.get(key)
+        gate = self.gates.by_key.get(key)
         if gate is not None:
             gate.change(effective.rule, effective.topic, now)
             self._openings.signal((gate,))
             return
         gate = GATES[key[1]](key[0], effective.rule, effective.topic)
-        groups = self._gates.add(key, gate)
+        groups = self.gates.add(key, gate)
         for group in groups:
             gate.count(group.running)
             for queue in group.queues.values():
                 if queue.line is not self._openings.ready:
                     self._put_back(queue)  # it may wait for this one before what it waits for now
         if isinstance(gate, CancelGate):
-            self._cancel(gate, groups)
+            self._cancel(gate)
 
-    def _cancel(self, gate: CancelGate, groups: list[Group]) -> None:
-        """Ask for the end of what runs; what waits is turned away in its turn."""
+    def _cancel(self, gate: CancelGate) -> None:
+        """Ask for the end of what has begun; what waits is turned away in its turn."""
         kind, _, value = gate.scope.partition(":")
-        wanted = [(value, None)] if kind == "run" else [(g.run_id, g.name) for g in groups if g.running]
-        for run_id, name in wanted:
-            if (owner := self._owners.get(run_id)) is not None:
-                self._cancellations.append((owner, gate.obstacle(), name))
+        if kind != "run":
+            self.notices.cancel(self._owners.values(), gate.obstacle(), Glob(value).matches)
+        elif (owner := self._owners.get(value)) is not None:
+            self.notices.cancel([owner], gate.obstacle(), None)
 
-    def _remove(self, key: Key) -> None:
-        gate = self._gates.remove(key)
+    def _let_go(self, gate: AnyGate) -> None:
         self._openings.forget(gate)
         for queue in gate.take_all():
             self._openings.ready.park(queue)
@@ -319,5 +277,5 @@ class Admission:
             for ticket in owner.running():
                 if not ticket.running:
                     ticket.running = True
-                    self._gates.group(owner.run_id, ticket.name).running += 1
+                    self.gates.group(owner.run_id, ticket.name).running += 1
         self.last_start = now

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
+from cascade.runtime.constraints._words import shown
 from cascade.runtime.constraints.rules import Cancel, Concurrency, Pause, RateLimit, Rule
 from cascade.runtime.constraints.tickets import Line, Obstacle
 
@@ -55,7 +56,7 @@ class Gate(Line, Generic[R]):
         return math.inf
 
     def reason(self) -> str:
-        """Return in words why it is closed."""
+        """Return in words why it is closed; the scope is text from outside."""
         raise NotImplementedError
 
     def obstacle(self) -> Obstacle:
@@ -69,7 +70,7 @@ class CancelGate(Gate[Cancel]):
     rank = 0
 
     def reason(self) -> str:
-        return f"{self.scope} is cancelled"
+        return f"{shown(self.scope)} is cancelled"
 
 
 class PauseGate(Gate[Pause]):
@@ -79,7 +80,7 @@ class PauseGate(Gate[Pause]):
     rank = 1
 
     def reason(self) -> str:
-        return f"{self.scope} is paused"
+        return f"{shown(self.scope)} is paused"
 
 
 class ConcurrencyGate(Gate[Concurrency]):
@@ -105,7 +106,7 @@ class ConcurrencyGate(Gate[Concurrency]):
         self.running -= count
 
     def reason(self) -> str:
-        return f"{self.running} of at most {self.rule.limit} of {self.scope} are running"
+        return f"{self.running} of at most {self.rule.limit} of {shown(self.scope)} are running"
 
 
 class RateLimitGate(Gate[RateLimit]):
@@ -138,7 +139,7 @@ class RateLimitGate(Gate[RateLimit]):
         return now + max(0.0, 1.0 - self._level) / self.rule.per_second
 
     def reason(self) -> str:
-        return f"{self.scope} may start {self.rule.per_second:g} a second"
+        return f"{shown(self.scope)} may start {self.rule.per_second:g} a second"
 
     def _settle(self, now: float) -> None:
         since, self._since = self._since, now

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -29,18 +28,19 @@ from cascade.interfaces import (
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, sync_filter
 from cascade.interfaces.wire import default_source
 from cascade.runtime._clock import call_later_on
+from cascade.runtime._pace import TURN
 from cascade.runtime._tasks import cancel
-from cascade.runtime.constraints._outgoing import Outgoing
+from cascade.runtime.constraints._followers import Followers
+from cascade.runtime.constraints._publisher import Publisher
 from cascade.runtime.constraints._reporter import Reporter
 from cascade.runtime.constraints.registers import Registers
 from cascade.runtime.constraints.sync import Sync, SyncState
 from cascade.runtime.constraints.turnstile import Turnstile
 
-TURN = 0.005
-"""Seconds that one turn of the loop may take for the sake of control."""
 STOP_LIMIT = 1.0
 """Seconds that stopping may take for what still has to be said."""
 
+_SETTLED_A_TURN = 1_024
 _CHANGES_A_TURN = 256
 
 _log = logging.getLogger("cascade.constraints")
@@ -59,7 +59,7 @@ class ConstraintManager:
     :raises ConfigurationError: if the connector cannot be watched.
     """
 
-    _sources: ClassVar[Counter[str]] = Counter()
+    _followers: ClassVar[Followers] = Followers()
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class ConstraintManager:
         bus: EventBus,
         project_id: str = "default",
     ) -> None:
-        self._outgoing = Outgoing(connector)
+        self._publisher = Publisher(connector)
         if not supports(connector, SupportsWatch):
             raise ConfigurationError("connector", "has no watch(), without which it cannot carry control")
         self.source = connector.source_id if supports(connector, SupportsSource) else default_source()
@@ -83,14 +83,14 @@ class ConstraintManager:
         self.registers = Registers(clock, relevant=self._concerns_us)
         self.sync = Sync(self.registers, source=self.source, token=os.urandom(8).hex(), clock=clock)
         self._reporter = Reporter(
-            self._outgoing,
+            self._publisher,
             registers=self.registers,
             sync=self.sync,
             clock=clock,
             source=self.source,
             session=os.urandom(8).hex(),
             retain=self.source != default_source(),
-            running=lambda: turnstile.admission.in_scope_running,
+            running=lambda: turnstile.admission.gates.running,
         )
         self._in_sync = asyncio.Event()
         self._failing = False
@@ -107,13 +107,7 @@ class ConstraintManager:
 
     def start(self) -> None:
         """Begin to follow the broker, on the running loop; the connector may connect later."""
-        self._sources[self.source] += 1
-        if self._sources[self.source] == 2:
-            _log.warning(
-                "two engines of this process are both called %s: give each connector a source_id of its own, "
-                "or nobody can tell their reports apart",
-                self.source,
-            )
+        self._followers.join(self, self._watcher)
         self._stop_counting = self._bus.subscribe(TaskStateEvent, self._count)
         self._turnstile.on_turn = self._look
         self._open()
@@ -125,7 +119,6 @@ class ConstraintManager:
         self._stop_counting()
         self._stop_counting = None
         self._turnstile.on_turn = None
-        self._sources[self.source] -= 1
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -135,7 +128,7 @@ class ConstraintManager:
             reader.cancel()
         self._forget()  # before anything is awaited: whoever follows the broker next uses the same turnstile
         await cancel(readers, timeout=STOP_LIMIT)
-        await self._outgoing.close(STOP_LIMIT)
+        await self._publisher.close(STOP_LIMIT)
 
     async def synced(self) -> None:
         """Wait until the retained set has arrived and is in force."""
@@ -150,6 +143,11 @@ class ConstraintManager:
         """Report it no more."""
         self._reporter.book.end(run_id)
         self._look()
+
+    def report_again(self) -> None:
+        """Report soon, although nothing has changed."""
+        self._reporter.touch()
+        self._set_alarm()
 
     def __repr__(self) -> str:
         return f"<ConstraintManager {self.source} {self.sync.state.value}, {len(self.registers)} registers>"
@@ -207,7 +205,7 @@ class ConstraintManager:
         if isinstance(item, Message):
             completed = self.sync.hear(item)
         elif isinstance(item, Linked):
-            self._outgoing.send(self.sync.linked(), {})
+            self._publisher.send(self.sync.linked(), {})
         elif isinstance(item, Lost):
             self.sync.lost()
             self._in_sync.clear()
@@ -221,8 +219,8 @@ class ConstraintManager:
         self._look()
 
     def _put_in_force(self) -> bool:
-        """Hand changes over, a slice of a great set at a time; return whether there are more."""
-        if self.registers.has_changes:
+        """Take in and hand over a slice of a great set; return whether there is more to do."""
+        if self.registers.settle(_SETTLED_A_TURN) and self.registers.has_changes:
             changes = self.registers.take_changes(_CHANGES_A_TURN)
             self._turnstile.apply(changes)
         return self.registers.has_changes
@@ -263,10 +261,13 @@ class ConstraintManager:
         self._set_alarm()
 
     def _forget(self) -> None:
-        """Take everything out of force, and say so as the last word."""
+        """Take everything out of force, and say so as the last word, unless others go on under this name."""
         self.sync.state = SyncState.STOPPED
         self._in_sync.clear()
-        self.registers.replace({})
-        while self._put_in_force():
-            pass
-        self._reporter.send_last()
+        self.registers.clear()
+        self._turnstile.clear()
+        others = self._followers.leave(self, self._watcher)
+        for other in others:
+            other.report_again()
+        if not others:
+            self._reporter.send_last()

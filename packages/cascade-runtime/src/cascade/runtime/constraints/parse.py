@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import msgspec
 
+from cascade.interfaces.steering import constraint_id
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime.constraints.glob import MAX_PATTERN
 from cascade.runtime.constraints.rules import RULES, Rule
@@ -31,6 +32,8 @@ class Constraint:
     rule: Rule
     expires_at: float | None = None
     """Seconds since the epoch, or None."""
+    deadline: float | None = field(default=None, compare=False)
+    """When it ends on the engine's monotonic clock, if the broker has told how much is left; that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Unsupported:
 
     id: str
     reason: str
+    deadline: ClassVar[None] = None
 
 
 Outcome = Constraint | Cleared | Rejected | Unsupported
@@ -75,27 +79,44 @@ class _Refusal(Exception):
         self.outcome = outcome
 
 
-def parse(topic: str, payload: bytes) -> Outcome:
-    """Return what a message on a topic below ``cascade/constraints/`` says."""
+def parse(topic: str, payload: bytes, *, deadline: float | None = None) -> Outcome:
+    """Return what a message on a topic below ``cascade/constraints/`` says.
+
+    :param deadline: when it ends on the engine's monotonic clock, if the broker has told.
+    """
     if not payload:
         return CLEARED
     try:
         scope, kind = _scope_and_kind(topic)
-        data = _decode(payload)
-        return _constraint(scope, kind, data) if data else CLEARED
+        data = decode(payload)
+        return _constraint(scope, kind, data, deadline) if data else CLEARED
     except _Refusal as refusal:
         return refusal.outcome
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         return Rejected(str(exc)[:200])
 
 
-def derived_id(scope: str, kind: str) -> str:
-    """Return the id of a constraint whose message gives none.
+def bounded(topic: str) -> str:
+    """Return a topic, or of one that is too long its beginning: under that name it is refused.
 
-    >>> derived_id("task:call_api", "rate_limit")
-    'ratelimit-task:call_api'
+    No legal topic has such a name, so what is remembered of the refusal is nobody else's.
     """
-    return f"{kind.replace('_', '')}-{scope}"
+    return topic if len(topic) <= MAX_TOPIC else f"{topic[:MAX_TOPIC]}…"
+
+
+def decode(payload: bytes) -> dict[str, Any]:
+    """Decode all of it, so that NaN, 1e999 and their like are refused wherever they stand.
+
+    :raises ValueError: if it is too long, or no JSON object.
+    :raises msgspec.MsgspecError: if it is no JSON.
+    :raises RecursionError: if it is nested too deep.
+    """
+    if len(payload) > MAX_BYTES:
+        raise ValueError(f"{len(payload)} bytes, more than {MAX_BYTES}")
+    data = msgspec.json.decode(payload)
+    if not isinstance(data, dict):
+        raise ValueError(f"a JSON {type(data).__name__}, not an object")
+    return data
 
 
 def _scope_and_kind(topic: str) -> tuple[str, str]:
@@ -107,20 +128,10 @@ def _scope_and_kind(topic: str) -> tuple[str, str]:
     return found
 
 
-def _decode(payload: bytes) -> dict[str, Any]:
-    """Decode all of it, so that NaN, 1e999 and their like are refused wherever they stand."""
-    if len(payload) > MAX_BYTES:
-        raise _rejected(f"{len(payload)} bytes, more than {MAX_BYTES}")
-    data = msgspec.json.decode(payload)
-    if not isinstance(data, dict):
-        raise _rejected(f"a JSON {type(data).__name__}, not an object")
-    return data
-
-
-def _constraint(scope: str, kind: str, data: dict[str, Any]) -> Constraint:
+def _constraint(scope: str, kind: str, data: dict[str, Any], deadline: float | None) -> Constraint:
     message = msgspec.convert(data, _Message)
     _check_names(scope, kind, message)
-    label = message.id or derived_id(scope, message.type)
+    label = message.id or constraint_id(scope, message.type)
     _check_scope(scope, label)
     rule_type = RULES.get(message.type)
     if rule_type is None:
@@ -128,7 +139,8 @@ def _constraint(scope: str, kind: str, data: dict[str, Any]) -> Constraint:
     problem = rule_type.scope_problem(scope, expires=message.expires_at is not None)
     if problem:
         raise _rejected(problem)
-    return Constraint(label, scope, msgspec.convert(message.params, rule_type), message.expires_at)
+    rule = msgspec.convert(message.params, rule_type)
+    return Constraint(label, scope, rule, message.expires_at, deadline)
 
 
 def _check_names(scope: str, kind: str, message: _Message) -> None:

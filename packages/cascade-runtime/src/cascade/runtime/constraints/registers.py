@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from cascade.interfaces import Clock
-from cascade.runtime.constraints.parse import Cleared, Constraint, Outcome, Rejected, Unsupported
+from cascade.runtime.constraints._ledger import Ledger, Register, Status
+from cascade.runtime.constraints.parse import CLEARED, Cleared, Constraint, Outcome, Rejected, Unsupported
 from cascade.runtime.constraints.rules import Rule
 
 MAX_REGISTERS = 10_000
@@ -16,7 +19,7 @@ MAX_REJECTIONS = 1_000
 MAX_ALIKE = 64
 """Registers of one scope and type: topics that differ in their percent-encoding only."""
 
-_NAME = 200
+_TRUNCATED = 1.0  # brokers tell what is left of a message's expiry in whole seconds
 
 Key = tuple[str, str]
 """Scope and type: what gates are made for."""
@@ -31,31 +34,12 @@ class Effective:
     """The register to name to whoever asks why: the strictest one, or the first of them."""
 
 
-class Register:
-    """What one topic holds."""
-
-    __slots__ = ("content", "deadline", "expired")
-
-    def __init__(self, content: Constraint | Unsupported, deadline: float | None, *, expired: bool) -> None:
-        self.content = content
-        self.deadline = deadline
-        """On the monotonic clock, or None."""
-        self.expired = expired
-
-    @property
-    def status(self) -> str:
-        """``applied``, ``expired`` or ``unsupported``."""
-        if isinstance(self.content, Unsupported):
-            return "unsupported"
-        return "expired" if self.expired else "applied"
-
-
 class Registers:
     """A replica of the broker's retained set, and the effective constraints computed from it.
 
-    What changed in the effective set comes out of :meth:`take_changes`.
-    ``relevant`` says which scopes can concern this engine; registers of others are kept and
-    reported, and are in force nowhere.
+    A whole set is taken in bit by bit, with :meth:`settle`; what changed in the effective set
+    comes out of :meth:`take_changes`. ``relevant`` says which scopes can concern this engine;
+    registers of others are kept, and are in force nowhere.
     """
 
     def __init__(
@@ -69,38 +53,49 @@ class Registers:
         """Goes up with every change that a report would show."""
         self.over_limit = 0
         """Messages that were refused because there are too many registers."""
+        self.rejections_forgotten = 0
         self._clock = clock
         self._relevant = relevant
         self._limit = limit
-        self._registers: dict[str, Register] = {}
+        self._ledger = Ledger()
         self._rejections: dict[str, str] = {}
-        self.rejections_forgotten = 0
+        self._unsettled: dict[str, Outcome] = {}  # in the order from the last to the first
         self._in_force: dict[Key, dict[str, Rule]] = {}
         self._changed: dict[Key, None] = {}
         self._expiries: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
-        return len(self._registers)
-
-    def __iter__(self) -> Iterator[tuple[str, Register]]:
-        return iter(self._registers.items())
+        return len(self._ledger)
 
     @property
-    def rejections(self) -> Mapping[str, str]:
+    def rejections(self) -> dict[str, str]:
         """Reasons by topic, oldest first."""
         return self._rejections
 
     @property
     def values(self) -> dict[str, Constraint | Unsupported]:
         """What each topic holds."""
-        return {topic: register.content for topic, register in self._registers.items()}
+        return {topic: register.content for topic, register in self._ledger.items()}
+
+    @property
+    def to_report(self) -> int:
+        """How many topics there are to report."""
+        twice = sum(self._ledger.is_reported(topic) for topic in self._rejections)
+        return self._ledger.to_report - twice + len(self._rejections) + self.rejections_forgotten
 
     def get(self, topic: str) -> Register | None:
         """Return the register of a topic."""
-        return self._registers.get(topic)
+        return self._ledger.get(topic)
+
+    def reported(self) -> Iterator[tuple[str, Register]]:
+        """Yield the registers to report that have no rejection: what is not in force comes first."""
+        return (
+            (topic, register) for topic, register in self._ledger.reported() if topic not in self._rejections
+        )
 
     def apply(self, topic: str, outcome: Outcome) -> None:
         """Take one message in: it changes the register of its topic and no other."""
+        self._unsettled.pop(topic, None)  # this one is newer
         if isinstance(outcome, Rejected):
             self._reject(topic, outcome.reason)
         elif isinstance(outcome, Cleared):
@@ -113,15 +108,30 @@ class Registers:
             self._accept(topic)
             self._set(topic, outcome)
 
-    def replace(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Make the registers those of a retained set; an invalid message keeps the value it met."""
-        for topic in [topic for topic in self._registers if topic not in outcomes]:
-            self._drop(topic)
-        for topic in [topic for topic in self._rejections if topic not in outcomes]:
-            self._accept(topic)
+    def add(self, outcomes: dict[str, Outcome]) -> None:
+        """Begin to take in messages that came together."""
+        self._unsettled.update(reversed(outcomes.items()))
+
+    def replace(self, outcomes: dict[str, Outcome]) -> None:
+        """Begin to make the registers those of a retained set; an invalid message keeps the value it met."""
         self.over_limit = self.rejections_forgotten = 0
-        for topic, outcome in outcomes.items():
-            self.apply(topic, outcome)
+        self._unsettled = dict(reversed(outcomes.items()))
+        gone = {topic: CLEARED for topic in (*self._ledger, *self._rejections) if topic not in outcomes}
+        self._unsettled.update(gone)  # to be done first: they make room
+
+    def settle(self, most: int = sys.maxsize) -> bool:
+        """Go on with up to ``most`` of the messages that came together; return whether all are taken in."""
+        for _ in range(min(most, len(self._unsettled))):
+            self.apply(*self._unsettled.popitem())
+        return not self._unsettled
+
+    def clear(self) -> None:
+        """Hold nothing any more; whoever has put changes in force takes all of them back at once."""
+        self._ledger = Ledger()
+        for each in (self._rejections, self._unsettled, self._in_force, self._changed, self._expiries):
+            each.clear()
+        self.over_limit = self.rejections_forgotten = 0
+        self.revision += 1
 
     def next_expiry(self) -> float | None:
         """Return when :meth:`expire` has something to do, on the monotonic clock."""
@@ -134,19 +144,17 @@ class Registers:
         now = self._clock.monotonic()
         while (deadline := self.next_expiry()) is not None and deadline <= now:
             topic = heapq.heappop(self._expiries)[1]
-            register = self._registers[topic]
-            register.expired = True
-            self._unforce(topic, register)
+            self._unforce(topic, self._ledger.expire(topic))
             self.revision += 1
 
-    def effective(self) -> dict[Key, Effective]:
-        """Return everything that is in force."""
-        return {key: _strictest(rules) for key, rules in self._in_force.items()}
+    def effective(self, most: int = MAX_REGISTERS) -> dict[Key, Effective]:
+        """Return what is in force, up to so many."""
+        return {key: _strictest(rules) for key, rules in islice(self._in_force.items(), most)}
 
     @property
     def has_changes(self) -> bool:
-        """Whether :meth:`take_changes` has something to return."""
-        return bool(self._changed)
+        """Whether something is still to be settled, or taken by :meth:`take_changes`."""
+        return bool(self._changed or self._unsettled)
 
     def take_changes(self, most: int = MAX_REGISTERS) -> dict[Key, Effective | None]:
         """Return what is in force now for each scope and type that changed; None: nothing any more.
@@ -160,45 +168,59 @@ class Registers:
         return {key: _strictest(rules) if (rules := self._in_force.get(key)) else None for key in keys[:most]}
 
     def _crowded(self, topic: str, content: Constraint | Unsupported) -> str:
-        if topic in self._registers:
-            return ""
-        if len(self._registers) >= self._limit:
+        if self._ledger.get(topic) is None and len(self._ledger) >= self._limit:
             return f"there are {self._limit} registers already"
-        if isinstance(content, Constraint) and len(self._in_force.get(key_of(content), ())) >= MAX_ALIKE:
+        alike = self._in_force.get(key_of(content), {}) if isinstance(content, Constraint) else {}
+        if topic not in alike and len(alike) >= MAX_ALIKE:
             return f"there are {MAX_ALIKE} registers of this scope and type already"
         return ""
 
     def _set(self, topic: str, content: Constraint | Unsupported) -> None:
-        old = self._registers.get(topic)
-        if old is not None and old.content == content:
+        old = self._ledger.get(topic)
+        if old is not None and old.content == content and self._repeat(topic, old, content):
             return
-        if old is not None:
-            self._unforce(topic, old)
-        register = self._registers[topic] = self._register(content)
+        self._drop(topic)
+        new = self._register(content)
+        self._ledger.put(topic, new)
         self.revision += 1
-        if isinstance(content, Constraint) and not register.expired:
+        if isinstance(content, Constraint) and new.status is Status.APPLIED:
             self._force(topic, content)
-            if register.deadline is not None:
-                self._schedule(register.deadline, topic)
+            self._schedule(topic, new)
 
     def _register(self, content: Constraint | Unsupported) -> Register:
         """Convert its expiry to the monotonic clock, which nobody sets back."""
-        if isinstance(content, Unsupported) or content.expires_at is None:
-            return Register(content, None, expired=False)
-        left = content.expires_at - self._clock.now()
-        return Register(content, self._clock.monotonic() + left, expired=left <= 0)
+        if isinstance(content, Unsupported):
+            return Register(content, None, Status.UNSUPPORTED)
+        if not self._relevant(content.scope):
+            return Register(content, None, Status.ELSEWHERE)
+        now, deadline = self._clock.monotonic(), content.deadline
+        if deadline is None and content.expires_at is not None:
+            deadline = now + content.expires_at - self._clock.now()
+        expired = deadline is not None and deadline <= now
+        return Register(content, deadline, Status.EXPIRED if expired else Status.APPLIED)
+
+    def _repeat(self, topic: str, old: Register, content: Constraint | Unsupported) -> bool:
+        """Take a message that says the same as the one before; return whether nothing else is to be done."""
+        if old.content.deadline is content.deadline is None:
+            return True
+        new = self._register(content)
+        if new.status is not old.status:
+            return False
+        if old.deadline is None or new.deadline is None or abs(new.deadline - old.deadline) > _TRUNCATED:
+            old.content, old.deadline = new.content, new.deadline
+            self._schedule(topic, old)
+        return True
 
     def _drop(self, topic: str) -> None:
-        register = self._registers.pop(topic, None)
+        register = self._ledger.take(topic)
         if register is not None:
             self._unforce(topic, register)
             self.revision += 1
 
     def _force(self, topic: str, constraint: Constraint) -> None:
-        if self._relevant(constraint.scope):
-            key = key_of(constraint)
-            self._in_force.setdefault(key, {})[topic] = constraint.rule
-            self._changed[key] = None
+        key = key_of(constraint)
+        self._in_force.setdefault(key, {})[topic] = constraint.rule
+        self._changed[key] = None
 
     def _unforce(self, topic: str, register: Register) -> None:
         if isinstance(register.content, Unsupported):
@@ -211,28 +233,29 @@ class Registers:
                 del self._in_force[key]
 
     def _reject(self, topic: str, reason: str) -> None:
-        name = topic[:_NAME]
-        if self._rejections.get(name) == reason:
+        if self._rejections.get(topic) == reason:
             return
         self.revision += 1
-        if name not in self._rejections and len(self._rejections) >= MAX_REJECTIONS:
+        if topic not in self._rejections and len(self._rejections) >= MAX_REJECTIONS:
             del self._rejections[next(iter(self._rejections))]
             self.rejections_forgotten += 1
-        self._rejections[name] = reason
+        self._rejections[topic] = reason
 
     def _accept(self, topic: str) -> None:
-        if self._rejections.pop(topic[:_NAME], None) is not None:
+        if self._rejections.pop(topic, None) is not None:
             self.revision += 1
 
-    def _schedule(self, deadline: float, topic: str) -> None:
-        heapq.heappush(self._expiries, (deadline, topic))
-        if len(self._expiries) > 2 * len(self._registers) + 64:
+    def _schedule(self, topic: str, register: Register) -> None:
+        if register.deadline is None:
+            return
+        heapq.heappush(self._expiries, (register.deadline, topic))
+        if len(self._expiries) > 2 * len(self._ledger) + 64:
             self._expiries = [entry for entry in set(self._expiries) if self._is_due(*entry)]
             heapq.heapify(self._expiries)
 
     def _is_due(self, deadline: float, topic: str) -> bool:
-        register = self._registers.get(topic)
-        return register is not None and register.deadline == deadline and not register.expired
+        register = self._ledger.get(topic)
+        return register is not None and register.deadline == deadline and register.status is Status.APPLIED
 
 
 def key_of(constraint: Constraint) -> Key:

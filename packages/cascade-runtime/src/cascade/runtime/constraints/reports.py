@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.wire import VERSION, timestamp
+from cascade.runtime.constraints._ledger import Register
 from cascade.runtime.constraints.parse import Unsupported
-from cascade.runtime.constraints.registers import Effective, Key, Register, Registers
+from cascade.runtime.constraints.registers import Effective, Key, Registers
 
 MAX_ENTRIES = 500
 """Registers that one report lists, and constraints that it lists as effective."""
@@ -18,7 +20,7 @@ REPEAT = 10.0
 _ENDED = {TaskState.COMPLETED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED}
 
 
-class Pace:
+class Cadence:
     """When the next report may go out: soon after a change, then not too often."""
 
     def __init__(self, *, soon: float, interval: float) -> None:
@@ -110,20 +112,17 @@ def constraints_report(
     registers: Registers, *, source: str, session: str, sync: str, in_scope_running: int, now: float
 ) -> dict[str, Any]:
     """Return the body of ``cascade/state/{source}/constraints``."""
-    entries = list(_entries(registers))
-    effective = registers.effective()
     report: dict[str, Any] = {
         "v": VERSION,
         "source": source,
         "session": session,
         "sync": sync,
-        "applied": dict(entries[:MAX_ENTRIES]),
-        "effective": [_row(key, each) for key, each in list(effective.items())[:MAX_ENTRIES]],
+        "applied": dict(islice(_entries(registers), MAX_ENTRIES)),
+        "effective": [_row(key, each) for key, each in registers.effective(MAX_ENTRIES).items()],
         "in_scope_running": in_scope_running,
         "ts": timestamp(now),
     }
-    more = len(entries) - MAX_ENTRIES + registers.rejections_forgotten
-    if more > 0:
+    if (more := registers.to_report - len(report["applied"])) > 0:
         report["more"] = more
     if registers.over_limit:
         report["over_limit"] = registers.over_limit
@@ -142,18 +141,16 @@ def runs_report(book: RunBook, *, source: str, session: str, now: float) -> dict
 
 
 def _entries(registers: Registers) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield rejections first, then what is not in force, then what is."""
-    rejections = registers.rejections
-    for topic, reason in reversed(list(rejections.items())):
+    """Yield the latest rejections first, then what is not in force, then what is."""
+    for topic, reason in reversed(registers.rejections.items()):
         kept = registers.get(topic)
         yield topic, {"id": kept.content.id if kept else "", "status": "rejected", "reason": reason}
-    others = [(topic, register) for topic, register in registers if topic not in rejections]
-    for topic, register in sorted(others, key=lambda item: item[1].status == "applied"):
+    for topic, register in registers.reported():
         yield topic, _entry(register)
 
 
 def _entry(register: Register) -> dict[str, str]:
-    entry = {"id": register.content.id, "status": register.status}
+    entry = {"id": register.content.id, "status": register.status.value}
     if isinstance(register.content, Unsupported):
         entry["reason"] = register.content.reason
     return entry

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
+from msgspec.structs import force_setattr
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
 _SECONDS |= {"h": 3600.0, "hr": 3600.0, "hour": 3600.0}
@@ -59,25 +59,32 @@ class Concurrency(Rule, frozen=True):
         return {"limit": self.limit}
 
 
-class RateLimit(Rule, frozen=True, dict=True):
-    """A token bucket: each start takes one token, ``per_second`` come back, up to ``burst``."""
+class RateLimit(Rule, frozen=True):
+    """A token bucket: each start takes one token, ``per_second`` come back, up to ``burst``.
+
+    Only these two numbers are kept: a text that means a rate may be long.
+    """
 
     type: ClassVar[str] = "rate_limit"
     rate: float | str
     capacity: Annotated[float, msgspec.Meta(ge=1)] | None = None
 
     def __post_init__(self) -> None:
-        _ = self.per_second  # refuses a rate that means nothing
+        rate = _per_second(self.rate)
+        force_setattr(self, "rate", rate)
+        force_setattr(self, "capacity", self.capacity or max(1.0, rate))
 
-    @cached_property
+    @property
     def per_second(self) -> float:
         """Tokens that come back each second."""
-        return _per_second(self.rate)
+        assert not isinstance(self.rate, str)
+        return self.rate
 
-    @cached_property
+    @property
     def burst(self) -> float:
         """Tokens that the bucket holds: at least one, so that it never hangs."""
-        return self.capacity or max(1.0, self.per_second)
+        assert self.capacity is not None
+        return self.capacity
 
     def stricter(self, other: Self) -> Self:
         return type(self)(min(self.per_second, other.per_second), min(self.burst, other.burst))
@@ -96,7 +103,7 @@ class Cancel(Rule, frozen=True):
         if scope.startswith("run:"):
             return ""
         if not scope.startswith("task:"):
-            return f"cancel needs the scope run:<id>, or task:<pattern> with expires_at, not {scope}"
+            return f"cancel needs the scope run:<id>, or task:<pattern> with expires_at, not {scope[:60]!r}"
         return "" if expires else "cancel of task:<pattern> needs expires_at, or it would never end"
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from cascade.interfaces import Clock, Message
 from cascade.interfaces.topics import STORE_TOPIC, sync_topic
-from cascade.runtime.constraints.parse import Cleared, Outcome, parse
+from cascade.runtime.constraints.parse import Outcome, bounded, decode, parse
 from cascade.runtime.constraints.registers import MAX_REGISTERS, MAX_REJECTIONS, Registers
 
 ECHO_LIMIT = 5.0
@@ -23,6 +23,9 @@ INTERVAL = 60.0
 
 _SHORTEST_PAUSE = 5.0
 _MAX_STAGED = MAX_REGISTERS + MAX_REJECTIONS
+
+_Staged = dict[str, tuple[Outcome, bool]]
+"""What messages say by topic, and whether they came live."""
 
 
 class SyncState(StrEnum):
@@ -63,7 +66,7 @@ class Sync:
         self._source = source
         self._token = token
         self._clock = clock
-        self._staged: dict[str, tuple[Outcome, bool]] | None = {}
+        self._staged: _Staged | None = {}
         self._too_many = 0
         self._store: str | None = None
         self._seen_store: str | None = None
@@ -78,11 +81,6 @@ class Sync:
         """Whether the stream's filters have been acknowledged over a link that is still up."""
         return self._linked
 
-    @property
-    def in_sync(self) -> bool:
-        """Whether the retained set has arrived over the present link."""
-        return self.state in (SyncState.SYNCED, SyncState.STALE)
-
     def opened(self) -> None:
         """Take note that a new stream has been opened: its retained messages come from here on."""
         self._begin()
@@ -90,6 +88,8 @@ class Sync:
 
     def linked(self) -> str:
         """Return the topic to publish a nonce to: the stream's filters are acknowledged."""
+        if not self._linked:
+            self.state = SyncState.SYNCING  # that nobody has answered before means nothing now
         self._attempts += 1
         self._echo = sync_topic(self._source, f"{self._token}-{self._attempts}")
         self._echo_by = self._clock.monotonic() + ECHO_LIMIT
@@ -143,37 +143,37 @@ class Sync:
         known, seen = self._store, self._seen_store
         if known is not None and seen is None:
             self.state = SyncState.STALE
-            self._add(staged)
+            self._registers.add(_outcomes(staged))
         else:
             self.state = SyncState.SYNCED
             self._store = seen
             self.began_anew = known is not None and known != seen
-            self._registers.replace(
-                {topic: outcome for topic, (outcome, _) in staged.items() if not isinstance(outcome, Cleared)}
-            )
+            self._registers.replace(_outcomes(staged))
         self._registers.over_limit += self._too_many
         return True
 
     def _hear_register(self, message: Message) -> None:
-        outcome = parse(message.topic, message.payload)
+        topic, left = bounded(message.topic), message.expires_in
+        deadline = None if left is None else self._clock.monotonic() + left
+        outcome = parse(topic, message.payload, deadline=deadline)
         if self._staged is not None:
-            self._stage(message, outcome)
+            self._stage(topic, outcome, live=not message.retain)
         if self._staged is None or not message.retain or self.state is SyncState.DEGRADED:
-            self._registers.apply(message.topic, outcome)
+            self._registers.apply(topic, outcome)
 
-    def _stage(self, message: Message, outcome: Outcome) -> None:
+    def _stage(self, topic: str, outcome: Outcome, *, live: bool) -> None:
         """Put a message aside; a live one is newer than any retained one that follows it."""
         assert self._staged is not None
-        before = self._staged.get(message.topic)
+        before = self._staged.get(topic)
         if before is None and len(self._staged) >= _MAX_STAGED:
             self._too_many += 1
-        elif not (message.retain and before is not None and before[1]):
-            self._staged[message.topic] = (outcome, not message.retain)
+        elif live or before is None or not before[1]:
+            self._staged[topic] = (outcome, live)
 
     def _hear_store(self, payload: bytes) -> None:
         """Remember the store's identity; one that replaces a known one calls for a sync."""
         try:
-            store = msgspec.json.decode(payload, type=_Store).store[:64] if payload else None
+            store = msgspec.convert(decode(payload), _Store).store[:64] if payload else None
         except (msgspec.MsgspecError, ValueError, RecursionError):
             store = self._store
         if self._staged is not None:
@@ -189,9 +189,9 @@ class Sync:
         if self._linked:
             self.reopen_at = now + min(INTERVAL, _SHORTEST_PAUSE * 2.0**self._failures)
         self._failures = min(self._failures + 1, 10)
-        self._add(self._staged or {})
+        self._registers.add(_outcomes(self._staged or {}))
 
-    def _add(self, staged: dict[str, tuple[Outcome, bool]]) -> None:
-        """Obey what was put aside, without forgetting what is missing in it."""
-        for topic, (outcome, _) in staged.items():
-            self._registers.apply(topic, outcome)
+
+def _outcomes(staged: _Staged) -> dict[str, Outcome]:
+    """Return what was put aside."""
+    return {topic: outcome for topic, (outcome, _) in staged.items()}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
+
+from cascade.runtime.constraints._words import shown
 
 Demands = tuple[tuple[str, float], ...]
 """Amounts by resource, in the order of the resources' names."""
@@ -21,7 +24,7 @@ class Obstacle:
     """The register that says so; empty for a resource of the engine's own."""
 
     def __str__(self) -> str:
-        return f"{self.reason} ({self.topic})" if self.topic else self.reason
+        return f"{self.reason} ({shown(self.topic)})" if self.topic else self.reason
 
 
 class Owner(Protocol):
@@ -48,8 +51,8 @@ class Owner(Protocol):
         """Tell that the task waits, and for what; called once for each time that it waits."""
         ...
 
-    def cancel(self, obstacle: Obstacle, name: str | None) -> None:
-        """Cancel the tasks of this name that run; None: the run."""
+    def cancel(self, obstacle: Obstacle, covers: Callable[[str], bool] | None) -> None:
+        """Cancel the tasks of such names that run or wait for another attempt; None: the run."""
         ...
 
     def reconsider(self) -> None:
@@ -101,6 +104,17 @@ class TicketQueue:
         """Its place there: the order of its first ticket when it was put there."""
         self.told = 0
         """How many of its tickets, from the first, have been told that they wait."""
+
+    def take_untold(self, most: int) -> list[Ticket]:
+        """Return up to so many of its tickets that were not told that they wait; now they are."""
+        behind = len(self.tickets) - self.told
+        most = min(most, behind)
+        if self.told < behind:  # from the end that is nearer
+            found = list(islice(self.tickets, self.told, self.told + most))
+        else:
+            found = list(islice(reversed(self.tickets), behind - most, behind))[::-1]
+        self.told += most
+        return found
 
     def __lt__(self, other: TicketQueue) -> bool:
         return False  # two entries of one queue are alike

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from cascade.interfaces import Clock, Executor, Timer
 from cascade.runtime._clock import call_later_on
 from cascade.runtime._pace import Pace
+from cascade.runtime.constraints._words import lifting, shown
 from cascade.runtime.constraints.admission import Admission
 from cascade.runtime.constraints.registers import Effective, Key
 from cascade.runtime.constraints.standstill import LIMIT, Standstill
@@ -104,9 +105,12 @@ class Turnstile:
     def apply(self, changes: Mapping[Key, Effective | None]) -> None:
         """Put changed constraints in force; those who run are told in this turn."""
         self.admission.apply(changes, self._clock.monotonic())
-        for owner in self.admission.owners():
-            owner.reconsider()
-        self.poke()
+        self._reconsider()
+
+    def clear(self) -> None:
+        """Take everything out of force at once; those who run are told in this turn."""
+        self.admission.clear()
+        self._reconsider()
 
     def _ended(self, ticket: Ticket) -> None:
         self._run_on.pop(ticket, None)
@@ -130,31 +134,36 @@ class Turnstile:
             ticket.owner.start(ticket)
         self._tell_owners()
         self._tell_standstill(now)
-        if self.admission.unfinished:
+        if self.admission.unfinished or self.admission.notices.blocked:
             self._pace.learn(self._clock.monotonic() - now)
             self.poke()
         self._set_timer(now)
         if self.admission.constrained and self.on_turn is not None:
             self.on_turn()
 
+    def _reconsider(self) -> None:
+        for owner in self.admission.owners():
+            owner.reconsider()
+        self.poke()
+
     def _tell_owners(self) -> None:
-        for owner, obstacle, name in self.admission.take_cancellations():
-            owner.cancel(obstacle, name)  # first, so that a run knows that it is cancelled itself
-        for ticket, obstacle in self.admission.take_turned_away():
+        notices = self.admission.notices
+        for owner, obstacle, covers in notices.take_cancellations():
+            owner.cancel(obstacle, covers)  # first, so that a run knows that it is cancelled itself
+        for ticket, obstacle in notices.take_turned_away():
             ticket.owner.turn_away(ticket, obstacle)
-        for ticket, obstacle in self.admission.take_blocked():
+        for ticket, obstacle in notices.take_blocked(self._pace.batch):
             ticket.owner.blocked(ticket, obstacle)
 
     def _tell_standstill(self, now: float) -> None:
-        if (lifted := self._standstill.lifted()) is not None:
-            _log.info("%s no longer holds anything up", lifted.topic)
+        for topic in self._standstill.ended():
+            _log.info("%s was lifted or changed and no longer holds everything up", shown(topic))
         if (holding := self._standstill.holds(now)) is not None:
             _log.warning(
-                "nothing has started for %g s, because %s; to lift it, clear the retained message: "
-                "mosquitto_pub -r -n -t '%s'",
+                "nothing has started for %g s, because %s; to lift it, clear the retained message: %s",
                 LIMIT,
                 holding.reason,
-                holding.topic,
+                lifting(holding.topic),
             )
 
     def _set_timer(self, now: float) -> None:

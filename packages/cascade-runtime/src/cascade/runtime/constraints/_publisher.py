@@ -14,7 +14,7 @@ _log = logging.getLogger("cascade.constraints")
 _Letter = tuple[Mapping[str, Any], int, bool]
 
 
-class Outgoing:
+class Publisher:
     """Publishes without waiting; through a connector that can only be awaited, by one task."""
 
     def __init__(self, connector: Connector) -> None:

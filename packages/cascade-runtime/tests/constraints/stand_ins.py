@@ -1,0 +1,43 @@
+"""What stands in the tests for an engine's runs."""
+
+from collections.abc import Callable
+
+from cascade.runtime.constraints import Obstacle, Ticket
+
+
+class Run:
+    """The owner of tickets who does nothing but keep what it is told."""
+
+    def __init__(self, run_id: str = "r1") -> None:
+        self.run_id = run_id
+        self.unasked: list[Ticket] = []
+        """Of tasks that run and never had to ask."""
+        self.started: list[Ticket] = []
+        self.told: list[tuple[str, str]] = []
+        """What happened, and the topic of the register because of which."""
+        self.cancelled: list[Callable[[str], bool] | None] = []
+        self.reconsidered = 0
+        self.on_start: Callable[[Ticket], None] = lambda ticket: None
+
+    def running(self) -> list[Ticket]:
+        return self.unasked
+
+    def start(self, ticket: Ticket) -> None:
+        self.started.append(ticket)
+        self.on_start(ticket)
+
+    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        self.told.append((f"turned away {ticket.name}", obstacle.topic))
+
+    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
+        self.told.append((f"blocked {ticket.name}", obstacle.topic))
+
+    def cancel(self, obstacle: Obstacle, covers: Callable[[str], bool] | None) -> None:
+        self.cancelled.append(covers)
+        self.told.append(("cancel", obstacle.topic))
+
+    def reconsider(self) -> None:
+        self.reconsidered += 1
+
+    def abort(self, error: Exception) -> None:
+        self.told.append((f"abort {error}", ""))
