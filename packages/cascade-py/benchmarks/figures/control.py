@@ -58,6 +58,9 @@ class Run:
     def reconsider(self) -> None:
         """Hold nothing at a checkpoint."""
 
+    def abort(self, error: Exception) -> None:
+        """Never called: nothing goes wrong here."""
+
 
 def rows(settings: Settings) -> Iterator[Row]:
     """Measure the way to one engine, to fifty, and through a rate limit."""

