@@ -392,12 +392,34 @@ async def test_a_checkpoint_obeys_cancel_in_a_thread(desk: Desk, engine: Engine,
     if held:
         await desk.put("global", "pause")
         await eventually(lambda: any(getattr(e, "state", "") == "BLOCKED" for e in lifecycle))
+        assert "long-0 at a checkpoint" in {each.get_name() for each in asyncio.all_tasks()}
     await desk.put(f"run:{lifecycle[0].run_id}", "cancel")
     with pytest.raises(RunCancelledError):
         await run
     assert ended.wait(5)
     (cancelled,) = [e for e in lifecycle if getattr(e, "state", "") == "CANCELLED"]
     assert "cannot be stopped" in cancelled.reason
+
+
+async def test_a_thread_asks_the_loop_only_if_its_task_is_paused(desk: Desk, engine: Engine) -> None:
+    """A constraint on other tasks, or one that pauses nobody, costs a task no way to the loop at its checkpoints."""
+    began, go, passed = threading.Event(), threading.Event(), threading.Event()
+
+    @task
+    def long() -> None:
+        began.set()
+        go.wait(10)
+        checkpoint()  # type: ignore[unused-awaitable] # in a thread it has waited already
+        passed.set()
+
+    run = asyncio.create_task(engine.run(long()))
+    await eventually(began.is_set)
+    await desk.put("task:other", "pause")
+    await desk.put("global", "concurrency", limit=1)
+    await eventually(lambda: desk.applied("global", "concurrency"))
+    go.set()
+    assert passed.wait(10)  # which holds the loop meanwhile
+    await run
 
 
 async def test_outside_of_a_task_a_checkpoint_does_nothing() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 
 from cascade.interfaces import Clock, TaskState
 from cascade.runtime._telling import Teller
@@ -41,6 +43,7 @@ class Holds:
         self._attempts: dict[Node, int] = {}  # the numbers of those attempts that are not the first
         self._progressed: dict[Node, float] = {}  # when a task was last told of
         self._waiting: set[asyncio.Future[None]] = set()
+        self._threads: set[asyncio.Task[None]] = set()  # each waits in the place of a thread
 
     def is_over(self, node: Node, attempt: int) -> bool:
         """Return whether what was called in this attempt is to stop; from any thread."""
@@ -100,6 +103,13 @@ class Holds:
             await self._change()
         raise asyncio.CancelledError
 
+    def hold_thread(self, node: Node, attempt: int, verdict: Future[None]) -> None:
+        """Let a thread wait for its verdict until nothing pauses its task."""
+        held = self.loop.create_task(self.hold(node, attempt), name=f"{node.task_id} at a checkpoint")
+        self._threads.add(held)
+        held.add_done_callback(self._threads.discard)
+        held.add_done_callback(partial(_pass_on, verdict))
+
     def reconsider(self) -> None:
         """Let everybody who waits look again."""
         for change in self._waiting:
@@ -120,3 +130,12 @@ class Holds:
             await change
         finally:
             self._waiting.discard(change)
+
+
+def _pass_on(verdict: Future[None], held: asyncio.Task[None]) -> None:
+    """Tell a thread what has come of its wait."""
+    error = asyncio.CancelledError() if held.cancelled() else held.exception()
+    if error is None:
+        verdict.set_result(None)
+    else:
+        verdict.set_exception(error)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Generator
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ PROGRESS_INTERVAL = 0.5
 
 
 class Station(Protocol):
-    """The run that a task belongs to, as its checkpoints see it. ``hold`` is called on the loop."""
+    """The run that a task belongs to, as its checkpoints see it. To be held is asked for on the loop."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -38,6 +38,10 @@ class Station(Protocol):
 
         :raises asyncio.CancelledError: if it is to stop.
         """
+        ...
+
+    def hold_thread(self, node: Node, attempt: int, verdict: Future[None]) -> None:
+        """Do so for a thread: what comes of it becomes the verdict that the thread waits for."""
         ...
 
 
@@ -96,22 +100,12 @@ def on_loop(loop: asyncio.AbstractEventLoop) -> bool:
 
 def _wait_in_thread(station: Station, node: Node, attempt: int) -> None:
     """Block this thread until the loop lets the task go on."""
-    ended = threading.Event()
-    outcome: list[BaseException | None] = []
-
-    async def hold() -> None:
-        try:
-            await station.hold(node, attempt)
-            outcome.append(None)
-        except (asyncio.CancelledError, Exception) as exc:
-            outcome.append(exc)
-        finally:
-            ended.set()
-
-    asyncio.run_coroutine_threadsafe(hold(), station.loop)
-    ended.wait()
-    if outcome and outcome[0] is not None:
-        raise outcome[0]
+    verdict: Future[None] = Future()
+    try:
+        station.loop.call_soon_threadsafe(station.hold_thread, node, attempt, verdict)
+    except RuntimeError:  # the loop is closed, and nobody is left to let it go on
+        raise asyncio.CancelledError from None
+    verdict.result()
 
 
 _NOWHERE = Checkpoint(None)
