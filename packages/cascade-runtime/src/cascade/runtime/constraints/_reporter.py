@@ -52,6 +52,7 @@ class Reporter:
         self._runs = Cadence(soon=0.002, interval=0.5)
         self._noted: tuple[int, SyncState, int] | None = None
         self._book_noted = 0
+        self._has_reported = False
         self._said: SyncState | None = None
         self._rejecting = False
 
@@ -98,10 +99,12 @@ class Reporter:
     def send_last(self) -> None:
         """Say that nothing is in force any more, because nobody follows the broker.
 
-        Also without a link: the connector keeps the latest value of these topics until there is one.
+        Also without a link, if there is something to take back: the connector keeps the latest
+        value of these topics until there is one.
         """
-        self._send("constraints", self._constraints_body())
-        self._send("runs", self._runs_body())
+        if self._sync.linked_now or self._has_reported:
+            self._send("constraints", self._constraints_body())
+            self._send("runs", self._runs_body())
 
     def _constraints_body(self) -> dict[str, Any]:
         return constraints_report(
@@ -116,6 +119,7 @@ class Reporter:
         return runs_report(self.book, now=self._clock.now(), **self._names)
 
     def _send(self, kind: str, body: dict[str, Any]) -> None:
+        self._has_reported = True
         self._publisher.send(state_topic(self._names["source"], kind), body, qos=1, retain=self._retain)
 
     def _say_state(self) -> None:
