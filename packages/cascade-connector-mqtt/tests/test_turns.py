@@ -41,9 +41,5 @@ async def test_a_task_that_asks_twice_in_a_turn_is_told_from_many_that_ask_once(
     async def ask(times: int) -> list[bool]:
         return [budget.again() for _ in range(times)]
 
-    assert await asyncio.gather(ask(3), ask(1), ask(1), ask(2)) == [
-        [False, True, True],
-        [False],
-        [False],
-        [False, True],
-    ]
+    answers = [*await asyncio.gather(ask(3), ask(1), ask(1), ask(2))]
+    assert answers == [[False, True, True], [False], [False], [False, True]]

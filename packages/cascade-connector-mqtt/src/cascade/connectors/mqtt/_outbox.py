@@ -100,7 +100,7 @@ class Outbox:
     def accept(self, topic: str, payload: Content, qos: int, retain: bool) -> str:
         """Take a message over; return why one is dropped for want of room, or ``""``.
 
-        ``FULL`` is returned once, until there is room for half of the messages again.
+        ``FULL`` is returned once for each link: bursts may fill the outbox again and again.
         """
         self.accepted += 1
         item = Outgoing(self.accepted, topic, payload, qos, retain)
@@ -152,7 +152,7 @@ class Outbox:
         """
         flying = sorted(self._in_flight.values(), key=lambda item: item.seq, reverse=True)
         self._in_flight.clear()
-        self._alone = False
+        self._alone = self._overflowing = False
         if blame:
             self._suspect(flying)
         poison = [item for item in flying if item.strikes >= _STRIKES]
@@ -194,10 +194,6 @@ class Outbox:
         else:
             self._queue.popleft()
             self._bytes -= item.size
-            if self._overflowing:
-                self._overflowing = (
-                    2 * max(len(self._queue) / self._max_messages, self._bytes / self._max_bytes) > 1
-                )
 
     def _accept_control(self, item: Outgoing) -> str:
         if item.topic in self._lane:
