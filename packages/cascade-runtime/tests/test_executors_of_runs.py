@@ -33,6 +33,7 @@ class Cluster(ThreadExecutor):
 
     async def start(self) -> None:
         self.starts += 1
+        await asyncio.sleep(0)
         if not self.there:
             raise ExecutorUnavailable("Cluster", "nobody answers", "start one")
 
@@ -145,26 +146,47 @@ async def test_an_executor_is_started_once_in_each_run_that_uses_it() -> None:
     await cluster.close()
 
 
-@pytest.mark.parametrize("there", [True, False])
-async def test_an_executor_is_started_when_a_task_is_found_to_need_it(there: bool) -> None:
-    """A task that is returned, mapped or chosen later brings its executor with it, or fails without it."""
-    cluster = Cluster(there=there)
+@task
+async def known_late() -> Any:
+    return far(1)
+
+
+@task
+async def zero() -> int:
+    return 0
+
+
+@pytest.mark.parametrize("cached", [False, True])
+async def test_an_executor_is_started_when_a_task_is_found_to_need_it(cached: bool) -> None:
+    """A call that is returned or chosen later brings its executor with it, which is started once."""
+    cluster = Cluster()
     engine = Engine(executors={"cluster": cluster})
-
-    @task
-    async def returns() -> Any:
-        return far(1)
-
-    @task
-    async def numbers() -> list[int]:
-        return [1, 2]
-
-    grown = [returns(), far.map(x=numbers()), Router(double(1), {2: far(4)})]
-    if there:
-        assert await engine.run(grown[0]) == 1
-        assert await engine.run(grown) == [1, [1, 2], 4]
-        assert cluster.starts == 2
-    for each in () if there else grown[::2]:
-        with pytest.raises(ExecutorUnavailable):
-            await engine.run(each)
+    later = far.with_cache() if cached else far
+    assert await engine.run([known_late(), Router(zero(), {0: later.map(x=[4, 5, 4])})]) == [1, [4, 5, 4]]
+    assert cluster.starts == 1
     await cluster.close()
+
+
+async def test_tasks_that_wait_for_an_executor_which_is_not_there_fail_together() -> None:
+    """One attempt is made for all that wait for it, and what has no need of it goes on."""
+    cluster = Cluster(there=False)
+    engine = Engine(executors={"cluster": cluster})
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    targets = [Router(zero(), {0: far.map(x=[1, 2, 3])}), double(2)]
+    with pytest.raises(ExceptionGroup) as told:
+        await engine.run(targets, on_failure="continue")
+    assert [type(error) for error in told.value.exceptions] == [ExecutorUnavailable] * 3
+    assert [e.state for e in events if e.task_name == "far"].count(TaskState.FAILED) == 3
+    assert [e.state for e in events if e.task_name == "double"] == [TaskState.RUNNING, TaskState.COMPLETED]
+    assert cluster.starts == 1
+
+
+async def test_routes_that_share_a_task_end_although_its_executor_is_not_there() -> None:
+    """Neither waits for what the other one has found out."""
+    shared = far(4)
+    routes = [Router(zero(), {0: double(shared)}), Router(zero(), {0: shared})]
+    async with asyncio.timeout(20):
+        with pytest.raises(ExceptionGroup) as told:
+            await Engine(executors={"cluster": Cluster(there=False)}).run(routes, on_failure="continue")
+    assert [type(error) for error in told.value.exceptions] == [ExecutorUnavailable]

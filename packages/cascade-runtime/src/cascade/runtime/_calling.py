@@ -84,6 +84,10 @@ class Caller:
         if self._cached is not None:
             await self._cached.close()
 
+    def modes(self) -> set[str]:
+        """Return the modes of the tasks that have been checked and need a worker."""
+        return {definition.mode for definition in self._checked}
+
     async def ready(self, mode: str) -> Executor:
         """Return the executor of a mode, made ready for calls.
 
@@ -108,14 +112,16 @@ class Caller:
         if supports(executor, SupportsCheck):
             executor.check(definition.function)
 
-    def start(self, node: Node, course: Course) -> Awaitable[Any]:
-        """Begin a task; awaiting what this returns gives its value, or raises what its last attempt raised.
+    async def look(self, node: Node, course: Course) -> Any:
+        """Begin a task that has no permission yet: look into its cache, and ask if it has to run."""
+        if node.call.policies.cache is not None:
+            return await self._from_cache(node, course)
+        await course.permit(node)
+        return await self.start(node, course)
 
-        It has permission, but for one with a cache, which asks when it turns out that it has to run.
-        """
+    def start(self, node: Node, course: Course) -> Awaitable[Any]:
+        """Begin a task; awaiting what this returns gives its value, or raises what its last attempt raised."""
         definition, policies = node.definition, node.call.policies
-        if policies.cache is not None:
-            return self._from_cache(node, course)
         course.begin(node)
         if policies is not NO_POLICIES:
             return self._attempts(node, course)

@@ -16,7 +16,6 @@ from cascade.runtime._growth import Growth
 from cascade.runtime._holds import Holds
 from cascade.runtime._outcome import STOPPING, Outcome
 from cascade.runtime._pace import Pace
-from cascade.runtime._preparing import Preparation
 from cascade.runtime._steps import Steps
 from cascade.runtime._tasks import cancel
 from cascade.runtime._telling import Teller
@@ -63,13 +62,7 @@ class Driver:
         """The tasks that run, look into their cache, or wait between two attempts."""
         self._outcome = Outcome(run_id, self._state, teller, carry_on=carry_on)
         self._steps = Steps(self._graph, self._outcome, params)
-        self._growth = Growth(
-            self._state,
-            self._outcome,
-            clock=clock,
-            prepare=Preparation(self._entrance, caller).prepare,
-            wake=self._wake,
-        )
+        self._growth = Growth(self._state, self._outcome, clock=clock, check=self._check, wake=self._wake)
         self._pace = Pace()
         self._turn: asyncio.Handle | None = None
         self._turn_began = 0.0  # when a turn that started a full batch began, else 0
@@ -79,6 +72,7 @@ class Driver:
         """Return the values of the targets; that of a target which was skipped is None.
 
         :raises InputsError: once for all inputs from outside that are missing or wrong.
+        :raises ExecutorUnavailable: if what a task should run on is not there.
         :raises Exception: what the first task that failed had raised, with a note that names it.
         :raises ExceptionGroup: with ``carry_on``, of all failures.
         :raises RunCancelledError: if a constraint has cancelled the run.
@@ -89,6 +83,8 @@ class Driver:
         if self._graph.dynamic or self._params:
             inputs = inputs_among(walk(targets))
             self._graph.values = read_inputs(inputs, self._params, os.environ)
+        for mode in self._caller.modes():
+            await self._lead_to(mode)
         nodes = [self._graph.node(lazy) for lazy in targets]
         self._state.aim(nodes)
         self._outcome.conclude()
@@ -120,9 +116,9 @@ class Driver:
         """End the run with a fault that is no task's."""
         self._outcome.abort(error)
 
-    def launch(self, node: Node) -> None:
+    def launch(self, node: Node, *, outside: bool = False) -> None:
         """Start a task now, in the run's own context: another task's end may be what made room for it."""
-        work, context = self._execute(node), self._context.copy()
+        work, context = self._execute(node, outside), self._context.copy()
         self.running[node] = self._loop.create_task(work, name=node.task_id, context=context)
 
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
@@ -153,8 +149,11 @@ class Driver:
     async def permit(self, node: Node) -> bool:
         """Wait for the turn of a task that holds nothing; return whether it was told that it waits.
 
+        :raises ExecutorUnavailable: if what it should run on is not there.
         :raises asyncio.CancelledError: if it is to stop.
         """
+        if not node.definition.on_loop:
+            await self._lead_to(node.definition.mode)
         held = await self._entrance.permit(node)
         if self._outcome.is_stopped(node):
             raise asyncio.CancelledError
@@ -190,6 +189,18 @@ class Driver:
     def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
         """Record that a call of the task was given up and runs on until ``ended`` is done."""
         self._entrance.runs_on(node, ended)
+
+    def _check(self, node: Node) -> None:
+        """Refuse a task that can never start, before it is its turn."""
+        if node.call.policies.demands:
+            self._entrance.check(node)
+        if not node.definition.on_loop or node.definition.injections:
+            self._caller.check(node)
+
+    async def _lead_to(self, mode: str) -> None:
+        """Have the executor of a mode made ready, if no task has needed it before."""
+        if not self._entrance.leads_to(mode):
+            self._entrance.lead_to(mode, await self._caller.ready(mode))
 
     def _is_over(self, node: Node) -> bool:
         """Return whether what a task has called is to stop; from any thread."""
@@ -267,13 +278,13 @@ class Driver:
             self._steps.take(node)
             self._proceed()
 
-    async def _execute(self, node: Node) -> None:
+    async def _execute(self, node: Node, outside: bool) -> None:
         """Run one task through all its attempts."""
         current.set((self._holds, node, 0))
         outcome = self._outcome
         try:
             try:
-                value = await self._caller.start(node, self)
+                value = await (self._caller.look if outside else self._caller.start)(node, self)
             except asyncio.CancelledError as exc:
                 outcome.cancelled(node, exc)
             except Exception as exc:

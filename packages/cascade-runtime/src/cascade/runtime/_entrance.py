@@ -24,8 +24,8 @@ class Host(Protocol):
         """Return whether a task is not to start any more."""
         ...
 
-    def launch(self, node: Node) -> None:
-        """Start a task now."""
+    def launch(self, node: Node, *, outside: bool = False) -> None:
+        """Start a task now; ``outside``: without permission, for which it asks by itself."""
         ...
 
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
@@ -103,11 +103,11 @@ class Entrance:
             self._resolver.resolve(node.name, demands, lambda amount: 0.0)  # what is lazy comes later
 
     def leads_to(self, mode: str) -> bool:
-        """Return whether tasks of this mode can be offered."""
+        """Return whether it is known which workers serve this mode."""
         return mode in self._lanes
 
     def lead_to(self, mode: str, executor: Executor) -> None:
-        """Take tasks of this mode from now on, for the workers of an executor that is ready."""
+        """Let the workers of an executor, which is ready, serve this mode."""
         lane = self._lanes[mode] = self._turnstile.lane(executor)
         self._working.setdefault(lane, set())
 
@@ -116,17 +116,22 @@ class Entrance:
 
         When other runs have some of the workers, nobody but the turnstile will tell that one is free.
         """
-        lane = self._lanes[mode]
+        lane = self._lanes.get(mode)
+        if lane is None:
+            return True
         return lane.free > 0 or not self._turnstile.idle or len(self._working[lane]) < lane.workers
 
     def offer(self, node: Node) -> None:
-        """Start a task now, or let it wait for its turn; one with a cache may find that it need not ask.
+        """Start a task now, or let it wait for its turn.
+
+        One with a cache, or whose executor nobody needed so far, starts outside: it has to look there first.
 
         :raises UsageError: if a lazy demand turned out to be more than there is.
         """
-        if node.call.policies.cache is not None:
+        definition = node.definition
+        if node.call.policies.cache is not None or not (definition.on_loop or self.leads_to(definition.mode)):
             self._outside.add(node)
-            self._host.launch(node)
+            self._host.launch(node, outside=True)
             return
         demands = self._demands(node)
         if self._lets_in(node, demands):
@@ -235,7 +240,7 @@ class Entrance:
         self._host.reconsider()
 
     def _lane(self, node: Node) -> Lane | None:
-        return None if node.definition.on_loop else self._lanes[node.definition.mode]
+        return None if node.definition.on_loop else self._lanes.get(node.definition.mode)
 
     def _lets_in(self, node: Node, demands: Demands) -> bool:
         """Let a task in at once if nothing stands in its way; return whether it is in."""

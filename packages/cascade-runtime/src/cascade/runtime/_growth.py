@@ -21,8 +21,8 @@ class Growth:
     A node that grows is no task that runs: it holds nothing, and no constraint ends it. What it
     grows into asks for permission like any other task.
 
-    ``prepare`` is awaited for new nodes before it can be their turn; ``wake`` is called when
-    something may have become ready.
+    ``check`` refuses, before it is their turn, nodes that can never start; ``wake`` is called
+    when something may have become ready.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class Growth:
         outcome: Outcome,
         *,
         clock: Clock,
-        prepare: Callable[[Sequence[Node]], Awaitable[None]],
+        check: Callable[[Node], None],
         wake: Callable[[], None],
     ) -> None:
         self._state = state
         self._outcome = outcome
         self._clock = clock
-        self._prepare = prepare
+        self._check = check
         self._wake = wake
         self._building = asyncio.Lock()
         self._growing: dict[Node, asyncio.Task[None]] = {}
@@ -50,12 +50,12 @@ class Growth:
         """Add nodes to a graph.
 
         :raises UsageError: if one of them can never start.
-        :raises ExecutorUnavailable: if what one of them should run on is not there.
         """
         async with self._building:  # two at the same time would meet each other's half-built nodes
             began = self._clock.monotonic()
             for nodes in graph.build(lazies):
-                await self._prepare(nodes)
+                for node in nodes:
+                    self._check(node)
                 self._state.admit(nodes)
                 if self._clock.monotonic() - began > TURN:
                     await asyncio.sleep(0)

@@ -27,6 +27,7 @@ class ExecutorSet(Mapping[str, Executor]):
         self._own: dict[str, Executor] = {}
         self._used: dict[int, Executor] = {}  # by identity
         self._started: set[int] = set()
+        self._failures: dict[int, Exception] = {}
         self._starting = asyncio.Lock()
 
     @property
@@ -62,11 +63,23 @@ class ExecutorSet(Mapping[str, Executor]):
         """
         executor = self[mode]
         if supports(executor, SupportsStart):
+            known = self._failures.get(id(executor))
             async with self._starting:
-                if id(executor) not in self._started:
-                    await executor.start()
-                    self._started.add(id(executor))
+                failure = self._failures.get(id(executor))
+                if failure is not None and failure is not known:
+                    raise failure  # it was made while we waited: it is as true for us
+                await self._start(executor)
         return executor
+
+    async def _start(self, executor: SupportsStart) -> None:
+        if id(executor) in self._started:
+            return
+        try:
+            await executor.start()
+        except Exception as exc:
+            self._failures[id(executor)] = exc
+            raise
+        self._started.add(id(executor))
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
