@@ -13,7 +13,7 @@ from cascade.connectors.mqtt import _aiomqtt, _errors
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import Fault, Kind
 from cascade.connectors.mqtt._listeners import WatchListener
-from cascade.connectors.mqtt._outbox import POISON, Outbox, Outgoing
+from cascade.connectors.mqtt._outbox import Outbox, Outgoing
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._senders import Senders
 from cascade.connectors.mqtt._trial import sends_copies
@@ -294,9 +294,3 @@ class Link:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def poison_report(poison: list[Outgoing]) -> None:
-    """Say which messages were put aside."""
-    for item in poison:
-        log.warning("a message for %s %s and is put aside (%d bytes)", item.topic, POISON, item.size)

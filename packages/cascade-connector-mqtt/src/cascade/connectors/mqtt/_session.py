@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from cascade.connectors.mqtt import _aiomqtt, _errors
+from cascade.connectors.mqtt import _aiomqtt, _complaints, _errors
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import SLOW_RETRY, Fault, Kind
-from cascade.connectors.mqtt._link import Link, poison_report
-from cascade.connectors.mqtt._outbox import SUPERSEDED, UNSENT, Outbox
+from cascade.connectors.mqtt._link import Link
+from cascade.connectors.mqtt._outbox import UNSENT, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._retry import SLOW_PAUSE, STEADY, Retry
 from cascade.connectors.mqtt._turns import TurnBudget
@@ -207,7 +207,7 @@ class Session:
     async def _end(self, link: Link) -> None:
         try:
             said = self._closing and await self._say_goodbye(link)
-            poison_report(await link.stop())
+            _complaints.put_aside(await link.stop())
             if not self._inert:
                 await link.leave(clean=said or not self._presence.named)
         finally:
@@ -281,9 +281,7 @@ class Session:
     def _give_up_rest(self) -> None:
         self._outbox.clear(UNSENT)
         self.pulse()
-        lost = self._outbox.dropped - self._dropped_before
-        if parts := ", ".join(f"{count} {why}" for why, count in lost.items() if why != SUPERSEDED):
-            log.warning("messages for %s that were not delivered: %s", self._where, parts)
+        _complaints.undelivered(self._where, self._outbox.dropped - self._dropped_before)
 
 
 def _abandon(context: Any, entering: asyncio.Task[Any]) -> None:

@@ -14,12 +14,13 @@ except ImportError:  # the constructor says what to install
     aiomqtt = None  # type: ignore[assignment]
 
 from cascade.connectors.mqtt import _aiomqtt, _platform, config
+from cascade.connectors.mqtt._complaints import Complaints
 from cascade.connectors.mqtt._content import content
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._life import Life
 from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
 from cascade.connectors.mqtt._listening import Listening
-from cascade.connectors.mqtt._outbox import FORKED, FULL, NOT_CONNECTED, SUPERSEDED, Outbox
+from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
 from cascade.connectors.mqtt._watch import MqttWatch
@@ -66,7 +67,7 @@ class MqttConnector:
         self._presence = Presence(self._source_id, named=self._settings.named)
         self._life = Life(self._settings)
         self._listening = Listening(self._dispatcher, self._life)
-        self._complaints: set[str] = set()
+        self._complaints = Complaints(f"{self.hostname}:{self.port}")
         self._forked = False
         if self._settings.named:
             self._dispatcher.add(
@@ -122,7 +123,9 @@ class MqttConnector:
         :raises ConfigurationError: if ``aiomqtt.Client`` refuses its keywords.
         """
         if self._forked:
-            self._complain(FORKED, "this process was forked off; its copy of the connector does nothing")
+            self._complaints.say(
+                FORKED, "this process was forked off; its copy of the connector does nothing"
+            )
             return
         await self._life.settle()
         if self._life.session is not None:
@@ -170,7 +173,7 @@ class MqttConnector:
         text, replaced = content(payload, later=busy)
         self._outbox.sanitized += replaced > 0
         if problem := self._outbox.accept(topic, text, qos, retain):
-            self._drop(problem)
+            self._complaints.dropped(problem)
         session.wake()
 
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
@@ -260,7 +263,7 @@ class MqttConnector:
             presence=self._presence,
             make_client=self._make_client,
         )
-        self._complaints.clear()
+        self._complaints.renew()
         self._dispatcher.hold()
         return session
 
@@ -271,34 +274,19 @@ class MqttConnector:
     def _refuse(self) -> None:
         reason = FORKED if self._forked else NOT_CONNECTED
         self._outbox.refuse(reason)
-        self._complain(
+        self._complaints.say(
             reason, "nothing is sent: call connect() first, in the process that uses the connector"
         )
-
-    def _drop(self, reason: str) -> None:
-        if reason == FULL:
-            log.warning(
-                "%s:%s: the outbox is full: the oldest messages are dropped and counted until there is room; "
-                "publish less, or pass outbox_messages= or outbox_bytes=",
-                *(self.hostname, self.port),
-            )
-        elif reason != SUPERSEDED:
-            self._complain(reason, f"a message is dropped: it is {reason} for an outbox of so few bytes")
-
-    def _complain(self, kind: str, text: str) -> None:
-        if kind not in self._complaints:
-            self._complaints.add(kind)
-            log.warning("%s:%s: %s", self.hostname, self.port, text)
 
     def _no_loop(self) -> None:
         if self._settings.required:
             raise ConnectorUnavailable(self.hostname, self.port, _platform.NO_SOCKETS)
-        self._complain(NOT_CONNECTED, _platform.NO_SOCKETS)  # and not that connect() was not called
+        self._complaints.say(NOT_CONNECTED, _platform.NO_SOCKETS)  # and not that connect() was not called
 
     def become_inert(self) -> None:
         """In a forked child: close the copy of the socket, and do nothing from here on."""
         session = self._life.take()
         self._forked = True
-        self._complaints.clear()
+        self._complaints.renew()
         if session is not None:
             session.die()
