@@ -220,3 +220,16 @@ def test_clear_says_how_many_were_left(count: int) -> None:
     outbox = filled(count)
     assert outbox.clear("unsent") == count
     assert outbox.pending == 0
+
+
+def test_what_broke_a_link_all_alone_waits_for_one_that_holds() -> None:
+    """A link that is cut before it has held for a while says nothing of the message; one that has, does."""
+    outbox = filled(2)
+    first = outbox.take()
+    assert outbox.restore(blame=True) == []
+    for _ in range(5):
+        assert outbox.take(steady=False) is None
+        assert outbox.restore(blame=True) == []
+    assert outbox.take(steady=True) is first
+    assert outbox.restore(blame=True) == [first]
+    assert [item.payload for item in taken(outbox)] == ["1"]

@@ -73,7 +73,7 @@ class Link:
             await self.say_presence(self._presence.birth())
         if self.lost.done():
             return
-        self.senders.open = True
+        self.senders.start()
         self._own(self._watch_progress(), "cascade-mqtt-watchdog")
         for number in range(self._settings.window):
             self._own(self.senders.send(), f"cascade-mqtt-sender {number}")
@@ -124,7 +124,7 @@ class Link:
 
     async def stop(self) -> list[Outgoing]:
         """End all tasks, put back what was in flight; return the messages that are given up as poison."""
-        self.senders.open = False
+        self.senders.stop()
         if not self.lost.done():
             self.lost.cancel()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
@@ -283,7 +283,7 @@ class Link:
 
     def _lose(self, fault: Fault) -> None:
         if not self.lost.done():
-            self.senders.open = False
+            self.senders.stop()
             self.lost.set_result(fault)
 
     def _own(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:

@@ -115,15 +115,20 @@ class Outbox:
             return self._make_room()
         return ""
 
-    def take(self) -> Outgoing | None:
+    def take(self, *, steady: bool = True) -> Outgoing | None:
         """Move the next message into flight, or return None if there is none that may go now.
 
         A suspect goes alone: after all others have landed, and before any other starts.
+
+        :param steady: whether the link has held for a while; what broke one all alone waits for that, or
+            a network that cuts every link would pass for the broker's answer to the message.
         """
         if self._alone:
             return None
         following = next(iter(self._lane.values())) if self._lane else self._queue[0] if self._queue else None
-        if following is None or (following.suspect and self._in_flight):
+        if following is None:
+            return None
+        if following.suspect and (self._in_flight or (following.strikes and not steady)):
             return None
         self._remove(following)
         self._in_flight[following.seq] = following

@@ -14,6 +14,9 @@ from cascade.connectors.mqtt._turns import TurnBudget
 
 log = logging.getLogger("cascade.connectors.mqtt")
 
+STEADY_AFTER = 1.0
+"""Seconds for which a link must have held before it is tried with what broke another one."""
+
 
 class Senders:
     """Empty the outbox while they are ``open``.
@@ -31,6 +34,8 @@ class Senders:
         on_settled: Callable[[], None],
     ) -> None:
         self.open = False
+        self._steady = False
+        self._timer: asyncio.TimerHandle | None = None
         self._client = client
         self._outbox = outbox
         self._fail = fail
@@ -40,6 +45,17 @@ class Senders:
         self._complained = False
         self._refused = 0
         self._told_refusal = False
+
+    def start(self) -> None:
+        """Let messages go: the link is up."""
+        self.open = True
+        self._timer = self._loop.call_later(STEADY_AFTER, self._hold_steady)
+
+    def stop(self) -> None:
+        """Let no further message go. Twice is harmless."""
+        self.open = False
+        if self._timer is not None:
+            self._timer.cancel()
 
     def note_refusal(self, reason: int) -> None:
         """Take note that the broker has answered a publication with a refusal: it is about to land."""
@@ -69,7 +85,7 @@ class Senders:
         budget = TurnBudget()
         outbox = self._outbox
         while self.open:
-            item = outbox.take()
+            item = outbox.take(steady=self._steady)
             if item is None:
                 await self._sleep()
                 continue
@@ -94,6 +110,10 @@ class Senders:
             self._on_settled()
             if budget.spent():
                 await asyncio.sleep(0)
+
+    def _hold_steady(self) -> None:
+        self._steady = True
+        self.wake()
 
     async def _sleep(self) -> None:
         sleeper = self._loop.create_future()
