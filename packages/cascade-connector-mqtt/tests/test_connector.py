@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
 from cascade.connectors.mqtt import MqttConnector
+from cascade.connectors.mqtt._turns import TurnBudget
 from cascade.interfaces import (
     ConnectorUnavailable,
     InvalidPayloadError,
@@ -88,6 +89,12 @@ async def connected(client_class: MagicMock) -> AsyncIterator[MqttConnector]:
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     found = [each for each in caplog.records if each.name == LOG and each.levelno >= logging.WARNING]
     return [each.getMessage() for each in found]
+
+
+def hurry(connector: MqttConnector) -> None:
+    """Let the first publish of a turn use up the turn's time for encoding."""
+    assert connector._life.session is not None
+    connector._life.session.budget = TurnBudget(-1.0)
 
 
 def blocked(method: AsyncMock) -> asyncio.Event:
@@ -438,10 +445,10 @@ class TestPublishing:
         assert connected.statistics().dropped == {"superseded": 1}
 
     async def test_a_loop_full_of_callers_keeps_order_and_what_was_true_at_each_call(
-        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+        self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
         """Also when encoding is put off to a later turn, and whatever publishes from synchronous code between."""
-        mocker.patch("cascade.connectors.mqtt._turns.LIMIT", -1.0)  # the first call of a turn uses it up
+        hurry(connected)
         changing: dict[str, Any] = {"n": 0, "inner": {"n": 0}, "set": {1}, "other": float("nan")}
 
         async def call(number: int) -> None:
@@ -460,10 +467,10 @@ class TestPublishing:
         assert connected.statistics().sanitized == 51
 
     async def test_what_callers_handed_over_before_disconnect_is_drained(
-        self, connected: MqttConnector, mocker: MockerFixture
+        self, connected: MqttConnector
     ) -> None:
         """However many of them began in one turn."""
-        mocker.patch("cascade.connectors.mqtt._turns.LIMIT", -1.0)
+        hurry(connected)
         calls = [asyncio.create_task(connected.publish("a", {"n": n}, 1)) for n in range(3_000)]
         await asyncio.sleep(0)
         await connected.disconnect()

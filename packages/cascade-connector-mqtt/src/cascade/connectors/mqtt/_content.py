@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import marshal
+from typing import Any
 
-from cascade.interfaces.protocols import Payload
 from cascade.interfaces.wire import encode_payload
 
 Content = str | bytes
 """The JSON text, or a copy of the payload whose JSON is made when it is wanted: that takes five times as long."""
 
 
-def content(payload: Payload, *, later: bool) -> tuple[Content, int]:
-    """Return what goes out, and how many things in it JSON cannot hold, as far as that is known by now.
-
-    :param later: make the JSON later, if the payload is plain data.
-    """
-    if later:
-        try:
-            return marshal.dumps(payload), 0  # type: ignore[arg-type]
-        except ValueError:  # something in it cannot be copied in this way
-            pass
-    return encode_payload(payload)
+def copy_of(payload: dict[str, Any]) -> bytes | None:
+    """Return a deep copy of plain data, or None if something in it cannot be copied in this way."""
+    try:
+        return marshal.dumps(payload)
+    except ValueError:
+        return None
 
 
 def text_of(copy: bytes) -> tuple[str, int]:

@@ -21,6 +21,8 @@ from cascade.interfaces.stream import Lost
 
 log = logging.getLogger("cascade.connectors.mqtt")
 
+ENCODING = 0.001
+"""Seconds that callers of publish may spend on JSON in one turn; the rest is made when it leaves."""
 NO_PROGRESS = 2.0
 NO_LINK = 0.3
 
@@ -43,7 +45,7 @@ class Session:
         make_client: Callable[[], Any],
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.budget = TurnBudget()
+        self.budget = TurnBudget(ENCODING)
         self.link: Link | None = None
         self.connections = 0
         self.settled_first: asyncio.Future[Fault | None] = self.loop.create_future()

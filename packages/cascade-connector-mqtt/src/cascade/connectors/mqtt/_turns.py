@@ -11,11 +11,12 @@ LIMIT = 0.005
 
 
 class TurnBudget:
-    """Tells when it is time to yield. For one event loop."""
+    """Tells when it is time to yield. For one event loop; ``limit`` is in seconds."""
 
-    __slots__ = ("_asker", "_loop", "_started")
+    __slots__ = ("_asker", "_limit", "_loop", "_started")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float | None = None) -> None:
+        self._limit = LIMIT if limit is None else limit
         self._loop = asyncio.get_running_loop()
         self._started: float | None = None
         self._asker: asyncio.Task[Any] | None = None
@@ -27,7 +28,7 @@ class TurnBudget:
             self._started = now
             self._loop.call_soon(self._renew)
             return False
-        return now - self._started > LIMIT
+        return now - self._started > self._limit
 
     def again(self) -> bool:
         """Return whether the running task is the one that asked this last in this turn: then it is in a loop."""

@@ -15,7 +15,7 @@ except ImportError:  # the constructor says what to install
 
 from cascade.connectors.mqtt import _aiomqtt, _platform, config
 from cascade.connectors.mqtt._complaints import Complaints
-from cascade.connectors.mqtt._content import content
+from cascade.connectors.mqtt._content import copy_of
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._life import Life
 from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
@@ -28,7 +28,7 @@ from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable, 
 from cascade.interfaces.protocols import MessageCallback, Payload, Subscription
 from cascade.interfaces.stream import ConnectorStatistics
 from cascade.interfaces.topics import check_filter, check_topic
-from cascade.interfaces.wire import default_source
+from cascade.interfaces.wire import default_source, encode_payload
 
 log = logging.getLogger("cascade.connectors.mqtt")
 
@@ -147,9 +147,11 @@ class MqttConnector:
         :raises WrongThreadError: if called on another loop than ``connect``.
         """
         session = self._life.on_this_loop("publish")
-        busy = session is not None and session.budget.spent()
-        self._accept(session, topic, payload, qos, retain, busy)
-        if busy and session is not None and session.budget.again():
+        if session is None or not session.budget.spent():
+            self._accept(session, topic, payload, qos, retain)
+            return
+        self._put_off(session, topic, payload, qos, retain)
+        if session.budget.again():
             await asyncio.sleep(0)
 
     def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
@@ -157,11 +159,17 @@ class MqttConnector:
 
         :raises WrongThreadError: if called from another thread than the loop's.
         """
-        self._accept(self._life.on_this_loop("publish"), topic, payload, qos, retain, False)
+        self._accept(self._life.on_this_loop("publish"), topic, payload, qos, retain)
 
-    def _accept(
-        self, session: Session | None, topic: str, payload: Payload, qos: int, retain: bool, busy: bool
-    ) -> None:
+    def _put_off(self, session: Session, topic: str, payload: Payload, qos: int, retain: bool) -> None:
+        """Accept a message whose JSON is made when it leaves; who published before in this turn has woken senders."""
+        copy = copy_of(payload) if type(payload) is dict and qos in _QOS else None
+        if copy is None:
+            self._accept(session, topic, payload, qos, retain)
+        elif problem := self._outbox.accept(check_topic(topic), copy, qos, retain):
+            self._complaints.dropped(problem)
+
+    def _accept(self, session: Session | None, topic: str, payload: Payload, qos: int, retain: bool) -> None:
         check_topic(topic)
         if qos not in _QOS:
             raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
@@ -170,7 +178,7 @@ class MqttConnector:
         if session is None:
             self._refuse()
             return
-        text, replaced = content(payload, later=busy)
+        text, replaced = encode_payload(payload)
         self._outbox.sanitized += replaced > 0
         if problem := self._outbox.accept(topic, text, qos, retain):
             self._complaints.dropped(problem)
