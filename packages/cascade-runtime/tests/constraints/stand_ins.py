@@ -1,8 +1,21 @@
-"""What stands in the tests for an engine's runs."""
+"""What stands in the tests for an engine's runs and its clock."""
 
 from collections.abc import Callable
 
 from cascade.runtime.constraints import Obstacle, Ticket
+
+
+class FakeClock:
+    """A wall clock and a monotonic one, which a test moves together."""
+
+    def __init__(self) -> None:
+        self.ticks = 1_000.0
+
+    def now(self) -> float:
+        return 1_800_000_000.0 + self.ticks
+
+    def monotonic(self) -> float:
+        return self.ticks
 
 
 class Run:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from stand_ins import FakeClock
 
 from cascade.interfaces import Message
 from cascade.interfaces.topics import STORE_TOPIC
@@ -13,17 +14,6 @@ PAUSE_TOPIC = "cascade/constraints/global/@pause"
 LIMIT_TOPIC = "cascade/constraints/global/@concurrency"
 PAUSE = b'{"type":"pause"}'
 LIMIT = b'{"type":"concurrency","params":{"limit":2}}'
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.ticks = 1_000.0
-
-    def now(self) -> float:
-        return 1_800_000_000.0 + self.ticks
-
-    def monotonic(self) -> float:
-        return self.ticks
 
 
 class Bench:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from stand_ins import FakeClock
 
 from cascade.interfaces import Message
 from cascade.runtime import LocalConnector
@@ -10,16 +11,6 @@ from cascade.runtime.constraints._publisher import Publisher
 from cascade.runtime.constraints._reporter import Reporter
 from cascade.runtime.constraints.registers import Registers
 from cascade.runtime.constraints.sync import ECHO_LIMIT, Sync
-
-
-class FakeClock:
-    ticks = 1_000.0
-
-    def now(self) -> float:
-        return 1_800_000_000.0
-
-    def monotonic(self) -> float:
-        return self.ticks
 
 
 class Bench:
