@@ -54,10 +54,11 @@ async def busy(work: Awaitable[object]) -> float:
     return time.thread_time() - began
 
 
-def run(measurement: Awaitable[T]) -> T:
-    """Run a measurement on a new event loop."""
+def run(measurement: Awaitable[T], new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> T:
+    """Run a measurement on a new event loop: asyncio's own, or what ``new_loop`` makes."""
 
     async def main() -> T:
         return await measurement
 
-    return asyncio.run(main())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main())

@@ -1,4 +1,8 @@
-"""What telemetry over MQTT costs a run, until an independent subscriber has its last event."""
+"""What telemetry over MQTT costs a run, until an independent subscriber has its last event.
+
+Tasks of 10 ms are run on the event loop of ``cs.run``, and once more on asyncio's own, for comparison: there a
+loop that is woken by the broker's answers lets each sleeping task sleep until a whole millisecond is over.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.runtime import Engine, ThreadExecutor
+from cascade.runtime import Engine, ThreadExecutor, new_event_loop
 from cascade.testkit.brokers import Broker, start_broker
 from figures.jobs import AT_A_TIME, Moments, follow, naps, noops, now, waits
 from figures.listener import Heard, Listener, listening
 from figures.measure import Settings, alternate, run
-from figures.table import Row, at_most, no_more_above, no_more_than
+from figures.table import Row, Target, at_most, no_more_above, no_more_than
 
 TITLE = "runs with telemetry over MQTT; connecting, draining and disconnecting are the engine's"
+
+ON_THE_LOOP, IN_THREADS = "on the loop", "in threads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,10 @@ def rows(settings: Settings) -> Iterator[Row]:
     """Measure a run of no-op tasks, runs of tasks of 10 ms, and the first task of a run."""
     with start_broker() as broker:
         yield from run(_noops(broker, settings))
-        yield from run(_short(broker, settings))
+        name = f"{settings.size(1_000):,} of 10 ms, {AT_A_TIME} at a time, "
+        yield run(_short(name + IN_THREADS, IN_THREADS, broker, settings, at_most(1.1)), new_event_loop)
+        yield run(_short(name + ON_THE_LOOP, ON_THE_LOOP, broker, settings, at_most(1.1)), new_event_loop)
+        yield run(_short("- the same on asyncio's own loop", ON_THE_LOOP, broker, settings, None))
         yield run(_first(broker, settings))
 
 
@@ -72,19 +81,17 @@ def _missing(heard: Heard, expected: int) -> int:
     return expected - heard.events if heard.in_order else expected
 
 
-async def _short(broker: Broker, settings: Settings) -> list[Row]:
-    n, rounds = settings.size(1_000), settings.rounds_or(3)
-    found = []
-    for how in ("on the loop", "in threads"):
-        plain, told = await alternate(rounds, partial(_timed, how, n), partial(_timed, how, n, broker))
-        name = f"{n:,} of 10 ms, {AT_A_TIME} at a time, {how}"
-        found.append(Row(name, "s", told, "no connector", plain, at_most(1.1)))
-    return found
+async def _short(name: str, how: str, broker: Broker, settings: Settings, target: Target | None) -> Row:
+    n = settings.size(1_000)
+    plain, told = await alternate(
+        settings.rounds_or(3), partial(_timed, how, n), partial(_timed, how, n, broker)
+    )
+    return Row(name, "s", told, "no connector", plain, target)
 
 
 async def _timed(how: str, n: int, broker: Broker | None = None) -> float:
     connector = MqttConnector(broker.host, broker.port) if broker else None
-    if how == "on the loop":
+    if how == ON_THE_LOOP:
         return (await follow(waits(n), connector=connector)).returned
     executor = ThreadExecutor(AT_A_TIME)
     try:

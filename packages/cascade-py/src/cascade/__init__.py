@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         TelemetrySubscriber,
         ThreadExecutor,
         checkpoint,
+        new_event_loop,
     )
 
 __version__ = "0.1.0"
@@ -67,6 +68,7 @@ _ON_DEMAND = {
     "TelemetrySubscriber": "cascade.runtime",
     "ThreadExecutor": "cascade.runtime",
     "checkpoint": "cascade.runtime",
+    "new_event_loop": "cascade.runtime",
 }
 
 __all__ = [
@@ -99,6 +101,7 @@ __all__ = [
     "dry_run",
     "executor",
     "inject",
+    "new_event_loop",
     "pipeline",
     "resource",
     "run",

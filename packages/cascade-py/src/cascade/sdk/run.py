@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
@@ -73,8 +72,9 @@ def run(
     """
     if _in_event_loop():
         raise UsageError("cs.run(...) cannot run inside a running event loop; write: await cs.arun(...)")
-    loop_factory = asyncio.SelectorEventLoop if sys.platform == "win32" else None  # aiomqtt needs add_reader
-    with Termination() as termination, asyncio.Runner(loop_factory=loop_factory) as runner:
+    from cascade.runtime.loops import new_event_loop  # here, so that importing the SDK stays quick
+
+    with Termination() as termination, asyncio.Runner(loop_factory=new_event_loop) as runner:
         work = arun(target, params, system_resources, connector, **settings)
         return runner.run(termination.guard(work))
 
@@ -106,7 +106,7 @@ async def arun(
 
     :raises InvalidTargetError: if a target is no lazy result.
     """
-    from cascade.runtime import Engine  # here, so that importing the SDK stays quick
+    from cascade.runtime import Engine  # here for the same reason
 
     _refuse_unknown(settings)
     given: dict[str, Any] = {**settings, "system_resources": system_resources}

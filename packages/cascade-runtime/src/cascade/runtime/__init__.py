@@ -7,6 +7,7 @@ from cascade.runtime.checkpoint import checkpoint
 from cascade.runtime.engine import Engine
 from cascade.runtime.executors import ThreadExecutor
 from cascade.runtime.local import LocalConnector, LocalHub
+from cascade.runtime.loops import new_event_loop
 from cascade.runtime.resources import override_resource
 from cascade.runtime.telemetry import TelemetrySubscriber, describe, one_line
 
@@ -26,6 +27,7 @@ __all__ = [
     "ThreadExecutor",
     "checkpoint",
     "describe",
+    "new_event_loop",
     "one_line",
     "override_resource",
 ]
