@@ -513,11 +513,20 @@ class TestPublishing:
         assert connected.statistics().dropped == {"refused by the client": 3}
         assert connected.statistics().linked
 
-    @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\0b", "\ud800", "x" * 65_536, 7])
-    async def test_a_topic_that_cannot_be_published_to_is_refused(self, topic: Any) -> None:
-        """It never reaches paho, where NUL makes the broker cut the link."""
-        with pytest.raises(InvalidTopicError):
-            await MqttConnector("broker").publish(topic, {})
+    @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\0b", "\ud800", "x" * 65_536, 7, ["a"], b"a"])
+    async def test_a_topic_that_cannot_be_published_to_is_refused(
+        self, connected: MqttConnector, topic: Any
+    ) -> None:
+        """It never reaches paho, where NUL makes the broker cut the link; nor does it count, linked or not."""
+        payloads: list[Any] = [{}, [], None]
+        for connector in (MqttConnector("broker"), connected):
+            for payload in payloads:
+                with pytest.raises(InvalidTopicError):
+                    await connector.publish(topic, payload)
+            with pytest.raises(InvalidTopicError):
+                connector.publish_nowait(topic, {})
+            counts = connector.statistics()
+            assert (counts.accepted, counts.dropped, counts.sanitized) == (0, {}, 0)
 
     @pytest.mark.parametrize("payload", [[], "text", b"bytes", 3, [("a", 1)]])
     async def test_a_payload_that_is_no_mapping_is_refused(

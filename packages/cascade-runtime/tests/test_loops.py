@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -122,10 +123,10 @@ def test_a_process_with_a_thousand_files_open_gets_a_loop_too() -> None:
 def test_no_descriptor_is_left_behind() -> None:
     """Neither of the loop that is handed out nor of the one that was asked for its kind."""
     new_event_loop().close()
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = sorted(Path("/proc/self/fd").iterdir())
     for _ in range(5):
         new_event_loop().close()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 @linux

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Callable
 
 from cascade.connectors.mqtt._session import Session
@@ -30,7 +31,7 @@ class Life:
         :raises WrongThreadError: if it is on another loop than this call.
         """
         session = self.session
-        if session is not None and asyncio._get_running_loop() is not session.loop:
+        if session is not None and _get_running_loop() is not session.loop:
             raise WrongThreadError(operation)
         return session
 

@@ -32,7 +32,7 @@ class TurnBudget:
 
     def again(self) -> bool:
         """Return whether the running task is the one that asked this last in this turn: then it is in a loop."""
-        asker, self._asker = self._asker, asyncio.current_task()
+        asker, self._asker = self._asker, asyncio.current_task(self._loop)
         return asker is self._asker
 
     def _renew(self) -> None:

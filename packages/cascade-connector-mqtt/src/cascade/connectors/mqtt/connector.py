@@ -166,22 +166,22 @@ class MqttConnector:
         copy = copy_of(payload) if type(payload) is dict and qos in _QOS else None
         if copy is None:
             self._accept(session, topic, payload, qos, retain)
-        elif problem := self._outbox.accept(check_topic(topic), copy, qos, retain):
+        elif problem := self._outbox.accept(topic, copy, qos, retain):
             self._complaints.dropped(problem)
 
     def _accept(self, session: Session | None, topic: str, payload: Payload, qos: int, retain: bool) -> None:
-        check_topic(topic)
         if qos not in _QOS:
             raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
-            raise InvalidPayloadError(topic, payload)
+            raise InvalidPayloadError(check_topic(topic), payload)
         if session is None:
+            check_topic(topic)
             self._refuse()
             return
         text, replaced = encode_payload(payload)
-        self._outbox.sanitized += replaced > 0
         if problem := self._outbox.accept(topic, text, qos, retain):
             self._complaints.dropped(problem)
+        self._outbox.sanitized += replaced > 0
         session.wake()
 
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
