@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import (
     CacheBackend,
@@ -18,6 +18,7 @@ from cascade.interfaces import (
     supports,
 )
 from cascade.interfaces.errors import TaskTimeoutError
+from cascade.runtime._course import Course
 from cascade.runtime.executors._set import ExecutorSet
 from cascade.runtime.node import Node
 from cascade.runtime.resources import Scope
@@ -27,33 +28,6 @@ from cascade.spec.policies import NO_POLICIES, RetryPolicy
 if TYPE_CHECKING:
     from cascade.runtime.storage import CachedCalls
     from cascade.runtime.storage.calls import Prepare
-
-
-class Course(Protocol):
-    """What a run does beside a task's attempts."""
-
-    async def permit(self, node: Node) -> bool:
-        """Wait for the turn of a task that was started without permission; return whether it was told so."""
-        ...
-
-    def begin(self, node: Node) -> None:
-        """Tell that the task's function is about to be called for the first time."""
-        ...
-
-    def spare(self, node: Node, reason: str) -> None:
-        """Tell that the task need not run, and why."""
-        ...
-
-    async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
-        """Tell that an attempt failed, wait ``delay`` seconds, and for permission to try again.
-
-        :raises Exception: ``error``, if there is no next attempt because all is being stopped.
-        """
-        ...
-
-    def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
-        """Record that a call of the task was given up and runs on until ``ended`` is done."""
-        ...
 
 
 class Caller:

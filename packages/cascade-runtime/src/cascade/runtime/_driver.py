@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cascade.interfaces import Clock, TaskState
+from cascade.runtime._batches import Batches
 from cascade.runtime._calling import Caller
-from cascade.runtime._clock import call_later_on, pause
+from cascade.runtime._course import Course
 from cascade.runtime._entrance import Entrance
 from cascade.runtime._growth import Growth
 from cascade.runtime._holds import Holds
 from cascade.runtime._outcome import STOPPING, Outcome
-from cascade.runtime._pace import Pace
 from cascade.runtime._steps import Steps
 from cascade.runtime._tasks import cancel
 from cascade.runtime._telling import Teller
@@ -48,8 +48,6 @@ class Driver:
         params: Mapping[str, Any],
         carry_on: bool,
     ) -> None:
-        self._clock = clock
-        self._call_later = call_later_on(clock)
         self._caller = caller
         self._params = params
         self._teller = teller
@@ -62,11 +60,20 @@ class Driver:
         """The tasks that run, look into their cache, or wait between two attempts."""
         self._outcome = Outcome(run_id, self._state, teller, carry_on=carry_on)
         self._steps = Steps(self._graph, self._outcome, params)
-        self._growth = Growth(self._state, self._outcome, clock=clock, check=self._check, wake=self._wake)
-        self._pace = Pace()
-        self._turn: asyncio.Handle | None = None
-        self._turn_began = 0.0  # when a turn that started a full batch began, else 0
+        self._batches = Batches(
+            self._state,
+            self._outcome,
+            clock=clock,
+            context=self._context,
+            has_room=self._entrance.has_room,
+            start=self._start,
+        )
+        wake = self._batches.wake
+        self._growth = Growth(self._state, self._outcome, clock=clock, check=self._check, wake=wake)
         self._holds = Holds(self._loop, turnstile, teller, run_id, clock=clock, stopped=self._is_over)
+        self._course = Course(
+            self._entrance, self._outcome, self._holds, teller, clock=clock, ready=caller.ready, wake=wake
+        )
 
     async def run(self, targets: Sequence[LazyResult[Any]]) -> list[Any]:
         """Return the values of the targets; that of a target which was skipped is None.
@@ -84,19 +91,18 @@ class Driver:
             inputs = inputs_among(walk(targets))
             self._graph.values = read_inputs(inputs, self._params, os.environ)
         for mode in self._caller.modes():
-            await self._lead_to(mode)
+            await self._course.lead_to(mode)
         nodes = [self._graph.node(lazy) for lazy in targets]
         self._state.aim(nodes)
         self._outcome.conclude()
-        self._wake()
+        self._batches.wake()
         await self._outcome.wait()
         return [node.value for node in nodes]
 
     async def stop(self, timeout: float) -> list[str]:
         """Cancel what still runs, wait up to ``timeout`` seconds, and return who would not end."""
         self._outcome.close()
-        if self._turn is not None:
-            self._turn.cancel()
+        self._batches.stop()
         try:
             unbegun = self._entrance.withdraw()  # before the slots of those who are cancelled let others in
             self._holds.reconsider()
@@ -124,7 +130,7 @@ class Driver:
     def turned_away(self, node: Node, obstacle: Obstacle) -> None:
         """Record that a task was cancelled before it began."""
         self._outcome.turned_away(node, obstacle)
-        self._proceed()
+        self._batches.proceed()
 
     def told_blocked(self, node: Node, obstacle: Obstacle) -> None:
         """Tell that a task waits for permission."""
@@ -146,61 +152,12 @@ class Driver:
         """Look again whether tasks that are held at a checkpoint may go on."""
         self._holds.reconsider()
 
-    async def permit(self, node: Node) -> bool:
-        """Wait for the turn of a task that holds nothing; return whether it was told that it waits.
-
-        :raises ExecutorUnavailable: if what it should run on is not there.
-        :raises asyncio.CancelledError: if it is to stop.
-        """
-        if not node.definition.on_loop:
-            await self._lead_to(node.definition.mode)
-        held = await self._entrance.permit(node)
-        if self._outcome.is_stopped(node):
-            raise asyncio.CancelledError
-        return held
-
-    def begin(self, node: Node) -> None:
-        """Tell that a task's function is about to be called for the first time."""
-        if self._teller.wants_tasks():
-            self._outcome.began[node] = self._clock.monotonic()
-            self._teller.task(node, TaskState.RUNNING)
-
-    def spare(self, node: Node, reason: str) -> None:
-        """Tell that a task need not run."""
-        self._teller.task(node, TaskState.SKIPPED, reason=reason)
-
-    async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
-        """Tell that an attempt failed, and wait until the next one may begin.
-
-        :raises Exception: ``error``, if the run or the task is being stopped: there is no next one.
-        """
-        if self._outcome.is_stopped(node):
-            raise error
-        began = self._outcome.began.get(node, 0.0)
-        delayed = pause(self._call_later, delay)  # who hears of it may move the clock
-        self._teller.task(node, TaskState.RETRYING, began, error=error, reason=reason)
-        current.set((self._holds, node, self._holds.next_attempt(node)))
-        self._entrance.step_out(node)
-        self._wake()  # the worker that it gave back may be what another task needs
-        await delayed
-        if await self.permit(node):
-            self._teller.task(node, TaskState.RUNNING, began)
-
-    def runs_on(self, node: Node, ended: asyncio.Future[None]) -> None:
-        """Record that a call of the task was given up and runs on until ``ended`` is done."""
-        self._entrance.runs_on(node, ended)
-
     def _check(self, node: Node) -> None:
         """Refuse a task that can never start, before it is its turn."""
         if node.call.policies.demands:
             self._entrance.check(node)
         if not node.definition.on_loop or node.definition.injections:
             self._caller.check(node)
-
-    async def _lead_to(self, mode: str) -> None:
-        """Have the executor of a mode made ready, if no task has needed it before."""
-        if not self._entrance.leads_to(mode):
-            self._entrance.lead_to(mode, await self._caller.ready(mode))
 
     def _is_over(self, node: Node) -> bool:
         """Return whether what a task has called is to stop; from any thread."""
@@ -227,56 +184,20 @@ class Driver:
             if not number % _TOLD_AT_ONCE:
                 await asyncio.sleep(0)
 
-    def _wake(self) -> None:
-        """Start what is ready in the next turn of the loop."""
-        if self._turn is None and not self._outcome.finished.done():
-            self._turn = self._loop.call_soon(self._start_ready, context=self._context)
-
-    def _proceed(self) -> None:
-        if self._turn is None and self._state.ready:
-            self._wake()
-
-    def _start_ready(self) -> None:
-        now = self._clock.monotonic()
-        if self._turn_began:
-            self._pace.learn(now - self._turn_began)
-        self._turn = None
-        try:
-            full = self._start_batch() >= self._pace.batch
-        except Exception as exc:  # nobody awaits this callback: the run has to be told
-            self._outcome.abort(exc)
-            return
-        self._turn_began = now if full else 0.0
-        if full:
-            self._wake()
-
-    def _start_batch(self) -> int:
-        """Start up to a batch of what is ready; return how many."""
-        most, started, finished = self._pace.batch, 0, self._outcome.finished
-        for mode, queue in self._state.offloaded.items():
-            while queue and started < most and not finished.done() and self._entrance.has_room(mode):
-                self._start(queue.popleft())
-                started += 1
-        on_loop = self._state.on_loop
-        while on_loop and started < most and not finished.done():
-            self._start(on_loop.popleft())
-            started += 1
-        return started
-
     def _start(self, node: Node) -> None:
         if (node.troubled or node.call.condition is not None) and self._steps.refuse(node):
-            self._proceed()
+            self._batches.proceed()
         elif node.kind is Kind.CALL and not node.definition.structural:
             try:
                 self._entrance.offer(node)
             except Exception as exc:  # a demand that is no amount, or too much
                 self._outcome.fail(node, exc)
-                self._proceed()
+                self._batches.proceed()
         elif node.kind is Kind.MAP or node.kind is Kind.ROUTE:
             self._growth.grow(node)
         else:
             self._steps.take(node)
-            self._proceed()
+            self._batches.proceed()
 
     async def _execute(self, node: Node, outside: bool) -> None:
         """Run one task through all its attempts."""
@@ -284,7 +205,7 @@ class Driver:
         outcome = self._outcome
         try:
             try:
-                value = await (self._caller.look if outside else self._caller.start)(node, self)
+                value = await (self._caller.look if outside else self._caller.start)(node, self._course)
             except asyncio.CancelledError as exc:
                 outcome.cancelled(node, exc)
             except Exception as exc:
@@ -305,8 +226,8 @@ class Driver:
         self._entrance.ended(node)
         if self._holds.visited:
             self._holds.ended(node)
-        if self._turn is None and (not node.definition.on_loop or self._state.ready):
-            self._wake()
+        if self._batches.due is None and (not node.definition.on_loop or self._state.ready):
+            self._batches.wake()
 
 
 _TOLD_AT_ONCE = 64
