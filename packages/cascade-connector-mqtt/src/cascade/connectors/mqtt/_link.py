@@ -1,10 +1,9 @@
-"""One link to the broker, from the CONNACK to its end: the reader, and calls in progress."""
+"""One link to the broker, from the CONNACK to its end: its tasks, and the calls in progress."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from cascade.connectors.mqtt._errors import Fault, Kind
 from cascade.connectors.mqtt._listeners import WatchListener
 from cascade.connectors.mqtt._outbox import Outbox, Outgoing
 from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt._reader import Reader
 from cascade.connectors.mqtt._senders import Senders
 from cascade.connectors.mqtt._trial import sends_copies
 from cascade.connectors.mqtt.config import Settings
@@ -27,7 +27,6 @@ LEAVE_TIMEOUT = 0.5
 STUCK_TIMEOUT = 30.0
 """A message that is not acknowledged for so long, or up to twice as long, means a link that is none."""
 
-_AT_ONCE = 64
 _FAILED = object()
 
 
@@ -55,6 +54,7 @@ class Link:
         self._presence = presence
         self._released = released
         self.lost: asyncio.Future[Fault] = self._loop.create_future()
+        self._reader = Reader(context, client, dispatcher, fail=self.fail)
         self.senders = Senders(client, outbox, fail=self.fail, on_settled=on_settled)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._learning: asyncio.Task[None] | None = None
@@ -132,8 +132,7 @@ class Link:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for message in _aiomqtt.waiting(self._context):  # acknowledged, so nobody will send them again
-            self._take_in(message)
+        self._reader.take_rest()
         return self._outbox.restore(blame=not self.lost.cancelled() and self.lost.result().blames)
 
     async def leave(self, *, clean: bool) -> None:
@@ -243,37 +242,7 @@ class Link:
 
     async def _read(self) -> None:
         await self._released.wait()
-        unbroken = 0
-        try:
-            async for message in self.client.messages:
-                self._take_in(message)
-                await self._read_on()
-                unbroken += 1
-                if unbroken >= _AT_ONCE:  # an iterator that never suspends must not starve the callbacks
-                    unbroken = 0
-                    await asyncio.sleep(0)
-        except Exception as exc:
-            self.fail(exc)
-
-    async def _read_on(self) -> None:
-        """Take in what else is there, and what comes while we do: aiomqtt starts a task for each message."""
-        more = True
-        while more:
-            more = False
-            for message in itertools.islice(_aiomqtt.waiting(self._context), _AT_ONCE):
-                self._take_in(message)
-                more = True
-            if more:
-                await asyncio.sleep(0)
-
-    def _take_in(self, message: Any) -> None:
-        payload = message.payload
-        if isinstance(payload, str):
-            payload = payload.encode()
-        elif not isinstance(payload, bytes):
-            payload = bytes(payload or b"")
-        left = _aiomqtt.expires_in(message)
-        self._dispatcher.dispatch(str(message.topic), payload, message.retain is True, left)
+        await self._reader.read()
 
     def _went_down(self, exc: BaseException | None) -> None:
         if exc is not None:
