@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
+from stand_ins import FakeClock
 
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.runtime.constraints._ledger import Register
@@ -23,14 +24,6 @@ from cascade.runtime.constraints.reports import (
 GLOBAL = "cascade/constraints/global"
 
 
-class StoppedClock:
-    def now(self) -> float:
-        return 1_800_000_000.0
-
-    def monotonic(self) -> float:
-        return 5.0
-
-
 def report_of(registers: Registers) -> dict[str, object]:
     report = constraints_report(
         registers, source="press-3", session="s", sync="synced", in_scope_running=2, now=1_800_000_000.0
@@ -41,7 +34,7 @@ def report_of(registers: Registers) -> dict[str, object]:
 
 def test_a_report_has_the_keys_of_the_protocol() -> None:
     """Rejections come first, each entry with id and status; what is effective stands beside."""
-    registers = Registers(StoppedClock())
+    registers = Registers(FakeClock())
     for topic, payload in (
         (f"{GLOBAL}/@concurrency", b'{"type":"concurrency","params":{"limit":3},"id":"mine"}'),
         (GLOBAL, b'{"type":"pause","expires_at":5}'),
@@ -70,7 +63,7 @@ def test_a_report_has_the_keys_of_the_protocol() -> None:
 
 def test_a_long_report_is_cut_and_says_so() -> None:
     """500 entries at most, rejections among them, and the number of the others."""
-    registers = Registers(StoppedClock(), limit=700)
+    registers = Registers(FakeClock(), limit=700)
     for number in range(900):
         topic = f"cascade/constraints/task/t{number}"
         registers.apply(topic, parse(topic, b'{"type":"pause"}'))
@@ -85,7 +78,7 @@ def test_a_long_report_is_cut_and_says_so() -> None:
 
 def test_what_concerns_others_is_left_out() -> None:
     """I8: a register of another source is in force nowhere here, and no part of what this engine applies."""
-    registers = Registers(StoppedClock(), relevant=lambda scope: scope != "source:press-4")
+    registers = Registers(FakeClock(), relevant=lambda scope: scope != "source:press-4")
     for topic in ("cascade/constraints/source/press-4", "cascade/constraints/source/press-3"):
         registers.apply(topic, parse(topic, b'{"type":"pause"}'))
     report = report_of(registers)
@@ -97,7 +90,7 @@ def test_what_concerns_others_is_left_out() -> None:
 
 def test_a_report_looks_at_no_more_than_it_lists() -> None:
     """With 10,000 registers a report costs what its 500 entries cost, in whatever order they came."""
-    registers = Registers(StoppedClock())
+    registers = Registers(FakeClock())
     for number in range(10_000):
         topic, kind = f"cascade/constraints/task/t{number}", "quota" if number % 40 == 39 else "pause"
         registers.apply(topic, parse(topic, b'{"type":"%s"}' % kind.encode()))

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from stand_ins import FakeClock
 
 from cascade.interfaces import Linked, Lost, Message, WatchItem
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, matches
@@ -43,16 +44,6 @@ PAYLOADS = [
 GARBAGE = st.binary(min_size=1, max_size=12) | st.sampled_from(
     [b'{"type":"pause","scope":"run:x"}', b'{"type":"concurrency","params":{"limit":true}}', b"[" * 9_999]
 )
-
-
-class FakeClock:
-    ticks = 1_000.0
-
-    def now(self) -> float:
-        return 1_800_000_000.0 - 1_000.0 + self.ticks
-
-    def monotonic(self) -> float:
-        return self.ticks
 
 
 class FakeStream:

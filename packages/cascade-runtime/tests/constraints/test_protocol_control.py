@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from stand_ins import FakeClock
 
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic, parse_constraint_topic
@@ -22,14 +23,6 @@ SECTION = PAGE[PAGE.index("## 4. Control") :]
 EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     (kind, json.loads(text)) for kind, text in re.findall(r"```json (\w+)\n(.*?)```", SECTION, re.DOTALL)
 ]
-
-
-class StoppedClock:
-    def now(self) -> float:
-        return 0.0
-
-    def monotonic(self) -> float:
-        return 0.0
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:
@@ -80,7 +73,7 @@ def test_the_topics_of_the_table_are_those_of_their_scopes() -> None:
 def test_the_two_lines_that_a_person_types_pause_and_lift() -> None:
     """The messages of the shell lines mean what is said above them."""
     (topic, payload), (cleared, _) = re.findall(r"mosquitto_pub -r (?:-n )?-t (\S+)(?: -m '(.*)')?", SECTION)
-    registers = Registers(StoppedClock())
+    registers = Registers(FakeClock())
     registers.apply(topic, parse(topic, payload.encode()))
     assert list(registers.effective()) == [("global", "pause")]
     registers.apply(cleared, parse(cleared, b""))
@@ -90,7 +83,7 @@ def test_the_two_lines_that_a_person_types_pause_and_lift() -> None:
 @pytest.mark.parametrize("example", of_kind("report"))
 def test_a_report_is_what_the_code_writes(example: dict[str, Any]) -> None:
     """Key for key and in the same order, from registers that got there by messages."""
-    registers = Registers(StoppedClock())
+    registers = Registers(FakeClock())
     for topic, payload in (
         ("cascade/constraints/global", b'{"type":"pause"}'),
         ("cascade/constraints/global/@quota", b'{"type":"quota"}'),

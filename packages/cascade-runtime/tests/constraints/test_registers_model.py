@@ -11,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
+from stand_ins import FakeClock
 
 from cascade.runtime.constraints.parse import Constraint, parse
 from cascade.runtime.constraints.registers import Registers
@@ -38,19 +39,11 @@ class State(NamedTuple):
     up: bool = True
 
 
-class StoppedClock:
-    def now(self) -> float:
-        return 0.0
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
 parsed = cache(parse)
 
 
 def load(table: Table) -> Registers:
-    registers = Registers(StoppedClock())
+    registers = Registers(FakeClock())
     for topic, payload in table:
         registers.apply(topic, parsed(topic, payload))
     return registers

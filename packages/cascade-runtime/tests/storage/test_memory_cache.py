@@ -1,36 +1,23 @@
 """MemoryCache: what it keeps, for how long, and what goes first."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from stand_ins import FakeClock
 
 from cascade.interfaces import CacheBackend, ConfigurationError, Hit, supports
 from cascade.runtime.storage import MemoryCache
 from cascade.testkit.leaks import no_leaks
 
 
-@dataclass
-class ManualClock:
-    """A clock that only a test moves."""
-
-    seconds: float = 1000.0
-
-    def now(self) -> float:
-        return self.seconds + 1_700_000_000
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 async def test_it_gives_back_the_object_itself_and_tells_its_age() -> None:
     """A hit is the very object, with the seconds since it was put."""
-    clock, value = ManualClock(), object()
+    clock, value = FakeClock(), object()
     cache = MemoryCache(clock=clock)
     await cache.put("k", value)
-    clock.seconds += 5
+    clock.ticks += 5
     hit = await cache.get("k")
     assert hit == Hit(value, 5.0)
     assert hit is not None
@@ -47,12 +34,12 @@ async def test_none_is_a_value() -> None:
 
 async def test_a_value_expires_exactly_at_its_ttl() -> None:
     """Just before it is there, from then on it is not, and it no longer takes room."""
-    clock = ManualClock()
+    clock = FakeClock()
     cache = MemoryCache(clock=clock)
     await cache.put("k", 1, ttl=10)
-    clock.seconds += 9.75
+    clock.ticks += 9.75
     assert await cache.get("k") == Hit(1, 9.75)
-    clock.seconds += 0.25
+    clock.ticks += 0.25
     assert await cache.get("k") is None
     assert len(cache) == 0
 
@@ -96,7 +83,7 @@ class MemoryCacheModel(RuleBasedStateMachine):
 
     @initialize(size=st.integers(1, 4))
     def start(self, size: int) -> None:
-        self.size, self.clock = size, ManualClock()
+        self.size, self.clock = size, FakeClock()
         self.cache = MemoryCache(size, clock=self.clock)
         self.model: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
@@ -104,21 +91,21 @@ class MemoryCacheModel(RuleBasedStateMachine):
     def put(self, key: str, value: int, ttl: int | None) -> None:
         run(self.cache.put(key, value, ttl=ttl))
         self.model.pop(key, None)
-        self.model[key] = value, self.clock.seconds + (ttl or 1e9)
+        self.model[key] = value, self.clock.ticks + (ttl or 1e9)
         if len(self.model) > self.size:
             self.model.popitem(last=False)
 
     @rule(key=st.sampled_from("abcdef"))
     def get(self, key: str) -> None:
         expected = self.model.pop(key, None)
-        if expected and expected[1] > self.clock.seconds:
+        if expected and expected[1] > self.clock.ticks:
             self.model[key] = expected
         hit = run(self.cache.get(key))
         assert (hit and hit.value) == (self.model[key][0] if key in self.model else None)
 
     @rule(seconds=st.integers(1, 3))
     def wait(self, seconds: int) -> None:
-        self.clock.seconds += seconds
+        self.clock.ticks += seconds
 
     @invariant()
     def bounded(self) -> None:

@@ -19,24 +19,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stand_ins import FakeClock
 
 from cascade.interfaces import CacheBackend, ConfigurationError, Hit, UnstorableValueError, supports
 from cascade.runtime.storage import SqliteCache, _sqlite_file
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
-
-
-@dataclasses.dataclass
-class ManualClock:
-    """A clock that only a test moves."""
-
-    seconds: float = 1000.0
-
-    def now(self) -> float:
-        return self.seconds + 1_700_000_000
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,31 +190,31 @@ async def test_what_is_kept_is_the_value_at_the_time_of_the_put(path: Path) -> N
 
 async def test_a_value_expires_at_its_ttl_also_for_another_process(path: Path) -> None:
     """The time is on the wall clock; the age is told."""
-    clock = ManualClock()
+    clock = FakeClock()
     async with opened(path, clock=clock) as cache:
         await cache.put("k", 1, ttl=10)
-    clock.seconds += 9.5
+    clock.ticks += 9.5
     async with opened(path, clock=clock) as cache:
         assert await cache.get("k") == Hit(1, 9.5)
-        clock.seconds += 0.5
+        clock.ticks += 0.5
         assert await cache.get("k") is None
 
 
 async def test_a_clock_that_was_set_back_gives_no_negative_age(path: Path) -> None:
     """A value from the future is new."""
-    clock = ManualClock()
+    clock = FakeClock()
     async with opened(path, clock=clock) as cache:
         await cache.put("k", 1)
-        clock.seconds -= 100
+        clock.put_forward = -100
         assert await cache.get("k") == Hit(1, 0.0)
 
 
 async def test_expired_values_are_deleted_when_something_is_written(path: Path) -> None:
     """They do not take room for ever."""
-    clock = ManualClock()
+    clock = FakeClock()
     async with opened(path, clock=clock) as cache:
         await cache.put("old", 1, ttl=10)
-    clock.seconds += 11
+    clock.ticks += 11
     async with opened(path, clock=clock) as cache:
         await cache.put("new", 1)
     assert [row[0] for row in rows(path)] == ["new"]
@@ -234,10 +222,10 @@ async def test_expired_values_are_deleted_when_something_is_written(path: Path) 
 
 async def test_what_was_used_longest_ago_goes_when_the_file_is_full(path: Path) -> None:
     """The file stays within its limit, and reading counts as use."""
-    limit, clock = 400_000, ManualClock()
+    limit, clock = 400_000, FakeClock()
     async with opened(path, clock=clock, max_bytes=limit) as cache:
         for i in range(100):
-            clock.seconds += 4000
+            clock.ticks += 4000
             await cache.put(str(i), os.urandom(10_000))
             assert await cache.get("0"), "it was used after each of the others was put"
         there = [i for i in range(100) if await cache.get(str(i))]

@@ -5,14 +5,19 @@ from collections.abc import Callable
 from cascade.runtime.constraints import Obstacle, Ticket
 
 
+_BEGAN = 1_799_999_000.0  # so that the wall clock begins at a round number
+
+
 class FakeClock:
-    """A wall clock and a monotonic one, which a test moves together."""
+    """A wall clock and a monotonic one, which only a test moves."""
 
     def __init__(self) -> None:
         self.ticks = 1_000.0
+        self.put_forward = 0.0
+        """By how many seconds somebody has set the wall clock."""
 
     def now(self) -> float:
-        return 1_800_000_000.0 + self.ticks
+        return _BEGAN + self.ticks + self.put_forward
 
     def monotonic(self) -> float:
         return self.ticks

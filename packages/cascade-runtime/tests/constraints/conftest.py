@@ -1,6 +1,0 @@
-"""These tests share stand-ins: put their folder where Python finds it."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
