@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from cascade.runtime.constraints import Obstacle, Ticket
 
-
 _BEGAN = 1_799_999_000.0  # so that the wall clock begins at a round number
 
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from desk import Desk
+from observers import watch_tasks
 
-from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent
-from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces import TaskCancelledError, TaskState
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor
 from cascade.spec import LazyResult, task
 from cascade.testkit import eventually
@@ -33,38 +34,29 @@ class Stuck:
         return self.begun
 
 
-class Desk:
-    """An engine with one GPU, and who steers it and reads its reports."""
+class DeskAndEngine(Desk):
+    """Who steers an engine that has one GPU."""
 
     def __init__(self) -> None:
         hub = LocalHub()
-        self.connector = LocalConnector(hub, source_id="desk")
+        super().__init__(hub)
         self.engine = Engine(
             connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 1}, stop_timeout=0.01
         )
-        self.events: list[TaskStateEvent] = []
-        self.in_scope: list[int] = []
-        self.engine.bus.subscribe(TaskStateEvent, self.events.append)
+        self.events = watch_tasks(self.engine)
 
-    async def hear(self, topic: str, data: dict[str, Any]) -> None:
-        if data["applied"]:
-            self.in_scope.append(data["in_scope_running"])
-
-    async def put(self, scope: str, kind: str, **payload: Any) -> None:
-        await self.connector.publish(constraint_topic(scope, kind), {"type": kind, **payload}, 1, retain=True)
-
-    async def lift(self, scope: str, kind: str) -> None:
-        await self.connector.publish(constraint_topic(scope, kind), None, 1, retain=True)
+    @property
+    def in_scope(self) -> list[int]:
+        """How many tasks in scope ran, as each report said that told of constraints."""
+        return [report["in_scope_running"] for report in self.reports if report["applied"]]
 
     def told(self, name: str) -> list[str]:
         return [e.state.value for e in self.events if e.task_name == name]
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    made = Desk()
-    async with made.connector, asyncio.timeout(LIMIT):
-        await made.connector.subscribe("cascade/state/line-3/constraints", made.hear)
+async def desk() -> AsyncIterator[DeskAndEngine]:
+    async with DeskAndEngine() as made, asyncio.timeout(LIMIT):
         yield made
 
 
@@ -85,7 +77,9 @@ def next_one(stuck: Stuck) -> LazyResult[int]:
     return after().named("after").with_constraints(gpu=1)
 
 
-async def test_what_a_cancelled_task_had_goes_to_nobody_while_its_call_runs(desk: Desk, stuck: Stuck) -> None:
+async def test_what_a_cancelled_task_had_goes_to_nobody_while_its_call_runs(
+    desk: DeskAndEngine, stuck: Stuck
+) -> None:
     """CANCELLED is told at once; the next task that needs the GPU waits, is told so, and starts when it is free."""
     both = [stuck.task().with_constraints(gpu=1), next_one(stuck)]
     run = asyncio.create_task(desk.engine.run(both, on_failure="continue"))
@@ -105,7 +99,9 @@ async def test_what_a_cancelled_task_had_goes_to_nobody_while_its_call_runs(desk
 
 
 @pytest.mark.parametrize("known_before", [True, False])
-async def test_a_call_that_runs_on_counts_as_running(desk: Desk, stuck: Stuck, known_before: bool) -> None:
+async def test_a_call_that_runs_on_counts_as_running(
+    desk: DeskAndEngine, stuck: Stuck, known_before: bool
+) -> None:
     """After a pause is applied and in_scope_running is 0, nothing of its scope runs; also not in a thread."""
     release = asyncio.Event()
 
@@ -114,7 +110,7 @@ async def test_a_call_that_runs_on_counts_as_running(desk: Desk, stuck: Stuck, k
         await release.wait()
 
     if known_before:
-        await desk.put("task:stuck", "concurrency", params={"limit": 1})
+        await desk.put("task:stuck", "concurrency", limit=1)
     lazies: list[LazyResult[Any]] = [stuck.task().with_timeout(0.05), beside()]
     run = asyncio.create_task(desk.engine.run(lazies, on_failure="continue"))
     await eventually(lambda: desk.told("stuck") == ["RUNNING", "FAILED"])
@@ -129,11 +125,13 @@ async def test_a_call_that_runs_on_counts_as_running(desk: Desk, stuck: Stuck, k
         await run
 
 
-def run_id(desk: Desk) -> str:
+def run_id(desk: DeskAndEngine) -> str:
     return desk.events[0].run_id
 
 
-async def test_another_attempt_waits_for_what_the_one_before_still_uses(desk: Desk, stuck: Stuck) -> None:
+async def test_another_attempt_waits_for_what_the_one_before_still_uses(
+    desk: DeskAndEngine, stuck: Stuck
+) -> None:
     """The time of an attempt is up, but its call has the GPU: the next one says what it waits for."""
     run = asyncio.create_task(
         desk.engine.run(stuck.task().with_timeout(0.2).with_retry(2).with_constraints(gpu=1))
@@ -145,7 +143,7 @@ async def test_another_attempt_waits_for_what_the_one_before_still_uses(desk: De
     assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
 
 
-async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(desk: Desk, stuck: Stuck) -> None:
+async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(desk: DeskAndEngine, stuck: Stuck) -> None:
     """The end of the one says nothing of the other, also when a constraint comes while both run."""
     begun, second, release = threading.Event(), threading.Event(), asyncio.Event()
 
@@ -184,7 +182,7 @@ async def test_another_attempt_that_needs_nothing_begins_at_once(stuck: Stuck) -
         assert await run == 2
 
 
-async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: Desk, stuck: Stuck) -> None:
+async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAndEngine, stuck: Stuck) -> None:
     """A run does not wait for ever for a call that cannot be stopped; the GPU is in use all the same."""
     run = asyncio.create_task(desk.engine.run(stuck.task().with_constraints(gpu=1)))
     await eventually(lambda: stuck.running)

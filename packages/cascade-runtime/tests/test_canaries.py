@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from simple_tasks import give
 
 from cascade.interfaces import CascadeError, InputsError, RouteError
 from cascade.runtime import Engine, LocalConnector, LocalHub, MemoryCache, checkpoint
@@ -20,11 +21,6 @@ VARIABLE = "CASCADE_TEST_CANARY"
 
 def canary() -> str:
     return PREFIX + secrets.token_hex(8)
-
-
-@task(mode="inline")
-def give(value: Any) -> Any:
-    return value
 
 
 @task

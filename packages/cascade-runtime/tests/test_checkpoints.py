@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from desk import Desk
 
 from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
-from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
 from cascade.spec import task
 from cascade.testkit import eventually
@@ -35,13 +35,13 @@ class Long:
             self.ended += 1
 
 
-class Desk:
-    """An engine, a task beside that keeps its run going, and who steers it."""
+class DeskAndEngine(Desk):
+    """Who steers an engine, and a task beside that keeps its run going."""
 
     def __init__(self) -> None:
-        self.hub = LocalHub()
-        self.engine = Engine(connector=LocalConnector(self.hub, source_id="line-3"))
-        self.connector = LocalConnector(self.hub, source_id="desk")
+        hub = LocalHub()
+        super().__init__(hub)
+        self.engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
         self.release = asyncio.Event()
         self.events: list[Any] = []
         for kind in (TaskStateEvent, ProgressEvent):
@@ -54,12 +54,6 @@ class Desk:
     def run(self, lazy: Any) -> asyncio.Task[Any]:
         beside = task(self.beside)
         return asyncio.create_task(self.engine.run([beside(), lazy], on_failure="continue"))
-
-    async def put(self, scope: str, kind: str, **payload: Any) -> None:
-        await self.connector.publish(constraint_topic(scope, kind), {"type": kind, **payload}, 1, retain=True)
-
-    async def lift(self, scope: str, kind: str) -> None:
-        await self.connector.publish(constraint_topic(scope, kind), None, 1, retain=True)
 
     def states(self) -> list[str]:
         return [
@@ -74,20 +68,21 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    made = Desk()
-    async with made.connector, asyncio.timeout(LIMIT):
+async def desk() -> AsyncIterator[DeskAndEngine]:
+    async with DeskAndEngine() as made, asyncio.timeout(LIMIT):
         yield made
 
 
-async def finish(desk: Desk, run: asyncio.Task[Any]) -> None:
+async def finish(desk: DeskAndEngine, run: asyncio.Task[Any]) -> None:
     desk.release.set()
     with pytest.raises(ExceptionGroup):
         await run
 
 
 @pytest.mark.parametrize("held", [False, True])
-async def test_a_thread_of_a_cancelled_task_stops_while_the_run_goes_on(desk: Desk, held: bool) -> None:
+async def test_a_thread_of_a_cancelled_task_stops_while_the_run_goes_on(
+    desk: DeskAndEngine, held: bool
+) -> None:
     """It stops at its next checkpoint, also when a pause holds it there; CANCELLED stays its last word."""
     long = Long()
     run = desk.run(long.task())
@@ -103,7 +98,7 @@ async def test_a_thread_of_a_cancelled_task_stops_while_the_run_goes_on(desk: De
     assert desk.states() == ["RUNNING", *(["BLOCKED"] if held else []), "CANCELLED"]
 
 
-async def test_a_thread_whose_time_is_up_stops_at_the_checkpoint_that_holds_it(desk: Desk) -> None:
+async def test_a_thread_whose_time_is_up_stops_at_the_checkpoint_that_holds_it(desk: DeskAndEngine) -> None:
     """The pause goes on, the thread ends all the same, and nothing follows FAILED when the pause is lifted."""
     long = Long()
     await desk.put("task:long", "pause")
@@ -118,7 +113,7 @@ async def test_a_thread_whose_time_is_up_stops_at_the_checkpoint_that_holds_it(d
     assert desk.states() == ["BLOCKED", "RUNNING", "BLOCKED", "FAILED"]
 
 
-async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(desk: Desk) -> None:
+async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(desk: DeskAndEngine) -> None:
     """Each attempt has its own checkpoints: the one whose time is up is over, its successor is not."""
     long = Long()
     run = desk.run(long.task().with_timeout(0.1).with_retry(3))
@@ -128,7 +123,7 @@ async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(desk
     assert desk.states() == ["RUNNING", "RETRYING", "RETRYING", "FAILED"]
 
 
-async def test_no_progress_is_told_of_a_task_that_has_ended(desk: Desk) -> None:
+async def test_no_progress_is_told_of_a_task_that_has_ended(desk: DeskAndEngine) -> None:
     """What a thread still says after its time is up reaches nobody."""
     reached, go, said = threading.Event(), threading.Event(), threading.Event()
 

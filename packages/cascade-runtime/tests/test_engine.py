@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from observers import watch
+from simple_tasks import collect, double, fail
 
 from cascade.interfaces import (
     ConfigurationError,
@@ -34,29 +36,8 @@ Told = list[tuple[str, str]]
 
 
 @task
-async def double(x: int) -> int:
-    return 2 * x
-
-
-@task(mode="inline")
-def collect(*values: Any) -> list[Any]:
-    return list(values)
-
-
-@task
 def in_thread(x: Any) -> Any:
     return x, threading.current_thread() is threading.main_thread()
-
-
-@task
-async def fail(text: str = "boom") -> None:
-    raise ValueError(text)
-
-
-def watch(engine: Engine) -> list[Any]:
-    events: list[Any] = []
-    engine.bus.subscribe(object, events.append)
-    return events
 
 
 def states(events: list[Any]) -> Told:

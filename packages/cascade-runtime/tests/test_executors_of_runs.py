@@ -7,16 +7,13 @@ import time
 from typing import Any
 
 import pytest
+from observers import watch_tasks
+from simple_tasks import double
 
 from cascade.interfaces import ExecutorUnavailable, LifecycleEvent, TaskState, TaskStateEvent
 from cascade.runtime import Engine, ThreadExecutor
 from cascade.spec import Router, task
 from cascade.testkit import eventually
-
-
-@task
-async def double(x: int) -> int:
-    return 2 * x
 
 
 @task
@@ -128,8 +125,7 @@ async def test_an_executor_that_no_task_needs_is_left_alone() -> None:
     engine = Engine(executors={"cluster": cluster})
     assert await engine.run(double(1)) == 2
     assert (cluster.starts, cluster.settled) == (0, 0)
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
+    events = watch_tasks(engine)
     with pytest.raises(ExecutorUnavailable, match="nobody answers"):
         await engine.run([double(1), far(1)])
     assert events == []
@@ -171,8 +167,7 @@ async def test_tasks_that_wait_for_an_executor_which_is_not_there_fail_together(
     """One attempt is made for all that wait for it, and what has no need of it goes on."""
     cluster = Cluster(there=False)
     engine = Engine(executors={"cluster": cluster})
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
+    events = watch_tasks(engine)
     targets = [Router(zero(), {0: far.map(x=[1, 2, 3])}), double(2)]
     with pytest.raises(ExceptionGroup) as told:
         await engine.run(targets, on_failure="continue")

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from observers import watch_tasks
+from simple_tasks import fail
 
 from cascade.interfaces import ResourceNotFoundError, TaskCancelledError, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
@@ -102,8 +104,7 @@ async def test_a_cancel_that_comes_while_something_grows_ends_the_run(what: str)
 async def test_a_run_that_is_cancelled_while_something_grows_ends(what: str) -> None:
     """Nothing of the growing is left, and what had begun is told as cancelled."""
     engine = Engine(clock=Racing())
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
+    events = watch_tasks(engine)
     run = asyncio.create_task(engine.run(GROWING[what]()))
     await eventually(lambda: any(t.get_name().startswith("item") for t in asyncio.all_tasks()))
     run.cancel()
@@ -141,8 +142,7 @@ async def test_a_task_that_returns_what_cannot_run_fails(carry_on: bool) -> None
         return needy()
 
     engine = Engine()
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
+    events = watch_tasks(engine)
     with pytest.raises((ResourceNotFoundError, ExceptionGroup)):
         await engine.run(returns(), on_failure="continue" if carry_on else "stop")
     assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED]
@@ -152,16 +152,11 @@ async def test_a_task_that_has_completed_is_not_skipped_when_what_it_returned_fa
     """Nothing follows COMPLETED: the failure is that of the call which the task returned."""
 
     @task
-    async def fail() -> None:
-        raise ValueError("boom")
-
-    @task
     async def returns() -> Any:
         return fail()
 
     engine = Engine()
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
+    events = watch_tasks(engine)
     with pytest.raises(ExceptionGroup):
         await engine.run(item(returns()), on_failure="continue")
     told = {

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from observers import watch, watch_tasks
+from simple_tasks import collect, double, fail, give
 
 from cascade.interfaces import (
     ConfigurationError,
@@ -24,36 +26,10 @@ from cascade.runtime._traceback import add_note
 from cascade.spec import Env, LazyResult, Param, Router, inject, pipeline, resource, sequence, task
 
 
-@task
-async def double(x: int) -> int:
-    return 2 * x
-
-
-@task(mode="inline")
-def give(value: Any) -> Any:
-    return value
-
-
-@task(mode="inline")
-def collect(*values: Any) -> list[Any]:
-    return list(values)
-
-
-@task
-async def fail(text: str = "boom") -> Any:
-    raise ValueError(text)
-
-
 @dataclasses.dataclass(frozen=True)
 class Point:
     x: Any
     y: Any = 0
-
-
-def watch(engine: Engine) -> list[TaskStateEvent]:
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
-    return events
 
 
 def names(events: list[TaskStateEvent], state: TaskState = TaskState.RUNNING) -> list[str]:
@@ -63,7 +39,7 @@ def names(events: list[TaskStateEvent], state: TaskState = TaskState.RUNNING) ->
 async def test_items_and_attributes_are_taken_when_the_value_is_there() -> None:
     """lazy[key] and lazy.attribute work on the value; observers are not told of them."""
     engine = Engine()
-    events = watch(engine)
+    events = watch_tasks(engine)
     point = give(Point({"a": [1, 2]}, y=5))
     assert await engine.run([point.x["a"][1], double(point.y)]) == [2, 10]
     assert names(events) == ["give", "double"]
@@ -82,7 +58,7 @@ async def test_lazy_results_inside_dataclasses_are_found() -> None:
 async def test_run_if_decides() -> None:
     """A true condition changes nothing; a false one skips the task and what takes its value, with the reason."""
     engine = Engine()
-    events = watch(engine)
+    events = watch_tasks(engine)
     yes, no = give(True), give(0)
     assert await engine.run(double(1).run_if(yes)) == 2
     skipped = double(1).run_if(no)
@@ -106,7 +82,7 @@ async def test_run_if_decides_about_steps_of_the_graph_too() -> None:
         sequence(give(10)),
     ]
     engine = Engine()
-    events = watch(engine)
+    events = watch_tasks(engine)
     assert await engine.run([step.run_if(give(1)) for step in steps]) == [7, 8, 9, [10]]
     events.clear()
     assert await engine.run([step.run_if(give(0)) for step in steps]) == [None] * 4
@@ -128,7 +104,7 @@ async def test_a_condition_without_a_truth_fails_in_its_own_words() -> None:
 async def test_a_router_runs_only_the_chosen_route() -> None:
     """Tasks that only other routes need never start; what both share runs once and keeps its value."""
     engine = Engine()
-    events = watch(engine)
+    events = watch_tasks(engine)
     shared = give(5).named("shared")
 
     def target(kind: str) -> LazyResult[Any]:
@@ -245,7 +221,7 @@ async def test_inputs_come_from_the_caller_and_the_environment(monkeypatch: pyte
     monkeypatch.setenv("CASCADE_TEST_COUNT", "4")
     target = collect(Param("n", type=int), [Env("CASCADE_TEST_COUNT", type=int)], Param("d", default="x"))
     engine = Engine()
-    events = watch(engine)
+    events = watch_tasks(engine)
     assert await engine.run(target, {"n": "3"}) == [3, [4], "x"]
     events.clear()
     with pytest.raises(InputsError, match=r"parameter 'm' is unknown.*parameter 'n' is missing"):
@@ -459,7 +435,7 @@ async def test_a_resource_can_be_overridden() -> None:
 async def test_carry_on_runs_everything_that_can_run() -> None:
     """Only what needs a failed task is skipped, with the reason; all failures come as one group."""
     engine = Engine()
-    events = watch(engine)
+    events = watch_tasks(engine)
     lost = double(fail("one"))
     target = [collect(double(1), lost), fail("two"), double(3).named("fine"), give(1).after(fail("three"))]
     with pytest.raises(ExceptionGroup) as caught:
@@ -553,8 +529,7 @@ async def test_a_task_names_its_executor() -> None:
 def test_sys_exit_in_a_task_ends_the_run_in_good_order() -> None:
     """SystemExit is the user's word to the process: the run is wound up, then it is raised."""
     engine = Engine()
-    told: list[Any] = []
-    engine.bus.subscribe(object, told.append)
+    told = watch(engine)
 
     @task(mode="inline")
     def leave() -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from observers import watch
+from simple_tasks import give
 
 from cascade.interfaces import (
     ConfigurationError,
@@ -20,11 +22,6 @@ from cascade.interfaces import (
 from cascade.runtime import Engine
 from cascade.spec import LazyResult, Param, Router, inject, resource, sequence, task
 from cascade.testkit._executor import calls
-
-
-@task(mode="inline")
-def give(value: Any) -> Any:
-    return value
 
 
 @task
@@ -162,8 +159,7 @@ async def test_an_executor_whose_cluster_is_not_there_fails_the_run_before_its_f
         async def close(self) -> None: ...
 
     engine = Engine(executor=Absent())
-    events: list[object] = []
-    engine.bus.subscribe(object, events.append)
+    events = watch(engine)
     with pytest.raises(
         ExecutorUnavailable, match="nowhere:8786 cannot run tasks: nobody answers; start a scheduler"
     ):

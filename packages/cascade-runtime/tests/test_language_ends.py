@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from observers import watch
+from simple_tasks import give
 
 from cascade.interfaces import LifecycleEvent, RunStatus, TaskState, TaskStateEvent, TaskTimeoutError
 from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, TelemetrySubscriber
@@ -22,11 +24,6 @@ pytestmark = pytest.mark.slow  # left out of the session unit
 
 MODES = ["async", "thread", "process"]
 ENDS = ["success", "failure", "timeout", "cancellation"]
-
-
-@task(mode="inline")
-def give(value: Any) -> Any:
-    return value
 
 
 @task
@@ -90,8 +87,7 @@ async def test_what_runs_beside_is_cancelled_and_the_end_is_told_last(
 ) -> None:
     """Rows 26 and 27: siblings are told as cancelled, ENGINE_STOPPED follows with the status, then nothing."""
     engine = Engine(stop_timeout=0.2)
-    told: list[Any] = []
-    engine.bus.subscribe(object, told.append)
+    told = watch(engine)
     await end(engine, how, mode, tmp_path)
     (tmp_path / "release").touch()
     await eventually(lambda: mode != "thread" or (tmp_path / "ended").exists())

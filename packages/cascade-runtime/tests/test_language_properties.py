@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from simple_tasks import give
 
 from cascade.interfaces import Executor, TaskState, TaskStateEvent
 from cascade.runtime import Engine, ProcessExecutor, ThreadExecutor
@@ -47,11 +48,6 @@ def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path
 def test_many_workflows_give_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """The long form."""
     check_workflows(EXECUTORS[name], Engine, tmp_path, examples=30 * FEW[name])
-
-
-@task(mode="inline")
-def give(value: Any) -> Any:
-    return value
 
 
 @task(mode="inline")

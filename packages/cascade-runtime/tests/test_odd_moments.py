@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import pytest
+from simple_tasks import hold, step
 
 from cascade.interfaces import (
     LifecycleEvent,
@@ -21,11 +22,6 @@ from cascade.spec import task
 from cascade.testkit import eventually
 
 LIMIT = 5.0
-
-
-@task
-async def step(x: int = 0) -> int:
-    return x
 
 
 class Flaky:
@@ -74,11 +70,6 @@ async def test_an_engine_whose_executor_was_not_there_works_afterwards() -> None
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_run_cancelled_at_any_moment_gives_its_resources_back(turns: int) -> None:
     """Also when a task was let pass and is cancelled before its first step."""
-
-    @task
-    async def hold() -> None:
-        await asyncio.Event().wait()
-
     engine = Engine(system_resources={"gpu": 1})
     run = asyncio.create_task(engine.run(hold().with_constraints(gpu=1)))
     for _ in range(turns):
@@ -257,10 +248,6 @@ async def test_nothing_is_told_of_a_run_that_is_over() -> None:
 async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> None:
     """Otherwise it would end without a word, and the run would wait for it for ever."""
     engine = Engine()
-
-    @task
-    async def hold() -> None:
-        await asyncio.Event().wait()
 
     run = asyncio.create_task(engine.run(hold()))
     while not (running := [o for o in engine._turnstile.admission.owners() if o.running()]):

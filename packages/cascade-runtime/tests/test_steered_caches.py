@@ -4,9 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from desk import Desk
+from observers import watch_tasks
 
 from cascade.interfaces import Hit, TaskCancelledError, TaskState, TaskStateEvent
-from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, MemoryCache
 from cascade.spec import task
 from cascade.testkit import eventually
@@ -20,36 +21,6 @@ def squared(x: int) -> int:
     return x * x
 
 
-class Desk:
-    """An outside program: it writes retained messages and reads reports."""
-
-    def __init__(self, hub: LocalHub) -> None:
-        self.connector = LocalConnector(hub, source_id="desk")
-        self.reports: list[dict[str, Any]] = []
-
-    async def __aenter__(self) -> "Desk":
-        await self.connector.connect()
-        await self.connector.subscribe("cascade/state/+/constraints", self._hear)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.connector.disconnect()
-
-    async def _hear(self, topic: str, data: dict[str, Any]) -> None:
-        self.reports.append(data)
-
-    async def put(self, scope: str, kind: str, *, expires_at: float | None = None, **params: Any) -> None:
-        payload = {"type": kind, "params": params, "expires_at": expires_at}
-        await self.connector.publish(constraint_topic(scope, kind), payload, 1, retain=True)
-
-    async def lift(self, scope: str, kind: str) -> None:
-        await self.connector.publish(constraint_topic(scope, kind), None, 1, retain=True)
-
-    def applied(self, scope: str, kind: str) -> bool:
-        told = self.reports[-1]["applied"].get(constraint_topic(scope, kind), {}) if self.reports else {}
-        return told.get("status") == "applied"
-
-
 @pytest.fixture
 def hub() -> LocalHub:
     return LocalHub()
@@ -57,9 +28,7 @@ def hub() -> LocalHub:
 
 def watched(hub: LocalHub, **settings: Any) -> tuple[Engine, list[TaskStateEvent]]:
     engine = Engine(connector=LocalConnector(hub, source_id="line-3"), **settings)
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
-    return engine, events
+    return engine, watch_tasks(engine)
 
 
 def told(events: list[TaskStateEvent]) -> list[str]:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from desk import Desk
+from observers import watch, watch_tasks
 
 from cascade.interfaces import (
     ConfigurationError,
@@ -30,34 +32,6 @@ async def step(x: int = 0) -> int:
     return x
 
 
-class Desk:
-    """An outside program: it writes retained messages and reads reports, and knows no engine."""
-
-    def __init__(self, hub: LocalHub) -> None:
-        self.connector = LocalConnector(hub, source_id="desk")
-        self.reports: list[dict[str, Any]] = []
-
-    async def open(self) -> None:
-        await self.connector.connect()
-        await self.connector.subscribe("cascade/state/+/constraints", self._hear)
-
-    async def _hear(self, topic: str, data: dict[str, Any]) -> None:
-        self.reports.append(data)
-
-    async def put(self, scope: str, kind: str, **params: Any) -> None:
-        topic = f"cascade/constraints/{scope.replace(':', '/', 1).replace('*', '*')}/@{kind}"
-        await self.connector.publish(topic, {"type": kind, "params": params}, 1, retain=True)
-
-    async def lift(self, scope: str, kind: str) -> None:
-        await self.connector.publish(
-            f"cascade/constraints/{scope.replace(':', '/', 1)}/@{kind}", None, 1, retain=True
-        )
-
-    def applied(self, scope: str, kind: str) -> bool:
-        topic = f"cascade/constraints/{scope.replace(':', '/', 1)}/@{kind}"
-        return bool(self.reports) and self.reports[-1]["applied"].get(topic, {}).get("status") == "applied"
-
-
 @pytest.fixture
 def hub() -> LocalHub:
     return LocalHub()
@@ -65,10 +39,8 @@ def hub() -> LocalHub:
 
 @pytest.fixture
 async def desk(hub: LocalHub) -> AsyncIterator[Desk]:
-    outside = Desk(hub)
-    await outside.open()
-    yield outside
-    await outside.connector.disconnect()
+    async with Desk(hub) as outside:
+        yield outside
 
 
 @pytest.fixture
@@ -76,12 +48,6 @@ def engine(hub: LocalHub) -> Engine:
     return Engine(
         connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 2, "memory_gb": 32}
     )
-
-
-def watch(engine: Engine) -> list[TaskStateEvent]:
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
-    return events
 
 
 def told(events: list[TaskStateEvent], state: TaskState, name: str = "") -> int:
@@ -112,7 +78,7 @@ class Counting:
 async def test_a_pause_that_was_there_before_holds_the_first_task(desk: Desk, engine: Engine) -> None:
     """The first task waits for the retained set: nothing starts under a pause, and lifting it frees all at once (I9)."""
     await desk.put("global", "pause")
-    events = watch(engine)
+    events = watch_tasks(engine)
     run = asyncio.create_task(engine.run(step.map(x=list(range(1000)))))
     await eventually(lambda: told(events, TaskState.BLOCKED) == 1000)
     assert told(events, TaskState.RUNNING) == 0
@@ -174,7 +140,7 @@ async def test_tasks_that_ran_before_a_limit_count(desk: Desk, engine: Engine) -
     counting, early = Counting(), Counting()
     counting.gate.clear()
     early.gate.clear()
-    events = watch(engine)
+    events = watch_tasks(engine)
     run = asyncio.create_task(engine.run([counting.task(1), counting.task(2), step().after(early.task(3))]))
     await eventually(lambda: counting.running + early.running == 3)
     await desk.put("global", "concurrency", limit=1)
@@ -190,7 +156,7 @@ async def test_tasks_that_ran_before_a_limit_count(desk: Desk, engine: Engine) -
 
 async def test_a_rate_limit_spreads_starts(desk: Desk, engine: Engine) -> None:
     """With a bucket of two tokens, two start at once and all others wait for theirs; none is lost."""
-    events = watch(engine)
+    events = watch_tasks(engine)
     await desk.put("task:step", "rate_limit", rate="200/s", capacity=2)
     assert await engine.run(step.map(x=list(range(20)))) == list(range(20))
     assert told(events, TaskState.BLOCKED) == 18
@@ -200,7 +166,7 @@ async def test_a_rate_limit_spreads_starts(desk: Desk, engine: Engine) -> None:
 async def test_a_pause_during_a_retrys_delay_holds_the_retry(desk: Desk, engine: Engine) -> None:
     """A retry asks for permission like a first start, and gives its slot back while it waits."""
     attempts: list[int] = []
-    events = watch(engine)
+    events = watch_tasks(engine)
 
     @task
     async def flaky() -> int:
@@ -220,8 +186,7 @@ async def test_a_pause_during_a_retrys_delay_holds_the_retry(desk: Desk, engine:
 
 async def test_cancelling_a_run_from_outside(desk: Desk, engine: Engine) -> None:
     """Row 27: its tasks are cancelled, ENGINE_STOPPED says Cancelled, and run() raises who did it; other runs go on."""
-    lifecycle: list[Any] = []
-    engine.bus.subscribe(object, lifecycle.append)
+    lifecycle = watch(engine)
     counting, other = Counting(), Counting()
     counting.gate.clear()
     other.gate.clear()
@@ -244,7 +209,7 @@ async def test_cancelling_tasks_from_outside(desk: Desk, engine: Engine) -> None
     """Tasks of a name are cancelled, running or waiting, and fail as cancelled; with carry_on the rest runs."""
     counting = Counting()
     counting.gate.clear()
-    events = watch(engine)
+    events = watch_tasks(engine)
     target = [counting.task(1), step(5), counting.task(2).after(step(6))]
     run = asyncio.create_task(engine.run(target, on_failure="continue"))
     await eventually(lambda: counting.running == 2)
@@ -259,7 +224,7 @@ async def test_cancelling_tasks_from_outside(desk: Desk, engine: Engine) -> None
 
 async def test_a_task_between_two_attempts_is_cancelled_as_well(desk: Desk, engine: Engine) -> None:
     """Row 27: whoever waits out a retry's delay is cancelled now, and not tried again when the cancel has expired."""
-    events = watch(engine)
+    events = watch_tasks(engine)
 
     @task
     async def flaky() -> None:
@@ -304,7 +269,7 @@ async def test_resources_are_held_all_at_once(desk: Desk, engine: Engine) -> Non
 
 async def test_what_can_never_be_had_is_refused_at_once(engine: Engine) -> None:
     """More than there is, and what nobody has, are told before anything runs; wrong amounts when declared."""
-    events = watch(engine)
+    events = watch_tasks(engine)
     with pytest.raises(ResourceCapacityError, match=r"needs gpu=3, but this engine has gpu=2 in all"):
         await engine.run([step(1), step(2).with_constraints(gpu=3)])
     with pytest.raises(UnknownResourceError, match="it has gpu, memory_gb"):
@@ -353,7 +318,7 @@ async def test_a_checkpoint_obeys_pause_and_reports_progress(desk: Desk, engine:
         passed.append(1)
         return "done"
 
-    events = watch(engine)
+    events = watch_tasks(engine)
     run = asyncio.create_task(engine.run(on_loop() if mode == "async" else in_thread()))
     await eventually(reached.is_set)
     await desk.put("global", "pause")
@@ -385,8 +350,7 @@ async def test_a_checkpoint_obeys_cancel_in_a_thread(desk: Desk, engine: Engine,
         finally:
             ended.set()
 
-    lifecycle: list[Any] = []
-    engine.bus.subscribe(object, lifecycle.append)
+    lifecycle = watch(engine)
     run = asyncio.create_task(engine.run(long()))
     await eventually(lambda: rounds)
     if held:
@@ -464,7 +428,7 @@ async def test_a_silent_broker_holds_the_first_task_for_two_seconds_at_most(
     assert await Engine(connector=connector).run(step(1)) == 1
     assert "constraints are not known yet" in caplog.text
     engine = Engine(connector=connector, require_control=True)
-    events = watch(engine)
+    events = watch_tasks(engine)
     swallowed = 0
     waiting = asyncio.create_task(engine.run(step(2)))
     await eventually(lambda: swallowed > 1)

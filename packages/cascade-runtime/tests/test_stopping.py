@@ -5,6 +5,8 @@ import dataclasses
 from typing import Any
 
 import pytest
+from observers import watch
+from simple_tasks import fail, hold, step
 
 from cascade.interfaces import (
     Lifecycle,
@@ -24,27 +26,6 @@ from cascade.spec import LazyResult, task
 from cascade.testkit import eventually
 
 LIMIT = 5.0
-
-
-@task
-async def step(x: int = 0) -> int:
-    return x
-
-
-@task
-async def hold() -> None:
-    await asyncio.Event().wait()
-
-
-@task
-async def fail(text: str = "boom") -> None:
-    raise ValueError(text)
-
-
-def watch(engine: Engine) -> list[Any]:
-    events: list[Any] = []
-    engine.bus.subscribe(object, events.append)
-    return events
 
 
 def told(events: list[Any], name: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simple_tasks import double
 
 from cascade.interfaces import ConnectorUnavailable, Lifecycle, LifecycleEvent, TaskState, TaskStateEvent
 from cascade.runtime import (
@@ -44,11 +45,6 @@ class Plain:
 
     async def subscribe(self, topic: str, callback: Any, qos: int = 0) -> Any:
         raise AssertionError("telemetry subscribes to nothing")
-
-
-@task
-async def double(x: int) -> int:
-    return 2 * x
 
 
 @task

@@ -1,0 +1,36 @@
+"""The outside program that steers engines in the tests."""
+
+from typing import Any, Self
+
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import LocalConnector, LocalHub
+
+
+class Desk:
+    """Writes retained constraints and reads reports; of engines it knows nothing else."""
+
+    def __init__(self, hub: LocalHub) -> None:
+        self.connector = LocalConnector(hub, source_id="desk")
+        self.reports: list[dict[str, Any]] = []
+
+    async def __aenter__(self) -> Self:
+        await self.connector.connect()
+        await self.connector.subscribe("cascade/state/+/constraints", self._hear)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.connector.disconnect()
+
+    async def put(self, scope: str, kind: str, *, expires_at: float | None = None, **params: Any) -> None:
+        payload = {"type": kind, "params": params, "expires_at": expires_at}
+        await self.connector.publish(constraint_topic(scope, kind), payload, 1, retain=True)
+
+    async def lift(self, scope: str, kind: str) -> None:
+        await self.connector.publish(constraint_topic(scope, kind), None, 1, retain=True)
+
+    def applied(self, scope: str, kind: str) -> bool:
+        told = self.reports[-1]["applied"].get(constraint_topic(scope, kind), {}) if self.reports else {}
+        return bool(told.get("status") == "applied")
+
+    async def _hear(self, topic: str, data: dict[str, Any]) -> None:
+        self.reports.append(data)
