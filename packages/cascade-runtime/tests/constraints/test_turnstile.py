@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import shlex
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from stand_ins import Run
@@ -34,6 +34,15 @@ def turnstile(clock: JumpingClock) -> Turnstile:
     return Turnstile(Admission(), clock=clock)
 
 
+@pytest.fixture
+async def run(turnstile: Turnstile, no_leaks: None) -> AsyncIterator[Run]:
+    """A run that is served as long as its test goes on, and leaves nothing behind."""
+    served = Run()
+    turnstile.attach(served)
+    yield served
+    turnstile.detach(served)
+
+
 def put(turnstile: Turnstile, scope: str, rule: Rule) -> None:
     turnstile.apply({(scope, rule.type): Effective(rule, f"t/{scope}/{rule.type}")})
 
@@ -47,10 +56,8 @@ def enter(turnstile: Turnstile, run: Run, *names: str) -> None:
         turnstile.enter(Ticket(run, name))
 
 
-async def test_ten_thousand_tickets_pass_in_order(turnstile: Turnstile, no_leaks: None) -> None:
+async def test_ten_thousand_tickets_pass_in_order(turnstile: Turnstile, run: Run) -> None:
     """However many enter at once, all pass, in order, a batch in each turn."""
-    run = Run()
-    turnstile.attach(run)
     turns: list[int] = []
     run.on_start = lambda ticket: turns.append(ticket.order)
     enter(turnstile, run, *["a"] * 10_000)
@@ -58,18 +65,14 @@ async def test_ten_thousand_tickets_pass_in_order(turnstile: Turnstile, no_leaks
     await eventually(lambda: len(turns) == 10_000)
     assert turns == sorted(turns)
     assert turnstile.idle
-    turnstile.detach(run)
 
 
-async def test_a_token_wakes_by_a_timer(turnstile: Turnstile, no_leaks: None) -> None:
+async def test_a_token_wakes_by_a_timer(turnstile: Turnstile, run: Run) -> None:
     """A rate limit lets the next task pass when its token is there, without anybody asking."""
-    run = Run()
-    turnstile.attach(run)
     put(turnstile, "global", RateLimit("1200/m"))
     enter(turnstile, run, *"a" * 25)
     await eventually(lambda: len(run.started) == 25)
     assert turnstile.admission.checks <= 3 * 25
-    turnstile.detach(run)
 
 
 async def test_a_token_comes_when_the_clock_says_so(no_leaks: None) -> None:
@@ -117,10 +120,8 @@ async def test_a_slot_is_handed_on_by_whoever_leaves(turnstile: Turnstile, no_le
     turnstile.detach(two)
 
 
-async def test_owners_are_told_of_cancels(turnstile: Turnstile, no_leaks: None) -> None:
+async def test_owners_are_told_of_cancels(turnstile: Turnstile, run: Run) -> None:
     """A cancelled run, cancelled running tasks and tasks that are turned away reach their owner."""
-    run = Run()
-    turnstile.attach(run)
     enter(turnstile, run, "a")
     await eventually(lambda: run.started)
     put(turnstile, "task:a", Cancel())
@@ -132,13 +133,10 @@ async def test_owners_are_told_of_cancels(turnstile: Turnstile, no_leaks: None) 
         ("cancel", "t/task:a/cancel"),
         ("turned away a", "t/task:a/cancel"),
     ]
-    turnstile.detach(run)
 
 
-async def test_those_who_wait_are_told_a_batch_a_turn(turnstile: Turnstile, no_leaks: None) -> None:
+async def test_those_who_wait_are_told_a_batch_a_turn(turnstile: Turnstile, run: Run) -> None:
     """However many are held at once, each hears of it once, in order, and no turn tells more than it may start."""
-    run = Run()
-    turnstile.attach(run)
     put(turnstile, "global", Pause())
     put(turnstile, "task:b", Pause())
     enter(turnstile, run, *["a"] * 5_000, *["b"] * 5_000)
@@ -150,13 +148,10 @@ async def test_those_who_wait_are_told_a_batch_a_turn(turnstile: Turnstile, no_l
     assert most == 0
     assert [name for name, _ in run.told] == ["blocked a"] * 5_000 + ["blocked b"] * 5_000
     assert not turnstile.admission.notices.blocked
-    turnstile.detach(run)
 
 
-async def test_all_constraints_are_lifted_at_once(turnstile: Turnstile, no_leaks: None) -> None:
+async def test_all_constraints_are_lifted_at_once(turnstile: Turnstile, run: Run) -> None:
     """Whoever follows the broker no longer leaves nothing in force, and nobody waiting."""
-    run = Run()
-    turnstile.attach(run)
     for name in "abc":
         put(turnstile, f"task:{name}", Pause())
     put(turnstile, "global", RateLimit("1/h"))
@@ -166,15 +161,12 @@ async def test_all_constraints_are_lifted_at_once(turnstile: Turnstile, no_leaks
     assert not turnstile.admission.constrained
     await eventually(lambda: len(run.started) == 12)
     assert run.reconsidered == 5
-    turnstile.detach(run)
 
 
 async def test_what_is_told_of_a_scope_is_one_line_and_one_word_of_a_shell(
-    turnstile: Turnstile, clock: JumpingClock, caplog: pytest.LogCaptureFixture, no_leaks: None
+    turnstile: Turnstile, run: Run, clock: JumpingClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 31: neither a newline, nor an escape sequence, nor a quote in a scope does anything to who reads of it."""
-    run = Run()
-    turnstile.attach(run)
     scope, topic = "task:a*\n\x1b[2J", "cascade/constraints/task/a*'; reboot '\x1b"
     turnstile.apply({(scope, "pause"): Effective(Pause(), topic)})
     ticket = Ticket(run, "a\n\x1b[2J")
@@ -190,15 +182,12 @@ async def test_what_is_told_of_a_scope_is_one_line_and_one_word_of_a_shell(
     turnstile.clear()
     await eventually(lambda: run.started)
     assert all(record.getMessage().isprintable() for record in caplog.records)
-    turnstile.detach(run)
 
 
 async def test_a_forgotten_pause_is_named_with_its_remedy(
-    turnstile: Turnstile, clock: JumpingClock, caplog: pytest.LogCaptureFixture, no_leaks: None
+    turnstile: Turnstile, run: Run, clock: JumpingClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After 5 s without a start one warning names the register and how to clear it; one line its end."""
-    run = Run()
-    turnstile.attach(run)
     put(turnstile, "global", Pause())
     enter(turnstile, run, "a")
     await eventually(lambda: run.told)
@@ -213,7 +202,6 @@ async def test_a_forgotten_pause_is_named_with_its_remedy(
     lift(turnstile, "global", "pause")
     await eventually(lambda: run.started)
     assert caplog.text.count("t/global/pause was lifted or changed") == 1
-    turnstile.detach(run)
 
 
 async def test_a_new_run_begins_with_patience(
@@ -235,14 +223,11 @@ async def test_a_new_run_begins_with_patience(
     turnstile.detach(second)
 
 
-async def test_those_who_run_are_told_of_every_change(turnstile: Turnstile, no_leaks: None) -> None:
+async def test_those_who_run_are_told_of_every_change(turnstile: Turnstile, run: Run) -> None:
     """Whoever holds tasks at a checkpoint looks again when constraints have changed."""
-    run = Run()
-    turnstile.attach(run)
     put(turnstile, "global", Pause())
     lift(turnstile, "global", "pause")
     assert run.reconsidered == 2
-    turnstile.detach(run)
 
 
 async def test_a_fault_in_a_turn_is_told_to_every_run(turnstile: Turnstile) -> None:
@@ -262,13 +247,12 @@ async def test_a_fault_in_a_turn_is_told_to_every_run(turnstile: Turnstile) -> N
         turnstile.detach(run)
 
 
-async def test_a_cancelled_run_hears_that_before_its_tasks_are_turned_away(turnstile: Turnstile) -> None:
+async def test_a_cancelled_run_hears_that_before_its_tasks_are_turned_away(
+    turnstile: Turnstile, run: Run
+) -> None:
     """Otherwise a task's end would look like the reason for the run's."""
-    run = Run()
-    turnstile.attach(run)
     enter(turnstile, run, "step")
     put(turnstile, f"run:{run.run_id}", Cancel())
     await eventually(lambda: len(run.told) == 2)
     topic = f"t/run:{run.run_id}/cancel"
     assert run.told == [("cancel", topic), ("turned away step", topic)]
-    turnstile.detach(run)
