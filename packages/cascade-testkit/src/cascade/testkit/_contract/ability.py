@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import TypeVar
 
 from cascade.interfaces import (
     SupportsFlush,
@@ -15,10 +14,6 @@ from cascade.interfaces import (
     SupportsStatistics,
     SupportsWatch,
 )
-
-Test = TypeVar("Test", bound=Callable[..., object])
-
-_ATTRIBUTE = "cascade_abilities"
 
 
 class Ability(Enum):
@@ -49,19 +44,3 @@ METHODS: Mapping[Ability, type] = MappingProxyType(
     }
 )
 """The abilities that show in a connector's type."""
-
-
-def needs(*abilities: Ability) -> Callable[[Test], Test]:
-    """Mark a test as one that only connectors with all these abilities must pass."""
-
-    def mark(test: Test) -> Test:
-        setattr(test, _ATTRIBUTE, abilities)
-        return test
-
-    return mark
-
-
-def needed_by(test: object) -> tuple[Ability, ...]:
-    """Return the abilities that a test was marked with."""
-    found: tuple[Ability, ...] = getattr(test, _ATTRIBUTE, ())
-    return found

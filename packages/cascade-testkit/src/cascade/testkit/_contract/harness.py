@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from cascade.interfaces import Connector
-from cascade.testkit._contract.ability import Ability, needed_by
+from cascade.testkit._abilities import Declaring
+from cascade.testkit._contract.ability import Ability
 from cascade.testkit.naming import unique_topic
 from cascade.testkit.waiting import eventually
 
@@ -43,7 +44,7 @@ class Inbox:
         return numbers(self.items)
 
 
-class Harness:
+class Harness(Declaring):
     """Subclass hooks. ``make`` must be given; the others belong to the abilities that name them."""
 
     pytestmark = pytest.mark.asyncio
@@ -102,12 +103,6 @@ class Harness:
     def status_of(self, connector: Connector) -> str:
         """Return the topic on which a connector's presence is told (``WILL``, ``PRESENCE``)."""
         raise NotImplementedError
-
-    @pytest.fixture(autouse=True)
-    def _only_what_is_declared(self, request: pytest.FixtureRequest) -> None:
-        for ability in needed_by(request.function):
-            if ability not in self.abilities:
-                pytest.skip(f"Ability.{ability.name} is not declared: {ability.value}")
 
     @pytest_asyncio.fixture(autouse=True)
     async def _leave_none_connected(

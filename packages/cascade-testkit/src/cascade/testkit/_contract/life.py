@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import Connector, SupportsLinkState, SupportsSource, supports
-from cascade.testkit._contract.ability import METHODS, Ability, needs
+from cascade.testkit._abilities import needs
+from cascade.testkit._contract.ability import METHODS, Ability
 from cascade.testkit._contract.harness import Harness, Inbox, numbers
 from cascade.testkit.leaks import no_leaks
 

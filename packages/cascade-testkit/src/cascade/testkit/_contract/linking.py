@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cascade.interfaces import Linked, Lost, SupportsFlush
-from cascade.testkit._contract.ability import Ability, needs
+from cascade.testkit._abilities import needs
+from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness, Inbox, numbers
 from cascade.testkit._contract.life import cancelled
 from cascade.testkit._contract.publishing import MANY, balanced, statistics

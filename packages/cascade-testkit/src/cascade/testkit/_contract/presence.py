@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cascade.testkit._contract.ability import Ability, needs
+from cascade.testkit._abilities import needs
+from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness, Inbox
 
 

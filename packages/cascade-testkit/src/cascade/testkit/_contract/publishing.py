@@ -18,7 +18,8 @@ from cascade.interfaces import (
     SupportsStatistics,
     WrongThreadError,
 )
-from cascade.testkit._contract.ability import Ability, needs
+from cascade.testkit._abilities import needs
+from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness, numbers
 from cascade.testkit._contract.life import in_a_loop_of_its_own
 

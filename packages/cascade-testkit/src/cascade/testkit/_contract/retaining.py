@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cascade.interfaces import Connector
-from cascade.testkit._contract.ability import Ability, needs
+from cascade.testkit._abilities import needs
+from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness, Inbox
 
 

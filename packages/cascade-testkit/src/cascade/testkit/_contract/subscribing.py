@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import InvalidTopicError, Subscription
-from cascade.testkit._contract.ability import Ability, needs
+from cascade.testkit._abilities import needs
+from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness, Inbox
 from cascade.testkit._contract.publishing import statistics
 

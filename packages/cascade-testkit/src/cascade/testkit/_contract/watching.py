@@ -18,7 +18,8 @@ from cascade.interfaces import (
     WatchItem,
     WatchStream,
 )
-from cascade.testkit._contract.ability import Ability, needs
+from cascade.testkit._abilities import needs
+from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness
 
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
-from typing import TypeVar
-
-Test = TypeVar("Test", bound=Callable[..., object])
-
-_ATTRIBUTE = "cascade_executor_abilities"
 
 
 class Ability(Enum):
@@ -19,19 +13,3 @@ class Ability(Enum):
     COUNTS = "knows in settle() how many calls that were given up still run"
     TRACKS = "tells when a call that was given up while it ran has ended"
     SURVIVES = "runs a call again when its worker was killed"
-
-
-def needs(*abilities: Ability) -> Callable[[Test], Test]:
-    """Mark a test as one that only executors with all these abilities must pass."""
-
-    def mark(test: Test) -> Test:
-        setattr(test, _ATTRIBUTE, abilities)
-        return test
-
-    return mark
-
-
-def needed_by(test: object) -> tuple[Ability, ...]:
-    """Return the abilities that a test was marked with."""
-    found: tuple[Ability, ...] = getattr(test, _ATTRIBUTE, ())
-    return found

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import Executor, SupportsTracking, supports
+from cascade.testkit._abilities import needs
 from cascade.testkit._executor import calls
-from cascade.testkit._executor.ability import Ability, needs
+from cascade.testkit._executor.ability import Ability
 from cascade.testkit._executor.harness import Harness, begin, folders, give_up, ready
 
 

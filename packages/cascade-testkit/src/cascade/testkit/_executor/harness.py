@@ -13,14 +13,15 @@ import pytest
 import pytest_asyncio
 
 from cascade.interfaces import Executor, SupportsStart, supports
+from cascade.testkit._abilities import Declaring
 from cascade.testkit._executor import calls
-from cascade.testkit._executor.ability import Ability, needed_by
+from cascade.testkit._executor.ability import Ability
 from cascade.testkit._executor.children import children
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 
 
-class Harness:
+class Harness(Declaring):
     """Subclass hooks. ``make`` must be given."""
 
     pytestmark = pytest.mark.asyncio
@@ -34,12 +35,6 @@ class Harness:
     async def make(self) -> Executor:
         """Return a new executor with two workers, not started."""
         raise NotImplementedError
-
-    @pytest.fixture(autouse=True)
-    def _only_what_is_declared(self, request: pytest.FixtureRequest) -> None:
-        for ability in needed_by(request.function):
-            if ability not in self.abilities:
-                pytest.skip(f"Ability.{ability.name} is not declared: {ability.value}")
 
     @pytest_asyncio.fixture(autouse=True)
     async def _close_all(self, _only_what_is_declared: None) -> AsyncIterator[None]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cascade.interfaces import TaskNotPicklableError, WorkerLostError
+from cascade.testkit._abilities import needs
 from cascade.testkit._executor import calls
-from cascade.testkit._executor.ability import Ability, needs
+from cascade.testkit._executor.ability import Ability
 from cascade.testkit._executor.children import open_sockets
 from cascade.testkit._executor.harness import Harness
 
