@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._life import Life
@@ -11,6 +12,10 @@ from cascade.connectors.mqtt._link import Link
 from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
 from cascade.connectors.mqtt._subscription import MqttSubscription
 from cascade.connectors.mqtt._watch import MqttWatch
+from cascade.connectors.mqtt.config import QOS, no_qos
+from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.protocols import MessageCallback
+from cascade.interfaces.topics import check_filter
 
 
 class Listening:
@@ -20,8 +25,16 @@ class Listening:
         self._dispatcher = dispatcher
         self._life = life
 
-    async def subscribe(self, listener: CallbackListener) -> MqttSubscription:
-        """Begin a subscription; leave none behind if that is cancelled."""
+    async def subscribe(self, topic: str, callback: MessageCallback, qos: int) -> MqttSubscription:
+        """Begin a subscription; leave none behind if that is cancelled.
+
+        :raises InvalidTopicError: if the filter is not valid.
+        :raises ConfigurationError: if there is no such QoS.
+        """
+        check_filter(topic)
+        if qos not in QOS:
+            raise no_qos(qos)
+        listener = CallbackListener(topic, callback, qos, self._dispatcher.counts)
         session = self._life.on_this_loop("subscribe")
         self._dispatcher.add(listener)
         try:
@@ -32,8 +45,17 @@ class Listening:
             raise
         return MqttSubscription(listener, self._unsubscribe)
 
-    def watch(self, listener: WatchListener) -> MqttWatch:
-        """Begin a watch."""
+    def watch(self, filters: Sequence[str]) -> MqttWatch:
+        """Begin a watch.
+
+        :raises InvalidTopicError: if a filter is not valid.
+        :raises ConfigurationError: if there is none.
+        """
+        if not filters:
+            raise ConfigurationError("watch", "name at least one topic filter")
+        for topic_filter in filters:
+            check_filter(topic_filter)
+        listener = WatchListener(filters, self._dispatcher.counts)
         session = self._life.on_this_loop("watch")
         self._dispatcher.add(listener)
         if session is not None and session.link is not None:

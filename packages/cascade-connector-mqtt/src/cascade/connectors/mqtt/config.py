@@ -17,6 +17,7 @@ from cascade.interfaces.errors import ConfigurationError
 
 MIB = 1024 * 1024
 MAX_SOURCE_BYTES = 64
+QOS = (0, 1, 2)
 WINDOW = 20
 """Messages in flight at the same time."""
 
@@ -89,6 +90,11 @@ def settings(hostname: str, port: int, keywords: Mapping[str, Any], *, known: Co
     _check_source(made.source_id)
     _check_together(made)
     return made
+
+
+def no_qos(value: object) -> ConfigurationError:
+    """Return the error of whoever asks for a quality of service that MQTT does not have."""
+    return ConfigurationError("qos", f"{value!r} is none of 0, 1 and 2")
 
 
 def from_url(url: str, keywords: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:

@@ -18,21 +18,21 @@ from cascade.connectors.mqtt._complaints import Complaints
 from cascade.connectors.mqtt._content import copy_of
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._life import Life
-from cascade.connectors.mqtt._listeners import CallbackListener, WatchListener
+from cascade.connectors.mqtt._listeners import CallbackListener
 from cascade.connectors.mqtt._listening import Listening
 from cascade.connectors.mqtt._outbox import FORKED, NOT_CONNECTED, Outbox
 from cascade.connectors.mqtt._presence import Presence
 from cascade.connectors.mqtt._session import Session
 from cascade.connectors.mqtt._watch import MqttWatch
-from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable, InvalidPayloadError
+from cascade.connectors.mqtt.config import QOS
+from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
 from cascade.interfaces.protocols import MessageCallback, Payload, Subscription
 from cascade.interfaces.stream import ConnectorStatistics
-from cascade.interfaces.topics import check_filter, check_topic
+from cascade.interfaces.topics import check_topic
 from cascade.interfaces.wire import default_source, encode_payload
 
 log = logging.getLogger("cascade.connectors.mqtt")
 
-_QOS = (0, 1, 2)
 _MISSING = 'MqttConnector needs aiomqtt: pip install "cascade-py[mqtt]"'
 
 
@@ -163,15 +163,15 @@ class MqttConnector:
 
     def _put_off(self, session: Session, topic: str, payload: Payload, qos: int, retain: bool) -> None:
         """Accept a message whose JSON is made when it leaves; who published before in this turn has woken senders."""
-        copy = copy_of(payload) if type(payload) is dict and qos in _QOS else None
+        copy = copy_of(payload) if type(payload) is dict and qos in QOS else None
         if copy is None:
             self._accept(session, topic, payload, qos, retain)
         elif problem := self._outbox.accept(topic, copy, qos, retain):
             self._complaints.dropped(problem)
 
     def _accept(self, session: Session | None, topic: str, payload: Payload, qos: int, retain: bool) -> None:
-        if qos not in _QOS:
-            raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
+        if qos not in QOS:
+            raise config.no_qos(qos)
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(check_topic(topic), payload)
         if session is None:
@@ -189,22 +189,14 @@ class MqttConnector:
 
         :raises InvalidTopicError: if the filter is not valid.
         """
-        check_filter(topic)
-        if qos not in _QOS:
-            raise ConfigurationError("qos", f"{qos!r} is none of 0, 1 and 2")
-        listener = CallbackListener(topic, callback, qos, self._dispatcher.counts)
-        return await self._listening.subscribe(listener)
+        return await self._listening.subscribe(topic, callback, qos)
 
     def watch(self, *filters: str) -> MqttWatch:
         """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
 
         :raises InvalidTopicError: if a filter is not valid.
         """
-        if not filters:
-            raise ConfigurationError("watch", "name at least one topic filter")
-        for topic_filter in filters:
-            check_filter(topic_filter)
-        return self._listening.watch(WatchListener(filters, self._dispatcher.counts))
+        return self._listening.watch(filters)
 
     async def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""
