@@ -322,7 +322,7 @@ class TestConnecting:
         self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
     ) -> None:
         """What disconnect() gives up is dropped, so there is nothing left to wait for."""
-        mocker.patch("cascade.connectors.mqtt._session.NO_PROGRESS", 0.01)
+        mocker.patch("cascade.connectors.mqtt._progress.NO_PROGRESS", 0.01)
         blocked(client_class.made[0].publish)
         await connected.publish("a", {}, 1)
         flushed = asyncio.create_task(connected.flush(1_000))

@@ -14,6 +14,7 @@ from cascade.connectors.mqtt._errors import SLOW_RETRY, Fault, Kind
 from cascade.connectors.mqtt._link import Link
 from cascade.connectors.mqtt._outbox import UNSENT, Outbox
 from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt._progress import Progress
 from cascade.connectors.mqtt._retry import SLOW_PAUSE, STEADY, Retry
 from cascade.connectors.mqtt._turns import TurnBudget
 from cascade.connectors.mqtt.config import Settings
@@ -23,8 +24,6 @@ log = logging.getLogger("cascade.connectors.mqtt")
 
 ENCODING = 0.001
 """Seconds that callers of publish may spend on JSON in one turn; the rest is made when it leaves."""
-NO_PROGRESS = 2.0
-NO_LINK = 0.3
 
 _abandoned: set[asyncio.Task[Any]] = set()  # entering tasks that nobody waits for; each ends by itself
 
@@ -57,7 +56,7 @@ class Session:
         self._presence = presence
         self._make_client = make_client
         self._first_client = make_client()
-        self._pulses: set[asyncio.Future[None]] = set()
+        self.progress = Progress(outbox)
         self._told: Kind | None = None
         self._was_linked = False
         self._retry = Retry(settings.connect_timeout)
@@ -86,17 +85,10 @@ class Session:
 
     def wake(self) -> None:
         """Let a sender look for work."""
-        if self.link is not None:
-            self.link.senders.wake()
-        if self._pulses:
-            self.pulse()
-
-    def pulse(self) -> None:
-        """Let whoever waits for progress look again."""
-        while self._pulses:
-            waiter = self._pulses.pop()
-            if not waiter.done():
-                waiter.set_result(None)
+        if (link := self.link) is not None:
+            link.senders.wake()
+        if (progress := self.progress).waiters:
+            progress.pulse()
 
     def tell(self, fault: Fault) -> None:
         """Say why there is no link: once, and again if it turns out that somebody has to act."""
@@ -106,16 +98,6 @@ class Session:
         what = "lost the connection" if self._was_linked else "no connection"
         how = f"once every {SLOW_PAUSE:g} s" if fault.kind in SLOW_RETRY else "in the background"
         log.warning("%s to %s: %s; trying again %s", what, self._where, fault.text, how)
-
-    async def flush(self, timeout: float) -> bool:
-        """Wait until all that is accepted by now is sent or dropped; return whether it is."""
-        deadline = self.loop.time() + timeout
-        target = self._outbox.accepted
-        while (oldest := self._outbox.oldest()) is not None and oldest <= target:
-            if (left := deadline - self.loop.time()) <= 0:
-                return False
-            await self._progress(left)
-        return True
 
     async def close(self, drain_timeout: float, *, caller: asyncio.Task[Any] | None = None) -> None:
         """Drain, leave cleanly, and leave nothing behind.
@@ -127,7 +109,7 @@ class Session:
             self.settled_first.set_result(None)  # whoever waits in connect() waits for nothing more
         try:
             if drain_timeout:
-                await self._drain(drain_timeout)
+                await self.progress.drain(drain_timeout, linked=lambda: self.linked)
         finally:
             self.task.cancel()
             try:
@@ -194,7 +176,7 @@ class Session:
             dispatcher=self._dispatcher,
             presence=self._presence,
             released=self._released,
-            on_settled=self.pulse,
+            on_settled=self.progress.pulse,
         )
         try:
             link.read()
@@ -216,7 +198,7 @@ class Session:
             self.link = None
             for watch in self._dispatcher.watches():
                 watch.tell(Lost("the link is down"))
-            self.pulse()
+            self.progress.pulse()
 
     async def _say_goodbye(self, link: Link) -> bool:
         """Say that this session ends; return whether that, and all before it, has left."""
@@ -236,7 +218,7 @@ class Session:
         log.info("connected to %s", self._where)
         if not self.settled_first.done():
             self.settled_first.set_result(None)
-        self.pulse()
+        self.progress.pulse()
 
     def _failed(self, fault: Fault) -> Fault:
         if fault.kind is Kind.TAKEN_OVER:
@@ -257,32 +239,9 @@ class Session:
             )  # fmt: skip
         return self._retry.pause(fault, useful=useful, contested=contested)
 
-    async def _drain(self, timeout: float) -> None:
-        deadline = self.loop.time() + timeout
-        progress_by = self.loop.time() + NO_PROGRESS
-        unlinked_for = 0.0
-        settled = self._outbox.settled
-        while self._outbox.pending:
-            began = self.loop.time()
-            linked = self.linked
-            patience = progress_by - began if linked else NO_LINK - unlinked_for
-            if (left := min(deadline - began, patience)) <= 0:
-                return
-            await self._progress(left)
-            if self._outbox.settled != settled:
-                settled, progress_by = self._outbox.settled, self.loop.time() + NO_PROGRESS
-            if not linked:
-                unlinked_for += self.loop.time() - began
-
-    async def _progress(self, timeout: float) -> None:
-        waiter = self.loop.create_future()
-        self._pulses.add(waiter)
-        await asyncio.wait({waiter}, timeout=timeout)
-        self._pulses.discard(waiter)
-
     def _give_up_rest(self) -> None:
         self._outbox.clear(UNSENT)
-        self.pulse()
+        self.progress.pulse()
         _complaints.undelivered(self._where, self._outbox.dropped - self._dropped_before)
 
 

@@ -201,7 +201,7 @@ class MqttConnector:
     async def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""
         session = self._life.on_this_loop("flush")
-        return session is None or await session.flush(timeout)
+        return session is None or await session.progress.flush(timeout)
 
     def statistics(self) -> ConnectorStatistics:
         """Return the counts of this moment."""
