@@ -372,7 +372,8 @@ async def test_i1_a_walk_of_writes_cuts_and_returns_converges(
                     pass
         await proxy.up()
         await eventually(lambda: steered.sync == "synced" and held_by(steered) == read_of(retained), 20)
-        assert steered.gates == {(c.scope, c.rule.type) for c in read_of(retained).values()}
+        in_force = {(c.scope, c.rule.type) for c in read_of(retained).values()}
+        await eventually(lambda: steered.gates == in_force)  # what is lifted goes a turn after what is set
 
 
 WALK = [
