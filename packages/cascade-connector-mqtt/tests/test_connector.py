@@ -27,6 +27,7 @@ from cascade.interfaces import (
     Linked,
     Lost,
     Message,
+    UsageError,
     WrongThreadError,
 )
 from cascade.testkit.leaks import no_leaks
@@ -465,6 +466,19 @@ class TestPublishing:
         sent = [json.loads(each.kwargs["payload"]) for each in client_class.made[0].publish.await_args_list]
         assert [(each["n"], each["inner"]["n"]) for each in sent] == [(n, n) for n in range(52)]
         assert connected.statistics().sanitized == 51
+
+    async def test_a_message_goes_out_also_if_one_before_it_was_refused(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """In the same turn, and when its encoding is put off."""
+        hurry(connected)
+        refused: list[tuple[str, Any, int]] = [("a/#", {}, 0), ("a", [], 0), ("a", {}, 3)]
+        for number, (topic, payload, qos) in enumerate(refused):
+            with pytest.raises(UsageError):
+                await connected.publish(topic, payload, qos)
+            await connected.publish("a", {"n": number})
+            await asyncio.sleep(0)
+            client_class.made[0].publish.assert_awaited_with("a", payload=f'{{"n": {number}}}', qos=0)
 
     async def test_what_callers_handed_over_before_disconnect_is_drained(
         self, connected: MqttConnector

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from cascade.connectors.mqtt._content import Copier
 from cascade.connectors.mqtt._outbox import Outbox, Outgoing
 
 CONTROL = ["cascade/state/s/runs", "cascade/status/s"]
@@ -66,6 +68,17 @@ def test_one_message_that_is_too_large_costs_no_other() -> None:
     outbox = filled(3, max_bytes=100)
     assert outbox.accept("a", "x" * 101, 0, False) == "too large"
     assert len(taken(outbox)) == 3
+
+
+def test_a_copy_is_too_large_only_if_its_json_is() -> None:
+    """A message gets there whenever it would, had its JSON been made at once."""
+    outbox = filled(0, max_bytes=600)
+    for count, said in ((100, ""), (200, "too large")):
+        copy = Copier().copy({"n": [0.5] * count})
+        assert copy is not None
+        assert len(copy) > 600
+        assert outbox.accept("a", copy, 0, False) == said
+    assert [item.payload for item in taken(outbox)] == [json.dumps({"n": [0.5] * 100})]
 
 
 def test_the_lane_overtakes_and_keeps_the_latest() -> None:

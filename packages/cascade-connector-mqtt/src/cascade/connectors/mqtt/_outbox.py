@@ -114,7 +114,7 @@ class Outbox:
         if overtakes:
             return self._accept_control(item)
         size = len(payload) + len(topic)
-        if size > self._max_bytes:
+        if size > self._max_bytes and (size := self._encode(item)) > self._max_bytes:
             return self._drop(TOO_LARGE)
         self._queue.append(item)
         self._bytes += size
@@ -141,8 +141,7 @@ class Outbox:
         self._in_flight[following.seq] = following
         self._alone = following.suspect
         if type(following.payload) is bytes:
-            following.payload, replaced = text_of(following.payload)
-            self.sanitized += replaced > 0
+            self._encode(following)
         return following
 
     def land(self, item: Outgoing) -> None:
@@ -184,6 +183,13 @@ class Outbox:
         self._alone = self._overflowing = False
         self.dropped[reason] += count
         return count
+
+    def _encode(self, item: Outgoing) -> int:
+        """Make the JSON of what was only copied; return the size that the message has then."""
+        if isinstance(item.payload, bytes):
+            item.payload, replaced = text_of(item.payload)
+            self.sanitized += replaced > 0
+        return item.size
 
     def _suspect(self, flying: list[Outgoing]) -> None:
         for item in flying:

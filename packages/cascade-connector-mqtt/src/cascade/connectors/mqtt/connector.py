@@ -15,7 +15,7 @@ except ImportError:  # the constructor says what to install
 
 from cascade.connectors.mqtt import _aiomqtt, _platform, config
 from cascade.connectors.mqtt._complaints import Complaints
-from cascade.connectors.mqtt._content import copy_of
+from cascade.connectors.mqtt._content import Copier
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._life import Life
 from cascade.connectors.mqtt._listeners import CallbackListener
@@ -63,6 +63,7 @@ class MqttConnector:
         self._outbox = Outbox(
             max_messages=self._settings.outbox_messages, max_bytes=self._settings.outbox_bytes
         )
+        self._copier = Copier()
         self._dispatcher = Dispatcher()
         self._presence = Presence(self._source_id, named=self._settings.named)
         self._life = Life(self._settings)
@@ -130,10 +131,10 @@ class MqttConnector:
         await self._life.settle()
         if self._life.session is not None:
             return
-        if not _platform.watches_sockets(asyncio.get_running_loop()):
+        if _platform.watches_sockets(asyncio.get_running_loop()):
+            await self._life.begin(self._make_session)
+        else:
             self._no_loop()
-            return
-        await self._life.begin(self._make_session)
 
     async def disconnect(self) -> None:
         """Send what waits, for at most ``drain_timeout``, and leave. Twice is harmless."""
@@ -162,27 +163,27 @@ class MqttConnector:
         self._accept(self._life.on_this_loop("publish"), topic, payload, qos, retain)
 
     def _put_off(self, session: Session, topic: str, payload: Payload, qos: int, retain: bool) -> None:
-        """Accept a message whose JSON is made when it leaves; who published before in this turn has woken senders."""
-        copy = copy_of(payload) if type(payload) is dict and qos in QOS else None
+        """Accept a message whose JSON is made when it leaves; what came before it in this turn has woken senders."""
+        copy = self._copier.copy(payload) if type(payload) is dict and qos in QOS else None
         if copy is None:
             self._accept(session, topic, payload, qos, retain)
         elif problem := self._outbox.accept(topic, copy, qos, retain):
             self._complaints.dropped(problem)
 
     def _accept(self, session: Session | None, topic: str, payload: Payload, qos: int, retain: bool) -> None:
+        if session is not None:
+            session.wake()  # also if this is refused below: what is put off in this turn wakes nobody
         if qos not in QOS:
             raise config.no_qos(qos)
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(check_topic(topic), payload)
         if session is None:
-            check_topic(topic)
-            self._refuse()
+            self._refuse(topic)
             return
         text, replaced = encode_payload(payload)
         if problem := self._outbox.accept(topic, text, qos, retain):
             self._complaints.dropped(problem)
         self._outbox.sanitized += replaced > 0
-        session.wake()
 
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
         """Call ``await callback(topic, data)`` for each message that matches the filter ``topic``.
@@ -271,7 +272,8 @@ class MqttConnector:
         if (session := self._life.session) is not None:
             await session.hear_presence(topic, message)
 
-    def _refuse(self) -> None:
+    def _refuse(self, topic: str) -> None:
+        check_topic(topic)
         reason = FORKED if self._forked else NOT_CONNECTED
         self._outbox.refuse(reason)
         self._complaints.say(
@@ -285,8 +287,7 @@ class MqttConnector:
 
     def become_inert(self) -> None:
         """In a forked child: close the copy of the socket, and do nothing from here on."""
-        session = self._life.take()
         self._forked = True
         self._complaints.renew()
-        if session is not None:
+        if (session := self._life.take()) is not None:
             session.die()
