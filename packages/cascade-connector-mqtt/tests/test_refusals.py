@@ -15,8 +15,9 @@ from cascade.testkit.recorder import Recorder
 pytestmark = pytest.mark.broker
 
 
+@pytest.mark.parametrize("qos", [1, 2])
 async def test_row_11_what_the_access_list_forbids_is_counted_and_said(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, qos: int
 ) -> None:
     """The link stays, and what is allowed arrives."""
     require_mosquitto()
@@ -28,8 +29,8 @@ async def test_row_11_what_the_access_list_forbids_is_counted_and_said(
         connector = MqttConnector(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5)
         async with connector:
             for number in range(20):
-                await connector.publish("open/a", {"n": number}, 1)
-                await connector.publish("closed/a", {"n": number}, 1)
+                await connector.publish("open/a", {"n": number}, qos)
+                await connector.publish("closed/a", {"n": number}, qos)
             assert await connector.flush(10)
             counts = connector.statistics()
             assert (counts.sent, counts.dropped, counts.connections) == (20, {"refused by the broker": 20}, 1)

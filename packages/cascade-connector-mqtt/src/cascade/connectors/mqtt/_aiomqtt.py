@@ -24,6 +24,7 @@ try:
     from aiomqtt import Client as _RealClient
     from aiomqtt import MqttError as _MqttError
     from aiomqtt import ProtocolVersion as _Version
+    from paho.mqtt.reasoncodes import ReasonCode as _ReasonCode
 except ImportError:  # the constructor says what to install
     _RealClient = None  # type: ignore[assignment, misc]
     _MqttError = ConnectionError  # type: ignore[assignment, misc]
@@ -35,6 +36,8 @@ PENDING_CALLS = 10_000
 
 _VERSIONS = {3: "V31", 4: "V311", 5: "V5", "3.1": "V31", "3.1.1": "V311", "5": "V5"}
 """The client's names for the versions of MQTT, by their number on the wire and by their own."""
+
+_PUBREC = 5  # MQTT 5.0, section 2.1.2
 
 _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
@@ -110,7 +113,9 @@ def prepare(
     paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect)
     paho.on_socket_register_write = functools.partial(_register_write, context, paho.on_socket_register_write)
     if paho.protocol == protocol_version("5"):
+        paho.on_connect = functools.partial(_connected, paho.on_connect)
         paho.on_publish = functools.partial(_published, paho.on_publish, refused)
+        paho._handle_pubrec = functools.partial(_received, paho, paho._handle_pubrec)
     context.pending_calls_threshold = PENDING_CALLS
     if "keepalive" not in given:
         context._keepalive = KEEPALIVE
@@ -233,6 +238,22 @@ def _write(context: Any, paho: Any) -> None:
     except Exception as exc:
         if not context._disconnected.done():
             context._disconnected.set_exception(exc)
+
+
+def _connected(told: Callable[..., None], paho: Any, *args: Any) -> None:
+    """Have no more in flight than the broker takes, or it cuts each link: paho does not look; MQTT 5.0, section 3.2.2.3.3."""
+    if most := getattr(args[3], "ReceiveMaximum", 0):
+        paho._max_inflight_messages = min(paho._max_inflight_messages or most, most)
+    told(paho, *args)
+
+
+def _received(paho: Any, told: Callable[[], Any]) -> Any:
+    """End a publication of QoS 2 that a PUBREC refuses, where paho goes on with it; MQTT 5.0, section 4.3.3."""
+    packet = paho._in_packet["packet"]
+    mid = int.from_bytes(packet[:2])
+    if len(packet) < 3 or packet[2] < 0x80 or mid not in paho._out_messages:
+        return told()
+    return paho._do_on_publish(mid, _ReasonCode(_PUBREC, identifier=packet[2]), None)
 
 
 def _published(told: Callable[..., None], refused: Callable[[int], None], *args: Any) -> None:
