@@ -373,6 +373,33 @@ class TestGuard:
         for each in (*first, *second):
             each.close()
 
+    async def test_a_socket_that_is_closed_while_a_thread_connects_was_never_watched(self) -> None:
+        """Its number may be another socket's by the time that the loop gets to it."""
+        client = aiomqtt.Client("broker")
+        paho, loop = client._client, asyncio.get_running_loop()
+        first, second = socket.socketpair(), list[socket.socket]()
+        number = first[0].fileno()
+
+        def connect() -> None:
+            paho._sock = first[0]
+            paho._call_socket_open(first[0])
+            paho._call_socket_register_write()
+            paho._sock_close()
+            second.extend(socket.socketpair())
+
+        client._client_connect = connect  # type: ignore[method-assign]
+        _aiomqtt.prepare(
+            client, given={}, connect_timeout=1.5, answer_timeout=2.5, logger=MagicMock(), refused=_nobody
+        )
+        await loop.run_in_executor(None, client._client_connect)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert second[0].fileno() == number
+        assert (loop.remove_reader(number), loop.remove_writer(number)) == (False, False)
+        _aiomqtt.close(client)
+        for each in (first[1], *second):
+            each.close()
+
     async def test_waiting_messages_are_taken_in_order(self) -> None:
         """Without a task for each."""
         client = aiomqtt.Client("broker")

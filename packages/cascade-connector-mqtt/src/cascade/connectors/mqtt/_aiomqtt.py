@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+from cascade.connectors.mqtt import _sockets
 from cascade.connectors.mqtt._errors import UNANSWERED
 
 try:
@@ -111,7 +112,7 @@ def prepare(
     paho = context._client
     paho.connect_timeout = connect_timeout
     paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect)
-    paho.on_socket_register_write = functools.partial(_register_write, context, paho.on_socket_register_write)
+    _sockets.watch_when_connected(context)
     if paho.protocol == protocol_version("5"):
         paho.on_connect = functools.partial(_connected, paho.on_connect)
         paho.on_publish = functools.partial(_published, paho.on_publish, refused)
@@ -218,26 +219,6 @@ def _disconnected(context: Any, told: Callable[..., None], *args: Any) -> None:
     told(*args)
     if not context._connected.done():
         context._connected.set_exception(_MqttError(UNANSWERED))
-
-
-def _register_write(context: Any, told: Callable[..., None], paho: Any, userdata: Any, sock: Any) -> None:
-    """Watch for a chance to write, at once where that is possible.
-
-    aiomqtt does so a turn later: the socket may be closed by then, and its number another's.
-    """
-    loop = asyncio._get_running_loop()
-    if loop is not None and loop is context._loop:
-        loop.add_writer(sock.fileno(), _write, context, paho)
-    else:  # connecting, which paho does in a thread
-        told(paho, userdata, sock)
-
-
-def _write(context: Any, paho: Any) -> None:
-    try:
-        paho.loop_write()
-    except Exception as exc:
-        if not context._disconnected.done():
-            context._disconnected.set_exception(exc)
 
 
 def _connected(told: Callable[..., None], paho: Any, *args: Any) -> None:
