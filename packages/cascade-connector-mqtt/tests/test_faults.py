@@ -73,6 +73,10 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"cascade.connectors.mqtt._retry.{pause}", 0.01)
 
 
+def names_of_tasks() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks()}
+
+
 async def numbered(connector: MqttConnector, topic: str, count: int, *, start: int = 0) -> None:
     for number in range(start, start + count):
         await connector.publish(topic, {"n": number}, 1)
@@ -379,6 +383,23 @@ class TestPresence:
         async with one, two:
             await eventually(lambda: "another process uses the name twin" in caplog.text, 30)
             assert one.statistics().connections + two.statistics().connections <= 14
+
+    async def test_row_21_an_end_that_is_cancelled_again_and_again_leaves_nothing(
+        self, proxy: ChaosProxy
+    ) -> None:
+        """Ctrl-C while a good-bye gets no answer; then the loop cancels what is left, as asyncio.run does."""
+        async with asyncio.timeout(BOUND), no_leaks(BOUND):
+            connector = MqttConnector(proxy.host, proxy.port, source_id="press")
+            await connector.connect()
+            proxy.stall()
+            ending = asyncio.create_task(connector.disconnect())
+            await eventually(lambda: "cascade-mqtt-publish" in names_of_tasks(), BOUND)
+            ending.cancel()
+            await asyncio.wait({ending})
+            (session,) = (task for task in asyncio.all_tasks() if "cascade-mqtt-session" in task.get_name())
+            session.cancel()
+            await asyncio.wait({session})
+            await proxy.cut()
 
     async def test_row_22_a_killed_process_is_seen(self, fresh_broker: Broker, recorder: Recorder) -> None:
         """The broker tells the will of a process that was killed."""

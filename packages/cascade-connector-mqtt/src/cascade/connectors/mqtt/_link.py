@@ -127,7 +127,7 @@ class Link:
         self.senders.stop()
         if not self.lost.done():
             self.lost.cancel()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -152,6 +152,12 @@ class Link:
         await asyncio.wait({leaving})
         if not leaving.cancelled():
             leaving.exception()
+
+    def drop(self) -> None:
+        """Leave nothing behind, now; harmless after ``stop`` and ``leave``, which may have been cancelled."""
+        for task in self._tasks:
+            task.cancel()
+        _aiomqtt.close(self._context)
 
     async def _learn_about_copies(self) -> None:
         """Find out, before the first overlapping subscription, whether the broker sends copies."""

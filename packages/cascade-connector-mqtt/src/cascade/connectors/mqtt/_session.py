@@ -195,6 +195,8 @@ class Session:
             if not self._inert:
                 await link.leave(clean=said or not self._presence.named)
         finally:
+            if not self._inert:
+                link.drop()
             self.link = None
             for watch in self._dispatcher.watches():
                 watch.tell(Lost("the link is down"))
