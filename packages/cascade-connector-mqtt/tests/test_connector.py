@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from unittest.mock import ANY, AsyncMock, MagicMock, call
 
@@ -300,14 +300,26 @@ class TestConnecting:
             assert client_class.made[-1] is connected._client
             assert len([each for each in asyncio.all_tasks() if "session" in each.get_name()]) == 1
 
+    @pytest.mark.parametrize(
+        "disconnect",
+        [
+            lambda connector: connector.disconnect(),
+            lambda connector: asyncio.wait_for(connector.disconnect(), 10),
+            lambda connector: asyncio.gather(connector.disconnect(), connector.disconnect()),
+        ],
+        ids=["itself", "with a time limit", "in tasks of its own"],
+    )
     async def test_a_callback_that_disconnects_goes_on(
-        self, connected: MqttConnector, client_class: MagicMock
+        self,
+        connected: MqttConnector,
+        client_class: MagicMock,
+        disconnect: Callable[[MqttConnector], Awaitable[object]],
     ) -> None:
         """It is not cancelled by what it asked for, and its task ends with it."""
         went_on = asyncio.Event()
 
         async def leave(_topic: str, _data: dict[str, Any]) -> None:
-            await connected.disconnect()
+            await disconnect(connected)
             await asyncio.sleep(0)
             went_on.set()
 
@@ -318,6 +330,26 @@ class TestConnecting:
         await eventually(
             lambda: not any("callback" in task.get_name() for task in asyncio.all_tasks()),
         )
+
+    async def test_a_task_that_a_callback_began_disconnects_after_it(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """The callback's own task, which waits for the next message, ends then."""
+        returned = asyncio.Event()
+        begun: list[asyncio.Task[None]] = []
+
+        async def later() -> None:
+            await returned.wait()
+            await connected.disconnect()
+
+        async def leave(_topic: str, _data: dict[str, Any]) -> None:
+            begun.append(asyncio.create_task(later()))
+            asyncio.get_running_loop().call_later(0.001, returned.set)
+
+        async with no_leaks():
+            await connected.subscribe("a", leave)
+            client_class.made[0].messages.put("a", b"{}")
+            await eventually(lambda: begun and begun[0].done())
 
     async def test_flush_ends_with_the_connection(
         self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture

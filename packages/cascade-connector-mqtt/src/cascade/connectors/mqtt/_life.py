@@ -6,6 +6,7 @@ import asyncio
 from asyncio import _get_running_loop
 from collections.abc import Callable
 
+from cascade.connectors.mqtt._listeners import calling
 from cascade.connectors.mqtt._session import Session
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable, WrongThreadError
@@ -92,7 +93,7 @@ class Life:
 
     async def _close(self, session: Session, drain_timeout: float) -> None:
         closing = asyncio.get_running_loop().create_task(
-            session.close(drain_timeout, caller=asyncio.current_task()), name="cascade-mqtt-disconnect"
+            session.close(drain_timeout, caller=calling.get()), name="cascade-mqtt-disconnect"
         )
         for task in (closing, session.task):
             self._closing.add(task)

@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
 
 from cascade.connectors.mqtt._turns import TurnBudget
@@ -25,6 +26,9 @@ CALLBACK_MESSAGES = 1_000
 WATCH_MESSAGES = 65_536
 WATCH_BYTES = 32 * 1024 * 1024
 _PATIENCE = 0.5
+
+calling: ContextVar[asyncio.Task[Any] | None] = ContextVar("calling", default=None)
+"""The task that makes the call that this code runs in, also in tasks that the callback has begun."""
 
 
 class Counts:
@@ -118,7 +122,7 @@ class CallbackListener:
         worker = self._worker
         if worker is None:
             return
-        if worker is spare:
+        if worker is spare and self._calling:
             self._last_call = True
             return
         worker.cancel()
@@ -136,6 +140,7 @@ class CallbackListener:
             self._waiter.set_result(None)
 
     async def _work(self) -> None:
+        calling.set(asyncio.current_task())
         try:
             budget = TurnBudget()
             while not self._ended:
