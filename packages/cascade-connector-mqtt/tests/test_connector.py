@@ -717,6 +717,22 @@ class TestSubscribing:
         await eventually(lambda: connected.statistics().received)
         callback.assert_not_awaited()
 
+    async def test_a_subscription_that_is_cancelled_is_ended_at_the_broker_too(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """The packet may have left already; another callback of the same filter keeps it."""
+        (client,) = client_class.made
+        await connected.subscribe("shared", AsyncMock())
+        answer = blocked(client.subscribe)
+        for topic_filter in ("shared", "a"):
+            subscribing = asyncio.create_task(connected.subscribe(topic_filter, AsyncMock()))
+            await eventually(lambda: client.subscribe.await_args == call(topic_filter))  # noqa: B023
+            subscribing.cancel()
+            await asyncio.wait({subscribing})
+        await eventually(lambda: client.unsubscribe.await_count)
+        client.unsubscribe.assert_awaited_once_with("a")
+        answer.set()
+
     async def test_a_refused_subscription_is_said_once(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -747,6 +763,25 @@ class TestSubscribing:
         await eventually(lambda: callback.await_count == 3)
         (said,) = warnings_of(caplog)
         assert "boom" in said
+
+    @pytest.mark.parametrize(("quiet", "times"), [(60.0, 1), (0.0, 3)])
+    async def test_a_callback_that_raises_now_and_then_floods_no_log(
+        self,
+        connected: MqttConnector,
+        client_class: MagicMock,
+        caplog: pytest.LogCaptureFixture,
+        mocker: MockerFixture,
+        quiet: float,
+        times: int,
+    ) -> None:
+        """One that fails for every second message says so again only after a while."""
+        mocker.patch("cascade.connectors.mqtt._listeners._QUIET", quiet)
+        callback = AsyncMock(side_effect=[RuntimeError("boom"), None] * 3)
+        await connected.subscribe("a", callback)
+        for _ in range(6):
+            client_class.made[0].messages.put("a", b"{}")
+        await eventually(lambda: callback.await_count == 6)
+        assert len(warnings_of(caplog)) == times
 
     async def test_a_callback_that_never_returns_blocks_nobody(
         self, connected: MqttConnector, client_class: MagicMock

@@ -28,10 +28,10 @@ from cascade.connectors.mqtt._copies import Copies, overlap
 from cascade.connectors.mqtt._dispatch import Dispatcher
 from cascade.connectors.mqtt._errors import Kind, explain, explain_loss, refusals, unanswered
 from cascade.connectors.mqtt._link import Link
-from cascade.connectors.mqtt._listeners import WatchListener
+from cascade.connectors.mqtt._listeners import Counts, WatchListener
 from cascade.connectors.mqtt._outbox import Outbox
 from cascade.connectors.mqtt._presence import Presence
-from cascade.interfaces import ConnectorUnavailable, Message
+from cascade.interfaces import ConnectorUnavailable, Linked, Lost, Message
 
 LEVELS = st.sampled_from(["a", "b", "+"])
 TOPICS = ["/".join(levels) for size in range(1, 5) for levels in product(["a", "b", "x"], repeat=size)]
@@ -454,6 +454,21 @@ class TestGuard:
         logger.renew()
         logger.warning("failed to receive on socket: %s", "reason")
         assert len(caplog.records) == 2
+
+
+async def test_a_watch_that_nobody_reads_is_bounded_also_while_links_come_and_go(
+    mocker: MockerFixture,
+) -> None:
+    """For days, without a message; what is left begins with what says that something is missing."""
+    mocker.patch("cascade.connectors.mqtt._listeners.WATCH_MESSAGES", 10)
+    stream = WatchListener(["a"], Counts())
+    for _ in range(100):
+        stream.tell(Lost("the link is down"))
+        stream.tell(Linked())
+    items = [await stream.next() for _ in range(10)]
+    stream.end()
+    assert await stream.next() is None
+    assert (items[0], items[-1]) == (Lost("queue full"), Linked())
 
 
 async def test_a_loop_that_cannot_watch_sockets_is_told_with_the_remedy(

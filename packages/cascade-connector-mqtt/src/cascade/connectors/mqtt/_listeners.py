@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -26,6 +27,8 @@ CALLBACK_MESSAGES = 1_000
 WATCH_MESSAGES = 65_536
 WATCH_BYTES = 32 * 1024 * 1024
 _PATIENCE = 0.5
+_QUIET = 60.0
+"""Seconds for which nothing more is said of a trouble that comes and goes."""
 
 calling: ContextVar[asyncio.Task[Any] | None] = ContextVar("calling", default=None)
 """The task that makes the call that this code runs in, also in tasks that the callback has begun."""
@@ -84,7 +87,7 @@ class CallbackListener:
         self._calling = False
         self._ended = False
         self._last_call = False
-        self._troubles: set[str] = set()
+        self._troubles: dict[str, float] = {}
 
     def offer(self, message: Incoming) -> None:
         """Queue a message for the callback; give up the oldest when there are too many."""
@@ -158,7 +161,7 @@ class CallbackListener:
             self._last_call = False
 
     async def _wait(self) -> None:
-        self._troubles.discard(OVERFLOW)
+        self._recover(OVERFLOW)
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
 
@@ -176,7 +179,7 @@ class CallbackListener:
         except Exception as exc:
             self._trouble(FAILED, f"its callback raised {exc!r}", exc)
         else:
-            self._troubles.discard(FAILED)
+            self._recover(FAILED)
         finally:
             self._calling = False
 
@@ -186,8 +189,12 @@ class CallbackListener:
 
     def _trouble(self, kind: str, text: str, exc: Exception | None = None) -> None:
         if kind not in self._troubles:
-            self._troubles.add(kind)
+            self._troubles[kind] = time.monotonic() + _QUIET
             log.warning("subscription to %s: %s", self.filter, text, exc_info=exc)
+
+    def _recover(self, kind: str) -> None:
+        if kind in self._troubles and time.monotonic() >= self._troubles[kind]:
+            del self._troubles[kind]
 
 
 class WatchListener:
@@ -203,16 +210,12 @@ class WatchListener:
 
     def offer(self, message: Incoming) -> None:
         """Queue a message; on overflow the oldest items make room and ``Lost`` takes their place."""
-        self._queue.append(Message(message.topic, message.payload, message.retain, message.expires_in))
         self._bytes += len(message.payload) + len(message.topic)
-        if len(self._queue) > WATCH_MESSAGES or self._bytes > WATCH_BYTES:
-            self._make_room()
-        self._wake()
+        self._put(Message(message.topic, message.payload, message.retain, message.expires_in))
 
     def tell(self, item: Linked | Lost) -> None:
         """Queue what happened to the link."""
-        self._queue.append(item)
-        self._wake()
+        self._put(item)
 
     def end(self) -> None:
         """Forget what waits; whoever waits for an item learns that there is none."""
@@ -233,6 +236,12 @@ class WatchListener:
             self._bytes -= len(item.payload) + len(item.topic)
             self._counts.delivered += 1
         return item
+
+    def _put(self, item: WatchItem) -> None:
+        self._queue.append(item)
+        if len(self._queue) > WATCH_MESSAGES or self._bytes > WATCH_BYTES:
+            self._make_room()
+        self._wake()
 
     def _make_room(self) -> None:
         while len(self._queue) >= WATCH_MESSAGES or self._bytes > WATCH_BYTES:

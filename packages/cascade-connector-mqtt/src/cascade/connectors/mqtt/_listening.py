@@ -41,7 +41,7 @@ class Listening:
             if session is not None and session.link is not None:
                 await session.link.subscribe(listener.filter, self._dispatcher.qos(listener.filter))
         except asyncio.CancelledError:
-            self._dispatcher.remove(listener)
+            self._forget_soon(listener)
             raise
         return MqttSubscription(listener, self._unsubscribe)
 
@@ -97,7 +97,7 @@ class Listening:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the link
             session.loop.call_soon_threadsafe(self._forget_soon, listener)
 
-    def _forget_soon(self, listener: WatchListener) -> None:
+    def _forget_soon(self, listener: CallbackListener | WatchListener) -> None:
         unused = self._dispatcher.remove(listener)
         link = self._link
         if unused and link is not None:
