@@ -92,6 +92,13 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in found]
 
 
+def forget_clients(client_class: MagicMock) -> None:
+    """Let the tasks of a closed loop, which their clients hold, end in the test that they belong to."""
+    client_class.made.clear()
+    client_class.reset_mock()
+    gc.collect()
+
+
 def hurry(connector: MqttConnector) -> None:
     """Let the first publish of a turn use up the turn's time for encoding."""
     assert connector._life.session is not None
@@ -1033,6 +1040,70 @@ class TestLoops:
         asyncio.run(again())
         assert len(client_class.made) == 2
         client_class.made[1].publish.assert_awaited_once_with("a", payload="{}", qos=0)
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a closed loop's tasks
+    def test_a_loop_that_was_closed_over_a_session_is_forgotten_with_all_that_was_under_way(
+        self, client_class: MagicMock
+    ) -> None:
+        """Messages in flight go out again, and callbacks and watches hear what comes on another loop."""
+        connector, idle, busy = MqttConnector("broker"), AsyncMock(), AsyncMock()
+
+        async def begin() -> None:
+            await connector.connect()
+            await connector.subscribe("idle", idle)
+            await connector.subscribe("busy", busy)
+            busy.side_effect = asyncio.Event().wait
+            for topic in ("idle", "busy"):
+                client_class.made[0].messages.put(topic, b"{}")
+            await eventually(lambda: idle.await_count and busy.await_count)
+            blocked(client_class.made[0].publish)
+            for number in range(30):
+                await connector.publish("a", {"n": number}, 1)
+            await asyncio.sleep(0)
+
+        async def again() -> None:
+            busy.side_effect = None
+            await connector.connect()
+            assert await connector.flush(10)
+            for topic in ("idle", "busy"):
+                client_class.made[1].messages.put(topic, b"{}")
+            await eventually(lambda: idle.await_count == 2 and busy.await_count == 2)
+            await connector.disconnect()
+
+        closed = asyncio.new_event_loop()
+        closed.run_until_complete(begin())
+        closed.close()
+        asyncio.run(again())
+        published = client_class.made[1].publish.await_args_list
+        assert [json.loads(each.kwargs["payload"])["n"] for each in published] == list(range(30))
+        assert len(client_class.made) == 2
+        forget_clients(client_class)
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_a_watch_outlives_a_loop_that_was_closed_over_it(self, client_class: MagicMock) -> None:
+        """Whoever reads it on another loop hears the next link."""
+        connector = MqttConnector("broker")
+        stream = connector.watch("a")
+        reading: list[asyncio.Task[object]] = []
+
+        async def begin() -> None:
+            await connector.connect()
+            assert await anext(stream) == Linked()
+            reading.append(asyncio.create_task(stream.__anext__()))
+            await asyncio.sleep(0)
+
+        async def again() -> None:
+            await connector.connect()
+            assert await anext(stream) == Linked()
+            await stream.aclose()
+            await connector.disconnect()
+
+        closed = asyncio.new_event_loop()
+        closed.run_until_complete(begin())
+        closed.close()
+        asyncio.run(again())
+        reading.clear()
+        forget_clients(client_class)
 
 
 class TestNamed:

@@ -65,8 +65,10 @@ class Dispatcher:
         """Return the streams that are open."""
         return [listener for listener in self._listeners if isinstance(listener, WatchListener)]
 
-    def hold(self) -> None:
-        """Keep what nobody listens to yet for a moment: a first link may bring messages at once."""
+    def begin(self) -> None:
+        """Begin a session, and keep what nobody listens to yet for a moment: its first link may bring messages at once."""
+        for listener in self._listeners:
+            listener.begin()
         self._hold_until = time.monotonic() + _HELD_SECONDS
 
     def dispatch(self, topic: str, payload: bytes, retain: bool, expires_in: float | None) -> None:

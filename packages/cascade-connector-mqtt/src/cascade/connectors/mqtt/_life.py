@@ -109,5 +109,6 @@ class Life:
     def _forget_closed_loop(self) -> None:
         """Drop a session whose event loop ended before ``disconnect`` was called, and with it the link."""
         if self.session is not None and self.session.loop.is_closed():
+            self.session.die()
             self.take()
         self._closing -= {task for task in self._closing if task.get_loop().is_closed()}

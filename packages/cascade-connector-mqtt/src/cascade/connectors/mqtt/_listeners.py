@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
@@ -88,6 +89,13 @@ class CallbackListener:
         self._ended = False
         self._last_call = False
         self._troubles: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Forget a call, or a wait for one, that the loop of an earlier session was closed over."""
+        if (worker := self._worker) is not None and worker.get_loop().is_closed():
+            with contextlib.suppress(RuntimeError):  # a callback that would go on
+                worker.get_coro().close()
+            self._worker = self._waiter = None
 
     def offer(self, message: Incoming) -> None:
         """Queue a message for the callback; give up the oldest when there are too many."""
@@ -207,6 +215,11 @@ class WatchListener:
         self._bytes = 0
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
+
+    def begin(self) -> None:
+        """Forget a wait that the loop of an earlier session was closed over."""
+        if self._waiter is not None and self._waiter.get_loop().is_closed():
+            self._waiter = None
 
     def offer(self, message: Incoming) -> None:
         """Queue a message; on overflow the oldest items make room and ``Lost`` takes their place."""

@@ -119,10 +119,12 @@ class Session:
                 await self._dispatcher.stop(spare=caller)
 
     def die(self) -> None:
-        """In a forked child: close the copy of the socket and do nothing more, not even a good-bye."""
+        """In a forked child, or after the loop: close the socket and do nothing more, not even a good-bye."""
         self._inert = True
         _aiomqtt.close_in_child(self._context)
-        self.task.cancel()
+        self._outbox.restore(blame=False)
+        if not self.loop.is_closed():
+            self.task.cancel()
 
     async def hear_presence(self, _topic: str, message: dict[str, Any]) -> None:
         """Answer a foreign good-bye on the own status topic."""
@@ -189,14 +191,14 @@ class Session:
             await self._end(link)
 
     async def _end(self, link: Link) -> None:
+        if self._inert:
+            return
         try:
             said = self._closing and await self._say_goodbye(link)
             _complaints.put_aside(await link.stop())
-            if not self._inert:
-                await link.leave(clean=said or not self._presence.named)
+            await link.leave(clean=said or not self._presence.named)
         finally:
-            if not self._inert:
-                link.drop()
+            link.drop()
             self.link = None
             for watch in self._dispatcher.watches():
                 watch.tell(Lost("the link is down"))

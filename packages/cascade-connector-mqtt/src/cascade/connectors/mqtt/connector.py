@@ -265,7 +265,7 @@ class MqttConnector:
             make_client=self._make_client,
         )
         self._complaints.renew()
-        self._dispatcher.hold()
+        self._dispatcher.begin()
         return session
 
     async def _hear_presence(self, topic: str, message: dict[str, Any]) -> None:
