@@ -1,8 +1,10 @@
 """The wire: exact shapes, and JSON that is always made."""
 
+import enum
 import json
 import os
 import platform
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +45,14 @@ anything = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+class Word(str, enum.Enum):  # noqa: UP042 (a StrEnum prints as its value)
+    ONE = "one"
+
+
+class Number(enum.IntEnum):
+    TWO = 2
 
 
 class Hostile:
@@ -98,6 +108,26 @@ def test_what_json_cannot_hold_is_replaced_and_the_rest_goes_out() -> None:
     assert "Hostile object at" in data["bad"]
     assert data["(1, 2)"] == [3]
     assert replaced == 6
+
+
+def test_the_rest_goes_out_as_it_would_have() -> None:
+    """Keys that JSON turns into text are no less fit for it because a value elsewhere is not."""
+    keys: dict[Any, Any] = {None: 1, True: 2, 3: 3, 1.5: 4, Word.ONE: 5, Number.TWO: 6, "text": Word.ONE}
+    plain = json.loads(json.dumps(keys))
+    text, replaced = encode_payload({"keys": keys, "bad": float("nan")})
+    assert json.loads(text) == {"keys": plain, "bad": "NaN"}
+    assert replaced == 1
+    assert json.loads(encode_payload({float("nan"): 10**4_200})[0]) == {"NaN": 10**4_200}
+
+
+def test_an_integer_may_be_as_long_as_python_writes_it() -> None:
+    """However few digits the process allows."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        assert encode_payload({"long": 10**700, 10**800: 1})[1] == 2
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 def test_depth_and_size_are_bounded() -> None:

@@ -19,8 +19,8 @@ VERSION = "1.0"
 
 MAX_DEPTH = 64
 MAX_TEXT = 200
-MAX_INTEGER_BITS = 10_000
-"""Below the 4,300 decimal digits at which Python refuses to write an integer."""
+SURE_BITS = 2_000
+"""Fewer than 640 decimal digits, which Python writes whatever ``sys.set_int_max_str_digits`` was told."""
 
 
 def _make_encoder() -> Callable[[Any], str]:
@@ -210,6 +210,13 @@ _decode = json.JSONDecoder(
 ).decode  # json.loads would make one for each message
 
 
+def _writable(value: int) -> bool:
+    try:
+        return bool(int.__repr__(value))
+    except ValueError:
+        return False
+
+
 class _Sanitizer:
     """Copies a payload into what JSON can hold, and counts what it replaced."""
 
@@ -222,7 +229,10 @@ class _Sanitizer:
 
     def _key(self, key: object) -> str:
         if isinstance(key, str):
-            return str(key)
+            return str.__str__(key)  # of an enumeration, too, str() tells the name
+        if key is None or isinstance(key, int | float):
+            value = self._value(key)
+            return value if isinstance(value, str) else _encode(value)
         self.replaced += 1
         return self._text(key)
 
@@ -252,7 +262,7 @@ class _Sanitizer:
     def _number(self, value: float) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             return self._replace("NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity")
-        if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
+        if isinstance(value, int) and value.bit_length() > SURE_BITS and not _writable(value):
             return self._replace(f"<integer of {value.bit_length()} bits>")
         return value
 
