@@ -117,15 +117,17 @@ def test_the_rest_goes_out_as_it_would_have() -> None:
     text, replaced = encode_payload({"keys": keys, "bad": float("nan")})
     assert json.loads(text) == {"keys": plain, "bad": "NaN"}
     assert replaced == 1
-    assert json.loads(encode_payload({float("nan"): 10**4_200})[0]) == {"NaN": 10**4_200}
+    odd: dict[Any, Any] = {float("nan"): 10**4_200}
+    assert json.loads(encode_payload(odd)[0]) == {"NaN": 10**4_200}
 
 
 def test_an_integer_may_be_as_long_as_python_writes_it() -> None:
     """However few digits the process allows."""
+    long: dict[Any, Any] = {"long": 10**700, 10**800: 1}
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
     try:
-        assert encode_payload({"long": 10**700, 10**800: 1})[1] == 2
+        assert encode_payload(long)[1] == 2
     finally:
         sys.set_int_max_str_digits(limit)
 

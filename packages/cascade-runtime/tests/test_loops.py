@@ -27,14 +27,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 class ForeignLoop(asyncio.SelectorEventLoop):
-    """What another policy makes."""
-
-
-class ForeignPolicy(asyncio.DefaultEventLoopPolicy):
-    """Stands for uvloop's."""
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return ForeignLoop()
+    """What another policy makes, such as uvloop's."""
 
 
 @linux
@@ -89,7 +82,7 @@ def test_processes_and_signals_reach_it(loop: asyncio.AbstractEventLoop) -> None
 
 def test_the_loop_of_another_policy_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has set uvloop gets uvloop."""
-    monkeypatch.setattr(asyncio, "new_event_loop", ForeignPolicy().new_event_loop)
+    monkeypatch.setattr(asyncio, "new_event_loop", ForeignLoop)
     loop = new_event_loop()
     try:
         assert type(loop) is ForeignLoop
