@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,23 @@ def test_the_loop_of_another_policy_is_left_as_it_is(monkeypatch: pytest.MonkeyP
         assert type(loop) is ForeignLoop
     finally:
         loop.close()
+
+
+def test_what_another_policy_sets_on_asyncios_loop_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its factory of tasks, say, or its handler of exceptions."""
+    make = asyncio.new_event_loop
+    settings: list[Callable[[asyncio.AbstractEventLoop], None]] = [
+        lambda loop: loop.set_task_factory(
+            lambda loop, coroutine, **kwargs: asyncio.Task(coroutine, loop=loop)
+        ),
+        lambda loop: loop.set_exception_handler(lambda loop, context: None),
+    ]
+    for setting in settings:
+        made = make()
+        setting(made)
+        monkeypatch.setattr(asyncio, "new_event_loop", lambda made=made: made)
+        assert new_event_loop() is made
+        made.close()
 
 
 @linux

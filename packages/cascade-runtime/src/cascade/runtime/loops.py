@@ -34,13 +34,19 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     if sys.platform == "win32":
         return asyncio.SelectorEventLoop()
     loop = asyncio.new_event_loop()
-    if sys.platform == "linux" and type(loop) is asyncio.SelectorEventLoop:
+    if sys.platform == "linux" and _is_asyncios_own(loop):
         selector = ExactSelector()
         if selector.fileno() < _SELECTABLE:
             loop.close()
             return asyncio.SelectorEventLoop(selector)
         selector.close()
     return loop
+
+
+def _is_asyncios_own(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether nobody has had a hand in a loop: a policy may have made it, or set something on it."""
+    touched = loop.get_task_factory() or loop.get_exception_handler()
+    return type(loop) is asyncio.SelectorEventLoop and not touched
 
 
 _SELECTABLE = 1024
