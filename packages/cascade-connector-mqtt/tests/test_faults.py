@@ -384,6 +384,22 @@ class TestPresence:
             await eventually(lambda: "another process uses the name twin" in caplog.text, 30)
             assert one.statistics().connections + two.statistics().connections <= 14
 
+    async def test_row_21_an_end_before_the_broker_has_answered_says_nothing(
+        self, fresh_broker: Broker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Neither to a watch that has just begun, nor to one that is being closed."""
+        for step in range(4):
+            async with MqttConnector(fresh_broker.host, fresh_broker.port) as connector:
+                stream = connector.watch("a", "b/#")
+                if step > 1:
+                    await anext(stream)
+                closing = [stream.aclose()] if step > 1 else []
+                tasks = [asyncio.create_task(each) for each in closing]
+                for _ in range(step % 2 + 1):
+                    await asyncio.sleep(0)
+            await asyncio.gather(*tasks)
+        assert warnings_of(caplog) == []
+
     async def test_row_21_an_end_that_is_cancelled_again_and_again_leaves_nothing(
         self, proxy: ChaosProxy
     ) -> None:

@@ -127,6 +127,7 @@ class Link:
         self.senders.stop()
         if not self.lost.done():
             self.lost.cancel()
+        _aiomqtt.ignore_answers(self._context)
         tasks = [*self._tasks]
         for task in tasks:
             task.cancel()
