@@ -35,7 +35,7 @@ class Copier:
         try:
             self._pickler.dump(payload)
             return buffer.getvalue()
-        except (pickle.PicklingError, ValueError, RecursionError):
+        except (pickle.PicklingError, ValueError, RuntimeError):  # the last: too deep, or changed by a thread
             self._renew()  # what a failure leaves behind in a pickler is not documented
             return None
         finally:
