@@ -371,6 +371,20 @@ class TestConnecting:
         async with asyncio.timeout(10):
             assert await flushed
 
+    async def test_a_flush_that_is_given_up_leaves_nothing(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """However often somebody asks with a time limit of his own."""
+        release = blocked(client_class.made[0].publish)
+        await connected.publish("a", {}, 1)
+        flushed = asyncio.create_task(connected.flush(1_000))
+        await asyncio.sleep(0)
+        flushed.cancel()
+        await asyncio.wait({flushed})
+        assert connected._life.session is not None
+        assert connected._life.session.progress.waiters == set()
+        release.set()
+
     async def test_another_loop_cannot_disconnect(self, connected: MqttConnector) -> None:
         """It would wait for tasks of this one for ever."""
         with pytest.raises(WrongThreadError):

@@ -57,5 +57,7 @@ class Progress:
     async def _wait(self, timeout: float) -> None:
         waiter = self._loop.create_future()
         self.waiters.add(waiter)
-        await asyncio.wait({waiter}, timeout=timeout)
-        self.waiters.discard(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout)
+        finally:
+            self.waiters.discard(waiter)

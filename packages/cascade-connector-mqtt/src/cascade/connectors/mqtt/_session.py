@@ -102,7 +102,7 @@ class Session:
     async def close(self, drain_timeout: float, *, caller: asyncio.Task[Any] | None = None) -> None:
         """Drain, leave cleanly, and leave nothing behind.
 
-        :param caller: who waits for this: it may be the task of a callback, which is not cancelled then.
+        :param caller: the task of the callback that asks for this, if one does: it is not cancelled.
         """
         self._closing = True
         if not self.settled_first.done():
