@@ -209,6 +209,19 @@ class TestLostLinks:
         (said,) = warnings_of(caplog)
         assert f"127.0.0.1:{fresh_broker.port}" in said
 
+    @pytest.mark.parametrize("how", ["cut", "reset"])
+    async def test_row_5_a_link_that_ends_is_told_in_one_line(
+        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture, how: str
+    ) -> None:
+        """Host, port and cause are in it, also if a call notices first; no library adds a line of its own."""
+        async with MqttConnector(proxy.host, proxy.port) as connector:
+            await getattr(proxy, how)()
+            await connector.publish("a", {})
+            await eventually(lambda: connector.statistics().connections == 2, BOUND)
+        (said,) = warnings_of(caplog)
+        assert f"lost the connection to {proxy.host}:{proxy.port}: the broker closed the connection" in said
+        assert ("reset by peer" in said) == (how == "reset")
+
     async def test_row_6_half_open(self, proxy: ChaosProxy) -> None:
         """A link that carries nothing any more is given up after two keepalive times."""
         async with MqttConnector(proxy.host, proxy.port, keepalive=1) as connector:

@@ -26,7 +26,7 @@ from pytest_mock import MockerFixture
 from cascade.connectors.mqtt import MqttConnector, _aiomqtt, config
 from cascade.connectors.mqtt._copies import Copies, overlap
 from cascade.connectors.mqtt._dispatch import Dispatcher
-from cascade.connectors.mqtt._errors import Kind, explain, explain_loss, refusals, unanswered
+from cascade.connectors.mqtt._errors import UNANSWERED, Kind, explain, explain_loss, refusals, unanswered
 from cascade.connectors.mqtt._link import Link
 from cascade.connectors.mqtt._listeners import Counts, WatchListener
 from cascade.connectors.mqtt._outbox import Outbox
@@ -139,6 +139,23 @@ def disconnected(reason: str) -> aiomqtt.MqttCodeError:
     return aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, reason))
 
 
+def because(trouble: OSError) -> aiomqtt.MqttError:
+    """What a client raises whose peer has hung up, and the trouble that its socket had then."""
+    error = aiomqtt.MqttError(UNANSWERED)
+    error.__cause__ = trouble
+    return error
+
+
+def alert(reason: str) -> ssl.SSLError:
+    """What Python makes of a TLS alert."""
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
+REQUIRED, UNKNOWN_CA = alert("TLSV13_ALERT_CERTIFICATE_REQUIRED"), alert("TLSV1_ALERT_UNKNOWN_CA")
+
+
 class TestFaults:
     @pytest.mark.parametrize(
         ("exc", "kind", "text"),
@@ -173,6 +190,18 @@ class TestFaults:
             (aiomqtt.MqttError("_ssl.c:989: The handshake operation timed out"), Kind.SILENT, "in time"),
             (ssl.SSLCertVerificationError(1, "self-signed"), Kind.CERTIFICATE, "certificates"),
             (TypeError("an integer is required"), Kind.SETTINGS, "keywords: an integer is required"),
+            (
+                because(REQUIRED),
+                Kind.CERTIFICATE,
+                "wants another client certificate ([SSL: TLSV13_ALERT_CERT",
+            ),
+            (because(UNKNOWN_CA), Kind.CERTIFICATE, "check tls_params="),
+            (
+                because(ConnectionResetError(104, "reset")),
+                Kind.CLOSED,
+                "answered ([Errno 104] reset); is this",
+            ),
+            (aiomqtt.MqttError("WebSocket handshake error"), Kind.CLOSED, "over websockets"),
             (RuntimeError("boom"), Kind.CLOSED, "boom"),
             (RuntimeError(), Kind.CLOSED, "RuntimeError"),
         ],
@@ -325,12 +354,15 @@ class TestGuard:
     async def test_a_peer_that_hangs_up_before_it_answers_is_told_at_once(self) -> None:
         """aiomqtt would wait its whole time-out for a CONNACK that cannot come."""
         client = aiomqtt.Client("broker")
+        logger, trouble = _aiomqtt.QuietLogger(logging.getLogger("mqtt")), ConnectionResetError()
         _aiomqtt.prepare(
-            client, given={}, connect_timeout=1.5, answer_timeout=2.5, logger=MagicMock(), refused=_nobody
+            client, given={}, connect_timeout=1.5, answer_timeout=2.5, logger=logger, refused=_nobody
         )
+        logger.error("failed to receive on socket: %s", trouble)
         client._client._do_on_disconnect(packet_from_broker=False, v1_rc=MQTTErrorCode.MQTT_ERR_CONN_LOST)
-        with pytest.raises(aiomqtt.MqttError, match="before a broker answered"):
+        with pytest.raises(aiomqtt.MqttError, match="before a broker answered") as caught:
             await client._connected
+        assert caught.value.__cause__ is trouble
         assert not client._disconnected.done()
 
     async def test_a_link_that_went_before_anybody_looked_is_told(self) -> None:
@@ -445,6 +477,14 @@ class TestGuard:
         _aiomqtt.close_in_child(mock)
         assert list(_aiomqtt.waiting(mock)) == []
         assert mock.mock_calls == []
+
+    def test_why_a_socket_failed_is_kept_and_not_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The connector's own line tells it, with host and port; each failure is told of once."""
+        logger, trouble = _aiomqtt.QuietLogger(logging.getLogger("mqtt")), ConnectionResetError()
+        logger.error("failed to receive on socket: %s", trouble)
+        assert logger.take_trouble() is trouble
+        assert logger.take_trouble() is None
+        assert caplog.records == []
 
     def test_the_library_says_each_thing_once_per_state(self, caplog: pytest.LogCaptureFixture) -> None:
         """Until the state changes."""

@@ -1,6 +1,7 @@
 """Over TLS, with a client certificate and over websockets: what gets in, and what is said to whoever does not."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,20 +80,44 @@ async def test_row_4_a_client_certificate_that_is_missing_or_wrong(
             assert connector.statistics().linked
 
 
+@pytest.mark.parametrize("sent", ["none", "of another authority"])
 async def test_row_4_a_run_is_not_held_by_a_refused_certificate(
-    made: Certificates, caplog: pytest.LogCaptureFixture
+    sent: str, made: Certificates, strange: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """connect() returns, one warning tells why, and disconnect ends the attempts."""
+    """connect() returns, one warning tells the broker's own reason and of slow retries, disconnect ends them."""
     require_mosquitto()
+    context = trusting(made, own=None if sent == "none" else strange)
     with Mosquitto(tls=made, require_certificate=True) as broker:
         async with asyncio.timeout(BOUND), no_leaks(BOUND):
-            connector = MqttConnector(broker.host, broker.port, tls_context=trusting(made))
+            connector = MqttConnector(broker.host, broker.port, tls_context=context)
             await connector.connect()
             await connector.publish("a", {})
             await connector.disconnect()
-    said = [each.getMessage() for each in caplog.records if "no connection" in each.getMessage()]
-    assert len(said) == 1
-    assert "client certificate" in said[0]
+    why, lost = said(caplog)
+    assert (
+        f"{connector.hostname}:{connector.port}: the broker wants another client certificate ([SSL: TLSV1"
+        in why
+    )
+    assert why.endswith("trying again once every 30 s")
+    assert "1 unsent at disconnect" in lost
+
+
+async def test_row_4_a_client_without_tls_at_a_port_with_it(
+    made: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker hangs up on what it does not understand: one line says so, and what may be the matter."""
+    require_mosquitto()
+    with Mosquitto(tls=made) as broker:
+        async with asyncio.timeout(BOUND), MqttConnector(broker.host, broker.port) as connector:
+            pass
+    (why,) = said(caplog)
+    assert f"{connector.hostname}:{connector.port}" in why
+    assert "is this an MQTT port without TLS?" in why
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """All that whoever set up logging is told, by whatever logger."""
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 @contextmanager
@@ -119,6 +144,12 @@ class Sizes:
 
     async def __call__(self, topic: str, data: dict[str, Any]) -> None:
         self.heard.append(len(data["text"]))
+
+
+async def test_websockets_where_there_are_none(broker: Broker) -> None:
+    """The line asks for the port and the path."""
+    said = await refusal(broker, transport="websockets")
+    assert "is this a port for MQTT over websockets" in said
 
 
 async def test_websockets_carry_messages_both_ways() -> None:

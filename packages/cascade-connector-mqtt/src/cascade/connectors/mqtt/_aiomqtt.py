@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import socket
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -48,20 +47,31 @@ LOGGER.addHandler(logging.NullHandler())  # as with ours: without one, logging's
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """Lets the client's logger say each thing once until :meth:`renew` is called."""
+    """Lets the client's logger say each thing once until :meth:`renew` is called.
+
+    Why a socket failed is told by us, with host and port; the client says it nowhere but here.
+    """
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(logger, None)
         self._said: set[tuple[int, object]] = set()
+        self._trouble: OSError | None = None
 
     def renew(self) -> None:
         """Begin a new state, in which everything may be said once again."""
         self._said.clear()
 
+    def take_trouble(self) -> OSError | None:
+        """Return why the socket has failed, once; None if it has not."""
+        trouble, self._trouble = self._trouble, None
+        return trouble
+
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log unless it was said since the last change of state."""
         if level >= logging.WARNING:
-            if (level, msg) in self._said:
+            if args and isinstance(args[0], OSError):
+                self._trouble, level = args[0], logging.DEBUG
+            elif (level, msg) in self._said:
                 return
             self._said.add((level, msg))
         super().log(level, msg, *args, **kwargs)
@@ -111,7 +121,7 @@ def prepare(
         return
     paho = context._client
     paho.connect_timeout = connect_timeout
-    paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect)
+    paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect, logger)
     _sockets.watch_when_connected(context)
     if paho.protocol == protocol_version("5"):
         paho.on_connect = functools.partial(_connected, paho.on_connect)
@@ -143,6 +153,11 @@ def entered(context: Any, *, given: Mapping[str, Any], lost: Callable[[BaseExcep
     disconnected.add_done_callback(lambda future: lost(_outcome(future)))
     if context._client.socket() is None:  # it went down before aiomqtt made that future
         lost(ConnectionResetError("the broker closed the connection"))
+
+
+def why_lost(context: Any) -> BaseException | None:
+    """Return what the client knows of the end of its link, or None: calls that fail for it say less."""
+    return _outcome(context._disconnected) if is_real(context) and context._disconnected.done() else None
 
 
 def waiting(context: Any) -> Iterator[Any]:
@@ -193,15 +208,16 @@ def close(context: Any) -> None:
 
 
 def discard(context: Any, exc: BaseException) -> None:
-    """Close what a failed ``__aenter__`` left open: the socket, and the one of a failed TLS handshake."""
+    """Close what a failed ``__aenter__`` left open: the socket, and one whose handshake has failed."""
     if not is_real(context):
         return
     close(context)
     trace = exc.__context__.__traceback__ if exc.__context__ is not None else None
     while trace is not None:  # paho keeps that socket nowhere but in a variable
-        half_open = trace.tb_frame.f_locals.get("ssl_sock")
-        if isinstance(half_open, ssl.SSLSocket):
-            half_open.close()
+        for name in ("ssl_sock", "sock"):  # of TLS, of websockets
+            half_open = trace.tb_frame.f_locals.get(name)
+            if isinstance(half_open, socket.socket):
+                half_open.close()
         trace = trace.tb_next
 
 
@@ -220,11 +236,15 @@ def is_real(context: Any) -> bool:
     return _RealClient is not None and issubclass(type(context), _RealClient)
 
 
-def _disconnected(context: Any, told: Callable[..., None], *args: Any) -> None:
-    """End an ``__aenter__`` at once when the other side hangs up: aiomqtt waits its whole time-out."""
+def _disconnected(context: Any, told: Callable[..., None], logger: QuietLogger, *args: Any) -> None:
+    """Tell why the link is down; end an ``__aenter__`` at once then, where aiomqtt waits its whole time-out."""
     told(*args)
+    trouble = logger.take_trouble()
     if not context._connected.done():
         context._connected.set_exception(_MqttError(UNANSWERED))
+    for future in (context._connected, context._disconnected):
+        if future.done() and (exc := _outcome(future)) is not None:
+            exc.__cause__ = trouble
 
 
 def _connected(told: Callable[..., None], paho: Any, *args: Any) -> None:

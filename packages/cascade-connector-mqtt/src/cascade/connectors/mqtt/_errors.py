@@ -88,7 +88,7 @@ def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
     if code == _NOT_ALLOWED:
         text = "the broker does not allow what was sent; check its access list"
         return Fault(Kind.CLOSED, text, blames=True)
-    return Fault(_kind_of(code), _REASONS.get(code, str(exc)), blames=code not in _INNOCENT)
+    return Fault(_kind_of(code), _with_cause(_REASONS.get(code, str(exc)), exc), blames=code not in _INNOCENT)
 
 
 def unanswered(what: str, *, blames: bool = False) -> Fault:
@@ -137,22 +137,48 @@ def _reason_of(exc: BaseException) -> int | None:
     return None if isinstance(code, enum.IntEnum) else reason_code(code)  # paho's own errors are such enums
 
 
-def _certificate(text: str) -> Fault:
-    return Fault(Kind.CERTIFICATE, f"TLS failed: {text}; check the port, the host name and the certificates")
+def _with_cause(text: str, exc: BaseException) -> str:
+    cause = exc.__cause__
+    return text if cause is None or str(cause) in text else f"{text} ({cause})"
 
 
 def _from_text(text: str, exc: BaseException, *, tls: bool) -> Fault:
     cause = exc.__cause__ or exc.__context__ or exc
     if "timed out" in text.lower():
         return silent("the connection", tls=tls)
+    if _refuses_certificate(cause):
+        return Fault(
+            Kind.CERTIFICATE,
+            f"the broker wants another client certificate ({cause}); check tls_params= or tls_context=",
+        )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or any(sign in text for sign in _ENDED):
-        return Fault(Kind.CLOSED, f"{text}; {_hint(tls=tls)}")
+        return Fault(Kind.CLOSED, f"{_with_cause(text, exc)}; {_hint(tls=tls)}")
+    return _of_certificates(text, cause) or _of_the_way(text, cause)
+
+
+def _refuses_certificate(cause: BaseException) -> bool:
+    """Return whether the broker has sent an alert for the client's certificate; RFC 8446, section 6.2."""
+    alert = str(getattr(cause, "reason", "")) if isinstance(cause, ssl.SSLError) else ""
+    return "_ALERT_" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)
+
+
+def _of_certificates(text: str, cause: BaseException) -> Fault | None:
     if isinstance(cause, ssl.SSLError | ssl.CertificateError) or any(
         sign in text.lower() for sign in ("certificate", "[ssl")
     ):
-        return _certificate(text)
+        return Fault(
+            Kind.CERTIFICATE, f"TLS failed: {text}; check the port, the host name and the certificates"
+        )
+    return None
+
+
+def _of_the_way(text: str, cause: BaseException) -> Fault:
     if isinstance(cause, socket.gaierror) or any(sign in text for sign in _UNKNOWN_HOST):
         return Fault(Kind.UNREACHABLE, f"the host name is unknown ({text}); check its spelling and the DNS")
     if "refused" in text.lower():
         return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")
+    if "WebSocket" in text:
+        return Fault(
+            Kind.CLOSED, f"{text}; is this a port for MQTT over websockets, and is websocket_path= right?"
+        )
     return Fault(Kind.CLOSED, text)

@@ -84,7 +84,8 @@ class Link:
 
     def fail(self, exc: BaseException) -> None:
         """Take note that the link is down."""
-        self._lose(_errors.explain_loss(exc, tls=self._settings.tls))
+        why = _aiomqtt.why_lost(self._context) or exc
+        self._lose(_errors.explain_loss(why, tls=self._settings.tls))
 
     async def subscribe(self, topic_filter: str, qos: int) -> None:
         """Subscribe to one filter."""
