@@ -148,7 +148,57 @@ async def test_a_connector_that_hangs_holds_the_start_no_longer_than_the_limit(
             await asyncio.Event().wait()
 
     assert await Engine(connector=Hanging()).run(double(1)) == 2
-    assert ["connect" in r.getMessage() for r in caplog.records] == [True, True]
+    late, left = (record.getMessage() for record in caplog.records)
+    assert "does not connect within" in late
+    assert "does not disconnect within" in left
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_connector_that_is_a_little_late_tells_why_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: bool
+) -> None:
+    """The run goes on meanwhile; the engine adds a line only if the connector raises."""
+    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
+    started, told = asyncio.Event(), asyncio.Event()
+
+    class Late(Plain):
+        async def connect(self) -> None:
+            await started.wait()
+            told.set()
+            if refused:
+                raise ConnectorUnavailable("broker", 1883, "silent")
+
+    @task
+    async def begun() -> int:
+        started.set()
+        await told.wait()
+        return 1
+
+    assert await Engine(connector=Late()).run(begun()) == 1
+    assert [r.getMessage().endswith("no connection to broker:1883: silent") for r in caplog.records] == [
+        True
+    ] * refused
+
+
+async def test_a_run_hears_in_its_course_of_a_connector_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not only at its end, and once."""
+    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._lease.GRACE", 0.01)
+
+    class Hanging(Plain):
+        async def connect(self) -> None:
+            await asyncio.Event().wait()
+
+    @task
+    async def until_told() -> None:
+        while "does not connect within" not in caplog.text:
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(5):
+        await Engine(connector=Hanging()).run(until_told())
+    assert len(caplog.records) == 1
 
 
 async def test_a_run_waits_for_the_word_of_a_connector_that_requires_its_link(

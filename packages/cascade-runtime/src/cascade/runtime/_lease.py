@@ -14,6 +14,8 @@ from cascade.runtime._tasks import cancel
 START_LIMIT = 2.0
 """Seconds that a run waits for its connector before it starts without a link; for one that requires
 its link, as long as that takes to tell."""
+GRACE = 0.5
+"""Seconds more until that is told: a connector that gives up at the same limit tells why, and better."""
 STOP_LIMIT = 10.0
 """Seconds after which a connector that does not come back from ``disconnect`` is left alone."""
 
@@ -30,6 +32,7 @@ class Lease:
         self._users = 0
         self._owned = False
         self._connecting: asyncio.Task[None] | None = None
+        self._late: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
 
     @classmethod
@@ -69,20 +72,35 @@ class Lease:
 
     def _look_at(self, connecting: asyncio.Task[None]) -> None:
         if not connecting.done():
+            loop = asyncio.get_running_loop()
+            self._late = self._late or loop.call_later(GRACE, self._tell_late, connecting)
+            return
+        error = None if connecting.cancelled() else connecting.exception()
+        if isinstance(error, ConnectorUnavailable):
+            raise error
+        self._tell(connecting)
+
+    def _tell(self, connecting: asyncio.Task[None]) -> None:
+        if not connecting.done():
             _log.warning(
                 "%r does not connect within %g s; the run goes on without it", self._connector, START_LIMIT
             )
         elif connecting.cancelled():
             _log.warning("%r was cancelled while connecting; the run goes on without it", self._connector)
         elif error := connecting.exception():
-            if isinstance(error, ConnectorUnavailable):
-                raise error
             _log.warning(
                 "%r cannot connect, the run goes on without it: %s: %s",
                 self._connector,
                 type(error).__name__,
                 error,
             )
+
+    def _tell_late(self, connecting: asyncio.Task[None]) -> None:
+        """Tell of a connector that was late, if that is still to be told."""
+        late, self._late = self._late, None
+        if late is not None:
+            late.cancel()
+            self._tell(connecting)
 
     async def _release(self) -> None:
         self._users -= 1
@@ -110,6 +128,7 @@ class Lease:
 
     async def _leave(self, connecting: asyncio.Task[None] | None) -> None:
         if connecting is not None:
+            self._tell_late(connecting)
             connecting.cancel()
             await asyncio.wait({connecting})
             if not connecting.cancelled():
