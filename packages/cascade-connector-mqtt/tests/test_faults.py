@@ -129,12 +129,17 @@ class TestNoBroker:
         (said,) = [each for each in warnings_of(caplog) if "no connection" in each]
         assert "not answered in time" in said
 
-    async def test_row_2_swallows_packets(self, swallowing_port: int) -> None:
-        """An address that never answers holds neither connect nor disconnect nor the end of the loop."""
+    async def test_row_2_swallows_packets(
+        self, swallowing_port: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An address that never answers holds neither connect nor disconnect nor the end of the loop; one line."""
         async with asyncio.timeout(BOUND), no_leaks(BOUND):
             connector = MqttConnector("127.0.0.1", swallowing_port, connect_timeout=0.3)
             await connector.connect()
             await connector.disconnect()
+        (said,) = warnings_of(caplog)
+        assert f"127.0.0.1:{swallowing_port}" in said
+        assert "firewall" in said
 
     async def test_row_2_speaks_http(self, caplog: pytest.LogCaptureFixture) -> None:
         """A web server is told from a broker, in one line."""

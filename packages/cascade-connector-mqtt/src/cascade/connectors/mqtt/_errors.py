@@ -98,10 +98,8 @@ def unanswered(what: str, *, blames: bool = False) -> Fault:
 
 def silent(what: str, *, tls: bool = False) -> Fault:
     """Return the fault of a peer that does not answer ``what``: it may be no broker."""
-    hint = (
-        "it may want a client certificate, or speak no MQTT" if tls else "is this an MQTT port without TLS?"
-    )
-    return Fault(Kind.SILENT, f"{what} was not answered in time; {hint}")
+    hint = "the broker may want a client certificate" if tls else "is this an MQTT port without TLS?"
+    return Fault(Kind.SILENT, f"{what} was not answered in time; check host, port and firewall; {hint}")
 
 
 def reason_code(code: Any) -> int | None:
