@@ -292,8 +292,8 @@ class TestLostLinks:
     async def test_row_9_what_cannot_be_drained_is_told_once(
         self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """On a link that carries nothing, disconnect gives up in time and says how many were lost."""
-        connector = MqttConnector(proxy.host, proxy.port)
+        """On a link that carries nothing, disconnect gives up long before its time and says how many were lost."""
+        connector = MqttConnector(proxy.host, proxy.port, drain_timeout=60)
         await connector.connect()
         proxy.stall()
         await numbered(connector, "a", 500)
@@ -302,6 +302,30 @@ class TestLostLinks:
         assert connector.statistics().dropped == {"unsent at disconnect": 500}
         (said,) = warnings_of(caplog)
         assert "500 unsent at disconnect" in said
+
+    async def test_row_9_without_a_link_there_is_little_to_wait_for(self, closed_port: int) -> None:
+        """Nobody is there: disconnect gives up long before its time."""
+        connector = MqttConnector("127.0.0.1", closed_port, drain_timeout=60)
+        await connector.connect()
+        await numbered(connector, "a", 500)
+        async with asyncio.timeout(BOUND), no_leaks():
+            await connector.disconnect()
+        assert connector.statistics().dropped == {"unsent at disconnect": 500}
+
+    async def test_row_10_what_did_not_get_there_is_sent_before_what_waits(
+        self, proxy: ChaosProxy, recorder: Recorder
+    ) -> None:
+        """A link that swallows what is in flight costs neither a message nor the order."""
+        topic = unique_topic()
+        async with MqttConnector(proxy.host, proxy.port) as connector:
+            proxy.stall(Direction.UP)
+            await numbered(connector, topic, 100)
+            await eventually(lambda: connector.statistics().pending == 100, BOUND)
+            await proxy.reset()
+            proxy.resume()
+            assert await connector.flush(BOUND)
+        await eventually(lambda: len(first_copies(recorder, topic)) == 100, BOUND)
+        assert first_copies(recorder, topic) == list(range(100))
 
     async def test_row_10_in_flight_is_sent_again(self, proxy: ChaosProxy, recorder: Recorder) -> None:
         """What the broker got but could not acknowledge comes twice; nothing is lost, order holds."""

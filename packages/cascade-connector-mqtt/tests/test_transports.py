@@ -67,6 +67,25 @@ async def test_row_4_a_certificate_that_nobody_knows(made: Certificates, strange
             assert let_in.statistics().linked
 
 
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_one_url_says_all_that_lets_in(
+    made: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """TLS with the authority of the environment, the user of the URL, the password of a file; both versions."""
+    require_mosquitto()
+    password = tmp_path / "password"
+    password.write_text("right\n", encoding="utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", str(password))
+    with Mosquitto(tls=made, users={"press": "right"}) as broker:
+        url = f"mqtts://press@localhost:{broker.port}"
+        async with MqttConnector.from_url(url, protocol=version, required=True) as connector:
+            assert connector.statistics().linked
+        password.write_text("wrong\n", encoding="utf-8")
+        with pytest.raises(ConnectorUnavailable, match="check user name, password"):
+            await MqttConnector.from_url(url, protocol=version, required=True).connect()
+
+
 async def test_row_4_a_client_certificate_that_is_missing_or_wrong(
     made: Certificates, strange: Certificates
 ) -> None:

@@ -41,7 +41,7 @@ class Linking(Harness):
 
     @needs(Ability.LINK)
     async def test_a_connect_that_is_cancelled_amid_silence_leaves_nothing_behind(self) -> None:
-        """After disconnect nothing waits for an answer."""
+        """Row 3: after disconnect nothing waits for an answer."""
         connector = await self.make()
         async with no_leaks(self.patience):
             await self.silence()
