@@ -188,6 +188,22 @@ class TestNoBroker:
             async with MqttConnector.from_url(url, required=True) as connector:
                 assert connector.statistics().linked
 
+    async def test_row_4_refused_credentials_are_not_tried_again_soon(
+        self, closed_port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While one that nobody answers has tried twenty times, one that was refused has tried once."""
+        require_mosquitto()
+        hasten(monkeypatch)
+        with Mosquitto(users={"press": "right"}) as broker:
+            async with (
+                ChaosProxy(broker.port) as refusing,
+                ChaosProxy(closed_port) as hanging_up,
+                MqttConnector(refusing.host, refusing.port, username="press", password="wr0ng"),
+                MqttConnector(hanging_up.host, hanging_up.port),
+            ):
+                await eventually(lambda: hanging_up.accepted >= 20, BOUND)
+                assert refusing.accepted == 1
+
 
 class TestLostLinks:
     """Rows 5 to 10 and 12: the link goes, or is none."""
