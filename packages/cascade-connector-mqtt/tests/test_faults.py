@@ -268,6 +268,22 @@ class TestLostLinks:
         assert balanced(connector)
         fresh_broker.thaw()
 
+    async def test_row_7_a_link_that_takes_no_byte_more_is_left(
+        self, fresh_broker: Broker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Not even a good-bye fits into the socket: it is closed all the same, in time, and nothing is left."""
+        async with asyncio.timeout(BOUND), no_leaks():
+            connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+            await connector.connect()
+            fresh_broker.freeze()
+            for _ in range(20):
+                await connector.publish("a", {"text": "x" * 1_000_000}, 1)
+            await connector.disconnect()
+        fresh_broker.thaw()
+        assert sum(connector.statistics().dropped.values()) == 20
+        (said,) = warnings_of(caplog)
+        assert "20 unsent at disconnect" in said
+
     @pytest.mark.parametrize("gathered", [False, True], ids=["in a row", "gathered"])
     async def test_row_8_a_burst_arrives_whole_and_others_get_their_turns(
         self, fresh_broker: Broker, recorder: Recorder, gathered: bool
