@@ -618,10 +618,11 @@ class TestSubscribing:
         await connected.subscribe("b", AsyncMock(), qos=1)
         assert client_class.made[0].subscribe.await_args_list == [call("a/+"), call("b", qos=1)]
 
+    @pytest.mark.parametrize("turns", [0, 10])
     async def test_a_message_that_was_waiting_reaches_a_first_subscription(
-        self, client_class: MagicMock
+        self, client_class: MagicMock, turns: int
     ) -> None:
-        """Messages are not read before whoever connected had a chance to subscribe."""
+        """It is read when whoever connected had a chance to subscribe, and kept for one who subscribes soon."""
         connector, callback = MqttConnector("broker"), AsyncMock()
         make = client_class.side_effect
 
@@ -632,6 +633,9 @@ class TestSubscribing:
 
         client_class.side_effect = with_message
         await connector.connect()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert connector.statistics().received == (turns > 0)
         await connector.subscribe("a/#", callback)
         await eventually(lambda: callback.await_count)
         callback.assert_awaited_once_with("a/b", {"x": 1})
@@ -1158,6 +1162,19 @@ class TestNamed:
             retain=True,
         )
         client.__aexit__.assert_awaited_once_with(None, None, None)
+
+    async def test_every_link_begins_with_a_birth_of_its_own(self, client_class: MagicMock) -> None:
+        """Whether or not the will of the one before is ever heard."""
+        connector = MqttConnector("broker", source_id="press-line-3")
+        await connector.connect()
+        client_class.made[0].messages.fail(aiomqtt.MqttError("gone"))
+        await eventually(lambda: len(client_class.made) == 2 and client_class.made[1].publish.await_count)
+        births = [
+            json.loads(client.publish.await_args_list[0].kwargs["payload"]) for client in client_class.made
+        ]
+        assert [birth["status"] for birth in births] == ["online", "online"]
+        assert len({birth["session"] for birth in births}) == 2
+        await connector.disconnect()
 
     async def test_a_foreign_offline_is_answered(self, client_class: MagicMock) -> None:
         """The will of an earlier session arrives late; whoever reads the topic must see online."""
