@@ -37,7 +37,7 @@ logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
 connector = MqttConnector("127.0.0.1", {port}, **{keywords})
 
 def say(text):
-    print(text, flush=True)
+    os.write(1, f"{{text}}\\n".encode())  # at once: several threads may speak
 """
 
 WAITING = """
