@@ -84,11 +84,12 @@ def iotcore() -> Iterator[Broker]:
 
 @pytest.mark.nightly
 class TestOnIotCore(OnBroker):
-    """Three tests ask more than this broker can: it is good for telemetry and no broker for control."""
+    """Four tests ask more than this broker can: it is good for telemetry and no broker for control."""
 
     beyond: ClassVar[dict[str, str]] = {
         "test_a_watch_says_linked_then_yields_bytes_in_order": "it keeps the order of each topic, not of several",
         "test_a_further_subscription_gets_the_retained_messages_too": "only the first SUBSCRIBE gets them",
+        "test_a_leading_wildcard_does_not_match_dollar_topics": "it hangs up on a subscription to one",
         "test_an_undecodable_payload_is_passed_over": "it takes packets of up to 20 kB",
     }
 

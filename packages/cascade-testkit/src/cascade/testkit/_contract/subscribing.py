@@ -65,15 +65,16 @@ class Subscribing(Harness):
     async def test_a_leading_wildcard_does_not_match_dollar_topics(self, pattern: str) -> None:
         """Row 16: topics that begin with ``$`` are the broker's own (MQTT 5.0, section 4.7.2).
 
-        One comes in all the same, for another callback: a connector has to tell them apart itself.
+        For another callback one comes in all the same, where the other side lets such topics pass at all, and
+        before the message that is waited for: a connector has to tell them apart itself.
         """
         name = self.topic().replace("/", "-")
-        inbox, other, connector = Inbox(), Inbox(), await self.open()
-        await connector.subscribe(f"$contract/{name}", other)
+        inbox, connector = Inbox(), await self.open()
+        await connector.subscribe(f"$contract/{name}", Inbox())
         await connector.subscribe(pattern.format(name), inbox)
         for level in ("$contract", "contract"):
             await connector.publish(f"{level}/{name}", {})
-        await self.until(lambda: other.seen() and named(inbox, name), "both messages")
+        await self.until(lambda: named(inbox, name), "the other message")
         assert named(inbox, name) == {f"contract/{name}"}
 
     @needs(Ability.DELIVERY)
