@@ -73,7 +73,8 @@ class QuietLogger(logging.LoggerAdapter[logging.Logger]):
                 self._trouble, level = args[0], logging.DEBUG
             elif (level, msg) in self._said:
                 return
-            self._said.add((level, msg))
+            else:
+                self._said.add((level, msg))
         super().log(level, msg, *args, **kwargs)
 
 
