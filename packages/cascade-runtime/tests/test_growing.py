@@ -163,3 +163,65 @@ async def test_a_task_that_has_completed_is_not_skipped_when_what_it_returned_fa
         name: [e.state.value for e in events if e.task_name == name] for name in ("returns", "fail", "item")
     }
     assert told == {"returns": ["RUNNING", "COMPLETED"], "fail": ["RUNNING", "FAILED"], "item": ["SKIPPED"]}
+
+
+@task
+async def returns_an_item() -> Any:
+    await asyncio.sleep(0)
+    return item(1)
+
+
+async def test_a_growing_that_the_runs_end_forestalls_is_told_as_cancelled() -> None:
+    """A run that ends in the turn in which a task returned another one: that task is heard of again."""
+
+    @task
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("boom")
+
+    engine = Engine()
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises(ValueError, match="boom"):
+        await engine.run([fails(), returns_an_item()])
+    told = [e.state for e in events if e.task_name == "returns_an_item"]
+    assert told == [TaskState.RUNNING, TaskState.CANCELLED]
+
+
+async def test_what_a_task_returns_after_the_runs_end_is_not_built() -> None:
+    """A task that returns another one instead of being cancelled is told as cancelled, and nothing goes on."""
+
+    @task
+    async def returns_late() -> Any:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return item.map(x=list(range(ITEMS)))
+
+    @task
+    async def fails() -> None:
+        raise ValueError("boom")
+
+    engine = Engine(clock=Racing())
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises(ValueError, match="boom"):
+        await engine.run([returns_late(), fails()])
+    assert [e.state for e in events if e.task_name == "returns_late"][-1] is TaskState.CANCELLED
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_equal_calls_that_return_what_cannot_run_fail_once_each() -> None:
+    """The one that did not compute is not told as SKIPPED before, for its value is not there yet."""
+
+    @task
+    async def returns() -> Any:
+        await asyncio.sleep(0)
+        return needy()
+
+    engine = Engine()
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises(ExceptionGroup):
+        await engine.run([returns().with_cache(), returns().with_cache()], on_failure="continue")
+    assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED, TaskState.FAILED]

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -169,9 +170,42 @@ async def test_what_is_no_exception_ends_the_run_too() -> None:
     async def halt() -> None:
         raise Halt
 
+    engine = Engine()
+    events = watch(engine)
     async with asyncio.timeout(LIMIT):
         with pytest.raises(Halt):
-            await Engine().run([halt(), hold()])
+            await engine.run([halt(), hold()])
+    assert told(events, "halt") == ["RUNNING", "FAILED"]
+
+
+class Gone:
+    """A value that cannot be asked for anything, like what a cancelled future holds."""
+
+    @property
+    def attribute(self) -> int:
+        raise asyncio.CancelledError
+
+    def __bool__(self) -> bool:
+        raise asyncio.CancelledError
+
+
+@task
+async def gone() -> Gone:
+    return Gone()
+
+
+ASKING: dict[str, Callable[[], LazyResult[Any]]] = {
+    "an attribute": lambda: step(gone().attribute),
+    "a condition": lambda: step().run_if(gone()),
+}
+
+
+@pytest.mark.parametrize("asked", ASKING)
+async def test_a_cancel_out_of_a_step_that_needs_no_task_is_a_failure(asked: str) -> None:
+    """What the loop itself would only log fails the run, which nothing else would end."""
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(TaskCancelledError, match="something that it awaited"):
+            await Engine().run(ASKING[asked]())
 
 
 @task

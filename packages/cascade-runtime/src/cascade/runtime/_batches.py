@@ -65,7 +65,7 @@ class Batches:
         self.due = None
         try:
             full = self._start_batch() >= self._pace.batch
-        except Exception as exc:  # nobody awaits this callback: the run has to be told
+        except BaseException as exc:  # nobody awaits this callback: the run has to be told
             self._abort(exc)
             return
         self._full_since = now if full else 0.0

@@ -70,8 +70,8 @@ class Course:
             self._teller.task(node, TaskState.RUNNING)
 
     def spare(self, node: Node, reason: str) -> None:
-        """Tell that a task need not run, and why."""
-        self._teller.task(node, TaskState.SKIPPED, reason=reason)
+        """Note that a task need not run, and why: it is told when its value is there."""
+        self._outcome.spared[node] = reason
 
     async def again(self, node: Node, error: Exception, delay: float, reason: str) -> None:
         """Tell that an attempt failed, wait ``delay`` seconds, and for permission to try again.

@@ -15,7 +15,7 @@ from cascade.runtime._course import Course
 from cascade.runtime._entrance import Entrance
 from cascade.runtime._growth import Growth
 from cascade.runtime._holds import Holds
-from cascade.runtime._outcome import STOPPING, Outcome
+from cascade.runtime._outcome import Outcome
 from cascade.runtime._steps import Steps
 from cascade.runtime._tasks import cancel
 from cascade.runtime._telling import Teller
@@ -175,12 +175,12 @@ class Driver:
         for node in unbegun:
             del self.running[node]
             self._entrance.ended(node)
-        return unbegun
+        return unbegun + self._growth.take_unbegun()
 
     async def _tell_stopped(self, nodes: list[Node]) -> None:
         """Tell that tasks will not begin, letting the loop turn in between."""
         for number, node in enumerate(nodes, 1):
-            self._teller.task(node, TaskState.CANCELLED, reason=STOPPING)
+            self._outcome.stopped(node)
             if not number % _TOLD_AT_ONCE:
                 await asyncio.sleep(0)
 
@@ -210,6 +210,8 @@ class Driver:
                 outcome.cancelled(node, exc)
             except Exception as exc:
                 outcome.fail(node, exc)
+            except BaseException as exc:
+                outcome.interrupted(node, exc)
             else:
                 if isinstance(value, LazyResult):
                     self._growth.follow(node, value)
@@ -217,7 +219,7 @@ class Driver:
                     outcome.complete(node, value)
             finally:
                 self._left(node)
-        except BaseException as exc:  # a word to the process, or a fault of ours: the run has to be told
+        except BaseException as exc:  # a fault of ours: the run has to be told
             outcome.abort(exc)
 
     def _left(self, node: Node) -> None:

@@ -46,6 +46,13 @@ class Growth:
         """Return what is at work, to be cancelled."""
         return list(self._growing.values())
 
+    def take_unbegun(self) -> list[Node]:
+        """Return the nodes whose growing was cancelled before its first step."""
+        unbegun = [node for node, task in self._growing.items() if task.done()]
+        for node in unbegun:
+            del self._growing[node]
+        return unbegun
+
     async def build(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> None:
         """Add nodes to a graph.
 
@@ -67,6 +74,9 @@ class Growth:
 
     def follow(self, node: Node, lazy: LazyResult[Any]) -> None:
         """Begin to build the call that a task returned: its value is the task's."""
+        if self._outcome.finished.done():  # nobody would wait for it, nor end it
+            self._outcome.stopped(node)
+            return
         graph, heir = node.scope.continuation(node)
         self._begin(node, heir, partial(self._continue, node, heir, graph, lazy))
 
@@ -84,6 +94,8 @@ class Growth:
                 outcome.cancelled(node, exc, heir=heir)
             except Exception as exc:
                 outcome.fail(node, exc, heir=heir)
+            except BaseException as exc:
+                outcome.interrupted(node, exc)
             finally:
                 del self._growing[node]
                 self._wake()

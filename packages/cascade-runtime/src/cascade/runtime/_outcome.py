@@ -27,6 +27,8 @@ class Outcome:
         """Done when nothing more may start: the run's targets are settled, or it failed, or was cancelled."""
         self.began: dict[Node, float] = {}
         """When tasks that were told as running began, on the monotonic clock."""
+        self.spared: dict[Node, str] = {}
+        """Why tasks need not run; told when their value is there: what an equal call returned may grow first."""
         self._run_id = run_id
         self._state = state
         self._teller = teller
@@ -63,16 +65,18 @@ class Outcome:
 
     def complete(self, node: Node, value: Any) -> None:
         """Record a value."""
-        if self.began:
+        if self.began or self.spared:
             self.tell_complete(node)
         self._state.complete(node, value)
         self.conclude()
 
     def tell_complete(self, node: Node) -> None:
-        """Tell that a task gave a value, if it was told as running."""
+        """Tell that a task gave a value, if it was told as running, or that it need not run."""
         began = self.began.pop(node, None)
         if began is not None:
             self._teller.task(node, TaskState.COMPLETED, began)
+        elif (reason := self.spared.pop(node, None)) is not None:
+            self._teller.task(node, TaskState.SKIPPED, reason=reason)
 
     def skip(self, node: Node, reason: str, *, broken: bool) -> None:
         """Record that a node does not run; ``broken`` says that a failure is the reason."""
@@ -135,6 +139,15 @@ class Outcome:
         if requested is not None:
             cancelled = TaskCancelledError(node.name, requested, run_id=self._run_id)
             self._give_up(node, cancelled, heir or node)
+
+    def stopped(self, node: Node) -> None:
+        """Tell that a task came to nothing because the run is over; it means nothing more for the run."""
+        self._teller.task(node, TaskState.CANCELLED, self.began.pop(node, 0.0), reason=STOPPING)
+
+    def interrupted(self, node: Node, error: BaseException) -> None:
+        """Record that a task raised what is no failure, such as a word to the process: it ends the run."""
+        self._teller.task(node, TaskState.FAILED, self.began.pop(node, 0.0), error=error)
+        self.abort(error)
 
     def conclude(self) -> None:
         """End the run if every target is settled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,9 @@ class Steps:
             except Exception as exc:  # a value that has no truth, such as an array
                 self._outcome.fail(node, exc)
                 return True
+            except asyncio.CancelledError as exc:
+                self._outcome.cancelled(node, exc)
+                return True
         why = why_skipped(node)
         if why is not None:
             reason, broken = why
@@ -52,6 +56,8 @@ class Steps:
                 value = node.definition.function(*args, **kwargs)
         except Exception as exc:
             self._outcome.fail(node, exc)
+        except asyncio.CancelledError as exc:  # an attribute that asks a future
+            self._outcome.cancelled(node, exc)
         else:
             self._outcome.complete(node, value)
 

@@ -51,7 +51,7 @@ class Teller:
         state: TaskState,
         began: float = 0.0,
         *,
-        error: Exception | None = None,
+        error: BaseException | None = None,
         reason: str = "",
     ) -> None:
         """Tell that a task changed its state; ``began`` is when it began on the monotonic clock, 0 before."""
