@@ -12,7 +12,7 @@ from cascade.interfaces import ResourceNotFoundError, TaskCancelledError, TaskSt
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.runtime._clock import SystemClock
-from cascade.spec import LazyResult, inject, task
+from cascade.spec import LazyResult, Router, inject, task
 from cascade.testkit import eventually
 
 LIMIT = 20.0
@@ -225,3 +225,75 @@ async def test_equal_calls_that_return_what_cannot_run_fail_once_each() -> None:
     with pytest.raises(ExceptionGroup):
         await engine.run([returns().with_cache(), returns().with_cache()], on_failure="continue")
     assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED, TaskState.FAILED]
+
+
+@task
+async def turn(times: int, then: Any = None) -> Any:
+    """Let the loop turn so often."""
+    for _ in range(times):
+        await asyncio.sleep(0)
+    return then
+
+
+@task(mode="inline")
+def count(xs: list[int]) -> int:
+    return len(xs)
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_what_grows_waits_with_its_items_until_all_are_there(what: str) -> None:
+    """Tasks that end meanwhile do not let an item go through before anybody can take its value."""
+
+    @task
+    async def go_on(times: int) -> Any:
+        return go_on(times - 1) if times else 0
+
+    engine = Engine(clock=Racing())
+    async with asyncio.timeout(LIMIT):
+        assert await engine.run([count(GROWING[what]()), go_on(300)]) == [ITEMS, 0]
+
+
+async def test_a_value_is_kept_for_what_grows_until_all_of_it_is_there() -> None:
+    """What a returned task needs may be ready long before the last of the graph around it is built."""
+
+    @task
+    async def returns() -> Any:
+        shared = item(1)
+        used_early, used_late = item(shared), item(shared)
+        return count([used_early, *[item(n) for n in range(ITEMS)], used_late])
+
+    engine = Engine(clock=Racing())
+    async with asyncio.timeout(LIMIT):
+        assert (await engine.run([returns(), item.map(x=[turn(n) for n in range(200)])]))[0] == ITEMS + 2
+
+
+@task
+async def cancel_what_grows() -> int:
+    while not (growing := [t for t in asyncio.all_tasks() if t.get_name().startswith("route")]):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    growing[0].cancel()
+    return 1
+
+
+FORESTALLED: dict[str, tuple[LazyResult[int], list[LazyResult[int]]]] = {
+    "it is refused": (turn(400, 1), [needy()]),
+    "somebody else cancels it": (cancel_what_grows(), []),
+}
+
+
+@pytest.mark.parametrize("how", FORESTALLED)
+async def test_what_is_not_built_to_its_end_can_be_built_by_another(how: str) -> None:
+    """A choice that fails while it grows leaves nothing behind that another one would wait for, for ever."""
+    later, refused = FORESTALLED[how]
+    shared = item(turn(0, 7))
+    given_up = count([*[item(shared) for _ in range(ITEMS)], *refused])
+    both = [Router(turn(0, 1), {1: given_up}), Router(later, {1: item(shared)})]
+    engine = Engine(clock=Racing())
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    async with asyncio.timeout(LIMIT):
+        with pytest.raises(ExceptionGroup) as group:
+            await engine.run(both, on_failure="continue")
+    assert len(group.value.exceptions) == 1
+    assert [e.state for e in events if e.task_name == "item"].count(TaskState.COMPLETED) == 2

@@ -11,7 +11,8 @@ import pytest
 from cascade.interfaces import UsageError
 from cascade.runtime import Engine
 from cascade.runtime._clock import SystemClock
-from cascade.runtime.graph import VISITS_PER_STEP, Graph
+from cascade.runtime.building import VISITS_PER_STEP
+from cascade.runtime.graph import Graph
 from cascade.runtime.node import Node
 from cascade.spec import Call, LazyResult, Router, task
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from cascade.interfaces import Clock
@@ -53,20 +55,40 @@ class Growth:
             del self._growing[node]
         return unbegun
 
-    async def build(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> None:
-        """Add nodes to a graph.
+    async def build(
+        self, graph: Scope, lazies: Sequence[LazyResult[Any]], link: Callable[[], object] = lambda: None
+    ) -> None:
+        """Add nodes to a graph. When all are there ``link()`` is called, and only then they may start.
 
-        :raises UsageError: if one of them can never start.
+        :raises UsageError: if one of them can never start; then none of them is there.
         """
+        built = iter(await self._built(graph, lazies))
+        try:
+            link()
+            began = self._clock.monotonic()
+            while some := list(islice(built, _ADMITTED_AT_ONCE)):
+                self._state.admit(some)
+                began = await self._turn(began)
+        finally:
+            self._state.admit(built)  # others may wait for them, whatever has become of who wanted them
+
+    async def _built(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> list[Node]:
+        built: list[Node] = []
         async with self._building:  # two at the same time would meet each other's half-built nodes
             began = self._clock.monotonic()
-            for nodes in graph.build(lazies):
-                for node in nodes:
-                    self._check(node)
-                self._state.admit(nodes)
-                if self._clock.monotonic() - began > TURN:
-                    await asyncio.sleep(0)
-                    began = self._clock.monotonic()
+            with closing(graph.build(lazies, self._check)) as steps:
+                for nodes in steps:
+                    built += nodes
+                    began = await self._turn(began)
+        return built
+
+    async def _turn(self, began: float) -> float:
+        """Let the loop turn if this has lasted long enough; return when it went on."""
+        now = self._clock.monotonic()
+        if now - began <= TURN:
+            return began
+        await asyncio.sleep(0)
+        return self._clock.monotonic()
 
     def grow(self, node: Node) -> None:
         """Begin to build what a map or a choice turned out to need."""
@@ -106,16 +128,22 @@ class Growth:
         graph = node.scope
         if node.kind is Kind.MAP:
             items = graph.items(node)
-            await self.build(graph, items)
-            graph.gather(node, items)
-            self._state.resume(node)
+            await self.build(graph, items, lambda: self._gather(node, items))
         else:
             route = graph.route(node)
-            await self.build(graph, [route])
-            self._state.resume(graph.forward(node, route))
+            await self.build(graph, [route], lambda: self._state.resume(graph.forward(node, route)))
+
+    def _gather(self, node: Node, items: list[LazyResult[Any]]) -> None:
+        node.scope.gather(node, items)
+        self._state.resume(node)
 
     async def _continue(self, node: Node, heir: Node, graph: Scope, lazy: LazyResult[Any]) -> None:
-        await self.build(graph, [lazy])
+        await self.build(graph, [lazy], lambda: self._pass_on(node, heir, graph, lazy))
+
+    def _pass_on(self, node: Node, heir: Node, graph: Scope, lazy: LazyResult[Any]) -> None:
         taker = graph.forward(heir, lazy)
         self._outcome.tell_complete(node)
         self._state.resume(taker)
+
+
+_ADMITTED_AT_ONCE = 1024

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from cascade.interfaces import UsageError
 from cascade.runtime.arguments import Search, inputs_of, substitute
+from cascade.runtime.building import Build
 from cascade.runtime.circles import waits_for
 from cascade.runtime.lookup import Lookup
 from cascade.runtime.maps import calls_of, columns_of, has_to_wait
 from cascade.runtime.node import Group, Kind, Node, Status
 from cascade.runtime.routes import Pins, chosen
 from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, call_of
-
-NODES_PER_STEP = 128
-"""How many nodes are begun or finished at most between two chances to do something else."""
-
-VISITS_PER_STEP = 20_000
-"""After how many items of their arguments there is such a chance too."""
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -53,19 +48,18 @@ class Graph:
         assert node is not None
         return node
 
-    def build(self, lazies: Iterable[LazyResult[Any]]) -> Iterator[list[Node]]:
+    def build(
+        self, lazies: Iterable[LazyResult[Any]], check: Callable[[Node], None] = lambda node: None
+    ) -> Generator[list[Node], None, None]:
         """Add nodes for ``lazies`` and all that they reach, dependencies first.
 
-        Yields the new nodes in lists of up to :data:`NODES_PER_STEP`, some of them empty, so that
-        the caller can do something else in between; but nothing else may be built in the same run
-        until the last one.
+        Yields the new nodes in lists, some of them empty, so that the caller can do something else
+        in between; but nothing else may be built in the same run until the last one, or until the
+        generator is closed. ``check`` is called with each node; what it raises ends the build.
 
         :raises UsageError: if a container was changed so that a task waits for itself.
         """
-        stack = [call_of(lazy) for lazy in lazies][::-1]
-        search = Search()
-        while stack:
-            yield self._build_some(stack, search)
+        return Build(self, lazies, check).steps()
 
     def arguments(self, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what to call the node's function with, now that its inputs are done."""
@@ -161,30 +155,7 @@ class Graph:
         """Forget every node."""
         self._lookup.clear()
 
-    def _value(self, lazy: LazyResult[Any]) -> Any:
-        return self.node(lazy).value
-
-    def _build_some(self, stack: list[Call], search: Search) -> list[Node]:
-        """Take a step; return the nodes that it finished."""
-        fresh: list[Node] = []
-        enough = search.visits + VISITS_PER_STEP
-        for _ in range(NODES_PER_STEP):
-            call = stack[-1]
-            node = self.find(call)
-            if node is None:
-                stack += self._open(call, search)
-                if search.visits >= enough:
-                    break
-                continue
-            stack.pop()
-            if node.index < 0:
-                self._close(node)
-                fresh.append(node)
-            if not stack:
-                break
-        return fresh
-
-    def _open(self, call: Call, search: Search) -> list[Call]:
+    def open(self, call: Call, search: Search) -> list[Call]:
         """Make the node of ``call``; return what has to be built before it."""
         node = Node(call, self)
         self._enter(call, node)
@@ -196,7 +167,7 @@ class Graph:
             taken = (condition.lazy, *taken)
         items_wait = node.kind is Kind.GATHER and taken  # each of them comes after the map's predecessors
         found = taken if items_wait else (*taken, *call.predecessors)
-        node.inputs = found  # type: ignore[assignment] # until _close knows their nodes
+        node.inputs = found  # type: ignore[assignment] # until close() knows their nodes
         node.width = len(taken)
         missing = []
         for lazy in reversed(found):
@@ -209,6 +180,36 @@ class Graph:
                     f"{lazy!r} waits for itself: a list or dict that it was called with was changed"
                 )
         return missing
+
+    def close(self, node: Node) -> None:
+        """Link a node to what it needs, all of which has been built."""
+        found: Any = node.inputs
+        if found:
+            width = node.width
+            self._link(node, found[:width], found[width:])
+            if node.kind is Kind.CALL and not node.nested:
+                find = self.node
+                node.args = tuple([find(a) if isinstance(a, LazyResult) else a for a in node.args])
+                node.kwargs = {k: find(a) if isinstance(a, LazyResult) else a for k, a in node.kwargs.items()}
+        root = self._root
+        node.index = root._count
+        root._count += 1
+
+    def take_back(self, nodes: Iterable[Node]) -> None:
+        """Forget nodes that were not admitted to the run, in any state: it is as if they had not been built."""
+        gone = dict.fromkeys(nodes)
+        linked = [node for node in gone if node.index >= 0]
+        for needed in {needed for node in linked for needed in node.inputs} - gone.keys():
+            needed.dependents = [each for each in needed.dependents if each not in gone]
+        for node in linked:
+            self.release(node)
+        for node in gone:
+            if node.index < 0 and isinstance(node.call, RouteCall):
+                self._unpin(node.call)
+            self._lookup.forget(node.call)
+
+    def _value(self, lazy: LazyResult[Any]) -> Any:
+        return self.node(lazy).value
 
     def _taken(self, node: Node, search: Search) -> tuple[LazyResult[Any], ...]:
         """Return the inputs whose values a new node takes, and see what kind of node it is."""
@@ -225,19 +226,6 @@ class Graph:
             return call.args
         node.kind = Kind.INPUT
         return ()
-
-    def _close(self, node: Node) -> None:
-        root = self._root
-        node.index = root._count
-        root._count += 1
-        found: Any = node.inputs
-        if found:
-            width = node.width
-            self._link(node, found[:width], found[width:])
-            if node.kind is Kind.CALL and not node.nested:
-                find = self.node
-                node.args = tuple([find(a) if isinstance(a, LazyResult) else a for a in node.args])
-                node.kwargs = {k: find(a) if isinstance(a, LazyResult) else a for k, a in node.kwargs.items()}
 
     def _link(self, node: Node, taken: Iterable[LazyResult[Any]], before: Iterable[LazyResult[Any]]) -> None:
         find = self.node

@@ -35,14 +35,23 @@ class Lookup:
         """Add the node of a call. To be got once, as well."""
         return self._nodes.__setitem__ if self._parent is None else self._enter
 
+    def forget(self, call: Call) -> None:
+        """Forget the node of a call that was entered here."""
+        del self._nodes[call]
+        if self._parent is not None:
+            self._count_down(call)
+
     def clear(self) -> None:
         """Forget every node, so that a long chain of them is freed link by link."""
         if self._parent is not None:
             for call in self._nodes:
-                self._between[call] -= 1
-                if not self._between[call]:
-                    del self._between[call]
+                self._count_down(call)
         self._nodes.clear()
+
+    def _count_down(self, call: Call) -> None:
+        self._between[call] -= 1
+        if not self._between[call]:
+            del self._between[call]
 
     def _enter(self, call: Call, node: Node) -> None:
         self._nodes[call] = node

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
@@ -69,7 +69,9 @@ class Scope(Protocol):
         """Forget every node."""
         ...
 
-    def build(self, lazies: Iterable[LazyResult[Any]]) -> Iterator[list[Node]]:
+    def build(
+        self, lazies: Iterable[LazyResult[Any]], check: Callable[[Node], None]
+    ) -> Generator[list[Node], None, None]:
         """Add nodes for ``lazies`` and all that they reach, dependencies first, in steps."""
         ...
 
@@ -138,8 +140,8 @@ class Node:
         self.width = 0
         """How many of its inputs it takes the value of."""
         self.dependents: list[Node] = []
-        self.waiting = 0
-        """Inputs that are not settled."""
+        self.waiting = 1
+        """Inputs that are not settled, and 1 until it is admitted to the run."""
         self.readers = 0
         """Dependents, and the run itself for a target, that may still read the value."""
         self.value: Any = None

@@ -37,8 +37,9 @@ class RunState:
                 self._targets.add(node)
 
     def admit(self, nodes: Iterable[Node]) -> None:
-        """Take new nodes in; those that wait for nothing become ready."""
+        """Take new nodes in; those that wait for nothing else become ready."""
         for node in nodes:
+            node.waiting -= 1
             if not node.waiting:
                 self._arrive(node)
 
