@@ -1,8 +1,9 @@
 """How runs stop: nothing starts any more, nothing outlives them in silence, and every fault ends them."""
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._growth import Growth
 from cascade.runtime._outcome import Outcome
 from cascade.runtime.constraints import Admission
-from cascade.spec import LazyResult, task
+from cascade.spec import LazyResult, inject, resource, task
 from cascade.testkit import eventually
 
 LIMIT = 5.0
@@ -350,3 +351,42 @@ async def test_failures_are_not_lost_when_something_else_ends_the_run(how: str) 
         "  ValueError: one,",
         "  ValueError: two,",
     ]
+
+
+@pytest.mark.parametrize("how", ["it refuses to end", "the run is cancelled once more"])
+async def test_a_task_that_is_waited_for_no_more_is_told_as_cancelled(how: str) -> None:
+    """It is told so once: whatever becomes of it afterwards, its run is over."""
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    @task
+    async def refuses() -> None:
+        begun.set()
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    @resource
+    async def slow_to_close() -> AsyncIterator[int]:
+        yield 1
+        free.set()
+        await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name().startswith("refuses")])
+
+    @task
+    async def opens(held: int = inject("slow_to_close")) -> None:
+        pass
+
+    once_more = how == "the run is cancelled once more"
+    engine = Engine(resources=[slow_to_close], stop_timeout=60.0 if once_more else 0.01)
+    events = watch(engine)
+    run = asyncio.create_task(engine.run([opens(), refuses()]))
+    await begun.wait()
+    await eventually(lambda: told(events, "opens"))
+    run.cancel()
+    if once_more:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        run.cancel()
+    async with asyncio.timeout(LIMIT):
+        await asyncio.wait({run})
+    assert told(events, "refuses") == ["RUNNING", "CANCELLED"]
+    assert events[-1] is end_of(events)

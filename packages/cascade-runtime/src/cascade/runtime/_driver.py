@@ -110,6 +110,7 @@ class Driver:
             stubborn = await cancel(tasks, timeout=timeout)
             await self._tell_stopped(unbegun + self._forget_unbegun())
         finally:
+            self._outcome.forsake([*self.running, *self._growth.nodes()])
             self._entrance.close()
             self._graph.clear()
         return sorted(task.get_name() for task in stubborn)

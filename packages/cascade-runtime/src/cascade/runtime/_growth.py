@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -48,6 +48,10 @@ class Growth:
         """Return what is at work, to be cancelled."""
         return list(self._growing.values())
 
+    def nodes(self) -> list[Node]:
+        """Return the nodes that grow."""
+        return list(self._growing)
+
     def take_unbegun(self) -> list[Node]:
         """Return the nodes whose growing was cancelled before its first step."""
         unbegun = [node for node, task in self._growing.items() if task.done()]
@@ -55,40 +59,12 @@ class Growth:
             del self._growing[node]
         return unbegun
 
-    async def build(
-        self, graph: Scope, lazies: Sequence[LazyResult[Any]], link: Callable[[], object] = lambda: None
-    ) -> None:
-        """Add nodes to a graph. When all are there ``link()`` is called, and only then they may start.
+    async def build(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> None:
+        """Add nodes to a graph, and let them start.
 
         :raises UsageError: if one of them can never start; then none of them is there.
         """
-        built = iter(await self._built(graph, lazies))
-        try:
-            link()
-            began = self._clock.monotonic()
-            while some := list(islice(built, _ADMITTED_AT_ONCE)):
-                self._state.admit(some)
-                began = await self._turn(began)
-        finally:
-            self._state.admit(built)  # others may wait for them, whatever has become of who wanted them
-
-    async def _built(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> list[Node]:
-        built: list[Node] = []
-        async with self._building:  # two at the same time would meet each other's half-built nodes
-            began = self._clock.monotonic()
-            with closing(graph.build(lazies, self._check)) as steps:
-                for nodes in steps:
-                    built += nodes
-                    began = await self._turn(began)
-        return built
-
-    async def _turn(self, began: float) -> float:
-        """Let the loop turn if this has lasted long enough; return when it went on."""
-        now = self._clock.monotonic()
-        if now - began <= TURN:
-            return began
-        await asyncio.sleep(0)
-        return self._clock.monotonic()
+        await self._admit(await self._built(graph, lazies))
 
     def grow(self, node: Node) -> None:
         """Begin to build what a map or a choice turned out to need."""
@@ -102,48 +78,84 @@ class Growth:
         graph, heir = node.scope.continuation(node)
         self._begin(node, heir, partial(self._continue, node, heir, graph, lazy))
 
-    def _begin(self, node: Node, heir: Node, work: Callable[[], Awaitable[None]]) -> None:
+    def _begin(self, node: Node, heir: Node, work: Callable[[], Awaitable[list[Node]]]) -> None:
         growing = self._settle(node, heir, work)
         self._growing[node] = asyncio.get_running_loop().create_task(growing, name=node.task_id)
 
-    async def _settle(self, node: Node, heir: Node, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work, and let the run know how it ended."""
+    async def _settle(self, node: Node, heir: Node, work: Callable[[], Awaitable[list[Node]]]) -> None:
+        """Do the work, let what came of it start, or let the run know why nothing did."""
         outcome = self._outcome
         try:
             try:
-                await work()
+                grown = await work()
             except asyncio.CancelledError as exc:
                 outcome.cancelled(node, exc, heir=heir)
             except Exception as exc:
                 outcome.fail(node, exc, heir=heir)
             except BaseException as exc:
                 outcome.interrupted(node, exc)
+            else:
+                with suppress(asyncio.CancelledError):  # the node has its word: it waits for them
+                    await self._admit(grown)
             finally:
                 del self._growing[node]
                 self._wake()
         except BaseException as slip:  # nobody awaits this task: the run has to be told
             outcome.abort(slip)
 
-    async def _branch(self, node: Node) -> None:
+    async def _branch(self, node: Node) -> list[Node]:
         graph = node.scope
         if node.kind is Kind.MAP:
             items = graph.items(node)
-            await self.build(graph, items, lambda: self._gather(node, items))
-        else:
-            route = graph.route(node)
-            await self.build(graph, [route], lambda: self._state.resume(graph.forward(node, route)))
+            return await self._linked(graph, items, lambda: graph.gather(node, items))
+        route = graph.route(node)
+        return await self._linked(graph, [route], lambda: graph.forward(node, route))
 
-    def _gather(self, node: Node, items: list[LazyResult[Any]]) -> None:
-        node.scope.gather(node, items)
-        self._state.resume(node)
-
-    async def _continue(self, node: Node, heir: Node, graph: Scope, lazy: LazyResult[Any]) -> None:
-        await self.build(graph, [lazy], lambda: self._pass_on(node, heir, graph, lazy))
-
-    def _pass_on(self, node: Node, heir: Node, graph: Scope, lazy: LazyResult[Any]) -> None:
-        taker = graph.forward(heir, lazy)
+    async def _continue(self, node: Node, heir: Node, graph: Scope, lazy: LazyResult[Any]) -> list[Node]:
+        grown = await self._linked(graph, [lazy], lambda: graph.forward(heir, lazy))
         self._outcome.tell_complete(node)
-        self._state.resume(taker)
+        return grown
+
+    async def _linked(
+        self, graph: Scope, lazies: Sequence[LazyResult[Any]], link: Callable[[], Node]
+    ) -> list[Node]:
+        """Build, and have a node wait for it; return what is still to be admitted."""
+        built = await self._built(graph, lazies)
+        try:
+            self._state.resume(link())
+        except BaseException:
+            self._state.admit(built)  # others may wait for some of them
+            raise
+        return built
+
+    async def _built(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> list[Node]:
+        built: list[Node] = []
+        async with self._building:  # two at the same time would meet each other's half-built nodes
+            began = self._clock.monotonic()
+            with closing(graph.build(lazies, self._check)) as steps:
+                for nodes in steps:
+                    built += nodes
+                    began = await self._turn(began)
+        return built
+
+    async def _admit(self, nodes: list[Node]) -> None:
+        """Let nodes start: all of them, also if this is cancelled, for others may wait for them."""
+        rest = iter(nodes)
+        began = self._clock.monotonic()
+        try:
+            while some := list(islice(rest, _ADMITTED_AT_ONCE)):
+                self._state.admit(some)
+                began = await self._turn(began)
+        finally:
+            self._state.admit(rest)
+
+    async def _turn(self, began: float) -> float:
+        """Let the loop turn if this has lasted long enough; return when it went on."""
+        now = self._clock.monotonic()
+        if now - began <= TURN:
+            return began
+        await asyncio.sleep(0)
+        return self._clock.monotonic()
 
 
 _ADMITTED_AT_ONCE = 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from cascade.interfaces import RunCancelledError, TaskCancelledError, TaskState
@@ -143,6 +144,13 @@ class Outcome:
     def stopped(self, node: Node) -> None:
         """Tell that a task came to nothing because the run is over; it means nothing more for the run."""
         self._teller.task(node, TaskState.CANCELLED, self.began.pop(node, 0.0), reason=STOPPING)
+
+    def forsake(self, nodes: Iterable[Node]) -> None:
+        """Tell that tasks are waited for no more, and nothing after this."""
+        for node in nodes:
+            reason = f"{STOPPING}; what does not stop runs on to its end"
+            self._teller.task(node, TaskState.CANCELLED, self.began.pop(node, 0.0), reason=reason)
+        self._teller.close()
 
     def interrupted(self, node: Node, error: BaseException) -> None:
         """Record that a task raised what is no failure, such as a word to the process: it ends the run."""

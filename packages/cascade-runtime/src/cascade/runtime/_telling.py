@@ -39,9 +39,13 @@ class Teller:
         """Tell that the run begins."""
         self._publish(LifecycleEvent(self._run_id, Lifecycle.ENGINE_STARTED, self._clock.now()))
 
+    def close(self) -> None:
+        """Tell nothing more of tasks."""
+        self._closed = True
+
     def stopped(self, status: RunStatus, error: str) -> None:
         """Tell that the run is over; nothing is told of it after this."""
-        self._closed = True
+        self.close()
         event = LifecycleEvent(self._run_id, Lifecycle.ENGINE_STOPPED, self._clock.now(), status, error)
         self._publish(event)
 

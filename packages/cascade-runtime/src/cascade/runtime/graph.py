@@ -81,11 +81,12 @@ class Graph:
         assert isinstance(call, MapCall)
         return self._items(call, columns_of(call, self._value))
 
-    def gather(self, node: Node, calls: list[LazyResult[Any]]) -> None:
-        """Turn a map into the gathering of its items' calls, which have been built."""
+    def gather(self, node: Node, calls: list[LazyResult[Any]]) -> Node:
+        """Turn a map into the gathering of its items' calls, which have been built; return it."""
         self.release(node)
         node.kind = Kind.GATHER
         self._link(node, calls, ())
+        return node
 
     def route(self, node: Node) -> LazyResult[Any]:
         """Return the route that the selector's value chooses.

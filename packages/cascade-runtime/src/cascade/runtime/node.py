@@ -79,8 +79,8 @@ class Scope(Protocol):
         """Return the calls of a map whose iterables are known: one for each item."""
         ...
 
-    def gather(self, node: Node, calls: list[LazyResult[Any]]) -> None:
-        """Turn a map into the gathering of its items' calls, which have been built."""
+    def gather(self, node: Node, calls: list[LazyResult[Any]]) -> Node:
+        """Turn a map into the gathering of its items' calls, which have been built; return it."""
         ...
 
     def route(self, node: Node) -> LazyResult[Any]:
