@@ -390,3 +390,29 @@ async def test_a_task_that_is_waited_for_no_more_is_told_as_cancelled(how: str) 
         await asyncio.wait({run})
     assert told(events, "refuses") == ["RUNNING", "CANCELLED"]
     assert events[-1] is end_of(events)
+
+
+async def test_who_waits_in_a_run_that_is_cancelled_twice_is_told_as_cancelled() -> None:
+    """A second cancel takes the word from nobody who was told that it waits."""
+    engine = Engine(system_resources={"gpu": 1}, stop_timeout=60.0)
+    events = watch(engine)
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    @task
+    async def refuses() -> None:
+        begun.set()
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    waiting = [hold().with_constraints(gpu=1) for _ in range(3)]
+    run = asyncio.create_task(engine.run([refuses(), *waiting]))
+    await eventually(lambda: told(events, "hold").count("BLOCKED") == 2)
+    run.cancel()
+    await eventually(lambda: "CANCELLED" in told(events, "hold"))
+    run.cancel()
+    async with asyncio.timeout(LIMIT):
+        await asyncio.wait({run})
+    free.set()
+    await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    assert told(events, "hold").count("CANCELLED") == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,13 +104,17 @@ class Driver:
         """Cancel what still runs, wait up to ``timeout`` seconds, and return who would not end."""
         self._outcome.close()
         self._batches.stop()
+        unbegun: deque[Node] = deque()
         try:
-            unbegun = self._entrance.withdraw()  # before the slots of those who are cancelled let others in
+            unbegun += self._entrance.withdraw()  # before the slots of those who are cancelled let others in
             self._holds.reconsider()
             tasks = [*self.running.values(), *self._growth.tasks()]
             stubborn = await cancel(tasks, timeout=timeout)
-            await self._tell_stopped(unbegun + self._forget_unbegun())
+            unbegun += self._forget_unbegun()
+            await self._tell_stopped(unbegun)
         finally:
+            for node in unbegun:  # somebody was in a hurry
+                self._outcome.stopped(node)
             self._outcome.forsake([*self.running, *self._growth.nodes()])
             self._entrance.close()
             self._graph.clear()
@@ -178,11 +183,11 @@ class Driver:
             self._entrance.ended(node)
         return unbegun + self._growth.take_unbegun()
 
-    async def _tell_stopped(self, nodes: list[Node]) -> None:
-        """Tell that tasks will not begin, letting the loop turn in between."""
-        for number, node in enumerate(nodes, 1):
-            self._outcome.stopped(node)
-            if not number % _TOLD_AT_ONCE:
+    async def _tell_stopped(self, nodes: deque[Node]) -> None:
+        """Tell that tasks will not begin, letting the loop turn in between; take out whom it was told of."""
+        while nodes:
+            self._outcome.stopped(nodes.popleft())
+            if not len(nodes) % _TOLD_AT_ONCE:
                 await asyncio.sleep(0)
 
     def _start(self, node: Node) -> None:
