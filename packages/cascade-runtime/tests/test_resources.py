@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import logging
 import sys
 import threading
@@ -20,6 +21,7 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, SqliteCache, ThreadExecutor
+from cascade.runtime._holding import _Steps
 from cascade.runtime.resources import Scope
 from cascade.spec import LazyResult, Resource, call_of, inject, resource, task
 from cascade.testkit import eventually, no_leaks
@@ -234,6 +236,29 @@ async def test_what_a_thread_opens_when_nobody_waits_any_more_is_closed_at_once(
         assert not log
         release.set()
         await eventually(lambda: log == ["closed"])
+
+
+async def test_what_a_thread_opens_in_the_moment_at_which_it_is_given_up_is_closed_by_one() -> None:
+    """The thread leaves alone what it has handed over, or two would run one generator at a time."""
+
+    @resource(scope="task")
+    def fast() -> Iterator[str]:
+        yield "just in time"
+
+    class Late:
+        """A lock after which the opening is given up at once."""
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *args: object) -> None:
+            steps._given_up = True
+
+    steps = _Steps(fast, {}, ThreadExecutor(1))
+    steps._lock = Late()  # type: ignore[assignment]
+    assert steps._step() == "just in time"
+    assert steps._arrived
+    assert inspect.getgeneratorstate(steps._generator) == inspect.GEN_SUSPENDED
 
 
 async def test_a_run_cancelled_while_it_closes_closes_the_rest_too() -> None:

@@ -551,6 +551,32 @@ def test_a_task_that_names_another_task_depends_on_its_code() -> None:
     assert key_of(declared(source.format(1)), 1) != key_of(declared(source.format(2)), 1)
 
 
+STEPS = """
+def one(x):
+    return x, STEPS
+
+def two(x):
+    return {two}, STEPS
+
+STEPS = (one, two)
+
+@task
+def g(x):
+    return two(x)
+
+@task
+def f(x):
+    return one(x)
+"""
+
+
+def test_a_key_does_not_depend_on_those_that_were_made_before() -> None:
+    """Functions in a tuple that they themselves name are read from the one whose key is made."""
+    alone, after = declared(STEPS.format(two="x")), declared(STEPS.format(two="x"))
+    key_of(after._definition.function.__globals__["g"], 1)
+    assert key_of(alone, 1) == key_of(after, 1) != key_of(declared(STEPS.format(two="-x")), 1)
+
+
 def test_a_decorated_function_counts_with_what_it_wraps() -> None:
     """The wrapper is the same, the function inside is not."""
     source = """

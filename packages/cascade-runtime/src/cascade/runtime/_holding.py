@@ -158,6 +158,6 @@ class _Steps:
         value = next(self._generator, _END)
         with self._lock:
             self._arrived = not self._given_up
-        if self._given_up:
+        if not self._arrived:
             self._generator.close()
         return value

@@ -60,6 +60,7 @@ class _Walk:
     def __init__(self) -> None:
         self._done: dict[types.FunctionType, bytes] = {}
         self._open: set[types.FunctionType] = set()
+        self._visits = 0
 
     def callable(self, function: Callable[..., Any]) -> bytes:
         if isinstance(function, _KNOWN) or not hasattr(function, "__dict__"):
@@ -69,6 +70,7 @@ class _Walk:
         return digest(parts, self.function)
 
     def function(self, function: types.FunctionType) -> bytes:
+        self._visits += 1
         if function in self._open:  # it calls itself, perhaps through others
             return function.__qualname__.encode()
         if function not in self._done:
@@ -86,16 +88,16 @@ class _Walk:
 
     def _captured(self, known: _Code, name: str, value: object) -> bytes:
         """Return a digest; what has none counts by its type."""
-        if isinstance(value, types.FunctionType | Task):
-            return digest(value, self.function)  # never kept: what that one uses may have changed
         before = known.seen.get(name)
         if before is not None and before[0] is value:
             return before[1]
+        visits = self._visits
         try:
             found = digest(value, self.function)
         except UndigestibleError:
             found = digest(type(value), self.function)
-        known.seen[name] = value, found
+        if self._visits == visits or not isinstance(value, _OF_FUNCTIONS):
+            known.seen[name] = value, found
         return found
 
 
@@ -174,6 +176,8 @@ def _no_function(function: types.FunctionType) -> bytes:
 _ASSIGNS_GLOBAL = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 _ASSIGNS_CELL = frozenset({"STORE_DEREF", "DELETE_DEREF"})
 _EMPTY = object()
+_OF_FUNCTIONS = (types.FunctionType, Task, types.MethodType, functools.partial, tuple, frozenset)
+"""What is looked at anew each time if there are functions in it: what those use may have changed."""
 _KNOWN = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, functools.partial)
 _CONSTANTS = (
     *(type(None), bool, int, float, complex, str, bytes, enum.Enum, decimal.Decimal),
