@@ -8,6 +8,7 @@ import pytest
 from simple_tasks import hold, step
 
 from cascade.interfaces import (
+    Lifecycle,
     LifecycleEvent,
     ProgressEvent,
     TaskCancelledError,
@@ -256,3 +257,20 @@ async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> N
     async with asyncio.timeout(LIMIT):
         with pytest.raises(TaskCancelledError, match="task:hold is cancelled"):
             await run
+
+
+async def test_a_run_cancelled_at_any_moment_of_its_end_leaves_no_connector_connected() -> None:
+    """Also not when the cancel comes between the decision to disconnect and the disconnecting."""
+    connector = LocalConnector()
+    for turns in range(30):
+        engine = Engine(connector=connector)
+        heard: list[Lifecycle] = []
+        engine.bus.subscribe(LifecycleEvent, lambda event: heard.append(event.event))  # noqa: B023
+        run = asyncio.create_task(engine.run(step()))
+        while Lifecycle.ENGINE_STOPPED not in heard:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.wait({run})
+        assert not connector.connected, f"after {turns} turns"

@@ -127,13 +127,15 @@ class Lease:
             _log.warning("%r failed to disconnect: %s: %s", self._connector, type(error).__name__, error)
 
     async def _leave(self, connecting: asyncio.Task[None] | None) -> None:
-        if connecting is not None:
-            self._tell_late(connecting)
-            connecting.cancel()
-            await asyncio.wait({connecting})
-            if not connecting.cancelled():
-                connecting.exception()  # those who waited for it have told it
-        await self._connector.disconnect()
+        try:
+            if connecting is not None:
+                self._tell_late(connecting)
+                connecting.cancel()
+                await asyncio.wait({connecting})
+                if not connecting.cancelled():
+                    connecting.exception()  # those who waited for it have told it
+        finally:
+            await self._connector.disconnect()
 
 
 def _is_connected(connector: Connector) -> bool:
