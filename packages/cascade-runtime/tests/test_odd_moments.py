@@ -1,6 +1,7 @@
 """Runs that are cancelled, fail or are held at the moment at which it is least convenient."""
 
 import asyncio
+import sys
 import threading
 from typing import Any
 
@@ -19,7 +20,7 @@ from cascade.interfaces import (
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
 from cascade.runtime.constraints import Obstacle
-from cascade.spec import task
+from cascade.spec import LazyResult, Router, task
 from cascade.testkit import eventually
 
 LIMIT = 5.0
@@ -274,3 +275,33 @@ async def test_a_run_cancelled_at_any_moment_of_its_end_leaves_no_connector_conn
         run.cancel()
         await asyncio.wait({run})
         assert not connector.connected, f"after {turns} turns"
+
+
+@task
+async def slow(x: int) -> int:
+    await asyncio.sleep(0)
+    return x
+
+
+@task
+async def returns(x: int) -> Any:
+    return step(x)
+
+
+EAGER: dict[str, tuple[LazyResult[Any], object]] = {
+    "what needs another one": (slow(step(1)), 1),
+    "a map": (step.map(x=slow([1, 2])), [1, 2]),
+    "a returned task": (returns(step(3)), 3),
+    "a choice": (Router(step(1), {1: slow(4)}), 4),
+    "a task that asks first": (step(5).with_cache().with_retry(2), 5),
+}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has eager tasks from 3.12 on")
+@pytest.mark.parametrize("what", EAGER)
+async def test_a_loop_that_begins_tasks_in_the_moment_they_are_made_runs_them_too(what: str) -> None:
+    """With asyncio.eager_task_factory a task may have ended before anybody knows that it is there."""
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - 3.11 lacks it
+    target, value = EAGER[what]
+    async with asyncio.timeout(LIMIT):
+        assert await Engine().run(target) == value

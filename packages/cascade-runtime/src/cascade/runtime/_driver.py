@@ -211,6 +211,8 @@ class Driver:
         outcome = self._outcome
         try:
             try:
+                if node not in self.running:  # a task factory that is eager: launch() comes first
+                    await asyncio.sleep(0)
                 value = await (self._caller.look if outside else self._caller.start)(node, self._course)
             except asyncio.CancelledError as exc:
                 outcome.cancelled(node, exc)

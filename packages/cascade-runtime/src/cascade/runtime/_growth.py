@@ -87,6 +87,8 @@ class Growth:
         outcome = self._outcome
         try:
             try:
+                if node not in self._growing:  # a task factory that is eager: _begin() comes first
+                    await asyncio.sleep(0)
                 grown = await work()
             except asyncio.CancelledError as exc:
                 outcome.cancelled(node, exc, heir=heir)
