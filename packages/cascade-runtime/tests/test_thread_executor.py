@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cascade.interfaces import ConfigurationError
+from cascade.interfaces import ConfigurationError, ExecutorUnavailable
 from cascade.runtime import ThreadExecutor
 
 
@@ -32,6 +32,28 @@ async def test_calls_run_in_up_to_as_many_threads_as_asked_for() -> None:
     seen = await asyncio.gather(*(executor.run(meet, (), {}) for _ in range(6)))
     assert len(set(seen)) == 3
     await executor.close()
+
+
+async def test_calls_go_through_the_threads_that_the_system_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread serves all; without any a call is refused, does not begin later, and blocks no other one."""
+    executor, start = ThreadExecutor(2), threading.Thread.start
+    ran: list[int] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(2):
+        with pytest.raises(ExecutorUnavailable, match="no more threads"):
+            await executor.run(ran.append, (0,), {})
+    monkeypatch.setattr(threading.Thread, "start", start)
+    async with asyncio.timeout(5):
+        await executor.run(ran.append, (1,), {})
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        await asyncio.gather(*[executor.run(ran.append, (n,), {}) for n in (2, 3)])
+    monkeypatch.setattr(threading.Thread, "start", start)
+    await executor.close()
+    assert ran == [1, 2, 3]
 
 
 async def test_what_is_raised_is_raised() -> None:

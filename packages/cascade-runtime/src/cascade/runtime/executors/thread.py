@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from cascade.interfaces import ConfigurationError
+from cascade.interfaces import ConfigurationError, ExecutorUnavailable
 
 
 def check_workers(setting: str, workers: object) -> None:
@@ -52,12 +52,19 @@ class ThreadExecutor:
         return self._workers
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what the call returns, or raise what it raises."""
+        """Return what the call returns, or raise what it raises.
+
+        :raises ExecutorUnavailable: if there is no thread, and the system gives none.
+        """
         call = _Call(asyncio.get_running_loop(), function, args, kwargs)
         self._unfinished += 1
         call.ended.add_done_callback(self._count_end)
         self._calls.put(call)
-        self._have_threads()
+        if not self._have_threads():
+            call.withdraw()
+            raise ExecutorUnavailable(
+                "ThreadExecutor", "the system starts no more threads", "use fewer of them"
+            )
         try:
             return await call.outcome
         except asyncio.CancelledError:
@@ -103,16 +110,19 @@ class ThreadExecutor:
         self._threads -= {call.abandon()}
         self._have_threads()
 
-    def _have_threads(self) -> None:
+    def _have_threads(self) -> bool:
+        """Start a thread if one is missing; return whether there are any, which serve all in turn."""
         if len(self._threads) < min(self._unfinished, self._workers):
-            self._start_thread()
+            with contextlib.suppress(RuntimeError):  # "can't start new thread"
+                self._start_thread()
+        return bool(self._threads)
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
             target=_work, args=(self._calls,), name=f"cascade worker {len(self._threads)}", daemon=True
         )
-        self._threads.add(thread)
         thread.start()
+        self._threads.add(thread)
 
 
 class _Call:
