@@ -562,6 +562,20 @@ def test_control_that_nobody_can_exert_is_not_required_in_vain() -> None:
         Engine(require_control=True)
 
 
+async def test_an_engine_runs_on_one_loop_at_a_time() -> None:
+    """A run in another thread is refused with a word on what to do; after the last run any loop may come."""
+    engine = Engine()
+
+    @task
+    def runs() -> object:
+        return asyncio.run(engine.run(double(1)))
+
+    with pytest.raises(ConfigurationError, match=r"another event loop.*one engine for each"):
+        await engine.run(runs())
+    assert await asyncio.to_thread(asyncio.run, engine.run(double(2))) == 4
+    assert await engine.run(double(3)) == 6
+
+
 async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:
     """Python's "During handling of the above exception" reaches whoever runs the graph."""
 

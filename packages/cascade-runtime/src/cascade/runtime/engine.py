@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar, get_args, overload
 
 from cascade.interfaces import (
@@ -50,7 +50,7 @@ _log = logging.getLogger("cascade.engine")
 
 
 class Engine:
-    """Runs graphs of lazy results; several runs may share one engine, also at the same time.
+    """Runs graphs of lazy results; several runs may share one engine, on one loop also at the same time.
 
     Everything is optional, and nothing that is given is ever closed here.
 
@@ -97,6 +97,8 @@ class Engine:
         self._stop_timeout = stop_timeout
         self._close_timeout = close_timeout
         self._cache = cache_backend
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runs = 0
         self._turnstile = Turnstile(Admission(SystemResources(system_resources)), clock=self._clock)
         self._control = Control(
             connector, self._turnstile, clock=self._clock, bus=self.bus, required=require_control
@@ -132,6 +134,7 @@ class Engine:
         failed task, runs all the rest and raises the failures together.
 
         :raises InvalidTargetError: if a target is no lazy result; nothing was started then.
+        :raises ConfigurationError: if the engine has runs on another event loop.
         :raises InputsError: once for all inputs that are missing, unknown or wrong.
         :raises ConnectorUnavailable: if the connector requires its link and has none.
         :raises RunCancelledError: if a constraint has cancelled the run.
@@ -155,12 +158,29 @@ class Engine:
     ) -> tuple[list[Any], Exception | None]:
         """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
         began = self._clock.monotonic()
-        async with Lease.hold(self._connector), self._told():
-            left = START_LIMIT - (self._clock.monotonic() - began)
-            try:
-                return await self._observed(targets, params, carry_on=carry_on, start_limit=left), None
-            except Exception as exc:
-                return [], exc
+        with self._on_one_loop():
+            async with Lease.hold(self._connector), self._told():
+                left = START_LIMIT - (self._clock.monotonic() - began)
+                try:
+                    return await self._observed(targets, params, carry_on=carry_on, start_limit=left), None
+                except Exception as exc:
+                    return [], exc
+
+    @contextmanager
+    def _on_one_loop(self) -> Iterator[None]:
+        """Refuse a run while others go on elsewhere: what they share belongs to their loop."""
+        loop = asyncio.get_running_loop()
+        if self._runs and self._loop is not loop and self._loop is not None and not self._loop.is_closed():
+            raise ConfigurationError(
+                "Engine.run()", "has runs on another event loop; make one engine for each"
+            )
+        self._runs = self._runs + 1 if self._loop is loop else 1
+        self._loop = loop
+        try:
+            yield
+        finally:
+            if self._loop is loop:
+                self._runs -= 1
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
