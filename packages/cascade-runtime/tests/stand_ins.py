@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from cascade.runtime._clock import SystemClock
 from cascade.runtime.constraints import Obstacle, Ticket
 
 _BEGAN = 1_799_999_000.0  # so that the wall clock begins at a round number
@@ -20,6 +21,17 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self.ticks
+
+
+class Racing(SystemClock):
+    """A clock for which every step of building takes long, so that the loop turns after each."""
+
+    def __init__(self) -> None:
+        self._past = 0.0
+
+    def monotonic(self) -> float:
+        self._past += 0.01
+        return super().monotonic() + self._past
 
 
 class Run:

@@ -7,27 +7,16 @@ from typing import Any
 import pytest
 from observers import watch_tasks
 from simple_tasks import fail
+from stand_ins import Racing
 
 from cascade.interfaces import ResourceNotFoundError, TaskCancelledError, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub
-from cascade.runtime._clock import SystemClock
 from cascade.spec import LazyResult, Router, inject, task
 from cascade.testkit import eventually
 
 LIMIT = 20.0
 ITEMS = 5_000
-
-
-class Racing(SystemClock):
-    """A clock for which every step of building takes long, so that the loop turns after each."""
-
-    def __init__(self) -> None:
-        self._past = 0.0
-
-    def monotonic(self) -> float:
-        self._past += 0.01
-        return super().monotonic() + self._past
 
 
 @task(mode="inline")

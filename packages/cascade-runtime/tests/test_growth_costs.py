@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from stand_ins import Racing
 
 from cascade.interfaces import UsageError
 from cascade.runtime import Engine
-from cascade.runtime._clock import SystemClock
 from cascade.runtime.building import VISITS_PER_STEP
 from cascade.runtime.graph import Graph
 from cascade.runtime.node import Node
@@ -36,17 +36,6 @@ def take(x: int, table: list[Any]) -> int:
 def climb(n: int) -> Any:
     """Recursion that is not in the last place."""
     return add(1, climb(n - 1)) if n else 0
-
-
-class Hasty(SystemClock):
-    """A clock for which every step of building takes long, so that the loop turns after each."""
-
-    def __init__(self) -> None:
-        self._past = 0.0
-
-    def monotonic(self) -> float:
-        self._past += 0.01
-        return super().monotonic() + self._past
 
 
 @pytest.fixture
@@ -214,7 +203,7 @@ async def test_routes_that_share_much_may_be_chosen_at_the_same_time() -> None:
     for _ in range(1_000):
         shared = give(shared)
     routers = [Router(give(1), {1: give(shared), 2: shared}) for _ in range(2)]
-    assert await Engine(clock=Hasty()).run(routers) == [3, 3]
+    assert await Engine(clock=Racing()).run(routers) == [3, 3]
 
 
 @pytest.mark.parametrize("items", [range(100), give(list(range(100)))], ids=["known", "known in the run"])

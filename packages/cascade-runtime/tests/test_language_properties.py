@@ -1,14 +1,18 @@
 """Any workflow at all gives what a simple recursive evaluator gives, on every executor."""
 
+import asyncio
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import Desk
 from simple_tasks import give
+from stand_ins import Racing
 
 from cascade.interfaces import Executor, TaskState, TaskStateEvent
-from cascade.runtime import Engine, ProcessExecutor, ThreadExecutor
+from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, ThreadExecutor
 from cascade.spec import Router, task
 from cascade.testkit.workflows import check_workflows
 
@@ -48,6 +52,57 @@ def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path
 def test_many_workflows_give_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """The long form."""
     check_workflows(EXECUTORS[name], Engine, tmp_path, examples=30 * FEW[name])
+
+
+class Steered:
+    """An engine whose graphs grow a step in each turn, and under whose runs constraints come and go."""
+
+    def __init__(self, **keywords: Any) -> None:
+        self._hub = LocalHub()
+        connector = LocalConnector(self._hub, source_id="line-3")
+        self._engine = Engine(connector=connector, clock=Racing(), **keywords)
+        self.bus = self._engine.bus
+
+    async def run(self, *args: Any, **keywords: Any) -> Any:
+        async with Desk(self._hub) as desk:
+            steering = asyncio.create_task(self._steer(desk))
+            try:
+                return await self._engine.run(*args, **keywords)
+            finally:
+                steering.cancel()
+                await asyncio.wait({steering})
+
+    async def _steer(self, desk: Desk) -> None:
+        for turns in itertools.cycle((1, 5, 2, 9, 3)):
+            for scope, kind, params in COMMANDS:
+                await desk.put(scope, kind, **params)
+                await self._let_pass(turns)
+                await desk.lift(scope, kind)
+                await self._let_pass(2)
+
+    async def _let_pass(self, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+
+COMMANDS: list[tuple[str, str, dict[str, Any]]] = [
+    ("global", "pause", {}),
+    ("task:step*", "concurrency", {"limit": 1}),
+    ("task:*", "rate_limit", {"rate": 2000}),
+    ("task:late", "pause", {}),
+    ("global", "concurrency", {"limit": 0}),
+]
+
+
+def test_any_workflow_that_is_steered_gives_what_a_recursive_evaluator_gives(tmp_path: Path) -> None:
+    """What waits, and what grows meanwhile, loses nothing, does nothing twice and is told of once."""
+    check_workflows(EXECUTORS["threads"], Steered, tmp_path, examples=50)
+
+
+@pytest.mark.nightly
+def test_many_workflows_that_are_steered_give_what_a_recursive_evaluator_gives(tmp_path: Path) -> None:
+    """The long form."""
+    check_workflows(EXECUTORS["threads"], Steered, tmp_path, examples=2_000)
 
 
 @task(mode="inline")
