@@ -14,7 +14,7 @@ import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from cascade.connectors.mqtt import _sockets
@@ -24,7 +24,6 @@ try:
     from aiomqtt import Client as _RealClient
     from aiomqtt import MqttError as _MqttError
     from aiomqtt import ProtocolVersion as _Version
-    from paho.mqtt.reasoncodes import ReasonCode as _ReasonCode
 except ImportError:  # the constructor says what to install
     _RealClient = None  # type: ignore[assignment, misc]
     _MqttError = ConnectionError  # type: ignore[assignment, misc]
@@ -37,7 +36,6 @@ PENDING_CALLS = 10_000
 _VERSIONS = {3: "V31", 4: "V311", 5: "V5", "3.1": "V31", "3.1.1": "V311", "5": "V5"}
 """The client's names for the versions of MQTT, by their number on the wire and by their own."""
 
-_PUBREC = 5  # MQTT 5.0, section 2.1.2
 
 _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
@@ -261,7 +259,7 @@ def _received(paho: Any, told: Callable[[], Any]) -> Any:
     mid = int.from_bytes(packet[:2])
     if len(packet) < 3 or packet[2] < 0x80 or mid not in paho._out_messages:
         return told()
-    return paho._do_on_publish(mid, _ReasonCode(_PUBREC, identifier=packet[2]), None)
+    return paho._do_on_publish(mid, SimpleNamespace(value=packet[2]), None)
 
 
 def _published(told: Callable[..., None], refused: Callable[[int], None], *args: Any) -> None:
