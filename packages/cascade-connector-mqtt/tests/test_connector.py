@@ -864,9 +864,9 @@ class TestWatching:
 
 @pytest.fixture
 def quick(mocker: MockerFixture) -> None:
-    """Reconnect without a pause."""
-    mocker.patch("cascade.connectors.mqtt._retry.SHORTEST_PAUSE", 0.0)
-    mocker.patch("cascade.connectors.mqtt._retry.LONGEST_PAUSE", 0.0)
+    """Reconnect without a pause, and try at once again what broke a link."""
+    for pause in ("_retry.SHORTEST_PAUSE", "_retry.LONGEST_PAUSE", "_senders.STEADY_AFTER"):
+        mocker.patch(f"cascade.connectors.mqtt.{pause}", 0.0)
 
 
 @pytest.mark.usefixtures("quick")

@@ -26,7 +26,7 @@ class OnBroker(ConnectorContract):
     keywords: ClassVar[dict[str, Any]] = {}
 
     async def make(self) -> Connector:
-        return MqttConnector(self.proxy.host, self.proxy.port, **self.keywords)
+        return MqttConnector(self.proxy.host, self.proxy.port, **self.hasty, **self.keywords)
 
     async def make_witness(self) -> Connector:
         return MqttConnector(self.broker.host, self.broker.port, presence=False, **self.keywords)
@@ -42,6 +42,9 @@ class OnBroker(ConnectorContract):
         await self.proxy.down()
 
     async def silence(self) -> None:
+        """Say nothing any more, and let what is waited for in vain be given up soon."""
+        self.monkeypatch.setattr("cascade.connectors.mqtt._session.NO_PROGRESS", 0.2)
+        self.hasty["connect_timeout"] = 0.2
         self.proxy.stall()
 
     async def restore(self) -> None:
@@ -53,7 +56,11 @@ class OnBroker(ConnectorContract):
         return status_topic(connector.source_id)
 
     @pytest_asyncio.fixture
-    async def environment(self, shared: Broker) -> AsyncIterator[None]:
+    async def environment(self, shared: Broker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+        for pause in ("_retry.SHORTEST_PAUSE", "_retry.LONGEST_PAUSE", "_senders.STEADY_AFTER"):
+            monkeypatch.setattr(f"cascade.connectors.mqtt.{pause}", 0.01)
+        self.monkeypatch = monkeypatch
+        self.hasty: dict[str, float] = {}
         self.broker = shared
         async with ChaosProxy(shared.port) as self.proxy:
             yield

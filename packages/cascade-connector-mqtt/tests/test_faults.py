@@ -68,9 +68,9 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let lost links be tried again almost at once."""
-    for pause in ("SHORTEST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(f"cascade.connectors.mqtt._retry.{pause}", 0.01)
+    """Let lost links be tried again almost at once, and what broke one soon after."""
+    for pause in ("_retry.SHORTEST_PAUSE", "_retry.LONGEST_PAUSE", "_senders.STEADY_AFTER"):
+        monkeypatch.setattr(f"cascade.connectors.mqtt.{pause}", 0.01)
 
 
 def names_of_tasks() -> set[str]:
@@ -396,10 +396,11 @@ class TestLostLinks:
             assert connector.statistics().dropped == ({"refused by the broker": 5} if version == "V5" else {})
 
     async def test_row_12_a_message_over_the_brokers_limit_is_put_aside(
-        self, caplog: pytest.LogCaptureFixture
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It breaks the link, twice; then it is counted and named, and all others arrive."""
         require_mosquitto()
+        hasten(monkeypatch)
         with Mosquitto(lines=["max_packet_size 5000"]) as broker:
             topic = unique_topic()
             with Recorder(broker.host, broker.port, topic) as recorder:

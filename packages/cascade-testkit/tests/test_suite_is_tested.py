@@ -33,7 +33,7 @@ FAULTS = {
 def test_each_mutant_fails_exactly_the_test_that_names_its_fault(tmp_path: Path, run_pytest: Run) -> None:
     """No more, or the suite would blame the wrong thing; no less, or it would see nothing; the correct one passes."""
     report = tmp_path / "report.xml"
-    done = run_pytest(Path(__file__).with_name("mutants.py"), f"--junitxml={report}")
+    done = run_pytest(Path(__file__).with_name("mutants.py"), "-p", "leaping", f"--junitxml={report}")
     assert report.exists(), done.stdout + done.stderr
     failed: dict[str, set[str]] = defaultdict(set)
     for case in ET.parse(report).iter("testcase"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+
+_BUSY = 0.002
+"""Seconds in which the condition is looked at in every turn of the loop; then more and more seldom."""
+_SELDOM = 0.01
 
 
 @overload
@@ -20,21 +23,23 @@ async def eventually(condition: Callable[[], T], timeout: float = 10.0, *, what:
 async def eventually(condition: Callable[[], Any], timeout: float = 10.0, *, what: str = "") -> Any:
     """Call ``condition`` again and again until it is true; return what it then returned.
 
-    :param timeout: seconds; generous, because it costs nothing while all is well.
+    :param timeout: seconds of the loop's clock; generous, because it costs nothing while all is well.
     :param what: what is waited for, for the error's text.
     :raises AssertionError: if it is still false when the time is over; its text tells the last value.
     """
-    deadline = time.monotonic() + timeout
+    clock = asyncio.get_running_loop().time
+    began = clock()
     while True:
         made = condition()
         value = await made if inspect.isawaitable(made) else made
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = clock() - began
+        if waited > timeout:
             raise AssertionError(
                 f"not within {timeout:g} s: {what or _text_of(condition)}; last value: {value!r}"
             )
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0 if waited < _BUSY else min(waited / 10, _SELDOM))
 
 
 def _text_of(condition: Callable[[], object]) -> str:
