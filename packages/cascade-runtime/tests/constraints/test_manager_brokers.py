@@ -249,7 +249,11 @@ async def test_i8_an_engine_that_ends_without_a_link_takes_back_what_it_claimed(
             reports: dict[str, Any] = {}
             reader = asyncio.create_task(keep_reports(client, reports), name="reader")
             await eventually(
-                lambda: reports.get("constraints", {}).get("applied") and reports["runs"]["runs"]
+                lambda: (
+                    reports.keys() == {"constraints", "runs"}
+                    and reports["constraints"]["applied"]
+                    and reports["runs"]["runs"]
+                )
             )
             await proxy.down()
             await eventually(lambda: steered.sync == "syncing")

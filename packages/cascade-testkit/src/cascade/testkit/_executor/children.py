@@ -12,8 +12,8 @@ def children() -> dict[int, str]:
     found: dict[int, str] = {}
     waiting = [Path("/proc/self/task")]
     while waiting:
-        for listing in waiting.pop().glob("*/children"):
-            for number in _read(listing).split():
+        for thread in _listed(waiting.pop()):
+            for number in _read(thread / "children").split():
                 command = _read(Path(f"/proc/{number}/cmdline")).replace("\0", " ").strip()
                 if not any(name in command for name in _INTERPRETERS_OWN):
                     found[int(number)] = command or "a process that has ended and was not waited for"
@@ -30,6 +30,13 @@ def open_sockets(process: int) -> list[str]:
         except OSError:  # closed meanwhile
             continue
     return [target for target in targets if target.startswith("socket:")]
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # the process has ended meanwhile
+        return []
 
 
 def _read(path: Path) -> str:
