@@ -115,9 +115,10 @@ class TestNoBroker:
         assert "no-such-host.invalid:1883: the host name is unknown" in said
 
     async def test_row_2_accepts_and_says_nothing(
-        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
+        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """connect() returns within its limit; after disconnect no task, thread or socket is left."""
+        hasten(monkeypatch)
         proxy.stall()
         async with asyncio.timeout(BOUND), no_leaks(BOUND):
             connector = MqttConnector(proxy.host, proxy.port, connect_timeout=0.3)
@@ -158,8 +159,11 @@ class TestNoBroker:
         assert "MQTT" in str(caught.value)
         server.close()
 
-    async def test_row_3_a_silent_attempt_is_followed_by_a_good_one(self, proxy: ChaosProxy) -> None:
+    async def test_row_3_a_silent_attempt_is_followed_by_a_good_one(
+        self, proxy: ChaosProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Every attempt has a client of its own; the messages of a failed one are not sent by it."""
+        hasten(monkeypatch)
         proxy.stall()
         connector = MqttConnector(proxy.host, proxy.port, connect_timeout=0.3)
         await connector.connect()
@@ -322,9 +326,10 @@ class TestLostLinks:
         assert numbers(recorder, topic) == list(range(5_000))
 
     async def test_row_9_what_cannot_be_drained_is_told_once(
-        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
+        self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """On a link that carries nothing, disconnect gives up long before its time and says how many were lost."""
+        monkeypatch.setattr("cascade.connectors.mqtt._progress.NO_PROGRESS", 0.2)
         connector = MqttConnector(proxy.host, proxy.port, drain_timeout=60)
         await connector.connect()
         proxy.stall()

@@ -99,6 +99,12 @@ async def proxy(fresh_broker: Broker) -> AsyncIterator[ChaosProxy]:
         yield made
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a connector give up soon on a link that carries nothing, when it is to leave."""
+    monkeypatch.setattr("cascade.connectors.mqtt._session.NO_PROGRESS", 0.2)
+
+
 async def test_row_1_a_broker_that_comes_during_the_run_hears_all_of_it(
     proxy: ChaosProxy, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +215,7 @@ async def test_row_6_a_half_open_link_is_replaced_during_the_run(
     assert len(said(caplog)) == 1
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_row_7_a_broker_that_does_not_read_is_not_felt(
     fresh_broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,6 +254,7 @@ async def test_row_9_the_last_events_of_a_run_arrive(fresh_broker: Broker, recor
     assert run.connector.statistics().pending == 0
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_row_9_what_a_stalled_link_did_not_take_is_told_once(
     proxy: ChaosProxy, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,10 +25,19 @@ BOUND = 30.0
 
 Fault = Callable[[], Awaitable[object]]
 
+
 COUNTS = [
     pytest.param(4, id="4 and 4"),
     pytest.param(20, id="20 and 20", marks=[pytest.mark.nightly, pytest.mark.timeout(300)]),
 ]
+
+
+@pytest.fixture(autouse=True)
+def hasty(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the short form try lost links again almost at once; the long one waits as users do."""
+    if count < 20:
+        for pause in ("_retry.SHORTEST_PAUSE", "_retry.LONGEST_PAUSE", "_senders.STEADY_AFTER"):
+            monkeypatch.setattr(f"cascade.connectors.mqtt.{pause}", 0.01)
 
 
 def workflow(gates: list[asyncio.Event]) -> cs.LazyResult[int]:
@@ -122,7 +131,7 @@ async def run_under(
         bus = cs.EventBus()
         telemetry = cs.TelemetrySubscriber(bus, connector)
         run = asyncio.create_task(cs.Engine(connector=connector, bus=bus).run(workflow(gates)))
-        await eventually(lambda: connector.statistics().linked)
+        await eventually(lambda: telemetry.produced > len(gates) and not connector.statistics().pending)
         await suffer(faults, gates, connector, dice)
         return await run, connector, telemetry
 

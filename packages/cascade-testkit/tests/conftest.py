@@ -10,6 +10,13 @@ import pytest
 
 Outcome = subprocess.CompletedProcess[str]
 
+WITHOUT = (
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:hypothesispytest",
+)  # the latter imports all of hypothesis to say nothing
+
 
 @pytest.fixture
 def run_pytest() -> Callable[..., Outcome]:
@@ -17,7 +24,7 @@ def run_pytest() -> Callable[..., Outcome]:
 
     def run(path: Path, *words: str, **environment: str) -> Outcome:
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words, str(path)],
+            [sys.executable, "-m", "pytest", "-q", *WITHOUT, *words, str(path)],
             cwd=path if path.is_dir() else path.parent,
             env=os.environ | environment,
             capture_output=True,

@@ -256,7 +256,11 @@ class Subscribing(Harness):
             assert statistics(connector).connections == 2
 
     @needs(Ability.DELIVERY, Ability.BYTES)
-    @pytest.mark.parametrize("payload", [b"{", b"\xff\xfe", b"[1]", b"7", b"NaN", b"[" * 100_000], ids=repr)
+    @pytest.mark.parametrize(
+        "payload",
+        [b"{", b"\xff\xfe", b"[1]", b"7", b"NaN", b"[" * 100_000],
+        ids=lambda payload: repr(payload[:9]),
+    )
     async def test_an_undecodable_payload_is_passed_over(self, payload: bytes) -> None:
         """No callback is called with it, and what follows it arrives."""
         topic, inbox, connector = self.topic(), Inbox(), await self.open()
