@@ -154,6 +154,8 @@ def install_editable(session: nox.Session, *groups: str) -> None:
     """Install all distributions editable, beside groups of the root pyproject."""
     session.install(HATCHLING, *dependency_groups(SETTINGS, *groups))
     session.install("--no-build-isolation", *editable(distributions()))
+    # Whatever is said outside: hundreds of programs start in a run, and need not compile everything each time.
+    session.env["PYTHONDONTWRITEBYTECODE"] = None
 
 
 def distributions() -> list[str]:
