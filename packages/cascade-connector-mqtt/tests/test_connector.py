@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import ANY, AsyncMock, MagicMock, call
 
@@ -44,7 +45,7 @@ class FakeMessages:
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
 
     def put(self, topic: object, payload: object, *, retain: bool = False) -> None:
-        self._queue.put_nowait(MagicMock(topic=topic, payload=payload, retain=retain))
+        self._queue.put_nowait(SimpleNamespace(topic=topic, payload=payload, retain=retain))
 
     def fail(self, exc: Exception) -> None:
         self._queue.put_nowait(exc)

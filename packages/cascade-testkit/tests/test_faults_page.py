@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,14 +41,25 @@ def cited_in(node: DOCUMENTED) -> Iterator[str]:
     yield from (f"I{number}" for number in re.findall(r"test_i(\d+)_", name))
 
 
+@cache
+def documented() -> list[tuple[str, DOCUMENTED]]:
+    """The files of tests, and all in them that may have a docstring."""
+    paths = (*PACKAGES.glob("*/tests/**/*.py"), *PACKAGES.glob("cascade-testkit/src/**/_contract/*.py"))
+    return [
+        (path.name, node)
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, DOCUMENTED)
+    ]
+
+
 def citations(*, of_tests: bool) -> dict[str, set[str]]:
     """For each row and invariant the files that cite it; ``of_tests``: those in which a test itself does."""
     found: dict[str, set[str]] = defaultdict(set)
-    for path in (*PACKAGES.glob("*/tests/**/*.py"), *PACKAGES.glob("cascade-testkit/src/**/_contract/*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, DOCUMENTED) and (not of_tests or is_test(node)):
-                for row in cited_in(node):
-                    found[row].add(path.name)
+    for name, node in documented():
+        if not of_tests or is_test(node):
+            for row in cited_in(node):
+                found[row].add(name)
     return found
 
 
