@@ -39,6 +39,8 @@ class OnBroker(ConnectorContract):
             await client.publish(topic, payload, qos=1)
 
     async def interrupt(self) -> None:
+        """Refuse links, and let one that leaves without a link wait for it no longer than a moment."""
+        self.monkeypatch.setattr("cascade.connectors.mqtt._session.NO_LINK", 0.05)
         await self.proxy.down()
 
     async def silence(self) -> None:
