@@ -4,6 +4,7 @@ Every session makes its own environment below ``.nox`` and needs nothing but Pyt
 """
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -16,6 +17,9 @@ from nox.project import dependency_groups, load_toml
 
 if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones and would fail later, in other words
     sys.exit(f"Cascade needs Python 3.11 or newer; this is {sys.executable}, Python {sys.version.split()[0]}")
+
+# Tests start hundreds of programs, each of which would compile everything again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
@@ -154,8 +158,6 @@ def install_editable(session: nox.Session, *groups: str) -> None:
     """Install all distributions editable, beside groups of the root pyproject."""
     session.install(HATCHLING, *dependency_groups(SETTINGS, *groups))
     session.install("--no-build-isolation", *editable(distributions()))
-    # Whatever is said outside: hundreds of programs start in a run, and need not compile everything each time.
-    session.env["PYTHONDONTWRITEBYTECODE"] = None
 
 
 def distributions() -> list[str]:
