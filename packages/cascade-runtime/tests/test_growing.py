@@ -89,28 +89,38 @@ async def test_a_cancel_that_comes_while_something_grows_ends_the_run(what: str)
             await desk.engine.run(GROWING[what]())
 
 
+def growing() -> list[asyncio.Task[Any]]:
+    return [each for each in asyncio.all_tasks() if each.get_name().startswith("item")]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 10])
 @pytest.mark.parametrize("what", GROWING)
-async def test_a_run_that_is_cancelled_while_something_grows_ends(what: str) -> None:
-    """Nothing of the growing is left, and what had begun is told as cancelled."""
+async def test_a_run_that_is_cancelled_while_something_grows_ends(what: str, turns: int) -> None:
+    """Wherever that is, also before the first step: nothing of it is left, and what had begun is told as cancelled."""
     engine = Engine(clock=Racing())
     events = watch_tasks(engine)
     run = asyncio.create_task(engine.run(GROWING[what]()))
-    await eventually(lambda: any(t.get_name().startswith("item") for t in asyncio.all_tasks()))
+    await grown_for(turns)
     run.cancel()
     await asyncio.wait({run})
     assert run.cancelled()
     assert [e.state for e in events if e.task_name == "item"][-1:] == [TaskState.CANCELLED]
-    assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("item")]
+    assert not growing()
 
 
-async def test_a_growing_that_somebody_else_cancels_is_a_failure() -> None:
+async def grown_for(turns: int) -> None:
+    """Wait until something grows, and for so many turns of the loop more."""
+    while not growing():
+        await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 10])
+async def test_a_growing_that_somebody_else_cancels_is_a_failure(turns: int) -> None:
     """A task that cancels all that it finds on the loop makes the run fail instead of hang."""
-
-    def growing() -> list[asyncio.Task[Any]]:
-        return [t for t in asyncio.all_tasks() if t.get_name().startswith("item")]
-
     run = asyncio.create_task(Engine(clock=Racing()).run(item.map(x=numbers())))
-    await eventually(growing)
+    await grown_for(turns)
     growing()[0].cancel()
     async with asyncio.timeout(LIMIT):
         with pytest.raises(TaskCancelledError, match="something that it awaited"):

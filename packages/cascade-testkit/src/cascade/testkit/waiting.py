@@ -9,9 +9,8 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
-_BUSY = 0.002
-"""Seconds in which the condition is looked at in every turn of the loop; then more and more seldom."""
-_SELDOM = 0.01
+_SHORTEST, _LONGEST = 0.001, 0.01
+"""Seconds between two looks at a condition: a tenth of the time that it has been waited for, within these bounds."""
 
 
 @overload
@@ -39,7 +38,7 @@ async def eventually(condition: Callable[[], Any], timeout: float = 10.0, *, wha
             raise AssertionError(
                 f"not within {timeout:g} s: {what or _text_of(condition)}; last value: {value!r}"
             )
-        await asyncio.sleep(0 if waited < _BUSY else min(waited / 10, _SELDOM))
+        await asyncio.sleep(min(max(waited / 10, _SHORTEST), _LONGEST))
 
 
 def _text_of(condition: Callable[[], object]) -> str:
