@@ -530,7 +530,8 @@ class TestPresence:
         ):
             async with MqttConnector(broker.host, broker.port, source_id="busy", keepalive=1) as busy:
                 await eventually(lambda: statuses(recorder, "busy"), BOUND)
-                time.sleep(3.0)  # noqa: ASYNC251 - that is the fault: over 1.5 keepalive times
+                while statuses(recorder, "busy")[-1]["status"] != "offline":
+                    time.sleep(0.01)  # noqa: ASYNC251 - that is the fault: over 1.5 keepalive times
                 await eventually(lambda: busy.statistics().connections == 2, BOUND)
                 await eventually(lambda: statuses(recorder, "busy")[-1]["status"] == "online", BOUND)
                 assert len({each["session"] for each in statuses(recorder, "busy")}) == 2

@@ -354,13 +354,26 @@ async def test_row_26_fail_fast_is_seen_by_others(fresh_broker: Broker, recorder
     ]
 
 
-async def test_row_34_a_task_that_blocks_the_loop_until_the_will_is_told() -> None:
+async def test_row_34_a_task_that_blocks_the_loop_until_the_will_is_told(tmp_path: Path) -> None:
     """One warning names the task; then it is linked, born, and all events arrive in order."""
-    body = """
+    seen = tmp_path / "seen"
+    body = f"""
+        import pathlib
+        seen = pathlib.Path({str(seen)!r})
+
+        class Ear(logging.Handler):
+            heard = False
+
+            def emit(self, record):
+                Ear.heard |= "holds the event loop" in record.getMessage()
+
+        logging.getLogger("cascade").addHandler(Ear())
+
         @cs.task
         async def blocks():
             await asyncio.sleep(0.5)  # the engine watches for it from the first quarter of a second on
-            time.sleep(4)
+            while not (seen.exists() and Ear.heard):
+                time.sleep(0.01)
             return 1
 
         @cs.task
@@ -384,6 +397,10 @@ async def test_row_34_a_task_that_blocks_the_loop_until_the_will_is_told() -> No
         Recorder(broker.host, broker.port, "cascade/#") as recorder,
         program(broker, body, source_id="busy", keepalive=1) as process,
     ):
+        await eventually(
+            lambda: [status for status, _ in told(recorder, "busy")] == ["online", "offline"], BOUND
+        )
+        seen.touch()
         assert [read_line(process), read_line(process)] == [str(sum(range(100))), "2"]
         lines = finished(process)
         last = await ended(recorder)

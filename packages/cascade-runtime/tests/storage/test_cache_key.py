@@ -264,12 +264,14 @@ def f(a, b=(1, 2), *rest, **more):
         return [helper(z) for z in y]
     return inner(a)
 
-values = [
-    {"some", "words", "in", "a", "set"}, {n: str(n) for n in "hello world"}, 1.5, None, Colour.RED,
-    Point(3, {"x", "y", "z"}), datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), pathlib.PurePath("a"),
-    uuid.UUID(int=5), f, helper, len, frozenset({(1, "a"), (2, "b")}), eval(sys.argv[1]),
-]
-print(cache_key(CachePolicy(version="v"), f._definition, (values,), {"z": 1, "y": {"p", "q", "r"}}))
+words = eval(sys.argv[1])
+for each in (words, words | {"another"}):
+    values = [
+        {"some", "words", "in", "a", "set"}, {n: str(n) for n in "hello world"}, 1.5, None, Colour.RED,
+        Point(3, {"x", "y", "z"}), datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), pathlib.PurePath("a"),
+        uuid.UUID(int=5), f, helper, len, frozenset({(1, "a"), (2, "b")}), each,
+    ]
+    print(cache_key(CachePolicy(version="v"), f._definition, (values,), {"z": 1, "y": {"p", "q", "r"}}))
 """
 
 
@@ -285,9 +287,8 @@ def run_with_seed(program: str, seed: int, *arguments: str) -> str:
 @settings(max_examples=3, deadline=None)
 def test_a_key_is_the_same_in_every_process(words: set[str]) -> None:
     """Different seeds of hash(), so different orders of sets, give one key; other words another."""
-    keys = {run_with_seed(PROGRAM, seed, repr(words)) for seed in (0, 1, 424242)}
-    assert len(keys) == 1
-    assert run_with_seed(PROGRAM, 0, repr(words | {"another\n"})) not in keys
+    (keys,) = {run_with_seed(PROGRAM, seed, repr(words - {"another"})) for seed in (0, 1, 424242)}
+    assert len(set(keys.split())) == 2
 
 
 # Arguments
