@@ -40,12 +40,12 @@ class OnBroker(ConnectorContract):
 
     async def interrupt(self) -> None:
         """Refuse links, and let one that leaves without a link wait for it no longer than a moment."""
-        self.monkeypatch.setattr("cascade.connectors.mqtt._session.NO_LINK", 0.05)
+        self.monkeypatch.setattr("cascade.connectors.mqtt._progress.NO_LINK", 0.05)
         await self.proxy.down()
 
     async def silence(self) -> None:
         """Say nothing any more, and let what is waited for in vain be given up soon."""
-        self.monkeypatch.setattr("cascade.connectors.mqtt._session.NO_PROGRESS", 0.2)
+        self.monkeypatch.setattr("cascade.connectors.mqtt._progress.NO_PROGRESS", 0.2)
         self.hasty["connect_timeout"] = 0.2
         self.proxy.stall()
 

@@ -102,7 +102,7 @@ async def proxy(fresh_broker: Broker) -> AsyncIterator[ChaosProxy]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a connector give up soon on a link that carries nothing, when it is to leave."""
-    monkeypatch.setattr("cascade.connectors.mqtt._session.NO_PROGRESS", 0.2)
+    monkeypatch.setattr("cascade.connectors.mqtt._progress.NO_PROGRESS", 0.2)
 
 
 async def test_row_1_a_broker_that_comes_during_the_run_hears_all_of_it(

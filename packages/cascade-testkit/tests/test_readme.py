@@ -17,10 +17,10 @@ EXAMPLE = HERE / "examples" / "jsonl-connector"
 README = (HERE / "README.md").read_text(encoding="utf-8")
 QUOTES = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HASTE = """
-from cascade.connectors.mqtt import _retry, _senders, _session
+from cascade.connectors.mqtt import _progress, _retry, _senders
 
 _retry.SHORTEST_PAUSE = _retry.LONGEST_PAUSE = _senders.STEADY_AFTER = 0.01
-_session.NO_PROGRESS = 0.5
+_progress.NO_PROGRESS = 0.5
 """  # what is shown does not depend on how long a connector waits before it tries again
 FILES = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
