@@ -92,7 +92,7 @@ async def test_a_broker_that_was_started_carries_messages(kind: type[Broker]) ->
     """Inside the with block the port answers, and the process is gone after it."""
     with kind() as broker:
         await publish(broker, "hello")
-        assert await retained(broker) == "hello"
+        await holds(broker, "hello")
         pid = broker.pid
         assert broker.url == f"mqtt://127.0.0.1:{broker.port}"
     assert gone(pid)
