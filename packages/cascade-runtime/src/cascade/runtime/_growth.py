@@ -79,8 +79,9 @@ class Growth:
         self._begin(node, heir, partial(self._continue, node, heir, graph, lazy))
 
     def _begin(self, node: Node, heir: Node, work: Callable[[], Awaitable[list[Node]]]) -> None:
-        growing = self._settle(node, heir, work)
-        self._growing[node] = asyncio.get_running_loop().create_task(growing, name=node.task_id)
+        growing = asyncio.get_running_loop().create_task(self._settle(node, heir, work), name=node.task_id)
+        growing.add_done_callback(partial(self._cancelled_unbegun, node, heir))
+        self._growing[node] = growing
 
     async def _settle(self, node: Node, heir: Node, work: Callable[[], Awaitable[list[Node]]]) -> None:
         """Do the work, let what came of it start, or let the run know why nothing did."""
@@ -104,6 +105,13 @@ class Growth:
                 self._wake()
         except BaseException as slip:  # nobody awaits this task: the run has to be told
             outcome.abort(slip)
+
+    def _cancelled_unbegun(self, node: Node, heir: Node, growing: asyncio.Task[None]) -> None:
+        """Let the run know of one that somebody else has cancelled before its first step: it could not itself."""
+        if self._growing.get(node) is growing and not self._outcome.finished.done():
+            del self._growing[node]
+            self._outcome.cancelled(node, asyncio.CancelledError(), heir=heir)
+            self._wake()
 
     async def _branch(self, node: Node) -> list[Node]:
         graph = node.scope
