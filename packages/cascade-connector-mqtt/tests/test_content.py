@@ -93,3 +93,25 @@ def test_what_cannot_be_copied_leaves_nothing_behind() -> None:
     for payload in ({"around": around}, deep):
         assert copier.copy(payload) is None
         assert text_of(copier.copy({"n": 1}) or b"") == ('{"n": 1}', 0)
+
+
+@pytest.mark.parametrize("large", ["x" * 100_000, b"x" * 100_000, bytearray(100_000)])
+def test_what_is_large_is_copied_whole(large: Any) -> None:
+    """Though it is written in parts, and what was written before an odd thing is forgotten."""
+    copier = Copier()
+    for payload in ({"a": large, "b": [large, 1]}, {"n": 1}):
+        assert copier.copy({"a": large, "odd": Number.ONE}) is None
+        copy = copier.copy(payload)
+        assert copy is not None
+        assert text_of(copy) == encode_payload(payload)
+
+
+def test_a_copy_does_not_change_with_what_was_copied() -> None:
+    """Not even a part that is large enough to be written without another copy."""
+    large = bytearray(b"x" * 100_000)
+    payload = {"a": large}
+    before = encode_payload(payload)
+    copy = Copier().copy(payload)
+    large[:] = b"y" * 100_000
+    assert copy is not None
+    assert text_of(copy) == before

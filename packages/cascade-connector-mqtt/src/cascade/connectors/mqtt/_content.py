@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 from cascade.interfaces.wire import encode_payload
@@ -22,30 +22,32 @@ class _PlainData(pickle.Pickler):
 
 
 class Copier:
-    """Copies plain data. For one thread: its buffer is used again and again."""
+    """Copies plain data. For one thread: what it writes to is used again and again."""
 
-    __slots__ = ("_buffer", "_pickler")
+    __slots__ = ("_dump", "_written")
 
     def __init__(self) -> None:
         self._renew()
 
     def copy(self, payload: dict[str, Any]) -> bytes | None:
         """Return a deep copy, or None if something in it is not plain data."""
-        buffer = self._buffer
+        written = self._written
         try:
-            self._pickler.dump(payload)
-            return buffer.getvalue()
+            self._dump(payload)
         except (pickle.PicklingError, ValueError, RuntimeError):  # the last: too deep, or changed by a thread
             self._renew()  # what a failure leaves behind in a pickler is not documented
             return None
-        finally:
-            buffer.seek(0)
-            buffer.truncate()
+        if len(written) == 1:
+            return written.pop()
+        copy = b"".join(written)  # large parts are written apart
+        written.clear()
+        return copy
 
     def _renew(self) -> None:
-        self._buffer = io.BytesIO()
-        self._pickler = _PlainData(self._buffer, _PROTOCOL)
-        self._pickler.fast = True  # looks for no object that stands twice
+        self._written: list[bytes] = []
+        pickler = _PlainData(SimpleNamespace(write=self._written.append), _PROTOCOL)
+        pickler.fast = True  # looks for no object that stands twice
+        self._dump = pickler.dump
 
 
 def text_of(copy: bytes) -> tuple[str, int]:
