@@ -30,6 +30,15 @@ from cascade.testkit import eventually
 LIMIT = 5.0
 
 
+@task
+async def refuses(begun: asyncio.Event, free: asyncio.Event) -> None:
+    """Swallow every cancel until it is free."""
+    begun.set()
+    while not free.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await free.wait()
+
+
 def told(events: list[Any], name: str) -> list[str]:
     return [e.state.value for e in events if isinstance(e, TaskStateEvent) and e.task_name == name]
 
@@ -358,13 +367,6 @@ async def test_a_task_that_is_waited_for_no_more_is_told_as_cancelled(how: str) 
     """It is told so once: whatever becomes of it afterwards, its run is over."""
     begun, free = asyncio.Event(), asyncio.Event()
 
-    @task
-    async def refuses() -> None:
-        begun.set()
-        while not free.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await free.wait()
-
     @resource
     async def slow_to_close() -> AsyncIterator[int]:
         yield 1
@@ -378,7 +380,7 @@ async def test_a_task_that_is_waited_for_no_more_is_told_as_cancelled(how: str) 
     once_more = how == "the run is cancelled once more"
     engine = Engine(resources=[slow_to_close], stop_timeout=60.0 if once_more else 0.01)
     events = watch(engine)
-    run = asyncio.create_task(engine.run([opens(), refuses()]))
+    run = asyncio.create_task(engine.run([opens(), refuses(begun, free)]))
     await begun.wait()
     await eventually(lambda: told(events, "opens"))
     run.cancel()
@@ -398,15 +400,8 @@ async def test_who_waits_in_a_run_that_is_cancelled_twice_is_told_as_cancelled()
     events = watch(engine)
     begun, free = asyncio.Event(), asyncio.Event()
 
-    @task
-    async def refuses() -> None:
-        begun.set()
-        while not free.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await free.wait()
-
     waiting = [hold().with_constraints(gpu=1) for _ in range(3)]
-    run = asyncio.create_task(engine.run([refuses(), *waiting]))
+    run = asyncio.create_task(engine.run([refuses(begun, free), *waiting]))
     await eventually(lambda: told(events, "hold").count("BLOCKED") == 2)
     run.cancel()
     await eventually(lambda: "CANCELLED" in told(events, "hold"))

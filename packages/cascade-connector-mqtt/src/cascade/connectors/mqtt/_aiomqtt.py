@@ -36,7 +36,6 @@ PENDING_CALLS = 10_000
 _VERSIONS = {3: "V31", 4: "V311", 5: "V5", "3.1": "V31", "3.1.1": "V311", "5": "V5"}
 """The client's names for the versions of MQTT, by their number on the wire and by their own."""
 
-
 _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
 LOGGER = logging.getLogger("mqtt")

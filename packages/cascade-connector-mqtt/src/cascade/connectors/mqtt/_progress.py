@@ -8,7 +8,9 @@ from collections.abc import Callable
 from cascade.connectors.mqtt._outbox import Outbox
 
 NO_PROGRESS = 2.0
+"""Seconds for which a drain waits while the link is up and nothing is settled."""
 NO_LINK = 0.3
+"""Seconds for which a drain waits in all while there is no link."""
 
 
 class Progress:
