@@ -96,14 +96,15 @@ def test_what_cannot_be_copied_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("large", ["x" * 100_000, b"x" * 100_000, bytearray(100_000)])
-def test_what_is_large_is_copied_whole(large: Any) -> None:
-    """Though it is written in parts, and what was written before an odd thing is forgotten."""
+@pytest.mark.parametrize("between", [{}, {"a": "y" * 100_000, "odd": Number.ONE}])
+def test_what_is_large_is_copied_whole(large: Any, between: dict[str, Any]) -> None:
+    """It is written in parts; none of them is found in what is copied next, nor what came before an odd thing."""
     copier = Copier()
     for payload in ({"a": large, "b": [large, 1]}, {"n": 1}):
-        assert copier.copy({"a": large, "odd": Number.ONE}) is None
         copy = copier.copy(payload)
         assert copy is not None
         assert text_of(copy) == encode_payload(payload)
+        copier.copy(between)
 
 
 def test_a_copy_does_not_change_with_what_was_copied() -> None:

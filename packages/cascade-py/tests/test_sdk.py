@@ -42,6 +42,23 @@ def test_run_gives_the_value() -> None:
     assert cs.run([double(1), double(2)]) == [2, 4]
 
 
+def test_a_run_is_on_the_loop_that_is_offered_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cs.new_event_loop makes is what cs.run runs on, and closes."""
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def new_event_loop() -> asyncio.AbstractEventLoop:
+        made.append(cs.new_event_loop())
+        return made[-1]
+
+    @cs.task
+    async def where() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    monkeypatch.setattr("cascade.runtime.loops.new_event_loop", new_event_loop)
+    assert cs.run(where()) is made[0]
+    assert made[0].is_closed()
+
+
 async def test_run_inside_a_running_loop_is_refused() -> None:
     """In a notebook the remedy is named, and no coroutine is left un-awaited."""
     with pytest.raises(cs.UsageError, match=r"await cs.arun\(...\)"):
