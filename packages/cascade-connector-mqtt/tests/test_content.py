@@ -103,6 +103,7 @@ def test_what_is_large_is_copied_whole(large: Any, between: dict[str, Any]) -> N
     for payload in ({"a": large, "b": [large, 1]}, {"n": 1}):
         copy = copier.copy(payload)
         assert copy is not None
+        assert copy == Copier().copy(payload)
         assert text_of(copy) == encode_payload(payload)
         copier.copy(between)
 

@@ -57,7 +57,8 @@ async def test_every_event_of_ten_thousand_tasks_arrives_in_order(
     assert set(map(tuple, told.values())) == {("RUNNING", "COMPLETED")}
     assert len(told) == TASKS + 1
     counts = connector.statistics()
-    assert (counts.pending, dict(counts.dropped)) == (0, {})
+    lost = {why: n for why, n in counts.dropped.items() if why != "superseded"}  # a report by its next one
+    assert (counts.pending, lost) == (0, {})
     assert counts.accepted == counts.sent >= 2 * TASKS + 4  # events, and what control says
     assert not connector.connected
 
