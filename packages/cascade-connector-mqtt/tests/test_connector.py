@@ -751,6 +751,7 @@ class TestSubscribing:
         await connected.subscribe("shared", AsyncMock())
         answer = blocked(client.subscribe)
         for topic_filter in ("shared", "a"):
+            client.subscribe.reset_mock()
             subscribing = asyncio.create_task(connected.subscribe(topic_filter, AsyncMock()))
             await eventually(lambda: client.subscribe.await_args == call(topic_filter))  # noqa: B023
             subscribing.cancel()

@@ -8,7 +8,10 @@ import pytest
 
 import cascade as cs
 from cascade.interfaces import ConfigurationError, InputsError, InvalidTargetError, TaskState, TaskStateEvent
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import LocalHub
 from cascade.testing import FakeExecutor, ManualClock, Recorder, override_resource
+from cascade.testkit import eventually
 
 
 @cs.task
@@ -195,3 +198,28 @@ def test_an_executor_is_found_by_name() -> None:
         cs.run(load("abc"), executor="threads")
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'conector'; it takes .*bus"):
         cs.run(load("abc"), conector=None)  # type: ignore[call-overload]
+
+
+async def test_a_rate_limit_lets_one_start_as_each_token_comes() -> None:
+    """With a bucket of two tokens two start at once; then one for each two hundredth of a second, by the run's clock."""
+    clock, hub, bus = ManualClock(), LocalHub(), cs.EventBus()
+    started: list[int] = []
+
+    @cs.task
+    async def step(x: int) -> int:
+        started.append(x)
+        return x
+
+    async with cs.LocalConnector(hub) as desk:
+        limit = {"type": "rate_limit", "params": {"rate": "200/s", "capacity": 2}}
+        await desk.publish(constraint_topic("task:step", "rate_limit"), limit, 1, retain=True)
+        run = asyncio.create_task(
+            cs.arun(step.map(x=range(10)), connector=cs.LocalConnector(hub), clock=clock, bus=bus)
+        )
+        for expected in range(2, 11):
+            await eventually(lambda: len(started) >= expected)  # noqa: B023
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(started) == expected
+            clock.advance(1 / 200 + 1e-9)
+        assert await run == list(range(10))

@@ -44,6 +44,8 @@ def frozen() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # as it was: what stays to the end of all tests
 
 
 def alive() -> tuple[int, int]:

@@ -71,6 +71,8 @@ class Steered:
             finally:
                 steering.cancel()
                 await asyncio.wait({steering})
+                if not steering.cancelled():
+                    steering.result()  # it ends by a fault only
 
     async def _steer(self, desk: Desk) -> None:
         for turns in itertools.cycle((1, 5, 2, 9, 3)):

@@ -154,7 +154,7 @@ async def test_tasks_that_ran_before_a_limit_count(desk: Desk, engine: Engine) -
     assert await run == [1, 2, 0]
 
 
-async def test_a_rate_limit_spreads_starts(desk: Desk, engine: Engine) -> None:
+async def test_a_rate_limit_lets_all_wait_for_their_tokens(desk: Desk, engine: Engine) -> None:
     """With a bucket of two tokens, two start at once and all others wait for theirs; none is lost."""
     events = watch_tasks(engine)
     await desk.put("task:step", "rate_limit", rate="200/s", capacity=2)
