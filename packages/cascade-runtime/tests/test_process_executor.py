@@ -234,7 +234,7 @@ def start(script: str, folder: Path) -> subprocess.Popen[str]:
     """Run a script beside the module of tasks, in a process group of its own."""
     file = folder / "modules" / "job.py"
     begin = (
-        "import asyncio, signal, sys, threading, time, tasks_of_a_user as t\n"
+        "import asyncio, os, signal, sys, threading, time, tasks_of_a_user as t\n"
         "from pathlib import Path\n"
         "from cascade.runtime import Engine, ProcessExecutor\n"
     )
@@ -262,7 +262,7 @@ def worker_that_hangs(folder: Path) -> int:
 def test_ctrl_c_reaches_the_parent_only(tmp_path: Path) -> None:
     """Everybody in the terminal's group gets SIGINT; the worker lives on, and answers."""
     script = """
-        signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+        signal.signal(signal.SIGINT, lambda *_: os.write(1, b"interrupted\\n"))  # a print may be under way
         async def main():
             executor = ProcessExecutor(1)
             for name in ("first", "second"):
