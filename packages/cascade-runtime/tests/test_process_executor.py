@@ -289,7 +289,8 @@ def test_the_program_can_end_while_a_call_runs(tmp_path: Path) -> None:
     """It does not hang, whatever runs, and leaves no process behind."""
     script = f"""{HANGING}
 threading.Thread(target=lambda: asyncio.run(hanging()), daemon=True).start()
-while not (Path(sys.argv[1]) / "begun").exists():
+begun = Path(sys.argv[1]) / "begun"
+while not (begun.exists() and begun.read_text()):
     time.sleep(0.01)
 """
     with start(script, tmp_path) as program:
