@@ -4,6 +4,7 @@ Every session makes its own environment below ``.nox`` and needs nothing but Pyt
 """
 
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -21,6 +22,9 @@ if sys.version_info < (3, 11):  # noqa: UP036 - nox itself runs on older ones an
 # Tests start hundreds of programs, each of which would compile everything again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# nox looks for uv also where no session uses it, and reports that as if something were missing.
+logging.getLogger("nox").addFilter(lambda record: record.getMessage() != "uv binary not found.")
+
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_external_run = True
@@ -35,6 +39,14 @@ PROJECTS = {
 EXAMPLES = [
     path.parent for path in sorted(ROOT.glob("packages/*/examples/*/pyproject.toml"))
 ]  # by a third party
+FOR_DEMO = (
+    "cascade-interfaces",
+    "cascade-runtime",
+    "cascade-connector-mqtt",
+    "cascade-testkit[brokers]",
+    "cascade-cli",
+    "cascade-py[cli,mqtt]",
+)
 HATCHLING = "hatchling>=1.27"
 PYRIGHT = {
     "typeCheckingMode": "strict",
@@ -46,16 +58,23 @@ PYTEST = ("-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "workst
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Audit the standard library of this Python, seen live on a real broker (-- --help tells more)."""
-    install_editable(session, "demo")
+    """Slow, pause and resume an audit of the standard library, live on a real broker (-- --help explains more)."""
+    install_for_demo(session)
     session.run("python", "packages/cascade-py/demo", *session.posargs)
 
 
-@nox.session(name="demo-steer")
-def demo_steer(session: nox.Session) -> None:
-    """Slow, pause and resume the same audit from a second process (-- --help tells more)."""
-    install_editable(session, "demo")
-    session.run("python", "packages/cascade-py/demo/steer.py", *session.posargs)
+@nox.session(name="demo-watch")
+def demo_watch(session: nox.Session) -> None:
+    """Watch the same audit from a second process (-- --help explains more)."""
+    install_for_demo(session)
+    session.run("python", "packages/cascade-py/demo/watch.py", *session.posargs)
+
+
+@nox.session(name="demo-survive")
+def demo_survive(session: nox.Session) -> None:
+    """Kill an engine five times and cut its link twice; no recorded step runs again (-- --help explains more)."""
+    install_for_demo(session)
+    session.run("python", "packages/cascade-py/demo/survive.py", *session.posargs)
 
 
 @nox.session
@@ -91,8 +110,15 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Change the sources at random places and report what no test notices (-- --help explains more)."""
+    install_editable(session, "tests")
+    session.run("python", "packages/cascade-testkit/mutation", *session.posargs, success_codes=[0, 1])
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format (-- --fix mends what can be mended)."""
+    """Check style and format (-- --fix fixes what can be fixed)."""
     session.install(*dependency_groups(SETTINGS, "lint"))
     if "--fix" in session.posargs:
         session.run("ruff", "check", "--fix")
@@ -149,7 +175,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print the project's figures as ratios within one run (-- --peers: other libraries', too)."""
+    """Print the figures as ratios within one run (-- --peers: other libraries too; -- --against CHECKOUT)."""
     install_editable(session, *(["peers"] if "--peers" in session.posargs else []))
     session.run("python", "packages/cascade-py/benchmarks", *session.posargs)
 
@@ -158,6 +184,12 @@ def install_editable(session: nox.Session, *groups: str) -> None:
     """Install all distributions editable, beside groups of the root pyproject."""
     session.install(HATCHLING, *dependency_groups(SETTINGS, *groups))
     session.install("--no-build-isolation", *editable(distributions()))
+
+
+def install_for_demo(session: nox.Session) -> None:
+    """Install what a demo uses: no further executors, and no libraries for tests only."""
+    session.install(HATCHLING, *dependency_groups(SETTINGS, "demo"))
+    session.install("--no-build-isolation", *editable(f"./packages/{name}" for name in FOR_DEMO))
 
 
 def distributions() -> list[str]:
@@ -183,7 +215,7 @@ def distribution_of(wheel: Path) -> str:
 
 def type_checked_folders() -> list[Path]:
     """Folders whose modules are not packages: each is checked by itself, for their names may be equal."""
-    folders = ("tests", "demo", "benchmarks", "examples")
+    folders = ("tests", "demo", "benchmarks", "mutation", "examples")
     found = (path for name in folders for path in sorted(ROOT.glob(f"packages/*/{name}")))
     return [path for path in found if any(path.glob("*.py"))]
 
@@ -201,7 +233,7 @@ def check_public_types(session: nox.Session) -> None:
 
 
 def refuse_shared_paths(session: nox.Session, built: Iterable[Path]) -> None:
-    """End the session if two wheels hold one path."""
+    """Fail the session if two wheels contain one path."""
     owner: dict[str, str] = {}
     for wheel in built:
         for path in zipfile.ZipFile(wheel).namelist():

@@ -1,8 +1,49 @@
-"""What holds for the tests of all packages."""
+"""Settings for the tests of all packages."""
 
 import gc
+import logging
+import signal
+import sys
 
 import pytest
+import pytest_timeout
+from hypothesis import HealthCheck, settings
+
+from cascade.testkit.waiting import busyness
+
+# A busy machine is slow, which is not a fault of the code: no example has a time limit.
+settings.register_profile("cascade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cascade")
+
+
+def restore_signals() -> None:
+    """Handle SIGINT and SIGHUP as in a terminal, also in the background and below nohup.
+
+    A shell without job control starts a background job with SIGINT ignored, nohup ignores SIGHUP. Child
+    processes inherit that, so a test that sends the signal to one would wait for ever.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer a folder for pictures of cascade-web's page."""
+    parser.addoption("--screenshots", metavar="FOLDER", help="keep pictures of cascade-web's page there")
+
+
+def pytest_configure() -> None:
+    """Restore signals before any test starts a process, and log runs only where a test asks for it."""
+    restore_signals()
+    logging.getLogger("cascade.run").setLevel(logging.WARNING)  # pytest sets the root logger to INFO
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> object:
+    """Give a test more time on a busy machine: its limit is there to end a hang."""
+    longer = settings._replace(timeout=settings.timeout * busyness())
+    return pytest_timeout.pytest_timeout_set_timer(item, longer)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,12 +11,14 @@ import ssl
 import subprocess
 import sys
 import traceback
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aiomqtt
 import pytest
+import trustme
 from cryptography.hazmat.primitives import serialization
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -28,10 +30,11 @@ from cascade.testkit.certificates import Certificates, make_certificates
 PASSWORD = "p@ss/w:rd%"
 CANARY = secrets.token_hex(8)
 """A password that must not be seen."""
+NOW = datetime.now(UTC)
 
 
 def all_of(error: BaseException | None) -> str:
-    """Return everything that somebody can come to see of an error: texts, tracebacks, what it came from."""
+    """Return all texts of an error: its message, its tracebacks and those of its causes."""
     if error is None:
         return ""
     seen = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error)]
@@ -49,8 +52,8 @@ def test_an_unknown_keyword_is_refused_with_the_nearest_one(keyword: str, meant:
 
 
 def test_a_keyword_far_from_all_lists_those_there_are() -> None:
-    """So that nobody has to look for the documentation."""
-    with pytest.raises(ConfigurationError, match=r"known are .*outbox_bytes.*username"):
+    """The message lists what the URL accepts."""
+    with pytest.raises(ConfigurationError, match=r"known keywords: .*outbox_bytes.*username"):
         MqttConnector("broker", zzzzzz=1)
 
 
@@ -153,7 +156,7 @@ def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], setting
 )
 def test_the_version_of_mqtt_needs_no_name_of_the_client_library(value: Any, version: Any) -> None:
     """A number or text says it; the library's own members do, too."""
-    assert MqttConnector("broker", protocol=value)._settings.client["protocol"] is version
+    assert MqttConnector("broker", protocol=value)._mqtt.client["protocol"] is version
 
 
 @pytest.mark.parametrize("value", [0, 6, "4", "V5", "", 3.1, True, ["5"], object])
@@ -185,7 +188,7 @@ def test_certificates_that_fit_are_taken(certificates: Certificates) -> None:
         aiomqtt.TLSParameters(ca_certs=ca, certfile=cert, keyfile=key),
         aiomqtt.TLSParameters(ca_certs=ca),
     ):
-        assert MqttConnector("broker", tls_params=params)._settings.tls
+        assert MqttConnector("broker", tls_params=params)._mqtt.tls
 
 
 def test_files_of_certificates_are_looked_at_when_the_connector_is_made(
@@ -205,8 +208,8 @@ def test_files_of_certificates_are_looked_at_when_the_connector_is_made(
             {"certfile": cert, "keyfile": str(tmp_path)},
             f"tls_params: keyfile: the file {tmp_path} cannot be read",
         ),
-        ({"keyfile": key}, "it goes only with a certfile"),
-        ({"ca_certs": str(text)}, f"{text} holds no certificates"),
+        ({"keyfile": key}, "it needs a certfile; pass certfile too"),
+        ({"ca_certs": str(text)}, f"{text} contains no certificates"),
         ({"certfile": str(text)}, f"{text} and its key"),
         ({"certfile": cert, "keyfile": other}, f"{cert} and its key ({other}) cannot be used"),
         ({"ca_certs": 5}, "tls_params: ca_certs"),
@@ -232,7 +235,43 @@ def test_the_password_of_a_key_is_needed_and_not_shown(certificates: Certificate
             MqttConnector("broker", tls_params=dataclasses.replace(params, keyfile_password=wrong))
         assert CANARY not in all_of(raised.value)
     right = dataclasses.replace(params, keyfile_password=CANARY)
-    assert MqttConnector("broker", tls_params=right)._settings.tls
+    assert MqttConnector("broker", tls_params=right)._mqtt.tls
+
+
+def test_a_key_that_others_can_read_is_refused(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By keyword and from the environment, also in the certificate's own file; the message has the remedy."""
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificates.client_cert.read_bytes() + certificates.client_key.read_bytes())
+    both.chmod(0o644)
+    said = f"other users of this machine can read the key {both}; chmod 600 {both}"
+    with pytest.raises(ConfigurationError, match=re.escape(f"tls_params: certfile: {said}")):
+        MqttConnector("broker", tls_params=aiomqtt.TLSParameters(certfile=str(both)))
+    monkeypatch.setenv("CASCADE_MQTT_CERT", str(both))
+    with pytest.raises(ConfigurationError, match=re.escape(f"CASCADE_MQTT_CERT: {said}")):
+        config.from_url("mqtts://broker", {})
+    both.chmod(0o600)
+    assert config.from_url("mqtts://broker", {})[2]["tls_context"]
+
+
+@pytest.mark.parametrize(("days", "warning"), [(-1, "expired on"), (3, "expires in 2 days, on"), (22, "")])
+def test_a_certificate_that_ends_soon_is_named_and_used(
+    days: int, warning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Time must not keep a job from starting: one warning, and the broker decides."""
+    leaf = trustme.CA().issue_cert(
+        common_name="line", not_before=NOW - timedelta(9), not_after=NOW + timedelta(days)
+    )
+    pair = tmp_path / "cert.pem", tmp_path / "key.pem"
+    leaf.cert_chain_pems[0].write_to_path(str(pair[0]))
+    leaf.private_key_pem.write_to_path(str(pair[1]))
+    pair[1].chmod(0o600)
+    params = aiomqtt.TLSParameters(certfile=str(pair[0]), keyfile=str(pair[1]))
+    assert MqttConnector("broker", tls_params=params)._mqtt.tls
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == bool(warning)
+    assert all(f"tls_params: certfile: the certificate {pair[0]} {warning}" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -264,23 +303,132 @@ def test_mqtts_means_tls_on_8883() -> None:
     assert config.from_url("mqtts://broker", {"tls_params": own})[2] == {"tls_params": own}
 
 
+def test_a_websocket_has_a_url() -> None:
+    """With or without TLS, on the ports of HTTP, with paho's path unless there is one."""
+    assert config.from_url("ws://broker:9001", {}) == ("broker", 9001, {"transport": "websockets"})
+    host, port, keywords = config.from_url("wss://broker/a/b-c", {})
+    assert (host, port) == ("broker", 443)
+    assert (keywords["transport"], keywords["websocket_path"]) == ("websockets", "/a/b-c")
+    assert keywords["tls_context"].check_hostname
+    with pytest.raises(ConfigurationError, match=r"only \?source_id= may follow"):
+        config.from_url("ws://me:a/secret@host", {})
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"CASCADE_MQTT_CA": "nowhere.pem"}, "CASCADE_MQTT_CA: the file nowhere.pem cannot be read"),
+        ({"CASCADE_MQTT_CA": __file__}, "contains no certificates in PEM form"),
+        ({"CASCADE_MQTT_KEY": __file__}, "set CASCADE_MQTT_CERT too"),
+        ({"CASCADE_MQTT_CERT": __file__}, "CASCADE_MQTT_CERT: .* cannot be used"),
+    ],
+)
+def test_a_certificate_of_the_environment_that_cannot_work_is_named(
+    variables: dict[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name of its variable; without TLS the variables mean nothing."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=problem):
+        config.from_url("mqtts://broker", {})
+    assert config.from_url("mqtt://broker", {}) == ("broker", 1883, {})
+
+
 def test_the_password_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a user who is named; a password that was given wins."""
+    """The file's password is used with a user name; an explicit password has priority."""
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
     assert config.from_url("mqtt://me@broker", {})[2] == {"username": "me", "password": PASSWORD}
     assert config.from_url("mqtt://broker", {})[2] == {}
     assert config.from_url("mqtt://me@broker", {"password": "x"})[2] == {"username": "me", "password": "x"}
 
 
-def test_the_password_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its last line break does not belong to it; a file that is not there is told."""
+def test_the_password_may_stand_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last line break is not part of the password; a missing file raises an error that names it."""
     file = tmp_path / "password"
     file.write_text(PASSWORD + "\n", encoding="utf-8")
+    file.chmod(0o600)
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", str(file))
     assert config.from_url("mqtt://me@broker", {})[2] == {"username": "me", "password": PASSWORD}
+    assert caplog.text == ""
+    file.chmod(0o644)  # as containers mount secrets
+    assert config.from_url("mqtt://me@broker", {})[2]["password"] == PASSWORD
+    assert (
+        "other users of this machine can read the file of CASCADE_MQTT_PASSWORD_FILE; chmod 600"
+        in caplog.text
+    )
+    assert PASSWORD not in caplog.text
     file.unlink()
     with pytest.raises(ConfigurationError, match="CASCADE_MQTT_PASSWORD_FILE"):
         config.from_url("mqtt://me@broker", {})
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "keywords", "name"),
+    [
+        ("mqtt://broker", None, {}, None),
+        ("mqtt://broker", "line-1", {}, "line-1"),
+        ("mqtt://broker", "", {}, None),
+        ("mqtt://broker?source_id=line-2", "line-1", {}, "line-2"),
+        ("mqtt://broker/?source_id=line%202", None, {}, "line 2"),
+        ("mqtt://broker:1884?source_id=line-2", "line-1", {"source_id": "line-3"}, "line-3"),
+        ("mqtt://broker", "line-1", {"source_id": "line-3"}, "line-3"),
+    ],
+)
+def test_the_name_may_stand_in_the_url_or_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    variable: str | None,
+    keywords: dict[str, Any],
+    name: str | None,
+) -> None:
+    """A keyword has precedence over the URL, and the URL over the environment; a name turns on presence."""
+    if variable is not None:
+        monkeypatch.setenv("CASCADE_SOURCE_ID", variable)
+    connector = MqttConnector.from_url(url, **keywords)
+    assert connector._settings.source_id == name
+    assert connector._settings.named == (name is not None)
+
+
+@pytest.mark.parametrize(
+    "query", ["source_id=", "source_id=a&source_id=b", "source_id=a&qos=1", "name=a", "a", "source_id=%ff"]
+)
+def test_a_url_takes_one_name_and_nothing_else(query: str) -> None:
+    """The error says what may follow host and port."""
+    with pytest.raises(ConfigurationError, match="source_id"):
+        MqttConnector.from_url(f"mqtt://broker?{query}")
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_may_have_brackets(host: str) -> None:
+    """As in a URL; what is logged has them, too, because the port follows."""
+    connector = MqttConnector(host, 1884)
+    assert connector.hostname == "::1"
+    assert "[::1]:1884 disconnected" in repr(connector)
+    assert MqttConnector.from_url("mqtt://[::1]:1884").hostname == "::1"
+
+
+@pytest.mark.parametrize("window", [0, -1, True, 2.5, "20", 65_536])
+def test_a_window_that_cannot_be_is_refused(window: Any) -> None:
+    """A packet identifier has 16 bits."""
+    with pytest.raises(ConfigurationError, match="window"):
+        MqttConnector("broker", window=window)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "limit"),
+    [
+        ({}, 400),
+        ({"window": 50}, 50),
+        ({"max_inflight_messages": 30}, 30),
+        ({"max_queued_outgoing_messages": 40, "window": 60}, 40),
+        ({"max_inflight_messages": 0}, 400),
+    ],
+)
+def test_no_more_messages_are_in_flight_than_the_client_takes(keywords: dict[str, Any], limit: int) -> None:
+    """The smallest of the settings holds; 0 means that the client has no limit."""
+    assert MqttConnector("broker", **keywords)._mqtt.in_flight_limit == limit
 
 
 @pytest.mark.parametrize(
@@ -292,12 +440,12 @@ def test_the_password_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_p
         ("broker:1883", "write mqtt://"),
         ("", "write mqtt://"),
         (None, "write mqtt://"),
-        ("mqtt://", "names no host"),
+        ("mqtt://", "it has no host"),
         ("mqtt://broker:port", "port"),
         ("mqtt://broker:99999", "port"),
         ("mqtt://broker:0", "port"),
-        ("mqtt://broker/topic", "nothing may follow"),
-        ("mqtt://broker?qos=1", "nothing may follow"),
+        ("mqtt://broker/topic", "source_id="),
+        ("mqtt://broker?qos=1", "source_id="),
         ("mqtt://[::1", "write mqtt://"),
     ],
 )

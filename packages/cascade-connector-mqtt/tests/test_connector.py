@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import platform
+import time
+from collections import ChainMap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.connectors.mqtt._turns import TurnBudget
 from cascade.interfaces import (
     ConnectorUnavailable,
     InvalidPayloadError,
@@ -32,7 +33,13 @@ from cascade.interfaces import (
     WrongThreadError,
 )
 from cascade.testkit.leaks import no_leaks
-from cascade.testkit.waiting import eventually
+from cascade.testkit.waiting import eventually, time_limit
+from cascade.transport.yielding import LoopBudget
+
+
+class Number(int):
+    """A number that can be changed, in that it has attributes."""
+
 
 PATCHED = "cascade.connectors.mqtt.connector.aiomqtt.Client"
 LOG = "cascade.connectors.mqtt"
@@ -58,6 +65,13 @@ class FakeMessages:
         if isinstance(item, Exception):
             raise item
         return item
+
+
+@pytest.fixture(autouse=True)
+def unhurried(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no iteration of the loop end early because the machine was slow in it."""
+    monkeypatch.setattr("cascade.transport.session.ENCODING", 600.0)
+    monkeypatch.setattr("cascade.transport.yielding.LOOP_BUDGET", 600.0)
 
 
 @pytest.fixture
@@ -101,9 +115,22 @@ def forget_clients(client_class: MagicMock) -> None:
 
 
 def hurry(connector: MqttConnector) -> None:
-    """Let the first publish of a turn use up the turn's time for encoding."""
-    assert connector._life.session is not None
-    connector._life.session.budget = TurnBudget(-1.0)
+    """Let the first publish of an iteration use up the time for encoding of that iteration."""
+    session = connector._lifecycle.session
+    assert session is not None
+    session.budget = session.publishing._budget = LoopBudget(-1.0)
+
+
+def waiting(connector: MqttConnector) -> int:
+    """Return how many messages the connector has yet to encode."""
+    session = connector._lifecycle.session
+    assert session is not None
+    return len(session.publishing)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Return a dict in a dict in a dict."""
+    return {"inner": nested(depth - 1)} if depth else {}
 
 
 def blocked(method: AsyncMock) -> asyncio.Event:
@@ -237,11 +264,11 @@ class TestConnecting:
         await connector.disconnect()
 
     async def test_a_failed_attempt_warns_once_and_tries_again_with_a_new_client(
-        self, client_class: MagicMock, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+        self, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """connect() returns, one warning names host, port and cause, and the link comes later."""
-        mocker.patch("cascade.connectors.mqtt._retry.SHORTEST_PAUSE", 0.0)
-        mocker.patch("cascade.connectors.mqtt._retry.LONGEST_PAUSE", 0.0)
+        monkeypatch.setattr("cascade.transport.backoff.SHORTEST_PAUSE", 0.0)
+        monkeypatch.setattr("cascade.transport.backoff.LONGEST_PAUSE", 0.0)
         make = client_class.side_effect
 
         def refuse_three_times(**keywords: object) -> MagicMock:
@@ -282,11 +309,34 @@ class TestConnecting:
             client_class.return_value.__aenter__.side_effect = release.wait
             connector = MqttConnector("broker", connect_timeout=0.05)
             await connector.connect()
-            entering = [task for task in asyncio.all_tasks() if task.get_name() == "cascade-mqtt-enter"]
+            entering = [task for task in asyncio.all_tasks() if task.get_name() == "cascade-enter"]
             assert len(entering) == 1
             await connector.disconnect()
             assert not entering[0].cancelled()
             release.set()
+
+    async def test_an_answer_that_came_while_the_process_stood_still_is_read_before_connect_returns(
+        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The standstill is longer than the whole limit; the answer needs some more turns of the loop."""
+        monkeypatch.setattr("cascade.transport.patience.STEP", 0.001)
+
+        async def enter(*_: object) -> Any:
+            time.sleep(0.2)  # noqa: ASYNC251 - the standstill
+            for _turn in range(20):
+                await asyncio.sleep(0)
+            return client
+
+        client_class.side_effect = None
+        client = client_class.return_value
+        client.publish = client.subscribe = AsyncMock()
+        client.messages = FakeMessages()
+        client.__aenter__.side_effect = enter
+        connector = MqttConnector("broker", connect_timeout=0.1)
+        await connector.connect()
+        assert connector.statistics().linked
+        assert warnings_of(caplog) == []
+        await connector.disconnect()
 
     async def test_a_cancelled_disconnect_is_waited_for_by_the_next_call(
         self, connected: MqttConnector, client_class: MagicMock
@@ -304,7 +354,7 @@ class TestConnecting:
             await asyncio.wait({ending})
             asyncio.get_running_loop().call_soon(left.set)
             await connected.connect()
-            assert {task.get_name() for task in asyncio.all_tasks()} & {"cascade-mqtt-leave"} == set()
+            assert {task.get_name() for task in asyncio.all_tasks()} & {"cascade-leave"} == set()
             assert client_class.made[-1] is connected._client
             assert len([each for each in asyncio.all_tasks() if "session" in each.get_name()]) == 1
 
@@ -333,7 +383,7 @@ class TestConnecting:
 
         await connected.subscribe("a", leave)
         client_class.made[0].messages.put("a", b"{}")
-        async with asyncio.timeout(10):
+        async with time_limit():
             await went_on.wait()
         await eventually(
             lambda: not any("callback" in task.get_name() for task in asyncio.all_tasks()),
@@ -360,35 +410,35 @@ class TestConnecting:
             await eventually(lambda: begun and begun[0].done())
 
     async def test_flush_ends_with_the_connection(
-        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What disconnect() gives up is dropped, so there is nothing left to wait for."""
-        mocker.patch("cascade.connectors.mqtt._progress.NO_PROGRESS", 0.01)
+        monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.01)
         blocked(client_class.made[0].publish)
         await connected.publish("a", {}, 1)
         flushed = asyncio.create_task(connected.flush(1_000))
         await asyncio.sleep(0)
         await connected.disconnect()
-        async with asyncio.timeout(10):
+        async with time_limit():
             assert await flushed
 
     async def test_a_flush_that_is_given_up_leaves_nothing(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
-        """However often somebody asks with a time limit of his own."""
+        """Several calls with a time limit each leave no task behind."""
         release = blocked(client_class.made[0].publish)
         await connected.publish("a", {}, 1)
         flushed = asyncio.create_task(connected.flush(1_000))
         await asyncio.sleep(0)
         flushed.cancel()
         await asyncio.wait({flushed})
-        assert connected._life.session is not None
-        assert connected._life.session.progress.waiters == set()
+        assert connected._lifecycle.session is not None
+        assert connected._lifecycle.session.drain.waiters == set()
         release.set()
 
     async def test_another_loop_cannot_disconnect(self, connected: MqttConnector) -> None:
         """It would wait for tasks of this one for ever."""
-        with pytest.raises(WrongThreadError):
+        with pytest.raises(WrongThreadError, match="one connector for each event loop"):
             await asyncio.to_thread(asyncio.run, connected.disconnect())
         assert connected.connected
 
@@ -404,7 +454,7 @@ class TestConnecting:
             assert not connector.connected
 
     async def test_a_cancelled_connect_leaves_nothing(self, client_class: MagicMock) -> None:
-        """Whoever gives up on connect() gets the connector back as it was."""
+        """After a cancelled connect() the connector is as it was before."""
         async with no_leaks():
             client_class.side_effect = None
             release = asyncio.Event()
@@ -463,7 +513,7 @@ class TestPublishing:
         """5,000 publishes in one turn go out as they came."""
         for number in range(5_000):
             connected.publish_nowait("a", {"n": number})
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         sent = [
             json.loads(each.kwargs["payload"])["n"] for each in client_class.made[0].publish.await_args_list
         ]
@@ -480,7 +530,7 @@ class TestPublishing:
         assert client_class.made[0].publish.call_count == 20
         assert connected.statistics().pending == 50
         release.set()
-        assert await connected.flush(10)
+        assert await connected.flush(600)
 
     async def test_presence_and_reports_overtake_telemetry(
         self, connected: MqttConnector, client_class: MagicMock
@@ -494,7 +544,7 @@ class TestPublishing:
         await connected.publish("cascade/state/s/runs", {"v": 1})
         await connected.publish("cascade/state/s/runs", {"v": 2})
         release.set()
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         order = [(each.args[0], each.kwargs["payload"]) for each in client.publish.call_args_list]
         assert order[20] == ("cascade/state/s/runs", '{"v": 2}')
         assert connected.statistics().dropped == {"superseded": 1}
@@ -513,13 +563,53 @@ class TestPublishing:
         calls = [asyncio.create_task(call(number)) for number in range(50)]
         calls.append(asyncio.create_task(call(50)))
         await asyncio.sleep(0)
+        assert waiting(connected) == 51 - 20  # as many as may be in flight at first are encoded at once
+        assert connected.statistics().accepted == 51
         connected.publish_nowait("a", {"n": 51, "inner": {"n": 51}}, 1)
         changing["n"] = changing["inner"]["n"] = -1
         await asyncio.gather(*calls)
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         sent = [json.loads(each.kwargs["payload"]) for each in client_class.made[0].publish.await_args_list]
         assert [(each["n"], each["inner"]["n"]) for each in sent] == [(n, n) for n in range(52)]
         assert connected.statistics().sanitized == 51
+
+    @pytest.mark.parametrize(
+        ("payload", "change", "text"),
+        [
+            ({"n": 1, "s": "a", "f": 0.5, "b": True, "none": None}, lambda each: each.update(n=2), None),
+            ({"n": 1, "inner": {"n": 1}}, lambda each: each["inner"].update(n=2), None),
+            ({"list": [1, [2]]}, lambda each: each["list"][1].append(2), None),
+            ({"deep": nested(40)}, lambda each: each["deep"].clear(), None),
+            (ChainMap({"n": 1}), lambda each: each.update(n=2), '{"n": 1}'),
+            ({"n": Number(1)}, lambda each: each["n"].__dict__.update(extra=1), None),
+        ],
+        ids=["flat", "nested", "list", "deep", "mapping", "subclass"],
+    )
+    async def test_a_change_right_after_the_call_changes_no_message(
+        self,
+        connected: MqttConnector,
+        client_class: MagicMock,
+        payload: Any,
+        change: Callable[[Any], None],
+        text: str | None,
+    ) -> None:
+        """10,000 tasks call publish in one iteration of the loop; most of the calls wait for a later one."""
+        text, sent = text or json.dumps(payload), []
+
+        async def publish(_topic: str, *, payload: str, qos: int) -> None:
+            sent.append(payload)
+
+        client_class.made[0].publish = publish  # a mock takes seconds for 10,000 calls
+        calls = [asyncio.create_task(connected.publish("a", payload, 1)) for _ in range(10_000)]
+        hurry(connected)
+        await asyncio.sleep(0)
+        assert waiting(connected) == 10_000 - 20
+        change(payload)
+        connected.publish_nowait("last", {})
+        await asyncio.gather(*calls)
+        assert await connected.flush(600)
+        assert set(sent[:-1]) == {text}
+        assert sent[-1] == "{}"
 
     async def test_a_message_goes_out_also_if_one_before_it_was_refused(
         self, connected: MqttConnector, client_class: MagicMock
@@ -561,7 +651,7 @@ class TestPublishing:
         assert "5 outbox full, 3 unsent at disconnect" in lost
 
     async def test_before_connect_it_warns_once_and_counts(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Nothing is kept for a link that nobody asked for."""
+        """Without connect(), messages are not kept."""
         connector = MqttConnector("broker")
         await connector.publish("a", {})
         await connector.publish("a", {})
@@ -572,11 +662,11 @@ class TestPublishing:
     async def test_a_failing_publish_is_logged_once_and_counted(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What aiomqtt raises for one message harms no other one and reaches nobody."""
+        """An error of aiomqtt for one message does not affect the others and is not raised."""
         client_class.made[0].publish.side_effect = ValueError("Payload too large.")
         for _ in range(3):
             await connected.publish("a", {})
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         assert len(warnings_of(caplog)) == 1
         assert connected.statistics().dropped == {"refused by the client": 3}
         assert connected.statistics().linked
@@ -608,8 +698,50 @@ class TestPublishing:
         """publish and publish_nowait belong to the loop."""
         with pytest.raises(WrongThreadError, match="call_soon_threadsafe"):
             await asyncio.to_thread(connected.publish_nowait, "a", {})
-        with pytest.raises(WrongThreadError):
-            await asyncio.to_thread(asyncio.run, connected.publish("a", {}))
+
+    @pytest.mark.parametrize("call", ["connect", "disconnect", "publish", "subscribe", "watch", "flush"])
+    async def test_another_loop_is_refused_by_name(self, connected: MqttConnector, call: str) -> None:
+        """The message names both loops and states what to do, for every method that needs the connector's own."""
+        calls: dict[str, Callable[[], Any]] = {
+            "connect": connected.connect,
+            "disconnect": connected.disconnect,
+            "publish": lambda: connected.publish("a", {}),
+            "subscribe": lambda: connected.subscribe("a", AsyncMock()),
+            "watch": lambda: anext(connected.watch("a")),
+            "flush": lambda: connected.flush(1),
+        }
+
+        async def elsewhere() -> None:
+            await calls[call]()
+
+        with pytest.raises(WrongThreadError, match="one connector for each event loop") as caught:
+            await asyncio.to_thread(asyncio.run, elsewhere())
+        own = asyncio.get_running_loop()
+        assert f"{call} was called on the event loop" in str(caught.value)
+        assert f"connected on {type(own).__name__} at {id(own):#x} (running)" in str(caught.value)
+        assert connected.connected
+
+
+class TestClosedLoops:
+    def test_a_connector_whose_loop_is_closed_is_not_connected(self, client_class: MagicMock) -> None:
+        """``asyncio.run(connector.connect())`` leaves no connection; the next loop makes one and sends."""
+        connector = MqttConnector("broker")
+        asyncio.run(connector.connect())
+        assert not connector.connected
+        assert not connector.statistics().linked
+        assert "disconnected" in repr(connector)
+        connector.publish_nowait("a", {})
+        assert connector.statistics().dropped == {"not connected": 1}
+
+        async def again() -> None:
+            async with connector:
+                await connector.publish("a", {"n": 1}, 1)
+                assert await connector.flush(600)
+
+        asyncio.run(again())
+        client_class.made[1].publish.assert_awaited_once_with("a", payload='{"n": 1}', qos=1)
+        assert connector.statistics().connections == 2
+        forget_clients(client_class)
 
 
 class TestSubscribing:
@@ -623,7 +755,7 @@ class TestSubscribing:
     async def test_a_message_that_was_waiting_reaches_a_first_subscription(
         self, client_class: MagicMock, turns: int
     ) -> None:
-        """It is read when whoever connected had a chance to subscribe, and kept for one who subscribes soon."""
+        """Messages are read after the caller of connect() had a chance to subscribe."""
         connector, callback = MqttConnector("broker"), AsyncMock()
         make = client_class.side_effect
 
@@ -681,7 +813,7 @@ class TestSubscribing:
         await connector.subscribe("t", callback)
         await eventually(lambda: callback.await_count == 2)
         await connector.publish("still", {"there": True})
-        assert await connector.flush(5)
+        assert await connector.flush(600)
         assert connector.statistics().linked
         assert len(client_class.made) == 1
         assert warnings_of(caplog) == []
@@ -730,7 +862,7 @@ class TestSubscribing:
     async def test_the_last_unsubscription_unsubscribes(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
-        """The broker is told when nobody listens any more, and no call begins after that."""
+        """The last subscription of a filter unsubscribes at the broker; no callback starts after that."""
         callback = AsyncMock()
         first = await connected.subscribe("a", AsyncMock())
         second = await connected.subscribe("a", callback)
@@ -797,12 +929,12 @@ class TestSubscribing:
         connected: MqttConnector,
         client_class: MagicMock,
         caplog: pytest.LogCaptureFixture,
-        mocker: MockerFixture,
+        monkeypatch: pytest.MonkeyPatch,
         quiet: float,
         times: int,
     ) -> None:
         """One that fails for every second message says so again only after a while."""
-        mocker.patch("cascade.connectors.mqtt._listeners._QUIET", quiet)
+        monkeypatch.setattr("cascade.transport.delivery.callbacks.QUIET", quiet)
         callback = AsyncMock(side_effect=[RuntimeError("boom"), None] * 3)
         await connected.subscribe("a", callback)
         for _ in range(6):
@@ -810,7 +942,7 @@ class TestSubscribing:
         await eventually(lambda: callback.await_count == 6)
         assert len(warnings_of(caplog)) == times
 
-    async def test_a_callback_that_never_returns_blocks_nobody(
+    async def test_a_callback_that_never_returns_blocks_no_other(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
         """Its own queue fills, the oldest are dropped and counted; others go on."""
@@ -855,35 +987,60 @@ class TestWatching:
         """All filters at QoS 0; then raw messages in order, each once."""
         stream = connected.watch("a/#", "a/b", "c")
         assert await anext(stream) == Linked()
-        client_class.made[0].subscribe.assert_awaited_once_with([("a/#", 0), ("a/b", 0), ("c", 0)])
+        client_class.made[0].subscribe.assert_awaited_once_with([("a/#", 0), ("a/b", 0), ("c", 0), (ANY, 0)])
         client_class.made[0].messages.put("a/b", b"\xff", retain=True)
         client_class.made[0].messages.put("c", b"")
         assert await anext(stream) == Message("a/b", b"\xff", retain=True)
         assert await anext(stream) == Message("c", b"", retain=False)
         await stream.aclose()
-        client_class.made[0].unsubscribe.assert_awaited_once_with(["a/#", "a/b", "c"])
+        client_class.made[0].unsubscribe.assert_awaited_once_with(["a/#", "a/b", "c", ANY])
 
 
 @pytest.fixture
-def quick(mocker: MockerFixture) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconnect without a pause, and try at once again what broke a link."""
-    for pause in ("_retry.SHORTEST_PAUSE", "_retry.LONGEST_PAUSE", "_senders.STEADY_AFTER"):
-        mocker.patch(f"cascade.connectors.mqtt.{pause}", 0.0)
+    for pause in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "senders.STEADY_AFTER"):
+        monkeypatch.setattr(f"cascade.transport.{pause}", 0.0)
 
 
 @pytest.mark.usefixtures("quick")
 class TestReconnecting:
-    async def test_a_lost_link_is_entered_again_and_resubscribed_in_one_packet(
+    async def test_the_birth_does_not_wait_for_the_answer_to_subscribe(self, client_class: MagicMock) -> None:
+        """Both leave at once, SUBSCRIBE first: on a distant link each answer takes a round trip."""
+        make, answers = client_class.side_effect, []
+
+        def make_silent(**keywords: object) -> MagicMock:
+            client: MagicMock = make(**keywords)
+            answers.append(blocked(client.subscribe))
+            return client
+
+        client_class.side_effect = make_silent
+        connector = MqttConnector("broker", source_id="press-line-3")
+        connecting = asyncio.create_task(connector.connect())
+        await eventually(lambda: client_class.made and client_class.made[0].publish.await_args_list)
+        (client,), (answer,) = client_class.made, answers
+        own = [("cascade/status/press-line-3", 1), ("cascade/state/press-line-3/runs", 0)]
+        client.subscribe.assert_awaited_once_with(own)
+        assert client.publish.await_args_list[0].args == ("cascade/status/press-line-3",)
+        assert not connecting.done()
+        answer.set()
+        await connecting
+        await connector.disconnect()
+
+    async def test_a_lost_link_is_entered_again_and_all_filters_are_subscribed_to(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
-        """A new client, one SUBSCRIBE for everything, and a watch that is told."""
+        """A new client, one SUBSCRIBE for all callbacks, one at QoS 0 for each watch, which yields ``Linked``."""
         stream = connected.watch("w/#")
         assert await anext(stream) == Linked()
         await connected.subscribe("a", AsyncMock(), qos=1)
         client_class.made[0].messages.fail(aiomqtt.MqttError("Disconnected during message iteration"))
         assert await anext(stream) == Lost("the link is down")
         assert await anext(stream) == Linked()
-        client_class.made[1].subscribe.assert_awaited_once_with([("w/#", 0), ("a", 1)])
+        assert client_class.made[1].subscribe.await_args_list == [
+            call([("w/#", 0), (ANY, 0)]),
+            call("a", qos=1),
+        ]
         client_class.made[0].__aexit__.assert_awaited_once_with(None, None, None)
         await stream.aclose()
 
@@ -896,7 +1053,7 @@ class TestReconnecting:
             await connected.publish("a", {"n": number}, 1)
         await asyncio.sleep(0)
         client_class.made[0].messages.fail(aiomqtt.MqttError("gone"))
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         again = [
             json.loads(each.kwargs["payload"])["n"] for each in client_class.made[1].publish.await_args_list
         ]
@@ -922,7 +1079,7 @@ class TestReconnecting:
         client_class.side_effect = lambda **keywords: choke(make(**keywords))
         for number in range(10):
             await connected.publish("a", {"poison": True} if number == 4 else {"n": number}, 1)
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         assert connected.statistics().dropped == {"broke the link twice": 1}
         assert connected.statistics().sent == 9
         assert sum("put aside" in said for said in warnings_of(caplog)) == 1
@@ -945,35 +1102,43 @@ class TestReconnecting:
         client_class.side_effect = lambda **keywords: forbid(make(**keywords))
         await connected.publish("a", {"forbidden": True}, 1)
         await connected.publish("a", {"n": 1}, 1)
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         assert connected.statistics().dropped == {"broke the link twice": 1}
         assert connected.statistics().sent == 1
 
     async def test_a_message_that_is_never_acknowledged_is_a_lost_link(
-        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A broker that answers pings and nothing else is left, and the message goes out on the next link."""
         await connected.disconnect()
-        mocker.patch("cascade.connectors.mqtt._link.STUCK_TIMEOUT", 0.01)
+        monkeypatch.setattr("cascade.transport.link.STUCK_TIMEOUT", 0.01)
         await connected.connect()
+        make = client_class.side_effect
+
+        def make_last(**keywords: object) -> MagicMock:
+            monkeypatch.setattr("cascade.transport.link.STUCK_TIMEOUT", 600.0)
+            client: MagicMock = make(**keywords)
+            return client
+
+        client_class.side_effect = make_last
         blocked(client_class.made[1].publish)
         await connected.publish("a", {"n": 1}, 1)
-        assert await connected.flush(10)
+        assert await connected.flush(600)
         client_class.made[2].publish.assert_awaited_once_with("a", payload='{"n": 1}', qos=1)
         assert connected.statistics().sent == 1
 
     async def test_a_subscription_that_is_never_answered_is_a_lost_link(
-        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """subscribe() returns, and the next link subscribes."""
-        mocker.patch("cascade.connectors.mqtt._link.ANSWER_TIMEOUT", 0.01)
+        monkeypatch.setattr("cascade.transport.link.ANSWER_TIMEOUT", 0.01)
         blocked(client_class.made[0].subscribe)
         await connected.subscribe("a", AsyncMock())
         await eventually(lambda: len(client_class.made) == 2 and client_class.made[1].subscribe.await_count)
         client_class.made[1].subscribe.assert_awaited_once_with("a")
 
     async def test_a_refused_watch_is_told(self, connected: MqttConnector, client_class: MagicMock) -> None:
-        """Whoever watches must not believe that nothing is there."""
+        """A watch must not report an empty set as complete."""
         client_class.made[0].subscribe.return_value = [0, 0x80]
         stream = connected.watch("a", "secret")
         assert isinstance(await anext(stream), Lost)
@@ -988,17 +1153,17 @@ class TestReconnecting:
         assert isinstance(await anext(stream), Lost)
         await stream.aclose()
 
-    async def test_a_callback_gets_its_qos_when_nobody_watches_its_filter_any_more(
+    async def test_a_callback_gets_its_qos_when_the_last_watch_of_its_filter_ends(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
-        """What is watched comes at QoS 0, as long as somebody watches."""
+        """A watched filter is subscribed at QoS 0 for as long as the watch lasts."""
         stream = connected.watch("a", "b")
         await connected.subscribe("a", AsyncMock(), qos=1)
         subscribe = client_class.made[0].subscribe
         assert call("a") == subscribe.await_args
         await stream.aclose()
         subscribe.assert_awaited_with([("a", 1)])
-        client_class.made[0].unsubscribe.assert_awaited_once_with("b")
+        client_class.made[0].unsubscribe.assert_awaited_once_with(["b", ANY])
 
     async def test_a_watch_that_is_thrown_away_is_unsubscribed(
         self, connected: MqttConnector, client_class: MagicMock
@@ -1009,13 +1174,13 @@ class TestReconnecting:
             break
         gc.collect()
         await eventually(lambda: client_class.made[0].unsubscribe.await_count)
-        client_class.made[0].unsubscribe.assert_awaited_once_with("a")
+        client_class.made[0].unsubscribe.assert_awaited_once_with(["a", ANY])
 
     async def test_a_watch_that_overflows_says_lost(
-        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """In place of the oldest; the newest are there, and what is gone is counted."""
-        mocker.patch("cascade.connectors.mqtt._listeners.WATCH_MESSAGES", 10)
+        monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 10)
         stream = connected.watch("a")
         assert await anext(stream) == Linked()
         for number in range(25):
@@ -1029,10 +1194,10 @@ class TestReconnecting:
         await stream.aclose()
 
     async def test_a_watch_is_bounded_in_bytes_of_topics_too(
-        self, connected: MqttConnector, client_class: MagicMock, mocker: MockerFixture
+        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Long topics without a payload are no way round the bound."""
-        mocker.patch("cascade.connectors.mqtt._listeners.WATCH_BYTES", 10_000)
+        monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_BYTES", 10_000)
         stream = connected.watch("#")
         assert await anext(stream) == Linked()
         for number in range(25):
@@ -1054,7 +1219,7 @@ class TestLoops:
         async def again() -> None:
             await connector.connect()
             await connector.publish("a", {})
-            assert await connector.flush(10)
+            assert await connector.flush(600)
             await connector.disconnect()
 
         asyncio.run(again())
@@ -1084,7 +1249,7 @@ class TestLoops:
         async def again() -> None:
             busy.side_effect = None
             await connector.connect()
-            assert await connector.flush(10)
+            assert await connector.flush(600)
             for topic in ("idle", "busy"):
                 client_class.made[1].messages.put(topic, b"{}")
             await eventually(lambda: idle.await_count == 2 and busy.await_count == 2)
@@ -1101,7 +1266,7 @@ class TestLoops:
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_watch_outlives_a_loop_that_was_closed_over_it(self, client_class: MagicMock) -> None:
-        """Whoever reads it on another loop hears the next link."""
+        """A watch that is read on another loop reports the next link."""
         connector = MqttConnector("broker")
         stream = connector.watch("a")
         reading: list[asyncio.Task[object]] = []
@@ -1128,7 +1293,7 @@ class TestLoops:
 
 class TestNamed:
     async def test_birth_will_and_goodbye_are_of_one_session(self, client_class: MagicMock) -> None:
-        """The will is retained at QoS 1; the birth follows the connection; the good-bye precedes the end."""
+        """The will is retained at QoS 1; the birth follows the connection; the offline message precedes the end."""
         connector = MqttConnector("broker", source_id="press-line-3")
         await connector.connect()
         (client,) = client_class.made
@@ -1145,8 +1310,14 @@ class TestNamed:
                 retain=True,
             ),
         )
-        client.subscribe.assert_awaited_once_with("cascade/status/press-line-3", qos=1)
-        (birth,) = client.publish.await_args_list
+        client.subscribe.assert_awaited_once_with(
+            [("cascade/status/press-line-3", 1), ("cascade/state/press-line-3/runs", 0)]
+        )
+        birth, *reports = client.publish.await_args_list
+        assert [each.args for each in reports] == [
+            ("cascade/state/press-line-3/constraints",),
+            ("cascade/state/press-line-3/runs",),
+        ]
         assert birth == call("cascade/status/press-line-3", payload=ANY, qos=1, retain=True)
         assert json.loads(birth.kwargs["payload"]) == {
             "status": "online",
@@ -1159,7 +1330,7 @@ class TestNamed:
         await connector.disconnect()
         assert client.publish.await_args == call(
             "cascade/status/press-line-3",
-            payload=json.dumps({"status": "offline", "session": session}),
+            payload=json.dumps({"status": "offline", "session": session, "reason": "ended"}),
             qos=1,
             retain=True,
         )
@@ -1179,12 +1350,13 @@ class TestNamed:
         await connector.disconnect()
 
     async def test_a_foreign_offline_is_answered(self, client_class: MagicMock) -> None:
-        """The will of an earlier session arrives late; whoever reads the topic must see online."""
+        """The will of an earlier session arrives late; the topic must say online again."""
         connector = MqttConnector("broker", source_id="press-line-3")
         await connector.connect()
         (client,) = client_class.made
+        assert client.publish.await_count == 3
         client.messages.put("cascade/status/press-line-3", b'{"status": "offline", "session": "old"}')
-        await eventually(lambda: client.publish.await_count == 2)
+        await eventually(lambda: client.publish.await_count == 4)
         assert client.publish.await_args_list[0] == call(ANY, payload=ANY, qos=1, retain=True)
         assert json.loads(client.publish.await_args.kwargs["payload"])["status"] == "online"
         await connector.disconnect()

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
+import aiomqtt
 import pytest
 import pytest_asyncio
 
 from cascade.connectors.mqtt import MqttConnector
+from cascade.connectors.mqtt._aiomqtt.internals import MAX_PACKET
+from cascade.testkit import Broker, eventually
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 CONNECT, PUBLISH = 1, 3
 
 
+PACKET_LIMIT = 100
+
+
 class StrictBroker:
-    """Takes a few messages at a time, as HiveMQ does, and cuts the link of who sends more (section 3.3.4)."""
+    """Takes a few messages at a time, as HiveMQ does, and small ones only; it cuts the link of who sends more."""
 
     def __init__(self, receive_maximum: int) -> None:
         self.receive_maximum = receive_maximum
+        self.largest = 0
         self.connections = 0
         self.most = 0
         self._open: list[bytes] = []
@@ -31,13 +41,16 @@ class StrictBroker:
             while len(self._open) <= self.receive_maximum:
                 kind, body = await self._packet(stream)
                 if kind == CONNECT:
-                    out.write(b"\x20\x06\x00\x00\x03\x21" + self.receive_maximum.to_bytes(2))
+                    limits = b"\x21" + self.receive_maximum.to_bytes(2) + b"\x27" + PACKET_LIMIT.to_bytes(4)
+                    out.write(b"\x20\x0b\x00\x00\x08" + limits)
                 elif kind == PUBLISH:
                     self._take(body, out)
         out.close()
 
     async def _packet(self, stream: asyncio.StreamReader) -> tuple[int, bytes]:
         first, size = await stream.readexactly(2)  # of less than 128 bytes
+        if first >> 4 == PUBLISH:
+            self.largest = max(self.largest, 2 + size)
         return first >> 4, await stream.readexactly(size)
 
     def _take(self, body: bytes, out: asyncio.StreamWriter) -> None:
@@ -61,6 +74,26 @@ async def listening() -> AsyncIterator[tuple[StrictBroker, int]]:
         yield broker, server.sockets[0].getsockname()[1]
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_message_larger_than_the_broker_takes_is_dropped_and_counted(
+    listening: tuple[StrictBroker, int], qos: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its Maximum Packet Size holds to the byte; no link is cut; one warning comes at once and one at the end."""
+    broker, port = listening
+    room = PACKET_LIMIT - len('{"t": ""}') - (8 if qos else 6)
+    async with MqttConnector("127.0.0.1", port, protocol="5") as connector:
+        for length in (1, room, room + 1, 1_000, room):
+            await connector.publish("a", {"t": "x" * length}, qos)
+        assert await connector.flush(600)
+        counts = connector.statistics()
+    assert (counts.sent, dict(counts.dropped), counts.connections) == (3, {"too large": 2}, 1)
+    assert broker.largest == PACKET_LIMIT
+    lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert lines[0] == "a message for a is dropped: it has 101 bytes, and the broker accepts at most 100"
+    assert "not delivered: 2 too large" in lines[1]
+    assert len(lines) == 2
+
+
 @pytest.mark.parametrize("own", [{}, {"max_inflight_messages": 2}, {"max_inflight_messages": 0}])
 async def test_no_more_messages_are_in_flight_than_the_broker_takes(
     listening: tuple[StrictBroker, int], own: dict[str, int]
@@ -70,6 +103,31 @@ async def test_no_more_messages_are_in_flight_than_the_broker_takes(
     async with MqttConnector("127.0.0.1", port, protocol="5", **own) as connector:
         for number in range(50):
             await connector.publish("a", {"n": number}, 1)
-        assert await connector.flush(30)
-        assert connector.statistics().sent == 50
+        assert await connector.flush(600)
+        counts = connector.statistics()
+        limit = min(3, own.get("max_inflight_messages") or 3)
+        assert (counts.sent, counts.window, counts.window_limit) == (50, limit, limit)
+        assert counts.receive_maximum == 3
+        assert f"linked, window {limit} of {limit}, Receive Maximum 3, 50 sent" in repr(connector)
     assert (broker.connections, broker.most) == (1, own.get("max_inflight_messages") or 3)
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_row_39_a_huge_retained_message_is_not_received_with_mqtt_5(
+    version: str, fresh_broker: Broker
+) -> None:
+    """CONNECT states a Maximum Packet Size, so the broker keeps it back; MQTT 3.1.1 has no such limit."""
+    huge, arrived = b'{"text": "' + b"x" * MAX_PACKET + b'"}', list[str]()
+
+    async def receive(topic: str, _data: dict[str, Any]) -> None:
+        arrived.append(topic)
+
+    async with aiomqtt.Client(fresh_broker.host, fresh_broker.port) as client:
+        await client.publish("a/huge", huge, 1, retain=True)
+        await client.publish("b/small", b"{}", 1, retain=True)
+    async with MqttConnector(fresh_broker.host, fresh_broker.port, protocol=version) as connector:
+        await connector.subscribe("a/#", receive, 1)
+        await connector.subscribe("b/#", receive, 1)
+        await eventually(lambda: "b/small" in arrived)
+        assert arrived == (["b/small"] if version == "5" else ["a/huge", "b/small"])
+        assert connector.statistics().packet_limit == (MAX_PACKET if version == "5" else None)

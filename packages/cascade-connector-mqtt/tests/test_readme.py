@@ -27,7 +27,7 @@ def test_an_example_runs(broker: Broker, tmp_path: Path, example: str, output: s
     file = tmp_path / "example.py"
     file.write_text(program, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(file)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-W", "error", str(file)], capture_output=True, text=True, check=False, timeout=600
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert output in done.stdout

@@ -12,7 +12,7 @@ from cascade.testkit import Mosquitto, eventually
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 
 
 @pytest.mark.parametrize("qos", [1, 2])
@@ -31,7 +31,7 @@ async def test_row_11_what_the_access_list_forbids_is_counted_and_said(
             for number in range(20):
                 await connector.publish("open/a", {"n": number}, qos)
                 await connector.publish("closed/a", {"n": number}, qos)
-            assert await connector.flush(10)
+            assert await connector.flush(600)
             counts = connector.statistics()
             assert (counts.sent, counts.dropped, counts.connections) == (20, {"refused by the broker": 20}, 1)
             await eventually(lambda: len(recorder.messages) == 20)

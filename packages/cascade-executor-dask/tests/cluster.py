@@ -1,4 +1,4 @@
-"""A cluster with two workers in a program of its own: prints its address and ends with its stdin."""
+"""Program that runs a cluster with two workers; it prints the address and ends when stdin is closed."""
 
 import sys
 

@@ -6,42 +6,48 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
 from cascade.executors.dask import DaskExecutor
 from cascade.interfaces import Executor
 from cascade.testkit import eventually
 from cascade.testkit.executor import Ability, ExecutorContract
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask takes long where others work too
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster, for all tests of the module."""
+    """The address of one cluster for all tests of the module."""
     script = str(Path(__file__).with_name("cluster.py"))
     with subprocess.Popen(
         [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout
         yield program.stdout.readline().strip()
-        program.communicate(timeout=30)
+        program.communicate()  # it ends because its stdin is closed
 
 
 class TestDaskExecutor(ExecutorContract):
     abilities = frozenset({Ability.PICKLES, Ability.COUNTS, Ability.SURVIVES})
-    patience = 60.0
+    timeout = 60.0
 
     @pytest.fixture(autouse=True)
     def _address(self, cluster: str) -> None:
         self.address = cluster
 
     async def make(self) -> Executor:
-        await eventually(self._is_whole, self.patience)
-        return DaskExecutor(self.address)
+        await eventually(self._has_all_workers, self.timeout)
+        return DaskExecutor(self.address, connect_timeout=self.timeout)
 
-    async def _is_whole(self) -> bool:
-        """Tell whether the cluster has put new workers in the place of those that a test has killed."""
-        executor = DaskExecutor(self.address)
-        await executor.start()
-        await executor.close()
-        return executor.workers == 2
+    async def _has_all_workers(self) -> bool:
+        """Return whether the cluster has replaced the workers that a test killed.
+
+        The scheduler knows a worker before the nanny does. A worker that is killed in between is not replaced.
+        """
+        async with Client(
+            self.address, asynchronous=True, set_as_default=False, timeout=self.timeout
+        ) as client:
+            known = await client.nthreads()
+            started = await client.run(lambda dask_worker: dask_worker.worker_address, nanny=True)
+        return len(known) == 2 and known.keys() == {*started.values()}

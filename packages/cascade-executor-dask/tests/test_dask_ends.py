@@ -1,4 +1,4 @@
-"""However a run on a Dask cluster ends, observers hear the end last and what was given up is let go."""
+"""However a run on a Dask cluster ends: ENGINE_STOPPED is the last event, and calls are abandoned."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,9 +14,9 @@ from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit._executor import calls
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask takes long where others work too
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
-hold = task(name="held")(calls.hold)
+wait = task(name="waiting")(calls.hold)
 
 
 @task
@@ -41,30 +41,30 @@ def watch(engine: Engine) -> list[Any]:
 def assert_ended(events: list[Any], status: RunStatus) -> None:
     assert isinstance(events[-1], LifecycleEvent)
     assert (events[-1].event, events[-1].status) == (Lifecycle.ENGINE_STOPPED, status)
-    held = [e.state for e in events if isinstance(e, TaskStateEvent) and e.task_name == "held"]
-    assert held == [TaskState.RUNNING, TaskState.CANCELLED]
+    states = [e.state for e in events if isinstance(e, TaskStateEvent) and e.task_name == "waiting"]
+    assert states == [TaskState.RUNNING, TaskState.CANCELLED]
 
 
 async def test_row_26_a_failure_ends_the_run_beside_a_call_on_the_cluster(
     executor: DaskExecutor, tmp_path: Path
 ) -> None:
-    """The sibling on the cluster is given up, what failed is raised, ENGINE_STOPPED comes last."""
+    """The other call on the cluster is abandoned, the failure is raised, ENGINE_STOPPED is the last event."""
     engine = Engine(executor=executor, stop_timeout=0.1)
     events = watch(engine)
     with pytest.raises(ValueError, match="boom"):
-        await engine.run([hold(str(tmp_path)), fail_when(tmp_path / "begun")])
+        await engine.run([wait(str(tmp_path)), fail_when(tmp_path / "started")])
     assert_ended(events, RunStatus.FAILED)
     (tmp_path / "release").touch()
 
 
-async def test_row_27_a_cancelled_run_gives_up_its_call_on_the_cluster(
+async def test_row_27_a_cancelled_run_abandons_its_call_on_the_cluster(
     executor: DaskExecutor, tmp_path: Path
 ) -> None:
-    """run() raises CancelledError, and the executor serves the next run."""
+    """run() raises CancelledError, and the next run can use the executor."""
     engine = Engine(executor=executor, stop_timeout=0.1)
     events = watch(engine)
-    run = asyncio.create_task(engine.run(hold(str(tmp_path))))
-    await eventually((tmp_path / "begun").exists, 60)
+    run = asyncio.create_task(engine.run(wait(str(tmp_path))))
+    await eventually((tmp_path / "started").exists, 60)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

@@ -1,4 +1,4 @@
-"""What DaskExecutor is told, and what it tells, before there is a cluster."""
+"""The settings of DaskExecutor, before there is a cluster."""
 
 import os
 from typing import Any
@@ -19,14 +19,14 @@ from cascade.interfaces import ConfigurationError
         ({"address": "tcp://host:8786", "n_workers": 3}, r"n_workers=\): is for a local cluster"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, Any], problem: str) -> None:
+def test_an_invalid_setting_is_rejected(settings: dict[str, Any], problem: str) -> None:
     """The error names the setting."""
     with pytest.raises(ConfigurationError, match=problem):
         DaskExecutor(**settings)
 
 
-def test_how_many_workers_there_will_be_is_known_before_the_start() -> None:
-    """From the settings; a cluster elsewhere is asked when it is reached."""
+def test_the_number_of_workers_is_estimated_before_the_start() -> None:
+    """It comes from the settings; for a remote cluster it is known after the connection."""
     assert DaskExecutor(workers=3).workers == 3
     assert DaskExecutor(n_workers=2, threads_per_worker=4).workers == 8
     assert DaskExecutor().workers == os.cpu_count()

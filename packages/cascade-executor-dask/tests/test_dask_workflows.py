@@ -1,4 +1,4 @@
-"""Any workflow at all gives on a Dask cluster what a simple recursive evaluator gives."""
+"""Any workflow has the same result on a Dask cluster as in a simple recursive evaluator."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from cascade.executors.dask import DaskExecutor
 from cascade.runtime import Engine
 from cascade.testkit.workflows import check_workflows
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask takes long where others work too
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 
 @pytest.mark.parametrize(
@@ -16,5 +16,5 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask takes long whe
     [pytest.param(20, marks=pytest.mark.slow), pytest.param(400, marks=pytest.mark.nightly)],
 )
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(examples: int, tmp_path: Path) -> None:
-    """Values, failures and what observers are told agree, whichever way failures are met."""
+    """Values, failures and events agree, for both settings of on_failure."""
     check_workflows(lambda: DaskExecutor(workers=2), Engine, tmp_path, examples=examples)

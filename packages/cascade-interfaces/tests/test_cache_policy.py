@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from cascade.interfaces import ConfigurationError, Hit
-from cascade.spec import task
+from cascade.spec import inject, task
 from cascade.spec.caching import CachePolicy
 
 
@@ -37,6 +37,8 @@ async def key_later(name: str) -> str:
         {},
         {"ttl": 1},
         {"ttl": 0.5, "key": len, "version": 2, "backend": Backend()},
+        {"ignore": ("size", "log")},
+        {"ignore": "size", "key": len},
         {"file": "out/{name}-{size:03}.csv"},
         {"file": Path("out") / "{name}.csv", "newer_than": "in/{name}.csv", "ttl": 60},
         {"file": lambda name: name, "newer_than": [Path("a"), lambda name: name]},
@@ -55,6 +57,10 @@ def test_what_makes_sense_is_taken(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"ignore": ("a b",)}, r"ignore=\): needs names of parameters or variables, such as \('db',\), not"),
+        ({"ignore": 3}, r"ignore=\): needs names"),
+        ({"ignore": [3]}, r"ignore=\): needs names"),
+        ({"file": "a", "ignore": "size"}, r"file=\): .* leave out ignore"),
         ({"ttl": 0}, r"ttl=\): needs a number of seconds above 0, not 0"),
         ({"ttl": float("inf")}, r"ttl=\): needs a number"),
         ({"ttl": True}, r"ttl=\): needs a number"),
@@ -66,7 +72,7 @@ def test_what_makes_sense_is_taken(settings: dict[str, Any]) -> None:
         ({"backend": "cache.db"}, r"backend=\): needs get, put and close"),
         ({"file": ""}, r"file=\): needs a path"),
         ({"file": 5}, r"file=\): needs a path"),
-        ({"file": "out/{name"}, r"file=\): 'out/\{name' is no template"),
+        ({"file": "out/{name"}, r"file=\): 'out/\{name' is not a template"),
         ({"file": "out/{}.csv"}, r"file=\): 'out/\{\}.csv' has a field without a name"),
         ({"file": "out/{0}.csv"}, r"file=\): .* has a field without a name"),
         ({"file": "a", "key": len, "version": 1}, r"file=\): decides alone .* leave out key and version"),
@@ -82,12 +88,18 @@ def test_what_makes_no_sense_is_refused_where_it_is_declared(settings: dict[str,
         CachePolicy(**settings)
 
 
+def test_a_policy_of_another_type_is_refused_by_name() -> None:
+    """A number of seconds is the likeliest mistake; the message names the parameter and the value."""
+    with pytest.raises(ConfigurationError, match=r"policy=\): needs a CachePolicy, not 60"):
+        export.with_cache(cast("Any", 60))
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"file": "{nme}.csv"}, r"file=\): \{nme\} is no parameter of task 'export'; it has name, size"),
-        ({"file": "a", "newer_than": "{x.y}"}, r"newer_than=\): \{x\} is no parameter"),
-        ({"file": "{name:>{width}}"}, r"file=\): \{width\} is no parameter"),
+        ({"file": "{nme}.csv"}, r"file=\): \{nme\} is not a parameter of task 'export'; it has name, size"),
+        ({"file": "a", "newer_than": "{x.y}"}, r"newer_than=\): \{x\} is not a parameter"),
+        ({"file": "{name:>{width}}"}, r"file=\): \{width\} is not a parameter"),
     ],
 )
 def test_a_template_that_names_no_parameter_is_refused(settings: dict[str, Any], words: str) -> None:
@@ -98,11 +110,26 @@ def test_a_template_that_names_no_parameter_is_refused(settings: dict[str, Any],
 
 def test_a_builtin_that_does_not_tell_its_parameters_passes() -> None:
     """What cannot be known is not refused."""
-    untold = dataclasses.replace(export._definition, signature=None)
-    CachePolicy(file="{anything}").check_for(untold)
+    without_signature = dataclasses.replace(export._definition, signature=None)
+    CachePolicy(file="{anything}").check_for(without_signature)
 
 
 def test_a_policy_cannot_be_changed() -> None:
     """It is shared by every call of a task."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         CachePolicy().ttl = 5  # type: ignore[misc]
+
+
+def test_a_resource_is_refused_when_the_cache_is_declared() -> None:
+    """Its value cannot be compared; the message says what to write, and that is accepted."""
+
+    @task
+    def query(sql: str, db: Any = inject("db"), log: Any = inject("log")) -> object:  # noqa: B008 - the usual form
+        return sql, db, log
+
+    with pytest.raises(
+        ConfigurationError, match=r"'db' of task 'query' gets a resource, .*ignore=\('log', 'db'\)"
+    ):
+        query.with_cache(ignore="log")
+    for settings in ({"ignore": ("log", "db")}, {"key": lambda sql: sql}, {"file": "{sql}"}):
+        assert query.with_cache(**settings)

@@ -62,7 +62,7 @@ def test_register_topics_are_written_as_the_protocol_says(scope: str, kind: str,
     ],
 )
 def test_other_topics_are_no_registers(topic: str) -> None:
-    """The store's identity, half-written topics and foreign ones are told apart."""
+    """The store's identity, incomplete and foreign topics are recognised."""
     assert parse_constraint_topic(topic) is None
 
 

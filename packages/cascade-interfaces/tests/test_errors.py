@@ -3,15 +3,16 @@
 import copy
 import functools
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, get_type_hints
 
 import pytest
 
-import cascade.interfaces.storage  # the errors that are not in errors.py
-import cascade.interfaces.wire  # noqa: F401
-from cascade.interfaces import CascadeError, ConnectorUnavailable
-from cascade.interfaces.parcels import carry_out, open_answer, pack_call
+import cascade.interfaces.cache  # the errors that are not in errors.py
+import cascade.interfaces.state_errors
+import cascade.interfaces.wire.write  # noqa: F401
+from cascade.interfaces import CascadeError, ChangeKind, ConnectorUnavailable, RecordedStatus, StepChange
+from cascade.interfaces.pickled_calls import open_answer, pack_call, run_packed
 
 VALUES: dict[Any, Any] = {
     str: "press line 3",
@@ -20,9 +21,12 @@ VALUES: dict[Any, Any] = {
     float: 1.5,
     object: [1, "two"],
     tuple[str, ...]: ("a", "b"),
+    tuple[str, str] | None: ("0x1 of the caller", "0x2"),
     tuple[object, ...]: (1, "b"),
     dict[str, int]: {"x": 1, "y": 2},
     Mapping[str, str]: {"x": "is missing"},
+    RecordedStatus: RecordedStatus.CANCELLED,
+    Sequence[StepChange]: (StepChange("resize:0", ChangeKind.CODE),),
 }
 """For each type that a parameter of an error has, something to make it of."""
 
@@ -55,10 +59,10 @@ def through_pickle(error: CascadeError) -> object:
     return pickle.loads(pickle.dumps(error))
 
 
-def through_a_parcel(error: CascadeError) -> object:
+def through_a_pickled_call(error: CascadeError) -> object:
     """Do what an executor does with the error of a task."""
     with pytest.raises(type(error)) as raised:
-        open_answer(carry_out(pack_call(functools.partial(fail, error), (), {})), "the task")
+        open_answer(run_packed(pack_call(functools.partial(fail, error), (), {})), "the task")
     return raised.value
 
 
@@ -66,15 +70,17 @@ def fail(error: Exception) -> NoReturn:
     raise error
 
 
-@pytest.mark.parametrize("travel", [through_pickle, through_a_parcel, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("transfer", [through_pickle, through_a_pickled_call, copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("kind", sorted(set(below(CascadeError)), key=repr))
-def test_an_error_arrives_as_it_was(kind: type[CascadeError], travel: Callable[[CascadeError], Any]) -> None:
+def test_an_error_arrives_as_it_was(
+    kind: type[CascadeError], transfer: Callable[[CascadeError], Any]
+) -> None:
     """None is built a second time from its own message."""
     error = made(kind)
-    assert shown(travel(error)) == shown(error)
+    assert shown(transfer(error)) == shown(error)
 
 
-class OfSomebodyElse(ConnectorUnavailable):
+class Derived(ConnectorUnavailable):
     """An error of a package that builds on ours, with another ``__init__``."""
 
     def __init__(self, *, code: int) -> None:
@@ -82,9 +88,9 @@ class OfSomebodyElse(ConnectorUnavailable):
         self.code = code
 
 
-@pytest.mark.parametrize("travel", [through_pickle, through_a_parcel, copy.copy])
-def test_an_error_that_somebody_derives_arrives_as_it_was(travel: Callable[[CascadeError], Any]) -> None:
-    """Its author has nothing to do for it; notes travel too."""
-    error = OfSomebodyElse(code=7)
+@pytest.mark.parametrize("transfer", [through_pickle, through_a_pickled_call, copy.copy])
+def test_an_error_of_a_derived_class_arrives_as_it_was(transfer: Callable[[CascadeError], Any]) -> None:
+    """Its author need not do anything for it; notes arrive too."""
+    error = Derived(code=7)
     error.add_note("seen on Monday")
-    assert shown(travel(error)) == shown(error)
+    assert shown(transfer(error)) == shown(error)

@@ -53,16 +53,22 @@ def test_a_task_keeps_the_face_of_its_function() -> None:
 
 
 def test_a_call_declares_and_runs_nothing() -> None:
-    """Calling a task gives a lazy result that shows its task and no more."""
+    """Calling a task gives a lazy result that shows the call as it is written."""
     lazy = add(add(1), b=3)
     assert isinstance(lazy, LazyResult)
-    assert repr(lazy) == "<LazyResult add with 2 arguments>"
+    assert repr(lazy) == "<LazyResult add(add(...), b=3)>"
     assert lazy != add(add(1), b=3)
 
 
 @pytest.mark.parametrize(
     "call",
-    [add, lambda: add(1, 2, 3), lambda: add(1, c=2), lambda: add(b=1), lambda: add.map(c=[1])],
+    [
+        add,
+        lambda: add(1, 2, 3),  # type: ignore[call-arg]
+        lambda: add(1, c=2),  # type: ignore[call-arg]
+        lambda: add(b=1),  # type: ignore[call-arg]
+        lambda: add.map(c=[1]),
+    ],
 )
 def test_wrong_arguments_are_refused_when_called(call: Callable[[], object]) -> None:
     """The error names the task, the problem and the signature, before anything runs."""
@@ -102,7 +108,7 @@ def test_a_declaration_is_never_changed() -> None:
         (lambda: add(1).with_retry(2, jitter=2), "from 0 to 1"),
         (lambda: add(1).with_retry(2, on=(cast("Any", KeyboardInterrupt),)), "exception classes"),
         (lambda: add(1).named(" "), "needs a text"),
-        (lambda: add(1).with_concurrency(2), "bounds a map"),
+        (lambda: add(1).with_concurrency(2), "limits the items of a map"),
         (lambda: add.map(a=[1]).with_concurrency(0), "whole number from 1"),
     ],
 )
@@ -167,7 +173,7 @@ def test_a_pipeline_takes_tasks_only() -> None:
         pipeline(1)
 
 
-def test_inputs_are_converted_and_all_problems_told_at_once() -> None:
+def test_inputs_are_converted_and_all_problems_reported_at_once() -> None:
     """One error names every missing, unknown and unconvertible input; values and defaults come through."""
     sources = [
         cast("Any", call_of(lazy)).source
@@ -188,24 +194,27 @@ def test_inputs_are_converted_and_all_problems_told_at_once() -> None:
     assert caught.value.problems == {
         "parameter 'm' is unknown (the target takes d, flag, n)": "",
         "parameter 'n' cannot be converted": "ValueError: invalid literal for int() with base 10: 'three'",
-        "parameter 'flag' is missing": "",
-        "environment variable 'HOME_X' (where) is missing": "",
+        "parameter 'flag' is missing": "pass params={'flag': ...}",
+        "environment variable 'HOME_X' (where) is missing": "set it or give it a default",
     }
     assert "cannot be converted: ValueError: invalid literal for int() with base 10: 'three'; " in str(
         caught.value
     )
+    with pytest.raises(InputsError, match="parameter 'flog' is unknown; did you mean 'flag'\\?"):
+        read_inputs(sources, {"n": 3, "flag": True, "flog": 1}, {})
 
 
-def test_every_shape_of_lazy_result_travels() -> None:
+def test_every_shape_of_lazy_result_is_pickled() -> None:
     """A task in another process may return any of them: items, attributes, routes, sequences, maps."""
-    one = task(abs)(-1)
-    made = [one[0], one.real, Router(one, {1: one}), sequence(one, one), pipeline(one, task(abs))]
+    magnitude: Task[..., int] = task(abs)
+    one = magnitude(-1)
+    made = [one[0], one.real, Router(one, {1: one}), sequence(one, one), pipeline(one, magnitude)]
     made += [task(cast).partial(typ=int).map(val=[one]), one.run_if(one).after(one), Param("n"), Env("N")]
     for lazy in made:
         assert repr(pickle.loads(pickle.dumps(lazy))).split()[1:] == repr(lazy).split()[1:]
 
 
-def test_an_input_that_travels_is_still_required() -> None:
+def test_a_pickled_input_is_still_required() -> None:
     """A task in another process may return one: pickled and back, it has no default as before."""
     source = cast("Any", call_of(pickle.loads(pickle.dumps(Param("n", type=int))))).source
     assert source.required
@@ -214,7 +223,7 @@ def test_an_input_that_travels_is_still_required() -> None:
 
 
 def test_a_resource_is_a_generator_whose_parameters_are_filled() -> None:
-    """Plain functions, unknown scopes and parameters that nobody fills are refused when declared."""
+    """Plain functions, unknown scopes and parameters without a value are rejected when declared."""
 
     def plain() -> int:
         return 1
@@ -222,11 +231,11 @@ def test_a_resource_is_a_generator_whose_parameters_are_filled() -> None:
     def needs(x: int) -> Any:
         yield x
 
-    with pytest.raises(TaskDefinitionError, match="no generator"):
+    with pytest.raises(TaskDefinitionError, match="not a generator"):
         resource(plain)
-    with pytest.raises(TaskDefinitionError, match="nobody fills the parameter 'x'"):
+    with pytest.raises(TaskDefinitionError, match=r"the parameter 'x' of the resource '\w+' has no value"):
         resource(needs)
-    with pytest.raises(ConfigurationError, match="run and task"):
+    with pytest.raises(ConfigurationError, match="run or task"):
         resource(scope=cast("Any", "thread"))(needs)
     with pytest.raises(ConfigurationError, match="a resource or its name"):
         inject(cast("Any", 3))
@@ -242,7 +251,7 @@ def test_a_map_checks_its_iterables_when_declared() -> None:
     """Unequal lengths, no iterable and texts are refused; a lazy iterable is checked when it has run."""
     with pytest.raises(MapLengthError, match="a has 1, b has 2"):
         add.map(a=[1], b=[1, 2])
-    with pytest.raises(TaskCallError, match="needs an iterable"):
+    with pytest.raises(TaskCallError, match="needs at least one iterable"):
         add.map()
     for wrong in (3, "abc", b"abc", {"a": 1}):
         with pytest.raises(TaskCallError, match="needs a list of values for 'a'"):
@@ -311,5 +320,58 @@ def test_depth_harms_nothing() -> None:
     lazy = add(0)
     for _ in range(50_000):
         lazy = add(lazy)
-    assert repr(lazy) == "<LazyResult add with 1 argument>"
+    assert repr(lazy) == "<LazyResult add(add(...))>"
     del lazy
+
+
+def test_calls_of_one_task_share_all_but_their_arguments() -> None:
+    first, second = call_of(add(1)), call_of(add(2, b=3))
+    assert first.settings is second.settings
+    assert (first.serial, first.args, dict(second.kwargs)) == (second.serial - 1, (1,), {"b": 3})
+
+
+def test_a_setting_of_one_call_does_not_reach_the_others_of_its_task() -> None:
+    first, second = add(1), add(2)
+    changed = first.with_retry(5).after(second).named("sum")
+    assert call_of(changed).policies.retry == RetryPolicy(5)
+    assert call_of(changed).predecessors == (second,)
+    for plain in (call_of(first), call_of(second)):
+        assert (plain.definition.name, plain.policies.retry, plain.predecessors) == ("add", None, ())
+
+
+@pytest.mark.parametrize(
+    ("declared", "shown"),
+    [
+        (add(2), "<LazyResult add(2)>"),
+        (add.map(a=[1, 2]), "<LazyResult add.map(a=(1, 2))>"),
+        (add.partial(b=3).map(a=[1]), "<LazyResult add.map(b=3, a=(1,))>"),
+        (add(1)[0].real, "<LazyResult add(...)[0].real>"),
+        (add(1)[0][1][2][3][4], "<LazyResult ...[1][2][3][4]>"),
+        (cast(Any, add)("x" * 200), f"<LazyResult add('{'x' * 25}...{'x' * 26}')>"),
+        (cast(Any, add)("password=S3cr3t"), "<LazyResult add('password=***)>"),
+        (
+            add(1).with_retry(5).with_timeout(2).named("sum"),
+            "<LazyResult sum(1).with_retry(5).with_timeout(2)>",
+        ),
+        (
+            add(1).with_cache().with_constraints(gpu=1),
+            "<LazyResult add(1).with_cache().with_constraints(gpu=1)>",
+        ),
+        (add(1).run_if(add(2)).after(add(3)), "<LazyResult add(1).run_if(add(...)).after(add(...))>"),
+        (Router(add(1), {1: add(2), 2: add(3)}), "<Router add(...) to [1, 2]>"),
+        (Param("n"), "<Param n>"),
+        (Param("n", default=3), "<Param n default=3>"),
+        (Env("HOME"), "<Env HOME>"),
+        (add.partial(b=1).with_retry(2), "<Task add(a: int, b: int = 2) -> int, partial(b), with_retry(2)>"),
+    ],
+)
+def test_declarations_that_differ_look_different(declared: object, shown: str) -> None:
+    """A call looks as it was written, in short; a secret is masked."""
+    assert repr(declared) == shown
+
+
+def test_an_error_shows_no_argument() -> None:
+    """Its text may be published, unlike a repr."""
+    with pytest.raises(UsageError) as raised:
+        bool(cast(Any, add)("S3cr3t"))
+    assert "S3cr3t" not in str(raised.value)

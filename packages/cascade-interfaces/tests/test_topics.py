@@ -118,7 +118,7 @@ def test_a_telemetry_topic_tells_what_it_was_built_from(org: str, project: str, 
     "topic", ["cascade/telemetry/a/b/c", "cascade/status/x", "", "x/telemetry/a/b/c/events"]
 )
 def test_other_topics_are_no_telemetry(topic: str) -> None:
-    """A topic of another shape is told apart."""
+    """A topic of another shape is recognised."""
     assert parse_telemetry_topic(topic) is None
 
 

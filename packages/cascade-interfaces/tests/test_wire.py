@@ -2,6 +2,7 @@
 
 import enum
 import json
+import math
 import os
 import platform
 import sys
@@ -20,12 +21,13 @@ from cascade.interfaces import (
     TaskStateEvent,
     UndecodableMessageError,
 )
-from cascade.interfaces.wire import (
+from cascade.interfaces.wire.write import (
+    Series,
     body_of,
     decode_payload,
     default_source,
     encode_payload,
-    envelope,
+    new_token,
     timestamp,
 )
 
@@ -63,7 +65,7 @@ class Hostile:
 def event(**changes: Any) -> TaskStateEvent:
     fields: dict[str, Any] = {
         "run_id": "9a81",
-        "task_id": "bad-0",
+        "task_id": "bad:0",
         "task_name": "bad",
         "state": TaskState.FAILED,
         "timestamp": 1795230020.26927,
@@ -71,6 +73,11 @@ def event(**changes: Any) -> TaskStateEvent:
         "error": "ValueError: no",
     }
     return TaskStateEvent(**(fields | changes))
+
+
+def make_series(**changes: Any) -> Series:
+    fields = {"org_id": "local", "project_id": "default", "source": "vm-14304", "token": "c41e07d2"}
+    return Series("9a81", **(fields | changes))
 
 
 @given(st.dictionaries(st.text(max_size=4), anything, max_size=4))
@@ -188,9 +195,10 @@ def test_a_timestamp_is_iso_8601_in_utc(seconds: float) -> None:
 
 def test_a_task_event_has_exactly_the_keys_of_version_1_0() -> None:
     """The envelope and the body of a task's change of state, to the letter."""
-    told = event()
-    message = envelope(told, body_of(told), org_id="local", project_id="default", source="vm-14304", seq=17)
-    assert message == {
+    changed = event()
+    series = make_series()
+    series.seq = 17
+    assert series.envelope(changed.timestamp, body_of(changed)) == {
         "v": "1.0",
         "ts": timestamp(1795230020.26927),
         "run_id": "9a81",
@@ -198,16 +206,65 @@ def test_a_task_event_has_exactly_the_keys_of_version_1_0() -> None:
         "project_id": "default",
         "source": "vm-14304",
         "seq": 17,
-        "event_id": "9a81-17",
+        "token": "c41e07d2",
+        "event_id": "9a81-c41e07d2-17",
         "body": {
             "type": "TaskStateEvent",
-            "task_id": "bad-0",
+            "task_id": "bad:0",
             "task_name": "bad",
             "state": "FAILED",
             "duration_ms": 1.09,
             "error": "ValueError: no",
         },
     }
+
+
+hostile = st.text(max_size=20) | st.sampled_from(["\ud800", "\x00\x7f", '"\\', "\u2028é😀"])
+
+
+@given(
+    event=st.builds(
+        event,
+        task_id=hostile,
+        task_name=hostile | st.just(Word.ONE),
+        state=st.sampled_from(TaskState),
+        timestamp=st.floats(min_value=0, max_value=4e9),
+        duration_ms=st.floats(allow_nan=False, allow_infinity=False),
+        error=hostile,
+        reason=hostile,
+        attempt=st.integers(min_value=1),
+        parent=hostile,
+        item=st.none() | st.integers(min_value=0),
+        node=hostile,
+    ),
+    run=hostile,
+    names=st.fixed_dictionaries({"org_id": hostile, "project_id": hostile, "source": hostile}),
+    attempt=st.integers(min_value=1, max_value=3),
+)
+def test_the_text_of_an_event_is_what_json_dumps_writes(
+    event: TaskStateEvent, run: str, names: dict[str, str], attempt: int
+) -> None:
+    """Whatever the texts are, to the letter: the same keys in the same order, and ``seq`` counts on."""
+    plain, quick = (Series(run, token="c41e07d2", attempt=attempt, **names) for _ in range(2))
+    for _ in range(3):
+        message = plain.envelope(event.timestamp, body_of(event, clean=str.upper))
+        assert quick.text(event, clean=str.upper) == json.dumps(message)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"duration_ms": math.nan}, {"duration_ms": math.inf}, {"duration_ms": 1}, {"duration_ms": Number.TWO},
+        {"item": True}, {"item": 1.5}, {"item": 10**5000}, {"attempt": 2.5}, {"task_id": 7}, {"task_name": None},
+        {"state": "ELSEWHERE"}, {"node": b"x"},
+    ],
+)  # fmt: skip
+def test_an_event_with_an_odd_value_has_no_text(changes: dict[str, Any]) -> None:
+    """It uses no number either: the whole envelope, encoded with more care, is the next message."""
+    series = make_series()
+    assert series.text(event(**changes)) is None
+    assert series.seq == 0
+    assert json.loads(series.text(event()) or "")["event_id"] == "9a81-c41e07d2-0"
 
 
 def test_optional_keys_come_only_with_something_to_say() -> None:
@@ -224,6 +281,52 @@ def test_optional_keys_come_only_with_something_to_say() -> None:
         "status": "Failed",
         "error": "E: x",
     }
+
+
+def test_a_task_event_names_its_place_only_where_it_has_one() -> None:
+    """Attempt, parent, item and node stand in the body only when they say something; item 0 does."""
+    plain = {"type", "task_id", "task_name", "state", "duration_ms", "error"}
+    assert set(body_of(event())) == plain
+    body = body_of(event(attempt=2, parent="walk", item=0, node="audit-2"))
+    assert {key: value for key, value in body.items() if key not in plain} == {
+        "attempt": 2,
+        "parent": "walk",
+        "item": 0,
+        "node": "audit-2",
+    }
+
+
+def test_the_start_of_a_run_has_its_name_and_tags() -> None:
+    """Only when the user gave some; their text is cleaned, numbers stay numbers."""
+    started = LifecycleEvent(
+        "r", Lifecycle.ENGINE_STARTED, 0.0, name="nightly", tags={"line": 3, "shift": "early"}
+    )
+    assert body_of(started, clean=str.upper) == {
+        "type": "LifecycleEvent",
+        "event": "ENGINE_STARTED",
+        "name": "NIGHTLY",
+        "tags": {"LINE": 3, "SHIFT": "EARLY"},
+    }
+
+
+def test_a_series_counts_the_messages_of_one_kind_of_one_attempt() -> None:
+    """``seq`` from 0; ``event_id`` from run, token, kind and ``seq``; the run's attempt only from 2."""
+    events, progress = make_series(), make_series(kind="progress", attempt=2)
+    ids = [each["event_id"] for each in (events.envelope(0.0, {}), events.envelope(0.0, {}))]
+    assert ids == ["9a81-c41e07d2-0", "9a81-c41e07d2-1"]
+    message = progress.envelope(0.0, {})
+    assert (message["event_id"], message["attempt"]) == ("9a81-c41e07d2-progress-0", 2)
+    assert "attempt" not in events.envelope(0.0, {})
+    assert progress.topic == "cascade/telemetry/local/default/9a81/progress"
+
+
+def test_a_series_without_a_token_makes_one() -> None:
+    """8 hex digits, so that two series of one run_id share no event_id."""
+    one, other = (make_series(token="").envelope(0.0, {}) for _ in range(2))
+    assert one["token"] != other["token"]
+    assert one["event_id"] == f"9a81-{one['token']}-0" != other["event_id"]
+    assert len(new_token()) == 8
+    assert int(new_token(), 16) >= 0
 
 
 def test_free_text_is_cleaned_on_its_way_into_the_body() -> None:

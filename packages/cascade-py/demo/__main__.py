@@ -1,9 +1,9 @@
-"""Audit the standard library of this Python with Cascade: ``python packages/cascade-py/demo``."""
+"""Audit the standard library of this Python, steered from a second process: ``python packages/cascade-py/demo``."""
 
 import sys
 
 try:
-    from pyaudit.command import main
+    from pyaudit.steered import main
 
     sys.exit(main())
 except ModuleNotFoundError as missing:

@@ -1,10 +1,9 @@
-"""An ordinary MQTT client that steers a running engine; it needs paho and how Cascade spells its messages.
+"""A second process that steers a running engine with the command ``cascade``; it needs paho-mqtt and cascade-cli.
 
     python controller.py mqtt://localhost:1883 press-line-3 --rate 10/s --pause-at 50 --free-at 100
 
-It publishes retained messages, and prints for each the line that a person would type, where
-``type`` and ``params`` are enough, and what the engine reports. It ends with its standard input (Ctrl-D) or Ctrl-C, clears what it has
-published, and prints its counts, as JSON, last.
+It prints each command that it runs, then what the engine reports. It ends with its standard input (Ctrl-D) or
+Ctrl-C, clears what it has left on the broker, and prints its counts, as JSON, last.
 """
 
 from __future__ import annotations
@@ -12,29 +11,33 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
-from view import Teller, Topics, View
-from watcher import PORTS, Broker, Listener, Watcher, broker_of, say
+from view import Engine, ReportLines, Topics
+from watcher import Broker, Listener, Watcher, broker_of, print_line
 
-from cascade.interfaces.steering import constraint_message, store_message
-from cascade.interfaces.topics import STORE_TOPIC
+from cascade.interfaces.wire.read import ConstraintsReport, EventMessage, RunsReport
 
 PUBLISH_TIMEOUT = 5.0
+COMMAND_TIMEOUT = 30.0
 REPORT_TIMEOUT = 10.0
 SILENT = float("inf")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done to the engine, and when."""
+    """What to do to the engine, and when."""
 
     rate: str
     pause_at: int
@@ -46,114 +49,110 @@ class Plan:
 
 
 class Ended(Exception):
-    """There is nothing more to steer."""
+    """The run has ended, or this program is stopped: there is nothing more to steer."""
 
 
-class Helm(Listener):
-    """The link to the broker: publishes registers, passes on what the engine tells, clears up."""
+class Controller(Listener):
+    """Steers with the command, prints what the engine reports, clears up."""
 
     def __init__(self, broker: Broker, topics: Topics, *, forget: bool) -> None:
-        super().__init__(broker, Watcher(every=SILENT), filters=topics.filters)
-        self.view = View(topics)
+        watcher = Watcher(every=SILENT)
+        super().__init__(broker, watcher, filters=topics.filters)
+        self.engine = Engine(topics, watcher.view)
         self.changed = threading.Condition()
         self.stopped = False
         self._topics = topics
-        self._teller = Teller(topics)
+        self._report_lines = ReportLines()
+        self.broker = broker
         self._forget = forget
-        self._held: list[str] = []
+        self._set: list[str] = []
         self._linked = False
-        self._store_named = False
 
     def ready(self) -> None:
-        """Let the story begin."""
+        """Begin to steer."""
         with self.changed:
             self._linked = True
             self.changed.notify_all()
 
-    def hear(self, topic: str, payload: bytes | bytearray) -> None:
-        """Take an event or a report."""
-        if topic == STORE_TOPIC:
-            self._store_named = bool(payload)
-            return
-        if not topic.startswith("cascade/state/"):
-            super().hear(topic, payload)
-        elif line := self._teller.line(topic, payload, time.monotonic()):
-            say(f"< {line}")
+    def receive(self, topic: str, payload: bytes | bytearray) -> None:
+        """Take an event or a report, and print its line, if it deserves one."""
+        now = time.monotonic()
         with self.changed:
-            if topic == self._topics.constraints:
-                self.view.report(payload)
-            elif not topic.startswith("cascade/state/"):
-                self.view.event(payload)
+            match message := self._watcher.view.fold(topic, payload, now=now):
+                case EventMessage():
+                    self.engine.event(message)
+                    line = self._watcher.line(message, now)
+                case ConstraintsReport() | RunsReport():
+                    line = self._report_lines.line(message, now)
+                    line = line and f"< {line}"
+                case _:
+                    line = None
+            if line:
+                print_line(line)  # before the thread that waits prints what follows from it
             self.changed.notify_all()
 
-    def name_store(self) -> None:
-        """Give the broker's store an identity if it has none, as whoever steers first does; it stays.
+    def steer(self, kind: str, *words: str) -> None:
+        """Print a command that sets or lifts a constraint of this kind, and run it.
 
-        :raises RuntimeError: if the broker has not taken it in time.
+        :raises RuntimeError: if it fails.
         """
-        self.catch_up()  # what is retained is here then
-        if not self._store_named:
-            self._publish(STORE_TOPIC, json.dumps(store_message()))
+        print_line(typed(*words))
+        self.run(kind, *words)
 
-    def put(self, kind: str, **params: Any) -> None:
-        """Set a register and wait until the broker has it.
+    def run(self, kind: str, *words: str) -> None:
+        """Run a command that sets or lifts a constraint of this kind.
 
-        :raises RuntimeError: if it has not taken it in time.
-        """
-        topic = self._topics.register(kind)
-        self._held.append(topic)
-        self._publish(topic, json.dumps(constraint_message(self._topics.scope, kind, params)))
-
-    def clear(self, kind: str) -> None:
-        """Clear a register and wait until the broker has done so.
-
-        :raises RuntimeError: if it has not in time.
+        :raises RuntimeError: if it fails.
         """
         topic = self._topics.register(kind)
-        self._publish(topic, "")
-        self._held.remove(topic)
+        if topic not in self._set:
+            self._set.append(topic)
+        done = subprocess.run(
+            [sys.executable, "-m", "cascade.cli", *words],
+            env={**os.environ, **environment(self.broker)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+            start_new_session=True,  # Ctrl-C is for this program, which then clears what the command has set
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
 
-    def typed(self, kind: str, **params: Any) -> str:
-        """Return what a person types to set this register."""
-        body = {"type": kind} | ({"params": params} if params else {})
-        return self._typed("-t", self._topics.register(kind), "-m", json.dumps(body, separators=(",", ":")))
+    def wait_for(self, condition: Callable[[], T], timeout: float | None = None) -> T:
+        """Wait until the condition is true; return its value, which is false after ``timeout`` seconds.
 
-    def typed_to_clear(self, kind: str) -> str:
-        """Return what a person types to clear this register."""
-        return self._typed("-n", "-t", self._topics.register(kind))
-
-    def wait_for(self, condition: Callable[[], object], timeout: float | None = None) -> bool:
-        """Wait until it is true; return whether it is.
-
-        :raises Ended: if the run has ended, or this program is to end, first.
+        :raises Ended: if the run ends first, or this program is stopped.
         """
         with self.changed:
-            self.changed.wait_for(lambda: condition() or self.stopped or self.view.over, timeout)
-            if not condition() and (self.stopped or self.view.over):
+            self.changed.wait_for(lambda: condition() or self.stopped or self.engine.over, timeout)
+            value = condition()
+            if not value and (self.stopped or self.engine.over):
                 raise Ended
-            return bool(condition())
+            return value
 
     def wait_for_link(self) -> None:
-        """Wait until the broker answers."""
+        """Wait until the broker has accepted the subscription."""
         self.wait_for(lambda: self._linked)
 
     def stop(self) -> None:
-        """End the story where it is."""
+        """Stop steering."""
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
 
     def finish(self) -> dict[str, Any]:
-        """Clear what is left, then end as every listener does."""
-        left = [*self._held, *(self._topics.left_behind if self._forget and self._linked else ())]
+        """Clear what is left, then end as any listener does."""
+        left = [*self._set, *(self._topics.left_behind if self._forget and self._linked else ())]
         try:
             for topic in left:
                 self._publish(topic, "")
         except (RuntimeError, ValueError) as error:
-            say(f"could not be cleared ({error}): {' '.join(left)}")
+            print_line(f"could not be cleared ({error}): {' '.join(left)}")
         else:
             if left:
-                say(f"cleared, so that nothing stays at the broker: {' '.join(left)}")
+                print_line(f"cleared, so that nothing stays at the broker: {' '.join(left)}")
         return super().finish()
 
     def _publish(self, topic: str, text: str) -> None:
@@ -166,92 +165,98 @@ class Helm(Listener):
         if not sent.is_published():
             raise RuntimeError("the broker does not answer")
 
-    def _typed(self, *words: str) -> str:
-        return shlex.join(["mosquitto_pub", *self._options(), "-r", *words])
 
-    def _options(self) -> list[str]:
-        """Return the options with which mosquitto's clients find this broker."""
-        broker = self._broker
-        host = [] if broker.host == "localhost" else ["-h", broker.host]
-        port = [] if broker.port == PORTS["mqtt"] else ["-p", str(broker.port)]
-        tls = ["--tls-use-os-certs"] if broker.tls else []
-        user = ["-u", broker.user, "-P", "..."] if broker.user else []
-        return [*host, *port, *tls, *user]
+def typed(*words: str) -> str:
+    """Return a command as a person types it."""
+    return f"$ {shlex.join(['cascade', *words])}"
 
 
-class Story:
-    """What a person at a terminal might do to a long run, step by step."""
+def environment(broker: Broker) -> dict[str, str]:
+    """Return the variables in which the command finds a broker."""
+    scheme = "mqtts" if broker.tls else "mqtt"
+    user = f"{quote(broker.user, safe='')}@" if broker.user else ""
+    host = f"[{broker.host}]" if ":" in broker.host else broker.host
+    password = {"CASCADE_MQTT_PASSWORD": broker.password} if broker.password else {}
+    return {"CASCADE_BROKER": f"{scheme}://{user}{host}:{broker.port}", **password}
 
-    def __init__(self, helm: Helm, plan: Plan, topics: Topics) -> None:
+
+class Scenario:
+    """Do what a person at a terminal might do to a long run, step by step."""
+
+    def __init__(self, controller: Controller, plan: Plan, topics: Topics) -> None:
         self.remarks: list[str] = []
-        self._helm = helm
-        self._view = helm.view
+        self._controller = controller
+        self._engine = controller.engine
         self._plan = plan
+        self._scope = topics.scope
+        self._address = environment(controller.broker)["CASCADE_BROKER"]
         self._pause = topics.register("pause")
         self._window: tuple[float, float] | None = None
-        self._thread = threading.Thread(target=self._run, name="story")
+        self._thread = threading.Thread(target=self._run, name="scenario")
 
-    def __enter__(self) -> Story:
+    def __enter__(self) -> Scenario:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._helm.stop()
+        self._controller.stop()
         self._thread.join()
 
     def verdict(self) -> str:
-        """Say whether the pause held, by all that has arrived."""
+        """Return whether the pause held, by all that has arrived."""
         if self._window is None:
             return "The run was not paused to the end: it ended before."
-        count = self._view.starts_between(*self._window)
+        count = self._engine.starts_between(*self._window)
         begin, end = self._window
         which = "No task was" if count == 0 else f"{count:,} tasks were, which must not be,"
         return (
             f"{which} started in the {end - begin:.1f} s between the engine's report of the pause and its lifting: "
-            f"{count} of {len(self._view.started):,} RUNNING events."
+            f"{count} of {len(self._engine.started):,} RUNNING events."
         )
 
     def _run(self) -> None:
         try:
-            self._tell()
+            self._steer()
         except Ended:
             return
         except RuntimeError as error:
-            say(f"steering ends here: {error}")
+            print_line(f"steering ends here: {error}")
 
-    def _tell(self) -> None:
-        helm, view, plan = self._helm, self._view, self._plan
-        helm.wait_for_link()
-        helm.name_store()
-        helm.put("rate_limit", rate=plan.rate)  # before a word is said, for whoever waits for one
-        say(f"Slow down before it starts: {plan.rate}. The broker retains it for every engine of this name.")
-        say(f"$ {helm.typed('rate_limit', rate=plan.rate)}")
-        helm.wait_for(lambda: len(view.started) >= plan.pause_at)
-        self._hold()
-        helm.wait_for(lambda: view.applied_since(self._pause) is None)
-        helm.wait_for(lambda: len(view.started) >= plan.free_at)
-        say(f"{len(view.started):,} tasks were started. Now as fast as it can.")
-        say(f"$ {helm.typed_to_clear('rate_limit')}")
-        helm.clear("rate_limit")
+    def _steer(self) -> None:
+        controller, engine, plan = self._controller, self._engine, self._plan
+        controller.wait_for_link()
+        slow = ("limit", self._scope, "--rate", plan.rate)
+        controller.run("rate_limit", *slow)  # before the first line, for which the demo waits
+        print_line(
+            f"Slow down before it starts: {plan.rate}. The broker retains it for every engine of this name."
+        )
+        print_line(f"$ export CASCADE_BROKER={self._address}")
+        print_line(typed(*slow))
+        controller.wait_for(lambda: len(engine.started) >= plan.pause_at)
+        self._pause_for_a_time()
+        controller.wait_for(lambda: engine.applied_since(self._pause) is None)
+        controller.wait_for(lambda: len(engine.started) >= plan.free_at)
+        print_line(f"{len(engine.started):,} tasks were started. Now as fast as it can.")
+        controller.steer("rate_limit", "clear", self._scope, "rate_limit")
 
-    def _hold(self) -> None:
-        """Pause, wait for the report, and lift it after a time, unless somebody else does."""
-        helm, view = self._helm, self._view
-        say(f"{len(view.started):,} tasks were started. Pause: what runs goes on, nothing else may start.")
-        say(f"$ {helm.typed('pause')}")
-        helm.put("pause")
-        if not helm.wait_for(lambda: view.applied_since(self._pause), REPORT_TIMEOUT):
+    def _pause_for_a_time(self) -> None:
+        """Pause, wait for the report, and lift it after a time, unless another client does."""
+        controller, engine = self._controller, self._engine
+        print_line(
+            f"{len(engine.started):,} tasks were started. Pause: what runs goes on, nothing else may start."
+        )
+        controller.steer("pause", "pause", self._scope)
+        since = controller.wait_for(lambda: engine.applied_since(self._pause), REPORT_TIMEOUT)
+        if since is None:
             raise RuntimeError("the engine does not report the pause; may this user publish to that topic?")
-        since = view.applied_since(self._pause) or 0.0
-        say(f"The engine says that the pause is applied. Wait {self._plan.pause:g} s.")
-        if helm.wait_for(lambda: view.applied_since(self._pause) is None, self._plan.pause):
-            say("Somebody else has lifted it.")
+        print_line(f"The engine reports that the pause is applied. Wait {self._plan.pause:g} s.")
+        if controller.wait_for(lambda: engine.applied_since(self._pause) is None, self._plan.pause):
+            print_line("Another client has lifted it.")
             return
         self._window = (since, time.time())
-        count = view.starts_between(*self._window)
-        say(f"{count} RUNNING events since that report. Lift the pause.")
-        say(f"$ {helm.typed_to_clear('pause')}")
-        helm.clear("pause")
+        count = engine.starts_between(*self._window)
+        print_line(f"{count} RUNNING events since that report. Lift the pause.")
+        controller.steer("pause", "resume", self._scope)
 
 
 def main() -> int:
@@ -259,13 +264,13 @@ def main() -> int:
     given = _parser().parse_args()
     topics = Topics(given.source)
     plan = Plan(given.rate, given.pause_at, given.pause, given.free_at)
-    helm = Helm(given.broker, topics, forget=given.forget)
+    controller = Controller(given.broker, topics, forget=given.forget)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    helm.start()
-    story = Story(helm, plan, topics)
-    with contextlib.suppress(KeyboardInterrupt), story:  # the same wish as the end of standard input
+    controller.start()
+    scenario = Scenario(controller, plan, topics)
+    with contextlib.suppress(KeyboardInterrupt), scenario:  # means the same as the end of standard input
         sys.stdin.read()
-    say(json.dumps(helm.finish() | {"remarks": [story.verdict()]}))
+    print_line(json.dumps(controller.finish() | {"remarks": [scenario.verdict()]}))
     return 0
 
 
@@ -287,7 +292,7 @@ def _broker(url: str) -> Broker:
     try:
         return broker_of(url)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{url!r} is no broker's URL: {error}") from error
+        raise argparse.ArgumentTypeError(f"{url!r} is not a broker's URL: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""An ordinary MQTT subscriber that tells what it sees of a run; it knows nothing of Cascade.
+"""An ordinary MQTT subscriber that shows what happens in a run; it needs paho-mqtt and cascade-interfaces.
 
     python watcher.py mqtt://localhost:1883
 
-It prints a line for what matters and one a second for the rest, until its standard input
+It prints a line for each important event and one a second for the others, until its standard input
 ends (Ctrl-D) or Ctrl-C; its last line is its counts, as JSON.
 """
 
@@ -26,6 +26,9 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from cascade.interfaces.text import printable
+from cascade.interfaces.wire.read import EventMessage, View, number, text
+
 EVENTS = "cascade/telemetry/+/+/+/events"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 ORDINARY = ("RUNNING", "COMPLETED", "BLOCKED")
@@ -33,106 +36,57 @@ CONNECT_TIMEOUT = 2.0
 ECHO_TIMEOUT = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One event, as far as this program needs it."""
-
-    run_id: str
-    event_id: str
-    seq: int
-    body: dict[str, Any]
-
-
-@dataclass(slots=True)
-class RunCounts:
-    """What arrived of one run."""
-
-    received: int = 0
-    duplicates: int = 0
-    highest: int = -1
-    distinct: set[str] = field(default_factory=set)
-
-    def add(self, event: Seen) -> None:
-        """Count an event; one that was seen before is a duplicate."""
-        self.received += 1
-        self.duplicates += event.event_id in self.distinct
-        self.distinct.add(event.event_id)
-        self.highest = max(self.highest, event.seq)
-
-    def summary(self) -> dict[str, int]:
-        """Return the counts; a hole is a ``seq`` below the highest that never came."""
-        holes = max(0, self.highest + 1 - len(self.distinct))
-        return {"received": self.received, "duplicates": self.duplicates, "holes": holes}
-
-
 class Watcher:
     """Counts messages and decides which of them deserve a line; does no I/O."""
 
     def __init__(self, *, every: float = 1.0) -> None:
+        self.view = View()
         self._every = every
-        self._runs: dict[str, RunCounts] = {}
-        self._not_understood = 0
-        self._silent = 0
+        self._not_shown = 0
         self._last_line = float("-inf")
 
-    def see(self, payload: bytes | bytearray, now: float) -> str | None:
-        """Take one message; return the line that tells it, or None to stay silent."""
-        event = parse(payload)
-        if event is None:
-            self._not_understood += 1
-            return None
-        self._runs.setdefault(event.run_id, RunCounts()).add(event)
+    def see(self, topic: str, payload: bytes | bytearray, now: float) -> str | None:
+        """Take one message; return its line, or None to stay silent."""
+        event = self.view.fold(topic, payload, now=now)
+        return self.line(event, now) if isinstance(event, EventMessage) else None
+
+    def line(self, event: EventMessage, now: float) -> str | None:
+        """Return the line for an event, or None to stay silent."""
         if event.body.get("state") in ORDINARY and now - self._last_line < self._every:
-            self._silent += 1
+            self._not_shown += 1
             return None
-        since = f"  (+{self._silent:,} not shown)" if self._silent else ""
-        self._silent, self._last_line = 0, now
+        since = f"  (+{self._not_shown:,} not shown)" if self._not_shown else ""
+        self._not_shown, self._last_line = 0, now
         return f"#{event.seq:<6} {describe(event)}{since}"
 
     def counts(self) -> dict[str, Any]:
-        """Return what was received, by run."""
-        runs = {run_id: counts.summary() for run_id, counts in self._runs.items()}
-        return {"runs": runs, "not_understood": self._not_understood}
+        """Return what arrived, by run; a hole is a ``seq`` below the highest that did not arrive."""
+        runs = {
+            run.run_id: {"received": run.messages, "duplicates": run.duplicates, "holes": run.missing}
+            for run in self.view.runs.values()
+            if run.messages
+        }
+        return {"runs": runs, "not_understood": self.view.not_understood}
 
 
-def parse(payload: bytes | bytearray) -> Seen | None:
-    """Return the event in a message, or None when it holds none."""
-    try:
-        match json.loads(payload):
-            case {"run_id": str(run_id), "event_id": str(event_id), "seq": int(seq), "body": dict(body)}:
-                return Seen(run_id, event_id, seq, body)
-            case _:
-                return None
-    except (ValueError, RecursionError):
-        return None
-
-
-def describe(event: Seen) -> str:
-    """Tell an event in a few words, on one line."""
+def describe(event: EventMessage) -> str:
+    """Describe an event in a few words, on one line."""
     body = event.body
-    if body.get("type") == "LifecycleEvent":
-        words = [body.get("event"), body.get("status"), body.get("error"), f"run {event.run_id[:8]}"]
-    elif body.get("type") == "TaskStateEvent":
+    if event.type == "LifecycleEvent":
+        words = [*(text(body, key) for key in ("event", "status", "error")), f"run {event.run_id[:8]}"]
+    elif event.type == "TaskStateEvent":
+        duration = number(body, "duration_ms")
+        took = f"{duration:.1f} ms" if duration else ""
         words = [
-            body.get("task_name"),
-            body.get("state"),
-            _duration(body),
-            body.get("error"),
-            body.get("reason"),
+            text(body, "task_name"),
+            text(body, "state"),
+            took,
+            text(body, "error"),
+            text(body, "reason"),
         ]
     else:
-        words = [body.get("type"), "(unknown type of event)"]
-    return " ".join(printable(str(word)[:200]) for word in words if word)
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with every character that could move a cursor or end a line escaped."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
-
-
-def _duration(body: dict[str, Any]) -> str:
-    duration = body.get("duration_ms")
-    return f"{duration:.1f} ms" if isinstance(duration, int | float) and duration else ""
+        words = [event.type, "(unknown type of event)"]
+    return " ".join(printable(word[:200]) for word in words if word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +106,11 @@ class Broker:
 
 
 def broker_of(url: str) -> Broker:
-    """Return the broker that a URL names.
+    """Return the broker of a URL.
 
     A user without a password gets the one in ``CASCADE_MQTT_PASSWORD``, or in a file (``..._FILE``).
 
-    :raises ValueError: if it names none, or that file cannot be read.
+    :raises ValueError: if the URL is not a broker's, or that file cannot be read.
     """
     parts = urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
@@ -183,7 +137,7 @@ def _password_of(parts: SplitResult) -> str:
 
 
 class Listener:
-    """The link to the broker: feeds a watcher and prints what it says."""
+    """The link to the broker: passes messages to a watcher and prints its lines."""
 
     def __init__(self, broker: Broker, watcher: Watcher, *, filters: Sequence[str] = (EVENTS,)) -> None:
         self._broker = broker
@@ -211,26 +165,26 @@ class Listener:
         self._client.loop_start()
 
     def ready(self) -> None:
-        """Do what is to be done once the broker has taken the subscription."""
-        say(f"subscribed to {EVENTS} at {self._broker.address}")
+        """Report that the broker has accepted the subscription."""
+        print_line(f"subscribed to {EVENTS} at {self._broker.address}")
 
-    def hear(self, topic: str, payload: bytes | bytearray) -> None:
-        """Take one message."""
-        if line := self._watcher.see(payload, time.monotonic()):
-            say(line)
+    def receive(self, topic: str, payload: bytes | bytearray) -> None:
+        """Take one message and print its line, if it deserves one."""
+        if line := self._watcher.see(topic, payload, time.monotonic()):
+            print_line(line)
 
     def catch_up(self) -> None:
-        """Wait until all that the broker has had so far is here.
+        """Wait until everything that was published so far has arrived.
 
-        A broker keeps the order of messages: when the watcher's own comes back, everything
-        that was published before it has come.
+        A broker keeps the order of messages: when the watcher's own message comes back,
+        everything published before it has arrived.
         """
         self._echoed.clear()
         self._client.publish(self._echo_topic, b"", qos=1)
         self._echoed.wait(ECHO_TIMEOUT)
 
     def finish(self) -> dict[str, Any]:
-        """Wait until all that the broker has had so far is here; disconnect; return the counts."""
+        """Wait until everything published so far has arrived; disconnect; return the counts."""
         if self._client.is_connected():
             self.catch_up()
         self._client.disconnect()
@@ -269,16 +223,16 @@ class Listener:
         if message.topic == self._echo_topic:
             self._echoed.set()
         else:
-            self.hear(message.topic, message.payload)
+            self.receive(message.topic, message.payload)
 
     def _unreachable(self, line: str) -> None:
-        """Say it once, however often it is tried."""
+        """Print why there is no link, once until it works again."""
         if self._reachable is not False:
             self._reachable = False
-            say(line)
+            print_line(line)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line at once, also into a pipe."""
     print(line, flush=True)
 
@@ -292,12 +246,12 @@ def main() -> int:
     try:
         broker = broker_of(given.broker)
     except ValueError as error:
-        parser.error(f"this is no broker's URL: {error}")
+        parser.error(f"this is not a broker's URL: {error}")
     listener = Listener(broker, Watcher(every=given.every))
     listener.start()
-    with contextlib.suppress(KeyboardInterrupt):  # the same wish as the end of standard input
+    with contextlib.suppress(KeyboardInterrupt):  # means the same as the end of standard input
         sys.stdin.read()
-    say(json.dumps(listener.finish()))
+    print_line(json.dumps(listener.finish()))
     return 0
 
 

@@ -30,7 +30,7 @@ def extract(base: str, page: int) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"{base}/orders/{page}", timeout=5) as answer:
             orders: list[dict[str, Any]] = json.load(answer)
     except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
+        error.close()  # it keeps the connection open
         raise
     return orders
 

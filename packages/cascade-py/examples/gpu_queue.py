@@ -2,7 +2,7 @@
 
 Shows ``with_constraints`` and ``system_resources``: a job starts when all that it needs is free,
 and gives it back however it ends. How much memory a job needs may itself be computed in the run.
-There is no GPU in this example: jobs only count who holds one.
+There is no GPU in this example: jobs only count who uses one.
 
     python gpu_queue.py
 """
@@ -16,7 +16,7 @@ CARDS, MEMORY_GB, JOBS = 2, 24, 9
 
 
 class Cards:
-    """Counts how many jobs hold a card at the same time."""
+    """Counts how many jobs use a card at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

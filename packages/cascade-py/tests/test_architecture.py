@@ -1,4 +1,4 @@
-"""Imports point one way: interfaces <- runtime <- py, and interfaces <- connectors, executors, testkit."""
+"""Imports point one way: interfaces <- runtime <- py, and interfaces <- connectors, executors, testkit; cli is on top, web on cli."""
 
 import ast
 import graphlib
@@ -23,6 +23,48 @@ ARROWS = {
     "cascade-executor-": frozenset({BASE}),
     "cascade-testkit": frozenset({BASE}),
     SDK: frozenset({BASE, "cascade-runtime"}),
+    "cascade-cli": frozenset({BASE, "cascade-runtime", SDK}),
+    "cascade-web": frozenset({BASE, "cascade-cli"}),
+}
+RUNTIME = "cascade.runtime"
+PUBLIC = "__init__"
+# What each folder or file of the runtime may import of the others: along the way of the data, from the engine
+# to the scheduler, from there to graph and admission, and on to executors and caches; constraints go from control
+# to admission, and recorded runs wrap the scheduler. The runtime's __init__ may import them all.
+FOLDERS: dict[str, frozenset[str]] = {
+    "engine": frozenset(
+        {
+            "_scheduler",
+            "_control",
+            "_observers",
+            "_recovery",
+            "_outbox",
+            "_admission",
+            "_resources",
+            "_support",
+            "bus",
+            "cache",
+            "executors",
+            "telemetry",
+        }
+    ),
+    "_scheduler": frozenset({"_graph", "_admission", "_resources", "_support", "cache", "executors"}),
+    "_recovery": frozenset({"_scheduler", "_graph", "_support", "cache"}),
+    "_control": frozenset({"_admission", "_support"}),
+    "_observers": frozenset({"_support"}),
+    "_admission": frozenset({"_support"}),
+    "_resources": frozenset({"_support"}),
+    "cache": frozenset({"executors", "_storage", "_support"}),
+    "executors": frozenset(),
+    "telemetry": frozenset({"_support"}),
+    "bus": frozenset(),
+    "file": frozenset(),
+    "local": frozenset({"_support"}),
+    "_graph": frozenset(),
+    "_durable": frozenset({"_storage", "_support"}),
+    "_outbox": frozenset({"_storage", "_support"}),
+    "_storage": frozenset(),
+    "_support": frozenset(),
 }
 
 
@@ -61,7 +103,7 @@ def imported_names(tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
 
 
 def target(name: str, modules: Mapping[str, Module]) -> Module | None:
-    """Find what an imported name means: a module, or something that one holds."""
+    """Find what an imported name means: a module, or something in one."""
     return modules.get(name) or modules.get(name.rpartition(".")[0])
 
 
@@ -83,7 +125,7 @@ def wrong_arrows(modules: Mapping[str, Module]) -> list[str]:
 
 
 def cycle_of(modules: Mapping[str, Module]) -> list[str]:
-    """Find modules that import each other in a circle, in order; an empty list if there are none."""
+    """Find modules that import each other in a cycle, in order; an empty list if there are none."""
     graph = {
         module.name: {found.name for name in module.imports if (found := target(name, modules))}
         - {module.name}
@@ -94,6 +136,47 @@ def cycle_of(modules: Mapping[str, Module]) -> list[str]:
     except graphlib.CycleError as error:
         return list(error.args[1])
     return []
+
+
+def folder_of(name: str) -> str:
+    """Return the folder or file of the runtime in which a module is."""
+    return name.removeprefix(RUNTIME).strip(".").partition(".")[0] or PUBLIC
+
+
+def folder_edges(modules: Mapping[str, Module]) -> dict[tuple[str, str], str]:
+    """Find the imports between folders of the runtime, each with one example."""
+    edges: dict[tuple[str, str], str] = {}
+    for module in modules.values():
+        if module.name.partition(RUNTIME)[0] or module.distribution != "cascade-runtime":
+            continue
+        for name in sorted(module.imports):
+            found = target(name, modules)
+            if found is None or not found.name.startswith(RUNTIME):
+                continue
+            edge = folder_of(module.name), folder_of(found.name)
+            if edge[0] != edge[1]:
+                edges.setdefault(edge, f"{module.name} imports {name}")
+    return edges
+
+
+def wrong_folders(modules: Mapping[str, Module]) -> list[str]:
+    """Every import between folders of the runtime that the table does not allow."""
+    return [
+        f"{folder} -> {other}: {example}"
+        for (folder, other), example in folder_edges(modules).items()
+        if folder != PUBLIC and other not in FOLDERS.get(folder, frozenset())
+    ]
+
+
+def private_imports(modules: Mapping[str, Module]) -> list[str]:
+    """Every import of a private name or module of another distribution."""
+    return [
+        f"{module.name} imports {name} ({found.distribution})"
+        for module in modules.values()
+        for name in sorted(module.imports)
+        if (found := target(name, modules)) and found.distribution != module.distribution
+        if any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+    ]
 
 
 def undeclared(modules: Mapping[str, Module], declared: Mapping[str, set[str]]) -> list[str]:
@@ -143,8 +226,31 @@ def test_arrows(sources: dict[str, Module]) -> None:
 
 
 def test_no_cycle(sources: dict[str, Module]) -> None:
-    """No modules import each other in a circle, inside a package neither, nor inside a function or for types."""
+    """No modules import each other in a cycle: not within a package, inside a function or for types either."""
     assert cycle_of(sources) == []
+
+
+def test_folders_of_the_runtime_import_each_other_only_along_the_way_of_the_data(
+    sources: dict[str, Module],
+) -> None:
+    """An import against the table is either a mistake or a new decision, to be made there."""
+    assert wrong_folders(sources) == []
+
+
+def test_the_table_of_folders_has_no_cycle_and_lists_what_is_there(sources: dict[str, Module]) -> None:
+    """Every folder of the runtime has its place, nothing imports the engine, and no edge is left over."""
+    graphlib.TopologicalSorter(FOLDERS).prepare()  # raises CycleError
+    there = {folder_of(name) for name in sources if name.startswith(RUNTIME)}
+    assert there == {*FOLDERS, PUBLIC}
+    assert not any("engine" in allowed for allowed in FOLDERS.values())
+    used = set(folder_edges(sources))
+    unused = [(folder, other) for folder, allowed in FOLDERS.items() for other in sorted(allowed)]
+    assert [edge for edge in unused if edge not in used] == []
+
+
+def test_no_distribution_imports_what_is_private_in_another(sources: dict[str, Module]) -> None:
+    """A leading underscore means that the module can change without notice."""
+    assert private_imports(sources) == []
 
 
 def test_what_is_imported_is_asked_for(sources: dict[str, Module]) -> None:
@@ -240,6 +346,38 @@ def test_a_cycle_is_found(tree: Path) -> None:
     write(tree, "cascade-runtime", "cascade/runtime/a.py", "from cascade.runtime.b import B")
     write(tree, "cascade-runtime", "cascade/runtime/b.py", "def f():\n    from . import a")
     assert set(cycle_of(read_modules(tree))) == {"cascade.runtime.a", "cascade.runtime.b"}
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "found"),
+    [
+        (
+            "runtime/_admission/a.py",
+            "from cascade.runtime._scheduler.b import B",
+            "_admission -> _scheduler: cascade.runtime._admission.a imports cascade.runtime._scheduler.b.B",
+        ),
+        ("runtime/_support/a.py", "from cascade.runtime import engine", "_support -> engine"),
+        ("runtime/_new/a.py", "from cascade.runtime import engine", "_new -> engine"),
+    ],
+)
+def test_an_import_against_the_way_of_the_data_is_found(
+    tree: Path, path: str, source: str, found: str
+) -> None:
+    """Upwards, into the engine, or from a folder that the table does not know."""
+    write(tree, "cascade-runtime", "cascade/runtime/_scheduler/b.py", "B = 1")
+    write(tree, "cascade-runtime", f"cascade/{path}", source)
+    (edge,) = wrong_folders(read_modules(tree))
+    assert found in edge
+
+
+@pytest.mark.parametrize("name", ["cascade.runtime._graph.node.Node", "cascade.runtime.engine._helper"])
+def test_an_import_of_what_is_private_is_found(tree: Path, name: str) -> None:
+    """A module in a private folder, and a private name of a public module."""
+    module, _, imported = name.rpartition(".")
+    write(tree, "cascade-runtime", "cascade/runtime/_graph/node.py", "Node = 1")
+    write(tree, SDK, "cascade/sdk.py", f"from {module} import {imported}")
+    (found,) = private_imports(read_modules(tree))
+    assert f"cascade.sdk imports {name}" in found
 
 
 def test_an_undeclared_import_is_found(tree: Path) -> None:

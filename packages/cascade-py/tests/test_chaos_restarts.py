@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
+from long_limits import AGES, PATIENT
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
@@ -15,13 +16,16 @@ from cascade.testkit import Broker, Mosquitto, eventually
 from cascade.testkit.chaos import ChaosProxy, Direction
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
+from cascade.testkit.waiting import time_limit
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 
 EVENTS = "cascade/telemetry/+/+/+/events"
 GROUP = 100
 """Tasks that begin with each fault."""
 BOUND = 30.0
+ANSWERS_PER_SECOND, BYTES_OF_ANSWER = 1_000, 4
+"""How fast answers come: 50 at a time. If all came in one turn of the event loop, none were left for a fault."""
 
 Fault = Callable[[], Awaitable[object]]
 
@@ -34,10 +38,10 @@ COUNTS = [
 
 @pytest.fixture(autouse=True)
 def hasty(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the short form try lost links again almost at once; the long one waits as users do."""
+    """Reconnect almost at once in the short form; the long one uses the pauses that users have."""
     if count < 20:
-        for pause in ("_retry.SHORTEST_PAUSE", "_retry.LONGEST_PAUSE", "_senders.STEADY_AFTER"):
-            monkeypatch.setattr(f"cascade.connectors.mqtt.{pause}", 0.01)
+        for pause in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "senders.STEADY_AFTER"):
+            monkeypatch.setattr(f"cascade.transport.{pause}", 0.01)
 
 
 def workflow(gates: list[asyncio.Event]) -> cs.LazyResult[int]:
@@ -62,20 +66,26 @@ def workflow(gates: list[asyncio.Event]) -> cs.LazyResult[int]:
 
 
 async def suffer(
-    faults: list[Fault], gates: list[asyncio.Event], connector: MqttConnector, dice: random.Random
+    proxy: ChaosProxy,
+    faults: list[Fault],
+    gates: list[asyncio.Event],
+    connector: MqttConnector,
+    seeded_random: random.Random,
 ) -> None:
     """Open one gate for each fault, which then comes in the middle of the events; then the last one."""
     for fault, gate in zip(faults, gates, strict=False):
         before = connector.statistics()
+        proxy.slow(ANSWERS_PER_SECOND * BYTES_OF_ANSWER, Direction.DOWN)
         gate.set()
-        async with asyncio.timeout(BOUND):
-            enough = before.sent + dice.randrange(1, GROUP)
+        async with time_limit(BOUND):
+            enough = before.sent + seeded_random.randrange(1, GROUP)
             while connector.statistics().sent < enough:
                 await asyncio.sleep(0)  # eventually() looks so seldom that all would be over
         assert connector.statistics().pending
         await fault()
+        proxy.resume()
         await eventually(lambda before=before: connector.statistics().connections > before.connections, BOUND)  # type: ignore[misc]
-    assert await connector.flush(120)  # a store that is written for every message is slow on a busy disk
+    assert await connector.flush(AGES)  # a store that is written for every message is slow on a busy disk
     gates[-1].set()
 
 
@@ -99,11 +109,11 @@ def restarts(broker: Broker, proxy: ChaosProxy, count: int) -> list[Fault]:
 async def hold_back_acknowledgements(broker: Broker, proxy: ChaosProxy) -> None:
     """Return when all that the client has seen acknowledged is in the store, and see to it that it sees no more.
 
-    Mosquitto answers first and writes its store at the end of the same turn of its loop: a SIGKILL between
-    the two loses what was acknowledged, by whomever it was sent. It answers a new client in a later turn.
+    Mosquitto answers first and writes its store at the end of the same iteration of its loop: a SIGKILL between
+    the two loses what was acknowledged, by whomever it was sent. It answers a new client in a later iteration.
     """
     proxy.stall(Direction.DOWN)
-    async with MqttConnector(broker.host, broker.port, presence=False, required=True, connect_timeout=BOUND):
+    async with MqttConnector(broker.host, broker.port, presence=False, required=True, **PATIENT):
         pass
 
 
@@ -112,38 +122,40 @@ def cuts(proxy: ChaosProxy, count: int) -> list[Fault]:
     return [[proxy.cut, proxy.reset][n % 2] for n in range(count)]
 
 
-def said(caplog: pytest.LogCaptureFixture) -> Counter[str]:
-    """Count the warnings by logger; what they tell of lost messages is no change of the link's state."""
+def warnings_of(caplog: pytest.LogCaptureFixture) -> Counter[str]:
+    """Count the warnings by logger; those about lost messages are not a change of the link."""
     records = [each for each in caplog.records if each.levelno >= logging.WARNING]
     losses = ("put aside", "not delivered")
     return Counter(each.name for each in records if not any(loss in each.getMessage() for loss in losses))
 
 
 async def run_under(
-    broker: Broker, count: int, dice: random.Random
+    broker: Broker, count: int, seeded_random: random.Random
 ) -> tuple[int, MqttConnector, cs.TelemetrySubscriber]:
     """Run the workflow through ``count`` restarts and as many cuts; return its value and who counted."""
     async with ChaosProxy(broker.port) as proxy:
         faults = [*restarts(broker, proxy, count), *cuts(proxy, count)]
-        dice.shuffle(faults)
+        seeded_random.shuffle(faults)
         gates = [asyncio.Event() for _ in (*faults, None)]
-        connector = MqttConnector(proxy.host, proxy.port, drain_timeout=BOUND)
+        connector = MqttConnector(proxy.host, proxy.port, **PATIENT)
         bus = cs.EventBus()
         telemetry = cs.TelemetrySubscriber(bus, connector)
         run = asyncio.create_task(cs.Engine(connector=connector, bus=bus).run(workflow(gates)))
-        await eventually(lambda: telemetry.produced > len(gates) and not connector.statistics().pending)
-        await suffer(faults, gates, connector, dice)
+        await eventually(
+            lambda: telemetry.produced > len(gates) and not connector.statistics().pending, BOUND
+        )
+        await suffer(proxy, faults, gates, connector, seeded_random)
         return await run, connector, telemetry
 
 
 @pytest.mark.parametrize("count", COUNTS)
 async def test_row_5_restarts_and_cuts_with_a_store_that_is_kept_at_once(
-    count: int, dice: random.Random, caplog: pytest.LogCaptureFixture
+    count: int, seeded_random: random.Random, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Every event that was produced is received or counted as dropped; first copies are in order."""
     require_mosquitto()
     with Mosquitto(durable=True) as broker, Recorder(broker.host, broker.port, EVENTS) as recorder:
-        value, connector, telemetry = await run_under(broker, count, dice)
+        value, connector, telemetry = await run_under(broker, count, seeded_random)
         assert value == sum(range((2 * count + 1) * GROUP))
         await eventually(
             lambda: any(m["body"].get("event") == "ENGINE_STOPPED" for m in recorder.first_copies()), BOUND
@@ -161,21 +173,21 @@ async def test_row_5_restarts_and_cuts_with_a_store_that_is_kept_at_once(
     assert (seqs[0], seqs[-1]) == (0, telemetry.produced - 1)
     assert lost <= sum(number for reason, number in counts.dropped.items() if reason != "superseded")
     assert counts.connections > 2 * count
-    assert set(said(caplog)) <= {"cascade.connectors.mqtt", "mqtt"}
-    assert max(said(caplog).values()) < counts.connections  # one line for each link that was lost
+    assert set(warnings_of(caplog)) <= {"cascade.connectors.mqtt", "mqtt"}
+    assert max(warnings_of(caplog).values()) < counts.connections  # one line for each link that was lost
 
 
 @pytest.mark.parametrize("count", COUNTS)
 async def test_row_5_restarts_and_cuts_of_a_broker_as_it_is_installed(
-    count: int, dice: random.Random, caplog: pytest.LogCaptureFixture
+    count: int, seeded_random: random.Random, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The result is right; what a broker forgets that acknowledged it is not the run's to keep."""
     require_mosquitto()
     with Mosquitto(max_queued_messages=1_000) as broker:
-        value, connector, _telemetry = await run_under(broker, count, dice)
+        value, connector, _telemetry = await run_under(broker, count, seeded_random)
     assert value == sum(range((2 * count + 1) * GROUP))
     counts = connector.statistics()
     assert counts.accepted == counts.sent + sum(counts.dropped.values())
     assert counts.connections > 2 * count
-    assert set(said(caplog)) <= {"cascade.connectors.mqtt", "mqtt"}
-    assert max(said(caplog).values()) < counts.connections
+    assert set(warnings_of(caplog)) <= {"cascade.connectors.mqtt", "mqtt"}
+    assert max(warnings_of(caplog).values()) < counts.connections

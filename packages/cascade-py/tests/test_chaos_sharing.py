@@ -23,6 +23,12 @@ pytestmark = pytest.mark.broker
 EVENTS = "cascade/telemetry/+/+/+/events"
 PROGRESS = "cascade/telemetry/+/+/+/progress"
 BOUND = 20.0
+PATIENT = {"connect_timeout": BOUND, "drain_timeout": BOUND}
+"""A busy machine is slow: no event is dropped for that."""
+
+
+LATE = ("holds the event loop", "constraints are not known yet")
+"""What a busy machine adds to a log."""
 
 
 @cs.task
@@ -50,15 +56,17 @@ def runs(recorder: Recorder) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for message in recorder.first_copies(EVENTS):
         found.setdefault(message["run_id"], []).append(message)
-    return {run: told for run, told in found.items() if told[-1]["body"].get("event") == "ENGINE_STOPPED"}
+    return {
+        run: events for run, events in found.items() if events[-1]["body"].get("event") == "ENGINE_STOPPED"
+    }
 
 
 async def whole(recorder: Recorder, count: int, tasks: int) -> None:
-    """Wait for ``count`` runs of so many tasks, and see that each was told whole and in order."""
+    """Wait for ``count`` runs of so many tasks, and check that each was published completely and in order."""
     await eventually(lambda: len(runs(recorder)) == count, BOUND)
-    for told in runs(recorder).values():
-        assert [message["seq"] for message in told] == list(range(2 * tasks + 4))
-        assert told[0]["body"]["event"] == "ENGINE_STARTED"
+    for events in runs(recorder).values():
+        assert [message["seq"] for message in events] == list(range(2 * tasks + 4))
+        assert events[0]["body"]["event"] == "ENGINE_STARTED"
 
 
 def statuses(recorder: Recorder, name: str) -> list[str]:
@@ -67,8 +75,10 @@ def statuses(recorder: Recorder, name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["line-3", ""], ids=["named", "unnamed"])
 def test_two_runs_in_a_row_with_one_connector(fresh_broker: Broker, recorder: Recorder, name: str) -> None:
-    """Each is told whole; a named connector comes and goes with each, and leaves ``offline`` retained."""
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=name or None)
+    """Each is published completely; a named connector comes and goes with each, and leaves ``offline`` retained."""
+    connector = MqttConnector(
+        fresh_broker.host, fresh_broker.port, source_id=name or None, required=True, **PATIENT
+    )
     for _ in range(2):
         assert cs.run(workflow(50), connector=connector) == sum(range(50))
         assert not connector.connected
@@ -88,8 +98,8 @@ def test_two_runs_in_a_row_with_one_connector(fresh_broker: Broker, recorder: Re
 
 
 async def test_two_engines_share_a_connector(fresh_broker: Broker, recorder: Recorder) -> None:
-    """The first to end leaves it to the other; both are told whole, over one link."""
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id="shared")
+    """The first to end leaves it to the other; both are published completely, over one link."""
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id="shared", **PATIENT)
     gate = asyncio.Event()
 
     @cs.task
@@ -108,7 +118,7 @@ async def test_two_engines_share_a_connector(fresh_broker: Broker, recorder: Rec
         assert await longer == sum(range(50))
         assert not connector.statistics().linked
     await whole(recorder, 2, 50)
-    await eventually(lambda: statuses(recorder, "shared")[-1] == "offline", BOUND)
+    await eventually(lambda: statuses(recorder, "shared")[-1:] == ["offline"], BOUND)
     assert statuses(recorder, "shared") == ["online", "offline"]
     assert connector.statistics().connections == 1
 
@@ -116,24 +126,25 @@ async def test_two_engines_share_a_connector(fresh_broker: Broker, recorder: Rec
 async def test_row_28_an_observer_that_raises_is_not_felt(
     fresh_broker: Broker, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run's result is right, the broker hears every event, and one line tells of all the failures."""
+    """The run's result is right, the broker hears every event, and one line reports all the failures."""
     bus = cs.EventBus()
 
     def faulty(event: TaskStateEvent) -> None:
         raise RuntimeError("observer")
 
     bus.subscribe(TaskStateEvent, faulty)  # before telemetry, which is attached by the engine
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, required=True, **PATIENT)
     assert await cs.Engine(connector=connector, bus=bus).run(workflow(50)) == sum(range(50))
     await whole(recorder, 1, 50)
-    (line,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert "faulty" in line.getMessage()
+    warnings = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    (line,) = [text for text in warnings if not any(late in text for late in LATE)]
+    assert "faulty" in line
 
 
 async def test_row_29_events_from_worker_threads_arrive_in_order(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:
-    """Eight threads at a time tell a thousand steps of their own; each thread's order holds on the wire."""
+    """Eight threads at a time report a thousand steps of their own; each thread's order is kept on the wire."""
     bus = cs.EventBus()
     seen: set[int] = set()
 
@@ -144,21 +155,21 @@ async def test_row_29_events_from_worker_threads_arrive_in_order(
             bus.publish(ProgressEvent("run", f"task-{name}", "steps", 0.0, step, 125))
         return name
 
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, required=True, **PATIENT)
     async with no_leaks():
         result = await cs.Engine(connector=connector, bus=bus).run(total([steps(n) for n in range(8)]))
     assert result == sum(range(8))
     assert threading.get_ident() not in seen
     await eventually(lambda: len(recorder.first_copies(PROGRESS)) == 1000, BOUND)
-    told: dict[str, list[float]] = {}
+    events: dict[str, list[float]] = {}
     for message in recorder.first_copies(PROGRESS):
-        told.setdefault(message["body"]["task_id"], []).append(message["body"]["done"])
-    assert told == {f"task-{name}": [*range(1, 126)] for name in range(8)}
+        events.setdefault(message["body"]["task_id"], []).append(message["body"]["done"])
+    assert events == {f"task-{name}": [*range(1, 126)] for name in range(8)}
     await whole(recorder, 1, 8)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         pytest.param("[bold red]no[/] <b>no</b>", "[bold red]no[/] <b>no</b>", id="markup"),
         pytest.param("one\ntwo\r\nthree\u2028four", "one two three four", id="newlines"),
@@ -171,7 +182,7 @@ async def test_row_29_events_from_worker_threads_arrive_in_order(
     ],
 )
 async def test_row_31_any_error_text_arrives_on_one_short_line(
-    fresh_broker: Broker, recorder: Recorder, text: str, told: str
+    fresh_broker: Broker, recorder: Recorder, text: str, error: str
 ) -> None:
     """Shown literally, cut at 500 characters, in the task's event and in the run's last one."""
 
@@ -179,13 +190,13 @@ async def test_row_31_any_error_text_arrives_on_one_short_line(
     async def bad() -> None:
         raise ValueError(text)
 
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port)
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, required=True, **PATIENT)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is what was raised, whatever it is
         await cs.Engine(connector=connector).run(bad())
     assert caught.value.args == (text,)  # the caller's own stays whole
     await eventually(lambda: runs(recorder), BOUND)
     (messages,) = runs(recorder).values()
-    assert [message["body"]["error"] for message in messages[-2:]] == [f"ValueError: {told}"] * 2
+    assert [message["body"]["error"] for message in messages[-2:]] == [f"ValueError: {error}"] * 2
     assert set(connector.statistics().dropped) <= {"superseded"}
 
 
@@ -217,5 +228,5 @@ async def test_row_32_no_secret_goes_out(
             await eventually(lambda: runs(heard), BOUND)
             sent = "\n".join(f"{each.topic} {each.payload!r}" for each in heard.messages)
     assert "amqp://***@queue refused" in sent
-    told = f"{sent}\n{caplog.text}\n{connector!r}"
-    assert [name for name, secret in secrets.items() if secret in told] == []
+    output = f"{sent}\n{caplog.text}\n{connector!r}"
+    assert [name for name, secret in secrets.items() if secret in output] == []

@@ -65,7 +65,7 @@ def test_every_file_has_one_owner() -> None:
 
 
 def test_the_sdk_opens_the_namespace_first() -> None:
-    """After its docstring, the SDK's own file lets the other distributions in before it imports them."""
+    """After its docstring, the SDK's own file adds the other distributions to the path before it imports them."""
     tree = ast.parse((PACKAGES / SDK / "src/cascade/__init__.py").read_text("utf-8"))
     body = tree.body[1:] if ast.get_docstring(tree) else tree.body
     assert ast.unparse(body[0]) == ast.unparse(ast.parse(FIRST))
@@ -137,6 +137,6 @@ def test_a_fault_is_found(tree: Path, path: str, found: list[str]) -> None:
     file = tree / "cascade-connector-x/src" / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
-    told = faults(tree)
-    assert len(told) == len(found)
-    assert all(part in line for part, line in zip(found, told, strict=True))
+    messages = faults(tree)
+    assert len(messages) == len(found)
+    assert all(part in line for part, line in zip(found, messages, strict=True))

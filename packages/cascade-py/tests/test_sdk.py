@@ -3,6 +3,7 @@
 import asyncio
 import doctest
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -10,12 +11,15 @@ import textwrap
 import threading
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 import cascade as cs
-from cascade.interfaces import ConnectorNotFoundError, InvalidTargetError, TaskCallError
+from cascade.interfaces import ConnectorNotFoundError, InvalidTargetError, TaskCallError, UsageError
+from cascade.testkit.waiting import busyness
 
 
 @cs.task
@@ -45,16 +49,17 @@ def test_run_gives_the_value() -> None:
 def test_a_run_is_on_the_loop_that_is_offered_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cs.new_event_loop makes is what cs.run runs on, and closes."""
     made: list[asyncio.AbstractEventLoop] = []
+    original = cs.new_event_loop
 
     def new_event_loop() -> asyncio.AbstractEventLoop:
-        made.append(cs.new_event_loop())
+        made.append(original())
         return made[-1]
 
     @cs.task
     async def where() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
-    monkeypatch.setattr("cascade.runtime.loops.new_event_loop", new_event_loop)
+    monkeypatch.setattr("cascade.runtime.new_event_loop", new_event_loop)
     assert cs.run(where()) is made[0]
     assert made[0].is_closed()
 
@@ -80,8 +85,8 @@ def test_one_connector_serves_two_runs_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("target", [7, "x", double, [double(1), None], None])
-def test_what_cannot_run_is_refused_in_words(target: Any) -> None:
-    """A target that is no lazy result gets an error that says what one is."""
+def test_a_target_that_cannot_run_is_rejected_with_a_clear_message(target: Any) -> None:
+    """A target that is not a lazy result gets an error that explains what one is."""
     with pytest.raises(InvalidTargetError, match="call a function decorated with @cs"):
         cs.run(target)
 
@@ -89,7 +94,7 @@ def test_what_cannot_run_is_refused_in_words(target: Any) -> None:
 def test_a_wrong_call_is_refused_before_the_run() -> None:
     """The mistake is shown where it was made."""
     with pytest.raises(TaskCallError, match="missing a required argument: 'x'"):
-        double()
+        double()  # type: ignore[call-arg]
 
 
 def test_connectors_are_found_by_name_and_by_url() -> None:
@@ -118,22 +123,46 @@ def test_connectors_are_found_by_name_and_by_url() -> None:
 def test_a_connector_that_is_missing_is_named_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, name: str, offered: list[str], words: str
 ) -> None:
-    """The error says what is installed and what to install, and the run has not begun."""
+    """The error states what is installed and what to install, and the run has not started."""
     points = [EntryPoint(each, "nowhere:Nothing", "cascade.connectors") for each in offered]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
     with pytest.raises(ConnectorNotFoundError, match=words):
         cs.run(double(1), connector=name)
 
 
-def test_importing_cascade_says_nothing_and_configures_nothing() -> None:
-    """Logging has a NullHandler on "cascade" alone; the root logger and standard output are untouched."""
+def test_importing_cascade_prints_nothing_and_configures_nothing() -> None:
+    """No logger has a handler of ours, so Python's last resort shows warnings; nothing is printed."""
     code = "import logging, cascade; cascade.Engine; print(logging.getLogger().handlers, logging.getLogger('cascade').handlers)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[] [<NullHandler (NOTSET)>]\n"
+    assert done.stdout == "[] []\n"
     assert done.stderr == ""
 
 
-def test_nobody_needs_mqtt_who_does_not_ask_for_it() -> None:
+def test_the_hint_on_a_forgotten_pause_appears_without_any_logging_set_up() -> None:
+    """Where a user configures no logging, stderr has the register that prevents every start, and how to clear it."""
+    code = """
+        import asyncio, cascade as cs
+        from cascade.runtime import Engine, LocalConnector, LocalHub
+        from cascade.runtime._admission import stall
+
+        stall.LIMIT = 0.05
+        hub = LocalHub()
+        hub.publish("cascade/constraints/global/@pause", b'{"type":"pause"}', retain=True)
+        task = cs.task(lambda: None, name="task")
+
+        asyncio.run(Engine(connector=LocalConnector(hub, source_id="line-3")).run(task()))
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        hint = next((line for line in process.stderr if "nothing has started for" in line), "")
+        process.kill()  # it would wait for ever
+    assert "line-3: nothing has started for" in hint
+    assert "to lift it, clear cascade/constraints/global/@pause: cascade resume" in hint
+
+
+def test_a_program_that_does_not_use_mqtt_needs_no_mqtt() -> None:
     """A run without telemetry imports neither aiomqtt nor paho nor the MQTT connector."""
     code = """
         import sys, cascade as cs
@@ -148,6 +177,65 @@ def test_nobody_needs_mqtt_who_does_not_ask_for_it() -> None:
     assert done.stdout == "[]\n"
 
 
+DECLARING = "import cascade"
+RUNNING = """
+import cascade as cs
+@cs.task
+def one(): return 1
+assert cs.run(one()) == 1
+"""
+LINKED = RUNNING.replace("one())", "one(), connector=cs.LocalConnector())")
+RECORDING = ("cascade.interfaces.state", "cascade.runtime._durable", "cascade.runtime._outbox", "sqlite3")
+PROCESSES = ("cascade.interfaces.pickled_calls", "multiprocessing", "runpy")
+REPORTING = (
+    *(
+        "cascade.interfaces.watch",
+        "cascade.runtime._control.manager",
+        "cascade.runtime._observers.progress_bar",
+    ),
+    *(
+        "cascade.runtime.file",
+        "cascade.runtime.local",
+        "cascade.runtime.telemetry",
+        "hashlib",
+        "msgspec",
+        "pathlib",
+    ),
+    *("cascade.transport.delivery", "urllib.parse", "uuid"),
+)
+ERRORS = ("difflib", "importlib.metadata", "shutil")
+
+
+@pytest.mark.parametrize(
+    ("program", "unused", "most"),
+    [
+        pytest.param(
+            DECLARING,
+            ("cascade.runtime", "cascade.interfaces.redaction", "msgspec", *RECORDING, *PROCESSES, *ERRORS),
+            27,
+            id="declaring",
+        ),
+        pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 122, id="running"),
+        pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 164, id="linked"),
+        pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 168, id="mqtt"),
+    ],
+)
+def test_a_program_imports_no_feature_that_it_does_not_use(
+    program: str, unused: tuple[str, ...], most: int
+) -> None:
+    """Recorded runs, worker processes, telemetry and control cost a start nothing until they are chosen."""
+    code = f"""
+import sys
+before = {{*sys.modules}}
+{program}
+loaded = {{*sys.modules}} - before
+print([name for name in {unused!r} if name in loaded])
+print(sum(name.startswith("cascade") for name in loaded) <= {most} or sorted(loaded))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\nTrue\n"
+
+
 PROGRAM = """
 import asyncio, sys, cascade as cs
 from cascade.interfaces import LifecycleEvent
@@ -159,7 +247,7 @@ async def wait():
         await asyncio.Event().wait()
     finally:
         print("cleaned", flush=True)
-        {stubborn}
+        {cleanup}
 
 bus = cs.EventBus()
 bus.subscribe(LifecycleEvent, lambda e: print(e.event.value, e.status and e.status.value, flush=True))
@@ -167,9 +255,9 @@ cs.run(wait(), bus=bus)
 """
 
 
-def start(stubborn: str = "") -> subprocess.Popen[str]:
+def start(cleanup: str = "") -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(stubborn=stubborn)],
+        [sys.executable, "-c", PROGRAM.format(cleanup=cleanup)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -187,37 +275,111 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)]
-)
-def test_the_first_signal_ends_the_run_cleanly(number: int, status: int) -> None:
-    """Row 21: Ctrl-C and SIGTERM cancel the tasks, ENGINE_STOPPED is told, and the status tells why."""
-    process = start()
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_the_first_signal_ends_the_run_cleanly(name: str, status: int) -> None:
+    """Ctrl-C, SIGTERM and SIGHUP cancel the tasks and publish ENGINE_STOPPED; the exit status names the signal."""
+    process, number = start(), getattr(signal, name)
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50 * busyness())
     assert out.split("\n")[:2] == ["cleaned", "ENGINE_STOPPED Cancelled"]
     assert process.returncode == status
     assert ("KeyboardInterrupt" in err) == (number == signal.SIGINT)
+    assert len(err.splitlines()) <= 6
+
+
+CANCELLED = """
+import asyncio, cascade as cs
+
+connector = cs.LocalConnector()
+
+@cs.task
+async def wait():
+    message = {"type": "cancel", "expires_at": 4e9}
+    await connector.publish("cascade/constraints/run/night-7/@cancel", message, retain=True)
+    await asyncio.Event().wait()
+
+cs.run(wait(), connector=connector, run_id="night-7")
+"""
+
+
+def test_a_cancelled_run_ends_a_script_in_a_few_lines(tmp_path: Path) -> None:
+    """The traceback shows the user's own line and a message that names the run and the constraint."""
+    script = tmp_path / "script.py"
+    script.write_text(CANCELLED)
+    ended = subprocess.run(
+        [sys.executable, script], check=False, capture_output=True, text=True, timeout=50 * busyness()
+    )
+    lines = ended.stderr.splitlines()
+    assert (ended.returncode, lines[0]) == (1, "Traceback (most recent call last):")
+    assert "script.py" in lines[1]
+    assert "cs.run(" in lines[2]
+    assert lines[-1].startswith("cascade.interfaces.errors.RunCancelledError: run night-7 was cancelled")
+    assert "cascade/constraints/run/night-7/@cancel" in lines[-1]
+    assert len(lines) <= 8
+
+
+def test_a_file_url_makes_a_file_connector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``file:`` needs no slashes; the runtime declares the entry point."""
+
+    def find(group: str, name: str) -> EntryPoint:
+        assert (group, name) == ("cascade.connectors", "file")
+        return EntryPoint(name, "cascade.runtime:FileConnector", group)
+
+    monkeypatch.setattr("cascade.sdk.plugins.find", find)
+    monkeypatch.chdir(tmp_path)
+    assert cs.run(double(1), connector="file:run.jsonl") == 2
+    assert (tmp_path / "run.jsonl").read_text("utf-8").count("\n") == 4
+    assert isinstance(cs.connector("file", path="x"), cs.FileConnector)
+    project = Path(__file__).parents[2] / "cascade-runtime" / "pyproject.toml"
+    assert 'file = "cascade.runtime:FileConnector"' in project.read_text("utf-8")
+
+
+def test_an_error_inside_the_house_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no frame is the user's, only errors of Cascade are cut; others may be a fault of Cascade."""
+    code = compile("def broken(*_, **__): raise RuntimeError('a fault')", "<inside>", "exec")
+    inside: dict[str, Any] = {"__name__": "cascade.inside"}
+    exec(code, inside)
+    monkeypatch.setattr("cascade.runtime.engine.RunScheduler", inside["broken"])
+    with pytest.raises(RuntimeError, match="a fault") as caught:
+        cs.run(double(1))
+    assert caught.traceback[-1].name == "broken"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_an_ignored_hangup_stays_ignored() -> None:
+    """A program below nohup survives the end of its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+
+        @cs.task(mode="inline")
+        def current() -> Any:
+            return signal.getsignal(signal.SIGHUP)
+
+        assert cs.run(current()) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_exits_at_once(number: int) -> None:
     """Row 21: who asks twice does not wait for a task that takes its time."""
-    process = start("await asyncio.sleep(60)")
+    process = start("await asyncio.sleep(3600)")
     process.send_signal(number)
     read_until(process, "cleaned")
     process.send_signal(number)
-    process.communicate(timeout=20)  # the task would take a minute
+    process.communicate(timeout=50 * busyness())  # the task would take an hour
     assert process.returncode != 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_signal_handlers_are_put_back() -> None:
-    """After the run SIGTERM is as it was; a handler of the user's own is never replaced."""
+    """After the run SIGTERM and SIGHUP are as they were; a handler of the user's own is never replaced."""
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    before = signal.getsignal(signal.SIGHUP)
     cs.run(double(1))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) is before
 
     @cs.task(mode="inline")
     def current() -> Any:
@@ -238,7 +400,7 @@ def in_a_thread(function: Callable[[], Any]) -> Any:
     result: list[Any] = []
     thread = threading.Thread(target=lambda: result.append(function()))
     thread.start()
-    thread.join(20)
+    thread.join()
     return result[0]
 
 
@@ -247,4 +409,50 @@ def test_a_run_in_another_thread_touches_no_signal() -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert in_a_thread(lambda: cs.run(double(1))) == 2
     assert signal.getsignal(signal.SIGTERM) is before
-    assert logging.getLogger("cascade").handlers
+    assert not logging.getLogger("cascade").handlers
+
+
+def test_a_run_takes_its_id_name_tags_and_middleware() -> None:
+    """The same settings as an engine and its runs have."""
+    bus = cs.EventBus()
+    events: list[Any] = []
+    bus.subscribe(object, events.append)
+    wrapped: list[str] = []
+
+    async def around(step: Any, call_next: Any) -> Any:
+        wrapped.append(step.key)
+        return await call_next() + 1
+
+    assert (
+        cs.run(double(2), run_id="night", name="Night", tags={"line": 3}, middleware=[around], bus=bus) == 5
+    )
+    assert wrapped == ["double:0"]
+    assert (events[0].run_id, events[0].name, dict(events[0].tags)) == ("night", "Night", {"line": 3})
+
+
+def test_a_command_line_that_is_not_installed_is_an_error_with_the_remedy(mocker: MockerFixture) -> None:
+    """The SDK does not need the package of the command; what does need it says what to install."""
+    mocker.patch("importlib.metadata.entry_points", return_value=())
+    with pytest.raises(UsageError, match=re.escape('pip install "cascade-py[cli]"')):
+        cs.main(double(1), arguments=[])
+
+
+@pytest.mark.slow
+def test_a_worker_that_imports_the_program_starts_no_run(tmp_path: Path) -> None:
+    """A guard that guards only a part: the task fails with the cause, and the rest does not run in the worker."""
+    (tmp_path / "job.py").write_text(
+        "import cascade as cs\n"
+        "@cs.task(mode='process')\ndef one():\n    return 1\n"
+        "@cs.task\ndef show(text):\n    print(text, flush=True)\n"
+        "cs.run(show('once'))\n"
+        "if __name__ == '__main__':\n    cs.run(one())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "job.py"],
+        capture_output=True,
+        text=True,
+        timeout=60 * busyness(),
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("once\n", 1)
+    assert "a run starts while the program is imported" in done.stderr

@@ -1,14 +1,16 @@
-"""The README's two lines, run as they stand, pause a run and lift the pause."""
+"""The README's commands, run as they stand, steer a run; a subscriber sees what the page shows."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,19 @@ import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.testkit import Broker, eventually
+from cascade.testkit.recorder import Recorder
+from cascade.testkit.waiting import busyness
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
-Shell = Callable[[str], Awaitable[None]]
+COMMANDS = re.findall(r"(?:^|`|^\$ )(mosquitto_pub -[^`\n]*)", README, re.MULTILINE)
+CONSTRAINTS = dict.fromkeys(command for command in COMMANDS if " -m " in command)
+(LIFT,) = (command for command in COMMANDS if " -n " in command)
+
+BOUND = 30.0
+"""Seconds for what a report shows: one is repeated every 10 s."""
+
+Shell = Callable[[str], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
@@ -36,9 +47,75 @@ def mosquitto_pub(fresh_broker: Broker, tmp_path: Path) -> Shell:
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
 
     async def run(line: str) -> None:
-        await asyncio.to_thread(subprocess.run, shlex.split(line), env=environment, timeout=10, check=True)
+        await asyncio.to_thread(
+            subprocess.run, shlex.split(line), env=environment, timeout=50 * busyness(), check=True
+        )
 
     return run
+
+
+def topic_of(command: str) -> str:
+    """The topic that a command publishes on."""
+    (topic,) = re.findall(r" -t (\S+)", command)
+    return str(topic)
+
+
+def test_the_page_has_one_command_for_each_kind_of_constraint() -> None:
+    """Each publishes on the topic of its type."""
+    types = [json.loads(command.partition(" -m ")[2].strip("'"))["type"] for command in CONSTRAINTS]
+    assert types == ["pause", "concurrency", "rate_limit", "cancel"]
+    assert [topic_of(command).rpartition("/@")[2] for command in CONSTRAINTS] == types
+
+
+@pytest.mark.broker
+def test_the_six_lines_are_what_a_subscriber_sees(
+    fresh_broker: Broker, tmp_path: Path, mosquitto_pub: Shell
+) -> None:
+    """The page's command pauses the page's job; the messages shown arrive in the order shown."""
+    (job,) = re.findall(r"```python\n(import time\nimport cascade as cs.*?)```", README, re.DOTALL)
+    assert "time.sleep(1)" in job
+    go = tmp_path / "go"
+    until_go = f"while not __import__('pathlib').Path({str(go)!r}).exists(): time.sleep(0.01)"
+    (tmp_path / "job.py").write_text(job.replace("time.sleep(1)", until_go))
+    pause = next(iter(CONSTRAINTS))
+    (shown,) = re.findall(r"```text\n(cascade/.*?)```", README, re.DOTALL)
+    lines = [".*".join(map(re.escape, line.split("…"))) for line in shown.splitlines()]
+    assert len(lines) == 6
+
+    with Recorder(fresh_broker.host, fresh_broker.port, "cascade/#") as recorder:
+
+        def seen() -> list[str]:
+            return [f"{each.topic} {each.payload.decode() or '(null)'}" for each in recorder.messages]
+
+        def first_not_seen(lines: list[str]) -> str | None:
+            messages = iter(seen())
+            return next(
+                (line for line in lines if not any(re.fullmatch(line, each) for each in messages)), None
+            )
+
+        command = ["run", "job.py", "--name", "press-line-3", "--quiet", "--broker", fresh_broker.url]
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cascade.cli", *command],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            asyncio.run(eventually(lambda: sum('"RUNNING", "dur' in each for each in seen()) == 2, BOUND))
+            asyncio.run(mosquitto_pub(pause))
+            asyncio.run(eventually(lambda: any(re.fullmatch(lines[1], each) for each in seen()), BOUND))
+            go.touch()
+            # Reports overtake events that wait, so the last of them may be a repeated one.
+            asyncio.run(eventually(lambda: first_not_seen(lines[:5]) is None, BOUND))
+            asyncio.run(
+                eventually(lambda: first_not_seen(lines[5:]) is None, BOUND)
+            )  # a report with its own schedule
+            assert process.poll() is None
+            asyncio.run(mosquitto_pub(re.sub(r" -m '.*'$", " -n", pause)))
+            assert process.communicate(timeout=60 * busyness())[0] == "51 of 60 parts are good\n"
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.broker
@@ -46,7 +123,8 @@ async def test_a_person_pauses_and_lifts_with_the_two_lines(
     fresh_broker: Broker, mosquitto_pub: Shell
 ) -> None:
     """After the first line and the engine's report nothing starts; after the second one the run goes on."""
-    pause, lift = re.findall(r"^mosquitto_pub .*$", README, re.MULTILINE)
+    pause = next(iter(CONSTRAINTS))
+    assert topic_of(pause) == topic_of(LIFT) == "cascade/constraints/global/@pause"
     began, go = asyncio.Event(), asyncio.Event()
     bus = cs.EventBus()
     events: list[TaskStateEvent] = []
@@ -63,23 +141,64 @@ async def test_a_person_pauses_and_lifts_with_the_two_lines(
     async def second(x: int) -> int:
         return x + 1
 
-    async def hear(topic: str, report: dict[str, Any]) -> None:
+    async def on_report(topic: str, report: dict[str, Any]) -> None:
         reports.append(report)
 
-    def told(state: TaskState) -> list[str]:
+    def tasks_in(state: TaskState) -> list[str]:
         return [event.task_name for event in events if event.state is state]
 
     connector = MqttConnector.from_url(fresh_broker.url)
     await connector.connect()
-    await connector.subscribe("cascade/state/+/constraints", hear)
+    await connector.subscribe("cascade/state/+/constraints", on_report)
     run = asyncio.create_task(cs.arun(second(first()), connector=connector, bus=bus))
     await began.wait()
     await mosquitto_pub(pause)
-    await eventually(lambda: any("cascade/constraints/global" in report["applied"] for report in reports))
+    await eventually(lambda: any(topic_of(pause) in report["applied"] for report in reports), BOUND)
     go.set()
-    await eventually(lambda: told(TaskState.BLOCKED) == ["second"])
-    assert told(TaskState.RUNNING) == ["first"]
+    await eventually(lambda: tasks_in(TaskState.BLOCKED) == ["second"], BOUND)
+    assert tasks_in(TaskState.RUNNING) == ["first"]
     assert not run.done()
-    await mosquitto_pub(lift)
-    assert await asyncio.wait_for(run, 10) == 2
+    await mosquitto_pub(LIFT)
+    assert await asyncio.wait_for(run, 50) == 2
     await connector.disconnect()
+
+
+@pytest.mark.broker
+async def test_every_kind_of_constraint_is_applied_as_the_page_writes_it(
+    fresh_broker: Broker, mosquitto_pub: Shell
+) -> None:
+    """The page's engine and task report each one as in force; the last one, cancel, ends the run."""
+    began = asyncio.Event()
+    reports: list[dict[str, Any]] = []
+    run_ids: list[str] = []
+
+    @cs.task
+    async def inspect() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async def on_report(topic: str, report: dict[str, Any]) -> None:
+        reports.append(report)
+
+    async def on_runs(topic: str, report: dict[str, Any]) -> None:
+        run_ids.extend(run["run_id"] for run in report["runs"])
+
+    async with MqttConnector.from_url(fresh_broker.url, source_id="press-line-3") as connector:
+        await connector.subscribe("cascade/state/press-line-3/constraints", on_report)
+        await connector.subscribe("cascade/state/press-line-3/runs", on_runs)
+        run = asyncio.create_task(cs.arun(inspect(), connector=connector))
+        await began.wait()
+        await eventually(lambda: run_ids, BOUND)
+        *others, cancel = CONSTRAINTS
+        for command in others:
+            await mosquitto_pub(command)
+        topics = {topic_of(command) for command in others}
+        await eventually(lambda: any(report["applied"].keys() == topics for report in reports), BOUND)
+        last = reports[-1]  # nothing changes after the third command
+        assert {topic: entry["status"] for topic, entry in last["applied"].items()} == dict.fromkeys(
+            topics, "applied"
+        )
+        assert sorted(entry["type"] for entry in last["effective"]) == ["concurrency", "pause", "rate_limit"]
+        await mosquitto_pub(cancel.replace("RUN_ID", run_ids[0]))
+        with pytest.raises(cs.RunCancelledError):
+            await asyncio.wait_for(run, 50)

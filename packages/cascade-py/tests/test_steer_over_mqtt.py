@@ -20,10 +20,11 @@ from cascade.testkit.chaos import ChaosProxy
 pytestmark = pytest.mark.broker
 
 EVENTS = "cascade/telemetry/+/+/+/events"
+BOUND = 50.0
 
 
 class Operator:
-    """An outside program in plain paho: it writes retained messages and reads what one engine tells."""
+    """An outside program in plain paho: it writes retained messages and reads what one engine publishes."""
 
     def __init__(self, broker: Broker, source: str) -> None:
         self.source = source
@@ -37,29 +38,33 @@ class Operator:
         self._client.connect(broker.host, broker.port)
         self._client.subscribe([(f"cascade/state/{source}/constraints", 1), (EVENTS, 1)])
         self._client.loop_start()
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(BOUND)
 
     def _hear(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
         if not message.payload:
             return
-        told = json.loads(message.payload)
-        if told["source"] == self.source:
-            (self.reports if message.topic.startswith("cascade/state/") else self.events).append(told)
+        message_body = json.loads(message.payload)
+        if message_body["source"] == self.source:
+            (self.reports if message.topic.startswith("cascade/state/") else self.events).append(message_body)
 
     def put(self, topic: str, **message: Any) -> None:
         """Write a register, and wait until the broker has it."""
         self._written.add(topic)
-        self._client.publish(topic, json.dumps(message), qos=1, retain=True).wait_for_publish(10)
+        self._client.publish(topic, json.dumps(message), qos=1, retain=True).wait_for_publish(BOUND)
 
     def clear(self, topic: str) -> None:
         """Clear a register, and wait until the broker has done so."""
         self._written.discard(topic)
-        self._client.publish(topic, b"", qos=1, retain=True).wait_for_publish(10)
+        self._client.publish(topic, b"", qos=1, retain=True).wait_for_publish(BOUND)
 
     def status(self, topic: str) -> str:
-        """Return what the last report says of a register."""
+        """Return the last report's entry of a register."""
         entry = self.reports[-1]["applied"].get(topic, {}) if self.reports else {}
         return str(entry.get("status", ""))
+
+    def effective(self) -> list[dict[str, Any]]:
+        """Return what the last report lists as in force; nothing if there was none."""
+        return list(self.reports[-1]["effective"]) if self.reports else []
 
     def close(self) -> None:
         """Leave nothing retained behind."""
@@ -87,7 +92,7 @@ def operator(fresh_broker: Broker, source: str) -> Iterator[Operator]:
 
 
 class Steps:
-    """Tasks that wait until they are let go."""
+    """Tasks that wait until they are released."""
 
     def __init__(self) -> None:
         self.started = self.running = self.most = 0
@@ -107,7 +112,7 @@ class Steps:
 
 
 async def test_row_27_a_run_is_cancelled_by_a_register(fresh_broker: Broker, operator: Operator) -> None:
-    """Tasks get CancelledError, resources are torn down in reverse order, ENGINE_STOPPED says Cancelled."""
+    """Tasks get CancelledError, resources are torn down in reverse order, ENGINE_STOPPED has the status Cancelled."""
     log: list[str] = []
 
     @cs.resource
@@ -121,7 +126,7 @@ async def test_row_27_a_run_is_cancelled_by_a_register(fresh_broker: Broker, ope
         log.append("inner closed")
 
     @cs.task
-    async def hang(held: Any = cs.inject(inner)) -> None:  # noqa: B008
+    async def hang(value: Any = cs.inject(inner)) -> None:  # noqa: B008
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -142,7 +147,7 @@ async def test_row_27_a_run_is_cancelled_by_a_register(fresh_broker: Broker, ope
 
 
 async def test_row_27_a_run_is_cancelled_from_python(fresh_broker: Broker, operator: Operator) -> None:
-    """The same for whoever cancels run() itself, and the last event of the run reaches those who listen."""
+    """The same if run() itself is cancelled, and the last event of the run reaches those who listen."""
     steps = Steps()
     engine = cs.Engine(
         connector=MqttConnector(fresh_broker.host, fresh_broker.port, source_id=operator.source)
@@ -155,7 +160,8 @@ async def test_row_27_a_run_is_cancelled_from_python(fresh_broker: Broker, opera
         await run
     assert steps.running == 0
     assert [e.status and e.status.value for e in events.lifecycle] == [None, "Cancelled"]
-    await eventually(lambda: len(operator.events) >= len(events.lifecycle) + len(events.tasks))
+    expected = len(events.lifecycle) + len(events.tasks)
+    await eventually(lambda: len({each["event_id"] for each in operator.events[:]}) == expected)
     last = operator.events[-1]["body"]
     assert (last["event"], last["status"]) == ("ENGINE_STOPPED", "Cancelled")
 
@@ -163,13 +169,16 @@ async def test_row_27_a_run_is_cancelled_from_python(fresh_broker: Broker, opera
 async def test_row_18_a_pause_that_was_cleared_while_the_engine_was_away_is_gone(
     fresh_broker: Broker, operator: Operator
 ) -> None:
-    """The engine is cut off, the pause is cleared, no message tells of it: after the next sync the run goes on."""
+    """The engine is cut off, the pause is cleared, no message reports it: after the next sync the run goes on."""
     steps = Steps()
     steps.gate.set()
     topic = "cascade/constraints/task/step/@pause"
     async with ChaosProxy(fresh_broker.port) as proxy:
         operator.put(topic, type="pause")
-        engine = cs.Engine(connector=MqttConnector(proxy.host, proxy.port, source_id=operator.source))
+        connector = MqttConnector(proxy.host, proxy.port, source_id=operator.source)
+        engine = cs.Engine(
+            connector=connector, require_control=True
+        )  # the pause is known, however late it comes
         run = asyncio.create_task(engine.run(steps.task.map(x=list(range(100)))))
         await eventually(lambda: operator.status(topic) == "applied")
         await proxy.down()
@@ -182,20 +191,19 @@ async def test_row_18_a_pause_that_was_cleared_while_the_engine_was_away_is_gone
 async def test_i10_a_map_under_concurrency_1_runs_one_item_after_the_other(
     fresh_broker: Broker, operator: Operator
 ) -> None:
-    """The map holds no slot that its items need; raising the limit frees the waiting at once (I9), lowering it drains."""
+    """The map occupies no slot that its items need; raising the limit frees the waiting at once (I9), lowering it drains."""
     steps = Steps()
     topic = "cascade/constraints/global/@concurrency"
     operator.put(topic, type="concurrency", params={"limit": 1})
-    engine = cs.Engine(
-        connector=MqttConnector(fresh_broker.host, fresh_broker.port, source_id=operator.source)
-    )
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=operator.source)
+    engine = cs.Engine(connector=connector, require_control=True)  # the limit is known, however late it comes
     run = asyncio.create_task(engine.run(steps.task.map(x=list(range(8)))))
     await eventually(lambda: steps.running == 1)
     operator.put(topic, type="concurrency", params={"limit": 5})
     await eventually(lambda: steps.running == 5)
-    await eventually(lambda: operator.reports[-1]["effective"] == [limit_of(5)])
+    await eventually(lambda: operator.effective() == [limit_of(5)])
     operator.put(topic, type="concurrency", params={"limit": 1})
-    await eventually(lambda: operator.reports[-1]["effective"] == [limit_of(1)])
+    await eventually(lambda: operator.effective() == [limit_of(1)])
     steps.most = 0
     steps.gate.set()
     assert await run == list(range(8))
@@ -204,28 +212,37 @@ async def test_i10_a_map_under_concurrency_1_runs_one_item_after_the_other(
 
 
 def limit_of(number: int) -> dict[str, Any]:
-    """Return the row of a report that tells this limit."""
-    return {"scope": "global", "type": "concurrency", "params": {"limit": number}}
+    """Return the row of a report that contains this limit."""
+    return {
+        "scope": "global",
+        "type": "concurrency",
+        "params": {"limit": number},
+        "topic": "cascade/constraints/global/@concurrency",
+        "id": "concurrency-global",
+        "expires_at": None,
+    }
 
 
 async def test_i8_a_report_claims_only_what_is_in_force(fresh_broker: Broker, operator: Operator) -> None:
-    """A message that names another scope than its topic is refused with the reason, and holds nothing."""
+    """A message that names another scope than its topic is rejected with the reason, and blocks nothing."""
     steps = Steps()
     foreign, real = "cascade/constraints/task/other/@pause", "cascade/constraints/task/step/@pause"
     operator.put(foreign, type="pause", scope="task:step")
     engine = cs.Engine(
         connector=MqttConnector(fresh_broker.host, fresh_broker.port, source_id=operator.source)
     )
+    events = Events(engine.bus)
     first = asyncio.create_task(engine.run(steps.task(1)))
     await eventually(lambda: operator.status(foreign) == "rejected")
-    assert "it names the scope 'task:step'" in operator.reports[-1]["applied"][foreign]["reason"]
-    assert operator.reports[-1]["effective"] == []
+    assert "the payload names the scope 'task:step'" in operator.reports[-1]["applied"][foreign]["reason"]
+    assert operator.effective() == []
     await eventually(lambda: steps.running == 1)
     operator.put(real, type="pause")
-    second = asyncio.create_task(engine.run(steps.task(2)))
     await eventually(lambda: operator.status(real) == "applied")
+    second = asyncio.create_task(engine.run(steps.task(2)))  # not before the engine has the pause
     steps.gate.set()
     assert await first == 1
+    await eventually(lambda: events.count(TaskState.BLOCKED))
     assert steps.started == 1
     operator.clear(real)
     assert await second == 2

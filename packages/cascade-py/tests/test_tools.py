@@ -1,6 +1,7 @@
 """Tools: look at a graph before it runs, and test workflows without what they need in earnest."""
 
 import asyncio
+import inspect
 import json
 from typing import Any
 
@@ -61,18 +62,46 @@ def test_a_picture_names_every_step_and_every_edge() -> None:
     dot = cs.visualize(double(1).named('a "b"'), format="dot")
     assert '[label="a \\"b\\"", shape=box];' in dot
     assert cs.visualize(target(), format="dot").count("->") == edges
-    with pytest.raises(ConfigurationError, match="mermaid and dot"):
-        cs.visualize(target(), format="svg")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="mermaid, dot, tree or svg"):
+        cs.visualize(target(), format="png")  # type: ignore[arg-type]
     with pytest.raises(InvalidTargetError):
         cs.visualize(3)  # type: ignore[arg-type]
 
 
-def test_json_tells_the_graph_and_no_value() -> None:
+def test_a_tree_shows_what_each_step_needs_and_no_step_twice() -> None:
+    """What several steps need is named again without its own needs; a name that occurs twice is shown as its key."""
+    data = load(cs.Param("folder"))
+    each = join.partial(extra=data).map(values=double.map(x=[1]))
+    tree = cs.visualize([join(each, data), double(1).named("a\x1b[2J\nb").after(data)], format="tree")
+    assert tree == (
+        "join:1\n"
+        "├─ join:0 for each\n"
+        "│  ├─ double for each\n"
+        "│  └─ load\n"
+        "│     └─ folder (input)\n"
+        "└─ load, see above\n"
+        "a\\u001b[2J\\u000ab\n"
+        "└─ load, before, see above\n"
+    )
+    hostile = double(1).named("a\x1b[2J\nb")
+    for text in (cs.visualize(hostile), cs.visualize(hostile, format="dot"), cs.to_json(hostile)):
+        assert all(char.isprintable() for char in text.replace("\n", ""))
+
+
+def test_a_long_chain_becomes_a_tree() -> None:
+    """Its depth is not limited by Python's recursion."""
+    lazy = double(0)
+    for _ in range(2_000):
+        lazy = double(lazy)
+    assert len(cs.visualize(lazy, format="tree").splitlines()) == 2_001
+
+
+def test_json_contains_the_graph_and_no_value() -> None:
     """A graph can be stored and compared; what tasks were given stays out of it."""
-    told = json.loads(cs.to_json(load("s3cret")))
-    assert told == [
+    steps = json.loads(cs.to_json(load("s3cret")))
+    assert steps == [
         {
-            "id": "load-0",
+            "id": "load:0",
             "name": "load",
             "kind": "task",
             "mode": "auto",
@@ -116,7 +145,7 @@ def test_a_fake_executor_answers_for_tasks() -> None:
 
 
 def test_a_manual_clock_moves_by_hand() -> None:
-    """Time is what the test says; the wall clock can jump."""
+    """The test sets the time; the wall clock can jump."""
     clock = ManualClock(now=1000.0)
     clock.advance(5)
     clock.jump(-100)
@@ -126,7 +155,7 @@ def test_a_manual_clock_moves_by_hand() -> None:
 
 
 def test_a_run_takes_its_time_from_a_manual_clock() -> None:
-    """An hour between two attempts passes when the test says so, and events and ages are by this clock."""
+    """An hour between two attempts passes when the test advances the clock, and events and ages are by this clock."""
     clock, bus, memory = ManualClock(now=1000.0), cs.EventBus(), []
     recorder = Recorder(bus)
     bus.subscribe(
@@ -162,7 +191,7 @@ async def test_who_waits_on_a_manual_clock_goes_on_when_it_is_moved_so_far() -> 
 
 
 def test_a_clock_that_outlives_its_loop_can_still_be_moved() -> None:
-    """Nobody waits any more."""
+    """No caller waits any more."""
     clock = ManualClock()
 
     async def wait() -> None:
@@ -196,11 +225,41 @@ def test_an_executor_is_found_by_name() -> None:
     assert cs.run(load("abc"), executor="thread") == [3]
     with pytest.raises(cs.UsageError, match="did you mean 'thread'"):
         cs.run(load("abc"), executor="threads")
-    with pytest.raises(TypeError, match=r"unexpected keyword argument 'conector'; it takes .*bus"):
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'conector'; did you mean 'connector'\?"
+    ):
         cs.run(load("abc"), conector=None)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"argument 'x'; it takes target, params, .*connector, bus, .*tags"):
+        cs.run(load("abc"), x=None)  # type: ignore[call-overload]
 
 
-async def test_a_rate_limit_lets_one_start_as_each_token_comes() -> None:
+@pytest.mark.parametrize("function", [cs.run, cs.arun])
+def test_every_setting_of_a_run_is_in_its_signature(function: Any) -> None:
+    """``help(cs.run)`` and completion show each keyword by its name: the engine's, its run's, and the short ``state``."""
+    shown = inspect.signature(function).parameters
+    of_engine = inspect.signature(cs.Engine).parameters.keys()
+    of_run = inspect.signature(cs.Engine.run).parameters.keys() - {"self"}
+    assert of_engine | of_run | {"state"} == shown.keys()
+    assert "stop_timeout: 'float'" in str(inspect.signature(function))
+
+
+def test_a_notebook_shows_a_lazy_result_with_its_graph() -> None:
+    """As text, as SVG, and as Mermaid unless the graph is large."""
+    lazy: Any = double(double(1))
+    shown = lazy._repr_mimebundle_()
+    assert shown == {
+        "text/plain": repr(lazy),
+        "image/svg+xml": cs.visualize(lazy, format="svg"),
+        "text/vnd.mermaid": cs.visualize(lazy),
+    }
+    for _ in range(500):
+        lazy = double(lazy)
+    large = lazy._repr_mimebundle_(include=None, exclude=None)
+    assert large.keys() == {"text/plain", "image/svg+xml"}
+    assert ">double (502 steps)<" in large["image/svg+xml"]
+
+
+async def test_a_rate_limit_starts_one_task_per_token() -> None:
     """With a bucket of two tokens two start at once; then one for each two hundredth of a second, by the run's clock."""
     clock, hub, bus = ManualClock(), LocalHub(), cs.EventBus()
     started: list[int] = []

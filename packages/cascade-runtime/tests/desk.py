@@ -1,6 +1,9 @@
 """The outside program that steers engines in the tests."""
 
+import asyncio
 from typing import Any, Self
+
+import pytest
 
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import LocalConnector, LocalHub
@@ -34,3 +37,23 @@ class Desk:
 
     async def _hear(self, topic: str, data: dict[str, Any]) -> None:
         self.reports.append(data)
+
+
+def limits_of(seconds: float, monkeypatch: pytest.MonkeyPatch) -> list[asyncio.Timeout]:
+    """Return a list to which every ``asyncio.timeout`` of so many seconds is added."""
+    limits: list[asyncio.Timeout] = []
+    make = asyncio.timeout
+
+    def timeout(delay: float | None) -> asyncio.Timeout:
+        limit = make(delay)
+        if delay == seconds:
+            limits.append(limit)
+        return limit
+
+    monkeypatch.setattr(asyncio, "timeout", timeout)
+    return limits
+
+
+def pass_now(limit: asyncio.Timeout) -> None:
+    """Have the time of a limit be up: a test that waits for it would depend on how fast the machine is."""
+    limit.reschedule(asyncio.get_running_loop().time())

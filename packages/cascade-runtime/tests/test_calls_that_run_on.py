@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from desk import Desk
+from desk import Desk, limits_of, pass_now
 from observers import watch_tasks
 
 from cascade.interfaces import TaskCancelledError, TaskState
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor
 from cascade.spec import LazyResult, task
-from cascade.testkit import eventually
+from cascade.testkit import eventually, time_limit
 
-LIMIT = 10.0
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
+HOUR = 3600.0
+"""A time limit that ends when the test says so."""
 
 
 class Stuck:
@@ -47,7 +50,7 @@ class DeskAndEngine(Desk):
 
     @property
     def in_scope(self) -> list[int]:
-        """How many tasks in scope ran, as each report said that told of constraints."""
+        """How many tasks in scope ran, according to each report with constraints."""
         return [report["in_scope_running"] for report in self.reports if report["applied"]]
 
     def told(self, name: str) -> list[str]:
@@ -56,7 +59,7 @@ class DeskAndEngine(Desk):
 
 @pytest.fixture
 async def desk() -> AsyncIterator[DeskAndEngine]:
-    async with DeskAndEngine() as made, asyncio.timeout(LIMIT):
+    async with DeskAndEngine() as made:
         yield made
 
 
@@ -77,10 +80,10 @@ def next_one(stuck: Stuck) -> LazyResult[int]:
     return after().named("after").with_constraints(gpu=1)
 
 
-async def test_what_a_cancelled_task_had_goes_to_nobody_while_its_call_runs(
+async def test_no_other_task_gets_what_a_cancelled_one_had_while_its_call_runs(
     desk: DeskAndEngine, stuck: Stuck
 ) -> None:
-    """CANCELLED is told at once; the next task that needs the GPU waits, is told so, and starts when it is free."""
+    """CANCELLED is reported at once; the next task that needs the GPU is reported as blocked, and starts when it is free."""
     both = [stuck.task().with_constraints(gpu=1), next_one(stuck)]
     run = asyncio.create_task(desk.engine.run(both, on_failure="continue"))
     await eventually(lambda: stuck.running and desk.told("after") == ["BLOCKED"])
@@ -100,10 +103,10 @@ async def test_what_a_cancelled_task_had_goes_to_nobody_while_its_call_runs(
 
 @pytest.mark.parametrize("known_before", [True, False])
 async def test_a_call_that_runs_on_counts_as_running(
-    desk: DeskAndEngine, stuck: Stuck, known_before: bool
+    desk: DeskAndEngine, stuck: Stuck, known_before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a pause is applied and in_scope_running is 0, nothing of its scope runs; also not in a thread."""
-    release = asyncio.Event()
+    release, limits = asyncio.Event(), limits_of(HOUR, monkeypatch)
 
     @task
     async def beside() -> None:
@@ -111,11 +114,13 @@ async def test_a_call_that_runs_on_counts_as_running(
 
     if known_before:
         await desk.put("task:stuck", "concurrency", limit=1)
-    lazies: list[LazyResult[Any]] = [stuck.task().with_timeout(0.05), beside()]
+    lazies: list[LazyResult[Any]] = [stuck.task().with_timeout(HOUR), beside()]
     run = asyncio.create_task(desk.engine.run(lazies, on_failure="continue"))
+    await eventually(lambda: stuck.running)
+    pass_now(limits[0])
     await eventually(lambda: desk.told("stuck") == ["RUNNING", "FAILED"])
     await desk.put("task:stuck", "pause")
-    await eventually(lambda: desk.engine._turnstile.admission.gates.paused(run_id(desk), "stuck"))
+    await eventually(lambda: desk.engine._admission.policy.gates.pause_reason(run_id(desk), "stuck"))
     await eventually(lambda: desk.in_scope[-1:] == [1])
     stuck.release.set()
     await eventually(lambda: desk.in_scope[-1:] == [0])
@@ -130,12 +135,15 @@ def run_id(desk: DeskAndEngine) -> str:
 
 
 async def test_another_attempt_waits_for_what_the_one_before_still_uses(
-    desk: DeskAndEngine, stuck: Stuck
+    desk: DeskAndEngine, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of an attempt is up, but its call has the GPU: the next one says what it waits for."""
+    limits = limits_of(HOUR, monkeypatch)
     run = asyncio.create_task(
-        desk.engine.run(stuck.task().with_timeout(0.2).with_retry(2).with_constraints(gpu=1))
+        desk.engine.run(stuck.task().with_timeout(HOUR).with_retry(2).with_constraints(gpu=1))
     )
+    await eventually(lambda: stuck.running)
+    pass_now(limits[0])
     await eventually(lambda: desk.told("stuck") == ["RUNNING", "RETRYING", "BLOCKED"])
     assert stuck.begun == 1
     stuck.release.set()
@@ -143,9 +151,12 @@ async def test_another_attempt_waits_for_what_the_one_before_still_uses(
     assert desk.told("stuck")[3:] == ["RUNNING", "COMPLETED"]
 
 
-async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(desk: DeskAndEngine, stuck: Stuck) -> None:
+async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(
+    desk: DeskAndEngine, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The end of the one says nothing of the other, also when a constraint comes while both run."""
     begun, second, release = threading.Event(), threading.Event(), asyncio.Event()
+    limits = limits_of(HOUR, monkeypatch)
 
     @task(name="stuck", mode="thread")
     def at_second() -> str:
@@ -159,8 +170,10 @@ async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(desk: DeskAnd
     async def beside() -> None:
         await release.wait()
 
-    timed = at_second().with_timeout(2).with_retry(2)
+    timed = at_second().with_timeout(HOUR).with_retry(2)
     run = asyncio.create_task(desk.engine.run([timed, beside()]))
+    await eventually(lambda: stuck.running)
+    pass_now(limits[0])
     await eventually(begun.is_set)
     await desk.put("task:stuck", "pause")
     await eventually(lambda: desk.in_scope[-1:] == [2])
@@ -172,13 +185,17 @@ async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(desk: DeskAnd
     assert await run == ["second", None]
 
 
-async def test_another_attempt_that_needs_nothing_begins_at_once(stuck: Stuck) -> None:
-    """Where nothing is limited a call that hangs holds up nobody: its thread is replaced."""
-    engine = Engine(executor=ThreadExecutor(1))
-    run = asyncio.create_task(engine.run(stuck.task().with_timeout(0.1).with_retry(2)))
+async def test_another_attempt_that_needs_nothing_begins_at_once(
+    stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a limit, a call that hangs delays no other task: its thread is replaced."""
+    limits, engine = limits_of(HOUR, monkeypatch), Engine(executor=ThreadExecutor(1))
+    run = asyncio.create_task(engine.run(stuck.task().with_timeout(HOUR).with_retry(2)))
+    await eventually(lambda: stuck.begun == 1)
+    pass_now(limits[0])
     await eventually(lambda: stuck.begun == 2)
     stuck.release.set()
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await run == 2
 
 
@@ -195,7 +212,7 @@ async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAnd
 
 
 def test_what_was_in_use_is_free_on_another_loop(stuck: Stuck) -> None:
-    """When the loop is closed nobody hears any more of a call's end: nobody waits for it."""
+    """When the loop is closed, the end of a call is not reported any more, and nothing waits for it."""
     engine = Engine(system_resources={"gpu": 1}, stop_timeout=0.01)
 
     async def give_up() -> None:
@@ -205,15 +222,17 @@ def test_what_was_in_use_is_free_on_another_loop(stuck: Stuck) -> None:
         await asyncio.wait({run})
 
     async def again() -> int:
-        async with asyncio.timeout(LIMIT):
+        async with time_limit(LIMIT):
             return await engine.run(next_one(stuck))
 
     asyncio.run(give_up())
     assert asyncio.run(again()) == 1
 
 
-async def test_an_executor_that_cannot_tell_gives_everything_back_at_once(stuck: Stuck) -> None:
-    """Without the ability nobody knows when the call ends, so that nobody can wait for it."""
+async def test_an_executor_that_cannot_tell_gives_everything_back_at_once(
+    stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the ability the engine cannot know when the call ends, so it does not wait for it."""
 
     class Silent:
         workers = 2
@@ -232,11 +251,13 @@ async def test_an_executor_that_cannot_tell_gives_everything_back_at_once(stuck:
         async def close(self) -> None:
             await self._threads.close()
 
+    limits = limits_of(HOUR, monkeypatch)
     engine = Engine(executors={"thread": Silent()}, system_resources={"gpu": 1}, stop_timeout=0.01)
-    async with asyncio.timeout(LIMIT):
+    both = [stuck.task().with_timeout(HOUR).with_constraints(gpu=1), next_one(stuck)]
+    run = asyncio.create_task(engine.run(both, on_failure="continue"))
+    await eventually(lambda: stuck.running)
+    pass_now(limits[0])
+    async with time_limit(LIMIT):
         with pytest.raises(ExceptionGroup):
-            await engine.run(
-                [stuck.task().with_timeout(0.05).with_constraints(gpu=1), next_one(stuck)],
-                on_failure="continue",
-            )
+            await run
     assert stuck.running

@@ -1,4 +1,4 @@
-"""Row 32: values of arguments, results and inputs never leave the process, nor stand in a log of ours."""
+"""Row 32: values of arguments, results and inputs never leave the process and never appear in Cascade's logs."""
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ from simple_tasks import give
 from cascade.interfaces import CascadeError, InputsError, RouteError
 from cascade.runtime import Engine, LocalConnector, LocalHub, MemoryCache, checkpoint
 from cascade.spec import Env, LazyResult, Param, Router, inject, resource, task
+from cascade.testkit import eventually
 
 PREFIX = "canary-"
 VARIABLE = "CASCADE_TEST_CANARY"
@@ -54,7 +55,7 @@ async def use(value: Any = inject(secret)) -> Any:  # noqa: B008 - that is how i
 
 @task
 async def fail(value: Any) -> Any:
-    raise ValueError("a failure in words of its own")
+    raise ValueError("a failure with a message of its own")
 
 
 @task
@@ -63,7 +64,7 @@ async def hang(value: Any) -> Any:
 
 
 def works() -> LazyResult[Any]:
-    """Everything that a graph has, and every value of it a canary."""
+    """A graph of every kind of node, in which every value is a canary."""
     items = [canary(), canary()]
     chosen = canary()
     cached = take_in_thread.with_cache()(items[0])
@@ -90,8 +91,8 @@ def works() -> LazyResult[Any]:
 FAILURES: dict[str, Callable[[], LazyResult[Any]]] = {
     "a task that fails": lambda: fail(Param("word")),
     "a task that is too slow": lambda: hang(Param("word")).with_timeout(0.01),
-    "a parameter that is no number": lambda: give(Param("word", type=int)),
-    "a variable that is no number": lambda: give([Param("word"), Env(VARIABLE, type=int)]),
+    "a parameter that is not a number": lambda: give(Param("word", type=int)),
+    "a variable that is not a number": lambda: give([Param("word"), Env(VARIABLE, type=int)]),
     "a variable of a returned step": lambda: task(lambda value: give(Env(VARIABLE, type=float)))(
         Param("word")
     ),
@@ -107,14 +108,14 @@ FAILURES: dict[str, Callable[[], LazyResult[Any]]] = {
 
 
 async def leaves(target: LazyResult[Any], *, raises: type[Exception] | None = None) -> str:
-    """Run with a canary as parameter; return all that an observer of the broker has heard."""
-    hub, heard = LocalHub(), list[str]()
+    """Run with a canary as parameter; return every message that an observer receives."""
+    hub, received = LocalHub(), list[str]()
 
-    async def hear(topic: str, data: dict[str, Any]) -> None:
-        heard.append(topic + json.dumps(data))
+    async def receive(topic: str, data: dict[str, Any]) -> None:
+        received.append(topic + json.dumps(data))
 
     async with LocalConnector(hub) as observer:
-        await observer.subscribe("#", hear)
+        await observer.subscribe("#", receive)
         engine = Engine(
             connector=LocalConnector(hub, source_id="line-3"),
             cache_backend=MemoryCache(),
@@ -125,9 +126,8 @@ async def leaves(target: LazyResult[Any], *, raises: type[Exception] | None = No
         else:
             with pytest.raises(raises):
                 await engine.run(target, {"word": canary()})
-        await observer.flush(1)
-    assert any("ENGINE_STOPPED" in line for line in heard)
-    return "\n".join(heard)
+        await eventually(lambda: any("ENGINE_STOPPED" in line for line in received))
+    return "\n".join(received)
 
 
 @pytest.fixture(autouse=True)
@@ -137,24 +137,24 @@ def _everything(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.DEBUG)
 
 
-async def test_no_value_of_a_run_that_works_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """Arguments, defaults, items, results, choices, conditions, inputs and resources."""
-    heard = await leaves(works())
-    assert PREFIX not in heard
+async def test_no_value_of_a_successful_run_is_published(caplog: pytest.LogCaptureFixture) -> None:
+    """That includes arguments, defaults, items, results, choices, conditions, inputs and resources."""
+    received = await leaves(works())
+    assert PREFIX not in received
     assert PREFIX not in caplog.text
 
 
 @pytest.mark.parametrize("what", FAILURES)
-async def test_no_value_of_a_run_that_fails_is_told(what: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever Cascade itself has to say of a failure, the values in it are for whoever runs the program."""
-    heard = await leaves(FAILURES[what](), raises=Exception)
-    assert '"Failed"' in heard
-    assert PREFIX not in heard
+async def test_no_value_of_a_failing_run_is_published(what: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Messages and logs about a failure contain no values; only the raised error does."""
+    received = await leaves(FAILURES[what](), raises=Exception)
+    assert '"Failed"' in received
+    assert PREFIX not in received
     assert PREFIX not in caplog.text
 
 
-async def test_whoever_runs_the_program_sees_the_values() -> None:
-    """The error that is raised has them, in its words and as attributes."""
+async def test_the_raised_error_contains_the_values() -> None:
+    """It has them in its message and as attributes, for the program that called run()."""
     value = canary()
     with pytest.raises(RouteError, match=value) as choice:
         await Engine().run(Router(give(value), {1: give(1)}))
@@ -166,6 +166,6 @@ async def test_whoever_runs_the_program_sees_the_values() -> None:
         assert value not in error.public
 
 
-def test_an_error_without_values_is_told_as_it_is() -> None:
-    """The public words of an error are its message, unless it says otherwise."""
+def test_an_error_without_values_is_published_unchanged() -> None:
+    """The public text of an error is its message, unless its class defines another."""
     assert CascadeError("no values").public == "no values"

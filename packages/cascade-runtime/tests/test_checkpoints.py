@@ -1,19 +1,23 @@
-"""Threads that outlive an attempt or a task: their next checkpoint stops them, and nothing more is told of them."""
+"""Threads that outlive an attempt or a task: their next checkpoint stops them, and nothing more is reported about them."""
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
-from desk import Desk
+from desk import Desk, limits_of, pass_now
 
-from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
+from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent, TaskTimeoutError
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
 from cascade.spec import task
 from cascade.testkit import eventually
 
-LIMIT = 10.0
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
+HOUR = 3600.0
+"""A time limit that ends when the test says so."""
 
 
 class Long:
@@ -24,6 +28,12 @@ class Long:
         self.passed = 0
         self.ended = 0
         self.task = task(name="long", mode="thread")(self._run)
+
+    def has_begun(self, times: int) -> bool:
+        return self.begun == times
+
+    def has_ended(self, times: int) -> bool:
+        return self.ended == times
 
     def _run(self) -> None:
         self.begun += 1
@@ -69,7 +79,7 @@ class DeskAndEngine(Desk):
 
 @pytest.fixture
 async def desk() -> AsyncIterator[DeskAndEngine]:
-    async with DeskAndEngine() as made, asyncio.timeout(LIMIT):
+    async with DeskAndEngine() as made:
         yield made
 
 
@@ -83,7 +93,7 @@ async def finish(desk: DeskAndEngine, run: asyncio.Task[Any]) -> None:
 async def test_a_thread_of_a_cancelled_task_stops_while_the_run_goes_on(
     desk: DeskAndEngine, held: bool
 ) -> None:
-    """It stops at its next checkpoint, also when a pause holds it there; CANCELLED stays its last word."""
+    """It stops at its next checkpoint, also when a pause holds it there; CANCELLED stays its last event."""
     long = Long()
     run = desk.run(long.task())
     await eventually(lambda: long.passed)
@@ -98,34 +108,72 @@ async def test_a_thread_of_a_cancelled_task_stops_while_the_run_goes_on(
     assert desk.states() == ["RUNNING", *(["BLOCKED"] if held else []), "CANCELLED"]
 
 
-async def test_a_thread_whose_time_is_up_stops_at_the_checkpoint_that_holds_it(desk: DeskAndEngine) -> None:
-    """The pause goes on, the thread ends all the same, and nothing follows FAILED when the pause is lifted."""
-    long = Long()
-    await desk.put("task:long", "pause")
-    run = desk.run(long.task().with_timeout(0.3))
-    await eventually(lambda: desk.states() == ["BLOCKED"])  # before its start
-    await desk.lift("task:long", "pause")
+async def test_the_time_limit_of_a_paused_thread_stands_still(
+    desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts the time that the task is allowed to work: the rest of it when the pause is lifted."""
+    long, limits = Long(), limits_of(3600, monkeypatch)
+    run = desk.run(long.task().with_timeout(3600))
     await eventually(lambda: long.passed)
-    await desk.held()
+    (limit,) = limits
+    for _ in range(2):
+        until = limit.when()
+        await desk.held()
+        assert limit.when() is None
+        await desk.lift("task:long", "pause")
+        await eventually(lambda: desk.states()[-1:] == ["RUNNING"])
+        assert until is not None
+        assert (limit.when() or 0) > until
+    await desk.put("task:long", "cancel", expires_at=4e9)
     await eventually(lambda: long.ended)
-    await desk.lift("task:long", "pause")
     await finish(desk, run)
-    assert desk.states() == ["BLOCKED", "RUNNING", "BLOCKED", "FAILED"]
 
 
-async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(desk: DeskAndEngine) -> None:
+async def test_the_time_limit_of_a_paused_async_task_stands_still(
+    desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a thread."""
+    passed, ending, limits = [0], asyncio.Event(), limits_of(3600, monkeypatch)
+
+    @task(name="long")
+    async def long() -> None:
+        while not ending.is_set():
+            await checkpoint()
+            passed[0] += 1
+            await asyncio.sleep(0)
+
+    desk.release.set()
+    run = desk.run(long().with_timeout(3600))
+    await eventually(lambda: passed[0])
+    await desk.held()
+    assert limits[0].when() is None
+    ending.set()
+    await desk.lift("task:long", "pause")
+    await run
+
+
+async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(
+    desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each attempt has its own checkpoints: the one whose time is up is over, its successor is not."""
-    long = Long()
-    run = desk.run(long.task().with_timeout(0.1).with_retry(3))
+    long, limits = Long(), limits_of(HOUR, monkeypatch)
+    run = desk.run(long.task().with_timeout(HOUR).with_retry(3))
+    for attempt in (1, 2, 3):
+        await eventually(partial(long.has_begun, attempt))
+        await eventually(partial(long.has_ended, attempt - 1))
+        pass_now(limits[attempt - 1])
     await eventually(lambda: long.ended == 3)
     await finish(desk, run)
     assert long.begun == 3
     assert desk.states() == ["RUNNING", "RETRYING", "RETRYING", "FAILED"]
 
 
-async def test_no_progress_is_told_of_a_task_that_has_ended(desk: DeskAndEngine) -> None:
-    """What a thread still says after its time is up reaches nobody."""
+async def test_no_progress_is_reported_of_a_task_that_has_ended(
+    desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress that a thread reports after its time is up reaches no observer."""
     reached, go, said = threading.Event(), threading.Event(), threading.Event()
+    limits = limits_of(HOUR, monkeypatch)
 
     @task(name="long", mode="thread")
     def late() -> None:
@@ -136,10 +184,41 @@ async def test_no_progress_is_told_of_a_task_that_has_ended(desk: DeskAndEngine)
         finally:
             said.set()
 
-    run = desk.run(late().with_timeout(0.05))
+    run = desk.run(late().with_timeout(HOUR))
+    await eventually(reached.is_set)
+    pass_now(limits[0])
     await eventually(lambda: desk.states()[-1:] == ["FAILED"])
     go.set()
     await eventually(said.is_set)
     await finish(desk, run)
     assert [type(e) for e in desk.events if getattr(e, "task_name", "") == "long"] == [TaskStateEvent] * 2
     assert desk.events[-1].state is TaskState.COMPLETED
+
+
+def test_progress_from_a_thread_that_outlives_its_loop_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the loop is closed, a checkpoint with progress raises the cancel and no error of the loop."""
+    begun, free, ended = threading.Event(), threading.Event(), threading.Event()
+    raised: list[BaseException] = []
+    limits = limits_of(HOUR, monkeypatch)
+
+    @task(mode="thread")
+    def report() -> None:
+        begun.set()
+        free.wait(LIMIT)
+        try:
+            checkpoint(done=1)  # type: ignore[unused-awaitable] # in a thread it has waited already
+        except BaseException as exc:
+            raised.append(exc)
+        ended.set()
+
+    async def outlive() -> None:
+        run = asyncio.create_task(Engine(stop_timeout=0.0).run(report().with_timeout(HOUR)))
+        await eventually(begun.is_set)
+        pass_now(limits[0])
+        await run
+
+    with pytest.raises(TaskTimeoutError):
+        asyncio.run(outlive())
+    free.set()
+    assert ended.wait(LIMIT)
+    assert [type(error) for error in raised] == [asyncio.CancelledError]

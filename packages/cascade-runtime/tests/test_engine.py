@@ -1,16 +1,21 @@
-"""The engine: what runs when, what a failure does, and what observers are told."""
+"""The engine: what runs when, what a failure does, and which events observers get."""
 
 import asyncio
 import contextvars
 import gc
 import logging
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from observers import watch
+from desk import limits_of, pass_now
+from fakes import FakeClock
+from observers import hold_the_loop, watch
 from simple_tasks import collect, double, fail
 
 from cascade.interfaces import (
@@ -28,9 +33,10 @@ from cascade.interfaces import (
     TaskTimeoutError,
 )
 from cascade.runtime import Engine, EventBus, LocalConnector, ThreadExecutor
-from cascade.runtime._pace import Pace
+from cascade.runtime._support.loop_lag import LAG_LIMIT, LoopLagMonitor
+from cascade.runtime._support.pace import BatchSize
 from cascade.spec import LazyResult, task
-from cascade.testkit import no_leaks
+from cascade.testkit import eventually, no_leaks, time_limit
 
 Told = list[tuple[str, str]]
 
@@ -137,7 +143,7 @@ async def test_a_map_waits_for_what_it_comes_after() -> None:
     assert await Engine().run(look.map(x=two()).after(mark())) == [2, 2]
 
 
-async def test_a_map_whose_iterables_turn_out_wrong_fails_in_words() -> None:
+async def test_a_map_whose_iterables_turn_out_wrong_fails_with_a_clear_message() -> None:
     """Lengths and types that are known only in the run are refused like those known before."""
 
     @task(mode="inline")
@@ -164,7 +170,7 @@ async def test_what_is_no_lazy_result_is_refused(target: Any) -> None:
     assert not events
 
 
-async def test_observers_are_told_in_order() -> None:
+async def test_observers_get_events_in_order() -> None:
     """ENGINE_STARTED is the first event, ENGINE_STOPPED the last; inputs complete before dependents run."""
     engine = Engine()
     events = watch(engine)
@@ -183,7 +189,7 @@ async def test_observers_are_told_in_order() -> None:
 
 
 async def test_mapped_and_nested_tasks_complete_like_any_other() -> None:
-    """Every call of a map tells RUNNING and COMPLETED, under the task's name."""
+    """Every call of a map is reported as RUNNING and COMPLETED, under the task's name."""
     engine = Engine()
     events = watch(engine)
     await engine.run(collect([double.map(x=[1, 2])]))
@@ -216,7 +222,7 @@ async def test_a_failure_cancels_the_siblings() -> None:
 
 
 async def test_a_cancelled_run_stops_its_tasks() -> None:
-    """Cancelling run() cancels what runs, tells Cancelled, and raises CancelledError."""
+    """Cancelling run() cancels running tasks, reports Cancelled, and raises CancelledError."""
     engine = Engine()
     events = watch(engine)
     started = asyncio.Event()
@@ -256,7 +262,9 @@ async def test_a_task_cancelled_from_within_is_a_failure() -> None:
         await Engine().run(awaits_cancelled())
 
 
-async def test_a_stubborn_task_does_not_hold_the_run(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_is_still_running_does_not_delay_the_end_of_the_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A task that swallows its cancellation is waited for up to stop_timeout, then named in a warning."""
     let_go = asyncio.Event()
 
@@ -270,13 +278,13 @@ async def test_a_stubborn_task_does_not_hold_the_run(caplog: pytest.LogCaptureFi
 
     with pytest.raises(ValueError, match="boom"):
         await Engine(stop_timeout=0.01).run([stubborn(), fail()])
-    assert "stubborn-0" in caplog.text
+    assert "stubborn:0" in caplog.text
     let_go.set()
-    await wait_for(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "stubborn-0"])
+    await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "stubborn:0"])
 
 
 async def test_retry_tries_up_to_the_number_of_attempts() -> None:
-    """max_attempts counts all attempts; each failure but the last is told as RETRYING with its reason."""
+    """max_attempts counts all attempts; each failure but the last is reported as RETRYING with its reason."""
     engine = Engine()
     events = watch(engine)
     attempts: list[int] = []
@@ -301,7 +309,7 @@ async def test_retry_tries_up_to_the_number_of_attempts() -> None:
 
 
 class Hasty:
-    """A clock whose time passes as soon as somebody waits for it."""
+    """A clock whose time passes as soon as code waits for it."""
 
     def __init__(self) -> None:
         self.seconds = 1.0
@@ -359,9 +367,11 @@ async def test_a_time_limit_ends_an_attempt() -> None:
         await Engine().run(slow().with_timeout(0.01))
 
 
-async def test_a_run_that_succeeds_does_not_wait_for_what_was_given_up() -> None:
+async def test_a_run_that_succeeds_does_not_wait_for_what_was_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A run's time ends when the value is known: the thread of a first attempt runs on without it."""
-    release = threading.Event()
+    release, limits = threading.Event(), limits_of(3600, monkeypatch)
     attempts: list[int] = []
 
     @task
@@ -372,8 +382,12 @@ async def test_a_run_that_succeeds_does_not_wait_for_what_was_given_up() -> None
         return len(attempts)
 
     try:
-        async with asyncio.timeout(5):
-            assert await Engine(stop_timeout=60).run(slow_at_first().with_timeout(0.1).with_retry(2)) == 2
+        once_more = slow_at_first().with_timeout(3600).with_retry(2)
+        run = asyncio.create_task(Engine(stop_timeout=60).run(once_more))
+        await eventually(lambda: attempts)
+        pass_now(limits[0])
+        async with time_limit(50):
+            assert await run == 2
         assert not release.is_set()
     finally:
         release.set()
@@ -443,7 +457,7 @@ async def test_a_chain_of_a_hundred_thousand_runs() -> None:
     assert await Engine().run(lazy) == 0
 
 
-async def test_a_large_run_gives_way_to_others() -> None:
+async def test_a_large_run_yields_to_other_tasks() -> None:
     """Work is cut into turns: a neighbour on the loop gets its turn again and again during 10,000 tasks."""
     turns = 0
 
@@ -462,7 +476,7 @@ async def test_a_large_run_gives_way_to_others() -> None:
 
 def test_the_pace_follows_how_long_turns_take() -> None:
     """A turn over 5 ms halves the batch, a quick one doubles it, within bounds."""
-    pace = Pace()
+    pace = BatchSize()
     start = pace.batch
     pace.learn(0.006)
     assert pace.batch == start // 2
@@ -484,37 +498,118 @@ async def test_a_run_leaves_nothing_behind() -> None:
         await Engine().run([in_thread(1), fail()])
     gc.collect()
     assert set(asyncio.all_tasks()) == before
-    await wait_for(
+    await eventually(
         lambda: not any(t.name.startswith("cascade") for t in set(threading.enumerate()) - threads)
     )
-
-
-@task
-async def hog() -> None:
-    time.sleep(1.7)  # noqa: ASYNC251 - that is the fault
 
 
 def lag_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if "holds the event loop" in r.getMessage()]
 
 
+@task
+async def hog(caplog: pytest.LogCaptureFixture) -> None:
+    hold_the_loop(lambda: lag_lines(caplog))
+
+
 @pytest.mark.slow
 def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Row 34: one that holds the loop is named once in a warning that says what to do, also if it does so at once."""
+    """Row 34: a task that blocks the loop is named in one warning that says what to do, also if it blocks at once."""
     with caplog.at_level(logging.WARNING, "cascade.engine"):
-        asyncio.run(Engine().run(hog()))
+        asyncio.run(Engine().run(hog(caplog)))
     (line,) = lag_lines(caplog)
-    assert "'hog-0'" in line
+    assert "'hog:0'" in line
     assert "plain function" in line
 
 
+STOPPED_PROGRAM = """
+import asyncio, sys
+from cascade.runtime import Engine
+from cascade.runtime._support import loop_lag
+from cascade.spec import task
+
+limit, loop_lag.LAG_LIMIT = loop_lag.LAG_LIMIT, 3600  # the first run imports, which takes long on a busy machine
+
+@task
+async def wait():
+    monitor = loop_lag.LoopLagMonitor.join(asyncio.get_running_loop())
+    monitor._excuse()  # of the time that the imports took
+    monitor.leave()
+    loop_lag.LAG_LIMIT = limit
+    print("running", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    await asyncio.sleep(1.0)  # four looks of the monitor
+
+asyncio.run(Engine().run(wait()))
+"""
+
+
 @pytest.mark.slow
-async def test_a_hold_is_told_once_however_many_runs_it_holds(caplog: pytest.LogCaptureFixture) -> None:
-    """Runs of one loop share one watch, and none is left behind."""
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows has no SIGSTOP")
+def test_a_process_that_stood_still_blames_no_task() -> None:
+    """Row 34: after SIGSTOP, or on a machine that slept, no task held the event loop."""
+    command = [sys.executable, "-c", STOPPED_PROGRAM]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2 * LAG_LIMIT)
+        process.send_signal(signal.SIGCONT)
+        _, stderr = process.communicate("\n", timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+
+
+async def test_a_process_that_stood_still_behind_a_look_blames_no_task(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The look was in time: only the next one, by the time since this one, knows that the process stood still."""
+    began = time.monotonic()
+    monitor = LoopLagMonitor(asyncio.get_running_loop())
+    monitor._last_beat = began - 10 * LAG_LIMIT
+    monitor._check(monitor._last_beat + LAG_LIMIT / 2)
+    assert lag_lines(caplog) == []
+    monitor._check(began)
+    assert len(lag_lines(caplog)) == 1
+    monitor._handle.cancel()
+
+
+async def test_a_task_is_named_once_although_the_process_stands_still_meanwhile(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It holds the loop before and after; what the monitor excuses is the time between."""
+    monitor = LoopLagMonitor(asyncio.get_running_loop())
+    for _ in range(2):
+        monitor._check(monitor._last_beat + 2 * LAG_LIMIT)
+        monitor._excuse()
+    monitor._check(monitor._last_beat + 2 * LAG_LIMIT)
+    monitor._handle.cancel()
+    assert len(lag_lines(caplog)) == 1
+
+
+@pytest.mark.slow
+async def test_a_blocked_loop_is_logged_once_for_all_its_runs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of one loop share one monitor, which ends with the last run."""
+    later_looks = 0
+    check = LoopLagMonitor._check
+
+    def count_and_check(monitor: LoopLagMonitor, now: float) -> None:
+        nonlocal later_looks
+        later_looks += len(lag_lines(caplog))
+        check(monitor, now)
+
+    monkeypatch.setattr(LoopLagMonitor, "_check", count_and_check)
+
+    @task
+    async def hold_for_several_looks() -> None:
+        hold_the_loop(lambda: later_looks > 2)
 
     async def after(begun: asyncio.Event) -> None:
         await begun.wait()
-        await Engine().run(hog())
+        await Engine().run(hold_for_several_looks())
 
     begun = asyncio.Event()
 
@@ -528,13 +623,6 @@ async def test_a_hold_is_told_once_however_many_runs_it_holds(caplog: pytest.Log
         held = asyncio.create_task(after(begun))
         assert await asyncio.gather(*(Engine().run(wait(n)) for n in range(3))) == [0, 1, 2]
     assert len(lag_lines(caplog)) == 1
-
-
-async def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 async def test_the_bus_given_is_the_bus_used() -> None:
@@ -551,19 +639,21 @@ async def test_the_bus_given_is_the_bus_used() -> None:
 
 @pytest.mark.parametrize("connector", ["mqtt://broker", LocalConnector, object()])
 def test_what_is_no_connector_is_refused_when_the_engine_is_made(connector: Any) -> None:
-    """A URL, a class, anything else: with a word on what to pass."""
-    with pytest.raises(ConfigurationError, match=r"connector=\).*(cs\.connector|is no connector: it lacks)"):
+    """A URL, a class or any other object: the message says what to pass."""
+    with pytest.raises(
+        ConfigurationError, match=r"connector=\).*(cs\.connector|is not a connector: it lacks)"
+    ):
         Engine(connector=connector)
 
 
-def test_control_that_nobody_can_exert_is_not_required_in_vain() -> None:
+def test_control_that_the_connector_cannot_carry_is_refused() -> None:
     """An engine that must obey refuses to be made without a connector that brings it commands."""
     with pytest.raises(ConfigurationError, match="require_control: needs a connector with watch"):
         Engine(require_control=True)
 
 
 async def test_an_engine_runs_on_one_loop_at_a_time() -> None:
-    """A run in another thread is refused with a word on what to do; after the last run any loop may come."""
+    """A run in another thread is refused, and the message says what to do; after the last run any loop may be used."""
     engine = Engine()
 
     @task
@@ -577,7 +667,7 @@ async def test_an_engine_runs_on_one_loop_at_a_time() -> None:
 
 
 async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:
-    """Python's "During handling of the above exception" reaches whoever runs the graph."""
+    """Python's "During handling of the above exception" reaches the code that runs the graph."""
 
     @task
     async def bad() -> None:
@@ -605,3 +695,29 @@ async def test_a_task_whose_own_run_was_cancelled_has_failed() -> None:
     with pytest.raises(RunCancelledError):
         await engine.run(nest())
     assert ends == [None, RunStatus.FAILED]
+
+
+async def test_a_chain_needs_one_iteration_of_the_loop_for_each_task() -> None:
+    """The end of a task starts the next one, in a context that the first one has not touched."""
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    iterations = 0
+
+    async def count() -> None:
+        nonlocal iterations
+        while True:
+            iterations += 1
+            await asyncio.sleep(0)
+
+    @task
+    async def link(x: int) -> int:
+        seen = variable.get()
+        variable.set(x + 1)
+        return x + 1 + seen
+
+    last = link(0)
+    for _ in range(199):
+        last = link(last)
+    counting = asyncio.create_task(count())
+    assert await Engine(clock=FakeClock()).run(last) == 200  # no step of building takes long
+    counting.cancel()
+    assert 200 <= iterations < 250

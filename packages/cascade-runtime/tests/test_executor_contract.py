@@ -16,7 +16,9 @@ class TestThreadExecutor(ExecutorContract):
 
 @pytest.mark.slow
 class TestProcessExecutor(ExecutorContract):
-    abilities = frozenset({Ability.PICKLES, Ability.STOPS, Ability.TRACKS, Ability.SURVIVES})
+    abilities = frozenset(
+        {Ability.PICKLES, Ability.STOPS, Ability.TRACKS, Ability.CONTEXTS, Ability.SURVIVES}
+    )
 
     async def make(self) -> Executor:
         return ProcessExecutor(2)

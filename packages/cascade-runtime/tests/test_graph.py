@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import UsageError
-from cascade.runtime.arguments import find_lazies, substitute
-from cascade.runtime.graph import Graph
-from cascade.runtime.node import Kind, Node
-from cascade.runtime.run import RunState, gathered
-from cascade.spec import LazyResult, MapCall, call_of, task
+from cascade.runtime._graph.graph import Graph
+from cascade.runtime._graph.node import Kind, Node
+from cascade.runtime._scheduler.state import RunState
+from cascade.runtime._scheduler.structural import _collected
+from cascade.spec import LazyResult, MapCall, call_of, find_lazies, substitute, task
 
 Pair = namedtuple("Pair", "left right")
 
@@ -61,14 +61,17 @@ def simulate(target: LazyResult[Any]) -> Any:
     state.aim([graph.node(target)])
     while state.on_loop:
         node = state.on_loop.popleft()
-        state.complete(node, outcome(graph, state, node))
+        if node.items is not None and node.items.unbegun:
+            state.begin_items(node)
+        else:
+            state.complete(node, outcome(graph, state, node))
     assert state.finished
     return graph.node(target).value
 
 
 def outcome(graph: Graph, state: RunState, node: Node) -> Any:
     if node.kind is Kind.GATHER:
-        return gathered(node)
+        return _collected(node.items)
     args, kwargs = graph.arguments(node)
     return node.definition.function(*args, **kwargs)
 
@@ -158,20 +161,20 @@ def test_dependencies_are_numbered_before_their_dependents() -> None:
     """The order of building is the order in which a person would declare: inputs first, left to right."""
     graph = Graph()
     target = fold(leaf(1), fold(leaf(2)), leaf(3))
-    names = [node.task_id for nodes in graph.build([target]) for node in nodes]
-    assert names == ["leaf-0", "leaf-1", "fold-2", "leaf-3", "fold-4"]
+    names = [node.key for nodes in graph.build([target]) for node in nodes]
+    assert names == ["leaf:0", "leaf:1", "fold:0", "leaf:2", "fold:1"]
 
 
 def test_a_task_made_to_wait_for_itself_is_refused() -> None:
-    """A list that was changed after the call can close a circle; that is said, not waited for."""
+    """A list that was changed after the call can close a cycle; the run reports it instead of waiting."""
     items: list[Any] = []
     lazy = fold(items)
     items.append(fold(lazy))
-    with pytest.raises(UsageError, match="waits for itself"):
+    with pytest.raises(UsageError, match="depends on itself"):
         list(Graph().build([lazy]))
 
 
-def test_values_are_let_go_when_nobody_will_read_them() -> None:
+def test_values_are_released_when_no_dependent_will_read_them() -> None:
     """In a chain only the last value is alive; the target's is kept."""
     graph, state = Graph(), RunState()
     links = [leaf(object())]
@@ -189,7 +192,7 @@ def test_values_are_let_go_when_nobody_will_read_them() -> None:
 
 @pytest.mark.slow
 def test_a_graph_of_a_hundred_thousand_links_is_built_in_steps() -> None:
-    """Depth costs no recursion, and the builder gives way every 128 nodes."""
+    """Depth costs no recursion, and the builder can be paused every 128 nodes."""
     lazy = leaf(0)
     for _ in range(100_000):
         lazy = leaf(lazy)

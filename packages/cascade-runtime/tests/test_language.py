@@ -22,7 +22,7 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, ThreadExecutor, override_resource
-from cascade.runtime._traceback import add_note
+from cascade.runtime._support.notes import add_note
 from cascade.spec import Env, LazyResult, Param, Router, inject, pipeline, resource, sequence, task
 
 
@@ -37,7 +37,7 @@ def names(events: list[TaskStateEvent], state: TaskState = TaskState.RUNNING) ->
 
 
 async def test_items_and_attributes_are_taken_when_the_value_is_there() -> None:
-    """lazy[key] and lazy.attribute work on the value; observers are not told of them."""
+    """lazy[key] and lazy.attribute work on the value; observers get no events about them."""
     engine = Engine()
     events = watch_tasks(engine)
     point = give(Point({"a": [1, 2]}, y=5))
@@ -64,7 +64,7 @@ async def test_run_if_decides() -> None:
     skipped = double(1).run_if(no)
     assert await engine.run([skipped, double(skipped), give(3).after(skipped)]) == [None, None, 3]
     reasons = [e.reason for e in events if e.state is TaskState.SKIPPED]
-    assert reasons == ["its condition give-0 is false", "double-1 was skipped"]
+    assert reasons == ["its condition give:0 is false", "double:0 was skipped"]
 
 
 async def test_run_if_may_name_another_value() -> None:
@@ -74,7 +74,7 @@ async def test_run_if_may_name_another_value() -> None:
 
 
 async def test_run_if_decides_about_steps_of_the_graph_too() -> None:
-    """Inputs, items, choices and sequences have conditions like any task; nobody is told, as ever of them."""
+    """Inputs, items, choices and sequences have conditions like any task; observers get no events about them, as always."""
     steps: list[LazyResult[Any]] = [
         Param("x", default=7),
         give([8])[0],
@@ -90,7 +90,7 @@ async def test_run_if_decides_about_steps_of_the_graph_too() -> None:
     assert {event.task_name for event in events} == {"give"}
 
 
-async def test_a_condition_without_a_truth_fails_in_its_own_words() -> None:
+async def test_a_condition_without_a_truth_value_fails_with_its_own_message() -> None:
     """What bool() raises is the failure."""
 
     class Ambiguous:
@@ -120,7 +120,7 @@ async def test_a_router_runs_only_the_chosen_route() -> None:
 
 
 async def test_a_value_without_a_route_is_named() -> None:
-    """The error tells the value and the routes there are."""
+    """The error names the value and the routes."""
     with pytest.raises(RouteError, match="no route for 'c'; the routes are 'a', 'b'"):
         await Engine().run(Router(give("c"), {"a": give(1), "b": give(2)}))
 
@@ -142,7 +142,7 @@ async def test_a_task_may_return_its_next_step() -> None:
 
 @pytest.mark.slow
 async def test_a_loop_of_returned_steps_grows_neither_depth_nor_memory() -> None:
-    """Twenty thousand steps keep no more than two hundred did."""
+    """Five thousand steps keep no more than two hundred did."""
 
     @task(mode="inline")
     def count(n: int, ballast: bytes) -> Any:
@@ -157,18 +157,18 @@ async def test_a_loop_of_returned_steps_grows_neither_depth_nor_memory() -> None
         return size
 
     small = await peak(200)
-    assert await peak(20_000) < 2 * small + 200_000
+    assert await peak(5_000) < 2 * small + 200_000
 
 
 async def test_a_returned_step_that_needs_a_value_long_gone_says_what_to_do() -> None:
-    """Values are let go when nobody known will read them; the remedy is to pass them on."""
+    """Values are released when no known task needs them; pass them on as arguments."""
     outer = give(7)
 
     @task(mode="inline")
     def late(value: int) -> Any:
         return double(outer)
 
-    with pytest.raises(UsageError, match="must be given what those need as arguments"):
+    with pytest.raises(UsageError, match="pass every result that the returned calls need"):
         await Engine().run(late(double(outer)))
 
 
@@ -194,6 +194,34 @@ async def test_a_bounded_map_runs_so_many_at_a_time() -> None:
     assert most == 4
 
 
+async def test_a_bounded_map_holds_items_that_arrive_after_others_have_ended() -> None:
+    """Items that wait for other tasks count when they start, each once."""
+    running, most, ended = 0, 0, 0
+    half = asyncio.Event()
+
+    @task
+    async def arrive(x: int) -> int:
+        if x >= 6:
+            await half.wait()
+        return x
+
+    @task
+    async def busy(x: int) -> int:
+        nonlocal running, most, ended
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        ended += 1
+        if ended == 6:
+            half.set()
+        return x
+
+    mapped = busy.map(x=[arrive(n) for n in range(20)]).with_concurrency(3)
+    assert await Engine().run(mapped) == list(range(20))
+    assert most == 3
+
+
 async def test_a_map_known_in_the_run_may_demand_what_is_known_in_the_run() -> None:
     """Its items' lazy amounts are there when the items are, also if others had read them before."""
     amount = give(2)
@@ -217,7 +245,7 @@ async def test_sequence_and_pipeline() -> None:
 
 
 async def test_inputs_come_from_the_caller_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Params and environment variables are converted; what is missing is told before anything runs."""
+    """Params and environment variables are converted; missing ones are reported before any task runs."""
     monkeypatch.setenv("CASCADE_TEST_COUNT", "4")
     target = collect(Param("n", type=int), [Env("CASCADE_TEST_COUNT", type=int)], Param("d", default="x"))
     engine = Engine()
@@ -405,15 +433,15 @@ async def test_a_resource_that_goes_wrong_says_so() -> None:
     engine = Engine(resources=[empty])
     with pytest.raises(ResourceNotFoundError, match=r"no resource named 'dbx' \(it has empty\)"):
         await engine.run(using("dbx"))
-    with pytest.raises(UsageError, match="'empty' yields nothing"):
+    with pytest.raises(UsageError, match="'empty' yields nothing; it must yield one value"):
         await engine.run(using("empty"))
-    with pytest.raises(UsageError, match="'twice' yields more than once"):
+    with pytest.raises(UsageError, match="'twice' yields more than once; it must yield one value"):
         await engine.run(using(twice))
     with pytest.raises(OSError, match="no database"):
         await engine.run(using(broken))
     with pytest.raises(OSError, match="cannot close"):
         await engine.run(using(leaky))
-    with pytest.raises(ConfigurationError, match="two are named 'empty'"):
+    with pytest.raises(ConfigurationError, match="two resources have the name 'empty'"):
         await Engine(resources=[empty, empty]).run(give(1))
 
 
@@ -443,17 +471,17 @@ async def test_carry_on_runs_everything_that_can_run() -> None:
     assert sorted(str(error) for error in caught.value.exceptions) == ["one", "three", "two"]
     assert "fine" in names(events, TaskState.COMPLETED)
     assert {e.task_name: e.reason for e in events if e.state is TaskState.SKIPPED} == {
-        "double": "fail-1 failed",
-        "collect": "double-2 was skipped",
-        "give": "fail-6 failed",
+        "double": "fail:0 failed",
+        "collect": "double:1 was skipped",
+        "give": "fail:2 failed",
     }
     assert await engine.run([double(1)], on_failure="continue") == [2]
-    with pytest.raises(ConfigurationError, match="'stop' and 'continue'"):
+    with pytest.raises(ConfigurationError, match="'stop' or 'continue'"):
         await engine.run(double(1), on_failure="ignore")  # type: ignore[call-overload]
 
 
 async def test_a_failure_shows_the_users_code_and_where_arguments_came_from() -> None:
-    """The traceback goes from run() to the task, without the engine's insides; values stay private."""
+    """The traceback goes from run() to the task, without the engine's insides; secrets are masked."""
 
     @task
     def divide(a: int, b: Any) -> float:
@@ -464,7 +492,7 @@ async def test_a_failure_shows_the_users_code_and_where_arguments_came_from() ->
         await Engine().run(divide(double(1), {"secret": "s3cret"}))
     frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert frames[-2:] == ["run", "divide"]
-    assert caught.value.__notes__[0].endswith("called with a from double-0, b as given")
+    assert caught.value.__notes__[0].endswith("called with a=2 from double:0, b={'secret': ***}")
     assert "s3cret" not in caught.value.__notes__[0]
 
 
@@ -489,7 +517,7 @@ async def test_an_error_that_is_raised_again_and_again_does_not_grow() -> None:
     notes = shared.__notes__
     assert notes[0] == "of its author"
     assert notes.count("closing failed too") == 1
-    assert "in task 'wrap' (wrap-0)" in notes[-1]
+    assert "in task 'wrap' (wrap:0)" in notes[-1]
     assert len(notes) == 10
 
 
@@ -520,14 +548,14 @@ async def test_a_task_names_its_executor() -> None:
     engine = Engine(executor=default, executors={"special": special})
     assert await engine.run([on_special(), on_default(), on_thread()]) == [1, 2, 3]
     assert (special.used, default.used) == (1, 1)
-    with pytest.raises(ConfigurationError, match=r"no executor 'special'; it has .*thread"):
+    with pytest.raises(ConfigurationError, match=r"no executor 'special' \(it has .*thread"):
         await Engine().run(on_special())
     await special.close()
     await default.close()
 
 
 def test_sys_exit_in_a_task_ends_the_run_in_good_order() -> None:
-    """SystemExit is the user's word to the process: the run is wound up, then it is raised."""
+    """SystemExit ends the process: the run is cancelled first, then it is raised."""
     engine = Engine()
     told = watch(engine)
 

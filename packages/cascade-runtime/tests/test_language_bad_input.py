@@ -42,17 +42,25 @@ def numbers() -> Iterator[int]:
     ("declare", "error", "words"),
     [
         (add, TaskCallError, r"task 'add': missing a required argument: 'a'; its signature is add\("),
-        (lambda: add(1, 2, 3), TaskCallError, r"task 'add': too many positional arguments; its signature is"),
-        (lambda: add(1, c=2), TaskCallError, r"task 'add': .*unexpected keyword argument 'c'; its signature is"),
+        (
+            lambda: add(1, 2, 3),  # type: ignore[call-arg]
+            TaskCallError,
+            r"task 'add': too many positional arguments; its signature is",
+        ),
+        (
+            lambda: add(1, c=2),  # type: ignore[call-arg]
+            TaskCallError,
+            r"task 'add': .*unexpected keyword argument 'c'; its signature is",
+        ),
         (lambda: add.partial(c=2), TaskCallError, r"task 'add': .*unexpected keyword argument 'c'"),
         (lambda: add.map(a=[1], c=[2]), TaskCallError, r"task 'add': .*unexpected keyword argument 'c'"),
         (lambda: add.map(a=3), TaskCallError, r"task 'add': map needs a list of values for 'a', not int"),  # type: ignore[arg-type]
         (lambda: add.map(a=[1, 2], b=[1]), MapLengthError, r"task 'add': .*a has 2, b has 1"),
         (lambda: task(numbers), TaskDefinitionError, r"numbers is a generator; .* return a list instead"),
         (lambda: Router(give(1), {}), ConfigurationError, r"Router\(routes\): needs a dict of at least one"),
-        (lambda: Router(give(1), {1: 2}), InvalidTargetError, r"2 of type int is no lazy result"),  # type: ignore[arg-type]
-        (lambda: give(1).run_if(True), InvalidTargetError, r"run_if\(...\) takes what a call of a task returns"),  # type: ignore[arg-type]
-        (lambda: add.with_cache(file="{c}.txt"), ConfigurationError, r"\{c\} is no parameter of task 'add'"),
+        (lambda: Router(give(1), {1: 2}), InvalidTargetError, r"2 of type int is not a lazy result"),  # type: ignore[arg-type]
+        (lambda: give(1).run_if(True), InvalidTargetError, r"run_if\(...\) takes the result of calling a task"),  # type: ignore[call-overload]
+        (lambda: add.with_cache(file="{c}.txt"), ConfigurationError, r"\{c\} is not a parameter of task 'add'"),
         (lambda: task(mode="process")(query.function), ConfigurationError, r"leave mode out"),
         (lambda: Router(give(1), {1: give(2)}).with_timeout(1), ConfigurationError, r"with_timeout: 'route' is a step .*on the tasks"),
         (lambda: give([1])[0].with_retry(2), ConfigurationError, r"with_retry: 'item' is a step of the graph and calls no task"),
@@ -86,13 +94,13 @@ def nested_for_a_process() -> LazyResult[int]:
         (lambda: query("x"), ResourceNotFoundError, r"task 'query': .*no resource named 'db' \(it has pool\)"),
         (lambda: query.map(sql=["x"]), ResourceNotFoundError, r"'db' .*pass resources=\[...\]"),
         (lambda: query.map(sql=give(["x"])), ResourceNotFoundError, r"no resource named 'db'"),
-        (lambda: task(mode="gpu")(add.function)(1), ConfigurationError, r"task\(mode=\).*no executor 'gpu'; it has"),
+        (lambda: task(mode="gpu")(add.function)(1), ConfigurationError, r"task\(mode=\).*no executor 'gpu' \(it has"),
         (lambda_for_a_process, TaskNotPicklableError, r"a lambda; define it with def at the top of a module"),
         (nested_for_a_process, TaskNotPicklableError, r"'.*inner' .*defined inside another function"),
         (lambda: add(1).with_constraints(gpu=1), UsageError, r"'add'.*gpu"),
     ],
 )  # fmt: skip
-async def test_what_the_engine_lacks_is_told_before_any_task_starts(
+async def test_what_the_engine_lacks_is_reported_before_any_task_starts(
     target: Callable[[], LazyResult[Any]], error: type[Exception], words: str
 ) -> None:
     """Known when the graph is built: nothing has run, also what stood before it in the graph."""
@@ -119,8 +127,8 @@ async def test_a_resource_that_is_given_need_not_be_there() -> None:
     assert await Engine().run(query.partial(db=2).map(sql=["x"])) == [("x", 2)]
 
 
-async def test_what_only_the_run_can_know_is_told_by_name() -> None:
-    """Lengths of lazy lists, what is no list, and a choice without a route."""
+async def test_an_error_that_only_the_run_can_find_names_the_task() -> None:
+    """Lengths of lazy lists, values that are not lists, and a choice without a route."""
     with pytest.raises(MapLengthError, match=r"task 'add': .*a has 2, b has 1"):
         await Engine().run(add.map(a=give([1, 2]), b=[1]))
     with pytest.raises(
@@ -133,7 +141,7 @@ async def test_what_only_the_run_can_know_is_told_by_name() -> None:
         await Engine().run(Router(give([]), {1: give(1)}))
 
 
-async def test_what_cannot_come_back_from_a_process_is_told_by_name() -> None:
+async def test_a_value_that_cannot_come_back_from_a_process_names_the_task() -> None:
     """The task's name and that it is its result; the run fails, and does not hang."""
     with pytest.raises(TaskNotPicklableError, match=r"task 'lock' cannot run in another process: its result"):
         await Engine().run(task(mode="process")(calls.lock)())
@@ -148,7 +156,7 @@ async def test_an_executor_whose_cluster_is_not_there_fails_the_run_before_its_f
         workers = 1
 
         async def start(self) -> None:
-            raise ExecutorUnavailable("tcp://nowhere:8786", "nobody answers", "start a scheduler there")
+            raise ExecutorUnavailable("tcp://nowhere:8786", "it does not answer", "start a scheduler there")
 
         async def run(self, function: Any, args: Any, kwargs: Any) -> Any:
             raise AssertionError("no task must reach it")
@@ -161,7 +169,7 @@ async def test_an_executor_whose_cluster_is_not_there_fails_the_run_before_its_f
     engine = Engine(executor=Absent())
     events = watch(engine)
     with pytest.raises(
-        ExecutorUnavailable, match="nowhere:8786 cannot run tasks: nobody answers; start a scheduler"
+        ExecutorUnavailable, match="nowhere:8786 cannot run tasks: it does not answer; start a scheduler"
     ):
         await engine.run([add(1), give(1)])
     assert len(events) == 2  # that the run began, and that it failed

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from desk import Desk
+from fakes import Racing
 from simple_tasks import give
-from stand_ins import Racing
 
 from cascade.interfaces import Executor, TaskState, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, ThreadExecutor
@@ -43,7 +43,7 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
 
 @pytest.mark.parametrize("name", ["loop", "threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
-    """Values, failures and what observers are told agree, whichever way failures are met."""
+    """Values, failures and events agree with the reference, in both modes of on_failure."""
     check_workflows(EXECUTORS[name], Engine, tmp_path, examples=FEW[name])
 
 
@@ -51,11 +51,11 @@ def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_many_workflows_give_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """The long form."""
-    check_workflows(EXECUTORS[name], Engine, tmp_path, examples=30 * FEW[name])
+    check_workflows(EXECUTORS[name], Engine, tmp_path, examples=50 * FEW[name])
 
 
 class Steered:
-    """An engine whose graphs grow a step in each turn, and under whose runs constraints come and go."""
+    """An engine that builds a step in each iteration, while constraints come and go."""
 
     def __init__(self, **keywords: Any) -> None:
         self._hub = LocalHub()
@@ -97,7 +97,7 @@ COMMANDS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 def test_any_workflow_that_is_steered_gives_what_a_recursive_evaluator_gives(tmp_path: Path) -> None:
-    """What waits, and what grows meanwhile, loses nothing, does nothing twice and is told of once."""
+    """Tasks that wait, and expansions meanwhile, lose nothing, run nothing twice and are reported once."""
     check_workflows(EXECUTORS["threads"], Steered, tmp_path, examples=50)
 
 

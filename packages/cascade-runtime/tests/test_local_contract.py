@@ -8,7 +8,7 @@ from cascade.testkit.connector import Ability, ConnectorContract
 
 
 class TestLocalConnector(ConnectorContract):
-    abilities = frozenset(Ability) - {Ability.LINK, Ability.WILL, Ability.PRESENCE}
+    abilities = frozenset(Ability) - {Ability.LINK, Ability.WILL, Ability.PRESENCE, Ability.PUBLISH_TEXT}
 
     @pytest.fixture
     def environment(self) -> None:

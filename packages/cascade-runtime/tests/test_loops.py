@@ -1,4 +1,4 @@
-"""The event loop of ``cs.run``: asyncio's in all but the waits, which are exact."""
+"""The event loop of ``cs.run``: asyncio's own, except that its timers are exact."""
 
 import asyncio
 import contextlib
@@ -15,30 +15,30 @@ from pathlib import Path
 
 import pytest
 
-from cascade.runtime import loops
-from cascade.runtime.loops import new_event_loop
+from cascade.runtime._support import loops
+from cascade.runtime._support.loops import new_event_loop
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only epoll rounds")
 
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop that is closed in the end."""
+    """A loop that is closed after the test."""
     loop = new_event_loop()
     yield loop
     loop.close()
 
 
 class ForeignLoop(asyncio.SelectorEventLoop):
-    """What another policy makes, such as uvloop's."""
+    """A loop of another policy, such as uvloop's."""
 
 
 @linux
-def test_a_wait_is_not_rounded_up_to_a_millisecond(loop: asyncio.AbstractEventLoop) -> None:
-    """Of many waits of a tenth of a millisecond some end before epoll itself could have returned."""
+def test_a_timer_is_not_rounded_up_to_a_millisecond(loop: asyncio.AbstractEventLoop) -> None:
+    """Of many timers of a tenth of a millisecond, one ends before epoll itself could have returned."""
     selector = vars(loop)["_selector"]
     taken: list[float] = []
-    for _ in range(200):
+    while not taken or (min(taken) >= 0.001 and len(taken) < 5_000):
         began = time.perf_counter()
         assert selector.select(0.0001) == []
         taken.append(time.perf_counter() - began)
@@ -46,21 +46,21 @@ def test_a_wait_is_not_rounded_up_to_a_millisecond(loop: asyncio.AbstractEventLo
 
 
 @pytest.mark.parametrize("how", ["a socket", "another thread"])
-def test_what_arrives_during_a_wait_is_taken_in_at_once(how: str, loop: asyncio.AbstractEventLoop) -> None:
-    """And not only when the wait is over, for nothing else wakes the loop."""
+def test_data_that_arrives_during_a_wait_is_read_at_once(how: str, loop: asyncio.AbstractEventLoop) -> None:
+    """It is read before the wait is over, although nothing else wakes the loop."""
     near, far = socket.socketpair()
 
     async def main() -> None:
-        heard = loop.create_future()
-        loop.add_reader(near, lambda: heard.set_result(near.recv(10)))
+        received = loop.create_future()
+        loop.add_reader(near, lambda: received.set_result(near.recv(10)))
         if how == "a socket":
             threading.Timer(0.05, far.send, [b"one"]).start()
         else:
-            threading.Timer(0.05, loop.call_soon_threadsafe, [heard.set_result, b"one"]).start()
-        sleeping = asyncio.create_task(asyncio.sleep(10))
-        await asyncio.wait({heard, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            threading.Timer(0.05, loop.call_soon_threadsafe, [received.set_result, b"one"]).start()
+        sleeping = asyncio.create_task(asyncio.sleep(3600))
+        await asyncio.wait({received, sleeping}, return_when=asyncio.FIRST_COMPLETED)
         loop.remove_reader(near)
-        assert heard.done()
+        assert received.done()
         assert not sleeping.done()
         sleeping.cancel()
 
@@ -69,7 +69,7 @@ def test_what_arrives_during_a_wait_is_taken_in_at_once(how: str, loop: asyncio.
 
 
 def test_processes_and_signals_reach_it(loop: asyncio.AbstractEventLoop) -> None:
-    """A child's end and Ctrl-C during a long wait are seen as on asyncio's own."""
+    """The end of a child process and Ctrl-C wake a long wait, as on asyncio's own loop."""
 
     async def child() -> int:
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(7)")
@@ -85,8 +85,8 @@ def test_processes_and_signals_reach_it(loop: asyncio.AbstractEventLoop) -> None
         runner.run(interrupted())
 
 
-def test_the_loop_of_another_policy_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has set uvloop gets uvloop."""
+def test_the_loop_of_another_policy_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that has set uvloop gets uvloop."""
     monkeypatch.setattr(asyncio, "new_event_loop", ForeignLoop)
     loop = new_event_loop()
     try:
@@ -96,7 +96,7 @@ def test_the_loop_of_another_policy_is_left_as_it_is(monkeypatch: pytest.MonkeyP
 
 
 def test_what_another_policy_sets_on_asyncios_loop_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its factory of tasks, say, or its handler of exceptions."""
+    """For example a task factory or an exception handler."""
     make = asyncio.new_event_loop
     settings: list[Callable[[asyncio.AbstractEventLoop], None]] = [
         lambda loop: loop.set_task_factory(
@@ -114,8 +114,8 @@ def test_what_another_policy_sets_on_asyncios_loop_stays(monkeypatch: pytest.Mon
 
 @linux
 def test_a_process_with_a_thousand_files_open_gets_a_loop_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond what select can watch, waits are rounded, and nothing else is different."""
-    monkeypatch.setattr("cascade.runtime.loops._SELECTABLE", 0)
+    """Beyond what select can watch, timers are rounded, and nothing else is different."""
+    monkeypatch.setattr("cascade.runtime._support.loops._SELECTABLE", 0)
     loop = new_event_loop()
     try:
         assert type(vars(loop)["_selector"]) is selectors.EpollSelector
@@ -125,8 +125,8 @@ def test_a_process_with_a_thousand_files_open_gets_a_loop_too(monkeypatch: pytes
 
 
 @linux
-def test_what_select_can_watch_is_what_is_taken_for_it() -> None:
-    """The limit is that of this system: beyond it no number is looked at, below it one may not be open."""
+def test_the_limit_of_select_is_that_of_the_system() -> None:
+    """A descriptor beyond the limit raises ValueError, one below it may just not be open."""
     with pytest.raises(ValueError, match="out of range"):
         select.select([loops._SELECTABLE], [], [], 0)
     with contextlib.suppress(OSError):
@@ -135,17 +135,17 @@ def test_what_select_can_watch_is_what_is_taken_for_it() -> None:
 
 @linux
 def test_no_descriptor_is_left_behind() -> None:
-    """Neither of the loop that is handed out nor of the one that was asked for its kind."""
+    """Neither the loop that is returned nor the one that was made to look at its type leaves one open."""
     new_event_loop().close()
-    before = sorted(Path("/proc/self/fd").iterdir())
+    before = {*Path("/proc/self/fd").iterdir()}
     for _ in range(5):
         new_event_loop().close()
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert {*Path("/proc/self/fd").iterdir()} <= before  # another test's thread may close files meanwhile
 
 
 @linux
-def test_it_still_is_epoll() -> None:
-    """As many sockets as epoll takes can be watched, not only a thousand."""
+def test_more_than_a_thousand_sockets_can_be_watched() -> None:
+    """The loop still uses epoll, which has no limit of 1,024 descriptors."""
     loop = new_event_loop()
     try:
         assert isinstance(vars(loop)["_selector"], selectors.EpollSelector)

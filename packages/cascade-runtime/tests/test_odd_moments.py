@@ -1,11 +1,14 @@
 """Runs that are cancelled, fail or are held at the moment at which it is least convenient."""
 
 import asyncio
+import logging
 import sys
 import threading
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Literal
 
 import pytest
+from fakes import HOUR, HeldDelays
 from simple_tasks import hold, step
 
 from cascade.interfaces import (
@@ -19,11 +22,13 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
-from cascade.runtime.constraints import Obstacle
-from cascade.spec import LazyResult, Router, task
-from cascade.testkit import eventually
+from cascade.runtime._admission.requests import BlockReason
+from cascade.runtime._control import manager
+from cascade.runtime._scheduler import lost_tasks
+from cascade.spec import LazyResult, Router, inject, resource, task
+from cascade.testkit import eventually, time_limit
 
-LIMIT = 5.0
+LIMIT = 30.0
 
 
 class Flaky:
@@ -49,7 +54,7 @@ async def write(hub: LocalHub, scope: str, kind: str, **params: Any) -> None:
 
 
 async def test_an_engine_whose_executor_was_not_there_works_afterwards() -> None:
-    """A run that ended before its first task was served leaves the turnstile as it was."""
+    """A run that ended before its first task was served leaves the admission controller as it was."""
 
     class Late(ThreadExecutor):
         tries = 0
@@ -65,7 +70,7 @@ async def test_an_engine_whose_executor_was_not_there_works_afterwards() -> None
     engine = Engine(executor=Late(), system_resources={"gpu": 1})
     with pytest.raises(ConnectionError):
         await engine.run(offloaded())
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await engine.run(step(2).with_constraints(gpu=1)) == 2
 
 
@@ -78,14 +83,14 @@ async def test_a_run_cancelled_at_any_moment_gives_its_resources_back(turns: int
         await asyncio.sleep(0)
     run.cancel()
     await asyncio.wait({run})
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await engine.run(step(1).with_constraints(gpu=1)) == 1
 
 
-async def test_a_limit_that_comes_during_a_retrys_delay_does_not_count_who_waits() -> None:
+async def test_a_limit_that_comes_during_a_retrys_delay_does_not_count_waiting_tasks() -> None:
     """Who has no slot between two attempts must not be taken for one that runs, and then wait for itself."""
-    hub, flaky = LocalHub(), Flaky()
-    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    hub, flaky, clock = LocalHub(), Flaky(), HeldDelays()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
     reports: list[dict[str, Any]] = []
     async with LocalConnector(hub, source_id="reader") as reader:
 
@@ -93,12 +98,13 @@ async def test_a_limit_that_comes_during_a_retrys_delay_does_not_count_who_waits
             reports.append(data)
 
         await reader.subscribe("cascade/state/line-3/constraints", hear)
-        run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=0.3)))
+        run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=HOUR)))
         await eventually(lambda: flaky.attempts)
         await write(hub, "task:flaky", "concurrency", limit=1)
         await eventually(lambda: reports and reports[-1]["applied"])
         assert reports[-1]["in_scope_running"] == 0
-        async with asyncio.timeout(LIMIT):
+        clock.end_delays()
+        async with time_limit(LIMIT):
             assert await run == 2
 
 
@@ -115,25 +121,27 @@ async def test_a_worker_is_free_for_others_during_a_retrys_delay() -> None:
     assert order == ["other, after 1 of flaky"]
 
 
-async def test_a_retry_that_was_held_is_told_as_running_again() -> None:
-    """After BLOCKED comes RUNNING, so that nobody takes a running task for one that waits."""
-    hub, flaky = LocalHub(), Flaky()
-    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+async def test_a_retry_that_was_blocked_is_reported_as_running_again() -> None:
+    """After BLOCKED comes RUNNING, so that observers do not take a running task for one that waits."""
+    hub, flaky, clock = LocalHub(), Flaky(), HeldDelays()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
     states: list[TaskState] = []
     engine.bus.subscribe(TaskStateEvent, lambda event: states.append(event.state))
-    run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=0.1)))
-    await eventually(lambda: flaky.attempts)
+    run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=HOUR)))
+    await eventually(lambda: TaskState.RETRYING in states)
     await write(hub, "global", "pause")
+    await eventually(lambda: engine._admission.policy.constrained)
+    clock.end_delays()
     await eventually(lambda: TaskState.BLOCKED in states)
     async with LocalConnector(hub) as desk:
         await desk.publish(constraint_topic("global", "pause"), None, 1, retain=True)
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await run == 2
     assert states == ["RUNNING", "RETRYING", "BLOCKED", "RUNNING", "COMPLETED"]
 
 
 class SlowToClose:
-    """A stream whose end waits for a word."""
+    """A stream whose end waits for an event."""
 
     def __init__(self, stream: Any, word: asyncio.Event) -> None:
         self.stream = stream
@@ -147,8 +155,11 @@ class SlowToClose:
         await self.stream.aclose()
 
 
-async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_begun() -> None:
+async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """I3 while one manager is still leaving and the next one follows the broker already."""
+    monkeypatch.setattr(manager, "STOP_LIMIT", LIMIT)
     hub, word = LocalHub(), asyncio.Event()
 
     class Slow(LocalConnector):
@@ -175,7 +186,7 @@ async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_begun() 
     await eventually(lambda: blocked)
     word.set()
     await first
-    assert engine._turnstile.admission.constrained
+    assert engine._admission.policy.constrained
     assert not started
     second.cancel()
     await asyncio.wait({second})
@@ -183,9 +194,10 @@ async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_begun() 
 
 @pytest.mark.parametrize("how", ["raises", "ends", "refuses"])
 async def test_control_comes_back_after_a_stream_that_failed(
-    how: str, caplog: pytest.LogCaptureFixture
+    how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connector whose stream breaks costs no run anything, one warning, and control for a moment only."""
+    monkeypatch.setattr("cascade.runtime._admission.stall.LIMIT", 3600.0)  # no warning of a long pause
     hub = LocalHub()
     tries = 0
 
@@ -213,15 +225,14 @@ async def test_control_comes_back_after_a_stream_that_failed(
     run = asyncio.create_task(engine.run(step(1)))
     await eventually(lambda: events)
     assert events == [TaskState.BLOCKED]
-    assert [r.getMessage().startswith("the stream of constraints has ended") for r in caplog.records] == [
-        True
-    ]
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert warning.startswith("line-3: the stream of constraints has ended")
     run.cancel()
     await asyncio.wait({run})
 
 
-async def test_nothing_is_told_of_a_run_that_is_over() -> None:
-    """What runs on in a thread tells no progress after ENGINE_STOPPED."""
+async def test_nothing_is_reported_about_a_run_that_is_over() -> None:
+    """A call that still runs in a thread reports no progress after ENGINE_STOPPED."""
     begun, release, asked = threading.Event(), threading.Event(), threading.Event()
 
     @task
@@ -248,14 +259,14 @@ async def test_nothing_is_told_of_a_run_that_is_over() -> None:
 
 
 async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> None:
-    """Otherwise it would end without a word, and the run would wait for it for ever."""
+    """Otherwise it would end without an event, and the run would wait for it for ever."""
     engine = Engine()
 
     run = asyncio.create_task(engine.run(hold()))
-    while not (running := [o for o in engine._turnstile.admission.owners() if o.running()]):
+    while not (running := [o for o in engine._admission.policy.runs() if o.running()]):
         await asyncio.sleep(0)
-    running[0].cancel(Obstacle("task:hold is cancelled"), lambda name: name == "hold")
-    async with asyncio.timeout(LIMIT):
+    running[0].cancel(BlockReason("task:hold is cancelled"), lambda name: name == "hold")
+    async with time_limit(LIMIT):
         with pytest.raises(TaskCancelledError, match="task:hold is cancelled"):
             await run
 
@@ -278,7 +289,7 @@ async def test_a_run_cancelled_at_any_moment_of_its_end_leaves_no_connector_conn
 
 
 @task
-async def slow(x: int) -> int:
+async def slow(x: Any) -> Any:
     await asyncio.sleep(0)
     return x
 
@@ -303,5 +314,74 @@ async def test_a_loop_that_begins_tasks_in_the_moment_they_are_made_runs_them_to
     """With asyncio.eager_task_factory a task may have ended before anybody knows that it is there."""
     asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - 3.11 lacks it
     target, value = EAGER[what]
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await Engine().run(target) == value
+
+
+class CancelsOne:
+    """A task factory that cancels the asyncio task with one number before its first step, as other code may."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+        self.cancelled = False
+
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        created = asyncio.Task(coroutine, loop=loop, **options)
+        if self._left == 0:
+            self.cancelled = created.cancel()
+        self._left -= 1
+        return created
+
+
+@resource
+async def shared() -> AsyncIterator[int]:
+    yield 1
+
+
+@task
+async def add_shared(x: int, value: int = inject(shared)) -> int:
+    return x + value
+
+
+@task
+async def add_all(values: list[int]) -> int:
+    return sum(values)
+
+
+@task
+async def go_on(x: int) -> Any:
+    return step(x)
+
+
+@task
+def in_thread(x: int) -> int:
+    return x
+
+
+@pytest.mark.parametrize("on_failure", ["stop", "continue"])
+async def test_whichever_asyncio_task_other_code_cancels_before_its_first_step_the_run_ends(
+    on_failure: Literal["stop", "continue"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run fails with the name of the task, and gives back what the task held: the engine's next run works."""
+    monkeypatch.setattr(lost_tasks, "_INTERVAL", 0.01)
+    loop, number, factory = asyncio.get_running_loop(), 0, CancelsOne(0)
+    engine = Engine(system_resources={"gpu": 1})
+    while number == 0 or factory.cancelled:
+        factory = CancelsOne(number)
+        calls: Any = [add_all(step.map(x=[1, 2])), go_on(1), in_thread(2), add_shared(3)]
+        target = add_all(calls).with_constraints(gpu=1)
+        run = asyncio.create_task(engine.run(target, on_failure=on_failure))
+        loop.set_task_factory(factory)  # type: ignore[arg-type]
+        try:
+            await asyncio.wait({run}, timeout=LIMIT * 4)
+        finally:
+            loop.set_task_factory(None)
+        assert run.done(), f"asyncio task {number}"
+        if factory.cancelled:
+            assert "cancelled" in repr(run.exception())
+        else:
+            assert run.result() == 10
+        number += 1
+    assert number > 8

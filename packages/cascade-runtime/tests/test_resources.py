@@ -1,4 +1,4 @@
-"""Resources: closed in reverse order whatever happens, and what goes wrong with them hides nothing else."""
+"""Resources: closed in reverse order whatever happens; their errors hide no other error."""
 
 import asyncio
 import gc
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from desk import limits_of, pass_now
 
 from cascade.interfaces import (
     LifecycleEvent,
@@ -21,12 +22,12 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, SqliteCache, ThreadExecutor
-from cascade.runtime._holding import _Steps
-from cascade.runtime.resources import Scope
+from cascade.runtime._resources.lifetime import CloseTimeouts, OpenResource, _ThreadSteps
+from cascade.runtime._resources.scope import ResourceScope
 from cascade.spec import LazyResult, Resource, call_of, inject, resource, task
-from cascade.testkit import eventually, no_leaks
+from cascade.testkit import eventually, no_leaks, time_limit
 
-LIMIT = 5.0
+LIMIT = 50.0
 
 
 async def endless() -> None:
@@ -34,7 +35,7 @@ async def endless() -> None:
 
 
 def using(*what: Resource | str, work: Callable[[], Any] | None = None) -> LazyResult[Any]:
-    """A task that asks for these resources, the first one opened first, and then works."""
+    """Return a task that needs these resources, opens the first one first, and then works."""
 
     @task
     async def use(a: Any = inject(what[0]), b: Any = inject(what[-1])) -> Any:  # noqa: B008 - each has its own
@@ -44,14 +45,14 @@ def using(*what: Resource | str, work: Callable[[], Any] | None = None) -> LazyR
 
 
 def ends(engine: Engine) -> list[LifecycleEvent]:
-    told: list[LifecycleEvent] = []
-    engine.bus.subscribe(LifecycleEvent, lambda event: told.append(event) if event.status else None)
-    return told
+    events: list[LifecycleEvent] = []
+    engine.bus.subscribe(LifecycleEvent, lambda event: events.append(event) if event.status else None)
+    return events
 
 
 @resource
 async def helped() -> AsyncIterator[str]:
-    """What many write: a helper that is cancelled and awaited at the end."""
+    """A common pattern: a helper task that is cancelled and awaited at the end."""
     helper = asyncio.create_task(endless())
     yield "helped"
     helper.cancel()
@@ -64,8 +65,8 @@ async def broken() -> AsyncIterator[str]:
     raise OSError("cannot close")
 
 
-async def test_a_teardown_that_ends_cancelled_keeps_no_other_resource_open() -> None:
-    """It is told as the failure of that resource, by name, and not as the cancelling of the run."""
+async def test_a_teardown_that_ends_cancelled_leaves_no_other_resource_open() -> None:
+    """It counts as a failure of that resource, by name, not as a cancellation of the run."""
     log: list[str] = []
 
     @resource
@@ -74,16 +75,16 @@ async def test_a_teardown_that_ends_cancelled_keeps_no_other_resource_open() -> 
         log.append("closed")
 
     engine = Engine()
-    told = ends(engine)
+    events = ends(engine)
     async with no_leaks():
         with pytest.raises(ResourceFailedError, match="'helped' was cancelled while it was closed"):
             await engine.run(using(outer, helped))
     assert log == ["closed"]
-    assert told[0].status is RunStatus.FAILED
+    assert events[0].status is RunStatus.FAILED
 
 
 async def test_an_opening_that_ends_cancelled_fails_the_task() -> None:
-    """Nobody waits for ever for what will not come."""
+    """The task does not wait for ever for a value that cannot come."""
 
     @resource
     async def opens_with_help() -> AsyncIterator[None]:
@@ -92,14 +93,14 @@ async def test_an_opening_that_ends_cancelled_fails_the_task() -> None:
         await helper
         yield
 
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         with pytest.raises(ResourceFailedError, match="'opens_with_help' was cancelled while it was opened"):
             await Engine().run(using(opens_with_help))
 
 
 @pytest.mark.parametrize("when", ["opening", "closing"])
-async def test_a_resource_that_exits_the_process_ends_the_run_in_good_order(when: str) -> None:
-    """SystemExit is what it is from a task: what else is open is closed, whatever goes wrong there."""
+async def test_a_resource_that_raises_system_exit_ends_the_run_in_order(when: str) -> None:
+    """As from a task: other open resources are closed, even if that fails."""
     log: list[str] = []
 
     @resource
@@ -121,7 +122,9 @@ async def test_a_resource_that_exits_the_process_ends_the_run_in_good_order(when
 async def test_a_time_limit_ends_an_attempt_whose_resource_does_not_open(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What only this attempt waits for is cancelled with it, and cleans up without a word."""
+    """A resource that only this attempt needs is cancelled with it, and cleans up without a log line."""
+    gc.collect()  # what earlier tests have left may log when it is freed
+    caplog.clear()
     log: list[str] = []
 
     @resource(scope="task")
@@ -132,7 +135,7 @@ async def test_a_time_limit_ends_an_attempt_whose_resource_does_not_open(
         finally:
             log.append("cleaned up")
 
-    async with asyncio.timeout(LIMIT), no_leaks():
+    async with time_limit(LIMIT), no_leaks():
         with pytest.raises(TaskTimeoutError):
             await Engine().run(using(slow).with_timeout(0.05))
     gc.collect()
@@ -142,7 +145,7 @@ async def test_a_time_limit_ends_an_attempt_whose_resource_does_not_open(
 
 @pytest.mark.parametrize("scope", ["run", "task"])
 async def test_a_run_that_is_cancelled_leaves_no_opening_behind(scope: Any) -> None:
-    """Also one that many wait for is cancelled when the run ends."""
+    """A resource shared by the run is cancelled too when the run ends."""
     begun = asyncio.Event()
 
     @resource(scope=scope)
@@ -151,7 +154,7 @@ async def test_a_run_that_is_cancelled_leaves_no_opening_behind(scope: Any) -> N
         await endless()
         yield "never"
 
-    async with asyncio.timeout(LIMIT), no_leaks():
+    async with time_limit(LIMIT), no_leaks():
         run = asyncio.create_task(Engine().run(using(slow)))
         await begun.wait()
         run.cancel()
@@ -160,12 +163,12 @@ async def test_a_run_that_is_cancelled_leaves_no_opening_behind(scope: Any) -> N
 
 
 @pytest.mark.parametrize("scope", ["run", "task"])
-async def test_a_teardown_that_hangs_is_cancelled_after_its_time(scope: Any) -> None:
-    """The engine's close_timeout bounds it, and what was opened before is closed all the same."""
+async def test_a_teardown_that_hangs_is_cancelled_after_its_time_limit(scope: Any) -> None:
+    """The engine's close_timeout limits it, and resources opened before are closed all the same."""
     log: list[str] = []
 
     @resource(scope=scope)
-    def outer() -> Iterator[str]:
+    async def outer() -> AsyncIterator[str]:  # on the loop: a thread may need longer than the limit
         yield "outer"
         log.append("closed")
 
@@ -174,7 +177,7 @@ async def test_a_teardown_that_hangs_is_cancelled_after_its_time(scope: Any) -> 
         yield "hangs"
         await endless()
 
-    async with asyncio.timeout(LIMIT), no_leaks():
+    async with time_limit(LIMIT), no_leaks():
         with pytest.raises(
             ResourceFailedError, match=r"'hangs' did not close within 0.05 s and was cancelled"
         ):
@@ -182,87 +185,134 @@ async def test_a_teardown_that_hangs_is_cancelled_after_its_time(scope: Any) -> 
     assert log == ["closed"]
 
 
-async def test_a_teardown_that_ignores_its_cancelling_is_left_alone() -> None:
-    """The run ends; there is nothing more that it could do."""
+async def test_a_teardown_that_ignores_its_cancellation_is_abandoned() -> None:
+    """The run ends while the resource is still running."""
     release = asyncio.Event()
 
     @resource
-    async def stubborn() -> AsyncIterator[str]:
-        yield "stubborn"
+    async def still_running() -> AsyncIterator[str]:
+        yield "still running"
         while not release.is_set():
             with suppress(asyncio.CancelledError):
                 await release.wait()
 
-    async with asyncio.timeout(LIMIT), no_leaks():
-        with pytest.raises(ResourceFailedError, match="'stubborn' does not end though it was cancelled"):
-            await Engine(close_timeout=0.01, stop_timeout=0.01).run(using(stubborn))
+    async with time_limit(LIMIT), no_leaks():
+        with pytest.raises(
+            ResourceFailedError, match=r"'still_running' is still running 0.01 s after it was cancelled"
+        ):
+            await Engine(close_timeout=0.01, stop_timeout=0.01).run(using(still_running))
         release.set()
 
 
-async def test_an_opening_that_ignores_its_cancelling_is_left_alone() -> None:
-    """It holds the run no longer than tasks do that refuse to stop, and is closed if it comes after all."""
+async def test_an_opening_that_ignores_its_cancellation_is_abandoned() -> None:
+    """It delays the run no longer than a task that does not stop, and is closed if it opens after all."""
     release, log = asyncio.Event(), []
 
     @resource(scope="task")
-    async def stubborn() -> AsyncIterator[str]:
+    async def still_running() -> AsyncIterator[str]:
         while not release.is_set():
             with suppress(asyncio.CancelledError):
                 await release.wait()
-        yield "stubborn"
+        yield "still running"
         log.append("closed")
 
-    async with asyncio.timeout(LIMIT), no_leaks():
+    async with time_limit(LIMIT), no_leaks():
         with pytest.raises(TaskTimeoutError):
-            await Engine(stop_timeout=0.01).run(using(stubborn).with_timeout(0.01))
+            await Engine(stop_timeout=0.01).run(using(still_running).with_timeout(0.01))
         release.set()
         await eventually(lambda: log == ["closed"])
 
 
-async def test_what_a_thread_opens_when_nobody_waits_any_more_is_closed_at_once() -> None:
-    """A step in a thread cannot be stopped, but it does not stay open."""
-    release, log = threading.Event(), []
+async def test_a_resource_opened_in_a_thread_after_its_attempt_ended_is_closed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step in a thread cannot be stopped, but the resource does not stay open."""
+    begun, release, log = threading.Event(), threading.Event(), list[str]()
+    limits = limits_of(3600, monkeypatch)
 
     @resource(scope="task")
     def slow() -> Iterator[str]:
+        begun.set()
         release.wait(60)
         try:
             yield "too late"
         finally:
             log.append("closed")
 
-    async with asyncio.timeout(LIMIT), no_leaks():
+    async with time_limit(LIMIT), no_leaks():
+        run = asyncio.create_task(Engine(stop_timeout=0.01).run(using(slow).with_timeout(3600)))
+        await eventually(begun.is_set)
+        pass_now(limits[0])
         with pytest.raises(TaskTimeoutError):
-            await Engine(stop_timeout=0.01).run(using(slow).with_timeout(0.01))
+            await run
         assert not log
         release.set()
         await eventually(lambda: log == ["closed"])
 
 
-async def test_what_a_thread_opens_in_the_moment_at_which_it_is_given_up_is_closed_by_one() -> None:
-    """The thread leaves alone what it has handed over, or two would run one generator at a time."""
+async def test_a_resource_opened_at_the_moment_of_the_cancellation_is_closed_once() -> None:
+    """The thread does not close a value that it handed over; otherwise two threads would run one generator."""
 
     @resource(scope="task")
     def fast() -> Iterator[str]:
         yield "just in time"
 
     class Late:
-        """A lock after which the opening is given up at once."""
+        """A lock right after which the opening is abandoned."""
 
         def __enter__(self) -> None:
             pass
 
         def __exit__(self, *args: object) -> None:
-            steps._given_up = True
+            steps._abandoned = True
 
-    steps = _Steps(fast, {}, ThreadExecutor(1))
+    steps = _ThreadSteps(fast, {}, ThreadExecutor(1))
     steps._lock = Late()  # type: ignore[assignment]
     assert steps._step() == "just in time"
-    assert steps._arrived
+    assert steps._handed_over
     assert inspect.getgeneratorstate(steps._generator) == inspect.GEN_SUSPENDED
 
 
-async def test_a_run_cancelled_while_it_closes_closes_the_rest_too() -> None:
-    """A cancel is heard when everything is closed, in order."""
+async def test_a_resource_that_was_opened_as_its_opening_was_cancelled_is_closed() -> None:
+    """The thread has handed its value over, but the cancel comes first: no other code could close it."""
+    log: list[str] = []
+
+    @resource
+    def held() -> Iterator[str]:
+        try:
+            yield "just in time"
+        finally:
+            log.append("closed")
+
+    class Cancelling(ThreadExecutor):
+        """Is cancelled at the moment at which its first call has returned."""
+
+        async def run(self, function: Any, args: Any, kwargs: Any) -> Any:
+            value = await super().run(function, args, kwargs)
+            if value is not None:
+                raise asyncio.CancelledError
+            return value
+
+    opened = OpenResource(held, {}, Cancelling(1), CloseTimeouts())
+    with pytest.raises(ResourceFailedError, match="was cancelled while it was opened"):
+        await opened.value()
+    await opened.close()
+    assert log == ["closed"]
+
+
+async def test_an_opening_that_is_cancelled_before_its_first_step_fails_those_that_wait_for_it() -> None:
+    """The coroutine never ran and could report nothing; still no task waits for its value for ever."""
+    opened = OpenResource(helped, {}, ThreadExecutor(1), CloseTimeouts())
+    opened.task.cancel()
+    async with time_limit(LIMIT):
+        with pytest.raises(ResourceFailedError, match="was cancelled while it was opened"):
+            await opened.value()
+        await opened.close()
+    assert opened.failed
+
+
+async def test_a_run_cancelled_while_it_closes_resources_closes_the_others_too() -> None:
+    """The cancellation takes effect when every resource is closed, in order."""
     closing, go_on, log = asyncio.Event(), asyncio.Event(), []
 
     @resource
@@ -277,7 +327,7 @@ async def test_a_run_cancelled_while_it_closes_closes_the_rest_too() -> None:
         await go_on.wait()
         log.append("slow")
 
-    async with asyncio.timeout(LIMIT), no_leaks():
+    async with time_limit(LIMIT), no_leaks():
         run = asyncio.create_task(Engine().run(using(outer, slow)))
         await closing.wait()
         run.cancel()
@@ -289,8 +339,8 @@ async def test_a_run_cancelled_while_it_closes_closes_the_rest_too() -> None:
     assert log == ["slow", "outer"]
 
 
-async def test_who_cancels_every_task_of_the_loop_does_not_disturb_the_order() -> None:
-    """Open resources wait for the word of their run, which is being cancelled itself."""
+async def test_cancelling_every_task_of_the_loop_does_not_change_the_order() -> None:
+    """Open resources wait until their run, which is cancelled too, closes them."""
     log: list[str] = []
     begun = asyncio.Event()
 
@@ -318,7 +368,7 @@ async def test_who_cancels_every_task_of_the_loop_does_not_disturb_the_order() -
 
 
 async def test_a_resource_that_could_not_be_opened_is_tried_again() -> None:
-    """Who retries opens it anew, and then all share it."""
+    """A retry opens it again, and then all tasks share it."""
     tries: list[int] = []
 
     @resource
@@ -331,12 +381,12 @@ async def test_a_resource_that_could_not_be_opened_is_tried_again() -> None:
     assert await Engine().run([using(flaky).with_retry(2), using(flaky).with_retry(2)]) == [(2, 2), (2, 2)]
 
 
-async def test_a_run_that_was_cancelled_stays_so_when_its_resources_cannot_be_closed(
+async def test_a_cancelled_run_stays_cancelled_when_its_resources_cannot_be_closed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Row 27: what could not be closed is logged, and hides neither the cancel nor its status."""
+    """Row 27: a closing error is logged, and hides neither the cancellation nor the status."""
     engine, begun = Engine(), asyncio.Event()
-    told = ends(engine)
+    events = ends(engine)
 
     async def work() -> None:
         begun.set()
@@ -347,14 +397,14 @@ async def test_a_run_that_was_cancelled_stays_so_when_its_resources_cannot_be_cl
     run.cancel()
     await asyncio.wait({run})
     assert run.cancelled()
-    assert told[0].status is RunStatus.CANCELLED
+    assert events[0].status is RunStatus.CANCELLED
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
         "resources could not be closed: OSError: cannot close"
     ]
 
 
 class Frozen(Exception):
-    """An error that takes no notes."""
+    """An error that accepts no notes."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "__notes__":
@@ -364,10 +414,10 @@ class Frozen(Exception):
 
 @pytest.mark.parametrize("scope", ["run", "task"])
 @pytest.mark.parametrize("error", [ValueError("boom"), Frozen("boom")])
-async def test_a_failure_is_not_replaced_by_that_of_closing(
+async def test_a_closing_error_does_not_replace_the_failure(
     scope: Any, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The task's own error is raised, with a note about the other one if it takes notes."""
+    """The task's own error is raised, with a note about the closing error if it accepts notes."""
 
     @resource(scope=scope)
     def broken() -> Iterator[str]:
@@ -384,16 +434,16 @@ async def test_a_failure_is_not_replaced_by_that_of_closing(
     assert isinstance(error, Frozen) or any("cannot close" in note for note in caught.value.__notes__)
 
 
-async def test_a_cache_is_closed_although_a_resource_cannot_be(tmp_path: Path) -> None:
+async def test_a_cache_is_closed_although_a_resource_cannot_be_closed(tmp_path: Path) -> None:
     """Neither its thread nor its open file outlives the run."""
     cache = SqliteCache(tmp_path / "cache.db")
     async with no_leaks():
         with pytest.raises(OSError, match="cannot close"):
-            await Engine(cache_backend=cache).run(using(broken).with_cache())
+            await Engine(cache_backend=cache).run(using(broken).with_cache(ignore=("a", "b", "work")))
 
 
-async def test_several_that_cannot_be_closed_are_told_together() -> None:
-    """None of them hides another one."""
+async def test_several_closing_errors_are_raised_together() -> None:
+    """No error hides another one."""
 
     @resource
     def also() -> Iterator[str]:
@@ -405,22 +455,24 @@ async def test_several_that_cannot_be_closed_are_told_together() -> None:
     assert sorted(map(str, caught.value.exceptions)) == ["cannot close", "nor this"]
 
 
-async def test_a_resource_is_not_opened_when_its_time_is_over() -> None:
-    """A task that would not stop gets an error instead of something that nobody would close."""
+async def test_a_resource_is_not_opened_after_its_scope_was_closed() -> None:
+    """A task that is still running gets an error, not a resource that would never be closed."""
     threads = ThreadExecutor(1)
-    async with Scope([], threads) as scope:
+    async with ResourceScope([], threads) as scope:
         pass
-    with pytest.raises(ResourceFailedError, match="'broken' is asked for when its time is over"):
+    with pytest.raises(
+        ResourceFailedError, match="'broken' was requested after the run or the attempt had closed"
+    ):
         await scope.fill(call_of(using(broken)).definition, (), {})
     await threads.close()
 
 
-async def test_resources_in_a_circle_are_refused_before_anything_runs() -> None:
-    """The circle is told in words, instead of a RecursionError from the engine's insides."""
+async def test_resources_in_a_cycle_are_rejected_before_the_first_task() -> None:
+    """The error names the cycle; it is not a RecursionError from inside the engine."""
     log: list[str] = []
 
     @resource(name="a")
-    def first_of_them(b: Any = inject("b")) -> Iterator[int]:  # noqa: B008 - that is how it is declared
+    def first_of_them(b: Any = inject("b")) -> Iterator[int]:  # noqa: B008 - this is how a dependency is declared
         yield 1
 
     @resource(name="b")
@@ -431,13 +483,13 @@ async def test_resources_in_a_circle_are_refused_before_anything_runs() -> None:
     def first() -> None:
         log.append("ran")
 
-    with pytest.raises(UsageError, match=r"task 'use': resources need each other in a circle: a -> b -> a"):
+    with pytest.raises(UsageError, match=r"task 'use': resources need each other in a cycle: a -> b -> a"):
         await Engine(resources=[first_of_them, second]).run([first(), using("a").after(first())])
     assert not log
 
 
-async def test_a_resource_of_the_run_that_needs_one_of_a_task_is_refused_before_anything_runs() -> None:
-    """Both names are told, and what to do."""
+async def test_a_run_resource_that_needs_a_task_resource_is_rejected_before_the_first_task() -> None:
+    """The error names both and says what to do."""
     log: list[str] = []
 
     @resource(scope="task")

@@ -1,19 +1,20 @@
-"""Cached tasks under constraints: a hit asks nobody, and what has to run asks like any other task."""
+"""Cached tasks under constraints: a hit needs no permission; a miss needs it like any other task."""
 
 import asyncio
 from typing import Any
 
 import pytest
 from desk import Desk
+from fakes import HOUR, HeldDelays
 from observers import watch_tasks
 
 from cascade.interfaces import Hit, TaskCancelledError, TaskState, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, MemoryCache
 from cascade.spec import task
-from cascade.testkit import eventually
+from cascade.testkit import eventually, time_limit
 
-LIMIT = 20.0
-"""Seconds after which a run that should end is taken to hang."""
+LIMIT = 50.0
+"""Seconds after which a run that should end counts as hanging."""
 
 
 @task(mode="inline")
@@ -31,26 +32,26 @@ def watched(hub: LocalHub, **settings: Any) -> tuple[Engine, list[TaskStateEvent
     return engine, watch_tasks(engine)
 
 
-def told(events: list[TaskStateEvent]) -> list[str]:
+def states(events: list[TaskStateEvent]) -> list[str]:
     return [event.state.value for event in events]
 
 
 async def test_hits_pass_a_pause_and_take_no_token(hub: LocalHub) -> None:
-    """What is in the cache does not run, so nothing that limits runs holds or counts it."""
+    """A hit does not run, so no constraint blocks or counts it."""
     cache, cached = MemoryCache(), squared.with_cache()
     await Engine(cache_backend=cache).run(cached(3))
-    async with Desk(hub) as desk, asyncio.timeout(LIMIT):
+    async with Desk(hub) as desk, time_limit(LIMIT):
         await desk.put("task:squared", "rate_limit", rate="1/h")
         engine, events = watched(hub, cache_backend=cache)
         assert await engine.run([cached(3), cached(3), squared(4)]) == [9, 9, 16]
         await desk.put("global", "pause")
         assert await engine.run(cached(3)) == 9
-    assert sorted(told(events)) == ["COMPLETED", "RUNNING", "SKIPPED", "SKIPPED", "SKIPPED"]
+    assert sorted(states(events)) == ["COMPLETED", "RUNNING", "SKIPPED", "SKIPPED", "SKIPPED"]
 
 
-async def test_one_of_equal_calls_asks_for_permission(hub: LocalHub) -> None:
-    """The others wait for its value without a word: nobody is told as blocked and then as skipped."""
-    async with Desk(hub) as desk, asyncio.timeout(LIMIT):
+async def test_only_one_of_equal_calls_requests_permission(hub: LocalHub) -> None:
+    """The others wait for its value without an event: none is reported as BLOCKED and then as SKIPPED."""
+    async with Desk(hub) as desk, time_limit(LIMIT):
         await desk.put("global", "pause")
         engine, events = watched(hub)
         cached = squared.with_cache()
@@ -58,11 +59,11 @@ async def test_one_of_equal_calls_asks_for_permission(hub: LocalHub) -> None:
         await eventually(lambda: desk.applied("global", "pause") and events)
         await desk.lift("global", "pause")
         assert await run == [9, 9, 9]
-    assert told(events) == ["BLOCKED", "RUNNING", "COMPLETED", "SKIPPED", "SKIPPED"]
+    assert states(events) == ["BLOCKED", "RUNNING", "COMPLETED", "SKIPPED", "SKIPPED"]
 
 
-async def test_equal_calls_that_are_tried_again_pass_a_limit_of_one(hub: LocalHub) -> None:
-    """Who waits for an equal call has no place among those that run, nor in the report's count of them."""
+async def test_equal_calls_that_retry_pass_a_concurrency_limit_of_one(hub: LocalHub) -> None:
+    """A call that waits for an equal one counts neither for the limit nor as running in the report."""
     calls: list[int] = []
 
     @task(mode="inline")
@@ -72,18 +73,20 @@ async def test_equal_calls_that_are_tried_again_pass_a_limit_of_one(hub: LocalHu
             raise OSError("not yet")
         return x
 
-    async with Desk(hub) as desk, asyncio.timeout(LIMIT):
+    clock = HeldDelays()
+    async with Desk(hub) as desk, time_limit(LIMIT):
         await desk.put("global", "concurrency", limit=1)
-        engine, events = watched(hub)
-        cached = at_second.with_cache().with_retry(2, delay=0.05)
+        engine, events = watched(hub, clock=clock)
+        cached = at_second.with_cache().with_retry(2, delay=HOUR)
         run = asyncio.create_task(engine.run([cached(1), cached(1), cached(1)]))
-        await eventually(lambda: "RETRYING" in told(events) and desk.reports)
+        await eventually(lambda: "RETRYING" in states(events) and desk.reports)
         await eventually(lambda: desk.reports[-1]["in_scope_running"] == 0)
+        clock.end_delays()
         assert await run == [1, 1, 1]
 
 
-async def test_i3_a_lookup_that_takes_its_time_lets_nobody_past_a_pause(hub: LocalHub) -> None:
-    """I3: what turns out to be missing in the cache asks then, and not before the pause."""
+async def test_i3_a_slow_lookup_passes_no_task_through_a_pause(hub: LocalHub) -> None:
+    """I3: a miss requests permission after the lookup, so a pause that arrived meanwhile blocks it."""
     looking, found = asyncio.Event(), asyncio.Event()
 
     class Slow(MemoryCache):
@@ -92,7 +95,7 @@ async def test_i3_a_lookup_that_takes_its_time_lets_nobody_past_a_pause(hub: Loc
             await found.wait()
             return await super().get(key)
 
-    async with Desk(hub) as desk, asyncio.timeout(LIMIT):
+    async with Desk(hub) as desk, time_limit(LIMIT):
         engine, events = watched(hub, cache_backend=Slow())
         run = asyncio.create_task(engine.run(squared.with_cache()(3)))
         await looking.wait()
@@ -101,15 +104,15 @@ async def test_i3_a_lookup_that_takes_its_time_lets_nobody_past_a_pause(hub: Loc
         assert desk.reports[-1]["in_scope_running"] == 0
         found.set()
         await eventually(lambda: events)
-        assert told(events) == ["BLOCKED"]
+        assert states(events) == ["BLOCKED"]
         await desk.lift("global", "pause")
         assert await run == 9
-    assert told(events) == ["BLOCKED", "RUNNING", "COMPLETED"]
+    assert states(events) == ["BLOCKED", "RUNNING", "COMPLETED"]
 
 
-async def test_cancelling_a_task_by_name_reaches_those_that_wait_for_it(hub: LocalHub) -> None:
-    """The one that asks is turned away, and so is each that takes over from it."""
-    async with Desk(hub) as desk, asyncio.timeout(LIMIT):
+async def test_cancelling_a_task_by_name_cancels_the_calls_that_wait_for_it(hub: LocalHub) -> None:
+    """The call that requests permission is rejected, and so is each call that takes over from it."""
+    async with Desk(hub) as desk, time_limit(LIMIT):
         await desk.put("task:squared", "pause")
         engine, events = watched(hub)
         target = [squared.with_cache()(3) for _ in range(3)]

@@ -3,27 +3,41 @@
 import asyncio
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 from desk import Desk
+from fakes import HOUR, HeldDelays
 from observers import watch, watch_tasks
 
 from cascade.interfaces import (
+    Complete,
     ConfigurationError,
     Lifecycle,
+    ResourceCapacityError,
     RunCancelledError,
     TaskCancelledError,
     TaskState,
     TaskStateEvent,
+    UnknownResourceError,
+    WatchItem,
 )
+from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
-from cascade.runtime.constraints import ResourceCapacityError, UnknownResourceError
+from cascade.runtime._graph.node import Node
+from cascade.runtime._scheduler import checkpoints
+from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.spec import task
-from cascade.testkit import eventually
+from cascade.testing import ManualClock
+from cascade.testkit import eventually, time_limit
+
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
 
 
 @task
@@ -50,12 +64,12 @@ def engine(hub: LocalHub) -> Engine:
     )
 
 
-def told(events: list[TaskStateEvent], state: TaskState, name: str = "") -> int:
+def count(events: list[TaskStateEvent], state: TaskState, name: str = "") -> int:
     return sum(e.state is state and (not name or e.task_name == name) for e in events)
 
 
 class Counting:
-    """A task that counts how many of it run at the same time, and can be held."""
+    """A task that counts how many calls of it run at the same time, and that a test can block."""
 
     def __init__(self) -> None:
         self.running = self.most = self.started = 0
@@ -75,20 +89,20 @@ class Counting:
         return x
 
 
-async def test_a_pause_that_was_there_before_holds_the_first_task(desk: Desk, engine: Engine) -> None:
-    """The first task waits for the retained set: nothing starts under a pause, and lifting it frees all at once (I9)."""
+async def test_a_pause_set_before_the_run_blocks_the_first_task(desk: Desk, engine: Engine) -> None:
+    """The first task waits for the retained set: none starts under a pause; lifting it starts all at once (I9)."""
     await desk.put("global", "pause")
     events = watch_tasks(engine)
     run = asyncio.create_task(engine.run(step.map(x=list(range(1000)))))
-    await eventually(lambda: told(events, TaskState.BLOCKED) == 1000)
-    assert told(events, TaskState.RUNNING) == 0
+    await eventually(lambda: count(events, TaskState.BLOCKED) == 1000)
+    assert count(events, TaskState.RUNNING) == 0
     assert "pause" in events[-1].reason or "paused" in events[-1].reason
     await desk.lift("global", "pause")
     assert await run == list(range(1000))
 
 
 async def test_i3_after_a_reported_pause_nothing_starts(desk: Desk, engine: Engine) -> None:
-    """Running tasks go on; once the engine has reported the pause as applied, none in its scope starts."""
+    """Running tasks continue; once the engine has reported the pause as applied, none in its scope starts."""
     counting = Counting()
     counting.gate.clear()
     others = asyncio.Event()
@@ -113,8 +127,34 @@ async def test_i3_after_a_reported_pause_nothing_starts(desk: Desk, engine: Engi
     assert await run == [1, 2, "free"]
 
 
-async def test_concurrency_holds_and_lets_go(desk: Desk, engine: Engine) -> None:
-    """A limit holds in maps too (I10); raising it frees the waiting at once, lowering it drains, 0 is a pause."""
+async def test_an_author_is_shown_as_a_claim(desk: Desk, engine: Engine) -> None:
+    """In the report, in its effective constraints and in the reason of a blocked task; another author changes them."""
+    events = watch_tasks(engine)
+    topic = constraint_topic("global", "pause")
+
+    def shown() -> list[str | None]:
+        report = desk.reports[-1] if desk.reports else {"applied": {}, "effective": []}
+        return [row.get("by") for row in (*report["applied"].values(), *report["effective"])]
+
+    for by in ("olaf\x1b", "eva"):
+        await desk.connector.publish(topic, {"type": "pause", "by": by}, 1, retain=True)
+        run = asyncio.create_task(engine.run(Counting().task(1)))
+        await eventually(partial(lambda by: shown() == [by, by], by))
+        await eventually(lambda: count(events, TaskState.BLOCKED) == 1)
+        claim = by.replace("\x1b", "\\x1b")
+        assert [e.reason for e in events] == [f"global is paused ({topic}, claimed by {claim})"]
+        run.cancel()
+        await asyncio.wait({run})
+        events.clear()
+    await desk.put("global", "pause")
+    run = asyncio.create_task(engine.run(Counting().task(1)))
+    await eventually(lambda: shown() == [None, None])
+    await desk.lift("global", "pause")
+    assert await run == 1
+
+
+async def test_a_concurrency_limit_blocks_and_admits(desk: Desk, engine: Engine) -> None:
+    """A limit applies in maps too (I10); raising it starts waiting tasks at once, lowering it drains, 0 is a pause."""
     counting = Counting()
     counting.gate.clear()
     await desk.put("task:counted", "concurrency", limit=1)
@@ -135,8 +175,8 @@ async def test_concurrency_holds_and_lets_go(desk: Desk, engine: Engine) -> None
     assert counting.most == 2
 
 
-async def test_tasks_that_ran_before_a_limit_count(desk: Desk, engine: Engine) -> None:
-    """A limit that comes later is not blind to what already runs: until that has ended, nothing else starts."""
+async def test_a_new_limit_counts_tasks_that_already_run(desk: Desk, engine: Engine) -> None:
+    """A limit that arrives later counts the running tasks: until they have ended, no other starts."""
     counting, early = Counting(), Counting()
     counting.gate.clear()
     early.gate.clear()
@@ -147,25 +187,34 @@ async def test_tasks_that_ran_before_a_limit_count(desk: Desk, engine: Engine) -
     await eventually(lambda: desk.applied("global", "concurrency"))
     assert desk.reports[-1]["in_scope_running"] == 3
     early.gate.set()
-    await eventually(lambda: told(events, TaskState.BLOCKED, "step") == 1)
+    await eventually(lambda: count(events, TaskState.BLOCKED, "step") == 1)
     assert events[-1].reason.startswith("2 of at most 1 of global are running")
-    assert told(events, TaskState.RUNNING, "step") == 0
+    assert count(events, TaskState.RUNNING, "step") == 0
     counting.gate.set()
     assert await run == [1, 2, 0]
 
 
-async def test_a_rate_limit_lets_all_wait_for_their_tokens(desk: Desk, engine: Engine) -> None:
-    """With a bucket of two tokens, two start at once and all others wait for theirs; none is lost."""
+async def test_under_a_rate_limit_each_task_waits_for_its_token(desk: Desk, hub: LocalHub) -> None:
+    """With a bucket of two tokens, two tasks start at once and all others wait for theirs; none is lost."""
+    clock = ManualClock()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
     events = watch_tasks(engine)
-    await desk.put("task:step", "rate_limit", rate="200/s", capacity=2)
-    assert await engine.run(step.map(x=list(range(20)))) == list(range(20))
-    assert told(events, TaskState.BLOCKED) == 18
-    assert told(events, TaskState.RUNNING) == 20
+    await desk.put("task:step", "rate_limit", rate="1/s", capacity=2)
+    run = asyncio.create_task(engine.run(step.map(x=list(range(20)))))
+    for started in range(2, 21):
+        await eventually(partial(lambda n: count(events, TaskState.RUNNING) == n, started))
+        await eventually(lambda: count(events, TaskState.BLOCKED) == 18)
+        clock.advance(1)
+    assert await run == list(range(20))
+    assert count(events, TaskState.BLOCKED) == 18
+    assert count(events, TaskState.RUNNING) == 20
 
 
-async def test_a_pause_during_a_retrys_delay_holds_the_retry(desk: Desk, engine: Engine) -> None:
-    """A retry asks for permission like a first start, and gives its slot back while it waits."""
+async def test_a_pause_during_a_retry_delay_blocks_the_retry(desk: Desk, hub: LocalHub) -> None:
+    """A retry needs admission like a first start, and its slot is free while it waits."""
     attempts: list[int] = []
+    clock = HeldDelays()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
     events = watch_tasks(engine)
 
     @task
@@ -175,17 +224,19 @@ async def test_a_pause_during_a_retrys_delay_holds_the_retry(desk: Desk, engine:
             raise OSError("once")
         return len(attempts)
 
-    run = asyncio.create_task(engine.run(flaky().with_retry(2, delay=0.05)))
-    await eventually(lambda: told(events, TaskState.RETRYING) == 1)
+    run = asyncio.create_task(engine.run(flaky().with_retry(2, delay=HOUR)))
+    await eventually(lambda: count(events, TaskState.RETRYING) == 1)
     await desk.put("global", "pause")
-    await eventually(lambda: told(events, TaskState.BLOCKED) == 1)
+    await eventually(lambda: desk.applied("global", "pause"))
+    clock.end_delays()
+    await eventually(lambda: count(events, TaskState.BLOCKED) == 1)
     assert len(attempts) == 1
     await desk.lift("global", "pause")
     assert await run == 2
 
 
 async def test_cancelling_a_run_from_outside(desk: Desk, engine: Engine) -> None:
-    """Row 27: its tasks are cancelled, ENGINE_STOPPED says Cancelled, and run() raises who did it; other runs go on."""
+    """Row 27: its tasks are cancelled, ENGINE_STOPPED says Cancelled, run() names the register; other runs continue."""
     lifecycle = watch(engine)
     counting, other = Counting(), Counting()
     counting.gate.clear()
@@ -206,7 +257,7 @@ async def test_cancelling_a_run_from_outside(desk: Desk, engine: Engine) -> None
 
 
 async def test_cancelling_tasks_from_outside(desk: Desk, engine: Engine) -> None:
-    """Tasks of a name are cancelled, running or waiting, and fail as cancelled; with carry_on the rest runs."""
+    """Running and waiting tasks of a name fail as cancelled; with on_failure="continue" the rest runs."""
     counting = Counting()
     counting.gate.clear()
     events = watch_tasks(engine)
@@ -218,12 +269,43 @@ async def test_cancelling_tasks_from_outside(desk: Desk, engine: Engine) -> None
     with pytest.raises(ExceptionGroup) as caught:
         await run
     assert [type(e) for e in caught.value.exceptions] == [TaskCancelledError] * 2
-    assert told(events, TaskState.CANCELLED, "counted") == 2
-    assert told(events, TaskState.COMPLETED, "step") == 2
+    assert count(events, TaskState.CANCELLED, "counted") == 2
+    assert count(events, TaskState.COMPLETED, "step") == 2
+
+
+async def test_the_cancel_of_a_waiting_task_reaches_its_record_through_four_functions(
+    desk: Desk, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller's step, its notifications, the run's admission and the run's outcome; nothing in between."""
+    path: list[str] = []
+    fail = RunOutcome.fail
+
+    def record(outcome: RunOutcome, node: Node, error: Exception) -> None:
+        frame = sys._getframe(1)
+        while "/cascade/runtime/" in frame.f_code.co_filename and frame.f_back is not None:
+            path.insert(0, frame.f_code.co_qualname)
+            frame = frame.f_back
+        path.append(fail.__qualname__)
+        fail(outcome, node, error)
+
+    monkeypatch.setattr(RunOutcome, "fail", record)
+    events = watch_tasks(engine)
+    await desk.put("global", "pause")
+    run = asyncio.create_task(engine.run(step()))
+    await eventually(lambda: count(events, TaskState.BLOCKED))
+    await desk.put("task:step", "cancel", expires_at=time.time() + 60)
+    with pytest.raises(TaskCancelledError):
+        await run
+    assert path == [
+        "AdmissionController._step",
+        "AdmissionController._notify_runs",
+        "RunAdmission._reject",
+        "RunOutcome.fail",
+    ]
 
 
 async def test_a_task_between_two_attempts_is_cancelled_as_well(desk: Desk, engine: Engine) -> None:
-    """Row 27: whoever waits out a retry's delay is cancelled now, and not tried again when the cancel has expired."""
+    """Row 27: a task in a retry delay is cancelled now, and not tried again when the cancel has expired."""
     events = watch_tasks(engine)
 
     @task
@@ -231,7 +313,7 @@ async def test_a_task_between_two_attempts_is_cancelled_as_well(desk: Desk, engi
         raise OSError("not yet")
 
     run = asyncio.create_task(engine.run(flaky().with_retry(2, delay=3_600)))
-    await eventually(lambda: told(events, TaskState.RETRYING) == 1)
+    await eventually(lambda: count(events, TaskState.RETRYING) == 1)
     await desk.connector.publish(
         "cascade/constraints/task/fl*/@cancel",
         {"type": "cancel", "expires_at": time.time() + 60},
@@ -239,12 +321,13 @@ async def test_a_task_between_two_attempts_is_cancelled_as_well(desk: Desk, engi
         retain=True,
     )
     with pytest.raises(TaskCancelledError, match="task:fl\\* is cancelled"):
-        await asyncio.wait_for(run, 20)
+        async with time_limit(50):
+            await run
     assert [event.state.value for event in events] == ["RUNNING", "RETRYING", "CANCELLED"]
 
 
-async def test_resources_are_held_all_at_once(desk: Desk, engine: Engine) -> None:
-    """Tasks that need a GPU never hold more than there are; amounts may be lazy; all is given back on failure."""
+async def test_resources_are_taken_all_at_once(desk: Desk, engine: Engine) -> None:
+    """Tasks never hold more GPUs than the engine has; amounts may be lazy; a failed task gives all back."""
     counting = Counting()
     gpu = counting.task.with_constraints(gpu=1, memory_gb=8)
     assert await engine.run(gpu.map(x=list(range(9)))) == list(range(9))
@@ -267,10 +350,10 @@ async def test_resources_are_held_all_at_once(desk: Desk, engine: Engine) -> Non
     assert await engine.run(counting.task(7).with_constraints(gpu=2)) == 7
 
 
-async def test_what_can_never_be_had_is_refused_at_once(engine: Engine) -> None:
-    """More than there is, and what nobody has, are told before anything runs; wrong amounts when declared."""
+async def test_demands_that_can_never_be_met_are_rejected_at_once(engine: Engine) -> None:
+    """Too large and unknown demands raise before any task runs; wrong amounts raise when declared."""
     events = watch_tasks(engine)
-    with pytest.raises(ResourceCapacityError, match=r"needs gpu=3, but this engine has gpu=2 in all"):
+    with pytest.raises(ResourceCapacityError, match=r"needs gpu=3, but this engine has gpu=2 in total"):
         await engine.run([step(1), step(2).with_constraints(gpu=3)])
     with pytest.raises(UnknownResourceError, match="it has gpu, memory_gb"):
         await engine.run([step(1), step(2).with_constraints(tpu=1)])
@@ -288,8 +371,11 @@ async def test_what_can_never_be_had_is_refused_at_once(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("mode", ["async", "thread"])
-async def test_a_checkpoint_obeys_pause_and_reports_progress(desk: Desk, engine: Engine, mode: str) -> None:
-    """A long task stands still at its checkpoint while paused, on the loop and in a thread, and tells how far it is."""
+async def test_a_checkpoint_obeys_a_pause_and_reports_progress(
+    desk: Desk, engine: Engine, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long task waits at its checkpoint while paused, on the loop and in a thread, and reports its progress."""
+    monkeypatch.setattr(checkpoints, "PROGRESS_INTERVAL", 3600.0)  # so that only the first report is sent
     progress: list[dict[str, Any]] = []
 
     async def hear(topic: str, data: dict[str, Any]) -> None:
@@ -313,7 +399,7 @@ async def test_a_checkpoint_obeys_pause_and_reports_progress(desk: Desk, engine:
     def in_thread() -> str:
         checkpoint(done=1, total=3)  # type: ignore[unused-awaitable] # in a thread it has waited already
         reached.set()
-        go.wait(10)
+        go.wait(LIMIT)
         checkpoint(done=2, total=3)  # type: ignore[unused-awaitable] # in a thread it has waited already
         passed.append(1)
         return "done"
@@ -324,20 +410,20 @@ async def test_a_checkpoint_obeys_pause_and_reports_progress(desk: Desk, engine:
     await desk.put("global", "pause")
     await eventually(lambda: desk.applied("global", "pause"))
     go.set()
-    await eventually(lambda: told(events, TaskState.BLOCKED) == 1)
+    await eventually(lambda: count(events, TaskState.BLOCKED) == 1)
     assert not passed
     await desk.lift("global", "pause")
     assert await run == "done"
     assert [e.state.value for e in events] == ["RUNNING", "BLOCKED", "RUNNING", "COMPLETED"]
     await eventually(lambda: progress)
     assert progress == [
-        {"type": "ProgressEvent", "task_id": "long-0", "task_name": "long", "done": 1, "total": 3}
+        {"type": "ProgressEvent", "task_id": "long:0", "task_name": "long", "done": 1, "total": 3}
     ]
 
 
 @pytest.mark.parametrize("held", [False, True])
-async def test_a_checkpoint_obeys_cancel_in_a_thread(desk: Desk, engine: Engine, held: bool) -> None:
-    """A thread cannot be stopped, but at its checkpoint it stops itself, also while it is held there by a pause."""
+async def test_a_checkpoint_obeys_a_cancel_in_a_thread(desk: Desk, engine: Engine, held: bool) -> None:
+    """A thread cannot be stopped from outside, but it stops at its checkpoint, even while a pause blocks it there."""
     ended = threading.Event()
     rounds: list[int] = []
 
@@ -356,23 +442,23 @@ async def test_a_checkpoint_obeys_cancel_in_a_thread(desk: Desk, engine: Engine,
     if held:
         await desk.put("global", "pause")
         await eventually(lambda: any(getattr(e, "state", "") == "BLOCKED" for e in lifecycle))
-        assert "long-0 at a checkpoint" in {each.get_name() for each in asyncio.all_tasks()}
+        assert "long:0 at a checkpoint" in {each.get_name() for each in asyncio.all_tasks()}
     await desk.put(f"run:{lifecycle[0].run_id}", "cancel")
     with pytest.raises(RunCancelledError):
         await run
-    assert ended.wait(5)
+    assert ended.wait(LIMIT)
     (cancelled,) = [e for e in lifecycle if getattr(e, "state", "") == "CANCELLED"]
     assert "cannot be stopped" in cancelled.reason
 
 
-async def test_a_thread_asks_the_loop_only_if_its_task_is_paused(desk: Desk, engine: Engine) -> None:
-    """A constraint on other tasks, or one that pauses nobody, costs a task no way to the loop at its checkpoints."""
+async def test_a_thread_needs_the_loop_only_if_its_task_is_paused(desk: Desk, engine: Engine) -> None:
+    """A constraint on other tasks, or one that does not pause, costs no call to the loop at a checkpoint."""
     began, go, passed = threading.Event(), threading.Event(), threading.Event()
 
     @task
     def long() -> None:
         began.set()
-        go.wait(10)
+        go.wait(LIMIT)
         checkpoint()  # type: ignore[unused-awaitable] # in a thread it has waited already
         passed.set()
 
@@ -382,18 +468,18 @@ async def test_a_thread_asks_the_loop_only_if_its_task_is_paused(desk: Desk, eng
     await desk.put("global", "concurrency", limit=1)
     await eventually(lambda: desk.applied("global", "concurrency"))
     go.set()
-    assert passed.wait(10)  # which holds the loop meanwhile
+    assert passed.wait(LIMIT)  # which holds the loop meanwhile
     await run
 
 
 async def test_outside_of_a_task_a_checkpoint_does_nothing() -> None:
-    """Code with checkpoints can be called as plain code."""
+    """Code with checkpoints can also be called outside of a run."""
     await checkpoint(done=1)
     checkpoint(done=2)  # type: ignore[unused-awaitable] # it is not awaited on purpose
 
 
 async def test_an_engine_without_control_runs_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A connector that cannot be watched costs nothing but control."""
+    """With a connector that cannot be watched the run works, but it cannot be steered."""
 
     class Plain:
         async def connect(self) -> None: ...
@@ -406,39 +492,74 @@ async def test_an_engine_without_control_runs_at_once(caplog: pytest.LogCaptureF
     assert not caplog.records
 
 
-async def test_a_silent_broker_holds_the_first_task_for_two_seconds_at_most(
+async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without an echo the run goes on with a warning; with require_control it waits until the broker answers."""
-    monkeypatch.setattr("cascade.runtime.engine.START_LIMIT", 0.05)
-    for limit in ("ECHO_LIMIT", "_SHORTEST_PAUSE"):  # how soon it is tried again
-        monkeypatch.setattr(f"cascade.runtime.constraints.sync.{limit}", 0.05)
-    connector = LocalConnector(hub, source_id="line-3")
-    publish_nowait = LocalConnector.publish_nowait
-    deaf, swallowed = True, 0
+    """Without a complete set the run starts with a warning; with require_control it waits until the broker answers."""
+    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.05)
+    monkeypatch.setattr("cascade.runtime._control.sync.COMPLETE_LIMIT", 0.05)
+    answers = asyncio.Event()
 
-    def swallow(self: LocalConnector, topic: str, *args: Any, **kwargs: Any) -> None:
-        nonlocal swallowed
-        if deaf and topic.startswith("cascade/sync/"):
-            swallowed += 1
-        else:
-            publish_nowait(self, topic, *args, **kwargs)
+    class Silent(LocalConnector):
+        """Does not say that a set is complete until the test permits it."""
 
-    monkeypatch.setattr(LocalConnector, "publish_nowait", swallow)
+        def watch(self, *filters: str) -> Any:
+            return incomplete(super().watch(*filters))
+
+    async def incomplete(stream: Any) -> AsyncIterator[WatchItem]:
+        try:
+            async for item in stream:
+                if isinstance(item, Complete):
+                    await answers.wait()
+                yield item
+        finally:
+            await stream.aclose()
+
+    connector = Silent(hub, source_id="line-3")
     assert await Engine(connector=connector).run(step(1)) == 1
     assert "constraints are not known yet" in caplog.text
     engine = Engine(connector=connector, require_control=True)
     events = watch_tasks(engine)
-    swallowed = 0
     waiting = asyncio.create_task(engine.run(step(2)))
-    await eventually(lambda: swallowed > 1)
+    await eventually(lambda: "does not answer the constraint sync" in caplog.text)
     assert not events
-    deaf = False
+    answers.set()
     assert await waiting == 2
 
 
-async def test_typed_by_hand_and_older_forms_are_understood(desk: Desk, engine: Engine) -> None:
-    """Only `type` is needed, and a topic without /@type is a register of its own."""
+async def test_a_run_that_begins_while_its_process_stands_still_obeys_a_pause_all_the_same(
+    hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 2 s are for the broker: what it has sent is read before the run goes on without it."""
+    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.2)
+    monkeypatch.setattr("cascade.transport.patience.STEP", 0.002)
+    hub.publish(constraint_topic("global", "pause"), b'{"type":"pause"}', retain=True)
+
+    class StandsStill(LocalConnector):
+        def watch(self, *filters: str) -> Any:
+            return after_a_standstill(super().watch(*filters))
+
+    async def after_a_standstill(stream: Any) -> AsyncIterator[WatchItem]:
+        time.sleep(0.3)  # noqa: ASYNC251 - as SIGSTOP does
+        try:
+            async for item in stream:
+                for _ in range(10):  # reading takes some iterations of the loop
+                    await asyncio.sleep(0)
+                yield item
+        finally:
+            await stream.aclose()
+
+    engine = Engine(connector=StandsStill(hub, source_id="line-3"))
+    events = watch_tasks(engine)
+    run = asyncio.create_task(engine.run(step(1)))
+    await eventually(lambda: events)
+    assert [event.state for event in events] == [TaskState.BLOCKED]
+    hub.publish(constraint_topic("global", "pause"), b"", retain=True)
+    assert await run == 1
+
+
+async def test_minimal_payloads_and_the_older_topic_form_are_understood(desk: Desk, engine: Engine) -> None:
+    """Only `type` is needed, and a topic without /@type is a separate register."""
     counting = Counting()
     await desk.connector.publish("cascade/constraints/global", {"type": "pause"}, 0, retain=True)
     run = asyncio.create_task(engine.run(counting.task(3)))
@@ -447,3 +568,78 @@ async def test_typed_by_hand_and_older_forms_are_understood(desk: Desk, engine: 
     await desk.connector.publish("cascade/constraints/global", None, 0, retain=True)
     assert await run == 3
     assert json.dumps(desk.reports[-1])
+
+
+@pytest.fixture
+def no_stall_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not warn about a pause that lasts longer than 5 s, which it may on a slow machine."""
+    monkeypatch.setattr("cascade.runtime._admission.stall.LIMIT", 3600.0)
+
+
+@pytest.mark.usefixtures("no_stall_warning")
+async def test_a_misspelt_type_does_not_lift_the_pause(
+    desk: Desk, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While paused, a message with an unknown type on the same topic starts nothing, and one WARNING names both."""
+    counting = Counting()
+    short = "cascade/constraints/global"
+    await desk.connector.publish(short, {"type": "pause"}, 1, retain=True)
+    run = asyncio.create_task(engine.run(counting.task(3)))
+    await eventually(lambda: desk.reports and short in desk.reports[-1]["applied"])
+    await desk.connector.publish(short, {"type": "puase"}, 1, retain=True)
+    await eventually(lambda: desk.reports[-1]["applied"][short]["status"] == "unsupported")
+    assert [row["type"] for row in desk.reports[-1]["effective"]] == ["pause"]
+    assert counting.started == 0
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert warning.startswith(f"line-3: {short} is unsupported: unknown type 'puase'")
+    await desk.connector.publish(short, None, 1, retain=True)
+    assert await run == 3
+
+
+@pytest.mark.usefixtures("no_stall_warning")
+async def test_another_type_on_the_short_topic_lifts_the_pause_with_a_warning(
+    desk: Desk, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A valid message of another type replaces the pause, and one WARNING says so."""
+    short = "cascade/constraints/global"
+    await desk.connector.publish(short, {"type": "pause"}, 1, retain=True)
+    run = asyncio.create_task(engine.run(step(3)))
+    await eventually(lambda: desk.reports and short in desk.reports[-1]["applied"])
+    await desk.connector.publish(short, {"type": "concurrency", "params": {"limit": 1}}, 1, retain=True)
+    assert await run == 3
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert "now holds concurrency (concurrency-global) and no longer pause (pause-global)" in warning
+
+
+async def test_cancelling_everything_of_a_source(desk: Desk, engine: Engine) -> None:
+    """A cancel of the source with an expiry ends its run, and each run that begins before the expiry."""
+    counting = Counting()
+    counting.gate.clear()
+    run = asyncio.create_task(engine.run([counting.task(1), step(2).after(counting.task(3))]))
+    await eventually(lambda: counting.started == 2)
+    await desk.put("source:line-3", "cancel", expires_at=time.time() + 60)
+    with pytest.raises(RunCancelledError, match="source:line-3 is cancelled"):
+        await run
+    with pytest.raises(RunCancelledError):
+        await engine.run(step(4))
+    await desk.lift("source:line-3", "cancel")
+    assert await engine.run(step(5)) == 5
+
+
+async def test_a_run_that_is_not_here_is_no_match(desk: Desk, engine: Engine) -> None:
+    """A pause of a run that no engine has is reported as ``no_match`` and not in force; it is for its own run."""
+    elsewhere, here = (f"cascade/constraints/run/{run_id}/@pause" for run_id in ("elsewhere", "here"))
+    for run_id in ("elsewhere", "here"):
+        await desk.put(f"run:{run_id}", "pause")
+    counting = Counting()
+    run = asyncio.create_task(engine.run(counting.task(3), run_id="here"))
+    await eventually(lambda: desk.reports and len(desk.reports[-1]["applied"]) == 2)
+    report = desk.reports[-1]
+    assert {topic: each["status"] for topic, each in report["applied"].items()} == {
+        elsewhere: "no_match",
+        here: "applied",
+    }
+    assert [row["topic"] for row in report["effective"]] == [here]
+    assert counting.started == 0
+    await desk.lift("run:here", "pause")
+    assert await run == 3

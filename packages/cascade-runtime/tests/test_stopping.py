@@ -13,6 +13,7 @@ from simple_tasks import fail, hold, step
 from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
+    ResourceFailedError,
     RunCancelledError,
     RunStatus,
     TaskCancelledError,
@@ -21,13 +22,13 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
-from cascade.runtime._growth import Growth
-from cascade.runtime._outcome import Outcome
-from cascade.runtime.constraints import Admission
+from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._scheduler.expansion import GraphExpansion
+from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.spec import LazyResult, inject, resource, task
-from cascade.testkit import eventually
+from cascade.testkit import eventually, time_limit
 
-LIMIT = 5.0
+LIMIT = 30.0
 
 
 @task
@@ -79,12 +80,12 @@ async def test_a_run_that_is_stopping_starts_nothing_more(how: str) -> None:
     assert began == [0]
     assert events[-1] is end_of(events)
     assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("job")]
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await engine.run(step(3).with_constraints(gpu=1)) == 3
 
 
-async def test_tasks_that_wait_when_the_run_stops_are_told_as_cancelled() -> None:
-    """Who was told as BLOCKED is heard of again: RUNNING or CANCELLED follows."""
+async def test_tasks_that_wait_when_the_run_stops_are_reported_as_cancelled() -> None:
+    """After a task was reported as BLOCKED, RUNNING or CANCELLED follows."""
     engine = Engine(system_resources={"gpu": 1})
     events = watch(engine)
     waiting = [hold().with_constraints(gpu=1) for _ in range(200)]
@@ -111,7 +112,7 @@ async def test_tasks_cancelled_before_their_first_step_hold_nothing_and_say_so()
     both = [rampage().with_constraints(gpu=1), step().with_constraints(gpu=1)]
     await asyncio.wait({asyncio.create_task(engine.run(both))})
     assert told(events, "step") == ["CANCELLED"]
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await engine.run(step(3).with_constraints(gpu=2)) == 3
 
 
@@ -161,7 +162,7 @@ async def test_an_error_that_refuses_attributes_is_raised_like_any_other(threade
 
     declared: Any = task(refuse if threaded else refuse_on_loop)
     connector = LocalConnector(LocalHub())
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         with pytest.raises(Frozen) as caught:
             await Engine(connector=connector).run(declared())
         assert caught.value.code == 7
@@ -171,7 +172,7 @@ async def test_an_error_that_refuses_attributes_is_raised_like_any_other(threade
 
 
 async def test_what_is_no_exception_ends_the_run_too() -> None:
-    """A foreign BaseException is raised from run(), and nobody waits for ever."""
+    """A foreign BaseException is raised from run(), which does not wait for ever."""
 
     class Halt(BaseException):
         pass
@@ -182,7 +183,7 @@ async def test_what_is_no_exception_ends_the_run_too() -> None:
 
     engine = Engine()
     events = watch(engine)
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         with pytest.raises(Halt):
             await engine.run([halt(), hold()])
     assert told(events, "halt") == ["RUNNING", "FAILED"]
@@ -213,9 +214,119 @@ ASKING: dict[str, Callable[[], LazyResult[Any]]] = {
 @pytest.mark.parametrize("asked", ASKING)
 async def test_a_cancel_out_of_a_step_that_needs_no_task_is_a_failure(asked: str) -> None:
     """What the loop itself would only log fails the run, which nothing else would end."""
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         with pytest.raises(TaskCancelledError, match="something that it awaited"):
             await Engine().run(ASKING[asked]())
+
+
+class Exits:
+    """A value that raises GeneratorExit whatever it is asked for."""
+
+    @property
+    def attribute(self) -> int:
+        raise GeneratorExit
+
+    def __bool__(self) -> bool:
+        raise GeneratorExit
+
+
+@task
+async def exits() -> Any:
+    return Exits()
+
+
+@task
+async def leave_its_generator() -> None:
+    raise GeneratorExit
+
+
+@task(mode="thread")
+def leave_in_a_thread() -> None:
+    raise GeneratorExit
+
+
+@resource
+async def opens_with_an_exit() -> AsyncIterator[int]:
+    if opens_with_an_exit:
+        raise GeneratorExit
+    yield 1
+
+
+@resource
+async def closes_with_an_exit() -> AsyncIterator[int]:
+    yield 1
+    raise GeneratorExit
+
+
+@task
+async def opening(held: int = inject("opens_with_an_exit")) -> None:
+    pass
+
+
+@task
+async def closing(held: int = inject("closes_with_an_exit")) -> None:
+    pass
+
+
+EXITING: dict[str, tuple[Callable[[], LazyResult[Any]], str]] = {
+    "a task": (leave_its_generator, "the task raised GeneratorExit"),
+    "a task in a thread": (leave_in_a_thread, "the task raised GeneratorExit"),
+    "an attribute": (lambda: step(exits().attribute), "the task raised GeneratorExit"),
+    "a condition": (lambda: step().run_if(exits()), "the task raised GeneratorExit"),
+    "a resource that opens": (opening, "raised GeneratorExit while it was opened"),
+    "a resource that closes": (closing, "raised GeneratorExit while it was closed"),
+}
+
+
+@pytest.mark.parametrize("what", EXITING)
+async def test_a_generator_exit_is_a_failure_like_any_other(what: str) -> None:
+    """It neither escapes from the run while others run nor skips the run's own clean-up."""
+    declared, message = EXITING[what]
+    engine = Engine(resources=[opens_with_an_exit, closes_with_an_exit])
+    events = watch(engine)
+    async with time_limit(LIMIT):
+        with pytest.raises((RuntimeError, ResourceFailedError), match=message):
+            await engine.run([declared(), step() if what.endswith("closes") else hold()])
+    assert end_of(events).status is RunStatus.FAILED
+    assert all(not each.get_name().startswith("hold") for each in asyncio.all_tasks())
+
+
+class Unspeakable(Exception):
+    """An error whose texts raise what no program expects from them."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("on_failure", ["stop", "continue"])
+async def test_an_error_whose_texts_raise_is_raised_like_any_other(on_failure: Any) -> None:
+    """Row 31: the run ends with it, events name its type, and the tasks beside it end as usual."""
+
+    @task
+    async def fails() -> None:
+        raise Unspeakable
+
+    engine = Engine()
+    events = watch(engine)
+    async with time_limit(LIMIT):
+        with pytest.raises((Unspeakable, ExceptionGroup)):
+            await engine.run([fails(), step()], on_failure=on_failure)
+    assert end_of(events).status is RunStatus.FAILED
+    errors = [e.error for e in events if isinstance(e, TaskStateEvent) and e.error]
+    assert errors == ["Unspeakable: <its message could not be made>"]
+
+
+async def test_a_huge_error_text_is_cut_before_it_is_published() -> None:
+    """Row 31: no event keeps more of it than a few thousand characters; the error itself is unchanged."""
+    engine = Engine()
+    events = watch(engine)
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - its text is compared below
+        await engine.run(fail("x" * 1_000_000))
+    assert len(str(raised.value)) == 1_000_000
+    assert max(len(e.error) for e in events if isinstance(e, LifecycleEvent | TaskStateEvent)) < 3_000
 
 
 @task
@@ -224,23 +335,23 @@ async def items() -> list[int]:
 
 
 SLIPS: dict[str, tuple[type, str]] = {
-    "of a task": (Outcome, "complete"),
-    "of a task that failed": (Outcome, "fail"),
-    "of what grows": (Growth, "_branch"),
-    "of who lets tasks pass": (Admission, "admit"),
+    "of a task": (RunOutcome, "complete"),
+    "of a task that failed": (RunOutcome, "fail"),
+    "of what grows": (GraphExpansion, "_branch"),
+    "of who lets tasks pass": (AdmissionPolicy, "admit"),
 }
 
 
 @pytest.mark.parametrize("where", SLIPS)
 async def test_a_fault_of_the_engine_ends_the_run(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever goes wrong where nobody awaits it, the run raises it instead of waiting for ever."""
+    """An error in a callback or task that no code awaits is raised by the run, which does not wait for ever."""
 
     def slip(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("a slip")
 
     monkeypatch.setattr(*SLIPS[where], slip)
     failing = fail() if where == "of a task that failed" else step()
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         with pytest.raises(RuntimeError, match="a slip"):
             await Engine(system_resources={"gpu": 1}).run(
                 [step.map(x=items()), failing.with_constraints(gpu=1), hold()]
@@ -256,7 +367,7 @@ async def test_a_bus_that_fails_harms_no_run(caplog: pytest.LogCaptureFixture) -
 
     engine = Engine(bus=Broken())
     watch(engine)
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         assert await engine.run([step(1), step(2)]) == [1, 2]
     assert len(caplog.records) == 1
 
@@ -284,7 +395,7 @@ async def cancel_tasks(hub: LocalHub, name: str) -> None:
 
 @pytest.mark.parametrize("when", ["running", "waiting", "between attempts"])
 async def test_a_run_that_ends_with_a_task_cancelled_from_outside_ends_as_cancelled(when: str) -> None:
-    """Whoever cancels a task that the run cannot do without has cancelled the run: it has not failed."""
+    """Cancelling a task that the target needs cancels the run; the run has not failed."""
     hub = LocalHub()
     engine = Engine(connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 1})
     events = watch(engine)
@@ -292,7 +403,7 @@ async def test_a_run_that_ends_with_a_task_cancelled_from_outside_ends_as_cancel
     cases: dict[str, tuple[list[LazyResult[Any]], str]] = {
         "running": ([hold().named("one")], "RUNNING"),
         "waiting": ([held, step().with_constraints(gpu=1).named("one")], "BLOCKED"),
-        "between attempts": ([fail().with_retry(2, delay=0.2).named("one")], "RETRYING"),
+        "between attempts": ([fail().with_retry(2, delay=3600).named("one")], "RETRYING"),
     }
     lazies, last = cases[when]
     run = asyncio.create_task(engine.run(lazies))
@@ -363,8 +474,8 @@ async def test_failures_are_not_lost_when_something_else_ends_the_run(how: str) 
 
 
 @pytest.mark.parametrize("how", ["it refuses to end", "the run is cancelled once more"])
-async def test_a_task_that_is_waited_for_no_more_is_told_as_cancelled(how: str) -> None:
-    """It is told so once: whatever becomes of it afterwards, its run is over."""
+async def test_an_abandoned_task_is_reported_as_cancelled(how: str) -> None:
+    """It is reported once: however it ends afterwards, its run is over."""
     begun, free = asyncio.Event(), asyncio.Event()
 
     @resource
@@ -388,14 +499,14 @@ async def test_a_task_that_is_waited_for_no_more_is_told_as_cancelled(how: str) 
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         run.cancel()
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         await asyncio.wait({run})
     assert told(events, "refuses") == ["RUNNING", "CANCELLED"]
     assert events[-1] is end_of(events)
 
 
-async def test_who_waits_in_a_run_that_is_cancelled_twice_is_told_as_cancelled() -> None:
-    """A second cancel takes the word from nobody who was told that it waits."""
+async def test_waiting_tasks_of_a_run_that_is_cancelled_twice_are_reported_as_cancelled() -> None:
+    """After a second cancel, every task that was reported as blocked is still reported as cancelled."""
     engine = Engine(system_resources={"gpu": 1}, stop_timeout=60.0)
     events = watch(engine)
     begun, free = asyncio.Event(), asyncio.Event()
@@ -406,7 +517,7 @@ async def test_who_waits_in_a_run_that_is_cancelled_twice_is_told_as_cancelled()
     run.cancel()
     await eventually(lambda: "CANCELLED" in told(events, "hold"))
     run.cancel()
-    async with asyncio.timeout(LIMIT):
+    async with time_limit(LIMIT):
         await asyncio.wait({run})
     free.set()
     await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})

@@ -8,43 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from fakes import Plain
 from simple_tasks import double
 
-from cascade.interfaces import ConnectorUnavailable, Lifecycle, LifecycleEvent, TaskState, TaskStateEvent
+from cascade.interfaces import ConfigurationError, Lifecycle, LifecycleEvent, TaskState, TaskStateEvent
+from cascade.interfaces.topics import check_topic
+from cascade.interfaces.wire.read import View
 from cascade.runtime import (
     Engine,
     EventBus,
     LocalConnector,
     TelemetrySubscriber,
     ThreadExecutor,
-    describe,
-    one_line,
 )
-from cascade.runtime.telemetry import _courier
+from cascade.runtime._support import publish_queue
 from cascade.spec import task
-
-
-class Plain:
-    """A connector with the four methods of the protocol and no more."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.sent: list[tuple[str, Mapping[str, Any], int]] = []
-
-    async def connect(self) -> None:
-        self.log.append("connect")
-
-    async def disconnect(self) -> None:
-        self.log.append("disconnect")
-
-    async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
-        await asyncio.sleep(0)
-        self.sent.append((topic, payload, qos))
-
-    async def subscribe(self, topic: str, callback: Any, qos: int = 0) -> Any:
-        raise AssertionError("telemetry subscribes to nothing")
+from cascade.testkit import eventually, time_limit
 
 
 @task
@@ -56,8 +35,8 @@ def bodies(connector: Plain) -> list[tuple[str, str]]:
     return [(b["type"], b.get("state") or b["event"]) for b in (m["body"] for _, m, _ in connector.sent)]
 
 
-async def test_a_run_tells_itself_through_the_smallest_connector() -> None:
-    """Connected, told in order with QoS 1 and seq from 0 without a hole, disconnected: four methods suffice."""
+async def test_a_run_is_published_through_the_smallest_connector() -> None:
+    """Connect, publish in order with QoS 1 and seq from 0 without a hole, disconnect: four methods suffice."""
     connector = Plain()
     assert await Engine(connector=connector).run(double(1)) == 2
     assert connector.log == ["connect", "disconnect"]
@@ -72,8 +51,48 @@ async def test_a_run_tells_itself_through_the_smallest_connector() -> None:
     assert topics == {f"cascade/telemetry/local/default/{run_id}/events"}
     assert [m["seq"] for _, m, _ in connector.sent] == [0, 1, 2, 3]
     assert {qos for _, _, qos in connector.sent} == {1}
-    assert len({m["event_id"] for _, m, _ in connector.sent}) == 4
+    (token,) = {m["token"] for _, m, _ in connector.sent}
+    assert [m["event_id"] for _, m, _ in connector.sent] == [f"{run_id}-{token}-{seq}" for seq in range(4)]
     assert {m["source"] for _, m, _ in connector.sent} == {f"{platform.node()}-{os.getpid()}"}
+
+
+async def test_attempts_of_one_run_id_have_series_of_their_own() -> None:
+    """Also at the same time: the token tells them apart, and each counts from 0."""
+    connector, bus = LocalConnector(), EventBus()
+    sent: list[Mapping[str, Any]] = []
+    connector.publish_nowait = lambda topic, payload, qos, retain: sent.append(payload)  # type: ignore[assignment, misc]
+    TelemetrySubscriber(bus, connector)
+    tokens = ("c41e07d2", "5f0c9b1e")
+    for kind in Lifecycle:
+        for attempt, token in enumerate(tokens, 1):
+            bus.publish(LifecycleEvent("r", kind, 0.0, token=token, run_attempt=attempt))
+    assert [(m["event_id"], m.get("attempt")) for m in sent] == [
+        ("r-c41e07d2-0", None),
+        ("r-5f0c9b1e-0", 2),
+        ("r-c41e07d2-1", None),
+        ("r-5f0c9b1e-1", 2),
+    ]
+
+
+async def test_a_reader_sees_a_run_as_its_messages_tell_it() -> None:
+    """A live run, read with :mod:`cascade.interfaces.wire.read`: the same end, counts and source."""
+    connector, view = LocalConnector(source_id="press-line-3"), View()
+    stopped = asyncio.Event()
+
+    async def fold(topic: str, payload: Mapping[str, Any]) -> None:
+        view.fold(topic, json.dumps(payload).encode(), now=0.0)
+        if payload.get("body", {}).get("event") == Lifecycle.ENGINE_STOPPED:
+            stopped.set()
+
+    async with connector:
+        await connector.subscribe("cascade/telemetry/#", fold)
+        assert await Engine(connector=connector).run(double.map(x=[1, 2, 3])) == [2, 4, 6]
+        async with time_limit(50):
+            await stopped.wait()
+    (run,) = view.runs.values()
+    assert (run.source, run.status, run.missing) == ("press-line-3", "Succeeded", 0)
+    assert run.counts == {"COMPLETED": 3}
+    assert view.not_understood == 0
 
 
 async def test_organisation_and_project_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +104,21 @@ async def test_organisation_and_project_come_from_the_environment(monkeypatch: p
     topic, message, _ = connector.sent[0]
     assert topic.startswith("cascade/telemetry/plant%203/a%2Fb/")
     assert (message["org_id"], message["project_id"]) == ("plant 3", "a/b")
+
+
+@pytest.mark.parametrize("variable", ["CASCADE_ORG_ID", "CASCADE_PROJECT_ID"])
+async def test_an_identifier_too_long_for_a_topic_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """The run raises ConfigurationError before its first task; an identifier of any 1,000 characters works."""
+    monkeypatch.setenv(variable, "x" * 70_000)
+    connector = Plain()
+    with pytest.raises(ConfigurationError, match=f"{variable}: it has 70000 characters; use at most 1000"):
+        await Engine(connector=connector).run(double(1))
+    assert connector.sent == []
+    monkeypatch.setenv(variable, "\N{GRINNING FACE}" * 1_000)
+    assert await Engine(connector=connector).run(double(1)) == 2
+    check_topic(connector.sent[0][0])
 
 
 async def test_error_text_leaves_on_one_short_line_without_credentials() -> None:
@@ -101,7 +135,7 @@ async def test_error_text_leaves_on_one_short_line_without_credentials() -> None
     assert stopped["status"] == "Failed"
 
 
-async def test_a_connector_that_fails_is_not_felt(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_connector_that_fails_does_not_affect_a_run(caplog: pytest.LogCaptureFixture) -> None:
     """A connector whose every method raises costs one line for each kind of failure, and no run."""
 
     class Broken(Plain):
@@ -117,178 +151,6 @@ async def test_a_connector_that_fails_is_not_felt(caplog: pytest.LogCaptureFixtu
     assert await Engine(connector=Broken()).run(double.map(x=list(range(50)))) == [2 * x for x in range(50)]
     assert len(caplog.records) == 3
     assert all("the run goes on" in r.getMessage() or "disconnect" in r.getMessage() for r in caplog.records)
-
-
-async def test_a_connector_that_is_required_may_refuse_the_run() -> None:
-    """ConnectorUnavailable is the caller's own wish: it is raised before anything has run."""
-
-    class Required(Plain):
-        async def connect(self) -> None:
-            raise ConnectorUnavailable("broker", 1883, "refused")
-
-    connector = Required()
-    with pytest.raises(ConnectorUnavailable, match="no connection to broker:1883: refused"):
-        await Engine(connector=connector).run(double(1))
-    assert not connector.sent
-    assert connector.log == ["disconnect"]
-
-
-async def test_a_connector_that_hangs_holds_the_start_no_longer_than_the_limit(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A third-party connector that never connects nor disconnects is left alone after the limits."""
-    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
-    monkeypatch.setattr("cascade.runtime._lease.STOP_LIMIT", 0.01)
-
-    class Hanging(Plain):
-        async def connect(self) -> None:
-            await asyncio.Event().wait()
-
-        async def disconnect(self) -> None:
-            await asyncio.Event().wait()
-
-    assert await Engine(connector=Hanging()).run(double(1)) == 2
-    late, left = (record.getMessage() for record in caplog.records)
-    assert "does not connect within" in late
-    assert "does not disconnect within" in left
-
-
-@pytest.mark.parametrize("refused", [False, True])
-async def test_a_connector_that_is_a_little_late_tells_why_itself(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: bool
-) -> None:
-    """The run goes on meanwhile; the engine adds a line only if the connector raises."""
-    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
-    started, told = asyncio.Event(), asyncio.Event()
-
-    class Late(Plain):
-        async def connect(self) -> None:
-            await started.wait()
-            told.set()
-            if refused:
-                raise ConnectorUnavailable("broker", 1883, "silent")
-
-    @task
-    async def begun() -> int:
-        started.set()
-        await told.wait()
-        return 1
-
-    assert await Engine(connector=Late()).run(begun()) == 1
-    assert [r.getMessage().endswith("no connection to broker:1883: silent") for r in caplog.records] == [
-        True
-    ] * refused
-
-
-async def test_a_run_hears_in_its_course_of_a_connector_that_hangs(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Not only at its end, and once."""
-    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
-    monkeypatch.setattr("cascade.runtime._lease.GRACE", 0.01)
-
-    class Hanging(Plain):
-        async def connect(self) -> None:
-            await asyncio.Event().wait()
-
-    @task
-    async def until_told() -> None:
-        while "does not connect within" not in caplog.text:
-            await asyncio.sleep(0.01)
-
-    async with asyncio.timeout(5):
-        await Engine(connector=Hanging()).run(until_told())
-    assert len(caplog.records) == 1
-
-
-async def test_a_run_waits_for_the_word_of_a_connector_that_requires_its_link(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """However long it takes to find out, the run does not go on without the link that it was told to need."""
-    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
-
-    class Required(Plain):
-        required = True
-
-        async def connect(self) -> None:
-            await asyncio.sleep(0.05)
-            raise ConnectorUnavailable("broker", 1883, "silent")
-
-    with pytest.raises(ConnectorUnavailable, match="silent"):
-        await Engine(connector=Required()).run(double(1))
-
-
-async def test_runs_wait_for_a_connector_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither one that connects for ever nor one that is still leaving holds a run longer than the limit."""
-    monkeypatch.setattr("cascade.runtime._lease.START_LIMIT", 0.01)
-    leave, waits = asyncio.Event(), 0
-    wait = asyncio.wait
-
-    async def counted(*args: Any, timeout: float | None = None) -> Any:
-        nonlocal waits
-        waits += timeout == 0.01
-        return await wait(*args, timeout=timeout)
-
-    class Slow(Plain):
-        async def connect(self) -> None:
-            await super().connect()
-            if self.log.count("connect") == 1:
-                return
-            await asyncio.Event().wait()
-
-        async def disconnect(self) -> None:
-            await super().disconnect()
-            await leave.wait()
-
-    connector = Slow()
-    first = asyncio.create_task(Engine(connector=connector).run(double(1)))
-    while "disconnect" not in connector.log:
-        await asyncio.sleep(0)
-    monkeypatch.setattr("cascade.runtime._lease.asyncio.wait", counted)
-    others = [asyncio.create_task(Engine(connector=connector).run(double(n))) for n in (2, 3)]
-    async with asyncio.timeout(5):
-        while waits < 2:
-            await asyncio.sleep(0)
-        assert not first.done()
-        leave.set()
-        assert await asyncio.gather(first, *others) == [2, 4, 6]
-
-
-async def test_a_run_that_is_cancelled_while_it_leaves_waits_for_the_end_of_that() -> None:
-    """Whoever cancels, waits: no task of the connector outlives the run."""
-
-    class Leaving(Plain):
-        async def disconnect(self) -> None:
-            self.log.append("leaving")
-            try:
-                await asyncio.Event().wait()
-            finally:
-                for _ in range(50):
-                    await asyncio.sleep(0)
-                self.log.append("left")
-
-    connector = Leaving()
-    run = asyncio.create_task(Engine(connector=connector).run(double(1)))
-    while "leaving" not in connector.log:
-        await asyncio.sleep(0)
-    run.cancel()
-    await asyncio.wait({run})
-    assert connector.log == ["connect", "leaving", "left"]
-
-
-async def test_a_connect_that_returns_a_future_is_awaited_like_any_other() -> None:
-    """The protocol asks for something to await, not for a coroutine."""
-
-    class Plainer(Plain):
-        def connect(self) -> Any:
-            return asyncio.ensure_future(super().connect())
-
-        def disconnect(self) -> Any:
-            return asyncio.ensure_future(super().disconnect())
-
-    connector = Plainer()
-    assert await Engine(connector=connector).run(double(1)) == 2
-    assert connector.log == ["connect", "disconnect"]
 
 
 async def test_what_is_not_taken_in_time_is_dropped_and_said(
@@ -335,12 +197,12 @@ async def test_a_run_that_ends_waits_for_its_own_messages_only() -> None:
 
 async def test_the_queue_to_a_slow_connector_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the queue is full the oldest message is dropped and counted; seq shows the hole."""
-    monkeypatch.setattr(_courier, "CAPACITY", 10)
+    monkeypatch.setattr(publish_queue, "CAPACITY", 10)
     connector, bus = Plain(), EventBus()
     subscriber = TelemetrySubscriber(bus, connector)
     for n in range(25):
         bus.publish(TaskStateEvent("r", f"t-{n}", "t", TaskState.RUNNING, 0.0))
-    await subscriber.drain(5)
+    await subscriber.drain(50)
     assert [m["seq"] for _, m, _ in connector.sent] == list(range(15, 25))
     assert (subscriber.produced, subscriber.dropped) == (25, 15)
 
@@ -387,77 +249,6 @@ async def test_an_executor_that_cannot_settle_does_not_cost_the_result(
     await executor.close()
 
 
-async def test_a_connector_that_the_user_connected_stays_connected() -> None:
-    """run() leaves a connector as it found it."""
-    connector = LocalConnector()
-    await connector.connect()
-    await Engine(connector=connector).run(double(1))
-    assert connector.connected
-    await connector.disconnect()
-    await Engine(connector=connector).run(double(1))
-    assert not connector.connected
-
-
-async def test_a_connector_may_say_by_an_attribute_that_it_is_connected() -> None:
-    """What the user connected is never disconnected, also when its type has no property for that."""
-
-    class Telling(Plain):
-        def __init__(self) -> None:
-            super().__init__()
-            self.connected = False
-
-        async def connect(self) -> None:
-            await super().connect()
-            self.connected = True
-
-        async def disconnect(self) -> None:
-            await super().disconnect()
-            self.connected = False
-
-    connector = Telling()
-    await connector.connect()
-    await Engine(connector=connector).run(double(1))
-    assert connector.log == ["connect"]
-    await connector.disconnect()
-    await Engine(connector=connector).run(double(1))
-    assert connector.log == ["connect", "disconnect"] * 2
-
-
-async def test_what_a_mock_answers_is_no_word_that_it_is_connected() -> None:
-    """A stand-in that has every attribute is connected and left like one that cannot be asked."""
-
-    class Mock(Plain):
-        def __getattr__(self, name: str) -> object:
-            return object()
-
-    connector = Mock()
-    await Engine(connector=connector).run(double(1))
-    assert connector.log == ["connect", "disconnect"]
-
-
-async def test_the_last_run_of_any_engine_disconnects() -> None:
-    """Runs of two engines share a connector: it is connected once, and left when the last run ends."""
-    connector = Plain()
-    first_done = asyncio.Event()
-
-    @task
-    async def short() -> int:
-        return 1
-
-    @task
-    async def long() -> list[str]:
-        await first_done.wait()
-        return list(connector.log)
-
-    slow = asyncio.create_task(Engine(connector=connector).run(long()))
-    assert await Engine(connector=connector).run(short()) == 1
-    first_done.set()
-    assert await slow == ["connect"]
-    assert connector.log == ["connect", "disconnect"]
-    await Engine(connector=connector).run(short())
-    assert connector.log == ["connect", "disconnect"] * 2
-
-
 async def test_a_named_connector_names_the_source() -> None:
     """source in every message is the connector's source_id where it has one."""
     bus, hub = EventBus(), LocalConnector(source_id="press 3")
@@ -469,6 +260,7 @@ async def test_a_named_connector_names_the_source() -> None:
     await hub.connect()
     await hub.subscribe("cascade/telemetry/#", hear)
     await Engine(bus=bus, connector=hub).run(double(1))
+    await eventually(lambda: len(seen) >= 4)
     await hub.disconnect()
     assert [m["source"] for m in seen] == ["press 3"] * 4
 
@@ -480,32 +272,3 @@ def test_closing_stops_listening() -> None:
     subscriber.close()
     bus.publish(LifecycleEvent("r", Lifecycle.ENGINE_STARTED, 0.0))
     assert subscriber.produced == 0
-
-
-@given(st.text(st.characters(), max_size=3000))
-def test_any_text_becomes_one_line(text: str) -> None:
-    """Whatever a message holds, what leaves is one line of printable text of up to 500 characters."""
-    line = one_line(text)
-    assert len(line) <= 500
-    assert line.isprintable() or not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in line)
-    assert len(line.splitlines()) <= 1
-    line.encode()
-
-
-@given(st.text("abc:/", max_size=40), st.integers(0, 3000), st.text("xyz", min_size=6, max_size=12))
-def test_no_cut_shows_a_password(before: str, padding: int, password: str) -> None:
-    """Credentials in a URL never show, wherever in the text they stand and wherever it is cut."""
-    text = before + " " * padding + f"amqp://user:{password}@host/path"
-    assert password not in one_line(text)
-    assert password[:4] not in one_line(text)
-
-
-def test_an_error_whose_message_cannot_be_made_is_still_told() -> None:
-    """A __str__ that raises does not replace the failure."""
-
-    class Odd(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError("no")
-
-    assert describe(Odd()) == "Odd: <its message could not be made>"
-    assert describe(ValueError()) == "ValueError"

@@ -1,32 +1,29 @@
-"""Threads for synchronous tasks: bounded, abandoned when they must be, never in the way of an exit."""
+"""ThreadExecutor: a bounded number of threads, abandoned calls, and no thread that blocks the exit."""
 
 import asyncio
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import weakref
 
 import pytest
 
 from cascade.interfaces import ConfigurationError, ExecutorUnavailable
 from cascade.runtime import ThreadExecutor
+from cascade.testkit.waiting import busyness, eventually, time_limit
+
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
-async def test_calls_run_in_up_to_as_many_threads_as_asked_for() -> None:
-    """Work is spread over the workers, and no further thread is started."""
+async def test_calls_run_in_at_most_as_many_threads_as_configured() -> None:
+    """Calls use all workers, and no further thread is started."""
     executor = ThreadExecutor(3)
     barrier = threading.Barrier(3)
 
     def meet() -> int:
-        barrier.wait(5)
+        barrier.wait(LIMIT)
         return threading.get_ident()
 
     seen = await asyncio.gather(*(executor.run(meet, (), {}) for _ in range(6)))
@@ -34,30 +31,30 @@ async def test_calls_run_in_up_to_as_many_threads_as_asked_for() -> None:
     await executor.close()
 
 
-async def test_calls_go_through_the_threads_that_the_system_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread serves all; without any a call is refused, does not begin later, and blocks no other one."""
+async def test_calls_run_in_the_threads_that_the_system_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread serves all calls; without any a call fails, does not start later, and blocks no other call."""
     executor, start = ThreadExecutor(2), threading.Thread.start
     ran: list[int] = []
 
-    def refuse(thread: threading.Thread) -> None:
+    def fail_to_start(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", fail_to_start)
     for _ in range(2):
-        with pytest.raises(ExecutorUnavailable, match="no more threads"):
+        with pytest.raises(ExecutorUnavailable, match="cannot start more threads"):
             await executor.run(ran.append, (0,), {})
     monkeypatch.setattr(threading.Thread, "start", start)
-    async with asyncio.timeout(5):
+    async with time_limit(50):
         await executor.run(ran.append, (1,), {})
-        monkeypatch.setattr(threading.Thread, "start", refuse)
+        monkeypatch.setattr(threading.Thread, "start", fail_to_start)
         await asyncio.gather(*[executor.run(ran.append, (n,), {}) for n in (2, 3)])
     monkeypatch.setattr(threading.Thread, "start", start)
     await executor.close()
     assert ran == [1, 2, 3]
 
 
-async def test_what_is_raised_is_raised() -> None:
-    """Errors come through as they are; StopIteration, which no future can carry, as RuntimeError."""
+async def test_errors_of_a_call_are_raised() -> None:
+    """Errors are raised as they are; StopIteration, which a future cannot hold, as RuntimeError."""
     executor = ThreadExecutor(1)
     with pytest.raises(ValueError, match="invalid literal"):
         await executor.run(int, ("x",), {})
@@ -67,12 +64,12 @@ async def test_what_is_raised_is_raised() -> None:
     await executor.close()
 
 
-async def test_a_call_that_has_not_begun_does_not_begin() -> None:
+async def test_a_waiting_call_that_is_cancelled_never_starts() -> None:
     """Cancelling a call that waits for a thread takes it out of the queue."""
     executor = ThreadExecutor(1)
     release = threading.Event()
     ran: list[int] = []
-    busy = asyncio.create_task(executor.run(release.wait, (5,), {}))
+    busy = asyncio.create_task(executor.run(release.wait, (LIMIT,), {}))
     waiting = asyncio.create_task(executor.run(ran.append, (1,), {}))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -86,44 +83,44 @@ async def test_a_call_that_has_not_begun_does_not_begin() -> None:
     await executor.close()
 
 
-async def test_an_abandoned_call_is_waited_for_within_the_limit() -> None:
-    """settle() tells how many abandoned calls still run, and returns as soon as none does."""
+async def test_settle_waits_for_an_abandoned_call_up_to_its_timeout() -> None:
+    """It returns how many abandoned calls still run, and returns as soon as none does."""
     executor = ThreadExecutor(1)
-    begun, release = threading.Event(), threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     def stuck() -> None:
-        begun.set()
-        release.wait(5)
+        started.set()
+        release.wait(LIMIT)
 
     call = asyncio.create_task(executor.run(stuck, (), {}))
-    await eventually(begun.is_set)
+    await eventually(started.is_set)
     call.cancel()
     await asyncio.wait({call})
     assert await executor.settle(0.01) == 1
     release.set()
-    assert await executor.settle(5) == 0
+    assert await executor.settle(LIMIT) == 0
     await executor.close()
 
 
-async def test_a_call_that_was_given_up_holds_no_worker() -> None:
-    """What hangs in the only thread keeps nobody waiting; its thread ends with it, and one worker is left."""
+async def test_an_abandoned_call_occupies_no_worker() -> None:
+    """Another thread replaces the only one, which hangs; that one ends with its call, and one worker is left."""
     executor = ThreadExecutor(1)
     before = {*threading.enumerate()}  # some may be ending
-    begun, release = threading.Event(), threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     def stuck() -> None:
-        begun.set()
+        started.set()
         release.wait(60)
 
     stuck_call = asyncio.create_task(executor.run(stuck, (), {}))
-    await eventually(begun.is_set)
+    await eventually(started.is_set)
     waiting = asyncio.create_task(executor.run(threading.get_ident, (), {}))
     await asyncio.sleep(0)
     stuck_call.cancel()
-    async with asyncio.timeout(5):
+    async with time_limit(50):
         worker = await waiting
         release.set()
-        assert await executor.settle(5) == 0
+        assert await executor.settle(LIMIT) == 0
         await eventually(lambda: len({*threading.enumerate()} - before) == 1)
         same = {await executor.run(threading.get_ident, (), {}) for _ in range(3)}
     assert same == {worker}
@@ -131,31 +128,31 @@ async def test_a_call_that_was_given_up_holds_no_worker() -> None:
     await eventually(lambda: {*threading.enumerate()} <= before)
 
 
-def test_a_call_that_outlived_its_loop_delays_no_later_one() -> None:
-    """An executor that several runs share forgets what ended with the loop of an earlier one."""
+def test_a_call_that_outlived_its_loop_delays_no_later_run() -> None:
+    """An executor shared by several runs forgets the abandoned calls of a loop that was closed."""
     executor = ThreadExecutor(1)
-    begun, release = threading.Event(), threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     def stuck() -> None:
-        begun.set()
+        started.set()
         release.wait(60)
 
-    async def give_up() -> None:
+    async def abandon() -> None:
         call = asyncio.create_task(executor.run(stuck, (), {}))
-        await eventually(begun.is_set)
+        await eventually(started.is_set)
         call.cancel()
         await asyncio.wait({call})
 
     async def settle() -> int:
         return await executor.settle(60)
 
-    asyncio.run(give_up())
+    asyncio.run(abandon())
     assert asyncio.run(settle()) == 0
     release.set()
 
 
 async def test_closing_ends_the_threads() -> None:
-    """After close() no thread is left, twice is harmless, and it can be used again."""
+    """After close() no thread is left; close() is idempotent, and the executor can be used again."""
     executor = ThreadExecutor(2)
     before = threading.active_count()
     await asyncio.gather(*(executor.run(time.sleep, (0.001,), {}) for _ in range(4)))
@@ -167,14 +164,14 @@ async def test_closing_ends_the_threads() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2"])
-def test_a_number_of_workers_that_makes_no_sense_is_refused(workers: int) -> None:
+def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
     """The error names the setting."""
     with pytest.raises(ConfigurationError, match="whole number from 1"):
         ThreadExecutor(workers)
 
 
-def test_a_task_that_hangs_in_a_thread_does_not_hold_the_exit() -> None:
-    """Row 30: the process ends although a thread sleeps for an hour."""
+def test_a_task_that_hangs_in_a_thread_does_not_block_the_exit() -> None:
+    """Row 30: the program ends although a thread sleeps for an hour."""
     code = (
         "import asyncio, time\n"
         "from cascade.runtime import Engine\n"
@@ -187,6 +184,20 @@ def test_a_task_that_hangs_in_a_thread_does_not_hold_the_exit() -> None:
         "except ValueError as exc: print('ended', exc)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT * busyness(), check=True
     )
     assert done.stdout == "ended boom\n"
+
+
+async def test_an_idle_thread_keeps_no_arguments_alive() -> None:
+    """They may be large, and the next call may come hours later."""
+
+    class Large:
+        pass
+
+    executor, large = ThreadExecutor(1), Large()
+    alive = weakref.ref(large)
+    assert await executor.run(id, (large,), {}) == id(large)
+    del large
+    await eventually(lambda: alive() is None)
+    await executor.close()

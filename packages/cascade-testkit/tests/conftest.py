@@ -15,7 +15,7 @@ WITHOUT = (
     "no:cacheprovider",
     "-p",
     "no:hypothesispytest",
-)  # the latter imports all of hypothesis to say nothing
+)  # the latter imports all of hypothesis without need
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def run_pytest() -> Callable[..., Outcome]:
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=170,
+            timeout=600,
             check=False,
         )
 

@@ -1,12 +1,25 @@
-"""An executor that keeps its contract, and four that break one promise each. Not collected by itself."""
+"""Executors that keep their contract, and others that break one promise each. Not collected by itself."""
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable
+import contextlib
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from cascade.interfaces import Executor
+import pytest
+from failing import FailsByWaiting
+
+from cascade.interfaces import CallContext, Directive, Executor, WorkerLostError
+from cascade.interfaces.call_context import in_call
+from cascade.interfaces.step import step_in_worker
+from cascade.testkit._executor import calls
+from cascade.testkit._executor.contexts import Contexts
 from cascade.testkit.executor import Ability, ExecutorContract
+
+DEADLY = (calls.die, calls.die_once_more)  # these need a process of their own
 
 
 class Sound:
@@ -28,10 +41,18 @@ class Sound:
             raise
 
     def carry_out(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if function in DEADLY:
+            return self.lose(function, args)
         try:
             return function(*args, **kwargs)
         except StopIteration as exc:
             raise RuntimeError("the task raised StopIteration") from exc
+
+    def lose(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        worker = multiprocessing.get_context("spawn").Process(target=function, args=args)
+        worker.start()
+        worker.join()
+        raise WorkerLostError(function.__name__, 1, f"exit code {worker.exitcode}")
 
     async def settle(self, timeout: float) -> int:
         if self._given_up:
@@ -42,6 +63,136 @@ class Sound:
     async def close(self) -> None:
         self._pool.shutdown(wait=False)
         self._pool = concurrent.futures.ThreadPoolExecutor(self.workers)
+
+
+class WithContext(Sound):
+    """Calls in threads, with a context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: list[InThread] = []
+
+    async def close(self) -> None:
+        for call in self._begun:
+            call.direct(Directive.RUN)  # or its thread would wait, and Python's exit with it
+        await super().close()
+
+    async def run_with(
+        self,
+        context: CallContext,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        started: Callable[[], None] | None = None,
+    ) -> Any:
+        call = self.begin(context)
+        self._begun.append(call)
+        unfollow = context.follow(call.direct)
+        try:
+            return await self.run(self.enter(call, function), args, kwargs)
+        finally:
+            unfollow()
+
+    def begin(self, context: CallContext) -> "InThread":
+        return InThread(context)
+
+    def enter(self, call: "InThread", function: Callable[..., Any]) -> Callable[..., Any]:
+        def entered(*args: Any) -> Any:
+            in_call.set(call)
+            step_in_worker.set(call.context.step)
+            try:
+                return function(*args)
+            finally:
+                in_call.set(None)
+
+        return entered
+
+
+class InThread:
+    """The call's side of a context."""
+
+    def __init__(self, context: CallContext) -> None:
+        self.context = context
+        self.directive = Directive.RUN
+        self.directed = 0
+        self.changed = threading.Condition()
+
+    def direct(self, directive: Directive) -> None:
+        with self.changed:
+            self.directive = directive
+            self.directed += 1
+            self.changed.notify_all()
+
+    def publish(self, name: str, data: Any) -> None:
+        self.context.publish(name, data)
+
+    def checkpoint(self, progress: tuple[float, float | None, str, str] | None) -> None:
+        if progress is not None:
+            self.context.progress(*progress)
+        with self.changed:
+            if self.directive is Directive.PAUSE:
+                self.context.arrived(paused=True)
+                self.changed.wait_for(self.may_leave, 20)
+                self.context.arrived(paused=False)
+            if self.directive is Directive.CANCEL:
+                raise asyncio.CancelledError
+
+    def may_leave(self) -> bool:
+        return self.directive is not Directive.PAUSE
+
+
+class LosesAPause(InThread):
+    """A pause that follows the end of another one is lost."""
+
+    def direct(self, directive: Directive) -> None:
+        if directive is not Directive.PAUSE or not self.directed:
+            super().direct(directive)
+
+
+class StaysPaused(InThread):
+    """A call that waits does not hear that it is cancelled."""
+
+    def may_leave(self) -> bool:
+        return self.directive is Directive.RUN
+
+
+class KeepsProgress(InThread):
+    """Progress is not passed on."""
+
+    def checkpoint(self, progress: tuple[float, float | None, str, str] | None) -> None:
+        super().checkpoint(None)
+
+
+class ContextMutant(WithContext):
+    """One whose calls have another side."""
+
+    def __init__(self, kind: type[InThread]) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def begin(self, context: CallContext) -> InThread:
+        return self._kind(context)
+
+
+class FollowsForEver(WithContext):
+    """A call that has ended is followed on."""
+
+    def begin(self, context: CallContext) -> InThread:
+        call = super().begin(context)
+        context.follow(call.direct)
+        return call
+
+
+class TellsAnotherStep(WithContext):
+    """Each call is told that it is the first attempt."""
+
+    def enter(self, call: InThread, function: Callable[..., Any]) -> Callable[..., Any]:
+        entered = super().enter(call, function)
+
+        def mistold(*args: Any) -> Any:
+            return (*entered(*args)[:-1], 1) if function is calls.tell_step else entered(*args)
+
+        return mistold
 
 
 class LosesAResult(Sound):
@@ -69,18 +220,27 @@ class SwallowsAnError(Sound):
 
 
 class LeaksOnCancel(Sound):
-    """A call that is given up before it has begun leaves the task that waits for it."""
+    """A call that is abandoned before its start leaves the task that waits for it."""
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             return await super().run(function, args, kwargs)
         except asyncio.CancelledError:
-            self._watch = asyncio.create_task(asyncio.Event().wait(), name="nobody's")
+            self._watch = asyncio.create_task(asyncio.Event().wait(), name="left")
             raise
 
 
+class RunsAgain(Sound):
+    """A call whose worker was lost is run a second time."""
+
+    def lose(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        with contextlib.suppress(WorkerLostError):
+            super().lose(function, args)
+        return super().lose(function, args)
+
+
 class TellsTooEarly(Sound):
-    """A call that is given up is said to have ended while it runs."""
+    """A call that is abandoned is reported as ended while it runs."""
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._call = self._pool.submit(self.carry_out, function, args, kwargs)
@@ -93,8 +253,61 @@ class TellsTooEarly(Sound):
 
 
 class TestSound(ExecutorContract):
+    abilities = frozenset({Ability.SURVIVES})
+
     async def make(self) -> Executor:
         return Sound()
+
+
+class TestWithContext(ExecutorContract):
+    abilities = frozenset({Ability.CONTEXTS})
+
+    async def make(self) -> Executor:
+        return WithContext()
+
+
+class ContextContract(FailsByWaiting, Contexts):
+    """Only the section that the mutants of a context could fail."""
+
+    abilities = frozenset({Ability.CONTEXTS})
+    kind: type[InThread] = InThread
+
+    @pytest.fixture(autouse=True)
+    def _end_what_a_failed_test_left(self, tmp_path: Path) -> Iterator[None]:
+        yield
+        (tmp_path / "end").touch()
+
+    async def make(self) -> Executor:
+        return ContextMutant(self.kind)
+
+
+class TestLosesAPause(ContextContract):
+    fault = "test_a_paused_call_waits_until_it_may_go_on"
+    kind = LosesAPause
+
+
+class TestStaysPaused(ContextContract):
+    fault = "test_a_call_ends_at_its_checkpoint_when_it_is_cancelled"
+    kind = StaysPaused
+
+
+class TestKeepsProgress(ContextContract):
+    fault = "test_progress_and_values_of_a_call_arrive"
+    kind = KeepsProgress
+
+
+class TestFollowsForEver(ContextContract):
+    fault = "test_a_call_that_has_ended_is_not_followed"
+
+    async def make(self) -> Executor:
+        return FollowsForEver()
+
+
+class TestTellsAnotherStep(ContextContract):
+    fault = "test_a_call_is_told_its_step"
+
+    async def make(self) -> Executor:
+        return TellsAnotherStep()
 
 
 class TestLosesAResult(ExecutorContract):
@@ -107,6 +320,13 @@ class TestSwallowsAnError(ExecutorContract):
         return SwallowsAnError()
 
 
+class TestRunsAgain(ExecutorContract):
+    abilities = frozenset({Ability.SURVIVES})
+
+    async def make(self) -> Executor:
+        return RunsAgain()
+
+
 class TestTellsTooEarly(ExecutorContract):
     abilities = frozenset({Ability.TRACKS})
 
@@ -114,8 +334,8 @@ class TestTellsTooEarly(ExecutorContract):
         return TellsTooEarly()
 
 
-class TestLeaksOnCancel(ExecutorContract):
-    patience = 2.0
+class TestLeaksOnCancel(FailsByWaiting, ExecutorContract):
+    fault = "test_a_call_given_up_leaves_nothing_behind"
 
     async def make(self) -> Executor:
         return LeaksOnCancel()

@@ -2,13 +2,18 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from settler import Settled, Settler
 from tiny import Board, Callback, Line, Outgoing, Tiny, TinySubscription
+from watcher import TinyStream, Watcher, WithholdingBoard
 
-from cascade.interfaces import Connector
-from cascade.testkit.connector import Ability, ConnectorContract
+from cascade.interfaces import Connector, ConnectorStatistics, Delivery
+from cascade.interfaces.topics import check_topic, matches
+from cascade.testkit.connector import Ability, ConnectorContract, Settling
 
 
 class LosesOrder(Tiny):
@@ -74,6 +79,29 @@ class SaysFlushed(Tiny):
         return self.linked
 
 
+class SaysFlushedWithoutALink(Tiny):
+    async def flush(self, timeout: float) -> bool:
+        return not self.linked or await super().flush(timeout)
+
+
+class HidesWhatWaits(Tiny):
+    def statistics(self) -> ConnectorStatistics:
+        counts = super().statistics()
+        return counts if self.linked else replace(counts, pending=0)
+
+
+class CountsNoNewLink(Tiny):
+    lost = False
+
+    def link(self) -> None:
+        super().link()
+        self.counts["connections"] -= self.lost
+
+    def unlink(self) -> None:
+        super().unlink()
+        self.lost = self.line.state == "down"
+
+
 class SendsFromAnyThread(Tiny):
     def publish_nowait(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
         try:
@@ -83,6 +111,75 @@ class SendsFromAnyThread(Tiny):
                 self.outbox.append((topic, b'{"n": 1}', retain))
 
 
+class LosesWhatIsPublishedNowait(Tiny):
+    async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+        super().publish_nowait(topic, payload, qos, retain=retain)
+
+    def publish_nowait(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+        super().publish_nowait(topic, payload, qos, retain=retain)
+        if self.outbox:
+            self.outbox.pop()
+
+
+class SendsTextFirst(Tiny):
+    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
+        check_topic(topic)
+        self.check_thread()
+        self.counts.update(accepted=1)
+        self.outbox.appendleft((topic, text.encode(), retain))
+
+
+class SettlesTwice(Settler):
+    def hand_over(self, topic: str, payload: bytes, retain: bool) -> None:
+        _, settled = self.settlements.get(id(payload), (b"", None))
+        super().hand_over(topic, payload, retain)
+        if settled is not None:
+            settled(Delivery.TAKEN)
+
+
+class SettlesWithoutALink(Settler):
+    def unlink(self) -> None:
+        super().unlink()
+        for payload, _ in [*self.settlements.values()]:
+            self.settle(payload, Delivery.RETURNED)
+
+    def queue(self, message: tuple[str, bytes, bool]) -> None:
+        super().queue(message)
+        if not self.linked:
+            self.settle(message[1], Delivery.TAKEN)
+
+
+class ReturnsNothing(Settler):
+    def drop_all(self) -> None:
+        Tiny.drop_all(self)
+
+
+class RefusesWhatCouldBeSentLater(Settler):
+    def settle(self, payload: bytes, delivery: Delivery) -> None:
+        super().settle(payload, Delivery.REFUSED if delivery is Delivery.RETURNED else delivery)
+
+
+class DeliversFirst(Settler):
+    def queue(self, message: tuple[str, bytes, bool]) -> None:
+        self.outbox.appendleft(message)
+
+
+class KeepsWhatItReturned(Settler):
+    def deliver_nowait(self, topic: str, payload: str, qos: int = 1, *, settled: Settled) -> None:
+        if self.loop is None:
+            self.outbox.append((topic, payload.encode(), False))
+        super().deliver_nowait(topic, payload, qos, settled=settled)
+
+
+class SettlesWhatItRefused(Settler):
+    def deliver_nowait(self, topic: str, payload: str, qos: int = 1, *, settled: Settled) -> None:
+        try:
+            super().deliver_nowait(topic, payload, qos, settled=settled)
+        except ValueError:
+            settled(Delivery.REFUSED)
+            raise
+
+
 class KeepsAFilterItRefused(Tiny):
     async def subscribe(self, topic: str, callback: Callback, qos: int = 0) -> TinySubscription:
         try:
@@ -90,6 +187,74 @@ class KeepsAFilterItRefused(Tiny):
         finally:
             if topic == "a+":
                 self.subscriptions[TinySubscription(self, topic, callback)] = None
+
+
+class UnsubscribesOnlyOnce(Tiny):
+    async def subscribe(self, topic: str, callback: Callback, qos: int = 0) -> TinySubscription:
+        subscription = await super().subscribe(topic, callback, qos)
+        unsubscribe = subscription.unsubscribe
+
+        async def once() -> None:
+            del self.subscriptions[subscription]
+            await unsubscribe()
+
+        subscription.unsubscribe = once  # type: ignore[method-assign]
+        return subscription
+
+
+class ForgetsWhoHasReceived(Tiny):
+    def start(self, subscription: TinySubscription) -> None:
+        if not hasattr(subscription, "has_received"):
+            super().start(subscription)
+
+    def dispatch(self, subscription: TinySubscription, topic: str, data: dict[str, Any]) -> None:
+        subscription.has_received = True  # type: ignore[attr-defined]
+        super().dispatch(subscription, topic, data)
+
+
+class TakesEqualMessagesForDuplicates(Tiny):
+    before: tuple[str, bytes] | None = None
+
+    def arrive(self, topic: str, payload: bytes) -> None:
+        repeated, self.before = (topic, payload) == self.before, (topic, payload)
+        filters = {each.topic for each in self.subscriptions if matches(each.topic, topic)}
+        if not repeated or len(filters) < 2:
+            super().arrive(topic, payload)
+
+
+class EndsWithACancelledErrorOfACallback(Tiny):
+    def cancelled_in_a_call(self) -> None:
+        raise asyncio.CancelledError
+
+
+class KeepsACancelFromItsWorker(Tiny):
+    def cancelled_in_a_call(self) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() > 1:  # or the event loop could not be closed
+            raise asyncio.CancelledError
+
+
+class NeverCompletes(Watcher):
+    def complete(self, stream: TinyStream) -> None:
+        if not stream.known:
+            super().complete(stream)
+
+
+class CompletesBeforeTheSet(Watcher):
+    def read_set(self, stream: TinyStream, found: Mapping[str, bytes]) -> None:
+        if len(found) > 50:
+            self.complete(stream)
+        super().read_set(stream, found)
+
+
+class KeepsWhatIsGone(Watcher):
+    def gone(self, missing: set[str]) -> set[str]:
+        return set()
+
+
+class ForgetsTheSecondLook(Watcher):
+    def gone(self, missing: set[str]) -> set[str]:
+        return missing
 
 
 class TinyContract(ConnectorContract):
@@ -104,12 +269,14 @@ class TinyContract(ConnectorContract):
             Ability.FLUSH,
         }
     )
-    patience = 2.0
+    timeout = 2.0
     kind: type[Tiny]
+
+    board_kind: type[Board] = Board
 
     @pytest.fixture
     def environment(self) -> None:
-        self.board, self.line = Board(), Line()
+        self.board, self.line = self.board_kind(), Line()
 
     async def make(self) -> Connector:
         return self.kind(self.board, self.line)
@@ -132,6 +299,48 @@ class TinyContract(ConnectorContract):
 
 class TestTiny(TinyContract):
     kind = Tiny
+
+
+class WatcherContract(TinyContract):
+    abilities = TinyContract.abilities | {Ability.WATCH}
+    kind = Watcher
+
+
+class TestSaysFlushedWithoutALink(TinyContract):
+    kind = SaysFlushedWithoutALink
+
+
+class TestHidesWhatWaits(TinyContract):
+    kind = HidesWhatWaits
+
+
+class TestCountsNoNewLink(TinyContract):
+    kind = CountsNoNewLink
+
+
+class TestWatcher(WatcherContract):
+    pass
+
+
+class TestWatcherOnAWithholdingBoard(WatcherContract):
+    board_kind = WithholdingBoard
+
+
+class TestNeverCompletes(WatcherContract):
+    kind = NeverCompletes
+
+
+class TestCompletesBeforeTheSet(WatcherContract):
+    kind = CompletesBeforeTheSet
+
+
+class TestKeepsWhatIsGone(WatcherContract):
+    kind = KeepsWhatIsGone
+
+
+class TestForgetsTheSecondLook(WatcherContract):
+    kind = ForgetsTheSecondLook
+    board_kind = WithholdingBoard
 
 
 class TestLosesOrder(TinyContract):
@@ -178,5 +387,77 @@ class TestSendsFromAnyThread(TinyContract):
     kind = SendsFromAnyThread
 
 
+class TestLosesWhatIsPublishedNowait(TinyContract):
+    kind = LosesWhatIsPublishedNowait
+
+
+class TestSendsTextFirst(TinyContract):
+    abilities = TinyContract.abilities | {Ability.PUBLISH_TEXT}
+    kind = SendsTextFirst
+
+
+class SettlerContract(Settling):
+    """The section of settlement alone: in all others these are like Tiny."""
+
+    abilities = TinyContract.abilities | {Ability.SETTLEMENT}
+    kind: type[Settler] = Settler
+    board_kind = Board
+    environment = TinyContract.environment
+    make, make_witness = TinyContract.make, TinyContract.make_witness
+    interrupt, restore = TinyContract.interrupt, TinyContract.restore
+
+
+class TestSettler(SettlerContract):
+    pass
+
+
+class TestSettlesTwice(SettlerContract):
+    kind = SettlesTwice
+
+
+class TestSettlesWithoutALink(SettlerContract):
+    kind = SettlesWithoutALink
+
+
+class TestReturnsNothing(SettlerContract):
+    kind = ReturnsNothing
+
+
+class TestRefusesWhatCouldBeSentLater(SettlerContract):
+    kind = RefusesWhatCouldBeSentLater
+
+
+class TestDeliversFirst(SettlerContract):
+    kind = DeliversFirst
+
+
+class TestKeepsWhatItReturned(SettlerContract):
+    kind = KeepsWhatItReturned
+
+
+class TestSettlesWhatItRefused(SettlerContract):
+    kind = SettlesWhatItRefused
+
+
 class TestKeepsAFilterItRefused(TinyContract):
     kind = KeepsAFilterItRefused
+
+
+class TestUnsubscribesOnlyOnce(TinyContract):
+    kind = UnsubscribesOnlyOnce
+
+
+class TestForgetsWhoHasReceived(TinyContract):
+    kind = ForgetsWhoHasReceived
+
+
+class TestTakesEqualMessagesForDuplicates(TinyContract):
+    kind = TakesEqualMessagesForDuplicates
+
+
+class TestEndsWithACancelledErrorOfACallback(TinyContract):
+    kind = EndsWithACancelledErrorOfACallback
+
+
+class TestKeepsACancelFromItsWorker(TinyContract):
+    kind = KeepsACancelFromItsWorker

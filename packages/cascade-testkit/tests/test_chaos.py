@@ -1,12 +1,14 @@
-"""The proxy does what it says to plain TCP connections."""
+"""The proxy applies its faults to plain TCP connections."""
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from cascade.testkit import eventually, no_leaks
+from cascade.testkit import eventually, no_leaks, time_limit
 from cascade.testkit.chaos import ChaosProxy, Direction
 
 Link = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -73,13 +75,13 @@ async def nothing_comes(reader: asyncio.StreamReader) -> bool:
 
 async def sees_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionResetError):
-        async with asyncio.timeout(5):
+        async with time_limit():
             assert await reader.read() == b""
     writer.close()
 
 
 async def test_it_passes_bytes_both_ways_and_the_end_of_each(proxy: ChaosProxy, target: Target) -> None:
-    """Without a fault nobody notices it: a megabyte each way, and a half-close."""
+    """Without a fault it changes nothing: a megabyte each way, and a half-close."""
     async with dialled(proxy, target) as (client, server):
         await arrives(target, client, b"x" * 1_000_000)
         server[1].write(b"y" * 1_000_000)
@@ -155,6 +157,28 @@ async def test_a_slow_link_takes_its_time_and_loses_nothing(proxy: ChaosProxy, t
         await eventually(lambda: len(target.got) == 100_000)
 
 
+async def test_a_delayed_link_carries_everything_later_and_in_order(
+    proxy: ChaosProxy, target: Target
+) -> None:
+    """What is sent in a row is under way at the same time: the delay is paid once, not for each piece."""
+    pieces = [bytes([n]) * 1_000 for n in range(100)]
+    proxy.delay(3_600, Direction.UP)
+    async with dialled(proxy, target) as (link, there):
+        link[1].write(b"later")
+        there[1].write(b"at once")
+        assert await link[0].readexactly(7) == b"at once"
+        assert target.got == b""
+        await proxy.cut()
+    proxy.delay(1.0, Direction.UP)
+    async with dialled(proxy, target) as (link, _):
+        for piece in pieces:
+            link[1].write(piece)
+            await asyncio.sleep(0)
+        await eventually(lambda: target.got == b"".join(pieces))
+        proxy.delay(0.0)
+        await arrives(target, link, b"and now without")
+
+
 async def test_cut_ends_every_connection_and_lets_new_ones_in(proxy: ChaosProxy, target: Target) -> None:
     """Both sides see the end; the next connection works."""
     async with dialled(proxy, target) as (first, _), dialled(proxy, target) as (second, _):
@@ -183,7 +207,7 @@ async def test_a_connection_can_be_ended_in_the_turn_in_which_it_is_accepted(
     accepted, accept = asyncio.Event(), ChaosProxy._accept
 
     def note_and_accept(self: ChaosProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        accepted.set()  # whoever waits for it has the next turn before the connection
+        accepted.set()  # a waiting task runs before the connection's next iteration
         accept(self, reader, writer)
 
     monkeypatch.setattr(ChaosProxy, "_accept", note_and_accept)
@@ -200,7 +224,7 @@ async def test_a_connection_can_be_ended_in_the_turn_in_which_it_is_accepted(
 async def test_what_is_accepted_in_the_turn_of_down_ends_at_once(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine whose program has ended lets nobody in who was at the door."""
+    """A machine whose program has ended accepts no connection that was pending."""
     at_the_door, accept = asyncio.Event(), ChaosProxy._accept
 
     def accept_late(self: ChaosProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -217,7 +241,7 @@ async def test_what_is_accepted_in_the_turn_of_down_ends_at_once(
 
 
 async def test_a_stalled_connection_can_be_cut(proxy: ChaosProxy, target: Target) -> None:
-    """What was held back is lost, as it is with a cable that is pulled."""
+    """What was delayed is lost, as with a cable that is pulled."""
     async with dialled(proxy, target) as (client, _):
         proxy.stall()
         client[1].write(b"lost")
@@ -260,12 +284,34 @@ async def test_down_refuses_until_up_on_the_same_port(proxy: ChaosProxy, target:
 
 
 async def test_a_target_that_is_not_there_shows_as_a_closed_connection() -> None:
-    """As with any proxy, the client is let in and then sees the end."""
+    """As with any proxy, the client is accepted and then sees the end."""
     async with ChaosProxy(1) as proxy:
         reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
         assert await reader.read() == b""
         writer.close()
         await eventually(lambda: proxy.open == 0)
+
+
+async def test_a_port_that_was_taken_is_drawn_again_and_another_fault_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A port is taken for a moment; that no file can be opened, or the host is wrong, stays so."""
+    tries, listen = [3], asyncio.start_server
+
+    async def fail(*args: Any) -> asyncio.Server:
+        tries[0] -= 1
+        await asyncio.sleep(0)
+        if tries[0]:
+            raise OSError(errno.EMFILE, "too many open files")
+        return await listen(*args)
+
+    monkeypatch.setattr(asyncio, "start_server", fail)
+    async with time_limit(5), ChaosProxy(1) as proxy:
+        assert (tries[0], proxy.port > 0) == (0, True)
+    with pytest.raises(OSError, match="too many open files"):
+        async with time_limit(5):
+            await ChaosProxy(1).up()
+    assert tries == [-10]
 
 
 async def test_it_leaves_nothing_behind(target: Target) -> None:
@@ -281,7 +327,7 @@ async def test_it_leaves_nothing_behind(target: Target) -> None:
 
 
 async def test_its_representation_tells_its_state(proxy: ChaosProxy, target: Target) -> None:
-    """Whoever prints it sees whether it listens and how many connections there are."""
+    """repr() shows whether it listens and how many connections there are."""
     async with dialled(proxy, target):
         assert repr(proxy) == f"<ChaosProxy listening on port {proxy.port}, 1 of 1 connections open>"
     await proxy.down()

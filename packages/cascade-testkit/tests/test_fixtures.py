@@ -93,7 +93,7 @@ def test_on_windows_tests_run_on_a_selector_loop(tmp_path: Path, run_pytest: Run
 def test_dice_are_repeated_by_the_seed_that_a_failure_prints(tmp_path: Path, run_pytest: Run) -> None:
     """The first run draws a seed and prints it with the test that fails; the second is given it and draws the same."""
     tmp_path.joinpath("test_it.py").write_text(
-        "def test_it(dice):\n    assert not ('drawn', dice.randrange(10**9), dice.randrange(10**9))\n",
+        "def test_it(seeded_random):\n    assert not ('drawn', seeded_random.randrange(10**9), seeded_random.randrange(10**9))\n",
         encoding="utf-8",
     )
     first = run_pytest(tmp_path).stdout

@@ -1,4 +1,4 @@
-"""The small helpers find what they are for, and say it in words."""
+"""The small helpers find what they are for, and describe it."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from cascade.testkit import eventually, no_leaks, unique_topic
+from cascade.testkit import eventually, no_leaks, time_limit, unique_topic, waiting
 from cascade.testkit.connector import Ability
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,8 +36,48 @@ async def test_eventually_returns_what_came_true() -> None:
     assert await eventually(condition) == "found"
 
 
+async def test_eventually_waits_longer_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The factor is looked up only when the timeout is over."""
+    looks = iter([False] * 5 + [True])
+    monkeypatch.setattr("os.getloadavg", lambda: (1e9, 0, 0), raising=False)
+    assert waiting.busyness() == 20
+    assert await eventually(lambda: next(looks), timeout=0.01)
+
+
+def test_a_pause_of_the_whole_program_counts_as_one_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing could happen in it, so it uses up no time that others need."""
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0, 0), raising=False)
+    looks = iter([0.0, 0.5, 60.0, 60.5, 61.0])
+    patience = waiting.Patience(2.0, lambda: next(looks))
+    assert [(patience.over(), patience.waited) for _ in range(4)] == [
+        (False, 0.5),
+        (False, 1.5),
+        (False, 2.0),
+        (True, 2.5),
+    ]
+
+
+async def test_a_time_limit_ends_what_takes_longer_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the limit is later; a body that ends earlier is not affected, nor what follows it."""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0, 0), raising=False)
+    with pytest.raises(TimeoutError):
+        async with time_limit(0.01):
+            await asyncio.Event().wait()
+    monkeypatch.setattr("os.getloadavg", lambda: (1e9, 0, 0), raising=False)
+    async with no_leaks(), time_limit(0.01):
+        began = loop.time()
+        await eventually(lambda: loop.time() > began + 0.02)
+
+
+@pytest.mark.parametrize("load", [0.0, 0.5])
+def test_an_idle_machine_is_not_busy(load: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0, 0), raising=False)
+    assert waiting.busyness() == 1
+
+
 async def test_eventually_says_what_did_not_happen() -> None:
-    """The error holds the condition's own text, or what was said of it, and its last value."""
+    """The error contains the condition's own text, or its description, and its last value."""
     caught: list[int] = []
     with pytest.raises(
         AssertionError, match=r"not within 0 s: .*lambda: len\(caught\) > 1.* last value: False"
@@ -48,7 +88,7 @@ async def test_eventually_says_what_did_not_happen() -> None:
 
 
 async def test_no_leaks_is_content_with_what_ends_soon() -> None:
-    """Tasks and sockets that were closed, but end a turn of the loop later, are none."""
+    """Tasks and sockets that were closed, but end one loop iteration later, are not leaks."""
     async with no_leaks():
         task = asyncio.create_task(asyncio.sleep(0.02))
         with socket.socket():
@@ -107,7 +147,7 @@ def test_the_no_leaks_fixture_fails_a_test_that_leaves_something(tmp_path: Path,
 @whole_run
 @pytest.mark.broker
 def test_a_failed_test_shows_the_log_of_its_broker(tmp_path: Path, run_pytest: Run) -> None:
-    """Whoever reads the report sees what the broker had to say; a test that passes shows nothing."""
+    """The report of a failed test shows what the broker logged; a test that passes shows nothing."""
     tmp_path.joinpath("test_it.py").write_text(
         "def test_good(broker): pass\ndef test_bad(broker): assert False\n", encoding="utf-8"
     )
@@ -148,7 +188,7 @@ def test_abilities_must_be_declared_as_they_are(tmp_path: Path, run_pytest: Run,
 
 @whole_run
 def test_an_undeclared_ability_is_skipped_with_its_reason(tmp_path: Path, run_pytest: Run) -> None:
-    """The report says which ability it is and what it would mean."""
+    """The report names the ability and describes it."""
     tmp_path.joinpath("test_it.py").write_text(CONTRACT.replace("{abilities}", "set()"), encoding="utf-8")
     done = run_pytest(tmp_path, "-k", "wildcard", "-rs")
     assert f"Ability.DELIVERY is not declared: {Ability.DELIVERY.value}" in done.stdout

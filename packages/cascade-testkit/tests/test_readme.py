@@ -17,10 +17,10 @@ EXAMPLE = HERE / "examples" / "jsonl-connector"
 README = (HERE / "README.md").read_text(encoding="utf-8")
 QUOTES = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HASTE = """
-from cascade.connectors.mqtt import _progress, _retry, _senders
+from cascade.transport import backoff, drain, senders
 
-_retry.SHORTEST_PAUSE = _retry.LONGEST_PAUSE = _senders.STEADY_AFTER = 0.01
-_progress.NO_PROGRESS = 0.5
+backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = senders.STEADY_AFTER = 0.01
+drain.NO_PROGRESS = 0.5
 """  # what is shown does not depend on how long a connector waits before it tries again
 FILES = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -71,7 +71,7 @@ def test_the_readme_quotes_the_example_as_it_is() -> None:
 def test_the_readmes_tests_pass(tmp_path: Path, run_pytest: Run) -> None:
     """Each block that begins with the name of a file is one."""
     blocks = FILES.findall(README)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     for name, code in blocks:
         (tmp_path / name).write_text(code, encoding="utf-8")
     (tmp_path / "conftest.py").write_text(HASTE, encoding="utf-8")
@@ -81,5 +81,5 @@ def test_the_readmes_tests_pass(tmp_path: Path, run_pytest: Run) -> None:
 
 @pytest.mark.parametrize("kind", [connector.Ability, executor.Ability])
 def test_the_readme_names_every_ability(kind: Iterable[Enum]) -> None:
-    """Whoever declares them finds them all."""
+    """An author who declares them finds all of them."""
     assert [each.name for each in kind if f"`{each.name}`" not in README] == []

@@ -38,7 +38,7 @@ async def test_it_records_messages_as_they_come(broker: Broker) -> None:
 
 
 async def test_first_copies_leave_out_what_came_twice(broker: Broker) -> None:
-    """By ``event_id``, in order of arrival; what has none, and what is no JSON object, is no event."""
+    """By ``event_id``, in order of arrival; a message without one, or that is not a JSON object, is not an event."""
     topic = unique_topic()
     others = ['{"other": 0}', "", "7", "[1]", '"event_id"', "{", '{"event_id": [1]}', "\udcff", "[" * 20_000]
     with Recorder(broker.host, broker.port, topic) as recorder:
@@ -74,13 +74,13 @@ async def test_it_leaves_no_thread_and_no_session_behind() -> None:
 def test_a_broker_that_refuses_is_an_error_in_words(
     monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    """The reason is the broker's own, or that nobody answered."""
+    """The reason is the broker's own, or that there was no answer."""
     require_mosquitto()
-    monkeypatch.setattr("cascade.testkit.recorder._START_SECONDS", 0.5)
     with Mosquitto(users={"ann": "secret"}) as broker:
         with pytest.raises(ConnectorUnavailable, match=r"[Nn]ot authori[sz]ed"):
             Recorder(broker.host, broker.port, username="ann", password="wrong").start()
         with Recorder(broker.host, broker.port, username="ann", password="secret") as recorder:
             assert repr(recorder) == "<Recorder of #: 0 messages>"
+    monkeypatch.setattr("cascade.testkit.recorder._START_SECONDS", 0.5)
     with pytest.raises(ConnectorUnavailable, match="no answer"):
         Recorder("127.0.0.1", closed_port).start()

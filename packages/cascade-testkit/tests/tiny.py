@@ -14,7 +14,7 @@ from cascade.interfaces import (
     WrongThreadError,
 )
 from cascade.interfaces.topics import check_filter, check_topic, matches
-from cascade.interfaces.wire import decode_payload, encode_payload
+from cascade.interfaces.wire.write import decode_payload, encode_payload
 
 Callback = Callable[[str, dict[str, Any]], Awaitable[None]]
 Outgoing = tuple[str, bytes, bool]
@@ -124,7 +124,7 @@ class Tiny:
         self.loop = None
         for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.wait(self.tasks, timeout=1.0)
 
     async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
         self.publish_nowait(topic, payload, qos, retain=retain)
@@ -159,12 +159,13 @@ class Tiny:
         return subscription
 
     def statistics(self) -> ConnectorStatistics:
+        counts: dict[str, Any] = dict(self.counts)
         return ConnectorStatistics(
             linked=self.linked,
             pending=len(self.outbox),
             dropped=dict(self.dropped),
             discarded=dict(+self.discarded),
-            **self.counts,
+            **counts,
         )
 
     def link(self) -> None:
@@ -217,14 +218,23 @@ class Tiny:
     async def call(self, subscription: TinySubscription, topic: str, data: dict[str, Any]) -> None:
         if subscription in self.subscriptions:
             self.counts["delivered"] += 1
-            with contextlib.suppress(Exception):
+            try:
                 await subscription.callback(topic, data)
+            except asyncio.CancelledError:
+                self.cancelled_in_a_call()
+            except Exception:
+                pass
 
     def check_thread(self) -> None:
         if asyncio._get_running_loop() is not self.loop:
             raise WrongThreadError("publish_nowait")
 
     # What the mutants do wrong, each in one of these.
+
+    def cancelled_in_a_call(self) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
     def in_order(self, batch: list[Outgoing]) -> list[Outgoing]:
         return batch

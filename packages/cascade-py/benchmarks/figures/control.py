@@ -1,4 +1,4 @@
-"""How soon engines obey what is sent to them, and what permission costs."""
+"""How soon engines apply a constraint, and what admission costs."""
 
 from __future__ import annotations
 
@@ -8,96 +8,102 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from statistics import quantiles
+from statistics import median, quantiles
 
 import aiomqtt
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime import EventBus
-from cascade.runtime._clock import SystemClock
-from cascade.runtime.constraints import Admission, ConstraintManager, Obstacle, Ticket, Turnstile
-from cascade.runtime.constraints.registers import Effective
-from cascade.runtime.constraints.rules import RateLimit
+from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.runtime._admission.controller import AdmissionController
+from cascade.runtime._admission.limits import Effective, RateLimit
+from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._admission.requests import AdmittedRun, BlockReason, StartRequest
+from cascade.runtime._control.manager import ConstraintManager
+from cascade.runtime._support.clock import SystemClock
+from cascade.spec import task
 from cascade.testkit.brokers import Broker, start_broker
 from figures.measure import Settings, alternate, run
-from figures.table import Row, no_more_than
+from figures.table import Row, at_most, no_more_than
 
-TITLE = "control: from a message at the broker to what it does, and what permission costs"
+TITLE = "control: from a message at the broker to its effect, and the cost of admission"
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 PAUSE = b'{"type":"pause"}'
 TOPIC = constraint_topic("global", "pause")
 
 
-class Run:
-    """A run of an engine that only notes when a task of its own starts."""
-
-    run_id = "bench"
+class Run(AdmittedRun):
+    """A run as the admission controller knows it; it only reports that a task starts."""
 
     def __init__(self, on_start: Callable[[], None] = lambda: None) -> None:
+        self.run_id = "bench"
         self._on_start = on_start
 
-    def running(self) -> list[Ticket]:
-        """Return nothing: whatever starts here has ended at once."""
+    def running(self) -> list[StartRequest]:
+        """Return nothing: each task here ends when it starts."""
         return []
 
-    def start(self, ticket: Ticket) -> None:
-        """Note it."""
+    def start(self, request: StartRequest) -> None:
+        """Report the start."""
         self._on_start()
 
-    def turn_away(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        """Never called: nothing is cancelled here."""
+    def reject(self, request: StartRequest, reason: BlockReason) -> None:
+        """Do nothing: no task is cancelled here."""
 
-    def blocked(self, ticket: Ticket, obstacle: Obstacle) -> None:
-        """Wait on."""
+    def report_blocked(self, request: StartRequest, reason: BlockReason) -> None:
+        """Do nothing: no event is measured here."""
 
-    def cancel(self, obstacle: Obstacle, covers: Callable[[str], bool] | None) -> None:
-        """Never called: nothing is cancelled here."""
+    def cancel(self, reason: BlockReason, covers: Callable[[str], bool] | None) -> None:
+        """Do nothing: no task is cancelled here."""
 
     def reconsider(self) -> None:
-        """Hold nothing at a checkpoint."""
+        """Do nothing: no task is at a checkpoint."""
 
     def abort(self, error: Exception) -> None:
-        """Never called: nothing goes wrong here."""
+        """Do nothing: a failure shows as a timeout."""
 
 
 def rows(settings: Settings) -> Iterator[Row]:
-    """Measure the way to one engine, to fifty, and through a rate limit."""
+    """Measure one engine, fifty engines, and the checks under a rate limit."""
     with start_broker() as broker:
         yield run(_to_one(broker, settings))
         yield run(_to_fifty(broker, settings))
-    yield _through_a_rate(settings)
+    yield run(_second_run(settings))
+    yield run(_second_local_run(settings))
+    yield _under_a_rate_limit(settings)
 
 
 async def _to_one(broker: Broker, settings: Settings) -> Row:
     n = settings.size(300)
     bare, ours = await alternate(
-        settings.rounds_or(5), lambda: _until_heard(broker, n), lambda: _until_started(broker, n)
+        settings.rounds_or(5), lambda: _until_received(broker, n), lambda: _until_started(broker, n)
     )
-    return Row("a pause is lifted, a task starts: p99", "ms", ours, "aiomqtt hears it", bare, no_more_than(5))
+    return Row(
+        "a pause is lifted, a task starts: p99", "ms", ours, "aiomqtt receives it", bare, no_more_than(5)
+    )
 
 
 async def _until_started(broker: Broker, n: int) -> float:
     started = asyncio.Event()
-    owner = Run(started.set)
-    async with _engine(broker, "bench", owner) as turnstile, _writer(broker) as writer:
-        ticket = Ticket(owner, "task")
+    bench_run = Run(started.set)
+    async with _engine(broker, "bench", bench_run) as controller, _writer(broker) as writer:
+        request = StartRequest(bench_run, "task")
         times = []
         for _ in range(n):
             await writer.publish(TOPIC, PAUSE, qos=1, retain=True)
-            await _until(lambda: turnstile.admission.constrained)
-            turnstile.enter(ticket)
+            await _until(lambda: controller.policy.constrained)
+            controller.submit(request)
             started.clear()
             began = time.perf_counter()
             await writer.publish(TOPIC, b"", qos=0, retain=True)
             await started.wait()
             times.append(time.perf_counter() - began)
-            turnstile.leave(ticket)
+            controller.release(request)
         return _p99(times)
 
 
-async def _until_heard(broker: Broker, n: int) -> float:
+async def _until_received(broker: Broker, n: int) -> float:
     times = []
     async with _writer(broker) as writer, _writer(broker) as reader:
         await reader.subscribe(TOPIC)
@@ -121,8 +127,70 @@ async def _to_fifty(broker: Broker, settings: Settings) -> Row:
     return Row(f"{count} engines report a pause as applied", "s", times, target=no_more_than(1))
 
 
+async def _second_run(settings: Settings) -> Row:
+    """Measure a run of one task on a connected connector, beside 10,000 leftover registers and beside none."""
+    leftovers = settings.size(10_000)
+    with start_broker() as empty, start_broker() as full:
+        async with _writer(full) as writer:
+            writer.pending_calls_threshold = leftovers
+            for number in range(leftovers - 1):
+                topic = constraint_topic(f"task:other-{number}", "pause")
+                await writer.publish(topic, PAUSE, qos=0, retain=True)
+            await writer.publish(constraint_topic("task:last", "pause"), PAUSE, qos=1, retain=True)
+        without, beside = await alternate(
+            settings.rounds_or(5), lambda: _short_runs(empty, "few"), lambda: _short_runs(full, "many")
+        )
+    name = f"a run of one task beside {leftovers:,} registers"
+    return Row(name, "ms", beside, "beside none", without, at_most(1.2))
+
+
+async def _second_local_run(settings: Settings) -> Row:
+    """Measure the same on a LocalConnector: process CPU time, because such a run takes less than a millisecond."""
+    leftovers = settings.size(10_000)
+    few, many = LocalHub(), LocalHub()
+    for number in range(leftovers):
+        many.publish(constraint_topic(f"task:other-{number}", "pause"), PAUSE, retain=True)
+    async with LocalConnector(few, source_id="few") as one, LocalConnector(many, source_id="many") as other:
+        without, beside = await alternate(
+            settings.rounds_or(5), lambda: _short_local_runs(one), lambda: _short_local_runs(other)
+        )
+    name = f"- on a LocalConnector, beside {leftovers:,} registers"
+    return Row(name, "ms", beside, "beside none", without, at_most(1.2))
+
+
+async def _short_local_runs(connector: LocalConnector) -> float:
+    nothing = task(name="nothing")(_nothing)
+    await Engine(connector=connector, require_control=True).run(nothing())
+    times = []
+    for _ in range(50):
+        engine = Engine(connector=connector)
+        began = time.process_time()
+        await engine.run(nothing())
+        times.append((time.process_time() - began) * 1e3)
+    return median(times)
+
+
+async def _short_runs(broker: Broker, source: str) -> float:
+    """Return the median time of a run, each by an engine of its own, once the constraints are known."""
+    nothing = task(name="nothing")(_nothing)
+    times = []
+    async with MqttConnector(broker.host, broker.port, source_id=source) as connector:
+        await Engine(connector=connector, require_control=True).run(nothing())
+        for _ in range(15):
+            engine = Engine(connector=connector)
+            began = time.perf_counter()
+            await engine.run(nothing())
+            times.append((time.perf_counter() - began) * 1e3)
+            await asyncio.sleep(0.3)  # reports of the run before are not part of what is measured
+    return median(times)
+
+
+async def _nothing() -> None:
+    """Do nothing."""
+
+
 async def _until_all_report(broker: Broker, count: int) -> float:
-    async with _writer(broker) as writer, asyncio.timeout(PATIENCE):
+    async with _writer(broker) as writer, asyncio.timeout(TIMEOUT):
         await writer.subscribe("cascade/state/+/constraints")
         began = time.perf_counter()
         await writer.publish(TOPIC, PAUSE, qos=1, retain=True)
@@ -142,34 +210,35 @@ async def _until_reported(reader: aiomqtt.Client, status: str | None, count: int
             return
 
 
-def _through_a_rate(settings: Settings) -> Row:
+def _under_a_rate_limit(settings: Settings) -> Row:
     n = settings.size(1_000)
-    admission = Admission()
-    owner = Run()
-    admission.attach(owner)
+    policy = AdmissionPolicy()
+    bench_run = Run()
+    policy.attach(bench_run)
     now = 0.0
-    admission.apply({("global", "rate_limit"): Effective(RateLimit("50/s"), TOPIC)}, now)
+    policy.apply({("global", "rate_limit"): Effective(RateLimit("50/s"), TOPIC)}, now)
     for _ in range(n):
-        admission.enter(Ticket(owner, "task"))
-    while admission.waiting:
-        for ticket in admission.admit(now, n):
-            admission.leave(ticket)
-        now = admission.next_wake(now) or now
-    return Row(f"{n:,} tasks under 50/s: checks a task", "", [admission.checks / n], target=no_more_than(3))
+        policy.submit(StartRequest(bench_run, "task"))
+    while policy.waiting:
+        for request in policy.admit(now, n):
+            policy.release(request)
+        now = policy.next_wake(now) or now
+    return Row(f"{n:,} tasks under 50/s: checks a task", "", [policy.checks / n], target=no_more_than(3))
 
 
 @asynccontextmanager
-async def _engine(broker: Broker, name: str, owner: Run) -> AsyncIterator[Turnstile]:
+async def _engine(broker: Broker, name: str, bench_run: Run) -> AsyncIterator[AdmissionController]:
     clock = SystemClock()
     connector = MqttConnector(broker.host, broker.port, source_id=name)
-    turnstile = Turnstile(Admission(), clock=clock)
-    manager = ConstraintManager(connector, turnstile, clock=clock, bus=EventBus())
+    controller = AdmissionController(AdmissionPolicy(), clock=clock)
+    manager = ConstraintManager(connector, clock=clock)
     async with connector:
         manager.start()
-        turnstile.attach(owner)
-        await asyncio.wait_for(manager.synced(), PATIENCE)
-        yield turnstile
-        turnstile.detach(owner)
+        manager.add_engine(controller)
+        controller.attach(bench_run)
+        await asyncio.wait_for(manager.synced(), TIMEOUT)
+        yield controller
+        controller.detach(bench_run)
         await manager.stop()
 
 
@@ -181,7 +250,7 @@ async def _writer(broker: Broker) -> AsyncIterator[aiomqtt.Client]:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - it is outside of what is measured
             await asyncio.sleep(0.0005)
 

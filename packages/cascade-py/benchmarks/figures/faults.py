@@ -18,12 +18,12 @@ from pathlib import Path
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit.brokers import Broker, start_broker
-from figures.jobs import Moments
+from figures.jobs import AT_A_TIME, Moments
 from figures.measure import Settings, alternate, run
 from figures.publish import TOPIC, message
 from figures.table import Row, Target, at_most, no_more_above, no_more_than
 
-TITLE = "runs whose broker is in trouble, 8 tasks at a time; connecting and disconnecting are the engine's"
+TITLE = "runs whose broker fails, 8 tasks at a time; connecting and disconnecting are the engine's"
 
 _FOLDER = Path(__file__).parents[1]
 _MEBIBYTE = 1024 * 1024
@@ -61,6 +61,8 @@ class Outcome:
     """When half of the tasks were done, in seconds since ``Engine.run`` was called."""
     peak: float
     """MB."""
+    lost: int
+    """Messages that the connector dropped."""
 
     @property
     def second_half(self) -> float:
@@ -75,8 +77,8 @@ def rows(settings: Settings) -> Iterator[Row]:
         faults = (NO_CONNECTOR, *FROM_THE_START, HALFWAY)
         sides = [partial(_outcome, fault, broker, n) for fault in faults]
         sides += [partial(_outcome, fault, broker, n, loop="asyncio") for fault in (NO_CONNECTOR, HALFWAY)]
-        plain, *troubled, halfway, usual_plain, usual_halfway = run(alternate(rounds, *sides))
-        for fault, outcomes in zip(FROM_THE_START, troubled, strict=True):
+        plain, *faulty, halfway, usual_plain, usual_halfway = run(alternate(rounds, *sides))
+        for fault, outcomes in zip(FROM_THE_START, faulty, strict=True):
             yield _worked(f"{n:,} of 10 ms, broker {fault.name}", outcomes, plain, at_most(1.05))
             yield _started(fault, outcomes, plain)
             yield from _end(outcomes, plain)
@@ -115,21 +117,40 @@ async def _outcome(fault: Fault, broker: Broker, n: int, *, loop: str = "cascade
     broker.restart()
     fault.before(broker)
     port = 0 if fault is NO_CONNECTOR else broker.port
+    return await run_alone(
+        n, port, loop=loop, halfway=partial(fault.halfway, broker) if fault.halfway else None
+    )
+
+
+async def run_alone(
+    n: int,
+    port: int,
+    *,
+    loop: str = "cascade",
+    at_a_time: int = AT_A_TIME,
+    halfway: Callable[[], object] | None = None,
+) -> Outcome:
+    """Run ``n`` tasks in a process of its own.
+
+    :param port: the broker's, 0 for no connector.
+    :param halfway: called when half of the tasks are done.
+    :raises RuntimeError: if the run fails.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "figures.programs.running", str(n), str(port), loop),
+        *(sys.executable, "-m", "figures.programs.running", str(n), str(port), loop, str(at_a_time)),
         stdout=asyncio.subprocess.PIPE,
         cwd=_FOLDER,
     )
     assert process.stdout is not None
     await process.stdout.readline()
-    if fault.halfway is not None:
-        fault.halfway(broker)
+    if halfway is not None:
+        halfway()
     line = await process.stdout.readline()
     if await process.wait() != 0:
-        raise RuntimeError(f"a run with the broker {fault.name} has failed")
-    told = json.loads(line)
-    peak, halfway = told.pop("peak") / _MEBIBYTE, told.pop("halfway")
-    return Outcome(peak=peak, halfway=halfway, moments=Moments(**told))
+        raise RuntimeError("a run has failed in its process")
+    measured = json.loads(line)
+    peak, middle, lost = measured.pop("peak") / _MEBIBYTE, measured.pop("halfway"), measured.pop("lost")
+    return Outcome(peak=peak, halfway=middle, lost=lost, moments=Moments(**measured))
 
 
 async def _disconnect(broker: Broker) -> float:

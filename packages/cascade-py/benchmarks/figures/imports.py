@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -33,10 +34,14 @@ class Cost:
 
 
 def rows(settings: Settings) -> Iterator[Row]:
-    """Measure from installed wheels, which is judged, then from where this runs (a checkout is slower)."""
+    """Measure from installed wheels, which is judged, then from where this runs (a checkout is slower).
+
+    A comparison of two versions measures only their checkouts.
+    """
     rounds = settings.rounds_or(25)
-    with tempfile.TemporaryDirectory(prefix="cascade-bench-") as folder:
-        yield from _rows("wheels", _install(Path(folder)), rounds, judge=True)
+    if not settings.brief:
+        with tempfile.TemporaryDirectory(prefix="cascade-bench-") as folder:
+            yield from _rows("wheels", _install(Path(folder)), rounds, judge=True)
     yield from _rows("here", Path(sys.executable), rounds, judge=False)
 
 
@@ -75,5 +80,8 @@ def _alternate(python: Path, rounds: int) -> list[list[Cost]]:
 
 def _import(python: Path, names: Sequence[str]) -> Cost:
     command = [str(python), "-P", str(_PROGRAM), *names]
-    taken, peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    # A checkout is compiled once, as it is for a user: this variable would have every import compile it again.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    taken, peak = ended.stdout.split()
     return Cost(float(taken) * 1e3, int(peak) / _MEBIBYTE)

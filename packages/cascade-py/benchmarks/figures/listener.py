@@ -1,4 +1,4 @@
-"""The independent subscriber: a process of its own, which tells what it has received."""
+"""The independent subscriber: a process of its own, which reports what it has received."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Listener:
         try:
             text = await asyncio.wait_for(self._lines.readline(), _PATIENCE)
         except TimeoutError:
-            raise RuntimeError(f"the subscriber said nothing within {_PATIENCE:g} s") from None
+            raise RuntimeError(f"the subscriber reported nothing within {_PATIENCE:g} s") from None
         if not text:
             raise RuntimeError("the subscriber has ended")
         line: dict[str, Any] = json.loads(text)

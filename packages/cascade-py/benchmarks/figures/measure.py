@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+_FEWER = 3  # a brief run has a third of the usual rounds
+_MODERATE = 5_000  # and no more tasks or messages than this
+
 T = TypeVar("T")
 Side = Callable[[], Awaitable[T]]
 
@@ -21,16 +24,24 @@ class Settings:
     """Rounds of every row; None: as many as each row needs."""
     quick: bool = False
     """One round of tiny sizes: it shows that everything runs, not how fast."""
+    brief: bool = False
+    """One of many runs in a comparison of two versions: few rounds of moderate sizes."""
     peers: bool = False
     """Whether other libraries take part."""
 
     def rounds_or(self, usual: int) -> int:
         """Return how many rounds to measure."""
-        return self.rounds or (1 if self.quick else usual)
+        if self.rounds:
+            return self.rounds
+        if self.quick:
+            return 1
+        return max(1, usual // _FEWER) if self.brief else usual
 
     def size(self, usual: int) -> int:
         """Return how many tasks, messages or bytes to measure with."""
-        return max(10, usual // 100) if self.quick else usual
+        if self.quick:
+            return max(10, usual // 100)
+        return min(usual, _MODERATE) if self.brief else usual
 
 
 async def alternate(rounds: int, *sides: Side[T]) -> list[tuple[T, ...]]:

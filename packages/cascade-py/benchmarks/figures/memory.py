@@ -1,4 +1,4 @@
-"""How much memory this process has held at most."""
+"""The peak memory of this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KIBIBYTE = 1024
 def peak_memory() -> int:
     """Return the peak of the resident memory in bytes.
 
-    Linux is asked in /proc: its ``getrusage`` counts what the parent held before the exec, too.
+    Linux is asked in /proc: its ``getrusage`` counts the parent's memory before the exec, too.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 packets, made beforehand: whoever sends them is then not what is measured."""
+"""MQTT 3.1.1 packets, made beforehand, so that the sender's cost is not measured."""
 
 from __future__ import annotations
 

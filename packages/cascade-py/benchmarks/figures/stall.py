@@ -1,4 +1,4 @@
-"""How long the event loop is held at a time, as a neighbour on it sees it."""
+"""How long the event loop is blocked at a time, as another task on it sees it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def _longest(work: Awaitable[object]) -> Neighbour:
     """Return what a neighbour saw; the making of ``work`` is over by then."""
     async with _neighbour() as neighbour:
         await work
-        await asyncio.sleep(2 * TICK)  # so that the neighbour sees the end of what held the loop
+        await asyncio.sleep(2 * TICK)  # so that the neighbour sees the end of what blocked the loop
     return neighbour
 
 

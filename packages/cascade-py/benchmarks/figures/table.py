@@ -1,4 +1,4 @@
-"""Rows of figures: samples, their ratio, the target, and how they stand on the screen. Pure."""
+"""Rows of figures: samples, their ratio, the target, and their table. No I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDTHS = (40, 22, 10, 10, 7, 11, 9)
 
 
 class Judged(Enum):
-    """Which number of a row is held against its target."""
+    """Which number of a row its target bounds."""
 
     RATIO = "ratio"
     OURS = "ours"
@@ -62,7 +62,7 @@ def no_more_above(amount: float) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. ``ours`` and ``theirs`` hold one sample for each round, in the same order."""
+    """One figure. ``ours`` and ``theirs`` have one sample for each round, in the same order."""
 
     name: str
     unit: str

@@ -1,4 +1,4 @@
-"""The command: audit a folder with Cascade, and watch it from a second process."""
+"""What every demo does: audit a folder with Cascade beside a second process; here that one only watches."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from cascade.interfaces import ConfigurationError
 from .counts import EventCounts
 from .live import Live
 from .model import Report
-from .report import show_counts, show_report
+from .report import show_counts, show_report, show_totals
+from .second_process import SecondProcess
 from .sources import InputError, find_sources
-from .spectator import Spectator
 from .text import shown
 from .workflow import audit_of
 
@@ -38,44 +38,46 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Partners:
     """Who takes part in a demo beside the engine."""
 
     connector: MqttConnector
-    second: Spectator
+    second: SecondProcess
     """The second process."""
 
 
-Casting = Callable[[str, Live], Cast]
-"""Takes the URL of the broker and the screen on which the second process speaks."""
+ChoosePartners = Callable[[str, Live], Partners]
+"""Takes the URL of the broker and the screen for the lines of the second process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     parser = demo_parser(
-        "Audit Python files with Cascade, a task for each, while a second process watches over MQTT.", top=10
+        "Audit Python files with Cascade, a task for each, while a second process watches over MQTT."
     )
-    return perform(parser.parse_args(arguments), watched, speaker="watcher")
+    return perform(parser.parse_args(arguments), watched, label="watcher")
 
 
-def watched(url: str, live: Live) -> Cast:
+def watched(url: str, live: Live) -> Partners:
     """Let a second process watch."""
-    return Cast(MqttConnector.from_url(url), Spectator("watcher.py", url, show=live.say))
+    return Partners(MqttConnector.from_url(url), SecondProcess("watcher.py", url, show=live.print_line))
 
 
-def perform(given: argparse.Namespace, casting: Casting, *, speaker: str) -> int:
-    """Run a demo with these arguments of the command line and this cast; return the exit code."""
+def perform(given: argparse.Namespace, choose_partners: ChoosePartners, *, label: str) -> int:
+    """Run a demo with these arguments of the command line and these partners; return the exit code."""
     _prepare_process()
     # The report goes to standard output, where it can be kept; what passes to standard error.
     screen, passing = Console(highlight=False), Console(highlight=False, stderr=True)
-    demo = Demo(screen, passing, top=given.top, casting=casting, speaker=speaker)
+    demo = Demo(
+        screen, passing, top=given.top if given.report else None, choose_partners=choose_partners, label=label
+    )
     try:
         return demo.run(given.folder, given.broker)
     except (InputError, cs.CascadeError) as refused:
-        demo.say(f"error: {refused}")
+        demo.print_line(f"error: {refused}")
         return BAD_INPUT
     except KeyboardInterrupt:
-        demo.say("Interrupted; everything that was started has been ended.")
+        demo.print_line("Interrupted; everything that was started has been ended.")
         return INTERRUPTED
 
 
@@ -83,13 +85,19 @@ class Demo:
     """One audit: its two consoles, and the steps that a person sees."""
 
     def __init__(
-        self, screen: Console, passing: Console, *, top: int, casting: Casting, speaker: str
+        self,
+        screen: Console,
+        passing: Console,
+        *,
+        top: int | None,
+        choose_partners: ChoosePartners,
+        label: str,
     ) -> None:
         self._screen = screen
         self._passing = passing
         self._top = top
-        self._casting = casting
-        self._speaker = speaker
+        self._choose_partners = choose_partners
+        self._label = label
 
     def run(self, folder: Path | None, broker: str | None) -> int:
         """Find, audit, show; return the exit code.
@@ -99,28 +107,33 @@ class Demo:
         """
         title = str(folder) if folder else f"the standard library of Python {platform.python_version()}"
         sources, unreadable = find_sources(folder or Path(sysconfig.get_path("stdlib")))
-        target = audit_of(sources, unreadable, top=self._top)
-        live = Live(self._passing, files=len(sources), speaker=self._speaker)
+        target = audit_of(sources, unreadable, top=self._top or 1)
+        live = Live(self._passing, files=len(sources), label=self._label)
         with self._broker_at(broker) as url:
-            self.say(f"Auditing {title}: {len(sources):,} files")
-            report, counts, remarks = _seen(target, live, self._casting(url, live))
+            self.print_line(f"Auditing {title}: {len(sources):,} files")
+            report, counts, remarks = _seen(target, live, self._choose_partners(url, live))
         if report is None:
-            self.say(f"Interrupted after {live.audited:,} of {len(sources):,} files: there is no report.")
+            self.print_line(
+                f"Interrupted after {live.audited:,} of {len(sources):,} files: there is no report."
+            )
         else:
-            self.say(f"Audited {live.audited:,} files in {live.seconds:.1f} s.")
+            self.print_line(f"Audited {live.audited:,} files in {live.seconds:.1f} s.")
             self._screen.print("", shown(f"Audit of {title}", style="bold"), "", sep="\n")
-            show_report(self._screen, report, top=self._top)
+            if self._top is None:
+                show_totals(self._screen, report)
+            else:
+                show_report(self._screen, report, top=self._top)
         show_counts(self._screen, counts, url=url)
         for remark in remarks:
             self._screen.print(shown(remark))
         if report is not None and broker is None:
-            self.say(
+            self.print_line(
                 "Next: name a folder of your own, or see the events in any MQTT program: --broker mqtt://host"
             )
         return INTERRUPTED if report is None else 0
 
-    def say(self, line: str) -> None:
-        """Print a line that is no part of the report."""
+    def print_line(self, line: str) -> None:
+        """Print a line that is not part of the report."""
         self._passing.print(shown(line), soft_wrap=True)
 
     @contextmanager
@@ -133,7 +146,7 @@ class Demo:
         from cascade.testkit.brokers import start_broker
 
         with start_broker() as broker:
-            self.say(f"Started a broker: {broker.name} at {broker.url}")
+            self.print_line(f"Started a broker: {broker.name} at {broker.url}")
             yield broker.url
 
 
@@ -155,15 +168,15 @@ def _check_url(url: str) -> None:
 
 
 def _seen(
-    target: cs.LazyResult[Report], live: Live, cast: Cast
+    target: cs.LazyResult[Report], live: Live, partners: Partners
 ) -> tuple[Report | None, EventCounts, tuple[str, ...]]:
     """Run the audit beside the second process; return the report, if it came to one, counts, and remarks."""
-    with cast.second as second:
-        if not second.wait_for_word(SUBSCRIBE_TIMEOUT):
-            live.say("no answer from the broker yet; the audit begins all the same")
-        report = _run(target, cast.connector, live)
+    with partners.second as second:
+        if not second.wait_for_line(SUBSCRIBE_TIMEOUT):
+            live.print_line("no answer from the broker yet; the audit begins all the same")
+        report = _run(target, partners.connector, live)
         second.finish(FINISH_TIMEOUT)
-    counts = EventCounts.of(live.produced, cast.connector.statistics(), second.received(live.run_id))
+    counts = EventCounts.of(live.produced, partners.connector.statistics(), second.received(live.run_id))
     return report, counts, second.remarks
 
 
@@ -190,8 +203,8 @@ def _prepare_process() -> None:
             signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
 
 
-def demo_parser(description: str, *, top: int) -> argparse.ArgumentParser:
-    """Return a parser for what every demo takes; ``top`` is the number of rows unless told."""
+def demo_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser for what every demo takes."""
     parser = argparse.ArgumentParser(prog=f"python {sys.argv[0]}", description=description)
     parser.add_argument(
         "folder", nargs="?", type=Path, help="of Python files (default: the standard library of this Python)"
@@ -202,12 +215,19 @@ def demo_parser(description: str, *, top: int) -> argparse.ArgumentParser:
         help="mqtt://user@host:port of your own, with the password in CASCADE_MQTT_PASSWORD (default: one is started)",
     )
     parser.add_argument(
-        "--top", type=_positive, default=top, metavar="N", help="rows in each table (default: %(default)s)"
+        "--report", action="store_true", help="show the whole report, and not only its totals"
+    )
+    parser.add_argument(
+        "--top",
+        type=_positive,
+        default=10,
+        metavar="N",
+        help="rows in each table of --report (default: %(default)s)",
     )
     return parser
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows; give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows; give 1 or more")
     return int(text)

@@ -1,4 +1,4 @@
-"""The counts of a run's events at each station of their way, and what they come to."""
+"""The counts of a run's events at each step of their way, and what they show."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Self
 from cascade.interfaces import ConnectorStatistics
 
 SUPERSEDED = "superseded"
-"""Reports that a newer one replaced before they were sent: no event is ever given up for that."""
+"""Reports that a newer one replaced before they were sent: no event is ever dropped for that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What came to the second process."""
+    """What arrived in the second process."""
 
     received: int = 0
     duplicates: int = 0
@@ -24,16 +24,16 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class EventCounts:
-    """How many events there were at each station."""
+    """How many events there were at each step."""
 
     produced: int
-    """Told on the engine's event bus."""
+    """Published on the engine's event bus."""
     sent: int
     """Acknowledged by the broker."""
     dropped: Mapping[str, int]
-    """Given up by the connector, by reason."""
+    """Dropped by the connector, by reason."""
     seen: Received | None
-    """None if the second process could not tell."""
+    """None if the second process printed no counts."""
 
     @classmethod
     def of(cls, produced: int, messages: ConnectorStatistics, seen: Received | None) -> Self:
@@ -44,16 +44,16 @@ class EventCounts:
 
     @property
     def lost(self) -> int:
-        """Events that the connector gave up."""
+        """Events that the connector dropped."""
         return sum(self.dropped.values())
 
     def verdict(self, url: str) -> str:
-        """Say what the counts mean, and what to do if one is not as it should be."""
+        """Return what the counts mean, and what to do if one is not as it should be."""
         if self.lost:
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in self.dropped.items())
-            return f"{self.lost:,} events were given up ({reasons}); the audit is none the worse. Is there a broker at {url}?"
+            return f"{self.lost:,} events were dropped ({reasons}); the audit is complete all the same. Is there a broker at {url}?"
         if self.seen is None:
-            return "The second process ended without its counts; its last lines above say why."
+            return "The second process ended without its counts; its last lines above show why."
         if missing := self.produced - self.seen.received + self.seen.duplicates:
             return f"{missing:,} events did not reach the second process. May it subscribe at {url}?"
         if self.seen.duplicates:

@@ -1,4 +1,4 @@
-"""The import graph: who imports whom, who is imported most, and where it runs in a circle."""
+"""The import graph: who imports whom, who is imported most, and which imports form cycles."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Live:
     Everything goes through one console, which keeps the bar below all lines.
     """
 
-    def __init__(self, console: Console, *, files: int, speaker: str = "watcher") -> None:
+    def __init__(self, console: Console, *, files: int, label: str = "watcher") -> None:
         self.files = files
         self.produced = 0
         self.audited = 0
@@ -30,7 +30,7 @@ class Live:
         self.seconds = 0.0
         self._began = 0.0
         self._console = console
-        self._speaker = speaker
+        self._label = label
         self._progress = Progress(
             TextColumn("Auditing"),
             BarColumn(bar_width=None),
@@ -48,13 +48,13 @@ class Live:
         bus.subscribe(LifecycleEvent, self._on_lifecycle)
         bus.subscribe(TaskStateEvent, self._on_task)
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line of the second process; from any thread.
 
         A command (``$ ...``) is brighter than the rest, and whole, so that it can be copied.
         """
         is_command = line.startswith("$ ")
-        text = shown(f"{self._speaker} | {line}", style="" if is_command else "dim")
+        text = shown(f"{self._label} | {line}", style="" if is_command else "dim")
         self._console.print(text, soft_wrap=is_command or not self._console.is_terminal)
 
     def __enter__(self) -> Self:

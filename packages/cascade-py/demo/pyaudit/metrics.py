@@ -79,7 +79,7 @@ def count_lines(text: str) -> Lines:
     """Count the lines of valid Python; only ``\\n`` ends a line."""
     lines = text.split("\n")
     if not lines[-1]:
-        lines.pop()  # what follows the last line's end is no line
+        lines.pop()  # what follows the last line's end is not a line
     blank = sum(not line.strip() for line in lines)
     comment = sum(match.lastgroup == "comment_line" for match in _STRING_OR_COMMENT.finditer(text))
     return Lines(len(lines), len(lines) - blank - comment, comment, blank)

@@ -44,6 +44,12 @@ def show_report(console: Console, report: Report, *, top: int) -> None:
     )
 
 
+def show_totals(console: Console, report: Report) -> None:
+    """Print the first lines of the report, and how to get the rest."""
+    console.print(_totals(report.totals), "")
+    console.print("--report shows functions, imports, cycles, and files that do not parse.\n", style="dim")
+
+
 def show_counts(console: Console, counts: EventCounts, *, url: str) -> None:
     """Print the four counts side by side, and what they mean."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

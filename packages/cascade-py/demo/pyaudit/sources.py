@@ -19,7 +19,7 @@ class InputError(ValueError):
 def find_sources(folder: Path) -> tuple[list[Source], list[Finding]]:
     """Return the Python files below ``folder``, sorted, and the folders that cannot be read.
 
-    :raises InputError: if it is missing, is no folder, cannot be read or has no Python file.
+    :raises InputError: if it is missing, is not a folder, cannot be read or has no Python file.
     """
     _check(folder)
     folder = folder.resolve()
@@ -35,7 +35,7 @@ def find_sources(folder: Path) -> tuple[list[Source], list[Finding]]:
 def module_name(relative: PurePath, packages: set[PurePath]) -> str:
     """Return the dotted name of the file at ``relative``, a path below the import root.
 
-    A folder whose name no import statement can hold, or a ``src`` that is no package, is not
+    A folder whose name no import statement can hold, or a ``src`` that is not a package, is not
     part of it: ``packages/my-lib/src/lib/a.py`` is ``lib.a``.
     """
     parents = list(relative.parents)[:-1]  # nearest first, without "."

@@ -1,4 +1,4 @@
-"""The second demo: the same audit, slowed, paused and let go by a second process."""
+"""The demo: a second process slows, pauses and resumes the audit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import partial
 
 from cascade.connectors.mqtt import MqttConnector
 
-from .command import Cast, demo_parser, perform
+from .command import Partners, demo_parser, perform
 from .live import Live
-from .spectator import Spectator
+from .second_process import SecondProcess
 
 SLOWED = 10.0
 """Seconds that the whole audit would take at the limited rate."""
@@ -22,7 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     parser = demo_parser(
         "Audit Python files with Cascade while a second process slows, pauses and resumes the run over MQTT.",
-        top=3,
     )
     parser.add_argument(
         "--pause",
@@ -32,13 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="time in which nothing may start (default: %(default)s)",
     )
     given = parser.parse_args(arguments)
-    return perform(given, partial(steered, pause=given.pause), speaker="steer")
+    return perform(given, partial(steered, pause=given.pause), label="steer")
 
 
-def steered(url: str, live: Live, *, pause: float) -> Cast:
-    """Let a second process steer an engine that has a name."""
+def steered(url: str, live: Live, *, pause: float) -> Partners:
+    """Return an engine with a name and a second process that steers it."""
     logging.getLogger("cascade").addHandler(_Log(live))
-    source = f"demo-line-{secrets.token_hex(2)}"  # its own, so that nobody else on this broker is steered
+    source = (
+        f"demo-line-{secrets.token_hex(2)}"  # a new name, so that no other engine on this broker is steered
+    )
     options = {
         "--rate": f"{max(1, round(live.files / SLOWED))}/s",
         "--pause-at": str(max(1, live.files // 4)),
@@ -46,8 +47,8 @@ def steered(url: str, live: Live, *, pause: float) -> Cast:
         "--free-at": str(max(1, live.files // 2)),
     }
     arguments = (word for option in options.items() for word in option)
-    second = Spectator("controller.py", url, source, *arguments, "--forget", show=live.say)
-    return Cast(MqttConnector.from_url(url, source_id=source), second)
+    second = SecondProcess("controller.py", url, source, *arguments, "--forget", show=live.print_line)
+    return Partners(MqttConnector.from_url(url, source_id=source), second)
 
 
 class _Log(logging.Handler):
@@ -59,7 +60,7 @@ class _Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one."""
-        self._live.say(f"the engine's log: {record.getMessage()}")
+        self._live.print_line(f"the engine's log: {record.getMessage()}")
 
 
 def _seconds(text: str) -> float:
@@ -68,5 +69,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds; give 0 to 3600")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds; give 0 to 3600")
     return seconds

@@ -10,7 +10,6 @@
 
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces.errors import (
@@ -24,7 +23,6 @@ from cascade.interfaces.errors import (
 )
 from cascade.sdk.plugins import connector, executor
 from cascade.sdk.run import arun, run
-from cascade.sdk.tools import dry_run, to_json, visualize
 from cascade.spec import (
     CachePolicy,
     Env,
@@ -41,83 +39,222 @@ from cascade.spec import (
 )
 
 if TYPE_CHECKING:
-    from cascade.interfaces import Connector
+    from cascade.interfaces import (
+        CacheFileError,
+        CacheUnavailable,
+        ConfigurationError,
+        Connector,
+        ConnectorNotFoundError,
+        ExecutorNotFoundError,
+        ExecutorUnavailable,
+        InputsError,
+        InvalidPayloadError,
+        InvalidTargetError,
+        InvalidTopicError,
+        MapLengthError,
+        OutboxUnavailable,
+        PluginNotFoundError,
+        Redactor,
+        ResourceCapacityError,
+        ResourceFailedError,
+        ResourceNotFoundError,
+        RouteError,
+        RunChangedError,
+        RunEndedError,
+        RunInputsError,
+        RunInUseError,
+        StateUnavailable,
+        StepInDoubtError,
+        StepInfo,
+        StepKeepsDyingError,
+        TaskCallError,
+        TaskDefinitionError,
+        TaskNotPicklableError,
+        UncacheableArgumentError,
+        UndecodableMessageError,
+        UnknownResourceError,
+        UnreadableResultError,
+        UnstorableValueError,
+        WorkerLostError,
+        WrongThreadError,
+    )
     from cascade.runtime import (
         Engine,
         EventBus,
+        FileConnector,
         LocalConnector,
         MemoryCache,
+        Outbox,
         ProcessExecutor,
         SqliteCache,
+        SqliteState,
         TelemetrySubscriber,
         ThreadExecutor,
         checkpoint,
         new_event_loop,
+        publish,
+        step,
     )
+    from cascade.sdk.script import main
+    from cascade.sdk.tools import dry_run, to_json, visualize
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = {
-    "Connector": "cascade.interfaces",
-    "Engine": "cascade.runtime",
-    "EventBus": "cascade.runtime",
-    "LocalConnector": "cascade.runtime",
-    "MemoryCache": "cascade.runtime",
-    "ProcessExecutor": "cascade.runtime",
-    "SqliteCache": "cascade.runtime",
-    "TelemetrySubscriber": "cascade.runtime",
-    "ThreadExecutor": "cascade.runtime",
-    "checkpoint": "cascade.runtime",
-    "new_event_loop": "cascade.runtime",
+_LATER = {
+    "cascade.interfaces": (
+        "CacheFileError",
+        "CacheUnavailable",
+        "ConfigurationError",
+        "Connector",
+        "ConnectorNotFoundError",
+        "ExecutorNotFoundError",
+        "ExecutorUnavailable",
+        "InputsError",
+        "InvalidPayloadError",
+        "InvalidTargetError",
+        "InvalidTopicError",
+        "MapLengthError",
+        "OutboxUnavailable",
+        "PluginNotFoundError",
+        "Redactor",
+        "ResourceCapacityError",
+        "ResourceFailedError",
+        "ResourceNotFoundError",
+        "RouteError",
+        "RunChangedError",
+        "RunEndedError",
+        "RunInUseError",
+        "RunInputsError",
+        "StateUnavailable",
+        "StepInDoubtError",
+        "StepInfo",
+        "StepKeepsDyingError",
+        "TaskCallError",
+        "TaskDefinitionError",
+        "TaskNotPicklableError",
+        "UncacheableArgumentError",
+        "UndecodableMessageError",
+        "UnknownResourceError",
+        "UnreadableResultError",
+        "UnstorableValueError",
+        "WorkerLostError",
+        "WrongThreadError",
+    ),
+    "cascade.runtime": (
+        "Engine",
+        "EventBus",
+        "FileConnector",
+        "LocalConnector",
+        "MemoryCache",
+        "Outbox",
+        "ProcessExecutor",
+        "SqliteCache",
+        "SqliteState",
+        "TelemetrySubscriber",
+        "ThreadExecutor",
+        "checkpoint",
+        "new_event_loop",
+        "publish",
+        "step",
+    ),
+    "cascade.sdk.script": ("main",),
+    "cascade.sdk.tools": ("dry_run", "to_json", "visualize"),
 }
+_ON_DEMAND = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
+    "CacheFileError",
     "CachePolicy",
+    "CacheUnavailable",
     "CascadeError",
+    "ConfigurationError",
     "Connector",
+    "ConnectorNotFoundError",
     "ConnectorUnavailable",
     "Engine",
     "Env",
     "EventBus",
+    "ExecutorNotFoundError",
+    "ExecutorUnavailable",
     "ExternalError",
+    "FileConnector",
+    "InputsError",
+    "InvalidPayloadError",
+    "InvalidTargetError",
+    "InvalidTopicError",
     "LazyResult",
     "LocalConnector",
+    "MapLengthError",
     "MemoryCache",
+    "Outbox",
+    "OutboxUnavailable",
     "Param",
+    "PluginNotFoundError",
     "ProcessExecutor",
+    "Redactor",
     "Resource",
+    "ResourceCapacityError",
+    "ResourceFailedError",
+    "ResourceNotFoundError",
+    "RouteError",
     "Router",
     "RunCancelledError",
+    "RunChangedError",
+    "RunEndedError",
+    "RunInUseError",
+    "RunInputsError",
     "SqliteCache",
+    "SqliteState",
+    "StateUnavailable",
+    "StepInDoubtError",
+    "StepInfo",
+    "StepKeepsDyingError",
     "Task",
+    "TaskCallError",
     "TaskCancelledError",
+    "TaskDefinitionError",
+    "TaskNotPicklableError",
     "TaskTimeoutError",
     "TelemetrySubscriber",
     "ThreadExecutor",
+    "UncacheableArgumentError",
+    "UndecodableMessageError",
+    "UnknownResourceError",
+    "UnreadableResultError",
+    "UnstorableValueError",
     "UsageError",
+    "WorkerLostError",
+    "WrongThreadError",
     "arun",
     "checkpoint",
     "connector",
     "dry_run",
     "executor",
     "inject",
+    "main",
     "new_event_loop",
     "pipeline",
+    "publish",
     "resource",
     "run",
     "sequence",
+    "step",
     "task",
     "to_json",
     "visualize",
 ]
 
-logging.getLogger("cascade").addHandler(logging.NullHandler())
-
 
 def __getattr__(name: str) -> Any:
-    """Import what declaring tasks does not need when somebody asks for it."""
+    """Import a name at its first use: declaring tasks needs none of these."""
     if name in _ON_DEMAND:
         from importlib import import_module
 
-        return getattr(import_module(_ON_DEMAND[name]), name)
+        value = globals()[name] = getattr(import_module(_ON_DEMAND[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the names that are imported on demand, too."""
+    return sorted({*globals(), *__all__})

@@ -18,6 +18,7 @@ import pytest
 
 from cascade.testkit.brokers import Mosquitto, start_broker
 from cascade.testkit.fixtures import require_mosquitto
+from cascade.testkit.waiting import busyness
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 PROGRAM = {
@@ -41,9 +42,11 @@ def program(write_files: WriteFiles) -> Path:
 
 
 def run_demo(demo: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(demo), *map(str, arguments)]
+    command = [sys.executable, str(demo / "watch.py"), "--report", *map(str, arguments)]
     environment = os.environ | {"COLUMNS": "100"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=50 * busyness(), env=environment, check=False
+    )
 
 
 def counts_of(output: str) -> list[int]:
@@ -119,30 +122,30 @@ def test_row_32_a_password_gets_both_in_and_is_shown_nowhere(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the command lines of all processes from /proc")
 def test_row_32_a_password_stands_in_no_command_of_the_second_process(demo: Path, closed_port: int) -> None:
-    """A list of all processes shows what was typed, and that alone; nobody answers there, and the advice is masked."""
+    """A list of all processes shows what was typed, and that alone; no broker answers there, and the advice is masked."""
     address = f"127.0.0.1:{closed_port}"
     with started(demo, STDLIB / "json", "--broker", f"mqtt://me:s3cret@{address}") as running:
         assert running.stderr is not None
         assert any("watcher |" in line for line in running.stderr)
         commands = [command for command in running_commands() if address in command]
-        output, rest = running.communicate(timeout=30)
+        output, rest = running.communicate(timeout=30 * busyness())
     assert [command for command in commands if "watcher.py" in command and f"mqtt://me@{address}" in command]
     assert ["watcher.py" in command for command in commands if "s3cret" in command] == [False]
     assert f"Is there a broker at mqtt://me@{address}?" in " ".join(output.split())
     assert "s3cret" not in output + rest
 
 
-def test_without_a_broker_the_report_is_the_same_and_the_drops_are_told(
+def test_without_a_broker_the_report_is_the_same_and_the_drops_are_shown(
     demo: Path, program: Path, closed_port: int
 ) -> None:
-    """Nobody answers at the URL: the audit is right, and what could not be sent is counted and explained."""
+    """No broker answers at the URL: the audit is right, and unsent events are counted and explained."""
     url = f"mqtt://127.0.0.1:{closed_port}"
     done = run_demo(demo, program, "--broker", url)
     assert done.returncode == 0, done.stderr
     assert report_of(done.stdout) == report_of(run_demo(demo, program).stdout)
     events = events_of(files=4)
     assert counts_of(done.stdout) == [events, 0, events, 0, 0, 0]
-    assert f"{events} events were given up" in done.stdout
+    assert f"{events} events were dropped" in done.stdout
     assert url in done.stdout
     assert "watcher | no MQTT broker answers at" in done.stderr
 
@@ -157,9 +160,9 @@ def report_of(output: str) -> str:
         (["missing"], "missing does not exist; give a folder of Python files"),
         (["bad.py"], "bad.py is a file; give the folder that holds it"),
         (["empty"], "empty; give a folder that holds some"),
-        (["pkg", "--broker", "localhost"], "--broker: this is no URL; write mqtt://"),
+        (["pkg", "--broker", "localhost"], "--broker: this is not a URL; write mqtt://"),
         (["pkg", "--broker", "http://localhost"], "--broker: "),
-        (["pkg", "--top", "0"], "'0' is no number of rows; give 1 or more"),
+        (["pkg", "--top", "0"], "'0' is not a number of rows; give 1 or more"),
     ],
 )
 def test_bad_input_is_refused_with_advice_before_anything_starts(
@@ -186,7 +189,7 @@ def test_ctrl_c_ends_everything_and_still_counts(demo: Path, ending: signal.Sign
         )
         assert any("ENGINE_STARTED" in line for line in running.stderr)
         running.send_signal(ending)
-        output, rest = running.communicate(timeout=30)
+        output, rest = running.communicate(timeout=30 * busyness())
     assert running.returncode == 130, rest
     assert "Traceback" not in rest
     assert "Interrupted after" in rest
@@ -212,7 +215,7 @@ def running_commands() -> list[str]:
 
 @contextmanager
 def started(demo: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(demo), *map(str, arguments)]
+    command = [sys.executable, str(demo / "watch.py"), "--report", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
             yield running

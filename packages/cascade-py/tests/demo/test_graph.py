@@ -53,7 +53,7 @@ def test_which_modules_a_statement_names(
 
 
 def test_modules_are_ranked_by_how_many_import_them() -> None:
-    """Each importer counts once however often it imports, then names decide; nobody's module is left out."""
+    """Each importer counts once however often it imports, then names decide; no module is left out."""
     found = graph_of({"a": "import b, c\nimport b", "b": "import c", "c": "", "d": "import c, b", "e": ""})
     assert (found.modules, found.edges) == (5, 5)
     assert found.most_imported == (("c", 3), ("b", 2))
@@ -66,14 +66,14 @@ def test_a_cycle_is_found_with_a_shortest_way_round() -> None:
     assert [(cycle.modules, cycle.path) for cycle in found.cycles] == [(("a", "b", "c"), ("b", "c", "b"))]
 
 
-def test_cycles_are_told_apart_and_ordered_by_size() -> None:
+def test_cycles_are_distinguished_and_ordered_by_size() -> None:
     """Two rings that only one import joins are two cycles."""
     found = graph_of({"a": "import b", "b": "import a, x", "x": "import y", "y": "import z", "z": "import x"})
     assert [cycle.modules for cycle in found.cycles] == [("x", "y", "z"), ("a", "b")]
 
 
 def test_an_import_that_is_put_off_breaks_a_cycle() -> None:
-    """It stays an edge of the graph, for the module is needed; but importing does not run in a circle."""
+    """It stays an edge of the graph because the module is needed, but it is not part of an import cycle."""
     found = graph_of({"a": "import b", "b": "def f():\n import a"})
     assert found.edges == 2
     assert found.cycles == ()

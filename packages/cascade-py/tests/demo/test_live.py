@@ -47,16 +47,16 @@ def test_lines_of_the_second_process_stand_above_the_bar(terminal: tuple[Console
     console, output = terminal
     live = Live(console, files=2)
     with live:
-        thread = threading.Thread(target=live.say, args=("[b]#0[/b] \x1b[2J ENGINE_STARTED",))
+        thread = threading.Thread(target=live.print_line, args=("[b]#0[/b] \x1b[2J ENGINE_STARTED",))
         thread.start()
         thread.join()
     lines = output.getvalue().split("\n")
-    (told,) = [
+    (shown_at,) = [
         index
         for index, line in enumerate(lines)
         if line.endswith(r"watcher | [b]#0[/b] \x1b[2J ENGINE_STARTED")
     ]
-    assert "0/2 files" in lines[told + 1]
+    assert "0/2 files" in lines[shown_at + 1]
 
 
 def test_a_command_stays_whole_and_other_lines_break_between_words(
@@ -64,10 +64,10 @@ def test_a_command_stays_whole_and_other_lines_break_between_words(
 ) -> None:
     """What a person may copy has no line end in it; the rest is set to the terminal's width."""
     console, output = terminal
-    live = Live(console, files=2, speaker="steer")
+    live = Live(console, files=2, label="steer")
     words = "word " * 30
-    live.say(f"$ {words}end")
-    live.say(f"< {words}end")
+    live.print_line(f"$ {words}end")
+    live.print_line(f"< {words}end")
     command, *rest = output.getvalue().splitlines()
     assert command == f"steer | $ {words}end"
     assert len(rest) == 3
@@ -79,5 +79,5 @@ def test_without_a_terminal_there_is_no_bar() -> None:
     output = io.StringIO()
     live = Live(Console(file=output, width=80), files=2)
     with live:
-        live.say("#0 ENGINE_STARTED")
+        live.print_line("#0 ENGINE_STARTED")
     assert output.getvalue().rstrip("\n") == "watcher | #0 ENGINE_STARTED"

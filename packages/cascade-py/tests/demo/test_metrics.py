@@ -209,7 +209,7 @@ def test_a_coding_cookie_is_honoured_and_line_ends_are_made_one() -> None:
 def test_a_file_that_does_not_parse_is_a_finding(
     write_files: Callable[[Mapping[str, str | bytes]], Path], content: bytes, line: int, problem: str
 ) -> None:
-    """Bad syntax, encodings, NUL and bottomless nesting are told, with the line where there is one."""
+    """Bad syntax, encodings, NUL and endless nesting are reported, with the line where there is one."""
     path = write_files({"bad.py": content}) / "bad.py"
     finding = measure(Source(path, "bad.py", "bad", is_package=False))
     assert isinstance(finding, Finding)
@@ -218,7 +218,7 @@ def test_a_file_that_does_not_parse_is_a_finding(
 
 
 def test_a_file_that_vanished_is_a_finding(tmp_path: Path) -> None:
-    """A file that cannot be read is told with the system's reason."""
+    """A file that cannot be read is reported with the system's reason."""
     finding = measure(Source(tmp_path / "gone.py", "gone.py", "gone", is_package=False))
     assert finding == Finding("gone.py", 0, "cannot be read: No such file or directory")
 

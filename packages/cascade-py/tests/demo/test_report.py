@@ -106,7 +106,7 @@ WHOLE = Received(10)
             0,
             {"no link": 10},
             Received(),
-            "10 events were given up (no link: 10); the audit is none the worse.",
+            "10 events were dropped (no link: 10); the audit is complete all the same.",
         ),
     ],
 )

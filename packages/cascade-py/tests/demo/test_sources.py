@@ -33,7 +33,7 @@ def test_what_others_wrote_is_left_out(write_files: WriteFiles) -> None:
 
 
 def test_a_package_given_by_its_own_folder_keeps_its_full_name(write_files: WriteFiles) -> None:
-    """Names begin where Python's own search would: at the first folder that is no package."""
+    """Names begin where Python's own search would: at the first folder that is not a package."""
     folder = write_files({"p/__init__.py": "", "p/q/__init__.py": "", "p/q/r.py": ""})
     assert [source.module for source in find_sources(folder / "p" / "q")[0]] == ["p.q", "p.q.r"]
 

@@ -1,4 +1,4 @@
-"""The second demo as a person starts it: slowed, paused, let go, and nothing left at the broker."""
+"""The demo as a person starts it: slowed, paused, let go, and nothing left at the broker."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from paho.mqtt import publish
 
-from cascade.interfaces.steering import constraint_message
+from cascade.interfaces.control_messages import constraint_message
 from cascade.interfaces.topics import STORE_TOPIC, parse_constraint_topic
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, start_broker
 from cascade.testkit.recorder import Recorder
+from cascade.testkit.waiting import busyness
 
 pytestmark = pytest.mark.broker
 
@@ -35,7 +36,7 @@ def folder(write_files: Callable[[Mapping[str, str | bytes]], Path]) -> Path:
 
 @pytest.fixture
 def marked() -> Iterator[Broker]:
-    """A broker that retains something of somebody else's."""
+    """A broker that retains a message of another program."""
     with start_broker() as broker:
         publish.single("other/marker", "kept", 1, retain=True, hostname=broker.host, port=broker.port)
         yield broker
@@ -51,7 +52,7 @@ def retained(broker: Broker) -> dict[str, bytes]:
 
 @contextmanager
 def started(demo: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(demo / "steer.py"), *map(str, arguments)]
+    command = [sys.executable, str(demo), *map(str, arguments)]
     environment = os.environ | {"COLUMNS": "200"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -72,26 +73,25 @@ def test_the_audit_is_slowed_paused_and_let_go_from_a_second_process(
 ) -> None:
     """Each step stands as a line to type with the report that follows; no task starts in the pause; nothing is left."""
     with started(demo, folder, "--pause", "1", "--broker", marked.url) as running:
-        output, told = running.communicate(timeout=50)
-    assert (running.returncode, "Traceback" in told) == (0, False), told
-    source = re.findall(r"cascade/constraints/source/(demo-line-\w+)/@pause", told)[0]
-    topic = f"cascade/constraints/source/{source}"
-    typed = f"$ mosquitto_pub -h {marked.host} -p {marked.port} -r"
+        output, errors = running.communicate(timeout=50 * busyness())
+    assert (running.returncode, "Traceback" in errors) == (0, False), errors
+    source = re.findall(r"\$ cascade pause source:(demo-line-\w+)", errors)[0]
     assert in_order(
-        told,
-        f'{typed} -t {topic}/@rate_limit -m \'{{"type":"rate_limit","params":{{"rate":"1/s"}}}}\'',
+        errors,
+        f"$ export CASCADE_BROKER={marked.url}",
+        f"$ cascade limit source:{source} --rate 1/s",
         "ENGINE_STARTED",
         "sync synced; @rate_limit applied; effective: rate_limit 1/s; in_scope_running",
-        f'{typed} -t {topic}/@pause -m \'{{"type":"pause"}}\'',
+        f"$ cascade pause source:{source}",
         "@pause applied",
-        "The engine says that the pause is applied",
+        "The engine reports that the pause is applied",
         "0 RUNNING events since that report",
-        f"{typed} -n -t {topic}/@pause",
+        f"$ cascade resume source:{source}",
         "sync synced; @rate_limit applied; effective: rate_limit 1/s",
-        f"{typed} -n -t {topic}/@rate_limit",
+        f"$ cascade clear source:{source} rate_limit",
         "ENGINE_STOPPED Succeeded",
         "cleared, so that nothing stays at the broker",
-    ), told
+    ), errors
     assert re.search(
         r"^No task was started in the [1-9][\d.]* s .* 0 of 12 RUNNING events\.", output, re.MULTILINE
     )
@@ -108,15 +108,17 @@ def test_ctrl_c_in_the_pause_leaves_nothing_behind(demo: Path, folder: Path, mar
     """The registers are cleared, the second process ends, and so does the first, with 130 and no traceback."""
     with started(demo, folder, "--pause", "3600", "--broker", marked.url) as running:
         assert running.stderr is not None
-        assert any("The engine says that the pause is applied" in line for line in running.stderr)
+        assert any("The engine reports that the pause is applied" in line for line in running.stderr)
         kept = retained(marked)
         (topic,) = [topic for topic in kept if topic.endswith("/@pause")]
         scope, _ = parse_constraint_topic(topic) or ("", "")
         assert json.loads(kept[topic]) == constraint_message(scope, "pause")
         assert list(json.loads(kept[STORE_TOPIC])) == ["store"]
         running.send_signal(signal.SIGINT)
-        output, told = running.communicate(timeout=30)  # both pipes end: nobody holds them any more
-    assert running.returncode == 130, told
-    assert "Traceback" not in told
+        output, errors = running.communicate(
+            timeout=30 * busyness()
+        )  # both pipes end: no process has them open any more
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
     assert "The run was not paused to the end" in output
     assert retained(marked) == {"other/marker": b"kept", STORE_TOPIC: kept[STORE_TOPIC]}

@@ -39,7 +39,7 @@ def test_the_most_complex_functions_come_first_then_by_place() -> None:
     assert [(f.name, f.shown) for f in ranked] == [("h", "b"), ("C.m", "a"), ("f", "b")]
 
 
-def test_findings_and_modules_are_told_apart() -> None:
+def test_findings_and_modules_are_distinguished() -> None:
     """What could not be audited is in no sum."""
     finding = Finding("c", 1, "does not parse")
     assert modules_of([A, finding, B]) == [A, B]

@@ -1,4 +1,4 @@
-"""What the second process of the steered demo understands of an engine, and what it makes of rubbish."""
+"""What the second process of the steered demo understands of an engine, and what it does with malformed messages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,31 @@ import json
 from typing import Any
 
 import pytest
-from view import Teller, Topics, View
+from view import Engine, ReportLines, Topics
+
+from cascade.interfaces.topics import telemetry_topic
+from cascade.interfaces.wire.read import ConstraintsReport, EventMessage, RunsReport, View
 
 TOPICS = Topics("line")
 PAUSE = TOPICS.register("pause")
+EVENTS = telemetry_topic("local", "default", "r")
+
+
+class Reader:
+    """An engine in a view, and the lines for its reports."""
+
+    def __init__(self) -> None:
+        self.view = View()
+        self.engine = Engine(TOPICS, self.view)
+        self.lines = ReportLines(every=1.0)
+
+    def take(self, topic: str, payload: bytes, now: float = 0.0) -> str | None:
+        message = self.view.fold(topic, payload, now=now)
+        if isinstance(message, EventMessage):
+            self.engine.event(message)
+        if isinstance(message, ConstraintsReport | RunsReport):
+            return self.lines.line(message, now)
+        return None
 
 
 def test_a_source_of_any_name_has_topics_that_any_broker_takes() -> None:
@@ -21,11 +42,16 @@ def test_a_source_of_any_name_has_topics_that_any_broker_takes() -> None:
         f"cascade/status/{level}",
         f"cascade/state/{level}/constraints",
         f"cascade/state/{level}/runs",
+        f"cascade/state/{level}/graph",
+        f"cascade/state/{level}/summary",
+        f"cascade/state/{level}/host",
+        f"cascade/sync/{level}/@canary",
     )
 
 
 def event(second: int, *, source: str = "line", **body: Any) -> bytes:
-    return json.dumps({"source": source, "ts": f"2026-11-21T03:00:{second:02}+00:00", "body": body}).encode()
+    ts = f"2026-11-21T03:00:{second:02}+00:00"
+    return json.dumps({"run_id": "r", "source": source, "ts": ts, "body": body}).encode()
 
 
 def report(second: int = 0, *, running: int = 0, **status: str) -> bytes:
@@ -37,39 +63,41 @@ def report(second: int = 0, *, running: int = 0, **status: str) -> bytes:
 
 def test_starts_in_a_window_are_those_of_this_engine() -> None:
     """Counted by the engine's own clock, whenever they arrive; other engines and states do not count."""
-    view = View(TOPICS)
-    view.report(report(10, pause="applied"))
-    view.report(report(12, pause="applied"))
-    since = view.applied_since(PAUSE)
+    reader = Reader()
+    engine = reader.engine
+    reader.take(TOPICS.constraints, report(10, pause="applied"))
+    reader.take(TOPICS.constraints, report(12, pause="applied"))
+    since = engine.applied_since(PAUSE)
     assert since is not None
     for second in (9, 11, 14):
-        view.event(event(second, state="RUNNING"))
-    view.event(event(11, state="COMPLETED"))
-    view.event(event(11, state="RUNNING", source="other"))
-    assert view.starts_between(since, since + 3) == 1
-    assert len(view.started) == 3
+        reader.take(EVENTS, event(second, state="RUNNING"))
+    reader.take(EVENTS, event(11, state="COMPLETED"))
+    reader.take(EVENTS, event(11, state="RUNNING", source="other"))
+    assert engine.starts_between(since, since + 3) == 1
+    assert len(engine.started) == 3
 
 
 def test_a_pause_is_applied_from_its_first_report_to_the_first_without_it() -> None:
     """What is rejected is not applied; a second pause begins anew."""
-    view = View(TOPICS)
-    assert view.applied_since(PAUSE) is None
-    view.report(report(1, pause="rejected"))
-    assert view.applied_since(PAUSE) is None
-    view.report(report(2, pause="applied"))
-    first = view.applied_since(PAUSE)
-    view.report(report(3))
-    assert view.applied_since(PAUSE) is None
-    view.report(report(4, pause="applied"))
+    reader = Reader()
+    engine = reader.engine
+    assert engine.applied_since(PAUSE) is None
+    reader.take(TOPICS.constraints, report(1, pause="rejected"))
+    assert engine.applied_since(PAUSE) is None
+    reader.take(TOPICS.constraints, report(2, pause="applied"))
+    first = engine.applied_since(PAUSE)
+    reader.take(TOPICS.constraints, report(3))
+    assert engine.applied_since(PAUSE) is None
+    reader.take(TOPICS.constraints, report(4, pause="applied"))
     assert first is not None
-    assert view.applied_since(PAUSE) == first + 2
+    assert engine.applied_since(PAUSE) == first + 2
 
 
-def test_news_are_told_at_once_and_counts_once_a_second() -> None:
+def test_news_are_shown_at_once_and_counts_once_a_second() -> None:
     """A report that differs only in its counts waits for its second."""
-    teller = Teller(TOPICS, every=1.0)
+    reader = Reader()
     lines = [
-        teller.line(TOPICS.constraints, each, now)
+        reader.take(TOPICS.constraints, each, now)
         for each, now in [
             (report(running=3), 0.0),
             (report(running=4), 0.5),
@@ -96,15 +124,13 @@ def test_news_are_told_at_once_and_counts_once_a_second() -> None:
         b'{"applied": 1, "effective": {}, "runs": 3, "ts": []}',
         b'{"applied": {"t": 1, "\\u001b[2J": {"status": 4}}, "effective": [1, {"params": 2}], "ts": "never"}',
         b'{"runs": [1, {"counts": 2}, {"counts": {"A": null}}]}',
-        b'{"source": "line", "ts": "never", "body": {"state": "RUNNING"}}',
+        b'{"run_id": "r", "source": "line", "ts": "never", "body": {"state": "RUNNING"}}',
     ],
 )
-def test_whatever_arrives_is_told_on_one_line_or_passed_over(payload: bytes) -> None:
-    """Anybody may publish anything on a shared broker."""
-    view, teller = View(TOPICS), Teller(TOPICS)
-    view.event(payload)
-    view.report(payload)
-    assert view.applied_since(PAUSE) is None
-    for topic in (TOPICS.constraints, TOPICS.runs):
-        line = teller.line(topic, payload, 0.0)
+def test_any_message_is_shown_on_one_line_or_ignored(payload: bytes) -> None:
+    """Any client may publish anything on a shared broker."""
+    reader = Reader()
+    for topic in (EVENTS, TOPICS.constraints, TOPICS.runs):
+        line = reader.take(topic, payload)
         assert line is None or line.isprintable()
+    assert reader.engine.applied_since(PAUSE) is None

@@ -1,234 +1,59 @@
-"""Protocols, events, errors, wire shapes and topics: what every package of Cascade meets at.
+# ruff: noqa: F403 - type checkers see the public names of these modules; a test compares them with _MODULES
+"""Protocols, events and errors: what every package of Cascade shares.
 
-Each name is imported from its module when it is first asked for: declaring a task needs the
-errors and nothing else of this.
+Each name is imported from its module when it is first used: declaring a task needs the errors
+and nothing else of this.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cascade.interfaces.clock import (
-        Clock,
-        SupportsTimers,
-        Timer,
-    )
-    from cascade.interfaces.errors import (
-        CascadeError,
-        ConfigurationError,
-        ConnectorNotFoundError,
-        ConnectorUnavailable,
-        ExecutorNotFoundError,
-        ExecutorUnavailable,
-        ExternalError,
-        InputsError,
-        InvalidPayloadError,
-        InvalidTargetError,
-        InvalidTopicError,
-        MapLengthError,
-        ResourceFailedError,
-        ResourceNotFoundError,
-        RouteError,
-        RunCancelledError,
-        TaskCallError,
-        TaskCancelledError,
-        TaskDefinitionError,
-        TaskNotPicklableError,
-        TaskTimeoutError,
-        UsageError,
-        WorkerLostError,
-        WrongThreadError,
-    )
-    from cascade.interfaces.events import (
-        Event,
-        Lifecycle,
-        LifecycleEvent,
-        ProgressEvent,
-        RunStatus,
-        TaskState,
-        TaskStateEvent,
-    )
-    from cascade.interfaces.protocols import (
-        Connector,
-        EventBus,
-        Executor,
-        MessageCallback,
-        Payload,
-        Subscription,
-        SupportsCheck,
-        SupportsFlush,
-        SupportsLinkState,
-        SupportsPublishNowait,
-        SupportsRequired,
-        SupportsSource,
-        SupportsStart,
-        SupportsStatistics,
-        SupportsTracking,
-        SupportsWatch,
-        WatchStream,
-        supports,
-    )
-    from cascade.interfaces.storage import (
-        CacheBackend,
-        CacheFileError,
-        CacheUnavailable,
-        Hit,
-        UncacheableArgumentError,
-        UnstorableValueError,
-    )
-    from cascade.interfaces.stream import (
-        ConnectorStatistics,
-        Linked,
-        Lost,
-        Message,
-        WatchItem,
-    )
-    from cascade.interfaces.wire import (
-        UndecodableMessageError,
-    )
-
-__all__ = [
-    "CacheBackend",
-    "CacheFileError",
-    "CacheUnavailable",
-    "CascadeError",
-    "Clock",
-    "ConfigurationError",
-    "Connector",
-    "ConnectorNotFoundError",
-    "ConnectorStatistics",
-    "ConnectorUnavailable",
-    "Event",
-    "EventBus",
-    "Executor",
-    "ExecutorNotFoundError",
-    "ExecutorUnavailable",
-    "ExternalError",
-    "Hit",
-    "InputsError",
-    "InvalidPayloadError",
-    "InvalidTargetError",
-    "InvalidTopicError",
-    "Lifecycle",
-    "LifecycleEvent",
-    "Linked",
-    "Lost",
-    "MapLengthError",
-    "Message",
-    "MessageCallback",
-    "Payload",
-    "ProgressEvent",
-    "ResourceFailedError",
-    "ResourceNotFoundError",
-    "RouteError",
-    "RunCancelledError",
-    "RunStatus",
-    "Subscription",
-    "SupportsCheck",
-    "SupportsFlush",
-    "SupportsLinkState",
-    "SupportsPublishNowait",
-    "SupportsRequired",
-    "SupportsSource",
-    "SupportsStart",
-    "SupportsStatistics",
-    "SupportsTimers",
-    "SupportsTracking",
-    "SupportsWatch",
-    "TaskCallError",
-    "TaskCancelledError",
-    "TaskDefinitionError",
-    "TaskNotPicklableError",
-    "TaskState",
-    "TaskStateEvent",
-    "TaskTimeoutError",
-    "Timer",
-    "UncacheableArgumentError",
-    "UndecodableMessageError",
-    "UnstorableValueError",
-    "UsageError",
-    "WatchItem",
-    "WatchStream",
-    "WorkerLostError",
-    "WrongThreadError",
-    "supports",
-]
+    from cascade.interfaces.cache import *
+    from cascade.interfaces.call_context import *
+    from cascade.interfaces.clock import *
+    from cascade.interfaces.errors import *
+    from cascade.interfaces.events import *
+    from cascade.interfaces.limitation import *
+    from cascade.interfaces.protocols import *
+    from cascade.interfaces.redaction import *
+    from cascade.interfaces.state import *
+    from cascade.interfaces.state_errors import *
+    from cascade.interfaces.statistics import *
+    from cascade.interfaces.step import *
+    from cascade.interfaces.watch import *
+    from cascade.interfaces.wire.write import UndecodableMessageError as UndecodableMessageError
 
 _MODULES = {
-    "clock": ("Clock", "SupportsTimers", "Timer"),
-    "errors": (
-        "CascadeError",
-        "ConfigurationError",
-        "ConnectorNotFoundError",
-        "ConnectorUnavailable",
-        "ExecutorNotFoundError",
-        "ExecutorUnavailable",
-        "ExternalError",
-        "InputsError",
-        "InvalidPayloadError",
-        "InvalidTargetError",
-        "InvalidTopicError",
-        "MapLengthError",
-        "ResourceFailedError",
-        "ResourceNotFoundError",
-        "RouteError",
-        "RunCancelledError",
-        "TaskCallError",
-        "TaskCancelledError",
-        "TaskDefinitionError",
-        "TaskNotPicklableError",
-        "TaskTimeoutError",
-        "UsageError",
-        "WorkerLostError",
-        "WrongThreadError",
-    ),
-    "events": (
-        "Event",
-        "Lifecycle",
-        "LifecycleEvent",
-        "ProgressEvent",
-        "RunStatus",
-        "TaskState",
-        "TaskStateEvent",
-    ),
-    "protocols": (
-        "Connector",
-        "EventBus",
-        "Executor",
-        "MessageCallback",
-        "Payload",
-        "Subscription",
-        "SupportsCheck",
-        "SupportsFlush",
-        "SupportsLinkState",
-        "SupportsPublishNowait",
-        "SupportsRequired",
-        "SupportsSource",
-        "SupportsStart",
-        "SupportsStatistics",
-        "SupportsTracking",
-        "SupportsWatch",
-        "WatchStream",
-        "supports",
-    ),
-    "storage": (
-        "CacheBackend",
-        "CacheFileError",
-        "CacheUnavailable",
-        "Hit",
-        "UncacheableArgumentError",
-        "UnstorableValueError",
-    ),
-    "stream": (
-        "ConnectorStatistics",
-        "Linked",
-        "Lost",
-        "Message",
-        "WatchItem",
-    ),
-    "wire": ("UndecodableMessageError",),
+    "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
+    "call_context": """CallContext Directive InCall SupportsCallContext""",
+    "clock": """Clock SupportsTimers Timer""",
+    "errors": """CascadeError ConfigurationError ConnectorNotFoundError ConnectorUnavailable ExecutorNotFoundError
+        ExecutorUnavailable ExternalError InputsError InvalidPayloadError InvalidTargetError InvalidTopicError
+        MapLengthError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
+        RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
+        UnknownResourceError UsageError WorkerLostError WrongThreadError""",
+    "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",
+    "limitation": """Lacking Limitation""",
+    "protocols": """Connector Delivery EventBus Executor MessageCallback Payload Subscription SupportsAddress
+        SupportsBeforeDisconnect SupportsCheck SupportsDelivery
+        SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations SupportsLinkState SupportsPresence SupportsPublishNowait
+        SupportsPublishText SupportsRequired SupportsSource SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream
+        supports""",
+    "redaction": """Redactor describe""",
+    "state": """ChangeKind Earlier Journal NO_EVENTS PendingEvent Plan RecordedStatus Resume RunInfo RunSummary StateBackend StepChange
+        StepEvents StepRecord StepState StepSummary SupportsControlMemory""",
+    "state_errors": """RunChangedError RunEndedError RunInUseError RunInputsError StateUnavailable StepInDoubtError
+        StepKeepsDyingError UnreadableResultError""",
+    "step": """Middleware StepInfo""",
+    "statistics": """ConnectorStatistics""",
+    "watch": """Complete Linked Lost Message WatchItem""",
+    "wire.write": """UndecodableMessageError""",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+if not TYPE_CHECKING:
+    __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -237,3 +62,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value
+
+
+def __dir__() -> list[str]:
+    """List the names that are imported on demand, too."""
+    return sorted({*globals(), *_HOMES})

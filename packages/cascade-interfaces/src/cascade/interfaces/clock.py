@@ -1,4 +1,4 @@
-"""Time, injected, so that what depends on it can be driven by a test."""
+"""Time, injected, so that a test can control it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Clock(Protocol):
 
 
 class Timer(Protocol):
-    """A call that comes later."""
+    """A call at a later time."""
 
     def cancel(self) -> None:
-        """Let it not come. Twice is harmless, and so is once it has come."""
+        """Cancel the call. Idempotent; does nothing once the call has come."""
         ...
 
 
 @runtime_checkable
 class SupportsTimers(Protocol):
-    """Ability of a clock: ring when it shows a time; otherwise the event loop's own timers ring in its place."""
+    """Ability of a clock: call back at a time of its own; without it the event loop's timers are used."""
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Call back once on the running event loop, when so many seconds have passed on the clock.
+        """Call ``callback`` once on the running event loop, when ``seconds`` have passed on the clock.
 
         Never from inside this call. The loop may be closed before.
         """

@@ -1,17 +1,17 @@
-"""The errors of Cascade: what the caller did wrong, and what the outside world did."""
+"""The errors of Cascade: mistakes of the caller, and faults of the outside world."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.interfaces._travel import reduced
+from cascade.interfaces._pickled_errors import reduced
 
 
 class CascadeError(Exception):
     """Root of every error that Cascade raises of its own accord.
 
-    Its message may show values, to whoever runs the program; observers are told :attr:`public`.
+    The message may show values to the person who runs the program; observers get :attr:`public`.
     """
 
     _public: str | None = None
@@ -26,12 +26,12 @@ class CascadeError(Exception):
         return str(self) if self._public is None else self._public
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Say how to pickle and copy it: as it is, whatever a derived class makes it of."""
+        """Pickle and copy the error as it is, whatever arguments a derived class takes."""
         return reduced(self)
 
 
 class UsageError(CascadeError):
-    """The caller did something that cannot work; the message says what to do instead."""
+    """The caller did something that cannot work; the message states what to do instead."""
 
 
 class ExternalError(CascadeError):
@@ -62,9 +62,9 @@ _NONE: object = object()
 
 
 class ConfigurationError(UsageError, ValueError):
-    """A setting that cannot work: ``setting`` names it, ``problem`` says why and what to do.
+    """A setting that cannot work: ``setting`` names it, ``problem`` states why and what to do.
 
-    ``value`` is what was found instead, where a task may have given it.
+    ``value`` is the value that was found, where a task may have computed it.
     """
 
     def __init__(self, setting: str, problem: str, *, value: object = _NONE) -> None:
@@ -76,14 +76,24 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class WrongThreadError(UsageError, RuntimeError):
-    """Something that belongs to an event loop was called from another thread."""
+    """Something that belongs to an event loop was called from another thread, or on another loop.
 
-    def __init__(self, operation: str) -> None:
+    :param loops: the loop of the caller and the loop that it belongs to, in words; None if the caller has none.
+    """
+
+    def __init__(self, operation: str, *, loops: tuple[str, str] | None = None) -> None:
         self.operation = operation
-        super().__init__(
-            f"{operation} was called from another thread than its event loop's; "
-            "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
-        )
+        if loops is None:
+            problem = (
+                "was called from a thread other than its event loop's; "
+                "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+            )
+        else:
+            problem = (
+                f"was called on the event loop {loops[0]}, but the connector was connected on {loops[1]}; "
+                "disconnect it there first, or use one connector for each event loop"
+            )
+        super().__init__(f"{operation} {problem}")
 
 
 class TaskDefinitionError(UsageError, TypeError):
@@ -97,8 +107,8 @@ class TaskCallError(UsageError, TypeError):
         self.task_name = task_name
         self.signature = signature
         self.problem = problem
-        told = f"task {task_name!r}: {problem}"
-        super().__init__(f"{told}; its signature is {task_name}{signature}", public=told)  # it shows defaults
+        public = f"task {task_name!r}: {problem}"  # a signature may show values: the defaults
+        super().__init__(f"{public}; its signature is {task_name}{signature}", public=public)
 
 
 class MapLengthError(UsageError, ValueError):
@@ -108,7 +118,7 @@ class MapLengthError(UsageError, ValueError):
         self.task_name = task_name
         self.lengths = lengths
         found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        super().__init__(f"task {task_name!r}: map needs iterables of one length, but {found}")
+        super().__init__(f"task {task_name!r}: map needs iterables of the same length, but {found}")
 
 
 class InvalidTargetError(UsageError, TypeError):
@@ -117,24 +127,24 @@ class InvalidTargetError(UsageError, TypeError):
     def __init__(self, target: object, *, advice: str = "") -> None:
         self.target = target
         hint = advice or "call a function decorated with @cs.task and run what it returns"
-        kind, problem = type(target).__name__, f"is no lazy result; {hint}"
+        kind, problem = type(target).__name__, f"is not a lazy result; {hint}"
         super().__init__(f"{_clipped(target)} of type {kind} {problem}", public=f"a {kind} {problem}")
 
 
 class InputsError(UsageError, ValueError):
     """Inputs of a run are missing, unknown or cannot be converted; all of them at once.
 
-    ``problems`` says what is wrong with each, and in what words its own conversion refused it, if it did.
+    ``problems`` maps what is wrong with each input to what to do, to the error of its conversion, or to "".
     """
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
-        told = [f"{what}: {said}" if said else what for what, said in problems.items()]
-        super().__init__("; ".join(told), public="; ".join(problems))
+        texts = [f"{problem}: {detail}" if detail else problem for problem, detail in problems.items()]
+        super().__init__("; ".join(texts), public="; ".join(problems))
 
 
 class RouteError(UsageError, LookupError):
-    """What chooses a route gave a value for which there is none."""
+    """The selector of a router gave a value for which there is no route."""
 
     def __init__(self, value: object, routes: tuple[object, ...]) -> None:
         self.value = value
@@ -142,21 +152,49 @@ class RouteError(UsageError, LookupError):
         known = ", ".join(_clipped(route) for route in routes)
         super().__init__(
             f"no route for {_clipped(value)}; the routes are {known}",
-            public=f"the value that chooses is none of the {len(routes)} routes",
+            public=f"the selector's value is not one of the {len(routes)} routes",
         )
 
 
 class ResourceNotFoundError(UsageError, LookupError):
-    """A task, or a resource that it uses, asks for a resource that the run does not have."""
+    """A task, or a resource that it uses, needs a resource that the run does not have."""
 
     def __init__(self, name: str, known: tuple[str, ...], *, task_name: str = "") -> None:
         self.name = name
         self.known = known
         self.task_name = task_name
         have = f"it has {', '.join(known)}" if known else "it has none"
-        asks = f"task {task_name!r}: " if task_name else ""
+        task = f"task {task_name!r}: " if task_name else ""
         super().__init__(
-            f"{asks}the run has no resource named {name!r} ({have}); pass resources=[...] to the engine or to cs.run"
+            f"{task}the run has no resource named {name!r} ({have}); pass resources=[...] to the engine or to cs.run"
+        )
+
+
+class UnknownResourceError(UsageError, LookupError):
+    """A task demands a resource that is not among the engine's ``system_resources``."""
+
+    def __init__(self, task_name: str, resource: str, known: tuple[str, ...]) -> None:
+        self.task_name = task_name
+        self.resource = resource
+        self.known = known
+        have = f"it has {', '.join(self.known)}" if self.known else "it has none"
+        super().__init__(
+            f"task {task_name!r} needs {resource!r}, which this engine does not have ({have}); "
+            f"name it in system_resources={{{resource!r}: ...}}"
+        )
+
+
+class ResourceCapacityError(UsageError, ValueError):
+    """A task demands more of a resource than the engine has in total."""
+
+    def __init__(self, task_name: str, resource: str, amount: float, capacity: float) -> None:
+        self.task_name = task_name
+        self.resource = resource
+        self.amount = amount
+        self.capacity = capacity
+        super().__init__(
+            f"task {task_name!r} needs {resource}={amount:g}, but this engine has {resource}={capacity:g} "
+            f"in total; lower the demand or raise system_resources[{resource!r}]"
         )
 
 
@@ -194,17 +232,31 @@ class ExecutorNotFoundError(PluginNotFoundError):
 
 
 class ConnectorUnavailable(ExternalError, ConnectionError):
-    """A connector that the caller requires could not be connected."""
+    """A connector that the caller requires could not be connected.
 
-    def __init__(self, host: str, port: int, cause: str) -> None:
+    ``kind`` is ``unreachable``, ``credentials``, ``certificate``, ``silent``, ``taken over``, ``settings`` or
+    ``closed``; empty if the connector does not know.
+    """
+
+    def __init__(self, host: str, port: int, cause: str, *, kind: str = "") -> None:
         self.host = host
         self.port = port
         self.cause = cause
+        self.kind = kind
         super().__init__(f"no connection to {host}:{port}: {cause}")
 
 
+class OutboxUnavailable(ExternalError, OSError):
+    """An outbox on disk cannot be used: ``where`` names the folder or file, ``cause`` states why."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        self.where = where
+        self.cause = cause
+        super().__init__(f"outbox {where}: {cause}")
+
+
 class TaskNotPicklableError(UsageError, TypeError):
-    """Something of a call cannot travel to another process: ``part`` says what, ``problem`` why."""
+    """A part of a call cannot be sent to another process: ``part`` names it, ``problem`` states why."""
 
     def __init__(self, task_name: str, part: str, problem: str) -> None:
         self.task_name = task_name
@@ -222,13 +274,13 @@ class WorkerLostError(ExternalError):
         self.cause = cause
         times = "once" if attempts == 1 else f"{attempts} times"
         super().__init__(
-            f"task {task_name!r} was begun {times}, and each time its worker was lost ({cause}); "
-            "look for a crash in native code, or for the system ending it for want of memory"
+            f"task {task_name!r} was started {times}, and its worker was lost each time ({cause}); "
+            "look for a crash in native code, or for a process that the system killed because memory ran out"
         )
 
 
 class ExecutorUnavailable(ExternalError, ConnectionError):
-    """What an executor runs its calls on is not there: ``remedy`` says what to do."""
+    """The workers of an executor cannot be reached: ``remedy`` states what to do."""
 
     def __init__(self, address: str, cause: str, remedy: str) -> None:
         self.address = address
@@ -247,7 +299,7 @@ class TaskTimeoutError(ExternalError, TimeoutError):
 
 
 class TaskCancelledError(ExternalError):
-    """A task was cancelled: from outside, by a constraint on the run ``run_id``, or from within, when that is ""."""
+    """A task was cancelled: from outside, by a constraint on the run ``run_id``, or by its own code, when that is ""."""
 
     def __init__(self, task_name: str, reason: str, *, run_id: str = "") -> None:
         self.task_name = task_name
@@ -268,6 +320,6 @@ class RunCancelledError(ExternalError):
 def _clipped(value: object, limit: int = 80) -> str:
     try:
         text = repr(value)
-    except Exception:  # a foreign __repr__ must not hide the error that is being told
+    except Exception:  # a user's __repr__ must not hide the error itself
         text = object.__repr__(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,9 +1,14 @@
-"""What the event bus carries: one small family, one to one with the wire."""
+"""Events of the bus: one class for each kind of message on the wire.
+
+They are named tuples because a task makes several of them while the event loop waits, and a
+frozen dataclass takes three times as long to make.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 
 class TaskState(StrEnum):
@@ -16,6 +21,10 @@ class TaskState(StrEnum):
     BLOCKED = "BLOCKED"
     RETRYING = "RETRYING"
     CANCELLED = "CANCELLED"
+
+
+ENDED_STATES = (TaskState.COMPLETED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED)
+"""States in which a task stays."""
 
 
 class Lifecycle(StrEnum):
@@ -33,8 +42,12 @@ class RunStatus(StrEnum):
     CANCELLED = "Cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class TaskStateEvent:
+Tag = str | float | bool
+"""Value of a tag of a run."""
+_NO_TAGS: Mapping[str, Tag] = {}
+
+
+class TaskStateEvent(NamedTuple):
     """A task changed its state."""
 
     run_id: str
@@ -45,15 +58,26 @@ class TaskStateEvent:
     timestamp: float
     """Seconds since the epoch."""
     duration_ms: float = 0.0
-    """Time since the task's first attempt began, in milliseconds; 0 before it began."""
+    """Milliseconds since the task's first attempt began; 0 before it began."""
     error: str = ""
-    """``"TypeName: message"`` of what ended or interrupted it, else empty."""
+    """``"TypeName: message"`` of the error that ended or interrupted the task, else empty."""
     reason: str = ""
-    """Why it was skipped, blocked or is tried again, else empty."""
+    """Why the task was skipped, blocked or is tried again, else empty."""
+    attempt: int = 1
+    """Attempt of the task, counted from 1."""
+    parent: str = ""
+    """Key of the map, route or task from which the call was expanded, else empty."""
+    item: int | None = None
+    """Index in its map, from 0; None outside a map."""
+    node: str = ""
+    """Key without items and continuations, where several calls of the declaration share the name, else empty."""
+    token: str = ""
+    """Token of the run's attempt: see :class:`LifecycleEvent`."""
+    run_attempt: int = 1
+    """Attempt of the run, counted from 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleEvent:
+class LifecycleEvent(NamedTuple):
     """A run began or ended."""
 
     run_id: str
@@ -63,11 +87,23 @@ class LifecycleEvent:
     status: RunStatus | None = None
     """How the run ended; None for its start."""
     error: str = ""
+    name: str = ""
+    """Name that the user gave the run, else empty; only for its start."""
+    tags: Mapping[str, Tag] = _NO_TAGS
+    """Tags that the user gave the run; only for its start."""
+    token: str = ""
+    """8 hex digits, random for each attempt of a run and the same in all its events.
+
+    The run that makes the events makes the token, because a ``run_id`` may be used again.
+    """
+    run_attempt: int = 1
+    """Attempt of the run, counted from 1."""
+    kept: int = 0
+    """Steps that earlier attempts of the run have recorded; only for its start."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProgressEvent:
-    """A task that runs tells how far it is."""
+class ProgressEvent(NamedTuple):
+    """A running task reports its progress."""
 
     run_id: str
     task_id: str
@@ -76,6 +112,53 @@ class ProgressEvent:
     """Seconds since the epoch."""
     done: float
     total: float | None = None
+    token: str = ""
+    """Token of the run's attempt: see :class:`LifecycleEvent`."""
+    run_attempt: int = 1
+    """Attempt of the run, counted from 1."""
+    message: str = ""
+    """What the task says of its progress, else empty."""
+    unit: str = ""
+    """What ``done`` and ``total`` count, else empty."""
 
 
-Event = TaskStateEvent | LifecycleEvent | ProgressEvent
+class LogEvent(NamedTuple):
+    """Code of the run has logged a line."""
+
+    run_id: str
+    task_id: str
+    """Empty for a line that no task wrote, as is ``task_name``."""
+    task_name: str
+    timestamp: float
+    """Seconds since the epoch."""
+    level: str
+    """``INFO``, ``WARNING`` ..."""
+    logger: str
+    message: str
+    skipped: int = 0
+    """Lines before this one that were left out because there were too many."""
+    token: str = ""
+    """Token of the run's attempt: see :class:`LifecycleEvent`."""
+    run_attempt: int = 1
+    """Attempt of the run, counted from 1."""
+
+
+class DataEvent(NamedTuple):
+    """A task publishes a value of its own."""
+
+    run_id: str
+    task_id: str
+    task_name: str
+    timestamp: float
+    """Seconds since the epoch."""
+    name: str
+    data: Any
+    """A JSON value that nothing else refers to."""
+    token: str = ""
+    """Token of the run's attempt: see :class:`LifecycleEvent`."""
+    run_attempt: int = 1
+    """Attempt of the run, counted from 1."""
+
+
+Event = TaskStateEvent | LifecycleEvent | ProgressEvent | LogEvent | DataEvent
+"""What a run publishes on the event bus."""

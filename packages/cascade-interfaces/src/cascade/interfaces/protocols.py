@@ -1,22 +1,28 @@
-"""The protocols that the packages meet at. A docstring here is the contract of its method.
+"""The protocols that the packages share. A docstring here is the contract of its method.
 
-An ability beyond the four methods of :class:`Connector` is one more small protocol. Ask for
-one with :func:`supports`, which looks at the type, so that an object that answers to every
-name (a mock, a proxy) is not taken to have every ability.
+An ability beyond the four methods of :class:`Connector` is one more small protocol. Check for
+one with :func:`supports`: it looks at the type, so that an object with every attribute (a mock,
+a proxy) does not seem to have every ability.
 """
 
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Future
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeGuard, TypeVar, runtime_checkable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
-from cascade.interfaces.stream import ConnectorStatistics, WatchItem
+if TYPE_CHECKING:
+    from cascade.interfaces.limitation import Limitation
+    from cascade.interfaces.statistics import ConnectorStatistics
+    from cascade.interfaces.watch import WatchItem
 
 Payload = Mapping[str, Any] | None
+"""A message's content as ``publish`` takes it: a JSON object, or None to clear a retained message."""
 MessageCallback = Callable[[str, dict[str, Any]], Awaitable[None]]
-EventT = TypeVar("EventT")
-AbilityT = TypeVar("AbilityT")
+"""What ``subscribe`` calls: ``await callback(topic, data)``."""
+_EventT = TypeVar("_EventT")
+_AbilityT = TypeVar("_AbilityT")
 
 
 @runtime_checkable
@@ -24,28 +30,28 @@ class Subscription(Protocol):
     """A callback's registration."""
 
     async def unsubscribe(self) -> None:
-        """End the registration: no call begins after this returns. Twice is harmless."""
+        """End the registration: no call begins after this returns. Idempotent."""
         ...
 
 
 @runtime_checkable
 class Connector(Protocol):
-    """A way out for telemetry and in for control. All methods run on one event loop.
+    """Carries telemetry out and control in. All methods run on one event loop.
 
-    No fault of the outside world is raised from ``publish`` or ``subscribe``; a mistake of the
-    caller (an invalid topic, a payload that is no mapping) is raised as a ``UsageError``.
+    ``publish`` and ``subscribe`` never raise because of a fault of the outside world; a mistake
+    of the caller (an invalid topic, a payload that is not a mapping) raises a ``UsageError``.
 
-    An engine connects what is not connected, and disconnects it after the last run that uses
-    it; what it finds connected stays so. It can find that out only where ``connected`` says it
-    (:class:`SupportsLinkState`; an attribute of the instance will do): one without it is
-    disconnected after a run also if its user had connected it.
+    An engine connects a connector that is not connected, and disconnects it after the last run
+    that uses it; one that it finds connected stays connected. It can see that only in the
+    attribute ``connected`` (:class:`SupportsLinkState`; an attribute of the instance is enough):
+    a connector without it is disconnected after a run even if its user had connected it.
     """
 
     async def connect(self) -> None:
         """Establish the link, or begin to; do nothing when already connected.
 
-        Return within the connector's own time limit whatever the other side does. From here
-        on messages wait for the link. It may be called again after ``disconnect``, also on
+        Return within the connector's own time limit, whatever the other side does. From this
+        call on messages wait for the link. It may be called again after ``disconnect``, also on
         another event loop.
 
         :raises ConnectorUnavailable: only if the connector was made to require its link.
@@ -53,19 +59,23 @@ class Connector(Protocol):
         ...
 
     async def disconnect(self) -> None:
-        """Send what waits, within a stated time, then leave cleanly. Twice is harmless.
+        """Send the waiting messages, within a stated time, then close the link cleanly. Idempotent.
 
-        Subscriptions stay registered, and ``publish`` does what it did before ``connect``.
+        Subscriptions stay registered, and ``publish`` behaves as before ``connect``.
         """
         ...
 
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
-        """Hand one message over, as it is now, and return at once.
+        """Queue one message as it is now, and return at once.
 
+        ``qos`` and ``retain`` name guarantees, and each network provides them in its own way: the table "What a network
+        provides" in this package's README. At ``qos`` 0 a message that is on its way when the link breaks may be
+        lost; at 1 it is sent until the peer has acknowledged it, so it may arrive twice; at 2 it is sent like that, and
+        once where the network can do that. ``retain`` keeps it as the topic's value for later subscribers.
         Messages of one topic and QoS leave in the order of their calls. A payload of ``None``
-        is the empty message, which clears a retained one. What JSON cannot hold is replaced
-        by text and counted. Before ``connect`` was called nothing is sent, and one warning
-        says so; while there is no link, messages wait, and what has to be given up is counted.
+        is the empty message, which clears a retained one. Values that JSON does not have are
+        replaced by text and counted. Before ``connect`` is called nothing is sent, and one
+        warning is logged. While there is no link, messages wait; dropped messages are counted.
 
         :raises InvalidTopicError: if nothing can be published to the topic; see ``topics.check_topic``.
         :raises InvalidPayloadError: if the payload is neither a mapping nor None.
@@ -77,12 +87,13 @@ class Connector(Protocol):
         """Call ``await callback(topic, data)`` for each message that matches the filter.
 
         Calls of one subscription come one after the other, in order of arrival, never from
-        inside ``publish``; an empty message arrives as ``{}``, what is no JSON object is passed
-        over and counted. A callback that fails, is slow or never returns harms no other one:
-        each subscription has a queue of 1,000, of which the oldest is dropped and counted. A
-        filter may have several subscriptions, and each hears a message once, also where
-        filters overlap. The retained messages of the filter come first; those who listened to
-        it before may get them again. Before ``connect`` it is only registered.
+        inside ``publish``. An empty message arrives as ``{}``; a message that is not a JSON
+        object is skipped and counted. A callback that fails, is slow or never returns does not
+        affect any other: each subscription has a queue of 1,000 messages; when it is full, the
+        oldest is dropped and counted. A filter may have several subscriptions, and each gets a
+        message once, also where filters overlap. The retained messages of the filter come
+        first; earlier subscriptions to it may get them again. Before ``connect`` the
+        subscription is only registered.
 
         :raises InvalidTopicError: if the filter is not valid.
         """
@@ -101,8 +112,56 @@ class SupportsPublishNowait(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsPublishText(Protocol):
+    """Ability: publish JSON that the caller has encoded, from synchronous code on the event loop."""
+
+    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
+        """Do what ``publish_nowait`` does with the JSON object in ``text``, which is sent as it is.
+
+        Telemetry uses this where a connector has it: it encodes once what is the same in every event of a run.
+
+        :raises InvalidTopicError: if nothing can be published to the topic.
+        :raises WrongThreadError: if called from a thread that is not the event loop's.
+        """
+        ...
+
+
+class Delivery(StrEnum):
+    """What became of a message of ``deliver_nowait``."""
+
+    TAKEN = "taken"
+    """The other side has it; at QoS 1, it has acknowledged it."""
+    REFUSED = "refused"
+    """The client or the other side refuses it for good: a further try would be refused, too."""
+    POISON = "poison"
+    """It broke the link each time that it was sent, and is not sent again."""
+    RETURNED = "returned"
+    """It was not sent: the connector was disconnected, or had no room. Deliver it again later."""
+
+
+@runtime_checkable
+class SupportsDelivery(Protocol):
+    """Ability: publish a text and report what became of it. An outbox on disk needs only this."""
+
+    def deliver_nowait(
+        self, topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]
+    ) -> None:
+        """Queue the JSON object in ``payload`` and return at once; call ``settled`` once, when its fate is known.
+
+        Messages of one topic and QoS leave in the order of their calls, also among those of ``publish``. A lost
+        link settles nothing: the message waits for the next link and is sent again. ``disconnect`` returns
+        what it could not send. ``settled`` is called on the event loop, possibly before this returns; it must not
+        raise, and must not call the connector.
+
+        :raises InvalidTopicError: if nothing can be published to the topic; nothing is settled then.
+        :raises WrongThreadError: if called from a thread that is not the event loop's; nothing is settled then.
+        """
+        ...
+
+
 class WatchStream(Protocol):
-    """What arrives for a watch, until it is closed. An asynchronous generator is one."""
+    """The items of a watch, until it is closed. An asynchronous generator is one."""
 
     def __aiter__(self) -> AsyncIterator[WatchItem]:
         """Return itself."""
@@ -113,7 +172,7 @@ class WatchStream(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Unsubscribe and end the stream. Twice is harmless."""
+        """Unsubscribe and end the stream. Idempotent."""
         ...
 
 
@@ -124,11 +183,13 @@ class SupportsWatch(Protocol):
     def watch(self, *filters: str) -> WatchStream:
         """Yield what arrives for all filters, undecoded, in one order of arrival.
 
-        All filters go out in one SUBSCRIBE at QoS 0, first and on every new link; ``Linked``
-        follows when the broker has acknowledged them. A message that matches several filters
-        is yielded once. On overflow the oldest items are given up and ``Lost`` takes their
-        place; a link that goes down, and a filter that the broker refuses, are told by ``Lost``
-        too. The stream ends only when it is closed (``aclose``), which unsubscribes.
+        ``Linked`` comes when the peer has acknowledged all filters, first and on every new link; then the retained
+        messages, then ``Complete``; from time to time retained messages and ``Complete`` come again. A message that
+        matches several filters is yielded once. Messages that the connector itself uses to find out whether
+        the retained messages are complete are yielded only if a filter begins with ``cascade/sync/``. On overflow
+        the oldest items are dropped and ``Lost`` takes their place;
+        ``Lost`` also reports a link that goes down and a filter that the peer refuses.
+        The stream ends only when it is closed (``aclose``), which unsubscribes.
 
         :raises InvalidTopicError: if a filter is not valid.
         """
@@ -136,26 +197,69 @@ class SupportsWatch(Protocol):
 
 
 @runtime_checkable
+class SupportsExtend(Protocol):
+    """Ability of a watch stream: change its exact topics while it is open.
+
+    Synchronous, so that a run's topics are part of the watch before its first task starts.
+    """
+
+    def extend(self, *filters: str) -> None:
+        """Add exact topics; their retained messages follow in the stream. Topics that it has are ignored.
+
+        If the link is up, a ``Complete`` follows those messages. On every new link the topics are part of the watch.
+
+        :raises InvalidTopicError: if a filter is not valid.
+        """
+        ...
+
+    def shrink(self, *filters: str) -> None:
+        """Remove exact topics; those that the stream does not have are ignored."""
+        ...
+
+
+@runtime_checkable
 class SupportsFlush(Protocol):
-    """Ability: wait until what was published has left."""
+    """Ability: wait until the published messages have left."""
 
     async def flush(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds; return whether all that was accepted before is sent or dropped."""
+        """Wait up to ``timeout`` seconds; return whether every message accepted before is sent or dropped."""
         ...
 
 
 @runtime_checkable
 class SupportsStatistics(Protocol):
-    """Ability: true counts."""
+    """Ability: count messages."""
 
     def statistics(self) -> ConnectorStatistics:
-        """Return the counts of this moment."""
+        """Return the present counts."""
+        ...
+
+
+@runtime_checkable
+class SupportsKeep(Protocol):
+    """Ability: get the telemetry that was published while the connector was away."""
+
+    def keep(self, name: str, stored: Callable[[], Awaitable[None]]) -> None:
+        """Have the network keep telemetry for the subscriptions at QoS 1 under a name. Call it before ``connect``.
+
+        A message is kept until its callback has returned and a call of ``stored`` that began after that has, too.
+        What is not acknowledged like that comes again, on the next link at the latest.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsLimitations(Protocol):
+    """Ability: report what the network cannot do for this user."""
+
+    async def limitations(self) -> Sequence[Limitation]:
+        """Return the guarantees that are missing on the present link; none without a link."""
         ...
 
 
 @runtime_checkable
 class SupportsLinkState(Protocol):
-    """Ability: tell whether ``connect`` was called and ``disconnect`` was not."""
+    """Ability: report whether ``connect`` was called and ``disconnect`` was not."""
 
     @property
     def connected(self) -> bool:
@@ -165,7 +269,7 @@ class SupportsLinkState(Protocol):
 
 @runtime_checkable
 class SupportsRequired(Protocol):
-    """Ability: tell whether whoever connects insists on a link."""
+    """Ability: report whether the connector requires its link."""
 
     @property
     def required(self) -> bool:
@@ -175,7 +279,7 @@ class SupportsRequired(Protocol):
 
 @runtime_checkable
 class SupportsSource(Protocol):
-    """Ability: a name of its own for the process that speaks through the connector."""
+    """Ability: name the process that publishes through the connector."""
 
     @property
     def source_id(self) -> str:
@@ -183,7 +287,54 @@ class SupportsSource(Protocol):
         ...
 
 
-def supports(thing: object, ability: type[AbilityT]) -> TypeGuard[AbilityT]:
+@runtime_checkable
+class SupportsPresence(Protocol):
+    """Ability: announce the process on a retained status topic, which shows others when it has gone."""
+
+    @property
+    def presence(self) -> str | None:
+        """The ``session`` of the latest birth; None before the first one, or without presence."""
+        ...
+
+
+@runtime_checkable
+class SupportsEarlierRuns(Protocol):
+    """Ability: read what an earlier process of this name has left in its report of runs, before replacing it."""
+
+    @property
+    def earlier_runs(self) -> Sequence[Mapping[str, Any]] | None:
+        """The rows of runs that have ended, the latest first; None before they are known, or without a name."""
+        ...
+
+
+@runtime_checkable
+class SupportsBeforeDisconnect(Protocol):
+    """Ability: call back before it disconnects, while it still sends what is published."""
+
+    def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback()`` at the beginning of each ``disconnect``; return how to stop that.
+
+        It is not called by a ``disconnect`` without a ``connect``. An error that it raises is logged.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsAddress(Protocol):
+    """Ability: name the broker that the connector connects to."""
+
+    @property
+    def hostname(self) -> str:
+        """The broker's host, as the user has given it."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """The broker's TCP port."""
+        ...
+
+
+def supports(thing: object, ability: type[_AbilityT]) -> TypeGuard[_AbilityT]:
     """Return whether the type of ``thing`` defines every member of the protocol ``ability``.
 
     >>> supports(object(), SupportsFlush)
@@ -194,18 +345,20 @@ def supports(thing: object, ability: type[AbilityT]) -> TypeGuard[AbilityT]:
 
 
 class EventBus(Protocol):
-    """Tells observers what happens in runs. No observer can harm a run."""
+    """Delivers the events of runs to observers. No observer can affect a run."""
 
-    def subscribe(self, event_type: type[EventT], handler: Callable[[EventT], object]) -> Callable[[], None]:
+    def subscribe(
+        self, event_type: type[_EventT], handler: Callable[[_EventT], object]
+    ) -> Callable[[], None]:
         """Call ``handler`` for each event that is an instance of ``event_type``; return how to stop.
 
         Handlers are plain functions, called on the event loop, in the order of the events;
-        what one raises is logged and reaches nobody else.
+        an error that one raises is logged and does not affect the others.
         """
         ...
 
     def wants(self, event_type: type) -> bool:
-        """Return whether anybody would hear an event of this type, so that none need be made."""
+        """Return whether a handler is subscribed to events of this type; if not, none need be made."""
         ...
 
     def handlers(self) -> list[Callable[[Any], object]]:
@@ -217,24 +370,24 @@ class EventBus(Protocol):
         ...
 
     def publish(self, event: object) -> None:
-        """Deliver an event. From another thread it is handed to the loop, in order per thread."""
+        """Deliver an event. From another thread it goes to the loop first; each thread's events stay in order."""
         ...
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs the calls of synchronous tasks somewhere else than on the event loop."""
+    """Runs the calls of synchronous tasks outside the event loop."""
 
     @property
     def workers(self) -> int:
-        """How many calls run at the same time; an engine hands over no more than that, whatever runs it has."""
+        """Number of calls that run at the same time; an engine submits no more than that, over all its runs."""
         ...
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what ``function(*args, **kwargs)`` returns, or raise what it raises.
 
-        When the awaiting task is cancelled the call is abandoned: its outcome is ignored, a
-        call that has not begun does not begin, and one that runs is stopped where that is possible.
+        When the awaiting task is cancelled, the call is abandoned: its outcome is ignored, a
+        call that has not started never starts, and a running one is stopped where that is possible.
         """
         ...
 
@@ -243,53 +396,54 @@ class Executor(Protocol):
         ...
 
     async def close(self) -> None:
-        """Free what the executor holds, without waiting for calls that still run. Twice is harmless.
+        """Free the executor's threads, processes and connections without waiting for running calls. Idempotent.
 
-        Such a call is stopped where that is possible, else left to end. Used again afterwards,
-        the executor works, or refuses with a ``CascadeError``.
+        A running call is stopped where that is possible; otherwise it runs to its end. Used
+        again afterwards, the executor works, or refuses with a ``CascadeError``.
         """
         ...
 
 
 @runtime_checkable
 class SupportsTracking(Protocol):
-    """Ability of an executor: tell when a call that was abandoned while it ran has really ended."""
+    """Ability of an executor: report when a call that was abandoned while it ran has finished."""
 
     def runs_on(self) -> Future[None] | None:
-        """Return what is done when the call that this asyncio task abandoned last has ended; None if it has.
+        """Return a future that completes when the call last abandoned by the current asyncio task finishes.
 
-        An engine asks as soon as ``run`` has raised ``CancelledError``. Until the future, one of
-        the running loop, is done it counts the task as running, and lets nobody else have what
-        the task was given. Without this ability it cannot know.
+        None if it has finished already. An engine calls this as soon as ``run`` has raised
+        ``CancelledError``. Until the future, which belongs to the running loop, completes, the
+        engine counts the task as running and keeps its resources reserved. Without this
+        ability the engine cannot know when the call ends.
         """
         ...
 
 
 @runtime_checkable
 class SupportsCheck(Protocol):
-    """Ability of an executor: tell before a run that it will not be able to call a function."""
+    """Ability of an executor: find before a run that it cannot call a function."""
 
     def check(self, function: Callable[..., Any]) -> None:
-        """Do nothing if the function can be called here; quick, and without starting anything.
+        """Return if the function can be called here; quick, and without starting anything.
 
-        An engine asks once for each task of a run, before the first one starts.
+        An engine calls this once for each task of a run, before the first one starts.
 
-        :raises TaskNotPicklableError: if it cannot be sent to where calls run.
+        :raises TaskNotPicklableError: if the function cannot be sent to where calls run.
         """
         ...
 
 
 @runtime_checkable
 class SupportsStart(Protocol):
-    """Ability of an executor: be made ready before its first call, so that what is missing is known in time."""
+    """Ability of an executor: get ready before its first call, so that a missing cluster or worker is reported in time."""
 
     async def start(self) -> None:
-        """Make ready; do nothing if it is. ``workers`` is right from here on.
+        """Get ready; do nothing if it is ready. ``workers`` is right from here on.
 
-        An engine calls it once in each run that the executor has a part in: before the first task
-        starts, or when a task that is only known later turns out to need it. Without it the first
-        ``run`` does the same.
+        An engine calls it once in each run that uses the executor: before the first task
+        starts, or when a task that becomes known later needs it. Without this ability the
+        first ``run`` does the same.
 
-        :raises ExecutorUnavailable: if what the calls should run on is not there, within a stated time.
+        :raises ExecutorUnavailable: if the workers cannot be reached within a stated time.
         """
         ...

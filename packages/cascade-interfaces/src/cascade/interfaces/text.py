@@ -1,4 +1,4 @@
-"""What text MQTT carries: in topics, client ids and user names (MQTT 5.0, section 1.5.4)."""
+"""Which text MQTT carries (MQTT 5.0, section 1.5.4), and how to show text from outside."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ _NONCHARACTERS = "".join(
     f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
 )
 UNSENDABLE = rf"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}"
-"""What a broker may cut the link for, to stand in a class of a pattern: control characters, lone
-surrogates and noncharacters (MQTT 3.1.1, section 1.5.3, says the same)."""
+"""Characters for which a broker may cut the link, for a class of a pattern: control characters, lone
+surrogates and noncharacters (also MQTT 3.1.1, section 1.5.3)."""
 
-_FORBIDDEN = re.compile(f"[{UNSENDABLE}]")
+_FORBIDDEN = f"[{UNSENDABLE}]"
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with every character that could move a cursor or end a line escaped.
+
+    >>> printable("a\x1b[2J")
+    'a\\u001b[2J'
+    """
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def text_problem(text: str) -> str:
-    """Return why a broker may cut the link for ``text``; nothing if it may be sent."""
-    if _FORBIDDEN.search(text):
+    """Return why a broker may cut the link for ``text``; empty if it may be sent."""
+    if not text.isprintable() and re.search(_FORBIDDEN, text):  # each of these characters is unprintable
         return "has a control character, a noncharacter or a lone surrogate, for which brokers cut the link"
     if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
         return f"is longer than {MAX_BYTES} bytes"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
 from cascade.interfaces.errors import InvalidTopicError
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 EVENTS = "events"
 PROGRESS = "progress"
+LOGS = "logs"
+DATA = "data"
 
 MAX_LEVELS = 201
 """The most levels of a topic: mosquitto cuts the link for more (MQTT has no limit)."""
 
 CONSTRAINTS_FILTER = "cascade/constraints/#"
 STORE_TOPIC = "cascade/constraints/@store"
-"""Holds the identity of the broker's store; no register."""
-
-_RESERVED = re.compile(f"[/+#% {UNSENDABLE}]|^[$@]")
+"""Holds the identity of the broker's store; it is not a register."""
 
 _CONSTRAINTS = "cascade/constraints/"
 _CONTROL_LANE = ("cascade/status/", "cascade/sync/", "cascade/state/")
@@ -41,7 +41,7 @@ def encode_level(text: str) -> str:
     >>> encode_level("line 3/press+")
     'line%203%2Fpress%2B'
     """
-    return _RESERVED.sub(_percent, text)
+    return text if text.isidentifier() else _reserved().sub(_percent, text)
 
 
 def decode_level(level: str) -> str:
@@ -79,8 +79,17 @@ def parse_telemetry_topic(topic: str) -> tuple[str, str, str, str] | None:
 
 
 def status_topic(source_id: str) -> str:
-    """Return the topic of a process's birth, will and good-bye."""
+    """Return the topic of a process's birth, will and offline message."""
     return f"cascade/status/{encode_level(source_id)}"
+
+
+def parse_status_topic(topic: str) -> str | None:
+    """Return the source of a presence topic, or None for any other topic.
+
+    >>> parse_status_topic("cascade/status/press-line-3")
+    'press-line-3'
+    """
+    return _parse_source_topic(topic, "status")
 
 
 def constraint_topic(scope: str, kind: str = "") -> str:
@@ -99,7 +108,7 @@ def constraint_topic(scope: str, kind: str = "") -> str:
 def parse_constraint_topic(topic: str) -> tuple[str, str] | None:
     """Return ``(scope, kind)`` of a register's topic, or None for any other topic.
 
-    ``kind`` is empty in the older form. Scopes of kinds that nobody knows yet are returned too.
+    ``kind`` is empty in the older form. Scopes of unknown kinds are returned too.
 
     >>> parse_constraint_topic("cascade/constraints/run/9a81/@cancel")
     ('run:9a81', 'cancel')
@@ -117,7 +126,7 @@ def parse_constraint_topic(topic: str) -> tuple[str, str] | None:
 
 
 def sync_filter(source_id: str) -> str:
-    """Return the filter of the echoes by which a process knows that a retained set has arrived."""
+    """Return the filter of the echoes that show a process that a retained set has arrived."""
     return sync_topic(source_id, "") + "+"
 
 
@@ -126,8 +135,13 @@ def sync_topic(source_id: str, nonce: str) -> str:
     return f"cascade/sync/{encode_level(source_id)}/{encode_level(nonce)}"
 
 
+def canary_topic(source_id: str) -> str:
+    """Return the topic of the retained message by which a named process knows that its set is complete."""
+    return f"cascade/sync/{encode_level(source_id)}/@canary"
+
+
 def state_topic(source_id: str, kind: str) -> str:
-    """Return the topic of a process's report: ``kind`` is ``constraints`` or ``runs``."""
+    """Return the topic of a process's report: ``kind`` is ``constraints``, ``runs``, ``graph`` ..."""
     return f"cascade/state/{encode_level(source_id)}/{kind}"
 
 
@@ -146,6 +160,20 @@ def parse_state_topic(topic: str) -> tuple[str, str] | None:
         return None
 
 
+def ack_topic(source_id: str) -> str:
+    """Return the topic on which a collector states what it has stored of a process."""
+    return f"cascade/ack/{encode_level(source_id)}"
+
+
+def parse_ack_topic(topic: str) -> str | None:
+    """Return the source of an acknowledgement's topic, or None for any other topic.
+
+    >>> parse_ack_topic("cascade/ack/press-line-3")
+    'press-line-3'
+    """
+    return _parse_source_topic(topic, "ack")
+
+
 def is_control(topic: str) -> bool:
     """Return whether messages on ``topic`` (presence, sync, reports) overtake telemetry."""
     return topic.startswith(_CONTROL_LANE)
@@ -154,8 +182,8 @@ def is_control(topic: str) -> bool:
 def check_topic(topic: str) -> str:
     """Return ``topic`` if a message can be published to it.
 
-    :raises InvalidTopicError: if it is no text, empty, longer than 65,535 bytes, or has a
-        wildcard, or what brokers cut the link for: a control character, a noncharacter, a lone
+    :raises InvalidTopicError: if it is not text, empty, longer than 65,535 bytes, or has a
+        wildcard, or something for which brokers cut the link: a control character, a noncharacter, a lone
         surrogate, more than 201 levels.
     """
     problem = _topic_problem(topic) if isinstance(topic, str) else "is not text"
@@ -249,6 +277,16 @@ class _Branch(Generic[T]):
         self.values: list[T] = []
 
 
+def _parse_source_topic(topic: str, kind: str) -> str | None:
+    levels = topic.split("/")
+    if len(levels) != 3 or levels[:2] != ["cascade", kind] or not levels[2]:
+        return None
+    try:
+        return decode_level(levels[2])
+    except InvalidTopicError:
+        return None
+
+
 def _prune(path: list[_Branch[T]], levels: list[str]) -> None:
     for parent, level, child in zip(path[-2::-1], reversed(levels), path[:0:-1], strict=True):
         if child.values or child.children:
@@ -259,6 +297,12 @@ def _prune(path: list[_Branch[T]], levels: list[str]) -> None:
 def _filter_levels(topic_filter: str) -> list[str]:
     levels = topic_filter.split("/")
     return levels[2:] if levels[0] == "$share" else levels  # MQTT 5.0, section 4.8.2
+
+
+@cache
+def _reserved() -> re.Pattern[str]:
+    """Compile at the first use: many programs never need it."""
+    return re.compile(f"[/+#% {UNSENDABLE}]|^[$@]")
 
 
 def _percent(found: re.Match[str]) -> str:

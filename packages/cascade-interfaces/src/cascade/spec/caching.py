@@ -1,20 +1,20 @@
-"""What ``with_cache`` takes: when a task need not run because its value is already there."""
+"""The settings of ``with_cache``: when a task need not run because its value is already there."""
 
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cascade.interfaces.errors import ConfigurationError
+from cascade.spec._numbers import is_number
 from cascade.spec.definition import TaskDefinition
 
 if TYPE_CHECKING:
-    from cascade.interfaces.storage import CacheBackend
+    from cascade.interfaces.cache import CacheBackend
 
 PathSpec = str | os.PathLike[str] | Callable[..., str | os.PathLike[str]]
 """A path, a template filled from the task's arguments (``"out/{name}.csv"``), or a function of them."""
@@ -24,14 +24,15 @@ PathSpec = str | os.PathLike[str] | Callable[..., str | os.PathLike[str]]
 class CachePolicy:
     """Take a task's value from a cache, or by the existence of a file.
 
-    Without ``file`` a value is found again by the task's code and its arguments. Its code is
-    its function with all literals, defaults and captured values, the functions of the same
-    module that it names and the plain constants of that module. What it imports is not seen:
-    raise ``version`` when that changes.
+    Without ``file`` a value is found again by the task's code and its arguments. The code is the
+    function with all literals, defaults and captured values, and the functions, classes and
+    values of the same module that it uses, with all that they use. The code of imported modules
+    does not count: raise ``version`` when it changes. A value that cannot be compared, such as a
+    connection, is an error when the task is called: name it in ``ignore`` if the result does not depend on it.
 
     With ``file`` the task writes that file, and its value is the file's ``Path``. It does not
-    run while the file is there, was finished, is no older than ``ttl`` and than the files
-    ``newer_than``.
+    run while the file exists, is complete, is not older than ``ttl`` seconds and not older than
+    the files ``newer_than``.
 
     :raises ConfigurationError: if a value makes no sense.
     """
@@ -39,16 +40,19 @@ class CachePolicy:
     ttl: float | None = None
     """Seconds for which a value is good; None: for ever."""
     key: Callable[..., object] | None = None
-    """Called like the task; what it returns stands for the arguments."""
+    """Called like the task; its result stands for the arguments."""
+    ignore: tuple[str, ...] = ()
+    """Names of parameters and of captured or global variables that do not count, or one name."""
     version: str | int | None = None
     """Values of another version are not used."""
     backend: CacheBackend | None = None
-    """Where values are kept; None: where the engine keeps them."""
+    """Where values are kept; None: the engine's own backend."""
     file: PathSpec | None = None
     newer_than: tuple[PathSpec, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "newer_than", _as_tuple(self.newer_than))
+        object.__setattr__(self, "ignore", _as_names(self.ignore))
         _check_ttl(self.ttl)
         _check_key(self.key)
         if isinstance(self.version, bool) or not isinstance(self.version, str | int | None):
@@ -62,7 +66,9 @@ class CachePolicy:
         self._check_file()
 
     def _check_file(self) -> None:
-        useless = [name for name in ("key", "version", "backend") if getattr(self, name) is not None]
+        useless = [
+            name for name in ("key", "ignore", "version", "backend") if getattr(self, name) not in (None, ())
+        ]
         if useless:
             _refuse("file", f"decides alone whether the task runs; leave out {' and '.join(useless)}")
         _check_path("file", self.file)
@@ -70,10 +76,12 @@ class CachePolicy:
             _check_path("newer_than", path)
 
     def check_for(self, definition: TaskDefinition) -> None:
-        """Refuse templates that name what is no parameter of the task.
+        """Refuse templates that name a parameter that the task does not have, and resources that would be compared.
 
-        :raises ConfigurationError: naming the template and the parameters there are.
+        :raises ConfigurationError: naming the template and the parameters there are, or what to ignore.
         """
+        if self.file is None and self.key is None:
+            self._check_resources(definition)
         if definition.signature is None:
             return
         known = definition.signature.parameters
@@ -81,7 +89,19 @@ class CachePolicy:
             for name in template_fields(path):
                 if name not in known:
                     have = ", ".join(known) or "none"
-                    _refuse(setting, f"{{{name}}} is no parameter of task {definition.name!r}; it has {have}")
+                    _refuse(
+                        setting, f"{{{name}}} is not a parameter of task {definition.name!r}; it has {have}"
+                    )
+
+    def _check_resources(self, definition: TaskDefinition) -> None:
+        compared = tuple(name for name in definition.injections if name not in self.ignore)
+        if compared:
+            problem = (
+                f"parameter {compared[0]!r} of task {definition.name!r} gets a resource, which cannot be compared; "
+                f"write with_cache(ignore={(*self.ignore, *compared)!r}) if the result does not depend on it, "
+                "or key= with a function of the arguments"
+            )
+            _refuse("ignore", problem)
 
 
 def cache_policy(
@@ -128,9 +148,15 @@ def _as_tuple(paths: Any) -> tuple[PathSpec, ...]:
     return tuple(paths)
 
 
+def _as_names(names: Any) -> tuple[str, ...]:
+    given = (names,) if isinstance(names, str) else names
+    if not isinstance(given, Collection) or not all(isinstance(n, str) and n.isidentifier() for n in given):
+        _refuse("ignore", f"needs names of parameters or variables, such as ('db',), not {names!r}")
+    return tuple(given)
+
+
 def _check_ttl(ttl: object) -> None:
-    number = isinstance(ttl, int | float) and not isinstance(ttl, bool) and math.isfinite(ttl)
-    if ttl is not None and (not number or ttl <= 0):  # type: ignore[operator]
+    if ttl is not None and (not is_number(ttl) or ttl <= 0):
         _refuse("ttl", f"needs a number of seconds above 0, not {ttl!r}")
 
 
@@ -140,12 +166,12 @@ def _check_key(key: object) -> None:
     if not callable(key):
         _refuse("key", f"needs a function of the task's arguments, not {key!r}")
     if inspect.iscoroutinefunction(key):
-        _refuse("key", "needs a plain function; an async one cannot be asked before the task runs")
+        _refuse("key", "needs a plain function; an async one cannot be called before the task runs")
 
 
 def _check_backend(backend: object) -> None:
+    from cascade.interfaces.cache import CacheBackend
     from cascade.interfaces.protocols import supports  # declaring a task needs no protocols otherwise
-    from cascade.interfaces.storage import CacheBackend
 
     if not supports(backend, CacheBackend):
         _refuse("backend", f"needs get, put and close, as MemoryCache and SqliteCache have; not {backend!r}")
@@ -159,7 +185,7 @@ def _check_path(setting: str, path: object) -> None:
     try:
         names = template_fields(path)
     except ValueError as exc:
-        _refuse(setting, f"{str(path)!r} is no template: {exc}; write a brace that is meant as {{{{ or }}}}")
+        _refuse(setting, f"{str(path)!r} is not a template: {exc}; write {{{{ or }}}} for a literal brace")
     if not all(name.isidentifier() for name in names):
         _refuse(setting, f"{str(path)!r} has a field without a name; write the parameter's: {{name}}")
 

@@ -1,4 +1,4 @@
-"""What is known of a task's function, read once when it is declared."""
+"""The properties of a task's function, read once when it is declared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.interfaces.errors import ConfigurationError, TaskCallError, TaskDefinitionError
+from cascade.interfaces.errors import ConfigurationError, TaskCallError, TaskDefinitionError, UsageError
+from cascade.spec._misuse import meant
+from cascade.spec.nested import find_lazies
 from cascade.spec.resource import Injection, injections_of
 
 AUTO, INLINE = "auto", "inline"
@@ -25,13 +27,15 @@ class TaskDefinition:
     """Whether it runs on the event loop; otherwise an executor runs it."""
     is_async: bool
     signature: inspect.Signature | None
-    """None for a builtin that does not tell."""
+    """None for a builtin without one."""
     arity: range
-    """Numbers of positional arguments that need no closer look; empty if every call does."""
+    """Numbers of positional arguments that need no further check; empty if every call needs one."""
     injections: Mapping[str, Injection]
-    """Parameters whose default asks for a resource."""
+    """Parameters whose default is an injected resource."""
+    inline: bool = False
+    """Whether calling the function on the event loop is all there is to do: it is synchronous, and injects nothing."""
     structural: bool = False
-    """Part of the graph's structure and not of the work: observers are not told, constraints do not hold it."""
+    """Part of the graph's structure, not of the work: it makes no events, and constraints do not apply to it."""
 
     @property
     def signature_text(self) -> str:
@@ -48,7 +52,24 @@ class TaskDefinition:
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as exc:
-            raise TaskCallError(self.name, str(self.signature), str(exc)) from None
+            raise self.call_error(self._unknown(kwargs) or str(exc)) from None
+
+    def call_error(self, problem: str) -> TaskCallError:
+        """Return the error for a call that cannot work."""
+        return TaskCallError(self.name, self.signature_text, problem)
+
+    def _unknown(self, kwargs: Mapping[str, Any]) -> str:
+        """Name the first keyword that the function does not take; "" if it takes them all."""
+        parameters = self.signature.parameters if self.signature is not None else {}
+        kinds = {p.kind for p in parameters.values()}
+        names = [
+            name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        ]
+        unknown = next((name for name in kwargs if name not in names), None)
+        if unknown is None or inspect.Parameter.VAR_KEYWORD in kinds:
+            return ""
+        only = f"; did you mean {names[0]}=?" if len(names) == 1 else meant(unknown, names, "{}=")
+        return f"got an unexpected keyword argument {unknown!r}{only}"
 
 
 def define(function: Callable[..., Any], *, name: str | None, mode: str) -> TaskDefinition:
@@ -64,20 +85,24 @@ def define(function: Callable[..., Any], *, name: str | None, mode: str) -> Task
     if is_async and mode not in (AUTO, INLINE):
         raise ConfigurationError("task(mode=)", "an async function runs on the event loop; leave mode out")
     signature = _signature(function)
+    injections = injections_of(signature)
+    known_as = name or str(getattr(function, "__name__", type(function).__name__))
+    _check_defaults(known_as, signature)
     return TaskDefinition(
         function=function,
-        name=name or str(getattr(function, "__name__", type(function).__name__)),
+        name=known_as,
         mode=mode,
         on_loop=is_async or mode == INLINE,
         is_async=is_async,
         signature=signature,
         arity=_arity(signature),
-        injections=injections_of(signature),
+        injections=injections,
+        inline=mode == INLINE and not is_async and not injections,
     )
 
 
 def structural(function: Callable[..., Any], name: str) -> TaskDefinition:
-    """Define a step of the graph itself: quick, on the loop, and not worth telling."""
+    """Define a step of the graph itself: quick, on the loop, without events."""
     return TaskDefinition(function, name, INLINE, True, False, None, range(0), {}, structural=True)
 
 
@@ -90,6 +115,19 @@ def _check_function(function: object) -> None:
             f"{name} is a generator; a task returns one value: return a list instead, "
             "or decorate it with @cs.resource if it opens and closes something"
         )
+
+
+def _check_defaults(name: str, signature: inspect.Signature | None) -> None:
+    for parameter in signature.parameters.values() if signature is not None else ():
+        try:
+            has_lazies = bool(find_lazies(parameter.default))
+        except UsageError:
+            has_lazies = True
+        if has_lazies:
+            raise TaskDefinitionError(
+                f"the default of {parameter.name!r} of task {name!r} is or holds a lazy result, "
+                f"which no call would wait for; pass it in the call: {name}({parameter.name}=...)"
+            )
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

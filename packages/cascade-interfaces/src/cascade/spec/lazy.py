@@ -2,186 +2,314 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import operator
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
 
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError, UsageError
+from cascade.spec import _misuse, _reprs
+from cascade.spec._containers import Deferred
+from cascade.spec._numbers import check_count
 from cascade.spec.caching import CachePolicy, cache_policy
-from cascade.spec.constraint import check_amount
 from cascade.spec.definition import TaskDefinition, structural
+from cascade.spec.demands import check_amount
+from cascade.spec.labels import label_fields
+from cascade.spec.nested import PLAIN, check_arguments, find_lazies
 from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
 
 R_co = TypeVar("R_co", covariant=True)
-LazyT = TypeVar("LazyT", bound="LazyResult[Any]")
+T = TypeVar("T")
 
 _UNSET: Any = object()
+_serials = itertools.count()
 
 NO_KWARGS: Mapping[str, Any] = {}
-"""Shared, so that a call without keywords keeps no dict; nobody writes to it."""
+"""Shared and never changed, so that a call without keywords needs no dict of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """When a call is made at all."""
+    """The condition under which a call is made."""
 
     lazy: LazyResult[Any]
     otherwise: Any
-    """The value when the condition is false."""
+    """The value when the condition is false; a lazy result is run then."""
     skips: bool
-    """Whether, instead of taking ``otherwise``, the call and all that needs it are skipped."""
+    """Whether a false condition skips the call and everything that needs it, instead of giving ``otherwise``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """One call of a task. Immutable, and equal only to itself."""
+class CallSettings:
+    """All of a call but its arguments. The calls of one task share it, so that each of them stays small."""
 
     definition: TaskDefinition
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
     policies: Policies = NO_POLICIES
     predecessors: tuple[LazyResult[Any], ...] = ()
     condition: Condition | None = None
+    label: str = ""
+    """A template for the names that only this program shows, filled from the arguments; "" for the task's name."""
+    is_plain: bool = field(init=False, repr=False)
+    """Whether a call asks for nothing, neither policies nor resources: to make it is to call the function once."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_plain", self.policies is NO_POLICIES and not self.definition.injections)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of a task, equal only to itself. Never changed: not frozen only because that makes it slow to create."""
+
+    settings: CallSettings
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=lambda: NO_KWARGS)
+    serial: int = field(default_factory=_serials.__next__, init=False, repr=False)
+    """Place among the calls that this program has declared: the order of calls in a set."""
+
+    @property
+    def definition(self) -> TaskDefinition:
+        """The function that it calls."""
+        return self.settings.definition
+
+    @property
+    def policies(self) -> Policies:
+        """How often and how long it is tried, and what it needs."""
+        return self.settings.policies
+
+    @property
+    def predecessors(self) -> tuple[LazyResult[Any], ...]:
+        """What it waits for without taking the value."""
+        return self.settings.predecessors
+
+    @property
+    def condition(self) -> Condition | None:
+        """The condition under which it is made; None if it always is."""
+        return self.settings.condition
+
+    def shown(self) -> str:
+        """Return the call as it is written, in short: ``add(1, b=2)``."""
+        return _reprs.called(self)
+
+
+@dataclass(slots=True, eq=False)
 class MapCall(Call):
-    """One call for each item; ``kwargs`` holds the columns: tuples, or lazy results that give one."""
+    """One call for each item; ``kwargs`` holds the columns: tuples, or lazy results that return one."""
 
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that are the same for every item."""
     limit: int | None = None
     """How many items run at the same time at most."""
 
+    def shown(self) -> str:
+        """Return the call as it is written, in short: ``add.map(a=[1, 2])``."""
+        return _reprs.called(self, method=".map", fixed=self.fixed)
 
-class LazyResult(Generic[R_co]):
-    """One call of a task in a graph that has not run. Immutable; equal only to itself.
 
-    Pass it to other tasks, alone or inside lists, tuples, dicts and dataclasses: they wait for
-    it and get its value. Used in several places, it runs once. ``lazy[key]`` and
-    ``lazy.attribute`` are lazy results too: the item or attribute of its value.
-    """
+class PolicyMethods:
+    """The settings that a task and one call of it have in common; each method returns a changed copy."""
 
-    __slots__ = ("__weakref__", "_call")
-
-    _call: Call
-
-    def __init__(self, call: Call) -> None:
-        object.__setattr__(self, "_call", call)
+    __slots__ = ()
 
     def with_retry(
-        self: LazyT,
+        self,
         max_attempts: int = 3,
         *,
         delay: float = 0.0,
         backoff: float = 1.0,
         max_delay: float = LONGEST_DELAY,
         jitter: float = 0.0,
-        on: tuple[type[Exception], ...] = (Exception,),
-    ) -> LazyT:
-        """Return a node that is tried up to ``max_attempts`` times in all.
+        on: type[Exception] | tuple[type[Exception], ...] = (Exception,),
+    ) -> Self:
+        """Return a copy that is tried up to ``max_attempts`` times in all.
 
         ``delay`` seconds pass before the second attempt, ``backoff`` times more before each
         further one, never more than ``max_delay``; ``jitter`` (a share, 0 to 1) shortens or
-        lengthens each at random. Only errors of the classes in ``on`` are tried again.
+        lengthens each at random. Only errors of the class or classes in ``on`` are tried again.
 
-        :raises ConfigurationError: if a value makes no sense.
+        :raises ConfigurationError: if a value makes no sense, or an argument is an iterator, which
+            only the first attempt could read.
         """
-        retry = RetryPolicy(max_attempts, delay, backoff, max_delay, jitter, on)
+        classes = tuple(on) if isinstance(on, tuple | list) else (on,)
+        retry = RetryPolicy(max_attempts, delay, backoff, max_delay, jitter, classes)
         return self._with_policy("with_retry", retry=retry)
 
-    def with_timeout(self: LazyT, seconds: float) -> LazyT:
-        """Return a node of which each attempt may take ``seconds``.
+    def with_timeout(self, seconds: float) -> Self:
+        """Return a copy of which each attempt may take ``seconds``.
 
-        A task in a thread cannot be stopped: its attempt is given up, and its thread runs on to its end or
-        its next checkpoint. What ``with_constraints`` gave it is in use until then.
+        Python cannot stop a thread: the run goes on without it while its function runs on to its end or
+        its next checkpoint, and what ``with_constraints`` gave it stays in use until then.
 
-        :raises ConfigurationError: if ``seconds`` is not a number above 0.
+        :raises ConfigurationError: if ``seconds`` is not a number above 0, or the task blocks the event
+            loop (``mode="inline"``), so that no time limit could end it.
         """
+        definition = self._declared()
+        if definition.on_loop and not definition.is_async and not definition.structural:
+            raise ConfigurationError(
+                "with_timeout(seconds)",
+                f"task {definition.name!r} has mode='inline' and blocks the event loop, so no time limit can end it; "
+                "leave mode out, or make it an async function",
+            )
         return self._with_policy("with_timeout", timeout=seconds)
 
-    def with_cache(self: LazyT, policy: CachePolicy | None = None, **settings: Any) -> LazyT:
-        """Return a node that does not run when its value is already there.
+    def with_cache(self, policy: CachePolicy | None = None, **settings: Any) -> Self:
+        """Return a copy that does not run when its value is already there.
 
         The settings are those of :class:`CachePolicy`, which may be given itself.
 
-        :raises ConfigurationError: if a setting makes no sense, or names what is no parameter.
+        :raises ConfigurationError: if a setting makes no sense, or names a parameter that the task does not have.
         """
-        return self._with_policy("with_cache", cache=cache_policy(self._call.definition, policy, settings))
+        return self._with_policy("with_cache", cache=cache_policy(self._declared(), policy, settings))
 
-    def with_constraints(self: LazyT, **demands: float | LazyResult[float]) -> LazyT:
-        """Return a node that runs only while it holds these amounts of the engine's resources.
+    def with_constraints(self, /, **demands: float | LazyResult[float]) -> Self:
+        """Return a copy that runs only while it holds these amounts of the engine's resources.
 
         They are taken all at once, when the task is ready, and given back however it ends. An
         amount may be a lazy result.
 
         :raises ConfigurationError: if an amount is neither a number from 0 nor a lazy result.
         """
-        return self._with_policy("with_constraints", demands=checked_demands(demands))
+        for name, amount in demands.items():
+            if not isinstance(amount, LazyResult):
+                check_amount(name, amount)
+        return self._with_policy("with_constraints", demands=demands)
 
-    def after(self: LazyT, *lazies: LazyResult[Any]) -> LazyT:
-        """Return a node that also waits for ``lazies``, whose values it does not take.
+    def at_most_once(self) -> Self:
+        """Return a copy that a recorded run (``state=``) never starts again on its own.
+
+        Its start is committed before the call. If the process dies between the two, the run stops with
+        ``StepInDoubtError`` until a person has found out whether it was done, and has said so with
+        ``cascade resolve``. Without ``state=`` it changes nothing.
+        """
+        return self._with_policy("at_most_once", at_most_once=True)
+
+    def unrecorded(self) -> Self:
+        """Return a copy whose value a recorded run (``state=``) does not keep: it runs again when the run is resumed.
+
+        For cheap tasks without effects. Without ``state=`` it changes nothing.
+        """
+        return self._with_policy("unrecorded", recorded=False)
+
+    def _declared(self) -> TaskDefinition:
+        raise NotImplementedError
+
+    def _with_policy(self, setting: str, **policy: Any) -> Self:
+        raise NotImplementedError
+
+
+class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
+    """One call of a task in a graph that has not run. Immutable; equal only to itself.
+
+    Pass it to other tasks, alone or inside lists, tuples, dicts, sets and dataclasses: they wait for
+    it and get its value. Used in several places, it runs once. ``lazy[key]`` and
+    ``lazy.attribute`` are lazy results too: the item or attribute of its value.
+    """
+
+    __slots__ = ("_call",)
+
+    _call: Call
+
+    def __init__(self, call: Call) -> None:
+        object.__setattr__(self, "_call", call)
+
+    def after(self, *lazies: LazyResult[Any]) -> Self:
+        """Return a node that also waits for ``lazies``, without taking their values.
 
         :raises InvalidTargetError: if one is not a lazy result.
         """
         for lazy in lazies:
-            _check_lazy(lazy, "after(...) takes what calls of tasks return")
+            _check_lazy(lazy, "after(...) takes the results of calling tasks")
         return self._changed(predecessors=self._call.predecessors + lazies)
 
-    def run_if(self: LazyT, condition: LazyResult[Any], *, otherwise: Any = _UNSET) -> LazyT:
+    @overload
+    def run_if(self, condition: LazyResult[Any]) -> Self: ...
+    @overload
+    def run_if(self, condition: LazyResult[Any], *, otherwise: LazyResult[T]) -> LazyResult[R_co | T]: ...
+    @overload
+    def run_if(self, condition: LazyResult[Any], *, otherwise: T) -> LazyResult[R_co | T]: ...
+    def run_if(self, condition: LazyResult[Any], *, otherwise: Any = _UNSET) -> LazyResult[Any]:
         """Return a node that runs only if the value of ``condition`` is true.
 
-        If it is false the node's value is ``otherwise``; without one the node is skipped, and
-        so is every task that takes its value. A skipped target's value is None.
+        If it is false the node's value is ``otherwise``, which may be, or hold, lazy results: they
+        run only then. Without ``otherwise`` the node is skipped, and so is every task that takes its
+        value. A skipped target's value is None.
 
         :raises InvalidTargetError: if the condition is not a lazy result.
+        :raises UsageError: if ``otherwise`` holds a lazy result where no value can take its place.
         """
-        _check_lazy(condition, "run_if(...) takes what a call of a task returns")
+        _check_lazy(condition, "run_if(...) takes the result of calling a task")
         skips = otherwise is _UNSET
+        if not skips:
+            check_arguments([otherwise])
+            otherwise = as_call(otherwise)
         return self._changed(condition=Condition(condition, None if skips else otherwise, skips))
 
-    def named(self: LazyT, name: str) -> LazyT:
-        """Return a node that observers see, and constraints match, under another name.
+    def named(self, name: str) -> Self:
+        """Return a node with another name, which observers see and constraints match.
 
-        :raises ConfigurationError: if the name is not a text with something in it.
+        A name with parameters in braces, such as ``"parse {path}"``, is a label: it is filled with
+        the arguments for error notes and names of asyncio tasks in this program. What observers see
+        and constraints match stays the same then, because values must not leave the program.
+
+        :raises ConfigurationError: if the name is not a text, or is blank, or has a field that is
+            not a parameter of the task.
         """
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError("named(name)", f"needs a text, not {name!r}")
-        return self._changed(definition=replace(self._call.definition, name=name))
+        definition = self._call.definition
+        if definition.signature is not None and label_fields(name, definition.signature.parameters):
+            return self._changed(label=name)
+        return self._changed(definition=replace(definition, name=name))
 
-    def with_concurrency(self: LazyT, limit: int) -> LazyT:
+    def with_concurrency(self, limit: int) -> Self:
         """Return a map of which at most ``limit`` items run at the same time.
 
-        :raises ConfigurationError: if it is not a whole number from 1, or this is no map.
+        :raises ConfigurationError: if it is not a whole number from 1, or this is not a map.
         """
         if not isinstance(self._call, MapCall):
             raise ConfigurationError(
-                "with_concurrency(limit)", "bounds a map; write task.map(...).with_concurrency(4)"
+                "with_concurrency(limit)",
+                "limits the items of a map; write task.map(...).with_concurrency(4)",
             )
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ConfigurationError("with_concurrency(limit)", f"needs a whole number from 1, not {limit!r}")
-        return self._changed(limit=limit)
+        check_count("with_concurrency(limit)", limit)
+        return cast("Self", LazyResult(replace(self._call, limit=limit)))
 
     def __getitem__(self, key: Any) -> LazyResult[Any]:
-        return LazyResult(Call(_ITEM, (self, key), NO_KWARGS))
+        check_arguments([key])
+        return LazyResult(Call(_ITEM, (self, key)))
 
     def __getattr__(self, name: str) -> LazyResult[Any]:
-        if name.startswith("_"):  # what Python and libraries look for by themselves
+        if name.startswith("_"):  # attributes that Python and libraries look up by themselves
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return LazyResult(Call(_ATTRIBUTE, (self, name), NO_KWARGS))
+        return LazyResult(Call(_ATTRIBUTE, (self, name)))
 
     def __repr__(self) -> str:
-        inputs = len(self._call.args) + len(self._call.kwargs)
-        return f"<{type(self).__name__} {self._call.definition.name} with {inputs} argument{'s' * (inputs != 1)}>"
+        return f"<{type(self).__name__} {self._call.shown()}>"
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, LazyResult):
+            return self is other
+        raise UsageError(
+            f"{_reprs.described(self)} has no value before it runs, so it cannot be compared with a value of type {type(other).__name__}; "
+            "compare inside a task, or run it first with cs.run(...)"
+        )
+
+    def __format__(self, format_spec: str) -> NoReturn:
+        raise UsageError(
+            f"{_reprs.described(self)} has no value before it runs, so it cannot be put into a text; "
+            "make the text inside a task, or run it first with cs.run(...)"
+        )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{self!r} is immutable; its methods return new nodes")
+        raise AttributeError(f"{_reprs.described(self)} is immutable; its methods return new nodes")
 
-    def __copy__(self: LazyT) -> LazyT:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self: LazyT, memo: object) -> LazyT:
+    def __deepcopy__(self, memo: object) -> Self:
         return self
 
     def __reduce__(self) -> tuple[type[LazyResult[Any]], tuple[Call]]:
@@ -189,16 +317,35 @@ class LazyResult(Generic[R_co]):
 
     def __bool__(self) -> NoReturn:
         raise UsageError(
-            f"{self!r} has no value before it runs; decide inside a task or with run_if(...), "
+            f"{_reprs.described(self)} has no value before it runs; decide inside a task or with run_if(...), "
             "or run it first with cs.run(...)"
         )
 
     def __iter__(self) -> NoReturn:
         raise UsageError(
-            f"{self!r} has no items before it runs; write task.map(x=lazy) for a task for each, or lazy[0] for one"
+            f"{_reprs.described(self)} has no items before it runs; write task.map(x=lazy) for a task for each, or lazy[0] for one"
         )
 
-    def _with_policy(self: LazyT, setting: str, **policy: Any) -> LazyT:
+    if not TYPE_CHECKING:  # a type checker must not believe that these give anything
+
+        def __call__(self, /, *args: object, **kwargs: object) -> NoReturn:
+            attribute = self._call.args[1] if self._call.settings is _ATTRIBUTE else None
+            raise UsageError(_misuse.called(self, attribute, dir(LazyResult)))
+
+        def __await__(self) -> NoReturn:
+            raise UsageError(
+                f"{_reprs.described(self)} is a declaration and cannot be awaited; write: await cs.arun(lazy), "
+                "or pass it to another task"
+            )
+
+        for _operator in _misuse.OPERATORS:
+            locals()[_operator] = _misuse.refusing(_operator)
+        del _operator
+
+    def _declared(self) -> TaskDefinition:
+        return self._call.definition
+
+    def _with_policy(self, setting: str, **policy: Any) -> Self:
         definition = self._call.definition
         if definition.structural:
             raise ConfigurationError(
@@ -206,40 +353,73 @@ class LazyResult(Generic[R_co]):
                 f"{definition.name!r} is a step of the graph and calls no task; "
                 "set it on the tasks whose values it takes, or on a task that takes its value",
             )
-        return self._changed(policies=replace(self._call.policies, **policy))
+        call = self._call
+        policies = replace(call.policies, **policy)
+        check_readable_again(policies, (*call.args, *call.kwargs.values()))
+        return self._changed(policies=policies)
 
-    def _changed(self: LazyT, **changes: Any) -> LazyT:
-        return cast("LazyT", LazyResult(replace(self._call, **changes)))
+    def _serial(self) -> int:
+        return self._call.serial
+
+    def _twin(self) -> LazyResult[Any]:
+        return LazyResult(self._call)
+
+    def _changed(self, **changes: Any) -> Self:
+        settings = replace(self._call.settings, **changes)
+        return cast("Self", LazyResult(replace(self._call, settings=settings)))
 
 
 def call_of(lazy: LazyResult[Any]) -> Call:
-    """Return what a lazy result declares: for engines and tools, not for workflows."""
+    """Return the call that a lazy result declares: for engines and tools, not for workflows."""
     return lazy._call
 
 
-def targets_of(target: object) -> list[LazyResult[Any]]:
-    """Return the lazy results that a run is for: one, or those of a list.
+def check_readable_again(policies: Policies, values: Iterable[object]) -> None:
+    """Refuse iterators as arguments of a call that may be tried again: only the first attempt could read them.
 
-    :raises InvalidTargetError: naming what is none.
+    :raises ConfigurationError: naming the iterator's type.
+    """
+    if policies.retry is None or policies.retry.max_attempts == 1:
+        return
+    for value in values:
+        if type(value) not in PLAIN and is_iterator(value):
+            raise ConfigurationError(
+                "with_retry",
+                f"an argument is a {type(value).__name__}, which only the first attempt could read; pass a list",
+            )
+
+
+def is_iterator(value: object) -> bool:
+    """Return whether ``value`` can be read only once; a file can be read again."""
+    return isinstance(value, Iterator | AsyncIterator) and not isinstance(value, io.IOBase)
+
+
+def targets_of(target: object) -> list[LazyResult[Any]]:
+    """Return the targets of a run: one lazy result, or those of a list.
+
+    :raises InvalidTargetError: naming the first that is not a lazy result.
     """
     targets = [target] if isinstance(target, LazyResult) else target
     if not isinstance(targets, list | tuple):
         raise InvalidTargetError(target)
-    for lazy in targets:
-        if not isinstance(lazy, LazyResult):
-            raise InvalidTargetError(lazy)
+    if not all(issubclass(kind, LazyResult) for kind in set(map(type, targets))):
+        raise InvalidTargetError(next(each for each in targets if not isinstance(each, LazyResult)))
     return list(targets)
 
 
-def checked_demands(demands: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return demands whose amounts are numbers or lazy results.
+def as_call(value: Any) -> Any:
+    """Return a lazy result that gives ``value`` once the lazy results in it have run; without any, ``value`` itself.
 
-    :raises ConfigurationError: naming one that is neither.
+    :raises UsageError: if a lazy result stands where no value can take its place.
     """
-    for name, amount in demands.items():
-        if not isinstance(amount, LazyResult):
-            check_amount(name, amount)
-    return demands
+    if isinstance(value, LazyResult) or not find_lazies(value):
+        return value
+    return collected(value)
+
+
+def collected(container: Any) -> LazyResult[Any]:
+    """Return a lazy result that gives a copy of ``container`` with values in the places of its lazy results."""
+    return LazyResult(Call(_COLLECTED, (container,)))
 
 
 def _check_lazy(lazy: object, advice: str) -> None:
@@ -247,5 +427,11 @@ def _check_lazy(lazy: object, advice: str) -> None:
         raise InvalidTargetError(lazy, advice=advice)
 
 
-_ITEM = structural(operator.getitem, "item")
-_ATTRIBUTE = structural(getattr, "attribute")
+def _itself(value: Any) -> Any:
+    """Return a container whose lazy results have run: by name, so that another process can return one."""
+    return value
+
+
+_COLLECTED = CallSettings(structural(_itself, "collected"))
+_ITEM = CallSettings(structural(operator.getitem, "item"))
+_ATTRIBUTE = CallSettings(structural(getattr, "attribute"))

@@ -1,13 +1,13 @@
-"""How often, how long and on what a task may try: plain values, decided without a clock."""
+"""How often and how long a task is tried, and what it needs: plain values, without a clock."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cascade.interfaces.errors import ConfigurationError
+from cascade.spec._numbers import check_count, check_number
 from cascade.spec.caching import CachePolicy
 
 LONGEST_DELAY = 86_400.0
@@ -35,23 +35,19 @@ class RetryPolicy:
     """Errors after which another attempt makes sense; any other ends the task at once."""
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.max_attempts, bool)
-            or not isinstance(self.max_attempts, int)
-            or self.max_attempts < 1
-        ):
-            raise ConfigurationError(
-                "with_retry(max_attempts=)", f"needs a whole number from 1, not {self.max_attempts!r}"
-            )
-        _check_number("with_retry(delay=)", self.delay, least=0.0)
-        _check_number("with_retry(backoff=)", self.backoff, least=1.0)
-        _check_number("with_retry(max_delay=)", self.max_delay, least=0.0)
-        _check_number("with_retry(jitter=)", self.jitter, least=0.0)
+        check_count("with_retry(max_attempts=)", self.max_attempts)
+        for name, least in (("delay", 0.0), ("backoff", 1.0), ("max_delay", 0.0), ("jitter", 0.0)):
+            check_number(f"with_retry({name}=)", getattr(self, name), least=least)
         if self.jitter > 1:
-            raise ConfigurationError("with_retry(jitter=)", f"is a share from 0 to 1, not {self.jitter!r}")
+            raise ConfigurationError(
+                "with_retry(jitter=)", f"needs a number from 0 to 1, not {self.jitter!r}"
+            )
+        if not isinstance(self.on, tuple | list):
+            raise ConfigurationError("with_retry(on=)", f"needs exception classes, not {self.on!r}")
+        object.__setattr__(self, "on", tuple(self.on))
         for kind in self.on:
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
-                raise ConfigurationError("with_retry(on=)", f"takes exception classes, not {kind!r}")
+                raise ConfigurationError("with_retry(on=)", f"needs exception classes, not {kind!r}")
 
     def delay_after(self, attempt: int, chance: float = 0.5) -> float:
         """Return the seconds to wait after attempt number ``attempt`` (from 1) has failed.
@@ -68,7 +64,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What is asked of every attempt of one task."""
+    """The settings of one task, which hold for each of its attempts."""
 
     retry: RetryPolicy | None = None
     timeout: float | None = None
@@ -76,17 +72,14 @@ class Policies:
     cache: CachePolicy | None = None
     demands: Mapping[str, Any] | None = None
     """Amounts of the engine's resources, by name: numbers, or lazy results that give one."""
+    at_most_once: bool = False
+    """Whether a recorded run commits the start of an attempt before the call, and never repeats it on its own."""
+    recorded: bool = True
+    """Whether a recorded run keeps the value."""
 
     def __post_init__(self) -> None:
         if self.timeout is not None:
-            _check_number("with_timeout(seconds)", self.timeout, least=0.0, exclusive=True)
+            check_number("with_timeout(seconds)", self.timeout, least=0.0, exclusive=True)
 
 
 NO_POLICIES = Policies()
-
-
-def _check_number(setting: str, value: float, *, least: float, exclusive: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < least or (exclusive and value == least):
-        bound = "above" if exclusive else "from"
-        raise ConfigurationError(setting, f"needs a number {bound} {least:g}, not {value!r}")

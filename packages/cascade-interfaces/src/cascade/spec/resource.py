@@ -1,4 +1,4 @@
-"""What tasks share and somebody has to close: declared once, injected where it is needed."""
+"""Resources that tasks share and the run closes: declared once, injected where they are needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class Resource:
     """``run``: one for all tasks of a run; ``task``: one for each attempt of a task."""
     is_async: bool
     injections: Mapping[str, Injection]
-    """Its own parameters that ask for other resources."""
+    """Its own parameters into which other resources are injected."""
+
+    def __repr__(self) -> str:
+        return f"<Resource {self.name}, one for each {self.scope}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,10 @@ class Injection:
 
     name: str
     resource: Resource | None = None
-    """None if it is known by name only, and found among the run's resources."""
+    """None if only the name is known: then it is one of the run's resources."""
+
+    def __repr__(self) -> str:
+        return f"inject({self.name!r})" if self.resource is None else f"inject({self.name})"
 
 
 def inject(resource: str | Resource) -> Any:
@@ -60,10 +66,10 @@ def resource(
 ) -> Resource | Callable[[Callable[..., Any]], Resource]:
     """Declare a generator function, sync or async, as a resource.
 
-    What comes before ``yield`` opens it, what comes after (in ``finally``) closes it; resources
-    are closed in the reverse order of their opening, whatever happens.
+    The code before ``yield`` opens it, the code after (in ``finally``) closes it. Resources are
+    closed in the reverse order of their opening, whatever happens.
 
-    :raises TaskDefinitionError: if it is no generator function.
+    :raises TaskDefinitionError: if it is not a generator function.
     :raises ConfigurationError: if the scope is unknown.
     """
     if function is None:
@@ -72,25 +78,25 @@ def resource(
 
 
 def injections_of(signature: inspect.Signature | None) -> dict[str, Injection]:
-    """Return the parameters that ask for a resource."""
+    """Return the parameters into which a resource is injected."""
     parameters = signature.parameters if signature is not None else {}
     return {name: p.default for name, p in parameters.items() if isinstance(p.default, Injection)}
 
 
 def _declare(function: Callable[..., Any], *, name: str | None, scope: Scope) -> Resource:
     if scope not in get_args(Scope):
-        raise ConfigurationError("resource(scope=)", f"knows {' and '.join(get_args(Scope))}, not {scope!r}")
+        raise ConfigurationError("resource(scope=)", f"needs {' or '.join(get_args(Scope))}, not {scope!r}")
     is_async = inspect.isasyncgenfunction(function)
     if not is_async and not inspect.isgeneratorfunction(function):
         raise TaskDefinitionError(
-            f"{getattr(function, '__name__', function)!r} is no generator; a resource yields once what tasks share"
+            f"{getattr(function, '__name__', function)!r} is not a generator; a resource is a function that yields once, with the value that tasks share"
         )
     signature = inspect.signature(function)
     injections = injections_of(signature)
     for parameter in signature.parameters.values():
         if parameter.name not in injections and parameter.default is parameter.empty:
             raise TaskDefinitionError(
-                f"nobody fills the parameter {parameter.name!r} of the resource {function.__name__!r}; "
+                f"the parameter {parameter.name!r} of the resource {function.__name__!r} has no value; "
                 "give it a default, such as cs.inject(...)"
             )
     return Resource(function, name or function.__name__, scope, is_async, injections)

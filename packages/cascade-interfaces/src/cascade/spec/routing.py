@@ -1,4 +1,4 @@
-"""Choices and order: shapes of graphs that data decide."""
+"""Routes and order: graphs whose shape depends on data."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError
+from cascade.spec._reprs import brief
 from cascade.spec.definition import structural
-from cascade.spec.lazy import NO_KWARGS, Call, LazyResult
+from cascade.spec.labels import short
+from cascade.spec.lazy import Call, CallSettings, LazyResult
+from cascade.spec.nested import find_lazies
 from cascade.spec.task import Task
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class RouteCall(Call):
-    """The value of one of several routes; ``args`` holds what chooses."""
+    """The value of one of several routes; ``args`` holds the selector."""
 
     routes: Mapping[Any, LazyResult[Any]] = field(default_factory=dict)
 
+    def shown(self) -> str:
+        """Return the selector and the values that it may have."""
+        return f"{brief(self.args[0]._call)} to {short(list(self.routes))}"
+
 
 class Router(LazyResult[T], Generic[T]):
-    """The value of the route that ``selector`` chooses; only what that route needs is run.
+    """The value of the route that ``selector`` chooses; only the tasks that this route needs are run.
 
     ``routes`` maps each value that the selector may have to a lazy result.
 
-    :raises InvalidTargetError: if the selector or a route is no lazy result.
+    :raises InvalidTargetError: if the selector or a route is not a lazy result.
     :raises ConfigurationError: if there is no route.
     """
 
@@ -40,9 +47,14 @@ class Router(LazyResult[T], Generic[T]):
         for lazy in (selector, *routes.values()):
             if not isinstance(lazy, LazyResult):
                 raise InvalidTargetError(
-                    lazy, advice="Router(selector, routes) takes what calls of tasks return"
+                    lazy, advice="Router(selector, routes) takes the results of calling tasks"
                 )
-        super().__init__(RouteCall(_ROUTE, (selector,), NO_KWARGS, routes=dict(routes)))
+        if find_lazies(list(routes)):
+            raise ConfigurationError(
+                "Router(routes)",
+                "a key is or holds a lazy result; keys are the values that the selector may have",
+            )
+        super().__init__(RouteCall(_ROUTE, (selector,), routes=dict(routes)))
 
 
 def sequence(*lazies: LazyResult[Any]) -> LazyResult[list[Any]]:
@@ -50,20 +62,20 @@ def sequence(*lazies: LazyResult[Any]) -> LazyResult[list[Any]]:
 
     Each is taken as declared here: one that also stands elsewhere in the graph is another node.
 
-    :raises InvalidTargetError: if one is no lazy result.
+    :raises InvalidTargetError: if one is not a lazy result.
     """
     ordered: list[LazyResult[Any]] = []
     for lazy in lazies:
         if not isinstance(lazy, LazyResult):
-            raise InvalidTargetError(lazy, advice="sequence(...) takes what calls of tasks return")
+            raise InvalidTargetError(lazy, advice="sequence(...) takes the results of calling tasks")
         ordered.append(lazy.after(ordered[-1]) if ordered else lazy)
-    return LazyResult(Call(_LIST, (ordered,), NO_KWARGS))
+    return LazyResult(Call(_LIST, (ordered,)))
 
 
-def pipeline(value: Any, *tasks: Task[Any]) -> LazyResult[Any]:
-    """Hand ``value`` to the first task, its result to the second, and so on.
+def pipeline(value: Any, *tasks: Task[..., Any]) -> LazyResult[Any]:
+    """Pass ``value`` to the first task, its result to the second, and so on.
 
-    :raises ConfigurationError: if there is no task, or one is none.
+    :raises ConfigurationError: if there is no task, or an argument is not one.
     """
     if not tasks:
         raise ConfigurationError("pipeline(value, *tasks)", "needs at least one task")
@@ -82,5 +94,5 @@ def _taken(value: T) -> T:
     return value
 
 
-_ROUTE = structural(_taken, "route")
-_LIST = structural(list, "sequence")
+_ROUTE = CallSettings(structural(_taken, "route"))
+_LIST = CallSettings(structural(list, "sequence"))

@@ -5,18 +5,30 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
-from cascade.interfaces.errors import MapLengthError, TaskCallError
-from cascade.spec.caching import CachePolicy, cache_policy
+from cascade.interfaces.errors import ConfigurationError, MapLengthError, TaskCallError, UsageError
+from cascade.spec._misuse import meant
+from cascade.spec._reprs import settings
 from cascade.spec.definition import AUTO, TaskDefinition, define
-from cascade.spec.lazy import NO_KWARGS, Call, LazyResult, MapCall, checked_demands
-from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
+from cascade.spec.lazy import (
+    NO_KWARGS,
+    Call,
+    CallSettings,
+    LazyResult,
+    MapCall,
+    PolicyMethods,
+    check_readable_again,
+    is_iterator,
+)
+from cascade.spec.nested import PLAIN, check_arguments
+from cascade.spec.policies import NO_POLICIES, Policies
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(Generic[R]):
+class Task(PolicyMethods, Generic[P, R]):
     """A declared function. Calling it runs nothing and returns a :class:`LazyResult`."""
 
     __name__: str
@@ -29,7 +41,7 @@ class Task(Generic[R]):
     ) -> None:
         functools.update_wrapper(self, definition.function)
         self._definition = definition
-        self._policies = policies
+        self._settings = CallSettings(definition, policies)
         self._fixed = fixed
 
     @property
@@ -42,85 +54,97 @@ class Task(Generic[R]):
         """The function itself, for a direct call."""
         return self._definition.function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> LazyResult[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> LazyResult[R]:
         """Declare a call; each argument may be, or hold, a lazy result.
 
-        :raises TaskCallError: if the function does not take these arguments.
-        """
-        if self._fixed:
-            kwargs = {**self._fixed, **kwargs}
-        self._definition.check_call(args, kwargs)
-        return LazyResult(Call(self._definition, args, kwargs or NO_KWARGS, self._policies))
+        Arguments are not copied: what changes a list between the call and the run changes what the task gets.
 
-    def partial(self, **fixed: Any) -> Task[R]:
-        """Return a task some of whose arguments are given, by name; a call may give them anew.
+        :raises TaskCallError: if the function does not take these arguments, or a lazy result
+            stands in an argument where no value can take its place.
+        :raises ConfigurationError: if an argument is an iterator and the task may be tried again.
+        """
+        named: Mapping[str, Any] = {**self._fixed, **kwargs} if self._fixed else kwargs
+        if named or len(args) not in self._definition.arity:
+            self._definition.check_call(args, named)
+            self._check_values((*args, *named.values()))
+            return LazyResult(Call(self._settings, args, named or NO_KWARGS))
+        for value in args:
+            if type(value) not in _HARMLESS:
+                self._check_values(args)
+                break
+        return LazyResult(Call(self._settings, args, NO_KWARGS))
+
+    def partial(self, /, **fixed: Any) -> Task[..., R]:
+        """Return a task with some arguments given, by name; a call may give them again.
 
         :raises TaskCallError: if the function has no such parameter.
         """
         self._check_names(fixed)
-        return Task(self._definition, self._policies, {**self._fixed, **fixed})
+        return Task(self._definition, self._settings.policies, {**self._fixed, **fixed})
 
-    def map(self, **iterables: Iterable[Any] | LazyResult[Iterable[Any]]) -> LazyResult[list[R]]:
-        """Declare a call for each item; the value is the list of results, in order.
+    if TYPE_CHECKING:
 
-        Iterables are zipped; a lazy one is asked for its items when it has run. Arguments that
-        are the same for every item are given with :meth:`partial`.
+        def map(self, /, **iterables: Iterable[Any] | LazyResult[Iterable[Any]]) -> LazyResult[list[R]]:
+            """Declare a call for each item; the value is the list of results, in order.
 
-        :raises MapLengthError: if iterables differ in length.
-        :raises TaskCallError: if the function has no such parameter, or one is not iterable.
-        """
+            Iterables are zipped; the items of a lazy one are taken when it has run. Arguments that
+            are the same for every item are given with :meth:`partial`.
+
+            :raises MapLengthError: if iterables differ in length.
+            :raises TaskCallError: if the function has no such parameter, or one is not iterable.
+            """
+
+    else:
+
+        def map(self, /, *positional: object, **iterables: Any) -> LazyResult[list[R]]:
+            """Declare a call for each item; the value is the list of results, in order.
+
+            Iterables are zipped; the items of a lazy one are taken when it has run. Arguments that
+            are the same for every item are given with :meth:`partial`.
+
+            :raises MapLengthError: if iterables differ in length.
+            :raises TaskCallError: if the function has no such parameter, or one is not iterable.
+            """
+            if positional:
+                raise self._definition.call_error(self._by_name())
+            return self._mapped(iterables)
+
+    def _mapped(self, iterables: Mapping[str, Any]) -> LazyResult[list[R]]:
         if not iterables:
-            raise TaskCallError(self.name, self._definition.signature_text, "map needs an iterable, by name")
+            raise self._definition.call_error("map needs at least one iterable, as a keyword argument")
         self._definition.check_call((), {**self._fixed, **iterables})
         columns = {name: self._column(name, items) for name, items in iterables.items()}
         check_lengths(self.name, {k: len(v) for k, v in columns.items() if isinstance(v, tuple)})
         fixed = {name: value for name, value in self._fixed.items() if name not in columns}
-        return LazyResult(MapCall(self._definition, (), columns, self._policies, fixed=fixed))
-
-    def with_retry(
-        self,
-        max_attempts: int = 3,
-        *,
-        delay: float = 0.0,
-        backoff: float = 1.0,
-        max_delay: float = LONGEST_DELAY,
-        jitter: float = 0.0,
-        on: tuple[type[Exception], ...] = (Exception,),
-    ) -> Task[R]:
-        """Return a task each call of which is tried up to ``max_attempts`` times in all.
-
-        The arguments are those of :meth:`LazyResult.with_retry`.
-
-        :raises ConfigurationError: if a value makes no sense.
-        """
-        return self._changed(retry=RetryPolicy(max_attempts, delay, backoff, max_delay, jitter, on))
-
-    def with_timeout(self, seconds: float) -> Task[R]:
-        """Return a task each attempt of which may take ``seconds``.
-
-        :raises ConfigurationError: if ``seconds`` is not a number above 0.
-        """
-        return self._changed(timeout=seconds)
-
-    def with_cache(self, policy: CachePolicy | None = None, **settings: Any) -> Task[R]:
-        """Return a task whose calls do not run when their value is already there.
-
-        :raises ConfigurationError: if a setting makes no sense, or names what is no parameter.
-        """
-        return self._changed(cache=cache_policy(self._definition, policy, settings))
-
-    def with_constraints(self, **demands: float | LazyResult[float]) -> Task[R]:
-        """Return a task each call of which holds these amounts of the engine's resources while it runs.
-
-        :raises ConfigurationError: if an amount is neither a number from 0 nor a lazy result.
-        """
-        return self._changed(demands=checked_demands(demands))
+        self._check_values((*columns.values(), *fixed.values()))
+        for name, value in fixed.items():
+            if is_iterator(value):
+                raise self._definition.call_error(
+                    f"{name!r} is a {type(value).__name__}, which only the first item could read; pass a list"
+                )
+        return LazyResult(MapCall(self._settings, (), columns, fixed=fixed))
 
     def __repr__(self) -> str:
-        return f"<Task {self.name}{self._definition.signature_text}>"
+        given = [f"partial({', '.join(self._fixed)})"] if self._fixed else []
+        shown = [f"{self.name}{self._definition.signature_text}", *given, *settings(self._settings.policies)]
+        return f"<Task {', '.join(shown)}>"
 
-    def _changed(self, **policies: Any) -> Task[R]:
-        return Task(self._definition, replace(self._policies, **policies), self._fixed)
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):  # attributes that Python and libraries look up by themselves
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(
+                f"task {self.name!r} has no method {name}{meant(name, dir(Task))}"
+                "; call the task, and run what the call returns with cs.run(...)"
+            )
+
+    def _declared(self) -> TaskDefinition:
+        return self._definition
+
+    def _with_policy(self, setting: str, **policy: Any) -> Self:
+        policies = replace(self._settings.policies, **policy)
+        return cast("Self", Task(self._definition, policies, self._fixed))
 
     def _check_names(self, names: Mapping[str, Any]) -> None:
         signature = self._definition.signature
@@ -131,8 +155,32 @@ class Task(Generic[R]):
         except TypeError as exc:
             raise TaskCallError(self.name, str(signature), str(exc)) from None
 
+    def _check_values(self, values: tuple[Any, ...]) -> None:
+        others = [value for value in values if type(value) not in _HARMLESS]
+        if not others:
+            return
+        try:
+            check_arguments(others)
+        except UsageError as exc:
+            raise self._definition.call_error(str(exc)) from None
+        check_readable_again(self._settings.policies, others)
+
+    def _by_name(self) -> str:
+        signature = self._definition.signature
+        first = next(iter(signature.parameters), "x") if signature is not None else "x"
+        return f"map takes its iterables by name; write {self.name}.map({first}=[...])"
+
     def _column(self, name: str, items: object) -> tuple[Any, ...] | LazyResult[Any]:
         return items if isinstance(items, LazyResult) else column_of(self._definition, name, items)
+
+
+def settings_of(task: Task[..., Any]) -> CallSettings:
+    """Return what all calls of a task have in common: for engines and tools, not for workflows."""
+    return task._settings
+
+
+_HARMLESS = PLAIN | {LazyResult}
+"""Types of arguments that need no check."""
 
 
 def column_of(definition: TaskDefinition, name: str, items: object, *, given_by: str = "") -> tuple[Any, ...]:
@@ -160,24 +208,33 @@ def check_lengths(task_name: str, lengths: dict[str, int]) -> None:
 
 
 @overload
-def task(function: Callable[..., Awaitable[R]], /) -> Task[R]: ...
+def task(
+    function: Callable[P, Awaitable[R]], /, *, name: str | None = None, mode: str = AUTO
+) -> Task[P, R]: ...
 @overload
-def task(function: Callable[..., R], /) -> Task[R]: ...
+def task(function: Callable[P, R], /, *, name: str | None = None, mode: str = AUTO) -> Task[P, R]: ...
 @overload
 def task(*, name: str | None = None, mode: str = AUTO) -> _Decorator: ...
 def task(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, mode: str = AUTO
-) -> Task[Any] | _Decorator:
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    mode: str = AUTO,
+    **unknown: object,
+) -> Task[..., Any] | _Decorator:
     """Declare a function as a task.
 
-    An async function runs on the event loop. A synchronous one is run by the engine's executor
-    (threads, unless it was given another); ``mode`` says otherwise: ``"inline"`` on the event
+    An async function runs on the event loop. The engine's executor (threads, unless it was given
+    another) runs a synchronous one. ``mode`` selects another place: ``"inline"`` is the event
     loop, for work that takes microseconds; ``"thread"``, ``"process"`` or the name of any other
-    executor that the engine has.
+    executor of the engine.
 
     :raises TaskDefinitionError: if it is not a function, or is a generator.
-    :raises ConfigurationError: if the mode does not fit the function.
+    :raises ConfigurationError: if the mode does not fit the function, or there is no such setting.
     """
+    for setting in unknown:
+        raise ConfigurationError(f"task({setting}=)", _right_form(setting))
     if function is None:
         return _Decorator(name, mode)
     return Task(define(function, name=name, mode=mode))
@@ -191,8 +248,17 @@ class _Decorator:
         self._mode = mode
 
     @overload
-    def __call__(self, function: Callable[..., Awaitable[R]], /) -> Task[R]: ...
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
     @overload
-    def __call__(self, function: Callable[..., R], /) -> Task[R]: ...
-    def __call__(self, function: Callable[..., Any], /) -> Task[Any]:
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
         return Task(define(function, name=self._name, mode=self._mode))
+
+
+def _right_form(setting: str) -> str:
+    """Return how to set what other libraries call ``setting``."""
+    settings = [name for name in dir(PolicyMethods) if name.startswith("with_")]
+    stem = next((name for name in settings if name[5:8] == setting.removeprefix("max_")[:3]), None)
+    if stem is None:
+        return f"it is not a setting; task has name and mode{meant(setting, ('name', 'mode'))}"
+    return f"it is not a setting; write task.{stem}(...) on the declared task"

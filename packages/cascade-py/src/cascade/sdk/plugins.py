@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 CONNECTORS = "cascade.connectors"
 EXECUTORS = "cascade.executors"
 
-_EXTRAS = {CONNECTORS: {"mqtt": "mqtt", "mqtts": "mqtt"}, EXECUTORS: {"dask": "dask"}}
+_EXTRAS = {CONNECTORS: dict.fromkeys(("mqtt", "mqtts", "ws", "wss"), "mqtt"), EXECUTORS: {"dask": "dask"}}
 _ERRORS = {CONNECTORS: ConnectorNotFoundError, EXECUTORS: ExecutorNotFoundError}
 
 
 def connector(name: str, /, **settings: Any) -> Connector:
     """Make a connector by the name of its entry point, or by a URL whose scheme is that name.
 
-    ``connector("mqtt", hostname="broker")`` and ``connector("mqtt://broker")`` are the same.
+    ``connector("mqtt", hostname="broker")`` and ``connector("mqtt://broker")`` are the same;
+    ``connector("file:run.jsonl")`` writes telemetry to a file.
 
     :raises ConnectorNotFoundError: if no installed package offers it, with what to install.
     """
-    scheme, separator, _ = name.partition("://")
+    scheme, separator, _ = name.partition(":")
     made = find(CONNECTORS, scheme).load()
     instance: Connector = made.from_url(name, **settings) if separator else made(**settings)
     return instance

@@ -3,34 +3,85 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
-from cascade.interfaces.errors import UsageError
+from cascade.interfaces.errors import ConfigurationError, UsageError
+from cascade.interfaces.tracebacks import begin_in_user_code
 from cascade.sdk import plugins
-from cascade.sdk._signals import Termination
+from cascade.sdk.signals import run_guarded
 from cascade.spec import LazyResult, Resource
 
 if TYPE_CHECKING:
-    from cascade.interfaces import CacheBackend, Clock, Connector, EventBus, Executor
+    from cascade.interfaces import (
+        CacheBackend,
+        Clock,
+        Connector,
+        EventBus,
+        Executor,
+        Middleware,
+        Redactor,
+        StateBackend,
+    )
+    from cascade.runtime import Outbox
 
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
 R = TypeVar("R")
 
 
 class Settings(TypedDict, total=False):
-    """What a run may be given beside its target; see :class:`cascade.Engine`."""
+    """Settings of a run beside its target; see :class:`cascade.Engine` and its ``run``."""
 
     executor: Executor | str | None
     """Also a name: ``"thread"``, ``"process"``, ``"dask"``, or that of any other that is installed."""
     executors: Mapping[str, Executor]
     resources: Sequence[Resource]
     cache_backend: CacheBackend
+    state_backend: StateBackend
+    state: str | os.PathLike[str] | None
+    """Folder in which the run is recorded: short for ``state_backend=SqliteState(folder)``."""
     require_control: bool
+    middleware: Sequence[Middleware]
+    redactor: Redactor
+    outbox: Outbox | str | os.PathLike[str] | None
+    """Also the folder alone."""
+    labels: Mapping[str, str | float | bool] | None
+    host_report: bool
+    logs: str | None
     bus: EventBus
     clock: Clock
     stop_timeout: float
     close_timeout: float
+    run_id: str | None
+    name: str | None
+    tags: Mapping[str, str | float | bool] | None
     on_failure: Literal["stop", "continue"]
+    progress: bool
+    resume: Literal["auto", "cancelled"]
+    on_change: Literal["refuse", "rerun", "keep"]
+    max_starts: int | None
+    forget_control: bool
+
+
+_POSITIONAL = ("target", "params", "system_resources", "connector")
+_OF_ENGINE_RUN = (  # the other settings are the engine's
+    "run_id",
+    "name",
+    "tags",
+    "on_failure",
+    "progress",
+    "resume",
+    "on_change",
+    "max_starts",
+    "forget_control",
+)
 
 
 @overload
@@ -41,6 +92,46 @@ def run(
     connector: Connector | str | None = None,
     **settings: Unpack[Settings],
 ) -> R: ...
+@overload
+def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B]: ...
+@overload
+def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B, C]: ...
+@overload
+def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B, C, D]: ...
+@overload
+def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D], LazyResult[E]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B, C, D, E]: ...
+@overload
+def run(  # type: ignore[overload-overlap] # a tuple is a sequence
+    target: tuple[LazyResult[R], ...],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[R, ...]: ...
 @overload
 def run(
     target: Sequence[LazyResult[R]],
@@ -56,27 +147,41 @@ def run(
     connector: Connector | str | None = None,
     **settings: Unpack[Settings],
 ) -> Any:
-    """Run what ``target`` needs and return its value; a list of targets gives a list.
+    """Run what ``target`` needs and return its value; a list of targets gives a list, a tuple a tuple.
 
     ``params`` are the values of ``cs.Param`` inputs, ``system_resources`` how much there is of
     what ``with_constraints`` asks for. ``connector`` may also be a URL such as
-    ``"mqtt://broker"``. Ctrl-C and SIGTERM (in the main thread) cancel the run: its last events
-    are sent before this returns. A second one ends it at once.
+    ``"mqtt://broker"``. The settings are those of :class:`cascade.Engine` and ``Engine.run``, such
+    as ``run_id="night-7"``, ``tags={"line": 3}`` or ``middleware=[around]``; with ``state="runs"`` the run is
+    recorded in that folder, and continues there when it is run again with its ``run_id``. Ctrl-C, SIGTERM and
+    SIGHUP (in the main thread) cancel the run: its last events are sent before this returns. A
+    second one ends it at once. What does not stop within ``stop_timeout``, and resources within
+    ``close_timeout``, is named in a warning and left behind.
 
-    :raises UsageError: inside a running event loop; use ``await cs.arun(...)`` there.
-    :raises InvalidTargetError: if a target is no lazy result.
+    :raises UsageError: inside a running event loop; use ``await cs.arun(...)`` there. Also while a worker or
+        the command ``cascade`` imports the program.
+    :raises InvalidTargetError: if a target is not a lazy result.
     :raises InputsError: once for all inputs that are missing, unknown or wrong.
     :raises Exception: what the first task that failed had raised, with a note that names it.
     :raises KeyboardInterrupt: after Ctrl-C.
-    :raises SystemExit: with status 143 after SIGTERM.
+    :raises RunCancelledError: if a constraint has cancelled the run.
+    :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
     """
     if _in_event_loop():
         raise UsageError("cs.run(...) cannot run inside a running event loop; write: await cs.arun(...)")
-    from cascade.runtime.loops import new_event_loop  # here, so that importing the SDK stays quick
-
-    with Termination() as termination, asyncio.Runner(loop_factory=new_event_loop) as runner:
-        work = arun(target, params, system_resources, connector, **settings)
-        return runner.run(termination.guard(work))
+    _refuse_unknown(settings)
+    _refuse_import()
+    limit: Any = settings.get("stop_timeout")
+    if not isinstance(limit, int | float):
+        limit = None  # the engine will refuse the setting
+    try:
+        return run_guarded(
+            lambda: arun(target, params, system_resources, connector, **settings), close_timeout=limit
+        )
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error.__context__, asyncio.CancelledError):
+            error.__suppress_context__ = True  # Ctrl-C has cancelled our own coroutine
+        raise begin_in_user_code(error)  # noqa: B904 - the same error
 
 
 @overload
@@ -87,6 +192,46 @@ async def arun(
     connector: Connector | str | None = None,
     **settings: Unpack[Settings],
 ) -> R: ...
+@overload
+async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B]: ...
+@overload
+async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B, C]: ...
+@overload
+async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B, C, D]: ...
+@overload
+async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
+    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D], LazyResult[E]],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[A, B, C, D, E]: ...
+@overload
+async def arun(  # type: ignore[overload-overlap] # a tuple is a sequence
+    target: tuple[LazyResult[R], ...],
+    params: Mapping[str, Any] | None = None,
+    system_resources: Mapping[str, float] | None = None,
+    connector: Connector | str | None = None,
+    **settings: Unpack[Settings],
+) -> tuple[R, ...]: ...
 @overload
 async def arun(
     target: Sequence[LazyResult[R]],
@@ -104,29 +249,66 @@ async def arun(
 ) -> Any:
     """Do what :func:`run` does inside a running event loop (a notebook); signals are left alone.
 
-    :raises InvalidTargetError: if a target is no lazy result.
+    :raises InvalidTargetError: if a target is not a lazy result.
     """
-    from cascade.runtime import Engine  # here for the same reason
+    from cascade.runtime import Engine  # here, so that importing the SDK stays quick
 
     _refuse_unknown(settings)
+    _refuse_import()
     given: dict[str, Any] = {**settings, "system_resources": system_resources}
-    on_failure = given.pop("on_failure", "stop")
+    of_run = {setting: given.pop(setting) for setting in _OF_ENGINE_RUN if setting in given}
+    _take_state(given)
     given["connector"] = plugins.connector(connector) if isinstance(connector, str) else connector
+    if isinstance(folder := given.get("outbox"), str | os.PathLike):
+        from cascade.runtime import Outbox
+
+        given["outbox"] = Outbox(folder)
     named = given.get("executor")
     if not isinstance(named, str):
-        return await Engine(**given).run(target, params, on_failure=on_failure)
+        return await Engine(**given).run(target, params, **of_run)
     executor = given["executor"] = plugins.executor(named)
     try:
-        return await Engine(**given).run(target, params, on_failure=on_failure)
+        return await Engine(**given).run(target, params, **of_run)
     finally:
         await executor.close()
 
 
+def _take_state(given: dict[str, Any]) -> None:
+    """Make the state of a folder, if one is named."""
+    folder = given.pop("state", None)
+    if folder is None:
+        return
+    from cascade.runtime import SqliteState
+
+    if given.get("state_backend") is not None:
+        raise UsageError(
+            "run(state=) and run(state_backend=) are two ways to name one thing; give one of them"
+        )
+    if not isinstance(folder, str | os.PathLike):
+        raise ConfigurationError("run(state=)", "needs a folder, such as 'runs'", value=folder)
+    given["state_backend"] = SqliteState(folder)
+
+
 def _refuse_unknown(settings: Settings) -> None:
     unknown = sorted(settings.keys() - Settings.__annotations__.keys())
-    if unknown:
-        known = ", ".join(sorted(Settings.__annotations__))
-        raise TypeError(f"run() got an unexpected keyword argument {unknown[0]!r}; it takes {known}")
+    if not unknown:
+        return
+    import difflib
+
+    known = (*_POSITIONAL, *sorted(Settings.__annotations__))
+    close = difflib.get_close_matches(unknown[0], known, n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
+    raise TypeError(f"run() got an unexpected keyword argument {unknown[0]!r}; {remedy}")
+
+
+def _refuse_import() -> None:
+    """Refuse a run that begins because a worker or the command imports the program: the program runs already."""
+    if "multiprocessing.process" not in sys.modules:
+        return  # its import takes longer than that of the whole SDK, and whatever imports a program has paid it
+    from cascade.interfaces.main_module import GUARD, is_importing_main
+
+    if is_importing_main():
+        raise UsageError(f"a run starts while the program is imported; put it under `{GUARD}`")
 
 
 def _in_event_loop() -> bool:
@@ -135,3 +317,19 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature of both functions that lists every setting: for ``help()`` and completion."""
+    signature = inspect.signature(run)
+    positional = [signature.parameters[name] for name in _POSITIONAL]
+    settings = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=annotation.__forward_arg__
+        )
+        for name, annotation in inspect.get_annotations(Settings).items()
+    ]
+    return signature.replace(parameters=[*positional, *settings])
+
+
+run.__signature__ = arun.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -8,30 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from cascade.interfaces.errors import ConfigurationError
-from cascade.spec import LazyResult, read_inputs, targets_of
+from cascade.spec import LazyResult, targets_of
 
 if TYPE_CHECKING:
-    from cascade.runtime.plan import Step
+    from cascade.runtime import Step
 
 Target = LazyResult[Any] | Sequence[LazyResult[Any]]
-
-_SHAPES = {
-    "mermaid": {
-        "task": '["{}"]',
-        "map": '[["{} for each"]]',
-        "route": '{{"{}"}}',
-        "input": '(["{}"])',
-        "structure": '("{}")',
-    },
-    "dot": {
-        "task": "box",
-        "map": "box3d",
-        "route": "diamond",
-        "input": "ellipse",
-        "structure": "plaintext",
-    },
-}
-_DOTTED = frozenset({"before", "route", "condition", "amount"})
+Shape = Literal["mermaid", "dot", "tree", "svg"]
 
 
 def dry_run(target: Target, params: Mapping[str, Any] | None = None) -> list[Step]:
@@ -39,32 +22,36 @@ def dry_run(target: Target, params: Mapping[str, Any] | None = None) -> list[Ste
 
     A map is one step; of a choice all routes are there. Inputs are checked as a run would.
 
-    :raises InvalidTargetError: if a target is no lazy result.
+    :raises InvalidTargetError: if a target is not a lazy result.
     :raises InputsError: once for all inputs that are missing, unknown or wrong.
     """
-    from cascade.runtime.needs import inputs_among, walk
+    from cascade.runtime import check_inputs
 
     targets = targets_of(target)
-    read_inputs(inputs_among(walk(targets)), params or {}, os.environ)
+    check_inputs(targets, params or {}, os.environ)
     return _plan(targets)
 
 
-def visualize(target: Target, *, format: Literal["mermaid", "dot"] = "mermaid") -> str:  # noqa: A002 - the word
-    """Return the graph as text: Mermaid, which many pages and notebooks draw, or Graphviz's DOT.
+def visualize(target: Target, *, format: Shape = "mermaid") -> str:  # noqa: A002 - the caller's term
+    """Return the graph as text: Mermaid, which many pages and notebooks draw, Graphviz's DOT, a tree to read, or SVG.
 
-    :raises InvalidTargetError: if a target is no lazy result.
+    In the tree, the steps that a step needs are below it; a step that several others need is shown once. The
+    SVG needs no other program; it shows more than 300 steps by name.
+
+    :raises InvalidTargetError: if a target is not a lazy result.
     :raises ConfigurationError: if the format is unknown.
     """
-    if format not in _SHAPES:
-        raise ConfigurationError("visualize(format=)", f"knows mermaid and dot, not {format!r}")
-    steps = _plan(targets_of(target))
-    return _mermaid(steps) if format == "mermaid" else _dot(steps)
+    from cascade.sdk._pictures import DRAWN
+
+    if format not in DRAWN:
+        raise ConfigurationError("visualize(format=)", f"needs mermaid, dot, tree or svg, not {format!r}")
+    return DRAWN[format](_plan(targets_of(target)))
 
 
 def to_json(target: Target) -> str:
     """Return the graph as JSON: a list of steps; no argument's value is in it.
 
-    :raises InvalidTargetError: if a target is no lazy result.
+    :raises InvalidTargetError: if a target is not a lazy result.
     """
     import json
 
@@ -72,35 +59,25 @@ def to_json(target: Target) -> str:
 
 
 def _plan(targets: list[LazyResult[Any]]) -> list[Step]:
-    from cascade.runtime.plan import plan
+    from cascade.runtime import plan
 
     return plan(targets)
 
 
-def _mermaid(steps: list[Step]) -> str:
-    numbers = {step.id: f"n{number}" for number, step in enumerate(steps)}
-    lines = ["flowchart TD"]
-    for step in steps:
-        label = step.name.replace('"', "#quot;")
-        lines.append(f"    {numbers[step.id]}{_SHAPES['mermaid'][step.kind].format(label)}")
-    for step in steps:
-        for edge in step.edges:
-            arrow = f"-. {edge.role} .->" if edge.role in _DOTTED else "-->"
-            lines.append(f"    {numbers[edge.source]} {arrow} {numbers[step.id]}")
-    return "\n".join(lines) + "\n"
+def _mimebundle(lazy: LazyResult[Any], include: object = None, exclude: object = None) -> dict[str, str]:
+    """Show a lazy result in a notebook: as text, and as a picture of its graph."""
+    from cascade.sdk._pictures import DRAWN
+
+    steps = _plan([lazy])
+    pictures = {"image/svg+xml": DRAWN["svg"](steps)}
+    if len(steps) <= _MERMAID:
+        pictures["text/vnd.mermaid"] = DRAWN["mermaid"](steps)
+    return {"text/plain": repr(lazy), **pictures}
 
 
-def _dot(steps: list[Step]) -> str:
-    lines = ["digraph cascade {", "    rankdir=TB;"]
-    for step in steps:
-        label = f"{step.name} for each" if step.kind == "map" else step.name
-        lines.append(f"    {_quoted(step.id)} [label={_quoted(label)}, shape={_SHAPES['dot'][step.kind]}];")
-    for step in steps:
-        for edge in step.edges:
-            style = f' [style=dashed, label="{edge.role}"]' if edge.role in _DOTTED else ""
-            lines.append(f"    {_quoted(edge.source)} -> {_quoted(step.id)}{style};")
-    return "\n".join([*lines, "}"]) + "\n"
+_MERMAID = 500
+"""Steps; Mermaid draws no more of them, and SVG shows them by name."""
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+# Here and not in cascade.spec, because only the runtime knows the graph.
+LazyResult._repr_mimebundle_ = _mimebundle

@@ -72,12 +72,12 @@ class _Timer:
         self._loop = asyncio.get_running_loop()
 
     def ring(self) -> None:
-        """Have the callback called in a later turn of its loop."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        """Call the callback in a later iteration of its loop."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits any more
             self._loop.call_soon_threadsafe(self._call)
 
     def cancel(self) -> None:
-        """Let it not be called. Twice is harmless."""
+        """Cancel the call. Idempotent."""
         self._callback = None
         self._clock._forget(self)
 

@@ -23,7 +23,7 @@ class Recorder:
         return [event.state for event in self.tasks if event.task_name == task_name]
 
     def count(self, state: TaskState, task_name: str | None = None) -> int:
-        """Return how often a state was told, of one task or of all."""
+        """Return how often a state was published, for one task or for all."""
         return sum(e.state is state and task_name in (None, e.task_name) for e in self.tasks)
 
     def close(self) -> None:

@@ -1,48 +1,81 @@
 """The runtime: engine, event bus, telemetry, control, executors, caches and the in-process connector."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cascade.runtime.bus import EventBus
-from cascade.runtime.checkpoint import checkpoint
-from cascade.runtime.engine import Engine
-from cascade.runtime.executors import ThreadExecutor
-from cascade.runtime.local import LocalConnector, LocalHub
-from cascade.runtime.loops import new_event_loop
-from cascade.runtime.resources import override_resource
-from cascade.runtime.telemetry import TelemetrySubscriber, describe, one_line
-
 if TYPE_CHECKING:
-    from cascade.runtime.executors.process import ProcessExecutor
-    from cascade.runtime.storage import MemoryCache, SqliteCache
+    from cascade.runtime._durable.sqlite_state import SqliteState
+    from cascade.runtime._graph.plan import Edge, Step, check_inputs, inputs_of, plan
+    from cascade.runtime._outbox.listing import SenderSummary
+    from cascade.runtime._outbox.outbox import Outbox
+    from cascade.runtime._resources.scope import override_resource
+    from cascade.runtime._scheduler.checkpoints import checkpoint
+    from cascade.runtime._scheduler.publishing import publish
+    from cascade.runtime._scheduler.step import step
+    from cascade.runtime._support.loops import new_event_loop, run_on_loop
+    from cascade.runtime.bus import EventBus
+    from cascade.runtime.cache import MemoryCache, SqliteCache
+    from cascade.runtime.engine import Engine
+    from cascade.runtime.executors import ProcessExecutor, ThreadExecutor
+    from cascade.runtime.file import FileConnector
+    from cascade.runtime.local import LocalConnector, LocalHub
+    from cascade.runtime.telemetry import TelemetrySubscriber
 
 __all__ = [
+    "Edge",
     "Engine",
     "EventBus",
+    "FileConnector",
     "LocalConnector",
     "LocalHub",
     "MemoryCache",
+    "Outbox",
     "ProcessExecutor",
+    "SenderSummary",
     "SqliteCache",
+    "SqliteState",
+    "Step",
     "TelemetrySubscriber",
     "ThreadExecutor",
+    "check_inputs",
     "checkpoint",
-    "describe",
+    "inputs_of",
     "new_event_loop",
-    "one_line",
     "override_resource",
+    "plan",
+    "publish",
+    "run_on_loop",
+    "step",
 ]
 
-_ON_DEMAND = {
-    "MemoryCache": "cascade.runtime.storage",
-    "ProcessExecutor": "cascade.runtime.executors.process",
-    "SqliteCache": "cascade.runtime.storage",
+_MODULES = {
+    "_durable.sqlite_state": "SqliteState",
+    "_graph.plan": "Edge Step check_inputs inputs_of plan",
+    "_outbox.listing": "SenderSummary",
+    "_outbox.outbox": "Outbox",
+    "_resources.scope": "override_resource",
+    "_scheduler.checkpoints": "checkpoint",
+    "_scheduler.publishing": "publish",
+    "_scheduler.step": "step",
+    "_support.loops": "new_event_loop run_on_loop",
+    "bus": "EventBus",
+    "cache": "MemoryCache SqliteCache",
+    "engine": "Engine",
+    "executors": "ProcessExecutor ThreadExecutor",
+    "file": "FileConnector",
+    "local": "LocalConnector LocalHub",
+    "telemetry": "TelemetrySubscriber",
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what most programs never use when somebody asks for it."""
-    if name in _ON_DEMAND:
-        from importlib import import_module
+    """Import a name at its first use: a run imports what it needs and nothing else."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
-        return getattr(import_module(_ON_DEMAND[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """List the names that are imported on demand, too."""
+    return sorted({*globals(), *__all__})

@@ -1,17 +1,18 @@
-"""The event bus: synchronous, on the loop, and deaf to the faults of its observers."""
+"""The event bus: synchronous, on the loop, unaffected by the errors of its observers."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 from collections.abc import Callable
+from threading import get_ident as _thread_id
 from typing import Any, TypeVar
+
+from cascade.interfaces.logs import get_logger
 
 EventT = TypeVar("EventT")
 Handler = Callable[[Any], object]
 
-_log = logging.getLogger("cascade.bus")
+_log = get_logger("cascade.bus")
 
 
 class EventBus:
@@ -24,8 +25,11 @@ class EventBus:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
+    def __repr__(self) -> str:
+        return f"<EventBus with {len(self._subscriptions)} handlers>"
+
     def subscribe(self, event_type: type[EventT], handler: Callable[[EventT], object]) -> Callable[[], None]:
-        """Call ``handler`` for each event of this type; return a function that ends that."""
+        """Call ``handler`` for each event of this type; return a function that unsubscribes it."""
         entry = (event_type, handler)
         self._subscriptions.append(entry)
         self._routes.clear()
@@ -44,32 +48,20 @@ class EventBus:
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the loop on which handlers are called; call it in that loop's thread."""
         self._loop = loop
-        self._thread = threading.get_ident()
+        self._thread = _thread_id()
 
     def wants(self, event_type: type) -> bool:
-        """Return whether anybody is subscribed to events of this type."""
-        return bool(self._route(event_type))
+        """Return whether a handler is subscribed to events of this type."""
+        route = self._routes.get(event_type)
+        return bool(self._route(event_type) if route is None else route)
 
     def publish(self, event: object) -> None:
-        """Deliver an event; from another thread than the bound loop's it is handed over."""
+        """Deliver an event; from another thread than the bound loop's, hand it to that loop first."""
         loop = self._loop
-        if loop is None or threading.get_ident() == self._thread:
-            self._deliver(event)
+        if loop is not None and _thread_id() != self._thread:
+            self._hand_over(event, loop)
             return
-        try:
-            loop.call_soon_threadsafe(self._deliver, event)
-        except RuntimeError:  # the loop is closed: nobody is left to tell
-            _log.debug("an event came after its event loop was closed")
-
-    def _route(self, event_type: type) -> tuple[Handler, ...]:
-        route = self._routes.get(event_type)
-        if route is None:
-            route = tuple(h for wanted, h in self._subscriptions if issubclass(event_type, wanted))
-            self._routes[event_type] = route
-        return route
-
-    def _deliver(self, event: object) -> None:
-        for handler in self._route(type(event)):
+        for handler in self._routes.get(type(event)) or self._route(type(event)):
             try:
                 handler(event)
             except Exception:
@@ -77,6 +69,19 @@ class EventBus:
             else:
                 if self._failing:
                     self._failing.discard(id(handler))
+
+    def _hand_over(self, event: object, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.call_soon_threadsafe(self.publish, event)
+        except RuntimeError:  # the loop is closed, and with it every observer
+            _log.debug("an event was published after its event loop was closed, and is dropped")
+
+    def _route(self, event_type: type) -> tuple[Handler, ...]:
+        route = self._routes.get(event_type)
+        if route is None:
+            route = tuple(h for wanted, h in self._subscriptions if issubclass(event_type, wanted))
+            self._routes[event_type] = route
+        return route
 
     def _report(self, handler: Handler, event: object) -> None:
         """Log a handler's failure once, until it has succeeded again."""

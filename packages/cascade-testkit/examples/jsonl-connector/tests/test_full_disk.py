@@ -1,4 +1,4 @@
-"""A disk that fails costs messages, never the run, and is told once."""
+"""A disk that fails costs messages, never the run, and is logged once."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ FULL = Path("/dev/full")
 
 @pytest.mark.asyncio
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-async def test_a_full_disk_raises_nothing_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_raises_nothing_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """Neither publish nor disconnect raises, and a hundred messages that are lost are one line."""
     connector = JsonlConnector(FULL)
     await connector.connect()
@@ -26,7 +26,7 @@ async def test_a_full_disk_raises_nothing_and_is_told_once(caplog: pytest.LogCap
 async def test_a_folder_that_is_missing_raises_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run goes on without a file; connect tells why."""
+    """The run continues without a file; connect logs why."""
     connector = JsonlConnector(tmp_path / "missing" / "messages.jsonl")
     await connector.connect()
     await connector.publish("a", {})

@@ -3,7 +3,7 @@
 from cascade.testkit.brokers import Broker, BrokerNotFoundError, Mosquitto, NatsServer, start_broker
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.naming import unique_topic
-from cascade.testkit.waiting import eventually
+from cascade.testkit.waiting import eventually, time_limit
 
 __all__ = [
     "Broker",
@@ -13,5 +13,6 @@ __all__ = [
     "eventually",
     "no_leaks",
     "start_broker",
+    "time_limit",
     "unique_topic",
 ]

@@ -1,4 +1,4 @@
-"""How the tests of a suite say what the thing under test must be able to do; those of the rest are skipped."""
+"""How the tests of a suite declare what the tested object must be able to do; tests of other abilities are skipped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATTRIBUTE = "cascade_abilities"
 def needs(*abilities: Enum) -> Callable[[Test], Test]:
     """Mark a test as one that is passed only by what has all these abilities.
 
-    The value of each says what the tests of it show, and is the reason where they are skipped.
+    The value of each describes what its tests show, and is the reason where they are skipped.
     """
 
     def mark(test: Test) -> Test:
@@ -27,7 +27,7 @@ def needs(*abilities: Enum) -> Callable[[Test], Test]:
 
 
 class Declaring:
-    """The part of a harness in which the author of the thing under test says what it can do."""
+    """The part of a harness in which the author declares what the tested object can do."""
 
     abilities: ClassVar[frozenset[Enum]] = frozenset()
 

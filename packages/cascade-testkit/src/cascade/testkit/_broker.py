@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
 import tempfile
 import time
@@ -13,15 +12,14 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from cascade.interfaces import ExternalError, UsageError
-from cascade.testkit._process import Child, free_port
+from cascade.testkit._process import free_port
+from cascade.transport.broker_programs import Child, answers_mqtt, says_port_in_use
 
-_CONNECT = b"\x10\x17\x00\x04MQTT\x04\x02\x00\x3c\x00\x0bcascade-try"  # MQTT 3.1.1, section 3.1
-_CONNACK = 0x20
-_DISCONNECT = b"\xe0\x00"
+_STOP_SECONDS = 60.0  # one that is killed loses its store
 
 
 class BrokerNotFoundError(UsageError, LookupError):
-    """The program of a broker is not installed; the message says how to install it."""
+    """The program of a broker is not installed; the message states how to install it."""
 
     def __init__(self, name: str, remedy: str) -> None:
         self.name = name
@@ -29,7 +27,7 @@ class BrokerNotFoundError(UsageError, LookupError):
 
 
 class BrokerFailedError(ExternalError, RuntimeError):
-    """A broker did not start; ``log`` holds what it wrote."""
+    """A broker did not start; ``log`` contains what it wrote."""
 
     def __init__(self, name: str, problem: str, log: str) -> None:
         self.name = name
@@ -44,7 +42,7 @@ class Broker(ABC):
     name: ClassVar[str]
     mqtt_versions: ClassVar[tuple[str, ...]]
 
-    def __init__(self, *, port: int | None = None, start_timeout: float = 15.0) -> None:
+    def __init__(self, *, port: int | None = None, start_timeout: float = 60.0) -> None:
         self.host = "127.0.0.1"
         self._wanted_port = port
         self._port = port
@@ -107,7 +105,7 @@ class Broker(ABC):
         return self
 
     def stop(self) -> None:
-        """End it and remove its folder. Twice is harmless."""
+        """End it and remove its folder. Idempotent."""
         self.terminate()
         if self._folder is not None:
             _ = self.log  # keeps the text
@@ -122,9 +120,9 @@ class Broker(ABC):
             self._child = None
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM), which writes its store, and wait; kill it after 5 s."""
+        """Ask it to end (SIGTERM), which writes its store, and wait; kill it after a minute."""
         if self._child is not None:
-            self._child.terminate()
+            self._child.terminate(_STOP_SECONDS)
             self._child = None
 
     def freeze(self) -> None:
@@ -176,7 +174,7 @@ class Broker(ABC):
 
     @abstractmethod
     def _says_ready(self, log: str) -> bool:
-        """Return whether the log of this start says that the port is its own."""
+        """Return whether the log of this start shows that the broker listens on its port."""
 
     def _client_context(self) -> ssl.SSLContext | None:
         return None
@@ -234,8 +232,7 @@ class Broker(ABC):
         return False
 
     def _port_was_taken(self, before: int) -> bool:
-        log = self.log[before:].lower()
-        return "already in use" in log or "only one usage of each socket address" in log
+        return says_port_in_use(self.log[before:])
 
     def _wait_until_ready(self, before: int, deadline: float) -> bool:
         while self.running and time.monotonic() < deadline:
@@ -245,17 +242,4 @@ class Broker(ABC):
         return False
 
     def _answers(self) -> bool:
-        """Return whether the port answers an MQTT CONNECT, be it with a refusal."""
-        context = self._client_context()
-        try:
-            with socket.create_connection((self.host, self.port), timeout=2.0) as plain:
-                link = plain if context is None else context.wrap_socket(plain)
-                with link:
-                    link.sendall(_CONNECT)
-                    answer = link.recv(4)
-                    link.sendall(_DISCONNECT)
-                    return answer[:1] == bytes((_CONNACK,))
-        except ssl.SSLError:
-            return True  # it asks for a certificate, so it is there
-        except OSError:
-            return False
+        return answers_mqtt(self.host, self.port, tls=self._client_context())

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import ssl
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cascade.testkit._broker import Broker
-from cascade.testkit._passwords import password_line
 from cascade.testkit.certificates import Certificates
-
-_SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"  # not on the PATH of ordinary users
+from cascade.transport.broker_programs import MOSQUITTO, Listener, password_line
 
 
 class Mosquitto(Broker):
     """Eclipse mosquitto 2, MQTT 3.1.1 and 5, from the system's packages.
 
-    :param durable: write the store in every turn of its loop that changed something, after the answers of that
-        turn: a SIGKILL loses at most what it has acknowledged within the last milliseconds. Otherwise the
+    :param durable: write the store in every iteration of its loop that changed something, after the answers of that
+        iteration: a SIGKILL loses at most what it has acknowledged within the last milliseconds. Otherwise the
         store is written on a clean end only, as mosquitto does by default.
-    :param max_queued_messages: for each client; 0 is no limit. Mosquitto's own default, 1,000,
+    :param max_queued_messages: for each client; 0 means without a limit. Mosquitto's own default, 1,000,
         cuts a large set of retained messages at QoS 1.
     :param users: passwords by user name; anonymous clients are then refused.
     :param acl: lines of an ACL file.
@@ -46,7 +41,7 @@ class Mosquitto(Broker):
         tls: Certificates | None = None,
         require_certificate: bool = False,
         lines: Sequence[str] = (),
-        start_timeout: float = 15.0,
+        start_timeout: float = 60.0,
     ) -> None:
         super().__init__(port=port, start_timeout=start_timeout)
         self._durable = durable
@@ -64,33 +59,22 @@ class Mosquitto(Broker):
 
     @classmethod
     def find(cls) -> str | None:
-        return shutil.which("mosquitto") or shutil.which("mosquitto", path=_SYSTEM_PATH)
+        return MOSQUITTO.find()
 
     @classmethod
     def remedy(cls) -> str:
-        if sys.platform == "darwin":
-            return "brew install mosquitto"
-        return "apt-get install mosquitto, or your system's package of that name (https://mosquitto.org/download)"
+        return MOSQUITTO.remedy()
 
     def _configuration(self) -> str:
-        return "\n".join([*self._listener(), *self._persistence(), *self._access(), *self._lines, ""])
+        begin = MOSQUITTO.configuration(Listener(self.host, self.port), self._store, self._durable)
+        limits = [f"max_queued_messages {self._max_queued_messages}"]
+        return "\n".join([*begin, *self._tls_lines(), *limits, *self._access(), *self._lines, ""])
 
-    def _listener(self) -> list[str]:
-        lines = [
-            f"listener {self.port} {self.host}",
-            "set_tcp_nodelay true",
-            f"max_queued_messages {self._max_queued_messages}",
-        ]
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            lines.append("user root")  # else it becomes a user who may not write to the folder
-        if self._tls is not None:
-            lines += [f"cafile {self._tls.ca}", f"certfile {self._tls.cert}", f"keyfile {self._tls.key}"]
-            lines.append(f"require_certificate {str(self._require_certificate).lower()}")
-        return lines
-
-    def _persistence(self) -> list[str]:
-        lines = ["persistence true", f"persistence_location {self._store}{os.sep}"]
-        return [*lines, "autosave_on_changes true", "autosave_interval 1"] if self._durable else lines
+    def _tls_lines(self) -> list[str]:
+        if self._tls is None:
+            return []
+        lines = [f"cafile {self._tls.ca}", f"certfile {self._tls.cert}", f"keyfile {self._tls.key}"]
+        return [*lines, f"require_certificate {str(self._require_certificate).lower()}"]
 
     def _access(self) -> list[str]:
         lines = [f"allow_anonymous {str(self._allow_anonymous).lower()}"]
@@ -108,10 +92,10 @@ class Mosquitto(Broker):
         return path
 
     def _command(self, program: str, configuration: Path) -> list[str]:
-        return [program, "-c", str(configuration)]
+        return MOSQUITTO.command(program, configuration)
 
     def _says_ready(self, log: str) -> bool:
-        return " running" in log
+        return MOSQUITTO.says_ready(log)
 
     def _client_context(self) -> ssl.SSLContext | None:
         if self._tls is None:

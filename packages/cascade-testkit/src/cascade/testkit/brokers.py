@@ -9,13 +9,16 @@ it wrote to its log stands in ``broker.log`` and in the error if it does not sta
 
 from __future__ import annotations
 
+from cascade.testkit._aedes import Aedes
 from cascade.testkit._broker import Broker, BrokerFailedError, BrokerNotFoundError
 from cascade.testkit._iotcore import IotCore
 from cascade.testkit._mosquitto import Mosquitto
 from cascade.testkit._nats import NatsServer
+from cascade.testkit._rabbitmq import RabbitMq
 from cascade.testkit.certificates import Certificates, make_certificates
 
 __all__ = [
+    "Aedes",
     "Broker",
     "BrokerFailedError",
     "BrokerNotFoundError",
@@ -23,6 +26,7 @@ __all__ = [
     "IotCore",
     "Mosquitto",
     "NatsServer",
+    "RabbitMq",
     "make_certificates",
     "start_broker",
 ]
@@ -31,7 +35,7 @@ __all__ = [
 def start_broker(*, port: int | None = None) -> Broker:
     """Start whichever broker is installed, mosquitto before nats-server, and return it running.
 
-    :raises BrokerNotFoundError: if there is none; the message says what to install.
+    :raises BrokerNotFoundError: if there is none; the message states what to install.
     """
     for kind in (Mosquitto, NatsServer):
         if kind.find() is not None:

@@ -21,7 +21,7 @@ class Certificates:
 def make_certificates(folder: Path, *names: str, client: str = "cascade-client") -> Certificates:
     """Make a new authority, with a server's and a client's certificate, in ``folder``.
 
-    :param names: host names and addresses that the server's certificate holds for;
+    :param names: host names and addresses for which the server's certificate is valid;
         ``127.0.0.1`` and ``localhost`` when none is given.
     :raises ImportError: if ``trustme`` is not installed (``pip install "cascade-testkit[brokers]"``).
     """
@@ -34,7 +34,7 @@ def make_certificates(folder: Path, *names: str, client: str = "cascade-client")
     authority.cert_pem.write_to_path(str(made.ca))
     server = authority.issue_cert(*(names or ("127.0.0.1", "localhost")))
     _write(server, made.cert, made.key)
-    _write(authority.issue_cert(common_name=client), made.client_cert, made.client_key)
+    _write(authority.issue_cert(client, common_name=client), made.client_cert, made.client_key)
     return made
 
 

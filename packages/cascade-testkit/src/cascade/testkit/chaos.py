@@ -4,7 +4,8 @@
         connector = MqttConnector(proxy.host, proxy.port)
         ...
         proxy.stall()         # connections stay open and carry nothing
-        proxy.resume()        # and what was held back arrives
+        proxy.resume()        # and what was delayed arrives
+        proxy.delay(0.1)      # a round trip now takes 0.2 s longer
         await proxy.reset()   # every connection ends with a RST
         await proxy.down()    # every connection ends, new ones are refused
         await proxy.up()
@@ -26,6 +27,8 @@ from typing import Self
 from cascade.testkit._process import free_port
 
 _CHUNK = 65_536
+_UNDER_WAY = 256  # pieces that a delayed direction carries at the same time
+_DRAWS = 10  # ports that are tried until one is free
 _SLOW_STEPS = 20  # a slow connection carries this many pieces in a second
 
 
@@ -42,7 +45,7 @@ class Direction(Enum):
 
 
 class ChaosProxy:
-    """Passes connections on to a port of this machine until it is told otherwise.
+    """Passes connections on to a port of this machine until a fault is set.
 
     :param target_port: where connections go.
     :param target_host: the host they go to.
@@ -87,8 +90,16 @@ class ChaosProxy:
         for flow in self._affected(direction):
             flow.slow(bytes_per_second)
 
+    def delay(self, seconds: float, direction: Direction = Direction.BOTH) -> None:
+        """Carry every byte this many seconds later, as a distant network does; the rate is not limited.
+
+        The delay counts for each way: with both, a round trip takes twice as long. 0 ends it.
+        """
+        for flow in self._affected(direction):
+            flow.latency = seconds
+
     def resume(self, direction: Direction = Direction.BOTH) -> None:
-        """Pass on again, at full speed, beginning with what was held back."""
+        """Pass on again, at full speed, beginning with what was delayed; a delay stays."""
         for flow in self._affected(direction):
             flow.resume()
 
@@ -108,11 +119,20 @@ class ChaosProxy:
         await self.cut()
 
     async def up(self) -> None:
-        """Accept connections again, on the same port; do nothing if it does."""
-        if self._server is not None:
-            return
-        self._port = self._port or free_port()
-        self._server = await asyncio.start_server(self._accept, self.host, self._port)
+        """Accept connections again, on the same port; do nothing if it does.
+
+        :raises OSError: if it cannot listen on that port, or the first time on none of several.
+        """
+        for left in reversed(range(_DRAWS)):
+            if self._server is not None:
+                return
+            port = self._port or free_port()
+            try:
+                self._server = await asyncio.start_server(self._accept, self.host, port)
+                self._port = port
+            except OSError:  # another program may have taken the port since it was drawn
+                if self._port is not None or not left:
+                    raise
 
     async def __aenter__(self) -> Self:
         await self.up()
@@ -131,7 +151,7 @@ class ChaosProxy:
         return [flow for way, flow in self._flows.items() if direction.includes(way)]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:  # it came in the turn of down()
+        if self._server is None:  # it came in the same loop iteration as down()
             writer.transport.abort()
             return
         self.accepted += 1
@@ -150,6 +170,8 @@ class _Flow:
     """How one direction flows at the moment, for all connections."""
 
     def __init__(self) -> None:
+        self.latency = 0.0
+        """Seconds that each byte is on its way."""
         self._open = asyncio.Event()
         self._open.set()
         self._rate: int | None = None
@@ -225,12 +247,39 @@ class _Connection:
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: _Flow) -> None:
-    while data := await reader.read(await flow.permission()):
+    # Reading and writing are two tasks, so that many pieces can be on a slow way at the same time.
+    under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+    async with asyncio.TaskGroup() as both:
+        both.create_task(_take_in(reader, under_way, flow), name="cascade-chaos-take-in")
+        both.create_task(_give_out(under_way, writer, flow), name="cascade-chaos-give-out")
+
+
+async def _take_in(
+    reader: asyncio.StreamReader, under_way: asyncio.Queue[tuple[float, bytes]], flow: _Flow
+) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        data = await reader.read(await flow.permission())
+        await under_way.put((loop.time() + flow.latency, data))
+        if not data:
+            return
+
+
+async def _give_out(
+    under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, flow: _Flow
+) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due, data = await under_way.get()
+        if (early := due - loop.time()) > 0:
+            await asyncio.sleep(early)
+        if not data:
+            break
         while data:  # the flow may have changed while nothing came
             size = await flow.permission()
             piece, data = data[:size], data[size:]
             writer.write(piece)
             await writer.drain()
             await flow.pause_after(len(piece))
-    await flow.permission()  # an end is held back as bytes are
+    await flow.permission()  # an end is delayed as bytes are
     writer.write_eof()

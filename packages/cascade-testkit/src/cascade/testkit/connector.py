@@ -1,4 +1,4 @@
-"""The contract suite of connectors: subclass it, say how yours is made, and run pytest.
+"""The contract suite of connectors: subclass it, state how to make yours, and run pytest.
 
     class TestMine(ConnectorContract):
         abilities = frozenset({Ability.DELIVERY, Ability.RETAINED})
@@ -13,17 +13,21 @@ that show in the connector's type (``watch``, ``flush``, ...) must be declared a
 from __future__ import annotations
 
 from cascade.testkit._contract.ability import Ability
+from cascade.testkit._contract.completing import Completing
 from cascade.testkit._contract.harness import Inbox, Observer
 from cascade.testkit._contract.life import Life
 from cascade.testkit._contract.linking import Linking
 from cascade.testkit._contract.presence import Presence
 from cascade.testkit._contract.publishing import Publishing
 from cascade.testkit._contract.retaining import Retaining
+from cascade.testkit._contract.settling import Settling
 from cascade.testkit._contract.subscribing import Subscribing
 from cascade.testkit._contract.watching import Watching
 
-__all__ = ["Ability", "ConnectorContract", "Inbox", "Observer"]
+__all__ = ["Ability", "Completing", "ConnectorContract", "Inbox", "Observer", "Settling"]
 
 
-class ConnectorContract(Life, Publishing, Subscribing, Retaining, Watching, Linking, Presence):
+class ConnectorContract(
+    Life, Publishing, Settling, Subscribing, Retaining, Watching, Completing, Linking, Presence
+):
     """Every section of the contract. Give ``make`` and ``abilities``; see :class:`Harness` for the other hooks."""

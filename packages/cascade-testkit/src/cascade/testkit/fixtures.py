@@ -21,11 +21,11 @@ from cascade.testkit.brokers import Broker, Mosquitto, NatsServer, start_broker
 from cascade.testkit.leaks import no_leaks as leaving_nothing
 from cascade.testkit.naming import unique_topic
 
-# The suites' assertions tell what they compared, also where this package was installed from a wheel.
+# The suites' assertions show what they compared, also where this package was installed from a wheel.
 pytest.register_assert_rewrite("cascade.testkit._contract", "cascade.testkit._executor")
 
 _LOG_LINES = 60
-_LEAK_SECONDS = 5.0
+_LEAK_SECONDS = 30.0
 _LOOPBACK = "127.0.0.1"
 _SEED = "CASCADE_TEST_SEED"
 
@@ -53,14 +53,14 @@ def mosquitto() -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
-def nats_server() -> Iterator[Broker]:
+def nats_server() -> Iterator[NatsServer]:
     """A running nats-server for the whole session."""
     with NatsServer() as shared:
         yield shared
 
 
 @pytest.fixture
-def dice() -> random.Random:
+def seeded_random() -> random.Random:
     """Chance that can be repeated: its seed is printed, and taken from ``CASCADE_TEST_SEED`` where that is set."""
     seed = int(os.environ.get(_SEED, random.randrange(2**32)))
     print(f"to repeat this: {_SEED}={seed}")  # noqa: T201 - pytest shows it with a test that fails
@@ -75,7 +75,7 @@ def topic() -> str:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of this machine that refuses connections; it is bound, so that nobody else takes it."""
+    """A port of this machine that refuses connections; it is bound, so that no other program takes it."""
     with socket.socket() as bound:
         bound.bind((_LOOPBACK, 0))
         yield bound.getsockname()[1]

@@ -19,7 +19,7 @@ _LOOPS_OWN = "asyncio_"  # threads of the loop's default executor, which the loo
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What this process and its running loop hold at one moment."""
+    """What this process and its running loop have open at one moment."""
 
     tasks: frozenset[str]
     threads: frozenset[str]
@@ -37,7 +37,7 @@ class Holdings:
         )
 
     def beyond(self, earlier: Holdings) -> list[str]:
-        """Return in words what is held now and was not held then."""
+        """Describe what is open now and was not open then."""
         return [
             *(f"task {name}" for name in sorted(self.tasks - earlier.tasks)),
             *(f"thread {name}" for name in sorted(self.threads - earlier.threads)),
@@ -46,13 +46,13 @@ class Holdings:
 
 
 @asynccontextmanager
-async def no_leaks(timeout: float = 5.0) -> AsyncIterator[None]:
+async def no_leaks(timeout: float = 30.0) -> AsyncIterator[None]:
     """Fail if the body leaves a task, a thread, a socket or an open file behind.
 
     Threads of the loop's default executor are the loop's own and do not count; open files are
     looked at where the system lists them (not on Windows).
 
-    :raises AssertionError: if something is still held ``timeout`` seconds after the body.
+    :raises AssertionError: if something is still open ``timeout`` seconds after the body.
     """
     before = Holdings.now()
     yield
@@ -61,7 +61,7 @@ async def no_leaks(timeout: float = 5.0) -> AsyncIterator[None]:
 
 
 class _Difference:
-    """A condition whose representation tells what is left."""
+    """A condition whose representation lists what is left."""
 
     def __init__(self, before: Holdings) -> None:
         self._before = before
@@ -93,5 +93,5 @@ def _target(link: Path) -> str:
         return ""
     try:
         return f"{link.name} -> {link.readlink()}"
-    except OSError:  # macOS lists files that are no links
+    except OSError:  # macOS lists files that are not links
         return f"{link.name} -> inode {inode}"

@@ -6,7 +6,7 @@ import uuid
 
 
 def unique_topic(prefix: str = "test") -> str:
-    """Return a topic that nobody else uses, so that tests may share a broker.
+    """Return a topic that no other test uses, so that tests can share a broker.
 
     >>> unique_topic("orders").startswith("orders/")
     True

@@ -17,7 +17,7 @@ from typing import Any, Self
 from cascade.interfaces import ConnectorUnavailable
 from cascade.interfaces.topics import matches
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 _RETRY_SECONDS = (0.05, 0.5)
 
 
@@ -64,6 +64,7 @@ class Recorder:
         self._client_id = f"recorder-{uuid.uuid4().hex}"
         self._messages: list[Recorded] = []
         self._subscribed = threading.Event()
+        self._answered = threading.Event()
         self._problem = "no answer"
         self._client: Any = None
 
@@ -91,22 +92,23 @@ class Recorder:
     def start(self) -> Self:
         """Connect, and return when the broker has acknowledged the subscriptions.
 
-        :raises ConnectorUnavailable: if it does not within 10 seconds.
+        :raises ConnectorUnavailable: if the broker refuses, or does not answer within a minute.
         """
         self._client = self._made(clean=False)
         self._client.on_connect = self._on_connect
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(*_RETRY_SECONDS)
         self._client.connect_async(*self._address)
         self._client.loop_start()
-        if not self._subscribed.wait(_START_SECONDS):
+        self._answered.wait(_START_SECONDS)
+        if not self._subscribed.is_set():
             self.stop()
             raise ConnectorUnavailable(*self._address, self._problem)
         return self
 
     def stop(self) -> None:
-        """Disconnect and make the broker forget the session. Twice is harmless."""
+        """Disconnect and make the broker forget the session. Idempotent."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -140,8 +142,13 @@ class Recorder:
     def _on_connect(self, client: Any, userdata: object, flags: object, reason: Any, *_: object) -> None:
         if reason.is_failure:
             self._problem = str(reason)
+            self._answered.set()
         else:
             client.subscribe([(topic_filter, 1) for topic_filter in self._filters])
+
+    def _on_subscribe(self, *_: object) -> None:
+        self._subscribed.set()
+        self._answered.set()
 
     def _on_message(self, client: object, userdata: object, message: Any) -> None:
         self._messages.append(

@@ -47,7 +47,7 @@ def check_workflows(
 ) -> None:
     """Run so many random workflows through one executor, and close it.
 
-    ``make_engine(executor=, ...)`` is called with what :func:`check_workflow` says, for each run.
+    ``make_engine(executor=, ...)`` is called with what :func:`check_workflow` chooses, for each run.
 
     :raises AssertionError: showing the simplest workflow that goes wrong.
     :raises ImportError: if hypothesis is not installed (``pip install "cascade-testkit[workflows]"``).
@@ -81,7 +81,7 @@ async def check_workflow(make_engine: Callable[..., EngineLike], random: Random,
 
     ``make_engine`` is called with what the workflow needs: ``system_resources`` and ``resources``.
 
-    :raises AssertionError: if a value, a failure or what observers were told is not the
+    :raises AssertionError: if a value, a failure or what observers received is not the
         reference's, or a resource was left open.
     """
     targets = make_workflow(random)
@@ -100,11 +100,11 @@ async def _compare(
     reference = Reference({FOLDER: _new(folder, "reference")})
     values = [reference.evaluate(lazy).value for lazy in targets]
     engine = make_engine()
-    told = _listen(engine)
+    states = _listen(engine)
     given, failures = await _outcome(engine, targets, _new(folder, "continue"), on_failure="continue")
     assert _texts(failures) == _texts(reference.failures)
     assert failures or given == values
-    assert _steps(told) == _steps(reference.told)
+    assert _steps(states) == _steps(reference.published)
     given, failures = await _outcome(make_engine(), targets, _new(folder, "stop"), on_failure="stop")
     assert bool(failures) == bool(reference.failures)
     assert _texts(failures) <= _texts(reference.failures)
@@ -117,9 +117,9 @@ def _new(folder: Path, name: str) -> str:
 
 
 def _listen(engine: EngineLike) -> Counter[tuple[str, TaskState]]:
-    told: Counter[tuple[str, TaskState]] = Counter()
-    engine.bus.subscribe(TaskStateEvent, lambda event: told.update([(event.task_name, event.state)]))
-    return told
+    states: Counter[tuple[str, TaskState]] = Counter()
+    engine.bus.subscribe(TaskStateEvent, lambda event: states.update([(event.task_name, event.state)]))
+    return states
 
 
 async def _outcome(
@@ -137,10 +137,10 @@ def _texts(errors: list[Exception]) -> Counter[str]:
     return Counter(f"{type(error).__name__}: {error}" for error in errors)
 
 
-def _steps(told: Counter[tuple[str, TaskState]]) -> dict[tuple[str, TaskState], int]:
-    """Leave out what observers are not told, and steps of which it is open which one finds its value cached."""
+def _steps(states: Counter[tuple[str, TaskState]]) -> dict[tuple[str, TaskState], int]:
+    """Leave out what observers do not receive, and steps of which any one can find its value cached."""
     return {
         (name, state): count
-        for (name, state), count in told.items()
+        for (name, state), count in states.items()
         if name.startswith("step ") and state in _ENDS
     }

@@ -1,29 +1,18 @@
-"""What went wrong on a link, told once, in one line: host, port, cause and remedy."""
+"""Explain in one line why there is no link: the cause and the remedy."""
 
 from __future__ import annotations
 
 import enum
-import socket
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from cascade.transport.faults import Fault, Kind, of_system
 
-class Kind(enum.Enum):
-    """What a fault means for the next attempt."""
-
-    UNREACHABLE = "unreachable"
-    CREDENTIALS = "credentials"
-    CERTIFICATE = "certificate"
-    SILENT = "silent"
-    TAKEN_OVER = "taken over"
-    SETTINGS = "settings"
-    CLOSED = "closed"
-
-
-SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE, Kind.SETTINGS})
+NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD, or pass password="
 
 _CREDENTIALS = {4, 5, 134, 135, 138}  # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
+_WITHOUT_ACCESS = {4, 5, 134, 135}
 _TAKEN_OVER = 142
 _KEEPALIVE = 141
 _INNOCENT = {136, 137, 139, 140, 141, 142, 147, 150, 152, 156, 157, 159, 160}
@@ -31,8 +20,6 @@ _INNOCENT = {136, 137, 139, 140, 141, 142, 147, 150, 152, 156, 157, 159, 160}
 
 UNANSWERED = "the connection was closed before a broker answered"
 _ENDED = (UNANSWERED, "reset by peer", "EOF occurred", "Broken pipe")
-
-_UNKNOWN_HOST = ("Name or service", "nodename", "getaddrinfo", "name resolution")
 
 _REASONS = {
     1: "the broker does not speak this version of MQTT; pass protocol=",
@@ -57,19 +44,14 @@ _REASONS = {
 _NOT_ALLOWED = 135
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why there is no link; ``text`` names the cause and what to do."""
+def explain(exc: BaseException, *, tls: bool = False, lacks_password: bool = False) -> Fault:
+    """Return why a client could not connect, from the error that it or the operating system raised.
 
-    kind: Kind
-    text: str
-    blames: bool = False
-    """Whether a message that was in flight may be why."""
-
-
-def explain(exc: BaseException, *, tls: bool = False) -> Fault:
-    """Return why a client could not connect, from what it or the operating system raised."""
+    :param lacks_password: whether it sent a user name without a password.
+    """
     code = _reason_of(exc)
+    if code in _WITHOUT_ACCESS and lacks_password:
+        return Fault(Kind.CREDENTIALS, f"the broker does not allow this client; {NO_PASSWORD}")
     if code is not None:
         return Fault(_kind_of(code), _REASONS.get(code, str(exc)))
     if isinstance(exc, TypeError | ValueError) and not isinstance(exc, OSError):
@@ -80,7 +62,7 @@ def explain(exc: BaseException, *, tls: bool = False) -> Fault:
 
 
 def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
-    """Return why a link that was up is lost: a reason is now one for what was sent, not for who sent it."""
+    """Return why a link that was up is lost: here a reason code concerns what was sent, not the client."""
     code = _reason_of(exc)
     if code is None:
         fault = _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
@@ -91,25 +73,20 @@ def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
     return Fault(_kind_of(code), _with_cause(_REASONS.get(code, str(exc)), exc), blames=code not in _INNOCENT)
 
 
-def unanswered(what: str, *, blames: bool = False) -> Fault:
-    """Return the fault of a broker that leaves one packet without an answer."""
-    return Fault(Kind.SILENT, f"the broker does not answer {what}", blames=blames)
-
-
 def silent(what: str, *, tls: bool = False) -> Fault:
-    """Return the fault of a peer that does not answer ``what``: it may be no broker."""
+    """Return the fault for a peer that does not answer ``what``: it may not be a broker."""
     hint = "the broker may want a client certificate" if tls else "is this an MQTT port without TLS?"
     return Fault(Kind.SILENT, f"{what} was not answered in time; check host, port and firewall; {hint}")
 
 
 def reason_code(code: Any) -> int | None:
-    """Return a reason code as a number; None for anything that is none (what a mock returns)."""
+    """Return a reason code as a number; None for anything else."""
     value = getattr(code, "value", code)
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def refusals(granted: Any) -> list[int | None]:
-    """Return for each filter of a SUBACK the code of its refusal, or None; nothing for what is no SUBACK."""
+    """Return for each filter of a SUBACK the code of its refusal, or None; an empty list for anything else."""
     if not isinstance(granted, list | tuple):
         return []
     codes = map(reason_code, granted)
@@ -147,7 +124,7 @@ def _from_text(text: str, exc: BaseException, *, tls: bool) -> Fault:
     if _refuses_certificate(cause):
         return Fault(
             Kind.CERTIFICATE,
-            f"the broker wants another client certificate ({cause}); check tls_params= or tls_context=",
+            f"the broker wants another client certificate ({cause}); check CASCADE_MQTT_CERT, tls_params= or tls_context=",
         )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or any(sign in text for sign in _ENDED):
         return Fault(Kind.CLOSED, f"{_with_cause(text, exc)}; {_hint(tls=tls)}")
@@ -165,16 +142,15 @@ def _of_certificates(text: str, cause: BaseException) -> Fault | None:
         sign in text.lower() for sign in ("certificate", "[ssl")
     ):
         return Fault(
-            Kind.CERTIFICATE, f"TLS failed: {text}; check the port, the host name and the certificates"
+            Kind.CERTIFICATE,
+            f"TLS failed: {text}; check the port, the host name and the certificates that it trusts: CASCADE_MQTT_CA, tls_params= or tls_context=",
         )
     return None
 
 
 def _of_the_way(text: str, cause: BaseException) -> Fault:
-    if isinstance(cause, socket.gaierror) or any(sign in text for sign in _UNKNOWN_HOST):
-        return Fault(Kind.UNREACHABLE, f"the host name is unknown ({text}); check its spelling and the DNS")
-    if "refused" in text.lower():
-        return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")
+    if (fault := of_system(text, cause)) is not None:
+        return fault
     if "WebSocket" in text:
         return Fault(
             Kind.CLOSED, f"{text}; is this a port for MQTT over websockets, and is websocket_path= right?"

@@ -1,15 +1,18 @@
-"""The keywords that go on to ``aiomqtt.Client``: what would fail late, or for ever, is refused here."""
+"""Check the keywords for ``aiomqtt.Client``: reject here what would fail later, or with every attempt."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from cascade.connectors.mqtt._aiomqtt import protocol_version
+from cascade.connectors.mqtt._aiomqtt.client import protocol_version
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.logs import get_logger
 from cascade.interfaces.text import MAX_BYTES, text_problem
+from cascade.transport.urls import check_readable, load_pair
+
+log = get_logger("cascade.connectors.mqtt")
 
 _ONLY_5 = ("clean_start", "properties")
 _TRANSPORTS = ("tcp", "websockets", "unix")
@@ -17,7 +20,7 @@ _FILES = ("ca_certs", "certfile", "keyfile")
 
 
 def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords, with the version of MQTT as the client names it.
+    """Return the keywords, with the version of MQTT under aiomqtt's name for it.
 
     :raises ConfigurationError: naming the one that cannot work, and what to write instead. No
         message shows a password.
@@ -33,7 +36,7 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuse what is no text, or a text for which brokers cut the link."""
+    """Reject anything but text, and text for which brokers close the connection."""
     if value is None:
         return
     if not isinstance(value, str):
@@ -45,7 +48,7 @@ def check_text(name: str, value: object) -> None:
 def _version(value: object) -> Any:
     version = protocol_version(value)
     if version is None:
-        raise ConfigurationError("protocol", f"{value!r} is no version of MQTT; write '3.1.1' or '5'")
+        raise ConfigurationError("protocol", f"{value!r} is not a version of MQTT; write '3.1.1' or '5'")
     return version
 
 
@@ -78,7 +81,7 @@ def _check_transport(client: Mapping[str, Any]) -> None:
         raise ConfigurationError("transport", f"it must be one of {', '.join(_TRANSPORTS)}")
     newer = client.get("protocol") == protocol_version("5")
     if newer and client.get("clean_session") is not None:
-        raise ConfigurationError("clean_session", "MQTT 5 has clean_start in its place")
+        raise ConfigurationError("clean_session", "MQTT 5 uses clean_start instead")
     for name in _ONLY_5:
         if not newer and client.get(name) is not None:
             raise ConfigurationError(name, "it belongs to MQTT 5; pass protocol='5' too")
@@ -91,48 +94,30 @@ def _check_tls(client: Mapping[str, Any]) -> None:
     if params is not None and not hasattr(params, "keyfile_password"):
         raise ConfigurationError("tls_params", "it must be an aiomqtt.TLSParameters")
     if context is not None and params is not None:
-        raise ConfigurationError("tls_params", "tls_context says the same thing; pass one of the two")
+        raise ConfigurationError("tls_params", "tls_context sets the same; pass only one of the two")
     if context is None and params is None and client.get("tls_insecure") is not None:
-        raise ConfigurationError("tls_insecure", "there is no TLS; pass tls_context= or tls_params= too")
+        raise ConfigurationError(
+            "tls_insecure", "the connection does not use TLS; pass tls_context= or tls_params= too"
+        )
     if params is not None:
         _check_files(params)
 
 
 def _check_files(params: Any) -> None:
-    """Load what the client will load: it would say neither which file, nor what is wrong with it."""
+    """Load the files that the client will load: its own error names neither the file nor the problem."""
     for name in _FILES:
         if getattr(params, name) is not None:
-            _check_readable(f"tls_params: {name}", getattr(params, name))
+            check_readable(f"tls_params: {name}", getattr(params, name))
     if params.keyfile is not None and params.certfile is None:
-        raise ConfigurationError("tls_params: keyfile", "it goes only with a certfile")
+        raise ConfigurationError("tls_params: keyfile", "it needs a certfile; pass certfile too")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if params.ca_certs is not None:
         try:
             context.load_verify_locations(params.ca_certs)
         except ssl.SSLError:
             raise ConfigurationError(
-                "tls_params: ca_certs", f"{params.ca_certs} holds no certificates in PEM form"
+                "tls_params: ca_certs", f"{params.ca_certs} contains no certificates in PEM form"
             ) from None
     if params.certfile is not None:
-        _check_pair(context, params)
-
-
-def _check_pair(context: ssl.SSLContext, params: Any) -> None:
-    try:
-        # Without any password OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(params.certfile, params.keyfile, params.keyfile_password or "")
-    except (ssl.SSLError, ValueError):
-        key = params.keyfile or "in the same file"
-        raise ConfigurationError(
-            "tls_params: certfile",
-            f"{params.certfile} and its key ({key}) cannot be used: both must be in PEM form and belong together, "
-            "and keyfile_password must open the key if it is encrypted",
-        ) from None
-
-
-def _check_readable(name: str, path: str | Path) -> None:
-    try:
-        Path(path).open("rb").close()
-    except (OSError, TypeError, ValueError) as exc:
-        problem = getattr(exc, "strerror", None) or exc
-        raise ConfigurationError(name, f"the file {path} cannot be read: {problem}") from None
+        pair = (params.certfile, params.keyfile, params.keyfile_password or "")
+        load_pair("tls_params: certfile", context, *pair, log=log)

@@ -1,273 +1,266 @@
-"""One link to the broker, from the CONNACK to its end: its tasks, and the calls in progress."""
+"""A link to an MQTT broker: its subscriptions, the looks of its watches, and the probe for duplicates."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import Callable, Coroutine, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from cascade.connectors.mqtt import _aiomqtt, _errors
-from cascade.connectors.mqtt._dispatch import Dispatcher
-from cascade.connectors.mqtt._errors import Fault, Kind
-from cascade.connectors.mqtt._listeners import WatchListener
-from cascade.connectors.mqtt._outbox import Outbox, Outgoing
-from cascade.connectors.mqtt._presence import Presence
+from cascade.connectors.mqtt import _errors
+from cascade.connectors.mqtt._duplicates import DuplicateFilter, probe_duplicates
+from cascade.connectors.mqtt._port import ClientPort
 from cascade.connectors.mqtt._reader import Reader
-from cascade.connectors.mqtt._senders import Senders
-from cascade.connectors.mqtt._trial import sends_copies
 from cascade.connectors.mqtt.config import Settings
-from cascade.interfaces.stream import Linked, Lost
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.watch import Complete
+from cascade.transport.delivery.callbacks import CallbackQueue
+from cascade.transport.delivery.dispatcher import Dispatcher, Queue
+from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.link import Link
+from cascade.transport.looks import Looks
+from cascade.transport.outbox import Outbox, Outgoing
+from cascade.transport.presence import Presence
+from cascade.transport.retained_set import Unproved
+from cascade.transport.state_log import StateLog
 
-log = logging.getLogger("cascade.connectors.mqtt")
+log = get_logger("cascade.connectors.mqtt")
 
-ANSWER_TIMEOUT = 10.0
-LEAVE_TIMEOUT = 0.5
-STUCK_TIMEOUT = 30.0
-"""A message that is not acknowledged for so long, or up to twice as long, means a link that is none."""
-
-_FAILED = object()
+_UNPROVED = "retained set"
 
 
-class Link:
-    """A client that was entered. ``lost`` is set when the link is down, for whatever reason."""
+class MqttLink(Link):
+    """A connected client of MQTT."""
 
     def __init__(
         self,
-        context: Any,
-        client: Any,
+        client: ClientPort,
         *,
         settings: Settings,
         outbox: Outbox,
         dispatcher: Dispatcher,
+        duplicates: DuplicateFilter,
         presence: Presence,
         released: asyncio.Event,
+        state: StateLog,
+        first_reports: Callable[[], Mapping[str, Mapping[str, Any]]],
         on_settled: Callable[[], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._context = context
         self.client = client
         self._settings = settings
-        self._outbox = outbox
         self._dispatcher = dispatcher
-        self._presence = presence
+        self._duplicates = duplicates
         self._released = released
-        self.lost: asyncio.Future[Fault] = self._loop.create_future()
-        self._reader = Reader(context, client, dispatcher, fail=self.fail)
-        self.senders = Senders(client, outbox, fail=self.fail, on_settled=on_settled)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._learning: asyncio.Task[None] | None = None
-        _aiomqtt.entered(context, given=settings.client, lost=self._went_down)
+        self._state = state
+        self._reader = Reader(client, dispatcher, duplicates, fail=self.fail)
+        self._look_turn = asyncio.Lock()
+        self._refusals = StateLog(log)
+        self._probing: asyncio.Task[None] | None = None
+        super().__init__(
+            client,
+            send=client.publish,
+            limit=min(settings.in_flight_limit, client.receive_maximum or settings.in_flight_limit),
+            outbox=outbox,
+            presence=presence,
+            explain=partial(_errors.explain_loss, tls=settings.tls),
+            first_reports=first_reports,
+            on_settled=on_settled,
+            log=log,
+        )
 
-    @property
-    def up(self) -> bool:
-        """Whether messages can go out."""
-        return self.senders.open
-
-    async def establish(self) -> None:
-        """Subscribe to everything in one packet, tell who is there, then let messages go."""
-        self._dispatcher.copies.forget()
-        await self._resubscribe()
-        if self._presence.named and not self.lost.done():
-            await self.say_presence(self._presence.birth())
-        if self.lost.done():
-            return
-        self.senders.start()
-        self._own(self._watch_progress(), "cascade-mqtt-watchdog")
-        for number in range(self._settings.window):
-            self._own(self.senders.send(), f"cascade-mqtt-sender {number}")
+    def facts(self) -> dict[str, Any]:
+        """Return what ``ConnectorStatistics`` states about the current link."""
+        limits = {"receive_maximum": self.client.receive_maximum, "packet_limit": self.client.packet_limit}
+        return {**super().facts(), **limits}
 
     def read(self) -> None:
-        """Begin to read messages once that is released."""
-        self._own(self._read(), "cascade-mqtt-reader")
+        """Start to read messages once the session is released."""
+        self._start(self._read(), "cascade-mqtt-reader")
 
-    def fail(self, exc: BaseException) -> None:
-        """Take note that the link is down."""
-        why = _aiomqtt.why_lost(self._context) or exc
-        self._lose(_errors.explain_loss(why, tls=self._settings.tls))
+    async def subscribe(self, queue: CallbackQueue) -> None:
+        """Subscribe to the filter of a callback."""
+        await self._subscribe(queue.filter, self._dispatcher.qos(queue.filter))
 
-    async def subscribe(self, topic_filter: str, qos: int) -> None:
-        """Subscribe to one filter."""
-        await self._learn_about_copies()
-        options = {"qos": qos} if qos else {}
-        self._check([topic_filter], await self._call("subscribe", topic_filter, **options))
+    async def unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
+        """Unsubscribe from the filters that only ``queue`` had."""
+        if unneeded := self._unneeded(queue, unused):
+            await self._unsubscribe(unneeded)
+        if isinstance(queue, WatchQueue):
+            await self._raise_qos(queue)
 
-    async def subscribe_all(self, filters: Mapping[str, int]) -> bool:
-        """Subscribe to several filters in one packet; return whether all were granted."""
-        await self._learn_about_copies()
-        return self._check(list(filters), await self._call("subscribe", list(filters.items())))
-
-    async def unsubscribe(self, filters: list[str]) -> None:
-        """Unsubscribe from filters that nobody listens to any more."""
-        await self._call("unsubscribe", filters if len(filters) > 1 else filters[0])
-
-    def watch_soon(self, listener: WatchListener) -> None:
-        """Subscribe to the filters of a stream and tell it so; before what is published from now on."""
-        self._own(self._watch(listener), "cascade-mqtt-watch")
-
-    def unsubscribe_soon(self, filters: list[str]) -> None:
-        """Do what ``unsubscribe`` does, without being awaited."""
-        self._own(self.unsubscribe(filters), "cascade-mqtt-unsubscribe")
-
-    async def say_presence(self, payload: str) -> None:
-        """Publish a retained message on the own status topic."""
-        await self._call("publish", self._presence.topic, payload=payload, qos=1, retain=True)
-        self.senders.take_refusal()
-
-    async def say_goodbye(self) -> bool:
-        """Say that this session is gone; return whether the broker has heard it within half a second."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_TIMEOUT):
-                await self.say_presence(self._presence.offline())
-                return not self.lost.done()
-        return False
+    def unsubscribe_soon(self, queue: Queue, unused: Sequence[str]) -> None:
+        """Start to unsubscribe."""
+        if unneeded := self._unneeded(queue, unused):
+            self._start(self._unsubscribe(unneeded), "cascade-mqtt-unsubscribe")
 
     async def stop(self) -> list[Outgoing]:
-        """End all tasks, put back what was in flight; return the messages that are given up as poison."""
-        self.senders.stop()
-        if not self.lost.done():
-            self.lost.cancel()
-        _aiomqtt.ignore_answers(self._context)
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        self._reader.take_rest()
-        return self._outbox.restore(blame=not self.lost.cancelled() and self.lost.result().blames)
+        """End all tasks, restore the messages in flight, and read what has arrived."""
+        dropped = await super().stop()
+        self._reader.read_rest()
+        return dropped
 
-    async def leave(self, *, clean: bool) -> None:
-        """Leave the client within half a second; then close its socket whatever it does.
+    async def _prepare(self) -> None:
+        self._duplicates.forget()
 
-        :param clean: False: close the socket first, so that the broker tells the will.
-        """
-        if not clean:
-            _aiomqtt.close(self._context)
-        leaving = self._loop.create_task(self._context.__aexit__(None, None, None), name="cascade-mqtt-leave")
-        try:
-            await asyncio.wait({leaving}, timeout=LEAVE_TIMEOUT)
-        finally:
-            _aiomqtt.close(self._context)
-            if not leaving.done():
-                leaving.cancel()
-        await asyncio.wait({leaving})
-        if not leaving.cancelled():
-            leaving.exception()
+    def watch_soon(self, queue: WatchQueue) -> Looks | None:
+        """Subscribe to the filters of a watch, before any message is sent that is published from now on."""
+        if (retained := queue.retained) is None:
+            return None
+        turn = self._look_turn if self._presence.named else asyncio.Lock()  # only a name has a canary
+        looks = Looks(queue, retained, _Packets(self, queue), turn=turn, report=self._report_set)
+        self._start(looks.run(), "cascade-mqtt-watch")
+        return looks
 
-    def drop(self) -> None:
-        """Leave nothing behind, now; harmless after ``stop`` and ``leave``, which may have been cancelled."""
-        for task in self._tasks:
-            task.cancel()
-        _aiomqtt.close(self._context)
+    async def release(self, filters: Sequence[str]) -> None:
+        """Unsubscribe from filters that no queue has; give the others the QoS back that their callbacks need."""
+        if unused := [each for each in filters if not self._dispatcher.has(each)]:
+            await self._unsubscribe(unused)
+        needed = {each: self._dispatcher.qos(each) for each in filters if self._dispatcher.has(each)}
+        if raised := {each: qos for each, qos in needed.items() if qos}:
+            await self._subscribe_all(raised)
 
-    async def _learn_about_copies(self) -> None:
-        """Find out, before the first overlapping subscription, whether the broker sends copies."""
-        if self._dispatcher.copies.sent is not None or not _aiomqtt.is_real(self._context):
-            return
-        if self._learning is None and self._dispatcher.copies.overlapping:
-            self._released.set()
-            self._learning = self._begin(self._try_copies(), "cascade-mqtt-copies")
-        if self._learning is not None:
-            either: set[asyncio.Future[Any]] = {self._learning, self.lost}
+    async def publish_sync(self, topic: str, payload: dict[str, str], *, retain: bool) -> None:
+        """Publish a message of a look on this link: it must not wait in the outbox for another one."""
+        message = Outgoing(0, topic, json.dumps(payload), qos=0, retain=retain)
+        await self._answer("publish", self.client.publish, message)
+        self._start_probe()  # behind the look, which does not wait for it
+
+    async def _subscribe(self, topic_filter: str, qos: int) -> None:
+        """Subscribe to one filter."""
+        await self._probe_duplicates()
+        refused = await self._call("subscribe", self.client.subscribe, topic_filter, qos)
+        self._check([topic_filter], refused)
+
+    async def _subscribe_all(self, filters: Mapping[str, int]) -> bool:
+        """Subscribe to several filters in one packet; return whether all were granted."""
+        await self._probe_duplicates()
+        refused = await self._call("subscribe", self.client.subscribe, list(filters.items()))
+        return self._check(list(filters), refused)
+
+    async def _unsubscribe(self, filters: list[str]) -> None:
+        """Unsubscribe from filters that no queue has any more."""
+        await self._call("unsubscribe", self._unsubscribe_unused, filters)
+
+    async def _unsubscribe_unused(self, filters: list[str]) -> None:
+        """Leave out what was subscribed to again since: that packet may have left already."""
+        unused = [each for each in filters if not self._dispatcher.has(each)]
+        for topic_filter in unused:
+            self.refused.pop(topic_filter, None)
+        if unused:
+            await self.client.unsubscribe(unused)
+
+    async def _probe_duplicates(self) -> None:
+        """Find out, before the first overlapping subscription, whether the broker sends duplicates."""
+        self._start_probe()
+        if self._probing is not None and self._duplicates.sent is None:
+            either: set[asyncio.Future[Any]] = {self._probing, self.lost}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _try_copies(self) -> None:
+    def _start_probe(self) -> None:
+        unknown = self._duplicates.sent is None and self._duplicates.overlapping
+        if unknown and self._probing is None and self.client.can_probe:
+            self._released.set()
+            self._probing = self._create_task(self._probe(), "cascade-mqtt-probe")
+
+    async def _probe(self) -> None:
         try:
-            self._dispatcher.copies.sent = await sends_copies(
-                self.client, self._dispatcher, self._presence.source_id
-            )
+            await probe_duplicates(self.client, self._dispatcher, self._duplicates, self._presence.source_id)
         except Exception as exc:
             self.fail(exc)
 
     async def _resubscribe(self) -> None:
-        wanted = self._dispatcher.subscriptions()
-        watches = self._dispatcher.watches()
-        if not wanted:
-            return
-        if len(wanted) == 1 and not watches:
-            await self.subscribe(*next(iter(wanted.items())))
-            return
-        granted = await self.subscribe_all(wanted)
-        for watch in watches:
-            self._tell(watch, granted=granted)
+        filters = {
+            topic_filter: self._dispatcher.qos(topic_filter)
+            for queue in self._dispatcher.callbacks()
+            for topic_filter in queue.filters
+        }
+        looks = [self.watch_soon(queue) for queue in self._dispatcher.watches()]
+        if len(filters) == 1:
+            await self._subscribe(*next(iter(filters.items())))
+        elif filters:
+            await self._subscribe_all(filters)
+        for each in looks:
+            if each is not None:
+                either: set[asyncio.Future[Any]] = {each.subscribed, self.lost}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _watch(self, listener: WatchListener) -> None:
-        await self._learn_about_copies()
+    async def subscribe_watch(self, queue: WatchQueue, filters: Sequence[str]) -> list[str] | None:
+        """Subscribe to filters of a watch at QoS 0; return those that the broker refused, None without an answer."""
+        if queue.ended:
+            return None
         # In this task, so that the packet leaves before what is published after watch() returned.
-        granted = await self._answer("subscribe", list(listener.filters.items()))
-        self._tell(listener, granted=self._check(list(listener.filters), granted))
+        answer = await self._answer("subscribe", self.client.subscribe, [(each, 0) for each in filters])
+        if self.lost.done():
+            return None
+        if answer is None:  # the client itself has refused to send the packet
+            return [*filters]
+        self._check([*filters], answer)
+        return [each for each, code in zip(filters, answer, strict=False) if code is not None]
 
-    async def _call(self, method: str, *args: Any, **keywords: Any) -> Any:
-        """Await a method of the client; return ``_FAILED`` if it raises or the link is lost before it answers.
+    def _report_set(self, result: Unproved | Complete) -> None:
+        """Log once that the broker does not show that the retained set is complete."""
+        if isinstance(result, Complete):
+            if result.proved:
+                self._state.works(_UNPROVED)
+            return
+        self._state.failed(
+            _UNPROVED,
+            "%s:%s: %s; what was cleared or set while this process was away may be missed: %s",
+            self._settings.hostname, self._settings.port, result.cause, result.remedy,
+        )  # fmt: skip
 
-        The call itself is ended with the link, not with the caller.
-        """
-        task = self._begin(self._answer(method, *args, **keywords), f"cascade-mqtt-{method}")
-        await asyncio.wait({task, self.lost}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() and not task.cancelled() else _FAILED
-
-    async def _answer(self, method: str, *args: Any, **keywords: Any) -> Any:
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                return await getattr(self.client, method)(*args, **keywords)
-        except TimeoutError:
-            self._lose(_errors.unanswered(method.upper()))
-        except Exception as exc:
-            if _aiomqtt.link_error(exc):
-                self.fail(exc)
-            else:
-                log.warning("%s failed: %r", method, exc)
-        return _FAILED
-
-    def _tell(self, listener: WatchListener, *, granted: bool) -> None:
-        if not self.lost.done():
-            listener.tell(Linked() if granted else Lost("the broker refused a subscription"))
-
-    def _check(self, filters: list[str], granted: Any) -> bool:
-        if granted is _FAILED:
+    def _check(self, filters: list[str], refused: list[int | None] | None) -> bool:
+        """Log the filters that the broker refused; return whether it granted all."""
+        if refused is None:
             return False
-        codes = dict(zip(filters, _errors.refusals(granted), strict=False))
+        codes = dict(zip(filters, refused, strict=False))
         for topic_filter, code in codes.items():
             if code is None:
-                self._dispatcher.copies.grant(topic_filter)
+                self._duplicates.grant(topic_filter)
+                self.refused.pop(topic_filter, None)
+                self._refusals.works(topic_filter)
                 continue
-            self._dispatcher.copies.refuse(topic_filter)
-            log.warning(
+            self._duplicates.refuse(topic_filter)
+            self.refused[topic_filter] = code
+            self._refusals.failed(
+                topic_filter,
                 "%s:%s refuses the subscription to %s (code %d); check the broker's access list",
                 self._settings.hostname, self._settings.port, topic_filter, code,
             )  # fmt: skip
         return not any(codes.values())
 
-    async def _watch_progress(self) -> None:
-        stuck: int | None = None
-        while True:
-            await asyncio.sleep(STUCK_TIMEOUT)
-            oldest = self._outbox.longest_in_flight()
-            if oldest is not None and oldest == stuck:
-                self._lose(_errors.unanswered("a message", blames=True))
-            stuck = oldest
-
     async def _read(self) -> None:
         await self._released.wait()
         await self._reader.read()
 
-    def _went_down(self, exc: BaseException | None) -> None:
-        if exc is not None:
-            self.fail(exc)
-        else:
-            self._lose(Fault(Kind.CLOSED, "the connection was closed", blames=True))
+    def _unneeded(self, queue: Queue, unused: Sequence[str]) -> list[str]:
+        """End the looks of a watch; return the filters that nothing needs any more."""
+        if not isinstance(queue, WatchQueue) or queue.looks is None:
+            return [*unused]
+        asked = (topic for topic in queue.looks.end() if not self._dispatcher.has(topic))
+        return [*dict.fromkeys((*unused, *asked))]
 
-    def _lose(self, fault: Fault) -> None:
-        if not self.lost.done():
-            self.senders.stop()
-            self.lost.set_result(fault)
+    async def _raise_qos(self, watched: WatchQueue) -> None:
+        """Subscribe at the QoS that callbacks asked for, where a watch of the same filter required QoS 0."""
+        subscribed = self._dispatcher.filters()
+        raised = {each: subscribed[each] for each in watched.filters if subscribed.get(each)}
+        if raised:
+            await self._subscribe_all(raised)
 
-    def _own(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        _ = self._begin(coroutine, name)
 
-    def _begin(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        task = self._loop.create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+class _Packets:
+    """The packets of the looks of one watch on a link."""
+
+    def __init__(self, link: MqttLink, queue: WatchQueue) -> None:
+        self._link = link
+        self._queue = queue
+
+    async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
+        return await self._link.subscribe_watch(self._queue, filters)
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        await self._link.release(filters)
+
+    async def publish(self, topic: str, payload: dict[str, str], *, retain: bool) -> None:
+        await self._link.publish_sync(topic, payload, retain=retain)

@@ -2,64 +2,64 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import os
-import ssl
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult
 
 from cascade.connectors.mqtt import _keywords
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.logs import get_logger
+from cascade.transport import urls
+from cascade.transport.settings import (
+    OWN,
+    ConnectorSettings,
+    check,
+    check_hostname,
+    check_keywords,
+    check_port,
+)
 
-MIB = 1024 * 1024
-MAX_SOURCE_BYTES = 64
-QOS = (0, 1, 2)
-WINDOW = 20
-"""Messages in flight at the same time."""
+log = get_logger("cascade.connectors.mqtt")
 
+MAX_WINDOW = 65_535
+"""Each message of QoS 1 or 2 in flight has a packet identifier of 16 bits."""
 PASSWORD_VARIABLE = "CASCADE_MQTT_PASSWORD"
 PASSWORD_FILE_VARIABLE = "CASCADE_MQTT_PASSWORD_FILE"
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
-_OWN = (
-    "source_id",
-    "client_id",
-    "presence",
-    "connect_timeout",
-    "required",
-    "outbox_messages",
-    "outbox_bytes",
-    "drain_timeout",
-)
+CA_VARIABLE, CERT_VARIABLE, KEY_VARIABLE = "CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_ENCRYPTED, _OVER_HTTP = ("mqtts", "wss"), ("ws", "wss")
+_PATH = re.compile(r"[\w./~-]*", re.ASCII)
+_OWN = (*OWN, "client_id")
+_CLIENT_LIMITS = ("max_queued_outgoing_messages", "max_inflight_messages")
 _EXAMPLE = "write mqtt://user@host:1883, or mqtts:// for TLS"
-_ENCODE = "special characters in user and password must be percent-encoded (@ is %40)"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that was said to the constructor, valid."""
+class Settings(ConnectorSettings):
+    """The arguments of the constructor, checked."""
 
-    hostname: str
-    port: int
-    source_id: str | None = None
     client_id: str | None = None
-    presence: bool = True
-    connect_timeout: float = 2.0
-    required: bool = False
-    outbox_messages: int = 65_536
-    outbox_bytes: int = 32 * MIB
-    drain_timeout: float = 5.0
     client: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Keywords that go to ``aiomqtt.Client``; they may hold a password."""
+    """Keywords for ``aiomqtt.Client``; they may contain a password."""
 
     @property
-    def named(self) -> bool:
-        """Whether births and good-byes are told under a name of its own."""
-        return self.presence and self.source_id is not None
+    def lacks_password(self) -> bool:
+        """Whether there is a user name without a password."""
+        return self.client.get("username") is not None and self.client.get("password") is None
+
+    @property
+    def user(self) -> str:
+        """The user name with which the client logs in; empty without one."""
+        return self.client.get("username") or ""
+
+    @property
+    def fixed_client_id(self) -> str | None:
+        """The client id that the user has chosen for a connector without presence; None otherwise."""
+        return None if self.named else self.client_id or self.client.get("identifier")
 
     @property
     def tls(self) -> bool:
@@ -67,10 +67,10 @@ class Settings:
         return any(self.client.get(name) is not None for name in ("tls_context", "tls_params"))
 
     @property
-    def window(self) -> int:
-        """How many messages are in flight at most: no more than the client queues."""
-        queued = self.client.get("max_queued_outgoing_messages") or WINDOW
-        return min(WINDOW, queued) if isinstance(queued, int) and queued > 0 else WINDOW
+    def in_flight_limit(self) -> int:
+        """How many messages are in flight at most: no more than the client keeps or sends at a time."""
+        limits = (self.client.get(name) for name in _CLIENT_LIMITS)
+        return min([self.window, *(each for each in limits if isinstance(each, int) and each > 0)])
 
 
 def settings(hostname: str, port: int, keywords: Mapping[str, Any], *, known: Collection[str]) -> Settings:
@@ -79,165 +79,67 @@ def settings(hostname: str, port: int, keywords: Mapping[str, Any], *, known: Co
     :param known: the keywords of ``aiomqtt.Client`` that may be passed through.
     :raises ConfigurationError: naming the setting that cannot work, and what to write instead.
     """
-    for name in keywords:
-        if name not in _OWN and name not in known:
-            raise ConfigurationError(name, _unknown(name, {*_OWN, *known}))
+    check_keywords(keywords, {*_OWN, *known}, connector="MqttConnector")
     own = {name: value for name, value in keywords.items() if name in _OWN}
     client = {name: value for name, value in keywords.items() if name not in _OWN}
-    made = Settings(_hostname(hostname), _port(port), client=_keywords.checked(client), **own)
-    _check_numbers(made)
-    _check_flags(made)
-    _check_source(made.source_id)
+    made = Settings(
+        check_hostname(hostname, connector="MqttConnector", usual=1883),
+        check_port(port, usual="brokers use 1883, with TLS 8883"),
+        client=_keywords.checked(client),
+        **own,
+    )
+    check(made, max_window=MAX_WINDOW, window_reason="MQTT allows")
     _check_together(made)
     return made
 
 
-def no_qos(value: object) -> ConfigurationError:
-    """Return the error of whoever asks for a quality of service that MQTT does not have."""
-    return ConfigurationError("qos", f"{value!r} is none of 0, 1 and 2")
-
-
 def from_url(url: str, keywords: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
-    """Return host, port and keywords from a URL; ``keywords`` win over what the URL says.
+    """Return host, port and keywords from a URL; ``keywords`` have precedence over the URL.
 
     A user without a password gets the one in ``CASCADE_MQTT_PASSWORD``, or in the file that
-    ``CASCADE_MQTT_PASSWORD_FILE`` names.
+    ``CASCADE_MQTT_PASSWORD_FILE`` names. The name is in ``?source_id=``, else in ``CASCADE_SOURCE_ID``.
 
-    :raises ConfigurationError: if the URL is not ``mqtt://`` or ``mqtts://`` with a host. It
-        shows nothing of the URL: where a password stands in a wrong one, nobody knows.
+    ``ws://`` and ``wss://`` mean websockets; a path may follow then. With TLS, ``CASCADE_MQTT_CA`` names
+    the file of the authorities to trust, ``CASCADE_MQTT_CERT`` and ``CASCADE_MQTT_KEY`` a client's certificate.
+
+    :raises ConfigurationError: if the URL has none of these schemes, or no host. The
+        message shows no part of the URL: in an invalid one, any part may be the password.
     """
-    parts = _split(url)
-    scheme = _scheme(parts)
-    keywords = {**_credentials(parts, keywords), **keywords}
-    if scheme == "mqtts" and not {"tls_context", "tls_params"} & set(keywords):
-        keywords["tls_context"] = ssl.create_default_context()
-    return parts.hostname or "", _url_port(parts, scheme), keywords
+    parts = urls.split(url, example=_EXAMPLE)
+    if parts.scheme not in _OVER_HTTP or parts.fragment or not _PATH.fullmatch(parts.path):
+        urls.check_ends_after_port(parts, example=_EXAMPLE)
+    scheme = urls.scheme_of(parts, _PORTS, example=_EXAMPLE)
+    keywords = {**_credentials(parts, keywords), **urls.source_of(parts), **_websocket(parts), **keywords}
+    if scheme in _ENCRYPTED and not {"tls_context", "tls_params"} & set(keywords):
+        keywords["tls_context"] = urls.tls_context_of(CA_VARIABLE, CERT_VARIABLE, KEY_VARIABLE, log=log)
+    return parts.hostname or "", urls.port_of(parts, _PORTS[scheme], example=_EXAMPLE), keywords
 
 
-def _split(url: str) -> SplitResult:
-    if not isinstance(url, str) or "://" not in url:
-        raise ConfigurationError("url", f"this is no URL; {_EXAMPLE}")
-    parts = _parsed(url)
-    if parts is None:
-        raise ConfigurationError("url", f"it cannot be read; {_ENCODE}; {_EXAMPLE}")
-    if not parts.hostname:
-        raise ConfigurationError("url", f"it names no host; {_EXAMPLE}")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ConfigurationError(
-            "url", f"nothing may follow host and port; pass keywords beside it; {_ENCODE}; {_EXAMPLE}"
-        )
-    return parts
-
-
-def _parsed(url: str) -> SplitResult | None:
-    with contextlib.suppress(ValueError):  # which shows the password
-        return urlsplit(url.strip())
-    return None
-
-
-def _scheme(parts: SplitResult) -> str:
-    if parts.scheme in _PORTS:
-        return parts.scheme
-    near = difflib.get_close_matches(parts.scheme, _PORTS, n=1, cutoff=0.7)
-    meant = f"did you mean {near[0]}://?" if near else _EXAMPLE
-    raise ConfigurationError("url", f"it begins with neither mqtt:// nor mqtts://; {meant}")
-
-
-def _url_port(parts: SplitResult, scheme: str) -> int:
-    with contextlib.suppress(ValueError):  # which shows the password where the host was forgotten
-        return _PORTS[scheme] if parts.port is None else parts.port
-    raise ConfigurationError(
-        "url", f"its port is not a number from 1 to 65535, or its host is missing; {_EXAMPLE}"
-    )
-
-
-def _credentials(parts: SplitResult, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if parts.username:
-        found["username"] = unquote(parts.username)
-    if parts.password is not None:
-        found["password"] = unquote(parts.password)
-    elif (parts.username or "username" in keywords) and "password" not in keywords:
-        found.update(_password())
+def _credentials(parts: SplitResult, keywords: Mapping[str, Any]) -> dict[str, str]:
+    found = urls.user_of(parts)
+    wanted = ("username" in found or "username" in keywords) and not {"password"} & {*found, *keywords}
+    if (
+        wanted
+        and (password := urls.secret_of(PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE, log=log)) is not None
+    ):
+        found["password"] = password
     return found
 
 
-def _password() -> dict[str, str]:
-    if password := os.environ.get(PASSWORD_VARIABLE):
-        return {"password": password}
-    if not (name := os.environ.get(PASSWORD_FILE_VARIABLE)):
+def _websocket(parts: SplitResult) -> dict[str, str]:
+    if parts.scheme not in _OVER_HTTP:
         return {}
-    try:
-        return {"password": Path(name).read_text(encoding="utf-8").rstrip("\r\n")}
-    except (OSError, ValueError) as exc:  # which show the name or the content, and either may be a password
-        problem = getattr(exc, "strerror", None) or "it is not a name of a file, or not a file of UTF-8 text"
-    raise ConfigurationError(PASSWORD_FILE_VARIABLE, f"the file that it names cannot be read: {problem}")
-
-
-def _unknown(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-    return f"MqttConnector has no such keyword; {meant}"
-
-
-def _hostname(hostname: object) -> str:
-    if not isinstance(hostname, str) or not hostname.strip():
-        raise ConfigurationError("hostname", "it must be the broker's name or address, such as 'localhost'")
-    if "://" in hostname:
-        raise ConfigurationError("hostname", "this is a URL; pass it to MqttConnector.from_url(...)")
-    if hostname.count(":") == 1:
-        raise ConfigurationError("hostname", "pass the port beside it: MqttConnector('host', 1883)")
-    return hostname
-
-
-def _port(port: object) -> int:
-    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535:
-        raise ConfigurationError(
-            "port", f"{port!r} is not a number from 1 to 65535; brokers use 1883, with TLS 8883"
-        )
-    return port
-
-
-def _check_numbers(made: Settings) -> None:
-    for name in ("connect_timeout", "drain_timeout"):
-        value = getattr(made, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
-            raise ConfigurationError(name, f"{value!r} is not a number of seconds from 0 to 3600")
-    if made.connect_timeout <= 0:
-        raise ConfigurationError("connect_timeout", "it must be more than 0 seconds")
-    for name in ("outbox_messages", "outbox_bytes"):
-        value = getattr(made, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigurationError(name, f"{value!r} is not a whole number of at least 1")
-
-
-def _check_flags(made: Settings) -> None:
-    for name in ("presence", "required"):
-        if not isinstance(getattr(made, name), bool):
-            raise ConfigurationError(name, f"{getattr(made, name)!r} is neither True nor False")
-
-
-def _check_source(source_id: object) -> None:
-    if source_id is None:
-        return
-    if not isinstance(source_id, str) or not source_id:
-        raise ConfigurationError("source_id", "it must be a name, such as 'press-line-3', or be left out")
-    size = len(source_id.encode("utf-8", "surrogatepass"))
-    if size > MAX_SOURCE_BYTES:
-        raise ConfigurationError("source_id", f"it has {size} bytes; use at most {MAX_SOURCE_BYTES}")
-    if not source_id.isprintable():
-        raise ConfigurationError(
-            "source_id", "it has characters that cannot be printed; brokers refuse those"
-        )
+    path = {"websocket_path": parts.path} if parts.path.strip("/") else {}
+    return {"transport": "websockets", **path}
 
 
 def _check_together(made: Settings) -> None:
     if made.client.get("will") is not None and made.presence:
         raise ConfigurationError(
-            "will", "the connector tells its own will; pass presence=False to have another one"
+            "will", "the connector sets its own will; pass presence=False to set another one"
         )
     if made.client_id is not None and made.client.get("identifier") is not None:
-        raise ConfigurationError("client_id", "identifier says the same thing; pass one of the two")
+        raise ConfigurationError("client_id", "identifier sets the same; pass only one of the two")
     _keywords.check_text("client_id", made.client_id)
     if made.client.get("clean_session") is False and not (
         made.named or made.client_id or made.client.get("identifier")

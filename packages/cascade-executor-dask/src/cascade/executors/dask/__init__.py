@@ -1,5 +1,5 @@
 """Synchronous tasks on a Dask cluster."""
 
-from cascade.executors.dask.executor import DaskExecutor
+from cascade.executors.dask._executor import DaskExecutor
 
 __all__ = ["DaskExecutor"]

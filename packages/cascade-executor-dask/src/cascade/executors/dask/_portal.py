@@ -1,54 +1,65 @@
-"""An event loop in a thread of its own, for what must outlive the caller's loop and not be slowed by it."""
+"""An event loop in a thread of its own: it outlives the caller's loop and is not blocked by it."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar
 
-InsideT = TypeVar("InsideT")
+from cascade.interfaces.mailbox import Mailbox
+
+ResourceT = TypeVar("ResourceT")
 R = TypeVar("R")
 
 
-class Portal(Generic[InsideT]):
-    """A daemon thread that enters ``inside``, keeps its loop turning, and leaves it when it is closed."""
+class Portal(Generic[ResourceT]):
+    """A daemon thread with an event loop that keeps an async context open until :meth:`close`.
 
-    def __init__(self, inside: Callable[[], AbstractAsyncContextManager[InsideT]], *, name: str) -> None:
-        self._inside = inside
-        self._entered: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, InsideT]]
-        self._entered = concurrent.futures.Future()
+    Callers run functions on the value of that context, in the portal's thread.
+    """
+
+    def __init__(
+        self, open_context: Callable[[], AbstractAsyncContextManager[ResourceT]], *, name: str
+    ) -> None:
+        self._open_context = open_context
+        self._entered: concurrent.futures.Future[tuple[Mailbox, ResourceT]] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._closing = asyncio.Event()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    async def call(self, action: Callable[[InsideT], Coroutine[Any, Any, R]]) -> R:
-        """Do something there; when the one who awaits it is cancelled, so is what is done there."""
-        loop, inside = await asyncio.shield(asyncio.wrap_future(self._entered))
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(action(inside), loop))
+    async def call(self, function: Callable[[ResourceT], Coroutine[Any, Any, R]]) -> R:
+        """Run a coroutine function in the portal's thread; cancelling this call cancels it there."""
+        await self.opened()
+        loop = self._loop
+        _, resource = self._entered.result()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(resource), loop))
 
-    def post(self, action: Callable[[InsideT], object]) -> None:
-        """Do something there, soon, before what is called after this; nothing if it is closed."""
+    async def opened(self) -> None:
+        """Wait until the context is open; from then on :meth:`post` has an effect."""
         if not self._entered.done():
-            return
-        loop, inside = self._entered.result()
-        with contextlib.suppress(RuntimeError):  # its loop is closed
-            loop.call_soon_threadsafe(action, inside)
+            await asyncio.shield(asyncio.wrap_future(self._entered))
+
+    def post(self, function: Callable[..., object], *args: Any) -> None:
+        """Call ``function(resource, *args)`` in the portal's thread soon; do nothing if it is not open."""
+        if self._entered.done():
+            mailbox, resource = self._entered.result()
+            mailbox.post(function, resource, *args)
 
     async def close(self) -> None:
-        """Leave, and wait until the thread has ended; it ends also if this is cancelled."""
-        self._close()
+        """Close the context and wait until the thread has ended, which it does even if this is cancelled."""
+        self._request_close()
         await asyncio.shield(asyncio.wrap_future(self._ended))
 
     def close_at_exit(self, timeout: float) -> None:
-        """Leave, and wait for it up to ``timeout`` seconds, from a thread that has no loop."""
-        self._close()
+        """Close the context and wait up to ``timeout`` seconds; for a thread without an event loop."""
+        self._request_close()
         concurrent.futures.wait([self._ended], timeout)
 
-    def _close(self) -> None:
+    def _request_close(self) -> None:
+        # If the context is still opening, close it as soon as it is open.
         self._entered.add_done_callback(lambda _: self.post(lambda _: self._closing.set()))
 
     def _run(self) -> None:
@@ -58,6 +69,7 @@ class Portal(Generic[InsideT]):
             self._ended.set_result(None)
 
     async def _live(self) -> None:
-        async with self._inside() as inside:
-            self._entered.set_result((asyncio.get_running_loop(), inside))
+        self._loop = asyncio.get_running_loop()
+        async with self._open_context() as resource:
+            self._entered.set_result((Mailbox(self._loop), resource))
             await self._closing.wait()

@@ -3,130 +3,255 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from cascade.interfaces import (
     Connector,
+    DataEvent,
     Event,
     EventBus,
     Lifecycle,
     LifecycleEvent,
+    LogEvent,
     ProgressEvent,
-    SupportsPublishNowait,
     SupportsSource,
     TaskStateEvent,
     supports,
 )
-from cascade.interfaces.topics import EVENTS, PROGRESS, telemetry_topic
-from cascade.interfaces.wire import body_of, default_source, envelope
-from cascade.runtime.telemetry._courier import Courier
-from cascade.runtime.telemetry.redaction import one_line
+from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.redaction import Redactor
+from cascade.interfaces.topics import DATA, EVENTS, LOGS, PROGRESS
+from cascade.interfaces.wire.write import Series, body_of, default_source, encode_payload
+from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.runtime._support.shared import Shared
+from cascade.runtime.telemetry._backlog import Backlog, Fields, event_of
+from cascade.runtime.telemetry._safe_queue import SafeQueue
+
+if TYPE_CHECKING:
+    from cascade.runtime.telemetry._trail import EventTrail
+
+_log = get_logger("cascade.telemetry")
+
+
+MAX_IDENTIFIER = 1_000
+"""Characters of an organisation's or project's id; even percent-encoded they fit into a topic of 65,535 bytes."""
+
+
+class EventQueue(Protocol):
+    """Where the messages of a subscriber go: a queue in memory, or one that keeps them on disk."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that will not be sent."""
+        ...
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether :meth:`publish_text` can be used."""
+        ...
+
+    def publish(self, topic: str, payload: Mapping[str, Any], qos: int = 0) -> None:
+        """Publish a message, now or later."""
+        ...
+
+    def publish_text(self, topic: str, text: str, qos: int = 0) -> None:
+        """Publish a message that is JSON already."""
+        ...
+
+    async def drain(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until every message is taken."""
+        ...
+
+
+class DurableEventQueue(SafeQueue, EventQueue, Protocol):
+    """One that keeps them on disk."""
 
 
 class TelemetrySubscriber:
     """Publishes every event of a bus as contract version 1.0 JSON, in order, without waiting.
 
+    Each attempt of a run and each kind of message has a ``seq`` of its own. The token in
+    ``event_id`` is the events' own (the run makes it), or a random one where they have none.
     ``org_id`` and ``project_id`` are read from ``CASCADE_ORG_ID`` (else ``local``) and
     ``CASCADE_PROJECT_ID`` (else ``default``) when it is made.
+
+    :param queue: takes all messages but progress, of which only the latest matters; by default a queue in memory.
     """
 
-    def __init__(self, event_bus: EventBus, connector: Connector, qos: int = 1) -> None:
+    _for_runs: ClassVar[Shared[TelemetrySubscriber]] = Shared()
+    """Subscribers that runs have attached, by bus and connector; those that a user attached are not in it."""
+
+    def __init__(
+        self,
+        event_bus: EventBus,
+        connector: Connector,
+        qos: int = 1,
+        *,
+        redactor: Redactor = Redactor.DEFAULT,
+        queue: DurableEventQueue | None = None,
+    ) -> None:
         self.connector = connector
+        self.redactor = redactor
+        """Masks secrets in every text that is sent."""
         self.produced = 0
         """Messages of the kind ``events`` made so far."""
         self._qos = qos
-        self._org_id = os.environ.get("CASCADE_ORG_ID") or "local"
-        self._project_id = os.environ.get("CASCADE_PROJECT_ID") or "default"
+        self._org_id = _identifier("CASCADE_ORG_ID", "local")
+        self._project_id = _identifier("CASCADE_PROJECT_ID", "default")
         self._source = connector.source_id if supports(connector, SupportsSource) else default_source()
-        self._nowait: SupportsPublishNowait | None = (
-            connector if supports(connector, SupportsPublishNowait) else None
-        )
-        self._courier = Courier(connector)
-        self._borrowed: int | None = None  # by how many runs, if it was made for runs
-        self._series: dict[tuple[str, str], _Series] = {}
+        self._passing = PublishQueue(connector, content="telemetry messages", logger=_log)
+        self._queue: EventQueue = queue or self._passing
+        self._durable = queue
+        self._trails: dict[str, EventTrail] = {}  # of the recorded runs, by id
+        self._takes_text = self._queue.takes_text
+        self._backlog = Backlog(self._encode)
+        self._series: dict[tuple[str, str, str], Series] = {}
         handler: Callable[[Any], object] = self.handle
         self._unsubscribe = [event_bus.subscribe(kind, handler) for kind in _KINDS]
 
     @classmethod
     @contextmanager
-    def attached(cls, event_bus: EventBus, connector: Connector) -> Iterator[TelemetrySubscriber]:
-        """Keep exactly one subscriber for this bus and connector while any run needs it.
+    def attached(
+        cls,
+        event_bus: EventBus,
+        connector: Connector,
+        redactor: Redactor = Redactor.DEFAULT,
+        *,
+        queue: DurableEventQueue | None = None,
+    ) -> Iterator[TelemetrySubscriber]:
+        """Attach one subscriber for this bus and connector while any run needs it; it masks with ``redactor``, too.
 
-        One that a user has attached serves too, and stays.
+        If the user has attached one, the runs use that one, and it stays attached.
         """
         owners = (getattr(handler, "__self__", None) for handler in event_bus.handlers())
         found = (owner for owner in owners if isinstance(owner, cls) and owner.connector is connector)
-        subscriber = next(found, None)
-        if subscriber is None:
-            subscriber = cls(event_bus, connector)
-            subscriber._borrowed = 0
-        if subscriber._borrowed is None:  # the user's own
-            yield subscriber
+        existing = next(found, None)
+        if existing is not None and existing is not cls._for_runs.get(event_bus, connector):
+            existing.redactor = existing.redactor.merged(redactor)
+            yield existing
             return
-        subscriber._borrowed += 1
+        subscriber = cls._for_runs.join(
+            event_bus, connector, make=lambda: cls(event_bus, connector, queue=queue)
+        )
+        subscriber.redactor = subscriber.redactor.merged(redactor)
         try:
             yield subscriber
         finally:
-            subscriber._borrowed -= 1
-            if not subscriber._borrowed:
+            if cls._for_runs.leave(event_bus, connector) is not None:
                 subscriber.close()
 
     @property
     def dropped(self) -> int:
-        """Messages given up before the connector took them."""
-        return self._courier.dropped
+        """Messages dropped before the connector took them."""
+        return self._queue.dropped + (0 if self._queue is self._passing else self._passing.dropped)
 
     def handle(self, event: Event) -> None:
-        """Publish one event."""
-        kind = PROGRESS if isinstance(event, ProgressEvent) else EVENTS
-        series = self._series.get((event.run_id, kind))
-        if series is None:
-            topic = telemetry_topic(self._org_id, self._project_id, event.run_id, kind)
-            series = self._series[event.run_id, kind] = _Series(topic, kind)
-        message = self._message(event, series)
-        if self._nowait is not None:
-            self._nowait.publish_nowait(series.topic, message, self._qos)
-        else:
-            self._courier.send(series.topic, message, self._qos)
+        """Publish one event; those of a burst are published in order in the loop's next iterations."""
+        kind = _KINDS[type(event)]
+        self.produced += kind is EVENTS
+        series = self._series.get((event.run_id, event.token, kind)) or self._new_series(event, kind)
+        if self._durable is None:
+            self._backlog.add(series, event)
+        elif (trail := self._trails.get(event.run_id)) is None or type(event) is ProgressEvent:
+            self._encode(series, event)  # a queue on disk keeps what a killed process had made
+        elif not (type(event) is TaskStateEvent and trail.end_of(series, event)):
+            trail.publish(series.topic, self._text(series, event), in_turn=kind is EVENTS)
+            self._forget_ended(event)
+
+    def _encode(self, series: Series, waited: Event | Fields) -> None:
+        """Publish one event, or the fields of one that waited."""
+        clean = self.redactor.one_line
+        if self._takes_text and (type(waited) is tuple or type(waited) is TaskStateEvent):
+            text = series.text(waited, clean)
+            if text is not None:
+                self._queue.publish_text(series.topic, text, self._qos)
+                return
+        event = event_of(waited) if type(waited) is tuple else cast(Event, waited)
+        queue = self._passing if type(event) is ProgressEvent else self._queue
+        queue.publish(series.topic, series.envelope(event.timestamp, body_of(event, clean)), self._qos)
+        self._forget_ended(event)
+
+    def _forget_ended(self, event: Event) -> None:
+        """Forget the series of a run that is over."""
         if isinstance(event, LifecycleEvent) and event.event is Lifecycle.ENGINE_STOPPED:
-            for ended in (EVENTS, PROGRESS):
-                self._series.pop((event.run_id, ended), None)
+            for ended in (EVENTS, PROGRESS, LOGS, DATA):
+                self._series.pop((event.run_id, event.token, ended), None)
+
+    def follow(self, run_id: str) -> EventTrail | None:
+        """Return what keeps the events of a recorded run from being lost; None without a queue on disk."""
+        if self._durable is None:
+            return None
+        from cascade.runtime.telemetry._trail import EventTrail  # only recorded runs need it
+
+        trail = self._trails[run_id] = EventTrail(
+            self._durable,
+            qos=self._qos,
+            series=self._series_of,
+            encode=self._text,
+        )
+        return trail
+
+    def unfollow(self, run_id: str) -> None:
+        """Publish what waits for its turn; the run is over."""
+        if (trail := self._trails.pop(run_id, None)) is not None:
+            trail.release()
+
+    def _text(self, series: Series, event: Event) -> str:
+        """Return an event as the next message of its series."""
+        clean = self.redactor.one_line
+        text = series.text(event, clean) if type(event) is TaskStateEvent else None
+        return text or encode_payload(series.envelope(event.timestamp, body_of(event, clean)))[0]
 
     async def drain(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the connector has taken every message."""
-        await self._courier.drain(timeout)
+        until = time.monotonic() + timeout
+        await self._backlog.drain(timeout)
+        await self._passing.drain(max(0.0, until - time.monotonic()))
+        if self._queue is not self._passing:
+            await self._queue.drain(timeout)
 
     def close(self) -> None:
         """Stop listening; what was produced is still carried."""
         for unsubscribe in self._unsubscribe:
             unsubscribe()
+        self._backlog.run_all()
 
-    def _message(self, event: Event, series: _Series) -> Mapping[str, Any]:
-        message = envelope(
-            event,
-            body_of(event, clean=one_line),
+    def _series_of(self, event: TaskStateEvent) -> Series:
+        return self._series.get((event.run_id, event.token, EVENTS)) or self._new_series(event, EVENTS)
+
+    def _new_series(self, event: Event, kind: str) -> Series:
+        series = self._series[event.run_id, event.token, kind] = Series(
+            event.run_id,
             org_id=self._org_id,
             project_id=self._project_id,
             source=self._source,
-            seq=series.seq,
-            kind=series.kind,
+            token=event.token,
+            attempt=event.run_attempt,
+            kind=kind,
         )
-        series.seq += 1
-        self.produced += series.kind == EVENTS
-        return message
+        return series
 
 
-class _Series:
-    """Where the messages of one kind of one run go, and their count."""
+_KINDS: dict[type, str] = {
+    TaskStateEvent: EVENTS,
+    LifecycleEvent: EVENTS,
+    ProgressEvent: PROGRESS,
+    LogEvent: LOGS,
+    DataEvent: DATA,
+}
+"""Last level of the topic, by type of event."""
 
-    __slots__ = ("kind", "seq", "topic")
 
-    def __init__(self, topic: str, kind: str) -> None:
-        self.topic = topic
-        self.kind = kind
-        self.seq = 0
+def _identifier(variable: str, default: str) -> str:
+    """Return the value of an environment variable that becomes a level of each topic.
 
-
-_KINDS = (TaskStateEvent, LifecycleEvent, ProgressEvent)
+    :raises ConfigurationError: if it is too long for a topic.
+    """
+    value = os.environ.get(variable) or default
+    if len(value) > MAX_IDENTIFIER:
+        raise ConfigurationError(variable, f"it has {len(value)} characters; use at most {MAX_IDENTIFIER}")
+    return value

@@ -1,4 +1,4 @@
-"""Write every message to a file, one JSON object a line: a connector that only sends."""
+"""A connector that only sends: it writes every message to a file, one JSON object per line."""
 
 import contextlib
 import json
@@ -9,24 +9,25 @@ from typing import TextIO
 
 from cascade.interfaces import InvalidPayloadError, MessageCallback, Payload
 from cascade.interfaces.topics import check_filter, check_topic
-from cascade.interfaces.wire import encode_payload
+from cascade.interfaces.wire.write import encode_payload
+from cascade.transport.state_log import StateLog
 
 log = logging.getLogger(__name__)
 
 
 class NoMessages:
-    """A subscription to a file, which never says anything."""
+    """A subscription that never receives a message: a file sends none."""
 
     async def unsubscribe(self) -> None: ...
 
 
 class JsonlConnector:
-    """Appends to ``path`` from connect to disconnect; a disk that fails costs messages, never the run."""
+    """Append to ``path`` from connect to disconnect; a failing disk loses messages and never fails the run."""
 
     def __init__(self, path: str | Path) -> None:
-        self.connected = self._failing = False
-        self._path = Path(path)
+        self.connected, self._path = False, Path(path)
         self._file: TextIO | None = None
+        self._state = StateLog(log)  # one warning when writing begins to fail, not one for each message
 
     async def connect(self) -> None:
         self.connected = True
@@ -38,7 +39,7 @@ class JsonlConnector:
     async def disconnect(self) -> None:
         self.connected, file, self._file = False, self._file, None
         if file is not None:
-            with contextlib.suppress(OSError):  # what is still unwritten is tried once more, then lost
+            with contextlib.suppress(OSError):  # close() tries once more to write the rest; then it is lost
                 file.close()
 
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
@@ -49,10 +50,9 @@ class JsonlConnector:
             text, _ = encode_payload(payload)
             try:
                 self._file.write(f'{{"topic": {json.dumps(topic)}, "payload": {text or "null"}}}\n')
-                self._failing = False
-            except OSError as exc:  # one warning when it begins to fail, not one for each message
-                log.log(logging.DEBUG if self._failing else logging.WARNING, "messages are lost: %s", exc)
-                self._failing = True
+                self._state.works("write")
+            except OSError as exc:
+                self._state.failed("write", "messages are lost: %s", exc)
 
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> NoMessages:
         check_filter(topic)

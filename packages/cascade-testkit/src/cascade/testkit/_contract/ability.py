@@ -7,9 +7,11 @@ from enum import Enum
 from types import MappingProxyType
 
 from cascade.interfaces import (
+    SupportsDelivery,
     SupportsFlush,
     SupportsLinkState,
     SupportsPublishNowait,
+    SupportsPublishText,
     SupportsSource,
     SupportsStatistics,
     SupportsWatch,
@@ -17,16 +19,19 @@ from cascade.interfaces import (
 
 
 class Ability(Enum):
-    """One ability; its value says what the tests of it show, and is the reason where they are skipped."""
+    """One ability; its value describes what its tests show, and is the reason where they are skipped."""
 
     DELIVERY = "calls the callbacks of its subscriptions"
     RETAINED = "keeps the retained message of each topic for later subscribers"
     BYTES = "can be sent bytes that no connector sends (send_bytes)"
     LINK = "has a link that can be interrupted, silenced and restored (interrupt, silence, restore)"
-    WILL = "lets others know when it disappears without a good-bye (status_of, interrupt)"
+    WILL = "informs others when it disappears without a disconnect (status_of, interrupt)"
     PRESENCE = "announces that a named one is online and offline (make_named, status_of)"
     PUBLISH_NOWAIT = "has publish_nowait"
+    PUBLISH_TEXT = "has publish_text_nowait"
+    SETTLEMENT = "has deliver_nowait, and reports what became of each message"
     WATCH = "has watch"
+    EXTEND = "can change the exact topics of an open watch (extend, shrink)"
     FLUSH = "has flush"
     STATISTICS = "has statistics"
     LINK_STATE = "has connected"
@@ -36,6 +41,8 @@ class Ability(Enum):
 METHODS: Mapping[Ability, type] = MappingProxyType(
     {
         Ability.PUBLISH_NOWAIT: SupportsPublishNowait,
+        Ability.PUBLISH_TEXT: SupportsPublishText,
+        Ability.SETTLEMENT: SupportsDelivery,
         Ability.WATCH: SupportsWatch,
         Ability.FLUSH: SupportsFlush,
         Ability.STATISTICS: SupportsStatistics,

@@ -13,7 +13,7 @@ from cascade.interfaces import Connector
 from cascade.testkit._abilities import Declaring
 from cascade.testkit._contract.ability import Ability
 from cascade.testkit.naming import unique_topic
-from cascade.testkit.waiting import eventually
+from cascade.testkit.waiting import eventually, time_limit
 
 _TURNS = 10
 """Of the event loop: more than any call needs that waits for nothing."""
@@ -52,8 +52,8 @@ class Harness(Declaring):
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     """What this connector declares to be able to do; the tests of the rest are skipped."""
 
-    patience: ClassVar[float] = 10.0
-    """Seconds after which what has not happened is a failure."""
+    timeout: ClassVar[float] = 30.0
+    """Seconds after which what has not happened is a failure; more on a busy machine."""
 
     environment: Any = pytest.fixture(_no_environment)
     """Override this fixture with one that sets up what ``make`` needs, such as a broker. It ends
@@ -72,9 +72,9 @@ class Harness(Declaring):
         raise NotImplementedError
 
     async def observe(self, topic_filter: str) -> Observer:
-        """Return a function that tells what has come out for a filter so far, oldest first.
+        """Return a function that lists what has arrived for a filter so far, oldest first.
 
-        By default a witness subscribes. A connector that nobody can subscribe to overrides
+        By default a witness subscribes. A connector without subscribers overrides
         this, to look where its messages go.
         """
         inbox = Inbox()
@@ -87,11 +87,11 @@ class Harness(Declaring):
         raise NotImplementedError
 
     async def interrupt(self) -> None:
-        """Break the link of every connector of ``make``, and keep it broken (``LINK``)."""
+        """Break the link of every connector of ``make``, and prevent new ones (``LINK``)."""
         raise NotImplementedError
 
     async def silence(self) -> None:
-        """Let the other side say nothing any more, on links that there are and on new ones, which it
+        """Stop all answers of the other side, on existing links and on new ones, which it
         accepts (``LINK``).
         """
         raise NotImplementedError
@@ -101,7 +101,7 @@ class Harness(Declaring):
         raise NotImplementedError
 
     def status_of(self, connector: Connector) -> str:
-        """Return the topic on which a connector's presence is told (``WILL``, ``PRESENCE``)."""
+        """Return the topic on which a connector's presence is published (``WILL``, ``PRESENCE``)."""
         raise NotImplementedError
 
     @pytest_asyncio.fixture(autouse=True)
@@ -117,12 +117,12 @@ class Harness(Declaring):
         return await self._opened(await self.make())
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for a condition, with patience."""
-        await eventually(condition, self.patience, what=what)
+        """Wait for a condition for at most ``timeout`` seconds."""
+        await eventually(condition, self.timeout, what=what)
 
     async def within(self, action: Any) -> Any:
         """Await an action that must not hang."""
-        async with asyncio.timeout(self.patience):
+        async with time_limit(self.timeout):
             return await action
 
     async def at_once(self, action: Coroutine[Any, Any, None]) -> None:

@@ -30,7 +30,7 @@ class Life(Harness):
     async def test_connect_twice_is_harmless(self) -> None:
         """The second call does nothing: it leaves nothing behind, and what is published comes out once."""
         connector, topic = await self.make(), self.topic()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await connector.connect()
             await connector.connect()
             await self.within(connector.disconnect())
@@ -80,7 +80,7 @@ class Life(Harness):
     async def test_nothing_is_left_behind(self) -> None:
         """After disconnect there is no task, thread, socket or file more than before connect."""
         connector = await self.make()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await connector.connect()
             if Ability.DELIVERY in self.abilities:
                 await connector.subscribe(self.topic(), Inbox())
@@ -91,7 +91,7 @@ class Life(Harness):
     async def test_a_cancelled_connect_leaves_nothing_behind(self, turns: int) -> None:
         """Wherever connect is cancelled, disconnect afterwards frees all, and connect works again."""
         connector = await self.make()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await cancelled(connector.connect(), turns)
             await self.within(connector.disconnect())
         await self.within(self._opened(connector))
@@ -100,14 +100,14 @@ class Life(Harness):
     async def test_a_cancelled_disconnect_leaves_nothing_behind(self, turns: int) -> None:
         """Wherever disconnect is cancelled, all is free after it was called again."""
         connector = await self.make()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await connector.connect()
             await self.numbered(connector, self.topic(), 10)
             await cancelled(connector.disconnect(), turns)
             await self.within(connector.disconnect())
 
     @needs(Ability.LINK_STATE)
-    async def test_connected_tells_whether_connect_was_called(self) -> None:
+    async def test_connected_is_true_between_connect_and_disconnect(self) -> None:
         """It is True from connect to disconnect."""
         connector = await self.make()
         assert isinstance(connector, SupportsLinkState)
@@ -142,7 +142,7 @@ async def in_a_loop_of_its_own(make: Callable[[], Coroutine[Any, Any, None]]) ->
 
 
 async def cancelled(action: Coroutine[Any, Any, None], turns: int) -> None:
-    """Begin an action, let the loop turn, cancel it, and wait until it has ended."""
+    """Begin an action, wait for a loop iteration, cancel it, and wait until it has ended."""
     task = asyncio.create_task(action, name="contract-cancelled")
     for _ in range(turns):
         await asyncio.sleep(0)

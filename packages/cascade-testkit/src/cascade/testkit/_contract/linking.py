@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cascade.interfaces import Linked, Lost, SupportsFlush
+from cascade.interfaces import Complete, Linked, Lost, SupportsFlush
 from cascade.testkit._abilities import needs
 from cascade.testkit._contract.ability import Ability
 from cascade.testkit._contract.harness import Harness, Inbox, numbers
@@ -15,10 +15,10 @@ from cascade.testkit.leaks import no_leaks
 
 
 class Linking(Harness):
-    """Section 6: what a connector does while nobody answers, and afterwards."""
+    """Section 6: what a connector does without answers, and afterwards."""
 
     @needs(Ability.LINK)
-    async def test_connect_returns_although_nobody_answers(self) -> None:
+    async def test_connect_returns_without_an_answer(self) -> None:
         """Row 1: it returns within its own limit, goes on trying, and gets the link when it can."""
         topic = self.topic()
         seen = await self.observe(topic)
@@ -30,7 +30,7 @@ class Linking(Harness):
 
     @needs(Ability.LINK)
     async def test_connect_returns_although_the_other_side_is_silent(self) -> None:
-        """Row 2: one that accepts and never answers does not hold it either: the link is made when it can be."""
+        """Row 2: a server that accepts and never answers does not delay it either: the link is made when it can be."""
         topic = self.topic()
         seen = await self.observe(topic)
         await self.silence()
@@ -43,7 +43,7 @@ class Linking(Harness):
     async def test_a_connect_that_is_cancelled_amid_silence_leaves_nothing_behind(self) -> None:
         """Row 3: after disconnect nothing waits for an answer."""
         connector = await self.make()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await self.silence()
             await cancelled(connector.connect(), turns=3)
             await self.within(connector.disconnect())
@@ -51,13 +51,11 @@ class Linking(Harness):
 
     @needs(Ability.LINK)
     @pytest.mark.parametrize("turns", [0, 3, 30])
-    async def test_a_connect_that_is_cancelled_while_nobody_answers_leaves_nothing_behind(
-        self, turns: int
-    ) -> None:
+    async def test_a_connect_cancelled_before_an_answer_leaves_nothing_behind(self, turns: int) -> None:
         """After disconnect no attempt goes on in the background."""
         await self.interrupt()
         connector = await self.make()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await cancelled(connector.connect(), turns)
             await self.within(connector.disconnect())
 
@@ -105,10 +103,10 @@ class Linking(Harness):
         await self.until(heard, "a message after the link was back")
 
     @needs(Ability.LINK)
-    async def test_disconnect_returns_although_nobody_answers(self) -> None:
+    async def test_disconnect_returns_without_an_answer(self) -> None:
         """It gives up within a stated time, and leaves nothing that goes on trying."""
         connector = await self.make()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await self._opened(connector)
             await self.interrupt()
             await self.numbered(connector, self.topic(), 10)
@@ -118,7 +116,7 @@ class Linking(Harness):
     async def test_disconnect_returns_although_the_other_side_is_silent(self) -> None:
         """Nor does it wait for ever on a link that carries nothing any more."""
         connector = await self.make()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             await self._opened(connector)
             await self.silence()
             await self.numbered(connector, self.topic(), 10)
@@ -140,7 +138,7 @@ class Linking(Harness):
 
     @needs(Ability.LINK, Ability.STATISTICS)
     async def test_every_new_link_is_counted(self) -> None:
-        """``linked`` tells whether there is one, ``connections`` how many there were."""
+        """``linked`` is true while there is a link, ``connections`` counts them."""
         connector = await self.open()
         await self.until(lambda: statistics(connector).linked, "the link")
         await self.interrupt()
@@ -150,8 +148,8 @@ class Linking(Harness):
         assert statistics(connector).connections == 2
 
     @needs(Ability.LINK, Ability.FLUSH)
-    async def test_flush_says_that_not_all_has_left(self) -> None:
-        """Without a link it waits no longer than it was told, and returns False."""
+    async def test_flush_returns_false_if_messages_remain(self) -> None:
+        """Without a link it waits no longer than its timeout, and returns False."""
         connector = await self.open()
         await self.interrupt()
         await connector.publish(self.topic(), {"n": 1}, 1)
@@ -159,12 +157,14 @@ class Linking(Harness):
         assert await self.within(connector.flush(0.05)) is False
 
     @needs(Ability.LINK, Ability.WATCH)
-    async def test_a_watch_says_lost_and_linked(self) -> None:
-        """Whoever watches learns that messages may have been missed, and when the filters hold again."""
+    async def test_a_watch_yields_lost_and_linked(self) -> None:
+        """A watch reports that messages may have been missed, and when the filters are in force again."""
         connector = await self.open()
         stream = connector_watch(connector, self.topic())
         assert await self.within(anext(stream)) == Linked()
+        assert isinstance(await self.within(anext(stream)), Complete)
         await self.interrupt()
         assert isinstance(await self.within(anext(stream)), Lost)
         await self.restore()
         assert await self.within(anext(stream)) == Linked()
+        assert isinstance(await self.within(anext(stream)), Complete)

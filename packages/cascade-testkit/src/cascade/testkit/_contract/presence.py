@@ -1,4 +1,4 @@
-"""Others learn who is there."""
+"""Other clients can read which sources are online."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from cascade.testkit._contract.harness import Harness, Inbox
 
 
 class Presence(Harness):
-    """Section 7: will, birth and good-bye."""
+    """Section 7: will, birth and offline message."""
 
     @needs(Ability.WILL, Ability.LINK)
     async def test_the_will_of_one_that_vanishes_is_seen(self) -> None:
-        """A second client hears ``offline`` when the link breaks without a good-bye."""
+        """A second client hears ``offline`` when the link breaks without a disconnect."""
         connector = await self.open()
         seen = await self.observe(self.status_of(connector))
         await self.interrupt()
@@ -20,7 +20,7 @@ class Presence(Harness):
 
     @needs(Ability.WILL)
     async def test_no_will_is_seen_after_a_clean_end(self) -> None:
-        """To disconnect is a good-bye: the broker keeps the will to itself, and no message is retained."""
+        """After a disconnect the broker does not publish the will, and no message is retained."""
         connector = await self.open()
         topic = self.status_of(connector)
         seen = await self.observe(topic)
@@ -31,8 +31,8 @@ class Presence(Harness):
         assert [data["status"] for _, data in seen()] == ["last"]
 
     @needs(Ability.PRESENCE)
-    async def test_a_named_one_is_born_and_says_good_bye(self) -> None:
-        """Both are retained and of one session; the birth says who it is."""
+    async def test_a_named_connector_publishes_birth_and_offline_message(self) -> None:
+        """Both are retained and of one session; the birth names the connector."""
         name = self.topic().rpartition("/")[2]
         connector = await self.make_named(name)
         await self._opened(connector)
@@ -41,7 +41,7 @@ class Presence(Harness):
         assert {"session", "ts", "pid", "host", "version"} <= birth.keys()
         await connector.disconnect()
         end = await self._retained_status(self.status_of(connector))
-        assert (end["status"], end["session"]) == ("offline", birth["session"])
+        assert end == {"status": "offline", "session": birth["session"], "reason": "ended"}
 
     @needs(Ability.PRESENCE, Ability.LINK)
     async def test_a_named_one_that_comes_back_is_born_again(self) -> None:

@@ -15,6 +15,7 @@ from cascade.interfaces import (
     InvalidTopicError,
     SupportsFlush,
     SupportsPublishNowait,
+    SupportsPublishText,
     SupportsStatistics,
     WrongThreadError,
 )
@@ -24,7 +25,7 @@ from cascade.testkit._contract.harness import Harness, numbers
 from cascade.testkit._contract.life import in_a_loop_of_its_own
 
 MANY = 300
-BURST = 1_000  # what the queue of a subscriber holds
+BURST = 1_000  # the length of a subscriber's queue
 
 
 class Publishing(Harness):
@@ -40,7 +41,7 @@ class Publishing(Harness):
         assert numbers(seen()) == list(range(MANY))
 
     async def test_a_payload_is_what_it_was_at_the_call(self) -> None:
-        """Row 14: whoever changes a dict after publish changes nothing that is sent."""
+        """Row 14: a change of a dict after publish changes nothing that is sent."""
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.open()
@@ -65,7 +66,7 @@ class Publishing(Harness):
 
     @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\x00b", "a\ud800b", "a" * 65_536])
     async def test_an_invalid_topic_is_refused(self, topic: str) -> None:
-        """Row 12: empty, a wildcard, NUL, half a character, too long: the caller is told, and nothing is sent."""
+        """Row 12: empty, a wildcard, NUL, half a character, too long: the caller gets an error, and nothing is sent."""
         connector = await self.open()
         with pytest.raises(InvalidTopicError):
             await connector.publish(topic, {"n": 1})
@@ -73,7 +74,7 @@ class Publishing(Harness):
 
     @pytest.mark.parametrize("payload", ["text", b"bytes", 7, ["a", "list"]])
     async def test_a_payload_that_is_no_mapping_is_refused(self, payload: Any) -> None:
-        """The caller is told, because it is the caller's mistake, and nothing is sent."""
+        """The caller gets an error, because it is the caller's mistake, and nothing is sent."""
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.open()
@@ -120,7 +121,7 @@ class Publishing(Harness):
 
     @needs(Ability.PUBLISH_NOWAIT)
     async def test_publish_nowait_from_another_thread_is_refused(self) -> None:
-        """The error says so in words; nothing is sent."""
+        """The error explains it; nothing is sent."""
         topic = self.topic()
         seen = await self.observe(topic)
         connector = await self.open()
@@ -130,6 +131,23 @@ class Publishing(Harness):
         await connector.publish(topic, {"n": 2}, 1)
         await self.until(seen, "what was published afterwards")
         assert numbers(seen()) == [2]
+
+    @needs(Ability.PUBLISH_TEXT)
+    async def test_a_text_is_published_in_turn_as_its_object(self) -> None:
+        """JSON text comes out as the object it is, between the messages before and after it."""
+        topic = self.topic()
+        seen = await self.observe(topic)
+        connector = await self.open()
+        assert isinstance(connector, SupportsPublishText)
+        await connector.publish(topic, {"n": 1}, 1)
+        connector.publish_text_nowait(topic, '{"n": 2, "text": "\\u00e4"}', 1)
+        await connector.publish(topic, {"n": 3}, 1)
+        await self.until(lambda: len(seen()) >= 3, "all messages")
+        assert numbers(seen()) == [1, 2, 3]
+        with pytest.raises(InvalidTopicError):
+            connector.publish_text_nowait("a/#", "{}")
+        with pytest.raises(WrongThreadError):
+            await asyncio.to_thread(connector.publish_text_nowait, topic, "{}")
 
     @needs(Ability.FLUSH)
     async def test_flush_waits_until_all_has_left(self) -> None:
@@ -145,9 +163,9 @@ class Publishing(Harness):
             await connector.connect()
             try:
                 await self.numbered(connector, topic, MANY)
-                assert await connector.flush(self.patience)
+                assert await connector.flush(self.timeout)
                 loop.call_soon_threadsafe(flushed.set)
-                seen_all.wait(self.patience * 2)  # its whole loop stands still meanwhile
+                seen_all.wait()  # this blocks its whole loop
             finally:
                 await connector.disconnect()
 

@@ -1,4 +1,4 @@
-"""One retained message for each topic, for whoever subscribes later."""
+"""One retained message for each topic, for later subscribers."""
 
 from __future__ import annotations
 

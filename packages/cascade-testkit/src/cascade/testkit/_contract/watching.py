@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from cascade.interfaces import (
+    Complete,
     Connector,
     InvalidTopicError,
     Linked,
@@ -27,11 +28,12 @@ class Watching(Harness):
     """Section 5: watch."""
 
     @needs(Ability.WATCH)
-    async def test_a_watch_says_linked_then_yields_bytes_in_order(self) -> None:
-        """``Linked`` comes first; then what is published, over all filters, in one order, undecoded."""
+    async def test_a_watch_yields_linked_then_bytes_in_order(self) -> None:
+        """``Linked`` comes first, then ``Complete``; then what is published, over all filters, in one order, undecoded."""
         base, connector = self.topic(), await self.open()
         async with self._watching(connector, f"{base}/a", f"{base}/b/+") as stream:
             assert await self._next(stream) == Linked()
+            assert isinstance(await self._next(stream), Complete)
             topics = [f"{base}/{'a' if n % 3 else 'b/c'}" for n in range(30)]
             for n, topic in enumerate(topics):
                 await connector.publish(topic, {"n": n}, 0)
@@ -51,7 +53,7 @@ class Watching(Harness):
 
     @needs(Ability.WATCH, Ability.RETAINED)
     async def test_the_retained_set_comes_before_what_is_published_after_linked(self) -> None:
-        """Whoever publishes when ``Linked`` came knows, when that comes back, that the set is complete."""
+        """A message that is published after ``Linked`` comes back behind the complete set."""
         base, connector = self.topic(), await self.open()
         topics = [f"{base}/kept/{n}" for n in range(50)]
         async with self._watching(connector, f"{base}/#") as stream:
@@ -71,15 +73,17 @@ class Watching(Harness):
 
     @needs(Ability.WATCH)
     async def test_a_watch_made_before_connect_begins_with_the_link(self) -> None:
-        """It says ``Linked`` when there is one, ``Lost`` when it has gone, ``Linked`` when it is back."""
+        """It yields ``Linked`` when there is a link, ``Lost`` when it is gone, ``Linked`` when it is back."""
         connector = await self.make()
         async with self._watching(connector, self.topic()) as stream:
             await self._opened(connector)
             assert await self._next(stream) == Linked()
+            assert isinstance(await self._next(stream), Complete)
             await connector.disconnect()
             assert isinstance(await self._next(stream), Lost)
             await connector.connect()
             assert await self._next(stream) == Linked()
+            assert isinstance(await self._next(stream), Complete)
 
     @needs(Ability.WATCH)
     async def test_a_closed_watch_ends(self) -> None:
@@ -102,10 +106,11 @@ class Watching(Harness):
     @needs(Ability.WATCH, Ability.BYTES)
     @pytest.mark.parametrize("payload", [b"", b"{", b"\xff\x00"], ids=repr)
     async def test_a_watch_yields_any_bytes_as_they_are(self, payload: bytes) -> None:
-        """What no JSON parser takes must be seen by whoever has to refuse it."""
+        """A subscriber that has to reject invalid JSON must see it."""
         topic, connector = self.topic(), await self.open()
         async with self._watching(connector, topic) as stream:
-            await self._next(stream)
+            while not isinstance(await self._next(stream), Complete):
+                pass
             await self.send_bytes(topic, payload)
             assert await self._next(stream) == Message(topic, payload, retain=False)
 

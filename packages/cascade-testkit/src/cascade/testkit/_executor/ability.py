@@ -6,10 +6,11 @@ from enum import Enum
 
 
 class Ability(Enum):
-    """One ability; its value says what the tests of it show, and is the reason where they are skipped."""
+    """One ability; its value describes what its tests show, and is the reason where they are skipped."""
 
-    PICKLES = "runs calls in other processes, and says in words what cannot be pickled"
+    PICKLES = "runs calls in other processes, and names what cannot be pickled"
     STOPS = "stops a running call when it is given up"
     COUNTS = "knows in settle() how many calls that were given up still run"
-    TRACKS = "tells when a call that was given up while it ran has ended"
-    SURVIVES = "runs a call again when its worker was killed"
+    TRACKS = "reports when a call that was abandoned while it ran has ended"
+    CONTEXTS = "passes on progress, values and steps of its calls, and has them obey pause and cancel"
+    SURVIVES = "fails a call whose worker was killed, does not run it again, and goes on"

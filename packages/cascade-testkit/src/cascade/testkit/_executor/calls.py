@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import threading
@@ -10,7 +11,11 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-_PATIENCE = 30.0  # seconds; no call outlives a suite that has failed
+from cascade.interfaces.call_context import InCall, in_call
+from cascade.interfaces.step import step_in_worker
+from cascade.testkit.waiting import Patience
+
+_PATIENCE = 120.0  # seconds; no call outlives a suite that has failed
 
 
 class Unfriendly(Exception):
@@ -74,6 +79,20 @@ def process_id() -> int:
     return os.getpid()
 
 
+def note(file: str, what: object) -> int:
+    """Append a line to a file; return the process that did it."""
+    with Path(file).open("a") as lines:
+        lines.write(f"{what}\n")
+    return os.getpid()
+
+
+def keep_the_gil(folder: str) -> None:
+    """Wait for a byte in a pipe, in native code: no other thread of the process can run meanwhile."""
+    gate = os.open(Path(folder) / "gate", os.O_RDWR)
+    (Path(folder) / "started").touch()
+    ctypes.PyDLL(None).read(gate, ctypes.create_string_buffer(1), 1)
+
+
 def meet(folder: str, name: str, count: int) -> bool:
     """Wait until ``count`` calls are in the same folder at the same time; return whether they were."""
     (Path(folder) / name).touch()
@@ -81,16 +100,16 @@ def meet(folder: str, name: str, count: int) -> bool:
 
 
 def hold(folder: str) -> str:
-    """Write ``begun``, wait for a file ``release``, write ``ended`` and return."""
+    """Write ``started``, wait for a file ``release``, write ``ended`` and return."""
     place = Path(folder)
-    (place / "begun").touch()
+    (place / "started").touch()
     _wait((place / "release").exists, _PATIENCE)
     (place / "ended").touch()
-    return "held"
+    return "released"
 
 
 def tidy(folder: str) -> None:
-    """Do what ``hold`` does, and write ``tidied`` whatever ends it."""
+    """Do the same as ``hold``, and write ``tidied`` however it ends."""
     try:
         hold(folder)
     finally:
@@ -98,7 +117,7 @@ def tidy(folder: str) -> None:
 
 
 def refuse(folder: str) -> None:
-    """Do what ``hold`` does, whatever is asked."""
+    """Do the same as ``hold``, and ignore every request to stop."""
     while not (Path(folder) / "ended").exists():
         with contextlib.suppress(BaseException):
             hold(folder)
@@ -113,6 +132,13 @@ def die_at_first(folder: str) -> str:
     return "survived"
 
 
+def die_once_more(folder: str) -> NoReturn:
+    """Add a line to ``deaths`` and kill its own process."""
+    with (Path(folder) / "deaths").open("a") as file:
+        file.write("died\n")
+    die()
+
+
 def die() -> NoReturn:
     """Kill its own process."""
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -120,9 +146,41 @@ def die() -> NoReturn:
 
 
 def _wait(condition: Any, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
+    patience = Patience(seconds)
+    while not condition():
+        if patience.over():
+            return False
         time.sleep(0.005)
-    return bool(condition())
+    return True
+
+
+def tell_step() -> tuple[str, str, str, int, int]:
+    """Return the step that this call got."""
+    step = step_in_worker.get()
+    assert step is not None
+    return step.run_id, step.key, step.name, step.attempt, step.start
+
+
+def report(done: float, name: str, data: Any) -> None:
+    """Report progress and publish a value."""
+    call = _in_call()
+    call.checkpoint((done, 10.0, "going on", "steps"))
+    call.publish(name, data)
+
+
+def go_on(folder: str) -> int:
+    """Go from checkpoint to checkpoint until a file ``end`` exists, with the number of them in ``passed``."""
+    call, passed = _in_call(), 0
+    patience = Patience(_PATIENCE)
+    while not (Path(folder) / "end").exists() and not patience.over():
+        call.checkpoint(None)
+        passed += 1
+        (Path(folder) / "passed").write_text(str(passed))
+        time.sleep(0.001)
+    return passed
+
+
+def _in_call() -> InCall:
+    call = in_call.get()
+    assert call is not None
+    return call

@@ -17,9 +17,9 @@ from cascade.testkit._executor.harness import Harness, begin, folders, give_up, 
 
 
 class GivingUp(Harness):
-    """Section 2: a call that nobody awaits any more, and ``settle``."""
+    """Section 2: a call that no task awaits any more, and ``settle``."""
 
-    async def test_a_call_that_has_not_begun_does_not_begin(self, tmp_path: Path) -> None:
+    async def test_a_call_that_was_abandoned_before_its_start_never_starts(self, tmp_path: Path) -> None:
         """Given up while every worker is busy, it is never run."""
         executor = await self.open()
         *places, never = folders(tmp_path, 3)
@@ -30,17 +30,17 @@ class GivingUp(Harness):
             assert waiting.cancelled()
         for n in range(4):
             await self.call(executor, calls.echo, n)
-        assert not (never / "begun").exists()
+        assert not (never / "started").exists()
 
     async def test_a_running_call_can_be_given_up(self, tmp_path: Path) -> None:
-        """Whoever awaits it is free at once; the other calls go on, and so does the executor."""
+        """Its caller continues at once; the other calls and the executor go on."""
         executor = await self.open()
         places = folders(tmp_path, 2)
         async with self.holding(executor, *places) as (first, second):
             await self.within(give_up(first))
             assert first.cancelled()
             assert not second.done()
-        assert await self.within(second) == "held"
+        assert await self.within(second) == "released"
         assert await self.call(executor, calls.echo, "next") == "next"
 
     async def test_calls_given_up_early_harm_nothing(self) -> None:
@@ -54,19 +54,19 @@ class GivingUp(Harness):
             assert await self.call(executor, calls.echo, turns) == turns
 
     async def test_settle_returns_by_its_time(self, tmp_path: Path) -> None:
-        """A call that does not end does not hold it."""
+        """A call that does not end does not delay it."""
         executor = await self.open()
         async with self.holding(executor, tmp_path) as (call,):
             await self.within(give_up(call))
             await self.within(executor.settle(0.05))
-        assert await self.within(executor.settle(self.patience)) == 0
+        assert await self.within(executor.settle(self.timeout)) == 0
 
     async def test_settle_without_anything_given_up_returns_nothing(self) -> None:
         """Before, between and after calls that end by themselves."""
         executor = await self.open()
-        counts = [await self.within(executor.settle(self.patience))]
+        counts = [await self.within(executor.settle(self.timeout))]
         await self.call(executor, calls.echo, 1)
-        counts.append(await self.within(executor.settle(self.patience)))
+        counts.append(await self.within(executor.settle(self.timeout)))
         assert counts == [0, 0]
 
     @needs(Ability.COUNTS)
@@ -76,15 +76,15 @@ class GivingUp(Harness):
         async with self.holding(executor, tmp_path) as (call,):
             await self.within(give_up(call))
             assert await self.within(executor.settle(0.05)) == 1
-        assert await self.within(executor.settle(self.patience)) == 0
+        assert await self.within(executor.settle(self.timeout)) == 0
         assert (tmp_path / "ended").exists()
 
     @needs(Ability.TRACKS)
-    async def test_the_end_of_a_call_that_was_given_up_is_told(self, tmp_path: Path) -> None:
+    async def test_the_end_of_an_abandoned_call_is_reported(self, tmp_path: Path) -> None:
         """Its future is there as soon as it is given up, and done when it has ended, not before."""
         executor = await self.open()
         call = asyncio.create_task(_asking(executor, calls.tidy, str(tmp_path)), name="contract asking")
-        await self.until((tmp_path / "begun").exists, "a call that begins")
+        await self.until((tmp_path / "started").exists, "a call that starts")
         call.cancel()
         ended = await self.within(call)
         seen: list[bool] = []
@@ -94,7 +94,7 @@ class GivingUp(Harness):
         assert seen == [True]
 
     @needs(Ability.TRACKS)
-    async def test_nothing_is_told_of_a_call_that_never_began(self, tmp_path: Path) -> None:
+    async def test_nothing_is_reported_for_a_call_that_never_started(self, tmp_path: Path) -> None:
         """Given up while every worker is busy, it will not run on."""
         executor = await self.open()
         async with self.holding(executor, *folders(tmp_path, 2)):
@@ -108,9 +108,9 @@ class GivingUp(Harness):
         """It ends without having been released, and its ``finally`` blocks have run."""
         executor = await self.open()
         call = begin(executor, calls.tidy, str(tmp_path))
-        await self.until((tmp_path / "begun").exists, "a call that begins")
+        await self.until((tmp_path / "started").exists, "a call that starts")
         await self.within(give_up(call))
-        assert await self.within(executor.settle(self.patience)) == 0
+        assert await self.within(executor.settle(self.timeout)) == 0
         assert (tmp_path / "tidied").exists()
         assert not (tmp_path / "ended").exists()
 
@@ -119,14 +119,14 @@ class GivingUp(Harness):
         """It catches what should end it and waits on; settle ends it."""
         executor = await self.open()
         call = begin(executor, calls.refuse, str(tmp_path))
-        await self.until((tmp_path / "begun").exists, "a call that begins")
+        await self.until((tmp_path / "started").exists, "a call that starts")
         await self.within(give_up(call))
-        assert await self.within(executor.settle(self.patience)) == 0
+        assert await self.within(executor.settle(self.timeout)) == 0
         assert not (tmp_path / "ended").exists()
         assert await self.call(executor, calls.echo, 1) == 1
 
-    @pytest.mark.parametrize("begun", [False, True])
-    async def test_a_call_given_up_leaves_nothing_behind(self, tmp_path: Path, *, begun: bool) -> None:
+    @pytest.mark.parametrize("started", [False, True])
+    async def test_a_call_given_up_leaves_nothing_behind(self, tmp_path: Path, *, started: bool) -> None:
         """After close there is no task, thread, process, socket or file more than before."""
         await self.warm_up()
         executor = await self.make()
@@ -134,9 +134,9 @@ class GivingUp(Harness):
             await ready(executor)
             async with self.holding(executor, tmp_path) as (call,):
                 waiting = begin(executor, calls.echo, 1)
-                await self.within(give_up(call if begun else waiting))
+                await self.within(give_up(call if started else waiting))
             await self.within(asyncio.wait({waiting}))
-            await self.within(executor.settle(self.patience))
+            await self.within(executor.settle(self.timeout))
             await self.within(executor.close())
 
 

@@ -18,7 +18,7 @@ from cascade.testkit._executor import calls
 from cascade.testkit._executor.ability import Ability
 from cascade.testkit._executor.children import children
 from cascade.testkit.leaks import no_leaks
-from cascade.testkit.waiting import eventually
+from cascade.testkit.waiting import eventually, time_limit
 
 
 class Harness(Declaring):
@@ -29,8 +29,8 @@ class Harness(Declaring):
     abilities: ClassVar[frozenset[Ability]] = frozenset()
     """What this executor declares to be able to do; the tests of the rest are skipped."""
 
-    patience: ClassVar[float] = 10.0
-    """Seconds after which what has not happened is a failure."""
+    timeout: ClassVar[float] = 30.0
+    """Seconds after which what has not happened is a failure; more on a busy machine."""
 
     async def make(self) -> Executor:
         """Return a new executor with two workers, not started."""
@@ -57,12 +57,12 @@ class Harness(Declaring):
         await self.within(executor.close())
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for a condition, with patience."""
-        await eventually(condition, self.patience, what=what)
+        """Wait for a condition for at most ``timeout`` seconds."""
+        await eventually(condition, self.timeout, what=what)
 
     async def within(self, action: Any) -> Any:
         """Await an action that must not hang."""
-        async with asyncio.timeout(self.patience):
+        async with time_limit(self.timeout):
             return await action
 
     async def call(self, executor: Executor, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -71,25 +71,25 @@ class Harness(Declaring):
 
     @asynccontextmanager
     async def holding(self, executor: Executor, *folders: Path) -> AsyncIterator[list[asyncio.Task[Any]]]:
-        """Keep a worker busy for each folder while the body runs; then let all go, and wait for them."""
+        """Keep a worker busy for each folder while the body runs; then release all, and wait for them."""
         tasks = [begin(executor, calls.hold, str(folder)) for folder in folders]
         try:
             for folder in folders:
-                await self.until((folder / "begun").exists, "a call that begins")
+                await self.until((folder / "started").exists, "a call that starts")
             yield tasks
         finally:
             for folder in folders:
                 (folder / "release").touch()
-            await asyncio.wait(tasks, timeout=self.patience)
+            await asyncio.wait(tasks, timeout=self.timeout)
 
     @asynccontextmanager
     async def leaving_nothing(self) -> AsyncIterator[None]:
         """Fail if the body leaves a task, a thread, a process, a socket or an open file behind."""
         before = children()
-        async with no_leaks(self.patience):
+        async with no_leaks(self.timeout):
             yield
             left = _Children(before)
-            await eventually(left.gone, self.patience, what="every process that the body started has ended")
+            await eventually(left.gone, self.timeout, what="every process that the body started has ended")
 
 
 def begin(executor: Executor, function: Callable[..., Any], *args: Any) -> asyncio.Task[Any]:
@@ -119,7 +119,7 @@ def folders(place: Path, count: int) -> list[Path]:
 
 
 class _Children:
-    """A condition whose representation tells what is left."""
+    """A condition whose representation lists what is left."""
 
     def __init__(self, before: dict[int, str]) -> None:
         self._before = before

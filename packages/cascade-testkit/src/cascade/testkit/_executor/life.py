@@ -25,13 +25,13 @@ class Life(Harness):
         await self.within(executor.close())
 
     async def test_start_twice_is_harmless(self) -> None:
-        """An executor that is started does nothing when it is told so again."""
+        """Starting an executor that has started does nothing."""
         executor = await self.open()
         if supports(executor, SupportsStart):
             await self.within(executor.start())
         await self._use(executor)
 
-    async def test_after_close_it_works_again_or_says_why_not(self) -> None:
+    async def test_after_close_it_works_again_or_raises_an_error_that_explains(self) -> None:
         """It never hangs."""
         executor = await self.open()
         await self._use(executor)
@@ -40,13 +40,13 @@ class Life(Harness):
             await self._use(executor)
 
     async def test_close_does_not_wait_for_a_call(self, tmp_path: Path) -> None:
-        """A call that still runs does not hold it."""
+        """A call that still runs does not delay it."""
         executor = await self.open()
         async with self.holding(executor, tmp_path):
             await self.within(executor.close())
 
     async def test_two_loops_may_use_it_one_after_the_other(self) -> None:
-        """What one loop has left, the next one can go on with, also where nobody has closed it between."""
+        """A new event loop can use what an earlier one used, even if nothing closed it in between."""
         executor = await self.make()
         new_loop = type(asyncio.get_running_loop())
 
@@ -63,8 +63,8 @@ class Life(Harness):
         executor = await self.make()
         async with self.leaving_nothing():
             await self._use(executor)
-            with pytest.raises(OSError, match="broken"):
-                await self.call(executor, calls.fail, OSError, "broken")
+            with pytest.raises(OSError, match="failed"):
+                await self.call(executor, calls.fail, OSError, "failed")
             await self.within(executor.close())
 
     async def test_a_running_call_is_not_left_behind(self, tmp_path: Path) -> None:

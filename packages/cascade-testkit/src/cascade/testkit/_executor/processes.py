@@ -14,7 +14,7 @@ from cascade.testkit._abilities import needs
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.ability import Ability
 from cascade.testkit._executor.children import open_sockets
-from cascade.testkit._executor.harness import Harness
+from cascade.testkit._executor.harness import Harness, begin
 
 
 class Processes(Harness):
@@ -28,7 +28,7 @@ class Processes(Harness):
 
     @needs(Ability.PICKLES)
     async def test_a_result_that_cannot_be_pickled_is_named(self) -> None:
-        """The error tells the task, that it is its result, and why."""
+        """The error names the task, states that the result is the cause, and why."""
         executor = await self.open()
         with pytest.raises(TaskNotPicklableError, match=r"task 'lock'.*its result.*lock") as raised:
             await self.call(executor, calls.lock)
@@ -45,7 +45,7 @@ class Processes(Harness):
             await self.call(executor, calls.describe, first=1, second=calls.lock())
 
     @needs(Ability.PICKLES)
-    async def test_an_error_that_cannot_be_pickled_is_told(self) -> None:
+    async def test_an_error_that_cannot_be_pickled_is_reported(self) -> None:
         """Its text and its traceback are not lost."""
         executor = await self.open()
         with pytest.raises(TaskNotPicklableError, match=r"task 'fail_tangled'.*Tangled: knots") as raised:
@@ -54,7 +54,7 @@ class Processes(Harness):
 
     @needs(Ability.PICKLES)
     async def test_no_worker_has_a_socket_of_this_process(self) -> None:
-        """Not even one that was made inheritable: a broker sees our death at once, whoever lives on."""
+        """Not even one that was made inheritable: a broker notices the end of this process at once, whatever child processes live on."""
         executor = await self.open()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.set_inheritable(True)
@@ -63,21 +63,25 @@ class Processes(Harness):
             assert ours not in open_sockets(worker)
 
     @needs(Ability.SURVIVES)
-    async def test_a_call_whose_worker_was_killed_is_run_again(self, tmp_path: Path) -> None:
-        """Its value comes, and so do those of the calls beside it."""
+    async def test_a_call_whose_worker_was_killed_is_not_run_again(self, tmp_path: Path) -> None:
+        """It may have done its work: it fails by name, the call beside it goes on, and so does the executor."""
         executor = await self.open()
-        values = await self.within(
-            asyncio.gather(
-                executor.run(calls.die_at_first, (str(tmp_path),), {}),
-                *(executor.run(calls.echo, (n,), {}) for n in range(10)),
-            )
-        )
-        assert values == ["survived", *range(10)]
+        async with self.holding(executor, tmp_path) as (beside,):
+            lost = begin(executor, calls.die_once_more, str(tmp_path))
+            await self.within(asyncio.wait({lost}))
+            assert isinstance(lost.exception(), WorkerLostError)
+            assert "task 'die_once_more'" in str(lost.exception())
+            assert not beside.done()
+        assert await self.within(beside) == "released"
+        for number in range(4):
+            assert await self.call(executor, calls.echo, number) == number
+        assert (tmp_path / "deaths").read_text() == "died\n"
 
     @needs(Ability.SURVIVES)
-    async def test_a_call_that_always_kills_its_worker_fails_by_name(self) -> None:
-        """Not for ever: the error names the task, and the executor goes on."""
+    async def test_every_call_that_kills_its_worker_fails_by_name(self) -> None:
+        """The error names the task, and the executor goes on."""
         executor = await self.open()
-        with pytest.raises(WorkerLostError, match=r"task 'die'"):
-            await self.call(executor, calls.die)
+        for _ in range(2):
+            with pytest.raises(WorkerLostError, match=r"task 'die'"):
+                await self.call(executor, calls.die)
         assert await self.call(executor, calls.echo, "next") == "next"

@@ -49,7 +49,7 @@ class Values(Harness):
         assert type(raised.value) is error
         assert raised.value.args == ("no such thing",)
 
-    async def test_an_error_tells_where_it_was_raised(self) -> None:
+    async def test_an_error_contains_where_it_was_raised(self) -> None:
         """The function that raised it shows in the traceback, here or in what was carried over."""
         executor = await self.open()
         with pytest.raises(ArithmeticError) as raised:
@@ -75,7 +75,7 @@ class Values(Harness):
         executor = await self.open()
         outcomes = await self.within(
             asyncio.gather(
-                executor.run(calls.fail, (OSError, "broken"), {}),
+                executor.run(calls.fail, (OSError, "failed"), {}),
                 executor.run(calls.echo, ("beside",), {}),
                 return_exceptions=True,
             )

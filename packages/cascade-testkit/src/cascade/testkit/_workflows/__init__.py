@@ -1,1 +1,1 @@
-"""Random workflows, and a simple evaluator that says what each of them must give."""
+"""Random workflows, and a simple evaluator that computes what each of them must give."""

@@ -9,9 +9,9 @@ from cascade.spec import Call, LazyResult, MapCall, RouteCall, call_of
 
 def describe(targets: list[LazyResult[Any]]) -> str:
     """Return a line for each call, dependencies first, and one for the targets."""
-    told = _Lines()
-    wanted = [told.name(lazy) for lazy in targets]
-    return "\n".join([*told.lines, f"targets: {', '.join(wanted)}"])
+    lines = _Lines()
+    wanted = [lines.name(lazy) for lazy in targets]
+    return "\n".join([*lines.lines, f"targets: {', '.join(wanted)}"])
 
 
 class _Lines:
@@ -20,7 +20,7 @@ class _Lines:
         self._names: dict[Call, str] = {}
 
     def name(self, lazy: LazyResult[Any]) -> str:
-        """Return the short name of a call, told before."""
+        """Return the short name of a call that has been described before."""
         call = call_of(lazy)
         if call not in self._names:
             line = self._line(call)

@@ -37,7 +37,7 @@ class _Maker:
         self._lists: list[Lazy] = []
         self._pairs: list[Lazy] = []
         self._once = task(name="once")(work.once).with_cache()
-        self._never: Task[Any] = task(name="never")(work.fail).with_cache()
+        self._never: Task[..., Any] = task(name="never")(work.fail).with_cache()
         self._ways: tuple[Callable[[int], Lazy], ...] = (
             self._plain,
             self._plain,
@@ -52,6 +52,7 @@ class _Maker:
             self._loop,
             self._loop,
             self._recursion,
+            self._fan_out,
             self._map,
             self._map,
             self._lazy_map,
@@ -89,7 +90,9 @@ class _Maker:
     def _flaky(self, seed: int) -> Lazy:
         failures, attempts = self._random.randint(0, 2), self._random.randint(1, 3)
         call = self._task(work.flaky, seed)(seed, self._folder, failures, *self._arguments())
-        return self._shaped(call.with_retry(attempts).with_timeout(60), 7)
+        retried = call.with_retry(attempts)
+        blocks = call_of(call).definition.mode == "inline"
+        return self._shaped(retried if blocks else retried.with_timeout(60), 7)
 
     def _cached(self, seed: int) -> Lazy:
         return self._once(self._random.randint(0, 1), self._folder, *self._arguments()[:1])
@@ -114,12 +117,16 @@ class _Maker:
             self._random.randint(0, MOST_TURNS),
             self._random.choice(("value", "value", "fail", "skip")),
         )
-        function = self._random.choice((work.descend, work.circle))
+        function = self._random.choice((work.descend, work.cycle))
         return self._shaped(self._task(function, seed)(seed, turns, end, *self._arguments()), 7)
 
     def _recursion(self, seed: int) -> Lazy:
         depth = self._random.randint(0, MOST_TURNS)
         return self._shaped(self._task(work.unfold, seed)(seed, depth, *self._arguments()), 7)
+
+    def _fan_out(self, seed: int) -> Lazy:
+        failing = self._chance(6)
+        return self._shaped(self._task(work.fan_out, seed)(seed, failing, *self._arguments()), 7)
 
     def _map(self, seed: int) -> Lazy:
         length = self._random.randint(0, 3)
@@ -160,7 +167,7 @@ class _Maker:
             return self._pair(seed)
         return self._pick(self._pairs).left
 
-    def _task(self, function: Callable[..., Any], seed: int) -> Task[Any]:
+    def _task(self, function: Callable[..., Any], seed: int) -> Task[..., Any]:
         where = self._random.choice(("executor", "executor", "inline", "async"))
         runs = work.as_async(function) if where == "async" else function
         return task(name=f"step {seed}", mode="inline" if where == "inline" else "auto")(runs)
@@ -173,8 +180,19 @@ class _Maker:
             made = made.after(*(self._pick(self._steps) for _ in range(self._random.randint(1, 2))))
         if self._steps and self._chance(4):
             judge = task(mode="inline")(work.bit)(self._random.randint(0, 9), self._pick(self._steps))
-            made = made.run_if(judge, otherwise=otherwise) if self._chance(2) else made.run_if(judge)
+            if self._chance(2):
+                made = made.run_if(judge)
+            else:
+                made = made.run_if(judge, otherwise=self._otherwise(otherwise))
         return made
+
+    def _otherwise(self, plain: Any) -> Any:
+        """Return what a step gives whose condition is false: a value, another step, or a list with one."""
+        kind = self._random.randint(0, 3)
+        if plain != 7 or kind <= 1:  # steps that need a list or pair get one
+            return plain
+        step = self._pick(self._steps)
+        return step if kind == 2 else [step, plain]
 
     def _amount(self) -> Any:
         if self._chance(2):

@@ -18,7 +18,7 @@ class Needed:
 
     def __init__(self) -> None:
         self.open: list[str] = []
-        """The resources that nobody has closed."""
+        """The resources that are still open."""
 
     def keywords(self) -> dict[str, Any]:
         """Return what an engine has to be given."""

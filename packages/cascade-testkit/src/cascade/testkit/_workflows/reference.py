@@ -9,7 +9,7 @@ from typing import Any
 
 from cascade.interfaces import TaskState
 from cascade.interfaces.errors import RouteError
-from cascade.spec import Call, InputCall, LazyResult, MapCall, RouteCall, call_of
+from cascade.spec import Call, CallSettings, InputCall, LazyResult, MapCall, RouteCall, as_call, call_of
 from cascade.testkit._workflows.needed import RESOURCES
 
 
@@ -20,7 +20,7 @@ class Outcome:
     state: TaskState
     """COMPLETED, SKIPPED or FAILED."""
     value: Any = None
-    broken: bool = False
+    input_failed: bool = False
     """Whether a failure is why it has no value."""
 
 
@@ -32,8 +32,8 @@ class Reference:
         self._outcomes: dict[Call, Outcome] = {}
         self._kept: dict[tuple[str, str], Any] = {}
         self.failures: list[Exception] = []
-        self.told: Counter[tuple[str, TaskState]] = Counter()
-        """How often each state is told of tasks of each name."""
+        self.published: Counter[tuple[str, TaskState]] = Counter()
+        """How often each state is published for the tasks of each name."""
 
     def evaluate(self, lazy: LazyResult[Any]) -> Outcome:
         """Return how a step ends."""
@@ -55,15 +55,20 @@ class Reference:
         self._tell(call, TaskState.SKIPPED)
         if call.condition.skips:
             return Outcome(TaskState.SKIPPED)
-        return Outcome(TaskState.COMPLETED, call.condition.otherwise)
+        instead = call.condition.otherwise
+        return (
+            self._forwarded(instead)
+            if isinstance(instead, LazyResult)
+            else Outcome(TaskState.COMPLETED, instead)
+        )
 
     def _troubled(self, call: Call, taken: Iterable[Outcome], before: Iterable[Outcome]) -> Outcome | None:
         taken = list(taken)
-        broken = any(outcome.broken for outcome in (*taken, *before))
-        if not broken and all(outcome.state is TaskState.COMPLETED for outcome in taken):
+        input_failed = any(outcome.input_failed for outcome in (*taken, *before))
+        if not input_failed and all(outcome.state is TaskState.COMPLETED for outcome in taken):
             return None
         self._tell(call, TaskState.SKIPPED)
-        return Outcome(TaskState.SKIPPED, broken=broken)
+        return Outcome(TaskState.SKIPPED, input_failed=input_failed)
 
     def _run(self, call: Call) -> Outcome:
         try:
@@ -75,8 +80,9 @@ class Reference:
         except Exception as exc:
             self.failures.append(exc)
             self._tell(call, TaskState.FAILED)
-            return Outcome(TaskState.FAILED, broken=True)
+            return Outcome(TaskState.FAILED, input_failed=True)
         self._tell(call, TaskState.COMPLETED)
+        value = as_call(value)
         if isinstance(value, LazyResult):
             return self._forwarded(value)
         return Outcome(TaskState.COMPLETED, value)
@@ -99,10 +105,10 @@ class Reference:
         return call.routes[choice]
 
     def _forwarded(self, lazy: LazyResult[Any]) -> Outcome:
-        """Return how a step ends that has done its own work and takes another one's value; it tells nothing more."""
+        """Return how a step ends that has done its own work and takes another one's value; it publishes nothing more."""
         inner = self.evaluate(lazy)
         done = inner.state is TaskState.COMPLETED
-        return inner if done else Outcome(TaskState.SKIPPED, broken=inner.broken)
+        return inner if done else Outcome(TaskState.SKIPPED, input_failed=inner.input_failed)
 
     def _literal_map(self, call: Call) -> Outcome:
         assert isinstance(call, MapCall)
@@ -129,7 +135,7 @@ class Reference:
         return value
 
     def _tell(self, call: Call, state: TaskState) -> None:
-        self.told[call.definition.name, state] += 1
+        self.published[call.definition.name, state] += 1
 
 
 def _attempted(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -163,9 +169,8 @@ def _items(call: MapCall, fill: Any) -> list[LazyResult[Any]]:
     columns = fill(dict(call.kwargs))
     rows = zip(*columns.values(), strict=True)
     calls = [{**call.fixed, **dict(zip(columns, row, strict=True))} for row in rows]
-    return [
-        LazyResult(Call(call.definition, (), kwargs, call.policies, call.predecessors)) for kwargs in calls
-    ]
+    settings = CallSettings(call.definition, call.policies, call.predecessors)
+    return [LazyResult(Call(settings, (), kwargs)) for kwargs in calls]
 
 
 def _lazies(value: Any) -> Iterator[LazyResult[Any]]:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from cascade.spec import LazyResult, Router, inject, task
 
 MOST_SLOTS = 2
-"""How much there is of what steps hold while they run."""
+"""How much there is of what steps occupy while they run."""
 
 
 class Broken(Exception):
@@ -89,7 +89,7 @@ def equipped(seed: int, *args: Any, shared: int = inject("shared"), own: int = i
 
 
 def amount(seed: int, *args: Any) -> int:
-    """Return how much of something a step holds while it runs."""
+    """Return how much of something a step occupies while it runs."""
     return mix(seed, *args) % (MOST_SLOTS + 1)
 
 
@@ -100,11 +100,11 @@ def descend(seed: int, depth: int, end: str, *args: Any) -> Any:
     return mix(seed, *args) if end == "value" else _last(seed, end)
 
 
-def circle(seed: int, depth: int, end: str, *args: Any) -> Any:
+def cycle(seed: int, depth: int, end: str, *args: Any) -> Any:
     """Return a choice between the next step of a loop and its end, or a choice of such a choice."""
     routes: dict[bool, LazyResult[Any]] = {False: _last(seed, end, *args)}
     if depth:
-        routes[True] = task(circle)(mix(seed), depth - 1, end, *args)
+        routes[True] = task(cycle)(mix(seed), depth - 1, end, *args)
     chosen: LazyResult[Any] = Router(task(mode="inline")(bool)(depth), routes)
     return Router(task(bit)(seed), {False: chosen, True: chosen}) if seed % 2 else chosen
 
@@ -118,6 +118,12 @@ def _last(seed: int, end: str, *args: Any) -> LazyResult[Any]:
 def unfold(seed: int, depth: int, *args: Any) -> int | LazyResult[int]:
     """Return a number that stands on returned steps: recursion that is not in the last place."""
     return task(mix)(seed, task(unfold)(seed, depth - 1, *args), [depth]) if depth else mix(seed, *args)
+
+
+def fan_out(seed: int, failing: bool, *args: Any) -> dict[str, Any]:
+    """Return calls in containers: they are run, too."""
+    last = task(fail)(seed) if failing else task(mix)(seed + 1, *args)
+    return {"both": [task(mix)(seed, *args), (last, seed)], "seed": seed}
 
 
 def anchor(folder: str) -> int:

@@ -1,0 +1,1 @@
+"""Access rules as brokers read them, and a broker configuration with them."""

@@ -1,0 +1,1 @@
+"""A broker for trying things out: a program of this machine, started as a child and checked on its sockets."""

@@ -1,0 +1,1 @@
+"""Keeping the events of all engines in a file."""

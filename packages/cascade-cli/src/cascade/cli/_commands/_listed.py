@@ -1,0 +1,52 @@
+"""What the commands that list have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+
+from cascade.cli import link
+from cascade.cli._durations import show_duration
+from cascade.cli._params import DURATION
+from cascade.cli._snapshot import read_view
+from cascade.cli.columns import Column
+from cascade.cli.command import settings
+from cascade.cli.link import Address
+from cascade.interfaces.wire.read import View
+
+
+def listing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that lists: the broker, and how long to listen."""
+    function = click.option(
+        "--listen",
+        type=DURATION,
+        default=0.0,
+        metavar="DURATION",
+        help="Wait for engines without a name, too: they report every 10 s.",
+    )(function)
+    return link.with_broker(function)
+
+
+def read(address: Address, *filters: str, listen: float) -> tuple[View, float]:
+    """Return what the broker retains on the filters, and the time on the clock of that view."""
+
+    async def work() -> View:
+        async with link.connected(address) as connector:
+            return await read_view(connector, *filters, listen=listen)
+
+    return link.run(work(), debug=settings().debug), time.monotonic()
+
+
+def show_age(value: Any) -> str:
+    """Return how long ago a time in ISO 8601 was."""
+    try:
+        return show_duration(time.time() - datetime.fromisoformat(value).timestamp())
+    except (TypeError, ValueError, OverflowError, OSError):
+        return ""
+
+
+SINCE = Column("since", "for", show_age, right=True)

@@ -1,0 +1,29 @@
+"""``cascade cancel``."""
+
+from typing import Any
+
+import click
+
+from cascade.cli._commands._steered import authored, steering, write
+from cascade.cli._params import SCOPE
+from cascade.cli.command import command as make
+from cascade.cli.errors import USAGE, CommandError
+
+TTL = 60.0
+"""Seconds after which a cancellation expires, so that it does not meet a later run."""
+_SCOPES = ("run", "task", "source")
+
+
+@make(name="cancel")
+@click.argument("scope", type=SCOPE)
+@authored
+@steering
+def command(scope: str, *, ttl: float | None, **options: Any) -> int:
+    """Cancel a run, the tasks that match a pattern, or every run of an engine.
+
+    SCOPE is run:ID, task:PATTERN or source:ID; a bare name is a source. It expires after 60 s unless --ttl is given.
+    """
+    if scope.partition(":")[0] not in _SCOPES:
+        remedy = "write run:ID, task:PATTERN or source:ID; cascade runs lists the runs"
+        raise CommandError(f"{scope} cannot be cancelled as a whole", remedy, code=USAGE)
+    return write(scope, "cancel", {}, ttl=TTL if ttl is None else ttl, **options)

@@ -1,0 +1,177 @@
+"""``cascade collect``."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from cascade.cli import link
+from cascade.cli._collecting.collector import Collector
+from cascade.cli._collecting.lines_file import LinesFile
+from cascade.cli._collecting.message import EventFile, Hole
+from cascade.cli._collecting.sqlite_file import SqliteFile
+from cascade.cli._durations import show_duration
+from cascade.cli._params import DURATION, HOST_PORT
+from cascade.cli.columns import Column
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.errors import OK, USAGE, CommandError
+from cascade.cli.link import Address, Link
+from cascade.interfaces.protocols import SupportsKeep, supports
+from cascade.interfaces.wire.read import EventMessage
+
+if TYPE_CHECKING:
+    from cascade.cli._exporting.metrics import Metrics
+
+_SESSIONS = ("mqtt", "mqtts", "ws", "wss")
+"""URL schemes of brokers that keep a session for a client id."""
+
+_HOLES = (
+    Column("source"),
+    Column("run_id", "run"),
+    Column("token"),
+    Column("missing", show=lambda ranges: ", ".join(f"{first}-{last}" for first, last in ranges)),
+    Column("since", show=lambda text: show_duration(time.time() - datetime.fromisoformat(text).timestamp())),
+)
+
+
+@make(name="collect")
+@click.option(
+    "--to",
+    "path",
+    metavar="FILE",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="An SQLite file (.sqlite) or JSON lines (.jsonl).",
+)
+@click.option("--ack", is_flag=True, help="Acknowledge to engines whose outbox waits for it.")
+@click.option(
+    "--name", default="collector-1", show_default=True, help="The collector's name in acknowledgements."
+)
+@click.option("--holes", is_flag=True, help="List the events that are missing in FILE, and end.")
+@click.option(
+    "--keep", type=DURATION, metavar="DURATION", help="Delete events after this time; .sqlite only."
+)
+@click.option(
+    "--prometheus",
+    "serve",
+    type=HOST_PORT,
+    metavar="ADDRESS:PORT",
+    help="Serve metrics, such as 127.0.0.1:9464.",
+)
+@link.with_optional_broker
+def command(
+    address: Address | None,
+    *,
+    path: Path,
+    ack: bool,
+    name: str,
+    holes: bool,
+    keep: float | None,
+    serve: tuple[str, int] | None,
+) -> int:
+    """Keep the events of all engines in FILE: each once, whatever arrives twice or late. Ctrl-C ends it.
+
+    The broker keeps events for the collector while it is away. With --ack an engine with Outbox(ack="collector-1")
+    keeps each event until it is in FILE.
+    """
+    found = settings()
+    if holes:
+        _list(path)
+        return OK
+    if address is None:
+        raise CommandError(
+            "no broker is named", "pass --broker mqtt://localhost, or set CASCADE_BROKER", code=USAGE
+        )
+    file = _open(path, keep=keep)
+    try:
+        link.run(_collect(address, file, name=name, ack=ack, serve=serve), debug=found.debug)
+    except (sqlite3.Error, OSError) as exc:
+        if isinstance(exc, ConnectionError):
+            raise
+        raise CommandError(
+            f"{path} cannot be written: {exc}", "what is not stored is not acknowledged"
+        ) from exc
+    finally:
+        file.close()
+    return OK
+
+
+async def _collect(
+    address: Address, file: EventFile, *, name: str, ack: bool, serve: tuple[str, int] | None
+) -> None:
+    if serve is None:
+        await _store(address, file, name=name, ack=ack)
+        return
+    async with _served(address, *serve) as metrics:
+        await _store(address, file, name=name, ack=ack, observe=metrics.observe)
+
+
+async def _store(
+    address: Address,
+    file: EventFile,
+    *,
+    name: str,
+    ack: bool,
+    observe: Callable[[EventMessage], None] | None = None,
+) -> None:
+    keywords: dict[str, Any] = {"presence": False, "required": True}
+    if address.place.partition(":")[0] in _SESSIONS:
+        keywords |= {"client_id": f"cascade-collect-{name}", "clean_session": False}
+    connector = cast(Link, address.connector(**keywords))
+    collector = Collector(connector, file, name=name if ack else None, observe=observe)
+    if supports(connector, SupportsKeep):
+        connector.keep(f"cascade-collect-{name}", collector.all_stored)
+    await collector.subscribe()
+    await connector.connect()
+    try:
+        await collector.run()
+    finally:
+        await connector.disconnect()
+
+
+def _served(address: Address, host: str, port: int) -> AbstractAsyncContextManager[Metrics]:
+    try:
+        from cascade.cli._exporting.server import served
+    except ImportError:
+        raise CommandError(
+            "--prometheus needs prometheus-client", "pip install 'cascade-cli[prometheus]'", code=USAGE
+        ) from None
+    return served(address, host, port)
+
+
+def _open(path: Path, *, keep: float | None) -> EventFile:
+    if path.suffix == ".sqlite":
+        return SqliteFile(path, keep=keep)
+    if path.suffix != ".jsonl":
+        raise CommandError(f"{path}: the kind of file is unknown", "name it .sqlite or .jsonl", code=USAGE)
+    if keep is not None:
+        raise CommandError("--keep needs an SQLite file", "name it .sqlite", code=USAGE)
+    return LinesFile(path)
+
+
+def _list(path: Path) -> None:
+    if not path.exists():
+        raise CommandError(f"there is no file {path}", "cascade collect --to creates it")
+    file = _open(path, keep=None)
+    try:
+        settings().output.rows([_row(hole) for hole in file.holes()], _HOLES, empty="no event is missing")
+    finally:
+        file.close()
+
+
+def _row(hole: Hole) -> dict[str, Any]:
+    return {
+        "source": hole.series.source,
+        "run_id": hole.series.run_id,
+        "token": hole.series.token,
+        "missing": hole.missing,
+        "since": datetime.fromtimestamp(hole.since, UTC).isoformat(),
+    }

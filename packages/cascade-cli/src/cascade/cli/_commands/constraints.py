@@ -1,0 +1,46 @@
+"""``cascade constraints``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from cascade.cli._commands._listed import listing, read
+from cascade.cli._durations import show_duration
+from cascade.cli._snapshot import CONSTRAINTS, REGISTERS, STATUS
+from cascade.cli.columns import Column
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.link import Address
+from cascade.interfaces.wire.read import constraint_rows
+
+
+def _show_expiry(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return "never"
+    left = value - time.time()
+    return f"in {show_duration(left)}" if left > 0 else "expired"
+
+
+def _show_refused(rows: list[dict[str, str]]) -> str:
+    return ", ".join(f"{row['source']} ({row['reason']})" for row in rows)
+
+
+COLUMNS = (
+    Column("scope"),
+    Column("type"),
+    Column("params"),
+    Column("id"),
+    Column("by", "claimed by"),
+    Column("expires_at", "expires", _show_expiry),
+    Column("applied", "obeyed by"),
+    Column("refused", "refused by", _show_refused),
+)
+
+
+@make(name="constraints")
+@listing
+def command(address: Address, listen: float) -> None:
+    """List the constraints on the broker: author, expiry, and which engines obey."""
+    view, now = read(address, STATUS, CONSTRAINTS, REGISTERS, listen=listen)
+    settings().output.rows(constraint_rows(view, now), COLUMNS, empty="no constraints")

@@ -1,0 +1,49 @@
+"""``cascade ha``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+import cascade
+from cascade.cli import link
+from cascade.cli._home_assistant.device import RULE, device, device_topic
+from cascade.cli._returned import publish_and_see
+from cascade.cli.columns import Column
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.errors import OK, USAGE, CommandError
+from cascade.cli.link import Address
+
+COLUMNS = (Column("source"), Column("topic"))
+
+
+@make(name="ha")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--remove", is_flag=True, help="Remove the devices again.")
+@link.with_broker
+def command(address: Address, sources: Sequence[str], *, remove: bool) -> int:
+    """Show engines in Home Assistant as devices, with a switch that pauses and a number that limits.
+
+    Publishes one retained discovery message for each SOURCE. Home Assistant must use the same broker.
+    """
+    found = settings()
+    messages: dict[str, dict[str, Any] | None] = {
+        device_topic(source): None if remove else device(source, cascade.__version__) for source in sources
+    }
+    if not address.url.startswith(("mqtt", "ws")):
+        raise CommandError("Home Assistant needs an MQTT broker", "write mqtt://host:1883", code=USAGE)
+    done = "cleared" if remove else "returned"
+    link.run(
+        publish_and_see(address, messages, *messages, done=done, rule=f"this user needs the rule: {RULE}"),
+        debug=found.debug,
+    )
+    rows = [{"source": source, "topic": device_topic(source)} for source in sources]
+    found.output.rows(rows, COLUMNS, empty="")
+    if not remove:
+        found.output.note(
+            "Home Assistant shows them below Settings, Devices, MQTT; cascade ha --remove undoes this"
+        )
+    return OK

@@ -1,0 +1,147 @@
+"""``cascade history``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cascade.cli._collecting.history import collected_runs
+from cascade.cli._commands._listed import show_age
+from cascade.cli._commands._recorded import state_in, state_option
+from cascade.cli._durations import show_duration
+from cascade.cli._running.result import as_json
+from cascade.cli.columns import Column, shown
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.errors import USAGE, CommandError
+from cascade.interfaces import RunSummary, StepSummary
+from cascade.interfaces.errors import CascadeError
+from cascade.interfaces.redaction import Redactor
+
+
+def _show_counts(counts: Mapping[str, Any]) -> str:
+    return " ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items())
+
+
+RUNS = (
+    Column("run_id", "run"),
+    Column("target"),
+    Column("status"),
+    Column("attempts", right=True),
+    Column("created", "began", lambda value: f"{show_age(value)} ago"),
+    Column("took", show=lambda value: show_duration(value) if value else "", right=True),
+    Column("counts", "steps", _show_counts),
+    Column("by"),
+    Column("error"),
+)
+STEPS = (
+    Column("key", "step"),
+    Column("state", show=lambda value: value.replace("_", " ")),
+    Column("starts", right=True),
+    Column("tries", right=True),
+    Column("began", show=lambda value: f"{show_age(value)} ago" if value else ""),
+    Column("took", show=lambda value: show_duration(value) if value else "", right=True),
+    Column("size", right=True),
+    Column("error"),
+)
+VALUE = Column("value", show=lambda value: shown(value)[:80])
+
+
+@make(name="history")
+@click.argument("run", required=False, metavar="[RUN]")
+@click.option("--values", is_flag=True, help="Show the recorded values of the run's steps, too.")
+@click.option("--prune", is_flag=True, help="Delete the runs that ended more than 30 days ago first.")
+@click.option(
+    "--from",
+    "collected",
+    metavar="FILE.sqlite",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Read the events that cascade collect has kept, of all boxes.",
+)
+@state_option
+def command(run: str | None, *, values: bool, prune: bool, collected: Path | None, state: str | None) -> None:
+    """List the recorded runs of a folder, or the steps of one run.
+
+    Nothing is changed, and a run that goes on is not disturbed.
+    """
+    if collected is not None:
+        if values or prune:
+            raise CommandError("--values and --prune need --state", "leave them out", code=USAGE)
+        _list_collected(collected, run)
+        return
+    found, output = state_in(state), settings().output
+    if prune:
+        output.note(f"deleted {asyncio.run(found.prune())} runs")
+    if run is None:
+        output.rows([_run_row(each) for each in found.runs(limit=1_000)], RUNS, empty="no recorded runs")
+        return
+    summary = next((each for each in found.runs(limit=1_000_000) if each.run_id == run), None)
+    if summary is None:
+        raise CommandError(f"no run {run!r} is recorded in {state}", "cascade history lists them")
+    kept = {key: _shown_value(value) for key, value in found.values(run)} if values else {}
+    rows = [_step_row(each, kept) for each in found.steps(run)]
+    if output.json:
+        output.document({**_run_row(summary), "steps": rows})
+    else:
+        output.rows(rows, (*STEPS, *([VALUE] if values else [])), empty="no steps are recorded")
+
+
+def _list_collected(path: Path, run_id: str | None) -> None:
+    """List what a collector knows: all runs, or the steps of one."""
+    output, runs = settings().output, [*collected_runs(path, run_id)]
+    if run_id is None:
+        rows = sorted((run.row() for run in runs), key=lambda row: row["created"] or "", reverse=True)
+        output.rows(rows, (RUNS[0], Column("source"), *RUNS[1:]), empty="no runs are in the file")
+        return
+    if not runs:
+        raise CommandError(f"no event of a run {run_id!r} is in {path}", "cascade history --from lists them")
+    if output.json:
+        documents = [{**run.row(), "steps": [*run.steps.values()]} for run in runs]
+        output.document(documents[0] if len(documents) == 1 else documents)
+        return
+    rows = [{"source": run.source, **step} for run in runs for step in run.steps.values()]
+    output.rows(rows, (Column("source"), *STEPS), empty="no steps are in the file")
+
+
+def _run_row(run: RunSummary) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "target": run.target,
+        "status": run.status.value,
+        "attempts": run.attempts,
+        "created": _time(run.created),
+        "ended": _time(run.ended),
+        "took": None if run.ended is None else max(run.ended - run.created, 0.0),
+        "counts": {state.name.lower(): count for state, count in sorted(run.counts.items())},
+        "by": run.by,
+        "error": Redactor.DEFAULT.one_line(run.error),
+    }
+
+
+def _step_row(step: StepSummary, values: Mapping[str, Any]) -> dict[str, Any]:
+    row = {
+        "key": step.key,
+        "name": step.name,
+        "state": step.state.name.lower(),
+        "starts": step.starts,
+        "tries": step.tries,
+        "began": _time(step.began or None),
+        "ended": _time(step.ended),
+        "took": None if step.ended is None or not step.began else max(step.ended - step.began, 0.0),
+        "error": Redactor.DEFAULT.one_line(step.error),
+        "size": step.size,
+    }
+    return {**row, "value": values[step.key]} if step.key in values else row
+
+
+def _shown_value(value: Any) -> Any:
+    return f"unreadable: {value}" if isinstance(value, CascadeError) else as_json(value)
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -1,0 +1,136 @@
+"""``cascade outbox list``, ``send`` and ``drop``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cascade.cli import link
+from cascade.cli._durations import show_duration
+from cascade.cli.columns import Column
+from cascade.cli.command import command as make
+from cascade.cli.command import common_options, settings
+from cascade.cli.errors import FAILED, OK, USAGE, CommandError
+from cascade.cli.link import Address
+
+if TYPE_CHECKING:
+    from cascade.runtime import Outbox, SenderSummary
+
+STEP = 5.0
+"""Seconds after which ``send`` says how much is left."""
+
+_FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+
+
+@click.group(name="outbox")
+def command() -> None:
+    """Look into an outbox on disk, send its events, or drop them."""
+
+
+def _age(oldest: Any) -> str:
+    return "" if oldest is None else show_duration(time.time() - oldest)
+
+
+_SENDERS = (
+    Column("sender"),
+    Column("waiting", right=True),
+    Column("sent", right=True),
+    Column("put_aside", "aside", right=True),
+    Column("oldest", show=_age, right=True),
+    Column("dropped"),
+    Column("in_use", "in use"),
+    Column("problem"),
+)
+_ASIDE = (Column("sender"), Column("topic"), Column("payload"))
+
+
+@make(name="list")
+@_FOLDER
+@click.option("--aside", is_flag=True, help="List the messages that the broker refused, each with its text.")
+def _list(folder: Path, *, aside: bool) -> None:
+    """List the senders in FOLDER: how many messages wait, are put aside, or were dropped."""
+    found = _outbox(folder).senders()
+    if aside:
+        rows = [
+            {"sender": each.sender, "topic": topic, "payload": payload}
+            for each in found
+            for topic, payload in each.aside
+        ]
+        settings().output.rows(rows, _ASIDE, empty="nothing is put aside")
+    else:
+        settings().output.rows([*map(_row, found)], _SENDERS, empty="no message waits")
+
+
+@make(name="send")
+@_FOLDER
+@link.with_broker
+def _send(address: Address, folder: Path) -> int:
+    """Send the messages in FOLDER whose processes have ended, the oldest file first.
+
+    What is not sent when this ends stays in the folder.
+    """
+    outbox = _outbox(folder)
+    outbox.senders()  # refuses a folder that cannot be used
+    left = link.run(_send_all(outbox, address), debug=settings().debug)
+    settings().output.line(f"{left} messages are left" if left else "all messages are sent")
+    return FAILED if left else OK
+
+
+async def _send_all(outbox: Outbox, address: Address) -> int:
+    """Send until nothing moves any more; return how many messages are left that could be sent."""
+    async with link.connected(address) as connector, outbox.sender(connector, adopt=True) as sender:
+        before = None
+        while not await sender.flush(STEP) and (left := _waiting(outbox)) != before:
+            settings().output.note(f"{left} messages wait")
+            before = left
+    return _waiting(outbox)
+
+
+@make(name="drop")
+@_FOLDER
+@click.option("--sender", metavar="NAME", help="Only those of this sender.")
+@click.option("--aside", is_flag=True, help="Only messages that are put aside.")
+@click.option("--yes", is_flag=True, help="Drop without asking.")
+def _drop(folder: Path, *, sender: str | None, aside: bool, yes: bool) -> int:
+    """Delete the messages in FOLDER of processes that have ended. They are lost."""
+    if not yes and not sys.stdin.isatty():
+        raise CommandError("nothing is dropped without a terminal to ask on", "pass --yes", code=USAGE)
+    outbox = _outbox(folder)
+    found = [each for each in outbox.senders() if sender in (None, each.sender)]
+    count = sum(len(each.aside) if aside else _messages(each) for each in found)
+    if sender is None:
+        count -= sum(len(each.aside) if aside else _messages(each) for each in found if each.in_use)
+    if count and not yes and not click.confirm(f"Drop {count} messages for good?", err=True):
+        return FAILED
+    settings().output.line(f"{outbox.drop(sender, aside=aside)} messages are dropped")
+    return OK
+
+
+def _outbox(folder: Path) -> Outbox:
+    from cascade.runtime import Outbox
+
+    return Outbox(folder)
+
+
+def _row(found: SenderSummary) -> dict[str, Any]:
+    row = asdict(found)
+    row["put_aside"] = len(row.pop("aside"))
+    return row
+
+
+def _messages(found: SenderSummary) -> int:
+    return found.waiting + found.sent + len(found.aside)
+
+
+def _waiting(outbox: Outbox) -> int:
+    return sum(each.waiting + each.sent for each in outbox.senders() if not each.in_use)
+
+
+for each in (_list, _send, _drop):
+    command.add_command(each)
+common_options(command)

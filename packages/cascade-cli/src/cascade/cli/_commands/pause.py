@@ -1,0 +1,22 @@
+"""``cascade pause``."""
+
+from typing import Any
+
+import click
+
+from cascade.cli._commands._steered import authored, steering, write
+from cascade.cli._params import SCOPE
+from cascade.cli._scopes import GLOBAL
+from cascade.cli.command import command as make
+
+
+@make(name="pause")
+@click.argument("scope", type=SCOPE, default=GLOBAL)
+@authored
+@steering
+def command(scope: str, **options: Any) -> int:
+    """Stop tasks from starting; running tasks go on.
+
+    SCOPE is global (the default), project:ID, source:ID, run:ID or task:PATTERN; a bare name is a source.
+    """
+    return write(scope, "pause", {}, **options)

@@ -1,0 +1,32 @@
+"""``cascade ps``."""
+
+from __future__ import annotations
+
+from cascade.cli._commands._listed import SINCE, listing, read
+from cascade.cli._snapshot import CONSTRAINTS, RUNS, STATUS
+from cascade.cli.columns import Column
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.link import Address
+from cascade.interfaces.wire.read import engine_rows
+
+COLUMNS = (
+    Column("source"),
+    Column("status"),
+    SINCE,
+    Column("runs", right=True),
+    Column("paused"),
+    Column("sync"),
+    Column("project_id", "project"),
+    Column("host"),
+    Column("pid", right=True),
+)
+
+
+@make(name="ps")
+@listing
+def command(address: Address, listen: float) -> None:
+    """List the engines that the broker knows: online, lost (no connection) or ended."""
+    view, now = read(address, STATUS, CONSTRAINTS, RUNS, listen=listen)
+    empty = "no engines; one without a name reports every 10 s while it runs: cascade ps --listen 12s waits for it"
+    settings().output.rows(engine_rows(view, now), COLUMNS, empty=empty)

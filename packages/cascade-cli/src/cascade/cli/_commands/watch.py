@@ -1,0 +1,58 @@
+"""``cascade watch``."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+import click
+
+from cascade.cli import link
+from cascade.cli._watching.done import Until
+from cascade.cli._watching.feed import Feed
+from cascade.cli._watching.show import Lines, Show, live_screen
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.errors import OK
+from cascade.cli.link import Address
+from cascade.cli.output import Output
+
+
+@make(name="watch")
+@click.option("--plain", is_flag=True, help="One line for each change, as in a pipe.")
+@click.option(
+    "--until-done", metavar="RUN", help="End with this run, by its id or name, and with its exit code."
+)
+@link.with_broker
+def command(address: Address, *, plain: bool, until_done: str | None) -> int:
+    """Watch engines and runs live: progress, what waits and why, failures, constraints.
+
+    On a terminal it is a screen that is drawn again; in a pipe, or with --plain, one line for each change. With
+    --json each line is a JSON object. Ctrl-C ends it.
+    """
+    found = settings()
+    until = Until(until_done) if until_done else None
+    return link.run(_watch(address, found.output, plain=plain, until=until), debug=found.debug)
+
+
+async def _watch(address: Address, output: Output, *, plain: bool, until: Until | None) -> int:
+    async with link.connected(address) as connector:
+        feed = Feed(connector)
+        with _show(output, address, plain=plain) as show:
+            async for _ in feed.ticks():
+                show.update(feed)
+                if output.closed:
+                    return OK
+                end = until.end(feed.view, time.monotonic()) if until is not None else None
+                if end is not None:
+                    break
+            else:
+                return OK
+    output.note(end.text)
+    return end.code
+
+
+def _show(output: Output, address: Address, *, plain: bool) -> AbstractContextManager[Show]:
+    if plain or not output.terminal:
+        return nullcontext(Lines(output))
+    return live_screen(output, f"cascade watch {address.place}")

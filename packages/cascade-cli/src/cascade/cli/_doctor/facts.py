@@ -1,0 +1,197 @@
+"""What an examination of a broker has found. Data only: the checks decide what it means."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from cascade.interfaces.limitation import Limitation
+from cascade.interfaces.wire.read import View
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which broker is examined, and how a client logs in there."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str = ""
+    source_id: str = ""
+    """The name with which an engine with these settings would report; empty without one."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether the link is encrypted."""
+        return self.scheme in ("mqtts", "wss", "tls")
+
+    @property
+    def nats(self) -> bool:
+        """Whether it is reached by the protocol of NATS."""
+        return self.scheme in ("nats", "tls")
+
+    @property
+    def protocol(self) -> str:
+        """What a client speaks there."""
+        return "NATS" if self.nats else "MQTT"
+
+    @property
+    def ports(self) -> str:
+        """The ports on which such brokers listen as a rule."""
+        return "4222" if self.nats else "1883, with TLS 8883"
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of the environment variables with credentials."""
+        return f"CASCADE_{self.protocol}_"
+
+    @property
+    def websocket(self) -> bool:
+        """Whether it is reached by MQTT over WebSocket."""
+        return self.scheme in ("ws", "wss")
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the address."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Whether the address can be reached by TCP."""
+
+    fault: str = ""
+    """``dns``, ``refused``, ``silent`` or ``unreachable``; empty if it can."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the TLS handshake has shown."""
+
+    code: int | None = None
+    """OpenSSL's number of the reason for which the certificate is not accepted; None if it is."""
+    detail: str = ""
+    """Why there is no handshake; empty if there was one."""
+    ends: float | None = None
+    """When the certificate ends, in seconds since the epoch; None if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files with secrets that the environment names."""
+
+    exposed: tuple[str, ...] = ()
+    """Variables whose file other users of this machine can read."""
+    end: str = ""
+    """What is wrong with the end of the client's certificate; empty if nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whether the broker has accepted the client."""
+
+    linked: bool = False
+    kind: str = ""
+    cause: str = ""
+    mqtt5: bool = False
+    anonymous: bool = False
+    """Whether it also accepts a client without a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What the broker did with one message."""
+
+    topic: str
+    returned: bool
+    """Whether the message came back to its sender, who had subscribed to the topic."""
+    refused: bool = False
+    """Whether the broker has said that it denies the message (MQTT 5)."""
+    unreadable: bool = False
+    """Whether the broker has refused the subscription to the topic."""
+
+    @property
+    def written(self) -> bool:
+        """Whether the message was accepted, as far as the broker says: MQTT 3.1.1 has no answer for a denial."""
+        return self.returned or (not self.refused and not self.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """How many retained messages a new subscription got of those that were published."""
+
+    published: int
+    exact: bool
+    """Whether a subscription to one topic got its message."""
+    received: int
+    """By a filter with a wildcard at QoS 0."""
+    late: int = 0
+    """Those of them that came behind a message published after the subscription."""
+    queued: int | None = None
+    """By a filter with a wildcard at QoS 1; None if it was not tried."""
+
+    def with_queued(self, queued: int) -> Retained:
+        """Return the same with a number for QoS 1."""
+        return replace(self, queued=queued)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings of a broker that runs on this machine."""
+
+    program: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of mosquitto: the last value of each setting."""
+    websockets: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Facts:
+    """Everything that an examination has found; None: it was not reached."""
+
+    target: Target
+    files: Files = field(default_factory=Files)
+    way: Way | None = None
+    certificate: Certificate | None = None
+    login: Login | None = None
+    rights: dict[str, Right] = field(default_factory=dict)
+    """By the name of the trial."""
+    cut: bool = False
+    """Whether the broker ended the link during the trials."""
+    unread: tuple[str, ...] = ()
+    """Filters to which the broker refuses a subscription."""
+    refused: str = ""
+    """Why the broker refused a further link during the trials; empty if it did not."""
+    limitations: tuple[Limitation, ...] = ()
+    """What the broker cannot do for this user, as the connector knows it."""
+    retained: Retained | None = None
+    untried: str = ""
+    """The engine for whose sake retained messages were not tried: it is online; empty if they were."""
+    size: int | None = None
+    """Bytes of a message that did not come back; None if it did."""
+    view: View | None = None
+    late_by: dict[str, float] = field(default_factory=dict)
+    """Seconds between the time in an engine's live message and the time of its arrival, by source."""
+    births: dict[str, set[str]] = field(default_factory=dict)
+    """The sessions of the births that each source has published meanwhile."""
+    leftovers: int = 0
+    configuration: Configuration | None = None
+    websocket: bool | None = None
+    """Whether a listener for MQTT over WebSocket was found; None if it was not looked for."""
+    sqlite: str = ""
+    """The version of SQLite if several processes may lose rows with it; else empty."""
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether it is known why the broker retains nothing, so that no trial has to show it."""
+        return any(each.of_store for each in self.limitations)
+
+    @property
+    def configuration_limits_queue(self) -> bool:
+        """Whether the configuration itself shows how many messages the broker queues."""
+        return self.configuration is not None and self.configuration.program == "mosquitto"

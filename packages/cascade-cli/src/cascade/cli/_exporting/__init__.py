@@ -1,0 +1,1 @@
+"""The state of all engines of a broker as metrics for Prometheus."""

@@ -1,0 +1,1 @@
+"""Engines as devices of Home Assistant."""

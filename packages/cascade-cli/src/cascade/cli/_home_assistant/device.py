@@ -1,0 +1,227 @@
+"""The message by which Home Assistant discovers one engine as a device. No I/O.
+
+The keys are those of Home Assistant's MQTT device discovery. The wire stays as it is: what Home Assistant
+publishes **is** a register, and what it shows comes from the engine's reports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, TypeAlias
+
+from cascade.interfaces.control_messages import constraint_id
+from cascade.interfaces.events import ENDED_STATES
+from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
+
+PREFIX = "homeassistant/device/cascade_"
+SUFFIX = "/config"
+FILTER = "homeassistant/device/+/config"
+RULE = "topic readwrite homeassistant/device/#"
+"""What the access rules of a broker must permit to a user who adds and removes devices."""
+LIMIT = 1000
+"""The highest number that the limit's field accepts."""
+
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
+_ERROR_CHARACTERS = 255
+"""Characters that the state of a sensor may have."""
+
+Component: TypeAlias = dict[str, Any]
+
+
+def device_topic(source: str) -> str:
+    """Return the topic of an engine's discovery message.
+
+    >>> device_topic("press-line-3")
+    'homeassistant/device/cascade_press-line-3/config'
+    """
+    return f"{PREFIX}{device_id(source)}{SUFFIX}"
+
+
+def is_device_topic(topic: str) -> bool:
+    """Return whether a topic is that of an engine's discovery message."""
+    return topic.startswith(PREFIX) and topic.endswith(SUFFIX)
+
+
+def device_id(source: str) -> str:
+    """Return a source as an id: other characters become ``_``, and a digest keeps such sources apart.
+
+    >>> device_id("pi.local/line 3")
+    'pi_local_line_3_5a184c'
+    """
+    text = _ILLEGAL.sub("_", source)
+    if text == source:
+        return text
+    return f"{text}_{hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+
+
+def device(source: str, version: str) -> dict[str, Any]:
+    """Return the discovery message of an engine.
+
+    :param source: its source id.
+    :param version: Cascade's version, which Home Assistant shows as the message's origin.
+    """
+    key = f"cascade_{device_id(source)}"
+    components = {**_controls(source), **_sensors(), **_runs(source)}
+    return {
+        "device": {"identifiers": [key], "name": source, "manufacturer": "Cascade", "model": "Engine"},
+        "origin": {"name": "Cascade", "sw_version": version},
+        "availability": [{"topic": status_topic(source), "value_template": "{{ value_json.status }}"}],
+        "state_topic": state_topic(source, "summary"),
+        "qos": 1,
+        "components": {
+            name: {**component, "unique_id": f"{key}_{name}"} for name, component in components.items()
+        },
+    }
+
+
+def _controls(source: str) -> dict[str, Component]:
+    """Return what steers: each publishes a register or clears it, and shows what the engine says of that register."""
+    pause, limit = (
+        constraint_topic(f"source:{source}", "pause"),
+        constraint_topic(f"source:{source}", "concurrency"),
+    )
+    report = state_topic(source, "constraints")
+    own = f"(value_json.applied | default({{}})).get({_literal(pause)})"
+    limits = f"value_json.effective | default([]) | selectattr('topic', 'eq', {_literal(limit)}) | list"
+    return {
+        "pause": {
+            "platform": "switch",
+            "name": "Pause",
+            "icon": "mdi:pause",
+            "command_topic": pause,
+            "payload_on": _register(source, "pause", "{}"),
+            "payload_off": "",
+            "retain": True,
+            "state_topic": report,
+            "value_template": f"{{% set own = {own} %}}{{{{ 'ON' if own and own.status == 'applied' else 'OFF' }}}}",
+            "state_on": "ON",
+            "state_off": "OFF",
+        },
+        "limit": {
+            "platform": "number",
+            "name": "Limit of running tasks",
+            "icon": "mdi:speedometer",
+            "command_topic": limit,
+            "command_template": _register(source, "concurrency", '{"limit": {{ value | int }} }'),
+            "retain": True,
+            "state_topic": report,
+            "value_template": f"{{% set own = {limits} %}}{{{{ own[0].params.limit if own else 'None' }}}}",
+            "min": 0,
+            "max": LIMIT,
+            "mode": "box",
+        },
+        "lift_limit": {
+            "platform": "button",
+            "name": "Lift the limit",
+            "icon": "mdi:speedometer-slow",
+            "command_topic": limit,
+            "payload_press": "",
+            "retain": True,
+        },
+    }
+
+
+def _sensors() -> dict[str, Component]:
+    """Return what the engine's summary shows: scalars only."""
+    state = (
+        "{{ 'ended' if not value_json.up else 'paused' if value_json.paused"
+        " else 'running' if value_json.runs else 'idle' }}"
+    )
+    return {
+        "state": {
+            "platform": "sensor",
+            "name": "State",
+            "device_class": "enum",
+            "options": ["idle", "running", "paused", "ended"],
+            "value_template": state,
+        },
+        "paused": {
+            "platform": "binary_sensor",
+            "name": "Paused",
+            "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
+        },
+        "running": _number("Running tasks", "{{ value_json.running }}"),
+        "waiting": _number("Waiting tasks", "{{ value_json.waiting }}"),
+    }
+
+
+def _runs(source: str) -> dict[str, Component]:
+    """Return what the report of runs shows: of the oldest run that is active, and of the latest that ended."""
+    topic = state_topic(source, "runs")
+    run = "{% set run = value_json.runs | default([]) | first %}"
+    last = "{% set last = value_json.recent | default([]) | first %}"
+    ended = (
+        "(run.counts.items() | selectattr(0, 'in', "
+        + repr([*map(str, ENDED_STATES)])
+        + ") | map(attribute=1) | sum)"
+    )
+    error = (
+        "{% set errors = value_json.recent | default([]) | map(attribute='error') | select | list %}"
+        f"{{{{ errors[0][:{_ERROR_CHARACTERS}] if errors else 'None' }}}}"
+    )
+    end = (
+        "{% set known = (this.attributes if this is defined and this else {}).get('run_id') %}"
+        "{% if last and last.run_id != known %}{{ {'event_type': last.status | lower, 'run_id': last.run_id,"
+        " 'target': last.target, 'error': last.error | default('')} | tojson }}{% endif %}"
+    )
+    progress = f"{{{{ (100 * {ended} / run.known) | round | int if run and run.known and not run.open else 'None' }}}}"
+    return {
+        "progress": {**_number("Progress", run + progress, unit="%"), "state_topic": topic},
+        "time_left": {
+            **_number(
+                "Time left", run + "{{ run.eta_s if run and run.eta_s is defined else 'None' }}", unit="s"
+            ),
+            "device_class": "duration",
+            "state_topic": topic,
+        },
+        "last_error": {
+            "platform": "sensor",
+            "name": "Last error",
+            "icon": "mdi:alert-circle-outline",
+            "state_topic": topic,
+            "value_template": error,
+        },
+        "last_run": {
+            "platform": "sensor",
+            "name": "Last run",
+            "state_topic": topic,
+            "value_template": last + "{{ last.status if last else 'None' }}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": last + "{{ (last or {}) | tojson }}",
+        },
+        "run_ended": {
+            "platform": "event",
+            "name": "Run ended",
+            "event_types": ["succeeded", "failed", "cancelled"],
+            "state_topic": topic,
+            "value_template": last + end,
+        },
+    }
+
+
+def _number(name: str, template: str, *, unit: str = "tasks") -> Component:
+    return {
+        "platform": "sensor",
+        "name": name,
+        "value_template": template,
+        "unit_of_measurement": unit,
+        "state_class": "measurement",
+    }
+
+
+def _register(source: str, kind: str, params: str) -> str:
+    """Return a register's message as JSON in which Home Assistant finds no template but that in ``params``."""
+    scope = f"source:{source}"
+    name, where = _literal(constraint_id(scope, kind)), _literal(scope)
+    return (
+        f'{{"id": {name}, "scope": {where}, "type": "{kind}", "params": {params}, "expires_at": null,'
+        ' "by": "Home Assistant"}'
+    )
+
+
+def _literal(text: str) -> str:
+    """Return a text as a literal of both JSON and Jinja that begins and ends no template."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(f"\\u{ord(char):04x}" if char in "{}%#" else char for char in quoted)

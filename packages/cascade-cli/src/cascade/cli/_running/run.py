@@ -1,0 +1,168 @@
+"""Run a workflow, print its result and what was remarkable, and return the exit code."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cascade.cli._running.result import as_json, show
+from cascade.cli._running.summary import RunSummary
+from cascade.cli._running.warnings import warnings_on_stderr
+from cascade.cli._workflow.workflow import Target
+from cascade.cli.command import Settings
+from cascade.cli.errors import CANCELLED, FAILED, OK, USAGE, CommandError
+from cascade.cli.link import Address
+from cascade.interfaces import Connector, LifecycleEvent, RunStatus, TaskStateEvent
+from cascade.interfaces.redaction import Redactor, describe
+
+EVENTS_DRAIN = 5.0
+"""Seconds that the file of events may take at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a workflow is run."""
+
+    address: Address | None = None
+    source: str | None = None
+    executor: str | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    on_failure: Literal["stop", "continue"] = "stop"
+    state: str | None = None
+    run_id: str | None = None
+    resume: Literal["auto", "cancelled"] = "auto"
+    on_change: Literal["refuse", "rerun", "keep"] = "refuse"
+    forget_control: bool = False
+    events: str | None = None
+    quiet: bool = False
+
+
+def run_workflow(target: Target, values: Mapping[str, Any], plan: Plan, settings: Settings) -> int:
+    """Run ``target`` with the ``values`` of its inputs; the exit code says how the run ended.
+
+    :raises CommandError: if the run could not begin.
+    :raises KeyboardInterrupt: after Ctrl-C.
+    :raises SystemExit: after SIGTERM or SIGHUP.
+    """
+    from cascade import EventBus
+    from cascade.runtime import check_inputs
+    from cascade.spec import targets_of
+
+    check_inputs(targets_of(target), values, os.environ)
+    connector = _connector(plan)
+    bus, summary = EventBus(), RunSummary()
+    bus.subscribe(LifecycleEvent, summary.lifecycle)
+    bus.subscribe(TaskStateEvent, summary.task)
+    with warnings_on_stderr(settings.output, debug=settings.debug):
+        value, error = _outcome(lambda: _run(target, values, plan, bus, connector))
+        if error is not None and not summary.started:
+            raise error
+        if not plan.quiet:
+            for line in summary.lines():
+                settings.output.note(line)
+    _report(value, error, summary, settings)
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+    return {RunStatus.SUCCEEDED: OK, RunStatus.CANCELLED: CANCELLED}.get(_status(summary), FAILED)
+
+
+def _outcome(run: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Return what the run returned, and what ended it otherwise; a signal is reported like an error first."""
+    try:
+        return run(), None
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return None, error
+
+
+def _run(target: Target, values: Mapping[str, Any], plan: Plan, bus: Any, connector: Connector | None) -> Any:
+    """Run on an event loop of its own, which signals cancel."""
+    from cascade import arun
+    from cascade.sdk.signals import run_guarded
+
+    async def work() -> Any:
+        async with _events_written(bus, plan.events):
+            return await arun(
+                target,
+                values,
+                plan.resources or None,
+                connector,
+                bus=bus,
+                on_failure=plan.on_failure,
+                progress=not plan.quiet,
+                executor=plan.executor,
+                state=plan.state,
+                run_id=plan.run_id,
+                resume=plan.resume,
+                on_change=plan.on_change,
+                forget_control=plan.forget_control,
+            )
+
+    return run_guarded(work)
+
+
+@asynccontextmanager
+async def _events_written(bus: Any, path: str | None) -> AsyncIterator[None]:
+    """Write each event to a file, beside what a connector sends."""
+    if path is None:
+        yield
+        return
+    from cascade import FileConnector, TelemetrySubscriber
+
+    async with FileConnector(path) as file:
+        subscriber = TelemetrySubscriber(bus, file)
+        try:
+            yield
+        finally:
+            await subscriber.drain(EVENTS_DRAIN)
+            subscriber.close()
+
+
+def _connector(plan: Plan) -> Connector | None:
+    if plan.address is None:
+        if plan.source is not None:
+            raise CommandError(
+                "--name is the name at the broker, and no broker is named",
+                "pass --broker mqtt://localhost, or set CASCADE_BROKER",
+                code=USAGE,
+            )
+        return None
+    if plan.source is None:
+        return plan.address.connector()
+    try:
+        return plan.address.connector(source_id=plan.source)
+    except TypeError as error:
+        if "source_id" not in str(error):
+            raise
+        kind = plan.address.url.partition(":")[0]
+        raise CommandError(f"a {kind} connector takes no name", "leave --name out", code=USAGE) from error
+
+
+def _report(value: Any, error: BaseException | None, summary: RunSummary, settings: Settings) -> None:
+    output, status = settings.output, _status(summary).value
+    if output.json:
+        result = as_json(value) if error is None else None
+        document = {"run_id": summary.run_id, "status": status, "result": result}
+        output.document({**document, "counts": dict(summary.counts)})
+    elif error is None:
+        show(value, output)
+    if isinstance(error, Exception):
+        if settings.debug:
+            traceback.print_exception(error)
+        output.note(f"cascade: the run {_ENDED[_status(summary)]}: {_described(error)}")
+
+
+_ENDED = {RunStatus.SUCCEEDED: "ended", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
+
+
+def _described(error: Exception) -> str:
+    """Return the error and the notes that say in which task it was raised."""
+    text = Redactor.DEFAULT.one_line(error.message if isinstance(error, ExceptionGroup) else describe(error))
+    return "; ".join([text, *(" ".join(note.split()) for note in getattr(error, "__notes__", []))])
+
+
+def _status(summary: RunSummary) -> RunStatus:
+    return summary.status or RunStatus.CANCELLED

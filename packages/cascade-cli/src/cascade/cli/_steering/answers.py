@@ -1,0 +1,202 @@
+"""Which engines obey a change: decided from their reports, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cascade.cli._steering.request import Change
+from cascade.interfaces.wire.read import Compliance, ConstraintsReport, EngineView, View
+
+APPLIED, REFUSED, NO_MATCH, LOST, SILENT = "applied", "refused", "no_match", "lost", "silent"
+PENDING, GONE = "", "gone"
+ONLINE, ENDED = "online", "ended"  # of EngineView.status, as LOST is
+_REFUSALS = ("rejected", "unsupported", "expired")
+_FOLLOWING = ("syncing", "synced", "degraded", "stale")
+"""Values of ``sync`` of an engine that follows the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one engine does with a change."""
+
+    kind: str
+    reason: str = ""
+    running: int = 0
+    """Tasks in the scope of its constraints that still run."""
+
+
+@dataclass(slots=True)
+class _Before:
+    """What an engine had reported when the change was about to be written."""
+
+    entries: Mapping[str, Compliance] = field(default_factory=dict)
+    runs: frozenset[str] = frozenset()
+
+
+class Answers:
+    """Follows the engines that were live when a change was written, until each has answered.
+
+    :param view: all messages so far; the caller folds further ones into it.
+    :param now: seconds on the clock of the view.
+    """
+
+    def __init__(self, change: Change, view: View, *, now: float) -> None:
+        self._change = change
+        self._view = view
+        self._unchanged = change.holds(view.registers.get(change.topic)) and not change.clears
+        self._before = {
+            source: _seen(engine)
+            for source, engine in view.engines.items()
+            if _concerned(change, engine, now)
+        }
+        self._cancelled: set[str] = set()
+
+    def get(self, now: float, *, final: bool = False) -> dict[str, Answer]:
+        """Return the answer of each engine in the scope, by source.
+
+        :param final: whether the time is over: an engine that has not answered is silent then.
+        """
+        self._note_newcomers(now)
+        answers = {source: self._answer(source, now, final=final) for source in sorted(self._before)}
+        return {source: answer for source, answer in answers.items() if answer.kind != GONE}
+
+    def unproved(self, answers: Mapping[str, Answer]) -> list[str]:
+        """Return the sources of answers whose session has no birth: any client may have written them."""
+        return [
+            source
+            for source, answer in answers.items()
+            if answer.kind in (APPLIED, REFUSED, NO_MATCH) and self._view.engines[source].has_no_birth
+        ]
+
+    def complete(self, now: float, *, drained: bool = False) -> bool:
+        """Return whether every engine has answered, and, if asked, nothing in the scope runs any more."""
+        return all(
+            answer.kind != PENDING and not (drained and answer.kind == APPLIED and answer.running)
+            for answer in self.get(now).values()
+        )
+
+    def _note_newcomers(self, now: float) -> None:
+        """Add engines without presence that report now: they were live before, and had retained nothing."""
+        for source, engine in self._view.engines.items():
+            if engine.presence is None and _concerned(self._change, engine, now):
+                self._before.setdefault(source, _Before())
+
+    def _answer(self, source: str, now: float, *, final: bool) -> Answer:
+        engine = self._view.engines.get(source)
+        status = LOST if engine is None else engine.status(now)
+        if engine is not None and (report := _own_report(engine)) is not None and status == ONLINE:
+            found = self._reported(source, report)
+            if found.kind != PENDING or not final:
+                return found
+            return self._late(report)
+        if status == ENDED:
+            return Answer(APPLIED if self._change.type == "cancel" else GONE)
+        return Answer(LOST) if status == LOST else Answer(SILENT if final else PENDING)
+
+    def _reported(self, source: str, report: ConstraintsReport) -> Answer:
+        if self._change.clears:
+            obeyed = any(_obeys(report, topic) for topic in (self._change.topic, *self._change.topics))
+            return Answer(PENDING if obeyed else APPLIED, running=report.in_scope_running)
+        entry = report.applied.get(self._change.topic)
+        if entry is None or not self._is_about_this(source, entry, report):
+            return Answer(APPLIED if source in self._cancelled else PENDING)
+        if entry.status in _REFUSALS:
+            return Answer(REFUSED, entry.reason or entry.status)
+        if entry.status == NO_MATCH:
+            return Answer(APPLIED if self._has_cancelled(source) else NO_MATCH)
+        if self._change.type == "cancel":
+            self._cancelled.add(source)
+        return Answer(APPLIED, running=report.in_scope_running)
+
+    def _late(self, report: ConstraintsReport) -> Answer:
+        """Return the last answer of an engine whose report may be older than the change."""
+        entry = report.applied.get(self._change.topic)
+        if entry is not None and entry.status in _REFUSALS and not self._change.clears:
+            return Answer(REFUSED, entry.reason or entry.status)
+        return Answer(SILENT)
+
+    def _has_cancelled(self, source: str) -> bool:
+        """Whether a run that is not here any more has been cancelled here."""
+        run_id = self._change.scope.removeprefix("run:")
+        ran = run_id in self._before[source].runs or source in self._cancelled
+        return self._change.type == "cancel" and ran
+
+    def _is_about_this(self, source: str, entry: Compliance, report: ConstraintsReport) -> bool:
+        """Return whether a report is about this change, not about what the register held before."""
+        assert self._change.message is not None
+        if self._unchanged:
+            return True
+        ours = entry.id == self._change.message["id"] or entry.status in _REFUSALS
+        if (
+            not ours
+            or entry.status == NO_MATCH
+            or entry != self._before[source].entries.get(self._change.topic)
+        ):
+            return ours
+        rows = [row for row in report.effective if row.get("scope") == self._change.scope]
+        return any(_shows(row, self._change) for row in rows)
+
+
+def outcome(change: Change, answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """Return the answers as the command prints them in JSON."""
+
+    def named(*kinds: str) -> Iterator[tuple[str, Answer]]:
+        return ((source, answer) for source, answer in answers.items() if answer.kind in kinds)
+
+    found: dict[str, Any] = {
+        "topic": change.topic,
+        "applied": [source for source, _ in named(APPLIED)],
+        "refused": [{"source": source, "reason": answer.reason} for source, answer in named(REFUSED)],
+        "unknown": [{"source": source, "why": answer.kind} for source, answer in named(LOST, SILENT)],
+        "no_match": [source for source, _ in named(NO_MATCH)],
+        "running": sum(answer.running for _, answer in named(APPLIED)),
+    }
+    if len(change.topics) > 1:
+        found["topics"] = list(change.topics)
+    return found
+
+
+def _seen(engine: EngineView) -> _Before:
+    runs = frozenset(row.run_id for row in engine.runs.runs) if engine.runs is not None else frozenset[str]()
+    return _Before(dict(engine.constraints.applied) if engine.constraints is not None else {}, runs)
+
+
+def _concerned(change: Change, engine: EngineView, now: float) -> bool:
+    """Return whether an engine is live, follows the broker, and may be in the scope.
+
+    A process may have connected and not have run anything yet. Every engine answers for ``run:`` and ``task:``.
+    """
+    report = _own_report(engine)
+    follows = report is None or report.sync in _FOLLOWING
+    kind, _, value = change.scope.partition(":")
+    covered = {"source": engine.source == value, "project": engine.project_id in ("", value)}.get(kind, True)
+    return follows and covered and engine.status(now) == ONLINE
+
+
+def _own_report(engine: EngineView) -> ConstraintsReport | None:
+    """Return what the process that is online has reported; what another session has left is not an answer."""
+    return None if engine.reports_of_another else engine.constraints
+
+
+def _obeys(report: ConstraintsReport, topic: str) -> bool:
+    entry = report.applied.get(topic)
+    listed = entry is not None and entry.status not in ("expired", NO_MATCH)
+    return listed or any(row.get("topic") == topic for row in report.effective)
+
+
+def _shows(row: Mapping[str, Any], change: Change) -> bool:
+    """Return whether a row of what is in force is this change, or another register that is stricter."""
+    assert change.message is not None
+    if row.get("type") != change.type:
+        return False
+    if row.get("topic") != change.topic:
+        return True
+    params = row.get("params")
+    return (
+        row.get("id") == change.message["id"]
+        and row.get("expires_at") == change.message["expires_at"]
+        and isinstance(params, Mapping)
+        and all(params.get(key) == value for key, value in change.message["params"].items())
+    )

@@ -1,0 +1,196 @@
+"""Publish a change and wait for the engines: the I/O of the steering commands."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cascade.cli._snapshot import CONSTRAINTS, RUNS, STATUS, fill
+from cascade.cli._steering.answers import Answers, outcome
+from cascade.cli._steering.request import Change
+from cascade.cli.errors import FAILED, NO_BROKER, OK, CommandError
+from cascade.cli.link import Link, unanswered
+from cascade.cli.output import Output
+from cascade.interfaces.control_messages import store_message
+from cascade.interfaces.protocols import WatchStream
+from cascade.interfaces.topics import STORE_TOPIC
+from cascade.interfaces.watch import Lost, Message
+from cascade.interfaces.wire.read import Register, View
+
+ACKNOWLEDGE_SECONDS = 2.0
+"""In which the broker has to take a message and to return it."""
+UNNAMED_SECONDS = 0.25
+"""In which engines without a name, which retain nothing, report that they obey a change."""
+STANDSTILL = 1.0
+"""Seconds by which a deadline is late where this process stood still: then what has come meanwhile is read first."""
+READ_SECONDS = 1.0
+"""For how long."""
+_MISSING_RULE = "its access list needs the rule: topic readwrite cascade/constraints/#"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long to wait for the engines, and for what."""
+
+    seconds: float = 15.0
+    drained: bool = False
+    """Wait until nothing in the scope runs any more, too."""
+
+
+async def steer(
+    link: Link,
+    filters: Iterable[str],
+    plan: Callable[[Mapping[str, Register]], Change],
+    output: Output,
+    *,
+    wait: Wait | None,
+) -> int:
+    """Write what ``plan`` makes of the present registers; return the exit code.
+
+    :param filters: of the registers that the plan needs.
+    :param wait: None does not wait for engines.
+    """
+    reports = (CONSTRAINTS, RUNS) if wait else ()
+    stream = link.watch(STORE_TOPIC, *filters, STATUS, *reports)
+    try:
+        return await _Desk(link, stream, output).steer(plan, wait)
+    finally:
+        await stream.aclose()
+
+
+class _Desk:
+    """One change, from the present registers to the answers of the engines."""
+
+    def __init__(self, link: Link, stream: WatchStream, output: Output) -> None:
+        self._link = link
+        self._stream = stream
+        self._output = output
+        self._view = View()
+
+    async def steer(self, plan: Callable[[Mapping[str, Register]], Change], wait: Wait | None) -> int:
+        complete = await fill(self._view, self._stream)
+        change = plan(self._view.registers)
+        answers = Answers(change, self._view, now=time.monotonic())
+        await self._write(change, with_store=complete is not None)
+        self._show_written(change)
+        if wait is None:
+            if self._output.json:
+                self._output.document({"topic": change.topic})
+            return OK
+        await self._wait_for(answers, wait)
+        return self._show(change, answers, wait)
+
+    async def _write(self, change: Change, *, with_store: bool) -> None:
+        """Publish, and wait until the broker has returned each message: it drops what it does not permit."""
+        missing = dict.fromkeys(change.topics, change.message)
+        if with_store and missing and not change.clears and not self._view.store:
+            await self._link.publish(STORE_TOPIC, store_message(), 1, retain=True)
+        for topic, message in missing.items():
+            await self._link.publish(topic, message, 1, retain=True)
+        deadline = asyncio.get_running_loop().time() + ACKNOWLEDGE_SECONDS
+        if not await self._link.flush(ACKNOWLEDGE_SECONDS):
+            raise unanswered("acknowledge the message", "is it overloaded?")
+        while missing:
+            item = await self._next(deadline)
+            if item is None:
+                refused = f"the broker has dropped the message on {next(iter(missing))}"
+                raise CommandError(refused, _MISSING_RULE, code=NO_BROKER)
+            if (
+                isinstance(item, Message)
+                and item.topic in missing
+                and _content(item.payload) == missing[item.topic]
+            ):
+                del missing[item.topic]
+
+    async def _next(self, deadline: float) -> Message | Lost | None:
+        """Return the next message, folded into the view, or that the link is lost; None after the deadline."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    item = await anext(self._stream)
+            except TimeoutError:
+                if loop.time() - deadline < STANDSTILL:
+                    return None
+                deadline = loop.time() + READ_SECONDS
+                continue
+            if isinstance(item, Message):
+                self._view.fold(item.topic, item.payload, now=time.monotonic(), retained=item.retain)
+            if isinstance(item, Message | Lost):
+                return item
+
+    async def _wait_for(self, answers: Answers, wait: Wait) -> None:
+        loop = asyncio.get_running_loop()
+        newcomers = loop.time() + UNNAMED_SECONDS
+        deadline = loop.time() + wait.seconds
+        while loop.time() < min(newcomers, deadline):
+            await self._next(min(newcomers, deadline))
+        while not answers.complete(time.monotonic(), drained=wait.drained):
+            item = await self._next(deadline)
+            if item is None:
+                return
+            if isinstance(item, Lost):
+                self._output.note(f"the broker does not deliver: {item.reason}; waiting for it")
+
+    def _show_written(self, change: Change) -> None:
+        for topic in change.topics:
+            self._output.line(topic)
+        if not change.topics:
+            self._output.note(f"no such constraint on {change.scope}; cascade constraints lists them")
+        kind, _, value = change.scope.partition(":")
+        if kind == "source" and value not in self._view.engines:
+            near = difflib.get_close_matches(value, self._view.engines, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self._output.note(f"no engine named {value} is known to the broker{hint}")
+
+    def _show(self, change: Change, answers: Answers, wait: Wait) -> int:
+        given = answers.get(time.monotonic(), final=True)
+        found = outcome(change, given)
+        if unproved := answers.unproved(given):
+            found["unproved"] = unproved
+            named = ", ".join(unproved)
+            self._output.note(
+                f"the session of {named} has no birth on the broker: any client may have answered"
+            )
+        if self._output.json:
+            self._output.document(found)
+        else:
+            _print(found, self._output, with_running=change.type == "pause" or wait.drained)
+        if not any(found[key] for key in ("applied", "refused", "unknown", "no_match")):
+            self._output.note(f"no live engine is in the scope {change.scope}; cascade ps lists the engines")
+        running = bool(found["running"]) and wait.drained
+        return FAILED if not found["applied"] or found["refused"] or found["unknown"] or running else OK
+
+
+def _content(payload: bytes) -> Any:
+    """Return what a message holds; None if it clears its topic."""
+    if not payload:
+        return None
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return payload
+
+
+def _print(found: Mapping[str, Any], output: Output, *, with_running: bool) -> None:
+    """Print the answers: a line for each kind, or in a pipe a line for each engine."""
+    rows = [
+        *(("applied", source) for source in found["applied"]),
+        *(("refused", each["source"], each["reason"]) for each in found["refused"]),
+        *(("unknown", each["source"], each["why"]) for each in found["unknown"]),
+        *(("no_match", source) for source in found["no_match"]),
+    ]
+    if not output.terminal:
+        for row in rows:
+            output.fields(*row)
+        return
+    for kind in dict.fromkeys(row[0] for row in rows):
+        named = [" ".join((row[1], *(f"({text})" for text in row[2:]))) for row in rows if row[0] == kind]
+        output.line(f"{kind.replace('_', ' '):8}{len(named):5}  {', '.join(named)}")
+    if found["running"] and with_running:
+        output.line(f"running {found['running']:5}  tasks in the scope have not ended yet")

@@ -1,0 +1,87 @@
+"""What a steering command changes on the broker. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cascade.interfaces.control_messages import constraint_id, constraint_message
+from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces.wire.read import Register
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The registers that a command writes or clears."""
+
+    scope: str
+    type: str
+    """Empty if registers of several types are cleared."""
+    topic: str
+    """The register that the command is about; it may be empty already."""
+    message: Mapping[str, Any] | None = None
+    """What the register is to hold; None clears it."""
+    topics: tuple[str, ...] = field(default=())
+    """What the command publishes to: the register, and others that it clears too; empty if all are clear."""
+
+    @property
+    def clears(self) -> bool:
+        """Whether the command lifts constraints."""
+        return self.message is None
+
+    def holds(self, register: Register | None) -> bool:
+        """Return whether a register holds what this change asks for."""
+        if self.message is None or register is None:
+            return self.message is None and register is None
+        return (
+            register.problem == ""
+            and register.id == self.message["id"]
+            and register.expires_at == self.message["expires_at"]
+            and dict(register.params or {}) == self.message["params"]
+        )
+
+
+def setting(
+    scope: str,
+    kind: str,
+    params: Mapping[str, Any],
+    *,
+    name: str = "",
+    by: str = "",
+    expires_at: float | None = None,
+) -> Change:
+    """Return the change that puts one constraint into force.
+
+    :param name: its id; without one, it is made of type and scope.
+    :param by: its author; version 1.0 readers do not know the key, so it is written only if given.
+    """
+    topic = constraint_topic(scope, kind)
+    message: dict[str, Any] = dict(constraint_message(scope, kind, params, expires_at=expires_at))
+    message["id"] = name or constraint_id(scope, kind)
+    if by:
+        message["by"] = by
+    return Change(scope, kind, topic, message, (topic,))
+
+
+def clearing(scope: str, kind: str, registers: Mapping[str, Register], *, name: str = "") -> Change:
+    """Return the change that clears the registers of a scope that hold a type, or all of them.
+
+    :param kind: a type, or empty for all.
+    :param registers: what the broker holds, by topic.
+    :param name: clear only what has this id.
+    """
+    main = constraint_topic(scope, kind)
+    found = (
+        {main} if kind and not name else set[str]()
+    )  # whatever it holds, and if it is not known to hold anything
+    found |= {
+        topic
+        for topic, register in registers.items()
+        if register.scope == scope and _is_of(register, topic, kind, main) and name in ("", register.id)
+    }
+    return Change(scope, kind, main, None, tuple(sorted(found, key=lambda topic: (topic != main, topic))))
+
+
+def _is_of(register: Register, topic: str, kind: str, main: str) -> bool:
+    return not kind or topic == main or (topic == constraint_topic(register.scope) and register.type == kind)

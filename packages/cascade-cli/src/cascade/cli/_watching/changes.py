@@ -1,0 +1,85 @@
+"""What has changed in a view since the last look: for ``watch --json`` and ``watch --plain``. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cascade.interfaces.wire.read import View, constraint_rows, engine_rows, run_rows
+
+MAX_SEEN = 20_000
+_STATES = ("COMPLETED", "FAILED", "RUNNING", "BLOCKED")
+
+
+class Changes:
+    """Remembers what was shown, and yields what is new: each row once for each change."""
+
+    def __init__(self) -> None:
+        self._shown: dict[tuple[str, ...], Mapping[str, Any]] = {}
+        self._failures: dict[tuple[str, str, str, float | None], None] = {}
+
+    def since_last(self, view: View, now: float) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the kind (``engine``, ``run``, ``constraint`` or ``failure``) and the row of each change."""
+        rows = [
+            *(("engine", (row["source"],), row) for row in engine_rows(view, now)),
+            *(("constraint", (row["topic"],), row) for row in constraint_rows(view, now)),
+            *(("run", (row["source"], row["run_id"]), row) for row in reversed(run_rows(view, now))),
+        ]
+        present = {(kind, *name) for kind, name, _ in rows}
+        for key in [key for key in self._shown if key[0] == "constraint" and key not in present]:
+            yield "constraint", {**self._shown.pop(key), "cleared": True}
+        for kind, name, row in rows:
+            key = (kind, *name)
+            if self._shown.get(key) != row:
+                self._shown[key] = row
+                yield kind, row
+        yield from self._new_failures(view)
+        for kept in (self._shown, self._failures):
+            while len(kept) > MAX_SEEN:
+                del kept[next(iter(kept))]  # type: ignore[arg-type] # both are dictionaries
+
+    def _new_failures(self, view: View) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for run in view.runs.values():
+            for task in run.failures:
+                key = (run.source, run.run_id, task.task_id, task.since)
+                if key not in self._failures:
+                    self._failures[key] = None
+                    yield (
+                        "failure",
+                        {
+                            "source": run.source,
+                            "run_id": run.run_id,
+                            "task_id": task.task_id,
+                            "task_name": task.name,
+                            "attempt": task.attempt,
+                            "error": task.error,
+                        },
+                    )
+
+
+def in_words(kind: str, row: Mapping[str, Any]) -> str:
+    """Return a change as one line for a person."""
+    if kind == "engine":
+        notes = [
+            row["status"],
+            "paused" if row["paused"] else "",
+            f"{row['runs']} running" if row["runs"] else "",
+        ]
+        return f"engine {row['source']}: {', '.join(note for note in notes if note)}"
+    if kind == "constraint":
+        end = "cleared" if row.get("cleared") else _obeyed(row)
+        return f"constraint {row['type']} {row['scope']}: {end}"
+    if kind == "failure":
+        return f"failure {row['task_id']} of {row['run_id']}: {row['error']}"
+    counts = ", ".join(
+        f"{row['counts'][state]} {state.lower()}" for state in _STATES if row["counts"].get(state)
+    )
+    known = f"{row['known']}{'+' if row['open'] else ''} known"
+    error = f": {row['error']}" if row["error"] else ""
+    return f"run {row['run_id']} {row['target']} on {row['source']}: {row['status']}, {counts or 'no tasks'}, {known}{error}"
+
+
+def _obeyed(row: Mapping[str, Any]) -> str:
+    obeyed = f"obeyed by {', '.join(row['applied'])}" if row["applied"] else "on the broker"
+    by = f" by {row['by']}" if row["by"] else ""
+    return f"{obeyed}{by}"

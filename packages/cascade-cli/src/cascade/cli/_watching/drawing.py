@@ -1,0 +1,266 @@
+"""The lines of the live screen, for any width: text and styles, without a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from cascade.cli._durations import show_duration
+from cascade.cli._watching.picture import (
+    ConstraintLine,
+    EndedLine,
+    EngineLine,
+    Picture,
+    RunningLine,
+    RunPanel,
+    WaitingLine,
+)
+from cascade.interfaces.text import printable
+
+NARROW = 64
+"""Columns below which a line holds less, and a command stands on a line of its own."""
+# Named colours, which a light and a dark terminal both show legibly; every state is also written as a word.
+STYLES = {
+    "online": "green",
+    "Running": "green",
+    "Succeeded": "green",
+    "lost": "bold red",
+    "Lost": "bold red",
+    "Failed": "bold red",
+    "ended": "dim",
+    "Ended": "dim",
+    "Cancelled": "magenta",
+}
+_SHORT_ID = 8
+_SHORTEST_BAR = 4
+_ERROR_LINES = 2
+_ARROW = "  -> "
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The space for a drawing."""
+
+    width: int
+    height: int
+    plain: bool = False
+    """Whether the terminal shows ASCII only."""
+
+    @property
+    def narrow(self) -> bool:
+        """Whether lines have to be short."""
+        return self.width < NARROW
+
+
+def draw(picture: Picture, frame: Frame, *, title: str, link: str, lost: bool) -> list[Text]:
+    """Return the lines of a screen, none wider or more than the frame has."""
+    lines = list(_head(frame, title, link, "bold red" if lost else "dim"))
+    lines += _sections(picture, frame, frame.height - len(lines))
+    for line in lines:
+        line.truncate(frame.width, overflow="ellipsis")
+    return lines[: frame.height]
+
+
+def _head(frame: Frame, title: str, link: str, style: str) -> Iterator[Text]:
+    if len(title) + len(link) + 2 <= frame.width:
+        yield Text.assemble((title, "bold"), "  ", (link, style))
+    else:
+        yield Text(title, "bold")
+        yield Text(link, style)
+
+
+def _sections(picture: Picture, frame: Frame, room: int) -> list[Text]:
+    """Return all sections; the runs get the lines that the other sections leave."""
+    if not (picture.engines or picture.runs or picture.constraints or picture.ended):
+        return [Text(""), _text("no engines; one without a name shows within 12 s", "dim")]
+    all_of_it = _with_parts(picture, frame, part=room, runs=room)
+    if len(all_of_it) <= room:
+        return all_of_it
+    part = max(4, room // 5)
+    others = _with_parts(picture, frame, part=part, runs=0)
+    return _with_parts(picture, frame, part=part, runs=max(8, room - len(others)))
+
+
+def _with_parts(picture: Picture, frame: Frame, *, part: int, runs: int) -> list[Text]:
+    """Return the sections with so many lines for the runs, and for each other section."""
+    return [
+        *_section("ENGINES", [[_engine(each, frame)] for each in picture.engines], part),
+        *(_section("RUNS", [list(_run(each, frame)) for each in picture.runs], runs) if runs else ()),
+        *_section("CONSTRAINTS", [list(_constraint(each, frame)) for each in picture.constraints], part),
+        *_section("ENDED", [list(_ended(each, frame)) for each in picture.ended], part),
+    ]
+
+
+def _section(name: str, items: Sequence[Sequence[Text]], room: int) -> list[Text]:
+    """Return a heading and the items that fit into so many lines."""
+    if not items:
+        return []
+    lines = [Text(""), Text.assemble((name, "bold"), (f"  {len(items)}", "dim"))]
+    for index, item in enumerate(items):
+        more = index < len(items) - 1
+        if len(lines) + len(item) + more > room and index:
+            return [*lines, _text(f"  and {len(items) - index} more", "dim")]
+        lines += item
+    return lines
+
+
+def _engine(engine: EngineLine, frame: Frame) -> Text:
+    width = 16 if frame.narrow else 28
+    runs = f"{engine.runs} run{'s' if engine.runs != 1 else ''}" if engine.runs else ""
+    line = Text.assemble(
+        "  ", _cell(engine.source, width), " ", _cell(engine.status, 7, STYLES[engine.status])
+    )
+    parts = [engine.age] if frame.narrow else [f"{engine.age:>8}", f"{runs:>7}"]
+    line.append("".join(f" {part}" for part in parts))
+    if engine.notes:
+        line.append(f"  {printable(engine.notes)}", "magenta")
+    return line
+
+
+def _run(run: RunPanel, frame: Frame) -> Iterator[Text]:
+    head = Text.assemble("  ", (printable(run.title), "bold"), f" {_short(run.run_id)}")
+    head.append(f" on {printable(run.source)}", "dim")
+    if run.status != "Running":
+        head.append(f"  {run.status} at {run.ended:,}/{run.known:,}", STYLES.get(run.status, ""))
+        yield head
+        return
+    yield head
+    yield _progress(run, frame)
+    if counts := _counts(run):
+        yield _text(f"    {counts}")
+    if len(run.steps) > 1 and not frame.narrow:
+        yield _text(
+            f"    {'  '.join(f'{name} {ended:,}/{known:,}' for name, ended, known in run.steps)}", "dim"
+        )
+    for task in run.running[: 2 if frame.height < 30 else 5]:
+        yield _task(task, frame)
+    for reason in run.waiting[:4]:
+        yield from _reason(reason, frame)
+    for name, error in run.failures[:3]:
+        first, *rest = _wrapped(f"failed {name}: {error}", frame)
+        yield Text.assemble(("    failed", "bold red"), first.removeprefix("failed"))
+        yield from (_text(f"      {part}") for part in rest)
+
+
+def _counts(run: RunPanel) -> str:
+    words = {
+        "RUNNING": "running",
+        "BLOCKED": "waiting",
+        "FAILED": "failed",
+        "SKIPPED": "skipped",
+        "CANCELLED": "cancelled",
+    }
+    return ", ".join(
+        f"{run.counts[state]:,} {word}" for state, word in words.items() if run.counts.get(state)
+    )
+
+
+def _progress(run: RunPanel, frame: Frame) -> Text:
+    parts = [f"{run.ended:,}/{run.known:,}{'+' if run.open else ''}", f"{run.fraction:.0%}"]
+    if run.rate:
+        parts.append(f"{run.rate:.1f}/s" if run.rate < 10 else f"{run.rate:,.0f}/s")
+    if run.left_s is not None and run.left_s >= 1 and not run.open:
+        parts.append(f"{show_duration(run.left_s)} left")
+    text = "  ".join(parts)
+    width = max(_SHORTEST_BAR, min(10 if frame.narrow else 24, frame.width - len(text) - 5))
+    return Text.assemble("    ", (_bar(run.fraction, width, frame), "green"), f" {text}")
+
+
+def _task(task: RunningLine, frame: Frame) -> Text:
+    line = Text.assemble("    ", _cell(task.name, 18 if frame.narrow else 30), f" {task.age:>5}")
+    if task.total:
+        share = min(1.0, max(0.0, (task.done or 0.0) / task.total))
+        line.append(f"  {_bar(share, 6 if frame.narrow else 12, frame)}", "green")
+        line.append(f" {task.done or 0:g}/{task.total:g}")
+    elif task.done:
+        line.append(f"  {task.done:g}")
+    if task.note:
+        line.append(f"  {printable(task.note)}", "dim")
+    return line
+
+
+def _reason(reason: WaitingLine, frame: Frame) -> Iterator[Text]:
+    line = Text.assemble((f"    {reason.n:,} wait: ", "magenta"), printable(reason.why))
+    command = printable(reason.command)
+    if command and not frame.narrow and line.cell_len + len(_ARROW) + len(command) <= frame.width:
+        line.append(_ARROW, "dim")
+        line.append(command, "bold")
+        command = ""
+    yield line
+    for index, part in enumerate(textwrap.wrap(command, max(10, frame.width - 9))):
+        yield Text.assemble(("      -> " if index == 0 else "         ", "dim"), (part, "bold"))
+
+
+def _constraint(constraint: ConstraintLine, frame: Frame) -> Iterator[Text]:
+    line = Text.assemble(
+        "  ", _cell(constraint.scope, 16 if frame.narrow else 24), f" {printable(constraint.what)}"
+    )
+    notes = [f"by {printable(constraint.by)}"] if constraint.by else []
+    notes += [constraint.expires] if constraint.expires else []
+    rest = "".join(f"  {note}" for note in notes)
+    if line.cell_len + len(rest) <= frame.width or not frame.narrow:
+        line.append(rest, "dim")
+        rest = ""
+    if not frame.narrow and constraint.obeyed:
+        names = constraint.obeyed
+        line.append(
+            f"  obeyed by {printable(names[0]) if len(names) == 1 else f'{len(names)} engines'}", "dim"
+        )
+    yield line
+    if rest:
+        yield _text(f"  {rest}", "dim")
+    if constraint.refused:
+        yield _text(f"    refused by {_some(constraint.refused)}", "bold red")
+
+
+def _ended(run: EndedLine, frame: Frame) -> Iterator[Text]:
+    line = Text.assemble(
+        "  ",
+        _cell(run.status, 9, STYLES.get(run.status, "")),
+        f" {printable(run.title)} {_short(run.run_id)}",
+    )
+    if not frame.narrow:
+        line.append(f" on {printable(run.source)}", "dim")
+        line.append(f"  {sum(run.counts.values()):,} tasks")
+    if run.ago:
+        line.append(f"  {run.ago} ago", "dim")
+    yield line
+    for part in _wrapped(run.error, frame) if run.error else ():
+        yield _text(f"    {part}", "red")
+
+
+def _wrapped(text: str, frame: Frame) -> list[str]:
+    """Return a text in at most so many lines as an error gets, for an indentation of up to six columns."""
+    return textwrap.wrap(
+        printable(text), max(10, frame.width - 6), max_lines=_ERROR_LINES, placeholder=" …"
+    ) or [""]
+
+
+def _bar(share: float, width: int, frame: Frame) -> str:
+    full, empty = ("#", "-") if frame.plain else ("█", "░")
+    filled = int(share * width)
+    return full * filled + empty * (width - filled)
+
+
+def _cell(text: str, width: int, style: str = "") -> Text:
+    """Return a text that is exactly so many columns wide."""
+    cell = _text(text, style)
+    cell.truncate(width, overflow="ellipsis", pad=True)
+    return cell
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text), style, no_wrap=True)
+
+
+def _short(run_id: str) -> str:
+    shown = printable(run_id)
+    return shown if len(shown) <= 2 * _SHORT_ID else shown[:_SHORT_ID]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return printable(", ".join(names[:3]) + more)

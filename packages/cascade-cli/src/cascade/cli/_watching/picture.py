@@ -1,0 +1,291 @@
+"""What a person sees of a view, as plain data. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cascade.cli._durations import show_duration
+from cascade.cli._watching.rates import Rates
+from cascade.cli._watching.steps import steps
+from cascade.interfaces.control_messages import lift_command
+from cascade.interfaces.events import ENDED_STATES
+from cascade.interfaces.topics import parse_constraint_topic
+from cascade.interfaces.wire.read import (
+    EngineView,
+    Register,
+    RunView,
+    View,
+    WaitingRow,
+    constraint_rows,
+    run_rows,
+)
+
+ACTIVE = ("Running", "Lost")
+_LIMITS = ("pause", "concurrency", "rate_limit")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLine:
+    """One engine."""
+
+    source: str
+    status: str
+    age: str
+    """Since when it is connected, or how long ago it reported."""
+    runs: int
+    notes: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningLine:
+    """One task that runs."""
+
+    name: str
+    age: str
+    done: float | None
+    total: float | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLine:
+    """Why tasks wait, and what lifts that."""
+
+    n: int
+    why: str
+    command: str
+    """Empty if only time or other tasks lift it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPanel:
+    """One run that is not over, or whose engine is lost."""
+
+    run_id: str
+    title: str
+    source: str
+    status: str
+    ended: int
+    known: int
+    open: bool
+    rate: float | None
+    left_s: float | None
+    """Seconds until it ends at this rate; None if that is not known, or nothing ends now."""
+    counts: Mapping[str, int]
+    steps: tuple[tuple[str, int, int], ...]
+    """Name, ended and known of each task name, in the order of the graph."""
+    running: tuple[RunningLine, ...]
+    waiting: tuple[WaitingLine, ...]
+    failures: tuple[tuple[str, str], ...]
+    """Task and error of the latest failures."""
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run has ended: never all of it while further tasks may come."""
+        share = self.ended / self.known if self.known else 0.0
+        return min(share, 0.99) if self.open else min(share, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedLine:
+    """One run that is over."""
+
+    run_id: str
+    title: str
+    source: str
+    status: str
+    ago: str
+    counts: Mapping[str, int]
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintLine:
+    """One register."""
+
+    scope: str
+    what: str
+    by: str
+    expires: str
+    obeyed: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that a person sees."""
+
+    engines: tuple[EngineLine, ...]
+    runs: tuple[RunPanel, ...]
+    ended: tuple[EndedLine, ...]
+    constraints: tuple[ConstraintLine, ...]
+
+
+_LARGEST, _LONGEST = 1e15, 40
+
+
+def take(view: View, rates: Rates, *, now: float, wall: float) -> Picture:
+    """Return the picture of a view.
+
+    :param now: seconds on the clock of the view.
+    :param wall: seconds since the epoch, for the times in messages.
+    """
+    rows = run_rows(view, now)
+    runs = {(row["source"], row["run_id"]): row for row in rows}
+    active = [key for key in runs if view.runs[key].status == "Running"]  # also of an engine that is lost now
+    active.sort(key=lambda key: (ACTIVE.index(runs[key]["status"]), key))
+    panels = [_panel(view, view.runs[key], runs[key], rates=rates, now=now, wall=wall) for key in active]
+    over = sorted((key for key in runs if key not in active), key=lambda key: -(view.runs[key].ended or 0.0))
+    return Picture(
+        tuple(_engine(engine, now, wall) for engine in sorted(view.engines.values(), key=_rank(now))),
+        tuple(panels),
+        tuple(_ended(view.runs[key], runs[key], wall) for key in over),
+        tuple(_constraint(row, wall) for row in constraint_rows(view, now)),
+    )
+
+
+def describe(kind: str, params: Mapping[str, Any]) -> str:
+    """Return a constraint in a few words."""
+    limit, rate = params.get("limit"), params.get("rate")
+    if kind == "concurrency" and limit is not None:
+        return f"at most {str(limit)[:_LONGEST]} at a time"
+    if kind == "rate_limit" and rate is not None:
+        return f"at most {rate:g}/s" if _is_plain(rate) else f"at most {str(rate)[:_LONGEST]}"
+    return kind
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value of a message is a number that can be shown as one: an integer may have any size."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST)
+
+
+def _rank(now: float) -> Any:
+    order = {"online": 0, "lost": 1, "ended": 2}
+    return lambda engine: (order[engine.status(now)], engine.source)
+
+
+def _engine(engine: EngineView, now: float, wall: float) -> EngineLine:
+    presence = engine.presence
+    online = engine.status(now) == "online"
+    if presence is not None and presence.online and presence.seconds is not None:
+        age = show_duration(wall - presence.seconds)
+    elif engine.heard is not None and not online:
+        age = f"{show_duration(now - engine.heard)} ago"
+    else:
+        age = ""
+    notes = [
+        *(["paused"] if online and engine.paused else []),
+        *([engine.sync] if online and engine.sync not in ("", "synced") else []),
+    ]
+    runs = len(engine.runs.runs) + engine.runs.more if engine.runs is not None and online else 0
+    return EngineLine(engine.source, engine.status(now), age, runs, ", ".join(notes))
+
+
+def _panel(
+    view: View, run: RunView, row: Mapping[str, Any], *, rates: Rates, now: float, wall: float
+) -> RunPanel:
+    counts = row["counts"]
+    ended = sum(counts.get(state, 0) for state in ENDED_STATES)
+    known = max(row["known"], ended)
+    rate = rates.note((run.source, run.run_id), ended, now)
+    return RunPanel(
+        run.run_id,
+        title=run.name or run.target or "(unnamed)",
+        source=run.source,
+        status=row["status"],
+        ended=ended,
+        known=known,
+        open=row["open"],
+        rate=rate,
+        left_s=_seconds_left(run, known - ended, rate),
+        counts=counts,
+        steps=steps(run, view.engines.get(run.source)),
+        running=tuple(_running(run, wall)),
+        waiting=tuple(_waiting(view, run, counts, wall)),
+        failures=tuple((task.task_id, task.error) for task in reversed(run.failures)),
+    )
+
+
+def _seconds_left(run: RunView, tasks: int, rate: float | None) -> float | None:
+    """Return when so many tasks will have ended at the present rate; before it is known, as the engine estimates."""
+    if rate is None:
+        return run.reported.eta_s if run.reported is not None else None
+    return tasks / rate if rate else None
+
+
+def _running(run: RunView, wall: float) -> Iterable[RunningLine]:
+    """Yield the running tasks, the longest first: those of the report, else those of the events."""
+    if run.reported is not None and run.reported.running:
+        for row in run.reported.running:
+            note = " ".join(text for text in ("paused" if row.paused else "", row.unit, row.message) if text)
+            yield RunningLine(row.task_id or row.task_name, _age(row.since, wall), row.done, row.total, note)
+        return
+    for task in sorted(run.tasks.values(), key=lambda task: task.since or 0.0):
+        if task.state == "RUNNING":
+            yield RunningLine(task.task_id, _age(task.since, wall), task.done, task.total, task.message)
+
+
+def _waiting(view: View, run: RunView, counts: Mapping[str, int], wall: float) -> Iterable[WaitingLine]:
+    """Yield why tasks wait: as the report says, else every constraint that its engine has in force."""
+    if run.reported is not None and run.reported.waiting:
+        yield from (_reason(view, row, wall) for row in run.reported.waiting)
+        return
+    engine = view.engines.get(run.source)
+    blocked = counts.get("BLOCKED", 0)
+    if not blocked or engine is None or engine.constraints is None:
+        return
+    for row in engine.constraints.effective:
+        kind, topic = str(row.get("type")), str(row.get("topic"))
+        if kind in _LIMITS:
+            params = row.get("params")
+            text = describe(kind, params if isinstance(params, dict) else {})
+            yield WaitingLine(blocked, f"{text} ({row.get('scope')})", lift_command(topic, kind))
+
+
+def _reason(view: View, row: WaitingRow, wall: float) -> WaitingLine:
+    if row.why == "constraint":
+        found = parse_constraint_topic(row.topic)
+        register: Register | None = view.registers.get(row.topic)
+        what = describe(row.type, (register.params or {}) if register is not None else {})
+        scope = f" ({found[0]})" if found else ""
+        return WaitingLine(row.n, f"{what}{scope}", lift_command(row.topic, row.type))
+    if row.why == "resource":
+        return WaitingLine(row.n, f"resource {row.name} is taken", "")
+    if row.why == "retry":
+        left = "" if row.until is None else f" in {show_duration(row.until - wall)}"
+        return WaitingLine(row.n, f"next attempt{left}", "")
+    if row.why == "slot" and row.name:
+        return WaitingLine(row.n, f"the limit of the map {row.name}", "")
+    texts = {"slot": "all worker slots are taken", "sync": "the engine waits for its constraints"}
+    return WaitingLine(row.n, texts.get(row.why, row.why), "")
+
+
+def _ended(run: RunView, row: Mapping[str, Any], wall: float) -> EndedLine:
+    return EndedLine(
+        run.run_id,
+        title=run.name or run.target or "(unnamed)",
+        source=run.source,
+        status=row["status"],
+        ago=_age(run.ended, wall),
+        counts=row["counts"],
+        error=run.error,
+    )
+
+
+def _constraint(row: Mapping[str, Any], wall: float) -> ConstraintLine:
+    expires = row["expires_at"]
+    left = "" if expires is None else f"{show_duration(expires - wall)} left" if expires > wall else "expired"
+    return ConstraintLine(
+        row["scope"],
+        describe(row["type"], row["params"]),
+        by=row["by"],
+        expires=left,
+        obeyed=tuple(row["applied"]),
+        refused=tuple(f"{each['source']} ({each['reason']})" for each in row["refused"]),
+    )
+
+
+def _age(since: float | None, wall: float) -> str:
+    return "" if since is None else show_duration(wall - since)

@@ -1,0 +1,90 @@
+"""The three forms of a watch: a live screen, lines for a person, and lines of JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from cascade.cli._durations import show_duration
+from cascade.cli._watching.changes import Changes, in_words
+from cascade.cli._watching.feed import Feed
+from cascade.cli.output import Output
+
+
+class Show(Protocol):
+    """Shows a feed; called a few times a second."""
+
+    def update(self, feed: Feed) -> None:
+        """Show what the feed holds now."""
+        ...
+
+
+class Lines:
+    """One line for each change: JSON, or words with the time of day."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._changes = Changes()
+        self._lost = False
+
+    def update(self, feed: Feed) -> None:
+        """Print what has changed."""
+        lost = feed.lost_since is not None
+        if lost != self._lost:
+            self._lost = lost
+            self._line(
+                "link", {"status": "lost" if lost else "linked", "reason": feed.problem if lost else ""}
+            )
+        if lost:
+            return
+        for kind, row in self._changes.since_last(feed.view, time.monotonic()):
+            self._line(kind, row)
+
+    def _line(self, kind: str, row: Any) -> None:
+        if self._output.json:
+            self._output.document({"kind": kind, **row})
+        else:
+            text = f"link {row['status']}" if kind == "link" else in_words(kind, row)
+            self._output.line(f"{time.strftime('%H:%M:%S')} {text}")
+
+
+class Screen:
+    """A live screen: it is drawn again where it stands."""
+
+    def __init__(self, live: Any, console: Any, title: str) -> None:
+        from cascade.cli._watching.rates import Rates
+
+        self._live = live
+        self._console = console
+        self._title = title
+        self._rates = Rates()
+
+    def update(self, feed: Feed) -> None:
+        """Draw the feed."""
+        from rich.console import Group
+
+        from cascade.cli._watching.drawing import Frame, draw
+        from cascade.cli._watching.picture import take
+
+        now = time.monotonic()
+        picture = take(feed.view, self._rates, now=now, wall=time.time())
+        options = self._console.options
+        frame = Frame(options.max_width, max(6, self._console.size.height - 1), plain=options.ascii_only)
+        lost = feed.lost_since
+        link = "linked" if lost is None else f"link lost {show_duration(now - lost)} ago, connecting again"
+        lines = draw(picture, frame, title=self._title, link=link, lost=lost is not None)
+        self._live.update(Group(*lines), refresh=True)
+
+
+@contextmanager
+def live_screen(output: Output, title: str) -> Iterator[Screen]:
+    """Show a live screen for as long as the context lasts; its last picture stays."""
+    from rich.live import Live
+
+    from cascade.cli._terminal import console
+
+    screen = console(output.stream)
+    with Live(console=screen, auto_refresh=False, vertical_overflow="crop", redirect_stderr=False) as live:
+        yield Screen(live, screen, title)

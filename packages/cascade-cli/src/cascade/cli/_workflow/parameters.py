@@ -1,0 +1,96 @@
+"""The parameters of a workflow: of its function, and the ``cs.Param`` inputs of its graph. No I/O."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from cascade.cli._workflow.conversions import Conversion, conversion_of, truth
+from cascade.cli._workflow.docstrings import descriptions
+from cascade.spec import Injection, Input, LazyResult
+
+REQUIRED: Any = inspect.Parameter.empty
+"""The default of a parameter that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value that the command line can give."""
+
+    name: str
+    conversion: Conversion
+    default: Any = REQUIRED
+    description: str = ""
+    boolean: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is REQUIRED
+
+    @property
+    def shown_default(self) -> str:
+        """The default as the help shows it; empty for none."""
+        if self.required or self.default is None:
+            return ""
+        return (
+            str(self.default).lower() if self.boolean else str(getattr(self.default, "value", self.default))
+        )
+
+
+def of_inputs(inputs: Iterable[Input]) -> list[Parameter]:
+    """Return the ``cs.Param`` inputs among ``inputs``, each name once."""
+    found: dict[str, Parameter] = {}
+    for source in inputs:
+        if not source.from_environment:
+            found.setdefault(source.name, _of_input(source))
+    return list(found.values())
+
+
+def of_function(function: Callable[..., Any]) -> list[Parameter]:
+    """Return the parameters of a function that a caller can give by name; resources and inputs are left out."""
+    signature = inspect.signature(function)
+    hints, texts = _hints(function), descriptions(function.__doc__)
+    return [
+        _of_argument(each, hints.get(each.name, each.annotation), texts.get(each.name, ""))
+        for each in signature.parameters.values()
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        and not isinstance(each.default, Injection | LazyResult)
+    ]
+
+
+def _of_input(source: Input) -> Parameter:
+    conversion = conversion_of(source.convert)
+    if not isinstance(source.convert, type):  # the run calls it, and must not call it twice
+        conversion = Conversion(conversion.name, str)
+    default = REQUIRED if source.required else source.default
+    return Parameter(source.name, conversion, default, source.description, source.convert is bool)
+
+
+def _of_argument(argument: inspect.Parameter, annotation: Any, described: str) -> Parameter:
+    if annotation is argument.empty and argument.default not in (argument.empty, None):
+        annotation = type(argument.default)
+    conversion = conversion_of(annotation)
+    return Parameter(
+        argument.name,
+        conversion,
+        argument.default,
+        _annotated(annotation) or described,
+        conversion.convert is truth,
+    )
+
+
+def _annotated(annotation: Any) -> str:
+    """Return the description in ``Annotated[int, "how many"]``."""
+    extras = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    texts = (getattr(extra, "documentation", extra) for extra in extras)
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
+def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
+    try:
+        return get_type_hints(getattr(function, "function", function), include_extras=True)
+    except Exception:  # a name that only a type checker can resolve
+        return {}

@@ -1,0 +1,96 @@
+"""Import the file of a workflow, as a module that worker processes can import, too."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from cascade.cli._workflow.workflow import DEFAULT, Workflow, found_in, workflow_of
+from cascade.cli.errors import USAGE, CommandError
+from cascade.interfaces.main_module import importing_main
+
+
+def load(text: str) -> Workflow:
+    """Import ``FILE.py[:NAME]`` and return its workflow.
+
+    :raises CommandError: if there is none, with what there is.
+    """
+    path, name = split(text)
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise CommandError(f"the file {path} {problem}", "write FILE.py or FILE.py:NAME", code=USAGE)
+    if path.suffix != ".py":
+        raise CommandError(f"{path} is not a Python file", "write FILE.py or FILE.py:NAME", code=USAGE)
+    return workflow_of(found_in(imported(path), path.name, name), f"{path.name}:{name}")
+
+
+def split(text: str) -> tuple[Path, str]:
+    """Return the file and the name in it.
+
+    >>> split("jobs/night.py:report"), split("night.py")[1]
+    ((PosixPath('jobs/night.py'), 'report'), 'workflow')
+    """
+    file, colon, name = text.rpartition(":")
+    if not colon or not name or "/" in name or "\\" in name or name.endswith(".py"):
+        return Path(text.removesuffix(":")), DEFAULT
+    return Path(file), name
+
+
+def imported(path: Path) -> ModuleType:
+    """Import a file by its own name, with its folder in ``sys.path``: a worker process finds it there.
+
+    :raises CommandError: with the cause and the line where it is raised.
+    """
+    path = path.resolve()
+    name, root = _module_name(path)
+    sys.path.insert(0, str(root))
+    if root != path.parent:
+        sys.path.append(str(path.parent))  # for a file that imports its neighbours by their bare names
+    sys.argv = [str(path)]
+    importlib.invalidate_caches()
+    with _explained(path), importing_main():
+        module = importlib.import_module(name)
+    if getattr(module, "__file__", None) is None or Path(str(module.__file__)).resolve() != path:
+        raise CommandError(
+            f"{path.name} has the name of another module, {name!r}", "rename the file", code=USAGE
+        )
+    return module
+
+
+def _module_name(path: Path) -> tuple[str, Path]:
+    """Return the dotted name of a file, and the folder in which that is found."""
+    parts, folder = [path.stem], path.parent
+    if "." in path.stem:
+        raise CommandError(f"{path.name} has a dot in its name", "rename the file", code=USAGE)
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts), folder
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise CommandError(
+            f"{path.name} cannot be imported: {_where(error, path)}{cause}",
+            "--debug shows the traceback",
+            code=USAGE,
+        ) from error
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """Return ``line 12: `` for the last line of the file on the way to the error; empty if there is none."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"line {error.lineno}: "
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"line {lines[-1]}: " if lines else ""

@@ -1,0 +1,44 @@
+"""The columns of a table, and how a person reads a value of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cascade.interfaces.text import printable
+
+
+def shown(value: Any) -> str:
+    """Return a value of JSON as a person reads it."""
+    if value is None or value in ([], {}):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={shown(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(shown, value))
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: the key of its values, and how a person reads them."""
+
+    key: str
+    title: str = ""
+    """The key, if empty."""
+    show: Callable[[Any], str] = shown
+    right: bool = False
+    """Align to the right, as numbers are."""
+
+    def cell(self, row: Mapping[str, Any], *, plain: bool = False) -> str:
+        """Return this column's text in a row, with control characters escaped.
+
+        :param plain: for a program: the value as it is, without ``show``.
+        """
+        value = row.get(self.key)
+        return printable(shown(value) if plain else self.show(value))

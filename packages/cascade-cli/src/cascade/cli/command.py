@@ -1,0 +1,59 @@
+"""What every command has in common: ``--json``, ``--debug``, and where its output goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from cascade.cli.output import Output
+
+
+@dataclass(slots=True)
+class Settings:
+    """The options that every command takes, before or after its name."""
+
+    debug: bool = False
+    """Print a traceback where an error ends the command."""
+    output: Output = field(default_factory=Output)
+
+
+def settings() -> Settings:
+    """Return the settings of the command that runs now."""
+    return click.get_current_context().ensure_object(Settings)
+
+
+def command(**attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a click command that also takes ``--json`` and ``--debug``.
+
+    The function returns the exit code, or None for 0. ``attributes`` are those of ``click.command``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        return common_options(click.command(**attributes)(function))
+
+    return decorate
+
+
+def common_options(made: click.Command) -> click.Command:
+    """Add the options that every command takes."""
+    made.params += [_flag("--json", "Print JSON.", _use_json), _flag("--debug", "Print tracebacks.", _debug)]
+    return made
+
+
+def _flag(name: str, text: str, callback: Callable[[Settings], None]) -> click.Option:
+    def called(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            callback(context.ensure_object(Settings))
+
+    return click.Option([name], is_flag=True, help=text, expose_value=False, is_eager=True, callback=called)
+
+
+def _use_json(found: Settings) -> None:
+    found.output.json = True
+
+
+def _debug(found: Settings) -> None:
+    found.debug = True

@@ -1,0 +1,235 @@
+"""Where the broker is, and a link to it for a tool: without will, presence or a name."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
+
+import click
+
+from cascade.cli.errors import NO_BROKER, USAGE, CommandError
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.protocols import Connector, SupportsFlush, SupportsWatch
+
+
+class Link(Connector, SupportsWatch, SupportsFlush, Protocol):
+    """A connector that can be watched and flushed."""
+
+
+T = TypeVar("T")
+
+ENCRYPTED = ("mqtts", "wss", "tls")
+_NATS = ("nats", "tls")
+_FILES = {"ca": "CASCADE_MQTT_CA", "cert": "CASCADE_MQTT_CERT", "key": "CASCADE_MQTT_KEY"}
+_WRITE = "write mqtt://host:1883, or mqtts://, ws://, wss://, nats:// or tls://"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A broker, and how to log in there. It never shows a password."""
+
+    url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def place(self) -> str:
+        """Scheme, host and port: the URL without user and password."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+    def connector(self, **keywords: Any) -> Connector:
+        """Make the connector that the URL's scheme names; ``keywords`` are its own."""
+        from cascade.sdk.plugins import connector
+
+        if self.password is not None:
+            keywords["password"] = self.password
+        return connector(self.url, **keywords)
+
+    def tool(self) -> Link:
+        """Make a connector for a tool: it has no presence, and it requires its link.
+
+        :raises CommandError: if this kind of connector cannot be watched.
+        """
+        from cascade.sdk.plugins import CONNECTORS, find
+
+        scheme = self.url.partition(":")[0]
+        if not hasattr(find(CONNECTORS, scheme).load(), "watch"):
+            raise CommandError(f"a {scheme} connector has no broker to watch or to steer", _WRITE, code=USAGE)
+        return cast(Link, self.connector(presence=False, required=True))
+
+
+def with_broker(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a broker; the function gets them as ``address``.
+
+    :raises CommandError: if none is named.
+    """
+
+    @functools.wraps(function)
+    def called(*args: Any, address: Address | None, **options: Any) -> Any:
+        if address is None:
+            remedy = "pass --broker mqtt://localhost, or set CASCADE_BROKER"
+            raise CommandError("no broker is named", remedy, code=USAGE)
+        return function(*args, address=address, **options)
+
+    return with_optional_broker(called)
+
+
+def with_optional_broker(function: Callable[..., Any], *, login: bool = True) -> Callable[..., Any]:
+    """Add the options that name a broker; the function gets them as ``address``, None if none is named.
+
+    :param login: whether the command logs in there: then it may ask for a password.
+    """
+
+    @functools.wraps(function)
+    def called(*args: Any, broker: str | None, **options: Any) -> Any:
+        files = {name: options.pop(name) for name in _FILES}
+        return function(*args, address=_address(broker, files, login=login), **options)
+
+    for name, text in (
+        ("key", "Its key."),
+        ("cert", "The client's certificate."),
+        ("ca", "The authorities to trust."),
+    ):
+        called = click.option(f"--{name}", metavar="FILE", help=f"{text} Or {_FILES[name]}.")(called)
+    return click.option(
+        "--broker", metavar="URL", help="The broker, such as mqtt://localhost. Or CASCADE_BROKER."
+    )(called)
+
+
+@asynccontextmanager
+async def connected(address: Address) -> AsyncIterator[Link]:
+    """Connect to the broker for as long as the context lasts.
+
+    :raises ConnectorUnavailable: if there is no link within the connector's connect time-out.
+    """
+    link = address.tool()
+    await link.connect()
+    try:
+        yield link
+    finally:
+        await link.disconnect()
+
+
+def run(work: Coroutine[Any, Any, T], *, debug: bool = False) -> T:
+    """Run a command's coroutine. SIGTERM ends it with 143, after its context managers have ended."""
+    with (
+        _quiet_logs(debug=debug),
+        _handler_kept(),
+        asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,
+    ):
+        return runner.run(_terminable(work))
+
+
+async def _terminable(work: Coroutine[Any, Any, T]) -> T:
+    """Have SIGTERM cancel the work, as Ctrl-C does: an exception of a signal handler would hit the event loop itself."""
+    loop, task, terminated = asyncio.get_running_loop(), asyncio.current_task(), False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        assert task is not None
+        task.cancel()
+
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if terminated:
+            sys.exit(128 + signal.SIGTERM)
+        raise
+
+
+@contextmanager
+def _handler_kept() -> Iterator[None]:
+    """Restore the caller's handler of SIGTERM, which the event loop replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet_logs(*, debug: bool) -> Iterator[None]:
+    """Keep what connectors log from the terminal: the command itself prints what a person needs."""
+    logger = get_logger("cascade")
+    handler = logging.StreamHandler() if debug else logging.NullHandler()
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+
+
+def _address(url: str | None, files: dict[str, str | None], *, login: bool) -> Address | None:
+    given = url is not None
+    url = url or os.environ.get("CASCADE_BROKER")
+    if not url:
+        return None
+    if "://" not in url and ":" not in url:
+        raise CommandError("the broker's address is not a URL", _WRITE, code=USAGE)
+    scheme = url.partition(":")[0]
+    for name, path in files.items():
+        if path is None:
+            continue
+        if scheme not in ENCRYPTED:
+            remedy = "write mqtts://, wss:// or tls://"
+            raise CommandError(f"--{name} has no effect without TLS", remedy, code=USAGE)
+        os.environ[_variable(scheme, name.upper())] = path  # the connector reads these where it reads a URL
+    return Address(url, _password(url, given=given, login=login))
+
+
+def _password(url: str, *, given: bool, login: bool) -> str | None:
+    """Ask for the password that a user in the URL needs, if there is a person to ask.
+
+    :param given: whether the URL is an argument, which every user of the machine can read.
+    :param login: whether the command needs the password.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None  # the connector says what is wrong with the URL
+    password = _variable(parts.scheme, "PASSWORD")
+    if parts.password is not None and given:
+        raise CommandError(
+            "a password in an argument is visible in the process list",
+            f"set {password} or {password}_FILE, or leave it out to be asked",
+            code=USAGE,
+        )
+    known = parts.password is not None or any(os.environ.get(name) for name in (password, f"{password}_FILE"))
+    if parts.username and not known and given and parts.scheme in _NATS:
+        raise CommandError(
+            "a user without a password is a token, and in an argument it is visible in the process list",
+            f"set CASCADE_NATS_TOKEN, or {password} for a user",
+            code=USAGE,
+        )
+    if not login or not parts.username or known or not sys.stdin.isatty() or parts.scheme in _NATS:
+        return None
+    asked: str = click.prompt(f"Password of {parts.username} at {parts.hostname}", hide_input=True, err=True)
+    return asked
+
+
+def _variable(scheme: str, name: str) -> str:
+    """Return the environment variable that a connector of this scheme reads."""
+    return f"CASCADE_{'NATS' if scheme in _NATS else 'MQTT'}_{name}"
+
+
+def unanswered(what: str, remedy: str) -> CommandError:
+    """Return the error for a broker that has accepted the link and then does not answer."""
+    return CommandError(f"the broker does not {what}", remedy, code=NO_BROKER)

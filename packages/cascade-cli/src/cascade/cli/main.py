@@ -1,0 +1,168 @@
+"""The entry point of the command: which commands there are, and how each of them ends."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from cascade.cli.command import Settings, common_options
+from cascade.cli.errors import USAGE, CommandError, exit_code, one_line
+
+ENTRY_POINTS = "cascade.commands"
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Run a workflow."),
+    "graph": ("graph", "Show a workflow's graph."),
+    "watch": ("watch", "Watch engines and runs live."),
+    "ps": ("ps", "List the engines."),
+    "runs": ("runs", "List running and recent runs."),
+    "constraints": ("constraints", "List the constraints and which engines obey."),
+    "pause": ("pause", "Stop tasks from starting."),
+    "resume": ("resume", "Lift a pause."),
+    "limit": ("limit", "Limit how many tasks run or start."),
+    "cancel": ("cancel", "Cancel a run, tasks, or an engine's runs."),
+    "clear": ("clear", "Lift constraints."),
+    "history": ("history", "List recorded runs and their steps."),
+    "resolve": ("resolve", "Say whether a step in doubt was done."),
+    "prune": ("prune", "Clear what dead engines left on the broker."),
+    "collect": ("collect", "Keep the events of all engines in a file."),
+    "ha": ("ha", "Show engines in Home Assistant."),
+    "outbox": ("outbox", "Look into an outbox on disk, send or drop its events."),
+    "broker": ("broker", "Start a broker to try things out."),
+    "doctor": ("doctor", "Find out what is wrong with a broker."),
+    "acl": ("acl", "Print the access rules of a broker."),
+}
+"""By name: the module in ``_commands`` that has the click command as ``command``, and its line of help."""
+
+EXTRAS: dict[str, tuple[str, str]] = {"web": ("web", "Show and steer engines in a browser.")}
+"""Our commands in packages of their own, by name: the extra of cascade-py that installs each, and its line of help."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of our own commands in the order of the table, then those of other packages."""
+        return [*COMMANDS, *sorted(set(_others()) - set(COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        from importlib import import_module
+
+        if cmd_name in COMMANDS:
+            made: click.Command = import_module(f"cascade.cli._commands.{COMMANDS[cmd_name][0]}").command
+            return made
+        point = _others().get(cmd_name)
+        return None if point is None else point.load()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments begin with; name the nearest one if there is none."""
+        name = args[0]
+        found = self.get_command(ctx, name)
+        if found is None and name in EXTRAS:
+            remedy = f'install it with: pip install "cascade-py[{EXTRAS[name][0]}]"'
+            raise CommandError(f"the command {name} is not installed", remedy, code=USAGE)
+        if found is None and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else "cascade --help lists them"
+            raise CommandError(f"unknown command {name!r}", remedy, code=USAGE)
+        return (name, found, args[1:]) if found is not None else super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing any."""
+        others = {name: f"From {point.dist.name}." for name, point in _others().items() if point.dist}
+        lines = {**others, **{name: text for name, (_, text) in (*EXTRAS.items(), *COMMANDS.items())}}
+        rows = [(name, lines[name]) for name in self.list_commands(ctx) if name in lines]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+def _others() -> dict[str, Any]:
+    """Return the entry points of commands that other packages bring."""
+    from importlib.metadata import entry_points  # slow to import, and our own commands do not need it
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _show_version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        import cascade
+
+        context.ensure_object(Settings).output.line(f"cascade {cascade.__version__}")
+        context.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    help="Print the version.",
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+)
+def group() -> None:
+    """Run workflows, watch and steer engines.
+
+    The broker is --broker URL or CASCADE_BROKER, such as mqtt://localhost. Exit codes: 0 what was requested is
+    true; 1 the run failed, or an engine refused or is unknown; 2 usage; 3 no broker; 4 the run was cancelled.
+    """
+
+
+common_options(group)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with the arguments of the process, or with others; return its exit code."""
+    return run_command(lambda: group, arguments, name="cascade")
+
+
+def run_command(
+    make: Callable[[], click.Command], arguments: Sequence[str] | None = None, *, name: str
+) -> int:
+    """Run the click command that ``make`` returns; print an error as one line that begins with ``name``."""
+    found = Settings()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a locale without Unicode must not end the command
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _called(make(), list(sys.argv[1:] if arguments is None else arguments), found, name)
+    except BrokenPipeError:
+        code = 0
+    except (Exception, KeyboardInterrupt) as error:
+        code = _failed(error, found, name)
+    found.output.finish()
+    return code or 0
+
+
+def _called(command: click.Command, arguments: list[str], found: Settings, name: str) -> int | None:
+    """Run the command; its ``main`` would exit by itself, and with 1 when the reader of a pipe has gone."""
+    if "_CASCADE_COMPLETE" in os.environ:
+        command.main(arguments, prog_name=name)  # prints what completes the line, and exits
+    try:
+        with command.make_context(name, arguments, obj=found) as context:
+            code: int | None = command.invoke(context)
+            return code
+    except click.exceptions.Exit as end:
+        return end.exit_code
+
+
+def _failed(error: BaseException, found: Settings, name: str) -> int:
+    """Print what ended the command: one line, and a traceback if it was asked for."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    elif not isinstance(error, KeyboardInterrupt | click.Abort):
+        if found.debug:
+            import traceback
+
+            traceback.print_exception(error)
+        found.output.note(f"{name}: {one_line(error, debug=found.debug)}")
+    return exit_code(error)

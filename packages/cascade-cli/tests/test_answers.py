@@ -1,0 +1,381 @@
+"""Which engines obey a change: the state machine of ``--wait``, fed with messages of the wire."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any, cast
+from unittest.mock import Mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.cli._steering import desk as desk_module
+from cascade.cli._steering.answers import Answers, outcome
+from cascade.cli._steering.desk import Wait, _Desk
+from cascade.cli._steering.request import Change, clearing, setting
+from cascade.cli.output import Output
+from cascade.interfaces import Message, WatchStream
+from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
+from cascade.interfaces.wire.read import View
+from cascade.interfaces.wire.write import timestamp
+
+PAUSE = constraint_topic("global", "pause")
+APPLIED = {"id": "pause-global", "status": "applied"}
+PAUSED: dict[str, Any] = {
+    "scope": "global",
+    "type": "pause",
+    "params": {},
+    "topic": PAUSE,
+    "id": "pause-global",
+    "expires_at": None,
+}
+
+
+class Plant:
+    """A broker and its engines, as a view shows them."""
+
+    def __init__(self) -> None:
+        self.view = View()
+        self.now = 100.0
+
+    def tell(self, topic: str, content: Mapping[str, Any] | None, *, retained: bool = False) -> None:
+        payload = b"" if content is None else json.dumps(content).encode()
+        self.view.fold(topic, payload, now=self.now, retained=retained)
+
+    def online(self, *sources: str) -> None:
+        for source in sources:
+            self.tell(status_topic(source), {"status": "online", "session": "s"})
+            self.report(source, retained=True)
+
+    def lose(self, source: str) -> None:
+        self.tell(status_topic(source), {"status": "offline", "session": "s"})
+
+    def end(self, source: str) -> None:
+        self.tell(status_topic(source), {"status": "offline", "session": "s", "reason": "ended"})
+
+    def report(
+        self,
+        source: str,
+        applied: Mapping[str, Any] | None = None,
+        *,
+        effective: list[dict[str, Any]] | None = None,
+        running: int = 0,
+        sync: str = "synced",
+        retained: bool = False,
+        presence: str = "",
+    ) -> None:
+        body = {
+            "v": "1.0",
+            "source": source,
+            "session": "s",
+            **({"presence": presence} if presence else {}),
+            "sync": sync,
+            "applied": applied or {},
+            "effective": effective or [],
+            "in_scope_running": running,
+            "ts": timestamp(1e9 + self.now),
+        }
+        self.tell(state_topic(source, "constraints"), body, retained=retained)
+
+    def runs(self, source: str, *run_ids: str) -> None:
+        rows = [
+            {"run_id": run_id, "target": "t", "started": timestamp(1e9), "counts": {}} for run_id in run_ids
+        ]
+        self.tell(state_topic(source, "runs"), {"v": "1.0", "source": source, "session": "s", "runs": rows})
+
+    def begin(self, change: Change) -> Answers:
+        return Answers(change, self.view, now=self.now)
+
+
+@pytest.fixture
+def plant() -> Plant:
+    """A broker without engines."""
+    return Plant()
+
+
+def lists(change: Change, answers: Answers, now: float) -> dict[str, Any]:
+    """The answers when the time is over, without the empty ones."""
+    found = outcome(change, answers.get(now, final=True))
+    return {key: value for key, value in found.items() if value and key != "topic"}
+
+
+def pause() -> Change:
+    """A pause of everything."""
+    return setting("global", "pause", {})
+
+
+def test_each_engine_is_on_one_list(plant: Plant) -> None:
+    """One applies, one refuses, one is lost, one is silent; an engine that was lost before counts nowhere."""
+    plant.online("a", "b", "c", "d", "e")
+    plant.lose("e")
+    change = pause()
+    answers = plant.begin(change)
+    plant.report("a", {PAUSE: APPLIED}, running=2)
+    plant.report("b", {PAUSE: {"id": "", "status": "unsupported", "reason": "too old"}})
+    plant.lose("c")
+    assert not answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {
+        "applied": ["a"],
+        "refused": [{"source": "b", "reason": "too old"}],
+        "unknown": [{"source": "c", "why": "lost"}, {"source": "d", "why": "silent"}],
+        "running": 2,
+    }
+    plant.report("d", {PAUSE: APPLIED})
+    assert answers.complete(plant.now)
+    assert not answers.complete(plant.now, drained=True)
+    plant.report("a", {PAUSE: APPLIED})
+    assert answers.complete(plant.now, drained=True)
+
+
+def test_a_report_of_the_value_before_is_no_answer(plant: Plant) -> None:
+    """The id is the same, so the expiry and the parameters of what is in force decide."""
+    topic = constraint_topic("task:x", "rate_limit")
+    entry = {topic: {"id": "ratelimit-task:x", "status": "applied"}}
+
+    def row(rate: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "scope": "task:x",
+                "type": "rate_limit",
+                "params": {"rate": rate, "capacity": 1.0},
+                "topic": topic,
+                "id": "ratelimit-task:x",
+                "expires_at": None,
+            }
+        ]
+
+    plant.online("a")
+    plant.tell(topic, {"type": "rate_limit", "params": {"rate": "10/m"}})
+    plant.report("a", entry, effective=row("10/m"))
+    answers = plant.begin(setting("task:x", "rate_limit", {"rate": "20/m"}))
+    plant.report("a", entry, effective=row("10/m"))  # was on its way when the change was written
+    assert not answers.complete(plant.now)
+    plant.report("a", entry, effective=row("20/m"))
+    assert answers.complete(plant.now)
+
+
+def test_what_is_in_force_already_needs_no_new_report(plant: Plant) -> None:
+    """An engine reports only what changes."""
+    plant.online("a")
+    plant.tell(PAUSE, pause().message, retained=True)
+    plant.report("a", {PAUSE: APPLIED}, retained=True)
+    assert plant.begin(pause()).complete(plant.now)
+
+
+def test_a_refusal_from_before_counts_only_when_the_time_is_over(plant: Plant) -> None:
+    """It may be about what the register held before."""
+    plant.online("a")
+    refused = {PAUSE: {"id": "", "status": "rejected", "reason": "bad"}}
+    plant.report("a", refused)
+    change = pause()
+    answers = plant.begin(change)
+    assert not answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {"refused": [{"source": "a", "reason": "bad"}]}
+
+
+def test_a_cleared_register_is_applied_where_it_is_not_in_force_any_more(plant: Plant) -> None:
+    """Also where it never was."""
+    plant.online("a", "b")
+    plant.tell(PAUSE, pause().message, retained=True)
+    plant.report("a", {PAUSE: APPLIED})
+    change = clearing("global", "pause", plant.view.registers)
+    answers = plant.begin(change)
+    assert lists(change, answers, plant.now) == {
+        "applied": ["b"],
+        "unknown": [{"source": "a", "why": "silent"}],
+    }
+    plant.report("a")
+    assert lists(change, answers, plant.now) == {"applied": ["a", "b"]}
+
+
+def test_a_run_is_somewhere_or_nowhere(plant: Plant) -> None:
+    """Engines without it say so; one that had it and has it no longer has cancelled it."""
+    topic = constraint_topic("run:9a81", "cancel")
+    no_match = {topic: {"id": "cancel-run:9a81", "status": "no_match"}}
+    plant.online("a", "b")
+    plant.runs("a", "9a81")
+    change = setting("run:9a81", "cancel", {}, expires_at=2e9)
+    answers = plant.begin(change)
+    plant.report("a", no_match)
+    plant.report("b", no_match)
+    assert answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {"applied": ["a"], "no_match": ["b"]}
+    plant.end("a")
+    assert lists(change, answers, plant.now) == {"applied": ["a"], "no_match": ["b"]}
+
+
+@pytest.mark.parametrize(("scope", "expected"), [("source:a", ["a"]), ("project:acme", ["a", "b"])])
+def test_engines_outside_the_scope_are_not_waited_for(plant: Plant, scope: str, expected: list[str]) -> None:
+    """Of another source, or of a project that is known to be another."""
+    plant.online("a", "b", "c")
+    plant.view.engines["a"].project_id = "acme"
+    plant.view.engines["c"].project_id = "other"
+    change = setting(scope, "pause", {})
+    answers = plant.begin(change)
+    for source in "abc":
+        plant.report(source, {change.topic: {"id": f"pause-{scope}", "status": "applied"}})
+    assert answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {"applied": expected}
+
+
+def test_an_engine_without_a_name_is_found_by_its_report(plant: Plant) -> None:
+    """It retains nothing, so it was not known before."""
+    change = pause()
+    answers = plant.begin(change)
+    assert answers.complete(plant.now)
+    plant.report("host-1", {PAUSE: APPLIED})
+    assert lists(change, answers, plant.now) == {"applied": ["host-1"]}
+
+
+def test_a_process_that_has_not_run_anything_yet_is_not_waited_for(plant: Plant) -> None:
+    """Its reports say idle; and one that ends cleanly has nothing left that could obey."""
+    plant.online("a", "b")
+    plant.report("a", sync="idle", retained=True)
+    change = pause()
+    answers = plant.begin(change)
+    plant.end("b")
+    assert answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {}
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),
+        st.sampled_from(["applied", "rejected", "no_match", "other", "lose", "end", "online"]),
+    ),
+    max_size=25,
+)
+
+
+@given(STEPS, STEPS)
+def test_every_engine_is_on_at_most_one_list_and_its_latest_word_counts(
+    before: list[tuple[str, str]], after: list[tuple[str, str]]
+) -> None:
+    """Whatever happens: no engine is applied whose latest report does not show the change in force."""
+    plant = Plant()
+    plant.online("a", "b", "c")
+    change = setting("global", "pause", {}, name="mine")
+
+    def happen(source: str, what: str) -> None:
+        if what in ("lose", "end", "online"):
+            getattr(plant, what)(source)
+        else:
+            status = "applied" if what == "other" else what
+            entry = {"id": "theirs" if what == "other" else "mine", "status": status, "reason": what}
+            plant.report(source, {PAUSE: entry})
+
+    for source, what in before:
+        happen(source, what if what != "applied" else "other")
+    answers = plant.begin(change)
+    for source, what in after:
+        happen(source, what)
+    found = outcome(change, answers.get(plant.now, final=True))
+    named = [
+        *found["applied"],
+        *found["no_match"],
+        *(each["source"] for key in ("refused", "unknown") for each in found[key]),
+    ]
+    assert len(named) == len(set(named))
+    for source in found["applied"]:
+        engine = plant.view.engines[source]
+        assert engine.constraints is not None
+        assert engine.constraints.applied[PAUSE].id == "mine"
+        assert engine.constraints.applied[PAUSE].status == "applied"
+        assert engine.status(plant.now) == "online"
+    if answers.complete(plant.now):
+        assert "silent" not in [each["why"] for each in found["unknown"]]
+
+
+def test_a_report_of_another_session_is_no_answer(plant: Plant) -> None:
+    """An earlier process of the name has left it, or another client has written it; its own report is one."""
+    plant.online("a")
+    plant.report("a", {PAUSE: APPLIED}, presence="earlier")
+    change = setting("global", "pause", {})
+    answers = plant.begin(change)
+    plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED], presence="earlier")
+    assert not answers.complete(plant.now)
+    assert plant.view.compliance(PAUSE, plant.now) == {}
+    assert outcome(change, answers.get(plant.now, final=True))["unknown"] == [
+        {"source": "a", "why": "silent"}
+    ]
+    plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED], presence="s")
+    assert answers.complete(plant.now)
+    assert outcome(change, answers.get(plant.now, final=True))["applied"] == ["a"]
+    assert list(plant.view.compliance(PAUSE, plant.now)) == ["a"]
+    assert answers.unproved(answers.get(plant.now)) == []
+
+
+async def test_what_came_while_the_command_stood_still_is_read_before_it_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its deadline is over when it goes on, and the message needs some more turns of the loop."""
+    monkeypatch.setattr(desk_module, "STANDSTILL", 0.01)
+    loop = asyncio.get_running_loop()
+    arrived = asyncio.Queue[Message]()
+    message = Message(PAUSE, b"{}", retain=False)
+
+    class Stream:
+        async def __anext__(self) -> Message:
+            return await arrived.get()
+
+    def arrive(turns: int) -> None:
+        if turns:
+            loop.call_soon(arrive, turns - 1)
+        else:
+            arrived.put_nowait(message)
+
+    def stand_still() -> None:
+        time.sleep(0.1)
+        arrive(5)
+
+    loop.call_soon(stand_still)
+    desk = _Desk(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
+    assert await desk._next(loop.time() + 0.05) == message
+
+
+def test_an_answer_whose_session_has_no_birth_is_marked(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its source was never born; an engine without a name has no birth and names none."""
+    change = setting("global", "pause", {})
+    answers = plant.begin(change)
+    plant.report("false", {PAUSE: APPLIED}, effective=[PAUSED], presence="made up")
+    plant.report("vm-1", {PAUSE: APPLIED}, effective=[PAUSED])
+    given = answers.get(plant.now, final=True)
+    assert outcome(change, given)["applied"] == ["false", "vm-1"]
+    assert answers.unproved(given) == ["false"]
+    stream = StringIO()
+    monkeypatch.setattr("time.monotonic", lambda: plant.now)
+    desk = _Desk(Mock(), Mock(), Output(stream, json=True))
+    assert desk._show(change, answers, Wait()) == 0
+    assert json.loads(stream.getvalue())["unproved"] == ["false"]
+    assert capsys.readouterr().err.startswith("the session of false has no birth on the broker")
+    plant.tell(status_topic("false"), {"status": "online", "session": "made up"})
+    assert answers.unproved(given) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "cleared"),
+    [
+        ("", "", ["global", "global/@concurrency", "global/@pause"]),
+        ("pause", "", ["global/@pause"]),
+        ("concurrency", "", ["global/@concurrency", "global"]),
+        ("", "mine", ["global/@pause"]),
+        ("pause", "another", []),
+        ("cancel", "", ["global/@cancel"]),
+    ],
+)
+def test_a_clear_finds_the_registers_of_its_scope(
+    plant: Plant, kind: str, name: str, cleared: list[str]
+) -> None:
+    """By type and id, also in the short form if that holds the type; never those of another scope."""
+    plant.tell(PAUSE, {"type": "pause", "id": "mine"})
+    plant.tell(constraint_topic("global", "concurrency"), {"type": "concurrency"})
+    plant.tell(constraint_topic("global"), {"type": "concurrency"})
+    plant.tell(constraint_topic("run:1", "pause"), {"type": "pause", "id": "mine"})
+    change = clearing("global", kind, plant.view.registers, name=name)
+    assert [topic.removeprefix("cascade/constraints/") for topic in change.topics] == cleared
+    assert change.clears

@@ -1,0 +1,586 @@
+"""``cascade collect``: each event once, holes exactly, and no acknowledgement before the commit."""
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cascade as cs
+from cascade.cli._collecting.collector import Collector
+from cascade.cli._collecting.lines_file import LinesFile
+from cascade.cli._collecting.message import EventFile, Received, Recent
+from cascade.cli._collecting.spans import Spans
+from cascade.cli._collecting.sqlite_file import SqliteFile
+from cascade.cli.main import main
+from cascade.interfaces import StepState
+from cascade.interfaces.topics import ack_topic, status_topic, telemetry_topic
+from cascade.interfaces.wire.read import parse_event
+from cascade.runtime import LocalConnector, LocalHub, SqliteState
+from cascade.testkit import Mosquitto, eventually
+from cascade.testkit.brokers import NatsServer
+from cascade.testkit.fixtures import require_mosquitto
+
+TOPIC = telemetry_topic("local", "default", "run")
+DAY = 86_400.0
+
+
+def event(seq: int, *, source: str = "press", kind: str = "events") -> dict[str, Any]:
+    """An event as telemetry makes it."""
+    name = "run-c41e07d2" if kind == "events" else f"run-c41e07d2-{kind}"
+    return {
+        "v": "1.0",
+        "run_id": "run",
+        "source": source,
+        "seq": seq,
+        "token": "c41e07d2",
+        "event_id": f"{name}-{seq}",
+        "body": {"type": "TaskStateEvent"},
+    }
+
+
+def received(seq: int, at: float = 1e9, *, kind: str = "events") -> Received:
+    """That event as the collector gets it."""
+    topic, payload = telemetry_topic("local", "default", "run", kind), event(seq, kind=kind)
+    parsed = parse_event(topic, json.dumps(payload).encode())
+    assert parsed is not None
+    return Received(topic, payload, parsed, at)
+
+
+@given(st.lists(st.integers(0, 30)))
+def test_spans_are_a_set_and_its_holes(numbers: list[int]) -> None:
+    """Whatever the order: what was added is there, once, and the holes are the rest below the highest."""
+    spans, added = Spans(), set[int]()
+    for number in numbers:
+        assert spans.add(number) == (number not in added)
+        added.add(number)
+    assert {number for number in range(40) if number in spans} == added
+    missing = {number for first, last in spans.missing for number in range(first, last + 1)}
+    assert missing == set(range(max(added, default=0))) - added
+    assert Spans(spans.ranges).ranges == spans.ranges
+    assert len(spans.ranges) <= len(missing) + 1
+
+
+@pytest.fixture(params=["sqlite", "jsonl"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / f"all.{request.param}"
+
+
+def opened(path: Path) -> EventFile:
+    """Open a file of either kind."""
+    return SqliteFile(path) if path.suffix == ".sqlite" else LinesFile(path)
+
+
+def numbers_in(path: Path) -> list[int]:
+    """Return the ``seq`` of what a file has, in order of arrival."""
+    if path.suffix == ".sqlite":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return [seq for (seq,) in connection.execute("SELECT seq FROM event ORDER BY rowid")]
+    return [json.loads(line)["seq"] for line in path.read_text().splitlines()]
+
+
+def test_second_copies_are_dropped_and_holes_are_filled_late(path: Path) -> None:
+    """Across a restart of the collector, too; a hole is known since it was seen."""
+    file = opened(path)
+    file.store([received(0), received(3, 2e9), received(3), received(1, 3e9)])
+    ((_, missing, since),) = file.holes()
+    assert ([*map(tuple, missing)], since) == ([(2, 2)], 2e9)
+    file.close()
+    file = opened(path)
+    assert [[*map(tuple, hole.missing)] for hole in file.holes()] == [[(2, 2)]]
+    found = file.store([received(3), received(2)])
+    assert [(series.name, known.spans.upto) for series, known in found.items()] == [("run-c41e07d2", 3)]
+    assert file.holes() == []
+    file.close()
+    assert numbers_in(path) == [0, 3, 1, 2]
+
+
+def test_messages_of_other_kinds_are_kept_once_and_make_no_holes(path: Path) -> None:
+    """Their numbers are their own."""
+    file = opened(path)
+    file.store([received(7, kind="data"), received(7, kind="data"), received(7, kind="logs")])
+    assert file.holes() == []
+    file.close()
+    assert numbers_in(path) == [7, 7]
+
+
+def test_a_line_that_a_killed_collector_left_unfinished_is_cut_off(tmp_path: Path) -> None:
+    """Its event was not acknowledged, so it comes again."""
+    path = tmp_path / "all.jsonl"
+    file = LinesFile(path)
+    file.store([received(0), received(1)])
+    file.close()
+    path.write_bytes(path.read_bytes()[:-20])
+    file = LinesFile(path)
+    file.store([received(1)])
+    file.close()
+    assert numbers_in(path) == [0, 1]
+
+
+def test_old_events_are_deleted_and_stay_known(tmp_path: Path) -> None:
+    """A copy that comes later is still a second copy."""
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path, keep=DAY)
+    file.store([received(0, 1e9)])
+    file.store([received(1, 1e9 + 2 * DAY)])
+    file.store([received(0, 1e9 + 2 * DAY)])
+    file.close()
+    assert numbers_in(path) == [1]
+
+
+def _foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+
+
+def _newer(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"PRAGMA application_id = {0x4353434F}; PRAGMA user_version = 7; CREATE TABLE a (a)"
+        )
+
+
+def _text(path: Path) -> None:
+    path.write_text("anything\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("a.sqlite", _foreign, "is a database of another program; name another file"),
+        ("a.sqlite", _newer, "is of version 7, and this Cascade writes 1; upgrade Cascade"),
+        ("a.jsonl", _text, ":1 is not a line of cascade collect; name another file"),
+        ("a.csv", _text, ": the kind of file is unknown; name it .sqlite or .jsonl"),
+        ("a.sqlite", None, "there is no file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(
+    tmp_path: Path, name: str, spoil: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is asked of a broker, and nothing in it is changed."""
+    path = tmp_path / name
+    if spoil is not None:
+        spoil(path)
+    before = path.read_bytes() if path.exists() else None
+    assert main(["collect", "--to", str(path), "--holes"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+async def test_an_acknowledgement_follows_the_commit_and_only_named_sources_get_one(tmp_path: Path) -> None:
+    """It has the highest number and the holes; while the disk fails there is none."""
+    hub, acks = LocalHub(), list[dict[str, Any]]()
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+    stored: list[int] = []
+    store = file.store
+
+    def recorded(batch: Any) -> Any:
+        found = store(batch)
+        stored.append(len(numbers_in(path)))
+        return found
+
+    file.store = recorded  # type: ignore[method-assign]
+
+    async def note(topic: str, data: dict[str, Any]) -> None:
+        assert topic == ack_topic("press")
+        assert stored  # the commit was before
+        acks.append(data)
+
+    async with LocalConnector(hub) as engine, LocalConnector(hub) as link:
+        await engine.subscribe("cascade/ack/+", note, 1)
+        collector = Collector(link, file, name="collector-1")
+        await collector.subscribe()
+        running = asyncio.create_task(collector.run())
+        await engine.publish(status_topic("press"), {"status": "online", "session": "a"}, 1, retain=True)
+        for seq, source in ((0, "press"), (2, "press"), (0, "host-1")):
+            await engine.publish(TOPIC, event(seq, source=source), 1)
+        await eventually(lambda: acks)
+        running.cancel()
+        await asyncio.wait({running})
+    assert acks[-1] == {
+        "v": "1.0",
+        "by": "collector-1",
+        "upto": {"run-c41e07d2": 2},
+        "missing": {"run-c41e07d2": [[1, 1]]},
+    }
+    file.close()
+
+
+async def test_an_acknowledgement_names_each_run_of_a_batch(tmp_path: Path) -> None:
+    """Of more runs than one acknowledgement has room for: what is not acknowledged is sent again."""
+    hub, acked, runs = LocalHub(), set[str](), 3 * Recent.MOST - 1
+    file = SqliteFile(tmp_path / "all.sqlite")
+
+    async def note(topic: str, data: dict[str, Any]) -> None:
+        assert len(data["upto"]) <= Recent.MOST
+        acked.update(data["upto"])
+
+    async with LocalConnector(hub) as engine, LocalConnector(hub) as link:
+        await engine.subscribe(ack_topic("press"), note, 1)
+        collector = Collector(link, file, name="collector-1")
+        await collector.subscribe()
+        await engine.publish(status_topic("press"), {"status": "online", "session": "a"}, 1, retain=True)
+        running = asyncio.create_task(collector.run())
+        for number in range(runs):
+            run_id = f"run-{number}"
+            message = {**event(0), "run_id": run_id, "event_id": f"{run_id}-c41e07d2-0"}
+            await engine.publish(telemetry_topic("local", "default", run_id), message, 1)
+            if not number:
+                await eventually(lambda: acked)  # it knows the source
+        await eventually(lambda: acked == {f"run-{number}-c41e07d2" for number in range(runs)})
+        running.cancel()
+        await asyncio.wait({running})
+    file.close()
+
+
+def lifecycle(seq: int, event_name: str, **body: Any) -> dict[str, Any]:
+    """The start or the end of a run."""
+    body = {"type": "LifecycleEvent", "event": event_name, **body}
+    return {**event(seq), "ts": f"2026-11-21T03:00:2{seq}+00:00", "body": body}
+
+
+def step(seq: int, state: str, **body: Any) -> dict[str, Any]:
+    """A change of state of one step."""
+    body = {
+        "type": "TaskStateEvent",
+        "task_id": "press:0",
+        "task_name": "press",
+        "state": state,
+        "error": "",
+        **body,
+    }
+    return {**event(seq), "ts": f"2026-11-21T03:00:2{seq}+00:00", "body": body}
+
+
+def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs with their status, counts and times; one run with its steps; an unknown one is one line."""
+    path = tmp_path / "all.sqlite"
+    messages = [
+        lifecycle(0, "ENGINE_STARTED", name="nightly"),
+        step(1, "RUNNING"),
+        step(2, "RETRYING", error="OSError: jam"),
+        step(3, "RUNNING"),
+        step(4, "COMPLETED"),
+        lifecycle(5, "ENGINE_STOPPED", status="Succeeded", error=""),
+    ]
+    file = SqliteFile(path)
+    for number, message in enumerate([*messages, lifecycle(0, "ENGINE_STARTED") | {"source": "oven"}]):
+        parsed = parse_event(TOPIC, json.dumps(message).encode())
+        assert parsed is not None
+        unique = replace(parsed, event_id=f"{parsed.source}-{number}")
+        file.store([Received(TOPIC, message, unique, 1e9 + number)])
+    file.close()
+    assert main(["history", "--from", str(path), "--json"]) == 0
+    rows = {row["source"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["oven"]["status"] == "Running"
+    assert rows["press"] == {
+        "run_id": "run",
+        "source": "press",
+        "target": "nightly",
+        "status": "Succeeded",
+        "attempts": 1,
+        "created": "2026-11-21T03:00:20+00:00",
+        "ended": "2026-11-21T03:00:25+00:00",
+        "took": 5.0,
+        "counts": {"completed": 1},
+        "error": "",
+    }
+    assert main(["history", "run", "--from", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(
+        "press\tpress:0\tcompleted\t2\t1\t2026-11-21T03:00:21+00:00\t3.0\t0\t"
+    )
+    assert main(["history", "none", "--from", str(path)]) == 1
+    assert "no event of a run 'none' is in" in capsys.readouterr().err
+
+
+# Engine, broker and collector are killed in turn
+
+COLLECTOR = """
+import sys
+from cascade.cli.main import main
+from cascade.transport import backoff
+
+backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
+sys.exit(main(["collect", "--to", sys.argv[2], "--broker", sys.argv[1], *sys.argv[3:]]))
+"""
+ENGINE = """
+import asyncio, sys, cascade as cs
+from cascade.runtime._outbox import acknowledgements
+from cascade.transport import backoff
+
+backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
+acknowledgements.RESEND_AFTER = 0.5
+
+@cs.task
+async def step(n):
+    await asyncio.sleep(0.002)
+    return n
+
+async def main(url, folder, ack=None):
+    connector = cs.connector(url + "?source_id=press")
+    outbox = cs.Outbox(folder, delay=0.0, ack=ack)
+    async with connector:
+        while True:
+            await cs.Engine(connector=connector, outbox=outbox).run([step(n) for n in range(50)])
+            print("run", flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextlib.contextmanager
+def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the context ends, or until it is killed."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+            started.wait()
+
+
+def waiting(folder: Path) -> set[str]:
+    """Return the ids of the events in an outbox."""
+    found: set[str] = set()
+    for path in folder.glob("*.db"):
+        with (
+            contextlib.suppress(sqlite3.DatabaseError),
+            contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
+        ):
+            found |= {
+                row[0]
+                for row in connection.execute("SELECT event_id FROM message WHERE topic LIKE '%/events'")
+            }
+    return found
+
+
+def kept(path: Path) -> list[str]:
+    """Return the ids of the events that the collector has."""
+    if not path.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            return [
+                event_id
+                for (event_id,) in connection.execute("SELECT event_id FROM event WHERE kind = 'events'")
+            ]
+    except sqlite3.DatabaseError:
+        return []
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether no event of any run is missing; read beside the collector, which is not disturbed."""
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(
+            "SELECT MAX(seq) + 1 - COUNT(*) FROM event WHERE kind = 'events' GROUP BY source, run_id, token"
+        )
+        return not any(missing for (missing,) in rows)
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(2, marks=pytest.mark.timeout(600)),
+        pytest.param(30, marks=[pytest.mark.nightly, pytest.mark.timeout(1200)]),
+    ],
+)
+@pytest.mark.parametrize(("kind", "ack"), [("mqtt", True), ("nats", True), ("nats", False)])
+async def test_every_stored_event_is_in_the_collector_once_whatever_is_killed(
+    tmp_path: Path,
+    kills: int,
+    kind: str,
+    ack: bool,
+    seeded_random: random.Random,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each in turn, the broker by SIGTERM and SIGKILL in its default configuration: nothing stored is lost.
+
+    nats-server keeps what it has acknowledged, so that no acknowledgement of the collector is needed there.
+    """
+    if kind == "mqtt":
+        require_mosquitto()
+    folder, path, stored = tmp_path / "events", tmp_path / "all.sqlite", set[str]()
+    with Mosquitto() if kind == "mqtt" else NatsServer() as broker, contextlib.ExitStack() as alive:
+        url = broker.nats_url if isinstance(broker, NatsServer) else broker.url
+
+        def collector() -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-c", COLLECTOR, url, str(path), *(["--ack"] if ack else [])]
+            return alive.enter_context(process(*command))
+
+        def engine() -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-c", ENGINE, url, str(folder), *(["collector-1"] if ack else [])]
+            return alive.enter_context(process(*command))
+
+        async def more() -> None:
+            """Wait until a number of further events has come through."""
+            enough = len(kept(path)) + seeded_random.randrange(20, 100)
+            await eventually(lambda: len(kept(path)) > enough, 40)
+            stored.update(waiting(folder))
+
+        async def restart(one: subprocess.Popen[bytes]) -> None:
+            one.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(one.wait)
+            stored.update(waiting(folder))
+
+        running = {"collector": collector(), "engine": engine()}
+        for number in range(kills):
+            await more()
+            await restart(running["engine"])
+            running["engine"] = engine()
+            await restart(running["collector"])
+            running["collector"] = collector()
+            await asyncio.to_thread(broker.kill if number % 2 else broker.terminate)
+            stored.update(waiting(folder))
+            await asyncio.to_thread(broker.start)
+        await more()
+        await restart(running["engine"])
+        assert stored or not ack  # without one an event leaves the outbox within moments
+        running["engine"] = engine()  # sends what is left
+        await eventually(lambda: stored <= set(kept(path)), 60)
+        await eventually(lambda: is_complete(path), 60)
+    events = kept(path)
+    assert len(events) == len(set(events))
+    if kind == "mqtt":  # over NATS the latest events may still come on two ways, and not in their order
+        assert main(["collect", "--to", str(path), "--holes"]) == 0
+        assert capsys.readouterr().out == ""
+    assert main(["history", "--from", str(path), "--json"]) == 0
+    assert {row["source"] for row in json.loads(capsys.readouterr().out)} == {"press"}
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_events_come_from_the_stream_that_a_nats_server_kept_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through a restart of the server, and into a queue that is shorter than what waits; then each as it comes."""
+    path, count = tmp_path / "all.sqlite", 2_500
+    with NatsServer() as server, contextlib.ExitStack() as alive:
+
+        def collector() -> subprocess.Popen[bytes]:
+            return alive.enter_context(
+                process(sys.executable, "-c", COLLECTOR, server.nats_url, str(path), "--name", "my box.1")
+            )
+
+        async def send(first: int, last: int) -> None:
+            engine = cs.connector(f"{server.nats_url}?source_id=press", required=True, drain_timeout=60.0)
+            await engine.connect()
+            for seq in range(first, last):
+                await engine.publish(TOPIC, event(seq), 1)
+            await engine.disconnect()
+
+        running = collector()
+        await send(0, 1)
+        await eventually(lambda: len(kept(path)) == 1)
+        running.kill()
+        await asyncio.to_thread(running.wait)
+        await send(1, count)
+        await asyncio.to_thread(server.restart)
+        collector()
+        await eventually(lambda: len(kept(path)) == count)
+        await send(count, count + 1)
+        await eventually(lambda: len(kept(path)) == count + 1)
+    assert main(["collect", "--to", str(path), "--holes"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+RECORDED = """
+import asyncio, os, signal, sys, cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+from cascade.runtime._durable import crash_points
+from cascade.runtime._outbox import acknowledgements
+from cascade.transport import backoff
+
+backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
+acknowledgements.RESEND_AFTER = 0.5
+
+@cs.task
+async def step(n):
+    await asyncio.sleep(0)
+    return n
+
+@cs.task
+async def total(numbers, more):
+    return sum(numbers) + more
+
+async def main(port, folder, times):
+    left = times
+
+    def hook(point):
+        nonlocal left
+        left -= point == "committed-unheard"
+        if times and not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    crash_points.hook = hook
+    outbox = cs.Outbox(folder + "/events", delay=60.0 if times else 0.05, ack="collector-1")
+    connector = MqttConnector("127.0.0.1", port, source_id="press", connect_timeout=0.5)
+    engine = cs.Engine(connector=connector, outbox=outbox, state_backend=cs.SqliteState(folder + "/runs"))
+    async with connector, outbox.attached(connector):
+        numbers = [step(n) for n in range(20)]
+        assert await engine.run(total(numbers, total([step(total(numbers, 1))], 1)), run_id="night") == 382
+        await asyncio.Event().wait()
+
+asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def ends(path: Path) -> list[str]:
+    """Return the ids of the steps whose ends are in the collector, in the order of arrival."""
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        bodies = [
+            json.loads(text)["body"]
+            for (text,) in connection.execute("SELECT payload FROM event ORDER BY rowid")
+        ]
+    return [body["task_id"] for body in bodies if body.get("state") == "COMPLETED"]
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.parametrize("linked", [True, False], ids=["linked", "offline"])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.nightly), 3])
+async def test_every_recorded_step_is_in_the_collector_once_and_there_is_no_hole(
+    tmp_path: Path, times: int, linked: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine is killed between the commit of a result and the outbox; then the run goes on."""
+    require_mosquitto()
+    path = tmp_path / "all.sqlite"
+    with Mosquitto() as broker, contextlib.ExitStack() as alive:
+
+        def engine(port: int, kill: int) -> subprocess.Popen[bytes]:
+            command = (sys.executable, "-c", RECORDED, str(port), str(tmp_path), str(kill))
+            return alive.enter_context(process(*command))
+
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        alive.enter_context(process(sys.executable, "-c", COLLECTOR, url, str(path), "--ack"))
+        killed = engine(broker.port if linked else 1, times)
+        assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
+        state = SqliteState(tmp_path / "runs")
+        recorded = [step.key for step in state.steps("night", state=StepState.COMPLETED)]
+        assert recorded
+        running = engine(broker.port, 0)
+        await eventually(lambda: kept(path) and len({*ends(path)}) == 24)
+        await eventually(lambda: not waiting(tmp_path / "events"))
+        assert running.poll() is None
+        every = ends(path)
+    assert len(every) == 24
+    assert {*recorded} < {*every}
+    events = kept(path)
+    assert len(events) == len(set(events))
+    assert main(["collect", "--to", str(path), "--holes"]) == 0
+    assert capsys.readouterr().out == ""

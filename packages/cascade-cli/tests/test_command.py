@@ -1,0 +1,224 @@
+"""What all commands have in common: how they are found, what they print, and how they end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+import click
+import pytest
+
+from cascade import cli
+from cascade.cli import Column, CommandError, Output
+from cascade.cli._commands import constraints, ps, runs
+from cascade.cli.errors import exit_code, one_line
+from cascade.cli.main import COMMANDS, group, main
+from cascade.interfaces.errors import ConnectorUnavailable, RunCancelledError, UsageError
+
+COLUMNS = [Column("name"), Column("n", right=True), Column("on")]
+ROWS: list[dict[str, Any]] = [
+    {"name": "a\x1b]0;b", "n": 3, "on": True, "more": [1]},
+    {"name": "[red]x", "n": None, "on": False},
+]
+
+
+class Terminal(StringIO):
+    """A stream that says that it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """A command ``fail`` that raises what the test puts into the list."""
+    errors: list[BaseException] = []
+
+    @cli.command()
+    def fail() -> None:
+        """Fail."""
+        raise errors[0]
+
+    monkeypatch.setitem(group.commands, "fail", fail)
+    original = group.get_command
+    monkeypatch.setattr(
+        group, "get_command", lambda ctx, name: group.commands.get(name) or original(ctx, name)
+    )
+    return errors
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_can_be_imported_and_has_help(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table names a module for each, and its help begins with how the command is called."""
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: cascade {name} ")
+
+
+def test_help_imports_no_command_and_nothing_heavy() -> None:
+    """``cascade --help`` shows a line for each command without importing any, nor rich or aiomqtt."""
+    code = (
+        "import sys; from cascade.cli.main import main; main(['--help']);"
+        "import json; print(json.dumps(list(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for name, (_, line) in COMMANDS.items():
+        assert f"  {name} " in done.stdout
+        assert line in " ".join(done.stdout.split())
+    loaded = set(json.loads(done.stderr))
+    assert not loaded & {
+        "rich",
+        "aiomqtt",
+        "paho",
+        "pydantic",
+        "textual",
+        "cascade.runtime",
+        "prometheus_client",
+    }
+    assert not [name for name in loaded if name.startswith("cascade.cli._commands.")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (CommandError("no run", "start one"), 1, "no run; start one"),
+        (CommandError("silent", code=3), 3, "silent"),
+        (ConnectorUnavailable("h", 1883, "refused"), 3, "no connection to h:1883: refused"),
+        (RunCancelledError("9a81", "a constraint"), 4, "run 9a81 was cancelled: a constraint"),
+        (UsageError("x"), 2, "x"),
+        (click.BadParameter("no number"), 2, "Invalid value: no number; cascade --help lists what it takes"),
+        (ValueError("a\nb\x1b[2J"), 1, "ValueError: a b\\u001b[2J; --debug shows where it was raised"),
+    ],
+)
+def test_an_error_becomes_one_line_and_a_code(error: Exception, code: int, line: str) -> None:
+    """Cause and remedy on one line, with control characters escaped; the code is that of the contract."""
+    assert (exit_code(error), one_line(error)) == (code, line)
+
+
+@pytest.mark.parametrize(("arguments", "traceback"), [(["fail"], False), (["fail", "--debug"], True)])
+def test_a_traceback_is_printed_only_for_debug(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str], arguments: list[str], traceback: bool
+) -> None:
+    """Standard output stays empty, standard error has one line, or that line after a traceback."""
+    failing.append(ValueError("odd"))
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert (out, "Traceback" in err) == ("", traceback)
+    assert err.splitlines()[-1].startswith("cascade: ValueError: odd")
+
+
+@pytest.mark.parametrize("arguments", [["--json", "show"], ["show", "--json"], ["show"]])
+def test_json_and_debug_are_taken_before_and_after_the_name(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both reach the command as one setting."""
+
+    @cli.command()
+    def show() -> None:
+        cli.settings().output.rows(ROWS[:1], COLUMNS[1:2])
+
+    original = group.get_command
+    monkeypatch.setattr(
+        group, "get_command", lambda ctx, name: show if name == "show" else original(ctx, name)
+    )
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("[{" if "--json" in arguments else "3")
+
+
+def test_ctrl_c_ends_with_130(failing: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints nothing."""
+    failing.append(KeyboardInterrupt())
+    assert main(["fail"]) == 130
+    assert "KeyboardInterrupt" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["pse"], ["--nonsense"], []])
+def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong stands on standard error."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err
+
+
+def test_rows_in_a_pipe_are_lines_with_tabs() -> None:
+    """A row is a line, its values are separated by tabs, and text from outside is escaped."""
+    stream = StringIO()
+    Output(stream).rows(ROWS, COLUMNS)
+    assert stream.getvalue() == "a\\u001b]0;b\t3\tyes\n[red]x\t\tno\n"
+
+
+def test_rows_as_json_are_one_document() -> None:
+    """It has all keys, not only those of the table."""
+    stream = StringIO()
+    Output(stream, json=True).rows(ROWS, COLUMNS)
+    assert json.loads(stream.getvalue()) == ROWS
+
+
+def test_rows_on_a_terminal_are_a_table_that_shows_text_literally() -> None:
+    """Markup is text, and no control character of a row reaches the terminal."""
+    stream = Terminal()
+    Output(stream).rows(ROWS, COLUMNS)
+    assert "[red]x" in stream.getvalue()
+    assert "\x1b]0;" not in stream.getvalue()
+    stream = Terminal()
+    Output(stream).rows([], COLUMNS, empty="nothing here")
+    assert stream.getvalue() == "nothing here\n"
+
+
+@pytest.mark.parametrize(("columns", "blocks"), [(120, False), (80, True), (40, True)])
+def test_a_table_without_space_becomes_blocks_and_breaks_no_word(
+    monkeypatch: pytest.MonkeyPatch, columns: int, blocks: bool
+) -> None:
+    """Only the last cell is folded."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    row = {"run": "f" * 32, "source": "press-line-3", "status": "Succeeded", "error": "a long text " * 6}
+    Output(stream).rows([row], [Column(key) for key in row])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+    assert (lines[0] == "f" * 32) is blocks
+    assert any("Succeeded" in line for line in lines)
+    assert max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize(
+    ("columns", "titles"),
+    [
+        (runs.COLUMNS, "run source target status began tasks error"),
+        (ps.COLUMNS, "source status for runs paused sync project host pid"),
+        (constraints.COLUMNS, "scope type params id claimed by expires obeyed by refused by"),
+    ],
+    ids=["runs", "ps", "constraints"],
+)
+def test_a_list_shows_these_columns(columns: Sequence[Column], titles: str) -> None:
+    """People read the titles, programs the keys of ``--json``."""
+    assert " ".join(column.title or column.key for column in columns) == titles
+
+
+def test_a_closed_pipe_ends_output_quietly() -> None:
+    """Neither a message nor another exit code."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from cascade.cli.main import main; import sys; sys.exit(main(['--help']))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_command_of_a_package_that_is_not_installed_names_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a connector does."""
+    monkeypatch.setitem(vars(sys.modules[main.__module__]), "_others", dict)
+    assert main(["web"]) == 2
+    line = 'cascade: the command web is not installed; install it with: pip install "cascade-py[web]"\n'
+    assert capsys.readouterr().err == line
+    assert main(["--help"]) == 0
+    assert "browser" not in capsys.readouterr().out

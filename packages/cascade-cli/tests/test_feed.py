@@ -1,0 +1,99 @@
+"""The feed of ``cascade watch``, from the items of a watch: without a broker."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from cascade.cli import CommandError
+from cascade.cli._snapshot import read_view
+from cascade.cli._watching import feed as feeds
+from cascade.cli._watching.feed import Feed
+from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
+
+PAUSE = constraint_topic("global", "pause")
+
+
+class Stream:
+    """A watch whose items the test gives."""
+
+    def __init__(self) -> None:
+        self.items: asyncio.Queue[WatchItem] = asyncio.Queue()
+        self.closed = False
+
+    def watch(self, *filters: str) -> Any:
+        return self
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> WatchItem:
+        return await self.items.get()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+    async def give(self, *items: WatchItem) -> None:
+        for item in items:
+            self.items.put_nowait(item)
+        while not self.items.empty():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+def complete(topics: Iterable[str]) -> Complete:
+    """The end of the retained messages."""
+    return Complete(proved=False, topics=frozenset(topics))
+
+
+async def test_the_feed_follows_the_link_and_forgets_what_was_cleared_meanwhile() -> None:
+    """A clear that is published while the link is down leaves no message behind."""
+    stream: Any = Stream()
+    feed = Feed(stream)
+    ticks = feed.ticks()
+    first = asyncio.ensure_future(anext(ticks))
+    await stream.give(Linked(), Message(PAUSE, b'{"type": "pause"}', retain=True), complete([PAUSE]))
+    await first
+    assert (feed.lost_since, feed.complete, list(feed.view.registers)) == (None, True, [PAUSE])
+    await stream.give(Lost("the link is down"))
+    assert feed.lost_since is not None
+    assert (feed.problem, list(feed.view.registers)) == ("the link is down", [PAUSE])
+    await stream.give(Linked(), complete([]))
+    state: tuple[float | None, list[str]] = (feed.lost_since, list(feed.view.registers))
+    assert state == (None, [])
+    await ticks.aclose()
+    assert stream.closed
+
+
+async def test_a_broker_that_does_not_answer_the_subscription_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Instead of an empty screen for ever."""
+    monkeypatch.setattr(feeds, "SUBSCRIBE_SECONDS", 0.05)
+    stream: Any = Stream()
+    with pytest.raises(CommandError, match="does not answer a subscription"):
+        await anext(Feed(stream).ticks())
+
+
+async def test_a_link_that_is_cut_at_the_first_look_names_the_missing_rules() -> None:
+    """As mosquitto 2.0.11 does to a user who may only read; a watch would connect again for ever."""
+    for read in (feed_once, snapshot):
+        stream: Any = Stream()
+        reading = asyncio.ensure_future(read(stream))
+        await stream.give(Linked(), Lost("the link is down"))
+        with pytest.raises(CommandError, match="topic readwrite cascade/sync/#") as raised:
+            await reading
+        assert raised.value.code == 3
+
+
+async def feed_once(stream: Any) -> None:
+    """Watch until the first picture."""
+    async for _ in Feed(stream).ticks():
+        pass
+
+
+async def snapshot(stream: Any) -> None:
+    """Read what the broker retains."""
+    await read_view(stream, PAUSE)

@@ -1,0 +1,112 @@
+"""``cascade outbox``: what waits in a folder is listed, sent and dropped."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.cli.main import main
+from cascade.connectors.mqtt import MqttConnector
+from cascade.runtime import Outbox
+from cascade.testkit import eventually
+from cascade.testkit.brokers import Broker, NatsServer
+
+
+async def leave(folder: Path, source: str, count: int) -> None:
+    """Leave messages in a folder, as a process does that ends without a broker."""
+    connector = MqttConnector("127.0.0.1", 1, source_id=source, connect_timeout=0.05)
+    async with Outbox(folder).attached(connector, adopt=False) as queue:
+        for number in range(count):
+            queue.publish("plant/line", {"n": number}, 1)
+        await queue.drain(0.0)
+
+
+def listed(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> Any:
+    """Return what the command lists."""
+    capsys.readouterr()
+    assert main(["outbox", "list", str(folder), "--json", *options]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+async def test_senders_are_listed_and_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One row for each sender; ``drop`` deletes one sender's messages or all, and asks first."""
+    folder = tmp_path / "events"
+    await leave(folder, "press/3", 3)
+    await leave(folder, "oven", 2)
+    rows = listed(folder, capsys)
+    assert [(row["sender"], row["waiting"], row["in_use"]) for row in rows] == [
+        ("press/3", 3, False),
+        ("oven", 2, False),
+    ]
+    assert main(["outbox", "drop", str(folder)]) == 2
+    assert "pass --yes" in capsys.readouterr().err
+    assert main(["outbox", "drop", str(folder), "--yes", "--sender", "nobody"]) == 1
+    assert "there is no sender 'nobody'" in capsys.readouterr().err
+    assert main(["outbox", "drop", str(folder), "--yes", "--sender", "oven"]) == 0
+    assert "2 messages are dropped" in capsys.readouterr().out
+    assert [row["sender"] for row in listed(folder, capsys)] == ["press/3"]
+
+
+async def test_a_sender_that_lives_is_listed_as_in_use_and_not_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its process is named."""
+    folder = tmp_path / "events"
+    connector = MqttConnector("127.0.0.1", 1, source_id="press")
+    async with Outbox(folder).attached(connector) as queue:
+        queue.publish("plant/line", {"n": 1}, 1)
+        await queue.drain(1.0)
+        await eventually(
+            lambda: [(row["waiting"], row["in_use"]) for row in listed(folder, capsys)] == [(1, True)]
+        )  # it is stored by another thread
+        assert main(["outbox", "drop", str(folder), "--yes", "--sender", "press"]) == 1
+        assert "is in use by process" in capsys.readouterr().err
+        assert main(["outbox", "drop", str(folder), "--yes"]) == 0
+        assert "0 messages are dropped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["list", "send", "drop"])
+def test_a_folder_that_is_missing_is_one_line(
+    tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is created."""
+    more = {"send": ["--broker", "mqtt://127.0.0.1:1"], "drop": ["--yes"]}.get(action, [])
+    assert main(["outbox", action, str(tmp_path / "none"), *more]) == 1
+    assert capsys.readouterr().err == f"cascade: outbox {tmp_path / 'none'}: there is no such folder\n"
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("kind", ["mqtt", "nats"])
+def test_what_dead_processes_left_is_sent(
+    kind: str,
+    broker: Broker,
+    nats_server: NatsServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All senders' messages come out, in order; the folder is empty then."""
+    folder, topic = tmp_path / "events", "plant/line"
+    seen: list[int] = []
+
+    async def collect(_: str, data: dict[str, Any]) -> None:
+        seen.append(data["n"])
+
+    async def watch() -> None:
+        await leave(folder, "press", 1_500)
+        await leave(folder, "oven", 2)
+        url = broker.url if kind == "mqtt" else nats_server.nats_url
+        reader = cs.connector(url, presence=False, required=True)
+        await reader.connect()
+        await reader.subscribe(topic, collect, 1)
+        assert await asyncio.to_thread(main, ["outbox", "send", str(folder), "--broker", url]) == 0
+        await eventually(lambda: len(seen) == 1_502)
+        await reader.disconnect()
+
+    asyncio.run(watch())
+    assert "all messages are sent" in capsys.readouterr().out
+    assert seen == [*range(1_500), 0, 1]
+    assert not [*folder.glob("*.db")]

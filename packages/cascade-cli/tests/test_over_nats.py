@@ -1,0 +1,100 @@
+"""The command on a NATS server: the broker's URL is all that differs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from engines import eventually
+
+import cascade as cs
+from cascade.cli import main
+from cascade.testkit.brokers import NatsServer
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.usefixtures("patient_with_nats")]
+
+
+@pytest.fixture
+def server() -> Iterator[NatsServer]:
+    with NatsServer() as own:
+        yield own
+
+
+@pytest.fixture
+def engine(server: NatsServer) -> Iterator[None]:
+    """A named engine with an endless run, in a thread, until the test ends."""
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    @cs.task
+    async def work(n: int) -> int:
+        await asyncio.sleep(0.02)
+        return n
+
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        loops.append((asyncio.get_running_loop(), task))
+        target = work.map(n=range(100_000)).with_concurrency(1)
+        url = f"{server.nats_url}?source_id=press-3"
+        with contextlib.suppress(asyncio.CancelledError, cs.RunCancelledError):
+            await cs.arun(target, connector=url, run_id="r1")
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    eventually(lambda: loops, "the engine's loop")
+    yield
+    loop, task = loops[0]
+    loop.call_soon_threadsafe(task.cancel)
+    thread.join()
+
+
+def shown(capsys: pytest.CaptureFixture[str], server: NatsServer, *arguments: str) -> Any:
+    """Run a command and return its JSON."""
+    assert main([*arguments, "--broker", server.nats_url, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_command_watches_and_steers_by_the_url(
+    server: NatsServer, engine: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Engines and runs are listed; a pause is reported as applied, listed with the engine that obeys, and lifted."""
+    rows = eventually(lambda: shown(capsys, server, "runs"), "the run")
+    assert [(row["source"], row["run_id"], row["status"]) for row in rows] == [("press-3", "r1", "Running")]
+    assert [(row["source"], row["status"]) for row in shown(capsys, server, "ps")] == [("press-3", "online")]
+    paused = shown(capsys, server, "pause", "press-3", "--wait")
+    assert (paused["applied"], paused["topic"]) == (["press-3"], "cascade/constraints/source/press-3/@pause")
+    (register,) = shown(capsys, server, "constraints")
+    assert (register["type"], register["applied"]) == ("pause", ["press-3"])
+    assert shown(capsys, server, "resume", "press-3", "--wait")["applied"] == ["press-3"]
+    assert shown(capsys, server, "constraints") == []
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        (
+            "nats://ann:pw@host",
+            "a password in an argument is visible in the process list; set CASCADE_NATS_PASSWORD",
+        ),
+        ("nats://t0ken@host", "a user without a password is a token, and in an argument it is visible"),
+    ],
+)
+def test_a_secret_in_an_argument_is_refused(url: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each user of the machine could read it."""
+    assert main(["ps", "--broker", url]) == 2
+    err = capsys.readouterr().err
+    assert line in err
+    assert "t0ken" not in err
+
+
+def test_no_server_at_all(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Host, port, cause and a question that helps, in one line, with exit code 3."""
+    assert main(["ps", "--broker", f"nats://127.0.0.1:{closed_port}"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"no connection to 127.0.0.1:{closed_port}" in line
+    assert "is the broker running, and on this port?" in line

@@ -1,0 +1,114 @@
+"""Every example of the second half of the package's page, in its order, in a real terminal against a real broker."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engines import CASCADE, Plant, eventually
+from terminals import Terminal
+from test_watch_picture import WALL, run_row, screen, view_of
+
+from cascade.cli.main import COMMANDS
+from cascade.interfaces.wire.write import timestamp
+
+_, _, PAGE = (
+    (Path(__file__).parents[1] / "README.md").read_text("utf-8").partition("\n## The link to the broker\n")
+)  # test_readme.py tests what stands before
+
+
+def examples() -> Iterator[tuple[str, list[str]]]:
+    """Each command line of the page, with the lines that it prints."""
+    for block in re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        for part in block.split("$ ")[1:]:
+            command, *lines = part.splitlines()
+            yield command, lines
+
+
+def pattern_of(lines: list[str]) -> str:
+    """A pattern for lines; blanks count once, and ``...`` stands for anything on its line."""
+    return r"\s+".join(re.escape(" ".join(line.split())).replace(r"\.\.\.", r".*") for line in lines if line)
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
+    """On a terminal; the page leaves out the rule below a table's head, and how many tasks still run at that moment."""
+    plant.start("press-line-3", run_id="night-7", tasks=20_000)  # it must not end before its examples
+    plant.wait_for_runs("press-line-3")
+    for command, lines in examples():
+        with Terminal(shlex.split(command)[1:], plant.environment(), width=120) as terminal:
+            terminal.end()
+            printed = " ".join(re.sub("─+", " ", terminal.text).split())
+            printed = re.sub(r" running \d+ tasks in the scope have not ended yet$", "", printed)
+        assert re.fullmatch(pattern_of(lines).replace(r"\s+", " "), printed), (command, printed)
+        if command.startswith("cascade cancel"):
+            eventually(lambda: "Cancelled" in str(plant.json("runs")), "the run is reported as cancelled")
+
+
+def test_every_command_that_looks_or_steers_has_an_example() -> None:
+    """Those that run and draw workflows, or read folders, and the broker, have their own tests."""
+    shown = {command.split()[1] for command, _ in examples()}
+    assert shown >= {*COMMANDS} - {"run", "graph", "broker", "history", "resolve", "outbox", "collect"}
+
+
+def test_the_picture_of_watch_is_one_that_it_draws() -> None:
+    """At 80 columns."""
+    (shown,) = re.findall(r"^```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    row = run_row()
+    row["running"][0]["message"] = "north hall"
+    recent = {"run_id": "77fe0a", "target": "report", "status": "Failed", "error": "ValueError: no such file"}
+    more = {"ended": timestamp(WALL - 300), "counts": {"COMPLETED": 40, "FAILED": 1}}
+    assert shown.splitlines() == screen(view_of(row, recent=[{**recent, **more}]))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes(shell: str) -> None:
+    """Its script is printed as the page shows, and completes commands, options and kinds of scope."""
+    assert f"_CASCADE_COMPLETE={shell}_source cascade > " in PAGE
+    assert f"_CASCADE_COMPLETE={shell}_complete" in completed(shell, "source")
+    for line, words in {
+        "cascade pa": {"pause"},
+        "cascade pause ta": {"task:"},
+        "cascade pause --dr": {"--drained"},
+    }.items():
+        found = completed(shell, "complete", line)
+        assert all(word in found for word in words), found
+
+
+def completed(shell: str, what: str, line: str = "") -> str:
+    """What the command prints for a shell."""
+    words = {
+        "COMP_WORDS": line,
+        "COMP_CWORD": line.rpartition(" ")[2] if shell == "fish" else str(len(line.split()) - 1),
+    }
+    environment = {**os.environ, "_CASCADE_COMPLETE": f"{shell}_{what}", **words}
+    done = subprocess.run(
+        [*CASCADE], env=environment, capture_output=True, text=True, check=False, timeout=50
+    )
+    return done.stdout
+
+
+def test_a_package_adds_a_command(tmp_path: Path) -> None:
+    """By the entry point of the page's last example; ``cascade --help`` lists it and its package."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "hello.py").write_text(code)
+    metadata = tmp_path / "hello-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: hello\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[cascade.commands]\nhello = hello:hello\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def called(*arguments: str) -> str:
+        call = [sys.executable, "-m", "cascade.cli", *arguments]
+        return subprocess.run(
+            call, env=environment, capture_output=True, text=True, check=True, timeout=50
+        ).stdout
+
+    assert called("hello") == "hello\n"
+    assert re.search(r"^  hello +From hello\.$", called("--help"), re.MULTILINE)

@@ -1,0 +1,573 @@
+"""``cascade run`` and ``cascade graph``: files, parameters, results, exit codes, signals."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import CASCADE, Plant, eventually
+from terminals import Terminal
+
+from cascade.cli import main
+from cascade.testkit.waiting import busyness
+
+JOB = '''
+"""Inspect parts."""
+import os, time
+import cascade as cs
+
+class Part:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+@cs.task(mode="process")
+def inspect(part: int) -> tuple[Part, int]:
+    if part == 4:
+        raise ValueError("bad \\x1b]0;part [red]")
+    return Part(part), os.getpid()
+
+@cs.task(mode="inline")
+def count(inspected, label):
+    assert all(type(part) is Part and process != os.getpid() for part, process in inspected)
+    return f"{len(inspected)} {label}"
+
+@cs.task
+def wait(seconds: float) -> None:
+    print("waiting", flush=True)
+    time.sleep(seconds)
+
+workflow = count(inspect.map(part=range(3)), cs.Param("label", default="parts", description="what they are"))
+long = wait.map(seconds=[0.2] * 500).with_concurrency(2)
+
+def parts(number: int, *, label: str = "parts", json: bool = False) -> object:
+    """Inspect some parts.
+
+    :param number: how many
+    """
+    return count(inspect.map(part=range(number)), label)
+
+number = 3
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a file that has workflows."""
+    (tmp_path / "job.py").write_text(JOB)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def unchanged_interpreter(folder: Path) -> Iterator[None]:
+    """Forget afterwards what the command imported from a folder: the next test has files of the same names."""
+    path, arguments = list(sys.path), list(sys.argv)
+    try:
+        yield
+    finally:
+        sys.path[:], sys.argv[:] = path, arguments
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None)).startswith(str(folder)):
+                del sys.modules[name]
+
+
+@pytest.fixture
+def cascade(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process: its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with unchanged_interpreter(folder):
+            code = main(arguments)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+Cascade = Callable[..., tuple[int, str, str]]
+
+
+def started(*arguments: str, folder: Path, **further: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*CASCADE, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **further,
+    )
+
+
+@pytest.mark.slow
+def test_a_workflow_is_run_and_its_result_printed(folder: Path) -> None:
+    """Its functions and classes can be sent to worker processes and back; progress is on stderr."""
+    process = started("run", "job.py", "--label", "good", folder=folder)
+    out, err = process.communicate(timeout=60 * busyness())
+    assert (out, process.returncode) == ("3 good\n", 0), err
+    assert re.search(r"^run [0-9a-f]{32} succeeded after .*: 4 completed$", err, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascade) -> None:
+    """A package's file may import its package; a worker process finds the file, too."""
+    jobs = folder / "deep" / "jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "__init__.py").touch()
+    (jobs / "numbers_of_parts.py").write_text("MORE = 2\n")
+    text = JOB.replace(
+        "import os, time", "import os, time\nfrom jobs.numbers_of_parts import MORE\nimport numbers_of_parts"
+    )
+    (jobs / "nightly_parts.py").write_text(text.replace("range(3)", "range(MORE)"))
+    assert cascade("run", "deep/jobs/nightly_parts.py", "-q") == (0, "2 parts\n", "")
+
+
+def test_parameters_are_options_or_pairs(folder: Path, cascade: Cascade) -> None:
+    """``-p`` also reaches a parameter whose name is an option of the command."""
+    (folder / "echo.py").write_text(
+        "import cascade as cs\n"
+        "@cs.task(mode='inline')\n"
+        "def workflow(number: int, json: str = '', flag: bool = True, with_dash: float = 0.5):\n"
+        "    return [number, json, flag, with_dash]\n"
+    )
+    done = cascade("run", "echo.py", "--number", "3", "-p", "json=x=y", "--no-flag", "--with-dash", "1", "-q")
+    assert done == (0, "[3, 'x=y', False, 1.0]\n", "")
+    assert (
+        cascade("run", "echo.py", "-p", "number=3", "-p", "flag=no", "--quiet")[1] == "[3, '', False, 0.5]\n"
+    )
+    code, out, _ = cascade("run", "echo.py", "--help")
+    assert code == 0
+    for line in (
+        r"Parameters of echo.py:workflow:",
+        r"  --number INT +\[required\]",
+        r"  --flag / --no-flag +\[default: true\]",
+        r"  --with-dash FLOAT +\[default: 0.5\]",
+        r"  -p json=TEXT",
+    ):
+        assert re.search(f"^{line}", out, re.MULTILINE), out
+
+
+def test_help_says_what_the_docstring_says(folder: Path, cascade: Cascade) -> None:
+    """The first paragraph, and the description of each parameter."""
+    code, out, _ = cascade("run", "job.py:parts", "--help")
+    assert code == 0
+    assert "  Inspect some parts.\n" in out
+    assert re.search(r"--number INT +how many  \[required\]", out)
+    assert re.search(
+        r"--label TEXT +what they are  \[default: parts\]", cascade("run", "job.py", "--help")[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nope.py"], "the file nope.py does not exist; write FILE.py or FILE.py:NAME"),
+        (["."], "the file . is a folder; write FILE.py or FILE.py:NAME"),
+        (["job.txt"], "job.txt is not a Python file; write FILE.py or FILE.py:NAME"),
+        (["job.py:pats"], "job.py has no 'pats'; did you mean job.py:parts?"),
+        (["job.py:zzz"], "job.py has no 'zzz'; choose one: job.py:workflow, job.py:long, job.py:parts"),
+        (["job.py:number"], "job.py:number is not a workflow but of type int; a workflow is what a call of a task returns, or a function that returns that"),
+        (["job.py", "-p", "labl=x"], "job.py:workflow has no parameter 'labl'; did you mean 'label'?"),
+        (["job.py:parts"], "job.py:parts needs number (how many); pass -p number=..."),
+        (["job.py:parts", "-p", "number=x"], "-p number: needs a whole number, not 'x'"),
+        (["job.py:parts", "--number", "x"], "Invalid value for '--number': needs a whole number, not 'x'; cascade run --help lists what it takes"),
+        (["job.py:parts", "--number", "1", "-p", "number=2"], "the parameter 'number' is given twice; give it once"),
+        (["job.py", "-p", "x"], "Invalid value for '-p' / '--param': needs KEY=VALUE, not 'x'; cascade run --help lists what it takes"),
+        (["job.py", "--resource", "gpu"], "Invalid value for '--resource': needs NAME=AMOUNT such as gpu=1, not 'gpu'; cascade run --help lists what it takes"),
+        (["job.py", "--name", "a"], "--name is the name at the broker, and no broker is named; pass --broker mqtt://localhost, or set CASCADE_BROKER"),
+        (["job.py", "--broker", "file:events.jsonl", "--name", "a"], "a file connector takes no name; leave --name out"),
+        (["job.py", "--broker", "nonsense"], "the broker's address is not a URL; write mqtt://host:1883, or mqtts://, ws://, wss://, nats:// or tls://"),
+        (["job.py", "--broker", "mqtt://host:port"], "url: "),
+        (["job.py", "--executor", "proces"], "no executor named 'proces' (installed: dask, process, thread); did you mean 'process'?"),
+        (["broken.py"], "broken.py cannot be imported: line 3: ValueError: [red]odd\\u001b]0;title; --debug shows the traceback"),
+        (["syntax.py"], "syntax.py cannot be imported: line 1: SyntaxError: "),
+        (["leaves.py"], "leaves.py cannot be imported: line 1: SystemExit: 5; --debug shows the traceback"),
+        (["runs.py"], 'runs.py cannot be imported: line 4: UsageError: a run starts while the program is imported; put it under `if __name__ == "__main__":`'),
+        (["json.py"], "json.py has the name of another module, 'json'; rename the file"),
+        (["a.b.py"], "a.b.py has a dot in its name; rename the file"),
+        (["empty.py"], "empty.py has no 'workflow'; write workflow = task(...) there, without running it"),
+        ([], "Missing argument 'FILE.py[:NAME]'; cascade run --help lists what it takes"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_with_cause_and_remedy(
+    folder: Path, cascade: Cascade, arguments: list[str], line: str
+) -> None:
+    """On stderr, with the code 2, and without a traceback; text from outside is shown literally."""
+    (folder / "job.txt").touch()
+    (folder / "broken.py").write_text("\ndef f():\n    raise ValueError('[red]odd\\x1b]0;title')\nf()\n")
+    (folder / "syntax.py").write_text("def f(:\n")
+    (folder / "leaves.py").write_text("raise SystemExit(5)\n")
+    (folder / "runs.py").write_text("import cascade as cs\n@cs.task\ndef f(): ...\ncs.run(f())\n")
+    for name in ("json.py", "a.b.py", "empty.py"):
+        (folder / name).touch()
+    code, out, err = cascade("run", *arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith(f"cascade: {line}")
+    assert all(char.isprintable() for char in err.removesuffix("\n"))
+
+
+@pytest.mark.parametrize("command", ["run", "graph"])
+def test_a_shell_completes_the_file(folder: Path, command: str) -> None:
+    """And imports nothing for it."""
+    (folder / "job.py").write_text("raise ValueError\n")
+    environment = {
+        "_CASCADE_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"cascade {command} jo",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        CASCADE,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60 * busyness(),
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("file,jo\n", "")
+
+
+def test_debug_prints_the_traceback_of_a_file(folder: Path, cascade: Cascade) -> None:
+    """And the line at the end."""
+    (folder / "broken.py").write_text("def f():\n    raise ValueError('odd')\nf()\n")
+    code, _, err = cascade("run", "broken.py", "--debug")
+    assert code == 2
+    assert 'broken.py", line 2, in f' in err
+    assert err.splitlines()[-1].startswith("cascade: broken.py cannot be imported: line 2: ValueError: odd")
+
+
+@pytest.mark.slow
+def test_a_failed_run_says_which_item_failed(folder: Path, cascade: Cascade) -> None:
+    """Exit code 1, nothing on stdout; the item and its argument on stderr, literally."""
+    code, out, err = cascade("run", "job.py:parts", "--number", "5")
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("cascade: the run failed: ValueError: bad ")
+    assert "'inspect' (inspect:0[4])" in last
+    assert "part=4" in last
+    assert "\x1b" not in err
+
+
+def test_a_failure_in_a_task_is_never_a_mistake_of_the_command_line(folder: Path, cascade: Cascade) -> None:
+    """Also if the task raises an error that the command itself knows."""
+    (folder / "odd_errors.py").write_text(
+        "import cascade as cs\n"
+        "@cs.task\ndef usage(): raise cs.UsageError('odd')\n"
+        "@cs.task\ndef link(): raise cs.ConnectorUnavailable('h', 1, 'odd')\n"
+        "@cs.task\ndef cancelled(): raise cs.RunCancelledError('x', 'y')\n"
+    )
+    for name in ("usage", "link", "cancelled"):
+        assert cascade("run", f"odd_errors.py:{name}", "-q")[0] == 1, name
+
+
+def test_failures_and_retries_are_listed_at_the_end(folder: Path, cascade: Cascade) -> None:
+    """With on-failure=continue there may be several; five are named and the rest counted. So are slow tasks."""
+    (folder / "many.py").write_text(
+        "import time\nimport cascade as cs\ntries = []\n"
+        "@cs.task(mode='inline')\ndef fail(x): raise ValueError(f'[red]{x}')\n"
+        "@cs.task\ndef slow(x): time.sleep(0.5)\n"
+        "@cs.task(mode='inline')\n"
+        "def again():\n    tries.append(1)\n    if len(tries) < 3: raise OSError('not yet')\n"
+        "workflow = [fail.map(x=range(7)), again().with_retry(5, delay=0), slow.map(x=range(7))]\n"
+    )
+    code, out, err = cascade("run", "many.py", "--on-failure", "continue")
+    assert (code, out) == (1, "")
+    assert "tried again: again:0 2 times: OSError: not yet\n" in err
+    assert err.count("\nfailed: fail:0[") == 5
+    assert "failed: fail:0[3]: ValueError: [red]3\n" in err
+    assert "failed: 2 more tasks\n" in err
+    (slowest,) = re.findall(r"^slowest: (.*)$", err, re.MULTILINE)
+    assert slowest.count("slow:0[") == 3
+    assert err.splitlines()[-1].startswith("cascade: the run failed: 7 of the run's tasks failed")
+
+
+def test_the_only_failure_of_a_run_that_continued_is_named(folder: Path, cascade: Cascade) -> None:
+    """The error of such a run is a group, which names no task."""
+    (folder / "one.py").write_text(
+        "import cascade as cs\n"
+        "@cs.task(mode='inline')\ndef half(x):\n    if x == 3: raise ValueError('odd')\n    return x\n"
+        "workflow = half.map(x=range(5))\n"
+    )
+    code, _, err = cascade("run", "one.py", "--on-failure", "continue")
+    assert code == 1
+    assert "failed: half:0[3]: ValueError: odd\n" in err
+
+
+def test_the_result_as_json(folder: Path, cascade: Cascade) -> None:
+    """What JSON cannot carry is text; what a task prints is not in the document."""
+    (folder / "values.py").write_text(
+        "import dataclasses, pathlib\nimport cascade as cs\n"
+        "@dataclasses.dataclass\nclass Point:\n    x: int\n"
+        "@cs.task(mode='inline')\n"
+        "def plain(): return [1, {'a': None}, Point(3), pathlib.PurePosixPath('a/b'), (1, 2), {3}]\n"
+        "@cs.task(mode='inline')\ndef odd(): return {(1, 2): float('nan')}\n"
+        "@cs.task(mode='inline')\ndef text(): return 'one\\ntwo\\x1b[2J'\n"
+        "@cs.task(mode='inline')\ndef nothing(): ...\n"
+        "@cs.task(mode='inline')\ndef fail(): raise ValueError('odd')\n"
+    )
+    code, out, _ = cascade("run", "values.py:plain", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert list(document) == ["run_id", "status", "result", "counts"]
+    assert document["status"] == "Succeeded"
+    assert document["counts"] == {"COMPLETED": 1}
+    assert document["result"] == [1, {"a": None}, {"x": 3}, "a/b", [1, 2], [3]]
+    assert json.loads(cascade("run", "values.py:odd", "--json")[1])["result"] == "{(1, 2): nan}"
+    code, out, err = cascade("run", "values.py:fail", "--json")
+    assert (code, json.loads(out)["result"], json.loads(out)["status"]) == (1, None, "Failed")
+    assert "ValueError: odd" in err
+    assert cascade("run", "values.py:text", "-q")[1] == "one\ntwo\\u001b[2J\n"
+    assert cascade("run", "values.py:nothing", "-q") == (0, "", "")
+
+
+LOUD = """
+import os, sys
+import cascade as cs
+
+print("import", flush=True)
+
+@cs.task
+def loud():
+    print("task", flush=True)
+    os.system("echo child")
+    return 1
+
+def workflow(number: int = 0):
+    print("function", flush=True)
+    return loud()
+
+if __name__ == "__main__":
+    cs.main(workflow)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*CASCADE, "run", "loud.py", "--json"],
+        [*CASCADE, "--json", "run", "loud.py"],
+        [sys.executable, "loud.py", "--json"],
+    ],
+)
+def test_json_is_alone_on_stdout(folder: Path, command: list[str]) -> None:
+    """What the file, its functions, tasks and their child processes print goes to stderr."""
+    (folder / "loud.py").write_text(
+        LOUD.replace('print("import", flush=True)', "...") if "loud.py" in command[1] else LOUD
+    )
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60 * busyness(), check=False
+    )
+    assert (json.loads(done.stdout)["result"], done.stdout.count("\n")) == (1, 1)
+    for text in ("function\n", "task\n", "child\n"):
+        assert text in done.stderr
+    assert ("import\n" in done.stderr) == ("loud.py" not in command[1])
+
+
+ONE = "import cascade as cs\n@cs.task\ndef workflow(): return 1\n"
+
+
+def test_events_are_written_to_a_file(folder: Path, cascade: Cascade) -> None:
+    """One envelope on each line, in order."""
+    (folder / "one.py").write_text(ONE)
+    assert cascade("run", "one.py", "-q", "--events", "events.jsonl") == (0, "1\n", "")
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [each["seq"] for each in events] == [0, 1, 2, 3]
+    assert events[-1]["body"]["event"] == "ENGINE_STOPPED"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        (["--broker", "mqtt://127.0.0.1:9", "--name", "press"], "no connection to 127.0.0.1:9: "),
+        (["--events", "nope/e.jsonl"], "telemetry is not written to nope/e.jsonl and is lost: "),
+    ],
+)
+def test_a_broker_or_a_file_that_fails_is_one_warning(
+    folder: Path, arguments: list[str], warning: str
+) -> None:
+    """The run's own code and result stay."""
+    (folder / "one.py").write_text(ONE)
+    process = started("run", "one.py", "-q", *arguments, folder=folder)
+    out, err = process.communicate(timeout=60 * busyness())
+    assert (process.returncode, out, err.count("\n")) == (0, "1\n", 1), err
+    assert err.startswith(f"cascade: warning: {warning}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (b"", "the connection was not answered in time"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the connection was closed"),
+    ],
+    ids=["silent", "HTTP"],
+)
+def test_a_port_that_is_no_broker_is_one_warning(folder: Path, answer: bytes, cause: str) -> None:
+    """One that accepts and says nothing delays the start by 2 s; neither changes the result."""
+    (folder / "one.py").write_text(ONE)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if answer:
+            threading.Thread(target=answer_all, args=(server, answer), daemon=True).start()
+        url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        process = started("run", "one.py", "-q", "--broker", url, folder=folder)
+        out, err = process.communicate(timeout=60 * busyness())
+    assert (process.returncode, out, err.count("\n")) == (0, "1\n", 1), err
+    assert f": {cause}" in err
+
+
+def answer_all(server: socket.socket, answer: bytes) -> None:
+    with suppress(OSError):  # the server is closed
+        while True:
+            link, _ = server.accept()
+            with link:
+                link.recv(100)
+                link.sendall(answer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", ["\x03", "\x03\x03"])
+def test_ctrl_c_cancels_the_run(folder: Path, keys: str) -> None:
+    """Once: the run ends and says so. Twice: at once. Both with 130 and without a traceback."""
+    with Terminal(["run", "job.py:long"], os.environ, folder=folder) as terminal:
+        terminal.wait_for("waiting")
+        terminal.type(keys)
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.text
+    if keys == "\x03":
+        assert re.search(r"run [0-9a-f]{32} cancelled after", terminal.text)
+
+
+@pytest.mark.slow
+def test_sigterm_cancels_the_run(folder: Path) -> None:
+    """As a service manager sends it: 143, with the document of the run."""
+    process = started("run", "job.py:long", "--json", folder=folder)
+    assert process.stderr is not None
+    while "waiting" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60 * busyness())
+    assert process.returncode == 143, err
+    assert json.loads(out)["status"] == "Cancelled"
+
+
+@pytest.mark.slow
+def test_the_progress_is_drawn_in_a_terminal(folder: Path) -> None:
+    """At 80 and at 40 columns no line is wider than the terminal, and the result stands alone on the last line."""
+    for columns in (80, 40):
+        (folder / "quick.py").write_text(
+            JOB.replace("[0.2] * 500", "[0.02] * 60").replace('print("waiting", flush=True)', "...")
+        )
+        with Terminal(["run", "quick.py:long"], os.environ, width=columns, folder=folder) as terminal:
+            assert terminal.end() == 0, terminal.text
+        drawn = [line for line in re.split(r"[\r\n]", terminal.text) if " running" in line]
+        assert drawn
+        assert all(len(line) < columns for line in drawn)
+        assert not any("100%" in line for line in drawn)
+
+
+@pytest.mark.slow
+def test_hostile_names_reach_no_terminal(folder: Path) -> None:
+    """Of a task, a run's error and a parameter: they are shown with their control characters escaped."""
+    (folder / "hostile.py").write_text(
+        "import time\nimport cascade as cs\nevil = '[red]\\x1b]0;title\\x07\\n'\n"
+        "@cs.task(name=evil)\ndef task(x):\n    time.sleep(0.3)\n    raise ValueError(evil + str(x))\n"
+        "workflow = [task(cs.Param(evil, default=1, description=evil)), task(2)]\n"
+    )
+    for arguments in (
+        ["--on-failure", "continue"],
+        ["--help"],
+        ["-p", "\x1b]0;title=1"],
+        ["--executor", "\x1b]0;"],
+    ):
+        with Terminal(["run", "hostile.py", *arguments], os.environ, folder=folder) as terminal:
+            assert terminal.end() == (0 if arguments == ["--help"] else 1 if "continue" in arguments else 2)
+        assert "\x1b]0;" not in terminal.raw, terminal.raw
+        assert "\x07" not in terminal.raw
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_ends_the_command_quietly(folder: Path) -> None:
+    """``cascade run job.py | true`` prints no traceback."""
+    cascade = " ".join(CASCADE)
+    command = f"{cascade} graph job.py | head -1; {cascade} run job.py -q | true; {cascade} run job.py -q --json | true"
+    done = subprocess.run(
+        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=90 * busyness(), check=False
+    )
+    assert (done.stdout, done.stderr) == ("count\n", "")
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+def test_a_constraint_that_cancels_the_run_is_exit_code_4(folder: Path, plant: Plant) -> None:
+    """The engine has the name that ``--name`` gives; the broker comes from the environment."""
+    process = started("run", "job.py:long", "--name", "press", folder=folder, env=plant.environment())
+    eventually(lambda: [row for row in plant.json("runs") if row["source"] == "press"], "the run is seen")
+    assert plant.cascade("cancel", "source:press").returncode == 0
+    _, err = process.communicate(timeout=60 * busyness())
+    assert process.returncode == 4, err
+    assert "cascade: the run was cancelled: " in err
+
+
+def test_a_graph_in_every_form(folder: Path, cascade: Cascade) -> None:
+    """A tree for a person, text for tools, JSON; required parameters of the graph may be missing."""
+    assert cascade("graph", "job.py") == (0, "count\n├─ inspect for each\n└─ label (input)\n", "")
+    assert cascade("graph", "job.py", "--format", "mermaid")[1].startswith("flowchart TD\n")
+    assert cascade("graph", "job.py", "--format", "dot")[1].startswith("digraph cascade {\n")
+    for arguments in (["--format", "json"], ["--json"]):
+        assert [step["name"] for step in json.loads(cascade("graph", "job.py", *arguments)[1])] == [
+            "inspect",
+            "label",
+            "count",
+        ]
+    for name, begin in (("g.mmd", "flowchart"), ("g.dot", "digraph"), ("g.json", "["), ("g.txt", "count")):
+        assert cascade("graph", "job.py", "-o", name) == (0, "", "")
+        assert (folder / name).read_text("utf-8").startswith(begin)
+
+
+@pytest.mark.slow
+def test_a_graph_in_a_terminal(folder: Path) -> None:
+    """At 80 and at 40 columns the tree is the one that a pipe gets."""
+    for columns in (80, 40):
+        with Terminal(["graph", "job.py"], os.environ, width=columns, folder=folder) as terminal:
+            assert terminal.end() == 0, terminal.text
+        assert terminal.text == "count\n├─ inspect for each\n└─ label (input)\n"
+
+
+def test_what_a_graph_cannot_be_drawn_with(
+    folder: Path, cascade: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graphviz that is missing or fails, a folder that is missing: one line and the remedy; svg needs no Graphviz."""
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    code, _, err = cascade("graph", "job.py", "--format", "png")
+    assert (code, err) == (
+        2,
+        "cascade: png needs Graphviz, which is not installed; choose --format svg, or apt-get install graphviz\n",
+    )
+    assert cascade("graph", "job.py", "-o", "g.svg") == (0, "", "")
+    assert (folder / "g.svg").read_text().startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    code, _, err = cascade("graph", "job.py", "-o", "nope/g.dot")
+    assert (code, err) == (
+        2,
+        "cascade: nope/g.dot cannot be written: No such file or directory; choose another for -o\n",
+    )
+    dot = folder / "dot"
+    dot.write_text("#!/bin/sh\ncat > /dev/null\necho '<svg/>'\n")
+    dot.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(dot))
+    assert cascade("graph", "job.py", "-o", "g.svg") == (0, "", "")
+    assert (folder / "g.svg").read_text() == "<svg/>\n"
+    dot.write_text("#!/bin/sh\ncat > /dev/null\necho 'odd' >&2\nexit 3\n")
+    assert cascade("graph", "job.py", "-o", "g.svg") == (1, "", "cascade: Graphviz failed: odd\n")
+    dot.write_text("#!/no/such/program\n")
+    assert cascade("graph", "job.py", "-o", "g.svg")[0] == 1

@@ -1,0 +1,190 @@
+"""``cascade watch``: the real command in a real terminal, against a real broker."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from engines import CASCADE, Plant, eventually
+from terminals import Terminal
+
+from cascade.testkit.waiting import busyness
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+
+def test_a_late_watcher_sees_everything_and_a_killed_engine_and_a_new_broker(plant: Plant) -> None:
+    """Engines, runs, why they wait; then an engine is killed, the broker restarts, and Ctrl-C ends it with 130."""
+    dead = plant.start("press-1")
+    plant.start("press-2")
+    plant.wait_for_runs("press-1", "press-2")
+    assert plant.cascade("limit", "task:audit", "--rate", "1/h", "--by", "olaf", "--wait").returncode == 0
+    with Terminal(["watch"], plant.environment()) as terminal:
+        terminal.wait_for("press-1", "online", "1 run", "at most 1/h", "by olaf", "obeyed by 2 engines")
+        terminal.wait_for("cascade clear task:audit rate_limit")
+        dead.kill()
+        terminal.wait_for("press-1                      lost", "Lost at")
+        plant.broker.terminate()
+        eventually(
+            lambda: re.search(r"link lost \d+s ago, connecting again", terminal.text),
+            "the link is shown as lost",
+        )
+        seen = len(terminal.text)
+        plant.broker.start()
+        eventually(lambda: "  linked" in terminal.text[seen:], "it is linked again")
+        terminal.interrupt()
+        assert terminal.end() == 130
+        assert terminal.raw.rstrip().endswith("\x1b[?25h")  # the cursor is back
+        assert "Traceback" not in terminal.text
+
+
+def test_a_frozen_engine_without_a_name_is_lost_after_twelve_seconds(plant: Plant) -> None:
+    """It has no presence that a broker could take back."""
+    process = plant.start("-")
+    with Terminal(["watch"], plant.environment()) as terminal:
+        terminal.wait_for("online", "1 run")
+        plant.freeze(process)
+        shown = eventually(lambda: re.search(r" lost .*?(\d+)s ago", terminal.text), "it is shown as lost")
+        assert int(shown[1]) >= 12  # more, if the screen is late
+        terminal.terminate()
+        assert terminal.end() == 143
+
+
+@pytest.mark.parametrize(
+    "style", [{"NO_COLOR": "1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {}]
+)
+def test_colours_and_characters_are_those_of_the_terminal(plant: Plant, style: dict[str, str]) -> None:
+    """NO_COLOR leaves bold and dim; a terminal without Unicode gets ASCII."""
+    plant.start("press-1")
+    plant.wait_for_runs("press-1")
+    with Terminal(["watch"], {**plant.environment(), **style}, width=40, height=24) as terminal:
+        terminal.wait_for("press-1", "audit", "running")
+        terminal.interrupt()
+        assert terminal.end() == 130
+        assert ("\x1b[32m" in terminal.raw) == (not style.get("NO_COLOR"))
+        assert terminal.text.isascii() == ("LC_ALL" in style)
+
+
+def test_until_done_ends_with_the_code_of_the_run(plant: Plant) -> None:
+    """Cancelled is 4; afterwards a watcher that comes late gets the same code."""
+    plant.start("press-1")
+    plant.wait_for_runs("press-1")
+    watch = plant.begin("watch", "--until-done", "run-press-1")
+    assert watch.stdout is not None
+    assert "press-1" in watch.stdout.readline()
+    assert plant.cascade("cancel", "run:run-press-1").returncode == 0
+    assert watch.wait(30 * busyness()) == 4
+
+
+def test_json_is_one_object_a_line_and_a_closed_pipe_ends_it_quietly(plant: Plant) -> None:
+    """``cascade watch --json | head -1``."""
+    plant.start("press-1", "press-2")
+    plant.wait_for_runs("press-1", "press-2")
+    errors = subprocess.PIPE
+    watch = subprocess.Popen(
+        [*CASCADE, "watch", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env=plant.environment(),
+    )
+    with watch:
+        assert watch.stdout is not None
+        assert watch.stderr is not None
+        first = json.loads(watch.stdout.readline())
+        assert {"kind", "source", "status"} <= first.keys()
+        watch.stdout.close()
+        assert watch.wait(30 * busyness()) == 0
+        assert watch.stderr.read() == ""
+
+
+def test_two_watchers_see_the_same_and_disturb_no_engine(plant: Plant) -> None:
+    """At once; the engine keeps its connection, and one watcher goes on when the other one ends."""
+    plant.start("press-1")
+    plant.wait_for_runs("press-1")
+    (before,) = plant.json("ps")
+    watchers = [plant.begin("watch", "--json") for _ in range(2)]
+    for watcher in watchers:
+        wait_for_line(watcher, kind="run", run_id="run-press-1", status="Running")
+    assert plant.cascade("pause", "--wait").returncode == 0
+    for watcher in watchers:
+        wait_for_line(watcher, kind="constraint", type="pause", applied=["press-1"])
+    watchers[0].terminate()
+    assert watchers[0].wait(30 * busyness()) == 143
+    assert plant.cascade("resume", "--wait").returncode == 0
+    wait_for_line(watchers[1], kind="constraint", type="pause", cleared=True)
+    (after,) = plant.json("ps")
+    assert (after["presence"], after["status"]) == (before["presence"], "online")
+
+
+def wait_for_line(watcher: subprocess.Popen[str], **expected: object) -> None:
+    """Read what a watcher prints until a line has all these values."""
+    assert watcher.stdout is not None
+    for line in watcher.stdout:
+        if expected.items() <= json.loads(line).items():
+            return
+    raise AssertionError(f"the watcher has ended without {expected}")
+
+
+def test_a_failure_is_shown_literally(plant: Plant) -> None:
+    """Markup is text, and an escape sequence in an error moves no cursor."""
+    watch = plant.begin("watch", "--plain")
+    assert watch.stdout is not None
+    plant.start("press-0")
+    time_of_day = watch.stdout.readline()  # from now on it sees every event
+    assert time_of_day[2] == ":"
+    plant.start("press-1", tasks=0)
+    for line in watch.stdout:
+        if "failure" in line:
+            break
+    assert "ValueError: [red]odd" in line
+    assert "\x1b" not in line
+    watch.terminate()
+    assert watch.wait(30 * busyness()) == 143
+
+
+BURST = """
+import asyncio, json, sys, time
+import cascade as cs
+from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
+from cascade.interfaces.wire.write import Series, timestamp
+
+async def main():
+    async with cs.connector(sys.argv[1], presence=False, outbox_messages=100_000) as connector:
+        series = Series("burst", org_id="local", project_id="default", source="press-1")
+        done = int(sys.argv[2])
+        for number in range(done):
+            body = {"type": "TaskStateEvent", "task_id": f"t:{number}", "task_name": "t", "state": "COMPLETED"}
+            await connector.publish(series.topic, series.envelope(time.time(), body), 1)
+        row = {"run_id": "burst", "target": "t", "started": timestamp(time.time()), "counts": {"COMPLETED": done},
+               "known": done, "open": False}
+        await connector.publish(status_topic("press-1"), {"status": "online", "session": "s"}, 1, retain=True)
+        report = {"v": "1.0", "source": "press-1", "session": "s", "runs": [row]}
+        await connector.publish(state_topic("press-1", "runs"), report, 1, retain=True)
+        await connector.flush(60)
+    print("sent")
+
+asyncio.run(main())
+"""
+
+
+def test_a_burst_of_events_is_counted_right_and_does_not_freeze_the_watch(plant: Plant) -> None:
+    """Twenty thousand events and a report; the screen has the right count soon after the last one."""
+    with Terminal(["watch"], plant.environment()) as terminal:
+        terminal.wait_for("no engines")
+        burst = subprocess.run(
+            [sys.executable, "-c", BURST, plant.broker.url, "20000"],
+            check=True,
+            capture_output=True,
+            timeout=120 * busyness(),
+            env={**os.environ},
+        )
+        sent = time.monotonic()
+        assert burst.stdout == b"sent\n"
+        terminal.wait_for("20,000/20,000  100%")
+        print(f"the screen was right {time.monotonic() - sent:.1f} s after the last event was acknowledged")
+        terminal.interrupt()
+        assert terminal.end() == 130

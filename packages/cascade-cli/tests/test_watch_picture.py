@@ -1,0 +1,318 @@
+"""What ``cascade watch`` shows, decided and drawn without a terminal or a broker."""
+
+import json
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from cascade.cli._watching.changes import Changes, in_words
+from cascade.cli._watching.done import SURE_SECONDS, Until
+from cascade.cli._watching.drawing import Frame, draw
+from cascade.cli._watching.picture import Picture, describe, take
+from cascade.cli._watching.rates import Rates
+from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
+from cascade.interfaces.wire.read import View
+from cascade.interfaces.wire.write import timestamp
+
+WALL = 1_800_000_000.0
+NOW = 100.0
+RATE = constraint_topic("task:resize*", "rate_limit")
+HOSTILE = "[red]x\x1b]0;y"
+
+
+def run_row(**more: Any) -> dict[str, Any]:
+    """A running run with something of everything."""
+    return {
+        "run_id": "9a81f00b2c3d4e5f9a81f00b2c3d4e5f",
+        "target": "report",
+        "started": timestamp(WALL - 60),
+        "counts": {"RUNNING": 2, "COMPLETED": 177, "FAILED": 1, "BLOCKED": 616},
+        "known": 796,
+        "open": True,
+        "eta_s": 41.0,
+        "running": [
+            {
+                "task_id": "audit:0[175]",
+                "task_name": "audit",
+                "since": timestamp(WALL - 12),
+                "done": 120,
+                "total": 1000,
+                "unit": "rows",
+                "message": HOSTILE,
+            }
+        ],
+        "waiting": [
+            {"why": "constraint", "topic": RATE, "type": "rate_limit", "id": "x", "n": 616},
+            {"why": "resource", "name": "gpu", "n": 3},
+            {"why": "retry", "n": 1, "until": timestamp(WALL + 30)},
+        ],
+        **more,
+    }
+
+
+def view_of(*rows: dict[str, Any], recent: list[dict[str, Any]] | None = None) -> View:
+    """An engine online with these runs, one that is lost, one pause and one limit."""
+    view = View()
+
+    def tell(topic: str, content: dict[str, Any]) -> None:
+        view.fold(topic, json.dumps(content).encode(), now=NOW, retained=True)
+
+    tell(status_topic("press-1"), {"status": "online", "session": "s", "ts": timestamp(WALL - 120)})
+    tell(status_topic("press-2"), {"status": "offline", "session": "s"})
+    tell(RATE, {"type": "rate_limit", "params": {"rate": "10/m"}, "by": "olaf", "expires_at": WALL + 600})
+    constraints = {
+        "v": "1.0",
+        "source": "press-1",
+        "session": "s",
+        "sync": "synced",
+        "applied": {RATE: {"id": "x", "status": "applied"}},
+        "effective": [
+            {"scope": "task:resize*", "type": "rate_limit", "params": {"rate": "10/m"}, "topic": RATE}
+        ],
+    }
+    tell(state_topic("press-1", "constraints"), constraints)
+    runs = {"v": "1.0", "source": "press-1", "session": "s", "runs": list(rows), "recent": recent or []}
+    tell(state_topic("press-1", "runs"), runs)
+    return view
+
+
+def picture_of(view: View) -> Picture:
+    """The picture at a fixed time."""
+    return take(view, Rates(), now=NOW, wall=WALL)
+
+
+def screen(view: View, width: int = 80, height: int = 40, *, plain: bool = False) -> list[str]:
+    """The lines of the screen."""
+    frame = Frame(width, height, plain=plain)
+    lines = draw(picture_of(view), frame, title="cascade watch mqtt://b", link="linked", lost=False)
+    return [line.plain.rstrip() for line in lines]
+
+
+def test_a_run_shows_progress_and_why_it_waits_with_the_command_that_lifts_it() -> None:
+    """As the engine reports it; an open run is never shown as done."""
+    (panel,) = picture_of(view_of(run_row())).runs
+    assert (panel.title, panel.ended, panel.known, panel.open, panel.status) == (
+        "report",
+        178,
+        796,
+        True,
+        "Running",
+    )
+    assert [(line.name, line.age, line.done, line.total) for line in panel.running] == [
+        ("audit:0[175]", "12s", 120, 1000)
+    ]
+    assert [(line.n, line.why, line.command) for line in panel.waiting] == [
+        (616, "at most 10/m (task:resize*)", "cascade clear 'task:resize*' rate_limit"),
+        (3, "resource gpu is taken", ""),
+        (1, "next attempt in 30s", ""),
+    ]
+    done = run_row(counts={"COMPLETED": 796})
+    assert picture_of(view_of(done)).runs[0].fraction == 0.99
+    assert picture_of(view_of({**done, "open": False})).runs[0].fraction == 1.0
+
+
+def test_the_tasks_stand_in_the_order_of_the_graph() -> None:
+    """Each with how many have ended; a cycle, which only hostile data has, leaves the order of the message."""
+    totals = {
+        "join": {"known": 1, "counts": {}},
+        "audit": {"known": 792, "counts": {"COMPLETED": 170, "FAILED": 1}},
+    }
+    totals["load"] = {"known": 1, "counts": {"COMPLETED": 1}}
+    view = view_of(run_row(tasks=totals))
+    nodes = [{"id": name, "name": name, "kind": "task", "known": 1} for name in ("join", "audit", "load")]
+    for edges, order in (
+        ([[2, 1], [1, 0]], ["load", "audit", "join"]),
+        ([[0, 1], [1, 0]], ["join", "audit", "load"]),
+    ):
+        graph = {"run_id": run_row()["run_id"], "rev": 1, "folded": False, "nodes": nodes, "edges": edges}
+        body = {"v": "1.0", "source": "press-1", "session": "s", "runs": [graph]}
+        view.fold(state_topic("press-1", "graph"), json.dumps(body).encode(), now=NOW)
+        assert [name for name, _, _ in picture_of(view).runs[0].steps] == order
+    assert picture_of(view).runs[0].steps[1] == ("audit", 171, 792)
+    assert any("join 0/1  audit 171/792  load 1/1" in line for line in screen(view))
+
+
+def test_an_older_engine_waits_for_every_constraint_that_it_has_in_force() -> None:
+    """Readers of version 1.0 get counts only."""
+    row = run_row()
+    del row["waiting"], row["running"]
+    (panel,) = picture_of(view_of(row)).runs
+    assert [line.command for line in panel.waiting] == ["cascade clear 'task:resize*' rate_limit"]
+    assert panel.running == ()
+
+
+@pytest.mark.parametrize("width", [20, 40, 63, 80, 200])
+@pytest.mark.parametrize("height", [6, 24, 60])
+def test_no_line_is_wider_than_the_screen_and_no_screen_higher(width: int, height: int) -> None:
+    """With two hundred runs, wide characters and hostile text."""
+    rows = [run_row(run_id=f"run-{number}", target="報告" * 20 + HOSTILE) for number in range(200)]
+    lines = screen(view_of(*rows), width, height)
+    assert len(lines) <= height
+    assert max(cell_len(line) for line in lines) <= width
+    assert "\x1b" not in "".join(lines)
+
+
+def test_the_time_left_is_that_of_the_present_rate() -> None:
+    """The engine's estimate counts the whole run: it is shown only before the rate is known, never in a pause."""
+    rates, wall = Rates(), WALL
+    row = run_row(open=False, counts={"COMPLETED": 196}, eta_s=12.0)
+    view = view_of(row)
+    assert take(view, rates, now=NOW, wall=wall).runs[0].left_s == 12.0
+    (paused,) = take(view, rates, now=NOW + 5, wall=wall).runs
+    assert (paused.rate, paused.left_s) == (0.0, None)
+    view = view_of({**row, "counts": {"COMPLETED": 246}})
+    (panel,) = take(view, rates, now=NOW + 10, wall=wall).runs
+    assert (panel.rate, panel.left_s) == (5.0, 110.0)
+
+
+def test_a_command_that_fits_exactly_stands_in_the_line_and_is_never_cut() -> None:
+    """At any width the whole command is on the screen: it is there to be copied."""
+    command = "cascade clear 'task:resize*' rate_limit"
+    fits = len("    616 wait: at most 10/m (task:resize*)  -> ") + len(command)
+    for width in range(40, 100):
+        lines = screen(view_of(run_row()), width)
+        assert any(line.endswith(f"-> {command}") for line in lines) == (width >= len(command) + 9), width
+        assert any(line.startswith("    616 wait") and line.endswith(command) for line in lines) == (
+            width >= fits
+        )
+
+
+def test_a_narrow_screen_keeps_the_numbers_the_author_and_the_error() -> None:
+    """The bar gets shorter, notes of a constraint stand on a line of their own, an error may take two lines."""
+    row = run_row(open=False, counts={"COMPLETED": 4_002, "RUNNING": 1}, known=8_002, eta_s=130.0)
+    error = "ValueError: no such file: /data/press/line-3/13.csv"
+    view = view_of(
+        row, recent=[{"run_id": "77fe0a", "status": "Failed", "error": error, "ended": timestamp(WALL)}]
+    )
+    lines = screen(view, 40)
+    assert "    █████░░░░░ 4,002/8,002  50%  2m left" in lines
+    assert lines[lines.index("  task:resize*     at most 10/m") + 1] == "    by olaf  10m left"
+    shown = lines.index("    ValueError: no such file:")
+    assert lines[shown + 1] == "    /data/press/line-3/13.csv"
+
+
+def test_the_screen_names_everything() -> None:
+    """At 80 columns one line each, at 40 the command stands on lines of its own, in ASCII where need be."""
+    recent = [
+        {
+            "run_id": "77fe",
+            "target": "old",
+            "status": "Failed",
+            "error": "ValueError: x",
+            "ended": timestamp(WALL - 5),
+        }
+    ]
+    view = view_of(run_row(), recent=recent)
+    wide = screen(view)
+    for text in (
+        "ENGINES  2",
+        "press-1                      online        2m   1 run",
+        "press-2                      lost",
+        "178/796+  22%",
+        "2 running, 616 waiting, 1 failed",
+        "120/1000",
+        "616 wait: at most 10/m (task:resize*)",
+        "-> cascade clear 'task:resize*' rate_limit",
+        "task:resize*             at most 10/m  by olaf  10m left  obeyed by press-1",
+        "Failed    old 77fe on press-1",
+        "ValueError: x",
+        "rows [red]x",
+    ):
+        assert any(text in line for line in wide), (text, wide)
+    narrow = "\n".join(screen(view, 40, plain=True))
+    assert "##--------" in narrow
+    assert "█" not in narrow
+    assert "-> cascade clear 'task:resize*'\n         rate_limit" in narrow
+
+
+def test_the_run_that_ended_last_stands_first() -> None:
+    """Whichever engine reported last."""
+    recent = [
+        {"run_id": f"r{ago}", "target": "t", "status": "Succeeded", "ended": timestamp(WALL - ago)}
+        for ago in (50, 10, 30)
+    ]
+    assert [line.run_id for line in picture_of(view_of(recent=recent)).ended] == ["r10", "r30", "r50"]
+
+
+def test_an_empty_broker_says_what_to_expect() -> None:
+    """An engine without a name retains nothing."""
+    assert "no engines; one without a name shows within 12 s" in screen(View())
+
+
+def test_a_rate_is_known_after_a_second_and_begins_anew_with_a_run_that_begins_anew() -> None:
+    """Over the last ten seconds."""
+    rates = Rates()
+    assert rates.note(("s", "r"), 0, 0.0) is None
+    assert rates.note(("s", "r"), 10, 2.0) == 5.0
+    assert rates.note(("s", "r"), 10, 11.0) == 0.0
+    assert rates.note(("s", "r"), 3, 12.0) is None
+
+
+def test_changes_come_once() -> None:
+    """A row comes when it is new or differs; a register that is gone comes once more as cleared."""
+    view, changes = view_of(run_row()), Changes()
+    first = [kind for kind, _ in changes.since_last(view, NOW)]
+    assert sorted(first) == ["constraint", "engine", "engine", "run"]
+    assert list(changes.since_last(view, NOW)) == []
+    view.fold(RATE, b"", now=NOW)
+    ((kind, row),) = changes.since_last(view, NOW)
+    assert in_words(kind, row) == "constraint rate_limit task:resize*: cleared"
+
+
+def test_a_failure_comes_as_a_change_in_words() -> None:
+    """One line for each failed task, with its error."""
+    view, changes = view_of(), Changes()
+    body = {
+        "type": "TaskStateEvent",
+        "task_id": "a:0",
+        "task_name": "a",
+        "state": "FAILED",
+        "error": "ValueError: x",
+    }
+    envelope = {
+        "v": "1.0",
+        "ts": timestamp(WALL),
+        "run_id": "r",
+        "source": "press-1",
+        "seq": 0,
+        "token": "t",
+        "body": body,
+    }
+    view.fold("cascade/telemetry/local/default/r/events", json.dumps(envelope).encode(), now=NOW)
+    lines = [in_words(kind, row) for kind, row in changes.since_last(view, NOW)]
+    assert "failure a:0 of r: ValueError: x" in lines
+
+
+@pytest.mark.parametrize(("status", "code"), [("Succeeded", 0), ("Failed", 1), ("Cancelled", 4)])
+@pytest.mark.parametrize("name", ["77fe00", "77fe", "nightly"])
+def test_until_done_returns_the_code_of_a_run_that_has_ended(status: str, code: int, name: str) -> None:
+    """Named by its id, the beginning of that, or its name."""
+    recent = [
+        {"run_id": "77fe00", "target": "t", "name": "nightly", "status": status, "ended": timestamp(WALL)}
+    ]
+    end = Until(name).end(view_of(recent=recent), NOW)
+    assert end is not None
+    assert end.code == code
+
+
+def test_until_done_waits_for_an_unknown_run_and_gives_a_lost_engine_time_to_come_back() -> None:
+    """A link that was cut comes back; an engine that is dead does not."""
+    assert Until("nothing").end(view_of(run_row()), NOW) is None
+    view, until = view_of(run_row()), Until("9a81f00b")
+    assert until.end(view, NOW) is None
+    view.fold(status_topic("press-1"), b'{"status": "offline", "session": "s"}', now=NOW)
+    assert until.end(view, NOW) is None
+    assert until.end(view, NOW + SURE_SECONDS - 1) is None
+    end = until.end(view, NOW + SURE_SECONDS)
+    assert end is not None
+    assert (end.code, "its engine is lost" in end.text) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "rate", [10**400, [], {"a": 1}, "x" * 1_000, True, 0.5, -1], ids=lambda rate: str(rate)[:9]
+)
+def test_a_limit_of_any_value_is_described(rate: Any) -> None:
+    """Any client can write one; an integer of JSON may have any size."""
+    assert len(describe("rate_limit", {"rate": rate})) <= 60
+    assert len(describe("concurrency", {"limit": rate})) <= 60

@@ -1,0 +1,1 @@
+"""The client port for aiomqtt 2: the adapter, and what aiomqtt lacks."""

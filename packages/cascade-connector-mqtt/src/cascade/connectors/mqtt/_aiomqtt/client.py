@@ -1,0 +1,186 @@
+"""The adapter: the client port over the public methods of ``aiomqtt.Client``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from cascade.connectors.mqtt import _errors
+from cascade.connectors.mqtt._aiomqtt.internals import Internals, QuietLogger, internals_of
+from cascade.transport.delivery.message import IncomingMessage
+from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.outbox import Outgoing
+
+try:
+    from aiomqtt import Client as _Client
+    from aiomqtt import MqttError as _MqttError
+    from aiomqtt import ProtocolVersion as _Version
+except ImportError:  # the connector's constructor says what to install
+    _Client = None  # type: ignore[assignment, misc]
+    _MqttError = ConnectionError  # type: ignore[assignment, misc]
+    _Version = None  # type: ignore[assignment, misc]
+
+_VERSIONS = {3: "V31", 4: "V311", 5: "V5", "3.1": "V31", "3.1.1": "V311", "5": "V5"}
+"""aiomqtt's names for the versions of MQTT, by their number on the wire and by their own."""
+
+
+class AiomqttClient:
+    """One client of aiomqtt; see ``ClientPort``.
+
+    :param context: an ``aiomqtt.Client`` that was not entered.
+    :param given: the keywords that the user passed for it; what they set is not changed.
+    :param connect_timeout: seconds for the TCP connection.
+    :param window: how many messages will be in flight at most.
+    :param undecodable: called for each message that is discarded because its topic is not UTF-8.
+    :param logger: gets what the client logs.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        *,
+        given: Mapping[str, Any],
+        connect_timeout: float,
+        window: int,
+        undecodable: Callable[[], None],
+        logger: QuietLogger,
+    ) -> None:
+        self.native: Any = None
+        self._context = context
+        self._rejections: list[int] = []
+        self._internals: Internals = internals_of(context, given)
+        self._internals.prepare(
+            connect_timeout=connect_timeout,
+            window=window,
+            logger=logger,
+            rejected=self._rejections.append,
+            undecodable=undecodable,
+        )
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether a message that the client publishes comes back to it from a broker."""
+        return self._internals.complete
+
+    @property
+    def receive_maximum(self) -> int | None:
+        return self._internals.receive_maximum
+
+    @property
+    def packet_limit(self) -> int | None:
+        return self._internals.packet_limit
+
+    async def connect(self, answer_timeout: float) -> None:
+        self._internals.set_answer_timeout(answer_timeout)
+        try:
+            self.native = await self._context.__aenter__()
+        except BaseException as exc:
+            self._internals.discard(exc)
+            raise
+
+    def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
+        self._internals.on_lost(callback)
+
+    async def disconnect(self) -> None:
+        await self._context.__aexit__(None, None, None)
+
+    async def publish(self, item: Outgoing) -> None:
+        if (limit := self._internals.broker_limit) is not None and (size := _packet_size(item)) > limit:
+            raise MessageTooLarge(size, limit)
+        try:
+            if item.retain:
+                await self.native.publish(item.topic, payload=item.payload, qos=item.qos, retain=True)
+            else:
+                await self.native.publish(item.topic, payload=item.payload, qos=item.qos)
+        except (_MqttError, OSError) as exc:
+            raise self._lost(exc) from exc
+        if self._rejections:  # noted just before the call that it answers returns
+            raise MessageRejected(self._rejections.pop(0))
+
+    async def subscribe(self, filters: str | list[tuple[str, int]], qos: int = 0) -> list[int | None]:
+        options = {"qos": qos} if qos else {}
+        try:
+            return _errors.refusals(await self.native.subscribe(filters, **options))
+        except (_MqttError, OSError) as exc:
+            raise self._lost(exc) from exc
+
+    async def unsubscribe(self, filters: list[str]) -> None:
+        try:
+            await self.native.unsubscribe(filters if len(filters) > 1 else filters[0])
+        except (_MqttError, OSError) as exc:
+            raise self._lost(exc) from exc
+
+    def messages(self) -> AsyncIterator[IncomingMessage]:
+        return _Messages(aiter(self.native.messages))
+
+    def arrived(self) -> Iterator[IncomingMessage]:
+        return map(_incoming, self._internals.arrived())
+
+    def ignore_answers(self) -> None:
+        self._internals.ignore_answers()
+
+    def close(self) -> None:
+        self._internals.close()
+
+    def close_in_child(self) -> None:
+        self._internals.close_in_child()
+
+    def _lost(self, exc: BaseException) -> LinkLost:
+        """Return the error of a lost link, with the client's cause if it knows more than the failed call."""
+        return LinkLost(self._internals.why_lost() or exc)
+
+
+class _Messages(AsyncIterator[IncomingMessage]):
+    """Converts each message of aiomqtt's iterator."""
+
+    def __init__(self, messages: AsyncIterator[Any]) -> None:
+        self._messages = messages
+
+    async def __anext__(self) -> IncomingMessage:
+        return _incoming(await anext(self._messages))
+
+
+def client_keywords() -> frozenset[str]:
+    """Return the keywords that ``aiomqtt.Client`` takes beyond host and port."""
+    if _Client is None:
+        return frozenset()
+    return frozenset(inspect.signature(_Client).parameters) - {"hostname", "port"}
+
+
+def client_id_keyword(module: ModuleType) -> str:
+    """Return the name that the signature of ``Client`` has for a client id."""
+    parameters = inspect.signature(module.Client).parameters
+    return "identifier" if "identifier" in parameters else "client_id"
+
+
+def protocol_version(value: object) -> Any:
+    """Return aiomqtt's name for a version of MQTT such as ``"3.1.1"`` or 5; None if there is no such version."""
+    if _Version is None or isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    return _Version[_VERSIONS[value]] if value in _VERSIONS else None
+
+
+def _packet_size(item: Outgoing) -> int:
+    """Return the bytes of a PUBLISH of MQTT 5 without properties; section 3.3."""
+    rest = 2 + len(item.topic.encode()) + (2 if item.qos else 0) + 1 + len(item.payload.encode())
+    return 1 + max(1, (rest.bit_length() + 6) // 7) + rest
+
+
+def _incoming(message: Any) -> IncomingMessage:
+    payload = message.payload
+    if isinstance(payload, str):
+        payload = payload.encode()
+    elif not isinstance(payload, bytes):
+        payload = bytes(payload or b"")
+    return IncomingMessage(
+        str(message.topic), payload, retain=message.retain is True, expires_in=_expires_in(message)
+    )
+
+
+def _expires_in(message: Any) -> float | None:
+    """Return the seconds that a message has left, or None: only MQTT 5 transmits them."""
+    properties = getattr(message, "properties", None)
+    left = None if properties is None else getattr(properties, "MessageExpiryInterval", None)
+    return float(left) if isinstance(left, int) else None

@@ -1,0 +1,394 @@
+"""What aiomqtt 2 lacks, set on one of its clients through private attributes of aiomqtt and paho.
+
+They are used here and in ``sockets``, and nowhere else; a test fails when aiomqtt changes there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from cascade.connectors.mqtt._aiomqtt import sockets
+from cascade.connectors.mqtt._aiomqtt.packets import SUCCESS
+from cascade.connectors.mqtt._errors import UNANSWERED
+from cascade.transport.state_log import StateLog
+
+try:
+    from aiomqtt import MqttError as _MqttError
+    from aiomqtt.client import Properties as _Properties  # type: ignore[attr-defined]  # paho's
+    from aiomqtt.exceptions import MqttConnectError as _MqttConnectError
+except ImportError:  # the connector's constructor says what to install
+    _MqttError = ConnectionError  # type: ignore[assignment, misc]
+
+KEEPALIVE = 15
+PENDING_CALLS = 10_000
+"""aiomqtt warns beyond this many calls in progress; the window limits them here."""
+
+MAX_PACKET = 4 * 1024 * 1024
+"""Bytes of the largest packet that a broker may send with MQTT 5: it drops larger messages."""
+
+_HIDDEN = (1, 2)
+"""Return codes of a CONNACK that paho keeps to itself: wrong version, and refused client id if that is empty."""
+
+_MQTT_5 = 5
+_CONNECT = 1
+"""The type of the packet; MQTT 5.0, section 2.1.2."""
+_NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+
+LOGGER = logging.getLogger("mqtt")
+"""aiomqtt's own, unless the caller passes another."""
+LOGGER.addHandler(logging.NullHandler())  # without one, logging prints its warnings on stderr
+
+_PRIVATE = frozenset(
+    {
+        "_client",
+        "_connected",
+        "_disconnected",
+        "_loop",
+        "_misc_task",
+        "_pending_publishes",
+        "_pending_subscribes",
+    }
+    | {"_pending_unsubscribes", "_properties", "_queue"}
+)
+"""The attributes of aiomqtt 2 that are used here and in ``sockets``, besides those that are set."""
+
+
+class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs each message of the client once, until :meth:`reset` is called.
+
+    The client reports why a socket failed in its log only: the connector takes the cause from here and
+    reports it with host and port.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, None)
+        self._state = StateLog(logger)
+        self._socket_error: OSError | None = None
+
+    def reset(self) -> None:
+        """Log each message again: for a new state of the connection."""
+        self._state.reset()
+
+    def note_socket_error(self, error: OSError) -> None:
+        """Keep a better cause of the failure than the client has found."""
+        self._socket_error = error
+
+    def take_socket_error(self) -> OSError | None:
+        """Return why the socket failed and forget it; None if it did not fail."""
+        error, self._socket_error = self._socket_error, None
+        return error
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a warning or error once; log everything else as it is."""
+        if level < logging.WARNING:
+            super().log(level, msg, *args, **kwargs)
+        elif args and isinstance(args[0], OSError):
+            self._socket_error = args[0]
+            super().log(logging.DEBUG, msg, *args, **kwargs)
+        else:
+            error = kwargs.get("exc_info")
+            self._state.failed((level, msg), str(msg), *args, level=level, exc_info=error)
+
+
+class Internals:
+    """A client of which only the public methods are known: nothing is set on it."""
+
+    complete = False
+    """Whether the client is one of aiomqtt 2."""
+
+    receive_maximum: int | None = None
+    """How many messages of QoS 1 and 2 the broker allows in flight, if it said so."""
+
+    broker_limit: int | None = None
+    """How many bytes the largest packet to the broker may have, if it said so."""
+
+    packet_limit: int | None = None
+    """How many bytes the largest packet from the broker may have, if there is a limit."""
+
+    def prepare(
+        self,
+        *,
+        connect_timeout: float,
+        window: int,
+        logger: QuietLogger,
+        rejected: Callable[[int], None],
+        undecodable: Callable[[], None],
+    ) -> None:
+        """Set on a new client what its constructor cannot, unless the user gave it.
+
+        :param connect_timeout: seconds for the TCP connection, which paho makes in a thread.
+        :param window: how many messages will be in flight at most.
+        :param rejected: called with the reason code of each publication that the broker rejects (MQTT 5).
+        :param undecodable: called for each message that is discarded because its topic is not UTF-8.
+        """
+
+    def set_answer_timeout(self, seconds: float) -> None:
+        """Set how long to wait for the answer to CONNECT."""
+
+    def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
+        """Call ``callback`` as soon as the link is down. From here on, calls wait without a time limit."""
+
+    def why_lost(self) -> BaseException | None:
+        """Return the cause of the end of the link if the client knows it: calls that fail for it say less."""
+        return None
+
+    def arrived(self) -> Iterator[Any]:
+        """Yield messages that have arrived already, which spares each of them a task."""
+        return iter(())
+
+    def ignore_answers(self) -> None:
+        """Ignore the answers to calls that were cancelled: aiomqtt logs each of them as an error."""
+
+    def close(self) -> None:
+        """Close the socket and end aiomqtt's loop task; every call in progress ends or fails."""
+
+    def discard(self, exc: BaseException) -> None:
+        """Close what an ``__aenter__`` left open that raised ``exc``."""
+
+    def close_in_child(self) -> None:
+        """Close a forked process's copy of the socket; the parent's link and event loop do not change."""
+
+
+class Aiomqtt2(Internals):
+    """A client of aiomqtt 2.
+
+    :param given: the keywords that the user passed for it.
+    """
+
+    complete = True
+
+    def __init__(self, context: Any, given: Mapping[str, Any]) -> None:
+        self._context = context
+        self._paho = context._client
+        self._given = given
+
+    def prepare(
+        self,
+        *,
+        connect_timeout: float,
+        window: int,
+        logger: QuietLogger,
+        rejected: Callable[[int], None],
+        undecodable: Callable[[], None],
+    ) -> None:
+        context, paho, given = self._context, self._paho, self._given
+        paho.connect_timeout = connect_timeout
+        paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect, logger)
+        paho.on_socket_close = functools.partial(_closing, context, paho.on_socket_close, logger)
+        sockets.watch_when_connected(context)
+        if paho.protocol == _MQTT_5:
+            if "properties" not in given:
+                context._properties = _limit_packets()
+            self.packet_limit = getattr(context._properties, "MaximumPacketSize", None)
+            paho.on_connect = functools.partial(self._connected, paho.on_connect)
+            paho.on_publish = functools.partial(_published, paho.on_publish, rejected)
+            paho._handle_pubrec = functools.partial(_pubrec, paho, paho._handle_pubrec)
+        else:
+            paho._handle_connack = functools.partial(_connack, context, paho, paho._handle_connack)
+            paho._handle_pubackcomp = functools.partial(_puback, paho, paho._handle_pubackcomp)
+        paho.on_message = functools.partial(_message, paho.on_message, undecodable)
+        context.pending_calls_threshold = PENDING_CALLS
+        context._pending_call = functools.partial(PendingCall, context)
+        paho._update_inflight = functools.partial(_update_inflight, paho, paho._update_inflight)
+        if "max_inflight_messages" not in given:
+            paho.max_inflight_messages_set(window)
+        if "keepalive" not in given:
+            context._keepalive = KEEPALIVE
+        if "socket_options" not in given and given.get("transport") != "unix":
+            context._socket_options = _NODELAY
+        if "logger" not in given:
+            context._logger = logger
+            paho.enable_logger(logger)
+
+    def _connected(self, original: Callable[..., None], paho: Any, *args: Any) -> None:
+        """Respect the broker's limits, which paho ignores; MQTT 5.0, sections 3.2.2.3.3 and 3.2.2.3.6."""
+        self.broker_limit = getattr(args[3], "MaximumPacketSize", None)
+        if most := getattr(args[3], "ReceiveMaximum", 0):
+            self.receive_maximum = most
+            paho._max_inflight_messages = min(paho._max_inflight_messages or most, most)
+        original(paho, *args)
+
+    def set_answer_timeout(self, seconds: float) -> None:
+        if "timeout" not in self._given:
+            self._context.timeout = seconds
+
+    def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
+        # Without a limit, aiomqtt needs no task for each publish; the limits are the link's own.
+        self.set_answer_timeout(math.inf)
+        self._context._disconnected.add_done_callback(lambda future: callback(_outcome(future)))
+        if self._paho.socket() is None:  # it went down before aiomqtt made that future
+            callback(ConnectionResetError("the broker closed the connection"))
+
+    def why_lost(self) -> BaseException | None:
+        disconnected = self._context._disconnected
+        return _outcome(disconnected) if disconnected.done() else None
+
+    def arrived(self) -> Iterator[Any]:
+        queue = self._context._queue
+        while not queue.empty():
+            yield queue.get_nowait()
+
+    def ignore_answers(self) -> None:
+        self._paho.on_subscribe = self._paho.on_unsubscribe = None
+
+    def close(self) -> None:
+        context = self._context
+        if not context._connected.done():
+            self._stop_connecting()
+        self._paho._sock_close()
+        if context._misc_task is not None:
+            context._misc_task.cancel()
+        if context._disconnected.done():
+            _outcome(context._disconnected)
+        else:
+            context._disconnected.set_result(None)
+
+    def _stop_connecting(self) -> None:
+        """Make an ``__aenter__`` in progress fail as soon as it can, without a packet to the broker."""
+        self._paho.disable_logger()  # it would log the refused socket as an error
+        self._paho.on_socket_open = _refuse_socket
+        self._context._connected.set_exception(_MqttError("abandoned"))
+        self._context._connected.exception()  # mark it as retrieved
+
+    def discard(self, exc: BaseException) -> None:
+        """Close the socket, and one whose handshake has failed: paho keeps it in a local variable only."""
+        self.close()
+        trace = exc.__context__.__traceback__ if exc.__context__ is not None else None
+        while trace is not None:
+            for name in ("ssl_sock", "sock"):  # of TLS, of websockets
+                half_open = trace.tb_frame.f_locals.get(name)
+                if isinstance(half_open, socket.socket):
+                    half_open.close()
+            trace = trace.tb_next
+
+    def close_in_child(self) -> None:
+        sock, self._paho._sock = self._paho._sock, None
+        inner = getattr(sock, "_socket", sock)  # of a websocket
+        if isinstance(inner, socket.socket) and inner.fileno() >= 0:
+            os.close(inner.detach())
+
+
+class PendingCall:
+    """Notes that a call waits for its answer: what aiomqtt does, without going through all calls that wait."""
+
+    __slots__ = ("_answer", "_calls", "_mid")
+
+    def __init__(self, context: Any, mid: int, answer: Any, calls: dict[int, Any]) -> None:
+        kinds = (context._pending_publishes, context._pending_subscribes, context._pending_unsubscribes)
+        if any(mid in waiting for waiting in kinds):
+            raise RuntimeError(f"the message id {mid} is in use")
+        self._mid, self._answer, self._calls = mid, answer, calls
+
+    def __enter__(self) -> None:
+        self._calls[self._mid] = self._answer
+
+    def __exit__(self, *_: object) -> None:
+        self._calls.pop(self._mid, None)  # the answer has removed it, unless the call failed
+
+
+def internals_of(context: Any, given: Mapping[str, Any]) -> Internals:
+    """Return how to use the private parts of a client; a client that lacks one of them is used without."""
+    found = getattr(context, "__dict__", {})
+    return Aiomqtt2(context, given) if found.keys() >= _PRIVATE else Internals()
+
+
+def _closing(context: Any, original: Callable[..., None], logger: QuietLogger, *args: Any) -> None:
+    """Note the alert of a broker that refuses a certificate: it arrives with the reset, behind which writing fails.
+
+    With TLS 1.3 the client's handshake is over before the broker has checked its certificate; RFC 8446, section 4.4.
+    """
+    sock = args[2]
+    if isinstance(sock, ssl.SSLSocket) and not context._connected.done():
+        try:
+            sock.recv(1)
+        except ssl.SSLError as exc:
+            if exc.reason is not None and "_ALERT_" in exc.reason:
+                logger.note_socket_error(exc)
+        except (OSError, ValueError):
+            pass
+    original(*args)
+
+
+def _disconnected(context: Any, original: Callable[..., None], logger: QuietLogger, *args: Any) -> None:
+    """Add why the link is down; end an ``__aenter__`` at once, where aiomqtt waits its whole time-out."""
+    original(*args)
+    cause = logger.take_socket_error()
+    if not context._connected.done():
+        context._connected.set_exception(_MqttError(UNANSWERED))
+    for future in (context._connected, context._disconnected):
+        if future.done() and (exc := _outcome(future)) is not None:
+            exc.__cause__ = cause
+
+
+def _puback(paho: Any, original: Callable[[str], Any], kind: str) -> Any:
+    """Take an acknowledgement without the objects for a reason and properties, which only MQTT 5 transmits."""
+    packet = paho._in_packet["packet"]
+    mid = int.from_bytes(packet)
+    if len(packet) != 2 or mid not in paho._out_messages:
+        return original(kind)
+    with paho._out_message_mutex:
+        return paho._do_on_publish(mid, SUCCESS, None)
+
+
+def _update_inflight(paho: Any, original: Callable[[], Any]) -> Any:
+    """Send what waits for room in the window; paho goes through all messages in flight to find that nothing does."""
+    return 0 if len(paho._out_messages) == paho._inflight_messages else original()
+
+
+def _limit_packets() -> Any:
+    """Return the properties of CONNECT that limit what the broker sends; MQTT 5.0, section 3.1.2.11.4."""
+    properties: Any = _Properties(_CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = MAX_PACKET
+    return properties
+
+
+def _connack(context: Any, paho: Any, original: Callable[[], Any]) -> Any:
+    """Take the return code of a refusal, which paho keeps to itself for some; MQTT 3.1.1, section 3.2.2.3."""
+    packet = paho._in_packet["packet"]
+    if len(packet) > 1 and packet[1] in _HIDDEN and not context._connected.done():
+        context._connected.set_exception(_MqttConnectError(packet[1]))
+    return original()
+
+
+def _message(original: Callable[..., None], undecodable: Callable[[], None], *args: Any) -> None:
+    """Discard a message whose topic is not UTF-8, which would end the link; MQTT 3.1.1, section 3.3.2.1."""
+    try:
+        args[2].topic  # noqa: B018 - paho decodes it when it is read
+    except UnicodeDecodeError:
+        undecodable()
+    else:
+        original(*args)
+
+
+def _pubrec(paho: Any, original: Callable[[], Any]) -> Any:
+    """End a publication of QoS 2 that a PUBREC rejects, where paho continues it; MQTT 5.0, section 4.3.3."""
+    packet = paho._in_packet["packet"]
+    mid = int.from_bytes(packet[:2])
+    if len(packet) < 3 or packet[2] < 0x80 or mid not in paho._out_messages:
+        return original()
+    return paho._do_on_publish(mid, SimpleNamespace(value=packet[2]), None)
+
+
+def _published(original: Callable[..., None], rejected: Callable[[int], None], *args: Any) -> None:
+    """Read the reason code of a PUBACK or PUBREC, which aiomqtt ignores; MQTT 5.0, section 3.4.2.1."""
+    reason = args[3].value
+    if reason >= 0x80:
+        rejected(reason)
+    original(*args)
+
+
+def _outcome(future: asyncio.Future[None]) -> BaseException | None:
+    return None if future.cancelled() else future.exception()
+
+
+def _refuse_socket(*_: Any) -> None:
+    raise OSError("the connection is no longer wanted")

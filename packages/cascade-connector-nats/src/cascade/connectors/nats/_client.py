@@ -1,0 +1,342 @@
+"""The adapter: one connection of nats-py, whose messages are taken as they are parsed, in one order.
+
+nats-py puts each subscription's messages into a queue with a task of its own: the order between subscriptions is
+lost, and each message costs two switches of tasks. Private methods of nats-py 2 are used here and nowhere else; a test
+fails when they change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cascade.interfaces.subjects import subject_of
+from cascade.transport.errors import LinkLost, MessageRejected
+
+try:
+    from nats.aio.client import Client as _Client
+except ImportError:  # the connector's constructor says what to install
+    _Client = object  # type: ignore[assignment, misc]
+
+Handler = Callable[[str, str, bytes, bytes | None], None]
+"""Called with the subject, the reply subject, the data and the raw headers of a message."""
+
+PING_INTERVAL = 10
+FLUSH_TIMEOUT = 10
+NOT_ALLOWED = 403
+CLOSED = "the server ended the connection"
+_NO_RESPONDERS = b"NATS/1.0 503"
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
+
+
+class NoResponders(Exception):
+    """No program answers requests on a subject: JetStream is off, or a subject has no stream."""
+
+
+class ApiError(Exception):
+    """JetStream has refused a request; ``code`` is as in HTTP, ``number`` is JetStream's own."""
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        self.code = int(error.get("code", 0))
+        self.number = int(error.get("err_code", 0))
+        super().__init__(str(error.get("description", "refused")))
+
+
+class NatsClient:
+    """One connection: it connects once, and is closed afterwards.
+
+    :param url: of the server, without credentials.
+    :param keywords: for ``nats.connect``.
+    """
+
+    def __init__(self, url: str, keywords: Mapping[str, Any]) -> None:
+        self._url = url
+        self._keywords = keywords
+        self.denied: Callable[[str], None] | None = None
+        """Called with the subject, in lower case, of a subscription that the server refuses."""
+        self._nc: Any = None
+        self._handlers: dict[int, Handler] = {}
+        self._inbox = f"{_inbox_of(keywords)}.{secrets.token_hex(11)}"
+        self._answers: dict[str, tuple[str, asyncio.Future[tuple[bytes, bytes | None]]]] = {}
+        self._numbers = itertools.count()
+        self._deaf = False  # the server refuses the subscription that gets the answers
+        self._unsettled: list[tuple[str, asyncio.Future[None]]] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._on_lost: Callable[[BaseException | None], None] | None = None
+        self._cause: BaseException | None = None
+
+    @property
+    def native(self) -> Any:
+        """The connected client itself, for users who need more than the connector offers."""
+        return self._nc
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of the largest message that the server takes."""
+        limit: int = self._nc.max_payload
+        return limit
+
+    @property
+    def server_version(self) -> str:
+        """The server's own version."""
+        return str(self._nc._server_info.get("version", ""))
+
+    async def connect(self, answer_timeout: float) -> None:
+        nc: Any = _Connection(self)
+        self._nc = nc
+        try:
+            async with asyncio.timeout(answer_timeout):
+                await nc.connect(
+                    self._url,
+                    allow_reconnect=False,
+                    connect_timeout=answer_timeout,
+                    ping_interval=PING_INTERVAL,
+                    error_cb=_ignore,
+                    skip_subject_validation=True,  # each subject is one that _subjects has made
+                    **self._keywords,
+                )
+                if not nc.is_connected:  # nats-py takes an end of the connection for an answer
+                    raise ConnectionError(CLOSED)
+                self.subscribe(f"{self._inbox}.*", self._take_answer)
+        except BaseException:
+            self.close()
+            raise
+
+    def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
+        self._on_lost = callback
+        if self._cause is not None:
+            callback(self._cause)
+
+    async def disconnect(self) -> None:
+        """Wait until the server has what was written."""
+        with contextlib.suppress(Exception):  # the caller closes the socket in any case
+            await self._ping()
+
+    def subscribe(self, subject: str, handler: Handler) -> int:
+        """Call ``handler`` for each message of a subject; return the number of the subscription."""
+        self._nc._sid = sid = self._nc._sid + 1
+        self._handlers[sid] = handler
+        self._command(f"SUB {subject} {sid}\r\n".encode())
+        return int(sid)
+
+    def unsubscribe(self, sid: int) -> None:
+        """Take no further message of a subscription."""
+        if self._handlers.pop(sid, None) is not None:
+            self._command(f"UNSUB {sid}\r\n".encode())
+
+    def new_inbox(self) -> str:
+        """Return a new subject of this client alone."""
+        return f"{self._inbox}-{next(self._numbers)}"
+
+    async def send(self, subject: str, data: bytes = b"", *, reply: str = "") -> None:
+        """Write one message, which the server does not acknowledge."""
+        if self._cause is not None:
+            raise LinkLost(self._cause)
+        nc = self._nc
+        subjects = f"{subject} {reply}" if reply else subject
+        self._command(b"PUB %b %d\r\n%b\r\n" % (subjects.encode(), len(data), data))
+        if nc._pending_data_size > nc._max_pending_size:  # wait until the socket takes more
+            await self._write(nc._flush_pending(force_flush=True))
+
+    async def request(
+        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send a message and return the JSON object of JetStream's answer.
+
+        :raises NoResponders: if nothing answers requests on the subject.
+        :raises ApiError: if JetStream refuses the request.
+        :raises MessageRejected: if this user may not publish to the subject, or get the answer.
+        """
+        reply = f"{self._inbox}.{next(self._numbers)}"
+        future: asyncio.Future[tuple[bytes, bytes | None]] = asyncio.get_running_loop().create_future()
+        self._answers[reply] = (subject, future)
+        if self._deaf:
+            future.set_exception(MessageRejected(NOT_ALLOWED))
+        try:
+            await self._write(self._nc.publish(subject, data, reply=reply, headers=headers))
+            answer, status = await future
+        finally:
+            del self._answers[reply]
+        if status is not None and status.startswith(_NO_RESPONDERS):
+            raise NoResponders(subject)
+        found: dict[str, Any] = json.loads(answer)
+        if "error" in found:
+            raise ApiError(found["error"])
+        return found
+
+    async def settle(self, subject: str = "") -> None:
+        """Return when the server has taken everything that was written before; calls share its answers.
+
+        :raises MessageRejected: if this user may not publish to ``subject``.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unsettled.append((subject, future))
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.get_running_loop().create_task(
+                self._settle(), name="cascade-nats-settle"
+            )
+        await future
+
+    def ignore_answers(self) -> None:
+        """Forget what waits for an answer: those calls were cancelled."""
+
+    def close(self) -> None:
+        nc, self._handlers = self._nc, {}
+        self._drop(ConnectionError("closed"))
+        if nc is None:
+            return
+        nc._status = nc.CLOSED
+        for task in (nc._reading_task, nc._ping_interval_task, nc._flusher_task, self._settling):
+            if task is not None:
+                task.cancel()
+        for writer in _writers(nc):
+            writer.transport.abort()
+
+    def close_in_child(self) -> None:
+        for writer in _writers(self._nc) if self._nc is not None else ():
+            sock = getattr(writer.get_extra_info("socket"), "_sock", None)
+            if sock is not None and sock.fileno() >= 0:
+                os.close(sock.detach())
+
+    def receive(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        """Take a message from nats-py's parser."""
+        if (handler := self._handlers.get(sid)) is not None:
+            handler(subject.decode("utf-8", "surrogateescape"), reply.decode("latin-1"), data, headers)
+
+    def lost(self, cause: BaseException) -> None:
+        """Note that the connection has ended."""
+        if self._cause is None:
+            self._cause = cause
+            self._drop(cause)
+            if self._on_lost is not None:
+                self._on_lost(cause)
+
+    def refused(self, text: str) -> bool:
+        """Note what the server has refused; return whether the connection stays open.
+
+        :param text: of the server's error, in lower case.
+        """
+        found = _DENIED.search(text)
+        if found is None:
+            return False
+        kind, subject = found.groups()
+        if kind == "subscription" and self.denied is not None:
+            self.denied(subject)
+        self._deaf |= subject == f"{self._inbox}.*".lower()
+        for asked, future in self._waiting():
+            if (self._deaf or asked.lower() == subject) and not future.done():
+                future.set_exception(MessageRejected(NOT_ALLOWED))
+        return True
+
+    def _command(self, command: bytes) -> None:
+        """Write a command behind what waits to be written, in the loop's next iteration."""
+        nc = self._nc
+        nc._pending.append(command)
+        nc._pending_data_size += len(command)
+        if nc._flush_queue is not None and nc._flush_queue.empty():
+            nc._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def _ping(self) -> None:
+        """Wait for the server's answer to a PING, behind all that was written: nats-py lets a PING overtake it."""
+        nc = self._nc
+        nc._transport.writelines(nc._pending)
+        nc._pending, nc._pending_data_size = [], 0
+        await nc.flush(FLUSH_TIMEOUT)
+
+    async def _write(self, writing: Any) -> None:
+        try:
+            await writing
+        except OSError as exc:
+            raise LinkLost(exc) from exc
+        if self._cause is not None:
+            raise LinkLost(self._cause)
+
+    async def _settle(self) -> None:
+        while self._unsettled:
+            await asyncio.sleep(0)  # others join
+            count = len(self._unsettled)
+            try:
+                await self._ping()
+            except Exception as exc:
+                self.lost(exc)
+                return
+            for _, future in self._unsettled[:count]:
+                if not future.done():
+                    future.set_result(None)
+            del self._unsettled[:count]
+
+    def _take_answer(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
+        waiting = self._answers.get(subject)
+        if waiting is not None and not waiting[1].done():
+            waiting[1].set_result((data, headers))
+
+    def _waiting(self) -> list[tuple[str, asyncio.Future[Any]]]:
+        return [*self._answers.values(), *self._unsettled]
+
+    def _drop(self, cause: BaseException) -> None:
+        """End what waits for an answer."""
+        waiting = self._waiting()
+        self._unsettled.clear()
+        for _, future in waiting:
+            if not future.done():
+                future.set_exception(LinkLost(cause))
+                future.exception()  # a call that was cancelled does not retrieve it
+
+
+class _Connection(_Client):
+    """A client of nats-py without its queues and its reconnection."""
+
+    def __init__(self, owner: NatsClient) -> None:
+        super().__init__()
+        self._owner = owner
+
+    async def _select_next_server(self) -> None:
+        """Connect to the one server, and raise what went wrong."""
+        server = self._server_pool[0]
+        await self._connect_to_server(server)
+        self._current_server = server
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Insist on TLS: nats-py sends credentials in the clear where a server does not require it."""
+        if self.options.get("tls") is not None and initial_connection:
+            if not info.get("tls_required") and not info.get("tls_available"):
+                raise ConnectionError("the server offers no TLS")
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        try:
+            self._owner.receive(sid, subject, reply, data, headers)
+        except Exception as exc:
+            self._owner.lost(exc)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        self._owner.lost(e)
+
+    async def _process_err(self, err_msg: str) -> None:
+        if not self._owner.refused(err_msg):
+            self._owner.lost(ConnectionError(err_msg.strip("'")))
+
+
+def _inbox_of(keywords: Mapping[str, Any]) -> str:
+    """Return where answers go: for a user with a name a place of its own, which access rules can keep from others."""
+    user = f".{subject_of(keywords['user'])}" if keywords.get("user") else ""
+    return str(keywords.get("inbox_prefix") or f"_INBOX{user}")
+
+
+def _writers(nc: Any) -> list[asyncio.StreamWriter]:
+    writers = (getattr(nc._transport, name, None) for name in ("_io_writer", "_bare_io_writer"))
+    return [each for each in writers if each is not None]
+
+
+async def _ignore(exc: Exception) -> None:
+    """Do nothing: what nats-py reports here is also raised, or noted by the server's error."""

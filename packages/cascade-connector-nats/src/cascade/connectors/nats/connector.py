@@ -1,0 +1,143 @@
+"""``NatsConnector``: joins an engine, a tool or any asyncio program to a NATS server."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Self
+
+try:
+    import nats
+except ImportError:  # the constructor raises, and says what to install
+    nats = None  # type: ignore[assignment]
+
+from cascade.connectors.nats import _errors, config
+from cascade.connectors.nats._client import NatsClient
+from cascade.connectors.nats._kept import Keeping
+from cascade.connectors.nats._link import NatsLink
+from cascade.connectors.nats._retained import Known
+from cascade.connectors.nats._store import Store
+from cascade.interfaces.errors import InvalidTopicError
+from cascade.interfaces.limitation import Limitation
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.protocols import MessageCallback, Subscription
+from cascade.transport.connector import NetworkConnector
+from cascade.transport.delivery.dispatcher import Dispatcher, Queue
+from cascade.transport.delivery.message import Delivery
+from cascade.transport.delivery.watches import Watch
+from cascade.transport.faults import Fault
+from cascade.transport.session import Session
+
+log = get_logger("cascade.connectors.nats")
+
+_MISSING = 'NatsConnector needs nats-py: pip install "cascade-py[nats]"'
+
+
+class NatsConnector(NetworkConnector):
+    """A connector to one NATS server. Call all methods on the event loop on which ``connect`` was called.
+
+    Constraints, presence and every other retained message are in a JetStream bucket; telemetry at QoS 1 is in a
+    stream. On a server without JetStream telemetry is sent all the same.
+
+    :param hostname: name or address of the server.
+    :param port: usually 4222.
+    :param source_id: the name of this process, at most 64 bytes; the connector then announces it. The default is
+        host and process id.
+    :param presence: False for tools that watch or steer: nothing announces them.
+    :param presence_ttl: seconds after which others see that a process has gone that could not say so.
+    :param bucket: the name of the bucket and of the stream; all that steer and obey each other use the same.
+    :param connect_timeout: seconds after which ``connect`` returns, with or without a link.
+    :param required: raise ``ConnectorUnavailable`` from ``connect`` if there is no link by then.
+    :param outbox_messages: number of messages that may wait; beyond it the oldest are dropped and counted.
+    :param outbox_bytes: number of bytes of messages that may wait.
+    :param drain_timeout: seconds for which ``disconnect`` sends waiting messages.
+    :param window: number of messages that may be in flight on a distant link; it is 20 at first.
+    :param keywords: of ``nats.connect``: ``user`` and ``password``, ``token``, ``nkeys_seed`` (a file),
+        ``nkeys_seed_str``, ``user_credentials`` (a file), ``tls`` (a context), ``tls_hostname``,
+        ``tls_handshake_first``, ``name``, ``inbox_prefix``.
+    :raises ConfigurationError: if a setting cannot work; the message says what to write instead.
+    :raises ImportError: if nats-py is not installed.
+    """
+
+    def __init__(self, hostname: str, port: int = 4222, **keywords: Any) -> None:
+        if nats is None:
+            raise ImportError(_MISSING)
+        if "://" in str(hostname):
+            hostname, port, keywords = config.from_url(hostname, keywords)
+        self._nats = config.settings(hostname, port, keywords)
+        self._known: MutableMapping[Queue, Known] = weakref.WeakKeyDictionary()
+        self._keeping: Keeping | None = None
+        super().__init__(self._nats, Dispatcher(Delivery(log)), log=log)
+
+    @classmethod
+    def from_url(cls, url: str, **keywords: Any) -> Self:
+        """Return a connector for ``nats://user:password@host:4222``, or ``tls://`` for TLS.
+
+        ``?source_id=press-line-3`` names the process, else the environment variable ``CASCADE_SOURCE_ID``
+        does. A user without a password is a token. What the URL does not hold may be in ``CASCADE_NATS_PASSWORD``,
+        ``CASCADE_NATS_TOKEN`` (both also with ``_FILE``), ``CASCADE_NATS_CREDS`` or ``CASCADE_NATS_NKEY`` (files).
+
+        :raises ConfigurationError: if the URL cannot be understood.
+        """
+        hostname, port, keywords = config.from_url(url, keywords)
+        return cls(hostname, port, **keywords)
+
+    async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
+        """Call ``await callback(topic, data)`` for each message that matches the filter ``topic``.
+
+        :raises InvalidTopicError: if the filter is not valid, or is a shared one (``$share/...``).
+        """
+        _refuse_shared(topic)
+        return await super().subscribe(topic, callback, qos)
+
+    def watch(self, *filters: str) -> Watch:
+        """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
+
+        :raises InvalidTopicError: as for ``subscribe``.
+        """
+        for topic_filter in filters:
+            _refuse_shared(topic_filter)
+        return super().watch(*filters)
+
+    def keep(self, name: str, stored: Callable[[], Awaitable[None]]) -> None:
+        """Have the stream keep telemetry for the subscriptions at QoS 1 while this is away; see ``SupportsKeep``.
+
+        :param name: known to the server for 8 days without a link; two connectors at the same time share the messages.
+        """
+        self._keeping = Keeping(name, stored)
+
+    async def limitations(self) -> Sequence[Limitation]:
+        """Return what the server cannot do for this user, such as to keep constraints; none without a link."""
+        session = self._lifecycle.session
+        link = session.link if session is not None else None
+        return await link.limitations() if isinstance(link, NatsLink) else ()
+
+    def _make_client(self) -> NatsClient:
+        self._presence.begin()
+        scheme = "tls" if self._nats.tls else "nats"
+        return NatsClient(f"{scheme}://{self._nats.address}", self._nats.client)
+
+    def _make_link(self, client: NatsClient, session: Session[Any]) -> NatsLink:
+        return NatsLink(
+            client,
+            Store(client, bucket=self._nats.bucket),
+            settings=self._nats,
+            outbox=self._outbox,
+            dispatcher=self._dispatcher,
+            presence=self._presence,
+            known=self._known,
+            keeping=self._keeping,
+            state=session.state,
+            first_reports=self._first_reports,
+            on_settled=session.drain.notify,
+        )
+
+    def _explain(self, exc: BaseException | None) -> Fault:
+        if exc is None:
+            return _errors.silent(tls=self._nats.tls)
+        return _errors.explain(exc, credentials=self._nats.credentials, tls=self._nats.tls)
+
+
+def _refuse_shared(topic_filter: str) -> None:
+    if isinstance(topic_filter, str) and topic_filter.startswith("$share/"):
+        raise InvalidTopicError(topic_filter, "is a shared subscription, which only brokers of MQTT have")

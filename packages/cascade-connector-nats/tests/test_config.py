@@ -1,0 +1,120 @@
+"""Settings and URLs: what cannot work is refused when the connector is made, in one line."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.connectors.nats import NatsConnector
+from cascade.interfaces import ConfigurationError, InvalidTopicError
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE", "CREDS", "NKEY", "CA", "CERT", "KEY"):
+        monkeypatch.delenv(f"CASCADE_NATS_{name}", raising=False)
+    monkeypatch.delenv("CASCADE_SOURCE_ID", raising=False)
+
+
+def client_of(url: str, **keywords: Any) -> dict[str, Any]:
+    """Return what ``nats.connect`` gets."""
+    return dict(NatsConnector.from_url(url, **keywords)._nats.client)
+
+
+def test_a_url_names_host_port_and_process() -> None:
+    """``nats`` and ``tls`` are also the names of the entry point."""
+    connector = cs.connector("nats://broker:4333?source_id=press-3")
+    assert isinstance(connector, NatsConnector)
+    assert (connector.hostname, connector.port, connector.source_id) == ("broker", 4333, "press-3")
+    encrypted = cs.connector("tls://broker")
+    assert isinstance(encrypted, NatsConnector)
+    assert isinstance(encrypted._nats.client["tls"], ssl.SSLContext)
+    assert encrypted.port == 4222
+
+
+def test_credentials_of_a_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """User and password, or a token alone; the environment gives what is missing."""
+    assert client_of("nats://ann:s%40b@h") == {"user": "ann", "password": "s@b"}
+    assert client_of("nats://t0ken@h") == {"token": "t0ken"}
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", "pw")
+    assert client_of("nats://ann@h") == {"user": "ann", "password": "pw"}
+    assert client_of("nats://ann@h", token="mine") == {"token": "mine"}
+    (tmp_path / "seed").write_text("SU...")
+    monkeypatch.setenv("CASCADE_NATS_NKEY", str(tmp_path / "seed"))
+    assert client_of("nats://h") == {"nkeys_seed": str(tmp_path / "seed")}
+    monkeypatch.setenv("CASCADE_NATS_CREDS", str(tmp_path / "seed"))
+    assert client_of("nats://h") == {"user_credentials": str(tmp_path / "seed")}
+    monkeypatch.setenv("CASCADE_NATS_TOKEN", "t")
+    assert client_of("nats://h") == {"token": "t"}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"windw": 3}, "windw: NatsConnector has no such keyword; did you mean 'window'?"),
+        ({"window": 70_000}, "window: 70000 is more than a server needs; use at most 65535"),
+        ({"presence_ttl": 0.5}, "presence_ttl: 0.5 is not a number of seconds from 1 to 3600"),
+        ({"bucket": "a b"}, "bucket: it may have up to 64 of A-Z a-z 0-9 _ and -"),
+        ({"tls": True}, "tls: it must be an ssl.SSLContext"),
+        ({"token": 7}, "token: it must be text"),
+        ({"user": "ann"}, "password: user and password belong together; pass both, or token="),
+        (
+            {"token": "t", "nkeys_seed_str": "SU"},
+            "nkeys_seed_str: nkeys_seed_str and token exclude each other; pass one",
+        ),
+        (
+            {"user_credentials": "/no/such"},
+            "user_credentials: the file /no/such cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], message: str) -> None:
+    """Naming it, and what to write instead."""
+    with pytest.raises(ConfigurationError) as raised:
+        NatsConnector("host", **keywords)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nat://h", "begins with none of nats:// and tls://; did you mean nats://?"),
+        ("nats://h/path", "only \\?source_id= may follow host and port"),
+        ("nats://h:x", "its port is not a number"),
+        ("nats://", "it has no host; write nats://user@host:4222, or tls:// for TLS"),
+    ],
+)
+def test_a_url_that_cannot_be_understood_is_refused(url: str, message: str) -> None:
+    """Without a part of the URL: any may be a password."""
+    with pytest.raises(ConfigurationError, match=message):
+        NatsConnector.from_url(url)
+
+
+def test_a_missing_client_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module imports without it; the constructor says what to install."""
+    monkeypatch.setattr("cascade.connectors.nats.connector.nats", None)
+    with pytest.raises(ImportError, match=r'pip install "cascade-py\[nats\]"'):
+        NatsConnector("host")
+
+
+def test_no_password_is_shown() -> None:
+    """Neither by the connector nor by its settings."""
+    connector = NatsConnector.from_url("nats://ann:c4nary@host")
+    assert "c4nary" not in repr(connector) + repr(connector._nats)
+
+
+async def test_a_shared_subscription_is_refused() -> None:
+    """NATS has groups of its own; MQTT's syntax for them would be part of a subject."""
+    connector = NatsConnector("host")
+    with pytest.raises(InvalidTopicError, match="is a shared subscription, which only brokers of MQTT have"):
+        connector.watch("$share/group/a")
+    with pytest.raises(InvalidTopicError):
+        await connector.subscribe("$share/group/a", _ignore)
+
+
+async def _ignore(topic: str, data: dict[str, Any]) -> None:
+    """Do nothing."""

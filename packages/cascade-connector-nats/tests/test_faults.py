@@ -1,0 +1,561 @@
+"""What goes wrong on a real nats-server: one line with cause and remedy, and telemetry goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nats
+import nkeys  # type: ignore[import-untyped]
+import pytest
+
+from cascade.connectors.nats import NatsConnector
+from cascade.connectors.nats._client import ApiError
+from cascade.connectors.nats._link import NatsLink
+from cascade.connectors.nats._retained import RetainedMessages
+from cascade.connectors.nats._store import Store
+from cascade.interfaces import (
+    Complete,
+    ConnectorUnavailable,
+    Lacking,
+    Linked,
+    Lost,
+    Message,
+    SupportsExtend,
+    WatchItem,
+    WatchStream,
+)
+from cascade.interfaces.topics import constraint_topic, status_topic, telemetry_topic
+from cascade.testkit import eventually, time_limit, unique_topic
+from cascade.testkit.brokers import NatsServer
+from cascade.testkit.certificates import make_certificates
+from cascade.testkit.chaos import ChaosProxy, Direction
+
+pytestmark = pytest.mark.broker
+BOUND = 60.0
+
+
+@pytest.fixture
+def server() -> Iterator[NatsServer]:
+    with NatsServer() as own:
+        yield own
+
+
+@pytest.fixture(autouse=True)
+def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "drain.RECENT", "drain.NO_LINK"):
+        monkeypatch.setattr(f"cascade.transport.{name}", 0.02)
+    monkeypatch.setattr("cascade.connectors.nats._store.OPEN_TIMEOUT", BOUND)  # a slow machine is no fault
+    monkeypatch.setattr("cascade.connectors.nats._retained.PAUSE", 0.02)
+    monkeypatch.setattr("cascade.connectors.nats._link.RETRY", 0.05)
+
+
+def connector_to(server: NatsServer, **keywords: Any) -> NatsConnector:
+    return NatsConnector(server.host, server.nats_port, **keywords)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+async def next_of(stream: WatchStream, kind: type[WatchItem]) -> Any:
+    async with time_limit(BOUND):
+        while not isinstance(item := await anext(stream), kind):
+            pass
+    return item
+
+
+async def arrives(server: NatsServer, connector: NatsConnector, topic: str) -> None:
+    """Publish telemetry until it comes to a client of nats-py."""
+    client = await nats.connect(server.nats_url)
+    try:
+        inbox = await client.subscribe(topic.replace("/", "."))
+        for _ in range(2):  # nats-py lets its first PING overtake the subscription
+            await client.flush()
+        await connector.publish(topic, {"n": 1}, 1)
+        async with time_limit(BOUND):
+            assert json.loads((await inbox.next_msg(BOUND)).data) == {"n": 1}
+    finally:
+        await client.close()
+
+
+@contextlib.asynccontextmanager
+async def watching(connector: NatsConnector, *filters: str) -> AsyncIterator[WatchStream]:
+    async with contextlib.aclosing(connector.watch(*filters)) as stream:
+        yield stream
+
+
+async def test_without_jetstream_telemetry_goes_on(caplog: pytest.LogCaptureFixture, no_leaks: None) -> None:
+    """One line says what is missing; a watch has its link and no proof; a constraint is rejected, not half kept."""
+    with NatsServer(jetstream=False) as server:
+        async with connector_to(server, source_id="press-3") as connector:
+            async with watching(connector, "cascade/constraints/#") as stream:
+                assert await next_of(stream, Linked) == Linked()
+            await arrives(server, connector, telemetry_topic("o", "p", "r"))
+            assert {each.lacking for each in await connector.limitations()} == {
+                Lacking.STORE,
+                Lacking.TELEMETRY,
+            }
+            (warning,) = warnings(caplog)
+            assert warning == (
+                f"127.0.0.1:{server.nats_port}: no constraints, presence and retained messages: it has no JetStream; "
+                "start it with -js, or allow it for this account; telemetry is sent"
+            )
+            await connector.publish(constraint_topic("global", "pause"), {"type": "pause"}, 1, retain=True)
+            assert await connector.flush(BOUND)
+            assert connector.statistics().dropped == {"refused by the broker": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "keywords", "cause"),
+    [
+        (['authorization { token: "right" }'], {"token": "wrong"}, "the server refuses the token; check it"),
+        (
+            ['authorization { user: "a", password: "right" }'],
+            {"user": "a", "password": "wrong"},
+            "the server refuses the user name or the password; check it",
+        ),
+        (['authorization { token: "right" }'], {}, "the server wants credentials, and none were given"),
+    ],
+    ids=["token", "password", "none"],
+)
+async def test_wrong_credentials_are_named(
+    lines: Sequence[str], keywords: dict[str, str], cause: str
+) -> None:
+    """In one line with host and port, without the credentials."""
+    with NatsServer(lines=lines) as server:
+        connector = connector_to(server, required=True, connect_timeout=60.0, **keywords)
+        with pytest.raises(ConnectorUnavailable, match=cause) as raised:
+            await connector.connect()
+        assert "wrong" not in str(raised.value).replace("wrong password", "")
+
+
+async def test_right_credentials_connect() -> None:
+    """A token in the URL."""
+    with NatsServer(lines=['authorization { token: "right" }']) as server:
+        url = f"nats://right@{server.host}:{server.nats_port}"
+        async with NatsConnector.from_url(url, required=True, connect_timeout=60.0) as connector:
+            assert connector.statistics().linked
+
+
+async def test_a_user_without_rights_for_jetstream_sends_telemetry(caplog: pytest.LogCaptureFixture) -> None:
+    """The one line says what to allow."""
+    rights = (
+        'permissions { publish: ["cascade.telemetry.>"], subscribe: ["_INBOX.>", "cascade.telemetry.>"] }'
+    )
+    users = f'authorization {{ users: [ {{ user: "a", password: "b", {rights} }}, {{ user: "all", password: "b" }} ] }}'
+    with NatsServer(lines=[users]) as server:
+        async with connector_to(server, user="a", password="b") as connector:
+            async with watching(connector, "cascade/constraints/#", "cascade/telemetry/#") as stream:
+                await next_of(stream, Lost)
+                await connector.publish(telemetry_topic("o", "p", "r"), {"n": 1}, 1)
+                assert (await next_of(stream, Message)).payload == b'{"n": 1}'
+            refused, control = sorted(warnings(caplog), key=len)
+            assert (
+                "refuses the subscription to cascade/constraints/#; check what the server allows" in refused
+            )
+            assert "allow it to publish to $JS.API.> and $KV.cascade.>" in control
+            assert "cascade/constraints/#" not in connector.statistics().refused  # it was closed
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        (
+            {"max_age": 60_000_000_000},
+            "another program made the bucket cascade with max_age=60000000000; delete it",
+        ),
+        ({"subjects": ["$KV.cascade.>", "x.y"]}, "another program made the bucket cascade with subjects="),
+    ],
+)
+async def test_a_bucket_of_another_program_is_left_alone(
+    server: NatsServer, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], cause: str
+) -> None:
+    """One that forgets entries would lift constraints by itself. When it is gone the connector makes its own."""
+    await make_stream(server, {"subjects": ["$KV.cascade.>"], **settings})
+    async with connector_to(server) as connector:
+        (warning,) = warnings(caplog)
+        assert cause in warning
+        await arrives(server, connector, telemetry_topic("o", "p", "r"))
+        async with watching(connector, "cascade/constraints/#") as stream:
+            await api(server, "STREAM.DELETE.KV_cascade", {})
+            assert (await next_of(stream, Complete)).proved
+
+
+async def test_a_server_without_time_to_live_announces_nobody(
+    server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An older server makes the bucket without it: constraints work, and a birth that no will follows is not put."""
+    await make_stream(server, {"subjects": ["$KV.cascade.>"]})
+    async with (
+        connector_to(server, source_id="press-3") as connector,
+        watching(connector, "cascade/#") as stream,
+    ):
+        assert (await next_of(stream, Complete)).proved
+        topic = constraint_topic("global", "pause")
+        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
+        assert (await next_of(stream, Message)).topic == topic
+        (warning,) = warnings(caplog)
+        assert "the bucket cascade has no time to live per key" in warning
+        assert "delete the bucket, so that it is made anew" in warning
+        assert [each.lacking for each in await connector.limitations()] == [Lacking.PRESENCE]
+    async with connector_to(server) as reader, watching(reader, status_topic("press-3")) as stream:
+        assert (await next_of(stream, Complete)).topics == frozenset()
+
+
+async def test_a_topic_that_a_subject_cannot_hold_is_dropped(
+    server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line for all of them, and what follows is sent."""
+    async with connector_to(server) as connector:
+        for _ in range(3):
+            await connector.publish("x" * 5_000, {"n": 0})
+        await arrives(server, connector, "a/b")
+        assert connector.statistics().dropped == {"too large": 3}
+        (warning,) = warnings(caplog)
+        assert "its topic as a subject has 5,000 bytes, and the broker accepts at most 2,048" in warning
+
+
+async def test_a_message_over_the_limit_of_the_server_is_dropped(
+    server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The link stays up."""
+    async with connector_to(server) as connector:
+        await connector.publish("a/b", {"text": "x" * 2_000_000}, 1)
+        await arrives(server, connector, "a/b")
+        assert connector.statistics().connections == 1
+        assert "accepts at most 1,048,576" in warnings(caplog)[0]
+
+
+async def test_a_bucket_that_is_deleted_comes_back_in_sync(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consumer is silent then; the next one follows a new bucket, and nothing that was known is taken as cleared."""
+    monkeypatch.setattr("cascade.connectors.nats._retained.SILENCE", 0.3)
+    topic = constraint_topic("global", "pause")
+    async with connector_to(server) as connector, watching(connector, "cascade/constraints/#") as stream:
+        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
+        await next_of(stream, Message)
+        await api(server, "STREAM.DELETE.KV_cascade", {})
+        while not (complete := await next_of(stream, Complete)).forgotten:
+            pass
+        assert (complete.topics, complete.forgotten) == (frozenset({topic}), frozenset({topic}))
+        await connector.publish(topic, None, 1, retain=True)
+        assert (await next_of(stream, Message)).payload == b""
+
+
+@pytest.mark.parametrize("keep_store", [True, False], ids=["with its store", "without its store"])
+async def test_a_server_that_is_killed_comes_back_in_sync(
+    server: NatsServer, keep_store: bool, no_leaks: None
+) -> None:
+    """Rows 5 and 19: what it has lost is reported as forgotten, never as cleared."""
+    topic, live = constraint_topic("global", "pause"), unique_topic()
+    async with (
+        connector_to(server, source_id="press-3") as connector,
+        watching(connector, "cascade/constraints/#", live) as stream,
+    ):
+        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
+        await next_of(stream, Message)
+        server.kill()
+        await next_of(stream, Lost)
+        await connector.publish(live, {"n": 1}, 1)
+        server.restart(keep_store=keep_store)
+        complete = await next_of(stream, Complete)
+        assert complete.topics == {topic}
+        assert complete.forgotten == (frozenset() if keep_store else {topic})
+        assert (await next_of(stream, Message)).topic == live
+        assert connector.statistics().connections == 2
+
+
+async def test_a_frozen_server_is_noticed_and_found_again(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 6: no answer to PING ends the link; the next one is in sync."""
+    monkeypatch.setattr("cascade.connectors.nats._client.PING_INTERVAL", 0.1)
+    async with connector_to(server) as connector, watching(connector, unique_topic()) as stream:
+        await next_of(stream, Complete)
+        server.freeze()
+        await next_of(stream, Lost)
+        server.thaw()
+        await next_of(stream, Complete)
+
+
+async def test_a_slow_consumer_that_the_server_cuts_off_comes_back_in_sync() -> None:
+    """What it has missed meanwhile is in the next set."""
+    base = unique_topic()
+    with NatsServer(lines=["max_pending: 2MB", 'write_deadline: "300ms"']) as server:
+        async with (
+            ChaosProxy(server.nats_port) as proxy,
+            connector_to(server) as witness,
+            NatsConnector(proxy.host, proxy.port) as connector,
+            watching(connector, f"{base}/#") as stream,
+        ):
+            await next_of(stream, Complete)
+            proxy.stall(Direction.DOWN)
+            await witness.publish(f"{base}/kept", {"n": 1}, 1, retain=True)
+
+            async def is_cut() -> bool:
+                for _ in range(20):
+                    await witness.publish(f"{base}/flood", {"text": "x" * 60_000})
+                await witness.flush(BOUND)
+                return "Slow Consumer" in server.log
+
+            await eventually(is_cut, BOUND)
+            proxy.resume()
+            await next_of(stream, Lost)
+            assert (await next_of(stream, Complete)).topics == {f"{base}/kept"}
+
+
+async def test_a_consumer_that_lost_a_message_begins_anew(server: NatsServer) -> None:
+    """A gap in the numbers of a consumer shows it."""
+    topic = f"{unique_topic()}/a"
+    async with connector_to(server) as connector, watching(connector, topic) as stream:
+        await connector.publish(topic, {"n": 1}, 1, retain=True)
+        await next_of(stream, Message)
+        retained_of(connector)._consumers[0]._next += 7
+        await connector.publish(topic, {"n": 2}, 1, retain=True)
+        message = await next_of(stream, Message)
+        assert (message.payload, message.retain) == (b'{"n": 2}', True)  # of the set that is read anew
+        assert (await next_of(stream, Complete)).topics == {topic}
+
+
+async def test_added_topics_are_followed_once_after_the_set_is_read_anew(server: NatsServer) -> None:
+    """The consumer of all filters does not bring what a further one follows."""
+    base = unique_topic()
+    async with connector_to(server) as connector, watching(connector, f"{base}/a") as stream:
+        await next_of(stream, Complete)
+        await connector.publish(f"{base}/b", {"n": 0}, 1, retain=True)
+        assert isinstance(stream, SupportsExtend)
+        stream.extend(f"{base}/b")
+        assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
+        retained_of(connector).look_again()
+        assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
+        for n in (1, 2, 3):
+            await connector.publish(f"{base}/b", {"n": n}, 1, retain=True)
+            assert (await next_of(stream, Message)).payload == b'{"n": %d}' % n
+
+
+def retained_of(connector: NatsConnector) -> RetainedMessages:
+    """Return what follows the bucket for the only queue of a connector."""
+    session = connector._lifecycle.session
+    assert session is not None
+    assert isinstance(session.link, NatsLink)
+    (retained,) = session.link._retained.values()
+    return retained
+
+
+async def test_a_key_that_is_no_topic_is_passed_over(server: NatsServer) -> None:
+    """Another program may write into the bucket."""
+    async with connector_to(server) as connector, watching(connector, "x/#") as stream:
+        await next_of(stream, Complete)
+        client = await nats.connect(server.nats_url)
+        await client.publish("$KV.cascade.x.=FF", b"1")
+        await client.publish("x.=FF", b"1")
+        await client.publish("$KV.cascade.x.y", b'{"n": 1}')
+        assert (await next_of(stream, Message)).topic == "x/y"
+        assert connector.statistics().discarded == {"undecodable": 2}
+        await client.close()
+
+
+async def test_an_event_is_kept_once_by_the_stream(server: NatsServer) -> None:
+    """``Nats-Msg-Id`` is the event's id: a message that is sent again after a cut is kept once."""
+    topic = telemetry_topic("o", "p", "r")
+    async with connector_to(server) as connector:
+        for _ in range(2):
+            await connector.publish(topic, {"event_id": "r-1-0", "seq": 0}, 1)
+        await connector.publish(topic, {"event_id": "r-1-1", "seq": 1}, 1)
+        assert await connector.flush(BOUND)
+        assert (await api(server, "STREAM.INFO.cascade", {}))["state"]["messages"] == 2
+
+
+async def test_kept_telemetry_is_read_as_soon_as_the_stream_answers(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
+) -> None:
+    """Until then the subscription is a plain one; what the stream has kept since before comes behind it."""
+    topic, numbers, stored = telemetry_topic("o", "p", "r"), list[int](), 0
+    refusals = iter([ApiError({"description": "no quorum"})])
+    keep_for = Store.keep_for
+
+    async def refuse_once(self: Store, name: str, subjects: Sequence[str]) -> None:
+        if (refusal := next(refusals, None)) is not None:
+            raise refusal
+        await keep_for(self, name, subjects)
+
+    async def receive(_topic: str, data: dict[str, Any]) -> None:
+        numbers.append(data["n"])
+
+    async def store() -> None:
+        nonlocal stored
+        stored = len(numbers)
+
+    monkeypatch.setattr(Store, "keep_for", refuse_once)
+    async with connector_to(server) as sender:
+        await sender.publish(topic, {"n": 0}, 1)
+        assert await sender.flush(BOUND)
+        reader = connector_to(server)
+        reader.keep("box", store)
+        await reader.subscribe(topic, receive, 1)
+        async with reader:
+            await eventually(lambda: 0 in numbers and stored)
+            await sender.publish(topic, {"n": 1}, 1)
+            await eventually(lambda: 1 in numbers and stored == len(numbers))
+    text = "keeps no telemetry while this process is away: no quorum; allow it to publish to"
+    assert any(text in each for each in warnings(caplog))
+
+
+async def test_kept_telemetry_that_a_reader_had_not_stored_comes_again(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    """Also behind later messages that the next reader has stored and acknowledged at once."""
+    monkeypatch.setattr("cascade.connectors.nats._store.ACK_WAIT", 2)
+    topic, first, second = telemetry_topic("o", "p", "r"), list[int](), list[int]()
+
+    async def read(numbers: list[int], stored: Callable[[], Awaitable[None]]) -> NatsConnector:
+        async def receive(_topic: str, data: dict[str, Any]) -> None:
+            numbers.append(data["n"])
+
+        reader = connector_to(server)
+        reader.keep("box", stored)
+        await reader.subscribe(topic, receive, 1)
+        await reader.connect()
+        return reader
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def at_once() -> None:
+        pass
+
+    async with connector_to(server) as sender:
+        await sender.publish(topic, {"n": 0}, 1)
+        assert await sender.flush(BOUND)
+        reader = await read(first, never)
+        await eventually(lambda: first == [0])
+        await reader.disconnect()
+        await sender.publish(topic, {"n": 1}, 1)
+        assert await sender.flush(BOUND)
+        reader = await read(second, at_once)
+        await eventually(lambda: {*second} == {0, 1})
+        await reader.disconnect()
+
+
+async def test_a_process_that_is_killed_is_seen_as_offline(server: NatsServer) -> None:
+    """The key lives as long as it is renewed; a late reader sees the same, and an unnamed process leaves nothing."""
+    status = status_topic("press-3")
+    async with ChaosProxy(server.nats_port) as proxy, connector_to(server) as reader:
+        named = NatsConnector(proxy.host, proxy.port, source_id="press-3", presence_ttl=1)
+        await named.connect()
+        async with watching(reader, status) as stream:
+            assert json.loads((await next_of(stream, Message)).payload)["status"] == "online"
+            await asyncio.sleep(0)
+            await proxy.down()
+            assert json.loads((await next_of(stream, Message)).payload) == {"status": "offline"}
+        async with watching(reader, status) as late:
+            message = await next_of(late, Message)
+            assert (json.loads(message.payload), message.retain) == ({"status": "offline"}, True)
+        await named.disconnect()
+
+
+async def make_stream(server: NatsServer, settings: dict[str, Any]) -> None:
+    """Make the bucket as another program, or an older server, does."""
+    config = {"name": "KV_cascade", "max_msgs_per_subject": 1, "allow_rollup_hdrs": True, **settings}
+    await api(server, "STREAM.CREATE.KV_cascade", config)
+
+
+async def api(server: NatsServer, what: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Call JetStream's API as another program."""
+    client = await nats.connect(server.nats_url)
+    try:
+        answer = await client.request(f"$JS.API.{what}", json.dumps(request).encode(), timeout=BOUND)
+    finally:
+        await client.close()
+    found: dict[str, Any] = json.loads(answer.data)
+    assert "error" not in found, found
+    return found
+
+
+async def test_an_nkey_connects(tmp_path: Path) -> None:
+    """The seed is in a file, or in the environment's."""
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    file = tmp_path / "seed"
+    file.write_bytes(seed)
+    with NatsServer(lines=[f"authorization {{ users: [ {{ nkey: {public} }} ] }}"]) as server:
+        async with connector_to(
+            server, required=True, connect_timeout=60.0, nkeys_seed=str(file)
+        ) as connector:
+            await arrives_at(connector)
+        other = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode()
+        stranger = connector_to(server, required=True, connect_timeout=60.0, nkeys_seed_str=other)
+        with pytest.raises(ConnectorUnavailable, match="the server refuses the nkey; check it"):
+            await stranger.connect()
+
+
+async def test_tls_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_leaks: None) -> None:
+    """With the authority that the environment names; without it the link is refused, in one line."""
+    made = make_certificates(tmp_path)
+    with NatsServer(tls=made) as server:
+        with pytest.raises(
+            ConnectorUnavailable, match=r"TLS failed: .*check tls:// in the URL, CASCADE_NATS_CA"
+        ):
+            await NatsConnector.from_url(server.nats_url, required=True, connect_timeout=60.0).connect()
+        monkeypatch.setenv("CASCADE_NATS_CA", str(made.ca))
+        async with NatsConnector.from_url(server.nats_url, required=True, connect_timeout=60.0) as connector:
+            await arrives_at(connector)
+
+
+async def test_nothing_is_said_without_the_tls_that_the_url_wants(
+    monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    """nats-py would send the password in the clear to a server, or to a machine on the way, that offers no TLS."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id": "x", "version": "2.15.1", "max_payload": 1048576}\r\n')
+        heard.append(await reader.read())
+        writer.close()
+
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", "s3cret")
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connector = NatsConnector.from_url(f"tls://ann@127.0.0.1:{port}", required=True, connect_timeout=60.0)
+        with pytest.raises(ConnectorUnavailable, match="TLS failed: the server offers no TLS; check tls://"):
+            await connector.connect()
+        await connector.disconnect()
+        await eventually(lambda: len(heard) == 1, what="the client has left")
+    assert heard == [b""]
+
+
+async def test_tls_is_used_where_the_server_leaves_the_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py would use it only where it is required."""
+    made = make_certificates(tmp_path)
+    monkeypatch.setenv("CASCADE_NATS_CA", str(made.ca))
+    with NatsServer(tls=made, lines=["allow_non_tls: true"]) as server:
+        async with NatsConnector.from_url(server.nats_url, required=True, connect_timeout=60.0) as connector:
+            session = connector._lifecycle.session
+            assert session is not None
+            assert isinstance(session.link, NatsLink)
+            writer = session.link.client.native._transport._io_writer
+            assert writer.get_extra_info("ssl_object") is not None
+            await arrives_at(connector)
+
+
+async def arrives_at(connector: NatsConnector) -> None:
+    """Publish a message until it comes back."""
+    topic, arrived = unique_topic(), asyncio.Event()
+
+    async def arrive(_topic: str, _data: dict[str, Any]) -> None:
+        arrived.set()
+
+    await connector.subscribe(topic, arrive)
+    await connector.publish(topic, {"n": 1}, 1)
+    async with time_limit(BOUND):
+        await arrived.wait()

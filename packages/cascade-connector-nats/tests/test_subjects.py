@@ -1,0 +1,84 @@
+"""Topics as subjects: every topic has its own, and filters match the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.connectors.nats._subjects import WILL, cover, first_match, is_internal, with_wills
+from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
+from cascade.interfaces.topics import matches
+
+LEVELS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/+#\0"), max_size=6)
+TOPICS = st.lists(LEVELS, min_size=1, max_size=5).map("/".join).filter(bool)
+SMALL = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=4).map("/".join)
+FILTERS = st.builds(
+    lambda levels, rest: "/".join([*levels, "#"] if rest else levels),
+    st.lists(st.sampled_from(["a", "b", "+"]), min_size=1, max_size=3),
+    st.booleans(),
+)
+
+
+def nats_matches(pattern: str, subject: str) -> bool:
+    """Match as a server does: ``*`` is one token, ``>`` at least one."""
+    tokens = (
+        ".+" if each == ">" else r"[^.]+" if each == "*" else re.escape(each) for each in pattern.split(".")
+    )
+    return re.fullmatch(r"\.".join(tokens), subject) is not None
+
+
+@given(TOPICS)
+def test_a_subject_has_the_way_back(topic: str) -> None:
+    """Whatever a topic holds: spaces, wildcards of NATS, dots, empty levels, text of any language."""
+    subject = subject_of(topic)
+    assert topic_of(subject) == topic
+    assert all(re.fullmatch(r"[A-Za-z0-9_=-]+", token) for token in subject.split("."))
+    assert not is_internal(subject) or topic.startswith("_INBOX/")
+
+
+@pytest.mark.parametrize(
+    ("topic", "subject"),
+    [
+        ("cascade/status/line 3", "cascade.status.line=203"),
+        ("a.b/*/>", "a=2Eb.=2A.=3E"),
+        ("$SYS/x", "=24SYS.x"),
+        ("a//b/", "a.=.b.="),
+        ("ä=", "=C3=A4=3D"),
+    ],
+)
+def test_subjects_are_as_the_contract_writes_them(topic: str, subject: str) -> None:
+    """Section 8: ``/`` is ``.``, every other byte is ``=XX``."""
+    assert subject_of(topic) == subject
+
+
+def test_a_subject_that_is_not_utf_8_is_no_topic() -> None:
+    """A foreign program may have made it."""
+    with pytest.raises(ValueError, match="utf-8"):
+        topic_of("a.=FF")
+
+
+@given(FILTERS, SMALL)
+def test_a_filter_matches_through_exactly_one_of_its_subjects(topic_filter: str, topic: str) -> None:
+    """``a/#`` is ``a`` and ``a.>``."""
+    found = [each for each in subjects_of(topic_filter) if nats_matches(each, subject_of(topic))]
+    assert len(found) == matches(topic_filter, topic)
+
+
+@given(st.lists(FILTERS, min_size=1, max_size=6), SMALL)
+def test_a_cover_matches_what_its_filters_match_and_nothing_twice(filters: list[str], topic: str) -> None:
+    """A server refuses a consumer whose subjects overlap, and sends a message once for each subscription."""
+    found = [each for each in cover(filters) if nats_matches(each, subject_of(topic))]
+    assert len(found) <= 1
+    if first_match(filters, topic) is not None:
+        assert found
+
+
+def test_who_watches_a_status_also_follows_the_keys_of_unnamed_processes() -> None:
+    """And who watches anything else does not."""
+    assert with_wills(cover(["cascade/status/a"])) == ["cascade.status.a", f"cascade.status.a{WILL}"]
+    assert with_wills(cover(["cascade/status/+"])) == ["cascade.status.*", f"cascade.status.*{WILL}"]
+    assert with_wills(cover(["cascade/state/a/+"])) == ["cascade.state.a.*"]
+    assert with_wills(cover(["cascade/#"])) == ["cascade", "cascade.>"]

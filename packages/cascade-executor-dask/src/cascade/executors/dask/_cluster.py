@@ -1,0 +1,142 @@
+"""The client of a Dask cluster, and the local cluster if there is no address; both on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from distributed import Client, LocalCluster
+
+from cascade.executors.dask._script import REMEDY, script_problem
+from cascade.interfaces import ExecutorUnavailable
+
+START_TIMEOUT, CLOSE_TIMEOUT = 60.0, 5.0
+_WORKER_CLOSE_TIMEOUT = 1.0  # seconds that a local worker has to end
+_ONE_BY_ONE = {"threads_per_worker": 1}  # so that a worker that dies costs only one call
+_QUIET = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+_LOOPBACK = {"host": "127.0.0.1"}
+
+
+class Cluster:
+    """A connection to a cluster; it connects on first use, and again if the connection was lost."""
+
+    def __init__(
+        self, address: str | None, *, workers: int | None, timeout: float, cluster: dict[str, Any]
+    ) -> None:
+        self._address = address
+        self._processes = bool(cluster.get("processes", True))
+        self._options = {
+            **_QUIET,
+            **_ONE_BY_ONE,
+            **(_LOOPBACK if self._processes else {}),  # threads communicate in memory
+            **({"n_workers": workers} if workers else {}),
+            **cluster,
+        }
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._client: Any = None  # a Client; Dask's classes are only partly typed
+        self._starting: asyncio.Task[Any] | None = None
+
+    @property
+    def client(self) -> Any:
+        """The client if it is connected, else None."""
+        return self._client if self._client is not None and self._client.status == "running" else None
+
+    async def connected(self) -> Any:
+        """Return a client that is connected.
+
+        :raises ExecutorUnavailable: if no cluster answers within the time limit.
+        """
+        async with self._lock:
+            if self.client is None:
+                await self.close()
+                self._client = await self._connect()
+            return self._client
+
+    async def _connect(self) -> Any:
+        target = self._address or await self._cluster()
+        client: Any = Client(
+            target, asynchronous=True, set_as_default=False, timeout=self._timeout, name="cascade"
+        )
+        connected = False
+        try:
+            async with asyncio.timeout(self._timeout):  # Dask's own limit covers only the TCP connection
+                await client
+            connected = True
+        except (OSError, ValueError) as exc:
+            raise self.unavailable(str(exc) or f"no answer within {self._timeout:g} s") from exc
+        finally:
+            if not connected:
+                await _close(client, 0)
+        return client
+
+    async def _cluster(self) -> Any:
+        """Return the local cluster; never cancel its start, because half a cluster cannot be closed."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_cluster(), name="cascade dask cluster")
+        await asyncio.wait({self._starting}, timeout=START_TIMEOUT)
+        if not self._starting.done():
+            raise self.unavailable(f"it did not start within {START_TIMEOUT:g} s")
+        if self._starting.exception() is None:
+            return self._starting.result()
+        failed, self._starting = self._starting, None
+        return failed.result()
+
+    async def _start_cluster(self) -> Any:
+        if self._processes and (problem := script_problem()):
+            raise self.unavailable(problem, REMEDY)
+        cluster: Any = LocalCluster(asynchronous=True, **self._options)
+        try:
+            await cluster
+        except Exception as exc:
+            await _close(cluster, CLOSE_TIMEOUT)
+            cause = str(exc).rstrip(".") or type(exc).__name__
+            raise self.unavailable(f"it did not start ({cause})") from exc
+        return cluster
+
+    def without_starting(self, threads: Mapping[str, int]) -> dict[str, int]:
+        """Return the workers without those of a local cluster that have not finished their start.
+
+        The scheduler knows them a moment before: Dask does not replace one that dies in that moment.
+        """
+        if self._starting is None:  # the cluster is not local
+            return dict(threads)
+        started = {worker.worker_address for worker in self._starting.result().workers.values()}
+        return {address: count for address, count in threads.items() if address in started}
+
+    async def close(self) -> None:
+        """Disconnect, and end a local cluster. Idempotent."""
+        client, self._client = self._client, None
+        starting, self._starting = self._starting, None
+        if client is not None:
+            await _close(client, CLOSE_TIMEOUT)
+        if starting is not None:
+            # A start cannot be cancelled: a cluster left half started would keep its processes.
+            await asyncio.wait({starting}, timeout=START_TIMEOUT)
+            if starting.done() and starting.exception() is None:
+                await _close_workers(starting.result())
+                await _close(starting.result(), CLOSE_TIMEOUT)
+
+    def unavailable(self, cause: str, remedy: str = "") -> ExecutorUnavailable:
+        """Return the error that the cluster cannot run tasks."""
+        if self._address is None:
+            remedy = remedy or "see the messages of Dask and its processes on stderr"
+            return ExecutorUnavailable("the local Dask cluster", cause, remedy)
+        remedy = "start one there with `dask scheduler` and `dask worker`, or leave out the address"
+        return ExecutorUnavailable(f"the Dask cluster at {self._address}", cause, remedy)
+
+
+async def _close(client_or_cluster: Any, timeout: float) -> None:
+    """Close a client or a cluster; ignore errors, because it may be broken."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(timeout + 1):  # Dask's own limit does not always take effect
+            await client_or_cluster.close(timeout=timeout)
+
+
+async def _close_workers(cluster: Any) -> None:
+    """End a local cluster's workers, also busy ones; the cluster itself would wait longer for them."""
+    closing = (worker.close(timeout=_WORKER_CLOSE_TIMEOUT) for worker in cluster.workers.values())
+    await asyncio.gather(*closing, return_exceptions=True)

@@ -1,0 +1,227 @@
+"""Runs synchronous tasks on a Dask cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import io
+import os
+import pickle
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from cascade.executors.dask._calls import ClusterCalls
+from cascade.executors.dask._cluster import CLOSE_TIMEOUT, Cluster
+from cascade.executors.dask._placement import Call
+from cascade.executors.dask._portal import Portal
+from cascade.interfaces import ConfigurationError
+from cascade.interfaces.mailbox import Mailbox
+from cascade.interfaces.pickled_calls import name_of, open_answer, pack_call, task_function
+
+
+class DaskExecutor:
+    """A :class:`cascade.interfaces.Executor` on the Dask cluster at ``address``, or on a local one.
+
+    Without an address, a cluster of ``workers`` processes on this machine (by default one per
+    core) starts with the first run that has a task for it; other keywords are those of
+    ``distributed.LocalCluster``. It listens on loopback only. With an address, ``workers`` is the
+    number of calls that are submitted at the same time; by default as many as the cluster has
+    threads when such a run starts.
+
+    The Dask client runs in a thread of its own. So several runs, each with its own event loop,
+    share one connection, and a task that blocks an event loop does not break it. Workers need
+    cascade-interfaces and the modules of the tasks; functions of the main script, lambdas and
+    nested functions are pickled by value. A call that is abandoned before it starts never
+    starts; one that runs goes on to its end, and ``settle`` counts it. A call is sent to one
+    worker; if that dies, it fails and does not run again.
+
+    :raises ConfigurationError: if a setting is invalid.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workers: int | None = None,
+        connect_timeout: float = 10.0,
+        **cluster: Any,
+    ) -> None:
+        _check(address, workers, connect_timeout, cluster)
+        self._workers = workers
+        self._cluster_threads = 0  # known after start()
+        self._cluster_ahead = 0
+        self._expected_threads = _expected_threads(workers, cluster) if address is None else 1
+        connection = functools.partial(
+            Cluster, address, workers=workers, timeout=connect_timeout, cluster=cluster
+        )
+        self._open_calls = functools.partial(
+            ClusterCalls.open, connection, limit=workers, changed=self._on_change
+        )
+        self._portal: Portal[ClusterCalls] | None = None
+        self._mailbox: Mailbox | None = None  # of the event loop that used this last
+        self._watchers: dict[object, tuple[Mailbox, Callable[[], None]]] = {}
+
+    @property
+    def workers(self) -> int:
+        """How many calls run at the same time; an estimate until ``start``."""
+        return self._workers or self._cluster_threads or self._expected_threads
+
+    @property
+    def ahead(self) -> int:
+        """How many further calls it takes, so that no worker waits for its next one: up to 8 for each thread."""
+        return self._cluster_ahead if self.workers >= self._cluster_threads else 0
+
+    async def start(self) -> None:
+        """Connect; start the local cluster first if there is no address.
+
+        :raises ExecutorUnavailable: if no cluster answers within ``connect_timeout`` seconds.
+        """
+        await self._opened().call(ClusterCalls.start)
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what the call returns, or raise what it raises.
+
+        :raises TaskNotPicklableError: if the function, an argument or the outcome cannot be pickled.
+        :raises WorkerLostError: if the worker to which the call was sent died; it does not run again.
+        :raises ExecutorUnavailable: if there is no cluster, or it stops during the call.
+        """
+        return await self._run(function, args, kwargs, None)
+
+    async def run_ahead(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        started: Callable[[], None],
+    ) -> Any:
+        """Do what ``run`` does, and call ``started`` when a thread of a worker is free for the call.
+
+        :raises CallWithdrawn: if the call was withdrawn before it started.
+        """
+        return await self._run(function, args, kwargs, started)
+
+    async def withdraw(self) -> None:
+        """Withdraw every call that was taken ahead and has not started; return when that is certain."""
+        if self._portal is not None:
+            await self._portal.call(ClusterCalls.withdraw)
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` on this event loop after ``workers`` has changed; return how to stop that."""
+        key = object()
+        self._watchers[key] = (self._own_mailbox(), changed)
+        return lambda: self._watchers.pop(key, None) and None
+
+    async def settle(self, timeout: float) -> int:
+        """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
+        if self._portal is None:
+            return 0
+        return await self._portal.call(lambda calls: calls.settle(timeout))
+
+    async def close(self) -> None:
+        """Disconnect; a local cluster ends, with the calls that still run. Idempotent."""
+        if self._portal is not None:
+            portal, self._portal = self._portal, None
+            atexit.unregister(portal.close_at_exit)
+            await portal.close()
+
+    async def _run(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        started: Callable[[], None] | None,
+    ) -> Any:
+        name = name_of(function)
+        packed = pack_call(function, args, kwargs, pack=_pack)
+        portal = self._opened()
+        await portal.opened()
+        post = self._own_mailbox().post
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[bytes | Exception] = loop.create_future()
+        call = Call(
+            packed,
+            name,
+            # One iteration of the loop later, as the outcome of the call whose place it takes is then known.
+            on_start=functools.partial(post, loop.call_soon, started) if started is not None else _nothing,
+            on_end=functools.partial(post, _settle, outcome),
+            withdrawable=started is not None,
+        )
+        portal.post(ClusterCalls.submit, call)
+        try:
+            answer = await outcome
+        except asyncio.CancelledError:
+            portal.post(ClusterCalls.abandon, call)
+            raise
+        if isinstance(answer, Exception):
+            raise answer
+        return open_answer(answer, name)
+
+    def _on_change(self, threads: int, ahead: int) -> None:
+        """Note how many calls the cluster takes; called in the portal's thread."""
+        changed, self._cluster_threads = threads != self._cluster_threads, threads
+        self._cluster_ahead = ahead
+        if changed:
+            for mailbox, callback in [*self._watchers.values()]:
+                mailbox.post(callback)
+
+    def _own_mailbox(self) -> Mailbox:
+        """Return the mailbox of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if (mailbox := self._mailbox) is None or mailbox.loop is not loop:
+            mailbox = self._mailbox = Mailbox(loop)
+        return mailbox
+
+    def _opened(self) -> Portal[ClusterCalls]:
+        if self._portal is None:
+            self._portal = Portal(self._open_calls, name="cascade dask")
+            atexit.register(self._portal.close_at_exit, 2 * CLOSE_TIMEOUT)
+        return self._portal
+
+
+def _nothing() -> None:
+    """Ignore the start of a call that has no observer."""
+
+
+def _settle(outcome: asyncio.Future[bytes | Exception], value: bytes | Exception) -> None:
+    if not outcome.done():
+        outcome.set_result(value)
+
+
+class _TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles a task's function by the name of its task; functions without a name by value."""
+
+    def reducer_override(self, obj: object) -> Any:
+        if isinstance(obj, FunctionType) and (reduced := task_function(obj)):
+            return reduced
+        return super().reducer_override(obj)
+
+
+def _pack(value: object) -> bytes:
+    buffer = io.BytesIO()
+    _TaskPickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
+    return buffer.getvalue()
+
+
+def _expected_threads(workers: int | None, cluster: dict[str, Any]) -> int:
+    processes = workers or cluster.get("n_workers") or os.cpu_count() or 1
+    return int(processes * (cluster.get("threads_per_worker") or 1))
+
+
+def _check(address: object, workers: object, connect_timeout: float, cluster: dict[str, Any]) -> None:
+    if address is not None and not (isinstance(address, str) and address.strip()):
+        raise ConfigurationError(
+            "DaskExecutor(address=)", f"needs a text like tcp://host:8786, not {address!r}"
+        )
+    if address is not None and cluster:
+        problem = "is for a local cluster; leave out either it or the address"
+        raise ConfigurationError(f"DaskExecutor({', '.join(cluster)}=)", problem)
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ConfigurationError("DaskExecutor(workers=)", f"needs a whole number from 1, not {workers!r}")
+    if not connect_timeout > 0:
+        raise ConfigurationError(
+            "DaskExecutor(connect_timeout=)", f"needs seconds above 0, not {connect_timeout!r}"
+        )

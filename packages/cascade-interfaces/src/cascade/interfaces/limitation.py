@@ -1,0 +1,44 @@
+"""What a network cannot do for its user although there is a link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Lacking(StrEnum):
+    """Which guarantee is missing."""
+
+    STORE = "store"
+    """Nothing keeps retained messages."""
+    STORE_RIGHTS = "store rights"
+    """This user may not use what keeps them."""
+    STORE_SETTINGS = "store settings"
+    """What keeps them was made with settings that lose constraints."""
+    STORE_ANSWER = "store answer"
+    """What keeps them does not answer, or refuses for another reason."""
+    PRESENCE = "presence"
+    """Others cannot see that a process has gone."""
+    TELEMETRY = "telemetry"
+    """Telemetry is sent, and not kept for readers that are away."""
+    ONE_SET = "one set"
+    """A second network keeps retained messages of its own, in the same account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limitation:
+    """A guarantee that is missing, and why."""
+
+    lacking: Lacking
+    cause: str
+    remedy: str
+
+    @property
+    def text(self) -> str:
+        """Cause and remedy, for one line of a log."""
+        return f"{self.cause}; {self.remedy}"
+
+    @property
+    def of_store(self) -> bool:
+        """Whether nothing is retained because of it."""
+        return self.lacking.startswith("store")

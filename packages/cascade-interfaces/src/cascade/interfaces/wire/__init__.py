@@ -1,0 +1,1 @@
+"""The wire: shapes and how they are written (:mod:`.write`)."""

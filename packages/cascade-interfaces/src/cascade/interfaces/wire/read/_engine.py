@@ -1,0 +1,117 @@
+"""One engine, as its messages show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cascade.interfaces.wire.read._messages import ConstraintsReport, Presence
+from cascade.interfaces.wire.read._runs_report import RunsReport
+from cascade.interfaces.wire.read._state import Ack, GraphReport, HostReport, Summary
+
+LIVE_SECONDS = 12.0
+"""An engine without presence counts as online for so long after its last message: it reports every 10 s."""
+
+ONLINE, LOST, ENDED = "online", "lost", "ended"
+
+KINDS = ("presence", "constraints", "runs", "graph", "summary", "host", "ack")
+
+
+class Listed(NamedTuple):
+    """The runs that a report has listed as active."""
+
+    presence: str = ""
+    runs: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class EngineView:
+    """What one source has shown of itself."""
+
+    source: str
+    presence: Presence | None = None
+    """None for an engine without a name, and before its presence has arrived."""
+    constraints: ConstraintsReport | None = None
+    runs: RunsReport | None = None
+    graph: GraphReport | None = None
+    summary: Summary | None = None
+    host: HostReport | None = None
+    ack: Ack | None = None
+    """What a collector has stored of its events."""
+    project_id: str = ""
+    heard: float | None = None
+    """When its last message arrived, on the reader's clock; a retained message does not count."""
+    applied_since: dict[str, float] = field(default_factory=dict)
+    """By topic of a register: the engine's time of its first report that it obeys the register."""
+    listed: dict[str, Listed] = field(default_factory=dict)
+    """Runs in the latest report, by session."""
+
+    def status(self, now: float) -> str:
+        """Return ``online``, ``lost`` or ``ended`` at ``now`` on the reader's clock."""
+        presence = self.presence
+        if presence is not None and presence.online:
+            return ONLINE
+        if self._has_stopped or (presence is not None and presence.reason):
+            return ENDED
+        if presence is None and self.heard is not None and now - self.heard <= LIVE_SECONDS:
+            return ONLINE
+        return LOST
+
+    def is_live(self, now: float) -> bool:
+        """Return whether it is online, or has reported in the last 12 s, at ``now`` on the reader's clock."""
+        return self.status(now) == ONLINE
+
+    @property
+    def reason(self) -> str:
+        """Why it is no longer connected, where it has announced that; else empty."""
+        return self.presence.reason if self.presence is not None else ""
+
+    @property
+    def session(self) -> str:
+        """Session of its reports; empty before the first one."""
+        report = self.constraints or self.runs
+        return report.session if report is not None else ""
+
+    @property
+    def reports_of_another(self) -> bool:
+        """Whether its report on constraints is not of the process that is online: that has another session.
+
+        An earlier process has left it, or another client has written it.
+        """
+        report, birth = self.constraints, self.presence
+        if report is None or birth is None or not birth.online:
+            return False
+        return bool(report.presence and birth.session) and report.presence != birth.session
+
+    @property
+    def has_no_birth(self) -> bool:
+        """Whether its report on constraints names the session of a birth that the broker does not have.
+
+        Without access rules any client can write such a report.
+        """
+        return self.constraints is not None and bool(self.constraints.presence) and self.presence is None
+
+    @property
+    def sync(self) -> str:
+        """``idle``, ``syncing``, ``synced``, ``degraded``, ``stale`` or ``stopped``; empty before it is known."""
+        return self.constraints.sync if self.constraints is not None else ""
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause covers everything that this engine runs."""
+        if self.constraints is None:
+            return self.runs is not None and self.runs.paused is True
+        return any(
+            row.get("type") == "pause" and not str(row.get("scope")).startswith(("task:", "run:"))
+            for row in self.constraints.effective
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known of it but events."""
+        return all(getattr(self, kind) is None for kind in KINDS)
+
+    @property
+    def _has_stopped(self) -> bool:
+        down = self.summary is not None and not self.summary.up
+        return down or self.sync == "stopped"

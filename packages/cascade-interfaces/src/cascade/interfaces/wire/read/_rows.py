@@ -1,0 +1,118 @@
+"""The rows that a command or a page shows of a view, ready for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cascade.interfaces.events import RunStatus, TaskState
+from cascade.interfaces.wire.read._engine import EngineView
+from cascade.interfaces.wire.read._run import LOST, RUNNING, RunView
+from cascade.interfaces.wire.read._runs_report import RecentRow, RunsReport
+from cascade.interfaces.wire.read._view import View
+from cascade.interfaces.wire.write import timestamp
+
+_STATUSES = frozenset(RunStatus)
+_STATES = frozenset(TaskState)
+
+
+def engine_rows(view: View, now: float) -> list[dict[str, Any]]:
+    """Return a row for each engine, by source; ``now`` is on the reader's clock."""
+    return [_engine_row(engine, now) for _, engine in sorted(view.engines.items())]
+
+
+def run_rows(view: View, now: float) -> list[dict[str, Any]]:
+    """Return a row for each run, the one with the latest message first; ``now`` is on the reader's clock.
+
+    A running run of an engine that is not live is ``Lost``.
+    """
+    return [_run_row(view, run, now) for run in reversed(view.runs.values())]
+
+
+def recent_rows(report: RunsReport) -> list[dict[str, Any]]:
+    """Return the valid rows of runs that have ended, as they stand on the wire, at most 10."""
+    rows = [row for row in report.recent if row.status in _STATUSES and row.started and row.ended]
+    return [_recent_row(row) for row in rows[:10]]
+
+
+def constraint_rows(view: View, now: float) -> list[dict[str, Any]]:
+    """Return a row for each register, by topic, with the live engines that obey or refuse it."""
+    return [_constraint_row(view, topic, now) for topic in sorted(view.registers)]
+
+
+def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
+    presence = engine.presence
+    return {
+        "source": engine.source,
+        "status": engine.status(now),
+        "presence": presence.session if presence else "",
+        "host": presence.host if presence else "",
+        "pid": presence.pid if presence else None,
+        "since": _time(presence.seconds if presence else None),
+        "project_id": engine.project_id,
+        "sync": engine.sync,
+        "paused": engine.paused,
+        "runs": len(engine.runs.runs) + engine.runs.more if engine.runs else 0,
+    }
+
+
+def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
+    engine = view.engines.get(run.source)
+    lost = run.status == RUNNING and (engine is None or not engine.is_live(now))
+    counts = run.counts
+    active = run.reported if run.status == RUNNING else None
+    known = active.known if active else None
+    is_open = active.open if active else None
+    return {
+        "source": run.source,
+        "run_id": run.run_id,
+        "target": run.target,
+        "status": LOST if lost else run.status,
+        "started": _time(run.started),
+        "ended": _time(run.ended),
+        "counts": counts,
+        "known": sum(counts.values()) if known is None else known,
+        "open": run.status == RUNNING if is_open is None else is_open,
+        "error": run.error,
+    }
+
+
+def _constraint_row(view: View, topic: str, now: float) -> dict[str, Any]:
+    register = view.registers[topic]
+    engines = view.compliance(topic, now).items()
+    return {
+        "topic": topic,
+        "scope": register.scope,
+        "type": register.type,
+        "params": dict(register.params or {}),
+        "id": register.id,
+        "by": register.by,
+        "expires_at": register.expires_at,
+        "applied": sorted(source for source, each in engines if each.status == "applied"),
+        "refused": [
+            {"source": source, "reason": each.reason}
+            for source, each in sorted(engines)
+            if each.status in ("rejected", "unsupported")
+        ],
+    }
+
+
+def _recent_row(row: RecentRow) -> dict[str, Any]:
+    named = {"name": row.name[:200]} if row.name else {}
+    tagged = {"tags": dict(row.tags)} if row.tags else {}
+    return {
+        "run_id": row.run_id[:200],
+        "target": row.target[:200],
+        **named,
+        **tagged,
+        "status": row.status,
+        "error": row.error[:500],
+        "started": _time(row.started),
+        "ended": _time(row.ended),
+        "attempt": row.attempt,
+        "duration_ms": row.duration_ms,
+        "counts": {state: count for state, count in row.counts.items() if state in _STATES},
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else timestamp(seconds)

@@ -1,0 +1,267 @@
+"""One run, as its events and its engine's reports show it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cascade.interfaces.events import ENDED_STATES, Lifecycle, RunStatus, TaskState
+from cascade.interfaces.wire.read import _fields as fields
+from cascade.interfaces.wire.read._messages import EventMessage
+from cascade.interfaces.wire.read._received import Received
+from cascade.interfaces.wire.read._runs_report import RecentRow, RunRow
+
+RUNNING = "Running"
+"""Status of a run that has not ended."""
+LOST = "Lost"
+"""Status of a run whose process has died, as its successor shows."""
+ENDED = "Ended"
+"""Status of a run that its engine no longer reports, and whose last event did not arrive."""
+
+MAX_FAILURES = 100
+MAX_SERIES = 32
+
+_STATES = frozenset(TaskState)
+_STATUSES = frozenset(RunStatus)
+
+
+class Room:
+    """How many tasks may still be remembered, over all runs of a view."""
+
+    def __init__(self, left: int = 200_000) -> None:
+        self.left = left
+
+
+@dataclass(slots=True)
+class TaskView:
+    """A task that has begun or waits and has not ended, or one that failed."""
+
+    task_id: str
+    name: str
+    state: str
+    since: float | None = None
+    """When it came into this state, in seconds since the epoch."""
+    duration_ms: float = 0.0
+    error: str = ""
+    reason: str = ""
+    attempt: int = 1
+    parent: str = ""
+    item: int | None = None
+    node: str = ""
+    done: float | None = None
+    """Progress, where the task reports it."""
+    total: float | None = None
+    message: str = ""
+    """What the task says of its progress."""
+    unit: str = ""
+
+
+class RunView:
+    """A run of one source. Its tasks are those of the run's latest attempt.
+
+    It relies on the order of the wire: first copies of the messages of one topic arrive in order.
+    """
+
+    def __init__(self, source: str, run_id: str, room: Room | None = None) -> None:
+        self.source = source
+        self.run_id = run_id
+        self.token = ""
+        self.attempt = 1
+        self.status = RUNNING
+        """``Running``, ``Succeeded``, ``Failed``, ``Cancelled``, ``Lost``: its process has died, or
+        ``Ended``: it is over, and how is not known."""
+        self.target = ""
+        self.name = ""
+        self.tags: Mapping[str, str | float | bool] = {}
+        self.started: float | None = None
+        """Seconds since the epoch, as is ``ended``."""
+        self.ended: float | None = None
+        self.error = ""
+        self.tasks: dict[str, TaskView] = {}
+        """Tasks that have begun or wait and have not ended, by ``task_id``."""
+        self.failures: deque[TaskView] = deque(maxlen=MAX_FAILURES)
+        """The latest tasks that failed."""
+        self.reported: RunRow | None = None
+        """What the engine has last reported of it while it was active."""
+        self.recent: RecentRow | None = None
+        """What the engine reports of it since it has ended."""
+        self._room = room or Room()
+        self._series: dict[tuple[str, str], Received] = {}
+        self._counts: Counter[str] = Counter()
+        self._exact = True
+        self._stopped = False
+
+    def fold(self, event: EventMessage) -> bool:
+        """Take one event of this run; return False if it is a duplicate, which changes nothing else."""
+        unknown = all(token != event.token for token, _ in self._series)
+        if not self._received(event).add(event):
+            return False
+        if event.token != self.token:
+            if not unknown or event.attempt < self.attempt:
+                return True  # a late message of an earlier attempt
+            self._begin(event)
+        if event.type == "TaskStateEvent":
+            self._fold_task(event)
+        elif event.type == "LifecycleEvent":
+            self._fold_lifecycle(event)
+        elif event.type == "ProgressEvent":
+            self._fold_progress(event)
+        return True
+
+    def report(self, row: RunRow) -> None:
+        """Take a row of the engine's report of its runs."""
+        if self.recent is not None:  # the run_id is used again
+            self._begin_attempt()
+            self.token, self.started = "", None
+        self.reported = row
+        self.target = row.target
+        self.name, self.tags = row.name or self.name, row.tags or self.tags
+        if self.started is None:
+            self.started = row.started
+        if not self._stopped:
+            self.status = RUNNING
+
+    def report_end(self, row: RecentRow) -> None:
+        """Take a row of the engine's report of the runs that have ended.
+
+        A row of an earlier attempt, which ended before this one began, changes nothing.
+        """
+        if row.ended is not None and self.started is not None and row.ended < self.started:
+            return
+        self.recent = row
+        self.target = row.target
+        self.name, self.tags = row.name or self.name, row.tags or self.tags
+        self.started = row.started if self.started is None else self.started
+        if not self._stopped:
+            self.status = row.status if row.status in _STATUSES else ENDED
+            self.error, self.ended = row.error, row.ended
+        self.forget_tasks()
+
+    def unlisted(self) -> None:
+        """Take note that the engine no longer reports this run; reports overtake its last events."""
+        if not self._stopped and self.recent is None:
+            self.status = ENDED
+
+    def lost(self) -> None:
+        """Take note that another process reports under the name of the one that ran this run."""
+        if not self._stopped and self.recent is None:
+            self.status = LOST
+
+    def forget_tasks(self) -> None:
+        """Forget the tasks that have not ended."""
+        self._room.left += len(self.tasks)
+        self.tasks.clear()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tasks by state: from the events if all have arrived, else from the report if there is one.
+
+        Of a run that has ended, those of the report: it is not seen when the last events are missing.
+        """
+        if self.recent is not None:
+            return dict(self.recent.counts)
+        complete = self._exact and (self.token, "events") in self._series and not self.missing
+        if self.reported is not None and not complete:
+            return dict(self.reported.counts)
+        return {state: count for state, count in self._counts.items() if count}
+
+    @property
+    def messages(self) -> int:
+        """Messages of telemetry that arrived, duplicates included."""
+        return sum(each.messages for each in self._series.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Messages of telemetry that arrived again."""
+        return sum(each.duplicates for each in self._series.values())
+
+    @property
+    def missing(self) -> int:
+        """Messages of telemetry that were produced and did not arrive."""
+        return sum(each.missing for each in self._series.values())
+
+    def series(self) -> Mapping[tuple[str, str], Received]:
+        """Return what arrived, by token and kind."""
+        return dict(self._series)
+
+    def _received(self, event: EventMessage) -> Received:
+        key = (event.token, event.kind)
+        received = self._series.get(key)
+        if received is None:
+            received = self._series[key] = Received()
+            if len(self._series) > MAX_SERIES:
+                del self._series[next(iter(self._series))]
+        return received
+
+    def _begin(self, event: EventMessage) -> None:
+        if self.token:
+            self.started, self.reported = None, None
+        self._begin_attempt()
+        self.token, self.attempt = event.token, event.attempt
+
+    def _begin_attempt(self) -> None:
+        self.forget_tasks()
+        self.status, self.error, self.ended, self.recent = RUNNING, "", None, None
+        self.failures.clear()
+        self._counts.clear()
+        self._exact, self._stopped = True, False
+
+    def _fold_lifecycle(self, event: EventMessage) -> None:
+        body = event.body
+        if body.get("event") == Lifecycle.ENGINE_STARTED:
+            self.started = event.seconds
+            self.name = fields.text(body, "name")
+            self.tags = fields.tags(body)
+        elif body.get("event") == Lifecycle.ENGINE_STOPPED:
+            status = fields.text(body, "status")
+            self.status = status if status in _STATUSES else ENDED
+            self.error = fields.text(body, "error")
+            self.ended = event.seconds
+            self._stopped = True
+            self.forget_tasks()
+
+    def _fold_task(self, event: EventMessage) -> None:
+        task = _task(event)
+        if task.state not in _STATES or not task.task_id or self._stopped:
+            return
+        before = self.tasks.pop(task.task_id, None)
+        if before is not None:
+            self._counts[before.state] -= 1
+            self._room.left += 1
+            task.done, task.total = before.done, before.total
+            task.message, task.unit = before.message, before.unit
+        if task.state == TaskState.FAILED:
+            self.failures.append(task)
+        if task.state not in ENDED_STATES:
+            if self._room.left <= 0:  # what is not remembered is counted when it ends
+                self._exact = False
+                return
+            self._room.left -= 1
+            self.tasks[task.task_id] = task
+        self._counts[task.state] += 1
+
+    def _fold_progress(self, event: EventMessage) -> None:
+        task = self.tasks.get(fields.text(event.body, "task_id"))
+        if task is not None:
+            task.done = fields.number(event.body, "done")
+            task.total = fields.number(event.body, "total")
+            task.message = fields.text(event.body, "message")
+            task.unit = fields.text(event.body, "unit")
+
+
+def _task(event: EventMessage) -> TaskView:
+    body = event.body
+    return TaskView(
+        fields.text(body, "task_id"),
+        fields.text(body, "task_name"),
+        fields.text(body, "state"),
+        since=event.seconds,
+        duration_ms=fields.number(body, "duration_ms") or 0.0,
+        error=fields.text(body, "error"),
+        reason=fields.text(body, "reason"),
+        attempt=fields.whole(body, "attempt") or 1,
+        parent=fields.text(body, "parent"),
+        item=fields.whole(body, "item"),
+        node=fields.text(body, "node"),
+    )

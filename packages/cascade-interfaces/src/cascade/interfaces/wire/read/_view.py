@@ -1,0 +1,288 @@
+"""Engines, runs and registers, as all messages so far show them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from cascade.interfaces.topics import parse_ack_topic, parse_state_topic, parse_status_topic
+from cascade.interfaces.wire.read._engine import EngineView, Listed
+from cascade.interfaces.wire.read._lines import DataItem, LogLine, data_item, log_line
+from cascade.interfaces.wire.read._messages import (
+    Cleared,
+    Compliance,
+    ConstraintsReport,
+    EventMessage,
+    Presence,
+    Register,
+    Store,
+)
+from cascade.interfaces.wire.read._parse import Message, parse
+from cascade.interfaces.wire.read._run import Room, RunView
+from cascade.interfaces.wire.read._runs_report import RunsReport
+from cascade.interfaces.wire.read._state import Ack, GraphReport, HostReport, Summary
+
+MAX_ENGINES = 1_000
+MAX_RUNS = 1_000
+MAX_REGISTERS = 11_000
+MAX_SESSIONS = 8
+"""Engines that share one source whose runs are distinguished."""
+MAX_LINES = 1_000
+"""Lines of logs that are kept, of all runs together."""
+MAX_DATA = 1_000
+"""Published values that are kept, of all runs together."""
+MAX_BYTES = 1 << 26
+"""Of all retained messages that are kept: beyond it the engines heard of least recently are forgotten."""
+
+
+class View:
+    """The state of everything that messages have shown so far. No I/O; memory has a bound.
+
+    Feed it what a subscription to ``cascade/#`` delivers, or a part of that.
+    """
+
+    def __init__(self) -> None:
+        self.engines: dict[str, EngineView] = {}
+        """By source; the one with the latest message is the last."""
+        self.runs: dict[tuple[str, str], RunView] = {}
+        """By source and ``run_id``; the one with the latest message is the last."""
+        self.registers: dict[str, Register] = {}
+        """By topic."""
+        self.logs: deque[LogLine] = deque(maxlen=MAX_LINES)
+        """The latest lines of logs; the latest is the last."""
+        self.data: dict[tuple[str, str, str], DataItem] = {}
+        """The latest value by source, ``run_id`` and name; the latest is the last."""
+        self.store = ""
+        """Identity of the broker's store; empty before it is known."""
+        self.not_understood = 0
+        """Messages that are malformed, or on a topic that is not read, such as an echo of a sync."""
+        self.left_out = 0
+        """Registers that are not kept, because there are too many."""
+        self._room = Room()
+        self._sizes = _Sizes()
+
+    def fold(
+        self, topic: str, payload: bytes | bytearray, *, now: float, retained: bool = False
+    ) -> Message | None:
+        """Take one message; return it parsed, or None if it is not understood.
+
+        :param now: seconds on the reader's clock, any clock that does not go back.
+        :param retained: whether the broker had kept it: then it does not show that its engine lives.
+        """
+        message = parse(topic, payload)
+        heard = None if retained else now
+        match message:
+            case EventMessage():
+                self._fold_event(message, now)
+            case ConstraintsReport():
+                self._fold_constraints(message, heard)
+            case RunsReport():
+                self._fold_runs(message, heard)
+            case GraphReport() | Summary() | HostReport() | Ack():
+                self._fold_state(message, heard)
+            case Presence():
+                self._fold_presence(message)
+            case Register():
+                self._fold_register(message, len(payload))
+            case Store():
+                self.store = message.store
+            case Cleared():
+                self._clear(message.topic)
+            case None:
+                self.not_understood += 1
+        if isinstance(message, ConstraintsReport | RunsReport | GraphReport | Summary | HostReport | Ack):
+            self._weigh(topic, len(payload))
+        return message
+
+    def live(self, now: float) -> list[EngineView]:
+        """Return the engines that are online or have reported in the last 12 s, by source."""
+        return [engine for _, engine in sorted(self.engines.items()) if engine.is_live(now)]
+
+    def compliance(self, topic: str, now: float) -> dict[str, Compliance]:
+        """Return what each live engine does with a register, by source; others have not answered."""
+        return {
+            engine.source: engine.constraints.applied[topic]
+            for engine in self.live(now)
+            if engine.constraints is not None
+            and topic in engine.constraints.applied
+            and not engine.reports_of_another
+        }
+
+    def run(self, source: str, run_id: str) -> RunView:
+        """Return the view of a run; make it if it is new."""
+        key = (source, run_id)
+        run = self.runs.pop(key, None) or RunView(source, run_id, self._room)
+        self.runs[key] = run
+        if len(self.runs) > MAX_RUNS:
+            self.runs.pop(next(iter(self.runs))).forget_tasks()
+        return run
+
+    def _engine(self, source: str, heard: float | None = None) -> EngineView:
+        engine = self.engines.pop(source, None) or EngineView(source)
+        self.engines[source] = engine
+        if heard is not None:
+            engine.heard = heard
+            if engine.presence is not None and not engine.presence.session:
+                engine.presence = None  # the will of an engine without a name, which is connected again
+        if len(self.engines) > MAX_ENGINES:
+            self._forget(next(iter(self.engines)))
+        return engine
+
+    def _forget(self, source: str) -> None:
+        del self.engines[source]
+        self._sizes.drop(source)
+
+    def _weigh(self, topic: str, size: int) -> None:
+        self._sizes.set(*_owner(topic), size)
+        while self._sizes.total > MAX_BYTES and len(self.engines) > 1:
+            self._forget(next(iter(self.engines)))
+
+    def _fold_event(self, event: EventMessage, now: float) -> None:
+        if event.source:
+            self._engine(event.source, now).project_id = event.project_id
+        if not self.run(event.source, event.run_id).fold(event):
+            return
+        if (line := log_line(event)) is not None:
+            self.logs.append(line)
+        elif (item := data_item(event)) is not None:
+            self._fold_data(item)
+
+    def _fold_data(self, item: DataItem) -> None:
+        key = (item.source, item.run_id, item.name)
+        self.data.pop(key, None)
+        self.data[key] = item
+        if len(self.data) > MAX_DATA:
+            del self.data[next(iter(self.data))]
+
+    def _fold_constraints(self, report: ConstraintsReport, heard: float | None) -> None:
+        engine = self._engine(report.source, heard)
+        engine.constraints = report
+        since = engine.applied_since
+        engine.applied_since = {
+            topic: since.get(topic, report.seconds or 0.0)
+            for topic, row in report.applied.items()
+            if row.status == "applied"
+        }
+
+    def _fold_runs(self, report: RunsReport, heard: float | None) -> None:
+        engine = self._engine(report.source, heard)
+        engine.runs = report
+        engine.project_id = report.project_id or engine.project_id
+        now_listed = frozenset(row.run_id for row in report.runs)
+        before = engine.listed.pop(report.session, Listed()).runs
+        lost = self._take_replaced(engine, report.presence)
+        engine.listed[report.session] = Listed(report.presence, now_listed)
+        if len(engine.listed) > MAX_SESSIONS:
+            del engine.listed[next(iter(engine.listed))]
+        self._fold_recent(report)
+        for row in report.runs:
+            self.run(report.source, row.run_id).report(row)
+        for run_id in before - now_listed if not report.more else ():
+            if (run := self.runs.get((report.source, run_id))) is not None:
+                run.unlisted()
+        for run_id in lost - now_listed:
+            if (run := self.runs.get((report.source, run_id))) is not None:
+                run.lost()
+
+    def _take_replaced(self, engine: EngineView, presence: str) -> set[str]:
+        """Return the runs that were listed under another presence, and forget the reports that listed them.
+
+        Their process has died: another one has been born under its name. A process that lives lists its
+        runs again after each birth of its own.
+        """
+        replaced = [
+            session
+            for session, each in engine.listed.items()
+            if presence and each.presence not in ("", presence)
+        ]
+        return set[str]().union(*(engine.listed.pop(session).runs for session in replaced))
+
+    def _fold_recent(self, report: RunsReport) -> None:
+        """Take the runs that have ended, the latest last; a row that came before changes nothing."""
+        newest = {row.run_id: row for row in reversed(report.recent)}
+        active = {row.run_id for row in report.runs}  # under such an id, an earlier attempt has ended
+        for run_id, row in newest.items():
+            if run_id in active:
+                continue
+            known = self.runs.get((report.source, run_id))
+            if known is None or known.recent != row:
+                self.run(report.source, run_id).report_end(row)
+
+    def _fold_state(self, message: GraphReport | Summary | HostReport | Ack, heard: float | None) -> None:
+        match message:
+            case GraphReport():
+                self._engine(message.source, heard).graph = message
+            case Summary():
+                self._engine(message.source, heard).summary = message
+            case HostReport():
+                self._engine(message.source, heard).host = message
+            case Ack():  # the collector wrote it: it does not show that the engine lives
+                self._engine(message.source).ack = message
+
+    def _fold_presence(self, presence: Presence) -> None:
+        engine = self._engine(presence.source)
+        before = engine.presence
+        if (
+            not presence.online
+            and before is not None
+            and before.online
+            and presence.session != before.session
+        ):
+            return  # a late will of an earlier connection: the process answers it with its birth
+        engine.presence = presence
+
+    def _fold_register(self, register: Register, size: int) -> None:
+        topic = register.topic
+        room = MAX_BYTES - self._sizes.registers + self._sizes.of_register(topic)
+        if (topic in self.registers or len(self.registers) < MAX_REGISTERS) and size <= room:
+            self.registers[topic] = register
+            self._sizes.set_register(topic, size)
+        else:
+            self.left_out += 1
+
+    def _clear(self, topic: str) -> None:
+        if self.registers.pop(topic, None) is not None:
+            self._sizes.set_register(topic, 0)
+        source, kind = _owner(topic)
+        engine = self.engines.get(source)
+        if engine is None:
+            return
+        setattr(engine, kind, None)
+        self._sizes.set(source, kind, 0)
+        if engine.is_empty:
+            self._forget(engine.source)
+
+
+def _owner(topic: str) -> tuple[str, str]:
+    """Return the source and the part of its view that a retained topic holds."""
+    if (found := parse_state_topic(topic)) is not None:
+        return found
+    if (source := parse_ack_topic(topic)) is not None:
+        return source, "ack"
+    return parse_status_topic(topic) or "", "presence"
+
+
+class _Sizes:
+    """The sizes in bytes of the messages that are kept, which bound what they take in memory."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """Of the reports of engines."""
+        self.registers = 0
+        self._reports: dict[str, dict[str, int]] = {}  # by source and kind
+        self._registers: dict[str, int] = {}  # by topic
+
+    def set(self, source: str, kind: str, size: int) -> None:
+        kinds = self._reports.setdefault(source, {})
+        self.total += size - kinds.get(kind, 0)
+        kinds[kind] = size
+
+    def drop(self, source: str) -> None:
+        self.total -= sum(self._reports.pop(source, {}).values())
+
+    def of_register(self, topic: str) -> int:
+        return self._registers.get(topic, 0)
+
+    def set_register(self, topic: str, size: int) -> None:
+        self.registers += size - self._registers.pop(topic, 0)
+        if size:
+            self._registers[topic] = size

@@ -1,0 +1,441 @@
+"""The shapes on the wire (``PROTOCOL.md``), and JSON encoding that never fails."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import Any, NotRequired, TypedDict
+
+from cascade.interfaces.errors import ExternalError
+from cascade.interfaces.events import (
+    DataEvent,
+    Event,
+    LifecycleEvent,
+    LogEvent,
+    ProgressEvent,
+    Tag,
+    TaskState,
+    TaskStateEvent,
+)
+from cascade.interfaces.redaction import MASK
+from cascade.interfaces.topics import EVENTS, state_topic, telemetry_topic
+from cascade.interfaces.wire.bodies import DataBody, LogBody, ProgressBody, data_body, log_body, progress_body
+
+VERSION = "1.0"
+"""Version of the telemetry envelope; readers accept every ``1.*``."""
+
+MAX_DEPTH = 64
+MAX_TEXT = 200
+SURE_BITS = 2_000
+"""Fewer than 640 decimal digits, which Python writes whatever the limit of ``sys.set_int_max_str_digits``."""
+
+
+def _make_encoder() -> Callable[[Any], str]:
+    """Return a function that does what ``json.dumps`` does, without making an encoder for every call."""
+    from json import encoder
+
+    plain = json.JSONEncoder(allow_nan=False, check_circular=False)
+    if (make := getattr(encoder, "c_make_encoder", None)) is None:
+        return plain.encode
+    pieces = make(None, plain.default, encoder.encode_basestring_ascii, None, ": ", ", ", False, False, False)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_encode = _make_encoder()
+
+
+class TaskStateBody(TypedDict, total=False):
+    """``body`` of a task's change of state.
+
+    ``reason``, ``parent``, ``item`` and ``node`` only when they are set, ``attempt`` only from 2.
+    """
+
+    type: str
+    task_id: str
+    task_name: str
+    state: str
+    duration_ms: float
+    error: str
+    reason: str
+    attempt: int
+    parent: str
+    item: int
+    node: str
+
+
+class LifecycleBody(TypedDict, total=False):
+    """``body`` of a run's start or end.
+
+    ``name``, ``tags`` and ``kept`` only at the start and only when they are set, ``status`` and ``error`` only at the end.
+    """
+
+    type: str
+    event: str
+    name: str
+    tags: Mapping[str, Tag]
+    kept: int
+    status: str
+    error: str
+
+
+class Envelope(TypedDict):
+    """One message of telemetry; ``attempt`` is that of the run, and only there from 2."""
+
+    v: str
+    ts: str
+    run_id: str
+    org_id: str
+    project_id: str
+    source: str
+    seq: int
+    token: str
+    attempt: NotRequired[int]
+    event_id: str
+    body: Mapping[str, Any]
+
+
+class UndecodableMessageError(ExternalError, ValueError):
+    """The bytes of a message are not a JSON object."""
+
+
+def default_source() -> str:
+    """Return ``{host}-{pid}``: the source of a process without a name."""
+    import platform  # slow to import, and only telemetry needs it
+
+    return f"{platform.node()}-{os.getpid()}"
+
+
+def new_token() -> str:
+    """Return 8 random hex digits: the token of one attempt of a run."""
+    return os.urandom(4).hex()
+
+
+def timestamp(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, with microseconds."""
+    micro = round(seconds * 1_000_000)
+    whole = micro // 1_000_000
+    return f"{_second(whole)}.{micro - whole * 1_000_000:06d}+00:00"
+
+
+Body = TaskStateBody | LifecycleBody | ProgressBody | LogBody | DataBody
+
+
+def body_of(event: Event, clean: Callable[[str], str] = str) -> Body:
+    """Return the ``body`` of an event; ``clean`` prepares free text to leave the process."""
+    match event:
+        case TaskStateEvent():
+            return _task_state_body(event, clean)
+        case LifecycleEvent():
+            return _lifecycle_body(event, clean)
+        case ProgressEvent():
+            return progress_body(event, clean)
+        case LogEvent():
+            return log_body(event, clean)
+        case DataEvent():
+            return data_body(event, clean)
+
+
+class Series:
+    """The messages of one kind of one attempt of a run, counted from 0.
+
+    :param token: 8 hex digits, different for each attempt of a run; without one a random one is made.
+    :param attempt: of the run, counted from 1.
+    """
+
+    __slots__ = ("_event_id", "_fixed", "_head", "_second", "_start", "seq", "topic")
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        org_id: str,
+        project_id: str,
+        source: str,
+        token: str = "",
+        attempt: int = 1,
+        kind: str = EVENTS,
+    ) -> None:
+        self.seq = 0
+        """Number of the next message."""
+        self.topic = telemetry_topic(org_id, project_id, run_id, kind)
+        token = token or new_token()
+        self._event_id = f"{run_id}-{token}-" if kind == EVENTS else f"{run_id}-{token}-{kind}-"
+        head: Envelope = {
+            "v": VERSION,
+            "ts": "",
+            "run_id": run_id,
+            "org_id": org_id,
+            "project_id": project_id,
+            "source": source,
+            "seq": 0,
+            "token": token,
+            "event_id": "",
+            "body": {},
+        }
+        if attempt > 1:
+            head["attempt"] = attempt
+        self._head = head
+        self._fixed: tuple[str, str, str] | None = None  # of text(), made when it is needed
+        self._second, self._start = -1, ""
+
+    def envelope(self, seconds: float, body: Mapping[str, Any]) -> Envelope:
+        """Wrap a body as the next message; ``seconds`` since the epoch is when it happened."""
+        seq = self.seq
+        self.seq = seq + 1
+        message = self._head.copy()  # half the time of a new dict: most keys are the same
+        message["ts"] = timestamp(seconds)
+        message["seq"] = seq
+        message["event_id"] = f"{self._event_id}{seq}"
+        message["body"] = body
+        return message
+
+    def text(self, event: tuple[Any, ...], clean: Callable[[str], str] = str) -> str | None:
+        """Return the next message as JSON, as ``json.dumps`` writes ``envelope(..., body_of(event))``.
+
+        What is the same in every message of the series is encoded once. Return None, without a message,
+        for an event with a value that needs more care, such as a duration of infinity.
+
+        :param event: a ``TaskStateEvent``, or a plain tuple of its values with the text of its state.
+        """
+        _, task_id, name, state, seconds, duration, error, reason, attempt, parent, item, node, _, _ = event
+        if duration.__class__ is not float or not math.isfinite(duration):
+            return None
+        micro = round(seconds * 1_000_000)
+        if (whole := micro // 1_000_000) != self._second:
+            self._second, self._start = whole, f'{{"v": {_quoted(VERSION)}, "ts": "{_second(whole)}.'
+        ids, event_id, end = self._fixed or self._encode_fixed()
+        try:
+            text = (
+                f"{self._start}{micro - whole * 1_000_000:06d}{ids}{self.seq}{event_id}{self.seq}{_BODY}"
+                f'{_quoted(task_id)}, "task_name": {_quoted(name)}{_STATES[state]}'
+                f'{duration!r}, "error": {_quoted(clean(error)) if error else _EMPTY}'
+                f"{_optional(clean, reason, attempt, parent, item, node)}{end}"
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+        self.seq += 1
+        return text
+
+    def _encode_fixed(self) -> tuple[str, str, str]:
+        head = self._head
+        ids = (
+            f'"run_id": {_quoted(head["run_id"])}, "org_id": {_quoted(head["org_id"])}, '
+            f'"project_id": {_quoted(head["project_id"])}, "source": {_quoted(head["source"])}'
+        )
+        self._fixed = (
+            f'+00:00", {ids}, "seq": ',
+            f', "token": {_quoted(head["token"])}, "event_id": {_quoted(self._event_id)[:-1]}',
+            f'}}, "attempt": {head["attempt"]}}}' if "attempt" in head else "}}",
+        )
+        return self._fixed
+
+
+_BODY = '", "body": {"type": "TaskStateEvent", "task_id": '
+_STATES = {state.value: f', "state": {_quoted(state.value)}, "duration_ms": ' for state in TaskState}
+_EMPTY = '""'
+
+
+def _optional(
+    clean: Callable[[str], str], reason: str, attempt: int, parent: str, item: int | None, node: str
+) -> str:
+    """Return the keys of a body that only some events have, as JSON behind the others."""
+    text = f', "reason": {_quoted(clean(reason))}' if reason else ""
+    if attempt > 1:
+        text += f', "attempt": {_number(attempt)}'
+    if parent:
+        text += f', "parent": {_quoted(parent)}'
+    if item is not None:
+        text += f', "item": {_number(item)}'
+    return f'{text}, "node": {_quoted(node)}' if node else text
+
+
+def _number(value: int) -> str:
+    if value.__class__ is not int:
+        raise TypeError
+    return int.__repr__(value)
+
+
+def clean_tags(tags: Mapping[str, Tag], clean: Callable[[str], str]) -> dict[str, Tag]:
+    """Return tags that may leave the process; ``clean`` prepares free text."""
+    return {clean(tag): _clean_tag(tag, value, clean) for tag, value in tags.items()}
+
+
+def idle_reports(
+    source: str, *, presence: str, now: float, recent: Sequence[Mapping[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return both reports of a named process that no engine uses yet, by topic.
+
+    They replace the retained reports of an earlier process of that name.
+
+    :param presence: the session of the birth.
+    :param now: seconds since the epoch.
+    :param recent: rows of runs that ended in earlier processes.
+    """
+    head = {"v": VERSION, "source": source, "session": presence, "presence": presence}
+    constraints = {"sync": "idle", "applied": {}, "effective": [], "in_scope_running": 0}
+    return {
+        state_topic(source, "constraints"): {**head, **constraints, "ts": timestamp(now)},
+        state_topic(source, "runs"): {**head, "runs": [], "recent": list(recent or ()), "ts": timestamp(now)},
+    }
+
+
+def encode_payload(payload: Mapping[str, Any] | None) -> tuple[str, int]:
+    """Return a payload as JSON text, and how many of its values JSON does not have.
+
+    Those are replaced: ``NaN`` and infinities by their names, sets by lists, keys by text,
+    anything else by its clipped ``repr``. ``None`` gives the empty text. Never raises.
+    """
+    if payload is None:
+        return "", 0
+    try:
+        return _encode(payload if type(payload) is dict else dict(payload)), 0
+    except (TypeError, ValueError, RecursionError):
+        safe = _Sanitizer()
+        return _encode(safe.mapping(payload)), max(safe.replaced, 1)
+
+
+def decode_payload(payload: bytes) -> dict[str, Any]:
+    """Return the JSON object in ``payload``; ``{}`` for an empty message.
+
+    :raises UndecodableMessageError: if it is anything else, or has NaN or Infinity.
+    """
+    if not payload:
+        return {}
+    try:
+        data = _decode(payload.decode())
+    except (ValueError, RecursionError) as exc:
+        raise UndecodableMessageError(f"not JSON: {exc}") from exc
+    if not isinstance(data, dict):
+        raise UndecodableMessageError(f"a JSON {type(data).__name__}, not an object")
+    return data
+
+
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    """Return the part of a timestamp that thousands of consecutive events share."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+
+
+def _task_state_body(event: TaskStateEvent, clean: Callable[[str], str]) -> TaskStateBody:
+    body: TaskStateBody = {
+        "type": "TaskStateEvent",
+        "task_id": event.task_id,
+        "task_name": event.task_name,
+        "state": event.state.value,
+        "duration_ms": event.duration_ms,
+        "error": clean(event.error) if event.error else "",
+    }
+    if event.reason:
+        body["reason"] = clean(event.reason)
+    if event.attempt > 1:
+        body["attempt"] = event.attempt
+    if event.parent:
+        body["parent"] = event.parent
+    if event.item is not None:
+        body["item"] = event.item
+    if event.node:
+        body["node"] = event.node
+    return body
+
+
+def _lifecycle_body(event: LifecycleEvent, clean: Callable[[str], str]) -> LifecycleBody:
+    body: LifecycleBody = {"type": "LifecycleEvent", "event": event.event.value}
+    if event.name:
+        body["name"] = clean(event.name)
+    if event.tags:
+        body["tags"] = clean_tags(event.tags, clean)
+    if event.kept:
+        body["kept"] = event.kept
+    if event.status is not None:
+        body["status"] = event.status.value
+        body["error"] = clean(event.error)
+    return body
+
+
+def _clean_tag(tag: str, value: Tag, clean: Callable[[str], str]) -> Tag:
+    """Return the value that may leave the process: masked as a whole if the tag is named like a secret."""
+    if not clean(f"{tag}=0").endswith("=0"):
+        return MASK
+    return clean(value) if isinstance(value, str) else value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(
+    parse_constant=_refuse_constant
+).decode  # json.loads would make a decoder for each message
+
+
+def _writable(value: int) -> bool:
+    try:
+        return bool(int.__repr__(value))
+    except ValueError:
+        return False
+
+
+class _Sanitizer:
+    """Copies a payload into values that JSON has, and counts the replaced ones."""
+
+    def __init__(self) -> None:
+        self.replaced = 0
+        self._open: list[int] = []  # identities of the containers being copied
+
+    def mapping(self, payload: Mapping[Any, Any]) -> dict[str, Any]:
+        return {self._key(key): self._value(value) for key, value in list(payload.items())}
+
+    def _key(self, key: object) -> str:
+        if isinstance(key, str):
+            return str.__str__(key)  # str() of an enumeration's member would return its name
+        if key is None or isinstance(key, int | float):
+            value = self._value(key)
+            return value if isinstance(value, str) else _encode(value)
+        self.replaced += 1
+        return self._text(key)
+
+    def _value(self, value: object) -> Any:
+        if value is None or isinstance(value, bool | str):
+            return value
+        if isinstance(value, int | float):
+            return self._number(value)
+        if isinstance(value, Mapping | list | tuple | Set):
+            return self._container(value)
+        return self._replace(self._text(value))
+
+    def _container(self, value: Any) -> Any:
+        if id(value) in self._open:
+            return self._replace("<circular>")
+        if len(self._open) >= MAX_DEPTH:
+            return self._replace("<nested too deep>")
+        self._open.append(id(value))
+        try:
+            if isinstance(value, Mapping):
+                return self.mapping(value)
+            items = [self._value(item) for item in list(value)]
+            return self._replace(items) if isinstance(value, Set) else items
+        finally:
+            self._open.pop()
+
+    def _number(self, value: float) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return self._replace("NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity")
+        if isinstance(value, int) and value.bit_length() > SURE_BITS and not _writable(value):
+            return self._replace(f"<integer of {value.bit_length()} bits>")
+        return value
+
+    def _replace(self, substitute: Any) -> Any:
+        self.replaced += 1
+        return substitute
+
+    def _text(self, value: object) -> str:
+        try:
+            text = repr(value)
+        except Exception:  # a user's __repr__ must not lose the rest of the message
+            text = object.__repr__(value)
+        return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -1,0 +1,52 @@
+"""Name the right form where a lazy result or a task is used in a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from cascade.interfaces.errors import UsageError
+from cascade.spec._reprs import described
+
+_ARITHMETIC = (
+    "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow", "lshift", "rshift", "and", "xor", "or",
+)  # fmt: skip
+OPERATORS = (
+    *(f"__{name}__" for name in _ARITHMETIC),
+    *(f"__r{name}__" for name in _ARITHMETIC),
+    "__neg__", "__pos__", "__abs__", "__invert__", "__lt__", "__le__", "__gt__", "__ge__",
+    "__contains__", "__len__", "__int__", "__float__", "__index__", "__round__",
+)  # fmt: skip
+"""Methods of operators and conversions that need a value."""
+
+_GIVES_A_VALUE = frozenset({"result", "compute", "get", "run", "collect", "execute", "evaluate", "wait"})
+
+
+def refusing(method: str) -> Callable[..., NoReturn]:
+    """Return a method that says that a lazy result has no value to compute with."""
+
+    def refuse(self: object, *_: object) -> NoReturn:
+        raise UsageError(
+            f"{described(self)} has no value before it runs, so {method}() cannot compute with it; "
+            "compute inside a task, or run it first with cs.run(...)"
+        )
+
+    refuse.__name__ = method
+    return refuse
+
+
+def called(lazy: object, attribute: str | None, methods: Iterable[str]) -> str:
+    """Return what to do instead of calling a lazy result, or the attribute of one."""
+    if attribute is None:
+        return f"{described(lazy)} cannot be called: it is the result of a call; call the task itself"
+    if attribute in _GIVES_A_VALUE:
+        return f"a lazy result has no method {attribute}(); write cs.run(lazy), or await cs.arun(lazy)"
+    return f"a lazy result has no method {attribute}(){meant(attribute, methods)}; call methods of its value inside a task"
+
+
+def meant(name: str, known: Iterable[Any], form: str = "{}") -> str:
+    """Return ", did you mean ...?" for the most similar of the known names; "" if none is similar."""
+    import difflib  # slow to import, and only an error needs it
+
+    similar = difflib.get_close_matches(name, [each for each in known if not each.startswith("_")], 1, 0.6)
+    return f"; did you mean {form.format(similar[0])}?" if similar else ""

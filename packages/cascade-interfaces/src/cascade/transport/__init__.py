@@ -1,0 +1,23 @@
+"""Parts that every networked connector needs and that name no protocol and no client library.
+
+For authors of connectors. Each part is a module of its own; import what you need from it:
+
+- :mod:`cascade.transport.connector`: ``NetworkConnector``, the base of a connector; it makes all of the following.
+- :mod:`cascade.transport.lifecycle`, :mod:`cascade.transport.session`: from ``connect`` to ``disconnect``, one link after another.
+- :mod:`cascade.transport.link`: ``Link``, the base of one link, and ``LinkClient``, what it needs of a client library.
+- :mod:`cascade.transport.settings`, :mod:`cascade.transport.faults`: settings and their checks; why there is no link.
+- :mod:`cascade.transport.capture`: the values of a payload at the call of ``publish``.
+- :mod:`cascade.transport.outbox`: ``Outbox``, the messages that wait or are in flight, with its control lane.
+- :mod:`cascade.transport.senders`: ``Senders``, the tasks that send them over one link.
+- :mod:`cascade.transport.drain`: ``Drain``, wait until they are sent or dropped.
+- :mod:`cascade.transport.patience`: ``Patience``, seconds that count only while this process can read.
+- :mod:`cascade.transport.errors`: ``LinkLost`` and ``MessageRejected``, which a client port raises.
+- :mod:`cascade.transport.delivery`: queues for callbacks and watches, and the dispatcher that fills them.
+- :mod:`cascade.transport.backoff`: ``Backoff``, the pauses between attempts to connect.
+- :mod:`cascade.transport.presence`: ``Presence``, the will, the birth and the offline message.
+- :mod:`cascade.transport.retained_set`: know when the retained messages have arrived.
+- :mod:`cascade.transport.state_log`: ``StateLog``, log a failure once, until it works again.
+- :mod:`cascade.transport.yielding`: ``LoopBudget`` and ``CallQueue``, yield after 5 ms of work.
+- :mod:`cascade.transport.event_loop`: ``watches_sockets`` and ``AutoResetEvent``.
+- :mod:`cascade.transport.fork`: ``inert_in_children``, for connectors in forked processes.
+"""

@@ -1,0 +1,23 @@
+"""MQTT brokers as programs of this machine: where they are, how to install and configure them.
+
+The command ``cascade broker`` and the brokers of the testkit use them. mosquitto is a package of the
+system; nats-server is a wheel, and installs wherever Python does.
+"""
+
+from cascade.transport.broker_programs.child import Child
+from cascade.transport.broker_programs.mosquitto import MOSQUITTO
+from cascade.transport.broker_programs.nats_server import NATS_SERVER
+from cascade.transport.broker_programs.passwords import password_line
+from cascade.transport.broker_programs.probe import answers_mqtt
+from cascade.transport.broker_programs.program import BrokerProgram, Listener, says_port_in_use
+
+__all__ = [
+    "MOSQUITTO",
+    "NATS_SERVER",
+    "BrokerProgram",
+    "Child",
+    "Listener",
+    "answers_mqtt",
+    "password_line",
+    "says_port_in_use",
+]

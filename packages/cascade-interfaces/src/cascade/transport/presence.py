@@ -1,0 +1,142 @@
+"""Presence of a named process: the will, the birth and the offline message. No I/O."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections import deque
+from typing import Any
+
+from cascade.interfaces.topics import status_topic
+from cascade.interfaces.wire.write import UndecodableMessageError, decode_payload, timestamp
+
+UNNAMED_WILL = '{"status": "offline"}'
+ENDED = "ended"
+"""The reason in the offline message of a process that has disconnected by itself."""
+
+_EVIDENCE = 3
+_WITHIN = 60.0
+_SESSIONS = 16
+_PREDECESSOR_BIRTHS = 2
+_BIRTH_INTERVAL = 1.0
+"""Seconds between two births of one session, at least."""
+
+
+class Presence:
+    """The messages that one name publishes on its status topic, and how it reacts to those of others.
+
+    :param named: False: there is only the will of each link, not retained, without a session.
+    """
+
+    def __init__(self, source_id: str, *, named: bool) -> None:
+        self.source_id = source_id
+        self.named = named
+        self.topic = status_topic(source_id)
+        self._sessions: deque[str] = deque(maxlen=_SESSIONS)
+        self._suspected = False
+        self._foreign_births = 0
+        self._announced: str | None = None
+        self._birth = ""
+        self._born_at = 0.0
+        self._holds_other = False  # the own topic holds something else than the birth
+        self._evidence: deque[float] = deque(maxlen=_EVIDENCE + 1)
+
+    @property
+    def session(self) -> str:
+        """The session of the current link."""
+        return self._sessions[-1] if self._sessions else ""
+
+    def begin(self) -> dict[str, Any]:
+        """Begin the session of a new link; return the arguments of its will."""
+        self._suspected = False
+        self._foreign_births = 0
+        if not self.named:
+            return {"topic": self.topic, "payload": UNNAMED_WILL}
+        self._sessions.append(os.urandom(8).hex())
+        return {"topic": self.topic, "payload": self._offline(), "qos": 1, "retain": True}
+
+    @property
+    def announced(self) -> str | None:
+        """The session of the latest birth that was published."""
+        return self._announced
+
+    def birth(self, now: float) -> str:
+        """Return the birth, which is published now: this session is online.
+
+        :param now: seconds of a monotonic clock.
+        """
+        self._born_at = now
+        self._holds_other = False
+        if self._announced != self.session or not self._birth:
+            self._announced = self.session
+            self._birth = json.dumps(
+                {
+                    "status": "online",
+                    "session": self.session,
+                    "ts": timestamp(time.time()),
+                    "pid": os.getpid(),
+                    "host": platform.node(),
+                    "version": _version(),
+                }
+            )
+        return self._birth
+
+    def offline(self) -> str:
+        """Return the offline message of a clean end; without its reason it would be the will."""
+        return self._offline(reason=ENDED)
+
+    def _offline(self, **reason: str) -> str:
+        return json.dumps({"status": "offline", "session": self.session, **reason})
+
+    def receive(self, payload: bytes, now: float) -> bool:
+        """Take in a message on the own topic; return whether another process keeps saying that it is online.
+
+        Its first births do not count: it may be a predecessor that is about to end.
+
+        :param now: seconds of a monotonic clock.
+        """
+        message = _decoded(payload)
+        session = message.get("session")
+        foreign = isinstance(session, str) and session not in self._sessions
+        if foreign:
+            self._suspect(now)
+        self._holds_other = payload != self._birth.encode()
+        self._foreign_births += foreign and message.get("status") == "online"
+        return self._foreign_births > _PREDECESSOR_BIRTHS
+
+    def due(self) -> float | None:
+        """Return when the birth is to be published again: the topic holds something else; None otherwise."""
+        if not self._holds_other or self._announced != self.session:
+            return None
+        return self._born_at + _BIRTH_INTERVAL
+
+    def taken_over(self, now: float) -> None:
+        """Note that the broker reported another client with the client id."""
+        self._suspect(now)
+
+    def contested(self, now: float) -> bool:
+        """Return whether another process uses this name: signs of one on more than 3 links within 60 s."""
+        return len(self._evidence) > _EVIDENCE and now - self._evidence[0] <= _WITHIN
+
+    def _suspect(self, now: float) -> None:
+        if not self._suspected:  # one per link is enough: a crashed predecessor leaves one, too
+            self._suspected = True
+            self._evidence.append(now)
+
+
+def _decoded(payload: bytes) -> dict[str, Any]:
+    try:
+        return decode_payload(payload)
+    except UndecodableMessageError:
+        return {}
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and only watchers need it
+
+    try:
+        return version("cascade-interfaces")  # all distributions have one version
+    except PackageNotFoundError:
+        return "unknown"

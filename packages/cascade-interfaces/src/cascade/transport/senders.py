@@ -1,0 +1,192 @@
+"""The tasks that send what waits, over one link: one message each, more of them on a distant link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.outbox import NOT_ALLOWED, REFUSED, TOO_LARGE, Outbox, Outgoing
+from cascade.transport.state_log import StateLog
+from cascade.transport.yielding import LoopBudget
+
+STEADY_AFTER = 1.0
+"""Seconds for which a link must have held before a message is sent that broke another link."""
+
+
+FIRST_SENDERS = 20
+GROWTH_INTERVAL = 0.005
+"""Seconds in which each sender must have sent a message; otherwise the round trip delays what waits."""
+NEAR_FOR = 10.0
+"""Seconds after an answer within ``GROWTH_INTERVAL`` for which the peer counts as near."""
+NEAR_SENDERS = 80
+"""The most senders for a near peer: what is late then is late because a machine is busy, and each message in flight
+keeps about 20 objects that the garbage collector walks."""
+BUSY = 0.005
+"""Seconds of CPU time in a measurement that show a busy loop: then answers wait to be read, and tasks go first."""
+_LATER = 3
+"""Iterations of the event loop that must pass as well: on a busy loop a near peer's answers wait to be read."""
+
+
+class Senders:
+    """Empty the outbox while they are ``open``. One object for each link.
+
+    There are ``FIRST_SENDERS`` at first. While messages wait and the round trip to a distant peer delays them,
+    their number doubles, up to ``limit``; for a near peer up to ``NEAR_SENDERS``, on a busy loop not at all. If the
+    outbox is half full, it doubles in any case.
+
+    :param send: sends one message and returns when the peer has it; raises ``LinkLost`` if the link is
+        down, ``MessageRejected`` if the peer rejects the message, ``MessageTooLarge`` if it would, anything else
+        if the client does.
+    :param limit: how many messages may be in flight.
+    :param create_task: starts a task, given a coroutine and a name; the task ends with the link.
+    :param fail: called when ``send`` raised ``LinkLost``.
+    :param on_settled: called after each message that was sent or dropped.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Outgoing], Awaitable[None]],
+        outbox: Outbox,
+        *,
+        limit: int,
+        create_task: Callable[[Coroutine[Any, Any, None], str], object],
+        log: logging.Logger,
+        fail: Callable[[LinkLost], None],
+        on_settled: Callable[[], None],
+    ) -> None:
+        self.open = False
+        self.limit = limit
+        self.count = 0
+        """How many senders there are, and so how many messages are in flight at most."""
+        self._steady = False
+        self._near_until = 0.0  # on the loop's clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._growth: asyncio.Handle | None = None
+        self._settled = 0
+        self._measured_since = 0.0  # in CPU time of the loop's thread
+        self._send = send
+        self._outbox = outbox
+        self._create_task = create_task
+        self._fail = fail
+        self._on_settled = on_settled
+        self._loop = asyncio.get_running_loop()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._state = StateLog(log)
+
+    def start(self) -> None:
+        """Begin to send: the link is up."""
+        self.open = True
+        self._timer = self._loop.call_later(STEADY_AFTER, self._become_steady)
+        self._create(min(FIRST_SENDERS, self.limit))
+
+    def stop(self) -> None:
+        """Start to send no further message. Idempotent."""
+        self.open = False
+        for timer in (self._timer, self._growth):
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """Wake one idle sender, which looks for a message to send; without one, measure the round trip."""
+        while self._idle:
+            sleeper = self._idle.popleft()
+            if not sleeper.done():
+                sleeper.set_result(None)
+                return
+        if self._growth is None and self.open and self.count < self.limit:
+            self._settled = self._outbox.settled
+            self._measured_since = time.thread_time()
+            self._growth = self._loop.call_later(GROWTH_INTERVAL, self._grow, _LATER)
+
+    def note_answer(self, began: float) -> None:
+        """Note that the peer has answered now to what left at ``began`` on the loop's clock."""
+        now = self._loop.time()
+        if now - began < GROWTH_INTERVAL:
+            self._near_until = now + NEAR_FOR
+
+    async def _run(self) -> None:
+        """Send one message at a time, until the senders are stopped or the link is lost."""
+        budget = LoopBudget()
+        outbox, clock = self._outbox, self._loop.time
+        while self.open:
+            item = outbox.take(steady=self._steady)
+            if item is None:
+                await self._sleep()
+                continue
+            if (self._idle or self._growth is None) and outbox.waiting:
+                self.wake()
+            began = clock()
+            try:
+                await self._send(item)
+            except LinkLost as exc:
+                self._fail(exc)
+                return  # the message stays in flight; the code that ends the link restores it
+            except MessageRejected as exc:
+                outbox.give_up(item, NOT_ALLOWED)
+                self.log_rejection(exc)
+            except MessageTooLarge as exc:
+                outbox.give_up(item, TOO_LARGE)
+                self._state.failed(TOO_LARGE, "a message for %s is dropped: %s", item.topic, exc)
+            except Exception as exc:
+                outbox.give_up(item, REFUSED)
+                self._state.failed(
+                    REFUSED, "a message for %s cannot be sent and is dropped: %r", item.topic, exc
+                )
+            else:
+                outbox.land(item)
+                if item.qos:  # without, no answer is awaited
+                    self.note_answer(began)
+                self._state.works(REFUSED)
+            self._on_settled()
+            if budget.spent():
+                await asyncio.sleep(0)
+
+    def log_rejection(self, exc: MessageRejected) -> None:
+        """Log that the peer rejects messages: once for each link."""
+        self._state.failed(
+            NOT_ALLOWED,
+            "the broker rejects messages (code %d) and they are lost; check its access list",
+            exc.code,
+        )
+
+    def _become_steady(self) -> None:
+        self._steady = True
+        self.wake()
+
+    def _create(self, more: int) -> None:
+        for _ in range(more):
+            self._create_task(self._run(), f"cascade-sender {self.count}")
+            self.count += 1
+
+    def _grow(self, iterations: int) -> None:
+        """Double the number of senders if all of them wait for the peer, and messages wait for them.
+
+        :param iterations: how many of the loop to wait for before.
+        """
+        if iterations:
+            self._growth = self._loop.call_soon(self._grow, iterations - 1)
+            return
+        self._growth = None
+        if self._idle or not self._outbox.waiting:
+            return
+        if self._outbox.settled - self._settled < self.count:
+            self._create(min(self.count, max(0, self._most() - self.count)))
+        self.wake()  # measure again
+
+    def _most(self) -> int:
+        """Return how many senders there may be, after this measurement."""
+        if self._outbox.half_full:
+            return self.limit
+        if time.thread_time() - self._measured_since > BUSY:
+            return self.count
+        return min(self.limit, NEAR_SENDERS) if self._loop.time() < self._near_until else self.limit
+
+    async def _sleep(self) -> None:
+        sleeper = self._loop.create_future()
+        self._idle.append(sleeper)
+        await sleeper

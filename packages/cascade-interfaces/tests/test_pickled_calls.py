@@ -1,0 +1,238 @@
+"""A call's way to another process and back, here without another process."""
+
+import copyreg
+import dataclasses
+import functools
+import pickle
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import TaskCallError, TaskNotPicklableError
+from cascade.interfaces.pickled_calls import RemoteTraceback, open_answer, pack_call, run_packed
+from cascade.interfaces.step import in_worker
+from cascade.spec import task
+
+MODULE = """
+from cascade.spec import task
+
+@task
+def double(x): return 2 * x
+
+class Tools:
+    @staticmethod
+    @task
+    def halve(x): return x / 2
+
+def replaced(): return "old"
+first_of_two = replaced
+def replaced(): return "new"
+
+class Local: ...
+"""
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module that can be imported by its name."""
+    made = ModuleType("pickled_tasks")
+    exec(MODULE, made.__dict__)
+    monkeypatch.setitem(sys.modules, "pickled_tasks", made)
+    return made
+
+
+def ask_where() -> bool:
+    return in_worker.get()
+
+
+def there_and_back(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Do what an executor does with a call."""
+    return open_answer(run_packed(pack_call(function, args, kwargs)), "the task")
+
+
+def test_a_task_is_pickled_as_its_name(module: Any) -> None:
+    """Of a module, of a class in it, and inside another callable; none of its code is sent."""
+    assert there_and_back(module.double.function, 4) == 8
+    assert there_and_back(module.Tools.halve.function, x=4) == 2.0
+    assert there_and_back(functools.partial(module.double.function, 5)) == 10
+    assert there_and_back(sorted, [2, -3], key=module.double.function) == [-3, 2]
+    assert b"pickled_tasks" in pack_call(module.double.function, (), {})
+
+
+def test_a_name_that_means_something_else_is_refused(module: Any) -> None:
+    """Another function has taken it: the wrong one would run there."""
+    with pytest.raises(TaskNotPicklableError, match=r"is not what pickled_tasks\.replaced names"):
+        pack_call(module.first_of_two, (), {})
+    assert there_and_back(module.replaced) == "new"
+
+
+def test_a_class_of_the_script_is_refused_here_and_not_there(module: Any) -> None:
+    """A worker would find another `__main__`; the argument is named."""
+    module.Local.__module__ = "__main__"
+    with pytest.raises(TaskNotPicklableError, match=r"argument 'x' is of Local, a class of the program"):
+        pack_call(module.double.function, (module.Local(),), {})
+
+
+def test_a_function_that_the_worker_cannot_find_is_an_error(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that only the sender has."""
+    packed = pack_call(module.double.function, (1,), {})
+    monkeypatch.delitem(sys.modules, "pickled_tasks")
+    with pytest.raises(TaskNotPicklableError, match=r"task 'double'.*No module named 'pickled_tasks'"):
+        open_answer(run_packed(packed), "double")
+
+
+def test_an_answer_that_cannot_be_read_here_is_an_error() -> None:
+    """An answer that is damaged is a result that cannot be read."""
+    with pytest.raises(TaskNotPicklableError, match="its result cannot be read here"):
+        open_answer(pickle.dumps([1])[:-3], "double")
+
+
+def call_wrongly() -> None:
+    """Make an error of Cascade's own, whose arguments are not its message."""
+    task(name="inner")(len)(1, 2, 3)  # type: ignore[arg-type, call-arg]
+
+
+def test_errors_of_cascade_itself_come_back_whole(module: Any) -> None:
+    """Their attributes too, and where they were raised."""
+    module.call_wrongly = call_wrongly
+    call_wrongly.__module__ = "pickled_tasks"
+    with pytest.raises(TaskCallError, match="task 'inner'") as raised:
+        there_and_back(call_wrongly)
+    assert raised.value.task_name == "inner"
+    assert isinstance(raised.value.__cause__, RemoteTraceback)
+    assert "in call_wrongly" in raised.value.__cause__.text
+
+
+class FromNumber(Exception):
+    """The common form: made of data, with a text of its own."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"part {number} is bad")
+
+
+class Wordless(Exception):
+    """It does not call the ``__init__`` of what it derives from."""
+
+    def __init__(self, number: int, *, why: str) -> None:
+        self.number, self.why = number, why
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.why}"
+
+
+class Slotted(Exception):
+    """What it holds is not in its ``__dict__``."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class OfTheSystem(OSError):
+    """Made of other things than an ``OSError``."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        super().__init__(5, "input/output error", f"/dev/{device}")
+
+
+class InItsOwnWay(Exception):
+    """It defines itself how it is pickled, and what it leaves out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"number {number}")
+        self.number = number
+        self.way: Callable[[], int] = lambda: number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InItsOwnWay, (self.number,)
+
+
+@dataclasses.dataclass
+class Data(Exception):
+    """A dataclass, made by keywords."""
+
+    part: int
+    why: str = "unknown"
+
+
+ERRORS: list[Callable[[], Exception]] = [
+    lambda: FromNumber(7),
+    lambda: Wordless(7, why="broken"),
+    lambda: Slotted("no", code=5),
+    lambda: OfTheSystem("sda"),
+    lambda: InItsOwnWay(3),
+    lambda: Data(part=7),
+    lambda: ValueError("plain", {"a": 1}),
+    lambda: KeyError("missing"),
+    lambda: FileNotFoundError(2, "no such file", "a.txt", None, "b.txt"),
+    lambda: UnicodeDecodeError("utf-8", b"ab", 0, 1, "invalid"),
+    lambda: ImportError("cannot", name="mod", path="/x"),
+    lambda: pickle.UnpicklingError("odd"),
+]
+
+
+def raise_number(number: int) -> None:
+    """Raise one of them."""
+    error = ERRORS[number]()
+    raise error
+
+
+def shown(error: BaseException) -> dict[str, Any]:
+    """Return all that a caller can see of an error."""
+    names = {name for name in dir(error) if not name.startswith("_")} - {"way"}
+    seen = {name: getattr(error, name) for name in names if not callable(getattr(error, name, len))}
+    return {"type": type(error), "text": str(error), "args": error.args, **seen}
+
+
+@pytest.mark.parametrize("number", range(len(ERRORS)))
+def test_an_error_is_not_built_again_from_its_own_text(number: int) -> None:
+    """Whatever its ``__init__`` takes, it comes back with its text, its arguments and its attributes."""
+    error = ERRORS[number]()
+    with pytest.raises(type(error)) as raised:
+        there_and_back(raise_number, number)
+    assert shown(raised.value) == shown(error)
+
+
+def raise_group() -> None:
+    """Raise what a task group raises."""
+    raise ExceptionGroup(
+        "four failed", [ValueError("a"), FromNumber(7), Wordless(7, why="odd"), InItsOwnWay(3)]
+    )
+
+
+def test_a_group_of_errors_comes_back_with_its_members() -> None:
+    """In their order, and each as it was."""
+    with pytest.raises(ExceptionGroup, match="four failed") as raised:
+        there_and_back(raise_group)
+    texts = [(type(member), str(member)) for member in raised.value.exceptions]
+    assert texts == [
+        (ValueError, "a"),
+        (FromNumber, "part 7 is bad"),
+        (Wordless, "7: odd"),
+        (InItsOwnWay, "number 3"),
+    ]
+
+
+def test_a_library_that_pickles_every_error_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some enter all classes of errors in ``copyreg``, for their own purposes."""
+    monkeypatch.setitem(copyreg.dispatch_table, FromNumber, lambda error: (FromNumber, error.args))
+    with pytest.raises(FromNumber) as raised:
+        there_and_back(raise_number, 0)
+    assert str(raised.value) == "part 7 is bad"
+
+
+def test_code_in_a_worker_can_tell_that_it_is_there() -> None:
+    """Also after an error; what needs the engine (``cs.publish``) refuses to work there."""
+    assert there_and_back(ask_where) is True
+    with pytest.raises(ZeroDivisionError):
+        there_and_back(divmod, 1, 0)
+    assert in_worker.get() is False

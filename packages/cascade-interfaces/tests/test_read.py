@@ -1,0 +1,556 @@
+"""What a reader makes of the wire: of a recorded run, of duplicates and holes, and of any bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
+from cascade.interfaces.wire import read
+from cascade.interfaces.wire.read import _received, _run, _view
+
+RECORDED = [
+    json.loads(line) for line in (Path(__file__).parent / "recorded" / "run.jsonl").read_text().splitlines()
+]
+SOURCE = "press-line-3"
+PAUSE = constraint_topic(f"source:{SOURCE}", "pause")
+
+
+def fold(messages: Iterable[dict[str, Any]], view: read.View | None = None) -> read.View:
+    view = view or read.View()
+    for message in messages:
+        view.fold(message["topic"], message["payload"].encode(), now=0.0, retained=message["retain"])
+    return view
+
+
+def event(
+    seq: int | None = 0,
+    *,
+    token: str = "c41e07d2",
+    attempt: int = 1,
+    kind: str = "events",
+    source: str = "line",
+    event_id: str | None = None,
+    **body: Any,
+) -> read.EventMessage:
+    names = "-".join(["r", token, *([] if kind == "events" else [kind]), str(seq)])
+    data = {
+        "run_id": "r",
+        "source": source,
+        "token": token,
+        "attempt": attempt,
+        "event_id": names if event_id is None else event_id,
+        "ts": "2026-11-21T03:00:20+00:00",
+        "body": {"type": "TaskStateEvent"} | body,
+    }
+    data |= {} if seq is None else {"seq": seq}
+    found = read.parse_event(telemetry_topic("o", "p", "r", kind), json.dumps(data).encode())
+    assert found is not None
+    return found
+
+
+def task(seq: int, task_id: str, state: str, **more: Any) -> read.EventMessage:
+    return event(seq, task_id=task_id, task_name=task_id[0], state=state, **more)
+
+
+def lifecycle(seq: int, which: str, **more: Any) -> read.EventMessage:
+    return event(seq, type="LifecycleEvent", event=which, **more)
+
+
+def put(view: read.View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
+    return view.fold(topic, json.dumps(data).encode(), now=now, retained=retained)
+
+
+def report(view: read.View, source: str = "line", **more: Any) -> None:
+    """Report constraints of a source, on the reader's clock at 0."""
+    put(view, state_topic(source, "constraints"), {"source": source, "sync": "synced"} | more)
+
+
+def runs_report(view: read.View, *run_ids: str, session: str = "s", **more: Any) -> None:
+    rows = [{"run_id": run_id, "target": "all", "counts": {"RUNNING": 2}} | more for run_id in run_ids]
+    put(view, state_topic("line", "runs"), {"session": session, "runs": rows})
+
+
+# A recorded run
+
+
+def test_a_recorded_run_is_shown_as_it_went() -> None:
+    """An engine with a name: a map of 12 with one failure, a retry, a pause and its clearing."""
+    view = fold(RECORDED)
+    ((source, run_id),) = view.runs
+    run = view.runs[source, run_id]
+    assert (source, run.status, run.missing, run.duplicates) == (SOURCE, "Failed", 0, 0)
+    assert run.counts == {"COMPLETED": 13, "FAILED": 1, "SKIPPED": 2}
+    assert [(each.name, each.error) for each in run.failures] == [
+        ("audit", "ValueError: no such file:  [31m7")
+    ]
+    assert [(each.task_id, each.parent, each.item) for each in run.failures] == [("audit:0[7]", "audit:0", 7)]
+    assert run.tasks == {}
+    (engine,) = read.engine_rows(view, 0.0)
+    assert (engine["status"], engine["sync"], engine["runs"]) == ("ended", "stopped", 0)
+    (row,) = read.run_rows(view, 0.0)
+    assert (row["status"], row["known"], row["open"]) == ("Failed", 16, False)
+    assert view.store
+    json.dumps([engine, row, *read.constraint_rows(view, 0.0)], allow_nan=False)
+
+
+def test_a_recorded_pause_is_obeyed_from_its_report_to_its_clearing() -> None:
+    """Between them the engine is paused and no task starts; then the register is gone."""
+    view, seen = read.View(), []
+    for message in RECORDED:
+        fold([message], view)
+        row = next((row for row in read.constraint_rows(view, 0.0) if row["topic"] == PAUSE), None)
+        seen.append(row and row["applied"])
+        if row and row["applied"]:
+            assert view.engines[SOURCE].paused
+            assert '"RUNNING", "duration' not in message["payload"]
+    assert [SOURCE] in seen
+    assert seen[-1] is None
+    assert view.engines[SOURCE].applied_since == {}
+
+
+def test_a_recorded_refusal_stands_with_its_reason() -> None:
+    """A rate of 0 and an unknown type are registers that this engine refuses."""
+    running = [m for m in RECORDED if '"stopped"' not in m["payload"] and '"offline"' not in m["payload"]]
+    rows = {row["type"]: row for row in read.constraint_rows(fold(running), 0.0)}
+    assert rows["concurrency"]["applied"] == [SOURCE]
+    assert rows["quota"]["refused"] == [{"source": SOURCE, "reason": "unknown type 'quota'"}]
+    (refused,) = rows["rate_limit"]["refused"]
+    assert (refused["source"], bool(refused["reason"])) == (SOURCE, True)
+
+
+@given(st.lists(st.integers(0, len(RECORDED) - 1), max_size=60))
+def test_messages_that_come_again_change_nothing(again: list[int]) -> None:
+    """MQTT may deliver an event twice: the run looks the same, and the second copies are counted."""
+    plain = fold(RECORDED)
+    copies = [RECORDED[index] for index in again if "/events" in RECORDED[index]["topic"]]
+    view = fold([*RECORDED, *copies])
+    assert read.run_rows(view, 0.0) == read.run_rows(plain, 0.0)
+    (run,) = view.runs.values()
+    assert (run.duplicates, run.missing) == (len(copies), 0)
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, len(RECORDED)))
+def test_any_order_and_any_loss_leave_a_view_that_can_be_shown(random: Any, size: int) -> None:
+    """Whatever arrives, in whatever order: nothing is raised, and no count is negative."""
+    messages = random.sample(RECORDED, size)
+    view = fold([*messages, *random.choices(RECORDED, k=10)])
+    assert view.not_understood == sum("/sync/" in each["topic"] for each in messages) or size < len(RECORDED)
+    for row in read.run_rows(view, 0.0):
+        assert all(count > 0 for count in row["counts"].values())
+    json.dumps([*read.engine_rows(view, 0.0), *read.constraint_rows(view, 0.0)], allow_nan=False)
+
+
+# Any bytes
+
+_TOPICS = st.sampled_from(
+    [
+        telemetry_topic("o", "p", "r"),
+        telemetry_topic("o", "p", "r", "progress"),
+        state_topic("line", "constraints"),
+        state_topic("line", "runs"),
+        state_topic("line", "graph"),
+        state_topic("line", "summary"),
+        state_topic("line", "host"),
+        telemetry_topic("o", "p", "r", "logs"),
+        telemetry_topic("o", "p", "r", "data"),
+        ack_topic("line"),
+        status_topic("line"),
+        PAUSE,
+        "cascade/constraints/@store",
+        "cascade/constraints/global",
+        "cascade/status/%ff",
+        "cascade/state//runs",
+        "cascade/status/",
+        "other",
+        "",
+    ]
+) | st.text(max_size=20).map("cascade/".__add__)
+_KEYS = st.sampled_from(
+    [
+        "v",
+        "ts",
+        "run_id",
+        "source",
+        "session",
+        "seq",
+        "token",
+        "attempt",
+        "event_id",
+        "body",
+        "type",
+        "task_id",
+        "state",
+        "event",
+        "status",
+        "error",
+        "tags",
+        "name",
+        "runs",
+        "counts",
+        "applied",
+        "effective",
+        "sync",
+        "scope",
+        "params",
+        "id",
+        "expires_at",
+        "store",
+        "reason",
+        "known",
+        "open",
+        "more",
+        "started",
+        "pid",
+        "recent",
+        "tasks",
+        "running",
+        "waiting",
+        "ms",
+        "graph",
+        "nodes",
+        "edges",
+        "memory",
+        "labels",
+        "upto",
+        "missing",
+        "data",
+        "skipped",
+        "ended",
+    ]
+) | st.text(max_size=3)
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(
+        ["r", "line", "1.0", "TaskStateEvent", "LifecycleEvent", "ENGINE_STARTED", "RUNNING", "online"]
+    )
+    | st.sampled_from(["0001-01-01", "9999-12-31T23:59:59.9999999", 10**400, "\ud800", "x" * 5_000])
+)
+_JSON = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=8),
+    max_leaves=20,
+)
+_OBJECTS = st.dictionaries(_KEYS, _JSON, max_size=10).map(
+    lambda data: json.dumps({"run_id": "r", "body": {}} | data).encode()
+)
+_BYTES = (
+    st.binary(max_size=50)
+    | _OBJECTS
+    | st.sampled_from(
+        [b"[" * 100_000, b'{"seq": ' + b"9" * 5_000 + b"}", b"{" * 2_000_000, b'{"a": 1e999}', b"NaN"]
+    )
+)
+
+
+@given(st.lists(st.tuples(_TOPICS, _BYTES, st.booleans()), max_size=12))
+def test_any_bytes_on_any_topic_are_taken_or_left(messages: list[tuple[str, bytes, bool]]) -> None:
+    """Nothing is raised, and the rows are strict JSON."""
+    view = read.View()
+    for topic, payload, retained in messages:
+        view.fold(topic, payload, now=0.0, retained=retained)
+        rows = [*read.engine_rows(view, 0.0), *read.run_rows(view, 0.0), *read.constraint_rows(view, 0.0)]
+        json.dumps(rows, allow_nan=False)
+    for run in view.runs.values():
+        assert all(count >= 0 for count in run.counts.values())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"run_id": "", "body": {}},
+        {"run_id": 1, "body": {}},
+        {"run_id": "other", "body": {}},
+        {"run_id": "r", "body": []},
+        {"run_id": "r"},
+        {"run_id": "r", "body": {}, "seq": "0"},
+        {"run_id": "r", "body": {}, "seq": -1},
+        {"run_id": "r", "body": {}, "seq": True},
+        {"run_id": "r", "body": {}, "v": "2.0"},
+        {"run_id": "r", "body": {}, "v": 1.0},
+    ],
+)
+def test_what_is_not_an_event_is_not_understood(data: dict[str, Any]) -> None:
+    """Also an event of another run than its topic's: access rules guard topics."""
+    assert read.parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode()) is None
+
+
+def test_a_lone_surrogate_is_replaced() -> None:
+    """A file of events and an acknowledgement's topic could not hold it."""
+    data = {"run_id": "r", "body": {}, "source": "a\ud800b", "event_id": "\udfff", "token": "\u2603"}
+    found = read.parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode())
+    assert found is not None
+    assert (found.source, found.event_id, found.token) == ("a?b", "?", "\u2603")
+
+
+def test_an_event_needs_only_a_run_and_a_body() -> None:
+    """As readers of version 1.0 promise; later versions 1.* and unknown types and keys are read too."""
+    plain = read.parse_event(telemetry_topic("o", "p", "r"), b'{"run_id": "r", "body": {"type": "NewEvent"}}')
+    assert plain == read.EventMessage("r", {"type": "NewEvent"}, org_id="o", project_id="p")
+    later = read.parse_event(
+        telemetry_topic("o", "p", "r"), b'{"v": "1.7", "run_id": "r", "body": {}, "x": 1}'
+    )
+    assert later is not None
+    assert later.type == ""
+
+
+# Duplicates and holes
+
+
+@given(st.lists(st.integers(0, 40), max_size=80))
+def test_holes_and_duplicates_are_those_of_a_set(numbers: list[int]) -> None:
+    """In any order: the numbers below the highest that did not come, and those that came again."""
+    received = read.Received()
+    seen: set[int] = set()
+    for number in numbers:
+        assert received.add(event(number)) == (number not in seen)
+        seen.add(number)
+        missing = set(range(max(seen))) - seen
+        assert received.missing == len(missing)
+        assert {n for first, last in received.holes() for n in range(first, last + 1)} == missing
+    assert (received.messages, received.duplicates) == (len(numbers), len(numbers) - len(seen))
+
+
+def test_an_id_that_is_not_made_from_seq_tells_duplicates_too() -> None:
+    """Another writer may use random ids; an event without one is never a duplicate."""
+    received = read.Received()
+    assert received.add(event(0, event_id="x"))
+    assert not received.add(event(1, event_id="x"))
+    assert received.add(event(0, event_id="y"))
+    assert received.add(event(None, event_id=""))
+    assert received.add(event(None, event_id=""))
+
+
+def test_holes_and_ids_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest hole can no longer be filled, but stays counted; the oldest id is forgotten."""
+    monkeypatch.setattr(_received, "MAX_HOLES", 2)
+    monkeypatch.setattr(_received, "MAX_IDS", 2)
+    received = read.Received()
+    for number in (1, 3, 5, 2**63 - 1):
+        received.add(event(number))
+    assert len(received.holes()) == 2
+    assert received.missing == 3 + 2**63 - 1 - 6
+    assert not received.add(event(0))
+    for name in "abc":
+        received.add(event(None, event_id=name))
+    assert len(received._ids) == 2
+
+
+# Runs
+
+
+def test_tasks_move_from_state_to_state() -> None:
+    """Counts follow; what has not ended stands with its state, its place and its progress."""
+    run = read.RunView("line", "r")
+    run.fold(lifecycle(0, "ENGINE_STARTED", name="nightly", tags={"line": 3, "bad": []}))
+    run.fold(task(1, "a-1", "RUNNING"))
+    run.fold(task(2, "b-1", "BLOCKED", reason="paused", attempt=1))
+    progress = event(0, kind="progress", type="ProgressEvent", task_id="a-1", done=3, total=9)
+    run.fold(progress)
+    run.fold(task(3, "b-1", "RUNNING", parent="a-1", item=0, node="b-2"))
+    assert run.counts == {"RUNNING": 2}
+    assert (run.name, run.tags) == ("nightly", {"line": 3})
+    first, second = run.tasks.values()
+    assert (first.done, first.total, second.parent, second.item, second.node) == (3, 9, "a-1", 0, "b-2")
+    run.fold(task(4, "a-1", "FAILED", error="E: x"))
+    run.fold(task(5, "b-1", "COMPLETED"))
+    run.fold(lifecycle(6, "ENGINE_STOPPED", status="Failed", error="E: x"))
+    assert (run.status, run.error, run.counts) == ("Failed", "E: x", {"FAILED": 1, "COMPLETED": 1})
+    assert [each.task_id for each in run.failures] == ["a-1"]
+
+
+def test_another_token_begins_the_run_anew_and_late_events_do_not() -> None:
+    """A run_id may be used again: the latest attempt is shown; what comes late of another is only counted."""
+    run = read.RunView("line", "r")
+    run.fold(task(0, "a-1", "RUNNING"))
+    run.fold(task(0, "a-1", "RUNNING", token="second"))
+    run.fold(task(1, "a-1", "COMPLETED"))
+    assert (run.token, run.counts) == ("second", {"RUNNING": 1})
+    third = event(0, token="third", attempt=3, type="LifecycleEvent", event="ENGINE_STARTED")
+    run.fold(third)
+    run.fold(event(0, token="older", attempt=2, type="LifecycleEvent", event="ENGINE_STOPPED"))
+    assert (run.attempt, run.status, run.counts, run.messages) == (3, "Running", {}, 5)
+
+
+def test_counts_are_the_engines_where_events_are_missing() -> None:
+    """A slow reader loses events of a burst; the report knows better, until every event has come."""
+    view = read.View()
+    runs_report(view, "r", known=7, open=True, attempt=1)
+    run = view.runs["line", "r"]
+    assert run.counts == {"RUNNING": 2}
+    run.fold(task(1, "a-1", "RUNNING"))
+    assert run.counts == {"RUNNING": 2}
+    (row,) = read.run_rows(view, 0.0)
+    assert (row["target"], row["known"], row["open"], row["status"]) == ("all", 7, True, "Running")
+    run.fold(lifecycle(0, "ENGINE_STARTED"))
+    assert run.counts == {"RUNNING": 1}
+
+
+def test_a_run_that_its_engine_no_longer_lists_has_ended() -> None:
+    """Also when its last event is lost; that event says how, if it comes. Other sessions list other runs."""
+    view = read.View()
+    runs_report(view, "r", "q")
+    runs_report(view, "z", session="other")
+    assert {run.status for run in view.runs.values()} == {"Running"}
+    runs_report(view, "q")
+    assert {key[1]: run.status for key, run in view.runs.items()} == {
+        "r": "Ended",
+        "q": "Running",
+        "z": "Running",
+    }
+    run = view.runs["line", "r"]
+    run.fold(task(0, "a-1", "COMPLETED"))
+    run.fold(lifecycle(1, "ENGINE_STOPPED", status="Succeeded"))
+    assert (run.status, run._counts) == ("Succeeded", {"COMPLETED": 1})
+    runs_report(view, "r", "q")
+    assert run.status == "Succeeded"
+
+
+def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks, series, runs, engines, registers and sessions beyond the limits are dropped or left out."""
+    for module, name in ((_view, "MAX_RUNS"), (_view, "MAX_ENGINES"), (_view, "MAX_REGISTERS")):
+        monkeypatch.setattr(module, name, 3)
+    monkeypatch.setattr(_run, "MAX_SERIES", 3)
+    monkeypatch.setattr(_view, "MAX_SESSIONS", 3)
+    view = read.View()
+    for number in range(10):
+        name = f"n{number}"
+        put(view, constraint_topic(f"run:{name}", "pause"), {"type": "pause"})
+        put(view, status_topic(name), {"status": "online"})
+        body = {"type": "TaskStateEvent", "task_id": "t", "state": "RUNNING"}
+        put(view, telemetry_topic("o", "p", name), {"run_id": name, "source": name, "seq": 0, "body": body})
+        runs_report(view, session=name)
+        view.run("line", "r").fold(event(0, token=name))
+    assert (len(view.registers), view.left_out, len(view.engines)) == (3, 7, 3)
+    assert len(view.runs) == 3
+    assert len(view.engines["line"].listed) == 3
+    assert len(view.run("line", "r").series()) == 3
+    assert view._room.left == 200_000 - 2
+
+
+def test_tasks_beyond_the_room_are_counted_when_they_end() -> None:
+    """And the counts of the engine's report stand for all."""
+    run = read.RunView("line", "r", _run.Room(1))
+    for seq, (task_id, state) in enumerate(
+        [("a-1", "RUNNING"), ("a-2", "RUNNING"), ("a-1", "COMPLETED"), ("a-2", "COMPLETED")]
+    ):
+        run.fold(task(seq, task_id, state))
+    assert run.counts == {"COMPLETED": 2}
+
+
+# Engines
+
+
+def test_presence_says_online_lost_or_ended() -> None:
+    """A birth, a will, an offline message with its reason; a late will of an earlier session is ignored."""
+    view, topic = read.View(), status_topic("line")
+    put(view, topic, {"status": "online", "session": "1", "host": "vm", "pid": 7}, retained=True)
+    put(view, topic, {"status": "online", "session": "2"})
+    engine = view.engines["line"]
+    put(view, topic, {"status": "offline", "session": "1"})
+    assert engine.status(99.0) == "online"
+    put(view, topic, {"status": "offline", "session": "2"})
+    assert engine.status(0.0) == "lost"
+    put(view, topic, {"status": "offline", "session": "2", "reason": "ended"})
+    assert engine.status(0.0) == "ended"
+    put(view, topic, {})
+    assert view.engines == {}
+
+
+def test_an_engine_without_presence_is_online_while_it_reports() -> None:
+    """For 12 seconds after its last message; a retained report shows no life, a will ends it at once."""
+    view = read.View()
+    put(view, state_topic("line", "runs"), {"runs": []}, retained=True)
+    engine = view.engines["line"]
+    assert engine.status(0.0) == "lost"
+    put(view, state_topic("line", "runs"), {"runs": []}, now=5.0)
+    assert (engine.status(17.0), engine.status(17.1)) == ("online", "lost")
+    put(view, status_topic("line"), {"status": "offline"}, now=6.0)
+    assert engine.status(6.0) == "lost"
+    put(view, state_topic("line", "runs"), {"runs": []}, now=7.0)
+    assert engine.status(7.0) == "online"
+    report(view, sync="stopped")
+    assert engine.status(7.0) == "ended"
+
+
+def test_a_running_run_of_an_engine_that_is_not_online_is_lost() -> None:
+    """Its engine may have died without an end of the run; a run that has ended stays as it ended."""
+    view = read.View()
+    runs_report(view, "r")
+    assert [row["status"] for row in read.run_rows(view, 12.0)] == ["Running"]
+    assert [row["status"] for row in read.run_rows(view, 13.0)] == ["Lost"]
+
+
+# Registers
+
+
+def test_a_register_needs_only_its_type() -> None:
+    """The scope is that of the topic, the id is derived; an empty message clears it."""
+    view, topic = read.View(), constraint_topic("global")
+    put(view, topic, {"type": "pause"})
+    assert view.registers[topic] == read.Register(topic, "global", "pause", id="pause-global", params={})
+    put(view, topic, {})
+    assert view.registers == {}
+    assert read.parse_register("cascade/constraints/@store", b"") == read.Cleared(
+        "cascade/constraints/@store"
+    )
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (b"[]", "it is not a JSON object"),
+        (b"\xff", "it is not a JSON object"),
+        (b'{"params": {}}', "it names no type"),
+        (b'{"type": "cancel"}', "it names the type 'cancel', its topic 'pause'"),
+        (b'{"type": "pause", "scope": "global"}', "it names another scope than its topic"),
+    ],
+)
+def test_a_register_that_cannot_be_obeyed_says_why(payload: bytes, problem: str) -> None:
+    """It is shown, for the broker retains it."""
+    register = read.parse_register(PAUSE, payload)
+    assert isinstance(register, read.Register)
+    assert (register.problem, register.type, register.scope) == (problem, "pause", f"source:{SOURCE}")
+
+
+def test_engines_that_are_not_online_do_not_comply() -> None:
+    """A retained report outlives its engine."""
+    view = read.View()
+    put(view, PAUSE, {"type": "pause"})
+    for source in ("line", "gone"):
+        report(view, source, applied={PAUSE: {"status": "applied", "id": ""}})
+    put(view, status_topic("gone"), {"status": "offline", "session": "1"})
+    (row,) = read.constraint_rows(view, 0.0)
+    assert row["applied"] == ["line"]
+    assert view.compliance(PAUSE, 0.0) == {"line": read.Compliance("applied")}
+
+
+def test_a_report_that_names_another_source_is_not_understood() -> None:
+    """Access rules guard topics: no client reports for another engine."""
+    view = read.View()
+    put(view, state_topic("line", "constraints"), {"source": "other", "sync": "synced"})
+    assert (view.engines, view.not_understood) == ({}, 1)
+
+
+def test_events_tell_the_project_of_an_engine() -> None:
+    """Also without a report of its runs."""
+    events = [message for message in RECORDED if "/telemetry/" in message["topic"]]
+    (row,) = read.engine_rows(fold(events), 0.0)
+    assert (row["source"], row["project_id"]) == (SOURCE, events[0]["topic"].split("/")[3])
+
+
+def test_a_task_that_runs_has_no_duration_yet() -> None:
+    run = _run.RunView("line", "r")
+    run.fold(event(0, type="TaskStateEvent", task_id="a:0", task_name="a", state="RUNNING"))
+    (task,) = run.tasks.values()
+    assert (task.duration_ms, task.attempt, task.done) == (0.0, 1, None)

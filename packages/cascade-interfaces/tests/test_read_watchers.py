@@ -1,0 +1,413 @@
+"""What a reader makes of the wire for watchers: runs, recent runs, graphs, summary, host, logs and data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
+from cascade.interfaces.wire import read
+from cascade.interfaces.wire.read import _view
+
+SINCE = "2026-11-21T03:00:20+00:00"
+LATER = "2026-11-21T03:00:28+00:00"
+SECONDS = 1795230020.0
+
+RUN = {
+    "run_id": "9a81",
+    "target": "report",
+    "name": "nightly",
+    "tags": {"line": 3},
+    "started": SINCE,
+    "attempt": 2,
+    "counts": {"RUNNING": 2, "COMPLETED": 174, "BLOCKED": 618},
+    "known": 796,
+    "open": True,
+    "eta_s": 41.0,
+    "tasks": {
+        "audit": {
+            "known": 792,
+            "counts": {"RUNNING": 2, "BLOCKED": 616},
+            "ms": {"n": 174, "sum": 9021.4, "max": 410.2},
+        }
+    },
+    "tasks_more": 4,
+    "running": [
+        {
+            "task_id": "audit:0[175]",
+            "task_name": "audit",
+            "since": SINCE,
+            "done": 120,
+            "total": 1000,
+            "message": "part 2",
+            "unit": "files",
+            "paused": True,
+        }
+    ],
+    "running_more": 1,
+    "waiting": [
+        {
+            "why": "constraint",
+            "topic": "cascade/constraints/task/audit/@rate_limit",
+            "type": "rate_limit",
+            "id": "x",
+            "n": 616,
+            "since": SINCE,
+        },
+        {"why": "resource", "name": "gpu", "n": 3, "since": SINCE},
+        {"why": "retry", "n": 1, "until": LATER},
+    ],
+    "waiting_more": 2,
+    "graph": {"rev": 1, "nodes": 5},
+    "lost": 7,
+}
+RECENT = {
+    "run_id": "77fe",
+    "target": "report",
+    "status": "Failed",
+    "error": "ValueError: no such file",
+    "started": SINCE,
+    "ended": LATER,
+    "duration_ms": 8000.0,
+    "counts": {"COMPLETED": 40, "FAILED": 1},
+}
+REPORT = {
+    "v": "1.0",
+    "source": "line",
+    "session": "s",
+    "presence": "p",
+    "org_id": "local",
+    "project_id": "acme",
+    "runs": [RUN],
+    "recent": [RECENT],
+    "recent_more": 3,
+    "paused": False,
+    "ts": LATER,
+}
+
+
+def put(view: read.View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
+    return view.fold(topic, json.dumps(data).encode(), now=now, retained=retained)
+
+
+def runs(view: read.View, **more: Any) -> Any:
+    return put(view, state_topic("line", "runs"), REPORT | more)
+
+
+def event(view: read.View, kind: str, seq: int = 0, /, *, run_id: str = "9a81", **body: Any) -> Any:
+    names = [run_id, "t", *([] if kind == "events" else [kind]), str(seq)]
+    envelope = {"run_id": run_id, "source": "line", "seq": seq, "token": "t", "event_id": "-".join(names)}
+    envelope |= {"ts": SINCE, "body": body}
+    return put(view, telemetry_topic("o", "acme", run_id, kind), envelope)
+
+
+# The report of runs
+
+
+def test_a_run_stands_with_all_that_the_report_shows() -> None:
+    """Known, open, tasks, running, waiting under each reason, and what each list leaves out."""
+    report = runs(read.View())
+    (row,) = report.runs
+    assert (row.known, row.open, row.eta_s, row.attempt) == (796, True, 41.0, 2)
+    assert (row.name, row.tags, row.lost, row.graph_rev, row.graph_nodes) == ("nightly", {"line": 3}, 7, 1, 5)
+    assert row.tasks == (
+        read.TaskTotals("audit", 792, {"RUNNING": 2, "BLOCKED": 616}, ended=174, sum_ms=9021.4, max_ms=410.2),
+    )
+    assert row.running == (
+        read.RunningRow(
+            "audit:0[175]",
+            "audit",
+            SECONDS,
+            done=120,
+            total=1000,
+            message="part 2",
+            unit="files",
+            paused=True,
+        ),
+    )
+    constraint, resource, retry = row.waiting
+    assert (constraint.why, constraint.n, constraint.type, constraint.id) == (
+        "constraint",
+        616,
+        "rate_limit",
+        "x",
+    )
+    assert constraint.topic == constraint_topic("task:audit", "rate_limit")
+    assert (resource.name, resource.since, retry.until) == ("gpu", SECONDS, SECONDS + 8)
+    assert (row.tasks_more, row.running_more, row.waiting_more, report.recent_more) == (4, 1, 2, 3)
+    assert (report.presence, report.org_id, report.project_id, report.paused) == ("p", "local", "acme", False)
+
+
+def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
+    """A command prints them: ``ps``, ``runs`` and ``constraints`` need no further work."""
+    view = read.View()
+    runs(view)
+    put(view, constraint_topic("global", "pause"), {"type": "pause"})
+    (engine,) = read.engine_rows(view, 0.0)
+    assert " ".join(engine) == "source status presence host pid since project_id sync paused runs"
+    assert (engine["project_id"], engine["runs"], engine["status"]) == ("acme", 1, "online")
+    running, recent = read.run_rows(view, 0.0)
+    keys = "source run_id target status started ended counts known open error"
+    assert " ".join(running) == " ".join(recent) == keys
+    assert (running["status"], running["known"], running["open"]) == ("Running", 796, True)
+    assert (recent["status"], recent["error"], recent["open"]) == (
+        "Failed",
+        "ValueError: no such file",
+        False,
+    )
+    assert (recent["known"], recent["counts"]) == (41, {"COMPLETED": 40, "FAILED": 1})
+    assert recent["ended"] == "2026-11-21T03:00:28.000000+00:00"
+    (constraint,) = read.constraint_rows(view, 0.0)
+    assert " ".join(constraint) == "topic scope type params id by expires_at applied refused"
+
+
+def test_a_recent_run_says_how_it_ended_when_its_events_did_not_come() -> None:
+    """The run was listed as active before; the counts are those at its end."""
+    view = read.View()
+    runs(view, recent=[])
+    runs(view, runs=[], recent=[RECENT | {"run_id": "9a81"}])
+    run = view.runs["line", "9a81"]
+    assert (run.status, run.error, run.ended) == ("Failed", "ValueError: no such file", SECONDS + 8)
+    assert run.counts == {"COMPLETED": 40, "FAILED": 1}
+
+
+def test_a_run_that_begins_again_is_running() -> None:
+    """Its earlier attempt stands in ``recent`` under the same id, before and after its first event."""
+    view = read.View()
+    runs(view, runs=[])
+    again = RUN | {"run_id": "77fe", "started": LATER}
+    runs(view, runs=[again])
+    run = view.runs["line", "77fe"]
+    assert (run.status, run.error, run.counts) == ("Running", "", RUN["counts"])
+    assert run.started == SECONDS + 8
+    late = read.View()
+    event(late, "events", run_id="77fe", type="LifecycleEvent", event="ENGINE_STARTED")
+    runs(late, runs=[], recent=[RECENT | {"ended": "2026-11-21T03:00:19+00:00"}])
+    assert late.runs["line", "77fe"].status == "Running"
+
+
+def test_a_repeated_report_changes_the_order_of_runs_only_by_what_is_new() -> None:
+    """Recent runs do not come before active ones each time that the report is repeated."""
+    view = read.View()
+    for _ in range(3):
+        runs(view)
+    assert [row["run_id"] for row in read.run_rows(view, 0.0)] == ["9a81", "77fe"]
+
+
+def test_a_run_of_an_engine_that_is_lost_is_lost_and_recent_runs_stay() -> None:
+    """A retained report outlives its engine, also where presence shows the loss."""
+    view = read.View()
+    put(view, state_topic("line", "runs"), REPORT, retained=True)
+    put(view, status_topic("line"), {"status": "offline", "session": "p"}, retained=True)
+    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost", "Failed"]
+    assert view.live(0.0) == []
+
+
+def test_a_run_of_a_process_that_was_killed_stays_lost_when_the_name_is_back() -> None:
+    """The successor lists no such run: it is not running there, and how it would have ended is not known."""
+    view = read.View()
+    runs(view, recent=[])
+    put(view, status_topic("line"), {"status": "offline", "session": "p"})
+    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost"]
+    put(view, status_topic("line"), {"status": "online", "session": "q"})
+    idle = {"session": "q", "presence": "q", "runs": [], "recent": []}
+    runs(view, **idle)
+    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost"]
+    runs(view, **idle | {"session": "another", "runs": [RUN | {"run_id": "b"}]})
+    assert {row["run_id"]: row["status"] for row in read.run_rows(view, 0.0)} == {
+        "9a81": "Lost",
+        "b": "Running",
+    }
+    runs(view, **idle | {"session": "another", "runs": [RUN]})  # a run that goes on under its id
+    assert view.runs["line", "9a81"].status == "Running"
+
+
+def test_a_run_of_a_process_that_connects_again_is_running() -> None:
+    """Each birth has a session of its own; the process lists its run again."""
+    view = read.View()
+    runs(view)
+    put(view, status_topic("line"), {"status": "online", "session": "q"})
+    runs(view, presence="q")
+    assert view.runs["line", "9a81"].status == "Running"
+
+
+def test_a_live_engine_is_online_or_has_reported_in_the_last_12_seconds() -> None:
+    """On the clock of the reader; a retained report shows no life, a birth does."""
+    view = read.View()
+    put(view, state_topic("named", "runs"), {"runs": []}, retained=True)
+    put(view, status_topic("named"), {"status": "online", "session": "1"}, retained=True)
+    put(view, state_topic("vm-1", "summary"), {"up": 1}, now=3.0)
+    put(view, state_topic("vm-2", "summary"), {"up": 1}, retained=True)
+    assert [engine.source for engine in view.live(15.0)] == ["named", "vm-1"]
+    assert [engine.source for engine in view.live(15.1)] == ["named"]
+
+
+def test_an_engine_that_ended_says_why() -> None:
+    """An explicit ``offline`` has its reason; a summary that is down shows the end of one without a name."""
+    view = read.View()
+    put(view, status_topic("line"), {"status": "offline", "session": "p", "reason": "ended"})
+    put(view, state_topic("vm-1", "summary"), {"up": 0})
+    assert [(e.status(0.0), e.reason) for e in view.engines.values()] == [("ended", "ended"), ("ended", "")]
+
+
+def test_each_live_engine_answers_for_a_register_or_has_not_answered() -> None:
+    """Applied, refused and no match stand by source; those of ``live`` that are missing are unknown."""
+    view, topic = read.View(), constraint_topic("global", "pause")
+    statuses = {"a": "applied", "b": "rejected", "c": "no_match", "d": "unsupported"}
+    for source, status in statuses.items():
+        rows = {topic: {"id": "", "status": status, "reason": "why"}}
+        put(view, state_topic(source, "constraints"), {"sync": "synced", "applied": rows})
+    put(view, state_topic("e", "constraints"), {"sync": "synced", "applied": {}})
+    answers = view.compliance(topic, 0.0)
+    assert {source: answer.status for source, answer in answers.items()} == statuses
+    assert [engine.source for engine in view.live(0.0) if engine.source not in answers] == ["e"]
+
+
+# Graph, summary, host, acknowledgement
+
+
+def test_a_graph_stands_with_its_nodes_and_edges() -> None:
+    """An edge that names no node of the message is left out."""
+    view = read.View()
+    nodes = [{"id": "audit:0", "name": "audit", "kind": "map", "known": 792}, {"id": "n", "name": "n"}]
+    edges = [[0, 1, "argument"], [1, 0], [0, 2], [True, 1], [0], "x", [-1, 0]]
+    row = {"run_id": "9a81", "rev": 3, "folded": True, "nodes": nodes, "edges": edges, "more": 2}
+    put(view, state_topic("line", "graph"), {"session": "s", "runs": [row], "ts": SINCE})
+    report = view.engines["line"].graph
+    assert report is not None
+    (graph,) = report.runs
+    assert (graph.run_id, graph.rev, graph.folded, graph.more) == ("9a81", 3, True, 2)
+    assert graph.nodes == (read.GraphNode("audit:0", "audit", "map", 792), read.GraphNode("n", "n"))
+    assert graph.edges == (read.GraphEdge(0, 1, "argument"), read.GraphEdge(1, 0))
+
+
+def test_a_summary_and_a_host_are_scalars() -> None:
+    """What is not a text, a number, a boolean or null is left out."""
+    view = read.View()
+    summary = {"up": 1, "runs": 1, "running": 4, "waiting": 618, "completed": 174, "failed": 0}
+    put(view, state_topic("line", "summary"), summary | {"paused": True, "last_status": "Succeeded"})
+    assert view.engines["line"].summary == read.Summary(
+        "line", True, 1, 4, 618, 174, 0, paused=True, last_status="Succeeded"
+    )
+    host = {"v": "1.0", "ts": SINCE, "os": "Linux", "cpus": 2, "load1": None, "bad": [1], "rss": 10**400}
+    maps = {"memory": {"total": 9, "x": {}}, "link": {"sent": 3}, "labels": {"site": "hall-2"}}
+    put(view, state_topic("line", "host"), host | maps)
+    found = view.engines["line"].host
+    assert found is not None
+    assert found.values == {"os": "Linux", "cpus": 2, "load1": None}
+    assert (found.memory, found.link, found.labels) == ({"total": 9}, {"sent": 3}, {"site": "hall-2"})
+
+
+def test_an_acknowledgement_shows_what_is_stored_and_no_life() -> None:
+    """The collector writes it, not the engine."""
+    view = read.View()
+    data = {"v": "1.0", "by": "c1", "upto": {"r-t": 9, "bad": -1}, "missing": {"r-t": [[3, 4], [9, 1], 7]}}
+    put(view, ack_topic("line"), data)
+    assert view.engines["line"].ack == read.Ack("line", "c1", {"r-t": 9}, {"r-t": ((3, 4),)})
+    assert view.live(0.0) == []
+
+
+@pytest.mark.parametrize("kind", ["constraints", "runs", "graph", "summary", "host"])
+def test_a_cleared_report_is_forgotten(kind: str) -> None:
+    """When the last one is gone, so is the engine."""
+    view = read.View()
+    put(view, state_topic("line", kind), {"up": 1})
+    assert getattr(view.engines["line"], kind) is not None
+    view.fold(state_topic("line", kind), b"", now=0.0)
+    assert view.engines == {}
+    assert view._sizes.total == 0
+
+
+# Progress, logs and data
+
+
+def test_progress_has_a_message_and_a_unit() -> None:
+    """They stay with the task until it ends."""
+    view = read.View()
+    event(view, "events", task_id="a:0", task_name="a", state="RUNNING", type="TaskStateEvent")
+    progress: dict[str, Any] = {"type": "ProgressEvent", "task_id": "a:0", "done": 3, "total": 9}
+    event(view, "progress", **progress, message="part 2", unit="files")
+    event(view, "events", 1, task_id="a:0", task_name="a", state="BLOCKED", type="TaskStateEvent")
+    task = view.runs["line", "9a81"].tasks["a:0"]
+    assert (task.done, task.total, task.message, task.unit) == (3, 9, "part 2", "files")
+
+
+def test_log_lines_stand_in_order_and_a_copy_does_not() -> None:
+    """MQTT may deliver a message twice."""
+    view = read.View()
+    line: dict[str, Any] = {
+        "type": "LogEvent",
+        "level": "INFO",
+        "logger": "app",
+        "message": "hello",
+        "task_id": "a:0",
+    }
+    for seq in (0, 1, 1):
+        event(view, "logs", seq, **line, skipped=seq)
+    event(view, "events", **line)
+    assert [each.skipped for each in view.logs] == [0, 1]
+    assert (view.logs[0].level, view.logs[0].logger, view.logs[0].message) == ("INFO", "app", "hello")
+
+
+def test_data_is_the_latest_value_of_each_name() -> None:
+    """Any JSON value; a value without a name is not kept."""
+    view = read.View()
+    for seq, value in enumerate([1, {"celsius": 21.5}]):
+        event(view, "data", seq, type="DataEvent", name="temperature", data=value, task_name="a")
+    event(view, "data", 2, type="DataEvent", data=1)
+    ((key, item),) = view.data.items()
+    assert key == ("line", "9a81", "temperature")
+    assert (item.data, item.task_name) == ({"celsius": 21.5}, "a")
+
+
+# Bounds
+
+
+def test_what_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines heard of least recently are forgotten with their reports; further registers are left out."""
+    monkeypatch.setattr(_view, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(_view, "MAX_DATA", 3)
+    view = read.View()
+    for number in range(9):
+        put(view, state_topic(f"e{number}", "runs"), {"pad": "x" * 300})
+        put(view, constraint_topic(f"run:{number}", "pause"), {"type": "pause", "pad": "x" * 300})
+        event(view, "data", number, type="DataEvent", name=str(number), data=0)
+    assert [name for name in view.engines if name != "line"] == ["e6", "e7", "e8"]
+    assert view._sizes.total <= 1_000
+    assert (len(view.registers), view.left_out) == (3, 6)
+    put(view, constraint_topic("run:0", "pause"), {})
+    put(view, constraint_topic("run:8", "pause"), {"type": "pause"})
+    assert len(view.registers) == 3
+    assert [key[2] for key in view.data] == ["6", "7", "8"]
+
+
+def test_a_report_or_a_value_that_is_too_long_is_not_read() -> None:
+    """Engines send at most 64 KiB; a register that is too long is shown as one that no engine obeys."""
+    long = {"source": "line", "pad": "x" * 140_000}
+    assert read.parse(state_topic("line", "runs"), json.dumps(long).encode()) is None
+    assert read.parse(ack_topic("line"), json.dumps(long).encode()) is None
+    body = {"run_id": "r", "body": {"type": "DataEvent", "name": "n", "data": "x" * 70_000}}
+    assert read.parse(telemetry_topic("o", "p", "r", "data"), json.dumps(body).encode()) is None
+    assert read.parse(telemetry_topic("o", "p", "r", "events"), json.dumps(body).encode()) is not None
+    register = read.parse(constraint_topic("global", "pause"), json.dumps(long).encode())
+    assert isinstance(register, read.Register)
+    assert (register.problem, register.params) == ("it is longer than 64 KiB", None)
+
+
+def test_lists_and_texts_of_a_report_are_cut() -> None:
+    """Whatever a message claims."""
+    row = RUN | {
+        "target": "x" * 5_000,
+        "tasks": {str(number): {} for number in range(500)},
+        "running": [{"task_id": "x" * 50}] * 500,
+        "waiting": [{"why": "slot"}] * 500,
+    }
+    (found,) = runs(read.View(), runs=[row], recent=[]).runs
+    assert (len(found.target), len(found.tasks), len(found.running), len(found.waiting)) == (
+        1_000,
+        200,
+        200,
+        200,
+    )

@@ -1,0 +1,169 @@
+"""How long a drain waits: for messages, for progress, for a link. The loop's clock leaps, so no test waits."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import selectors
+from collections.abc import Callable
+
+import pytest
+
+from cascade.transport.drain import NO_LINK, NO_PROGRESS, RECENT, Drain
+from cascade.transport.outbox import Outbox
+
+LIMIT = 60.0
+
+
+class LeapingSelector(selectors.DefaultSelector):
+    """Moves the clock to the next timer instead of waiting for it."""
+
+    ahead = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.ahead += timeout or 0.0
+        return super().select(0)
+
+
+class LeapingLoop(asyncio.SelectorEventLoop):
+    """Its seconds pass at once."""
+
+    def __init__(self) -> None:
+        self._leaping = LeapingSelector()
+        super().__init__(self._leaping)
+
+    def time(self) -> float:
+        return self._leaping.ahead
+
+
+class Draining:
+    """A drain of five messages. ``steps`` happen at their seconds; see ``at``."""
+
+    def __init__(self, *, unlinked_since: float | None) -> None:
+        self.outbox = Outbox(max_messages=10, max_bytes=1_000)
+        for _ in range(5):
+            self.outbox.accept("a", "{}", 1, False)
+        self.unlinked_since = unlinked_since
+        """When the last link ended, in seconds before or after the start; None: there is one."""
+        self._steps: list[tuple[float, Callable[[], None]]] = []
+
+    def at(self, seconds: float, step: Callable[[], None]) -> None:
+        """Do something during the drain; if it is ``send``, the drain is notified."""
+        self._steps.append((seconds, step))
+
+    def send(self) -> None:
+        """Send one message."""
+        item = self.outbox.take()
+        assert item is not None
+        self.outbox.land(item)
+        self.drain.notify()
+
+    def link(self) -> None:
+        """Establish a link."""
+        self.unlinked_since = None
+        self.drain.notify()
+
+    def lose_link(self) -> None:
+        """Lose the link now."""
+        self.unlinked_since = self._loop.time()
+        self.drain.notify()
+
+    def stand_still(self) -> None:
+        """Stop the process for ten seconds; answers that came meanwhile take their turns of the loop."""
+        self._loop._leaping.ahead += 10.0  # type: ignore[attr-defined]
+        self._after_turns(3, self.send)
+
+    def _after_turns(self, turns: int, step: Callable[[], None]) -> None:
+        if turns:
+            self._loop.call_soon(self._after_turns, turns - 1, step)
+        else:
+            step()
+
+    def seconds(self) -> float:
+        """Drain, and return for how long."""
+        with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+            return runner.run(self._run())
+
+    def flushes(self, timeout: float) -> bool:
+        """Flush, and return whether all was sent."""
+        with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+            return runner.run(self._flush(timeout))
+
+    async def _run(self) -> float:
+        began = self._begin()
+        await self.drain.drain(LIMIT, unlinked_for=self._unlinked_for)
+        return self._loop.time() - began
+
+    async def _flush(self, timeout: float) -> bool:
+        self._begin()
+        return await self.drain.flush(timeout)
+
+    def _begin(self) -> float:
+        self._loop = asyncio.get_running_loop()
+        self.drain = Drain(self.outbox)
+        for seconds, step in self._steps:
+            self._loop.call_later(seconds, step)
+        return self._loop.time()
+
+    def _unlinked_for(self) -> float:
+        return 0.0 if self.unlinked_since is None else self._loop.time() - self.unlinked_since
+
+
+@pytest.mark.parametrize(
+    ("unlinked_since", "seconds"),
+    [(-math.inf, NO_LINK), (-RECENT - 1, NO_LINK), (-RECENT + 1, LIMIT), (None, NO_PROGRESS)],
+    ids=["never linked", "long ago", "recently", "linked and stalled"],
+)
+def test_a_drain_waits_as_long_as_a_link_is_likely(unlinked_since: float | None, seconds: float) -> None:
+    """A broker that was there a moment ago may come back; one that was not, has never been there."""
+    assert Draining(unlinked_since=unlinked_since).seconds() == pytest.approx(seconds, abs=0.01)
+
+
+def test_a_link_that_ends_during_the_drain_is_waited_for() -> None:
+    """The next attempts are awaited until the time limit."""
+    draining = Draining(unlinked_since=None)
+    draining.at(1.0, draining.lose_link)
+    assert draining.seconds() == pytest.approx(LIMIT, abs=0.01)
+
+
+def test_a_drain_ends_with_the_last_message() -> None:
+    """Also when the link came back late and each message takes almost the time without progress."""
+    draining = Draining(unlinked_since=-9.0)
+    draining.at(20.0, draining.link)
+    for number in range(1, 6):
+        draining.at(20.0 + 1.9 * number, draining.send)
+    assert draining.seconds() == pytest.approx(20.0 + 1.9 * 5, abs=0.01)
+    assert draining.outbox.pending == 0
+
+
+def test_a_new_link_gets_its_own_time_without_progress() -> None:
+    """It stalls from its start: the drain waits two seconds for it."""
+    draining = Draining(unlinked_since=-9.0)
+    draining.at(20.0, draining.link)
+    assert draining.seconds() == pytest.approx(20.0 + NO_PROGRESS, abs=0.01)
+
+
+def test_a_process_that_stood_still_takes_in_answers_before_it_gives_up() -> None:
+    """Its time to wait is over when it goes on, and what the peer has acknowledged is not read yet."""
+    draining = Draining(unlinked_since=None)
+    for number in range(5):
+        draining.at(1.0 + 10.5 * number, draining.stand_still)
+    assert draining.seconds() == pytest.approx(1.0 + 10.5 * 4 + 10.0)
+    assert not draining.outbox.pending
+
+
+def test_a_flush_waits_until_all_is_sent_or_its_time_is_over() -> None:
+    """The last of five messages decides."""
+    for last, flushed in ((4.9, True), (5.1, False)):
+        draining = Draining(unlinked_since=None)
+        for seconds in (1.0, 2.0, 3.0, 4.0, last):
+            draining.at(seconds, draining.send)
+        assert draining.flushes(5.0) is flushed
+
+
+def test_time_in_which_the_process_stood_still_is_none_of_a_flush() -> None:
+    """Each of five standstills is longer than the whole limit."""
+    draining = Draining(unlinked_since=None)
+    for number in range(5):
+        draining.at(0.5 + 10.5 * number, draining.stand_still)
+    assert draining.flushes(5.0)

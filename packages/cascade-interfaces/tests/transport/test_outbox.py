@@ -1,0 +1,377 @@
+"""The outbox keeps its promises whatever happens to it: bounds, order, true counts."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from cascade.transport.outbox import Outbox, Outgoing
+
+CONTROL = ["cascade/state/s/runs", "cascade/status/s"]
+PLAIN = ["a", "b"]
+MAX_MESSAGES, MAX_BYTES = 5, 60
+
+
+def filled(count: int, **bounds: int) -> Outbox:
+    outbox = Outbox(**{"max_messages": 1_000, "max_bytes": 1_000_000, **bounds})
+    for number in range(count):
+        outbox.accept("a", str(number), 1, False)
+    return outbox
+
+
+def taken(outbox: Outbox) -> list[Outgoing]:
+    found = []
+    while (item := outbox.take()) is not None:
+        found.append(item)
+    return found
+
+
+def test_messages_leave_in_order() -> None:
+    """First in, first out."""
+    assert [item.payload for item in taken(filled(5))] == ["0", "1", "2", "3", "4"]
+
+
+def test_the_oldest_is_dropped_when_there_are_too_many() -> None:
+    """The newest tell most of the present; what is gone is counted."""
+    outbox = filled(5, max_messages=3)
+    assert [item.payload for item in taken(outbox)] == ["2", "3", "4"]
+    assert outbox.dropped == {"outbox full": 2}
+
+
+def test_an_overflow_is_told_once_for_each_link() -> None:
+    """Not for each message, nor for each burst."""
+    outbox = Outbox(max_messages=4, max_bytes=1_000)
+    told = [outbox.accept("a", "x", 0, False) for _ in range(10)]
+    assert told == ["", "", "", "", "outbox full", "", "", "", "", ""]
+    while (item := outbox.take()) is not None:
+        outbox.land(item)
+    assert [outbox.accept("a", "x", 0, False) for _ in range(6)] == [""] * 6
+    outbox.restore(blame=False)
+    assert [outbox.accept("a", "x", 0, False) for _ in range(2)] == ["outbox full", ""]
+
+
+def test_the_oldest_is_dropped_when_they_are_too_large() -> None:
+    """Bytes of topic and payload count."""
+    outbox = filled(0, max_bytes=25)
+    for text in ("0123456789", "abcdefghij", "ABCDEFGHIJ"):
+        outbox.accept("a", text, 0, False)
+    assert [item.payload for item in taken(outbox)] == ["abcdefghij", "ABCDEFGHIJ"]
+
+
+def test_one_message_that_is_too_large_costs_no_other() -> None:
+    """It is dropped alone."""
+    outbox = filled(3, max_bytes=100)
+    assert outbox.accept("a", "x" * 101, 0, False) == "too large"
+    assert len(taken(outbox)) == 3
+
+
+def test_the_lane_overtakes_and_keeps_the_latest() -> None:
+    """A report that was replaced before it left is counted as superseded."""
+    outbox = filled(2)
+    for text in ("old", "new"):
+        outbox.accept(CONTROL[0], text, 1, True)
+    assert [item.payload for item in taken(outbox)] == ["new", "0", "1"]
+    assert outbox.dropped == {"superseded": 1}
+
+
+def test_the_lane_is_not_dropped_for_telemetry() -> None:
+    """However many messages of telemetry push."""
+    outbox = filled(0, max_messages=2)
+    outbox.accept(CONTROL[0], "report", 1, True)
+    for number in range(100):
+        outbox.accept("a", str(number), 1, False)
+    assert next(iter(taken(outbox))).payload == "report"
+
+
+def test_the_lane_is_bounded_too() -> None:
+    """A tool that reports on ever new topics fills no memory."""
+    outbox = filled(0)
+    for number in range(10_000):
+        outbox.accept(f"cascade/sync/s/{number}", "", 0, False)
+    assert outbox.pending == 4_096
+
+
+def test_what_was_in_flight_goes_first_again_in_order() -> None:
+    """Whatever has landed in between."""
+    outbox = filled(6)
+    flying = [outbox.take() for _ in range(4)]
+    assert flying[1] is not None
+    outbox.land(flying[1])
+    assert outbox.restore(blame=False) == []
+    assert [item.payload for item in taken(outbox)] == ["0", "2", "3", "4", "5"]
+
+
+def test_a_report_in_flight_gives_way_to_a_newer_one() -> None:
+    """After a lost link only the latest value goes out."""
+    outbox = filled(0)
+    outbox.accept(CONTROL[0], "old", 1, True)
+    assert outbox.take() is not None
+    outbox.accept(CONTROL[0], "new", 1, True)
+    outbox.restore(blame=True)
+    assert [item.payload for item in taken(outbox)] == ["new"]
+
+
+def test_suspects_go_in_halves_until_they_have_landed() -> None:
+    """After the broker closed a link, what was in flight is sent in two halves, apart from all others."""
+    outbox = filled(7)
+    assert len([outbox.take() for _ in range(5)]) == 5
+    outbox.restore(blame=True)
+    halves = []
+    while half := taken(outbox):
+        halves.append([item.payload for item in half])
+        assert outbox.testing == (half[0].suspects > 0)
+        for item in half:
+            outbox.land(item)
+    assert halves == [["0", "1", "2"], ["3", "4"], ["5", "6"]]
+
+
+@pytest.mark.parametrize("poison", ["0", "77", "159"])
+def test_the_message_that_breaks_links_is_found_in_halves(poison: str) -> None:
+    """Among 160 messages in flight, eight more lost links isolate it and two convict it; all others arrive."""
+    outbox, arrived, losses = filled(160), list[str](), 0
+    while batch := taken(outbox):
+        if poison in [item.payload for item in batch]:
+            losses += 1
+            outbox.restore(blame=True)
+            continue
+        arrived += [item.payload for item in batch]
+        for item in batch:
+            outbox.land(item)
+    assert arrived == [str(number) for number in range(160) if str(number) != poison]
+    assert outbox.dropped == {"broke the link twice": 1}
+    assert losses <= 10
+
+
+def test_suspects_that_were_not_sent_yet_stay_apart_from_others() -> None:
+    """A link breaks while the first half is in flight: the second half still goes on its own afterwards."""
+    outbox = filled(9)
+    assert len([outbox.take() for _ in range(8)]) == 8
+    outbox.restore(blame=True)
+    assert len(taken(outbox)) == 4
+    outbox.restore(blame=True)
+    sizes = []
+    while group := taken(outbox):
+        sizes.append(len(group))
+        for item in group:
+            outbox.land(item)
+    assert sizes == [2, 2, 4, 1]
+
+
+def test_poison_is_given_up_after_two_links_that_only_it_can_have_broken() -> None:
+    """An innocent one that flew beside it is not."""
+    outbox = filled(2)
+    assert [outbox.take(), outbox.take()]
+    assert outbox.restore(blame=True) == []
+    outbox.take()
+    assert outbox.restore(blame=True) == []
+    poison = outbox.take()
+    assert outbox.restore(blame=True) == [poison]
+    assert [item.payload for item in taken(outbox)] == ["1"]
+    assert outbox.dropped == {"broke the link twice": 1}
+
+
+def test_a_link_that_merely_fell_silent_blames_nobody() -> None:
+    """A message may be in flight at any number of such losses."""
+    outbox = filled(1)
+    for _ in range(5):
+        assert outbox.take() is not None
+        assert outbox.restore(blame=False) == []
+    assert outbox.pending == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "delivery"),
+    [
+        (lambda outbox, item: outbox.land(item), "taken"),
+        (lambda outbox, item: outbox.give_up(item, "refused by the broker"), "refused"),
+        (lambda outbox, item: outbox.clear("unsent at disconnect"), "returned"),
+    ],
+)
+def test_what_became_of_a_message_is_reported_once(end: Callable[..., object], delivery: str) -> None:
+    """Each end of a message has its report, and a second end has none."""
+    outbox = filled(0)
+    reports: list[str] = []
+    outbox.accept("a", "x", 1, False, reports.append)
+    (item,) = taken(outbox)
+    end(outbox, item)
+    end(outbox, item)
+    assert reports == [delivery]
+
+
+def test_a_lost_link_reports_nothing_and_poison_is_reported() -> None:
+    """The message that broke two links alone is the only one with a report."""
+    outbox = filled(0)
+    reports: list[str] = []
+    outbox.accept("a", "x", 1, False, reports.append)
+    for expected in ([], ["poison"]):
+        taken(outbox)
+        outbox.restore(blame=True)
+        assert reports == expected
+
+
+def test_what_is_dropped_for_others_is_returned_and_what_is_too_large_refused() -> None:
+    """A later try can send the first kind only."""
+    outbox = filled(0, max_messages=1, max_bytes=10)
+    reports: list[tuple[str, str]] = []
+    for text in ("first", "second", "x" * 11):
+        outbox.accept("a", text, 1, False, lambda delivery, text=text: reports.append((text[:6], delivery)))  # type: ignore[misc]
+    assert reports == [("first", "returned"), ("xxxxxx", "refused")]
+
+
+def waiting(outbox: Outbox, flying: list[Outgoing]) -> list[int]:
+    """Return the bytes of each message that waits outside the control lane, oldest first."""
+    copy, found = deepcopy(outbox), list[int]()
+    for item in flying:
+        copy.land(item)
+    while group := taken(copy):
+        for item in group:
+            copy.land(item)
+        found += [item.size for item in group if item.topic in PLAIN]
+    return found
+
+
+class Life(RuleBasedStateMachine):
+    """Any sequence of calls leaves the counts true, the bounds kept and the order whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox(max_messages=MAX_MESSAGES, max_bytes=MAX_BYTES)
+        self.flying: list[Outgoing] = []
+        self.first_seen: list[int] = []
+
+    @rule(topic=st.sampled_from(CONTROL + PLAIN), size=st.integers(0, 80))
+    def accept(self, topic: str, size: int) -> None:
+        before, full = waiting(self.outbox, self.flying), self.outbox.dropped["outbox full"]
+        self.outbox.accept(topic, "x" * size, 1, False)
+        if topic in CONTROL or size + len(topic) > MAX_BYTES:
+            assert waiting(self.outbox, self.flying) == before
+            return
+        before.append(size + len(topic))
+        while len(before) > MAX_MESSAGES or sum(before) > MAX_BYTES:
+            before.pop(0)
+            full += 1
+        assert (waiting(self.outbox, self.flying), self.outbox.dropped["outbox full"]) == (before, full)
+
+    @rule()
+    def take(self) -> None:
+        if (item := self.outbox.take()) is not None:
+            self.flying.append(item)
+            if item.topic in PLAIN and item.seq not in self.first_seen:
+                self.first_seen.append(item.seq)
+
+    @rule(settle=st.sampled_from(["land", "give up"]), which=st.integers(0, 20))
+    def settle(self, settle: str, which: int) -> None:
+        if self.flying:
+            item = self.flying.pop(which % len(self.flying))
+            end: Callable[[Outgoing], None] = (
+                self.outbox.land if settle == "land" else lambda each: self.outbox.give_up(each, "refused")
+            )
+            end(item)
+
+    @rule(blame=st.booleans())
+    def lose_link(self, blame: bool) -> None:
+        self.outbox.restore(blame=blame)
+        self.flying.clear()
+
+    @rule()
+    def end(self) -> None:
+        self.outbox.clear("unsent")
+        self.flying.clear()
+        assert self.outbox.pending == 0
+
+    @invariant()
+    def counts_are_true(self) -> None:
+        box = self.outbox
+        assert box.accepted == box.sent + box.pending + sum(box.dropped.values())
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        assert self.outbox.pending <= 5 + len(CONTROL) + 2 * len(self.flying) + 20
+
+    @invariant()
+    def first_copies_are_in_order(self) -> None:
+        assert self.first_seen == sorted(self.first_seen)
+
+    @invariant()
+    def the_oldest_is_pending(self) -> None:
+        oldest = self.outbox.oldest()
+        assert (oldest is None) == (self.outbox.pending == 0)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_clear_says_how_many_were_left(count: int) -> None:
+    """So that the end can be told in one line."""
+    outbox = filled(count)
+    assert outbox.clear("unsent") == count
+    assert outbox.pending == 0
+
+
+def test_what_broke_a_link_all_alone_waits_for_one_that_holds() -> None:
+    """A link that is cut before it has held for a while says nothing of the message; one that has, does."""
+    outbox = filled(2)
+    first = outbox.take()
+    assert outbox.restore(blame=True) == []
+    for _ in range(5):
+        assert outbox.take(steady=False) is None
+        assert outbox.restore(blame=True) == []
+    assert outbox.take(steady=True) is first
+    assert outbox.restore(blame=True) == [first]
+    assert [item.payload for item in taken(outbox)] == ["1"]
+
+
+def walked(root: object) -> int:
+    """Return how many objects below ``root`` Python's garbage collector walks through."""
+    found, unseen = {id(root)}, [root]
+    while unseen:
+        for each in gc.get_referents(unseen.pop()):
+            if gc.is_tracked(each) and not isinstance(each, type) and id(each) not in found:
+                found.add(id(each))
+                unseen.append(each)
+    return len(found)
+
+
+def test_messages_that_wait_give_the_garbage_collector_no_work() -> None:
+    """A burst of thousands would make it walk through all of them, again and again, while the loop waits."""
+    outbox = filled(0)
+    before = walked(outbox)
+    for number in range(1_000):
+        outbox.accept("a", f"{number}", 1, False)
+    assert walked(outbox) == before
+    outbox.take()
+    assert walked(outbox) == before + 2  # the message in flight, and the dict that now has it
+
+
+def test_an_outbox_is_half_full_by_messages_or_by_bytes() -> None:
+    """The senders then do all they can; messages that a link gave back count, too."""
+    outbox = filled(5, max_messages=10)
+    seen = [outbox.half_full]
+    outbox.accept("a", "5", 1, False)
+    seen.append(outbox.half_full)
+    outbox.take()
+    seen.append(outbox.half_full)
+    outbox.restore(blame=False)
+    seen.append(outbox.half_full)
+    assert seen == [False, True, False, True]
+    assert filled(6, max_bytes=23).half_full
+    assert not filled(6, max_bytes=24).half_full
+
+
+def test_what_a_lost_link_gave_back_is_the_oldest() -> None:
+    """It is dropped first when the outbox is full, and a flush waits for it."""
+    outbox = filled(3, max_messages=3)
+    for _ in range(2):
+        outbox.take()
+    outbox.restore(blame=False)
+    assert outbox.oldest() == 1
+    outbox.accept("a", "3", 1, False)
+    assert [item.payload for item in taken(outbox)] == ["1", "2", "3"]

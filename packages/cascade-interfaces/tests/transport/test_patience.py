@@ -1,0 +1,44 @@
+"""How long a run waits for others at its start: time in which it could not look does not count."""
+
+import asyncio
+import time
+
+import pytest
+
+from cascade.transport import patience as patience_module
+from cascade.transport.patience import Patience
+
+
+@pytest.fixture(autouse=True)
+def _short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience_module, "STEP", 0.001)
+
+
+async def test_waits_share_the_time_and_end_when_it_is_over() -> None:
+    """After that, each takes one look only."""
+    patience, never = Patience(0.01), asyncio.get_running_loop().create_future()
+    await patience.wait(never)
+    assert patience.left <= 0
+    await patience.wait(never)
+    assert not never.done()
+
+
+async def test_an_answer_ends_the_wait_and_leaves_the_rest() -> None:
+    """The next wait has it."""
+    patience, answer = Patience(60.0), asyncio.create_task(asyncio.sleep(0))
+    await patience.wait(answer)
+    assert answer.done()
+    assert patience.left > 59
+
+
+async def test_what_came_while_the_process_stood_still_is_read_first() -> None:
+    """A loop that was blocked for longer than the whole limit has not looked yet."""
+
+    async def answer_after_a_standstill() -> None:
+        time.sleep(0.2)  # noqa: ASYNC251 - the standstill
+        for _ in range(5):  # reading takes some iterations of the loop
+            await asyncio.sleep(0)
+
+    patience, answer = Patience(0.1), asyncio.create_task(answer_after_a_standstill())
+    await patience.wait(answer)
+    assert answer.done()

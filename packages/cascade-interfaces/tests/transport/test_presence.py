@@ -1,0 +1,81 @@
+"""What a named process publishes on its status topic, and when it answers."""
+
+import json
+
+from cascade.transport.presence import Presence
+
+
+def born() -> Presence:
+    """Return the presence of a link whose birth was published at the time 5."""
+    presence = Presence("s", named=True)
+    presence.begin()
+    presence.birth(5.0)
+    return presence
+
+
+class TestPresence:
+    def test_every_link_has_a_session_of_its_own(self) -> None:
+        """Will and offline message carry the same one; only the offline message of a clean end has a reason."""
+        presence = Presence("s", named=True)
+        first, second = presence.begin(), presence.begin()
+        assert first["payload"] != second["payload"]
+        assert json.loads(presence.offline()) == {**json.loads(second["payload"]), "reason": "ended"}
+
+    def test_anything_but_the_own_birth_is_replaced_by_it(self) -> None:
+        """Any offline message, also of the own session, a foreign birth, an empty message and garbage."""
+        for payload in (
+            b"",
+            b"{",
+            b"\xff",
+            b'{"status": "online", "session": "foreign"}',
+            b'{"status": "offline"}',
+            None,
+        ):
+            presence = born()
+            presence.receive(presence.offline().encode() if payload is None else payload, 10.0)
+            assert presence.due() == 6.0
+            presence.receive(presence.birth(10.0).encode(), 10.1)
+            assert presence.due() is None
+
+    def test_births_of_one_session_are_equal_and_a_second_apart(self) -> None:
+        """Many foreign messages lead to one birth a second; its echo ends that."""
+        presence = born()
+        for n in range(10):
+            presence.receive(b"", 5.0 + n / 100)
+        assert presence.due() == 6.0
+        assert presence.birth(6.0) == presence.birth(6.0)
+        assert presence.due() is None
+        presence.receive(b"", 6.1)
+        assert presence.due() == 7.0
+
+    def test_before_the_birth_of_a_link_nothing_is_replaced(self) -> None:
+        """The retained message of an earlier process is replaced by the birth that follows anyway."""
+        presence = born()
+        session = presence.announced
+        presence.begin()
+        presence.receive(b"", 7.0)
+        assert presence.due() is None
+        assert presence.announced == session
+        presence.birth(7.0)
+        assert presence.announced == presence.session != session
+
+    def test_a_process_that_keeps_announcing_itself_is_reported(self) -> None:
+        """Two processes have one name; a few births, and offline messages, may be those of a predecessor."""
+        foreign = b'{"status": "online", "session": "foreign"}'
+        presence = born()
+        for _ in range(9):
+            assert not presence.receive(b'{"status": "offline", "session": "foreign"}', 5.0)
+            assert not presence.receive(presence.birth(5.0).encode(), 5.0)
+        assert [presence.receive(foreign, 5.0) for _ in range(3)] == [False, False, True]
+        presence.begin()
+        assert not presence.receive(foreign, 5.0)
+
+    def test_a_name_is_contested_after_more_than_three_signs_in_a_minute(self) -> None:
+        """One sign for each link; signs further apart are no dispute."""
+        for gap, contested in ((10.0, True), (25.0, False)):
+            presence = Presence("s", named=True)
+            for link in range(4):
+                presence.begin()
+                for _ in range(3):
+                    presence.receive(b'{"status": "online", "session": "foreign"}', gap * link)
+                assert presence.contested(gap * link) == (contested and link == 3)

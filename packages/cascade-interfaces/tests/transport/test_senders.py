@@ -1,0 +1,225 @@
+"""The tasks that empty the outbox over one link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from cascade.testkit import eventually
+from cascade.transport.outbox import Outbox, Outgoing
+from cascade.transport.senders import Senders
+
+
+class Client:
+    """Takes whatever is published."""
+
+    def __init__(self) -> None:
+        self.published: list[str] = []
+
+    async def publish(self, item: Outgoing) -> None:
+        self.published.append(item.topic)
+
+
+class NearClient(Client):
+    """Acknowledges a message in one of the next iterations of the loop."""
+
+    def __init__(self, iterations: int = 1) -> None:
+        super().__init__()
+        self.iterations = iterations
+
+    async def publish(self, item: Outgoing) -> None:
+        await super().publish(item)
+        for _ in range(self.iterations):
+            await asyncio.sleep(0)
+
+
+class DistantClient(Client):
+    """Acknowledges messages when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[asyncio.Event] = []
+
+    async def publish(self, item: Outgoing) -> None:
+        await super().publish(item)
+        self.answers.append(answer := asyncio.Event())
+        await answer.wait()
+
+    def answer(self) -> None:
+        """Acknowledge what was published so far."""
+        for answer in self.answers:
+            answer.set()
+        self.answers.clear()
+
+
+def senders_of(client: Client, outbox: Outbox, limit: int = 400) -> tuple[Senders, set[asyncio.Task[None]]]:
+    """Return senders, and the tasks that they create."""
+    tasks: set[asyncio.Task[None]] = set()
+    senders = Senders(
+        client.publish,
+        outbox,
+        limit=limit,
+        create_task=lambda run, name: tasks.add(asyncio.create_task(run, name=name)),
+        log=logging.getLogger(),
+        fail=lambda _: None,
+        on_settled=lambda: None,
+    )
+    return senders, tasks
+
+
+async def end(senders: Senders, tasks: set[asyncio.Task[None]]) -> None:
+    senders.stop()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def filled(count: int) -> Outbox:
+    outbox = Outbox(max_messages=10_000, max_bytes=1_000_000)
+    for _ in range(count):
+        outbox.accept("a", "{}", 1, False)
+    return outbox
+
+
+def one_that_broke_a_link() -> Outbox:
+    outbox = Outbox(max_messages=10, max_bytes=1_000)
+    outbox.accept("breaks", "{}", 1, False)
+    outbox.take()
+    outbox.restore(blame=True)
+    return outbox
+
+
+@pytest.mark.parametrize("steady_after", [0.01, 3600.0])
+async def test_what_broke_a_link_alone_waits_until_the_next_one_is_steady(
+    steady_after: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a moment earlier, but then without anything else having to happen."""
+    monkeypatch.setattr("cascade.transport.senders.STEADY_AFTER", steady_after)
+    client, outbox = Client(), one_that_broke_a_link()
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    if steady_after < 1:
+        await eventually(lambda: client.published == ["breaks"])
+    else:
+        for _ in range(50):
+            senders.wake()
+            await asyncio.sleep(0)
+        assert client.published == []
+        assert outbox.pending == 1
+    await end(senders, tasks)
+
+
+@pytest.mark.parametrize("limit", [7, 20, 33, 400])
+async def test_senders_multiply_while_the_round_trip_delays_what_waits(limit: int) -> None:
+    """Twenty at first; as long as a peer does not answer and messages wait, there are more, up to the limit."""
+    client, outbox = DistantClient(), filled(1_000)
+    senders, tasks = senders_of(client, outbox, limit)
+    senders.start()
+    await asyncio.sleep(0)
+    assert (len(client.published), senders.count) == (min(20, limit), min(20, limit))
+    await eventually(lambda: len(client.published) == limit)
+    assert senders.count == limit
+    client.answer()
+    await eventually(lambda: len(client.published) == 2 * limit)
+    assert senders.count == limit
+    await end(senders, tasks)
+
+
+async def test_senders_do_not_multiply_while_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty messages in flight need twenty senders, however long they take; the next one needs another."""
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
+    client, outbox = DistantClient(), filled(20)
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    for _ in range(20):
+        senders.wake()
+        await asyncio.sleep(0)
+    assert (len(client.published), senders.count) == (20, 20)
+    outbox.accept("a", "{}", 1, False)
+    senders.wake()
+    await eventually(lambda: len(client.published) == 21)
+    assert senders.count == 40
+    await end(senders, tasks)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+async def test_senders_do_not_multiply_for_a_peer_that_answers_at_once(
+    iterations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty are enough there, however many messages wait; on a busy loop one iteration may take long."""
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
+    client, outbox = NearClient(iterations), filled(2_000)
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    await eventually(lambda: not outbox.pending)
+    assert senders.count == 20
+    await end(senders, tasks)
+
+
+@pytest.mark.parametrize(
+    ("ago", "near_for", "waiting", "most"),
+    [(0.0, 60.0, 100, 20), (0.0, 0.0, 100, 40), (90.0, 60.0, 100, 40), (0.0, 60.0, 6_000, 40)],
+    ids=["near", "near once", "distant", "near, but half of the outbox is full"],
+)
+async def test_senders_do_not_multiply_for_a_near_peer_that_is_late(
+    ago: float, near_for: float, waiting: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick answer shows that it is near: for a while, what is late then is late because a machine is busy."""
+    monkeypatch.setattr("cascade.transport.senders.NEAR_FOR", near_for)
+    monkeypatch.setattr("cascade.transport.senders.NEAR_SENDERS", 20)
+    monkeypatch.setattr("cascade.transport.senders.BUSY", 60.0)
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 30.0)
+    client, outbox = DistantClient(), filled(waiting)
+    senders, tasks = senders_of(client, outbox, limit=40)
+    senders.note_answer(asyncio.get_running_loop().time() - ago)
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
+    senders.start()
+    for _ in range(20):
+        senders.wake()
+        await asyncio.sleep(0)
+    assert senders.count == most
+    await end(senders, tasks)
+
+
+@pytest.mark.parametrize(("busy", "most"), [(60.0, 40), (-60.0, 20)], ids=["idle", "busy"])
+async def test_senders_do_not_multiply_on_a_busy_loop(
+    busy: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers wait to be read there, wherever they come from; and tasks go first."""
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
+    monkeypatch.setattr("cascade.transport.senders.BUSY", busy)
+    client, outbox = DistantClient(), filled(100)
+    senders, tasks = senders_of(client, outbox, limit=40)
+    senders.start()
+    for _ in range(40):
+        senders.wake()
+        await asyncio.sleep(0)
+    assert senders.count == most
+    await end(senders, tasks)
+
+
+@pytest.mark.parametrize(("qos", "most"), [(1, 20), (0, 40)])
+async def test_only_an_acknowledgement_shows_that_a_peer_is_near(
+    qos: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At QoS 0 a message is settled when it is written, however far away the peer is."""
+    monkeypatch.setattr("cascade.transport.senders.NEAR_SENDERS", 20)
+    client, outbox = DistantClient(), Outbox(max_messages=10_000, max_bytes=1_000_000)
+    outbox.accept("a", "{}", qos, False)
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 60.0)
+    monkeypatch.setattr("cascade.transport.senders.BUSY", 60.0)
+    senders, tasks = senders_of(client, outbox, limit=40)
+    senders.start()
+    await eventually(lambda: bool(client.answers))
+    client.answer()
+    await eventually(lambda: outbox.sent == 1)
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
+    for _ in range(100):
+        outbox.accept("a", "{}", 1, False)
+    for _ in range(40):
+        senders.wake()
+        await asyncio.sleep(0)
+    assert senders.count == most
+    await end(senders, tasks)

@@ -1,0 +1,215 @@
+"""The AsyncAPI document of the wire, made from the typed shapes; run as a program, it writes the file.
+
+python packages/cascade-interfaces/tests/wire_document.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from cascade.interfaces import Lifecycle, RunStatus, TaskState
+from cascade.interfaces.control_messages import ConstraintMessage, StoreMessage
+from cascade.interfaces.wire import bodies, shapes, write
+
+PACKAGE = Path(__file__).parents[1]
+FILE = PACKAGE / "asyncapi.json"
+PAGE = (PACKAGE / "PROTOCOL.md").read_text("utf-8")
+
+Schema = dict[str, Any]
+SCHEMAS = "#/components/schemas/"
+
+PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
+
+ENUMS: dict[tuple[str, str], list[str]] = {
+    ("TaskStateBody", "type"): ["TaskStateEvent"],
+    ("TaskStateBody", "state"): [state.value for state in TaskState],
+    ("LifecycleBody", "type"): ["LifecycleEvent"],
+    ("LifecycleBody", "event"): [event.value for event in Lifecycle],
+    ("LifecycleBody", "status"): [status.value for status in RunStatus],
+    ("ProgressBody", "type"): ["ProgressEvent"],
+    ("LogBody", "type"): ["LogEvent"],
+    ("DataBody", "type"): ["DataEvent"],
+}
+"""Values of keys that the shapes declare as texts."""
+REQUIRED = {
+    "TaskStateBody": ["type", "task_id", "task_name", "state", "duration_ms", "error"],
+    "LifecycleBody": ["type", "event"],
+}
+"""Required keys of shapes that are not total."""
+
+PARAMETERS = {
+    "org": "The organisation, CASCADE_ORG_ID of the engine's process.",
+    "project": "The project, CASCADE_PROJECT_ID of the engine's process.",
+    "run_id": "The id of a run.",
+    "source": "The name of a process; its levels are percent-encoded.",
+    "scope": "global, or one of project/ID, source/ID, run/ID and task/PATTERN.",
+    "type": "pause, concurrency, rate_limit or cancel.",
+    "nonce": "A random text.",
+}
+
+CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool, str]] = {
+    "events": ("cascade/telemetry/{org}/{project}/{run_id}/events", {"event": ("TaskStateBody", "LifecycleBody")}, 1, False, "send"),
+    "progress": ("cascade/telemetry/{org}/{project}/{run_id}/progress", {"progress": ("ProgressBody",)}, 1, False, "send"),
+    "logs": ("cascade/telemetry/{org}/{project}/{run_id}/logs", {"log": ("LogBody",)}, 1, False, "send"),
+    "data": ("cascade/telemetry/{org}/{project}/{run_id}/data", {"data": ("DataBody",)}, 1, False, "send"),
+    "status": ("cascade/status/{source}", {"birth": shapes.Birth, "offline": shapes.Offline}, 1, True, "send"),
+    "register": ("cascade/constraints/{scope}/@{type}", {"constraint": ConstraintMessage}, 1, True, "receive"),
+    "shortRegister": ("cascade/constraints/{scope}", {"constraint": ConstraintMessage}, 1, True, "receive"),
+    "store": ("cascade/constraints/@store", {"store": StoreMessage}, 1, True, "receive"),
+    "echo": ("cascade/sync/{source}/{nonce}", {"echo": shapes.Echo}, 0, False, "send"),
+    "canary": ("cascade/sync/{source}/@canary", {"canary": shapes.Echo}, 0, True, "send"),
+    "constraints": ("cascade/state/{source}/constraints", {"constraintsReport": shapes.ConstraintsReport}, 1, True, "send"),
+    "runs": ("cascade/state/{source}/runs", {"runsReport": shapes.RunsReport}, 1, True, "send"),
+    "graph": ("cascade/state/{source}/graph", {"graphReport": shapes.GraphReport}, 1, True, "send"),
+    "summary": ("cascade/state/{source}/summary", {"summary": shapes.Summary}, 1, True, "send"),
+    "host": ("cascade/state/{source}/host", {"hostReport": shapes.HostReport}, 1, True, "send"),
+    "ack": ("cascade/ack/{source}", {"acknowledgement": shapes.Acknowledgement}, 1, True, "receive"),
+}  # fmt: skip
+"""By name: address, messages, QoS, whether named processes retain it, and what an engine does with it."""
+
+EXAMPLES = {
+    "birth": "status", "offline": "status", "constraint": "constraint", "store": "store", "constraintsReport": "report",
+    "runsReport": "runs", "graphReport": "graph", "summary": "summary", "hostReport": "host", "acknowledgement": "ack",
+    "event": "envelope",
+}  # fmt: skip
+"""By message: the kind of the examples on the protocol's page."""
+
+
+class Schemas:
+    """Schemas of shapes by name; each is made once."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Schema] = {}
+
+    def of(self, shape: Any) -> Schema:
+        """Return a type as JSON Schema, draft 7."""
+        if is_typeddict(shape):
+            return self._object(shape)
+        if shape is Any:
+            return {}
+        return {"type": PLAIN[shape]} if shape in PLAIN else self._composed(shape)
+
+    def _composed(self, shape: Any) -> Schema:
+        origin, arguments = get_origin(shape), get_args(shape)
+        if origin in (NotRequired, Required):
+            return self.of(arguments[0])
+        if origin is Literal:
+            return {"enum": list(arguments)}
+        if origin in (Union, UnionType):
+            return self._either([self.of(each) for each in arguments])
+        if origin is list:
+            return {"type": "array", "items": self.of(arguments[0])}
+        if origin is None or not issubclass(origin, Mapping):
+            raise TypeError(f"no schema for {shape!r}")
+        return {"type": "object", "additionalProperties": self.of(arguments[1])}
+
+    def _either(self, schemas: list[Schema]) -> Schema:
+        if all(schema.keys() == {"type"} for schema in schemas):
+            types = [schema["type"] for schema in schemas]
+            return {"type": [each for each in types if each != "integer" or "number" not in types]}
+        return {"anyOf": schemas}
+
+    def _object(self, shape: Any) -> Schema:
+        name = shape.__name__
+        if name not in self.made:
+            hints = get_type_hints(shape, include_extras=True)
+            properties = {key: self.of(hint) for key, hint in hints.items()}
+            for key in properties:
+                if (name, key) in ENUMS:
+                    properties[key] = {"enum": ENUMS[name, key]}
+            self.made[name] = {
+                "type": "object",
+                "description": " ".join((shape.__doc__ or "").split()),
+                "properties": properties,
+                "required": REQUIRED.get(name)
+                or [key for key, hint in hints.items() if get_origin(hint) is not NotRequired],
+            }
+        return {"$ref": f"{SCHEMAS}{name}"}
+
+
+def examples(kind: str) -> list[dict[str, Any]]:
+    """The examples of one kind on the protocol's page."""
+    return [json.loads(text) for text in re.findall(rf"```json {kind}\n(.*?)```", PAGE, re.DOTALL)]
+
+
+def examples_of(message: str) -> list[dict[str, Any]]:
+    """The page's examples of one message."""
+    found = examples(EXAMPLES[message]) if message in EXAMPLES else []
+    if message in ("birth", "offline"):
+        return [each for each in found if (each["status"] == "online") == (message == "birth")]
+    return found
+
+
+def document() -> dict[str, Any]:
+    """Return the whole document."""
+    schemas = Schemas()
+    messages: dict[str, Schema] = {}
+    channels: dict[str, Schema] = {}
+    operations: dict[str, Schema] = {}
+    for name, (address, carried, qos, retain, action) in CHANNELS.items():
+        for message, shape in carried.items():
+            messages[message] = _message(message, shape, schemas)
+        channels[name] = {
+            "address": address,
+            "messages": {message: {"$ref": f"#/components/messages/{message}"} for message in carried},
+            "parameters": {
+                each: {"description": PARAMETERS[each]} for each in re.findall(r"{(\w+)}", address)
+            },
+        }
+        operations[name] = {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{name}"},
+            "bindings": {"mqtt": {"qos": qos, "retain": retain, "bindingVersion": "0.2.0"}},
+        }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Cascade",
+            "version": write.VERSION,
+            "description": "What engines send and obey. Readers ignore keys that they do not know.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages, "schemas": dict(sorted(schemas.made.items()))},
+    }
+
+
+def _message(name: str, shape: Any, schemas: Schemas) -> Schema:
+    payload = _envelope(shape, schemas) if isinstance(shape, tuple) else schemas.of(shape)
+    made: Schema = {"name": name, "payload": payload}
+    if found := examples_of(name):
+        made["examples"] = [{"payload": each} for each in found]
+    return made
+
+
+def _envelope(names: tuple[str, ...], schemas: Schemas) -> Schema:
+    found = {**vars(bodies), **vars(write)}
+    inside = [schemas.of(found[name]) for name in names]
+    body = inside[0] if len(inside) == 1 else {"anyOf": inside}
+    return {"allOf": [schemas.of(write.Envelope), {"type": "object", "properties": {"body": body}}]}
+
+
+def text() -> str:
+    """Return the document as the file has it."""
+    return json.dumps(document(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), "utf-8")

@@ -1,0 +1,76 @@
+"""SIGTERM and SIGHUP treated like the first Ctrl-C, for as long as a run lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Windows has no SIGHUP."""
+
+
+def run_guarded(work: Callable[[], Coroutine[Any, Any, T]], *, close_timeout: float | None = None) -> T:
+    """Run a coroutine on a new event loop; Ctrl-C, SIGTERM and SIGHUP cancel it, a second one ends it at once.
+
+    :param close_timeout: seconds for what is left on the loop at the end; those of a run if None.
+    :raises KeyboardInterrupt: after Ctrl-C.
+    :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
+    """
+    from cascade.runtime import new_event_loop, run_on_loop  # here, so that importing the SDK stays quick
+    from cascade.runtime.engine import STOP_TIMEOUT
+
+    with Termination() as termination:
+        return run_on_loop(
+            lambda: termination.guard(work()),
+            loop_factory=new_event_loop,
+            close_timeout=STOP_TIMEOUT if close_timeout is None else close_timeout,
+        )
+
+
+class Termination:
+    """Cancels the coroutine that it guards at the first SIGTERM or SIGHUP, and exits at the second.
+
+    It does so in the main thread only, and only for a signal that has its default handler: a handler
+    of the user's own and a SIGHUP ignored by ``nohup`` stay. At the end it restores the default.
+    The exit status is 128 and the number of the signal, as a shell reports it.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._guarded: asyncio.Task[Any] | None = None
+        self._installed: list[int] = []
+
+    def __enter__(self) -> Termination:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, self._terminate)
+                    self._installed.append(number)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        for number in self._installed:
+            signal.signal(number, signal.SIG_DFL)
+        if self._received is not None and isinstance(error, asyncio.CancelledError):
+            raise SystemExit(128 + self._received) from None
+
+    async def guard(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await ``work``; this is the asyncio task that a signal cancels."""
+        self._guarded = asyncio.current_task()
+        return await work
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        first = self._received is None
+        self._received = self._received or number
+        if not first or self._guarded is None or self._guarded.done():
+            raise SystemExit(128 + number)
+        self._guarded.cancel()
+        self._guarded.get_loop().call_soon_threadsafe(lambda: None)  # wakes a loop that waits in select

@@ -1,0 +1,208 @@
+"""All that a busy engine sends, and all that steers it, is described by the AsyncAPI document of the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+import cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces.control_messages import constraint_message, store_message
+from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
+from cascade.testkit import Broker, eventually
+from cascade.testkit.recorder import Recorder
+
+DOCUMENT: dict[str, Any] = json.loads(
+    (Path(__file__).parents[2] / "cascade-interfaces" / "asyncapi.json").read_text("utf-8")
+)
+CHANNELS: dict[str, Any] = DOCUMENT["channels"]
+
+
+def pattern_of(address: str) -> re.Pattern[str]:
+    """What the topics of a channel look like; a scope has one level or two."""
+    levels = {"{scope}": r"(?:global|[a-z]+/[^/@][^/]*)", "{nonce}": r"[^/@][^/]*"}
+    parts = re.split(r"({\w+})", address)
+    return re.compile(
+        "".join(levels.get(part, r"[^/]+") if part[:1] == "{" else re.escape(part) for part in parts)
+    )
+
+
+PATTERNS = {name: pattern_of(channel["address"]) for name, channel in CHANNELS.items()}
+
+
+def channels_of(topic: str) -> list[str]:
+    """The channels that a topic belongs to."""
+    return [name for name, pattern in PATTERNS.items() if pattern.fullmatch(topic)]
+
+
+def problems(channel: str, content: Any) -> list[str]:
+    """Why a message is none of a channel's; empty if it is one."""
+    names = [message["$ref"].rpartition("/")[2] for message in CHANNELS[channel]["messages"].values()]
+    found = []
+    for name in names:
+        schema = {**DOCUMENT["components"]["messages"][name]["payload"], "components": DOCUMENT["components"]}
+        errors = [
+            f"{list(error.path)}: {error.message}" for error in Draft7Validator(schema).iter_errors(content)
+        ]
+        if not errors:
+            return []
+        found += errors
+    return found
+
+
+def values_of(content: Any, wanted: set[str]) -> Iterator[tuple[str, Any]]:
+    """The values of some keys, at every level."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key in wanted and isinstance(value, str):
+                yield key, value
+            yield from values_of(value, wanted)
+    elif isinstance(content, list):
+        for each in content:
+            yield from values_of(each, wanted)
+
+
+def test_every_topic_belongs_to_one_channel() -> None:
+    """No address covers what another one describes."""
+    for topic, channel in (
+        ("cascade/constraints/@store", "store"),
+        ("cascade/constraints/global", "shortRegister"),
+        ("cascade/constraints/global/@pause", "register"),
+        ("cascade/constraints/task/resize*/@rate_limit", "register"),
+        ("cascade/constraints/task/resize*", "shortRegister"),
+        ("cascade/sync/press/@canary", "canary"),
+        ("cascade/sync/press/1f", "echo"),
+        ("cascade/telemetry/a/b/c/events", "events"),
+    ):
+        assert channels_of(topic) == [channel]
+    assert channels_of("cascade/telemetry/a/b/c/later") == []
+
+
+@cs.task(mode="inline")
+def double(x: int) -> int:
+    return 2 * x
+
+
+@cs.task
+async def report_progress(x: int) -> int:
+    await cs.checkpoint(done=1, total=2, message="half", unit="parts")
+    cs.publish("temperature", {"celsius": 21.5})
+    logging.getLogger("press").warning("oil is low")
+    await asyncio.sleep(0)
+    return x
+
+
+@cs.task
+async def fail() -> None:
+    raise ValueError("no oil")
+
+
+class Flaky:
+    """Fails at its first call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def task(self) -> Any:
+        @cs.task
+        async def flaky() -> int:
+            self.calls += 1
+            if self.calls == 1:
+                raise OSError("not yet")
+            return 1
+
+        return flaky()
+
+
+async def work(connector: MqttConnector, held: asyncio.Event) -> None:
+    """Runs of every end: one is held by a constraint, one fails, one is cancelled."""
+    engine = cs.Engine(connector=connector, logs="INFO", labels={"site": "hall-2"})
+
+    @cs.task
+    async def wait() -> None:
+        held.set()
+        await asyncio.Event().wait()
+
+    each = double.map(x=report_progress.map(x=range(3)))
+    await engine.run(
+        [each, Flaky().task().with_retry(2, delay=0), double(1).run_if(double(0))],
+        name="nightly",
+        tags={"line": 3},
+    )
+    with pytest.raises(ValueError, match="no oil"):
+        await engine.run(fail())
+    with pytest.raises(cs.RunCancelledError):
+        await engine.run(wait(), run_id="to-cancel")
+
+
+@pytest.mark.broker
+async def test_every_message_matches_a_channel(fresh_broker: Broker) -> None:
+    """No topic is unknown, no message is wrong, and every channel and every state was seen."""
+    held = asyncio.Event()
+    with Recorder(fresh_broker.host, fresh_broker.port, "cascade/#") as recorder:
+
+        def seen(channel: str) -> list[Any]:
+            return [
+                json.loads(m.payload)
+                for m in recorder.messages
+                if m.payload and channels_of(m.topic) == [channel]
+            ]
+
+        async def set_register(connector: MqttConnector, scope: str, kind: str, **params: Any) -> str:
+            topic = constraint_topic(scope, kind)
+            await connector.publish(topic, constraint_message(scope, kind, params), 1, retain=True)
+            await eventually(lambda: any(topic in each["applied"] for each in seen("constraints")))
+            return topic
+
+        async with (
+            MqttConnector.from_url(fresh_broker.url) as tool,
+            MqttConnector.from_url(fresh_broker.url, source_id="press") as connector,
+        ):
+            await tool.publish(STORE_TOPIC, store_message(), 1, retain=True)
+            pausing = asyncio.create_task(work(connector, held))
+            await eventually(lambda: seen("constraints") != [])
+            short = constraint_topic("global")
+            await tool.publish(short, {"type": "concurrency", "params": {"limit": 9}}, 1, retain=True)
+            lifted = [
+                await set_register(tool, "task:wait", "pause"),
+                await set_register(tool, "task:double", "concurrency", limit=2),
+                await set_register(tool, "source:press", "rate_limit", rate="1000/s"),
+                await set_register(tool, "run:other", "cancel"),
+            ]
+            await eventually(lambda: any(row.get("waiting") for each in seen("runs") for row in each["runs"]))
+            for topic in (*lifted, short):
+                await tool.publish(topic, None, 1, retain=True)
+            await asyncio.wait_for(held.wait(), 50)
+            await set_register(tool, "run:to-cancel", "cancel")
+            await asyncio.wait_for(pausing, 50)
+            ack = {"v": "1.0", "by": "collector-1", "upto": {"to-cancel-0": 1}, "missing": {}}
+            await tool.publish("cascade/ack/press", ack, 1, retain=True)
+            await eventually(lambda: seen("ack") != [] and any(not each["runs"] for each in seen("summary")))
+        await eventually(lambda: any(each["status"] == "offline" for each in seen("status")))
+    channels: Counter[str] = Counter()
+    found: set[tuple[str, Any]] = set()
+    wrong: list[str] = []
+    for message in recorder.messages:
+        (channel,) = channels_of(message.topic)
+        if message.payload:
+            content = json.loads(message.payload)
+            if channel != "shortRegister":  # readers need only its type; the schema is that of writers
+                wrong += [f"{message.topic}: {problem}" for problem in problems(channel, content)]
+            found.update(values_of(content, {"state", "event", "status"}))
+        channels[channel] += 1
+    assert sorted(set(wrong)) == []
+    assert channels.keys() == CHANNELS.keys()
+    states = {"RUNNING", "COMPLETED", "FAILED", "SKIPPED", "BLOCKED", "RETRYING", "CANCELLED"}
+    assert {value for key, value in found if key == "state"} == states
+    assert {value for key, value in found if key == "event"} == {"ENGINE_STARTED", "ENGINE_STOPPED"}
+    statuses = {"Succeeded", "Failed", "Cancelled", "online", "offline", "applied", "no_match"}
+    assert statuses <= {value for key, value in found if key == "status"}

@@ -1,0 +1,245 @@
+"""Run the admission policy on the event loop: one step after each change, and one timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from weakref import WeakValueDictionary
+
+from cascade.interfaces import Clock, Executor, Timer, supports
+from cascade.interfaces.ahead import SupportsAhead
+from cascade.interfaces.logs import get_logger
+from cascade.runtime._admission.limits import Effective, Key
+from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._admission.remedy import how_to_lift
+from cascade.runtime._admission.requests import AdmittedRun, StartRequest, WorkerSlots
+from cascade.runtime._admission.stall import LIMIT, StallDetector
+from cascade.runtime._support.clock import call_later_on
+from cascade.runtime._support.escaping import printable
+from cascade.runtime._support.pace import BatchSize
+
+_log = get_logger("cascade.constraints")
+
+_LONGEST_DELAY = 86_400.0  # seconds; event loops refuse delays that are much longer
+
+
+class AdmissionController:
+    """Admits the tasks of all runs of one engine, and applies constraints to them.
+
+    Call every method on the event loop of the attached runs. A run's functions are called in a
+    separate iteration of the loop, never from inside a call that the run makes here; only
+    ``apply`` and ``clear`` call ``reconsider`` at once.
+    """
+
+    def __init__(self, policy: AdmissionPolicy, *, clock: Clock) -> None:
+        self.policy = policy
+        self.on_step: Callable[[], None] | None = None
+        """Called after each step in which a constraint is in force."""
+        self.source = ""
+        """The name of the engine in log lines, once it follows a broker."""
+        self.broker: tuple[str, int] | None = None
+        """Host and port of the broker that the constraints come from, if they are known."""
+        self._clock = clock
+        self._call_later = call_later_on(clock)
+        self._runs: set[AdmittedRun] = set()
+        self._slots: WeakValueDictionary[int, WorkerSlots] = WeakValueDictionary()  # by the executor's id()
+        self._abandoned: dict[StartRequest, asyncio.Future[None]] = {}  # their calls could not be stopped
+        self._pace = BatchSize()
+        self._full_since = 0.0  # when the last step began, if it left work for the next iteration, else 0
+        self._stall = StallDetector(policy)
+        self._withdrawals: set[asyncio.Task[None]] = set()
+        self._next_step: asyncio.Handle | None = None
+        self._timer: Timer | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a task without demands may start without a request."""
+        return self.policy.idle
+
+    def attach(self, run: AdmittedRun) -> None:
+        """Begin to serve a run."""
+        for request, done in list(self._abandoned.items()):
+            if done.get_loop().is_closed():  # its done callback will never be called
+                self._release_abandoned(request)
+        self._runs.add(run)
+        self.policy.attach(run)
+        self.wake()
+
+    def detach(self, run: AdmittedRun) -> None:
+        """Stop serving a run; after the last one nothing is left on the loop. Idempotent."""
+        self.policy.detach(run)
+        self._runs.discard(run)
+        if self._runs:
+            self.wake()
+        else:
+            self._stop_waiting()
+
+    def slots_of(self, executor: Executor) -> WorkerSlots:
+        """Return the worker slots of an executor: the same for all runs, whatever mode they use it for."""
+        slots = self._slots.get(id(executor))
+        if slots is None:
+            slots = self._slots[id(executor)] = WorkerSlots(executor.workers, executor=executor)
+        slots.resize(executor.workers)
+        return slots
+
+    def submit(self, request: StartRequest) -> None:
+        """Add a request; its run is notified from the next step on."""
+        self.policy.submit(request)
+        self.wake()
+
+    def release(self, request: StartRequest) -> None:
+        """Give back what a request holds. Idempotent."""
+        self.policy.release(request)
+        if not self.idle:
+            self.wake()
+
+    def release_when_done(self, done: asyncio.Future[None], request: StartRequest) -> None:
+        """Release a request when its abandoned call has finished, even if its run is over by then."""
+        self._abandoned[request] = done
+        done.add_done_callback(lambda _: self._release_abandoned(request))
+
+    def abandoned(self, run: AdmittedRun) -> list[StartRequest]:
+        """Return the requests of a run whose abandoned calls have not finished."""
+        return [request for request in self._abandoned if request.run is run]
+
+    def withdraw(self, request: StartRequest) -> None:
+        """Remove a request that waits. Idempotent."""
+        self.policy.withdraw(request)
+        self.wake()
+
+    def withdraw_all(self, run: AdmittedRun) -> None:
+        """Remove every waiting request of a run."""
+        self.policy.withdraw_all(run)
+        self.wake()
+
+    def apply(self, changes: Mapping[Key, Effective | None]) -> None:
+        """Put changed constraints in force; tasks at a checkpoint are checked again at once.
+
+        Calls that executors have taken ahead are withdrawn; their tasks ask for permission again.
+        """
+        self.policy.apply(changes, self._clock.monotonic())
+        self._reconsider()
+        if self.policy.constrained and self._runs:
+            self._withdraw_ahead()
+
+    def clear(self) -> None:
+        """Remove every constraint; tasks at a checkpoint are checked again at once."""
+        self.policy.clear()
+        self._reconsider()
+
+    @property
+    def withdrawing(self) -> bool:
+        """Whether a task may still start that no constraint in force has permitted: its call was taken ahead."""
+        return bool(self._withdrawals)
+
+    def _withdraw_ahead(self) -> None:
+        for slots in self._slots.values():
+            if supports(slots.executor, SupportsAhead):
+                task = asyncio.create_task(self._withdraw(slots.executor), name="cascade withdrawal")
+                self._withdrawals.add(task)
+                task.add_done_callback(self._withdrawn)
+
+    async def _withdraw(self, executor: SupportsAhead) -> None:
+        try:
+            await executor.withdraw()
+        except Exception as exc:
+            _log.warning("%r cannot withdraw the calls that it has taken ahead: %r", executor, exc)
+
+    def _withdrawn(self, withdrawal: asyncio.Task[None]) -> None:
+        self._withdrawals.discard(withdrawal)
+        if self.on_step is not None:
+            self.on_step()
+
+    def wake(self) -> None:
+        """Run a step in the next iteration of the loop, while any run is attached."""
+        if self._next_step is None and self._runs:
+            self._next_step = asyncio.get_running_loop().call_soon(self._step)
+
+    def _step(self) -> None:
+        """Admit a batch of requests, notify the runs, and set the timer for what time alone changes."""
+        self._next_step = None
+        try:
+            now = self._clock.monotonic()
+            for request in self.policy.admit(now, self._pace.batch):
+                request.run.start(request)
+            self._notify_runs()
+            self._log_stall(now)
+            self._learn_from(now)
+            self._set_timer(now)
+            if self.policy.constrained and self.on_step is not None:
+                self.on_step()
+        except Exception as exc:  # no caller would see it, and the runs would wait for ever
+            for run in self.policy.runs():
+                run.abort(exc)
+
+    def _learn_from(self, now: float) -> None:
+        """Adjust the batch to how long the loop's whole iteration takes, with all that other engines do in it."""
+        if self._full_since:
+            self._pace.learn(now - self._full_since)
+        self._full_since = 0.0
+        if self.policy.unfinished or self.policy.notifications.blocked:
+            self._full_since = now
+            self.wake()
+
+    def _notify_runs(self) -> None:
+        """Notify the runs of cancels, rejected requests and blocked requests.
+
+        The path of "a waiting task was cancelled" is four functions long: the step, this one,
+        ``RunAdmission._reject``, and ``RunOutcome.fail``, which records it.
+        """
+        notifications = self.policy.notifications
+        for run, reason, covers in notifications.take_cancellations():
+            run.cancel(reason, covers)  # first: a rejected task must not look like why its run was cancelled
+        for request, reason in notifications.take_rejected():
+            request.run.reject(request, reason)
+        for request, reason in notifications.take_blocked(self._pace.batch):
+            request.run.report_blocked(request, reason)
+
+    def _reconsider(self) -> None:
+        for run in self.policy.runs():
+            run.reconsider()
+        self.wake()
+
+    def _release_abandoned(self, request: StartRequest) -> None:
+        self._abandoned.pop(request, None)
+        self.release(request)
+
+    def _log_stall(self, now: float) -> None:
+        for topic in self._stall.take_ended():
+            _log.info(
+                "%s%s was lifted or changed and no longer prevents every start",
+                self._prefix,
+                printable(topic),
+            )
+        if (reason := self._stall.detect(now)) is not None:
+            _log.warning(
+                "%snothing has started for %g s, because %s; to lift it, %s",
+                self._prefix,
+                LIMIT,
+                reason.reason,
+                how_to_lift(reason.topic, reason.type, self.broker),
+            )
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.source}: " if self.source else ""
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        times = [at for at in (self.policy.next_wake(now), self._stall.due()) if at is not None]
+        self._timer = None
+        if times:
+            delay = min(max(0.0, min(times) - now), _LONGEST_DELAY)
+            self._timer = self._call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.wake()
+
+    def _stop_waiting(self) -> None:
+        for handle in (self._next_step, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._next_step = self._timer = None
+        self._stall = StallDetector(self.policy)  # the next run's 5 s without a start begin anew

@@ -1,0 +1,209 @@
+"""Requests to start tasks, and the queues in which they wait. No I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+from cascade.interfaces import supports
+from cascade.interfaces.ahead import SupportsAhead
+from cascade.runtime._support.escaping import printable
+
+Demands = tuple[tuple[str, float], ...]
+"""Amounts by resource, sorted by the resources' names."""
+
+Covers = Callable[[str], bool]
+"""Returns whether a cancel applies to tasks of this name."""
+
+_SWEEP_ABOVE = 64  # heap entries; below that, entries that are out of date cost less than a sweep
+
+
+class BlockReason(NamedTuple):
+    """Why a request waits or is rejected."""
+
+    reason: str
+    topic: str = ""
+    """The topic of the register that blocks the request; empty for a resource of the engine."""
+    type: str = ""
+    """The type of that register's constraint."""
+    by: str = ""
+    """Who has written it, as its message claims: nothing proves that."""
+
+    def __str__(self) -> str:
+        if not self.topic:
+            return self.reason
+        claim = f", claimed by {printable(self.by)}" if self.by else ""
+        return f"{self.reason} ({printable(self.topic)}{claim})"
+
+
+@dataclass(slots=True, eq=False)
+class AdmittedRun:
+    """One run as admission knows it: its id, and the functions that the controller calls.
+
+    These are functions and not methods to override, because several of them belong to other
+    parts of the run (its outcome, its checkpoints): a notification goes there directly.
+    Each function returns at once and never raises.
+    """
+
+    run_id: str
+    running: Callable[[], Iterable[StartRequest]]
+    """Returns a request for each task that runs now, including those that started without one."""
+    start: Callable[[StartRequest], None]
+    """Starts the task. The run releases the request exactly once, however the task ends."""
+    reject: Callable[[StartRequest, BlockReason], None]
+    """Records that the task was cancelled before it started. The request holds nothing."""
+    report_blocked: Callable[[StartRequest, BlockReason], None]
+    """Publishes why the task waits; called once each time that it begins to wait."""
+    cancel: Callable[[BlockReason, Covers | None], None]
+    """Cancels the covered tasks that run or wait for their next attempt; without ``Covers``, the run."""
+    reconsider: Callable[[], None]
+    """Checks again whether tasks that are paused at a checkpoint may continue."""
+    abort: Callable[[Exception], None]
+    """Ends the run with this error, because admission itself has failed."""
+
+
+class StartRequest:
+    """One task that asks to start, or runs. It may be submitted again after its release."""
+
+    __slots__ = ("demands", "name", "order", "queue", "run", "running", "slots", "subject")
+
+    def __init__(
+        self,
+        run: AdmittedRun,
+        name: str,
+        *,
+        demands: Demands = (),
+        slots: WorkerSlots | None = None,
+        subject: Any = None,
+    ) -> None:
+        self.run = run
+        self.name = name
+        self.demands = demands
+        self.slots = slots
+        self.subject = subject
+        """What the run wants to find again; admission does not use it."""
+        self.order = 0
+        self.queue: RequestQueue | None = None
+        """Where the request waits."""
+        self.running = False
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else "waiting" if self.queue else "idle"
+        return f"<StartRequest {self.order} {self.name} {state}>"
+
+
+class RequestQueue:
+    """Requests that differ only in their order, so checking the head decides for all."""
+
+    __slots__ = ("demands", "group", "notified", "order", "requests", "slots", "wait_queue")
+
+    def __init__(self, group: Any, demands: Demands, slots: WorkerSlots | None) -> None:
+        self.group = group
+        self.demands = demands
+        self.slots = slots
+        self.requests: deque[StartRequest] = deque()
+        self.wait_queue: WaitQueue | None = None
+        """The only wait queue that contains this queue."""
+        self.order = 0
+        """The position there: the order of the head when the queue was added."""
+        self.notified = 0
+        """How many requests, counted from the head, have been reported as blocked."""
+
+    def take_unnotified(self, most: int) -> list[StartRequest]:
+        """Return up to ``most`` requests that were not yet reported as blocked, and mark them as reported."""
+        left = len(self.requests) - self.notified
+        most = min(most, left)
+        if self.notified < left:  # a deque is walked from the nearer end
+            found = list(islice(self.requests, self.notified, self.notified + most))
+        else:
+            found = list(islice(reversed(self.requests), left - most, left))[::-1]
+        self.notified += most
+        return found
+
+    def __lt__(self, other: RequestQueue) -> bool:
+        return False  # the heap compares two entries of the same order only if they are of one queue
+
+
+class WaitQueue:
+    """Queues that wait for one thing; the one with the oldest request comes first.
+
+    A queue that is added elsewhere leaves its entry behind in the heap. Such entries are
+    skipped when they come first, and swept out when they are the majority.
+    """
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, RequestQueue]] = []
+
+    def is_open(self, now: float) -> bool:
+        """Return whether it makes sense to check the first queue."""
+        return True
+
+    def block_reason(self) -> BlockReason | None:
+        """Return what the queues here wait for; None if it is not reported to users."""
+        return None
+
+    def add(self, queue: RequestQueue) -> None:
+        """Make a queue wait here, and in no other wait queue."""
+        queue.wait_queue = self
+        queue.order = queue.requests[0].order
+        heapq.heappush(self._heap, (queue.order, queue))
+        if len(self._heap) > _SWEEP_ABOVE:
+            self._sweep()
+
+    def first(self) -> RequestQueue | None:
+        """Return the queue with the oldest request."""
+        while self._heap and not self._is_current(*self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][1] if self._heap else None
+
+    def take_all(self) -> list[RequestQueue]:
+        """Remove every queue and return them."""
+        taken = []
+        while (queue := self.first()) is not None:
+            queue.wait_queue = None
+            taken.append(queue)
+        return taken
+
+    def _is_current(self, order: int, queue: RequestQueue) -> bool:
+        return queue.wait_queue is self and queue.order == order
+
+    def _sweep(self) -> None:
+        current = {entry for entry in self._heap if self._is_current(*entry)}
+        if 2 * len(current) < len(self._heap):
+            self._heap = sorted(current)
+
+
+class WorkerSlots(WaitQueue):
+    """The workers of one executor, and the queues that wait for one of them.
+
+    Admission takes one from ``free`` for each request that it admits. The run that uses the
+    worker adds one when the task has ended, and takes one when it starts a task without a request.
+    ``free`` is below zero while the executor has taken calls ahead.
+    """
+
+    __slots__ = ("__weakref__", "_takes_ahead", "executor", "free", "workers")
+
+    def __init__(self, workers: int, *, executor: object = None) -> None:
+        super().__init__()
+        self.executor = executor
+        self.workers = self.free = workers
+        self._takes_ahead = executor if supports(executor, SupportsAhead) else None
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks that need no permission may start beyond the free workers; they wait in the executor."""
+        return self._takes_ahead.ahead if self._takes_ahead is not None else 0
+
+    def resize(self, workers: int) -> None:
+        """Set how many workers the executor has now."""
+        self.free += workers - self.workers
+        self.workers = workers
+
+    def is_open(self, now: float) -> bool:
+        return self.free > 0

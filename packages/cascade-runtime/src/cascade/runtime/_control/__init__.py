@@ -1,0 +1,1 @@
+"""Control from the broker: registers, sync, and reports of what is in force."""

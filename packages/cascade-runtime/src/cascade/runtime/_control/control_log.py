@@ -1,0 +1,144 @@
+"""What the log says of constraints: bad messages, pauses, and what a sync has removed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from cascade.interfaces import Clock
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.topics import state_topic
+from cascade.runtime._admission.limits import Effective, Key, Pause
+from cascade.runtime._control.registers import Notice, Registers
+from cascade.runtime._support.escaping import printable
+
+LINES_PER_MINUTE = 10
+"""The most warnings about messages, and the most lines about pauses, within a minute."""
+QUIET = 3_600.0
+"""Seconds in which the same warning about the same topic is not repeated."""
+
+_MAX_REMEMBERED = 1_000
+_MAX_NAMED = 10  # constraints that one warning names
+
+_log = get_logger("cascade.constraints")
+
+
+class _MinuteLimit:
+    """Permits a number of lines within a minute. No I/O."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = -60.0
+        self._lines = 0
+
+    def take(self) -> int:
+        """Count one more line; return how many the current minute has now."""
+        now = self._clock.monotonic()
+        if now - self._began >= 60.0:
+            self._began, self._lines = now, 0
+        self._lines += 1
+        return self._lines
+
+
+class ControlLog:
+    """Logs what happens to the constraints of one engine; every line names its source.
+
+    Anyone who may write to a constraint topic can cause such lines, so their number is bounded.
+    """
+
+    def __init__(self, source: str, *, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._logged: dict[Notice, float] = {}
+        self._warnings = _MinuteLimit(clock)
+        self._infos = _MinuteLimit(clock)
+        self._paused: dict[Key, str] = {}
+        self._store_logged = float("-inf")
+
+    def notice(self, notice: Notice) -> None:
+        """Log a warning about a message, once for each topic and cause."""
+        now = self._clock.monotonic()
+        logged_at = self._logged.get(notice)
+        if logged_at is not None and now - logged_at < QUIET:
+            return
+        if len(self._logged) >= _MAX_REMEMBERED:
+            del self._logged[next(iter(self._logged))]
+        self._logged[notice] = now
+        lines = self._warnings.take()
+        if lines < LINES_PER_MINUTE:
+            _log.warning("%s: %s %s", self._source, printable(notice.topic), notice.text)
+        elif lines == LINES_PER_MINUTE:
+            _log.warning(
+                "%s: there are more such messages on constraint topics; they are not logged for a minute, "
+                "%s lists them",
+                self._source,
+                state_topic(self._source, "constraints"),
+            )
+
+    def changed(self, changes: Mapping[Key, Effective | None], registers: Registers) -> None:
+        """Log which pauses have come into force and which were lifted."""
+        for key, effective in changes.items():
+            if key[1] != Pause.type or (effective is not None) == (key in self._paused):
+                continue
+            if effective is None:
+                topic = self._paused.pop(key)
+                self._info("%s: %s is resumed, %s was lifted", self._source, printable(key[0]), topic)
+                continue
+            register = registers.get(effective.topic)
+            label = register.content.id if register is not None and register.content is not None else ""
+            self._paused[key] = topic = printable(effective.topic)
+            self._info(
+                "%s: %s is paused by %s (%s)", self._source, printable(key[0]), topic, printable(label)
+            )
+
+    def recalled(self, topics: Collection[str]) -> None:
+        """Log which constraints of an earlier process are in force before the broker has answered."""
+        if topics:
+            _log.warning(
+                "%s: these constraints are in force because the last process obeyed them, until the broker's "
+                "replace them: %s. To begin without them: forget_control=True, or cascade run --forget-control",
+                self._source,
+                _named(topics),
+            )
+
+    def forgotten(self, topics: Collection[str]) -> None:
+        """Log which constraints of an earlier process are not obeyed, because the user said so."""
+        _log.warning(
+            "%s: the constraints that the last process obeyed are forgotten: %s",
+            self._source,
+            _named(topics) or "there were none",
+        )
+
+    def removed_by_sync(self, topics: Iterable[str]) -> None:
+        """Log that the broker does not have registers any more that were in force here."""
+        named = _named(topics)
+        if not named:
+            return
+        _log.warning(
+            "%s: the broker does not have these constraints any more, they are lifted: %s. If they were not "
+            "cleared meanwhile, publish them again",
+            self._source,
+            named,
+        )
+
+    def store_replaced(self, topics: Collection[str]) -> None:
+        """Log that the broker has another store than before; where that lifts nothing here, once within ``QUIET``."""
+        now = self._clock.monotonic()
+        if topics or now - self._store_logged >= QUIET:
+            self._store_logged = now
+            _log.warning(
+                "%s: the broker has a new store: its constraints replace all that were known", self._source
+            )
+
+    def _info(self, text: str, *args: object) -> None:
+        lines = self._infos.take()
+        if lines < LINES_PER_MINUTE:
+            _log.info(text, *args)
+        elif lines == LINES_PER_MINUTE:
+            _log.info("%s: there are more pauses; they are not logged for a minute", self._source)
+
+
+def _named(topics: Iterable[str]) -> str:
+    """Return the first topics in order, and how many there are besides."""
+    named = sorted(topics)
+    more = f" and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+    return ", ".join(map(printable, named[:_MAX_NAMED])) + more

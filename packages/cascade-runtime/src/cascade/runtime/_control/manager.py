@@ -1,0 +1,502 @@
+"""Follow the broker's constraints: apply them to the engine's runs, and report what is applied."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from cascade.interfaces import (
+    Clock,
+    Complete,
+    ConfigurationError,
+    Connector,
+    EventBus,
+    Linked,
+    Message,
+    ProgressEvent,
+    RunStatus,
+    SupportsAddress,
+    SupportsBeforeDisconnect,
+    SupportsExtend,
+    SupportsPresence,
+    SupportsSource,
+    SupportsWatch,
+    TaskStateEvent,
+    Timer,
+    WatchItem,
+    WatchStream,
+    supports,
+)
+from cascade.interfaces.events import Tag
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.redaction import Redactor
+from cascade.interfaces.topics import CONSTRAINTS_FILTER, constraint_topic
+from cascade.interfaces.wire.write import default_source
+from cascade.runtime._admission.controller import AdmissionController
+from cascade.runtime._admission.limits import RULES
+from cascade.runtime._admission.waits import Wait
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.bucket_store import BucketStore
+from cascade.runtime._control.control_log import ControlLog
+from cascade.runtime._control.engines import ConnectedEngines
+from cascade.runtime._control.memory import ControlMemory
+from cascade.runtime._control.peers import PeerEngines
+from cascade.runtime._control.registers import Registers
+from cascade.runtime._control.reports import Reporter
+from cascade.runtime._control.run_history import history_of
+from cascade.runtime._control.sync import Sync, SyncState
+from cascade.runtime._control.watched_state import WatchedState
+from cascade.runtime._support.clock import call_later_on
+from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.runtime._support.tasks import cancel
+from cascade.transport.state_log import StateLog
+from cascade.transport.yielding import LOOP_BUDGET
+
+if TYPE_CHECKING:
+    from cascade.interfaces import SupportsControlMemory
+
+STOP_LIMIT = 1.0
+"""Seconds that stopping may take, for the stream to end and for the last reports to be published."""
+
+# A large set is taken in slices, so that other tasks get the loop in between.
+_SETTLED_PER_ITERATION = 1_024
+_CHANGES_PER_ITERATION = 256
+
+_MAX_TIMER = 86_400.0  # event loops refuse timers that are many years away
+_STANDSTILL = 1.0  # seconds; a timer that is later shows that the loop was blocked, or the process stopped
+
+_log = get_logger("cascade.constraints")
+
+
+class ConstraintManager:
+    """Keeps the constraints of a connector's engines equal to the broker's: section 4 of ``PROTOCOL.md``.
+
+    One manager follows a connector for as long as it is connected, on one event loop, so a run begins
+    in sync without fetching anything. No payload on any topic and no fault of the connector makes a
+    method raise or a run wait.
+
+    :param connector: must support ``watch``.
+    :param project_id: the engines obey constraints of this ``project:`` scope.
+    :raises ConfigurationError: if the connector does not support ``watch``.
+    """
+
+    _peers: ClassVar[PeerEngines] = PeerEngines()
+
+    def __init__(self, connector: Connector, *, clock: Clock, project_id: str = "default") -> None:
+        self._queue = PublishQueue(connector, content="constraint reports", logger=_log, latest_only=True)
+        bucket_owner = connector
+        if not supports(connector, SupportsWatch):
+            raise ConfigurationError(
+                "connector", "does not support watch(), which is needed to receive constraints"
+            )
+        self.source = connector.source_id if supports(connector, SupportsSource) else default_source()
+        self._watcher: SupportsWatch = connector
+        self._clock = clock
+        self._call_later = call_later_on(clock)
+        self._stream_state = StateLog(_log)
+        self._redactor = Redactor.DEFAULT
+        self._control_log = ControlLog(self.source, clock=clock)
+        own_scopes = ("global", f"project:{project_id}", f"source:{self.source}")
+        self.registers = Registers(
+            clock,
+            own_scopes=own_scopes,
+            notice=self._control_log.notice,
+            clean=self._mask,
+        )
+        named = self.source != default_source()
+        self.sync = Sync(self.registers, named=named, clock=clock)
+        self._engines = ConnectedEngines(
+            self.source,
+            (connector.hostname, connector.port) if supports(connector, SupportsAddress) else None,
+            BucketStore.buckets(bucket_owner, project=project_id, source=self.source),
+            clock=clock,
+            on_event=self._count,
+            on_progress=self._note_progress,
+            on_step=self._check_reports,
+        )
+        self._watched = WatchedState(
+            clock,
+            connector=bucket_owner,
+            history=history_of(bucket_owner, project=project_id, source=self.source),
+            waits=self._waits,
+            paused=lambda: any(self.registers.is_in_force((scope, "pause")) for scope in own_scopes),
+            clean=self._mask,
+            names={"org_id": os.environ.get("CASCADE_ORG_ID") or "local", "project_id": project_id},
+        )
+        self._reporter = Reporter(
+            self._queue,
+            registers=self.registers,
+            sync=self.sync,
+            clock=clock,
+            source=self.source,
+            session=os.urandom(8).hex(),
+            retain=named,
+            running=lambda: self._engines.running,
+            in_force=lambda: not self._engines.withdrawing,
+            presence=lambda: connector.presence if supports(connector, SupportsPresence) else None,
+            watched=self._watched,
+        )
+        self._project_id = project_id
+        self._named = named
+        self._memory: ControlMemory | None = None
+        self._saved = -1  # the revision of the registers that was saved last
+        self._in_sync = asyncio.Event()
+        self._has_set = asyncio.Event()
+        self._exact = [each for scope in own_scopes for each in exact_topics(scope)]
+        self._stream: WatchStream | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # None unless started
+        self._reader: asyncio.Task[None] | None = None
+        self._old_readers: set[asyncio.Task[None]] = set()
+        self._timer: Timer | None = None
+        self._timer_at = 0.0
+        self._forget_disconnect: Callable[[], None] = lambda: None
+        self._context = Context()
+        """Of timers and tasks: the context in which an event arrives would keep a run's variables alive."""
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the manager follows the broker on the running loop."""
+        return self._loop is asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Begin to follow the broker, on the running loop; the connector may connect later."""
+        self._peers.join(self.source)
+        self._loop = asyncio.get_running_loop()
+        if supports(self._watcher, SupportsBeforeDisconnect):
+            self._forget_disconnect = self._watcher.before_disconnect(self._before_disconnect)
+        self._open()
+
+    async def stop(self) -> None:
+        """Lift all constraints, report that, and release everything. Idempotent."""
+        readers = self._end()  # lifts before any await: the next manager uses the same admission controllers
+        await cancel(readers, timeout=STOP_LIMIT)
+        if self._memory is not None:
+            await self._memory.flush(STOP_LIMIT)
+        await self._queue.drain(STOP_LIMIT)
+
+    def end_if_disconnected(self) -> None:
+        """End if the user has disconnected the connector and no run is active."""
+        if self._loop is not None and not self._engines.have_runs and self._is_disconnected():
+            for reader in self._end(report=False):  # nothing can be sent any more
+                reader.cancel()
+
+    async def synced(self, *, required: bool = True) -> None:
+        """Wait until the retained set has arrived and is applied.
+
+        :param required: wait for a set that counts as complete; without it, for all that the broker shows.
+        """
+        await (self._in_sync if required else self._has_set).wait()
+
+    async def remember(self, store: SupportsControlMemory, *, forget: bool) -> None:
+        """Obey what an earlier process of this source obeyed, until the broker's set arrives; save what changes.
+
+        Only a named source is found again. With ``forget``, what was saved is deleted instead.
+        """
+        if not self._named or (self._memory is not None and not forget):
+            return
+        memory = self._memory or ControlMemory(store, self.source, self._project_id, clock=self._clock)
+        found = await memory.recall()
+        if forget:
+            await memory.forget()
+        known, self._memory = self._memory is not None, memory
+        self._save(memory)  # the broker's set may have arrived meanwhile
+        if found is None or known or self.sync.has_set or len(self.registers):
+            return
+        if forget:
+            self._control_log.forgotten(found.payloads)
+        else:
+            self.sync.recall(found.payloads, found.store)
+            self._apply_changes()
+            self._control_log.recalled(
+                [topic for topic in found.payloads if self.registers.has_in_force(topic)]
+            )
+
+    def mask_with(self, redactor: Redactor) -> None:
+        """Mask secrets in reports from now on as an engine of this connector does."""
+        self._redactor = self._redactor.merged(redactor)
+
+    def add_engine(self, controller: AdmissionController) -> None:
+        """Apply the constraints to the runs of one more engine; do nothing for one that has had a run here."""
+        self._engines.add(controller, self.registers.effective)
+
+    def describe(self, labels: Mapping[str, Tag], *, host_report: bool) -> None:
+        """Report these labels from now on, and the host only if every engine wants that."""
+        self._watched.labels.update(labels)
+        self._watched.host_report = self._watched.host_report and host_report
+
+    def begin_run(self, run: ActiveRun, controller: AdmissionController, bus: EventBus) -> None:
+        """Apply the constraints to a run of an engine, and report the run, from now on."""
+        run_id = run.run_id
+        self.add_engine(controller)
+        self._engines.begin_run(run_id, controller, bus)
+        run.lost_before = self._watched.lost()
+        run.facts.attempt_begins = lambda task_id: self._note_attempt(run_id, task_id)
+        self._reporter.runs.begin(run)
+        self.registers.begin_run(run_id)
+        self._watch_run(run_id)
+        self._apply_changes()
+        self._check_reports()
+
+    def end_run(self, run_id: str, status: RunStatus, error: str) -> None:
+        """Stop reporting a run as active, and report how it ended."""
+        if self._loop is None:
+            return
+        self._engines.end_run(run_id)
+        self._reporter.runs.end(run_id, status=status, error=error, now=self._clock.now(), clean=self._mask)
+        self.registers.end_run(run_id)
+        self._watch_run(run_id, ended=True)
+        self._apply_changes()
+        self._note_disconnect()
+        self._reporter.publish_end()
+        self._check_reports()
+
+    def __repr__(self) -> str:
+        return f"<ConstraintManager {self.source} {self.sync.state.value}, {len(self.registers)} registers>"
+
+    def _mask(self, text: str) -> str:
+        return self._redactor.one_line(text)
+
+    def _before_disconnect(self) -> None:
+        """Report the end while the connector still sends. The manager ends when the link is down, if no run is active then."""
+        if self.is_following:
+            self._reporter.publish_down(stopped=not self._engines.have_runs)
+
+    def _is_disconnected(self) -> bool:
+        """Return whether the connector reports that it is not connected; a link that is down does not report that."""
+        return getattr(self._watcher, "connected", None) is False
+
+    def _note_disconnect(self) -> None:
+        """Report nothing from the moment when the user disconnects: the stream ends later, after the drain."""
+        if self._is_disconnected():
+            self.sync.lost()
+            self._forget_set()
+
+    def _end(self, *, report: bool = True) -> list[asyncio.Task[None]]:
+        """Lift everything, report that, and return the asyncio tasks to cancel. Idempotent."""
+        if self._loop is None:
+            return []
+        self._loop = None
+        self._forget_disconnect()
+        self._peers.leave(self.source)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        readers = [*self._old_readers, *([self._reader] if self._reader is not None else [])]
+        self._reader = None
+        self.sync.state = SyncState.STOPPED
+        self._forget_set()
+        self.registers.clear()
+        self._engines.clear()
+        if report:
+            self._reporter.publish_last()
+        return readers
+
+    def _open(self) -> None:
+        """Open a new stream, then close the old one: in this order no message is missed in between."""
+        try:
+            stream = self._watcher.watch(*self._exact, CONSTRAINTS_FILTER)
+        except Exception as exc:
+            self._stream_failed(exc)
+            return
+        self.sync.opened()
+        self._stream = stream
+        old = self._reader
+        self._reader = asyncio.create_task(
+            self._read(stream), name=f"cascade constraints {self.source}", context=self._context.copy()
+        )
+        if old is not None:
+            self._old_readers.add(old)
+            old.add_done_callback(self._old_readers.discard)
+            old.cancel()
+        self._set_timer()
+
+    async def _read(self, stream: WatchStream) -> None:
+        started = self._clock.monotonic()
+        try:
+            async for item in stream:
+                await self._handle(item)
+                if self._clock.monotonic() - started > LOOP_BUDGET:
+                    await asyncio.sleep(0)  # many messages at once must not block the loop
+                    started = self._clock.monotonic()
+            error: Exception | None = None
+        except Exception as exc:
+            error = exc
+        except asyncio.CancelledError:
+            if asyncio.current_task() is self._reader:  # the loop is being closed
+                self._end()
+            raise
+        finally:
+            with contextlib.suppress(Exception):  # the stream is abandoned in any case
+                await stream.aclose()
+        if asyncio.current_task() is self._reader:
+            self._stream_failed(error)
+
+    def _stream_failed(self, error: Exception | None) -> None:
+        """Keep the known constraints after the stream failed or ended by itself; a new one is opened later."""
+        self._stream_state.failed(
+            "stream",
+            "%s: the stream of constraints has ended (%s); known constraints stay in force, it is opened again",
+            self.source,
+            f"{type(error).__name__}: {error}" if error is not None else "the connector closed it",
+        )
+        self.sync.failed()
+        self._forget_set()
+        self._set_timer()
+
+    async def _handle(self, item: WatchItem) -> None:
+        if isinstance(item, Message):
+            self.sync.receive(item)
+        elif isinstance(item, Complete):
+            self.sync.complete(item)
+        elif isinstance(item, Linked):
+            self.sync.linked()
+            self._forget_set()
+        else:
+            self.sync.lost()
+            self._forget_set()
+            self.end_if_disconnected()
+        while self._apply_changes():  # noqa: ASYNC110 - the loop body does the work
+            await asyncio.sleep(0)
+        self._log_removals()
+        if isinstance(item, Complete):
+            self._completed(item)
+            if self._memory is not None:
+                self._save(self._memory)
+        self._check_reports()
+
+    def _completed(self, item: Complete) -> None:
+        """Let runs that wait for the retained set begin."""
+        self._stream_state.works("stream")
+        if item.topics is not None:
+            self._engines.forget_buckets(self.registers.is_in_force)
+        self._has_set.set()
+        if self.sync.state in (SyncState.SYNCED, SyncState.STALE):
+            self._in_sync.set()
+
+    def _log_removals(self) -> None:
+        """Log once which constraints in force the broker does not have any more."""
+        removed, self.sync.removed = self.sync.removed, []
+        replaced, self.sync.store_replaced = self.sync.store_replaced, False
+        if replaced:
+            self._control_log.store_replaced(removed)
+        else:
+            self._control_log.removed_by_sync(removed)
+
+    def _forget_set(self) -> None:
+        self._in_sync.clear()
+        self._has_set.clear()
+
+    def _watch_run(self, run_id: str, *, ended: bool = False) -> None:
+        """Add the exact topics of a run to the watch, or remove them.
+
+        A broker may withhold retained messages from a wildcard. Where the set is not proved, the run
+        waits for those of its own topics.
+        """
+        topics = exact_topics(f"run:{run_id}")
+        if ended:
+            self._exact = [each for each in self._exact if each not in topics]
+        else:
+            self._exact = [*topics, *self._exact]
+        stream = self._stream
+        if stream is None or not supports(stream, SupportsExtend):
+            return
+        with contextlib.suppress(Exception):  # the stream has failed, and is opened again with these topics
+            if ended:
+                stream.shrink(*topics)
+            else:
+                stream.extend(*topics)
+                if self.sync.is_linked and not self.sync.proved:
+                    self._forget_set()
+
+    def _apply_changes(self) -> bool:
+        """Apply one slice of what has changed; return whether there is more."""
+        if self.registers.settle(_SETTLED_PER_ITERATION) and self.registers.has_changes:
+            changes = self.registers.take_changes(_CHANGES_PER_ITERATION)
+            self._engines.apply(changes)
+            self._control_log.changed(changes, self.registers)
+        if self._memory is not None and not self.registers.has_changes:
+            self._save(self._memory)
+        return self.registers.has_changes
+
+    def _save(self, memory: ControlMemory) -> None:
+        """Save the registers if they have changed, once they are a whole set."""
+        if self._saved != self.registers.revision and self.sync.has_set and self._loop is not None:
+            self._saved = self.registers.revision
+            memory.save(self.registers.values, self.sync.store)
+
+    def _count(self, event: TaskStateEvent) -> None:
+        self._reporter.runs.count(event)
+        if self._reporter.check_runs():  # only the first change sets the timer: many events follow
+            self._set_timer()
+
+    def _note_attempt(self, run_id: str, task_id: str) -> None:
+        self._reporter.runs.attempt_begins(run_id, task_id, self._clock.now())
+        if self._reporter.check_runs():
+            self._set_timer()
+
+    def _note_progress(self, event: ProgressEvent) -> None:
+        self._reporter.runs.note_progress(event)
+        if self._reporter.check_runs():
+            self._set_timer()
+
+    def _waits(self, run: ActiveRun) -> Counter[Wait]:
+        """Count the tasks of a run that wait under each reason now."""
+        paused = Counter(run.running[task_id].task_name for task_id in run.paused)
+        waits = self._engines.waits(run.run_id, paused)
+        waits[Wait("slot")] += run.facts.waits_for_slot()
+        for name, held in run.facts.held_by_maps().items():
+            waits[Wait("slot", name)] += held
+        if run.waits_for_sync:
+            waits[Wait("sync")] += max(sum(run.facts.known.values()), 1)
+        return waits
+
+    def _check_reports(self) -> None:
+        """Find out what has to be reported, and set the timer for it."""
+        self._reporter.check()
+        self._reporter.check_runs()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Set the one timer to the earliest expiry, deadline or report.
+
+        A timer that fires too early does no harm: it sets the next one.
+        """
+        times = [self.registers.next_expiry(), self.sync.due(), self._reporter.due()]
+        if self.registers.has_changes:
+            times.append(0.0)
+        at = min((time for time in times if time is not None), default=None)
+        if self._loop is None or at is None or (self._timer is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = min(max(0.0, at - self._clock.monotonic()), _MAX_TIMER)
+        fire = partial(self._fire, self._loop.time() + delay)
+        self._timer = self._context.run(self._call_later, delay, fire)
+        self._timer_at = at
+
+    def _fire(self, planned: float) -> None:
+        if asyncio.get_running_loop().time() - planned > _STANDSTILL:
+            self.sync.stood_still()
+        self._on_timer()
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self.sync.tick():
+            self._open()
+        self.registers.expire()
+        self._apply_changes()
+        self._note_disconnect()
+        self._reporter.check()
+        self._reporter.publish_due()
+        self._set_timer()
+
+
+def exact_topics(scope: str) -> list[str]:
+    """Return every topic that can hold a register of a scope: the short one, and one for each type."""
+    return [constraint_topic(scope, kind) for kind in ("", *RULES)]

@@ -1,0 +1,158 @@
+"""Registers by topic, and in the order in which a report lists them. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from cascade.runtime._admission.limits import Pause
+from cascade.runtime._control.parse import Constraint
+
+
+class Status(StrEnum):
+    """What a report says of a topic."""
+
+    APPLIED = "applied"
+    NO_MATCH = "no_match"
+    """Understood, but its scope covers nothing here: the run of a ``run:`` scope is not in this process."""
+    EXPIRED = "expired"
+    UNSUPPORTED = "unsupported"
+    """Its latest message has a type or scope that this version does not know."""
+    REJECTED = "rejected"
+    """Its latest message is invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the latest message of a topic is not obeyed; the last valid value stays in force."""
+
+    status: Status
+    reason: str
+    id: str = ""
+    """The id in the message, if it could be read."""
+
+
+class Register:
+    """One topic: its last valid value, and the problem of a later message."""
+
+    __slots__ = ("_entry", "_size", "content", "deadline", "own", "problem", "rank", "state", "topic")
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.content: Constraint | None = None
+        """None: no valid message has arrived yet."""
+        self.deadline: float | None = None
+        """When the content expires, on the monotonic clock, or None."""
+        self.state = Status.APPLIED
+        """Of the content."""
+        self.problem: Problem | None = None
+        self.own = False
+        """Whether it is kept in the room for this engine's own scopes."""
+        self.rank = 0
+        self._entry: dict[str, str] | None = None
+        self._size = 0
+
+    @property
+    def status(self) -> Status:
+        """The status that a report shows."""
+        return self.problem.status if self.problem is not None else self.state
+
+    @property
+    def in_force(self) -> bool:
+        """Whether the content is in force."""
+        return self.content is not None and self.state is Status.APPLIED
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the content is a pause in force."""
+        return self.in_force and self.content is not None and isinstance(self.content.rule, Pause)
+
+    def changed(self) -> None:
+        """Forget the entry that was made for the report."""
+        self._entry = None
+
+    def entry(self) -> dict[str, str]:
+        """Return the entry of the report."""
+        if self._entry is None:
+            self._entry = self._make_entry()
+            self._size = encoded_size(self.topic) + encoded_size(self._entry)
+        return self._entry
+
+    def size(self) -> int:
+        """Return how many bytes of a report the entry takes."""
+        self.entry()
+        return self._size
+
+    def _make_entry(self) -> dict[str, str]:
+        label = self.content.id if self.content is not None else ""
+        entry = {"id": label or (self.problem.id if self.problem else ""), "status": self.status.value}
+        if self.content is not None and self.content.by:
+            entry["by"] = self.content.by
+        if self.problem is not None:
+            entry["reason"] = self.problem.reason
+        return entry
+
+
+class RegisterTable:
+    """Every register, by topic and by the rank that it has in a report.
+
+    A change moves a register behind all others of its rank, so that the newest come first when the
+    order is reversed, and no report needs to sort or to read all of them.
+    """
+
+    RANKS = 6
+
+    def __init__(self) -> None:
+        self._by_topic: dict[str, Register] = {}
+        self._by_rank: list[dict[str, Register]] = [{} for _ in range(self.RANKS)]
+
+    def __len__(self) -> int:
+        return len(self._by_topic)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_topic)
+
+    def get(self, topic: str) -> Register | None:
+        """Return the register of a topic."""
+        return self._by_topic.get(topic)
+
+    def put(self, register: Register) -> None:
+        """Add a register, or move one that has changed to its place in a report."""
+        self._by_rank[register.rank].pop(register.topic, None)
+        register.changed()
+        register.rank = _rank(register)
+        self._by_topic[register.topic] = self._by_rank[register.rank][register.topic] = register
+
+    def remove(self, register: Register) -> None:
+        """Remove a register."""
+        del self._by_topic[register.topic]
+        del self._by_rank[register.rank][register.topic]
+
+    def newest_first(self) -> Iterator[Register]:
+        """Yield all registers in the order of a report."""
+        for registers in self._by_rank:
+            yield from reversed(registers.values())
+
+    def oldest_without_effect(self, *, own: bool) -> Register | None:
+        """Return the oldest register of a room that is not in force here and has no problem to report."""
+        registers = self._by_rank[1 if own else self.RANKS - 1].values()
+        return next((each for each in registers if not each.in_force and each.problem is None), None)
+
+
+def encoded_size(part: Any) -> int:
+    """Return how many bytes a part of a report takes on the wire, with the ``, `` or ``: `` behind it."""
+    return len(json.dumps(part)) + 2
+
+
+def _rank(register: Register) -> int:
+    """Rank pauses and the engine's own scopes first, and what has no effect last."""
+    if register.own:
+        return 0 if register.pauses else 1
+    if register.pauses:
+        return 2
+    if register.problem is not None:
+        return 3
+    return 4 if register.in_force else 5

@@ -1,0 +1,479 @@
+"""The registers of an engine: one for each constraint topic, and the constraints they add up to. No I/O."""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cascade.interfaces import Clock
+from cascade.interfaces.topics import parse_constraint_topic
+from cascade.runtime._admission.limits import Effective, Key, Rule
+from cascade.runtime._control.parse import Cleared, Constraint, MessageOutcome, Rejected
+from cascade.runtime._control.register_table import Problem, Register, RegisterTable, Status, encoded_size
+
+MAX_REGISTERS = 10_000
+"""Registers of ``task:`` and ``run:`` scopes that an engine keeps; further ones are rejected."""
+MAX_OWN = 1_000
+"""Registers of ``global``, the own project, the own source and local runs, in a room of their own."""
+MAX_PROBLEMS = 1_000
+"""Topics without any valid message that are listed by name; further ones are only counted."""
+MAX_ALIKE = 64
+"""Registers of one scope and type, whose topics differ only in their percent-encoding."""
+
+_TRUNCATED = 1.0  # a broker sends the rest of a message's expiry in whole seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What an operator should know of one message: it has no effect, or an unexpected one."""
+
+    topic: str
+    text: str
+
+
+class Registers:
+    """A replica of the broker's retained set, and the effective constraints computed from it.
+
+    What a retained set does not have is removed in slices, with :meth:`settle`; :meth:`take_changes`
+    returns what changed in the effective set.
+
+    :param own_scopes: the scopes, other than runs, that mean the whole engine.
+    :param notice: called with each notice; a message that repeats the one before causes none.
+    :param clean: masks secrets in the reason of a problem, which a report repeats.
+    :param limit: the most registers of ``task:`` and ``run:`` scopes that are kept.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        own_scopes: Collection[str] = ("global",),
+        notice: Callable[[Notice], None] = lambda notice: None,
+        clean: Callable[[str], str] = str,
+        limit: int = MAX_REGISTERS,
+    ) -> None:
+        self.revision = 0
+        """Goes up with every change that a report would show."""
+        self.over_limit = 0
+        """Messages that were rejected because there are too many registers."""
+        self.problems_forgotten = 0
+        """Topics with a problem beyond :data:`MAX_PROBLEMS`."""
+        self._clock = clock
+        self._own_scopes = frozenset(own_scopes)
+        self._notice = notice
+        self._clean = clean
+        self._limit = limit
+        self._table = RegisterTable()
+        self._rooms = {True: 0, False: 0}  # how many registers with a value are own, and how many are not
+        self._local_runs: set[str] = set()  # their scopes
+        self._by_run: dict[str, dict[str, Register]] = {}  # registers of run: scopes, by scope and topic
+        self._without_value: dict[str, None] = {}  # topics, oldest first
+        self._unsettled: dict[str, None] = {}  # topics whose registers are to be removed
+        self._over_limit_since = self._forgotten_since = 0  # since the latest retained set
+        self._in_force: dict[Key, dict[str, Rule]] = {}
+        self._changed: dict[Key, None] = {}
+        self._rows: dict[Key, tuple[int, dict[str, Any]]] = {}  # of a report, each until it changes
+        self._expiries: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return self._rooms[True] + self._rooms[False]
+
+    @property
+    def values(self) -> dict[str, Constraint]:
+        """The last valid value of each register by topic."""
+        found = ((topic, self._table.get(topic)) for topic in self._table)
+        return {topic: each.content for topic, each in found if each is not None and each.content is not None}
+
+    @property
+    def problems(self) -> dict[str, Problem]:
+        """The problem of each topic that has one."""
+        found = ((topic, self._table.get(topic)) for topic in self._table)
+        return {topic: each.problem for topic, each in found if each is not None and each.problem is not None}
+
+    @property
+    def to_report(self) -> int:
+        """The number of topics that a complete report would list."""
+        return len(self._table) + self.problems_forgotten
+
+    def get(self, topic: str) -> Register | None:
+        """Return the register of a topic."""
+        return self._table.get(topic)
+
+    def reported(self) -> Iterator[Register]:
+        """Yield the registers in the order of a report: pauses and own scopes first, then the newest."""
+        return self._table.newest_first()
+
+    def apply(self, topic: str, outcome: MessageOutcome) -> None:
+        """Process one message: it changes the register of its topic and no other."""
+        self._unsettled.pop(topic, None)  # this message is newer than the set
+        if isinstance(outcome, Cleared):
+            self._drop(topic)
+        elif isinstance(outcome, Constraint):
+            if not self._is_elsewhere(outcome.scope):
+                self._apply_constraint(topic, outcome)
+        elif not self._is_elsewhere(scope_of(topic)):
+            if isinstance(outcome, Rejected):
+                self._note_problem(topic, Problem(Status.REJECTED, self._clean(outcome.reason)))
+            else:
+                self._note_problem(
+                    topic, Problem(Status.UNSUPPORTED, self._clean(outcome.reason), self._clean(outcome.id))
+                )
+
+    def topics(self) -> set[str]:
+        """Return the topics of all registers, also of those that have only a problem."""
+        return set(self._table)
+
+    def has_in_force(self, topic: str) -> bool:
+        """Return whether the register of a topic is in force."""
+        register = self._table.get(topic)
+        return register is not None and register.in_force
+
+    def remove(self, topics: Iterable[str]) -> None:
+        """Begin to remove the registers that a retained set does not have; :meth:`settle` goes on with it.
+
+        The counts of what there is no room for begin anew: those of this set remain.
+        """
+        self.over_limit, self._over_limit_since = self._over_limit_since, 0
+        self.problems_forgotten, self._forgotten_since = self._forgotten_since, 0
+        self._unsettled = dict.fromkeys(topics)
+
+    def settle(self, most: int = sys.maxsize) -> bool:
+        """Remove up to ``most`` of the pending registers; return whether all are done."""
+        for _ in range(min(most, len(self._unsettled))):
+            self._drop(self._unsettled.popitem()[0])
+        return not self._unsettled
+
+    def begin_run(self, run_id: str) -> None:
+        """Put the registers of a run in force: it is in this process from now on."""
+        scope = f"run:{run_id}"
+        self._local_runs.add(scope)
+        self._update_run(scope)
+
+    def end_run(self, run_id: str) -> None:
+        """Lift the registers of a run that has ended; they cover nothing here any more."""
+        scope = f"run:{run_id}"
+        self._local_runs.discard(scope)
+        self._update_run(scope)
+
+    def clear(self) -> None:
+        """Remove everything; the caller lifts all constraints that it has applied."""
+        self._table = RegisterTable()
+        self._rooms = {True: 0, False: 0}
+        for each in (self._by_run, self._without_value, self._unsettled, self._in_force, self._changed):
+            each.clear()
+        self._rows.clear()
+        self._expiries.clear()
+        self.over_limit = self.problems_forgotten = 0
+        self._over_limit_since = self._forgotten_since = 0
+        self.revision += 1
+
+    def next_expiry(self) -> float | None:
+        """Return when the next register expires, on the monotonic clock, or None."""
+        while self._expiries and not self._is_due(*self._expiries[0]):
+            heapq.heappop(self._expiries)
+        return self._expiries[0][0] if self._expiries else None
+
+    def expire(self) -> None:
+        """Lift the registers that have expired."""
+        now = self._clock.monotonic()
+        while (deadline := self.next_expiry()) is not None and deadline <= now:
+            register = self._table.get(heapq.heappop(self._expiries)[1])
+            assert register is not None
+            self._change_state(register, Status.EXPIRED)
+
+    def effective(self) -> dict[Key, Effective]:
+        """Return the constraints in force."""
+        return {key: self._effective(rules) for key, rules in self._in_force.items()}
+
+    def is_in_force(self, key: Key) -> bool:
+        """Return whether a pair of scope and type has a constraint in force."""
+        return key in self._in_force
+
+    @property
+    def in_force(self) -> int:
+        """How many pairs of scope and type have a constraint in force."""
+        return len(self._in_force)
+
+    def effective_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the constraints in force as a report lists them, in its order, with their size in bytes."""
+        seen: set[Key] = set()
+        for register in self._table.newest_first():
+            if not register.in_force or register.content is None:
+                continue
+            key = key_of(register.content)
+            if key not in seen:
+                seen.add(key)
+                yield self._row(key)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether :meth:`settle` or :meth:`take_changes` has more to do."""
+        return bool(self._changed or self._unsettled)
+
+    def take_changes(self, most: int = MAX_REGISTERS) -> dict[Key, Effective | None]:
+        """Return what is in force now for up to ``most`` changed pairs of scope and type; None: nothing.
+
+        Constraints in force come before lifted ones: a caller that applies a large set in slices
+        never permits more than the set before or the set after.
+        """
+        keys = [key for key in self._changed if key in self._in_force] or list(self._changed)
+        for key in keys[:most]:
+            del self._changed[key]
+        found = {key: self._in_force.get(key) for key in keys[:most]}
+        return {key: self._effective(rules) if rules else None for key, rules in found.items()}
+
+    def _effective(self, rules: Mapping[str, Rule]) -> Effective:
+        """Return the strictest combination of all rules, and who claims to have written that register."""
+        found = _strictest(rules)
+        register = self._table.get(found.topic)
+        by = register.content.by if register is not None and register.content is not None else ""
+        return replace(found, by=by) if by else found
+
+    def _row(self, key: Key) -> tuple[int, dict[str, Any]]:
+        found = self._rows.get(key)
+        if found is None:
+            effective = _strictest(self._in_force[key])
+            register = self._table.get(effective.topic)
+            assert register is not None
+            assert register.content is not None
+            row = {
+                "scope": key[0],
+                "type": key[1],
+                "params": effective.rule.params(),
+                "topic": effective.topic,
+                "id": register.content.id,
+                "expires_at": register.content.expires_at,
+            }
+            if register.content.by:
+                row["by"] = register.content.by
+            found = self._rows[key] = encoded_size(row), row
+        return found
+
+    def _is_elsewhere(self, scope: str) -> bool:
+        """Return whether a scope is another source or project: engines there keep and report its registers."""
+        return scope.startswith(("source:", "project:")) and scope not in self._own_scopes
+
+    def _is_own(self, scope: str) -> bool:
+        return scope in self._own_scopes or scope in self._local_runs
+
+    def _apply_constraint(self, topic: str, constraint: Constraint) -> None:
+        if problem := self._no_room(topic, constraint):
+            self.over_limit += 1
+            self._over_limit_since += 1
+            self._note_problem(topic, Problem(Status.REJECTED, problem, constraint.id))
+        else:
+            self._set(topic, constraint)
+
+    def _no_room(self, topic: str, constraint: Constraint) -> str:
+        """Return why a register cannot be kept, or an empty text; forget one without effect if that helps."""
+        own = self._is_own(constraint.scope)
+        limit = MAX_OWN if own else self._limit
+        old = self._table.get(topic)
+        if (old is None or old.content is None) and self._rooms[own] >= limit:
+            useless = self._table.oldest_without_effect(own=own)
+            if useless is None or self._state_of(constraint, deadline=None) is Status.NO_MATCH:
+                return f"the limit of {limit} registers is reached; clear those that are not needed"
+            self._remove(useless)
+        alike = self._in_force.get(key_of(constraint), {})
+        if topic not in alike and len(alike) >= MAX_ALIKE:
+            return f"the limit of {MAX_ALIKE} registers for one scope and type is reached"
+        return ""
+
+    def _set(self, topic: str, constraint: Constraint) -> None:
+        register = self._table.get(topic)
+        if register is None:
+            register = Register(topic)
+        elif register.content == constraint and self._refresh(register, constraint):
+            self._solve_problem(register)
+            return
+        self._notice_replacement(register, constraint)
+        self._lift(register)
+        if register.content is None:
+            self._without_value.pop(topic, None)
+            register.own = self._is_own(constraint.scope)
+            self._rooms[register.own] += 1
+        register.content, register.problem = constraint, None
+        register.deadline = self._deadline_of(constraint)
+        register.state = self._state_of(constraint, deadline=register.deadline)
+        if constraint.scope.startswith("run:"):
+            self._by_run.setdefault(constraint.scope, {})[topic] = register
+        self._table.put(register)
+        self.revision += 1
+        if register.state is Status.EXPIRED:
+            self._notice_expired(register, constraint)
+        self._enforce(register)
+        self._schedule_expiry(register)
+
+    def _deadline_of(self, constraint: Constraint) -> float | None:
+        """Return the expiry on the monotonic clock, which is never set back."""
+        if constraint.deadline is not None or constraint.expires_at is None:
+            return constraint.deadline
+        return self._clock.monotonic() + constraint.expires_at - self._clock.now()
+
+    def _state_of(self, constraint: Constraint, *, deadline: float | None) -> Status:
+        if deadline is not None and deadline <= self._clock.monotonic():
+            return Status.EXPIRED
+        here = not constraint.scope.startswith("run:") or constraint.scope in self._local_runs
+        return Status.APPLIED if here else Status.NO_MATCH
+
+    def _refresh(self, register: Register, constraint: Constraint) -> bool:
+        """Process a message equal to the one before, perhaps with a new deadline; return False to set it anew."""
+        assert register.content is not None
+        if register.content.deadline is constraint.deadline is None:
+            return True
+        deadline = self._deadline_of(constraint)
+        if self._state_of(constraint, deadline=deadline) is not register.state:
+            return False
+        old = register.deadline
+        if old is None or deadline is None or abs(deadline - old) > _TRUNCATED:
+            register.content, register.deadline = constraint, deadline
+            self._rows.pop(key_of(constraint), None)
+            self._schedule_expiry(register)
+        return True
+
+    def _update_run(self, scope: str) -> None:
+        for register in self._by_run.get(scope, {}).values():
+            self._rooms[register.own] -= 1
+            register.own = self._is_own(scope)
+            self._rooms[register.own] += 1
+            if register.content is not None and register.state is not Status.EXPIRED:
+                self._change_state(register, self._state_of(register.content, deadline=register.deadline))
+
+    def _change_state(self, register: Register, state: Status) -> None:
+        if state is register.state:
+            return
+        self._lift(register)
+        register.state = state
+        self._table.put(register)
+        self.revision += 1
+        self._enforce(register)
+
+    def _drop(self, topic: str) -> None:
+        register = self._table.get(topic)
+        if register is not None:
+            self._remove(register)
+            self.revision += 1
+
+    def _remove(self, register: Register) -> None:
+        self._lift(register)
+        self._table.remove(register)
+        self._without_value.pop(register.topic, None)
+        if register.content is None:
+            return
+        self._rooms[register.own] -= 1
+        scope = register.content.scope
+        if scope in self._by_run:
+            self._by_run[scope].pop(register.topic, None)
+            if not self._by_run[scope]:
+                del self._by_run[scope]
+
+    def _enforce(self, register: Register) -> None:
+        if register.content is None or not register.in_force:
+            return
+        key = key_of(register.content)
+        self._in_force.setdefault(key, {})[register.topic] = register.content.rule
+        self._note_change(key)
+
+    def _lift(self, register: Register) -> None:
+        if register.content is None:
+            return
+        key = key_of(register.content)
+        rules = self._in_force.get(key, {})
+        if rules.pop(register.topic, None) is not None:
+            self._note_change(key)
+            if not rules:
+                del self._in_force[key]
+
+    def _note_change(self, key: Key) -> None:
+        self._changed[key] = None
+        self._rows.pop(key, None)
+
+    def _note_problem(self, topic: str, problem: Problem) -> None:
+        register = self._table.get(topic)
+        if register is None:
+            register = Register(topic)
+            register.own = self._is_own(scope_of(topic))
+            self._forget_oldest_problem()
+            self._without_value[topic] = None
+        elif register.problem == problem:
+            return
+        register.problem = problem
+        self._table.put(register)
+        self.revision += 1
+        kept = "; its last valid value stays in force" if register.in_force else ""
+        self._notice(Notice(topic, f"is {problem.status.value}: {problem.reason}{kept}"))
+
+    def _solve_problem(self, register: Register) -> None:
+        if register.problem is not None:
+            register.problem = None
+            self._table.put(register)
+            self.revision += 1
+
+    def _forget_oldest_problem(self) -> None:
+        if len(self._without_value) >= MAX_PROBLEMS:
+            oldest = self._table.get(next(iter(self._without_value)))
+            assert oldest is not None
+            self._remove(oldest)
+            self.problems_forgotten += 1
+            self._forgotten_since += 1
+
+    def _notice_replacement(self, register: Register, constraint: Constraint) -> None:
+        """Notice that a topic without a type now holds another type: what it held is lifted by that."""
+        old = register.content
+        if old is not None and register.in_force and old.rule.type != constraint.rule.type:
+            self._notice(
+                Notice(
+                    register.topic,
+                    f"now holds {constraint.rule.type} ({constraint.id}) and no longer {old.rule.type} ({old.id}), "
+                    f"which is lifted by that; to have both, use {register.topic}/@{old.rule.type} "
+                    f"and {register.topic}/@{constraint.rule.type}",
+                )
+            )
+
+    def _notice_expired(self, register: Register, constraint: Constraint) -> None:
+        late = self._clock.now() - (constraint.expires_at or 0.0)
+        if constraint.deadline is None and constraint.expires_at is not None:
+            self._notice(
+                Notice(
+                    register.topic,
+                    f"had expired when it arrived ({constraint.id}): expires_at is {late:.0f} s ago by the clock "
+                    "of this machine; if that is wrong, compare it with the clock of the sender",
+                )
+            )
+
+    def _schedule_expiry(self, register: Register) -> None:
+        if register.deadline is None or register.state is Status.EXPIRED:
+            return
+        heapq.heappush(self._expiries, (register.deadline, register.topic))
+        if len(self._expiries) > 2 * len(self._table) + 64:
+            self._expiries = [entry for entry in set(self._expiries) if self._is_due(*entry)]
+            heapq.heapify(self._expiries)
+
+    def _is_due(self, deadline: float, topic: str) -> bool:
+        register = self._table.get(topic)
+        return register is not None and register.deadline == deadline and register.state is not Status.EXPIRED
+
+
+def key_of(constraint: Constraint) -> Key:
+    """Return the scope and type of a constraint."""
+    return constraint.scope, constraint.rule.type
+
+
+def scope_of(topic: str) -> str:
+    """Return the scope that a topic names, or an empty text."""
+    found = parse_constraint_topic(topic)
+    return found[0] if found is not None else ""
+
+
+def _strictest(rules: Mapping[str, Rule]) -> Effective:
+    """Return the strictest combination of all rules, with the register that comes closest to it."""
+    (topic, rule), *others = rules.items()
+    for other_topic, other in others:
+        combined = rule.stricter(other)
+        if combined != rule:
+            topic = other_topic
+        rule = combined
+    return Effective(rule, topic)

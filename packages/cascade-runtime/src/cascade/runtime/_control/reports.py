@@ -1,0 +1,327 @@
+"""The reports of one engine on its constraints and runs: their contents, and when they are published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from cascade.interfaces import Clock
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.topics import state_topic
+from cascade.interfaces.wire.write import VERSION, timestamp
+from cascade.runtime._control.control_log import QUIET
+from cascade.runtime._control.host_report import INTERVAL as HOST_INTERVAL
+from cascade.runtime._control.register_table import encoded_size
+from cascade.runtime._control.registers import Registers
+from cascade.runtime._control.sync import Sync, SyncState
+from cascade.runtime._control.watched_state import WatchedState
+from cascade.runtime._support.publish_queue import PublishQueue
+
+MAX_ENTRIES = 500
+"""The most registers, and the most effective constraints, that one report lists."""
+MAX_BYTES = 64 * 1024
+"""The most bytes of one report."""
+REPEAT = 10.0
+"""Seconds after which a report is repeated while a run is active."""
+
+_log = get_logger("cascade.constraints")
+
+_LATE = (
+    "the broker does not answer the constraint sync; known constraints stay in force. "
+    "Check that the broker is up and that its ACL permits cascade/sync/#"
+)
+_STALE = (
+    "the broker has lost its store of retained messages; known constraints stay in force. "
+    "Publish the constraints again"
+)
+
+_COUNTS = 128  # bytes for the counts of what was left out
+T = TypeVar("T")
+
+
+class ReportSchedule:
+    """Decides when a report is due: soon after a change, but not too often. No I/O.
+
+    :param soon: seconds from a change to the report.
+    :param interval: least seconds between two reports.
+    """
+
+    def __init__(self, *, soon: float, interval: float) -> None:
+        self.repeating = False
+        """Whether the report is due again after :data:`REPEAT` seconds without a change."""
+        self._soon = soon
+        self._interval = interval
+        self._sent: float | None = None
+        self._changed: float | None = None
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether a change has been noted since the last report."""
+        return self._changed is not None
+
+    def touch(self, now: float) -> bool:
+        """Note a change; return whether it is the first one since the last report."""
+        first = self._changed is None
+        if first:
+            self._changed = now
+        return first
+
+    def due(self) -> float | None:
+        """Return when the report is due, on the monotonic clock, or None."""
+        sent = self._sent
+        if self._changed is not None:
+            soon = self._changed + self._soon
+            return soon if sent is None else max(soon, sent + self._interval)
+        return sent + REPEAT if self.repeating and sent is not None else None
+
+    def sent(self, now: float) -> None:
+        """Note that the report is being published."""
+        self._sent, self._changed = now, None
+
+
+class Reporter:
+    """Publishes an engine's reports on its two state topics when they are due, and logs what changed.
+
+    :param running: returns how many tasks run in the scope of a constraint.
+    :param in_force: returns whether no task can start any more that the constraints do not permit.
+    :param retain: whether the broker keeps the reports.
+    :param presence: returns the session of the connector's latest birth, or None.
+    :param watched: what is reported for watchers.
+    """
+
+    def __init__(
+        self,
+        queue: PublishQueue,
+        *,
+        registers: Registers,
+        sync: Sync,
+        clock: Clock,
+        source: str,
+        session: str,
+        retain: bool,
+        running: Callable[[], int],
+        in_force: Callable[[], bool] = lambda: True,
+        presence: Callable[[], str | None] = lambda: None,
+        watched: WatchedState | None = None,
+    ) -> None:
+        self._watched = watched or WatchedState(clock)
+        self.runs = self._watched.runs
+        self._queue = queue
+        self._registers = registers
+        self._sync = sync
+        self._clock = clock
+        self._names = {"source": source, "session": session}
+        self._retain = retain
+        self._running = running
+        self._in_force = in_force
+        self._presence = presence
+        self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
+        self._runs_schedule = ReportSchedule(soon=0.002, interval=0.5)
+        self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
+        self._host_due = 0.0
+        self._checked: tuple[int, SyncState, int] | None = None
+        self._runs_checked = 0
+        self._has_reported = False
+        self._logged_state: SyncState | None = None
+        self._warned: dict[str, float] = {}
+
+    def check(self) -> None:
+        """Schedule the report of constraints if it would show something new, and log what changed."""
+        active = len(self.runs) > 0
+        current = (self._registers.revision, self._sync.state, self._running())
+        if current != self._checked:
+            self._checked = current
+            self._constraints_schedule.touch(self._clock.monotonic())
+            if active:  # other reasons to wait, which no event of a task shows
+                self._runs_schedule.touch(self._clock.monotonic())
+        self._constraints_schedule.repeating = self._runs_schedule.repeating = active
+        self._graph_schedule.repeating = active and not self._retain
+        self._log_state()
+
+    def check_runs(self) -> bool:
+        """Schedule the report of runs if their counts changed; return whether :meth:`due` changed by that."""
+        revision = self.runs.revision
+        if revision == self._runs_checked:
+            return False
+        self._runs_checked = revision
+        return not self._runs_schedule.is_touched and self._runs_schedule.touch(self._clock.monotonic())
+
+    def due(self) -> float | None:
+        """Return when a report has to be published, on the monotonic clock, or None."""
+        if not self._sync.is_linked:
+            return None
+        constraints = self._constraints_schedule.due() if self._in_force() else None
+        host = self._host_due if self._watched.host_report else None
+        times = (constraints, self._runs_schedule.due(), self._graph_schedule.due(), host)
+        return min((at for at in times if at is not None), default=None)
+
+    def publish_due(self) -> None:
+        """Publish the reports that are due.
+
+        While changes are still being applied, and calls taken ahead are being withdrawn, the report
+        of constraints waits: it must never claim a constraint that is not in force.
+        """
+        now = self._clock.monotonic()
+        if not self._sync.is_linked:
+            return
+        settled = self._in_force() and not self._registers.has_changes
+        if _is_due(self._constraints_schedule, now) and settled:
+            self._constraints_schedule.sent(now)
+            self._publish("constraints", self._constraints_body())
+        if _is_due(self._runs_schedule, now):
+            self._runs_schedule.sent(now)
+            self._publish_runs(up=True)
+            if self._watched.graphs_changed():
+                self._graph_schedule.touch(now)
+        if _is_due(self._graph_schedule, now):
+            self._graph_schedule.sent(now)
+            self._publish("graph", self._watched.graph_body(self._head()))
+        if self._watched.host_report and self._host_due <= now:
+            self._host_due = now + HOST_INTERVAL
+            self._publish("host", self._watched.host_body(self._head()))
+
+    def publish_end(self) -> None:
+        """Publish at once that the last active run has ended: its user may disconnect the connector next."""
+        if len(self.runs) == 0 and self._sync.is_linked:
+            self._runs_schedule.sent(self._clock.monotonic())
+            self._runs_checked = self.runs.revision
+            self._publish_runs(up=True)
+            self._publish_changed_graphs()
+
+    def publish_last(self) -> None:
+        """Publish that no constraint is in force any more.
+
+        Also without a link, if there are earlier reports to replace: the connector keeps the latest
+        value of these topics until it is linked.
+        """
+        if self._sync.is_linked or self._has_reported:
+            self._publish("constraints", self._constraints_body())
+            self._publish_runs(up=False)
+            self._publish_changed_graphs()
+
+    def publish_down(self, *, stopped: bool) -> None:
+        """Publish that no further report will come until the connector is connected again.
+
+        :param stopped: publish that no constraint is in force, too: no run is active.
+        """
+        if self._sync.is_linked or self._has_reported:
+            if stopped:
+                self._publish("constraints", self._stopped_body())
+            self._publish_runs(up=False)
+            self._publish_changed_graphs()
+
+    def _constraints_body(self) -> dict[str, Any]:
+        return constraints_report(
+            self._registers,
+            sync=self._sync.state.value,
+            in_scope_running=self._running(),
+            presence=self._presence(),
+            now=self._clock.now(),
+            **self._names,
+        )
+
+    def _stopped_body(self) -> dict[str, Any]:
+        return constraints_report(
+            Registers(self._clock),
+            sync=SyncState.STOPPED.value,
+            in_scope_running=0,
+            presence=self._presence(),
+            now=self._clock.now(),
+            **self._names,
+        )
+
+    def _publish_runs(self, *, up: bool) -> None:
+        self._publish("runs", self._watched.runs_body(self._head(), self._registers))
+        self._publish("summary", self._watched.summary_body(up=up))
+
+    def _publish_changed_graphs(self) -> None:
+        if self._watched.graphs_changed():
+            self._publish("graph", self._watched.graph_body(self._head()))
+
+    def _head(self) -> dict[str, Any]:
+        return {"v": VERSION, **self._names, **_presence(self._presence())}
+
+    def _publish(self, kind: str, body: dict[str, Any]) -> None:
+        self._has_reported = True
+        self._queue.publish(state_topic(self._names["source"], kind), body, qos=1, retain=self._retain)
+
+    def _log_state(self) -> None:
+        """Log a failing sync once, and its recovery.
+
+        The connector logs a missing link, and a broker that does not show that the set is complete.
+        """
+        state = self._sync.state
+        warning = _STALE if state is SyncState.STALE else _LATE if self._sync.late else ""
+        if warning and state is not self._logged_state and self._sync.is_linked:
+            self._logged_state = state
+            self._warn(warning)
+        elif state is SyncState.SYNCED and self._logged_state is not None:
+            self._logged_state = None
+            _log.info("%s: the constraints are in sync with the broker again", self._names["source"])
+
+    def _warn(self, text: str) -> None:
+        """Log a warning, but the same one only once within ``QUIET``: a state may come and go again and again."""
+        now = self._clock.monotonic()
+        if now - self._warned.get(text, float("-inf")) >= QUIET:
+            self._warned[text] = now
+            _log.warning("%s: %s", self._names["source"], text)
+
+
+def constraints_report(
+    registers: Registers,
+    *,
+    source: str,
+    session: str,
+    presence: str | None,
+    sync: str,
+    in_scope_running: int,
+    now: float,
+) -> dict[str, Any]:
+    """Return the body of ``cascade/state/{source}/constraints``.
+
+    Pauses and the engine's own scopes come first, then the newest registers. What does not fit into
+    :data:`MAX_ENTRIES` or :data:`MAX_BYTES` is counted under ``more`` and ``effective_more``.
+    """
+    report: dict[str, Any] = {
+        "v": VERSION,
+        "source": source,
+        "session": session,
+        **_presence(presence),
+        "sync": sync,
+        "applied": {},
+        "effective": [],
+        "in_scope_running": in_scope_running,
+        "ts": timestamp(now),
+    }
+    room = MAX_BYTES - encoded_size(report) - _COUNTS
+    entries = _cut(((each.size(), each) for each in registers.reported()), room * 5 // 8)
+    report["applied"] = {each.topic: each.entry() for each in entries}
+    rows = _cut(registers.effective_rows(), room - sum(each.size() for each in entries))
+    report["effective"] = rows
+    if (more := registers.to_report - len(entries)) > 0:
+        report["more"] = more
+    if (more := registers.in_force - len(rows)) > 0:
+        report["effective_more"] = more
+    if registers.over_limit:
+        report["over_limit"] = registers.over_limit
+    return report
+
+
+def _presence(session: str | None) -> dict[str, str]:
+    return {} if session is None else {"presence": session}
+
+
+def _cut(parts: Iterable[tuple[int, T]], room: int) -> list[T]:
+    """Return the first parts that fit into ``room`` bytes, at most :data:`MAX_ENTRIES`."""
+    found: list[T] = []
+    for size, part in parts:
+        room -= size
+        if room < 0 or len(found) == MAX_ENTRIES:
+            break
+        found.append(part)
+    return found
+
+
+def _is_due(schedule: ReportSchedule, now: float) -> bool:
+    due = schedule.due()
+    return due is not None and due <= now

@@ -1,0 +1,79 @@
+"""The active runs of an engine, and what remains of those that have ended. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.run_history import RunHistory
+from cascade.runtime._control.runs_report import recent_row
+
+
+class RunTable:
+    """Active runs by id; their events move their tasks."""
+
+    def __init__(self, history: RunHistory | None = None) -> None:
+        self.revision = 0
+        """Goes up with every change that a report would show."""
+        self.history = history or RunHistory()
+        self._runs: dict[str, ActiveRun] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def active(self) -> list[ActiveRun]:
+        """Return the active runs, the oldest first."""
+        return list(self._runs.values())
+
+    def begin(self, run: ActiveRun) -> None:
+        """Add a run."""
+        self._runs[run.run_id] = run
+        self.revision += 1
+
+    def get(self, run_id: str) -> ActiveRun | None:
+        """Return an active run."""
+        return self._runs.get(run_id)
+
+    def end(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus,
+        error: str = "",
+        now: float,
+        clean: Callable[[str], str] = str,
+    ) -> None:
+        """Remove a run, and remember how it ended; ``now`` is in seconds since the epoch."""
+        run = self._runs.pop(run_id, None)
+        if run is None:
+            return
+        row = recent_row(run, status=status.value, error=error, ended=now, clean=clean)
+        counts = run.counts()
+        completed, failed = (counts.get(state, 0) for state in (TaskState.COMPLETED, TaskState.FAILED))
+        self.history.ended(row, completed=completed, failed=failed)
+        self.revision += 1
+
+    def count(self, event: TaskStateEvent) -> None:
+        """Move one task to its new state."""
+        if (run := self._runs.get(event.run_id)) is not None:
+            run.count(event)
+            self.revision += 1
+
+    def note_progress(self, event: ProgressEvent) -> None:
+        """Note how far a task is."""
+        run = self._runs.get(event.run_id)
+        if run is not None:
+            run.note_progress(event)
+            self.revision += 1
+
+    def attempt_begins(self, run_id: str, task_id: str, now: float) -> None:
+        """Note that the next attempt of a task begins; ``now`` is in seconds since the epoch."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.attempt_begins(task_id, now)
+            self.revision += 1
+
+    def touch(self) -> None:
+        """Note a change that no event shows."""
+        self.revision += 1

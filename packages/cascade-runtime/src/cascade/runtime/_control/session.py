@@ -1,0 +1,163 @@
+"""Control of one engine: its runs obey the broker's constraints while they are active."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakValueDictionary
+
+from cascade.interfaces import (
+    Clock,
+    ConfigurationError,
+    Connector,
+    EventBus,
+    RunStatus,
+    SupportsStatistics,
+    SupportsWatch,
+    supports,
+)
+from cascade.interfaces.events import Tag
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.redaction import Redactor
+from cascade.runtime._admission.controller import AdmissionController
+from cascade.runtime._support.clock import SystemClock
+from cascade.runtime._support.connection import SharedConnection
+from cascade.runtime._support.run_facts import RunFacts
+from cascade.runtime._support.run_identity import RunIdentity
+from cascade.runtime._support.tasks import cancel
+from cascade.transport.patience import Patience
+
+if TYPE_CHECKING:  # only a run under control pays for the import
+    from cascade.interfaces import SupportsControlMemory
+    from cascade.runtime._control.manager import ConstraintManager
+
+_log = get_logger("cascade.engine")
+
+_Key = tuple[int, str, int]
+
+
+class ControlSession:
+    """Connects an engine to the manager of its connector; the first engine's first run starts that one.
+
+    A manager ends before a run disconnects the connector, and after a user has disconnected it.
+
+    :param required: wait for the constraints, however long it takes, before the first task starts.
+    :raises ConfigurationError: if control is required and the connector does not support it.
+    """
+
+    _managers: ClassVar[WeakValueDictionary[_Key, ConstraintManager]] = WeakValueDictionary()
+    """By the identities of connector and clock, and by project. A manager holds its connector, so the
+    identity of the connector is unique while the entry exists."""
+
+    def __init__(
+        self,
+        connector: Connector | None,
+        controller: AdmissionController,
+        *,
+        clock: Clock,
+        bus: EventBus,
+        required: bool,
+        redactor: Redactor,
+        labels: Mapping[str, Tag] | None = None,
+        host_report: bool = True,
+        memory: SupportsControlMemory | None = None,
+    ) -> None:
+        can_follow = connector is not None and supports(connector, SupportsWatch)
+        if required and not can_follow:
+            raise ConfigurationError(
+                "require_control", "needs a connector with watch(), such as MqttConnector"
+            )
+        self._connector = connector if can_follow else None
+        self._controller = controller
+        self._clock = clock
+        self._bus = bus
+        self._required = required
+        self._redactor = redactor
+        self._labels = dict(labels or {})
+        self._host_report = host_report
+        self._memory = memory
+        self._manager_of: dict[str, ConstraintManager] = {}  # by run id
+
+    @property
+    def reports(self) -> bool:
+        """Whether the engine's runs are reported."""
+        return self._connector is not None
+
+    async def begin(
+        self,
+        run: RunIdentity,
+        target: str,
+        facts: RunFacts,
+        *,
+        patience: Patience,
+        attempt: int = 1,
+        forget: bool = False,
+    ) -> None:
+        """Report a run from now on, and wait for the broker's constraints.
+
+        :param facts: what the run knows of itself and its events do not show.
+        :param patience: how long the run waits, unless constraints are required.
+        :param forget: begin without the constraints that an earlier process obeyed.
+        """
+        if self._connector is None:
+            return
+        from cascade.runtime._control.active_run import ActiveRun
+
+        manager = self._manager_of[run.run_id] = self._find_manager(self._connector)
+        SharedConnection.before_disconnect(self._connector, manager.stop)
+        manager.mask_with(self._redactor)
+        manager.describe(self._labels, host_report=self._host_report)
+        if self._memory is not None:
+            await manager.remember(self._memory, forget=forget)
+        active = ActiveRun(
+            run.run_id, target, self._clock.now(), name=run.name, tags=run.tags, facts=facts, attempt=attempt
+        )
+        active.waits_for_sync = True
+        manager.begin_run(active, self._controller, self._bus)
+        await self._wait_for_sync(manager, patience)
+        active.waits_for_sync = False
+
+    async def end(self, run_id: str, status: RunStatus, error: str) -> None:
+        """Stop reporting the run as active, and report how it ended. Idempotent."""
+        manager = self._manager_of.pop(run_id, None)
+        if manager is not None:
+            manager.end_run(run_id, status, error)
+            manager.end_if_disconnected()
+
+    def _find_manager(self, connector: Connector) -> ConstraintManager:
+        """Return the manager that follows this connector on the running loop; start one if there is none."""
+        from cascade.runtime._control.manager import ConstraintManager
+
+        project_id = os.environ.get("CASCADE_PROJECT_ID") or "default"
+        clock_id = 0 if isinstance(self._clock, SystemClock) else id(self._clock)
+        key = (id(connector), project_id, clock_id)
+        manager = self._managers.get(key)
+        if manager is None or not manager.is_following:
+            manager = ConstraintManager(connector, clock=self._clock, project_id=project_id)
+            manager.start()
+            self._managers[key] = manager
+        return manager
+
+    async def _wait_for_sync(self, manager: ConstraintManager, patience: Patience) -> None:
+        if not self._required and self._is_known_unlinked():
+            return
+        synced = asyncio.create_task(manager.synced(required=self._required), name="cascade first sync")
+        try:
+            if self._required:
+                await asyncio.wait({synced})
+            else:
+                await patience.wait(synced)
+            if not synced.done():
+                _log.warning(
+                    "the broker's constraints are not known yet; the run starts without them and applies "
+                    "them when they arrive. To wait for them, set require_control=True"
+                )
+        finally:
+            await cancel([synced], timeout=1.0)
+
+    def _is_known_unlinked(self) -> bool:
+        """Return whether the connector reports that it has no link: then no constraint can arrive."""
+        connector = self._connector
+        return supports(connector, SupportsStatistics) and not connector.statistics().linked

@@ -1,0 +1,69 @@
+"""Recording what a person has found out about a step in doubt."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Literal
+
+from cascade.interfaces import StateUnavailable, StepState, UsageError
+from cascade.runtime._durable import claim as claims
+from cascade.runtime._durable.paths import RunPaths
+from cascade.runtime._durable.results import ResultCodec, with_own_file
+from cascade.runtime._durable.run_file import RunFile
+from cascade.runtime._durable.schema import open_to_write
+from cascade.runtime._storage.sqlite_errors import cause_of
+
+Resolution = Literal["value", "again", "fail"]
+
+
+def resolve(
+    paths: RunPaths,
+    run_id: str,
+    key: str,
+    resolution: Resolution,
+    value: Any,
+    *,
+    codec: ResultCodec,
+    now: float,
+) -> None:
+    """End the doubt about a step.
+
+    :raises UsageError: if the run is unknown, or the step is not in doubt.
+    :raises RunInUseError: if a live process has the run.
+    :raises UnstorableValueError: if the value cannot be recorded.
+    :raises StateUnavailable: if the file cannot be used.
+    """
+    if not paths.database.exists():
+        raise UsageError(f"run {run_id!r} is not recorded in {paths.folder}; cascade history lists the runs")
+    try:
+        claim = claims.take(paths.lock, run_id)
+        try:
+            file = RunFile(open_to_write(paths, power_safe=True), paths)
+            try:
+                _write(file, key, resolution, value, codec=codec, now=now)
+            finally:
+                file.close()
+        finally:
+            claim.release()
+    except (sqlite3.Error, OSError) as exc:
+        if isinstance(exc, StateUnavailable):
+            raise
+        raise StateUnavailable(str(paths.database), cause_of(exc)) from exc
+
+
+def _write(
+    file: RunFile, key: str, resolution: Resolution, value: Any, *, codec: ResultCodec, now: float
+) -> None:
+    states = {row[0]: StepState(row[2]) for row in file.index()}
+    if states.get(key) is not StepState.IN_DOUBT:
+        found = states.get(key)
+        state = "unknown" if found is None else found.name.lower()
+        raise UsageError(f"step {key!r} is not in doubt: it is {state}")
+    file.continue_last_attempt()
+    if resolution == "again":
+        file.transact(lambda: file.delete([key]))
+    elif resolution == "fail":
+        file.transact(lambda: file.fail(key, "declared as failed by a person", now=now))
+    else:
+        stored = with_own_file(codec.encode(key, value), file.paths)
+        file.transact(lambda: file.keep(StepState.COMPLETED, stored, now=now, event=(None, "")))

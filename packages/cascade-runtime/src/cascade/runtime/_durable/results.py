@@ -1,0 +1,108 @@
+"""The payloads of results: encoded and signed, large ones in files of their own."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cascade.interfaces import UnreadableResultError, UnstorableValueError
+from cascade.runtime._durable.crash_points import reach
+from cascade.runtime._durable.paths import RunPaths
+from cascade.runtime._storage.codec import Signer, decode, encode
+from cascade.runtime._storage.private_folder import sync
+
+LARGE = 1 << 20
+"""Bytes above which a payload gets a file of its own."""
+
+
+class Stored(NamedTuple):
+    """One row of the table ``result``."""
+
+    key: str
+    encoding: str
+    payload: bytes | None
+    mac: bytes
+    file: str | None
+    """Name of the file that has the payload, if it is large."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCodec:
+    """Encodes and decodes the results of one run."""
+
+    signer: Signer
+    pickled: bool
+    max_value_bytes: int
+
+    def encode(self, key: str, value: object) -> Stored:
+        """Return the row for a value's present state; its payload is in the row, however large.
+
+        :raises UnstorableValueError: if the value cannot be encoded or is too large.
+        """
+        try:
+            encoding, payload = encode(value, tagged=True, pickled=self.pickled)
+        except Exception as exc:
+            raise UnstorableValueError(value, f"cannot be recorded: {exc}") from exc
+        if len(payload) > self.max_value_bytes:
+            limit = f"max_value_bytes={self.max_value_bytes}"
+            raise UnstorableValueError(value, f"takes {len(payload)} bytes, more than {limit}")
+        return Stored(key, encoding, payload, self._sign(key, encoding, payload), None, len(payload))
+
+    def decode(self, row: Stored, folder: Path) -> Any:
+        """Return the value of a row.
+
+        :raises UnreadableResultError: if its file is missing, it was changed, or its class was.
+        """
+        try:
+            payload = (folder / row.file).read_bytes() if row.file else row.payload
+        except (OSError, TypeError, ValueError) as exc:  # in a damaged file, columns have any type
+            raise UnreadableResultError(row.key, str(exc)) from exc
+        try:
+            valid = hmac.compare_digest(self._sign(row.key, row.encoding, payload), row.mac)
+        except (TypeError, AttributeError, UnicodeError):  # columns of the wrong types
+            valid = False
+        if not valid or payload is None:
+            raise UnreadableResultError(row.key, "it was changed, or signed with another key")
+        try:
+            return decode(row.encoding, payload, pickled=self.pickled)
+        except Exception as exc:
+            raise UnreadableResultError(row.key, f"{type(exc).__name__}: {exc}") from exc
+
+    def digest(self, name: str, value: object) -> str:
+        """Return a digest of a secret that cannot be reversed without the folder's key.
+
+        :raises UnstorableValueError: if it cannot be encoded.
+        """
+        return self.encode(f"secret {name}", value).mac.hex()
+
+    def _sign(self, key: str, encoding: str, payload: bytes | None) -> bytes:
+        return self.signer.sign(key.encode("utf-8", "surrogatepass"), encoding.encode(), payload or b"")
+
+
+def with_own_file(row: Stored, paths: RunPaths) -> Stored:
+    """Write a large payload to a file of its own: complete under its name, before its row is committed.
+
+    :raises OSError: if the disk fails.
+    """
+    if row.file is not None or row.size <= LARGE:
+        return row
+    path = paths.new_result()
+    part = path.with_name(f"{path.name}.part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(row.payload or b"")
+            file.flush()
+            os.fsync(file.fileno())
+        reach("big-file-written")
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    sync(paths.folder)
+    reach("big-file-renamed")
+    return row._replace(payload=None, file=path.name)

@@ -1,0 +1,279 @@
+"""The file of one run as its process writes it: statements, transactions, and the files of large results.
+
+Calls block. One thread at a time uses an object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cascade.interfaces import PendingEvent, RunInfo, RunInUseError, StepState
+from cascade.runtime._durable.crash_points import reach
+from cascade.runtime._durable.paths import RunPaths
+from cascade.runtime._durable.results import Stored
+
+KEPT = (StepState.COMPLETED, StepState.EXPANDED)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+_START = """
+INSERT INTO step (key, name, state, inputs, code, attempt, starts, tries, began, error)
+VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, '')
+ON CONFLICT (key) DO UPDATE SET name = excluded.name, state = excluded.state, inputs = excluded.inputs,
+code = excluded.code, tries = CASE attempt WHEN excluded.attempt THEN tries ELSE 0 END, attempt = excluded.attempt,
+starts = starts + 1, began = excluded.began, ended = NULL, not_before = NULL, error = ''
+"""
+_INDEX = (
+    "SELECT key, name, state, inputs, code, attempt, starts, tries, began, ended, not_before, error FROM step"
+)
+_BEGIN_RUN = """
+INSERT INTO run (run_id, target, status, created, error, by, params, params_mac, env, shape)
+VALUES (?, ?, 'Running', ?, '', ?, ?, ?, ?, ?)
+"""
+_BEGIN_ATTEMPT = """
+INSERT INTO attempt (n, token, host, pid, boot, source, cascade, python, started, kept)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+class RunFile:
+    """An open file of a claimed run."""
+
+    def __init__(self, connection: sqlite3.Connection, paths: RunPaths) -> None:
+        self._connection = connection
+        self._run = connection.execute
+        self.paths = paths
+        self.attempt = 0
+        self._token = b""
+        self._large: dict[str, str] = {}  # key of a step -> the file of its result
+        self._unlink: list[str] = []
+
+    # Beginning
+
+    def recorded(self) -> dict[str, Any] | None:
+        """Return the columns of the run; None in a new file."""
+        cursor = self._run("SELECT * FROM run")
+        row = cursor.fetchone()
+        return (
+            None
+            if row is None
+            else {item[0]: value for item, value in zip(cursor.description, row, strict=True)}
+        )
+
+    def begin_run(self, run: RunInfo, *, now: float, params: Stored, env: str) -> None:
+        """Insert the run; in a transaction."""
+        payload = params.encoding.encode() + b"\0" + (params.payload or b"")
+        row = (run.run_id, run.target, now, run.by, payload, params.mac, env, run.shape)
+        self._run(_BEGIN_RUN, row)
+
+    def begin_attempt(self, run: RunInfo, *, now: float) -> None:
+        """Insert the next attempt, with a new token; in a transaction."""
+        (last,) = self._run("SELECT max(n) FROM attempt").fetchone()
+        self.attempt, self._token = (last or 0) + 1, os.urandom(16)
+        made_by = (metadata.version("cascade-runtime"), platform.python_version(), now, self.kept())
+        process = (platform.node(), os.getpid(), _boot(), run.source)
+        self._run(_BEGIN_ATTEMPT, (self.attempt, self._token, *process, *made_by))
+        self._run("UPDATE run SET status = 'Running', ended = NULL, expires = NULL, error = ''")
+
+    def continue_last_attempt(self) -> None:
+        """Write as a part of the last attempt, whose process has ended."""
+        self.attempt, self._token = self._run(
+            "SELECT n, token FROM attempt ORDER BY n DESC LIMIT 1"
+        ).fetchone() or (0, b"")
+
+    def kept(self) -> int:
+        """Return how many steps have a recorded value or plan."""
+        (number,) = self._run("SELECT count(*) FROM step WHERE state IN (?, ?)", KEPT).fetchone()
+        return int(number)
+
+    def deaths(self) -> tuple[int, int]:
+        """Return the last attempt, and how often in a row a process died with no step recorded in between.
+
+        0 if the last attempt has ended in an orderly way; one that was refused, and so started nothing,
+        does not count. Call it before the next attempt begins.
+        """
+        last = deaths = 0
+        for number, ended, recorded, idle in self._run(
+            "SELECT n, ended, EXISTS (SELECT 1 FROM step WHERE attempt = n AND state IN (?, ?)), "
+            "NOT EXISTS (SELECT 1 FROM step WHERE attempt = n) FROM attempt ORDER BY n DESC",
+            KEPT,
+        ):
+            if ended is not None and idle and not last:
+                continue
+            last = last or number
+            if ended is not None:
+                break
+            deaths += 1
+            if recorded:
+                break
+        return last, deaths
+
+    def index(self) -> Iterator[tuple[Any, ...]]:
+        """Return the small columns of all steps, and learn which results have files of their own."""
+        self._large = dict(self._run("SELECT key, file FROM result WHERE file IS NOT NULL"))
+        return iter(self._run(_INDEX))
+
+    def delete_orphans(self) -> None:
+        """Delete the files of large results that no row names: their process died before the commit."""
+        named = set(self._large.values())
+        for path in self.paths.large_results():
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+    # Writing, in a transaction
+
+    def transact(self, write: Callable[[], None]) -> None:
+        """Commit what ``write`` does, all or none; then delete the files that no row names any more.
+
+        :raises RunInUseError: if another process has started an attempt since; nothing is written.
+        :raises sqlite3.Error: if the file fails; nothing is written.
+        """
+        reach("before-begin")
+        self._run("BEGIN IMMEDIATE")
+        try:
+            self._check_token()
+            write()
+            reach("in-transaction")
+            self._run("COMMIT")
+        except BaseException:
+            self._unlink.clear()
+            if self._connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._run("ROLLBACK")
+            raise
+        self._delete_files()
+
+    def start(self, key: str, state: StepState, *columns: Any) -> None:
+        """Record a start; ``columns`` are name, inputs, code and the time."""
+        name, inputs, code, now = columns
+        self._run(_START, (key, name, state, inputs, code, self.attempt, now))
+
+    def retry(self, key: str, *, tries: int, not_before: float, error: str) -> None:
+        """Record a failed try."""
+        self._run(
+            "UPDATE step SET state = ?, tries = ?, not_before = ?, error = ? WHERE key = ?",
+            (StepState.RETRYING, tries, not_before, error, key),
+        )
+
+    def keep(self, state: StepState, stored: Stored, *, now: float, event: tuple[int | None, str]) -> None:
+        """Record a step's value or plan; ``event`` has the ``seq`` and the token of what reports it."""
+        columns = (state, self.attempt, now, *event)
+        changed = self._run(
+            "UPDATE step SET state = ?, attempt = ?, ended = ?, seq = ?, token = ?, error = '' WHERE key = ?",
+            (*columns, stored.key),
+        )
+        if not changed.rowcount:
+            self._run(
+                "INSERT INTO step (state, attempt, ended, seq, token, key, starts, tries, error) "
+                "VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')",
+                (*columns, stored.key),
+            )
+        self._forget_file(stored.key)
+        if stored.file is not None:
+            self._large[stored.key] = stored.file
+        self._run("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?)", stored)
+
+    def keep_events(self, events: Sequence[PendingEvent]) -> None:
+        """Record events that may still be lost."""
+        if events:
+            self._connection.executemany("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?)", events)
+
+    def forget_events(self, before: int) -> None:
+        """Delete the events whose numbers are below this."""
+        self._run("DELETE FROM event WHERE number < ?", (before,))
+
+    def fail(self, key: str, error: str, *, now: float) -> None:
+        """Record that a step failed for good."""
+        self._run(
+            "UPDATE step SET state = ?, attempt = ?, ended = ?, error = ? WHERE key = ?",
+            (StepState.FAILED, self.attempt, now, error, key),
+        )
+
+    def drop_start(self, key: str) -> None:
+        """Forget a step whose value is not kept, unless it runs at most once: then the doubt stays."""
+        self._run("DELETE FROM step WHERE key = ? AND state <> ?", (key, StepState.IN_DOUBT))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete steps and their results."""
+        for key in keys:
+            self._forget_file(key)
+            self._run("DELETE FROM step WHERE key = ?", (key,))
+            self._run("DELETE FROM result WHERE key = ?", (key,))
+
+    def delete_below(self, beginning: str) -> None:
+        """Delete the steps whose keys begin with this text, and their results."""
+        between = (beginning, beginning[:-1] + chr(ord(beginning[-1]) + 1))
+        for key in [key for key in self._large if key.startswith(beginning)]:
+            self._forget_file(key)
+        for table in ("step", "result"):
+            self._run(f"DELETE FROM {table} WHERE key >= ? AND key < ?", between)
+
+    def end(self, status: str, error: str, *, now: float, expires: float | None) -> None:
+        """Record how the run and this attempt ended."""
+        self._run(
+            "UPDATE run SET status = ?, ended = ?, error = ?, expires = ?", (status, now, error, expires)
+        )
+        self._run("UPDATE attempt SET ended = ?, how = ? WHERE n = ?", (now, status, self.attempt))
+
+    def interrupt(self, *, now: float) -> None:
+        """Record that this attempt has ended, and the run has not."""
+        self._run("UPDATE run SET status = 'Interrupted'")
+        self._run("UPDATE attempt SET ended = ?, how = 'Interrupted' WHERE n = ?", (now, self.attempt))
+
+    # Reading, and the end
+
+    def result(self, key: str) -> Stored | None:
+        """Return the row of a step's result."""
+        row = self._run(
+            "SELECT key, encoding, payload, mac, file, size FROM result WHERE key = ?", (key,)
+        ).fetchone()
+        return None if row is None else Stored(*row)
+
+    def pending_events(self) -> list[PendingEvent]:
+        """Return the recorded events that may still be lost, in order."""
+        return [PendingEvent(*row) for row in self._run("SELECT * FROM event ORDER BY number")]
+
+    def close(self) -> None:
+        """Move SQLite's log into the database and close it: a single file, which can be read and copied alone.
+
+        While a reader has the file, the log stays; the next process to open the run goes on with it.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+            reach("checkpoint")
+            self._run("PRAGMA journal_mode = DELETE")
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _check_token(self) -> None:
+        last = self._run(
+            "SELECT n, token, host, pid, started FROM attempt ORDER BY n DESC LIMIT 1"
+        ).fetchone()
+        if last is not None and self._token and last[1] != self._token:
+            (run_id,) = self._run("SELECT run_id FROM run").fetchone()
+            raise RunInUseError(run_id, host=last[2], pid=last[3], since=last[4])
+
+    def _forget_file(self, key: str) -> None:
+        file = self._large.pop(key, None)
+        if file is not None:
+            self._unlink.append(file)
+
+    def _delete_files(self) -> None:
+        for file in self._unlink:
+            with contextlib.suppress(OSError):
+                (self.paths.folder / file).unlink()
+        self._unlink.clear()
+
+
+def _boot() -> str:
+    """Return an id of this start of the machine, "" where the system has none."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,170 @@
+"""The graph of a run that is recorded: steps that an earlier attempt completed are leaves. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from cascade.runtime._graph.graph import Declared, Graph
+from cascade.runtime._graph.items import MapItems
+from cascade.runtime._graph.keys import declared_key, scope_of, shortened
+from cascade.runtime._graph.mapping import Columns
+from cascade.runtime._graph.node import Kind, Node
+from cascade.spec import Call, LazyResult, MapCall, Search, call_of
+
+
+class Recorded(NamedTuple):
+    """What an earlier attempt of the run recorded of one step."""
+
+    value: Any
+    attempt: int
+    turn: int = 0
+    """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
+
+
+class RecordedItems(MapItems):
+    """The items of a map, some of which an earlier attempt completed."""
+
+    __slots__ = ("_recorded",)
+
+    def __init__(self, node: Node, call: MapCall, columns: Columns, recorded: Mapping[int, Recorded]) -> None:
+        super().__init__(node, call, columns)
+        self._recorded = recorded
+
+    def new_node(self, number: int, kwargs: dict[str, Any]) -> Node:
+        """Make the node of an item."""
+        item = super().new_node(number, kwargs)
+        recorded = self._recorded.get(number)
+        if recorded is not None:
+            item.kind, item.value = Kind.RECORDED, recorded
+        return item
+
+
+class RecordedGraph(Graph):
+    """A graph whose calls have their keys before they are built.
+
+    A call with a recorded value gets a node without inputs, so the calls behind it are not built.
+    A call that a graph further out declares has its key from there, whether it has a node or not.
+    """
+
+    def __init__(self, parent: Graph | None = None, *, target: Node | None = None, turn: int = 0) -> None:
+        super().__init__(parent, target=target, turn=turn)
+        self._own: dict[Call, Declared] = self._number_ahead()
+        self._outer: RecordedGraph | None = parent if isinstance(parent, RecordedGraph) else None
+        self._outermost: RecordedGraph = self._outer._outermost if self._outer is not None else self
+        self._between: Counter[Call] = self._outer._between if self._outer is not None else Counter()
+        """How many graphs, without the outermost, declare each call."""
+        self._prefix = "" if target is None else f"{scope_of(target.key)}~{turn}/"
+        self._taken_before = 0
+        self._restored: dict[Call, Recorded] = {}
+        self._restored_items: dict[Call, Mapping[int, Recorded]] = {}
+
+    def declare(self, lazies: Iterable[LazyResult[Any]]) -> None:
+        """Give keys to calls and all that they reach, routes that may not be taken too."""
+        before = len(self._own)
+        self._declare([call_of(lazy) for lazy in lazies])
+        if self._outer is not None:
+            self._between.update(islice(self._own, before, None))
+
+    def take_new(self) -> list[Call]:
+        """Return the calls that were declared since this was called last, dependencies first."""
+        new = [*islice(self._own, self._taken_before, None)]
+        self._taken_before = len(self._own)
+        return new
+
+    def calls(self) -> Iterable[Call]:
+        """Return the calls that this graph declares, dependencies first."""
+        return self._own
+
+    def forget_restored(self) -> None:
+        """Forget the recorded values that no node has taken."""
+        self._restored.clear()
+        self._restored_items.clear()
+
+    def key_of(self, call: Call) -> str:
+        """Return the key of a call that this graph or one around it declares.
+
+        :raises KeyError: if none does.
+        """
+        owner = self._owner(call)
+        number = owner._own[call].number
+        return shortened(f"{owner._prefix}{declared_key(call.definition.name, number)}")
+
+    def declared_as(self, key: str) -> Call | None:
+        """Return the call with this key that this graph or one around it declares."""
+        graph: RecordedGraph | None = self
+        while graph is not None:
+            for call in graph._own:
+                if graph.key_of(call) == key:
+                    return call
+            graph = graph._outer
+        return None
+
+    def is_outer(self, call: Call) -> bool:
+        """Return whether a graph around this one declares a call."""
+        return self._owner(call) is not self
+
+    def restore(self, call: Call, recorded: Recorded) -> None:
+        """Have the node of a call take a recorded value, once it is built."""
+        self._restored[call] = recorded
+
+    def restore_items(self, call: Call, recorded: Mapping[int, Recorded]) -> None:
+        """Have items of a map take recorded values, once they are built."""
+        self._restored_items[call] = recorded
+
+    def continue_at(self, node: Node, turn: int) -> RecordedGraph:
+        """Return where to build the calls that a recorded step had returned."""
+        return RecordedGraph(self, target=node, turn=turn)
+
+    def clear(self) -> None:
+        """Forget every node, and what is declared."""
+        super().clear()
+        if self._outer is not None:
+            for call in self._own:
+                self._between[call] -= 1
+                if not self._between[call]:
+                    del self._between[call]
+            self._own.clear()
+
+    def _owner(self, call: Call) -> RecordedGraph:
+        """Return the outermost graph that declares a call; this one if there is none further out."""
+        if call in self._outermost._own:
+            return self._outermost
+        owner = self
+        if self._between.get(call, 0) > (call in self._own):
+            graph = self._outer
+            while graph is not None:
+                owner = graph if call in graph._own else owner
+                graph = graph._outer
+        return owner
+
+    def _is_numbered(self, call: Call) -> bool:
+        return call in self._own or self.is_outer(call)
+
+    def _open(self, call: Call, search: Search) -> tuple[Node, list[Call]]:
+        recorded = self._restored.pop(call, None)
+        if recorded is None:
+            node, missing = super()._open(call, search)
+        else:
+            node, missing = Node(call, self), []
+            node.kind, node.value = Kind.RECORDED, recorded
+            self._enter(call, node)
+        if self._outer is not None and self.is_outer(call):
+            node.known_key = self.key_of(call)
+        return node, missing
+
+    def _take_number(self, node: Node, declared: dict[Call, Declared]) -> None:
+        owner = self._owner(node.call)
+        if owner is self:
+            super()._take_number(node, declared)
+        else:
+            node.number = owner._own[node.call].number
+
+    def _new_items(self, node: Node, columns: Columns) -> MapItems:
+        assert isinstance(node.call, MapCall)
+        node.kind = Kind.GATHER
+        items = RecordedItems(node, node.call, columns, self._restored_items.pop(node.call, {}))
+        node.items = items
+        return items

@@ -1,0 +1,115 @@
+"""Taking over the messages of dead processes: their files are in the folder, and nothing has locked them."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+from cascade.interfaces import OutboxUnavailable
+from cascade.interfaces.logs import get_logger
+from cascade.runtime._outbox.file import OutboxFile, OutboxPaths, Stored, delete_files
+from cascade.runtime._outbox.schema import KIND
+from cascade.runtime._storage import database, process_lock
+from cascade.runtime._storage.process_lock import LockedError, ProcessLock
+from cascade.runtime._storage.sqlite_errors import cause_of
+
+_log = get_logger("cascade.outbox")
+
+SLICE = 1_000
+"""Messages that one commit takes over."""
+
+
+class Adoption:
+    """Moves the messages of dead senders into the file of a live one, a slice with each call of :meth:`step`.
+
+    What was put aside stays where it is. A slice is deleted from its old file after it was committed to the new one: a process that is killed in
+    between sends it twice, with the same ``event_id``.
+    """
+
+    def __init__(self) -> None:
+        self._orphans: Iterator[OutboxPaths] | None = None
+        self._orphan: _Orphan | None = None
+
+    def step(self, own: OutboxFile) -> Stored | None:
+        """Take over some messages within the commit of ``own``; return their numbers, None if there are none left."""
+        own.on_close = self.close
+        if self._orphans is None:
+            self._orphans = iter(OutboxPaths.all(own.paths.database.parent))
+        while True:
+            if self._orphan is None and not self._open_next(own):
+                return None
+            assert self._orphan is not None
+            try:
+                rows = self._orphan.following()
+            except sqlite3.Error as exc:
+                _log.warning("outbox %s cannot be adopted: %s", self._orphan.paths.database, cause_of(exc))
+                rows = []
+            if rows:
+                return own.adopt(rows)
+            self._orphan.close()
+            self._orphan = None
+
+    def close(self) -> None:
+        """Let go of a file that is not finished: the next sender goes on with it."""
+        orphan, self._orphan, self._orphans = self._orphan, None, iter(())
+        if orphan is not None:
+            orphan.close()
+
+    def _open_next(self, own: OutboxFile) -> bool:
+        for paths in self._orphans or ():
+            if paths != own.paths and (orphan := _open(paths)) is not None:
+                self._orphan = orphan
+                return True
+        return False
+
+
+class _Orphan:
+    """The locked file of a dead sender."""
+
+    def __init__(self, paths: OutboxPaths, lock: ProcessLock, connection: sqlite3.Connection) -> None:
+        self.paths = paths
+        self._lock = lock
+        self._connection = connection
+        self._adopted = 0
+
+    def following(self) -> list[tuple[object, ...]]:
+        """Delete what was adopted; return the oldest messages that are left."""
+        self._delete_adopted()
+        rows = self._connection.execute(
+            "SELECT id, topic, payload, qos, stored, event_id, tries, state FROM message WHERE state < 3 ORDER BY id LIMIT ?",
+            (SLICE,),
+        ).fetchall()
+        if rows:
+            self._adopted = rows[-1][0]
+        return [row[1:] for row in rows]
+
+    def _delete_adopted(self) -> None:
+        """Delete the slice before: it was committed to the new file."""
+        self._connection.execute("DELETE FROM message WHERE id <= ? AND state < 3", (self._adopted,))
+
+    def close(self) -> None:
+        """Close the file, and delete it if no message is left in it."""
+        empty = False
+        with contextlib.suppress(sqlite3.Error):
+            self._delete_adopted()
+            empty = not self._connection.execute("SELECT 1 FROM message LIMIT 1").fetchone()
+        self._connection.close()
+        if empty:
+            delete_files(self.paths)
+        self._lock.release()
+
+
+def _open(paths: OutboxPaths) -> _Orphan | None:
+    """Lock and open a file; None if its process lives, or if it cannot be used, which is logged."""
+    try:
+        lock = process_lock.take(paths.lock)
+    except (LockedError, OSError):
+        return None
+    try:
+        return _Orphan(paths, lock, database.open_to_write(paths.database, KIND, power_safe=False))
+    except (sqlite3.Error, OSError) as exc:
+        lock.release()
+        cause = exc if isinstance(exc, OutboxUnavailable) else cause_of(exc)
+        _log.warning("outbox %s cannot be adopted: %s", paths.database, cause)
+        return None

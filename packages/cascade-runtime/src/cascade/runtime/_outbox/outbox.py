@@ -1,0 +1,244 @@
+"""``Outbox``: a folder in which events wait until the broker, or a collector, has them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from cascade.interfaces import (
+    Clock,
+    ConfigurationError,
+    Connector,
+    SupportsDelivery,
+    SupportsLinkState,
+    SupportsSource,
+    supports,
+)
+from cascade.interfaces.wire.write import default_source
+from cascade.runtime._outbox import settings as checks
+from cascade.runtime._outbox.acknowledgements import Acknowledgements
+from cascade.runtime._outbox.adoption import Adoption
+from cascade.runtime._outbox.file import Stored
+from cascade.runtime._outbox.listing import SenderSummary, drop, senders
+from cascade.runtime._outbox.queue import DurableQueue
+from cascade.runtime._support.clock import SystemClock
+
+
+class Outbox:
+    """Keeps events on disk until the broker has them, in a folder of its own: one SQLite file for each sender.
+
+    A message that is acknowledged within ``delay`` never reaches the disk: on a healthy link that is nearly
+    every one. From ``delay`` after an event on, it survives the process: an event is sent at least once,
+    and readers drop second copies by their ``event_id``. A sender with a name (``source_id=``) also sends what dead
+    processes have left in the folder. If the disk fails, events wait in memory as without an outbox.
+
+    :param max_bytes: size of a sender's file; beyond it the oldest events are dropped and counted.
+    :param max_age: events that are older are dropped and counted.
+    :param power_safe: whether what is on disk survives a power cut; if not, it survives the process only.
+    :param delay: seconds for which an event may wait in memory; 0: write each at once.
+    :param order: ``"oldest"`` first; ``"live-first"`` sends new events at once, and old ones beside them.
+    :param ack: name of the collector that must have stored an event before it is forgotten (``cascade collect --ack``);
+        without it, the broker's acknowledgement is enough. It needs a connector with a name.
+    :raises ConfigurationError: if a setting cannot work.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        max_bytes: int = 256 << 20,
+        max_age: dt.timedelta = dt.timedelta(days=30),
+        power_safe: bool = False,
+        delay: float = 0.05,
+        order: checks.Order = "oldest",
+        ack: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._settings = checks.checked(
+            folder,
+            max_bytes=max_bytes,
+            max_age=max_age,
+            power_safe=power_safe,
+            delay=delay,
+            order=order,
+            ack=ack,
+        )
+        self._clock = clock or SystemClock()
+        self._senders: dict[int, _Held] = {}
+
+    @property
+    def folder(self) -> os.PathLike[str]:
+        """The folder."""
+        return self._settings.folder
+
+    def check(self, connector: Connector | None) -> None:
+        """Return if events can go through this connector.
+
+        :raises ConfigurationError: if they cannot; the message states what to do.
+        """
+        if connector is None:
+            raise ConfigurationError("outbox", "needs a connector, through which the events leave")
+        named = _is_named(connector)
+        if not supports(connector, SupportsDelivery):
+            raise ConfigurationError(
+                "outbox", f"needs a connector with deliver_nowait, such as MqttConnector, not {connector!r}"
+            )
+        if self._settings.ack is not None and not named:
+            raise ConfigurationError("Outbox(ack=)", "needs a connector with a name; pass it source_id=")
+
+    def senders(self) -> list[SenderSummary]:
+        """Return what is in the folder, by sender; nothing is changed. Blocks.
+
+        :raises OutboxUnavailable: if the folder is missing or may not be used.
+        """
+        return senders(self._settings.folder)
+
+    def drop(self, sender: str | None = None, *, aside: bool = False) -> int:
+        """Delete the messages of one sender, or of all that no process uses; return how many. Blocks.
+
+        :param aside: delete only those that were put aside.
+        :raises OutboxUnavailable: if the folder may not be used, or the named sender is unknown or in use.
+        """
+        return drop(self._settings.folder, sender, aside=aside)
+
+    @asynccontextmanager
+    async def attached(
+        self, connector: Connector, *, adopt: bool | None = None
+    ) -> AsyncIterator[DurableQueue]:
+        """Open the sender of a connector for as long as anything uses it; an engine does this around its runs.
+
+        When the last user leaves a connector that stays connected, the rest is still sent.
+
+        :param adopt: whether to send, too, what dead processes have left; by default where the connector has a name.
+        """
+        held = self._senders.get(id(connector))
+        if held is None or held.queue.loop is not asyncio.get_running_loop():
+            if held is not None:
+                held.queue.stop()
+            held = self._senders[id(connector)] = self._open(connector, adopt=adopt)
+            if held.acknowledgements is not None:
+                await held.acknowledgements.follow(held.queue)
+        held.users += 1
+        held.queue.on_idle = None
+        try:
+            yield held.queue
+        finally:
+            held.users -= 1
+            if not held.users and self._senders.get(id(connector)) is held:
+                await self._leave(held)
+
+    def sender(self, connector: Connector, *, adopt: bool | None = None) -> OutboxSender:
+        """Return what sends messages of another program through this outbox: ``async with`` it.
+
+        :param adopt: as for :meth:`attached`.
+        """
+        self.check(connector)
+        return OutboxSender(self, connector, adopt=adopt)
+
+    def __repr__(self) -> str:
+        return f"<Outbox {self._settings.folder}>"
+
+    def _open(self, connector: Any, *, adopt: bool | None) -> _Held:
+        if adopt is None:
+            adopt = _is_named(connector)
+        source = connector.source_id if supports(connector, SupportsSource) else default_source()
+        ack = self._settings.ack
+        acknowledgements = None if ack is None else Acknowledgements(connector, source, ack)
+        assert supports(connector, SupportsDelivery)
+        queue = DurableQueue(
+            connector,
+            self._settings,
+            source,
+            clock=self._clock,
+            awaits_ack=None if acknowledgements is None else acknowledgements.concerns,
+        )
+        if adopt:
+            _adopt(queue, Adoption())
+        return _Held(connector, queue, acknowledgements)
+
+    async def _leave(self, held: _Held) -> None:
+        """Close a sender; while its connector stays connected and has messages of it, only when they are settled."""
+        connector = held.connector
+        if held.queue.idle or not (supports(connector, SupportsLinkState) and connector.connected):
+            del self._senders[id(connector)]
+            if held.acknowledgements is not None:
+                await held.acknowledgements.close()
+            await held.queue.close()
+            return
+
+        def close_later() -> None:
+            if self._senders.get(id(connector)) is held:
+                del self._senders[id(connector)]
+                held.queue.stop()
+
+        held.queue.on_idle = close_later
+
+
+class OutboxSender:
+    """Sends messages of any program through an outbox. Its connector must be connected for them to leave."""
+
+    def __init__(self, outbox: Outbox, connector: Connector, *, adopt: bool | None) -> None:
+        self._attached = outbox.attached(connector, adopt=adopt)
+        self._queue: DurableQueue | None = None
+
+    def send(self, topic: str, payload: Mapping[str, Any], qos: int = 1) -> None:
+        """Send a message, now or later; return at once.
+
+        :raises RuntimeError: outside of ``async with``.
+        """
+        if self._queue is None:
+            raise RuntimeError("the sender is not open; write: async with outbox.sender(connector) as sender")
+        self._queue.publish(topic, payload, qos)
+
+    async def flush(self, timeout: float) -> bool:
+        """Store everything, and wait up to ``timeout`` seconds until it is sent; return whether it is.
+
+        It returns sooner where nothing moves any more.
+        """
+        return self._queue is None or await self._queue.finish(timeout)
+
+    async def __aenter__(self) -> Self:
+        self._queue = await self._attached.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.flush(5.0)
+        self._queue = None
+        await self._attached.__aexit__(kind, error, trace)
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """The sender of one connector, and how many use it."""
+
+    connector: SupportsDelivery
+    queue: DurableQueue
+    acknowledgements: Acknowledgements | None
+    users: int = 0
+
+
+def _adopt(queue: DurableQueue, adoption: Adoption) -> None:
+    """Adopt slice by slice: what is written meanwhile shares their commits."""
+    queue.adopting = True
+
+    def adopted(found: Stored | None) -> None:
+        queue.adopting = found is not None
+        if found is not None:
+            queue.add_stored(found)
+            queue.call(adoption.step, adopted)
+        else:
+            queue.add_stored(Stored(0, -1, 0))
+
+    queue.call(adoption.step, adopted)
+
+
+def _is_named(connector: object) -> bool:
+    return supports(connector, SupportsSource) and connector.source_id != default_source()

@@ -1,0 +1,1 @@
+"""Runs that are recorded: what is written to their journal, and what a resume takes from it."""

@@ -1,0 +1,131 @@
+"""Find completed steps of a recorded run that are no longer what they were. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cascade.interfaces import ChangeKind, Journal, StepChange, StepRecord, StepState
+from cascade.runtime._graph.dependencies import dependencies_of
+from cascade.runtime._graph.keys import item_key, scope_of
+from cascade.runtime._graph.mapping import has_to_wait
+from cascade.runtime._graph.recorded import RecordedGraph
+from cascade.runtime._recovery.digests import StepDigests
+from cascade.spec import Call, MapCall, Search
+
+KEPT = frozenset({StepState.COMPLETED, StepState.EXPANDED})
+_DYNAMIC = re.compile(r"[\[~]")
+_ITEM = re.compile(r"\[(\d+)\]$")
+
+
+class ChangeFinder:
+    """Compares what is recorded with what is declared now.
+
+    Only steps with a value count: the others run in any case, with the code and arguments of today.
+    """
+
+    def __init__(self, journal: Journal, digests: StepDigests) -> None:
+        self._journal = journal
+        self._digests = digests
+        self._below: defaultdict[str, list[str]] = defaultdict(list)
+        """Keys of recorded items and continuations by the declared key that they begin with, in each graph."""
+        for key in journal.known_keys():
+            if (found := _DYNAMIC.search(key)) is not None:
+                self._below[key[: found.start()]].append(key)
+
+    def kept(self, key: str) -> StepRecord | None:
+        """Return what is recorded of a step if it has a value or a plan."""
+        record = self._journal.known(key)
+        return record if record is not None and record.state in KEPT else None
+
+    def changed(self, graph: RecordedGraph, calls: Iterable[Call]) -> Iterator[tuple[Call, StepChange]]:
+        """Yield the changed steps among calls, and the calls that they belong to."""
+        for call in calls:
+            if call.definition.structural and not isinstance(call, MapCall):
+                continue
+            if not isinstance(call, MapCall):
+                if type(call) is Call and (record := self.kept(graph.key_of(call))) is not None:
+                    yield from self._compared(graph, call, record, call.args, call.kwargs)
+            elif has_to_wait(call):
+                yield from self._items_by_code(graph, call)
+            else:
+                yield from self.changed_items(graph, call, call.kwargs)
+
+    def changed_items(
+        self, graph: RecordedGraph, call: MapCall, columns: Mapping[str, Any]
+    ) -> Iterator[tuple[Call, StepChange]]:
+        """Yield the changed items of a map whose items are known."""
+        key, size = graph.key_of(call), len(next(iter(columns.values()), ()))
+        for number in range(size):
+            record = self.kept(item_key(key, number))
+            if record is not None:
+                row = {name: column[number] for name, column in columns.items()}
+                yield from self._compared(graph, call, record, (), {**call.fixed, **row})
+        for _, record in self._recorded_items(key, size):
+            yield call, StepChange(record.key, ChangeKind.GONE)
+
+    def gone(self, declared: Iterable[str]) -> Iterator[StepChange]:
+        """Yield the recorded steps of the outermost graph that are not declared any more."""
+        known = {each for key in declared for each in (key, scope_of(key))}
+        for key in self._journal.known_keys():
+            found = _DYNAMIC.search(key)
+            outer = key if found is None else key[: found.start()]
+            if outer not in known and "\u2026" not in outer and self.kept(key) is not None:
+                yield StepChange(key, ChangeKind.GONE)
+
+    def dependents(
+        self, graph: RecordedGraph, calls: Iterable[Call], changed: Iterable[Call]
+    ) -> Iterator[str]:
+        """Yield the keys of all that is recorded of the calls that take a value of a changed one, directly or not."""
+        tainted, search = set(changed), Search()
+        for call in calls:
+            if any(role != "before" and needed in tainted for needed, role in dependencies_of(call, search)):
+                tainted.add(call)
+                yield from self.recorded_of(graph.key_of(call))
+
+    def recorded_of(self, key: str) -> Sequence[str]:
+        """Return the keys of all that is recorded of a step: its own, and those below it."""
+        own = [key] if self._journal.known(key) is not None else []
+        scope = scope_of(key)
+        return own + self.recorded_below(f"{scope}[", f"{scope}~", f"{scope}/")
+
+    def recorded_below(self, *beginnings: str) -> list[str]:
+        """Return the keys of all recorded items and continuations whose keys begin with one of these."""
+        found = _DYNAMIC.search(beginnings[0])
+        outer = beginnings[0][: found.start()] if found is not None else beginnings[0]
+        return [each for each in self._below.get(outer, ()) if each.startswith(beginnings)]
+
+    def _items_by_code(self, graph: RecordedGraph, call: MapCall) -> Iterator[tuple[Call, StepChange]]:
+        code = self._digests.code(call)
+        for _, record in self._recorded_items(graph.key_of(call)):
+            if _differ(record.code, code):
+                yield call, StepChange(record.key, ChangeKind.CODE)
+
+    def _recorded_items(self, key: str, first: int = 0) -> Iterator[tuple[int, StepRecord]]:
+        """Yield the recorded items of a map from an index on."""
+        for each in self.recorded_of(key):
+            found = _ITEM.search(each, len(scope_of(key)))
+            if found is not None and found.start() == len(scope_of(key)) and int(found[1]) >= first:
+                record = self.kept(each)
+                if record is not None:
+                    yield int(found[1]), record
+
+    def _compared(
+        self,
+        graph: RecordedGraph,
+        call: Call,
+        record: StepRecord,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Iterator[tuple[Call, StepChange]]:
+        if _differ(record.code, self._digests.code(call)):
+            yield call, StepChange(record.key, ChangeKind.CODE)
+        elif _differ(record.inputs, self._digests.inputs(graph, call, args, kwargs)):
+            yield call, StepChange(record.key, ChangeKind.ARGUMENTS)
+
+
+def _differ(before: bytes, now: bytes) -> bool:
+    """Compare two digests; what has none never counts as changed."""
+    return bool(before and now) and before != now

@@ -1,0 +1,1 @@
+"""Resources of a run: opened when a task first needs them, closed in reverse order."""

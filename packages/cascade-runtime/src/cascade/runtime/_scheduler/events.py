@@ -1,0 +1,254 @@
+"""Publish what becomes of one run and its tasks on the event bus; without a subscriber it costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from cascade.interfaces import (
+    Clock,
+    DataEvent,
+    Event,
+    EventBus,
+    Lifecycle,
+    LifecycleEvent,
+    LogEvent,
+    ProgressEvent,
+    RunStatus,
+    TaskState,
+    TaskStateEvent,
+)
+from cascade.interfaces.logs import get_logger
+from cascade.interfaces.redaction import describe
+from cascade.interfaces.wire.write import new_token
+from cascade.runtime._graph.keys import without_run_parts
+from cascade.runtime._graph.node import TASKS, Kind, Node
+from cascade.runtime._scheduler.graph_counts import GraphCounts
+from cascade.runtime._scheduler.state import RunState
+from cascade.runtime._support.run_facts import RunFacts
+from cascade.runtime._support.run_identity import RunIdentity
+
+_log = get_logger("cascade.bus")
+_EXPANDING = {Kind.MAP, Kind.ROUTE}
+_new_tuple = tuple.__new__
+"""Makes an event in half the time of calling its class, which goes through a function for its defaults."""
+
+
+class ProgressReport(NamedTuple):
+    """What a task says of its progress."""
+
+    done: float
+    total: float | None = None
+    message: str = ""
+    unit: str = ""
+
+
+class EventEmitter:
+    """Makes the events of one run: ``started`` is the first, ``stopped`` the last, whatever still runs."""
+
+    def __init__(
+        self,
+        run: RunIdentity,
+        bus: EventBus,
+        clock: Clock,
+        *,
+        graph_changed: Callable[[int, int], None] | None = None,
+        facts: RunFacts | None = None,
+        attempt: int = 1,
+        kept: int = 0,
+    ) -> None:
+        self._run = run
+        self._attempt = attempt
+        self._kept = kept
+        self._run_id = run.run_id
+        self._token = new_token()
+        self._bus = bus
+        self.wants_tasks: Callable[[], bool] = partial(bus.wants, TaskStateEvent)
+        """Whether the bus has a subscriber for what becomes of tasks; asked before each task."""
+        self._clock = clock
+        self._now, self._monotonic = clock.now, clock.monotonic
+        self._graph_changed = graph_changed
+        self._facts = facts
+        self._graph_counts = GraphCounts(facts) if facts is not None else None
+        self._closed = False
+        self._failed = False
+
+    def started(self) -> None:
+        """Report that the run begins."""
+        self._publish(
+            LifecycleEvent(
+                self._run_id,
+                Lifecycle.ENGINE_STARTED,
+                self._clock.now(),
+                name=self._run.name,
+                tags=self._run.tags,
+                kept=self._kept,
+                token=self._token,
+                run_attempt=self._attempt,
+            )
+        )
+
+    def close(self) -> None:
+        """Report nothing more about tasks."""
+        self._closed = True
+        self.wants_tasks = _never
+
+    def stopped(self, status: RunStatus, error: str) -> None:
+        """Report that the run is over: its last event."""
+        self.close()
+        event = LifecycleEvent(
+            self._run_id,
+            Lifecycle.ENGINE_STOPPED,
+            self._clock.now(),
+            status,
+            error,
+            token=self._token,
+            run_attempt=self._attempt,
+        )
+        self._publish(event)
+
+    def task(
+        self,
+        node: Node,
+        state: TaskState,
+        began: float = 0.0,
+        *,
+        error: BaseException | None = None,
+        reason: str = "",
+    ) -> None:
+        """Report that a task changed its state; ``began`` is when it began on the monotonic clock, 0 before."""
+        if self.wants_tasks():
+            self._publish(self.made(node, state, began, error=error, reason=reason))
+
+    def made(
+        self,
+        node: Node,
+        state: TaskState,
+        began: float = 0.0,
+        *,
+        error: BaseException | None = None,
+        reason: str = "",
+    ) -> TaskStateEvent:
+        """Return the event that :meth:`task` publishes."""
+        inside = node.origin is not None or node.scope.target is not None
+        name, key = node.definition.name, node.key
+        fields = (
+            self._run_id,
+            key,
+            name,
+            state,
+            self._now(),
+            round((self._monotonic() - began) * 1000, 3) if began else 0.0,
+            describe(error) if error is not None else "",
+            reason,
+            node.attempt,
+            node.parent if inside else "",
+            node.item if inside else None,
+            without_run_parts(key) if node.scope.is_ambiguous(name) else "",
+            self._token,
+            self._attempt,
+        )
+        return _new_tuple(TaskStateEvent, fields)
+
+    def expanded(self, nodes: Sequence[Node], by: Node | None = None) -> None:
+        """Report new nodes of the graph; ``by`` is a map or a route that expands no further."""
+        if self._closed:
+            return
+        if self._graph_counts is not None:
+            self._graph_counts.add(nodes, by)
+        if self._graph_changed is None:
+            return
+        tasks = sum(node.kind in TASKS and not node.definition.structural for node in nodes)
+        for each in nodes if by is None else (by,):
+            if each.items is not None:
+                tasks += each.items.unbegun  # they will be no new nodes
+        unexpanded = sum(node.kind in _EXPANDING for node in nodes) - (by is not None)
+        self._graph_changed(tasks, unexpanded)
+
+    def built(self, state: RunState) -> None:
+        """Note that the first graph is built; ``state`` counts tasks that are ready and wait."""
+        if self._graph_counts is not None and self._facts is not None:
+            self._graph_counts.built()
+            self._facts.waits_for_slot = state.waits_for_slot
+            self._facts.held_by_maps = state.held_by_maps
+
+    def waits(self, node: Node, seconds: float) -> None:
+        """Note that the next attempt of a task begins after so many seconds."""
+        if self._facts is not None:
+            self._facts.retries[node.key] = self._clock.now() + seconds
+
+    def attempt_begins(self, node: Node) -> None:
+        """Note that the next attempt of a task begins: no event shows it."""
+        if self._facts is not None:
+            self._facts.attempt_begins(node.key)
+
+    def progress(self, node: Node, report: ProgressReport) -> None:
+        """Report how far a task is."""
+        if not self._closed and self._bus.wants(ProgressEvent):
+            self._publish(
+                ProgressEvent(
+                    self._run_id,
+                    node.key,
+                    node.name,
+                    self._clock.now(),
+                    report.done,
+                    report.total,
+                    token=self._token,
+                    run_attempt=self._attempt,
+                    message=report.message,
+                    unit=report.unit,
+                )
+            )
+
+    def log(
+        self, node: Node | None, seconds: float, level: str, logger: str, message: str, skipped: int
+    ) -> None:
+        """Publish a line that a task logged, or other code of the run; ``message`` is masked already."""
+        if not self._closed and self._bus.wants(LogEvent):
+            key, name = (node.key, node.name) if node is not None else ("", "")
+            self._publish(
+                LogEvent(
+                    self._run_id,
+                    key,
+                    name,
+                    seconds,
+                    level,
+                    logger,
+                    message,
+                    skipped,
+                    token=self._token,
+                    run_attempt=self._attempt,
+                )
+            )
+
+    def data(self, node: Node, name: str, data: Any) -> None:
+        """Publish a value of a task; ``data`` is a JSON value that nothing else refers to."""
+        if not self._closed and self._bus.wants(DataEvent):
+            self._publish(
+                DataEvent(
+                    self._run_id,
+                    node.key,
+                    node.name,
+                    self._clock.now(),
+                    name,
+                    data,
+                    token=self._token,
+                    run_attempt=self._attempt,
+                )
+            )
+
+    def _publish(self, event: Event) -> None:
+        try:
+            self._bus.publish(event)
+        except Exception:  # a bus that the user wrote: a failing observer must not change a run
+            if not self._failed:
+                self._failed = True
+                _log.exception(
+                    "the event bus %r failed; the run goes on, further failures are not logged", self._bus
+                )
+
+
+def _never() -> bool:
+    """Return that no event is wanted any more."""
+    return False

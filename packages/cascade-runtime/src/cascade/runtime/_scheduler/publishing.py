@@ -1,0 +1,60 @@
+"""``cs.publish``: a task publishes a value of its own to the watchers of its run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cascade.interfaces import UsageError
+from cascade.interfaces.call_context import in_call
+from cascade.interfaces.step import in_worker
+from cascade.runtime._scheduler.checkpoints import current
+
+MAX_BYTES = 16 * 1024
+"""The longest value, as JSON."""
+_MAX_NAME = 200
+
+
+def publish(name: str, data: Any) -> None:
+    """Publish a value from inside a task, such as ``cs.publish("temperature", {"celsius": 21.5})``.
+
+    It leaves with the run's telemetry, on ``cascade/telemetry/{org}/{project}/{run_id}/data``: nothing waits
+    for it, and without a connector it goes nowhere. ``data`` is copied at the call; secrets in its texts are
+    masked like those of errors.
+
+    :param name: 1 to 200 characters.
+    :param data: any JSON value of at most 16 KiB: None, a boolean, a finite number, a text, and lists and
+        dicts of them.
+    :raises UsageError: outside a task, in a process whose executor offers no context of the call, and for a
+        value that cannot be sent.
+    """
+    if (call := in_call.get()) is not None:
+        call.publish(_checked_name(name), _checked(data))
+        return
+    if in_worker.get():
+        raise UsageError(
+            "cs.publish() does not work in a task that runs on a cluster; "
+            "return the value, and publish it from a task with mode='thread' or an async one"
+        )
+    place = current.get()
+    if place is None:
+        raise UsageError("cs.publish() works only inside a task; a program of its own uses its connector")
+    gate, node, attempt = place
+    gate.publish(node, attempt, _checked_name(name), _checked(data))
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
+        raise UsageError(f"cs.publish(name): needs a text of 1 to {_MAX_NAME} characters")
+    return name
+
+
+def _checked(data: object) -> Any:
+    """Return a copy that nothing else refers to."""
+    try:
+        text = json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise UsageError(f"cs.publish(data): needs a JSON value: {exc}") from None
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"cs.publish(data): has {len(text)} bytes as JSON; at most {MAX_BYTES} are sent")
+    return json.loads(text)

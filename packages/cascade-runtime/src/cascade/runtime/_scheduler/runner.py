@@ -1,0 +1,256 @@
+"""Call one task: directly, or wrapped in what it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from cascade.interfaces import (
+    Clock,
+    ConfigurationError,
+    Executor,
+    Middleware,
+    StepInfo,
+    SupportsCheck,
+    supports,
+)
+from cascade.interfaces.errors import TaskTimeoutError
+from cascade.runtime._graph.node import Node
+from cascade.runtime._resources.scope import ResourceScope
+from cascade.runtime._scheduler.attempts import AttemptContext
+from cascade.runtime._scheduler.offloading import Offloading
+from cascade.runtime.executors._registry import RunExecutors
+from cascade.spec.definition import AUTO, TaskDefinition
+from cascade.spec.policies import RetryPolicy
+
+if TYPE_CHECKING:
+    from cascade.interfaces import CacheBackend
+    from cascade.runtime.cache._call_cache import CallCache, Prepare
+
+
+Wrapped = Callable[[Node, AttemptContext], Awaitable[Any]]
+"""The call of a task, or a wrapper round one."""
+
+
+class TaskRunner:
+    """Runs tasks for one run, on the loop or through executors, as often as their policies say.
+
+    From the outside to the inside, a call is wrapped in: cache, admission, retries, time limit,
+    middleware, resources. A task that asks for none of them is called directly.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        executors: RunExecutors,
+        resources: ResourceScope,
+        *,
+        cache_backend: Callable[[], CacheBackend],
+        clock: Clock,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self._run_id = run_id
+        self._executors = executors
+        self._resources = resources
+        self._cache_backend = cache_backend
+        self._clock = clock
+        self._middleware = tuple(reversed(middleware))
+        self.wraps_all = bool(middleware)
+        """Whether the call of any task is wrapped in something that it did not ask for."""
+        self.run_attempt = 1
+        """Which attempt of the run this is."""
+        self._cached: CallCache | None = None
+        self._checked: set[TaskDefinition] = set()
+        self._offloadings: dict[str, Offloading] = {}  # by mode
+
+    async def __aenter__(self) -> TaskRunner:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Free the threads and files of the cache, if it was used."""
+        if self._cached is not None:
+            await self._cached.close()
+
+    def modes(self) -> set[str]:
+        """Return the modes of the tasks that have been checked and need a worker."""
+        return {definition.mode for definition in self._checked}
+
+    async def ready(self, mode: str) -> Executor:
+        """Return the executor of a mode, made ready for calls.
+
+        :raises ExecutorUnavailable: if what it runs its calls on is not there.
+        """
+        return await self._executors.ready(mode)
+
+    def check(self, node: Node) -> None:
+        """Refuse, before anything runs, a task whose function, resources or executor the run cannot have.
+
+        :raises ConfigurationError: if the engine has no such executor.
+        :raises TaskNotPicklableError: if the function cannot be sent where it should run.
+        :raises ResourceNotFoundError: if the run lacks a resource that the task asks for.
+        """
+        definition = node.definition
+        if definition.injections:
+            self._resources.check(node.call)
+        if definition.on_loop or definition in self._checked:
+            return
+        self._checked.add(definition)
+        executor = self._executor(definition.mode)
+        if supports(executor, SupportsCheck):
+            executor.check(definition.function)
+
+    async def start_unadmitted(self, node: Node, context: AttemptContext) -> Any:
+        """Start a task that has no permission yet: look into its cache, and ask for admission if it has to run."""
+        if node.call.policies.cache is not None:
+            return await self._with_cache(node, context)
+        await context.admit(node)
+        return await self.start(node, context)
+
+    def start(self, node: Node, context: AttemptContext) -> Awaitable[Any]:
+        """Start a task; awaiting what this returns gives its value, or raises what its last attempt raised."""
+        definition = node.definition
+        plain = node.call.settings.is_plain and not self._middleware
+        if plain and definition.is_async:  # the common case, without a frame in between
+            context.begin(node)
+            args, kwargs = node.scope.arguments(node)
+            called: Awaitable[Any] = definition.function(*args, **kwargs)
+            return called
+        if plain and not definition.on_loop:
+            offloading = self._offloading(definition.mode)
+            if offloading.takes_ahead:
+                return offloading.call_ahead(node, context)
+        context.begin(node)
+        if not plain:
+            return self._wrapped(node)(node, context)
+        return self._with_arguments(node, context)
+
+    def is_plain(self, node: Node) -> bool:
+        """Return whether a task asks for nothing: running it is to call its function once."""
+        return node.call.settings.is_plain and not self._middleware
+
+    def _wrapped(self, node: Node, prepare: Prepare | None = None) -> Wrapped:
+        """Return the call of a task in what it asks for; the last wrapper is the outermost."""
+        policies = node.call.policies
+        call = self._innermost(node)
+        if self._middleware:
+            call = partial(self._with_middleware, call)
+        if policies.timeout is not None:
+            call = partial(_with_timeout, policies.timeout, call)
+        if prepare is not None:
+            call = partial(_with_preparation, prepare, call)
+        if policies.retry is not None:
+            call = partial(_with_retry, policies.retry, call)
+        return call
+
+    def _innermost(self, node: Node) -> Wrapped:
+        return self._with_resources if node.definition.injections else self._with_arguments
+
+    async def _with_cache(self, node: Node, context: AttemptContext) -> Any:
+        policy = node.call.policies.cache
+        assert policy is not None
+
+        async def compute(prepare: Prepare) -> Any:
+            await context.admit(node)
+            context.begin(node)
+            return await self._wrapped(node, prepare)(node, context)
+
+        args, kwargs = node.scope.arguments(node)
+        answer = await self._cached_calls().call(policy, node.definition, args, kwargs, compute)
+        if answer.reason:
+            context.skip(node, answer.reason)
+        return answer.value
+
+    def _cached_calls(self) -> CallCache:
+        if self._cached is None:
+            from cascade.runtime.cache._call_cache import (
+                CallCache,  # only runs with caches pay for the import
+            )
+
+            self._cached = CallCache(self._cache_backend(), clock=self._clock)
+        return self._cached
+
+    async def _with_middleware(self, call: Wrapped, node: Node, context: AttemptContext) -> Any:
+        """Call the engine's middleware: each gets the next one to call, the last one the task itself."""
+        step = StepInfo(self._run_id, node.key, node.name, self.run_attempt, node.attempt)
+        call_next: Callable[[], Awaitable[Any]] = partial(call, node, context)
+        for around in self._middleware:
+            call_next = partial(around, step, call_next)
+        return await call_next()
+
+    async def _with_resources(self, node: Node, context: AttemptContext) -> Any:
+        args, kwargs = node.scope.arguments(node)
+        async with self._resources.attempt() as scope:
+            return await self._call(node, context, args, await scope.fill(node.definition, args, kwargs))
+
+    async def _with_arguments(self, node: Node, context: AttemptContext) -> Any:
+        args, kwargs = node.scope.arguments(node)
+        return await self._call(node, context, args, kwargs)
+
+    async def _call(
+        self, node: Node, context: AttemptContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        definition = node.definition
+        if definition.is_async:
+            return await definition.function(*args, **kwargs)
+        if definition.on_loop:
+            value = definition.function(*args, **kwargs)
+        else:
+            value = await self._offloading(definition.mode).call(node, context, args, kwargs)
+        return await value if type(value) is CoroutineType else value
+
+    def _offloading(self, mode: str) -> Offloading:
+        if (offloading := self._offloadings.get(mode)) is None:
+            offloading = self._offloadings[mode] = Offloading(self._executor(mode))
+        return offloading
+
+    def _executor(self, mode: str) -> Executor:
+        try:
+            return self._executors[mode]
+        except KeyError:
+            known = ", ".join(sorted(name for name in self._executors if name != AUTO))
+            raise ConfigurationError(
+                "task(mode=)",
+                f"the engine has no executor {mode!r} (it has {known}); pass executors={{{mode!r}: ...}}",
+            ) from None
+
+
+async def _with_retry(retry: RetryPolicy, call: Wrapped, node: Node, context: AttemptContext) -> Any:
+    """Call again after failures that the policy names, as often as it says."""
+    while True:
+        attempt = node.attempt
+        try:
+            return await call(node, context)
+        except Exception as exc:
+            if attempt >= retry.max_attempts or not isinstance(exc, retry.on):
+                raise
+            failure = exc
+        import random  # slow to import, and most tasks never fail
+
+        delay = retry.delay_after(attempt, random.random())
+        reason = f"attempt {attempt} of {retry.max_attempts} failed; the next one comes in {delay:g} s"
+        await context.retry(node, failure, delay, reason)
+
+
+async def _with_preparation(prepare: Prepare, call: Wrapped, node: Node, context: AttemptContext) -> Any:
+    """Have the cache prepare for each attempt before it is made."""
+    await prepare()
+    return await call(node, context)
+
+
+async def _with_timeout(timeout: float, call: Wrapped, node: Node, context: AttemptContext) -> Any:
+    """Cancel the call after ``timeout`` seconds, not counting those in which the task is paused."""
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            with context.limited(node, limit):
+                return await call(node, context)
+    except TimeoutError as exc:
+        if limit.expired():
+            # the cancel, which shows where the task was, and not the TimeoutError that asyncio made of it
+            raise TaskTimeoutError(node.name, timeout) from exc.__cause__ or exc
+        raise

@@ -1,0 +1,104 @@
+"""Settle nodes that call no task: skipped ones, false conditions, and steps of the graph itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cascade.runtime._graph.graph import Graph
+from cascade.runtime._graph.items import MapItems
+from cascade.runtime._graph.node import Kind, Node, Origin, Status
+from cascade.runtime._scheduler.outcome import RunOutcome
+from cascade.runtime._scheduler.state import why_skipped
+from cascade.spec import Input, InputCall, read_inputs
+
+
+class StructuralSteps:
+    """Settles nodes at once, on the loop.
+
+    ``params`` are the run's values for inputs; ``expand`` starts to build what a node chose.
+    """
+
+    def __init__(
+        self, graph: Graph, outcome: RunOutcome, params: Mapping[str, Any], *, expand: Callable[[Node], None]
+    ) -> None:
+        self._graph = graph
+        self._outcome = outcome
+        self._params = params
+        self._expand = expand
+
+    def skip_if_needed(self, node: Node) -> bool:
+        """Settle a node that must not run, with the reason; return False for any other node."""
+        if node.call.condition is not None and node.kind in _CONDITIONAL:
+            condition_node = node.inputs[0]
+            try:
+                if condition_node.status is Status.DONE and not condition_node.value:
+                    if self._outcome.decline(node, condition_node):
+                        self._expand(node)
+                    return True
+            except Exception as exc:  # a value without a truth value, such as an array
+                self._outcome.fail(node, exc)
+                return True
+            except asyncio.CancelledError as exc:
+                self._outcome.cancelled(node, exc)
+                return True
+            except GeneratorExit as exc:
+                self._outcome.interrupted(node, exc)
+                return True
+        why = why_skipped(node)
+        if why is not None:
+            reason, by_failure = why
+            self._outcome.skip(node, reason, by_failure=by_failure)
+        return why is not None
+
+    def settle(self, node: Node) -> None:
+        """Settle a structural node with its value."""
+        try:
+            if isinstance(node.items, MapItems) and node.items.are_many:
+                self._expand(node)
+                return
+            if node.kind is Kind.RECORDED:
+                self._expand(node)
+                return
+            if node.kind is Kind.GATHER:
+                value: Any = _collected(node.items)
+            elif node.kind is Kind.FORWARD:
+                value = node.inputs[0].value
+            elif isinstance(node.call, InputCall):
+                value = self._input(node.call.source)
+            else:
+                args, kwargs = node.scope.arguments(node)
+                value = node.definition.function(*args, **kwargs)
+        except Exception as exc:
+            self._outcome.fail(node, exc)
+        except asyncio.CancelledError as exc:  # an attribute may be a property that asks a future
+            self._outcome.cancelled(node, exc)
+        except GeneratorExit as exc:
+            self._outcome.interrupted(node, exc)
+        else:
+            self._outcome.complete(node, value)
+
+    def _input(self, source: Input) -> Any:
+        values = self._graph.values
+        if source not in values:  # an input in a call that a task returned
+            known = () if source.from_environment else self._params.keys() & {source.name}
+            values |= read_inputs([source], {name: self._params[name] for name in known}, os.environ)
+        return values[source]
+
+
+def _collected(items: Origin | None) -> list[Any]:
+    """Return the values of a map's items, if there are any."""
+    if not isinstance(items, MapItems):
+        return []
+    steps = items.collect()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            values: list[Any] = end.value
+            return values
+
+
+_CONDITIONAL = frozenset({Kind.CALL, Kind.MAP, Kind.ROUTE, Kind.INPUT})

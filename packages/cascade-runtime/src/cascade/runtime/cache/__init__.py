@@ -1,0 +1,8 @@
+"""Caches for the values of tasks: :class:`MemoryCache`, :class:`SqliteCache` and their :func:`cache_key`."""
+
+from cascade.runtime.cache._key import cache_key
+from cascade.runtime.cache._memory import MemoryCache
+from cascade.runtime.cache._sqlite import SqliteCache
+from cascade.runtime.cache._sqlite_version import has_wal_reset_bug
+
+__all__ = ["MemoryCache", "SqliteCache", "cache_key", "has_wal_reset_bug"]

@@ -1,0 +1,130 @@
+"""A constraint that prevents every start is reported once, and so is its end."""
+
+from fakes import Run
+
+from cascade.runtime._admission.limits import Concurrency, Effective, Pause, RateLimit, Rule
+from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._admission.requests import StartRequest, WorkerSlots
+from cascade.runtime._admission.stall import LIMIT, StallDetector
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.policy = AdmissionPolicy()
+        self.stall = StallDetector(self.policy)
+        self.run = Run()
+        self.policy.attach(self.run)
+        self.now = 100.0
+
+    def put(self, scope: str, rule: Rule | None, kind: str = "", topic: str = "") -> None:
+        key = (scope, rule.type if rule else kind)
+        effective = Effective(rule, topic or f"topic/{scope}") if rule else None
+        self.policy.apply({key: effective}, self.now)
+
+    def submit(self, name: str = "a", slots: WorkerSlots | None = None) -> StartRequest:
+        request = StartRequest(self.run, name, slots=slots)
+        self.policy.submit(request)
+        return request
+
+    def after(self, *seconds: float) -> list[str]:
+        """Advance the clock step by step; return the topics of the registers that are reported."""
+        reported = []
+        for each in seconds:
+            self.now += each
+            self.policy.admit(self.now, 10)
+            if (reason := self.stall.detect(self.now)) is not None:
+                reported.append(reason.topic)
+        return reported
+
+
+def test_a_constraint_that_prevents_every_start_for_5_seconds_is_reported_once() -> None:
+    """The register is reported when nothing has started for 5 s, and its end when it is no longer in force."""
+    bench = Bench()
+    bench.put("global", Pause())
+    bench.submit()
+    assert bench.after(0) == []
+    assert bench.stall.due() == bench.now + LIMIT
+    assert bench.after(LIMIT - 0.1) == []
+    assert bench.after(0.1) == ["topic/global"]
+    assert bench.after(1, 4, 5, 60) == []
+    assert bench.stall.take_ended() == []
+    bench.put("global", None, "pause")
+    assert bench.stall.take_ended() == ["topic/global"]
+    assert bench.stall.take_ended() == []
+
+
+def test_each_register_that_prevents_every_start_is_reported() -> None:
+    """After one register a second one is reported as well, and the end of each is reported separately."""
+    bench = Bench()
+    bench.put("task:a", Pause())
+    bench.submit("a")
+    assert bench.after(0, 5) == ["topic/task:a"]
+    bench.submit("b")
+    assert bench.after(1, 5, 5) == []  # the other request has started
+    bench.put("global", Pause())
+    bench.submit("b")
+    assert bench.after(0, 5) == ["topic/global"]
+    assert bench.after(5, 100, 1_000) == []
+    bench.put("task:a", None, "pause")
+    assert bench.stall.take_ended() == ["topic/task:a"]
+    assert bench.after(0, 100) == []  # the global pause blocks it too, and was reported
+    bench.put("global", None, "pause")
+    assert bench.stall.take_ended() == ["topic/global"]
+
+
+def test_a_register_that_was_changed_is_another_one() -> None:
+    """When a limit of 0 becomes 4, its end is reported; when it becomes 0 again, it is reported again."""
+    bench = Bench()
+    bench.put("global", Concurrency(0))
+    for _ in range(9):
+        bench.submit()
+    assert bench.after(0, 5) == ["topic/global"]
+    bench.put("global", Concurrency(4))
+    assert bench.stall.take_ended() == ["topic/global"]
+    assert bench.after(0) == []
+    bench.put("global", Concurrency(0))
+    assert bench.stall.take_ended() == []
+    assert bench.after(5, 60) == ["topic/global"]
+
+
+def test_a_register_that_replaces_another_is_reported_itself() -> None:
+    """When another topic imposes the same constraint, the end of the first is reported, then the second."""
+    bench = Bench()
+    bench.put("global", Pause(), topic="older")
+    bench.submit()
+    assert bench.after(0, 5) == ["older"]
+    bench.put("global", Pause(), topic="typed")
+    assert bench.stall.take_ended() == ["older"]
+    assert bench.after(5) == ["typed"]
+
+
+def test_a_slow_rate_is_reported_once() -> None:
+    """A rate of one start a minute is reported, but not again after each start."""
+    bench = Bench()
+    bench.put("global", RateLimit("1/m"))
+    for _ in range(5):
+        bench.submit()
+    assert bench.after(0, *[6.0] * 40) == ["topic/global"]
+    assert bench.policy.waiting == 0
+
+
+def test_a_run_with_a_start_every_few_seconds_is_not_reported() -> None:
+    """A start within each 5 s prevents the warning."""
+    bench = Bench()
+    bench.put("global", RateLimit("30/m"))
+    for _ in range(9):
+        bench.submit()
+    assert bench.after(*[2] * 8) == []
+
+
+def test_waiting_for_workers_is_not_reported() -> None:
+    """If long tasks use all workers, a constraint is not why nothing starts."""
+    bench = Bench()
+    slots = WorkerSlots(0)
+    bench.put("task:held", Concurrency(0))
+    bench.submit("free", slots)
+    bench.submit("held", slots)
+    assert bench.after(*[4] * 5) == []
+    bench.policy.withdraw(bench.submit("free", slots))
+    slots.free = 2
+    assert bench.after(0, 5) == ["topic/task:held"]

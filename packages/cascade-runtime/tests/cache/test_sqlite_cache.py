@@ -1,0 +1,707 @@
+"""SqliteCache: which values it stores and returns, limits, threads, signatures and several processes."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import enum
+import logging
+import os
+import pickle
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeClock
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from observers import lines_of
+
+from cascade.interfaces import CacheBackend, ConfigurationError, Hit, UnstorableValueError, supports
+from cascade.runtime.cache import SqliteCache, _sqlite_file
+from cascade.testkit.leaks import no_leaks
+from cascade.testkit.waiting import eventually
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int
+    y: object
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache.db"
+
+
+async def value_of(cache: SqliteCache, key: str) -> Any:
+    hit = await cache.get(key)
+    assert hit is not None, f"{key} is not there"
+    return hit.value
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, **options: Any) -> Any:
+    cache = SqliteCache(path, **options)
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+def rows(path: Path) -> list[tuple[Any, ...]]:
+    """Query the file as any other program would."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT * FROM entries ORDER BY key").fetchall()
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    """Change the file as any other program could."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement, values)
+
+
+# Values
+
+
+async def test_a_value_is_found_by_the_next_process(path: Path) -> None:
+    """Another cache of the same file finds a stored value; an unknown key is a miss."""
+    async with opened(path) as cache:
+        await cache.put("k", {"a": [1, None]})
+        await cache.put("none", None)
+    async with opened(path) as cache:
+        assert await value_of(cache, "k") == {"a": [1, None]}
+        assert isinstance(await cache.get("none"), Hit)
+        assert await cache.get("other") is None
+
+
+async def test_a_later_value_replaces_an_earlier_one(path: Path) -> None:
+    """One row for each key."""
+    async with opened(path) as cache:
+        await cache.put("k", 1)
+        await cache.put("k", 2)
+        assert await value_of(cache, "k") == 2
+    assert len(rows(path)) == 1
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+    | st.datetimes() | st.just(Colour.RED) | st.text(st.characters(categories=["Cs"]))
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers() | st.booleans(), inner, max_size=4)
+        | st.sets(st.integers(), max_size=4)
+        | st.builds(Point, st.integers(), inner)
+    ),
+    max_leaves=10,
+)
+
+
+def shape(value: Any) -> Any:
+    """Return the types in a value, at every depth."""
+    if isinstance(value, dict):
+        return [(type(k), shape(k), shape(v)) for k, v in value.items()]
+    inner = value if isinstance(value, list | tuple) else [value.y] if isinstance(value, Point) else []
+    return type(value), [shape(item) for item in inner]
+
+
+@pytest.mark.parametrize("examples", [20, pytest.param(600, marks=pytest.mark.nightly)])
+def test_a_value_is_restored_exactly(examples: int, path: Path) -> None:
+    """Equal and of the same types at every depth: a tuple is not a list, True is not 1."""
+
+    async def there_and_back(values: list[object]) -> None:
+        async with opened(path) as cache:
+            for i, value in enumerate(values):
+                await cache.put(str(i), value)
+            for i, value in enumerate(values):
+                found = await value_of(cache, str(i))
+                assert found == value
+                assert shape(found) == shape(value)
+
+    @given(values=st.lists(VALUES, min_size=1, max_size=5))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def comes_back(values: list[object]) -> None:
+        asyncio.run(there_and_back(values))
+
+    comes_back()
+
+
+@pytest.mark.parametrize(
+    ("value", "encoding"),
+    [
+        ({"a": [1, 2.5, None, True, "x"]}, "json"),
+        ((1, 2), "pickle"),
+        ({1: 2}, "pickle"),
+        ({"a": (1,)}, "pickle"),
+        (dt.date(2026, 1, 1), "pickle"),
+        (Colour.RED, "pickle"),
+        ([0] * 20_000, "pickle"),
+    ],
+)
+async def test_json_is_used_where_it_is_exact(value: object, encoding: str, path: Path) -> None:
+    """Any program can read plain values."""
+    async with opened(path) as cache:
+        await cache.put("k", value)
+        assert await value_of(cache, "k") == value
+    assert rows(path)[0][1] == encoding
+
+
+async def test_an_int_too_long_for_json_is_restored(path: Path) -> None:
+    """JSON rejects more than 4,300 digits."""
+    async with opened(path) as cache:
+        await cache.put("k", [10**5000])
+        assert (await value_of(cache, "k") == [10**5000]) is True
+    assert rows(path)[0][1] == "pickle"
+
+
+async def test_a_list_that_contains_itself_is_restored(path: Path) -> None:
+    """It neither causes an endless loop nor becomes JSON."""
+    endless: list[Any] = []
+    endless.append(endless)
+    async with opened(path) as cache:
+        await cache.put("k", endless)
+        found = await value_of(cache, "k")
+    assert found[0] is found
+
+
+async def test_the_stored_value_is_the_one_at_the_time_of_the_put(path: Path) -> None:
+    """A value that the caller changes after the put is found as it was."""
+    value = [1]
+    async with opened(path) as cache:
+        await cache.put("k", value)
+        value.append(2)
+        assert await value_of(cache, "k") == [1]
+
+
+# Time and space
+
+
+async def test_a_value_expires_at_its_ttl_also_for_another_process(path: Path) -> None:
+    """Times are those of the wall clock; a hit has its age."""
+    clock = FakeClock()
+    async with opened(path, clock=clock) as cache:
+        await cache.put("k", 1, ttl=10)
+    clock.ticks += 9.5
+    async with opened(path, clock=clock) as cache:
+        assert await cache.get("k") == Hit(1, 9.5)
+        clock.ticks += 0.5
+        assert await cache.get("k") is None
+
+
+async def test_a_clock_that_was_set_back_gives_no_negative_age(path: Path) -> None:
+    """A value from the future counts as new."""
+    clock = FakeClock()
+    async with opened(path, clock=clock) as cache:
+        await cache.put("k", 1)
+        clock.put_forward = -100
+        assert await cache.get("k") == Hit(1, 0.0)
+
+
+async def test_expired_values_are_deleted_by_a_write(path: Path) -> None:
+    """They do not take space for ever."""
+    clock = FakeClock()
+    async with opened(path, clock=clock) as cache:
+        await cache.put("old", 1, ttl=10)
+    clock.ticks += 11
+    async with opened(path, clock=clock) as cache:
+        await cache.put("new", 1)
+    assert [row[0] for row in rows(path)] == ["new"]
+
+
+async def test_the_least_recently_used_values_are_deleted_when_the_file_is_full(path: Path) -> None:
+    """The file stays within its limit, and reading counts as use."""
+    limit, clock = 400_000, FakeClock()
+    async with opened(path, clock=clock, max_bytes=limit) as cache:
+        for i in range(100):
+            clock.ticks += 4000
+            await cache.put(str(i), os.urandom(10_000))
+            assert await cache.get("0"), "it was used after each of the others was put"
+        there = [i for i in range(100) if await cache.get(str(i))]
+    assert there[0] == 0
+    assert there[1:] == list(range(there[1], 100))
+    assert 25 < len(there) < 40
+    assert path.stat().st_size <= limit * 1.1
+
+
+async def test_a_value_over_the_limit_is_rejected_with_its_size(path: Path) -> None:
+    """The error names both sizes; other values in the same commit are stored."""
+    async with opened(path, max_value_bytes=1000) as cache:
+        small = asyncio.create_task(cache.put("small", 1))
+        with pytest.raises(
+            UnstorableValueError,
+            match=r"a builtins\.bytes takes 20\d\d bytes, more than max_value_bytes=1000",
+        ):
+            await cache.put("big", b"x" * 2000)
+        await small
+        assert await value_of(cache, "small") == 1
+
+
+async def test_a_value_of_exactly_the_limit_is_stored(path: Path) -> None:
+    """The limit is what a value may take."""
+    async with opened(path, max_value_bytes=1000) as cache:
+        with pytest.raises(UnstorableValueError) as refused:
+            await cache.put("big", b"x" * 2000)
+    (size,) = re.findall(r"takes (\d+) bytes", str(refused.value))
+    async with opened(path, max_value_bytes=int(size)) as cache:
+        await cache.put("big", b"x" * 2000)
+        assert await value_of(cache, "big") == b"x" * 2000
+
+
+@pytest.mark.parametrize("value", [lambda: 1, sys, [{"a": lambda: 1}]])
+async def test_a_value_that_cannot_be_pickled_is_rejected_with_the_reason(value: object, path: Path) -> None:
+    """The error names the type and pickle's reason."""
+    async with opened(path) as cache:
+        with pytest.raises(UnstorableValueError, match=f"a .*{type(value).__name__} cannot be pickled: .+"):
+            await cache.put("k", value)
+
+
+@pytest.mark.parametrize("limits", [{"max_bytes": 0}, {"max_bytes": True}, {"max_value_bytes": 1.5}])
+def test_an_invalid_limit_is_rejected(limits: dict[str, Any], path: Path) -> None:
+    """The message names the setting, and no file is created."""
+    with pytest.raises(ConfigurationError, match=f"SqliteCache.{next(iter(limits))}="):
+        SqliteCache(path, **limits)
+    assert not path.exists()
+
+
+# Several calls at the same time
+
+
+async def test_puts_at_the_same_time_share_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts that come during a commit share the next one."""
+    sizes: list[int] = []
+    all_are_queued = threading.Event()
+    write = _sqlite_file.SqliteFile.write
+
+    def counted(self: _sqlite_file.SqliteFile, rows: Any, *, now: float) -> None:
+        sizes.append(len(rows))
+        all_are_queued.wait(60)
+        write(self, rows, now=now)
+
+    monkeypatch.setattr(_sqlite_file.SqliteFile, "write", counted)
+    async with opened(path) as cache:
+        puts = asyncio.gather(*(cache.put(str(i), i) for i in range(1000)))
+        await asyncio.sleep(0)  # each queues its request in its first step
+        all_are_queued.set()
+        await puts
+        found = await asyncio.gather(*(value_of(cache, str(i)) for i in range(1000)))
+    assert found == list(range(1000))
+    assert sum(sizes) == 1000
+    assert len(sizes) <= 2
+
+
+async def test_a_cancelled_get_affects_no_other(path: Path) -> None:
+    """The cancelled caller's request is dropped."""
+    async with opened(path) as cache:
+        await cache.put("k", 1)
+        given_up = asyncio.create_task(cache.get("k"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert await value_of(cache, "k") == 1
+        assert given_up.cancelled()
+
+
+async def test_close_frees_thread_and_files_and_the_next_use_opens_again(path: Path) -> None:
+    """After each close no thread and no file is left; requests that wait at the close are served first."""
+    cache = SqliteCache(path)
+    for i in range(3):
+        async with no_leaks():
+            puts = asyncio.gather(*(cache.put(f"{i} {j}", j) for j in range(50)))
+            await asyncio.sleep(0)
+            await cache.close()
+            await puts
+    assert await value_of(cache, "2 49") == 49
+    await cache.close()
+    await cache.close()
+    assert sorted(each.name for each in path.parent.iterdir()) == ["cache.db", "cache.db.key"]
+
+
+async def test_an_unused_cache_creates_nothing(path: Path) -> None:
+    """Neither a thread nor a file."""
+    async with no_leaks(), opened(path / "deep" / "er.db"):
+        pass
+    assert not path.exists()
+
+
+def test_one_cache_works_on_one_loop_after_the_other(path: Path) -> None:
+    """Two runs in a row, without a close between them."""
+    cache = SqliteCache(path)
+    asyncio.run(cache.put("k", 1))
+    hit = asyncio.run(cache.get("k"))
+    asyncio.run(cache.close())
+    assert hit is not None
+    assert hit.value == 1
+
+
+def test_a_loop_that_was_closed_meanwhile_is_skipped(path: Path) -> None:
+    """A result that no loop can receive does not stop the thread."""
+    cache = SqliteCache(path)
+
+    async def walk_away() -> None:
+        asyncio.get_running_loop().call_soon(asyncio.create_task, cache.put("k", 1))
+        await asyncio.sleep(0)
+
+    for _ in range(20):
+        asyncio.run(walk_away())
+    assert asyncio.run(cache.get("other")) is None
+    asyncio.run(cache.close())
+
+
+def test_two_loops_in_two_threads_share_a_cache(path: Path) -> None:
+    """Each gets its own results."""
+    cache = SqliteCache(path)
+
+    async def work(name: str) -> list[Any]:
+        await asyncio.gather(*(cache.put(f"{name}{i}", (name, i)) for i in range(100)))
+        return [await value_of(cache, f"{name}{i}") for i in range(100)]
+
+    async def both() -> list[list[Any]]:
+        return await asyncio.gather(*(asyncio.to_thread(asyncio.run, work(name)) for name in "ab"))
+
+    assert asyncio.run(both()) == [[(name, i) for i in range(100)] for name in "ab"]
+    asyncio.run(cache.close())
+
+
+def test_a_close_in_one_thread_loses_no_request_of_another(path: Path) -> None:
+    """Runs in two threads share a cache, and each closes it at its end: every get returns."""
+    cache = SqliteCache(path)
+
+    async def work() -> None:
+        for i in range(25):
+            await cache.put(str(i), i)
+            await cache.close()
+
+    async def both() -> None:
+        await asyncio.gather(*(asyncio.to_thread(asyncio.run, work()) for _ in range(3)))
+
+    asyncio.run(both())
+    assert asyncio.run(value_of(cache, "24")) == 24
+    asyncio.run(cache.close())
+
+
+async def test_an_internal_error_leaves_no_caller_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller gets the unexpected error, and the thread goes on."""
+    async with opened(path) as cache:
+        with monkeypatch.context() as broken:
+            broken.setattr(_sqlite_file.SqliteFile, "read", lambda *args, **kwargs: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await cache.get("k")
+        await cache.put("k", 1)
+        assert await value_of(cache, "k") == 1
+
+
+async def test_a_value_is_released_when_it_is_stored(path: Path) -> None:
+    """The idle thread keeps no reference."""
+    value = Point(1, [2])
+    seen = weakref.ref(value)
+    async with opened(path) as cache:
+        await cache.put("k", value)
+        del value
+        await eventually(lambda: seen() is None)
+
+
+async def test_folders_are_created_and_a_relative_path_does_not_move(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path refers to the working directory at construction."""
+    monkeypatch.chdir(path.parent)
+    cache = SqliteCache("deep/er.db")
+    (path.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(path.parent / "elsewhere")
+    await cache.put("k", 1)
+    await cache.close()
+    assert cache.path == path.parent / "deep" / "er.db"
+    assert cache.path.exists()
+    assert repr(cache) == f"<SqliteCache {cache.path}>"
+    assert supports(cache, CacheBackend)
+
+
+# Permissions and signatures
+
+
+async def test_only_the_owner_can_access_the_files(path: Path) -> None:
+    """Other users cannot read values and key, whatever the umask."""
+    before = os.umask(0)
+    try:
+        async with opened(path) as cache:
+            await cache.put("k", 1)
+            modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}
+    assert {"cache.db", "cache.db-wal", "cache.db.key"} <= modes.keys()
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.target,)
+
+
+async def filled(path: Path) -> None:
+    async with opened(path) as cache:
+        await cache.put("a", (1,))
+        await cache.put("b", (2,))
+        await cache.put("c", 3, ttl=1e9)
+
+
+FORGERIES = {
+    "a payload": ("UPDATE entries SET payload = ? WHERE key = 'a'", pickle.dumps((9,))),
+    "a row of another key": (
+        "UPDATE entries SET (payload, mac, created) = (SELECT payload, mac, created FROM entries WHERE key = ?) WHERE key = 'a'",
+        "b",
+    ),
+    "another encoding": ("UPDATE entries SET encoding = ? WHERE key = 'a'", "json"),
+    "another expiry": ("UPDATE entries SET expires = ? WHERE key = 'a'", 9e9),
+    "another age": ("UPDATE entries SET created = ? WHERE key = 'a'", 9e9),
+    "no signature": ("UPDATE entries SET mac = ? WHERE key = 'a'", b""),
+    "a text for a signature": ("UPDATE entries SET mac = ? WHERE key = 'a'", "é"),
+    "a number for a payload": ("UPDATE entries SET payload = ? WHERE key = 'a'", 5),
+    "a text for an age": ("UPDATE entries SET created = ? WHERE key = 'a'", "old"),
+    "a blob for an encoding": ("UPDATE entries SET encoding = ? WHERE key = 'a'", b"pickle"),
+    "a text for an expiry": ("UPDATE entries SET expires = ? WHERE key = 'a'", "never"),
+    "bytes that are no text": ("UPDATE entries SET encoding = CAST(? AS TEXT) WHERE key = 'a'", b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_forged_row_is_a_miss(forgery: str, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning, however often it is read; other rows are found; the next put replaces it."""
+    await filled(path)
+    change(path, *FORGERIES[forgery])
+    async with opened(path) as cache:
+        for _ in range(3):
+            assert await cache.get("a") is None
+            assert await value_of(cache, "b") == (2,)
+        assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == ["WARNING"]
+        await cache.put("a", (1,))
+        assert await value_of(cache, "a") == (1,)
+
+
+async def test_a_forged_pickle_is_never_loaded(path: Path, tmp_path: Path) -> None:
+    """A user who can write the file but not read the key cannot run code here."""
+    await filled(path)
+    touched = tmp_path / "touched"
+    change(path, "UPDATE entries SET payload = ?, encoding = 'pickle'", pickle.dumps(Bomb(touched)))
+    async with opened(path) as cache:
+        assert [await cache.get(key) for key in "abc"] == [None] * 3
+    assert not touched.exists()
+    pickle.loads(pickle.dumps(Bomb(touched)))
+    assert touched.exists()
+
+
+async def test_with_a_new_key_all_old_values_are_misses(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A lost key costs the values, not the run; values are written again with the new key."""
+    await filled(path)
+    path.with_name("cache.db.key").unlink()
+    async with opened(path) as cache:
+        assert [await cache.get(key) for key in "abc"] == [None] * 3
+        assert len(lines_of(caplog, "cascade.cache")) == 1
+        await cache.put("a", (1,))
+    async with opened(path) as cache:
+        assert await value_of(cache, "a") == (1,)
+
+
+@pytest.mark.parametrize("damage", ["readable", "short", "long", "link", "foreign"])
+async def test_a_key_that_cannot_be_trusted_is_not_used(
+    damage: str, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readable or owned by others, a link, or of the wrong size: one warning with the file's name."""
+    await filled(path)
+    key = path.with_name("cache.db.key")
+    if damage == "readable":
+        key.chmod(0o640)
+    elif damage == "link":
+        key.rename(path.with_name("moved"))
+        key.symlink_to("moved")
+    elif damage == "foreign":
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    else:
+        key.write_bytes(b"x" * (31 if damage == "short" else 33))
+    async with opened(path) as cache:
+        assert await cache.get("a") is None
+        assert await cache.get("b") is None
+    (record,) = lines_of(caplog, "cascade.cache")
+    assert str(key) in record.message
+
+
+class Leaving:
+    """A class that its module loses during a test."""
+
+
+async def test_a_value_whose_class_was_removed_is_a_miss(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pickle that cannot be loaded is a miss with one warning."""
+    async with opened(path) as cache:
+        await cache.put("k", Leaving())
+        monkeypatch.delattr(sys.modules[__name__], "Leaving")
+        assert await cache.get("k") is None
+        assert await cache.get("k") is None
+    assert [record.levelno for record in lines_of(caplog, "cascade.cache")] == [logging.WARNING]
+
+
+# Several processes
+
+WRITER = """
+import asyncio, sys
+from cascade.runtime.cache import SqliteCache, _sqlite_file
+
+_sqlite_file.BUSY_TIMEOUT = 60.0  # on a busy machine the others may hold the lock for long
+
+async def main(path, name, count):
+    cache = SqliteCache(path)
+    for i in range(count):
+        await asyncio.gather(*(cache.put(f"{name} {i} {j}", (name, i, j)) for j in range(10)))
+        print(i, flush=True)
+    await cache.close()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+async def test_several_processes_may_start_and_write_at_the_same_time(path: Path) -> None:
+    """They use one file and one key, and every value of each process is found."""
+    names = "abcd"
+    processes = [writer(path, name, 20) for name in names]
+    for process in processes:
+        _, errors = await asyncio.to_thread(process.communicate)
+        assert (process.returncode, errors) == (0, "")
+    async with opened(path) as cache:
+        for name in names:
+            for i in range(20):
+                assert await value_of(cache, f"{name} {i} 9") == (name, i, 9)
+    assert sorted(each.name for each in path.parent.iterdir()) == ["cache.db", "cache.db.key"]
+
+
+OPENERS = """
+import asyncio, multiprocessing, sys
+from pathlib import Path
+from cascade.runtime import SqliteCache
+from cascade.runtime.cache import _sqlite_file
+
+_sqlite_file.BUSY_TIMEOUT = 60.0  # on a busy machine the others may hold the lock for long
+
+async def use(path, name):
+    cache = SqliteCache(path, required=True)
+    try:
+        await cache.put(name, name)
+        hit = await cache.get(name)
+        return None if hit and hit.value == name else f"{hit} instead of {name}"
+    except Exception as exc:
+        return str(exc)
+    finally:
+        await cache.close()
+
+def open_all(folder, barrier, problems, name):
+    for number in range(int(sys.argv[2])):
+        barrier.wait(600)
+        problems.put(asyncio.run(use(folder / f"{number}.db", name)))
+
+if __name__ == "__main__":
+    processes = multiprocessing.get_context("fork")
+    count = int(sys.argv[3])
+    barrier, problems = processes.Barrier(count), processes.Queue()
+    for i in range(count):
+        processes.Process(target=open_all, args=(Path(sys.argv[1]), barrier, problems, f"value {i}"), daemon=True).start()
+    for _ in range(count * int(sys.argv[2])):
+        problem = problems.get(timeout=600)
+        if problem:
+            print(problem)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, so that the processes start at one moment")
+@pytest.mark.parametrize("files", [20, pytest.param(200, marks=pytest.mark.nightly)])
+def test_several_processes_may_create_a_file_at_one_moment(files: int, tmp_path: Path) -> None:
+    """Each of eight processes finds the file usable, whichever of them creates it."""
+    command = [sys.executable, "-c", OPENERS, str(tmp_path), str(files), "8"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+@pytest.mark.slow
+async def test_a_value_survives_kill_9_once_put_has_returned(path: Path) -> None:
+    """A process that is killed while it writes loses no value whose put had returned."""
+    process = writer(path, "a", 100_000)
+    assert process.stdout is not None
+    written = -1
+    # To the end by line: communicate() would begin behind what readline() has read ahead, amid a line.
+    while (line := await asyncio.to_thread(process.stdout.readline)).endswith("\n"):
+        written = int(line)
+        if written == 25:
+            process.kill()
+    _, errors = await asyncio.to_thread(process.communicate)
+    assert written >= 25, errors
+    async with opened(path) as cache:
+        for i in range(written + 1):
+            for j in range(10):
+                assert await value_of(cache, f"a {i} {j}") == ("a", i, j)
+        await cache.put("k", 1)
+
+
+FORKS = """
+import asyncio, os, sys
+from cascade.runtime.cache import SqliteCache
+
+cache = SqliteCache(sys.argv[1])
+
+async def once(key, value):
+    await cache.put(key, value)
+    hit = await cache.get("parent")
+    return hit.value
+
+async def parent():
+    await cache.put("parent", 1)
+    child = os.fork()
+    if child == 0:
+        asyncio.set_event_loop(None)
+        asyncio._set_running_loop(None)
+        os._exit(asyncio.run(once("child", 7)))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1, status
+    assert (await cache.get("child")).value == 7
+    await cache.close()
+
+asyncio.run(parent())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_forked_child_uses_a_connection_of_its_own(path: Path) -> None:
+    """Neither process hangs, and each finds the values of the other."""
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "ignore", "-c", FORKS, str(path)],
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

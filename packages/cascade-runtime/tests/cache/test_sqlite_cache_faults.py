@@ -1,0 +1,359 @@
+"""SqliteCache when the disk or the file fails, or another program uses the file."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeClock
+from observers import lines_of
+
+from cascade.interfaces import CacheUnavailable
+from cascade.runtime.cache import SqliteCache, _sqlite_file, _sqlite_thread
+from cascade.runtime.cache._call_cache import CallCache, Prepare
+from cascade.spec import task
+from cascade.spec.caching import CachePolicy
+from cascade.testkit.leaks import no_leaks
+
+pytestmark = pytest.mark.slow  # left out of the session unit
+
+VALUES: dict[str, Any] = {f"k{i}": (i, "x" * (i * 37 % 900)) for i in range(60)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache.db"
+
+
+async def fill(path: Path) -> None:
+    cache = SqliteCache(path)
+    await asyncio.gather(*(cache.put(key, value) for key, value in VALUES.items()))
+    await cache.close()
+
+
+async def count_values(path: Path) -> int:
+    """Read every value, fail if one is wrong, store another one; return how many were found."""
+    cache = SqliteCache(path)
+    async with no_leaks():
+        hits = {key: await cache.get(key) for key in VALUES}
+        await cache.put("new", 1)
+        await cache.close()
+    found = {key: hit.value for key, hit in hits.items() if hit is not None}
+    assert found == {key: VALUES[key] for key in found}
+    return len(found)
+
+
+def corrupt(path: Path, seed: int) -> None:
+    """Overwrite some parts of a file with random bytes."""
+    noise, content = random.Random(seed), bytearray(path.read_bytes())
+    for _ in range(noise.choice([1, 5, 50])):
+        where, length = noise.randrange(len(content)), noise.choice([1, 8, 300])
+        content[where : where + length] = noise.randbytes(min(length, len(content) - where))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_a_corrupted_file_gives_right_values_or_none(
+    seed: int, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No wrong value, no error, at most two log lines, and the file still exists."""
+    await fill(path)
+    corrupt(path, seed)
+    await count_values(path)
+    assert path.exists()
+    assert len(lines_of(caplog, "cascade.cache")) <= 2, "one row with a wrong signature, then the file"
+
+
+@pytest.mark.parametrize("length", [0, 1, 50, 100, 4096, 5000])
+async def test_a_truncated_file_gives_right_values_or_none(length: int, path: Path) -> None:
+    """Wherever the file was cut."""
+    await fill(path)
+    path.write_bytes(path.read_bytes()[:length])
+    assert await count_values(path) < len(VALUES)
+
+
+KILLED = """
+import asyncio, json, os, signal, sys
+from cascade.runtime.cache import SqliteCache
+
+async def main():
+    cache = SqliteCache(sys.argv[1])
+    for key, value in json.load(sys.stdin).items():
+        await cache.put(key, tuple(value))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_truncated_or_corrupted_log_gives_right_values_or_none(path: Path) -> None:
+    """A killed process leaves SQLite's log; wherever it is cut, values committed before the cut are found."""
+    ended = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", KILLED, str(path)], input=json.dumps(VALUES), text=True
+    )
+    assert ended.returncode == -9
+    log = path.with_name("cache.db-wal")
+    size = log.stat().st_size
+    assert size > 0
+    counts = []
+    for part in (0, 1, 33, size // 4, size // 2, size - 1, size):
+        copy = path.parent / f"copy {part}" / "cache.db"
+        copy.parent.mkdir()
+        for each in ("cache.db", "cache.db.key", "cache.db-wal"):
+            shutil.copy2(path.with_name(each), copy.with_name(each))
+        content = log.read_bytes()
+        copy.with_name("cache.db-wal").write_bytes(content[:part])
+        counts.append(await count_values(copy))
+        shutil.copy2(path, copy)
+        copy.with_name("cache.db-wal").write_bytes(content)
+        corrupt(copy.with_name("cache.db-wal"), part)
+        await count_values(copy)
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, len(VALUES))
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"These are notes, not a database.\n" * 100)
+
+
+def another_program(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE entries (key TEXT, payload BLOB)")
+
+
+def another_application(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA application_id = 12345")
+
+
+def newer_version(path: Path) -> None:
+    asyncio.run(fill(path))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA user_version = 2")
+
+
+def directory(path: Path) -> None:
+    path.mkdir()
+
+
+def below_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.write_text("not a folder")
+
+
+UNUSABLE: dict[Callable[[Path], None], str] = {
+    no_database: "file is not a database.*delete it, or choose another path",
+    another_program: "database of another program; choose another path",
+    another_application: "database of another program; choose another path",
+    newer_version: "cache of version 2, but this Cascade writes version 1; choose another path, or delete the file",
+    directory: "unable to open database file",
+    below_a_file: "exists|directory",
+}
+
+
+def content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+@pytest.mark.parametrize("break_file", UNUSABLE, ids=lambda break_file: break_file.__name__)
+def test_an_unusable_file_is_one_warning_and_is_not_changed(
+    break_file: Callable[[Path], None], path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tasks run without the cache; the file and its folder stay as they were."""
+    path = path.parent / "own" / "cache.db"
+    path.parent.mkdir()
+    break_file(path)
+    before = content(path)
+
+    async def use() -> None:
+        cache = SqliteCache(path)
+        async with no_leaks():
+            for key in "abc":
+                await cache.put(key, 1)
+                assert await cache.get(key) is None
+            await cache.close()
+
+    asyncio.run(use())
+    lines = [record for record in lines_of(caplog, "cascade.cache") if record.levelno >= logging.WARNING]
+    assert ["cannot use its file" in line.message for line in lines] == [True]
+    assert "tasks run without it" in lines[0].message
+    assert content(path) == before
+
+
+@pytest.mark.parametrize(
+    ("break_file", "words"), UNUSABLE.items(), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_an_unusable_required_file_is_an_error_that_says_what_to_do(
+    break_file: Callable[[Path], None], words: str, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error names the file, the cause and what to do."""
+    path = path.parent / "own" / "cache.db"
+    path.parent.mkdir()
+    break_file(path)
+
+    async def use() -> None:
+        cache = SqliteCache(path, required=True)
+        async with no_leaks():
+            for operation in (cache.get("k"), cache.put("k", 1)):
+                with pytest.raises(CacheUnavailable, match=f"cache {path} cannot be used: .*({words})"):
+                    await operation
+            await cache.close()
+
+    asyncio.run(use())
+
+
+@task
+async def step(x: int) -> int:
+    return x
+
+
+def limited(pages: int) -> Callable[..., sqlite3.Connection]:
+    """Return a ``connect`` whose databases have space for this many pages only."""
+    connect = sqlite3.connect
+
+    def connect_limited(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **kwargs)
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    return connect_limited
+
+
+async def test_a_full_disk_keeps_stored_values_and_fails_no_task(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 33: tasks run on after one warning; stored values are found; with space again, one line says so."""
+    await fill(path)
+    monkeypatch.setattr(sqlite3, "connect", limited(path.stat().st_size // 4096 + 2))
+    cache = SqliteCache(path)
+    calls = CallCache(cache)
+    policy = CachePolicy()
+
+    async def compute(prepare: Prepare) -> str:
+        return "x" * 3000
+
+    for x in range(20):
+        answer = await calls.call(policy, step._definition, (x,), {}, compute)
+        assert answer.value == "x" * 3000
+    assert all([await cache.get(key) for key in VALUES])
+    (record,) = lines_of(caplog, "cascade.cache")
+    assert "cannot store values: database or disk is full; tasks run without it" in record.message
+    await calls.close()
+    monkeypatch.undo()
+    await calls.call(policy, step._definition, (99,), {}, compute)
+    await calls.close()
+    assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
+
+
+async def test_a_full_disk_is_an_error_if_the_cache_is_required(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No committed value is lost."""
+    await fill(path)
+    monkeypatch.setattr(sqlite3, "connect", limited(path.stat().st_size // 4096))
+    cache = SqliteCache(path, required=True)
+    with pytest.raises(CacheUnavailable, match="database or disk is full"):
+        await cache.put("big", "x" * 100_000)
+    assert all([await cache.get(key) for key in VALUES])
+    await cache.close()
+
+
+async def test_a_disk_that_is_full_at_the_first_use_is_a_warning(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is not even space for the schema."""
+    monkeypatch.setattr(sqlite3, "connect", limited(1))
+    cache = SqliteCache(path)
+    assert await cache.get("k") is None
+    await cache.close()
+    assert "database or disk is full" in caplog.text
+
+
+async def test_a_file_locked_by_another_program_delays_a_task_by_a_limited_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lock is one warning; when it is released, one line says so."""
+    monkeypatch.setattr(_sqlite_file, "BUSY_TIMEOUT", 0.05)
+    await fill(path)
+    cache = SqliteCache(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await cache.put("a", 1)
+        await cache.put("b", 1)
+        assert await cache.get("k1"), "reading still works"
+        other.execute("ROLLBACK")
+    await cache.put("c", 1)
+    await cache.close()
+    assert ["database is locked" in record.message for record in lines_of(caplog, "cascade.cache")] == [
+        True,
+        False,
+    ]
+    assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
+
+
+async def test_a_file_that_was_fixed_is_used_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unusable file is tried again after some time, without a new run."""
+    monkeypatch.setattr(_sqlite_thread, "REOPEN_AFTER", 0.0)
+    no_database(path)
+    cache = SqliteCache(path)
+    await cache.put("k", 1)
+    path.unlink()
+    await cache.put("k", 1)
+    assert await cache.get("k")
+    await cache.close()
+    assert [record.levelname for record in lines_of(caplog, "cascade.cache")] == ["WARNING", "INFO"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the open files of this process")
+async def test_no_attempt_to_open_a_file_leaves_it_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither if the database is unusable, nor if only its signing key is."""
+
+    def open_files() -> list[str]:
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return [str(link.readlink()) for link in links if str(link.readlink()).startswith(str(path))]
+
+    monkeypatch.setattr(_sqlite_thread, "REOPEN_AFTER", 0.0)
+    for spoil in (
+        no_database,
+        another_program,
+        lambda path: path.with_name("cache.db.key").write_bytes(b"short"),
+    ):
+        path.unlink(missing_ok=True)
+        spoil(path)
+        cache = SqliteCache(path)
+        for _ in range(5):
+            assert await cache.get("k") is None
+        assert open_files() == []
+        await cache.close()
+
+
+async def test_an_unusable_file_is_not_tried_for_every_task(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty requests open it once."""
+    no_database(path)
+    opened = 0
+    prepare = _sqlite_file.SqliteFile.__init__
+
+    def counted(self: _sqlite_file.SqliteFile, path: Path, *, max_bytes: int) -> None:
+        nonlocal opened
+        opened += 1
+        prepare(self, path, max_bytes=max_bytes)
+
+    monkeypatch.setattr(_sqlite_file.SqliteFile, "__init__", counted)
+    cache = SqliteCache(path, clock=FakeClock())
+    for i in range(50):
+        await cache.get(str(i))
+    await cache.close()
+    assert opened == 1

@@ -1,0 +1,109 @@
+"""Token buckets live as long as the process: short runs in a row do not begin with a full bucket."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from desk import Desk
+from observers import watch_tasks
+
+from cascade.interfaces import TaskState
+from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.runtime._control.bucket_store import BucketStore
+from cascade.spec import task
+from cascade.testkit import eventually
+
+RATE = b'{"type":"rate_limit","params":{"rate":"2/h","capacity":2}}'
+TOPIC = "cascade/constraints/task/call_api/@rate_limit"
+
+
+@task
+async def call_api() -> str:
+    return "called"
+
+
+async def attempt(connector: Any) -> str:
+    """Run one call in an engine of its own; return what becomes of it: it is called, or has to wait."""
+    engine = Engine(connector=connector)
+    events = watch_tasks(engine)
+    run = asyncio.create_task(engine.run(call_api()))
+    await eventually(lambda: run.done() or any(event.state is TaskState.BLOCKED for event in events))
+    if not run.done():
+        run.cancel()
+        await asyncio.wait({run})
+        return "waits"
+    return run.result()
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one connector", "a connector for each run"])
+def test_a_rate_limit_holds_across_runs_and_loops(shared: bool) -> None:
+    """Two an hour: of six runs in a row, each on a loop of its own, two are called and four wait."""
+    hub = LocalHub()
+    hub.publish(TOPIC, RATE, retain=True)
+    one = LocalConnector(hub, source_id="line-3")
+    found = [
+        asyncio.run(attempt(one if shared else LocalConnector(hub, source_id="line-3"))) for _ in range(6)
+    ]
+    assert found == ["called"] * 2 + ["waits"] * 4
+
+
+async def test_a_rate_limit_holds_across_engines_at_the_same_time(no_leaks: None) -> None:
+    """Six engines of one connector have the tokens together, also while it stays connected."""
+    hub = LocalHub()
+    hub.publish(TOPIC, RATE, retain=True)
+    async with LocalConnector(hub, source_id="line-3") as connector:
+        found = await asyncio.gather(*(attempt(connector) for _ in range(6)))
+    assert sorted(found) == ["called"] * 2 + ["waits"] * 4
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["connected", "between two connections"])
+async def test_a_clear_drops_the_bucket(away: bool, no_leaks: None) -> None:
+    """After a clear the same limit begins with a full bucket, also if no engine was connected at the clear."""
+    hub = LocalHub()
+    hub.publish(TOPIC, RATE, retain=True)
+    connector = LocalConnector(hub, source_id="line-3")
+    async with Desk(hub) as desk:
+        if not away:
+            await connector.connect()
+        assert [await attempt(connector) for _ in range(3)] == ["called", "called", "waits"]
+        if away:
+            hub.publish(TOPIC, b"", retain=True)
+            assert await attempt(connector) == "called"  # this run sees that the limit is gone
+        else:
+            await eventually(lambda: desk.applied("task:call_api", "rate_limit"))
+            hub.publish(TOPIC, b"", retain=True)
+            await eventually(lambda: desk.reports[-1]["applied"] == {})
+        hub.publish(TOPIC, RATE, retain=True)
+        assert [await attempt(connector) for _ in range(3)] == ["called", "called", "waits"]
+        await connector.disconnect()
+
+
+async def test_each_source_has_buckets_of_its_own(no_leaks: None) -> None:
+    """A limit counts in each engine by itself: another source of the process has its own tokens."""
+    hub = LocalHub()
+    hub.publish(TOPIC, RATE, retain=True)
+    for source in ("line-3", "line-4"):
+        connector = LocalConnector(hub, source_id=source)
+        assert [await attempt(connector) for _ in range(3)] == ["called", "called", "waits"]
+
+
+def test_a_broker_is_known_by_its_address() -> None:
+    """Two connectors to one host and port share the buckets; another port, project or source has its own."""
+
+    class Addressed:
+        def __init__(self, port: int) -> None:
+            self._port = port
+
+        @property
+        def hostname(self) -> str:
+            return "plant-7"
+
+        @property
+        def port(self) -> int:
+            return self._port
+
+    def of(port: int, project: str = "acme", source: str = "line-3") -> int:
+        return id(BucketStore.buckets(Addressed(port), project=project, source=source))  # type: ignore[arg-type]
+
+    assert of(1883) == of(1883)
+    assert len({of(1883), of(1884), of(1883, project="other"), of(1883, source="line-4")}) == 4

@@ -1,0 +1,118 @@
+"""What the log says of constraints: once for each topic and cause, bounded, with the name of the engine."""
+
+import logging
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime._control.control_log import LINES_PER_MINUTE, QUIET, ControlLog
+from cascade.runtime._control.parse import parse
+from cascade.runtime._control.registers import Notice, Registers
+
+GLOBAL = "cascade/constraints/global"
+
+
+class Bench:
+    """Registers whose notices and changes are logged."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.log = ControlLog("press-3", clock=self.clock)
+        self.registers = Registers(self.clock, notice=self.log.notice)
+
+    def send(self, topic: str, payload: bytes) -> None:
+        self.registers.apply(topic, parse(topic, payload))
+        self.log.changed(self.registers.take_changes(), self.registers)
+
+
+@pytest.fixture
+def bench(caplog: pytest.LogCaptureFixture) -> Bench:
+    caplog.set_level(logging.INFO)
+    return Bench()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+
+
+def test_a_pause_is_logged_with_its_topic_and_id_and_so_is_its_end(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """INFO names engine, topic and id when a pause comes into force, and the topic when it is lifted."""
+    bench.send(f"{GLOBAL}/@pause", b'{"type":"pause","id":"lunch"}')
+    bench.send(f"{GLOBAL}/@pause", b'{"type":"pause","id":"lunch"}')
+    bench.send(f"{GLOBAL}/@pause", b"")
+    assert [each.getMessage() for each in caplog.records] == [
+        f"press-3: global is paused by {GLOBAL}/@pause (lunch)",
+        f"press-3: global is resumed, {GLOBAL}/@pause was lifted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("payload", "cause"),
+    [
+        (b'{"type":"puase"}', "unsupported: unknown type 'puase'"),
+        (b"?", "rejected: JSON is malformed"),
+        (b'{"type":"pause","expires_at":5}', "had expired when it arrived"),
+        (b'{"type":"pause","expires_at":1800000000000}', "this looks like milliseconds"),
+    ],
+)
+def test_a_message_without_effect_is_logged_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture, payload: bytes, cause: str
+) -> None:
+    """Each cause is one WARNING for its topic, with the name of the engine, also if good messages come between."""
+    for _ in range(3):
+        bench.send(GLOBAL, payload)
+        bench.send(GLOBAL, b"")
+    (line,) = warnings(caplog)
+    assert line.startswith(f"press-3: {GLOBAL} ")
+    assert cause in line
+
+
+def test_a_cause_is_logged_again_after_an_hour(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake that is repeated on another day is logged again."""
+    bench.send(GLOBAL, b"?")
+    bench.send(GLOBAL, b"")
+    bench.clock.ticks += QUIET
+    bench.send(GLOBAL, b"?")
+    assert len(warnings(caplog)) == 2
+
+
+def test_a_flood_of_bad_messages_is_a_bounded_number_of_lines(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a client writes, ten lines a minute are logged, the last of which names the report."""
+    for number in range(5_000):
+        bench.send(constraint_topic(f"task:t{number}"), b"?")
+    assert len(warnings(caplog)) == LINES_PER_MINUTE
+    assert "cascade/state/press-3/constraints lists them" in warnings(caplog)[-1]
+    bench.clock.ticks += 60
+    bench.send(GLOBAL, b"?")
+    assert len(warnings(caplog)) == LINES_PER_MINUTE + 1
+    assert len(bench.log._logged) <= 1_000
+
+
+def test_a_flood_of_pauses_is_a_bounded_number_of_lines(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten thousand pauses that come and go are ten lines a minute."""
+    for number in range(5_000):
+        bench.send(constraint_topic(f"task:t{number}"), b'{"type":"pause"}')
+    assert len(caplog.records) == LINES_PER_MINUTE
+
+
+def test_text_from_the_broker_is_escaped(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A topic cannot forge a line of the log."""
+    bench.log.notice(Notice("cascade/constraints/task/a\nforged", "is rejected: x"))
+    bench.send(f"{GLOBAL}/@pause", b'{"type":"pause","id":"a\\nforged"}')
+    assert all("\n" not in each.getMessage() for each in caplog.records)
+
+
+def test_what_a_sync_removes_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """One WARNING names the first ten constraints that the broker does not have any more, and counts the others."""
+    bench.log.removed_by_sync([])
+    assert warnings(caplog) == []
+    bench.log.removed_by_sync(f"cascade/constraints/task/t{number:02}/@pause" for number in range(12))
+    (line,) = warnings(caplog)
+    assert "task/t09/@pause and 2 more" in line

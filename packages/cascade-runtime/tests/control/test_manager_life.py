@@ -1,0 +1,222 @@
+"""One manager follows a connector for as long as it is connected, over all runs of all its engines."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from desk import Desk
+from observers import watch_tasks
+
+from cascade.interfaces import TaskState
+from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.spec import task
+from cascade.testkit import eventually
+
+GLOBAL = "cascade/constraints/global/@pause"
+
+
+@task
+async def step(x: int = 0) -> int:
+    return x
+
+
+class Counted(LocalConnector):
+    """Counts the watches, and has had a birth."""
+
+    def __init__(self, hub: LocalHub, **keywords: Any) -> None:
+        super().__init__(hub, **keywords)
+        self.watches = 0
+
+    @property
+    def presence(self) -> str | None:
+        return "5f0c9b1e"
+
+    def watch(self, *filters: str) -> Any:
+        self.watches += 1
+        return super().watch(*filters)
+
+
+def readers() -> list[str]:
+    """Return the asyncio tasks that read constraints."""
+    return [
+        name for each in asyncio.all_tasks() if (name := each.get_name()).startswith("cascade constraints")
+    ]
+
+
+@pytest.fixture
+def hub() -> LocalHub:
+    return LocalHub()
+
+
+@pytest.fixture
+async def desk(hub: LocalHub, no_leaks: None) -> AsyncIterator[Desk]:
+    async with Desk(hub) as outside:
+        yield outside
+
+
+@pytest.fixture
+async def connector(hub: LocalHub, desk: Desk) -> AsyncIterator[Counted]:
+    """A connector that its user has connected."""
+    async with Counted(hub, source_id="line-3") as made:
+        yield made
+
+
+async def test_the_next_run_of_a_connected_connector_fetches_nothing(desk: Desk, connector: Counted) -> None:
+    """Five runs of five engines are one watch and one session of reports, which name the birth."""
+    for number in range(5):
+        assert await Engine(connector=connector).run(step(number)) == number
+    assert connector.watches == 1
+    await eventually(lambda: desk.reports and desk.reports[-1]["sync"] == "synced")
+    assert len({report["session"] for report in desk.reports}) == 1
+    assert {report["presence"] for report in desk.reports} == {"5f0c9b1e"}
+
+
+async def test_between_runs_the_report_stays_in_sync_and_lists_no_run(
+    hub: LocalHub, desk: Desk, connector: Counted
+) -> None:
+    """After a run, ``sync`` keeps its meaning and ``runs`` is empty; a pause is applied and reported as usual."""
+    runs: list[dict[str, Any]] = []
+
+    async def receive(topic: str, data: dict[str, Any]) -> None:
+        runs.append(data)
+
+    await desk.connector.subscribe("cascade/state/line-3/runs", receive)
+    assert await Engine(connector=connector).run(step(1)) == 1
+    await eventually(lambda: runs and runs[-1]["runs"] == [])
+    await desk.put("global", "pause")
+    await eventually(lambda: desk.applied("global", "pause"))
+    assert desk.reports[-1]["sync"] == "synced"
+
+
+async def test_a_pause_set_between_two_runs_holds_the_first_task(desk: Desk, connector: Counted) -> None:
+    """The engine follows the broker between its runs, and so does one that was made meanwhile."""
+    old = Engine(connector=connector)
+    assert await old.run(step(1)) == 1
+    await desk.put("global", "pause")
+    await eventually(lambda: desk.applied("global", "pause"))
+    for engine in (old, Engine(connector=connector)):
+        events = watch_tasks(engine)
+        run = asyncio.create_task(engine.run(step(2)))
+        await eventually(events.copy)
+        assert [event.state for event in events] == [TaskState.BLOCKED]
+        run.cancel()
+        await asyncio.wait({run})
+    await desk.lift("global", "pause")
+    await eventually(lambda: not desk.applied("global", "pause"))
+    assert await old.run(step(3)) == 3
+    assert connector.watches == 1
+
+
+async def test_a_pause_lifts_itself_for_no_run(desk: Desk, connector: Counted) -> None:
+    """A run that ends while another one is paused lifts nothing of the other."""
+    first, second = Engine(connector=connector), Engine(connector=connector)
+    await desk.put("task:held", "pause")
+    held = task(name="held")(lambda: 7)
+    paused = asyncio.create_task(first.run(held()))
+    await eventually(lambda: desk.applied("task:held", "pause"))
+    assert await second.run(step(1)) == 1
+    assert not paused.done()
+    await desk.lift("task:held", "pause")
+    assert await paused == 7
+
+
+async def test_a_manager_ends_when_the_user_disconnects(desk: Desk, hub: LocalHub) -> None:
+    """A disconnect between runs ends the manager; the next connection has another one, in sync."""
+    connector = Counted(hub, source_id="line-3")
+    engine = Engine(connector=connector)
+    for number in range(3):
+        async with connector:
+            assert await engine.run(step(number)) == number
+            assert await engine.run(step(number)) == number
+        await eventually(lambda: not readers())
+    assert connector.watches == 3
+
+
+async def test_a_disconnect_during_a_run_keeps_the_constraints(
+    hub: LocalHub, desk: Desk, connector: Counted
+) -> None:
+    """While a run is active, what is in force stays in force without a link; the manager ends with the run."""
+    engine = Engine(connector=connector)
+    await desk.put("global", "pause")
+    run = asyncio.create_task(engine.run(step(1)))
+    await eventually(lambda: desk.applied("global", "pause"))
+    await connector.disconnect()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert engine._admission.policy.constrained
+    run.cancel()
+    await asyncio.wait({run})
+    await eventually(lambda: not engine._admission.policy.constrained)
+
+
+async def test_a_run_that_connects_ends_the_manager_before_it_disconnects(desk: Desk, hub: LocalHub) -> None:
+    """Where a run connects, its last report says ``stopped``, and nothing is left behind."""
+    connector = Counted(hub, source_id="line-3")
+    assert await Engine(connector=connector).run(step(1)) == 1
+    await eventually(lambda: desk.reports and desk.reports[-1]["sync"] == "stopped")
+    assert not connector.connected
+
+
+def test_a_loop_that_is_closed_ends_the_manager(hub: LocalHub) -> None:
+    """A user who never disconnects, and runs one loop after the other, has a manager for each loop."""
+    connector = Counted(hub, source_id="line-3")
+    engine = Engine(connector=connector)
+
+    async def session(number: int) -> int:
+        await connector.connect()
+        return await engine.run(step(number))
+
+    assert [asyncio.run(session(number)) for number in range(3)] == [0, 1, 2]
+    assert connector.watches == 3
+
+
+async def test_neither_engine_nor_connector_is_kept_alive(hub: LocalHub, no_leaks: None) -> None:
+    """An engine that nothing else refers to is forgotten, and so is a connector after its disconnect."""
+    connector = Counted(hub, source_id="line-3")
+    await connector.connect()
+    engine = Engine(connector=connector)
+    await engine.run(step(1))
+    admission, gone = weakref.ref(engine._admission), weakref.ref(connector)
+    del engine
+    await eventually(lambda: is_forgotten(admission))
+    await connector.disconnect()
+    del connector
+    await eventually(lambda: is_forgotten(gone))
+
+
+def is_forgotten(reference: weakref.ref[Any]) -> bool:
+    gc.collect()
+    return reference() is None
+
+
+async def test_the_next_engine_adopts_the_constraints_in_force(
+    hub: LocalHub, desk: Desk, connector: Counted
+) -> None:
+    """With ten thousand leftovers, a run of a new engine makes no gate; what changed between the runs counts."""
+    for number in range(9_999):
+        hub.publish(f"cascade/constraints/task/tenant-{number}/@pause", b'{"type":"pause"}', retain=True)
+    first, second = Engine(connector=connector), Engine(connector=connector)
+    assert await first.run(step(1)) == 1
+    hub.publish("cascade/constraints/task/tenant-0/@pause", b"", retain=True)
+    await desk.put("global", "pause")
+    await eventually(lambda: desk.applied("global", "pause"), 30)
+    assert next(iter(desk.reports[-1]["applied"])) == GLOBAL
+    adopted: list[int] = []
+    adopt = second._admission.policy.adopt_gates
+
+    def count(gates: Any) -> None:
+        adopted.append(len(gates.by_key))
+        adopt(gates)
+
+    second._admission.policy.adopt_gates = count  # type: ignore[method-assign]
+    events = watch_tasks(second)
+    run = asyncio.create_task(second.run(step(2)))
+    await eventually(lambda: events)
+    assert [event.state for event in events] == [TaskState.BLOCKED]
+    assert adopted == [9_999]
+    assert not first._admission.policy.constrained
+    await desk.lift("global", "pause")
+    assert await run == 2

@@ -1,0 +1,124 @@
+"""Section 5 of PROTOCOL.md is true: the code produces every example as the section says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
+from cascade.interfaces.topics import state_topic
+from cascade.interfaces.wire import read
+from cascade.runtime import LocalConnector
+from cascade.runtime._admission.waits import Wait
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.host_report import host_report
+from cascade.runtime._control.run_history import RunHistory
+from cascade.runtime._control.run_table import RunTable
+from cascade.runtime._control.runs_report import RowMaker, runs_report
+from cascade.runtime._control.state_reports import graph_report, summary_report
+
+PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")
+SECTION = PAGE[PAGE.index("## 5. Reports for watchers") :]
+EXAMPLES: dict[str, dict[str, Any]] = {
+    kind: json.loads(text) for kind, text in re.findall(r"```json (\w+)\n(.*?)```", SECTION, re.DOTALL)
+}
+SOURCE = "press-line-3"
+HEAD = {"v": "1.0", "source": SOURCE, "session": "3c1de9a07f2b6d54", "presence": "5f0c9b1e"}
+NOW = datetime.fromisoformat("2026-11-21T03:00:31.004120+00:00").timestamp()
+
+
+def seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def the_run() -> ActiveRun:
+    """Return the run of the example: two names, of which one has tasks in three states."""
+    row = EXAMPLES["runs"]["runs"][0]
+    run = ActiveRun("9a81", "report", seconds(row["started"]), name="nightly", tags={"line": 3})
+    run.facts.known = {"audit": 6, "report": 1}
+    since = seconds(row["running"][0]["since"])
+    for number, milliseconds in enumerate((41.2, 30.0, 19.2)):
+        ended = (TaskState.COMPLETED, since, milliseconds)
+        run.count(TaskStateEvent("9a81", f"audit:0[{number}]", "audit", *ended))
+    run.count(TaskStateEvent("9a81", "audit:0[3]", "audit", TaskState.RUNNING, since))
+    for number in (4, 5):
+        run.count(TaskStateEvent("9a81", f"audit:0[{number}]", "audit", TaskState.BLOCKED, since))
+    run.note_progress(
+        ProgressEvent("9a81", "audit:0[3]", "audit", since, 120, 1000, message="part 2", unit="files")
+    )
+    run.facts.retries["audit:0[6]"] = seconds(row["waiting"][2]["until"])
+    run.facts.graph.add_call("audit:0", "audit", "map")
+    run.facts.graph.add_call("report:0", "report", "task")
+    return run
+
+
+def waits(run: ActiveRun) -> Counter[Wait]:
+    topic = "cascade/constraints/task/audit/@rate_limit"
+    return Counter({Wait("constraint", topic, "rate_limit"): 2, Wait("resource", "gpu"): 1})
+
+
+def test_no_example_goes_unchecked() -> None:
+    """Each block of JSON in the section is one that a test here compares, or that of the page (`ack`)."""
+    assert set(EXAMPLES) == {"runs", "graph", "summary", "host", "ack"}
+
+
+def test_a_report_of_runs_is_what_the_code_writes() -> None:
+    """Key for key and in the same order."""
+    example = EXAMPLES["runs"]
+    history = RunHistory()
+    history.carry_over(example["recent"])
+    rows = RowMaker(NOW, waits=waits, ids=lambda topic: "ratelimit-task:audit")
+    head = {**HEAD, "org_id": "local", "project_id": "default"}
+    made = runs_report([the_run()], history, rows, head=head, count=1, paused=False, now=NOW)
+    assert json.dumps(made) == json.dumps(example)
+
+
+def test_a_report_of_graphs_is_what_the_code_writes() -> None:
+    """Key for key and in the same order."""
+    run = the_run()
+    run.facts.graph.items["audit:0"] = 792
+    run.facts.graph.add_edge(("audit:0", "audit"), ("report:0", "report"), "argument")
+    made = graph_report([run], head=HEAD, now=NOW)
+    assert json.dumps(made) == json.dumps(EXAMPLES["graph"])
+
+
+def test_a_summary_is_what_the_code_writes() -> None:
+    """Key for key and in the same order; the tasks of runs that have ended are counted, too."""
+    history = RunHistory()
+    history.ended({"status": "Failed"}, completed=40, failed=1)
+    runs = RunTable(history)
+    runs.begin(the_run())
+    made = summary_report(runs, up=True, paused=False, now=NOW)
+    assert json.dumps(made) == json.dumps(EXAMPLES["summary"])
+
+
+def test_a_report_of_the_host_has_the_keys_of_the_example() -> None:
+    """Its values are those of this computer."""
+    made = host_report(LocalConnector(), head=HEAD, labels={"site": "hall-2"}, clean=str, now=NOW)
+    example = EXAMPLES["host"]
+    assert list(made) == list(example)
+    assert list(made["memory"]) == list(example["memory"])
+    assert set(made["link"]) <= set(example["link"])
+    assert (made["labels"], made["ts"]) == (example["labels"], example["ts"])
+
+
+@pytest.mark.parametrize("kind", ["runs", "graph", "summary", "host"])
+def test_the_reader_understands_every_example(kind: str) -> None:
+    """And every reason to wait, kind of node and key has its word in the section."""
+    report = read.parse_report(state_topic(SOURCE, kind), json.dumps(EXAMPLES[kind]).encode())
+    assert report is not None
+    assert not isinstance(report, read.Cleared)
+    assert report.source == SOURCE
+
+
+def test_every_topic_and_every_reason_is_described() -> None:
+    """The table has each report; `why` has all its values."""
+    topics = [f"`cascade/state/{{source}}/{kind}`" for kind in ("runs", "graph", "summary", "host")]
+    reasons = [f"`{why}`" for why in ("constraint", "resource", "slot", "retry", "sync")]
+    assert [word for word in (*topics, *reasons) if word not in SECTION] == []

@@ -1,0 +1,107 @@
+"""Every report has at most 64 KiB, whatever the runs are: details go first, then rows, and all is counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.runtime._admission.waits import Wait
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.run_table import RunTable
+from cascade.runtime._control.runs_report import MAX_BYTES, RowMaker, runs_report
+from cascade.runtime._control.state_reports import graph_report
+
+HEAD = {"v": "1.0", "source": "line", "session": "s"}
+WIDE = "\U0001f600"  # twelve bytes in JSON
+
+
+def run_of(number: int, names: int, *, char: str = "n", tags: int = 0) -> ActiveRun:
+    """Return a run with one running, one waiting and one ended task of each name, and texts as long as they may be."""
+    run = ActiveRun(
+        f"{number:03d}{char * 197}",
+        char * 200,
+        0.0,
+        name=char * 200,
+        tags={f"{tag:02d}{char * 198}": char * 200 for tag in range(tags)},
+    )
+    for index in range(names):
+        name = f"{index:04d}{char * 196}"
+        run.facts.known[name] = 3
+        run.facts.graph.add_call(f"{name}:0", name, "task")
+        for state in (TaskState.RUNNING, TaskState.BLOCKED, TaskState.COMPLETED):
+            run.count(TaskStateEvent(run.run_id, f"{state.value}:{name}"[:200], name, state, 1.0, 5.0))
+        key = f"RUNNING:{name}"[:200]
+        run.note_progress(ProgressEvent(run.run_id, key, name, 1.0, 1, 2, message=char * 200, unit=char))
+    return run
+
+
+def waits(run: ActiveRun) -> Counter[Wait]:
+    return Counter({Wait("constraint", f"{n}{'t' * 990}", "pause"): n for n in range(1, 40)})
+
+
+def report(*runs: ActiveRun, table: RunTable | None = None) -> dict[str, Any]:
+    table = RunTable() if table is None else table
+    rows = RowMaker(10.0, waits=waits)
+    made = runs_report(runs, table.history, rows, head=HEAD, count=len(runs), paused=False, now=10.0)
+    assert len(json.dumps(made).encode()) <= MAX_BYTES
+    return made
+
+
+@pytest.mark.parametrize("char", ["n", WIDE])
+@pytest.mark.parametrize(("runs", "names"), [(1, 10), (1, 5_000), (3, 200), (40, 30), (700, 1)])
+def test_a_report_of_runs_fits_and_counts_what_it_leaves_out(runs: int, names: int, char: str) -> None:
+    """Every list says how many rows are missing, and `more` how many runs."""
+    made = report(*(run_of(number, names, char=char, tags=32) for number in range(runs)))
+    assert len(made["runs"]) + made.get("more", 0) == runs
+    for row in made["runs"]:
+        assert row["counts"] == {"RUNNING": names, "COMPLETED": names, "BLOCKED": names}
+        assert row["known"] == 3 * names
+        for key, count in (("tasks", names), ("running", names), ("waiting", 39)):
+            assert len(row[key]) + row.get(f"{key}_more", 0) == count
+        assert len(row["tasks"]) <= 100
+        assert len(row["running"]) <= 32
+        assert len(row["waiting"]) <= 16
+
+
+def test_details_are_left_out_before_runs() -> None:
+    """Four runs with long lists: all stand there, each with shorter lists than alone."""
+    alone = report(run_of(0, 30))["runs"][0]
+    four = report(*(run_of(number, 30) for number in range(4)))["runs"]
+    assert len(four) == 4
+    assert all(0 < len(row["tasks"]) < len(alone["tasks"]) for row in four)
+
+
+def test_recent_runs_with_long_texts_fit() -> None:
+    """Their tags are left out first, then the oldest; `recent_more` counts them."""
+    table = RunTable()
+    for number in range(10):
+        run = run_of(number, 1, char=WIDE, tags=32)
+        table.begin(run)
+        table.end(run.run_id, status=RunStatus.FAILED, error=WIDE * 500, now=9.0)
+    made = report(run_of(99, 5_000), table=table)
+    assert len(made["recent"]) + made["recent_more"] == 10
+    assert made["recent"][0]["run_id"].startswith("009")
+    assert "tags" not in made["recent"][0]
+
+
+@pytest.mark.parametrize("char", ["n", WIDE])
+@pytest.mark.parametrize(("runs", "names"), [(1, 300), (1, 5_000), (5, 300)])
+def test_a_report_of_graphs_fits_and_counts_what_it_leaves_out(runs: int, names: int, char: str) -> None:
+    """Edges name only nodes that are there."""
+    made_runs = [run_of(number, names, char=char) for number in range(runs)]
+    for run in made_runs:
+        keys = list(run.facts.graph.calls.items())
+        for (start, (first, _)), (end, (second, _)) in pairwise(keys):
+            run.facts.graph.add_edge((start, first), (end, second), "argument")
+    made = graph_report(made_runs, head=HEAD, now=10.0)
+    assert len(json.dumps(made).encode()) <= MAX_BYTES
+    assert len(made["runs"]) + made.get("more", 0) == runs
+    for row in made["runs"]:
+        assert len(row["nodes"]) + row.get("more", 0) == names
+        assert all(max(edge[:2]) < len(row["nodes"]) for edge in row["edges"])
+    assert made["runs"][0]["nodes"]

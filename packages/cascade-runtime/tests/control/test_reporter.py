@@ -1,0 +1,119 @@
+"""What the reporter logs, and when it publishes, on a clock that the test advances."""
+
+import logging
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces import Complete, Payload
+from cascade.runtime import LocalConnector
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.registers import Registers
+from cascade.runtime._control.reports import Reporter
+from cascade.runtime._control.sync import COMPLETE_LIMIT, Sync
+from cascade.runtime._control.watched_state import WatchedState
+from cascade.runtime._support.publish_queue import PublishQueue
+
+
+class Sent(LocalConnector):
+    """A connector that keeps what is published, by the kind of the report."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: list[tuple[str, bool]] = []
+
+    def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        self.at.append((topic.rpartition("/")[2], retain))
+
+
+class Bench:
+    """A reporter whose sync the test controls."""
+
+    def __init__(self, *, named: bool = False) -> None:
+        self.clock = FakeClock()
+        self.sent = Sent()
+        self.registers = Registers(self.clock)
+        self.sync = Sync(self.registers, named=True, clock=self.clock)
+        self.reporter = Reporter(
+            PublishQueue(self.sent, content="constraint reports", logger=logging.getLogger()),
+            registers=self.registers,
+            sync=self.sync,
+            clock=self.clock,
+            source="me",
+            session="s",
+            retain=named,
+            running=lambda: 0,
+            watched=WatchedState(self.clock, connector=self.sent),
+        )
+        self.sync.opened()
+
+    def seconds_of(self, kind: str, seconds: float) -> list[float]:
+        """Return when, on the clock, the reporter publishes a kind of report within so many seconds."""
+        found: list[float] = []
+        end = self.clock.ticks + seconds
+        while (due := self.reporter.due()) is not None and due <= end:
+            self.clock.ticks = max(self.clock.ticks, due)
+            self.sent.at.clear()
+            self.reporter.publish_due()
+            self.reporter.check()
+            found += [round(self.clock.ticks, 1) for each, _ in self.sent.at if each == kind]
+        self.clock.ticks = end
+        return found
+
+    def wait_for_the_set(self) -> None:
+        self.clock.ticks += COMPLETE_LIMIT
+        self.sync.tick()
+        self.reporter.check()
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.levelname for record in caplog.records]
+
+
+def test_a_failing_sync_is_logged_once_also_after_a_late_link(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a link nothing is logged, because the connector does that; with a link one warning, then the recovery."""
+    caplog.set_level(logging.INFO)
+    bench = Bench()
+    bench.wait_for_the_set()
+    assert levels(caplog) == []
+    bench.sync.linked()
+    bench.reporter.check()
+    assert levels(caplog) == []
+    for _ in range(3):
+        bench.wait_for_the_set()
+        bench.sync.lost()
+        bench.sync.linked()
+    assert levels(caplog) == ["WARNING"]
+    assert "does not answer" in caplog.text
+    bench.sync.complete(Complete(proved=True, topics=frozenset()))
+    bench.reporter.check()
+    assert levels(caplog) == ["WARNING", "INFO"]
+
+
+def test_a_host_is_reported_at_once_and_every_60_seconds() -> None:
+    """Also between runs; not without a link, and at most once when it was due meanwhile."""
+    bench = Bench(named=True)
+    bench.sync.linked()
+    start = bench.clock.ticks
+    assert bench.seconds_of("host", 150) == [start, start + 60, start + 120]
+    bench.sync.lost()
+    assert bench.seconds_of("host", 300) == []
+    bench.sync.linked()
+    start = bench.clock.ticks
+    assert bench.seconds_of("host", 61) == [start, start + 60]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_graph_of_an_engine_without_a_name_is_repeated_every_10_seconds(named: bool) -> None:
+    """While a run is active; a named engine's is retained, so it is published when it changes."""
+    bench = Bench(named=named)
+    bench.sync.linked()
+    bench.reporter.runs.begin(ActiveRun("r1", "add", 0.0))
+    bench.reporter.check()
+    bench.reporter.check_runs()
+    start = round(bench.clock.ticks, 1)
+    assert bench.seconds_of("graph", 31) == (
+        [start] if named else [start, start + 10, start + 20, start + 30]
+    )
+    assert all(retain is named for _, retain in bench.sent.at)
+    assert len(bench.seconds_of("runs", 31)) == 3

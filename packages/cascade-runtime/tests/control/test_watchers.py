@@ -1,0 +1,620 @@
+"""What an engine reports for watchers (section 5 of the contract), read as a command reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import Complete, ConnectorStatistics, Redactor, WatchItem, WatchStream
+from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces.wire import read
+from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
+from cascade.runtime._control import reports
+from cascade.spec import task
+from cascade.testkit import eventually
+from cascade.testkit.waiting import busyness
+from cascade.transport.outbox import SUPERSEDED
+
+SOURCE = "press-3"
+
+
+class Watcher:
+    """A reader on the other side: its view, and every payload by topic."""
+
+    def __init__(self, hub: LocalHub) -> None:
+        self.connector = LocalConnector(hub, source_id="watcher")
+        self.view = read.View()
+        self.raw: list[tuple[str, dict[str, Any]]] = []
+
+    async def __aenter__(self) -> Watcher:
+        await self.connector.connect()
+        await self.connector.subscribe("cascade/#", self._receive)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.connector.disconnect()
+
+    async def _receive(self, topic: str, data: dict[str, Any]) -> None:
+        self.raw.append((topic, data))
+        self.view.fold(topic, json.dumps(data).encode(), now=0.0)
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        return [data for topic, data in self.raw if topic == f"cascade/state/{SOURCE}/{kind}"]
+
+    @property
+    def report(self) -> read.RunsReport | None:
+        engine = self.view.engines.get(SOURCE)
+        return engine.runs if engine else None
+
+    @property
+    def run(self) -> read.RunRow | None:
+        return self.report.runs[0] if self.report and self.report.runs else None
+
+    def waiting(self) -> dict[str, int]:
+        """Return how many tasks wait, by reason and what it names."""
+        rows = self.run.waiting if self.run else ()
+        return {f"{row.why} {row.type or row.name}".strip(): row.n for row in rows}
+
+
+@pytest.fixture
+def hub() -> LocalHub:
+    return LocalHub()
+
+
+@pytest.fixture
+async def watcher(hub: LocalHub) -> AsyncIterator[Watcher]:
+    async with Watcher(hub) as watcher:
+        yield watcher
+
+
+class Gate:
+    """Tasks that run until the test lets them end, and what they note."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.hold = task(self._hold, name="hold")
+
+    async def _hold(self, number: int) -> int:
+        await self.open.wait()
+        return number
+
+
+@pytest.fixture
+async def gate() -> Gate:
+    return Gate()
+
+
+@task
+def add(numbers: Sequence[int]) -> int:
+    return sum(numbers)
+
+
+@task
+def fail(secret: str) -> None:
+    raise ValueError(f"password={secret}\nno such file")
+
+
+def engine(hub: LocalHub, **options: Any) -> Engine:
+    return Engine(connector=LocalConnector(hub, source_id=SOURCE), **options)
+
+
+async def until_running(watcher: Watcher, count: int) -> read.RunRow:
+    await eventually(lambda: watcher.run is not None and watcher.run.counts.get("RUNNING") == count)
+    assert watcher.run is not None
+    return watcher.run
+
+
+def write(hub: LocalHub, scope: str, kind: str, **params: Any) -> None:
+    payload = json.dumps({"type": kind, "params": params, "id": f"my-{kind}"}).encode()
+    hub.publish(constraint_topic(scope, kind), payload, retain=True)
+
+
+# Runs
+
+
+async def test_a_run_shows_what_is_known_what_runs_and_how_long_it_took(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """`known`, `open`, `tasks`, `running`, `name` and `tags`, while the run goes on."""
+    target = add([gate.hold(number) for number in range(3)])
+    going = asyncio.create_task(engine(hub).run(target, run_id="r1", name="nightly", tags={"line": 3}))
+    row = await until_running(watcher, 3)
+    assert (row.run_id, row.target, row.name, row.tags, row.attempt) == (
+        "r1",
+        "add",
+        "nightly",
+        {"line": 3},
+        1,
+    )
+    assert (row.known, row.open, row.eta_s, row.lost) == (4, False, None, 0)
+    assert {each.name: (each.known, each.counts) for each in row.tasks} == {
+        "hold": (3, {"RUNNING": 3}),
+        "add": (1, {}),
+    }
+    assert [each.task_id for each in row.running] == ["hold:0", "hold:1", "hold:2"]
+    assert all(each.since is not None and not each.paused for each in row.running)
+    report = watcher.report
+    assert report is not None
+    assert (report.org_id, report.project_id, report.paused) == ("local", "default", False)
+    gate.open.set()
+    assert await going == 3
+    await eventually(lambda: watcher.report is not None and watcher.report.recent)
+
+
+async def test_the_items_of_a_map_are_known_when_it_expands(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """A map over a task's value is `open` until its items are known."""
+    first = asyncio.Event()
+
+    @task
+    async def numbers() -> list[int]:
+        await first.wait()
+        return list(range(20))
+
+    going = asyncio.create_task(engine(hub).run(add(gate.hold.map(number=numbers()))))
+    row = await until_running(watcher, 1)
+    assert (row.known, row.open) == (2, True)
+    first.set()
+    await eventually(lambda: watcher.run is not None and watcher.run.known == 22)
+    row = await until_running(watcher, 20)
+    assert row.open is False
+    gate.open.set()
+    await going
+
+
+async def test_the_time_left_needs_ten_ended_tasks_and_a_known_end(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """`eta_s` grows with what is left; `ms` has the durations of each name."""
+
+    @task
+    async def quick(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    quick_ones = [quick(number) for number in range(12)]
+    going = asyncio.create_task(engine(hub).run(add([*quick_ones, *[gate.hold(n) for n in range(6)]])))
+    await eventually(lambda: watcher.run is not None and watcher.run.counts.get("COMPLETED") == 12)
+    row = watcher.run
+    assert row is not None
+    assert row.eta_s is not None
+    totals = {each.name: each for each in row.tasks}["quick"]
+    assert totals.ended == 12
+    assert 0 < totals.max_ms <= totals.sum_ms
+    gate.open.set()
+    await going
+
+
+async def test_a_run_that_ended_stands_in_recent_with_its_error_masked(
+    hub: LocalHub, watcher: Watcher
+) -> None:
+    """How it ended, when, and the counts; the newest first, also when the engine has stopped."""
+    with pytest.raises(ValueError, match="no such file"):
+        await engine(hub).run(fail("hunter2"), run_id="r1")
+    await engine(hub).run(add([1]), run_id="r2", tags={"token": "x"})
+    await eventually(lambda: watcher.report is not None and len(watcher.report.recent) == 2)
+    assert watcher.report is not None
+    newest, oldest = watcher.report.recent
+    assert (newest.run_id, newest.status, newest.counts, newest.tags) == (
+        "r2",
+        "Succeeded",
+        {"COMPLETED": 1},
+        {"token": "***"},
+    )
+    assert (oldest.run_id, oldest.status, oldest.counts) == ("r1", "Failed", {"FAILED": 1})
+    assert oldest.error == "ValueError: password=*** no such file"
+    assert oldest.started is not None
+    assert oldest.ended is not None
+    assert oldest.duration_ms is not None
+    rows = {row["run_id"]: row["status"] for row in read.run_rows(watcher.view, 0.0)}
+    assert rows == {"r1": "Failed", "r2": "Succeeded"}
+
+
+async def test_at_most_ten_runs_are_recent(hub: LocalHub, watcher: Watcher) -> None:
+    """`recent_more` counts those before."""
+    for number in range(13):
+        await engine(hub).run(add([number]), run_id=f"r{number}")
+    await eventually(lambda: watcher.report is not None and watcher.report.recent_more == 3)
+    assert watcher.report is not None
+    assert [row.run_id for row in watcher.report.recent] == [f"r{number}" for number in range(12, 2, -1)]
+
+
+# Waiting
+
+
+async def test_a_task_is_counted_under_every_reason_that_blocks_it(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """A pause, a limit and a resource at the same time; each constraint with its topic and id."""
+    write(hub, "global", "pause")
+    write(hub, "task:hold", "concurrency", limit=0)
+    demanding = gate.hold.with_constraints(gpu=1)
+    steered = engine(hub, system_resources={"gpu": 1})
+    going = asyncio.create_task(steered.run(add([demanding(number) for number in range(3)])))
+    await eventually(lambda: watcher.waiting() == {"constraint pause": 3, "constraint concurrency": 3})
+    await eventually(lambda: watcher.run is not None and watcher.run.counts == {"BLOCKED": 3})
+    row = watcher.run
+    assert row is not None
+    assert {each.topic: each.id for each in row.waiting} == {
+        constraint_topic("global", "pause"): "my-pause",
+        constraint_topic("task:hold", "concurrency"): "my-concurrency",
+    }
+    assert all(each.since is not None for each in row.waiting)
+    assert watcher.report is not None
+    assert watcher.report.paused is True
+    hub.publish(constraint_topic("task:hold", "concurrency"), b"", retain=True)
+    hub.publish(constraint_topic("global", "pause"), b"", retain=True)
+    await eventually(lambda: watcher.waiting() == {"resource gpu": 2})
+    write(hub, "global", "pause")
+    await eventually(lambda: watcher.waiting() == {"resource gpu": 2, "constraint pause": 2})
+    hub.publish(constraint_topic("global", "pause"), b"", retain=True)
+    gate.open.set()
+    await going
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+async def test_tasks_that_wait_for_a_worker_are_counted(
+    hub: LocalHub, watcher: Watcher, constrained: bool
+) -> None:
+    """`slot`: also those that have not asked for admission yet, because nothing constrains them."""
+    go = threading.Event()
+
+    @task
+    def hold(number: int) -> int:
+        go.wait(20 * busyness())
+        return number
+
+    if constrained:
+        write(hub, "task:hold", "concurrency", limit=2)
+    steered = engine(hub, executor=ThreadExecutor(2))
+    going = asyncio.create_task(steered.run(add([hold(number) for number in range(9)])))
+    expected = {"slot": 7} | ({"constraint concurrency": 7} if constrained else {})
+    await eventually(lambda: watcher.waiting() == expected)
+    go.set()
+    await going
+
+
+@pytest.mark.parametrize("of_lazies", [False, True])
+async def test_items_that_the_limit_of_their_map_holds_back_are_counted(
+    hub: LocalHub, watcher: Watcher, gate: Gate, of_lazies: bool
+) -> None:
+    """`slot` with the name of the map: its `with_concurrency`, also where items take results of other tasks."""
+
+    @task
+    def number(value: int) -> int:
+        return value
+
+    values: list[Any] = [number(value) if of_lazies else value for value in range(9)]
+    going = asyncio.create_task(engine(hub).run(add(gate.hold.map(number=values).with_concurrency(2))))
+    await until_running(watcher, 2)
+    await eventually(lambda: watcher.waiting() == {"slot hold": 7})
+    gate.open.set()
+    assert await going == 36
+
+
+async def test_a_task_that_is_tried_again_runs(hub: LocalHub, watcher: Watcher, gate: Gate) -> None:
+    """No event shows that the second attempt begins; the report does: counts, `running`, and no reason to wait."""
+    tries: list[int] = []
+
+    async def flaky(number: int) -> int:
+        tries.append(number)
+        if len(tries) == 1:
+            raise OSError("reset")
+        return await gate._hold(number)
+
+    target = task(flaky, name="flaky").with_retry(max_attempts=2, delay=0.01)(5)
+    going = asyncio.create_task(engine(hub).run(target))
+    await eventually(lambda: len(tries) == 2)
+    await eventually(
+        lambda: watcher.run is not None and len(watcher.run.running) == 1 and not watcher.waiting()
+    )
+    row = watcher.run
+    assert row is not None
+    assert (row.counts, [each.task_id for each in row.running]) == ({"RUNNING": 1}, ["flaky:0"])
+    gate.open.set()
+    assert await going == 5
+    await eventually(lambda: watcher.report and watcher.report.recent)
+    assert watcher.report is not None
+    assert watcher.report.recent[0].counts == {"COMPLETED": 1}
+
+
+class LateSet(LocalConnector):
+    """A connector to a broker that keeps the end of its retained set back."""
+
+    def __init__(self, hub: LocalHub) -> None:
+        super().__init__(hub, source_id=SOURCE)
+        self.complete = asyncio.Event()
+
+    def watch(self, *filters: str) -> Any:
+        return self._held(super().watch(*filters))
+
+    async def _held(self, stream: WatchStream) -> AsyncIterator[WatchItem]:
+        async for item in stream:
+            if isinstance(item, Complete):
+                await self.complete.wait()
+            yield item
+
+
+async def test_a_run_that_waits_for_the_constraints_says_so(hub: LocalHub, watcher: Watcher) -> None:
+    """`sync`, for all tasks, until the retained set is there."""
+    connector = LateSet(hub)
+    going = asyncio.create_task(Engine(connector=connector, require_control=True).run(add([1, 2])))
+    await eventually(lambda: watcher.waiting() == {"sync": 1})
+    connector.complete.set()
+    assert await going == 3
+
+
+class Dropping(LocalConnector):
+    """A connector that has dropped messages."""
+
+    def __init__(self, hub: LocalHub) -> None:
+        super().__init__(hub, source_id=SOURCE)
+        self.dropped = {"the outbox is full": 2, SUPERSEDED: 5}
+
+    def statistics(self) -> ConnectorStatistics:
+        return replace(super().statistics(), dropped=dict(self.dropped))
+
+
+async def test_a_run_shows_how_many_messages_were_lost_since_it_began(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """`lost`: dropped for good; not those before the run, and no report whose next one came."""
+    connector = Dropping(hub)
+    going = asyncio.create_task(Engine(connector=connector).run(add([gate.hold(1), gate.hold(2)])))
+    row = await until_running(watcher, 2)
+    assert row.lost == 0
+    connector.dropped = {"the outbox is full": 4, "too large": 1, SUPERSEDED: 9}
+    write(hub, "task:hold", "concurrency", limit=1)  # causes a report
+    await eventually(lambda: watcher.run is not None and watcher.run.lost == 3)
+    gate.open.set()
+    await going
+
+
+async def test_a_retry_is_a_reason_until_it_begins(hub: LocalHub, watcher: Watcher) -> None:
+    """`retry` with the time of the next attempt."""
+
+    @task
+    async def flaky() -> int:
+        raise OSError("reset")
+
+    going = asyncio.create_task(engine(hub).run(flaky.with_retry(max_attempts=2, delay=60)()))
+    await eventually(lambda: watcher.waiting() == {"retry": 1})
+    assert watcher.run is not None
+    (row,) = watcher.run.waiting
+    assert row.until is not None
+    going.cancel()
+    await asyncio.wait({going})
+
+
+async def test_a_task_paused_at_a_checkpoint_is_blocked_and_stands_in_running(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """With its progress, its message and its unit; the pause counts it, too."""
+
+    @task
+    async def train() -> None:
+        while not gate.open.is_set():
+            await checkpoint(done=3, total=9, message="epoch 3\nof 9", unit="epochs")
+            await asyncio.sleep(0.01)
+
+    going = asyncio.create_task(engine(hub).run(train()))
+    await until_running(watcher, 1)
+    write(hub, "global", "pause")
+    await eventually(lambda: watcher.run is not None and watcher.run.running[0].paused)
+    row = watcher.run
+    assert row is not None
+    assert row.counts == {"BLOCKED": 1}
+    (running,) = row.running
+    assert (running.task_name, running.done, running.total) == ("train", 3, 9)
+    assert (running.message, running.unit) == ("epoch 3 of 9", "epochs")
+    assert watcher.waiting() == {"constraint pause": 1}
+    hub.publish(constraint_topic("global", "pause"), b"", retain=True)
+    row = await until_running(watcher, 1)
+    assert not row.running[0].paused
+    gate.open.set()
+    await going
+
+
+async def test_a_reason_that_changes_is_reported_without_an_event_of_a_task(
+    hub: LocalHub, watcher: Watcher, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second constraint covers tasks that wait already: no task changes its state."""
+    monkeypatch.setattr(reports, "REPEAT", 3_600.0)
+    write(hub, "task:hold", "pause")
+    going = asyncio.create_task(engine(hub).run(gate.hold(1)))
+    await eventually(lambda: watcher.waiting() == {"constraint pause": 1})
+    write(hub, "task:hold", "concurrency", limit=0)
+    await eventually(lambda: len(watcher.view.registers) == 2)
+    await eventually(lambda: watcher.waiting() == {"constraint pause": 1, "constraint concurrency": 1})
+    going.cancel()
+    await asyncio.wait({going})
+
+
+# Summary, host, graph
+
+
+async def test_a_summary_is_scalars_and_is_down_after_a_clean_end(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """`running` and `waiting` are now, `completed` and `failed` since the process started."""
+    going = asyncio.create_task(engine(hub).run(add([gate.hold(number) for number in range(2)])))
+    await eventually(lambda: watcher.of_kind("summary") and watcher.of_kind("summary")[-1]["running"] == 2)
+    now = watcher.of_kind("summary")[-1]
+    keys = "up runs running waiting completed failed paused last_status ts"
+    assert " ".join(now) == keys
+    assert all(isinstance(value, str | int | bool) for value in now.values())
+    assert (now["up"], now["runs"], now["waiting"], now["last_status"]) == (1, 1, 0, "")
+    gate.open.set()
+    await going
+    await eventually(lambda: watcher.of_kind("summary")[-1]["up"] == 0)
+    end = watcher.of_kind("summary")[-1]
+    assert (end["runs"], end["completed"], end["last_status"]) == (0, 3, "Succeeded")
+    await eventually(lambda: watcher.view.engines[SOURCE].status(0.0) == "ended")
+
+
+async def test_a_summary_is_down_while_its_user_has_disconnected_the_connector(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """A connector that the user connected: its last reports leave before it disconnects, also during a run."""
+    connector = LocalConnector(hub, source_id=SOURCE)
+    runner = Engine(connector=connector)
+    async with connector:
+        await runner.run(add([1]))
+        await eventually(lambda: [each["up"] for each in watcher.of_kind("summary")][-1:] == [1])
+    await eventually(lambda: watcher.of_kind("summary")[-1]["up"] == 0)
+    await eventually(lambda: watcher.of_kind("constraints")[-1]["sync"] == "stopped")
+    await eventually(lambda: watcher.of_kind("runs")[-1]["runs"] == [])
+    async with connector:
+        going = asyncio.create_task(runner.run(add([gate.hold(1)])))
+        await until_running(watcher, 1)
+        await eventually(lambda: watcher.of_kind("summary")[-1]["up"] == 1)
+    await eventually(lambda: watcher.of_kind("summary")[-1]["up"] == 0)
+    async with connector:
+        await eventually(lambda: watcher.of_kind("summary")[-1]["up"] == 1)
+        gate.open.set()
+        assert await going == 1
+    await eventually(lambda: watcher.of_kind("summary")[-1]["up"] == 0)
+    ended = ["Succeeded", "Succeeded"]
+    await eventually(lambda: [row["status"] for row in watcher.of_kind("runs")[-1]["recent"]] == ended)
+
+
+async def test_a_host_shows_the_computer_and_labels_and_nothing_that_names_it(
+    hub: LocalHub, watcher: Watcher
+) -> None:
+    """No address, user name, path or command line; labels are masked like tags."""
+    labels = {"site": "hall-2", "password": "hunter2"}
+    await engine(hub, labels=labels).run(add([1]))
+    await eventually(lambda: watcher.of_kind("host"))
+    (host,) = watcher.of_kind("host")
+    keys = "v source session os machine python cascade cpus load1 rss memory link labels ts"
+    assert " ".join(host) == keys
+    assert host["labels"] == {"site": "hall-2", "password": "***"}
+    assert host["memory"].keys() == {"total", "available"}
+    assert host["rss"] > 1_000_000
+    import getpass
+    import platform
+
+    values = json.dumps({key: value for key, value in host.items() if key != "source"})
+    for secret in (platform.node(), str(Path.cwd()), getpass.getuser() + "/", "hunter2"):
+        assert secret not in values
+
+
+async def test_a_host_is_not_reported_when_it_is_switched_off(hub: LocalHub, watcher: Watcher) -> None:
+    """`host_report=False`."""
+    await engine(hub, host_report=False).run(add([1]))
+    await eventually(lambda: watcher.of_kind("summary"))
+    assert watcher.of_kind("host") == []
+
+
+async def test_a_graph_has_calls_edges_and_one_node_for_each_map(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """`rev` grows with the graph; edges name the indices of the nodes."""
+
+    @task
+    async def numbers() -> list[int]:
+        return [1, 2, 3]
+
+    going = asyncio.create_task(engine(hub).run(add(gate.hold.map(number=numbers()))))
+    await until_running(watcher, 3)
+    await eventually(lambda: "known" in json.dumps(watcher.of_kind("graph")))
+    await eventually(lambda: {n.name: n.known for n in graph_of(watcher).nodes}.get("hold") == 3)
+    graph = graph_of(watcher)
+    nodes = [(node.id, node.name, node.kind, node.known) for node in graph.nodes]
+    assert nodes == [
+        ("numbers:0", "numbers", "task", 1),
+        ("hold:0", "hold", "map", 3),
+        ("add:0", "add", "task", 1),
+    ]
+    assert [(edge.start, edge.end, edge.kind) for edge in graph.edges] == [
+        (0, 1, "argument"),
+        (1, 2, "argument"),
+    ]
+    assert not graph.folded
+    assert watcher.run is not None
+    assert watcher.run.graph_nodes == 3
+    gate.open.set()
+    await going
+    await eventually(lambda: watcher.of_kind("graph")[-1]["runs"] == [])
+
+
+def graph_of(watcher: Watcher) -> read.RunGraph:
+    report = watcher.view.engines[SOURCE].graph
+    assert report is not None
+    return report.runs[0] if report.runs else read.RunGraph("", 0, folded=False, nodes=(), edges=())
+
+
+async def test_a_graph_of_many_calls_has_one_node_for_each_name(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """Above 300 nodes: `folded`, with how many calls each node stands for."""
+    going = asyncio.create_task(engine(hub).run(add([gate.hold(number) for number in range(301)])))
+    await eventually(
+        lambda: SOURCE in watcher.view.engines and watcher.view.engines[SOURCE].graph is not None
+    )
+    await eventually(lambda: graph_of(watcher).folded)
+    graph = graph_of(watcher)
+    assert {node.name: node.known for node in graph.nodes} == {"hold": 301, "add": 1}
+    names = [node.name for node in graph.nodes]
+    assert [(names[edge.start], names[edge.end]) for edge in graph.edges] == [("hold", "add")]
+    gate.open.set()
+    await going
+
+
+# Bounds
+
+
+async def test_a_report_with_5_000_names_of_200_characters_has_at_most_64_kib(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """Every message: runs, graph, summary, host; 100 names stand there, and how many more there are."""
+    calls = [task(gate._hold, name=f"{number:05d}{'n' * 195}")(number) for number in range(5_000)]
+    going = asyncio.create_task(engine(hub).run(add(calls)))
+    await eventually(
+        lambda: watcher.run is not None and sum(watcher.run.counts.values()) == 5_000, timeout=60
+    )
+    row = watcher.run
+    assert row is not None
+    assert (row.known, row.counts) == (5_001, {"RUNNING": 5_000})
+    assert (len(row.tasks), row.tasks_more + len(row.tasks)) == (len(row.tasks), 5_001)
+    assert 0 < len(row.tasks) <= 100
+    assert row.running_more + len(row.running) == 5_000
+    gate.open.set()
+    await going
+    sizes = [len(json.dumps(data).encode()) for topic, data in watcher.raw if "/state/" in topic]
+    assert max(sizes) <= 64 * 1024
+    assert watcher.of_kind("graph")
+
+
+async def test_the_counts_of_a_burst_of_20_000_events_are_right(hub: LocalHub, watcher: Watcher) -> None:
+    """They come from the engine: no reader has to receive every event."""
+
+    @task
+    async def quick(number: int) -> int:
+        return number
+
+    await engine(hub).run(add(quick.map(number=list(range(10_000)))), run_id="r1")
+    await eventually(lambda: watcher.report is not None and watcher.report.recent)
+    assert watcher.report is not None
+    assert watcher.report.recent[0].counts == {"COMPLETED": 10_001}
+
+
+async def test_nothing_is_collected_without_a_connector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the graph nor the events are looked at."""
+    from cascade.runtime._control.active_run import ActiveRun
+    from cascade.runtime._scheduler.graph_counts import GraphCounts
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something is collected")
+
+    monkeypatch.setattr(ActiveRun, "__init__", refuse)
+    monkeypatch.setattr(GraphCounts, "add", refuse)
+    assert await Engine(redactor=Redactor()).run(add([1, 2])) == 3

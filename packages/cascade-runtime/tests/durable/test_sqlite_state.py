@@ -1,0 +1,855 @@
+"""SqliteState: what it refuses and how it says so, files and permissions, retention, migration, readers, forks."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import enum
+import fcntl
+import hashlib
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces import (
+    ConfigurationError,
+    Journal,
+    Plan,
+    RecordedStatus,
+    RunInfo,
+    RunInUseError,
+    RunStatus,
+    StateBackend,
+    StateUnavailable,
+    StepState,
+    UnreadableResultError,
+    UnstorableValueError,
+)
+from cascade.runtime._durable import retention, schema
+from cascade.runtime._durable.sqlite_state import SqliteState
+from cascade.runtime._storage import private_folder as folders
+from cascade.runtime._storage import process_lock
+from cascade.runtime._storage.file_name import file_name
+from cascade.testkit.leaks import no_leaks
+from cascade.testkit.waiting import eventually
+
+RUN = RunInfo("night", "report")
+
+pytestmark = pytest.mark.slow  # left out of the session unit
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def state_in(folder: Path, **options: Any) -> SqliteState:
+    return SqliteState(folder, power_safe=False, **options)
+
+
+async def complete(journal: Journal, key: str, value: Any) -> bool:
+    journal.started(key, name="task", inputs=b"", code=b"")
+    return await journal.completed(key, value)
+
+
+async def recorded(folder: Path, status: RunStatus | None = RunStatus.SUCCEEDED, run: RunInfo = RUN) -> None:
+    """Record a run with three values, one of them pickled and one large; None: it is interrupted."""
+    journal = await state_in(folder).open(run)
+    for key, value in {"a:0": 1, "b:0": range(3), "c:0": b"x" * (2 << 20)}.items():
+        assert await complete(journal, key, value)
+    await (journal.close() if status is None else journal.end(status))
+
+
+def clock_set_by(difference: dt.timedelta) -> FakeClock:
+    """Return a clock that was set to another time."""
+    clock = FakeClock()
+    clock.put_forward = time.time() - clock.now() + difference.total_seconds()
+    return clock
+
+
+def change(database: Path, statement: str, *values: object) -> None:
+    """Change a file as any other program could."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement, values)
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+# What is refused
+
+
+def foreign(database: Path) -> None:
+    database.unlink()
+    change(database, "CREATE TABLE mine (x)")
+
+
+def newer(database: Path) -> None:
+    change(database, "PRAGMA user_version = 3")
+
+
+def no_database(database: Path) -> None:
+    database.write_bytes(b"These are notes, not a database.\n" * 200)
+
+
+def zeroed(database: Path) -> None:
+    database.write_bytes(database.read_bytes()[:4096] + bytes(database.stat().st_size - 4096))
+
+
+UNUSABLE: dict[Callable[[Path], None], str] = {
+    foreign: "state {database}: it is a database of another program",
+    newer: "state {database}: it is a run of version 3, and this Cascade writes 1; upgrade Cascade",
+    no_database: "state {database}: is damaged (file is not a database); nothing could be read; start a new run",
+    zeroed: "state {database}: is damaged (database disk image is malformed); ",
+}
+
+
+@pytest.mark.parametrize("spoil", UNUSABLE, ids=lambda spoil: spoil.__name__)
+async def test_an_unusable_file_is_refused_with_its_cause_and_not_changed(
+    spoil: Callable[[Path], None], folder: Path
+) -> None:
+    """The message names the file; the run is free afterwards, and others can be used."""
+    await recorded(folder)
+    database = folder / "night.db"
+    spoil(database)
+    before = database.read_bytes()[100:]  # SQLite's header counts changes of the journal mode
+    async with no_leaks():
+        with pytest.raises(StateUnavailable) as refused:
+            await state_in(folder).open(RUN)
+    assert str(refused.value).startswith(UNUSABLE[spoil].format(database=database))
+    assert database.read_bytes()[100:] == before
+    await (await state_in(folder).open(RunInfo("other", "report"))).close()
+
+
+async def test_what_can_be_read_of_a_damaged_file_is_saved(folder: Path) -> None:
+    """Rows on pages that are whole, from both ends of a table."""
+    journal = await state_in(folder).open(RUN)
+    for number in range(300):
+        assert await complete(journal, f"f:0[{number}]", "x" * 1000)
+    await journal.close()
+    database = folder / "night.db"
+    raw = bytearray(database.read_bytes())
+    raw[len(raw) // 2 : len(raw) // 2 + 4096 * 4] = b"\xee" * 4096 * 4
+    database.write_bytes(raw)
+    journal = await state_in(folder).open(RUN)
+    loads = await asyncio.gather(
+        *(journal.load(f"f:0[{number}]") for number in range(300)), return_exceptions=True
+    )
+    await journal.close()
+    failed = next(each for each in loads if isinstance(each, StateUnavailable))
+    assert "is damaged (database disk image is malformed); what could be read is in night.db.rescue; " in str(
+        failed
+    )
+    with contextlib.closing(sqlite3.connect(folder / "night.db.rescue")) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM result").fetchone()
+        assert 100 < rows < 300
+
+
+def open_to_group(folder: Path) -> None:
+    folder.chmod(0o750)
+
+
+def writable_by_all(folder: Path) -> None:
+    folder.chmod(0o777)
+
+
+def not_a_folder(folder: Path) -> None:
+    folder.rmdir()
+    folder.write_text("notes")
+
+
+def readable_key(folder: Path) -> None:
+    key = folder / "_secret"
+    key.write_bytes(bytes(32))
+    key.chmod(0o644)
+
+
+FOLDERS: dict[Callable[[Path], None], str] = {
+    open_to_group: "state {folder}: can be read by others; chmod 700 {folder}",
+    writable_by_all: "state {folder}: can be written by others; chmod 700 {folder}",
+    not_a_folder: "state {folder}: is not a folder; name another one",
+    readable_key: "state {folder}: other users can read or write {folder}/_secret; ",
+}
+
+
+@pytest.mark.parametrize("spoil", FOLDERS, ids=lambda spoil: spoil.__name__)
+async def test_an_unsafe_folder_is_refused_with_what_to_do(
+    spoil: Callable[[Path], None], folder: Path
+) -> None:
+    folder.mkdir(mode=0o700)
+    spoil(folder)
+    with pytest.raises(StateUnavailable) as refused:
+        await state_in(folder).open(RUN)
+    assert str(refused.value).startswith(FOLDERS[spoil].format(folder=folder))
+
+
+async def test_a_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(StateUnavailable, match="belongs to another user"):
+        await state_in(folder).open(RUN)
+
+
+async def test_a_folder_on_a_network_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "file_system", lambda place: "nfs4")
+    with pytest.raises(
+        StateUnavailable, match="is on nfs4, where SQLite's WAL is not safe; name a local folder"
+    ):
+        await state_in(folder).open(RUN)
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw
+30 22 0:25 / /mnt rw - tmpfs tmpfs rw
+31 30 0:26 / /mnt/my\\040share rw,relatime shared:9 - nfs4 server:/x rw
+32 31 0:27 / /mnt/my\\040share/local rw - xfs /dev/sdb rw
+33 22 0:28 / /data rw - ext4 /dev/sdc rw
+34 33 0:29 / /data rw - fuse.sshfs me@there: rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("/home/me", "ext4"),
+        ("/mnt/my share/runs", "nfs4"),
+        ("/mnt/my share/local/runs", "xfs"),
+        ("/mnt/my shared", "tmpfs"),
+        ("/data/runs", "fuse.sshfs"),
+    ],
+)
+def test_the_file_system_of_a_folder_is_that_of_the_longest_mount(
+    place: str, kind: str, tmp_path: Path
+) -> None:
+    """Of two mounts at one place the later one counts; where nothing is listed, it is unknown."""
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert folders.file_system(Path(place), mounts) == kind
+    assert folders.file_system(Path(place), tmp_path / "missing") == ""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_value_bytes": 0},
+        {"max_value_bytes": True},
+        {"keep_runs": 0},
+        {"keep_runs": 1.5},
+        {"retry_for": -1},
+        {"retry_for": float("nan")},
+        {"keep": 30},
+        {"keep": dt.timedelta(days=-1)},
+    ],
+    ids=repr,
+)
+def test_a_setting_that_cannot_work_is_refused(settings: dict[str, Any], folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"SqliteState.{next(iter(settings))}="):
+        SqliteState(folder, **settings)
+    assert not folder.exists()
+
+
+async def test_a_store_that_is_not_required_is_one_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run continues, nothing is known and nothing is kept."""
+    folder.write_text("in the way")
+    journal = await state_in(folder, required=False).open(RUN)
+    assert await complete(journal, "f:0", 1) is False
+    await journal.started_for_certain("g:0", name="g", inputs=b"", code=b"")
+    journal.retrying("g:0", tries=1, not_before=0.0, error="")
+    await journal.expanded("h:0", Plan([]))
+    await journal.failed("g:0", "")
+    await journal.discard(["g:0"])
+    await journal.writable()
+    assert (journal.known("f:0"), list(journal.known_keys()), journal.earlier) == (None, [], None)
+    with pytest.raises(UnreadableResultError):
+        await journal.load("f:0")
+    await journal.end(RunStatus.SUCCEEDED)
+    await journal.close()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "is not a folder" in record.message
+    assert "the run continues unrecorded" in record.message
+
+
+# Values
+
+
+async def test_without_pickle_a_value_that_needs_it_is_not_kept(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning for each task, with the type; recorded pickles are not loaded."""
+    await recorded(folder)
+    journal = await state_in(folder, pickle=False).open(RUN)
+    for number in range(3):
+        assert await complete(journal, f"f:0[{number}]", range(number)) is False
+    assert await complete(journal, "g:0", (1, {2})) is True
+    with pytest.raises(UnreadableResultError, match="pickle=False"):
+        await journal.load("b:0")
+    assert await journal.load("a:0") == 1
+    await journal.close()
+    (record,) = caplog.records
+    assert "task task: its result is not recorded, so the step runs again on resume" in record.message
+    assert "builtins.range" in record.message
+
+
+async def test_a_value_over_the_limit_is_not_kept(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The warning names both sizes; a plan is refused."""
+    journal = await state_in(folder, max_value_bytes=1000).open(RUN)
+    assert await complete(journal, "f:0", "x" * 2000) is False
+    assert await complete(journal, "f:0", "x" * 900) is True
+    with pytest.raises(UnstorableValueError, match="max_value_bytes=1000"):
+        await journal.expanded("g:0", Plan("x" * 2000))
+    await journal.close()
+    assert "takes 2002 bytes, more than max_value_bytes=1000" in caplog.text
+
+
+async def test_a_step_that_runs_at_most_once_stays_in_doubt_if_its_value_is_not_kept(folder: Path) -> None:
+    """Otherwise it would run again."""
+    journal = await state_in(folder, max_value_bytes=10).open(RUN)
+    await journal.started_for_certain("f:0", name="f", inputs=b"", code=b"")
+    assert await journal.completed("f:0", "x" * 2000) is False
+    await journal.close()
+    journal = await state_in(folder).open(RUN)
+    record = journal.known("f:0")
+    assert record is not None
+    assert record.state is StepState.IN_DOUBT
+    await journal.close()
+
+
+FORGERIES = {
+    "a payload": ("UPDATE result SET payload = ? WHERE key = 'a:0'", b"2"),
+    "a row of another step": (
+        "UPDATE result SET (encoding, payload, mac) = (SELECT encoding, payload, mac FROM result WHERE key = ?) WHERE key = 'a:0'",
+        "b:0",
+    ),
+    "an encoding": ("UPDATE result SET encoding = ? WHERE key = 'a:0'", "pickle"),
+    "no signature": ("UPDATE result SET mac = ? WHERE key = 'a:0'", None),
+    "a text for a payload": ("UPDATE result SET payload = ? WHERE key = 'a:0'", "x"),
+    "another file": ("UPDATE result SET file = ? WHERE key = 'a:0'", "_secret"),
+    "a blob for a file": ("UPDATE result SET file = ? WHERE key = 'a:0'", b"x"),
+    "a missing file": ("UPDATE result SET file = ? WHERE key = 'a:0'", "gone"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_forged_result_is_unreadable(forgery: str, folder: Path) -> None:
+    """The error names the step; others are read."""
+    await recorded(folder)
+    change(folder / "night.db", *FORGERIES[forgery])
+    journal = await state_in(folder).open(RUN)
+    with pytest.raises(UnreadableResultError, match="step 'a:0' cannot be read: "):
+        await journal.load("a:0")
+    assert await journal.load("b:0") == range(3)
+    await journal.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE step SET state = 9 WHERE key = 'a:0'",
+        "UPDATE step SET starts = x'00' WHERE key = 'a:0'",
+        "UPDATE run SET status = 'Unknown'",
+        "UPDATE run SET env = 'no JSON'",
+        "UPDATE run SET params = 5",
+    ],
+)
+async def test_a_row_that_cascade_has_not_written_is_damage(statement: str, folder: Path) -> None:
+    """The store's own error, and the run is free again."""
+    await recorded(folder)
+    change(folder / "night.db", statement)
+    for _ in range(2):
+        with pytest.raises(StateUnavailable, match=r"night\.db"):
+            await state_in(folder).open(RUN)
+
+
+async def test_a_result_whose_class_is_gone_is_unreadable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what is missing."""
+    journal = await state_in(folder).open(RUN)
+    assert await complete(journal, "f:0", Leaving.HERE)
+    monkeypatch.delattr(sys.modules[__name__], "Leaving")
+    with pytest.raises(UnreadableResultError, match="Leaving"):
+        await journal.load("f:0")
+    await journal.close()
+
+
+class Leaving(enum.Enum):
+    """A class that its module loses during a test."""
+
+    HERE = 1
+
+
+# Files
+
+
+async def test_only_the_owner_can_access_the_files(folder: Path) -> None:
+    """Whatever the umask."""
+    before = os.umask(0)
+    try:
+        journal = await state_in(folder).open(RUN)
+        assert await complete(journal, "f:0", b"x" * (2 << 20))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        await journal.close()
+    finally:
+        os.umask(before)
+    assert set(modes.values()) == {0o600}
+    assert {"night.db", "night.db-wal", "night.lock", "_secret"} <= modes.keys()
+    assert sum(name.endswith(".result") for name in modes) == 1
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+async def test_a_replaced_large_result_leaves_no_file(folder: Path) -> None:
+    """Nor does a discarded one."""
+    journal = await state_in(folder).open(RUN)
+    for value in (b"x" * (2 << 20), b"y" * (2 << 20)):
+        assert await complete(journal, "f:0", value)
+        assert len(list(folder.glob("*.result"))) == 1
+    assert await journal.load("f:0") == value
+    assert await complete(journal, "f:0", 1)
+    assert list(folder.glob("*.result")) == []
+    assert await complete(journal, "f:0", value)
+    await journal.discard(["f:0"])
+    assert list(folder.glob("*.result")) == []
+    await journal.close()
+
+
+async def test_an_ended_run_is_one_file_that_can_be_copied(folder: Path, tmp_path: Path) -> None:
+    """With the key, if results are to be read there."""
+    await recorded(folder)
+    assert sorted(path.suffix for path in folder.iterdir() if path.name != "_secret") == [
+        ".db",
+        ".lock",
+        ".result",
+    ]
+    copy = tmp_path / "copy"
+    copy.mkdir(mode=0o700)
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+        (copy / path.name).chmod(0o600)
+    journal = await state_in(copy).open(RUN)
+    assert await journal.load("c:0") == b"x" * (2 << 20)
+    await journal.close()
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    ["../../etc/passwd", "a.db", ".", "_secret", "x" * 200, "ä" * 200, "a\\b:c*?[x]", "night/1", "%2E"],
+)
+async def test_any_run_id_has_files_of_its_own_in_the_folder(run_id: str, folder: Path) -> None:
+    """Their name is no path, no pattern and not too long, and it is found again."""
+    run = RunInfo(run_id, "report")
+    await recorded(folder, run=run)
+    await recorded(folder, run=RunInfo(f"{run_id}~" if len(run_id) < 200 else run_id[:-1], "report"))
+    assert {path.parent for path in folder.parent.rglob("*.db")} == {folder}
+    assert max(len(path.name) for path in folder.iterdir()) < 200
+    assert [step.key for step in state_in(folder).steps(run_id)] == ["a:0", "b:0", "c:0"]
+    await state_in(folder).forget(run_id)
+    assert len(state_in(folder).runs()) == 1
+    assert sorted(path.suffix for path in folder.iterdir() if path.name != "_secret") == [
+        ".db",
+        ".lock",
+        ".result",
+    ]
+
+
+def test_names_of_different_runs_differ() -> None:
+    ids = ["a", "A", "a.", "a b", "a%20b", "x" * 120, "x" * 121, "x" * 122, "é", "e\u0301"]
+    assert len({file_name(run_id) for run_id in ids}) == len(ids)
+
+
+def test_a_relative_folder_does_not_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = SqliteState("runs")
+    monkeypatch.chdir("/")
+    assert state.folder == tmp_path / "runs"
+    assert repr(state) == f"<SqliteState {tmp_path / 'runs'}>"
+    assert not state.folder.exists()
+    backend: StateBackend = state
+    assert backend.runs() == []
+
+
+# Retention
+
+
+async def test_old_runs_are_deleted_when_a_run_ends(folder: Path) -> None:
+    """With all their files; interrupted ones stay, however old."""
+    await recorded(folder, run=RunInfo("old", "report"))
+    await recorded(folder, RunStatus.FAILED, run=RunInfo("failed", "report"))
+    await recorded(folder, None, run=RunInfo("interrupted", "report"))
+    clock = clock_set_by(dt.timedelta(days=31))
+    journal = await state_in(folder, clock=clock, keep=dt.timedelta(days=30)).open(RUN)
+    await journal.end(RunStatus.SUCCEEDED)
+    assert {run.run_id for run in state_in(folder).runs()} == {"night", "interrupted"}
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} == {"night", "interrupted", "_secret"}
+
+
+async def test_the_oldest_runs_beyond_a_number_are_deleted(folder: Path) -> None:
+    """Those that have ended."""
+    await recorded(folder, None, run=RunInfo("interrupted", "report"))
+    for number in range(5):
+        await recorded(folder, run=RunInfo(f"run {number}", "report"))
+        os.utime(folder / f"run%20{number}.db", (1e9 + number, 1e9 + number))
+    journal = await state_in(folder, keep=None, keep_runs=3).open(RUN)
+    await journal.end(RunStatus.SUCCEEDED)
+    assert {run.run_id for run in state_in(folder).runs()} == {"night", "run 4", "interrupted"}
+
+
+async def test_a_run_of_a_live_process_is_not_deleted(folder: Path) -> None:
+    """Although an earlier attempt has ended long ago."""
+    await recorded(folder, run=RunInfo("old", "report"))
+    live = await state_in(folder).open(RunInfo("old", "report"))
+    os.utime(folder / "old.db", (1e9, 1e9))
+    assert await state_in(folder, keep=dt.timedelta(0), keep_runs=1).prune() == 0
+    assert await live.load("a:0") == 1
+    await live.close()
+
+
+async def test_a_disk_that_refuses_to_delete_does_not_fail_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*args: object, **options: object) -> int:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(retention, "prune", refuse)
+    await recorded(folder)
+    assert "old runs cannot be deleted: [Errno 30] Read-only file system" in caplog.text
+
+
+async def test_what_is_left_of_a_deleted_run_is_not_taken_for_a_new_ones(folder: Path) -> None:
+    """A log whose database is gone would be read as the new one's."""
+    journal = await state_in(folder).open(RUN)
+    assert await complete(journal, "f:0", b"x" * (2 << 20))
+    log = (folder / "night.db-wal").read_bytes()
+    await journal.close()
+    (folder / "night.db").unlink()
+    (folder / "night.db-wal").write_bytes(log)
+    journal = await state_in(folder).open(RUN)
+    assert (journal.attempt, list(journal.known_keys())) == (1, [])
+    assert list(folder.glob("*.result")) == []
+    await journal.close()
+
+
+# Migration
+
+
+@pytest.fixture
+def version_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: "ALTER TABLE attempt ADD COLUMN note TEXT"})
+
+
+async def test_an_older_run_is_migrated_after_a_copy_was_made(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    """Its values are there, and the copy is the file as it was; a reader does not migrate."""
+    await recorded(folder, None)
+    request.getfixturevalue("version_2")
+    reader = state_in(folder)
+    assert reader.runs() == []
+    with pytest.raises(StateUnavailable, match="is migrated when the run is resumed"):
+        list(reader.steps("night"))
+    journal = await state_in(folder).open(RUN)
+    assert await journal.load("a:0") == 1
+    await journal.close()
+    assert [run.attempts for run in reader.runs()] == [2]
+    with contextlib.closing(sqlite3.connect(folder / "night.db.v1")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM result").fetchone() == (3,)
+    assert stat.S_IMODE((folder / "night.db.v1").stat().st_mode) == 0o600
+    await reader.forget("night")
+    assert [path.name for path in folder.iterdir()] == ["_secret"]
+
+
+async def test_an_ended_run_of_an_older_version_is_deleted_like_any_other(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    """Although it cannot be listed before it is migrated."""
+    await recorded(folder)
+    request.getfixturevalue("version_2")
+    assert await state_in(folder, keep=dt.timedelta(0)).prune() == 1
+
+
+async def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one transaction."""
+    await recorded(folder)
+    with monkeypatch.context() as changed:
+        changed.setattr(schema, "SCHEMA_VERSION", 2)
+        changed.setattr(schema, "MIGRATIONS", {1: "DROP TABLE step; DROP TABLE nonsense"})
+        with pytest.raises(StateUnavailable, match="no such table: nonsense"):
+            await state_in(folder).open(RUN)
+    journal = await state_in(folder).open(RUN)
+    assert await journal.load("a:0") == 1
+    await journal.close()
+
+
+# Readers
+
+
+async def test_a_reader_changes_nothing(folder: Path) -> None:
+    """Neither an ended run nor an interrupted one, nor the log of a live one."""
+    await recorded(folder)
+    live = await state_in(folder).open(RunInfo("live", "report"))
+    assert await complete(live, "f:0", 1)
+    before = {name: digest for name, digest in content(folder).items() if not name.endswith("-shm")}
+    reader = state_in(folder)
+    assert len(reader.runs()) == 2
+    assert len(list(reader.steps("night"))) == 3
+    after = content(folder)
+    assert {name: after.get(name) for name in before} == before
+    assert await complete(live, "g:0", 1)
+    await live.close()
+
+
+async def test_a_file_that_cannot_be_read_is_left_out_of_the_list(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a warning that names it; its steps are an error."""
+    await recorded(folder)
+    await recorded(folder, run=RunInfo("other", "report"))
+    zeroed(folder / "other.db")
+    assert [run.run_id for run in state_in(folder).runs()] == ["night"]
+    assert f"state {folder / 'other.db'} cannot be read: " in caplog.text
+    with pytest.raises(StateUnavailable, match="malformed"):
+        list(state_in(folder).steps("other"))
+
+
+async def test_a_folder_of_others_is_not_read(folder: Path) -> None:
+    await recorded(folder)
+    folder.chmod(0o755)
+    with pytest.raises(StateUnavailable, match="chmod 700"):
+        state_in(folder).runs()
+
+
+# Processes
+
+
+@pytest.mark.parametrize(
+    "seconds", [0, pytest.param(60, marks=[pytest.mark.nightly, pytest.mark.timeout(180)])]
+)
+async def test_a_run_that_another_process_has_is_refused_with_its_name(seconds: float, folder: Path) -> None:
+    """With the time since when, and a paused process has it too; after its death it is free at once."""
+    other = await asyncio.to_thread(hold, folder)
+    try:
+        with pytest.raises(RunInUseError) as refused:
+            await state_in(folder).open(RUN)
+        assert refused.value.pid == other.pid
+        with pytest.raises(RunInUseError):
+            await state_in(folder).forget("night")
+        other.send_signal(19)  # SIGSTOP
+        await asyncio.sleep(seconds)  # however long: the lock does not expire
+        with pytest.raises(RunInUseError):
+            await state_in(folder).open(RUN)
+        (run,) = state_in(folder).runs()
+        assert run.status is RecordedStatus.RUNNING
+    finally:
+        other.kill()
+        other.communicate()
+    journal = await state_in(folder).open(RUN)
+    assert (journal.attempt, await journal.load("f:0")) == (2, "from the other one")
+    await journal.close()
+
+
+HOLDER = """
+import asyncio, sys
+from cascade.interfaces import RunInfo
+from cascade.runtime._durable.sqlite_state import SqliteState
+
+async def main():
+    journal = await SqliteState(sys.argv[1]).open(RunInfo("night", "report"))
+    journal.started("f:0", name="f", inputs=b"", code=b"")
+    await journal.completed("f:0", "from the other one")
+    print("held", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+def hold(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_lock_on_a_file_that_was_deleted_meanwhile_does_not_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening it and locking it, another process has deleted the run; a third one may have it anew."""
+    folder.mkdir()
+    path, flock, calls = folder / "night.lock", fcntl.flock, list[int]()
+
+    def delete_and_lock(handle: int, operation: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            path.unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", delete_and_lock)
+    taken = process_lock.take(path)
+    assert len(calls) == 2
+    assert process_lock.is_held(path)
+    taken.release()
+    assert not process_lock.is_held(path)
+
+
+@contextlib.contextmanager
+def ended_later(held: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close a lock of another process after longer than a held lock is waited for, by a clock of its own."""
+    seconds = [0.0]
+
+    def sleep(pause: float) -> None:
+        seconds[0] += pause
+        if seconds[0] > 2 * process_lock._PATIENCE and held:
+            os.close(held.pop())
+
+    with monkeypatch.context() as changed:
+        clock = SimpleNamespace(monotonic=lambda: seconds[0], sleep=sleep, time=time.time)
+        changed.setattr("cascade.runtime._storage.process_lock.time", clock)
+        yield
+
+
+@pytest.mark.parametrize("how", ["a reader", "a holder that has not described itself"])
+def test_a_lock_that_is_held_for_an_instant_is_waited_for(
+    how: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its process is not scheduled meanwhile: neither has the run, nor could the refusal name it."""
+    folder.mkdir()
+    path = folder / "night.lock"
+    process_lock.take(path).release()
+    if how != "a reader":
+        path.write_bytes(b"")
+    handle = os.open(path, os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_SH if how == "a reader" else fcntl.LOCK_EX)
+    held = [handle]
+    with ended_later(held, monkeypatch):
+        taken = process_lock.take(path)
+    assert held == []
+    taken.release()
+
+
+def test_a_lock_that_is_held_names_its_holder_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its description replaces that of an earlier holder, and others do not wait longer than usual."""
+    folder.mkdir()
+    path, held = folder / "night.lock", list[int]()
+    path.write_text('{"pid": 1, "host": "long ago", "since": 0.0, "more": "than is written now"}')
+    taken = process_lock.take(path, since=5.0)
+    with ended_later(held, monkeypatch), pytest.raises(process_lock.LockedError) as refused:
+        process_lock.take(path)
+    assert (refused.value.pid, refused.value.since) == (os.getpid(), 5.0)
+    taken.release()
+
+
+def test_a_lock_whose_file_is_deleted_meanwhile_is_not_held(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is deleted while its folder is listed."""
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    assert not process_lock.is_held(folder / "night.lock")
+
+
+async def test_a_fenced_journal_writes_nothing_more(folder: Path) -> None:
+    """Another process has the run although this one did not die: the lock's file was deleted by hand."""
+    journal = await state_in(folder).open(RUN)
+    assert await complete(journal, "f:0", 1)
+    (folder / "night.lock").unlink()
+    second = await state_in(folder).open(RUN)
+    assert second.attempt == 2
+    for _ in range(2):
+        with pytest.raises(RunInUseError, match=f"held by process {os.getpid()} on "):
+            await complete(journal, "g:0", 1)
+    with pytest.raises(RunInUseError):
+        await journal.end(RunStatus.SUCCEEDED)
+    assert [step.key for step in state_in(folder).steps("night")] == ["f:0"]
+    await journal.close()
+    await second.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_forked_child_does_not_hold_the_run(folder: Path) -> None:
+    """It is free as soon as the parent has closed it, though the child lives; the child's use is refused."""
+    journal = await state_in(folder).open(RUN)
+    assert await complete(journal, "f:0", 1)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        refused = 1
+        try:
+            journal.started("g:0", name="g", inputs=b"", code=b"")
+        except RuntimeError:
+            refused = 7
+        with contextlib.suppress(StopIteration):
+            journal.close().send(None)  # it returns at once
+            refused = 2
+        os.read(read, 1)  # until the parent closes its end
+        os._exit(refused)
+    os.close(read)
+    await journal.close()
+    journal = await state_in(folder).open(RUN)
+    assert journal.attempt == 2
+    os.close(write)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert await complete(journal, "g:0", 1)
+    await journal.close()
+
+
+async def test_a_caller_cancelled_while_it_opens_leaves_nothing_behind(folder: Path) -> None:
+    """The run is free again."""
+    state = state_in(folder)
+    await (await state.open(RunInfo("warm up", "report"))).close()
+    async with no_leaks():
+        opening = asyncio.create_task(state.open(RUN))
+        await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    await (await state.open(RUN)).close()
+
+
+async def test_a_start_is_committed_although_no_other_row_comes(folder: Path) -> None:
+    """Otherwise a step that kills its process would never be counted."""
+    journal = await state_in(folder).open(RUN)
+    journal.started("f:0", name="f", inputs=b"", code=b"")
+    reader = state_in(folder)
+    await eventually(lambda: [step.starts for step in reader.steps("night")] == [1])
+    await journal.close()
+
+
+async def test_a_cancelled_completion_is_committed(folder: Path) -> None:
+    """A run that stops still records what was done."""
+    journal = await state_in(folder).open(RUN)
+    journal.started("f:0", name="f", inputs=b"", code=b"")
+    completing = asyncio.create_task(journal.completed("f:0", 1))
+    await asyncio.sleep(0)
+    completing.cancel()
+    await journal.end(RunStatus.CANCELLED)
+    (step,) = state_in(folder).steps("night")
+    assert step.state is StepState.COMPLETED
+
+
+async def test_a_clock_that_was_set_back_a_day_changes_nothing(folder: Path) -> None:
+    """Times are only shown: what counts is the order of rows and the lock."""
+    await recorded(folder, None)
+    clock = clock_set_by(dt.timedelta(days=-1))
+    journal = await state_in(folder, clock=clock).open(RUN)
+    assert (journal.attempt, await journal.load("a:0")) == (2, 1)
+    assert await complete(journal, "d:0", 4)
+    await journal.end(RunStatus.SUCCEEDED)
+    (run,) = state_in(folder).runs()
+    assert (run.status, run.counts) == (RecordedStatus.SUCCEEDED, {StepState.COMPLETED: 4})

@@ -1,0 +1,326 @@
+"""A run with progress=True shows on stderr how far it is."""
+
+import asyncio
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.interfaces import (
+    Lifecycle,
+    LifecycleEvent,
+    Redactor,
+    RunStatus,
+    TaskState,
+    TaskStateEvent,
+)
+from cascade.runtime import Engine, EventBus
+from cascade.runtime._observers import progress_bar
+from cascade.runtime._observers.progress_bar import Line, cut, render
+from cascade.runtime._observers.run_counts import RunCounts
+from cascade.spec import task
+from cascade.testkit.waiting import busyness
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def new_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
+    """Return a function that replaces the standard streams; a fixture cannot, because pytest replaces them later."""
+
+    def make() -> Terminal:
+        made = Terminal()
+        monkeypatch.setattr(sys, "stderr", made)
+        monkeypatch.setattr(sys, "stdout", made)
+        return made
+
+    monkeypatch.setattr(progress_bar, "INTERVAL", 0)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    return make
+
+
+@task
+async def give(value: Any) -> Any:
+    await asyncio.sleep(0)
+    return value
+
+
+@task
+async def fail(value: Any) -> None:
+    raise ValueError("password=x9")
+
+
+def lines_of(terminal: Terminal) -> list[str]:
+    return re.split(r"\r\x1b\[K|\n", terminal.getvalue())
+
+
+def state(task_id: str, state: TaskState, reason: str = "") -> TaskStateEvent:
+    return TaskStateEvent("r1", task_id, "t", state, 0.0, reason=reason)
+
+
+def counts(*events: TaskStateEvent, tasks: int = 0, unexpanded: int = 0) -> RunCounts:
+    made = RunCounts(0.0)
+    made.expand(tasks, unexpanded)
+    for event in events:
+        made.count(event)
+    return made
+
+
+async def test_a_terminal_shows_counts_and_a_last_line(new_terminal: Callable[[], Terminal]) -> None:
+    """The line changes in place; at the end only the last line stays."""
+    terminal = new_terminal()
+    assert await Engine().run(give(give.map(value=[1, 2, 3])), progress=True, run_id="r1") == [1, 2, 3]
+    *drawn, last, empty = lines_of(terminal)
+    assert empty == ""
+    assert re.fullmatch(r"run r1 succeeded after \S+ m?s: 4 completed", last)
+    assert any("/4 " in line for line in drawn)
+    assert not any("100%" in line for line in drawn)
+    assert terminal.getvalue().endswith(f"\r\x1b[K{last}\n")
+
+
+async def test_no_share_is_shown_while_a_map_may_add_tasks(new_terminal: Callable[[], Terminal]) -> None:
+    """The number of its items is not known before its input is."""
+    terminal = new_terminal()
+    held = asyncio.Event()
+
+    @task
+    async def hold() -> list[int]:
+        while "0/2+" not in terminal.getvalue():
+            await asyncio.sleep(0)
+        held.set()
+        return [1, 2]
+
+    await Engine().run(give(give.map(value=hold())), progress=True)
+    before, _, after = terminal.getvalue().partition("0/2+")
+    assert "%" not in before
+    assert re.search(r"%  \d/4 ", after)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "dumb", "closed"])
+async def test_elsewhere_only_the_last_line_is_written(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe and a terminal without control characters get one line; a closed stream gets none."""
+    stream: io.StringIO = Terminal() if kind == "dumb" else io.StringIO()
+    monkeypatch.setenv("TERM", "dumb" if kind == "dumb" else "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+    if kind == "closed":
+        stream.close()
+    assert await Engine().run(give(1), progress=True, run_id="r1") == 1
+    if kind != "closed":
+        assert re.fullmatch(r"run r1 succeeded after \S+ m?s: 1 completed\n", stream.getvalue())
+
+
+async def test_no_stderr_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without a console runs as ever."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert await Engine().run(give(1), progress=True) == 1
+
+
+async def test_a_failure_ends_the_line_and_is_masked(new_terminal: Callable[[], Terminal]) -> None:
+    """The last line has the error; the streams are given back."""
+    terminal = new_terminal()
+    with pytest.raises(ValueError, match="x9"):
+        await Engine().run(fail(1), progress=True, run_id="r1")
+    assert terminal.getvalue().endswith(": 1 failed: ValueError: password=***\n")
+    assert sys.stderr is terminal
+    assert Line.drawn is None
+
+
+async def test_what_a_task_prints_and_logs_stands_above_the_line(
+    new_terminal: Callable[[], Terminal],
+) -> None:
+    """The line is erased before and drawn again after; a half line is not overwritten."""
+    terminal = new_terminal()
+    handler = logging.StreamHandler()  # takes sys.stderr as it is now
+    handler.setLevel(logging.WARNING)
+    users = logging.getLogger()
+    users.addHandler(handler)
+
+    @task
+    async def speak() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        print("half", end="")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        print(" done")
+        logging.getLogger("users").warning("careful")
+        sys.stderr.writelines(["one\n", "two\n"])
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    try:
+        await Engine().run(speak(), progress=True)
+        assert handler.stream is terminal
+    finally:
+        users.removeHandler(handler)
+    shown = lines_of(terminal)
+    for whole in ("half done", "careful", "one", "two"):
+        assert whole in shown
+    assert (
+        shown[shown.index("half done") - 1].endswith("1 running: speak:0")
+        or not shown[shown.index("half done") - 1]
+    )
+    assert shown[-3].endswith(" running")
+
+
+async def test_two_runs_at_once_share_one_line(new_terminal: Callable[[], Terminal]) -> None:
+    """The first one draws; the second one has only its last line."""
+    terminal = new_terminal()
+    begun = asyncio.Event()
+
+    @task
+    async def meet(first: bool) -> None:
+        if not first:
+            begun.set()
+        await begun.wait()
+
+    engine = Engine()
+    await asyncio.gather(
+        engine.run(meet(True), progress=True, run_id="a"), engine.run(meet(False), progress=True, run_id="b")
+    )
+    assert sorted(line[:6] for line in lines_of(terminal) if line.startswith("run ")) == ["run a ", "run b "]
+    assert Line.drawn is None
+
+
+async def test_another_run_of_the_bus_is_not_counted(new_terminal: Callable[[], Terminal]) -> None:
+    """Only events of the run itself are."""
+    terminal = new_terminal()
+    bus = EventBus()
+
+    @task
+    async def inner() -> None:
+        await Engine(bus=bus).run(give([give(n) for n in range(5)]))
+
+    await Engine(bus=bus).run(inner(), progress=True, run_id="r1")
+    assert terminal.getvalue().endswith(": 1 completed\n")
+
+
+def test_the_line_shows_what_is_blocked_and_why() -> None:
+    """The most frequent reason stands for all; a reason that has ended is forgotten."""
+    blocked = [state(f"b{n}", TaskState.BLOCKED, "paused by x" if n else "gpu") for n in range(3)]
+    made = counts(*blocked, state("r", TaskState.RUNNING), state("c", TaskState.COMPLETED), tasks=5)
+    assert (
+        render(made, 3, 100)
+        == "[####................]  20%  1/5  3.0 s, 20/min  1 running: r  3 blocked: paused by x"
+    )
+    assert render(made, 3, 80) == "[##........]  20%  1/5  3.0 s  1 running  3 blocked: paused by x"
+    assert render(made, 3, 50) == "20%  1/5  1 running  3 blocked: paused by x"
+    made.count(state("r", TaskState.COMPLETED))
+    assert render(made, 3, 40) == "40%  2/5  3 blocked: paused by x"
+    made.count(state("r", TaskState.RUNNING))
+    for n in range(3):
+        made.count(state(f"b{n}", TaskState.RUNNING))
+    assert render(made, 3, 80).endswith("4 running: r")
+    made.count(state("r", TaskState.COMPLETED))
+    assert render(made, 3, 80).endswith("3 running: b0")
+
+
+def test_the_line_estimates_the_time_left_when_it_can() -> None:
+    """From the rate so far, when ten tasks have ended and no more can come; and it never says zero."""
+    ended = [state(f"c{n}", TaskState.COMPLETED) for n in range(20)]
+    assert " 20/60  10.0 s, 20.0 s left, 2.0/s  " in render(counts(*ended, tasks=60), 10, 80)
+    assert " 20/21  10.0 s, 1 s left, 2.0/s  " in render(counts(*ended, tasks=21), 10, 80)
+    assert " 20/60+  10.0 s, 2.0/s  " in render(counts(*ended, tasks=60, unexpanded=1), 10, 80)
+    assert " 9/60  10.0 s, 54/min  " in render(counts(*ended[:9], tasks=60), 10, 80)
+    assert " 20/20  10.0 s, 2.0/s  " in render(counts(*ended, tasks=20), 10, 80)
+
+
+def test_failures_are_red_unless_the_user_wants_no_color() -> None:
+    """NO_COLOR keeps every color out."""
+    made = counts(state("f", TaskState.FAILED), tasks=2)
+    assert "\x1b[31m1 failed\x1b[0m" in render(made, 3, 100, color=True)
+    assert "\x1b" not in render(made, 3, 100)
+
+
+async def test_no_color_is_respected(
+    new_terminal: Callable[[], Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line moves, but nothing is colored."""
+    terminal = new_terminal()
+    monkeypatch.setenv("NO_COLOR", "1")
+    with pytest.raises(ExceptionGroup):
+        await Engine().run(give([fail(1), give(2)]), progress=True, on_failure="continue")
+    assert "\x1b[31m" not in terminal.getvalue()
+
+
+def test_the_share_never_reaches_the_end_before_the_run_does() -> None:
+    """The last task may return a call; so 99 % is the most."""
+    assert "99%" in render(counts(state("c", TaskState.COMPLETED), tasks=1), 0, 100)
+
+
+@given(st.integers(1, 200), st.integers(0, 100), st.text(max_size=50), st.booleans())
+def test_the_line_fits_into_every_terminal(columns: int, done: int, reason: str, unexpanded: bool) -> None:
+    """It never wraps: one column stays free."""
+    events = [state(f"c{n}", TaskState.COMPLETED) for n in range(done)]
+    made = counts(*events, state("b", TaskState.BLOCKED, reason), tasks=done + 1, unexpanded=int(unexpanded))
+    assert len(render(made, 4000, columns, clean=Redactor().one_line)) < columns
+
+
+def test_wide_characters_take_two_columns() -> None:
+    """Otherwise a Japanese reason would wrap the line."""
+    assert cut("日本語", 6) == "日本語"
+    assert cut("日本語", 5) == "日…"
+    assert cut("abc", 2) == "a…"
+    assert cut("abc", 0) == ""
+
+
+def test_a_summary_without_tasks() -> None:
+    """A run that was cancelled before its first task, on a clock that was set back."""
+    event = LifecycleEvent("r1", Lifecycle.ENGINE_STOPPED, 1.0, RunStatus.CANCELLED)
+    assert RunCounts(5.0).summary(event) == "cancelled after 0 ms"
+
+
+PROGRAM = """
+import asyncio, cascade as cs
+
+@cs.task
+async def wait():
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+cs.run(wait(), progress=True, run_id="r1")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_ctrl_c_leaves_a_clean_terminal() -> None:
+    """The line is erased, the last line says how the run ended, and the traceback follows."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"1 running" not in shown:
+        shown += os.read(ours, 4096)
+    process.send_signal(2)
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:  # Linux: the other side is closed
+        process.wait(20 * busyness())
+    os.close(ours)
+    process.wait(20 * busyness())
+    end = shown.decode().replace("\r\n", "\n").rpartition("\r\x1b[K")[2]
+    assert re.match(r"run r1 cancelled after \S+ m?s: 1 cancelled\nTraceback", end)
+    assert end.endswith("KeyboardInterrupt\n")

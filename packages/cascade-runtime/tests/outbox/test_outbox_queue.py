@@ -1,0 +1,737 @@
+"""An outbox keeps what is not settled, within its bounds, and sends it in order."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import itertools
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fake_link import TOPIC, FakeLink, event
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.interfaces import ConfigurationError, Delivery
+from cascade.runtime import Engine, FileConnector, LocalConnector, Outbox
+from cascade.runtime._outbox import acknowledgements, disk, queue
+from cascade.runtime._outbox.entry import Ranges
+from cascade.runtime._outbox.file import OutboxFile, Row, Stored
+from cascade.runtime._outbox.schema import State
+from cascade.runtime._outbox.store import Operation, OutboxStore
+from cascade.runtime._storage import process_lock
+from cascade.spec import task
+from cascade.testkit.waiting import eventually, time_limit
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "events"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again soon, so that no test waits for seconds."""
+    monkeypatch.setattr(disk, "RETRY_DISK", 0.02)
+    monkeypatch.setattr(queue, "RETRY_LINK", 0.02)
+    monkeypatch.setattr(queue, "NO_PROGRESS", 0.1)
+    monkeypatch.setattr(queue, "IN_MEMORY", 0)
+
+
+def rows(folder: Path, columns: str = "*") -> list[tuple[Any, ...]]:
+    """Return the messages of every file in a folder, in order."""
+    found: list[tuple[Any, ...]] = []
+    for path in sorted(folder.glob("*.db")) if folder.exists() else []:
+        with (
+            contextlib.suppress(sqlite3.DatabaseError),  # not filled yet, or no longer there
+            contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
+        ):
+            found += connection.execute(f"SELECT {columns} FROM message ORDER BY id")
+    return found
+
+
+@contextlib.contextmanager
+def counting_writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """List the number of rows of each write."""
+    written: list[int] = []
+    write = OutboxFile.write
+
+    def counted(self: OutboxFile, given: Any, state: Any) -> int:
+        written.append(len(given))
+        return write(self, given, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OutboxFile, "write", counted)
+        yield written
+
+
+async def leave(outbox: Outbox, link: FakeLink, *, first: int, count: int) -> None:
+    """Send events while the other side does not take them, and end as a process does that could not send them."""
+    async with outbox.attached(link) as sender:
+        for seq in range(first, first + count):
+            sender.publish(TOPIC, event(seq, source=link.source_id), 1)
+        await sender.drain(0.05)
+        await link.disconnect()
+
+
+async def test_what_is_settled_soon_never_reaches_the_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a healthy link no row is written, also at the end of the run, and no file is left."""
+    link = FakeLink()
+    with counting_writes(monkeypatch) as written:
+        async with Outbox(folder).attached(link) as sender:
+            for seq in range(500):
+                sender.publish(TOPIC, event(seq), 1)
+            await sender.drain(1.0)
+    assert (written, link.numbers()) == ([], [*range(500)])
+    assert not [*folder.glob("*")]
+
+
+async def test_what_waits_is_stored_and_sent_by_the_next_process_in_order(folder: Path) -> None:
+    """More than the connector's window waits; a new sender of the name sends all of it, then the new events."""
+    await leave(Outbox(folder), FakeLink(up=False), first=0, count=2_000)
+    assert [row[0] for row in rows(folder, "event_id")] == [f"run-c41e07d2-{seq}" for seq in range(2_000)]
+    link = FakeLink()
+    async with Outbox(folder).attached(link):
+        await eventually(lambda: len(link.taken) == 2_000)
+    assert link.numbers() == [*range(2_000)]
+    assert not [*folder.glob("*.db")]
+
+
+async def test_new_events_do_not_overtake_what_is_still_to_be_found_on_disk(folder: Path) -> None:
+    """An event that is made before the file is open waits: a reader that has it has all older ones."""
+    await leave(Outbox(folder), FakeLink(up=False), first=0, count=1_000)
+    link = FakeLink()
+    async with Outbox(folder).attached(link) as sender:
+        for seq in range(1_000, 1_003):
+            sender.publish(TOPIC, event(seq), 1)
+        await sender.drain(10.0)
+        await eventually(lambda: len(link.taken) == 1_003)
+    assert link.numbers() == [*range(1_003)]
+
+
+async def test_a_disk_that_does_not_answer_holds_no_event_and_an_order_live_first_does_not_wait_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events that it has come when it answers."""
+    await leave(Outbox(folder), FakeLink(up=False), first=0, count=2)
+    answers, serve = threading.Event(), OutboxStore.serve
+
+    def hanging(self: OutboxStore, batch: Sequence[Operation], /) -> None:
+        answers.wait()
+        serve(self, batch)
+
+    monkeypatch.setattr(OutboxStore, "serve", hanging)
+    monkeypatch.setattr(queue, "HOLD", 0.02)
+    link = FakeLink()
+    async with Outbox(folder).attached(link) as sender:
+        sender.publish(TOPIC, event(2), 1)
+        assert link.numbers() == []
+        await eventually(lambda: link.numbers() == [2])
+        sender.publish(TOPIC, event(3), 1)
+        assert link.numbers() == [2, 3]
+        answers.set()
+        await eventually(lambda: link.numbers() == [2, 3, 0, 1])
+    answers.clear()
+    async with Outbox(folder, order="live-first").attached(link) as sender:
+        sender.publish(TOPIC, event(4), 1)
+        assert link.numbers()[4:] == [4]
+        answers.set()
+
+
+async def test_a_message_is_stored_within_the_delay(folder: Path) -> None:
+    """Without a drain or an end: a process that is killed from then on has it on disk."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=0.02).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(lambda: len(rows(folder)) == 1)
+        await eventually(lambda: link.held)
+        link.settle()
+        await eventually(lambda: rows(folder) == [])
+
+
+async def test_the_connector_never_holds_more_than_twice_its_window(folder: Path) -> None:
+    """The rest waits in the file, not in memory, and comes when there is room."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=0.01).attached(link) as sender:
+        for seq in range(3_000):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: len(rows(folder)) == 3_000)
+        await eventually(lambda: sender.stored_ranges == [(801, 3_000)])
+        link.up = True
+        link.settle()
+        await eventually(lambda: len(link.taken) == 3_000)
+    assert link.most_held == 2 * queue.WINDOW
+    assert link.numbers() == [*range(3_000)]
+
+
+async def test_what_the_connector_returns_is_delivered_again(folder: Path) -> None:
+    """Its user disconnects and connects again: nothing is missing, and the order stays."""
+    link = FakeLink(up=False)
+    async with Outbox(folder).attached(link) as sender:
+        for seq in range(50):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: len(link.held) == 50)
+        link.settle(10)
+        await link.disconnect()
+        sender.publish(TOPIC, event(50), 1)
+        link.up = True
+        await link.connect()
+        await eventually(lambda: len(link.taken) == 51)
+    assert link.numbers() == [*range(51)]
+
+
+@pytest.mark.parametrize("verdict", [Delivery.POISON, Delivery.REFUSED])
+async def test_what_is_refused_for_good_is_put_aside(
+    folder: Path, verdict: Delivery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is kept to look at, one line tells so, and it stops nothing."""
+    link = FakeLink()
+    link.verdict = verdict
+    async with Outbox(folder).attached(link) as sender:
+        for seq in range(3):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: sender.dropped == 3)
+        link.verdict = Delivery.TAKEN
+        sender.publish(TOPIC, event(3), 1)
+        await sender.drain(1.0)
+    assert rows(folder, "state") == [(3,), (3,), (3,)]
+    assert link.numbers() == [3]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert f"is put aside ({verdict.value}); cascade outbox list shows such messages" in line
+
+
+async def test_live_first_sends_new_events_beside_the_old_ones(folder: Path) -> None:
+    """The backlog has half of the window at most; a new event does not wait for it."""
+    await leave(Outbox(folder), FakeLink(up=False), first=0, count=3_000)
+    link = FakeLink(up=False)
+    async with Outbox(folder, order="live-first").attached(link) as sender:
+        await eventually(lambda: len(link.held) == queue.WINDOW)
+        sender.publish(TOPIC, event(5_000), 1)
+        assert '"seq": 5000' in link.held[-1][0]
+        link.up = True
+        link.settle()
+        await eventually(lambda: len(link.taken) == 3_001)
+    assert sorted(link.numbers()) == [*range(3_000), 5_000]
+
+
+async def test_what_dead_processes_have_left_is_adopted_by_a_named_sender(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The oldest events of all files go first; a file that is in use is left alone; then the files are gone."""
+    for number, source in enumerate(["box-1", "box-2"]):
+        alone = tmp_path / source
+        await leave(Outbox(alone), FakeLink(source, up=False), first=number * 1_500, count=1_500)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (alone / f"{source}.db").rename(folder / f"{source}.db")
+    held = process_lock.take(folder / "box-2.lock")
+    link = FakeLink("press")
+    async with Outbox(folder).attached(link):
+        await eventually(lambda: len(link.taken) == 1_500)
+    assert link.numbers() == [*range(1_500)]
+    assert [path.name for path in folder.glob("*.db")] == ["box-2.db"]
+    held.release()
+    async with Outbox(folder).attached(link):
+        await eventually(lambda: len(link.taken) == 3_000)
+    assert not [*folder.glob("*.db")]
+
+
+async def test_the_oldest_are_dropped_when_the_file_is_too_large_and_the_next_message_says_so(
+    folder: Path,
+) -> None:
+    """``lost`` in the next envelope is the number of messages that were dropped; the newest are kept."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, max_bytes=1 << 17, delay=0.0).attached(link) as sender:
+        for seq in range(2_000):
+            sender.publish(TOPIC, event(seq, pad="x" * 300), 1)
+        await eventually(lambda: sender.dropped > 0)
+        before = sender.dropped
+        sender.publish(TOPIC, event(2_000), 1)
+        await eventually(lambda: any('"lost"' in row[0] for row in rows(folder, "payload")))
+        await link.disconnect()
+        await sender.drain(0.05)
+    kept = rows(folder, "payload")
+    assert f'"lost": {before}}}' in kept[-1][0]
+    assert '"seq": 1999,' in kept[-2][0]
+    assert len(kept) == 2_001 - before
+    assert sum(path.stat().st_size for path in folder.glob("*.db")) < 1 << 18
+
+
+async def test_what_is_too_old_is_dropped_and_a_clock_that_is_set_makes_nothing_old(folder: Path) -> None:
+    """An event is too old by the clock of its process, also when a computer without a battery gets the time."""
+
+    class SetClock:
+        offset = 0.0
+
+        def now(self) -> float:
+            return 1_000_000.0 + self.offset
+
+        def monotonic(self) -> float:
+            return 0.0
+
+    clock, link = SetClock(), FakeLink(up=False)
+    async with Outbox(folder, delay=0.0, max_age=dt.timedelta(days=1), clock=clock).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(lambda: len(rows(folder)) == 1)
+        clock.offset = 1e9
+        sender.publish(TOPIC, event(1), 1)
+        await eventually(lambda: len(rows(folder)) == 2)
+        await link.disconnect()
+    clock.offset = 2e9  # a new process, days later
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=0.0, max_age=dt.timedelta(days=1), clock=clock).attached(link) as sender:
+        sender.publish(TOPIC, event(2), 1)
+        await eventually(lambda: sender.dropped == 2)
+        await link.disconnect()
+    assert [row[0] for row in rows(folder, "event_id")] == ["run-c41e07d2-2"]
+
+
+async def test_a_disk_that_fails_costs_nothing_and_is_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning; the events wait in memory meanwhile, and are written when the disk works again."""
+    link, write, full = FakeLink(up=False), OutboxFile.write, True
+
+    def failing(self: OutboxFile, given: Any, state: Any) -> int:
+        if full:
+            raise sqlite3.OperationalError("database or disk is full")
+        return write(self, given, state)
+
+    monkeypatch.setattr(OutboxFile, "write", failing)
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        for seq in range(1_000):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: "disk is full" in caplog.text)
+        link.settle(100)
+        full = False
+        await eventually(lambda: len(rows(folder)) == 900)
+        link.up = True
+        link.settle()
+        await eventually(lambda: len(link.taken) == 1_000)
+    assert link.numbers() == [*range(1_000)]
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [each.getMessage() for each in warnings] == [
+        "database or disk is full; events wait in memory only, and it is tried again"
+    ]
+
+
+def _make_foreign(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "press.db")) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+
+
+def _make_newer(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "press.db")) as connection:
+        connection.executescript(
+            f"PRAGMA application_id = {0x43534F42}; PRAGMA user_version = 7; CREATE TABLE a (a)"
+        )
+
+
+def _make_readable_by_others(folder: Path) -> None:
+    folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_make_foreign, "press.db: it is a database of another program"),
+        (_make_newer, "press.db: it is an outbox of version 7, and this Cascade writes 1; upgrade Cascade"),
+        (_make_readable_by_others, "events: can be read by others; chmod 700"),
+    ],
+)
+async def test_a_folder_that_cannot_be_used_is_one_warning_and_the_events_are_sent(
+    folder: Path, spoil: Any, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another program's file, a newer version's, a folder that others can read: nothing in it is changed."""
+    folder.mkdir(mode=0o700)
+    spoil(folder)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.db")}
+    link = FakeLink()
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        for seq in range(20):
+            sender.publish(TOPIC, event(seq), 1)
+        await sender.drain(1.0)
+        await eventually(lambda: message in caplog.text)
+    assert link.numbers() == [*range(20)]
+    assert {path.name: path.read_bytes() for path in folder.glob("*.db")} == before
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+async def test_a_second_process_of_the_name_is_refused_by_its_holder(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its events wait in memory; the warning names the process that has the file."""
+    folder.mkdir(mode=0o700)
+    held = process_lock.take(folder / "press.lock")
+    held.describe(since=0.0)
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(lambda: "give each process a source_id or a folder of its own" in caplog.text)
+        assert "is in use by process" in caplog.text
+        held.release()
+        await eventually(lambda: len(rows(folder)) == 1)
+        link.settle()
+    assert link.numbers() == [0]
+
+
+async def test_a_damaged_file_is_kept_and_a_new_one_begun(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning names the copy."""
+    folder.mkdir(mode=0o700)
+    (folder / "press.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(lambda: len(rows(folder)) == 1)
+        await eventually(lambda: link.held)
+        link.settle()
+    assert (folder / "press.db.damaged").exists()
+    assert "is kept as press.db.damaged" in caplog.text
+
+
+@task
+async def double(x: int) -> int:
+    return 2 * x
+
+
+async def test_an_engine_sends_its_events_through_its_outbox(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose connector takes nothing leaves its events in the folder; the next run sends them first."""
+    connector = LocalConnector(source_id="press")
+    monkeypatch.setattr(
+        LocalConnector,
+        "deliver_nowait",
+        lambda self, topic, payload, qos=1, *, settled: settled(Delivery.RETURNED),
+    )
+    assert await Engine(connector=connector, outbox=Outbox(folder)).run([double(n) for n in range(3)]) == [
+        0,
+        2,
+        4,
+    ]
+    stored = len(rows(folder))
+    assert stored == 8
+    monkeypatch.undo()
+    seen: list[dict[str, Any]] = []
+
+    async def collect(topic: str, data: dict[str, Any]) -> None:
+        seen.append(data)
+
+    async with connector:
+        await connector.subscribe("cascade/telemetry/+/+/+/events", collect)
+        await Engine(connector=connector, outbox=Outbox(folder)).run(double(4))
+        await eventually(lambda: len(seen) == stored + 4)
+    assert [each["seq"] for each in seen if each["run_id"] == seen[0]["run_id"]] in (
+        [*range(stored)],
+        [*range(4)],
+    )
+    await eventually(lambda: not rows(folder))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Engine(outbox=Outbox("events")),
+            "outbox: needs a connector, through which the events leave",
+        ),
+        (
+            lambda: Engine(outbox=cast("Any", "events")),
+            r"Engine\(outbox=\): takes cs.Outbox\('events'\), not 'events'",
+        ),
+        (
+            lambda: Engine(connector=FileConnector("run.jsonl"), outbox=Outbox("e")),
+            "outbox: needs a connector with deliver_nowait, such as MqttConnector, not <FileConnector",
+        ),
+        (lambda: Outbox(""), r"Outbox\(folder\): needs a folder"),
+        (
+            lambda: Outbox("e", max_bytes=5),
+            r"Outbox\(max_bytes=\): needs a number of bytes from 65536, not 5",
+        ),
+        (lambda: Outbox("e", max_age=dt.timedelta(0)), r"Outbox\(max_age=\): needs a timedelta above 0"),
+        (lambda: Outbox("e", delay=-1), r"Outbox\(delay=\): needs seconds from 0 to 60, not -1"),
+        (
+            lambda: Outbox("e", order=cast("Any", "newest")),
+            r"Outbox\(order=\): needs 'oldest' or 'live-first'",
+        ),
+        (lambda: Outbox("e", ack=""), r"Outbox\(ack=\): needs the name of the collector"),
+        (
+            lambda: Engine(connector=LocalConnector(), outbox=Outbox("e", ack="c")),
+            r"Outbox\(ack=\): needs a connector with a name; pass it source_id=",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused(make: Any, message: str) -> None:
+    """When the object is made, with what to write instead."""
+    with pytest.raises(ConfigurationError, match=message):
+        make()
+
+
+# A collector's acknowledgements
+
+
+async def acknowledged(
+    link: FakeLink, upto: int, missing: list[list[int]] | None = None, *, by: str = "c-1"
+) -> None:
+    """Publish what the collector has stored."""
+    (topic,) = link.subscribed
+    series = "run-c41e07d2"
+    await link.subscribed[topic](
+        topic, {"v": "1.0", "by": by, "upto": {series: upto}, "missing": {series: missing or []}}
+    )
+
+
+async def test_an_event_is_kept_until_the_collector_has_it(folder: Path) -> None:
+    """Not the broker's word counts but the collector's, and holes below its mark are kept."""
+    link = FakeLink()
+    async with Outbox(folder, ack="c-1").attached(link) as sender:
+        for seq in range(10):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: rows(folder, "state") == [(2,)] * 10)
+        await acknowledged(link, 99, by="another")
+        await acknowledged(link, 6, [[2, 3]])
+        await eventually(lambda: len(rows(folder)) == 5)
+    assert [row[0] for row in rows(folder, "event_id")] == [f"run-c41e07d2-{seq}" for seq in (2, 3, 7, 8, 9)]
+
+
+async def test_what_the_collector_does_not_acknowledge_is_sent_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker took it and has lost it: the same event_id comes again, and its tries are counted."""
+    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 0.05)
+    link = FakeLink()
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        sender.publish(TOPIC, {"note": "no event"}, 1)
+        await eventually(lambda: len(link.taken) >= 3)
+        assert link.taken[2]["event_id"] == link.taken[0]["event_id"]
+        await eventually(lambda: rows(folder, "tries, state") == [(1, 2)])
+        await acknowledged(link, 0)
+        await eventually(lambda: rows(folder) == [])
+
+
+@pytest.fixture
+def never_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no event sent again because time has passed."""
+    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 3_600.0)
+
+
+async def test_what_was_sent_before_a_stored_event_is_lost_and_sent_again_at_once(
+    folder: Path, never_by_time: None
+) -> None:
+    """Events arrive in order. Those that are under way again behind others are not lost because of these."""
+    link, lost = FakeLink(), [[1, 2]]
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        for seq in range(6):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: rows(folder, "state") == [(2,)] * 6)
+        await acknowledged(link, 4, lost)
+        await eventually(lambda: rows(folder, "tries, state") == [(1, 2), (1, 2), (0, 2)])
+        assert link.numbers() == [*range(6), 1, 2]
+        await acknowledged(link, 5, lost)
+        await eventually(lambda: len(rows(folder)) == 2)
+        assert rows(folder, "tries, state") == [(1, 2), (1, 2)]
+        sender.publish(TOPIC, event(6), 1)
+        await eventually(lambda: rows(folder, "state") == [(2,)] * 3)
+        await acknowledged(link, 6, lost)
+        await eventually(lambda: rows(folder, "tries, state") == [(1, 2), (1, 2)])
+        assert link.numbers() == [*range(6), 1, 2, 6]
+        await acknowledged(link, 6)
+        await eventually(lambda: rows(folder) == [])
+
+
+async def test_an_event_that_is_never_acknowledged_is_sent_again_once_while_later_ones_are(
+    folder: Path, never_by_time: None
+) -> None:
+    """As one that the broker's rules deny; whatever comes later goes on."""
+    link = FakeLink()
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        for seq in range(1, 51):
+            sender.publish(TOPIC, event(seq), 1)
+            await eventually(lambda: [*{*rows(folder, "state")}] == [(2,)] and len(rows(folder)) == 2)
+            await acknowledged(link, seq, [[0, 0]])
+            await eventually(lambda: len(rows(folder)) == 1)
+        assert link.numbers().count(0) == 2
+        assert [number for number in link.numbers() if number] == [*range(1, 51)]
+
+
+async def test_what_is_lost_twice_is_sent_again_by_time_though_later_events_are_acknowledged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Acknowledgements of later events neither delay that nor shorten its pauses, which double."""
+    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 0.1)
+    link, pauses, loop = FakeLink(), list[float](), asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def noted(seconds: float, call: Any, *args: Any) -> asyncio.TimerHandle:
+        if getattr(call, "__name__", "") == "_send_again":
+            pauses.append(seconds)
+        return call_later(seconds, call, *args)
+
+    async with time_limit(), Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        for seq in itertools.count(1):
+            sender.publish(TOPIC, event(seq), 1)
+            await sender.drain(5.0)
+            await acknowledged(link, seq, [[0, 0]])
+            if seq == 1:
+                await eventually(lambda: any(tries for (tries,) in rows(folder, "tries")))
+                monkeypatch.setattr(loop, "call_later", noted)
+            if link.numbers().count(0) >= 4:
+                break
+        monkeypatch.undo()
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 0.4
+
+
+async def test_lost_events_are_sent_again_by_a_later_run_however_short_each_run_is(
+    folder: Path, never_by_time: None
+) -> None:
+    """A program whose runs end before the wait for an acknowledgement does."""
+    link, outbox = FakeLink(), Outbox(folder, ack="c-1", delay=0.0)
+    for seq in range(2):
+        async with outbox.attached(link) as sender:
+            sender.publish(TOPIC, event(seq), 1)
+            await eventually(lambda: rows(folder, "state") == [(2,)] * (seq + 1))  # noqa: B023
+            if seq:
+                await acknowledged(link, seq, [[0, 0]])
+                await eventually(lambda: link.numbers() == [0, 1, 0])
+
+
+async def test_what_was_sent_is_stored_before_newer_events_that_were_not(
+    folder: Path, never_by_time: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed between the two leaves no hole."""
+    link, write, stored = FakeLink(), OutboxFile.write, list[int]()
+
+    def noted(self: OutboxFile, given: Sequence[Row], state: State) -> int:
+        stored.extend(row.number for row in given)
+        return write(self, given, state)
+
+    monkeypatch.setattr(OutboxFile, "write", noted)
+    async with Outbox(folder, ack="c-1").attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(lambda: stored == [1])
+        sender.publish(TOPIC, event(1), 1)
+        link.up = False
+        sender.publish(TOPIC, event(2), 1)
+        await sender.drain(0.05)
+        assert stored == [1, 2, 3]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10))))
+def test_numbers_that_wait_in_the_file_are_kept_once(found: list[tuple[int, int]]) -> None:
+    """Also where a range that is to be sent again overlaps what still waits."""
+    ranges, numbers = Ranges(), set[int]()
+    for first, size in found:
+        ranges.insert(Stored(first, first + size - 1, size))
+        numbers.update(range(first, first + size))
+    assert [n for first, last in ranges for n in range(first, last + 1)] == sorted(numbers)
+
+
+async def test_what_the_connector_has_in_hand_is_not_read_again(folder: Path, never_by_time: None) -> None:
+    """Events that are lost are sent again; one between them waits in the file and in the connector."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        for seq in range(4):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: len(link.held) == len(rows(folder)) == 4)
+        link.held.append(link.held.pop(1))
+        link.settle(3)
+        await eventually(lambda: rows(folder, "state") == [(2,), (1,), (2,), (2,)])
+        await acknowledged(link, 3, [[0, 2]])
+        await eventually(lambda: len(link.held) == 3)
+        link.settle()
+        assert link.numbers() == [0, 2, 3, 1, 0, 2]
+
+
+async def test_an_acknowledgement_of_what_was_never_sent_is_one_warning_and_loses_nothing(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events that wait in the file stay there whatever a collector claims."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        for seq in range(1_000):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: sender.stored_ranges == [(801, 1_000)])
+        await acknowledged(link, 5_000)
+        await acknowledged(link, 5_000)
+        await eventually(lambda: "that were never sent; they are kept" in caplog.text)
+        await link.disconnect()
+    assert len(rows(folder)) == 1_000
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+async def test_another_program_sends_through_an_outbox(folder: Path) -> None:
+    """``sender(connector).send``: stored, sent, and flushed at the end."""
+    link = FakeLink(up=False)
+    async with Outbox(folder).sender(link) as sender:
+        sender.send("plant/line-3", {"seq": 1})
+        await eventually(lambda: link.held)
+        asyncio.get_running_loop().call_soon(link.settle)
+        assert await sender.flush(5.0)
+    assert link.numbers() == [1]
+    with pytest.raises(RuntimeError, match="write: async with"):
+        sender.send("plant/line-3", {"seq": 2})
+
+
+@pytest.mark.parametrize("verdict", [Delivery.TAKEN, Delivery.REFUSED])
+async def test_a_message_is_safe_when_the_other_side_has_decided(folder: Path, verdict: Delivery) -> None:
+    """No disk is needed for that."""
+    link, safe = FakeLink(up=False), list[int]()
+    link.verdict = verdict
+    async with Outbox(folder, delay=60.0).attached(link) as sender:
+        for number in range(2):
+            sender.publish_text(TOPIC, json.dumps(event(number)), 1, on_safe=partial(safe.append, number))
+        await eventually(lambda: len(link.held) == 2)
+        assert safe == []
+        link.settle(1)
+        assert safe == [0]
+        link.settle()
+        assert safe == [0, 1]
+
+
+async def test_a_message_is_safe_when_it_is_on_disk(folder: Path) -> None:
+    """While the other side does not take it."""
+    link, on_disk = FakeLink(up=False), list[int]()
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        sender.publish_text(TOPIC, json.dumps(event(0)), 1, on_safe=lambda: on_disk.append(len(rows(folder))))
+        await eventually(lambda: on_disk)
+        link.settle()
+    assert on_disk == [1]
+
+
+async def test_a_message_that_awaits_a_collector_is_safe_when_it_is_on_disk(folder: Path) -> None:
+    """The broker's word does not count: it may lose the message."""
+    link, states = FakeLink(), list[list[Any]]()
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        sender.publish_text(
+            TOPIC, json.dumps(event(0)), 1, on_safe=lambda: states.append(rows(folder, "state"))
+        )
+        await eventually(lambda: link.taken)
+        await eventually(lambda: states)
+    assert states == [[(2,)]]
+
+
+async def test_a_message_that_is_dropped_and_counted_is_forgotten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever keeps it until it is safe need not keep it for ever."""
+    monkeypatch.setattr(queue, "CAPACITY", 1)
+    link, safe = FakeLink(up=False), list[int]()
+    await link.disconnect()
+    async with Outbox(folder, delay=60.0).attached(link) as sender:
+        for number in range(3):
+            sender.publish_text(TOPIC, json.dumps(event(number)), 1, on_safe=partial(safe.append, number))
+        assert safe == [0, 1]
+        assert sender.dropped == 2

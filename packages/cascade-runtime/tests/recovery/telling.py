@@ -1,0 +1,63 @@
+"""Runs the workflow of ``night.py`` with an outbox, in a process that kills itself at a named moment. Tests start it.
+
+It prints each event that the other side has taken, as a line of JSON; with the word ``down`` that side takes none, and
+no event reaches the outbox's disk before the process dies.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from fake_link import FakeLink
+from recovery import night
+
+from cascade.interfaces import Delivery, TaskState, TaskStateEvent
+from cascade.runtime import Engine, Outbox, SqliteState
+from cascade.runtime._durable import results
+
+
+class Printing(FakeLink):
+    """Prints what it takes, whole lines at once."""
+
+    def settle(self, count: int | None = None) -> None:
+        some = [payload for payload, _ in self.held[:count]]
+        assert self.verdict is Delivery.TAKEN
+        for payload in some:
+            os.write(1, f"{payload}\n".encode())
+        super().settle(count)
+
+
+def die_at_event(engine: Engine, times: int) -> None:
+    """Kill this process when a step's end is reported for this time, before the outbox has it."""
+    reported = 0
+
+    def seen(event: TaskStateEvent) -> None:
+        nonlocal reported
+        reported += event.state is TaskState.COMPLETED
+        if reported == times:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    engine.bus.subscribe(TaskStateEvent, seen)
+
+
+async def main(folder: Path, moment: str, times: int, *, up: bool) -> None:
+    """Run, or run the rest."""
+    engine = Engine(
+        state_backend=SqliteState(folder / "runs", power_safe=False),
+        connector=Printing(up=up),
+        outbox=Outbox(folder / "events", delay=60.0),
+    )
+    if moment == "reported":
+        die_at_event(engine, times)
+    else:
+        night.die_at(moment, times)
+    assert await engine.run(night.target(), run_id="night") == night.EXPECTED
+
+
+if __name__ == "__main__":
+    place, at, count, link = sys.argv[1:]
+    os.chdir(place)
+    results.LARGE = 1 << 12
+    asyncio.run(main(Path(place), at, int(count), up=link == "up"))

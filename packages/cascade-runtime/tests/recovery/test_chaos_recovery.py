@@ -1,0 +1,142 @@
+"""Engines that are killed with -9, at every named moment and at random: the run goes on, and nothing is done twice."""
+
+import contextlib
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cascade.testkit.waiting import busyness
+
+PROGRAM = Path(__file__).with_name("night.py")
+EXPECTED = 279
+NEVER = "never"
+KEPT = "SELECT key FROM step WHERE state IN (3, 4) AND key NOT LIKE 'collatz:0'"
+POINTS = (
+    "lock-taken",
+    "begin-committed",
+    "start-queued",
+    "called",
+    "effect-done",
+    "encoded",
+    "before-begin",
+    "in-transaction",
+    "committed-unheard",
+    "big-file-written",
+    "big-file-renamed",
+    "retry-recorded",
+    "expanded-committed",
+    "turn-deleted",
+    "end-committed",
+    "checkpoint",
+)
+LONG = [pytest.mark.nightly, pytest.mark.timeout(1800)]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
+]
+
+
+@dataclass
+class Night:
+    """One recorded run, and what its processes did."""
+
+    folder: Path
+    kills: int = 0
+    values: list[str] = field(default_factory=list)
+    idempotency_keys: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        command = [sys.executable, str(PROGRAM), str(self.folder)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def proceed(self, moment: str = NEVER, times: int = 1, *, after: float = 0.0) -> list[str]:
+        """Continue the run in a process that dies at a moment, or after some seconds; return which steps ran."""
+        kept, ran = self.kept(), []
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{moment} {times} {after}\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            verb, *words = line.split()
+            if verb == "exit":
+                assert words[0] in ("0", "-9")
+                self.kills += words[0] == "-9"
+                break
+            if verb == "value":
+                self.values += words
+                continue
+            key, idempotency_key = words
+            assert key not in kept, "a recorded step runs again"
+            assert self.idempotency_keys.setdefault(key, idempotency_key) == idempotency_key
+            ran.append(key)
+        return ran
+
+    def close(self) -> None:
+        """End the program that forks."""
+        self.process.communicate(timeout=30 * busyness())
+
+    def kept(self) -> set[str]:
+        """Read a copy, so that the next process finds what the last one has left."""
+        copy = self.folder.with_name("copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        if not (self.folder / "night.db").exists():
+            return set()
+        shutil.copytree(self.folder, copy)
+        with contextlib.closing(sqlite3.connect(copy / "night.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            if connection.execute("PRAGMA user_version").fetchone() == (0,):
+                return set()
+            return {key for (key,) in connection.execute(KEPT)}
+
+    def finish(self) -> None:
+        """Continue without a kill; then once more: nothing runs."""
+        self.proceed()
+        assert self.proceed() == []
+        self.close()
+        assert len(self.values) >= 2
+        assert set(self.values) == {str(EXPECTED)}
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=LONG) for n in range(2, 12))])
+def test_a_run_killed_at_each_named_moment_goes_on(seed: int, tmp_path: Path) -> None:
+    """One kill after the other in one run: each process continues what the ones before have recorded."""
+    dice = random.Random(seed)
+    night = Night(tmp_path / "runs")
+    last = ("end-committed", "checkpoint")
+    early = (
+        "lock-taken",
+        "begin-committed",
+        "retry-recorded",
+        "big-file-written",
+        "big-file-renamed",
+        "expanded-committed",
+    )
+    others = [point for point in POINTS if point not in (*last, *early)]
+    points = [*early, *dice.sample(others, len(others))]
+    for point in points:
+        before = night.kills
+        night.proceed(point, 1 if point in early else dice.choice([1, 2, 3]))
+        assert night.kills == before + 1, f"it did not reach {point}"
+    for point in last:
+        night.proceed(point)
+    assert night.kills == len(POINTS)
+    night.finish()
+
+
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=LONG) for n in range(60)])
+def test_a_run_killed_at_random_goes_on(seed: int, tmp_path: Path) -> None:
+    """Wherever the process is."""
+    dice = random.Random(seed)
+    night = Night(tmp_path / "runs")
+    while not night.values and night.kills < 100:
+        night.proceed(after=dice.uniform(0.02, 0.6))
+    night.finish()

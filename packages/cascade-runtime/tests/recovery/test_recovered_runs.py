@@ -1,0 +1,520 @@
+"""Runs that go on: what was recorded does not run again, whatever ended the attempt before."""
+
+import asyncio
+import contextlib
+import gc
+import math
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from observers import watch, watch_tasks
+
+from cascade.interfaces import (
+    LifecycleEvent,
+    RecordedStatus,
+    RunChangedError,
+    RunEndedError,
+    RunInputsError,
+    StepInDoubtError,
+    StepInfo,
+    StepKeepsDyingError,
+    StepState,
+    TaskState,
+    UnstorableValueError,
+    UsageError,
+)
+from cascade.runtime import Engine, LocalConnector, LocalHub, MemoryCache, SqliteState, step
+from cascade.spec import LazyResult, Param, Router, task
+from cascade.testing import ManualClock
+from cascade.testkit import eventually
+from cascade.testkit.state import MemoryState, StoredRun
+
+ran: Counter[str] = Counter()
+broken: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran() -> None:
+    ran.clear()
+    broken.clear()
+
+
+def note(what: str) -> None:
+    ran[what] += 1
+    if what in broken:
+        raise ValueError(what)
+
+
+@task
+async def load(name: str) -> str:
+    note(f"load {name}")
+    return name
+
+
+@task(mode="inline")
+def size(text: str, factor: int = 1) -> int:
+    note(f"size {text}")
+    return len(text) * factor
+
+
+@task
+def names(count: int) -> list[str]:
+    note("names")
+    return ["x" * number for number in range(count)]
+
+
+@task
+async def total(sizes: list[int]) -> int:
+    note("total")
+    return sum(sizes)
+
+
+@task
+async def count_down(number: int, sum_so_far: int = 0) -> Any:
+    note(f"turn {number}")
+    return count_down(number - 1, size("x" * number, sum_so_far)) if number else sum_so_far
+
+
+@task
+async def chosen(name: str) -> str:
+    note("choice")
+    return name
+
+
+@task
+async def hang() -> None:
+    note("hang")
+    await asyncio.Event().wait()
+
+
+class Runs:
+    """One recorded run, one engine for each attempt."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.events: list[Any] = []
+        self.clock: ManualClock | None = None
+
+    def state(self) -> SqliteState:
+        return SqliteState(self.folder, power_safe=False)
+
+    async def run(
+        self, target: LazyResult[Any] | list[LazyResult[Any]], params: Any = None, **settings: Any
+    ) -> Any:
+        ran.clear()
+        engine = Engine(state_backend=self.state(), clock=self.clock, cache_backend=MemoryCache())
+        self.events = watch(engine)
+        return await engine.run(target, params, run_id="night", **settings)
+
+    async def fails(self, target: LazyResult[Any], *what: str, **settings: Any) -> None:
+        broken.update(what)
+        with pytest.raises((ValueError, ExceptionGroup)):
+            await self.run(target, **settings)
+        broken.clear()
+
+    async def stopped_in(self, target: LazyResult[Any], what: str) -> None:
+        """Run until a step has begun, and stop the process in an orderly way."""
+        ran.clear()
+        run = asyncio.create_task(self.run(target))
+        while not ran[what]:
+            await asyncio.sleep(0)
+        run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await run
+
+    def steps(self) -> dict[str, StepState]:
+        return {step.key: step.state for step in self.state().steps("night")}
+
+    def status(self) -> RecordedStatus:
+        return self.state().runs()[0].status
+
+
+@pytest.fixture
+async def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path / "runs")
+
+
+async def test_a_failed_run_goes_on_at_the_step_that_failed(runs: Runs) -> None:
+    """What it needs is taken from the journal, and what is behind that is not even built."""
+    target = total([size(load("abc")), size(load("de"))])
+    await runs.fails(target, "total")
+    assert runs.status() is RecordedStatus.FAILED
+    (failed,) = runs.state().steps("night", state=StepState.FAILED)
+    assert (failed.key, failed.error, failed.starts) == ("total:0", "ValueError: total", 1)
+    assert await runs.run(target) == 5
+    assert ran == {"total": 1}
+    assert runs.status() is RecordedStatus.SUCCEEDED
+    assert set(runs.steps().values()) == {StepState.COMPLETED}
+
+
+async def test_a_run_that_succeeded_returns_its_values_again(runs: Runs) -> None:
+    """Nothing runs."""
+    targets = [size(load("abc")), load("de")]
+    assert await runs.run(targets) == await runs.run(targets) == [3, "de"]
+    assert not ran
+
+
+async def test_items_of_a_map_that_are_recorded_do_not_run_again(runs: Runs) -> None:
+    """Of a map over a list, and of one over the list that another task returns."""
+    for target in (total(size.map(text=["a", "bb", "ccc"])), total(size.map(text=names(4)))):
+        await runs.state().forget("night")
+        await runs.fails(target, "size bb", "size xx", on_failure="continue")
+        begun = +ran
+        value = await runs.run(target)
+        assert value == 6
+        assert ran == {next(name for name in begun if name in ("size bb", "size xx")): 1, "total": 1}
+
+
+async def test_a_loop_goes_on_in_the_turn_that_failed_and_its_file_stays_small(runs: Runs) -> None:
+    """Each turn's plan replaces the one before."""
+    await runs.fails(count_down(30, 1), "turn 3")
+    assert set(runs.steps()) == {"count_down:0", "count_down:0~27/size:0", "count_down:0~27/count_down:0"}
+    assert await runs.run(count_down(30, 1)) == math.factorial(30)
+    assert ran == {f"turn {n}": 1 for n in (3, 2, 1, 0)} | {f"size {'x' * n}": 1 for n in (3, 2, 1)}
+    assert await runs.run(count_down(30, 1)) == math.factorial(30)
+    assert not ran
+
+
+@pytest.mark.parametrize("length", [125, 150, 190, 250])
+async def test_the_file_of_a_loop_with_a_long_key_stays_small(length: int, runs: Runs) -> None:
+    """Keys below a long one begin with a short form of it, so the turn before is found and deleted."""
+
+    def target() -> LazyResult[int]:
+        return count_down(30, 1).named("x" * length)
+
+    await runs.fails(target(), "turn 3")
+    assert len(runs.steps()) == 3
+    assert max(map(len, runs.steps())) <= 200
+    assert await runs.run(target()) == math.factorial(30)
+    assert len(runs.steps()) == 3
+    with pytest.raises(RunChangedError, match=r"xxx.*arguments"):
+        await runs.run(count_down(30, 2).named("x" * length))
+    assert await runs.run(count_down(30, 2).named("x" * length), on_change="rerun") == 2 * math.factorial(30)
+    assert len(runs.steps()) == 3
+
+
+class Box:
+    """Holds a lazy result where the search for inputs does not look."""
+
+    def __init__(self, lazy: LazyResult[Any]) -> None:
+        self.inside = [lazy]
+
+
+@task
+async def measured(box: Any) -> Any:
+    note("measured")
+    return total([size(box.inside[0])])
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_call_of_the_outer_graph_has_its_key_from_there(declared: bool, runs: Runs) -> None:
+    """A task that returns calls may use a call that the run's own graph declares: it is the same step."""
+    shared = load("abc")
+    targets = [measured(Box(shared)), *([shared] if declared else [])]
+    broken.add("total")
+    with pytest.raises((ValueError, ExceptionGroup)):
+        await runs.run(targets)
+    key = "load:0" if declared else "measured:0~1/load:0"
+    assert runs.steps()[key] is StepState.COMPLETED
+    assert set(runs.steps()) == {key, "measured:0", "measured:0~1/size:0", "measured:0~1/total:0"}
+    broken.clear()
+    assert (await runs.run(targets))[0] == 3
+    assert ran == {"total": 1}
+
+
+async def test_a_task_that_is_not_importable_decides_again_which_calls_it_returns(runs: Runs) -> None:
+    """It has no name to find its calls by; the calls themselves do not run again."""
+
+    @task
+    async def nested(text: str) -> int:
+        note("nested")
+        return len(text)
+
+    @task
+    async def decide() -> Any:
+        note("decide")
+        return total([nested("a"), nested("bb")])
+
+    await runs.fails(decide(), "total")
+    assert await runs.run(decide()) == 3
+    assert ran == {"decide": 1, "total": 1}
+
+
+async def test_a_route_is_taken_again_without_asking_again(runs: Runs) -> None:
+    """The selector's value is recorded, and so are the steps of its route."""
+    router: LazyResult[int] = Router(
+        chosen("b"), {"a": size(load("aaa")), "b": size(load("b")).named("measure")}
+    )
+    target = total([router])
+    await runs.fails(target, "total")
+    assert await runs.run(target) == 1
+    assert ran == {"total": 1}
+    assert set(runs.steps()) == {"chosen:0", "load:1", "measure:0", "total:0"}
+
+
+async def test_a_condition_is_not_asked_again(runs: Runs) -> None:
+    """Whether it was true or false."""
+    yes, no = size("abc"), size("")
+    target = total([size(load("a").run_if(yes)), size(load("b").run_if(no, otherwise=load("cc")))])
+    await runs.fails(target, "total")
+    assert await runs.run(target) == 3
+    assert ran == {"total": 1}
+
+
+async def test_a_run_that_its_process_stops_is_interrupted_and_goes_on(runs: Runs) -> None:
+    """A signal is not an outcome of the run, and a cancelled step has none either."""
+    target = total([size(load("de").after(hang().after(size(load("abc")))))])
+    await runs.stopped_in(target, "hang")
+    assert runs.status() is RecordedStatus.INTERRUPTED
+    assert runs.steps()["hang:0"] is StepState.STARTED
+    await runs.stopped_in(target, "hang")
+    assert ran == {"hang": 1}
+
+
+async def test_the_inputs_of_the_first_attempt_hold_for_all(runs: Runs) -> None:
+    """They need not be given again, and must not be given differently."""
+    target = total([size(load(Param("day", default="today")))])
+    broken.add("total")
+    with pytest.raises(ValueError, match="total"):
+        await runs.run(target, {"day": "monday"})
+    with pytest.raises(RunInputsError, match="was started with day='monday', and is given 'friday'"):
+        await runs.run(target, {"day": "friday"})
+    broken.clear()
+    assert await runs.run(target) == 6
+
+
+async def test_an_unrecorded_task_runs_again(runs: Runs) -> None:
+    """Its value is not kept; those behind it are not needed."""
+    target = total([size.unrecorded()(load("abc"))])
+    await runs.fails(target, "total")
+    assert await runs.run(target) == 3
+    assert ran == {"size abc": 1, "total": 1}
+
+
+async def test_a_result_that_cannot_be_recorded_costs_a_warning_or_the_step(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The step runs again, unless its result is required."""
+
+    @task(mode="inline")
+    def lock() -> Any:
+        note("lock")
+        return threading.Lock()
+
+    @task(mode="inline")
+    def use(held: Any) -> bool:
+        note("use")
+        return bool(held.locked())
+
+    await runs.fails(use(lock()), "use")
+    assert "task lock: its result is not recorded, so the step runs again on resume" in caplog.text
+    assert await runs.run(use(lock())) is False
+    assert ran == {"lock": 1, "use": 1}
+    strict = SqliteState(runs.folder, power_safe=False, required_results=True)
+    with pytest.raises(UnstorableValueError, match="cannot be recorded"):
+        await Engine(state_backend=strict).run(lock(), run_id="strict")
+
+
+async def test_a_hit_of_a_cache_is_recorded(runs: Runs) -> None:
+    """The journal is asked first, then the cache."""
+    cached = load.with_cache()
+    target = total([size(cached("a")), size(cached("a"))])
+    await runs.fails(target, "total")
+    assert runs.steps()["load:0"] is runs.steps()["load:1"] is StepState.COMPLETED
+    assert await runs.run(target) == 2
+    assert ran == {"total": 1}
+
+
+async def test_observers_see_which_values_are_recorded(runs: Runs) -> None:
+    """Those that are taken; those behind them are not in the graph."""
+    target = total([size(load("abc"))])
+    await runs.fails(target, "total")
+    await runs.run(target)
+    states = [
+        (event.task_id, event.state, event.reason) for event in runs.events if hasattr(event, "task_id")
+    ]
+    assert states[0] == ("size:0", TaskState.SKIPPED, "recorded in attempt 1")
+    assert [state for key, state, _ in states if key == "load:0"] == []
+
+
+async def test_a_retry_goes_on_with_its_delay_after_a_kill() -> None:
+    """As long as it still has to, and with the tries that it has left."""
+    clock, stored = ManualClock(), dict[str, StoredRun]()
+    target = load.with_retry(3, delay=60.0)("abc")
+    broken.add("load abc")
+    for seconds, tries in ((20.0, 1), (50.0, 2)):
+        state = MemoryState(stored)
+        engine = Engine(state_backend=state, clock=clock)
+        events = watch_tasks(engine)
+        run = asyncio.create_task(engine.run(target, run_id="night"))
+        while not any(event.state is TaskState.RETRYING for event in events):
+            await asyncio.sleep(0)
+            if tries == 2 and clock.now() < 1_700_000_060:
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                assert ran["load abc"] == 1, "it still has to wait 40 s"
+                clock.advance(40)
+        stored["night"].journal.commit()  # type: ignore[union-attr]
+        state.lose()
+        run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await run
+        stored["night"].status = RecordedStatus.RUNNING
+        clock.advance(seconds)
+        assert ran["load abc"] == tries
+    clock.advance(60)
+    with pytest.raises(ValueError, match="load abc"):
+        await Engine(state_backend=MemoryState(stored), clock=clock).run(target, run_id="night")
+    assert ran["load abc"] == 3
+
+
+async def killed_in(stored: dict[str, StoredRun], target: LazyResult[Any], what: str) -> None:
+    """Run until a step has begun, and end as a killed process does."""
+    state = MemoryState(stored)
+    before = ran[what]
+    run = asyncio.create_task(Engine(state_backend=state).run(target, run_id="night"))
+    while ran[what] == before:
+        await asyncio.sleep(0)
+    stored["night"].journal.commit()  # type: ignore[union-attr]
+    state.lose()
+    run.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await run
+
+
+async def test_a_step_that_runs_at_most_once_is_in_doubt_after_a_kill() -> None:
+    """It is not called again, and a person has to say whether it was done."""
+    stored: dict[str, StoredRun] = {}
+    target = hang.at_most_once()()
+    await killed_in(stored, target, "hang")
+    for _ in range(2):
+        with pytest.raises(
+            StepInDoubtError, match=r"step 'hang:0' was started at .* cascade resolve night hang:0"
+        ):
+            await Engine(state_backend=MemoryState(stored)).run(target, run_id="night")
+    assert ran["hang"] == 1
+
+
+async def test_a_step_in_which_the_process_dies_again_and_again_is_not_started_again() -> None:
+    """Five times, unless the run says otherwise."""
+    stored: dict[str, StoredRun] = {}
+    for _ in range(5):
+        await killed_in(stored, hang(), "hang")
+    for _ in range(2):
+        with pytest.raises(StepKeepsDyingError, match="step 'hang:0' was running each of the last 5 times"):
+            await Engine(state_backend=MemoryState(stored)).run(hang(), run_id="night")
+    assert ran["hang"] == 5
+    run = asyncio.create_task(
+        Engine(state_backend=MemoryState(stored)).run(hang(), run_id="night", max_starts=None)
+    )
+    while ran["hang"] == 5:
+        await asyncio.sleep(0)
+    run.cancel()
+
+
+async def test_a_run_that_a_constraint_cancelled_goes_on_only_on_request() -> None:
+    """A person has ended it."""
+    target = size(load("abc"))
+    stored: dict[str, StoredRun] = {}
+    await Engine(state_backend=MemoryState(stored)).run(target, run_id="night")
+    stored["night"].status = RecordedStatus.CANCELLED
+    with pytest.raises(RunEndedError, match="give resume='cancelled'"):
+        await Engine(state_backend=MemoryState(stored)).run(target, run_id="night")
+    assert (
+        await Engine(state_backend=MemoryState(stored)).run(target, run_id="night", resume="cancelled") == 3
+    )
+
+
+async def test_a_run_without_a_state_calls_nothing_of_recorded_runs() -> None:
+    """Not one function of theirs, whatever the tasks are: the parts of a run are chosen once."""
+    foreign: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        folder = Path(frame.f_code.co_filename).parent.name
+        foreign.update([folder] if folder in ("_recovery", "_durable", "_scheduler") else [])
+
+    target = total([*(size(load(text)) for text in ("a", "bb")), *[size("ccc").unrecorded()]])
+    gc.collect()  # not what earlier tests have left
+    sys.setprofile(count)
+    try:
+        assert await Engine().run(total(size.map(text=names(3)))) == 3
+        assert await Engine().run(target) == 6
+    finally:
+        sys.setprofile(None)
+    assert set(foreign) == {"_scheduler"}
+
+
+async def test_without_a_state_at_most_once_and_unrecorded_change_nothing() -> None:
+    """They are for recorded runs."""
+    engine = Engine()
+    events = watch(engine)
+    assert await engine.run(size.unrecorded()(load.at_most_once()("abc"))) == 3
+    assert sum(isinstance(event, LifecycleEvent) for event in events) == 2
+
+
+@task(mode="inline")
+def told_inline() -> StepInfo:
+    note("told")
+    return step()
+
+
+@task
+def told_in_a_thread() -> StepInfo:
+    return step()
+
+
+@task
+async def told(before: list[StepInfo]) -> list[StepInfo]:
+    note("last")
+    return [*before, step()]
+
+
+async def test_a_step_learns_its_key_and_its_attempts(runs: Runs) -> None:
+    """On the loop, inline and in a thread; the idempotency key is the same in every attempt."""
+    target = told([told_inline().with_retry(2), told_in_a_thread()])
+    await runs.fails(target, "told", "last")
+    steps = await runs.run(target)
+    assert [(each.key, each.attempt, each.start) for each in steps] == [
+        ("told_inline:0", 2, 1),
+        ("told_in_a_thread:0", 1, 1),
+        ("told:0", 2, 1),
+    ]
+    assert {each.run_id for each in steps} == {"night"}
+    assert steps[2].idempotency_key == StepInfo("night", "told:0", "told").idempotency_key
+    with pytest.raises(UsageError, match=r"cs.step\(\) works only inside a task"):
+        step()
+
+
+async def test_telemetry_tells_the_attempts_of_a_run_apart(runs: Runs) -> None:
+    """Each has its own token and counts from 0; a reader that drops duplicates loses nothing."""
+    hub, seen = LocalHub(), list[dict[str, Any]]()
+    target = total([size(load("abc"))])
+
+    async def listen(topic: str, message: dict[str, Any]) -> None:
+        seen.append(message)
+
+    reader = LocalConnector(hub)
+    await reader.connect()
+    await reader.subscribe("cascade/telemetry/#", listen)
+    for attempt in (1, 2):
+        broken.update({"total"} if attempt == 1 else ())
+        engine = Engine(state_backend=runs.state(), connector=LocalConnector(hub, source_id="line-3"))
+        with contextlib.suppress(ValueError):
+            await engine.run(target, run_id="night")
+        broken.clear()
+    await eventually(lambda: [message["body"].get("event") for message in seen].count("ENGINE_STOPPED") == 2)
+    await reader.disconnect()
+    events = [message for message in seen if message["body"]["type"] in ("LifecycleEvent", "TaskStateEvent")]
+    assert len({event["event_id"] for event in events}) == len(events)
+    by_attempt = [[event for event in events if event.get("attempt", 1) == attempt] for attempt in (1, 2)]
+    for of_one in by_attempt:
+        assert len({event["token"] for event in of_one}) == 1
+        assert [event["seq"] for event in of_one] == list(range(len(of_one)))
+    assert by_attempt[0][0]["token"] != by_attempt[1][0]["token"]
+    assert by_attempt[1][0]["body"] == {"type": "LifecycleEvent", "event": "ENGINE_STARTED", "kept": 2}
+    assert "kept" not in by_attempt[0][0]["body"]

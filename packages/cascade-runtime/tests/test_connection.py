@@ -1,0 +1,281 @@
+"""The connection that runs share: made for the first run, closed after the last, never in the way of a run."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fakes import Plain
+from simple_tasks import double
+
+from cascade.interfaces import ConnectorUnavailable
+from cascade.runtime import Engine, LocalConnector
+from cascade.spec import task
+from cascade.testkit import time_limit
+
+
+async def test_a_required_connector_without_a_link_fails_the_run() -> None:
+    """ConnectorUnavailable, which the caller asked for, is raised before any task has run."""
+
+    class Required(Plain):
+        async def connect(self) -> None:
+            raise ConnectorUnavailable("broker", 1883, "refused")
+
+    connector = Required()
+    with pytest.raises(ConnectorUnavailable, match="no connection to broker:1883: refused"):
+        await Engine(connector=connector).run(double(1))
+    assert not connector.sent
+    assert connector.log == ["disconnect"]
+
+
+async def test_a_connector_that_hangs_delays_a_run_no_longer_than_the_limits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connector that never connects nor disconnects is abandoned after the limits."""
+    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 0.01)
+
+    class Hanging(Plain):
+        async def connect(self) -> None:
+            await asyncio.Event().wait()
+
+        async def disconnect(self) -> None:
+            await asyncio.Event().wait()
+
+    assert await Engine(connector=Hanging()).run(double(1)) == 2
+    late, left = (record.getMessage() for record in caplog.records)
+    assert "does not connect within" in late
+    assert "does not disconnect within" in left
+
+
+async def test_a_run_waits_for_a_connector_as_long_as_its_drain_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its user has asked for that: the messages that wait are those of the run."""
+    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 0.01)
+    turns = 100
+
+    class Draining(Plain):
+        drain_timeout = 60.0
+
+        async def disconnect(self) -> None:
+            nonlocal turns
+            while turns:
+                turns -= 1
+                await asyncio.sleep(0.001)
+            await super().disconnect()
+
+    connector = Draining()
+    assert await Engine(connector=connector).run(double(1)) == 2
+    assert not turns
+    assert connector.log == ["connect", "disconnect"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_connector_that_is_a_little_late_logs_the_reason_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: bool
+) -> None:
+    """The run starts meanwhile; the engine logs a line only if the connector raises."""
+    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.connection.GRACE", 60.0)
+    started, tried = asyncio.Event(), asyncio.Event()
+
+    class Late(Plain):
+        async def connect(self) -> None:
+            await started.wait()
+            tried.set()
+            if refused:
+                raise ConnectorUnavailable("broker", 1883, "silent")
+
+    @task
+    async def started_task() -> int:
+        started.set()
+        await tried.wait()
+        return 1
+
+    assert await Engine(connector=Late()).run(started_task()) == 1
+    assert [r.getMessage().endswith("no connection to broker:1883: silent") for r in caplog.records] == [
+        True
+    ] * refused
+
+
+async def test_a_connector_that_hangs_is_logged_during_the_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once, and not only at the end."""
+    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.connection.GRACE", 0.01)
+
+    class Hanging(Plain):
+        async def connect(self) -> None:
+            await asyncio.Event().wait()
+
+    @task
+    async def until_logged() -> None:
+        while "does not connect within" not in caplog.text:
+            await asyncio.sleep(0.01)
+
+    async with time_limit(50):
+        await Engine(connector=Hanging()).run(until_logged())
+    assert len(caplog.records) == 1
+
+
+async def test_a_run_waits_until_a_required_connector_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long that takes, the run does not start without a link that is required."""
+    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
+
+    class Required(Plain):
+        required = True
+
+        async def connect(self) -> None:
+            await asyncio.sleep(0.05)
+            raise ConnectorUnavailable("broker", 1883, "silent")
+
+    with pytest.raises(ConnectorUnavailable, match="silent"):
+        await Engine(connector=Required()).run(double(1))
+
+
+async def test_runs_wait_for_one_connector_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a connector that never connects nor one that still disconnects delays a run longer than the limit."""
+    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 60.0)
+    leave, waits = asyncio.Event(), 0
+    wait = asyncio.wait
+
+    async def counted(*args: Any, timeout: float | None = None) -> Any:
+        nonlocal waits
+        waits += timeout == 0.01
+        return await wait(*args, timeout=timeout)
+
+    class Slow(Plain):
+        async def connect(self) -> None:
+            await super().connect()
+            if self.log.count("connect") == 1:
+                return
+            await asyncio.Event().wait()
+
+        async def disconnect(self) -> None:
+            await super().disconnect()
+            await leave.wait()
+
+    connector = Slow()
+    first = asyncio.create_task(Engine(connector=connector).run(double(1)))
+    while "disconnect" not in connector.log:
+        await asyncio.sleep(0)
+    monkeypatch.setattr("cascade.runtime._support.connection.asyncio.wait", counted)
+    others = [asyncio.create_task(Engine(connector=connector).run(double(n))) for n in (2, 3)]
+    async with time_limit(50):
+        while waits < 2:
+            await asyncio.sleep(0)
+        assert not first.done()
+        leave.set()
+        assert await asyncio.gather(first, *others) == [2, 4, 6]
+
+
+async def test_a_run_that_is_cancelled_while_it_disconnects_waits_for_the_end() -> None:
+    """No asyncio task of the connector outlives the run."""
+
+    class Leaving(Plain):
+        async def disconnect(self) -> None:
+            self.log.append("leaving")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                self.log.append("left")
+
+    connector = Leaving()
+    run = asyncio.create_task(Engine(connector=connector).run(double(1)))
+    while "leaving" not in connector.log:
+        await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.wait({run})
+    assert connector.log == ["connect", "leaving", "left"]
+
+
+async def test_connect_may_return_a_future() -> None:
+    """The protocol requires an awaitable, not a coroutine."""
+
+    class Plainer(Plain):
+        def connect(self) -> Any:
+            return asyncio.ensure_future(super().connect())
+
+        def disconnect(self) -> Any:
+            return asyncio.ensure_future(super().disconnect())
+
+    connector = Plainer()
+    assert await Engine(connector=connector).run(double(1)) == 2
+    assert connector.log == ["connect", "disconnect"]
+
+
+async def test_a_connector_that_the_user_connected_stays_connected() -> None:
+    """run() disconnects only a connector that it has connected."""
+    connector = LocalConnector()
+    await connector.connect()
+    await Engine(connector=connector).run(double(1))
+    assert connector.connected
+    await connector.disconnect()
+    await Engine(connector=connector).run(double(1))
+    assert not connector.connected
+
+
+async def test_connected_may_be_an_attribute() -> None:
+    """A connector that the user connected stays connected, also if ``connected`` is not a property of its class."""
+
+    class Attribute(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.connected = False
+
+        async def connect(self) -> None:
+            await super().connect()
+            self.connected = True
+
+        async def disconnect(self) -> None:
+            await super().disconnect()
+            self.connected = False
+
+    connector = Attribute()
+    await connector.connect()
+    await Engine(connector=connector).run(double(1))
+    assert connector.log == ["connect"]
+    await connector.disconnect()
+    await Engine(connector=connector).run(double(1))
+    assert connector.log == ["connect", "disconnect"] * 2
+
+
+async def test_a_mocks_connected_attribute_is_ignored() -> None:
+    """An object that has every attribute is connected and disconnected like one without ``connected``."""
+
+    class Mock(Plain):
+        def __getattr__(self, name: str) -> object:
+            return object()
+
+    connector = Mock()
+    await Engine(connector=connector).run(double(1))
+    assert connector.log == ["connect", "disconnect"]
+
+
+async def test_the_last_run_of_any_engine_disconnects() -> None:
+    """Runs of two engines share a connector: it is connected once, and disconnected after the last run."""
+    connector = Plain()
+    first_done = asyncio.Event()
+
+    @task
+    async def short() -> int:
+        return 1
+
+    @task
+    async def long() -> list[str]:
+        await first_done.wait()
+        return list(connector.log)
+
+    slow = asyncio.create_task(Engine(connector=connector).run(long()))
+    assert await Engine(connector=connector).run(short()) == 1
+    first_done.set()
+    assert await slow == ["connect"]
+    assert connector.log == ["connect", "disconnect"]
+    await Engine(connector=connector).run(short())
+    assert connector.log == ["connect", "disconnect"] * 2

@@ -1,0 +1,349 @@
+"""Maps, choices and calls that a task returned, while their graph is being built: they are not tasks that run."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from fakes import Racing
+from observers import watch_tasks
+from simple_tasks import fail
+
+from cascade.interfaces import ResourceNotFoundError, TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.runtime._graph.node import Node
+from cascade.runtime._scheduler.state import RunState
+from cascade.spec import LazyResult, Router, inject, task
+from cascade.testkit import eventually, time_limit
+
+LIMIT = 50.0
+ITEMS = 5_000
+
+
+@task(mode="inline")
+def numbers() -> list[int]:
+    return list(range(ITEMS))
+
+
+@task(mode="inline")
+def item(x: int) -> int:
+    return x
+
+
+@task(name="item", mode="inline")
+def return_map(xs: list[int]) -> Any:
+    return item.map(x=xs)
+
+
+@task(mode="inline")
+def give(x: int) -> int:
+    return x
+
+
+@task(mode="inline")
+def calls() -> Iterator[LazyResult[int]]:
+    return (give(n) for n in range(ITEMS))
+
+
+@task(mode="inline")
+def stream() -> Iterator[int]:
+    return iter(range(100_000))
+
+
+@task(name="item", mode="inline")
+def return_calls() -> Any:
+    return [give(n) for n in range(ITEMS)]
+
+
+GROWING: dict[str, Callable[[], LazyResult[Any]]] = {
+    "a map": lambda: item.map(x=numbers()),
+    "a map of calls": lambda: item.map(x=calls()),
+    "what a task returned": lambda: return_map(numbers()),
+}
+SLOWLY_GROWING: dict[str, Callable[[], LazyResult[Any]]] = {
+    "a map": lambda: item.map(x=stream()),
+    "a map of calls": lambda: item.map(x=calls()),
+    "what a task returned": return_calls,
+}
+"""These need more than ten iterations of the loop to grow."""
+
+
+class Desk:
+    """Writes a constraint at the moment at which an expansion begins, and reads reports."""
+
+    def __init__(self, scope: str, kind: str, **payload: Any) -> None:
+        self.hub = LocalHub()
+        self.engine = Engine(connector=LocalConnector(self.hub, source_id="line-3"), clock=Racing())
+        self.events: list[TaskStateEvent] = []
+        self.topic = constraint_topic(scope, kind)
+        self._payload = {"type": kind, **payload}
+        self._writing: asyncio.Task[None] | None = None
+        self.engine.bus.subscribe(TaskStateEvent, self._hear)
+
+    def _hear(self, event: TaskStateEvent) -> None:
+        self.events.append(event)
+        if event.state is TaskState.COMPLETED and self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        async with LocalConnector(self.hub, source_id="desk") as desk:
+            await desk.publish(self.topic, self._payload, 1, retain=True)
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_a_limit_that_comes_during_an_expansion_does_not_count_it(what: str) -> None:
+    """I10: a map holds no slot that its items need, also not while it learns which items they are."""
+    desk = Desk("task:item", "concurrency", params={"limit": 1})
+    reports: list[int] = []
+
+    async def hear(topic: str, data: dict[str, Any]) -> None:
+        if data["applied"]:
+            reports.append(data["in_scope_running"])
+
+    async with LocalConnector(desk.hub) as reader, time_limit(LIMIT):
+        await reader.subscribe("cascade/state/line-3/constraints", hear)
+        assert await desk.engine.run(GROWING[what]()) == list(range(ITEMS))
+        await eventually(lambda: reports)
+    assert set(reports) <= {0, 1}
+    assert reports[0] == 0
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_a_cancel_that_comes_during_an_expansion_ends_the_run(what: str) -> None:
+    """The expansion is not interrupted; its items are rejected when they ask for admission."""
+    desk = Desk("task:item", "cancel", expires_at=4e9)
+    async with time_limit(LIMIT):
+        with pytest.raises(TaskCancelledError, match="task/item/@cancel"):
+            await desk.engine.run(GROWING[what]())
+
+
+def growing() -> list[asyncio.Task[Any]]:
+    return [each for each in asyncio.all_tasks() if each.get_name().startswith("item")]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 10])
+@pytest.mark.parametrize("what", SLOWLY_GROWING)
+async def test_a_run_that_is_cancelled_during_an_expansion_ends(what: str, turns: int) -> None:
+    """Wherever that is, also before the first step: nothing is left of it, and started tasks are reported as cancelled."""
+    engine = Engine(clock=Racing())
+    events = watch_tasks(engine)
+    run = asyncio.create_task(engine.run(SLOWLY_GROWING[what]()))
+    await grown_for(turns)
+    run.cancel()
+    await asyncio.wait({run})
+    assert run.cancelled()
+    assert [e.state for e in events if e.task_name == "item"][-1:] == [TaskState.CANCELLED]
+    assert not growing()
+
+
+async def grown_for(turns: int) -> None:
+    """Wait until an expansion runs, and for so many iterations of the loop more."""
+    while not growing():
+        await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 10])
+@pytest.mark.parametrize("what", ["a map", "a map of calls"])
+async def test_an_expansion_that_other_code_cancels_is_a_failure(what: str, turns: int) -> None:
+    """A task that cancels all that it finds on the loop makes the run fail instead of hang."""
+    run = asyncio.create_task(Engine(clock=Racing()).run(SLOWLY_GROWING[what]()))
+    await grown_for(turns)
+    growing()[0].cancel()
+    async with time_limit(LIMIT):
+        with pytest.raises(TaskCancelledError, match="something that it awaited"):
+            await run
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_an_expansion_that_other_code_cancels_as_its_items_start_loses_none(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The items are linked already: all of them start, and the run gets the value of each."""
+    cancelled: list[str] = []
+    admit = RunState.admit
+
+    def admit_and_cancel(state: RunState, nodes: Iterable[Node]) -> None:
+        admit(state, nodes)
+        current = asyncio.current_task()
+        if current is not None and current.get_name().startswith("item:") and not cancelled:
+            cancelled.append(current.get_name())
+            current.cancel()
+
+    monkeypatch.setattr(RunState, "admit", admit_and_cancel)
+    async with time_limit(LIMIT):
+        assert await Engine(clock=Racing()).run(GROWING[what]()) == list(range(ITEMS))
+    assert cancelled
+
+
+@task
+async def needy(what: int = inject("nowhere")) -> int:
+    return what
+
+
+@pytest.mark.parametrize("carry_on", [False, True])
+async def test_a_task_that_returns_what_cannot_run_fails(carry_on: bool) -> None:
+    """It is reported as FAILED, once, and not as COMPLETED before."""
+
+    @task
+    async def returns() -> Any:
+        return needy()
+
+    engine = Engine()
+    events = watch_tasks(engine)
+    with pytest.raises((ResourceNotFoundError, ExceptionGroup)):
+        await engine.run(returns(), on_failure="continue" if carry_on else "stop")
+    assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED]
+
+
+async def test_a_task_that_has_completed_is_not_skipped_when_what_it_returned_fails() -> None:
+    """Nothing follows COMPLETED: the failure is that of the call which the task returned."""
+
+    @task
+    async def returns() -> Any:
+        return fail()
+
+    engine = Engine()
+    events = watch_tasks(engine)
+    with pytest.raises(ExceptionGroup):
+        await engine.run(item(returns()), on_failure="continue")
+    told = {
+        name: [e.state.value for e in events if e.task_name == name] for name in ("returns", "fail", "item")
+    }
+    assert told == {"returns": ["RUNNING", "COMPLETED"], "fail": ["RUNNING", "FAILED"], "item": ["SKIPPED"]}
+
+
+@task
+async def returns_an_item() -> Any:
+    await asyncio.sleep(0)
+    return item(1)
+
+
+async def test_an_expansion_that_the_end_of_the_run_prevents_is_reported_as_cancelled() -> None:
+    """A run that ends in the turn in which a task returned another one: that task is heard of again."""
+
+    @task
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("boom")
+
+    engine = Engine()
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises(ValueError, match="boom"):
+        await engine.run([fails(), returns_an_item()])
+    told = [e.state for e in events if e.task_name == "returns_an_item"]
+    assert told == [TaskState.RUNNING, TaskState.CANCELLED]
+
+
+async def test_what_a_task_returns_after_the_runs_end_is_not_built() -> None:
+    """A task that returns another one instead of being cancelled is reported as cancelled, and nothing continues."""
+
+    @task
+    async def returns_late() -> Any:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return item.map(x=list(range(ITEMS)))
+
+    @task
+    async def fails() -> None:
+        raise ValueError("boom")
+
+    engine = Engine(clock=Racing())
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises(ValueError, match="boom"):
+        await engine.run([returns_late(), fails()])
+    assert [e.state for e in events if e.task_name == "returns_late"][-1] is TaskState.CANCELLED
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_equal_calls_that_return_what_cannot_run_fail_once_each() -> None:
+    """The one that did not compute is not reported as SKIPPED before its value is there."""
+
+    @task
+    async def returns() -> Any:
+        await asyncio.sleep(0)
+        return needy()
+
+    engine = Engine()
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    with pytest.raises(ExceptionGroup):
+        await engine.run([returns().with_cache(), returns().with_cache()], on_failure="continue")
+    assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED, TaskState.FAILED]
+
+
+@task
+async def turn(times: int, then: Any = None) -> Any:
+    """Yield to the loop so often."""
+    for _ in range(times):
+        await asyncio.sleep(0)
+    return then
+
+
+@task(mode="inline")
+def count(xs: list[int]) -> int:
+    return len(xs)
+
+
+@pytest.mark.parametrize("what", GROWING)
+async def test_an_expansion_starts_no_item_before_all_are_built(what: str) -> None:
+    """Tasks that end meanwhile do not let an item go through before anybody can take its value."""
+
+    @task
+    async def go_on(times: int) -> Any:
+        return go_on(times - 1) if times else 0
+
+    engine = Engine(clock=Racing())
+    async with time_limit(LIMIT):
+        assert await engine.run([count(GROWING[what]()), go_on(300)]) == [ITEMS, 0]
+
+
+async def test_a_value_is_kept_until_the_expansion_that_needs_it_is_built() -> None:
+    """What a returned task needs may be ready long before the last of the graph around it is built."""
+
+    @task
+    async def returns() -> Any:
+        shared = item(1)
+        used_early, used_late = item(shared), item(shared)
+        return count([used_early, *[item(n) for n in range(ITEMS)], used_late])
+
+    engine = Engine(clock=Racing())
+    async with time_limit(LIMIT):
+        assert (await engine.run([returns(), item.map(x=[turn(n) for n in range(200)])]))[0] == ITEMS + 2
+
+
+@task
+async def cancel_the_expansion() -> int:
+    while not (growing := [t for t in asyncio.all_tasks() if t.get_name().startswith("route")]):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    growing[0].cancel()
+    return 1
+
+
+FORESTALLED: dict[str, tuple[LazyResult[int], list[LazyResult[int]]]] = {
+    "it is refused": (turn(400, 1), [needy()]),
+    "another task cancels it": (cancel_the_expansion(), []),
+}
+
+
+@pytest.mark.parametrize("how", FORESTALLED)
+async def test_what_is_not_built_to_its_end_can_be_built_by_another(how: str) -> None:
+    """A route that fails while it is built leaves no node behind for which another one would wait for ever."""
+    later, refused = FORESTALLED[how]
+    shared = item(turn(0, 7))
+    given_up = count([*[item(shared) for _ in range(ITEMS)], *refused])
+    both = [Router(turn(0, 1), {1: given_up}), Router(later, {1: item(shared)})]
+    engine = Engine(clock=Racing())
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    async with time_limit(LIMIT):
+        with pytest.raises(ExceptionGroup) as group:
+            await engine.run(both, on_failure="continue")
+    assert len(group.value.exceptions) == 1
+    assert [e.state for e in events if e.task_name == "item"].count(TaskState.COMPLETED) == 2

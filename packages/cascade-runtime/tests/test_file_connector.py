@@ -1,0 +1,245 @@
+"""FileConnector writes what a run sends, and no disk changes a run."""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simple_tasks import give
+
+from cascade.interfaces import ConfigurationError, SupportsWatch, WrongThreadError
+from cascade.runtime import Engine, FileConnector
+from cascade.runtime.file import _writer, connector
+from cascade.spec import task
+from cascade.testkit import eventually
+
+TOPIC = "cascade/telemetry/local/default/r/events"
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
+FULL = Path("/dev/full")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the thread that writes, though the machine may be slow."""
+    monkeypatch.setattr(connector, "DRAIN_TIMEOUT", LIMIT)
+
+
+@task
+def fail() -> None:
+    raise ValueError("password=hunter2")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+async def test_the_events_of_a_run_are_in_the_file_when_it_ends(tmp_path: Path) -> None:
+    """Each line is one message with its topic, in order; a second run appends to it."""
+    path = tmp_path / "run.jsonl"
+    to_file = FileConnector(path)
+    for run_id in ("first", "second"):
+        await Engine(connector=to_file).run(give.map(value=[1, 2]), run_id=run_id)
+    written = lines(path)
+    assert [line["run_id"] for line in written] == ["first"] * 6 + ["second"] * 6
+    assert [line["seq"] for line in written] == [*range(6)] * 2
+    assert {line["topic"] for line in written[:6]} == {"cascade/telemetry/local/default/first/events"}
+    assert written[-1]["body"]["event"] == "ENGINE_STOPPED"
+    assert not to_file.connected
+    assert repr(to_file) == f"<FileConnector {path} not connected, 12 written, 0 dropped>"
+
+
+async def test_secrets_are_masked_in_the_file(tmp_path: Path) -> None:
+    """The file gets what a broker would get."""
+    path = tmp_path / "run.jsonl"
+    with pytest.raises(ValueError, match="hunter2"):
+        await Engine(connector=FileConnector(path)).run(fail())
+    assert "password=***" in path.read_text("utf-8")
+    assert "hunter2" not in path.read_text("utf-8")
+
+
+async def test_only_telemetry_is_written(tmp_path: Path) -> None:
+    """Reports and presence are for observers that are there; nothing can be received."""
+    path = tmp_path / "run.jsonl"
+    async with FileConnector(path) as to_file:
+        await to_file.publish("cascade/state/me/runs", {"n": 1})
+        await to_file.publish("cascade/telemetry/a/b/c/progress", {})
+        await to_file.publish(TOPIC, None)
+        assert await to_file.flush(LIMIT)
+        assert path.read_text("utf-8").count("\n") == 2
+        assert not isinstance(to_file, SupportsWatch)
+    assert [line["topic"] for line in lines(path)] == ["cascade/telemetry/a/b/c/progress", TOPIC]
+
+
+@pytest.mark.parametrize("where", ["full", "folder", "missing", "forbidden"])
+async def test_a_disk_that_fails_costs_messages_only(
+    where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run gives its value; one warning names the file and the cause; what is lost is counted."""
+    paths = {
+        "full": FULL,
+        "folder": tmp_path,
+        "missing": tmp_path / "no" / "run.jsonl",
+        "forbidden": tmp_path / "x",
+    }
+    if where == "full" and not FULL.exists():
+        pytest.skip("this system has no /dev/full")
+    if where == "forbidden":
+        paths[where].touch(mode=0o400)
+        if os.access(paths[where], os.W_OK):
+            pytest.skip("this user may write to every file")
+    to_file = FileConnector(paths[where])
+    assert await Engine(connector=to_file).run(give(3)) == 3
+    (warning,) = warnings(caplog)
+    assert f"telemetry is not written to {paths[where]}" in warning
+    statistics = to_file.statistics()
+    assert statistics.dropped == {"not written": statistics.accepted}
+    assert statistics.accepted == 4
+
+
+async def test_a_disk_that_has_room_again_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line that was cut by a full disk ends there; the next one begins on a line of its own."""
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "run.jsonl"
+    write, room = os.write, [10]
+
+    def limited(file: int, data: Any) -> int:
+        if room and room[0] == 0:
+            raise OSError(28, "No space left on device")
+        taken = bytes(data)[: room[0]] if room else bytes(data)
+        if room:
+            room[0] -= len(taken)
+        return write(file, taken)
+
+    monkeypatch.setattr("os.write", limited)
+    async with FileConnector(path) as to_file:
+        await to_file.publish(TOPIC, {"n": 1})
+        assert await to_file.flush(LIMIT)
+        room.clear()
+        for n in (2, 3):
+            await to_file.publish(TOPIC, {"n": n})
+        assert await to_file.flush(LIMIT)
+        statistics = to_file.statistics()
+    first, *rest = path.read_text("utf-8").splitlines()
+    assert first == '{"topic": '
+    assert [json.loads(line)["n"] for line in rest] == [2, 3]
+    assert (statistics.sent, dict(statistics.dropped)) == (2, {"not written": 1})
+    assert "is written to" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are POSIX")
+async def test_a_disk_that_hangs_does_not_hold_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The loop goes on, the end waits for a limited time, and what waits is counted as lost."""
+    monkeypatch.setattr(connector, "DRAIN_TIMEOUT", 0.05)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)  # opening it blocks until a reader opens it too
+    to_file = FileConnector(path)
+    await to_file.connect()
+    await to_file.publish(TOPIC, {"n": 1})
+    writer = to_file._writer
+    assert writer is not None
+    await eventually(lambda: not writer._lines)  # the thread has them: it opens the pipe
+    assert not await to_file.flush(0.01)
+    await to_file.disconnect()
+    assert "does not answer; 1 messages are lost" in caplog.text
+    assert dict(to_file.statistics().dropped) == {"not written": 1}
+    (thread,) = [each for each in threading.enumerate() if each.name == f"cascade file {path}"]
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    await asyncio.to_thread(thread.join, LIMIT)
+    os.close(reader)
+    assert dict(to_file.statistics().dropped) == {"not written": 1}
+
+
+async def test_the_memory_for_waiting_lines_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest lines are dropped and counted."""
+    monkeypatch.setattr(_writer, "MOST_LINES", 10)
+    monkeypatch.setattr(_writer, "GATHER", 60)
+    path = tmp_path / "run.jsonl"
+    async with FileConnector(path) as to_file:
+        for n in range(100):
+            await to_file.publish(TOPIC, {"n": n})
+        assert to_file.statistics().dropped["not written"] >= 80
+    counts = to_file.statistics()
+    assert counts.sent + counts.dropped["not written"] == counts.accepted == 100
+    assert lines(path)[-1]["n"] == 99
+
+
+def test_a_loop_that_was_closed_without_a_disconnect(tmp_path: Path) -> None:
+    """The connector is not connected any more, and connects again; nothing is lost."""
+    path = tmp_path / "run.jsonl"
+    to_file = FileConnector(path)
+
+    async def publish(n: int) -> None:
+        await to_file.connect()
+        await to_file.publish(TOPIC, {"n": n})
+
+    asyncio.run(publish(1))
+    assert not to_file.connected
+    asyncio.run(publish(2))
+    asyncio.run(to_file.disconnect())
+
+    async def written() -> None:
+        await eventually(lambda: sorted(line["n"] for line in lines(path)) == [1, 2])
+
+    asyncio.run(written())
+
+
+async def test_another_thread_is_refused(tmp_path: Path) -> None:
+    """Messages stay in the order of the loop."""
+    async with FileConnector(tmp_path / "run.jsonl") as to_file:
+        with pytest.raises(WrongThreadError):
+            await asyncio.to_thread(to_file.publish_nowait, TOPIC, {})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+async def test_a_forked_child_writes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It has no copy of the thread, and the parent's lines are the parent's."""
+    async with FileConnector(tmp_path / "run.jsonl") as to_file:
+        to_file.become_inert()
+        await to_file.publish(TOPIC, {"n": 1})
+    assert not (tmp_path / "run.jsonl").exists()
+    assert "publish was called before connect" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:run.jsonl", "run.jsonl"),
+        ("file:/var/run.jsonl", "/var/run.jsonl"),
+        ("file:///var/a%20b.jsonl", "/var/a b.jsonl"),
+        ("file://localhost/var/run.jsonl", "/var/run.jsonl"),
+        ("file:a b%20.jsonl", "a b%20.jsonl"),
+    ],
+)
+def test_a_url_names_the_file(url: str, path: str) -> None:
+    """A relative path as it is written; a URL with slashes as URLs are."""
+    assert FileConnector.from_url(url).path == path
+
+
+@pytest.mark.parametrize("url", ["file:", "file://host/x", "mqtt://host", "file:a\0b"])
+def test_a_url_that_names_no_file_is_refused(url: str) -> None:
+    """The message names what is wrong."""
+    with pytest.raises(ConfigurationError):
+        FileConnector.from_url(url)
+
+
+def test_what_is_no_path_is_refused() -> None:
+    """Also bytes, which cannot be shown."""
+    for wrong in (3, b"x", None):
+        with pytest.raises(ConfigurationError, match="needs the path of a file"):
+            FileConnector(wrong)  # type: ignore[arg-type]

@@ -1,0 +1,351 @@
+"""Wherever a lazy result may be given as a value, it is run: what tasks return, and what takes a skipped call's place."""
+
+import asyncio
+import collections
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from observers import watch_tasks
+from simple_tasks import collect, double, give, step
+
+from cascade.interfaces import TaskState, UsageError
+from cascade.runtime import Engine, MemoryCache
+from cascade.runtime._graph.plan import plan
+from cascade.spec import Param, Router, find_lazies, inject, resource, task
+
+
+@task
+async def fail() -> Any:
+    raise ValueError("boom")
+
+
+async def test_a_lazy_otherwise_is_run_if_the_condition_is_false() -> None:
+    """Its value becomes the call's, alone or inside a container; with a true condition it does not run at all."""
+    engine = Engine()
+    events = watch_tasks(engine)
+    assert await engine.run(step(1).run_if(give(False), otherwise=double(5))) == 10
+    assert [e.task_name for e in events if e.state is TaskState.SKIPPED] == ["step"]
+    assert await engine.run(step(1).run_if(give(False), otherwise=[double(5), {"k": double(6)}])) == [
+        10,
+        {"k": 12},
+    ]
+    assert await engine.run(step(1).run_if(give(True), otherwise=fail())) == 1
+    assert (
+        await engine.run(
+            step(1).run_if(give(False), otherwise=step(2).run_if(give(False), otherwise=step(3)))
+        )
+        == 3
+    )
+    assert await engine.run(double(step(1).run_if(give(False), otherwise=double(5)))) == 20
+
+
+async def test_every_kind_of_call_may_have_a_lazy_otherwise() -> None:
+    """Maps, routes, inputs and items as well as tasks."""
+    false, other = give(False), double(5)
+    for call in (
+        step.map(x=[1, 2]),
+        step.map(x=give([1, 2])),
+        Router(give("a"), {"a": step(1)}),
+        give([1])[0],
+        Param("n", default="1"),
+        double(1).with_cache(),
+        double(1).with_constraints(gpu=1),
+    ):
+        engine = Engine(system_resources={"gpu": 1})
+        assert await engine.run(call.run_if(false, otherwise=other)) == 10
+        assert await engine.run(collect(call.run_if(false, otherwise=other), other)) == [10, 10]
+
+
+async def test_a_lazy_otherwise_may_need_what_others_have_used_up() -> None:
+    """Values that it may need are kept until the condition is known, and freed then."""
+    shared = give([1, 2])
+    condition = give(0).after(collect(shared))
+    assert await Engine().run(step(1).run_if(condition, otherwise=collect(shared))) == [[1, 2]]
+    assert await Engine().run(
+        [collect(shared), step(1).run_if(give(1).after(condition), otherwise=shared)]
+    ) == [
+        [[1, 2]],
+        1,
+    ]
+
+
+async def test_a_lazy_otherwise_that_fails_fails_the_call() -> None:
+    """Tasks that need the call are skipped, and the failure is raised once."""
+    engine = Engine()
+    events = watch_tasks(engine)
+    target = double(step(1).run_if(give(False), otherwise=fail()))
+    with pytest.raises(ExceptionGroup) as raised:
+        await engine.run(target, on_failure="continue")
+    assert [type(error) for error in raised.value.exceptions] == [ValueError]
+    states = {e.task_name: e.state for e in events}
+    assert states["double"] is TaskState.SKIPPED
+    assert states["step"] is TaskState.SKIPPED
+    assert states["fail"] is TaskState.FAILED
+
+
+async def test_an_otherwise_has_a_key_of_its_declaration_and_inputs_of_its_own() -> None:
+    """It is part of the declared graph: planned, numbered there, and its parameters can be given."""
+    target = step(1).run_if(give(False), otherwise=double(Param("n", type=int)))
+    assert await Engine().run(target, {"n": 4}) == 8
+    assert {s.id for s in plan(target)} == {"give:0", "n:0", "double:0", "step:0"}
+    engine = Engine()
+    events = watch_tasks(engine)
+    await engine.run(target, {"n": 4})
+    assert {e.task_id for e in events} == {"give:0", "double:0", "step:0"}
+
+
+async def test_a_returned_call_may_have_a_lazy_otherwise() -> None:
+    """Also where a loop returns its next step so."""
+
+    @task(mode="inline")
+    def count_down(n: int) -> Any:
+        return give("end").run_if(give(n == 0), otherwise=count_down(n - 1)) if n >= 0 else fail()
+
+    assert await Engine().run(count_down(50)) == "end"
+
+
+RETURNED: list[Callable[[], Any]] = [
+    lambda: [double(1), 5, double(2)],
+    lambda: (double(1), 5),
+    lambda: {"a": double(1), "b": [double(2), {"c": double(3)}]},
+    lambda: {double(1): "k"},
+    lambda: {double(1), double(2)},
+    lambda: collections.deque([double(1)], maxlen=2),
+    lambda: [
+        step.map(x=[1, 2]),
+        Router(give("a"), {"a": double(4)}),
+        double(1).run_if(give(False), otherwise=0),
+    ],
+]
+
+
+def plainly(value: Any) -> Any:
+    """Return what the calls in a container give, by running each alone."""
+    if isinstance(value, dict):
+        return {plainly(k): plainly(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | collections.deque):
+        return type(value)([plainly(v) for v in value])
+    return asyncio.run(Engine().run(value)) if find_lazies(value) else value
+
+
+@pytest.mark.parametrize("make", RETURNED)
+def test_calls_in_a_returned_container_are_run(make: Callable[[], Any]) -> None:
+    """A task that returns a container of calls gives the container of their values, to the run and to other tasks."""
+
+    @task(mode="inline")
+    def several() -> Any:
+        return make()
+
+    @task(mode="inline")
+    def look(value: Any) -> tuple[Any, int]:
+        return value, len(find_lazies(value))
+
+    assert asyncio.run(Engine().run(several())) == plainly(make())
+    assert asyncio.run(Engine().run(look(several()))) == (plainly(make()), 0)
+
+
+async def test_returned_calls_have_keys_under_the_task_that_returned_them() -> None:
+    """As one returned call has; the container itself makes no event."""
+
+    @task
+    async def fan_out(n: int) -> Any:
+        return [double(n), double(n + 1)]
+
+    engine = Engine()
+    events = watch_tasks(engine)
+    assert await engine.run(fan_out(1)) == [2, 4]
+    assert {e.task_id for e in events} == {"fan_out:0", "fan_out:0~1/double:0", "fan_out:0~1/double:1"}
+    assert [e.task_name for e in events if e.state is TaskState.COMPLETED].count("fan_out") == 1
+
+
+async def test_recursion_may_return_several_calls() -> None:
+    """A tree of calls, each of which returns more of them, and maps over what they return."""
+
+    @task(mode="inline")
+    def tree(depth: int) -> Any:
+        return [tree(depth - 1), tree(depth - 1)] if depth else 1
+
+    assert await Engine().run(tree(3)) == [[[1, 1], [1, 1]], [[1, 1], [1, 1]]]
+
+    @task(mode="inline")
+    def calls() -> Any:
+        return [double(1), double(2)]
+
+    assert await Engine().run(double.map(x=calls())) == [4, 8]
+    assert await Engine().run(double(calls()[1])) == 8
+
+
+async def test_a_cache_keeps_values_only() -> None:
+    """A cached task that returns calls is not stored; the calls that it returns are, if they are cached."""
+    backend, made = MemoryCache(), 0
+
+    @task
+    async def fan_out() -> Any:
+        nonlocal made
+        made += 1
+        return [double.with_cache()(1), {"k": double.with_cache()(2)}]
+
+    for _ in range(2):
+        assert await Engine(cache_backend=backend).run(fan_out.with_cache()()) == [2, {"k": 4}]
+    assert made == 2
+    engine = Engine(cache_backend=backend)
+    events = watch_tasks(engine)
+    both = [fan_out.with_cache()(), fan_out.with_cache()()]
+    assert await engine.run(both) == [[2, {"k": 4}], [2, {"k": 4}]]
+    assert {e.task_name for e in events if e.state is TaskState.SKIPPED} >= {"double"}
+
+
+async def test_a_failure_among_returned_calls_fails_the_task_that_needs_them() -> None:
+    """As the failure of one returned call does."""
+
+    @task(mode="inline")
+    def several() -> Any:
+        return [double(1), fail()]
+
+    with pytest.raises(ValueError, match="boom"):
+        await Engine().run(double(several()))
+    with pytest.raises(ExceptionGroup):
+        await Engine().run(double(several()), on_failure="continue")
+
+
+class Holder:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+
+async def test_a_returned_call_that_cannot_be_replaced_is_refused() -> None:
+    """The error says what to return instead, and names the task."""
+
+    @task(mode="inline")
+    def hidden() -> Any:
+        return [Holder(double(1))]
+
+    with pytest.raises(UsageError, match="a lazy result stands in a Holder") as raised:
+        await Engine().run(hidden())
+    assert "hidden:0" in raised.value.__notes__[0]
+
+
+async def test_a_large_returned_list_is_passed_on_itself() -> None:
+    """It is looked through in steps; calls at its end are found."""
+    numbers = list(range(100_000))
+    assert await Engine().run(give(numbers)) is numbers
+
+    @task(mode="inline")
+    def several() -> Any:
+        return [*numbers, double(1)]
+
+    assert (await Engine().run(several()))[-1] == 2
+
+
+async def test_a_large_list_with_a_lazy_result_may_be_shared() -> None:
+    """Each call that takes it gets the value, although it is searched only once if it has none."""
+    shared = [*range(100), double(1)]
+    assert await Engine().run(collect(give(shared)[100], give(shared)[100], give([shared])[0][100])) == [
+        2,
+        2,
+        2,
+    ]
+
+
+async def test_an_item_or_slice_may_be_known_in_the_run() -> None:
+    """``rows[first():]`` waits for its bound."""
+    assert await Engine().run(give([1, 2, 3])[double(1) :]) == [3]
+    assert await Engine().run(give({(1, 2): 5})[step(1), 2]) == 5
+
+
+async def test_a_map_with_a_doubled_argument_costs_no_more_than_its_items() -> None:
+    """``[l, l]`` nested 100 deep arrives as it was given, with the value at the bottom."""
+    deep: Any = [step(3)]
+    for _ in range(100):
+        deep = [deep, deep]
+    arrived = await Engine().run(give(deep))
+    for _ in range(100):
+        assert arrived[0] is arrived[1]
+        arrived = arrived[0]
+    assert arrived == [3]
+
+
+async def test_a_container_that_holds_itself_beside_a_lazy_result() -> None:
+    """The nested one arrives as it is."""
+    inner: dict[str, Any] = {}
+    inner["self"] = inner
+    first, second = await Engine().run(give([inner, double(2)]))
+    assert first is inner
+    assert second == 4
+
+
+@dataclass
+class Late:
+    x: Any
+    y: int = field(init=False)
+
+
+async def test_an_argument_may_have_a_field_that_is_not_set() -> None:
+    """It arrives without it."""
+    plain = Late(1)
+    assert await Engine().run(give(plain)) is plain
+    made = await Engine().run(give(Late(double(1))))
+    assert made.x == 2
+    assert not hasattr(made, "y")
+
+
+async def test_parameters_may_have_any_name() -> None:
+    """Also ``self`` and ``cls``, given by keyword, fixed or mapped."""
+
+    @task(mode="inline")
+    def method(self: int, cls: int = 0) -> int:
+        return self + cls
+
+    assert await Engine().run(method(self=1, cls=double(1))) == 3
+    assert await Engine().run(method.partial(self=1)()) == 1
+    assert await Engine().run(method.map(self=[1, 2])) == [1, 2]
+    constrained = method.with_constraints(self=1)
+    assert await Engine(system_resources={"self": 1}).run(constrained(2)) == 2
+
+
+async def test_one_class_of_errors_may_be_tried_again() -> None:
+    """``on=ValueError`` is ``on=(ValueError,)``."""
+    tries = 0
+
+    @task
+    async def flaky() -> int:
+        nonlocal tries
+        tries += 1
+        raise ValueError if tries < 3 else KeyError
+
+    with pytest.raises(KeyError):
+        await Engine().run(flaky.with_retry(5, on=ValueError)())
+    assert tries == 3
+
+
+@resource
+def lazy_resource() -> Iterator[Any]:
+    yield double(1)
+
+
+async def test_a_resource_cannot_be_lazy() -> None:
+    """No task would wait for it; the message says what to write instead."""
+
+    @task
+    async def use(value: int = inject(lazy_resource)) -> int:
+        return value
+
+    with pytest.raises(UsageError, match="resource 'lazy_resource' yields a lazy result"):
+        await Engine().run(use())
+
+
+async def test_a_changed_argument_arrives_as_it_is_when_the_task_starts() -> None:
+    """Arguments are taken by reference: what is changed before the run, the task sees."""
+    numbers = [1]
+    call = give(numbers)
+    numbers.append(2)
+    assert await Engine().run(call) is numbers
+
+
+async def test_a_tuple_of_targets_gives_a_tuple() -> None:
+    """And a list a list, as type checkers say."""
+    assert await Engine().run((step(1), double(2))) == (1, 4)
+    assert await Engine().run([step(1), double(2)]) == [1, 4]
+    assert await Engine().run(()) == ()

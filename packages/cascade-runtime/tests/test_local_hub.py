@@ -1,0 +1,146 @@
+"""The retained messages of a LocalHub: which ones a filter finds, and what a watch yields."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.interfaces import Complete, Message
+from cascade.interfaces.topics import matches
+from cascade.runtime import LocalConnector, LocalHub
+from cascade.runtime.local._retained import RetainedMessages
+
+levels = st.sampled_from(["a", "b", "", "$SYS"])
+topics = st.lists(levels, min_size=1, max_size=4).map("/".join).filter(bool)
+filters = (
+    st.tuples(st.lists(st.one_of(levels, st.just("+")), max_size=4), st.booleans())
+    .map(lambda parts: "/".join([*parts[0], "#"] if parts[1] else parts[0]))
+    .filter(bool)
+)
+messages = st.lists(st.tuples(topics, st.sampled_from([b"", b"1", b"2"])), max_size=20)
+
+
+@given(messages, st.lists(filters, max_size=3))
+def test_the_index_finds_what_plain_matching_finds(published: list[Any], wanted: list[str]) -> None:
+    """After any messages and clears, any filters find the topics that match, in the order of their first message."""
+    kept = RetainedMessages()
+    plain: dict[str, bytes] = {}
+    for topic, payload in published:
+        before = plain.keys() | set()
+        if payload:
+            plain[topic] = payload
+        else:
+            plain.pop(topic, None)
+        assert kept.keep(topic, payload) is (before != plain.keys())
+    found = kept.matching(wanted)
+    assert found == [topic for topic in plain if any(matches(each, topic) for each in wanted)]
+    assert [kept[topic] for topic in found] == [plain[topic] for topic in found]
+
+
+def test_a_cleared_topic_leaves_nothing_behind() -> None:
+    """A process that retains and clears ever new topics keeps no levels of them."""
+    kept = RetainedMessages()
+    kept.keep("a/b", b"1")
+    for n in range(10):
+        kept.keep(f"a/b/{n}/c", b"1")
+        kept.keep(f"a/b/{n}/c", b"")
+    kept.keep("a/b", b"")
+    assert not kept._root.children
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), topics, st.sampled_from([b"", b"1"])),
+        st.tuples(st.just("extend"), topics),
+        st.tuples(st.just("shrink"), topics),
+        st.tuples(st.just("reconnect")),
+    ),
+    max_size=12,
+)
+
+
+async def complete_of(stream: Any) -> Complete:
+    async for item in stream:
+        if isinstance(item, Complete):
+            return item
+    raise AssertionError
+
+
+@given(st.lists(filters, min_size=1, max_size=2), steps)
+def test_a_watch_gets_the_set_of_this_moment_with_every_complete(wanted: list[str], taken: list[Any]) -> None:
+    """Whatever was published, added and removed before: each ``Complete`` names all topics that match now."""
+    asyncio.run(_follow(wanted, taken))
+
+
+async def _follow(wanted: list[str], taken: list[Any]) -> None:
+    hub, plain, exact = LocalHub(), set[str](), set[str]()
+    async with LocalConnector(hub) as connector:
+        stream = connector.watch(*wanted)
+        await complete_of(stream)
+        for kind, *details in taken:
+            if kind == "publish":
+                hub.publish(*details, retain=True)
+                (plain.add if details[1] else plain.discard)(details[0])
+            elif kind == "extend":
+                exact |= {*details} - {*wanted}
+                stream.extend(*details)
+            elif kind == "shrink":
+                stream.shrink(*details)
+                exact -= {*details}
+                wanted = [each for each in wanted if each not in details]
+            else:
+                await connector.disconnect()
+                await connector.connect()
+                await complete_of(stream)
+        stream.extend("last/one")
+        hub.publish("last/one", b"end")
+        expected = {each for each in plain if any(matches(one, each) for one in [*wanted, *exact])}
+        assert (await _last(stream)).topics == frozenset(expected)
+        await stream.aclose()
+
+
+async def _last(stream: Any) -> Complete:
+    """Return the newest ``Complete`` before the message that ends the test."""
+    found: list[Complete] = []
+    async for item in stream:
+        if isinstance(item, Complete):
+            found.append(item)
+        if isinstance(item, Message) and item.payload == b"end":
+            break
+    return found[-1]
+
+
+@pytest.mark.parametrize("change", [False, True], ids=["nothing has changed", "one more topic"])
+async def test_a_large_set_is_not_made_again_for_each_run(change: bool) -> None:
+    """A run adds its own topics to a watch: the ``Complete`` behind them repeats the set that is known."""
+    hub = LocalHub()
+    for n in range(1_000):
+        hub.publish(f"set/{n}", b"{}", retain=True)
+    async with LocalConnector(hub) as connector:
+        stream = connector.watch("set/#")
+        first = await complete_of(stream)
+        if change:
+            hub.publish("set/more", b"{}", retain=True)
+        hub.publish("set/7", b"[]", retain=True)
+        stream.extend("run/1")
+        stream.shrink("run/1")
+        second = await complete_of(stream)
+        assert (second.topics is first.topics) is not change
+        expected = {f"set/{n}" for n in range(1_000)} | ({"set/more"} if change else set())
+        assert second.topics == frozenset(expected)
+
+
+async def test_only_the_messages_of_added_topics_are_sent_again() -> None:
+    """A watch that is extended does not get what it had before once more."""
+    hub = LocalHub()
+    for n in range(5):
+        hub.publish(f"set/{n}", b"{}", retain=True)
+    hub.publish("run/1", b"{}", retain=True)
+    async with LocalConnector(hub) as connector:
+        stream = connector.watch("set/#")
+        await complete_of(stream)
+        stream.extend("run/1")
+        assert await anext(stream) == Message("run/1", b"{}", retain=True)
+        assert isinstance(await anext(stream), Complete)

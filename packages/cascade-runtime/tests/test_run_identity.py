@@ -1,0 +1,133 @@
+"""What identifies a run: its id, its name, its tags, and where its tasks stand in the graph."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from observers import watch, watch_tasks
+from simple_tasks import double, give, hold, step
+
+from cascade.interfaces import ConfigurationError, Lifecycle, LifecycleEvent, TaskState
+from cascade.runtime import Engine
+from cascade.spec import Router, task
+
+
+@task(mode="inline")
+def count_down(n: int) -> Any:
+    return count_down(n - 1) if n else step(7)
+
+
+async def test_a_run_has_the_id_name_and_tags_that_it_was_given() -> None:
+    """Every event carries the id; the first one also carries the name and the tags."""
+    engine = Engine()
+    events = watch(engine)
+    await engine.run(
+        double(1), run_id="night-7", name="Night", tags={"line": 3, "dry": True, "site": "north"}
+    )
+    assert {event.run_id for event in events} == {"night-7"}
+    started, stopped = [event for event in events if isinstance(event, LifecycleEvent)]
+    assert (started.name, dict(started.tags)) == ("Night", {"line": 3, "dry": True, "site": "north"})
+    assert (stopped.event, stopped.name, dict(stopped.tags)) == (Lifecycle.ENGINE_STOPPED, "", {})
+
+
+async def test_a_run_without_an_id_gets_a_random_one() -> None:
+    """32 hex digits, another one for each run."""
+    engine = Engine()
+    events = watch(engine)
+    for _ in range(2):
+        await engine.run(double(1))
+    ids = {event.run_id for event in events}
+    assert len(ids) == 2
+    assert all(len(run_id) == 32 and int(run_id, 16) for run_id in ids)
+
+
+@pytest.mark.parametrize("run_id", ["", "  ", 7, b"night", "x" * 201, "a\nb", "\ud800", ["night"]])
+async def test_a_run_id_that_cannot_be_used_is_refused(run_id: Any) -> None:
+    """The message names the argument; nothing runs."""
+    engine = Engine()
+    events = watch(engine)
+    with pytest.raises(ConfigurationError, match=r"run\(run_id=\)"):
+        await engine.run(double(1), run_id=run_id)
+    assert events == []
+
+
+@pytest.mark.parametrize("name", ["", 7, "x" * 201, "a\0b"])
+async def test_a_name_that_cannot_be_used_is_refused(name: Any) -> None:
+    """The message names the argument."""
+    with pytest.raises(ConfigurationError, match=r"run\(name=\)"):
+        await Engine().run(double(1), name=name)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["a"],
+        "a",
+        {3: "x"},
+        {"": 1},
+        {"x" * 201: 1},
+        {"a": None},
+        {"a": [1]},
+        {"a": float("nan")},
+        {"a": float("inf")},
+        {"a": 10**400},
+        {"a": "x" * 201},
+        {f"t{n}": n for n in range(33)},
+    ],
+)
+async def test_tags_that_cannot_be_used_are_refused(tags: Any) -> None:
+    """Texts lead to short texts, finite numbers and booleans; a message says which one is wrong."""
+    with pytest.raises(ConfigurationError, match=r"run\(tags="):
+        await Engine().run(double(1), tags=tags)
+
+
+async def test_two_runs_of_one_id_at_the_same_time_are_refused() -> None:
+    """One engine runs an id once at a time; when the first run has ended, the id is free again."""
+    engine = Engine()
+    events = watch_tasks(engine)
+    first = asyncio.create_task(engine.run(hold(), run_id="night"))
+    while not events:
+        await asyncio.sleep(0)
+    with pytest.raises(ConfigurationError, match="'night' is running on this engine"):
+        await engine.run(double(1), run_id="night")
+    first.cancel()
+    await asyncio.wait({first})
+    assert await engine.run(double(1), run_id="night") == 2
+
+
+async def places(target: Any) -> dict[str, tuple[str, int | None, str]]:
+    """Return where the completed tasks of a run stand: parent, item and node, by key."""
+    engine = Engine()
+    events = watch_tasks(engine)
+    await engine.run(target)
+    return {e.task_id: (e.parent, e.item, e.node) for e in events if e.state is TaskState.COMPLETED}
+
+
+async def test_items_of_a_map_know_their_map_and_index() -> None:
+    """The map's key is the parent; a lazy map has the same keys as one whose items are known."""
+    assert await places([double.map(x=[5, 6]), double.map(x=give([7]))]) == {
+        "double:0[0]": ("double:0", 0, "double:0"),
+        "double:0[1]": ("double:0", 1, "double:0"),
+        "double:1[0]": ("double:1", 0, "double:1"),
+        "give:0": ("", None, ""),
+    }
+
+
+async def test_calls_of_a_route_know_their_route() -> None:
+    """They have the numbers of the declaration, whichever route is taken; a shared call is not the route's."""
+    shared = double(1)
+    router = Router(give("b"), {"a": step(1), "b": step(shared), "c": step(3)})
+    assert await places([router, shared]) == {
+        "give:0": ("", None, ""),
+        "double:0": ("", None, ""),
+        "step:1": ("route:0", None, "step:1"),
+    }
+
+
+async def test_calls_of_a_continuation_know_their_target() -> None:
+    """A loop that returns its next step keeps its target: the key does not grow."""
+    found = await places(count_down(30))
+    assert found["count_down:0"] == ("", None, "")
+    assert found["count_down:0~1/count_down:0"] == ("count_down:0", None, "")
+    assert found["count_down:0~31/step:0"] == ("count_down:0", None, "")
+    assert len(found) == 32

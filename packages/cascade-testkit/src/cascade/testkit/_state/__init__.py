@@ -1,0 +1,1 @@
+"""The sections of the contract suite of state backends, and the backend in memory."""

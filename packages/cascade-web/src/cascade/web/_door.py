@@ -1,0 +1,49 @@
+"""Who may use the relay: decided from the request alone."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a request must show before the relay opens a connection to the broker.
+
+    :param token: what it must know; None where only this machine reaches the relay.
+    """
+
+    token: str | None = None
+
+    def admits_origin(self, host: str, origin: str | None) -> bool:
+        """Return whether the page that asks is one that was served here.
+
+        A browser names the page's origin in every request for a WebSocket, so a page of another host is refused.
+        On loopback the host must be this machine's own: a foreign host name may lead here as well (DNS rebinding).
+
+        :param host: the header ``Host``.
+        :param origin: the header ``Origin``; None from a program that is no browser.
+        """
+        if self.token is None and not _is_this_machine(host):
+            return False
+        if origin is None:
+            return True
+        scheme, _, place = origin.partition("://")
+        return scheme in ("http", "https") and place.lower() == host.lower()
+
+    def admits_token(self, target: str) -> bool:
+        """Return whether the target of the request, such as ``/mqtt?token=...``, has the token."""
+        if self.token is None:
+            return True
+        given = parse_qs(urlsplit(target).query).get("token", [""])
+        return secrets.compare_digest(given[0].encode(), self.token.encode())
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,361 @@
+"use strict";
+/** The page: it connects, folds messages into the view, draws at most ten times a second, and steers. */
+(() => {
+  const { byId, make, setText, set, show } = drawing;
+  const DRAW_EVERY = 100, WRONG_CLOCK = 30;
+
+  const monotonic = () => performance.now() / 1000;
+  const wall = () => Date.now() / 1000;
+
+  let view = new views.View();
+  let link = null;
+  let dirty = true;
+  let drawn = 0;
+  const skews = new Map(); // by source: this computer's clock minus the engine's, in seconds
+  const firstSeen = new Map(); // by topic of a register
+  const desk = new steering.Desk({ link: () => link, view: () => view, now: monotonic, changed: () => { dirty = true; } });
+
+  /** What the panels need of the page. */
+  const page = {
+    get view() { return view; },
+    get now() { return monotonic(); },
+    /** This computer's clock, corrected where the engines agree that it is wrong. */
+    get clock() { return wall() - commonSkew(); },
+    clockOf: (engine) => wall() - (skews.get(engine?.source) ?? commonSkew()),
+    selected: "",
+    timelines: new timelines.Timelines(),
+    isKnown: () => link?.isReady === true && link.proved,
+    unknown,
+    choose,
+    actions: { togglePause, limit: openLimit, cancel: openCancel, lift, select, isPaused, pausedBy, isOff: (topic) => !link?.isReady || desk.refused.has(topic),
+      obeyed, redraw: () => { dirty = true; } },
+  };
+
+  /** Return why the page cannot say that there is nothing. */
+  function unknown() {
+    if (link?.isReady) return "Nothing has arrived. Either nothing is there, or this user may not read it.";
+    return link?.isLinked ? "Asking the broker …" : "Not known: there is no link to the broker.";
+  }
+
+  // Messages
+
+  function onMessage(topic, payload, retained) {
+    const known = view.registers.get(topic);
+    const message = view.fold(topic, payload, { now: monotonic(), retained });
+    desk.see(topic, payload);
+    if (message?.is === "event") page.timelines.take(message);
+    else if (message?.is === "register" && !(known && views.same(known, message))) firstSeen.set(topic, monotonic());
+    else if (message?.is === "cleared") firstSeen.delete(topic);
+    if (!retained && message?.is === "runs" && message.seconds !== null) noteClock(message);
+    dirty = true;
+  }
+
+  /** Small differences are delays of the network. */
+  function noteClock({ source, seconds }) {
+    const skew = wall() - seconds;
+    skews.set(source, Math.abs(skew) < 5 ? 0 : skew);
+    if (skews.size > 1000) skews.delete(skews.keys().next().value);
+  }
+
+  /** The median of the live engines' differences: with several, one wrong clock does not count. */
+  function commonSkew() {
+    const found = [...skews].filter(([source]) => view.engines.get(source)?.isLive(monotonic())).map(([, skew]) => skew).sort((one, other) => one - other);
+    return found.length ? found[Math.floor(found.length / 2)] : 0;
+  }
+
+  /** Return the topics that the view has and the retained set has not; after the second look, forget them. */
+  function onComplete({ proved, seen, second }) {
+    const missing = retainedTopics().filter((topic) => !seen.has(topic));
+    if (second && proved) missing.forEach((topic) => onMessage(topic, new Uint8Array(0), true));
+    return proved ? missing : [];
+  }
+
+  function retainedTopics() {
+    const named = [...view.engines.values()].filter((engine) => engine.presence?.session);
+    return [...view.registers.keys(), ...named.flatMap((engine) => [`cascade/status/${fields.encodeLevel(engine.source)}`,
+      ...["constraints", "runs", "graph", "summary", "host"].filter((kind) => engine[kind])
+        .map((kind) => `cascade/state/${fields.encodeLevel(engine.source)}/${kind}`)])];
+  }
+
+  // Connection
+
+  /** Return the broker's address: `?broker=`, else that of the host that serves the page, `cascade web` or the broker itself. */
+  function givenAddress() {
+    const given = new URLSearchParams(location.search).get("broker");
+    if (given || !/^https?:$/.test(location.protocol)) return given ?? "";
+    return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/mqtt`;
+  }
+
+  /** Return the token in the URL's fragment: `#TOKEN` or `#token=TOKEN`. Only our own relay gets it. */
+  const givenToken = () => new URLSearchParams(location.hash.slice(1)).get("token") ?? decodeURIComponent(location.hash.slice(1));
+
+  function connect(address, { username = "", password = "" } = {}) {
+    link?.close();
+    link = null;
+    dirty = true;
+    const problem = words.addressProblem(address, location.protocol);
+    if (problem) return report("address", problem);
+    report("address", "");
+    const url = new URL(address);
+    const options = { username: username || decodeURIComponent(url.username), password };
+    url.username = "";
+    url.password = "";
+    url.hash = "";
+    if (url.pathname === "/") url.pathname = "/mqtt"; // nats-server answers there only, mosquitto everywhere
+    options.shownUrl = url.href;
+    const token = url.host === location.host ? givenToken() : "";
+    if (token) url.searchParams.set("token", token);
+    const reader = `${options.username}\n${options.shownUrl}`;
+    if (lastReader !== reader) forget(); // another user may see other things
+    lastReader = reader;
+    link = new Link({ ...options, url: url.href }, { message: onMessage, linked: () => { dirty = true; }, complete: onComplete, change: onChange });
+    return undefined;
+  }
+
+  let lastReader = "";
+
+  function forget() {
+    view = new views.View();
+    page.timelines = new timelines.Timelines();
+    page.selected = "";
+    [skews, firstSeen, desk.refused].forEach((each) => each.clear());
+    desk.latest = null;
+  }
+
+  function onChange() {
+    dirty = true;
+    if (link?.state === "refused" || (link?.state === "lost" && !link.everLinked)) byId("connection").open = true;
+    if (link?.isReady) byId("connection").open = false;
+  }
+
+  const reported = new Map();
+  function report(name, text) {
+    if (text) reported.set(name, text);
+    else reported.delete(name);
+    dirty = true;
+  }
+
+  // Steering
+
+  const author = () => byId("by").value.trim();
+  const lasting = (id) => (byId(id).value ? Number(byId(id).value) : null);
+
+  function isPaused(scope) {
+    return steering.clearing(scope, "pause", view.registers).topics.some((topic) => view.registers.get(topic)?.type === "pause");
+  }
+
+  function togglePause(scope, name) {
+    if (isPaused(scope)) return desk.write(`Resume ${name}`, steering.clearing(scope, "pause", view.registers));
+    const change = steering.setting(scope, "pause", { seconds: lasting("lasts"), by: author(), now: page.clock });
+    return desk.write(`Pause ${name}`, change);
+  }
+
+  function lift(register) {
+    if (register) desk.write(`Lift ${words.shown(words.describe(register.type, register.params ?? {}))}`, steering.clearingTopic(register));
+  }
+
+  /** Return the scopes of the pauses that an engine reports. */
+  function pausedBy(engine) {
+    const rows = engine.constraints?.effective.filter((row) => row.type === "pause") ?? [];
+    return [...new Set(rows.map((row) => words.shown(String(row.scope), 40)))].join(", ") || "a constraint";
+  }
+
+  function obeyed(register) {
+    if (register.problem) return "";
+    if (!link?.isReady) return "not known who obeys it: no link";
+    const since = firstSeen.get(register.topic) ?? monotonic();
+    return steering.inWords(steering.compliance(view, register, { now: monotonic(), since }));
+  }
+
+  function openLimit(scope) {
+    byId("limit-scope").value = scope;
+    byId("limit-lasts").value = byId("lasts").value;
+    byId("limit").showModal();
+    checkLimit();
+  }
+
+  /** Return the limit in the dialog as a change. @throws {Error} with what to write instead. */
+  function readLimit() {
+    const scope = readScope(byId("limit-scope").value.trim());
+    const type = byId("limit-type").value;
+    const params = type === "pause" ? {} : type === "concurrency" ? { limit: readCount() } : { rate: readRate() };
+    return steering.setting(scope, type, { params, seconds: lasting("limit-lasts"), by: author(), now: page.clock });
+  }
+
+  function readScope(text) {
+    const at = text.indexOf(":"), value = text.slice(at + 1).trim();
+    if (text === "global") return text;
+    const kind = at < 0 ? "source" : text.slice(0, at);
+    if (!["project", "source", "run", "task"].includes(kind)) throw new Error(`${words.shown(kind, 40)} is not a scope: write global, project:ID, source:ID, run:ID or task:PATTERN.`);
+    if (!value) throw new Error(`Write a name after ${kind}:, or global for everything.`);
+    if (value.length > 256) throw new Error("The scope is longer than 256 characters.");
+    return `${kind}:${at < 0 ? text : text.slice(at + 1)}`;
+  }
+
+  function readCount() {
+    const text = byId("limit-value").value.trim();
+    if (!/^\d{1,15}$/.test(text)) throw new Error("Write a whole number from 0, such as 3.");
+    return Number(text);
+  }
+
+  function readRate() {
+    const found = /^(\d{1,15}(?:\.\d{1,15})?)(\/(?:s|sec|second|m|min|minute|h|hour)s?)?$/.exec(byId("limit-value").value.replaceAll(/\s/g, ""));
+    if (!found) throw new Error("Write 10/s, 10/m or 10/h.");
+    if (Number(found[1]) === 0) throw new Error("A rate of 0 never starts a task: choose pause.");
+    return found[2] ? found[0] : Number(found[0]);
+  }
+
+  function checkLimit() {
+    const type = byId("limit-type").value;
+    show(byId("limit-value-label"), type !== "pause");
+    setText(byId("limit-value-help"), { concurrency: "At most so many tasks of the scope run at the same time in each engine.", rate_limit: "Starts per second, minute or hour: 10/s, 10/m or 10/h.", pause: "Nothing in the scope starts; what runs goes on." }[type]);
+    try {
+      const change = readLimit();
+      setText(byId("limit-writes"), `writes ${change.topic}  ${JSON.stringify(change.message)}`);
+      setText(byId("limit-problem"), "");
+      return change;
+    } catch (error) {
+      setText(byId("limit-writes"), "");
+      setText(byId("limit-problem"), error.message);
+      return null;
+    }
+  }
+
+  function openCancel(run) {
+    page.cancelling = run;
+    setText(byId("cancel-text"), `${words.shown(panels.titleOf(run))} on ${words.shown(run.source, 60)}, run ${words.shown(run.run_id, 60)}: its tasks are cancelled. A cancelled run does not go on.`);
+    setText(byId("cancel-writes"), `writes ${fields.registerTopic(`run:${run.run_id}`, "cancel")} for ${steering.CANCEL_SECONDS} s`);
+    byId("cancel").showModal();
+  }
+
+  function doCancel() {
+    const run = page.cancelling;
+    const change = steering.setting(`run:${run.run_id}`, "cancel", { seconds: steering.CANCEL_SECONDS, by: author(), now: page.clock });
+    desk.write(`Cancel ${words.shown(panels.titleOf(run))}`, change);
+  }
+
+  function select(key) {
+    page.selected = key;
+    page.chosen = key;
+    dirty = true;
+  }
+
+  /** Keep the user's choice; else show the first active run, and keep showing it when it ends. */
+  function choose(active) {
+    if (page.chosen && view.runs.has(page.chosen)) return;
+    const stays = view.runs.has(page.selected) && (!active.length || active.some(({ key }) => key === page.selected));
+    if (!stays) page.selected = active[0]?.key ?? "";
+  }
+
+  // Drawing
+
+  function drawLink() {
+    const texts = { connecting: "connecting to", syncing: "connected, reading from", ready: "connected to", lost: "no link to", refused: "refused by", unusable: "no link to" };
+    const state = link?.state ?? "none";
+    set(byId("link"), "data-link", state);
+    setText(byId("link-text"), link ? `${texts[state]} ${words.shown(link.options.shownUrl, 80)}` : "Not connected: enter the broker's address");
+  }
+
+  function problems() {
+    const found = [...reported.values()].map((text) => ({ text, bad: true }));
+    if (link?.problem) found.push({ text: link.problem, bad: true });
+    if (link?.isLinked && link.denied) found.push({ text: link.denied, bad: true });
+    if (link?.isReady && !link.proved) found.push({ text: "The broker does not show that everything has arrived: this user may not publish to cascade/sync/#, or the broker is slow. What is missing here may still come." });
+    const skew = commonSkew();
+    if (Math.abs(skew) > WRONG_CLOCK) found.push({ text: clockProblem(skew) });
+    const wrong = [...skews].filter(([, each]) => Math.abs(each - skew) > WRONG_CLOCK).map(([source]) => words.shown(source, 40));
+    if (wrong.length) found.push({ text: `The clock of ${wrong.slice(0, 5).join(", ")} differs from the others'. Its own clock is used for its times; set it right.` });
+    return found;
+  }
+
+  function clockProblem(skew) {
+    const times = `This computer's clock is ${words.duration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"}`;
+    return skews.size > 1 ? `${times} the engines'. Ages and time limits here use the engines' clock; set this one right.`
+      : `${times} the engine's: one of the two is wrong. Ages and time limits here use the engine's clock.`;
+  }
+
+  function drawProblems() {
+    const found = problems(), place = byId("problems");
+    const text = JSON.stringify(found);
+    if (place.dataset.shown === text) return;
+    place.dataset.shown = text;
+    place.replaceChildren(...found.map((each) => make("p", { class: each.bad ? "note bad" : "note" }, each.text)));
+  }
+
+  function drawSteering() {
+    const holds = isPaused("global"), button = byId("pause-all"), topic = fields.registerTopic("global", "pause");
+    setText(button, holds ? "Resume everything" : "Pause everything");
+    set(button, "data-writes", topic);
+    set(button, "title", `writes ${topic}`);
+    button.disabled = page.actions.isOff(topic);
+    byId("limit-all").disabled = !link?.isReady;
+    const step = desk.status();
+    set(byId("step"), "class", step?.is ?? "");
+    if (!step) return byId("step").replaceChildren();
+    if (!byId("step").firstChild) byId("step").append(make("span"), make("br"), make("code"));
+    setText(byId("step").firstChild, `${step.title}: ${step.text}`);
+    return setText(byId("step").lastChild, words.shown(step.topic, 300));
+  }
+
+  const everything = new panels.Panels(page);
+
+  function draw() {
+    drawLink();
+    drawProblems();
+    drawSteering();
+    everything.draw();
+    if (byId("limit").open) checkLimit();
+    document.title = link?.state === "lost" ? "Cascade: no link" : "Cascade";
+  }
+
+  /** The only place that draws. A second without news draws too: ages grow. */
+  function frame(time) {
+    if ((dirty && time - drawn >= DRAW_EVERY) || time - drawn >= 1000) {
+      dirty = false;
+      drawn = time;
+      draw();
+    }
+    requestAnimationFrame(frame);
+  }
+
+  function showWrites({ target }) {
+    const button = target.closest?.("[data-writes]");
+    setText(byId("writes"), button ? `writes ${button.dataset.writes}` : "");
+  }
+
+  function listen() {
+    byId("connect").onsubmit = (event) => {
+      event.preventDefault();
+      connect(byId("broker").value.trim(), { username: byId("user").value, password: byId("password").value });
+    };
+    byId("pause-all").onclick = () => togglePause("global", "everything");
+    byId("limit-all").onclick = () => openLimit("global");
+    byId("limit-close").onclick = () => byId("limit").close();
+    byId("limit-form").oninput = checkLimit;
+    byId("limit-type").onchange = () => { byId("limit-value").value = byId("limit-type").value === "rate_limit" ? "10/m" : "1"; checkLimit(); };
+    byId("limit-form").onsubmit = (event) => {
+      event.preventDefault();
+      const change = checkLimit();
+      if (!change) return;
+      byId("limit").close();
+      desk.write(`Limit ${words.shown(change.scope, 60)}: ${words.describe(change.type, change.message.params)}`, change);
+    };
+    byId("cancel-close").onclick = () => byId("cancel").close();
+    byId("cancel-form").onsubmit = (event) => { event.preventDefault(); byId("cancel").close(); doCancel(); };
+    for (const name of ["pointerover", "focusin"]) document.addEventListener(name, showWrites);
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) link?.check(); });
+    window.addEventListener("online", () => link?.check());
+  }
+
+  function start() {
+    listen();
+    const address = givenAddress();
+    byId("broker").value = address || `ws://${location.hostname || "localhost"}:9001`;
+    byId("connection").open = !address;
+    if (address) connect(address);
+    requestAnimationFrame(frame);
+  }
+
+  window.cascade = { view: views.ofMessages };
+  start();
+})();

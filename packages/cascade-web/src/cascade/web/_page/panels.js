@@ -1,0 +1,344 @@
+"use strict";
+/** The parts of the page: each draws what a view shows. `page` is `{view, now, clockOf, clock, actions, desk, firstSeen}`. */
+const panels = (() => {
+  const { byId, make, setText, set, show, setState, Rows, Bar } = drawing;
+  const { shown, plural, duration, count } = words;
+  const RANK = { online: 0, lost: 1, ended: 2 };
+
+  /** A button whose topic the page shows while it has the pointer or the focus. */
+  function action(act) {
+    const button = make("button", { type: "button" });
+    button.onclick = () => act(button);
+    return button;
+  }
+
+  function label(button, text, name, topic) {
+    setText(button, text);
+    set(button, "aria-label", name);
+    set(button, "data-writes", topic);
+    set(button, "title", `writes ${topic}`);
+  }
+
+  const endedOf = (counts) => runs.TERMINAL.reduce((total, state) => total + (counts[state] ?? 0), 0);
+  const titleOf = (run) => run.name || run.target || "(unnamed)";
+  const countsInWords = (counts) => Object.entries(counts).filter(([, each]) => each > 0)
+    .map(([state, each]) => `${count(each)} ${state === "BLOCKED" ? "waiting" : shown(state.toLowerCase(), 20)}`).join(", ");
+
+  function engineRow(page) {
+    const name = make("span", { class: "name" }), state = make("span"), paused = make("span"), meta = make("div", { class: "meta" });
+    let engine;
+    const pause = action(() => page.actions.togglePause(`source:${engine.source}`, shown(engine.source)));
+    const limit = action(() => page.actions.limit(`source:${engine.source}`));
+    const acts = make("div", { class: "acts", role: "cell" }, pause, limit);
+    const node = make("div", { class: "row engine", role: "row" },
+      make("div", { role: "cell" }, make("div", { class: "line" }, name, state, paused), meta), acts);
+    return { node, update(item) {
+      engine = item.engine;
+      const source = shown(engine.source), online = item.status === "online";
+      setText(name, source);
+      setState(state, item.status);
+      setState(paused, "paused", "paused");
+      show(paused, online && engine.paused);
+      setText(meta, engineNotes(page, engine, item.status));
+      set(node, "aria-label", [source, item.status, ...(online && engine.paused ? ["paused"] : []), meta.textContent].filter(Boolean).join(", "));
+      show(acts, online);
+      const topic = fields.registerTopic(`source:${engine.source}`, "pause");
+      const holds = page.actions.isPaused(`source:${engine.source}`);
+      label(pause, holds ? "Resume" : "Pause", `${holds ? "Resume" : "Pause"} ${source}`, topic);
+      label(limit, "Limit…", `Limit ${source}`, fields.registerTopic(`source:${engine.source}`, "concurrency"));
+      pause.disabled = page.actions.isOff(topic);
+      limit.disabled = page.actions.isOff("");
+    } };
+  }
+
+  function engineNotes(page, engine, status) {
+    const { presence, runs: report, summary, host } = engine;
+    const online = status === "online";
+    const notes = [];
+    if (online && presence?.seconds != null) notes.push(`connected for ${duration(page.clockOf(engine) - presence.seconds)}`);
+    if (!online && engine.heard !== null) notes.push(`last heard ${duration(page.now - engine.heard)} ago`);
+    if (online && report) notes.push(plural(report.runs.length + report.more, "run"));
+    if (online && summary) notes.push(`${count(summary.running)} running, ${count(summary.waiting)} waiting`);
+    if (online && engine.sync && engine.sync !== "synced") notes.push(engine.sync);
+    if (online && engine.paused) notes.push(`paused by ${page.actions.pausedBy(engine)}`);
+    if (presence?.host) notes.push(`on ${shown(presence.host, 40)}`);
+    if (online && typeof host?.values.load1 === "number") notes.push(`load ${host.values.load1.toFixed(1)}`);
+    for (const [key, value] of Object.entries(host?.labels ?? {}).slice(0, 4)) notes.push(`${shown(key, 20)}: ${shown(String(value), 30)}`);
+    if (engine.reportsOfAnother) notes.push("its reports are of another process");
+    return notes.join(" · ");
+  }
+
+  function runRow(page) {
+    let item;
+    const open = make("button", { type: "button", class: "link" });
+    const state = make("span"), meta = make("div", { class: "meta" }), numbers = make("span", { class: "meta push" }), bar = new Bar();
+    const cancel = action((button) => page.actions.cancel(item.run, button));
+    open.onclick = () => page.actions.select(item.key);
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" },
+      make("div", { class: "line" }, open, state, numbers), bar.node, make("div", { class: "line" }, meta, make("div", { class: "acts push" }, cancel))));
+    return { node, update(found) {
+      item = found;
+      const { run, row } = item;
+      const ended = endedOf(row.counts), known = Math.max(row.known, ended), title = shown(titleOf(run));
+      setText(open, title);
+      set(open, "aria-pressed", String(item.selected));
+      set(node, "class", `row${item.selected ? " selected" : ""}`);
+      setState(state, row.status);
+      setText(numbers, known ? `${count(ended)} of ${count(known)}${row.open ? " so far" : ""}` : "");
+      bar.update({ label: `Progress of ${title}`, counts: row.counts, known, open: row.open || row.status !== "Running", ended });
+      setText(meta, runNotes(page, run, row));
+      set(node, "aria-label", [title, row.status, numbers.textContent, shown(run.source)].filter(Boolean).join(", "));
+      label(cancel, "Cancel…", `Cancel ${title}`, fields.registerTopic(`run:${run.run_id}`, "cancel"));
+      cancel.disabled = page.actions.isOff(fields.registerTopic(`run:${run.run_id}`, "cancel"));
+      show(cancel, row.status === "Running");
+    } };
+  }
+
+  function runNotes(page, run, row) {
+    const engine = page.view.engines.get(run.source);
+    const left = run.reported?.eta_s, alive = row.status === "Running";
+    return [shown(run.source, 60), `run ${shown(run.run_id, 12)}`,
+      ...(run.name && run.target ? [shown(run.target, 60)] : []),
+      ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
+      ...(alive && run.started !== null ? [`for ${duration(page.clockOf(engine) - run.started)}`] : []),
+      ...(alive && typeof left === "number" && !row.open ? [`about ${duration(left)} left`] : []),
+      countsInWords(row.counts),
+      ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)].filter(Boolean).join(" · ");
+  }
+
+  function recentRow(page) {
+    const name = make("span", { class: "name" }), state = make("span"), ago = make("span", { class: "meta push" });
+    const meta = make("div", { class: "meta" }), error = make("div", { class: "error" });
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, state, ago), meta, error));
+    return { node, update({ run, row }) {
+      const engine = page.view.engines.get(run.source), title = shown(titleOf(run));
+      setText(name, title);
+      setState(state, row.status);
+      setText(ago, run.ended === null ? "" : `${duration(page.clockOf(engine) - run.ended)} ago`);
+      const took = run.ended !== null && run.started !== null ? [`took ${duration(run.ended - run.started)}`] : [];
+      setText(meta, [shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, countsInWords(row.counts)].filter(Boolean).join(" · "));
+      setText(error, shown(run.error, 500));
+      show(error, run.error !== "");
+      set(node, "aria-label", [title, row.status, shown(run.source), shown(run.error, 200)].filter(Boolean).join(", "));
+    } };
+  }
+
+  function constraintRow(page) {
+    let register;
+    const name = make("span", { class: "name" }), meta = make("div", { class: "meta" }), obeyed = make("div", { class: "meta" });
+    const topic = make("code"), problem = make("div", { class: "error" });
+    const lift = action(() => page.actions.lift(register));
+    const node = make("div", { class: "row constraint", role: "row" },
+      make("div", { role: "cell" }, make("div", { class: "line" }, name), meta, obeyed, problem, topic),
+      make("div", { class: "acts", role: "cell" }, lift));
+    return { node, update(found) {
+      register = found;
+      const what = `${words.describe(register.type, register.params ?? {})} · ${register.scope}`;
+      const left = register.expires_at === null ? "" : register.expires_at > page.clock ? `${duration(register.expires_at - page.clock)} left` : "expired";
+      setText(name, shown(what));
+      setText(meta, [register.by ? `by ${shown(register.by, 100)}` : "no author given", left || "until lifted"].join(" · "));
+      setText(obeyed, page.actions.obeyed(register));
+      setText(topic, shown(register.topic, 200));
+      setText(problem, refusals(page, register));
+      show(problem, problem.textContent !== "");
+      set(node, "aria-label", `${shown(what)}, ${meta.textContent}, ${obeyed.textContent}`);
+      label(lift, "Lift", `Lift ${shown(what)}`, register.topic);
+      lift.disabled = page.actions.isOff(register.topic);
+    } };
+  }
+
+  function refusals(page, register) {
+    if (register.problem) return `No engine can obey it: ${shown(register.problem, 200)}.`;
+    return [...page.view.compliance(register.topic, page.now)].filter(([, each]) => ["rejected", "unsupported"].includes(each.status))
+      .slice(0, 3).map(([source, each]) => `${shown(source, 40)}: ${shown(each.reason || each.status, 200)}`).join("; ");
+  }
+
+  function runningRow(page) {
+    const name = make("span", { class: "name" }), age = make("span", { class: "meta push" }), meta = make("div", { class: "meta" }), bar = new Bar();
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, age), bar.node, meta));
+    return { node, update({ row, now }) {
+      const text = shown(row.task_id || row.task_name);
+      setText(name, text);
+      setText(age, row.since === null ? "" : duration(now - row.since));
+      const isPart = row.done !== null && row.total !== null && row.total > 0;
+      show(bar.node, isPart);
+      if (isPart) bar.update({ label: `Progress of ${text}`, counts: { COMPLETED: Math.min(row.done, row.total) }, known: row.total, open: false, ended: Math.min(row.done, row.total) });
+      const progress = row.done === null ? "" : `${count(row.done)}${row.total === null ? "" : ` of ${count(row.total)}`} ${shown(row.unit, 20)}`.trim();
+      setText(meta, [...(row.paused ? ["paused at a checkpoint"] : []), progress, shown(row.message, 200)].filter(Boolean).join(" · "));
+      set(node, "aria-label", [text, meta.textContent].filter(Boolean).join(", "));
+    } };
+  }
+
+  function waitingRow(page) {
+    const name = make("span", { class: "name" }), number = make("span", { class: "meta push" }), meta = make("div", { class: "meta" });
+    let row;
+    const lift = action(() => page.actions.lift(page.view.registers.get(row.topic)));
+    const node = make("div", { class: "row constraint", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name), meta),
+      make("div", { class: "acts", role: "cell" }, number, lift));
+    return { node, update(found) {
+      row = found.row;
+      const register = page.view.registers.get(row.topic), text = shown(words.reason(row, register, found.now));
+      setText(name, text);
+      setText(number, row.n ? plural(row.n, "task") : "");
+      setText(meta, [...(row.since === null ? [] : [`for ${duration(found.now - row.since)}`]), shown(row.topic, 200)].filter(Boolean).join(" · "));
+      show(lift, Boolean(register));
+      lift.disabled = page.actions.isOff(row.topic);
+      label(lift, "Lift", `Lift ${text}`, row.topic);
+      set(node, "aria-label", [text, number.textContent].filter(Boolean).join(", "));
+    } };
+  }
+
+  function failureRow() {
+    const name = make("div", { class: "name" }), error = make("div", { class: "error" });
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, name, error));
+    return { node, update(task) {
+      setText(name, shown(task.task_id));
+      setText(error, shown(task.error, 500));
+      set(node, "aria-label", `${shown(task.task_id)}, ${shown(task.error, 200)}`);
+    } };
+  }
+
+  function taskRow() {
+    const bar = new Bar();
+    const meta = make("div", { class: "meta" }), name = make("span", { class: "name" }), numbers = make("span", { class: "meta push" });
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, numbers), bar.node, meta));
+    return { node, update({ totals, open }) {
+      const ended = endedOf(totals.counts);
+      setText(name, shown(totals.name));
+      setText(numbers, `${count(ended)} of ${count(totals.known)}${open ? " so far" : ""}`);
+      bar.update({ label: `Progress of ${shown(totals.name)}`, counts: totals.counts, known: Math.max(totals.known, ended), open, ended });
+      const mean = totals.ended ? [`mean ${time(totals.sum_ms / totals.ended)}, longest ${time(totals.max_ms)}`] : [];
+      setText(meta, [countsInWords(totals.counts), ...mean].filter(Boolean).join(" · "));
+      set(node, "aria-label", [shown(totals.name), numbers.textContent, meta.textContent].filter(Boolean).join(", "));
+    } };
+  }
+
+  const time = (ms) => (ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : ms < 120000 ? `${(ms / 1000).toFixed(1)} s` : duration(ms / 1000));
+
+  /** All panels; `draw()` brings them up to date with the view. */
+  class Panels {
+    constructor(page) {
+      this.page = page;
+      const rows = (id, row, empty) => new Rows(byId(id), { row: () => row(page), empty, label: byId(`${id}-title`)?.textContent ?? null });
+      const ready = (text) => () => (page.isKnown() ? text : page.unknown());
+      this.engines = rows("engines", engineRow, ready("No engines. An engine appears as soon as it connects to this broker."));
+      this.gone = false;
+      this.runs = rows("runs", runRow, ready("Nothing runs now."));
+      this.recent = rows("recent", recentRow, ready("No run has ended yet."));
+      this.constraints = rows("constraints", constraintRow, ready("None: nothing is paused or limited."));
+      this.running = rows("running", runningRow, () => this.runningEmpty);
+      this.waiting = rows("waiting", waitingRow, () => "No task waits for anything that the engine reports.");
+      this.failures = rows("failures", failureRow, () => "None.");
+      this.tasks = rows("tasks", taskRow, () => "The engine has not reported its tasks.");
+      this.graph = new graphs.Picture(byId("graph"));
+      this.toggle = make("button", { type: "button" });
+      this.toggle.onclick = () => { this.gone = !this.gone; page.actions.redraw(); };
+      byId("engines").append(make("div", { class: "pager" }, this.toggle));
+    }
+
+    draw() {
+      this.drawEngines();
+      this.drawRuns();
+      this.drawConstraints();
+      this.drawDetails();
+    }
+
+    drawEngines() {
+      const { view, now } = this.page;
+      const items = [...view.engines.values()].map((engine) => ({ engine, status: engine.status(now) }))
+        .sort((one, other) => RANK[one.status] - RANK[other.status] || views.byText(one.engine.source, other.engine.source));
+      const live = items.filter(({ status }) => status === "online");
+      const gone = items.length - live.length;
+      const folds = gone > 5;
+      this.engines.draw(folds && !this.gone ? live : items, ({ engine }) => engine.source);
+      show(this.toggle.parentNode, folds);
+      setText(this.toggle, this.gone ? "Hide those that are gone" : `Show ${plural(gone, "engine")} that ${gone === 1 ? "is" : "are"} gone`);
+      setText(byId("engines-note"), items.length ? [`${count(live.length)} online`, ...(gone ? [`${count(gone)} lost or ended`] : [])].join(", ") : "");
+    }
+
+    drawRuns() {
+      const { view, now } = this.page;
+      const rows = [...view.runs].map(([key, run]) => ({ key, run, row: views.runRow(view, run, now), selected: key === this.page.selected }));
+      const active = rows.filter(({ run }) => run.status === runs.RUNNING)
+        .sort((one, other) => (one.row.status === "Lost") - (other.row.status === "Lost") || views.byText(one.key, other.key));
+      const over = rows.filter(({ run }) => run.status !== runs.RUNNING).sort((one, other) => (other.run.ended ?? 0) - (one.run.ended ?? 0));
+      this.page.choose(active, over);
+      for (const item of active) item.selected = item.key === this.page.selected;
+      this.runs.draw(active, ({ key }) => key);
+      this.recent.draw(over, ({ key }) => key);
+      setText(byId("runs-note"), active.length ? `${count(active.length)} active` : "");
+      setText(byId("recent-note"), over.length ? count(over.length) : "");
+    }
+
+    drawConstraints() {
+      const { view } = this.page;
+      const items = [...view.registers.values()].sort((one, other) => views.byText(one.topic, other.topic));
+      this.constraints.draw(items, ({ topic }) => topic);
+      setText(byId("constraints-note"), [...(items.length ? [count(items.length)] : []), ...(view.left_out ? [`${count(view.left_out)} more are not kept`] : [])].join(", "));
+    }
+
+    drawDetails() {
+      const { view, selected } = this.page;
+      const run = view.runs.get(selected);
+      show(byId("details"), Boolean(run));
+      if (!run) return;
+      const engine = view.engines.get(run.source), now = this.page.clockOf(engine);
+      const row = views.runRow(view, run, this.page.now);
+      setText(byId("details-title"), `${shown(titleOf(run))} on ${shown(run.source, 60)}`);
+      this.drawGraph(run, engine);
+      this.drawTimeline(run, now);
+      this.drawTasks(run, row, now);
+      this.drawFailures(run, row);
+    }
+
+    drawGraph(run, engine) {
+      const graph = engine?.graph?.runs.find(({ run_id }) => run_id === run.run_id);
+      const note = byId("graph-note");
+      if (!graph?.nodes.length) {
+        if (this.graph.key) this.graph.clear();
+        return setText(note, run.status === runs.RUNNING ? "The engine has not reported its graph." : "The engine reports graphs of active runs only.");
+      }
+      const totals = new Map((run.reported?.tasks ?? []).map((each) => [each.name, each]));
+      const more = this.graph.draw(graph, totals, `${run.source}\n${run.run_id}\n${graph.rev}\n${graph.nodes.length}\n${graph.edges.length}`) + graph.more;
+      return setText(note, [...(more ? [`${count(more)} more not drawn`] : []), "▶ running  ‖ waiting  ✕ failed"].join(" · "));
+    }
+
+    drawTimeline(run, now) {
+      const active = run.status === runs.RUNNING ? run.reported : null, running = active?.running ?? [];
+      const bars = this.page.timelines.get(this.page.selected) ?? timelines.none(), canvas = byId("timeline");
+      const isEmpty = !bars.lanes.size && !running.length;
+      const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
+      show(canvas, !isEmpty);
+      if (isEmpty) return setText(byId("timeline-note"), `Made of events that arrive while the page is open; none so far.${lost}`);
+      const seen = timelines.draw(canvas, bars, { now, over: run.status !== runs.RUNNING, running, isCut: !active || active.running_more > 0 });
+      set(canvas, "aria-label", seen);
+      return setText(byId("timeline-note"), seen + (lost ? `.${lost}` : ""));
+    }
+
+    drawTasks(run, row, now) {
+      const report = run.status === runs.RUNNING ? run.reported : null;
+      const isActive = row.status === "Running";
+      const tasks = [...run.tasks.values()].filter(({ state }) => state === "RUNNING")
+        .map((task) => ({ task_id: task.task_id, task_name: task.name, since: task.since, done: task.done, total: task.total, message: task.message, unit: task.unit, paused: false }))
+        .sort((one, other) => (one.since ?? 0) - (other.since ?? 0));
+      const running = report?.running.length ? report.running : tasks;
+      this.runningEmpty = isActive ? "No task runs now." : "The run is not active.";
+      this.running.draw(isActive ? running.map((each) => ({ row: each, now })) : [], ({ row: each }) => each.task_id);
+      setText(byId("running-note"), isActive && report?.running_more ? `the longest; ${count(report.running_more)} more` : "");
+      this.waiting.draw(isActive && report ? report.waiting.map((each) => ({ row: each, now })) : [], ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
+      setText(byId("waiting-note"), report?.waiting_more ? `${count(report.waiting_more)} more reasons` : "a task counts under each of its reasons");
+      this.tasks.draw((run.reported?.tasks ?? []).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);
+      setText(byId("tasks-note"), run.reported?.tasks_more ? `${count(run.reported.tasks_more)} more names` : "");
+    }
+
+    drawFailures(run, row) {
+      const failures = [...run.failures].reverse();
+      show(byId("failures-section"), failures.length > 0);
+      this.failures.draw(failures, ({ task_id, attempt }) => `${task_id} ${attempt}`);
+      const all = row.counts.FAILED;
+      setText(byId("failures-note"), all > failures.length ? `${count(failures.length)} of ${count(all)}: the others' errors did not reach this page` : "");
+    }
+  }
+
+  return { Panels, titleOf };
+})();

@@ -1,0 +1,236 @@
+"use strict";
+/** One run, as its events and its engine's reports show it: `RunView` of `cascade.interfaces.wire.read`. No I/O. */
+const runs = (() => {
+  const RUNNING = "Running", LOST = "Lost", ENDED = "Ended";
+  const STATES = ["RUNNING", "COMPLETED", "FAILED", "SKIPPED", "BLOCKED", "RETRYING", "CANCELLED"];
+  const TERMINAL = ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED"];
+  const STATUSES = ["Succeeded", "Failed", "Cancelled"];
+  const MAX_FAILURES = 100, MAX_SERIES = 32, MAX_HOLES = 1000, MAX_IDS = 4096;
+  const { text, number, whole, bare } = fields;
+
+  /** How many tasks may still be remembered, over all runs of a view. */
+  class Room {
+    constructor(left = 200_000) { this.left = left; }
+  }
+
+  /** Which messages of one series have arrived: duplicates and holes. */
+  class Received {
+    constructor() {
+      this.messages = 0;
+      this.duplicates = 0;
+      this.missing = 0;
+      this.next = 0;
+      this.holes = []; // first and last `seq` of each, in order
+      this.ids = new Set();
+    }
+
+    /** Count a message; return false if it is a duplicate. */
+    add(event) {
+      this.messages += 1;
+      let fresh = event.seq === null || this.fill(event.seq);
+      if (event.event_id !== madeId(event)) fresh = this.remember(event.event_id);
+      if (!fresh) this.duplicates += 1;
+      return fresh;
+    }
+
+    fill(seq) {
+      if (seq < this.next) return this.fillHole(seq);
+      if (seq > this.next) {
+        this.holes.push([this.next, seq - 1]);
+        this.missing += seq - this.next;
+        this.forgetHoles();
+      }
+      this.next = seq + 1;
+      return true;
+    }
+
+    fillHole(seq) {
+      const at = this.holes.findIndex(([first, last]) => first <= seq && seq <= last);
+      if (at < 0) return false;
+      const [first, last] = this.holes[at];
+      this.holes.splice(at, 1, ...[[first, seq - 1], [seq + 1, last]].filter(([from, to]) => from <= to));
+      this.forgetHoles();
+      this.missing -= 1;
+      return true;
+    }
+
+    forgetHoles() { this.holes.splice(0, Math.max(0, this.holes.length - MAX_HOLES)); }
+
+    remember(id) {
+      if (!id) return true;
+      if (this.ids.has(id)) return false;
+      this.ids.add(id);
+      if (this.ids.size > MAX_IDS) this.ids.delete(this.ids.values().next().value);
+      return true;
+    }
+  }
+
+  const madeId = ({ run_id, token, kind, seq }) => `${run_id}-${token}-${kind === "events" ? "" : `${kind}-`}${seq}`;
+
+  class RunView {
+    constructor(source, run_id, room = new Room()) {
+      Object.assign(this, { source, run_id, room, token: "", attempt: 1, status: RUNNING, target: "", name: "",
+        tags: bare(), started: null, ended: null, error: "", tasks: new Map(), failures: [], reported: null,
+        recent: null, series: new Map(), folded: new Map(), exact: true, stopped: false });
+    }
+
+    /** Take one event of this run; return false if it is a duplicate, which changes nothing else. */
+    fold(event) {
+      const unknown = ![...this.series.values()].some((each) => each.token === event.token);
+      if (!this.received(event).add(event)) return false;
+      if (event.token !== this.token) {
+        if (!unknown || event.attempt < this.attempt) return true; // a late message of an earlier attempt
+        this.begin(event);
+      }
+      if (event.type === "TaskStateEvent") this.foldTask(event);
+      else if (event.type === "LifecycleEvent") this.foldLifecycle(event);
+      else if (event.type === "ProgressEvent") this.foldProgress(event);
+      return true;
+    }
+
+    /** Take a row of the engine's report of its runs. */
+    report(row) {
+      if (this.recent) { // the run_id is used again
+        this.beginAttempt();
+        this.token = "";
+        this.started = null;
+      }
+      this.reported = row;
+      this.take(row);
+      this.started ??= row.started;
+      if (!this.stopped) this.status = RUNNING;
+    }
+
+    /** Take a row of the engine's report of the runs that have ended. */
+    reportEnd(row) {
+      if (row.ended !== null && this.started !== null && row.ended < this.started) return;
+      this.recent = row;
+      this.take(row);
+      this.started ??= row.started;
+      if (!this.stopped) {
+        this.status = STATUSES.includes(row.status) ? row.status : ENDED;
+        this.error = row.error;
+        this.ended = row.ended;
+      }
+      this.forgetTasks();
+    }
+
+    take(row) {
+      this.target = row.target;
+      this.name = row.name || this.name;
+      if (Object.keys(row.tags).length) this.tags = row.tags;
+    }
+
+    /** The engine no longer reports this run; reports overtake its last events. */
+    unlisted() { if (!this.stopped && !this.recent) this.status = ENDED; }
+
+    /** Another process reports under the name of the one that ran this run. */
+    lost() { if (!this.stopped && !this.recent) this.status = LOST; }
+
+    forgetTasks() {
+      this.room.left += this.tasks.size;
+      this.tasks.clear();
+    }
+
+    /** Tasks by state: from the events if all have arrived, else from the report if there is one. */
+    get counts() {
+      if (this.recent) return this.recent.counts;
+      const complete = this.exact && this.series.has(`${this.token}\n events`) && !this.missing;
+      if (this.reported && !complete) return this.reported.counts;
+      return bare([...this.folded].filter(([, count]) => count));
+    }
+
+    get messages() { return this.total("messages"); }
+    get duplicates() { return this.total("duplicates"); }
+    get missing() { return this.total("missing"); }
+    total(name) {
+      let found = 0;
+      for (const each of this.series.values()) found += each.received[name];
+      return found;
+    }
+
+    received({ token, kind }) {
+      const key = `${token}\n ${kind}`;
+      if (!this.series.has(key)) {
+        this.series.set(key, { token, kind, received: new Received() });
+        if (this.series.size > MAX_SERIES) this.series.delete(this.series.keys().next().value);
+      }
+      return this.series.get(key)?.received ?? new Received();
+    }
+
+    begin(event) {
+      if (this.token) {
+        this.started = null;
+        this.reported = null;
+      }
+      this.beginAttempt();
+      this.token = event.token;
+      this.attempt = event.attempt;
+    }
+
+    beginAttempt() {
+      this.forgetTasks();
+      Object.assign(this, { status: RUNNING, error: "", ended: null, recent: null, failures: [], exact: true, stopped: false });
+      this.folded.clear();
+    }
+
+    foldLifecycle({ body, seconds }) {
+      if (body.event === "ENGINE_STARTED") {
+        this.started = seconds;
+        this.name = text(body, "name");
+        this.tags = fields.tags(body);
+      } else if (body.event === "ENGINE_STOPPED") {
+        const status = text(body, "status");
+        this.status = STATUSES.includes(status) ? status : ENDED;
+        this.error = text(body, "error");
+        this.ended = seconds;
+        this.stopped = true;
+        this.forgetTasks();
+      }
+    }
+
+    foldTask(event) {
+      const task = readTask(event);
+      if (!STATES.includes(task.state) || !task.task_id || this.stopped) return;
+      const before = this.tasks.get(task.task_id);
+      if (before) {
+        this.tasks.delete(task.task_id);
+        this.count(before.state, -1);
+        this.room.left += 1;
+        task.done = before.done;
+        task.total = before.total;
+        task.message = before.message;
+        task.unit = before.unit;
+      }
+      if (task.state === "FAILED" && this.failures.push(task) > MAX_FAILURES) this.failures.shift();
+      if (!TERMINAL.includes(task.state)) {
+        if (this.room.left <= 0) { // what is not remembered is counted when it ends
+          this.exact = false;
+          return;
+        }
+        this.room.left -= 1;
+        this.tasks.set(task.task_id, task);
+      }
+      this.count(task.state, 1);
+    }
+
+    count(state, by) { this.folded.set(state, (this.folded.get(state) ?? 0) + by); }
+
+    foldProgress({ body }) {
+      const task = this.tasks.get(text(body, "task_id"));
+      if (!task) return;
+      task.done = number(body, "done");
+      task.total = number(body, "total");
+      task.message = text(body, "message");
+      task.unit = text(body, "unit");
+    }
+  }
+
+  const readTask = ({ body, seconds }) => ({ task_id: text(body, "task_id"), name: text(body, "task_name"),
+    state: text(body, "state"), since: seconds, duration_ms: number(body, "duration_ms") || 0,
+    error: text(body, "error"), reason: text(body, "reason"), attempt: whole(body, "attempt") || 1,
+    parent: text(body, "parent"), item: whole(body, "item"), node: text(body, "node"),
+    done: null, total: null, message: "", unit: "" });
+
+  return { Room, RunView, RUNNING, LOST, ENDED, TERMINAL };
+})();

@@ -1,0 +1,180 @@
+"use strict";
+/** Registers that the page writes and clears, and what engines do with them. No I/O in the functions. */
+const steering = (() => {
+  const CANCEL_SECONDS = 60, SEEN_SECONDS = 2, SILENT_SECONDS = 15;
+  const FOLLOWING = ["syncing", "synced", "degraded", "stale"];
+  const REFUSALS = ["rejected", "unsupported", "expired"];
+
+  /** Return the change that puts one constraint into force; `by` is written only if it is given. */
+  function setting(scope, type, { params = {}, seconds = null, by = "", now }) {
+    const expires_at = seconds === null ? null : now + seconds;
+    const message = { id: messages.constraintId(scope, type), scope, type, params, expires_at, ...(by ? { by } : {}) };
+    return { scope, type, message, topic: fields.registerTopic(scope, type), topics: [fields.registerTopic(scope, type)], seconds };
+  }
+
+  /** Return the change that clears a type of a scope: its topic, and the short form if that holds the type. */
+  function clearing(scope, type, registers) {
+    const topic = fields.registerTopic(scope, type), short = fields.registerTopic(scope);
+    return { scope, type, message: null, topic, seconds: null,
+      topics: registers.get(short)?.type === type ? [topic, short] : [topic] };
+  }
+
+  /** Return the change that clears exactly one topic. */
+  const clearingTopic = (register) =>
+    ({ scope: register.scope, type: register.type, message: null, topic: register.topic, topics: [register.topic], seconds: null });
+
+  /** Return the live engines that follow the broker and may be in the scope. */
+  function concerned(view, scope, now) {
+    const at = scope.indexOf(":"), kind = at < 0 ? scope : scope.slice(0, at), value = scope.slice(at + 1);
+    return view.live(now).filter((engine) => {
+      const report = engine.reportsOfAnother ? null : engine.constraints;
+      if (report && !FOLLOWING.includes(report.sync)) return false;
+      if (kind === "source") return engine.source === value;
+      return kind !== "project" || ["", value].includes(engine.project_id);
+    });
+  }
+
+  /** Return `applied`, `refused`, `no_match` or an empty text: what an engine's report says of a register. */
+  function answer(engine, register) {
+    const report = engine.reportsOfAnother ? null : engine.constraints;
+    const entry = report?.applied[register.topic];
+    if (!entry) return "";
+    if (REFUSALS.includes(entry.status)) return "refused";
+    if (entry.id !== register.id || !isAbout(report, register)) return "";
+    return entry.status === "no_match" ? "no_match" : "applied";
+  }
+
+  /** Whether a report is about what the register holds now: its parameters may have changed under the same id. */
+  function isAbout(report, register) {
+    const row = report.effective.find((each) => each.topic === register.topic);
+    if (!row) return true;
+    return (row.expires_at ?? null) === register.expires_at && Object.entries(register.params ?? {})
+      .every(([name, value]) => views.same(row.params?.[name], value));
+  }
+
+  const obeys = (engine, topic) => {
+    const report = engine.reportsOfAnother ? null : engine.constraints;
+    const entry = report?.applied[topic];
+    return Boolean(entry && !["expired", "no_match"].includes(entry.status))
+      || Boolean(report?.effective.some((row) => row.topic === topic));
+  };
+
+  /** Return what the engines do with a register: sources by answer. `since`: when it was written or first seen. */
+  function compliance(view, register, { now, since }) {
+    const found = { applied: [], refused: [], no_match: [], pending: [] };
+    for (const engine of concerned(view, register.scope, now)) {
+      found[answer(engine, register) || "pending"].push(engine.source);
+    }
+    return { ...found, silent: now - since > SILENT_SECONDS };
+  }
+
+  /** Return the same for a register that was cleared: `applied` are the engines that no longer obey it. */
+  function lifted(view, change, { now, since }) {
+    const found = { applied: [], refused: [], no_match: [], pending: [] };
+    for (const engine of concerned(view, change.scope, now)) {
+      const answered = engine.constraints && !engine.reportsOfAnother;
+      found[!answered || change.topics.some((topic) => obeys(engine, topic)) ? "pending" : "applied"].push(engine.source);
+    }
+    return { ...found, silent: now - since > SILENT_SECONDS };
+  }
+
+  /** Return compliance in words: `applied by 3 of 4, press-2 is silent`. */
+  function inWords(found, verb = "applied by") {
+    const { applied, refused, no_match, pending, silent } = found;
+    const all = applied.length + refused.length + pending.length;
+    if (!all && !no_match.length) return "no live engine in its scope";
+    if (!all) return "covers nothing that runs now";
+    const names = (sources) => {
+      const found = sources.slice(0, 3).map((each) => words.shown(each, 40));
+      const last = sources.length > 3 ? `${sources.length - 3} more` : found.pop();
+      return found.length ? `${found.join(", ")} and ${last}` : last;
+    };
+    const be = (sources) => (sources.length === 1 ? "is" : "are");
+    return [`${verb} ${applied.length} of ${all}`, ...(refused.length ? [`${names(refused)} ${refused.length === 1 ? "refuses" : "refuse"} it`] : []),
+      ...(pending.length ? [`${names(pending)} ${silent ? `${be(pending)} silent` : `${pending.length === 1 ? "has" : "have"} not answered yet`}`] : [])].join(", ");
+  }
+
+  /** Writes changes, and follows each until the engines have answered. */
+  class Desk {
+    constructor({ link, view, now, changed }) {
+      Object.assign(this, { link, view, now, changed, latest: null, refused: new Set() });
+    }
+
+    /** Write a change; `title` is what the user asked for. */
+    async write(title, change) {
+      const step = { title, change, at: this.now(), state: "sent", problem: "", seen: new Set() };
+      this.latest = step;
+      this.changed();
+      try {
+        await this.writeStore(change);
+        const payload = change.message ? JSON.stringify(change.message) : "";
+        const expiry = change.seconds === null ? null : Math.max(1, Math.ceil(change.seconds));
+        const codes = await Promise.all(change.topics.map((topic) => this.link().publish(topic, payload, { expiry })));
+        const code = codes.find((each) => each >= 0x80);
+        if (code !== undefined) this.refuse(step, code);
+        else setTimeout(() => this.checkSeen(step), SEEN_SECONDS * 1000);
+      } catch (error) {
+        step.state = "failed";
+        step.problem = `${error.message} Nothing is known of this change. Try again when the link is back; some brokers cut the link of a user who may not write ${change.topic}.`;
+      }
+      this.changed();
+    }
+
+    /** The first tool that steers gives the broker's store its identity. */
+    async writeStore(change) {
+      if (change.message && this.link()?.isReady && !this.view().store) {
+        await this.link().publish(fields.STORE_TOPIC, JSON.stringify({ store: random() }));
+      }
+    }
+
+    /** Note that the broker has delivered a register that was written. */
+    see(topic, payload) {
+      const { latest } = this;
+      if (!latest?.change.topics.includes(topic)) return;
+      const expected = latest.change.message ? JSON.stringify(latest.change.message) : "";
+      if (new TextDecoder().decode(payload) === expected) latest.seen.add(topic);
+      if (latest.seen.size === latest.change.topics.length && latest.state !== "written") {
+        latest.state = "written";
+        latest.at = this.now();
+        latest.change.topics.forEach((each) => this.refused.delete(each));
+      }
+    }
+
+    refuse(step, code) {
+      step.state = "failed";
+      step.problem = `The broker refuses it: ${words.codeReason(code)}. This user may only read here; connect as a user who may write ${step.change.topic}.`;
+      this.refused.add(step.change.topic);
+    }
+
+    checkSeen(step) {
+      if (step.state !== "sent") return;
+      step.state = "failed";
+      step.problem = `The broker did not return the message within ${SEEN_SECONDS} s: this user is not allowed to write or read ${step.change.topic}, or it is not there.`;
+      this.changed();
+    }
+
+    /** Return the latest change in words. */
+    status() {
+      const step = this.latest;
+      if (!step) return null;
+      const { change } = step;
+      if (step.problem) return { title: step.title, topic: change.topic, text: step.problem, is: "failed" };
+      if (step.state === "sent") return { title: step.title, topic: change.topic, text: "sent to the broker …", is: "sent" };
+      const times = { now: this.now(), since: step.at };
+      const text = change.message
+        ? this.cancelled(step) ?? inWords(compliance(this.view(), { ...change.message, topic: change.topic }, times))
+        : inWords(lifted(this.view(), change, times), "lifted at");
+      return { title: step.title, topic: change.topic, text, is: "written" };
+    }
+
+    /** A run that was cancelled is gone, and its engine has nothing to report on it. */
+    cancelled({ change }) {
+      if (change.type !== "cancel" || !change.scope.startsWith("run:")) return null;
+      const run_id = change.scope.slice(4);
+      const found = [...this.view().runs.values()].find((run) => run.run_id === run_id && run.status !== runs.RUNNING);
+      return found ? `the run has ended: ${found.status}` : null;
+    }
+  }
+
+  return { CANCEL_SECONDS, setting, clearing, clearingTopic, compliance, inWords, Desk };
+})();

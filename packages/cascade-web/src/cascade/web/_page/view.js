@@ -1,0 +1,347 @@
+"use strict";
+/** Engines, runs and registers, as all messages so far show them: `View` of `cascade.interfaces.wire.read`. No I/O. */
+const views = (() => {
+  const LIVE_SECONDS = 12;
+  const MAX_ENGINES = 1000, MAX_RUNS = 1000, MAX_REGISTERS = 11000, MAX_SESSIONS = 8, MAX_LINES = 1000, MAX_DATA = 1000;
+  const MAX_BYTES = 1 << 26;
+  const KINDS = ["presence", "constraints", "runs", "graph", "summary", "host", "ack"];
+  const { text, whole, bare } = fields;
+
+  /** One engine, as its messages show it. */
+  class EngineView {
+    constructor(source) {
+      Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, summary: null, host: null,
+        ack: null, project_id: "", heard: null, applied_since: bare(), listed: new Map() });
+    }
+
+    /** Return `online`, `lost` or `ended` at `now` on the reader's clock. */
+    status(now) {
+      const presence = this.presence;
+      if (presence?.online) return "online";
+      if (this.hasStopped || presence?.reason) return "ended";
+      if (!presence && this.heard !== null && now - this.heard <= LIVE_SECONDS) return "online";
+      return "lost";
+    }
+
+    isLive(now) { return this.status(now) === "online"; }
+    get hasStopped() { return (this.summary !== null && !this.summary.up) || this.sync === "stopped"; }
+    get session() { return (this.constraints ?? this.runs)?.session ?? ""; }
+    get sync() { return this.constraints?.sync ?? ""; }
+    get isEmpty() { return KINDS.every((kind) => this[kind] === null); }
+
+    /** Whether its report on constraints is not of the process that is online. */
+    get reportsOfAnother() {
+      const report = this.constraints, birth = this.presence;
+      if (!report || !birth?.online || !report.presence || !birth.session) return false;
+      return report.presence !== birth.session;
+    }
+
+    /** Whether its report names the session of a birth that the broker does not have. */
+    get hasNoBirth() { return Boolean(this.constraints?.presence) && !this.presence; }
+
+    /** Whether a pause covers everything that this engine runs. */
+    get paused() {
+      if (!this.constraints) return this.runs !== null && this.runs.paused === true;
+      return this.constraints.effective.some((row) => row.type === "pause" && !/^(task|run):/.test(String(row.scope)));
+    }
+  }
+
+  class View {
+    constructor() {
+      this.engines = new Map(); // by source; the one with the latest message is the last
+      this.runs = new Map(); // by source and run_id; likewise
+      this.registers = new Map();
+      this.logs = [];
+      this.data = new Map();
+      this.store = "";
+      this.not_understood = 0;
+      this.left_out = 0;
+      this.room = new runs.Room();
+      this.sizes = new Sizes();
+    }
+
+    /**
+     * Take one message; return it parsed, or null if it is not understood.
+     * `now`: seconds on the reader's clock. `retained`: the broker had kept it, so it does not show that its engine lives.
+     */
+    fold(topic, payload, { now, retained = false }) {
+      const message = messages.parse(topic, payload);
+      const heard = retained ? null : now;
+      switch (message?.is) {
+        case "event": this.foldEvent(message, now); break;
+        case "constraints": this.foldConstraints(message, heard); break;
+        case "runs": this.foldRuns(message, heard); break;
+        case "graph": case "summary": case "host": this.engine(message.source, heard)[message.is] = message; break;
+        case "ack": this.engine(message.source).ack = message; break;
+        case "presence": this.foldPresence(message); break;
+        case "register": this.foldRegister(message, payload.length); break;
+        case "store": this.store = message.store; break;
+        case "cleared": this.clear(message.topic); break;
+        default: this.not_understood += 1;
+      }
+      if (["constraints", "runs", "graph", "summary", "host", "ack"].includes(message?.is)) this.weigh(topic, payload.length);
+      return message;
+    }
+
+    live(now) { return sorted(this.engines).filter((engine) => engine.isLive(now)); }
+
+    /** Return what each live engine does with a register, by source; others have not answered. */
+    compliance(topic, now) {
+      return new Map(this.live(now)
+        .filter((engine) => engine.constraints?.applied[topic] && !engine.reportsOfAnother)
+        .map((engine) => [engine.source, engine.constraints.applied[topic]]));
+    }
+
+    run(source, run_id) {
+      const key = runKey(source, run_id);
+      const run = this.runs.get(key) ?? new runs.RunView(source, run_id, this.room);
+      this.runs.delete(key);
+      this.runs.set(key, run);
+      if (this.runs.size > MAX_RUNS) dropFirst(this.runs).forgetTasks();
+      return run;
+    }
+
+    engine(source, heard = null) {
+      const engine = this.engines.get(source) ?? new EngineView(source);
+      this.engines.delete(source);
+      this.engines.set(source, engine);
+      if (heard !== null) {
+        engine.heard = heard;
+        if (engine.presence && !engine.presence.session) engine.presence = null; // the will of an earlier connection
+      }
+      if (this.engines.size > MAX_ENGINES) this.forget(this.engines.keys().next().value);
+      return engine;
+    }
+
+    forget(source) {
+      this.engines.delete(source);
+      this.sizes.drop(source);
+    }
+
+    weigh(topic, size) {
+      this.sizes.set(...owner(topic), size);
+      while (this.sizes.total > MAX_BYTES && this.engines.size > 1) this.forget(this.engines.keys().next().value);
+    }
+
+    foldEvent(event, now) {
+      if (event.source) this.engine(event.source, now).project_id = event.project_id;
+      if (!this.run(event.source, event.run_id).fold(event)) return;
+      if (event.kind === "logs" && event.type === "LogEvent") {
+        if (this.logs.push(logLine(event)) > MAX_LINES) this.logs.shift();
+      } else if (event.kind === "data" && event.type === "DataEvent" && text(event.body, "name")) {
+        this.foldData(dataItem(event));
+      }
+    }
+
+    foldData(item) {
+      const key = JSON.stringify([item.source, item.run_id, item.name]);
+      this.data.delete(key);
+      this.data.set(key, item);
+      if (this.data.size > MAX_DATA) dropFirst(this.data);
+    }
+
+    foldConstraints(report, heard) {
+      const engine = this.engine(report.source, heard);
+      const since = engine.applied_since;
+      engine.constraints = report;
+      engine.applied_since = bare(Object.entries(report.applied).filter(([, row]) => row.status === "applied")
+        .map(([topic]) => [topic, since[topic] ?? report.seconds ?? 0]));
+    }
+
+    foldRuns(report, heard) {
+      const engine = this.engine(report.source, heard);
+      engine.runs = report;
+      engine.project_id = report.project_id || engine.project_id;
+      const listed = new Set(report.runs.map((row) => row.run_id));
+      const before = engine.listed.get(report.session)?.runs ?? new Set();
+      engine.listed.delete(report.session);
+      const lost = takeReplaced(engine, report.presence);
+      engine.listed.set(report.session, { presence: report.presence, runs: listed });
+      if (engine.listed.size > MAX_SESSIONS) dropFirst(engine.listed);
+      this.foldRecent(report, listed);
+      for (const row of report.runs) this.run(report.source, row.run_id).report(row);
+      const gone = (found) => [...found].filter((run_id) => !listed.has(run_id))
+        .map((run_id) => this.runs.get(runKey(report.source, run_id))).filter(Boolean);
+      if (!report.more) gone(before).forEach((run) => run.unlisted());
+      gone(lost).forEach((run) => run.lost());
+    }
+
+    /** Take the runs that have ended, the latest last; a row that came before changes nothing. */
+    foldRecent(report, active) {
+      const newest = new Map([...report.recent].reverse().map((row) => [row.run_id, row]));
+      for (const [run_id, row] of newest) {
+        const known = this.runs.get(runKey(report.source, run_id))?.recent;
+        if (!active.has(run_id) && (!known || !same(known, row))) this.run(report.source, run_id).reportEnd(row);
+      }
+    }
+
+    foldPresence(presence) {
+      const engine = this.engine(presence.source);
+      const before = engine.presence;
+      if (!presence.online && before?.online && presence.session !== before.session) return; // a late will
+      engine.presence = presence;
+    }
+
+    foldRegister(register, size) {
+      const { topic } = register;
+      const room = MAX_BYTES - this.sizes.registers + this.sizes.ofRegister(topic);
+      if ((this.registers.has(topic) || this.registers.size < MAX_REGISTERS) && size <= room) {
+        this.registers.set(topic, register);
+        this.sizes.setRegister(topic, size);
+      } else {
+        this.left_out += 1;
+      }
+    }
+
+    clear(topic) {
+      if (this.registers.delete(topic)) this.sizes.setRegister(topic, 0);
+      const [source, kind] = owner(topic);
+      const engine = this.engines.get(source);
+      if (!engine) return;
+      engine[kind] = null;
+      this.sizes.set(source, kind, 0);
+      if (engine.isEmpty) this.forget(source);
+    }
+  }
+
+  /** The sizes in bytes of the messages that are kept, which bound what they take in memory. */
+  class Sizes {
+    constructor() {
+      this.total = 0;
+      this.registers = 0;
+      this.byKind = new Map(); // by source and kind
+      this.byTopic = new Map();
+    }
+
+    set(source, kind, size) {
+      if (!this.byKind.has(source)) this.byKind.set(source, new Map());
+      const kinds = this.byKind.get(source);
+      this.total += size - (kinds.get(kind) ?? 0);
+      kinds.set(kind, size);
+    }
+
+    drop(source) {
+      for (const size of this.byKind.get(source)?.values() ?? []) this.total -= size;
+      this.byKind.delete(source);
+    }
+
+    ofRegister(topic) { return this.byTopic.get(topic) ?? 0; }
+
+    setRegister(topic, size) {
+      this.registers += size - this.ofRegister(topic);
+      this.byTopic.delete(topic);
+      if (size) this.byTopic.set(topic, size);
+    }
+  }
+
+  const runKey = (source, run_id) => `${source.length} ${source} ${run_id}`;
+  const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+  const byText = (one, other) => (one < other ? -1 : one > other ? 1 : 0);
+  const sorted = (map) => [...map.keys()].sort(byText).map((key) => map.get(key));
+
+  function dropFirst(map) {
+    const [key, value] = map.entries().next().value;
+    map.delete(key);
+    return value;
+  }
+
+  /** Return the source and the part of its view that a retained topic holds. */
+  const owner = (topic) => fields.stateTopic(topic) ?? (fields.sourceTopic(topic, "ack") !== null
+    ? [fields.sourceTopic(topic, "ack"), "ack"] : [fields.sourceTopic(topic, "status") ?? "", "presence"]);
+
+  /** Return the runs that were listed under another presence, and forget the reports that listed them. */
+  function takeReplaced(engine, presence) {
+    const found = new Set();
+    for (const [session, each] of [...engine.listed]) {
+      if (!presence || each.presence === "" || each.presence === presence) continue;
+      each.runs.forEach((run_id) => found.add(run_id));
+      engine.listed.delete(session);
+    }
+    return found;
+  }
+
+  const logLine = ({ source, run_id, body, seconds }) => ({ source, run_id, level: text(body, "level"),
+    logger: text(body, "logger"), message: text(body, "message"), task_id: text(body, "task_id"),
+    task_name: text(body, "task_name"), skipped: whole(body, "skipped") || 0, seconds });
+
+  const dataItem = ({ source, run_id, body, seconds }) => ({ source, run_id, name: text(body, "name"),
+    data: body.data ?? null, task_id: text(body, "task_id"), task_name: text(body, "task_name"), seconds });
+
+  /** Return a view as JSON: the field names are those of the Python view, `rows` those of its tables. */
+  function dump(view, now) {
+    return {
+      engines: sorted(view.engines).map((engine) => dumpEngine(engine, now)),
+      runs: [...view.runs.values()].map(dumpRun),
+      registers: Object.fromEntries([...view.registers].map(([topic, each]) => [topic, plain(each)])),
+      logs: view.logs, data: [...view.data.values()],
+      store: view.store, not_understood: view.not_understood, left_out: view.left_out,
+      rows: { engines: engineRows(view, now), runs: runRows(view, now), constraints: constraintRows(view, now) },
+    };
+  }
+
+  /** Return a message without the name of its kind. */
+  function plain(message) {
+    if (!message) return null;
+    const { is, ...rest } = message;
+    return rest;
+  }
+
+  function dumpEngine(engine, now) {
+    const kinds = KINDS.map((kind) => [kind, plain(engine[kind])]);
+    const listed = [...engine.listed].map(([session, each]) =>
+      [session, { presence: each.presence, runs: [...each.runs].sort(byText) }]);
+    return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, heard: engine.heard,
+      applied_since: engine.applied_since, listed: Object.fromEntries(listed), status: engine.status(now),
+      reason: engine.presence?.reason ?? "", session: engine.session, sync: engine.sync, paused: engine.paused,
+      reports_of_another: engine.reportsOfAnother, has_no_birth: engine.hasNoBirth };
+  }
+
+  function dumpRun(run) {
+    const names = ["source", "run_id", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error",
+      "failures", "reported", "recent", "counts", "messages", "duplicates", "missing"];
+    return { ...Object.fromEntries(names.map((name) => [name, run[name]])), tasks: Object.fromEntries(run.tasks) };
+  }
+
+  function engineRows(view, now) {
+    return sorted(view.engines).map((engine) => ({ source: engine.source, status: engine.status(now),
+      presence: engine.presence?.session ?? "", host: engine.presence?.host ?? "", pid: engine.presence?.pid ?? null,
+      since: fields.timestamp(engine.presence?.seconds ?? null), project_id: engine.project_id, sync: engine.sync,
+      paused: engine.paused, runs: engine.runs ? engine.runs.runs.length + engine.runs.more : 0 }));
+  }
+
+  const runRows = (view, now) => [...view.runs.values()].reverse().map((run) => runRow(view, run, now));
+
+  function runRow(view, run, now) {
+    const running = run.status === runs.RUNNING;
+    const counts = run.counts;
+    const active = running ? run.reported : null;
+    return { source: run.source, run_id: run.run_id, target: run.target,
+      status: running && !view.engines.get(run.source)?.isLive(now) ? runs.LOST : run.status,
+      started: fields.timestamp(run.started), ended: fields.timestamp(run.ended), counts,
+      known: active?.known ?? Object.values(counts).reduce((total, each) => total + each, 0),
+      open: active?.open ?? running, error: run.error };
+  }
+
+  const constraintRows = (view, now) => [...view.registers.keys()].sort(byText).map((topic) => {
+    const register = view.registers.get(topic);
+    const engines = [...view.compliance(topic, now)];
+    return { topic, scope: register.scope, type: register.type, params: register.params ?? {}, id: register.id,
+      by: register.by, expires_at: register.expires_at,
+      applied: engines.filter(([, each]) => each.status === "applied").map(([source]) => source),
+      refused: engines.filter(([, each]) => ["rejected", "unsupported"].includes(each.status))
+        .map(([source, each]) => ({ source, reason: each.reason })) };
+  });
+
+  /** Return the view that recorded messages make: `[{topic, payload, retained, received}]`, payloads as text or bytes. */
+  function ofMessages(recorded) {
+    const view = new View();
+    let now = 0;
+    for (const { topic, payload, retained = false, received = now } of recorded) {
+      now = received;
+      view.fold(topic, fields.asBytes(payload), { now, retained });
+    }
+    return dump(view, now);
+  }
+
+  return { View, runKey, runRow, same, byText, dump, ofMessages };
+})();

@@ -1,0 +1,96 @@
+"use strict";
+/** What the page says. No I/O. */
+const words = (() => {
+  const MAX_SHOWN = 100, CENTURY = 100 * 365 * 86400;
+
+  /** Return text from outside on one line, as it is: what could turn, hide or end a line is escaped. */
+  const printable = (text) => text.replace(fields.HIDDEN, (char) => `\\u${char.codePointAt(0).toString(16).padStart(4, "0")}`);
+
+  /** Return a name as it is shown: long ones are cut. */
+  function shown(text, limit = MAX_SHOWN) {
+    const found = printable(fields.cut(text, limit));
+    return text.length > limit ? `${found}…` : found;
+  }
+
+  /** Return seconds in their largest fitting unit: `90s`, `2h`. */
+  function duration(seconds) {
+    const value = Math.max(0, seconds);
+    if (value > CENTURY) return "more than 100 years";
+    if (value < 120) return `${Math.floor(value)}s`;
+    if (value < 7200) return `${Math.floor(value / 60)}m`;
+    return value < 172800 ? `${Math.floor(value / 3600)}h` : `${Math.floor(value / 86400)}d`;
+  }
+
+  const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
+  const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+  /** Return a constraint in a few words. */
+  function describe(type, params) {
+    const value = (found) => String(found).slice(0, 40);
+    if (type === "concurrency" && params.limit != null) return `at most ${value(params.limit)} at a time`;
+    if (type === "rate_limit" && params.rate != null) return `at most ${value(params.rate)}${typeof params.rate === "number" ? "/s" : ""}`;
+    return type || "unknown";
+  }
+
+  /** Return why tasks wait, in words. `now` is on the clock of the engine. */
+  function reason(row, register, now) {
+    if (row.why === "constraint") {
+      const found = fields.constraintTopic(row.topic);
+      return `${describe(row.type, register?.params ?? {})}${found ? ` (${found[0]})` : ""}`;
+    }
+    if (row.why === "resource") return `resource ${row.name} is taken`;
+    if (row.why === "retry") return `next attempt${row.until === null ? "" : ` in ${duration(row.until - now)}`}`;
+    if (row.why === "slot") return row.name ? `the limit of the map ${row.name}` : "all worker slots are taken";
+    return row.why === "sync" ? "the engine waits for its constraints" : row.why;
+  }
+
+  const CODES = { 0x01: "it does not know this version of MQTT", 0x02: "it refuses the client id", 0x03: "it is unavailable",
+    0x04: "wrong user name or password", 0x05: "this user has no rights", 0x80: "it gives no reason", 0x82: "a malformed packet",
+    0x84: "it does not know this version of MQTT", 0x85: "it refuses the client id", 0x86: "wrong user name or password",
+    0x87: "this user has no rights", 0x88: "it is unavailable", 0x89: "it is busy", 0x8a: "this client is banned",
+    0x8b: "it is shutting down", 0x8d: "it has heard nothing for too long", 0x8e: "another client took the name",
+    0x93: "too much at once", 0x95: "the packet is too large", 0x97: "a quota is exceeded", 0x98: "an operator's action" };
+  const codeReason = (code) => CODES[code] ?? `reason code ${code}`;
+  const REFUSALS = [0x02, 0x04, 0x05, 0x85, 0x86, 0x87, 0x8a];
+  const isRefusal = (code) => REFUSALS.includes(code);
+
+  function refusal(code, said, { username }) {
+    const detail = said ? ` It says: ${shown(said)}.` : "";
+    if ([0x04, 0x05, 0x86, 0x87].includes(code)) { // mosquitto answers a wrong password with "not authorized"
+      const who = username ? `the user ${shown(username)}: wrong user name or password, or no rights` : "clients without a user name";
+      return `The broker refuses ${who}.${detail} Enter user name and password, then connect.`;
+    }
+    return `The broker refuses the connection: ${codeReason(code)}.${detail} Ask who runs the broker, or connect as another user.`;
+  }
+
+  const cut = (reason) => `No link: ${reason || "the connection to the broker was cut"}. What you see is what was last heard. The page connects again by itself.`;
+
+  function unreachable({ options, begun, reason, code, everLinked }) {
+    if (code !== null) return `The broker refuses the connection: ${reason || codeReason(code)}. The page tries again by itself.`;
+    if (begun) return `${options.shownUrl} answers, but ${reason || "closes the connection without an answer"}. Is it an MQTT broker? The page tries again by itself.`;
+    if (everLinked) return `No link: ${options.shownUrl} does not answer. What you see is what was last heard. The page connects again by itself.`;
+    return `No WebSocket answers at ${options.shownUrl}. The broker needs a WebSocket port (mosquitto: "listener 9001" and "protocol websockets"), `
+      + "or start “cascade web” with the broker's address and open the page that it serves: it relays to the usual port. The page tries again by itself.";
+  }
+
+  /** Return why a browser cannot use this address, or an empty text. */
+  function addressProblem(address, page) {
+    let url;
+    try {
+      url = new URL(address);
+    } catch {
+      return `“${shown(address)}” is not an address. Write ws://HOST:PORT or wss://HOST:PORT.`;
+    }
+    if (/^mqtts?:$/.test(url.protocol)) {
+      return "A browser cannot use mqtt:// addresses. Write the broker's WebSocket address, ws://HOST:PORT, or start “cascade web”, which relays.";
+    }
+    if (!/^wss?:$/.test(url.protocol)) return `An address begins with ws:// or wss://, not with ${shown(url.protocol)}//.`;
+    const isLocal = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname);
+    if (page === "https:" && url.protocol === "ws:" && !isLocal) {
+      return "This page came over https, and a browser opens no ws:// connection from there. Use the broker's wss:// address, or open the page over http or from a file.";
+    }
+    return "";
+  }
+
+  return { printable, shown, duration, count, plural, describe, reason, codeReason, isRefusal, refusal, cut, unreachable, addressProblem };
+})();

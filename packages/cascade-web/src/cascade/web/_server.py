@@ -1,0 +1,114 @@
+"""Serve the page, and the relay beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import CloseCode
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from cascade.cli.listening import refused
+from cascade.web._assembly import Page
+from cascade.web._door import Door
+from cascade.web._relay import CLOSE_SECONDS, relay
+from cascade.web._upstream import NoBroker, Upstream, log
+
+USUAL_PORT: Final = 8765
+RELAY: Final = "/mqtt"
+MAX_MESSAGE = 16 * 1024 * 1024
+"""Bytes of one WebSocket message from a browser."""
+
+_WRONG_ORIGIN = "The relay serves only pages that come from the same address. Open the page from here.\n"
+_NO_TOKEN = "the link has no valid token; open the link that cascade web has printed"
+_MAX_REASON = 123  # RFC 6455, 5.5: 125 bytes, of which two are the code
+_WAITING = 4  # messages from a browser that wait while the broker takes no more
+
+
+class WebServer:
+    """Answers requests: the page at ``/``, and at ``/mqtt`` a WebSocket to the broker.
+
+    :param upstream: the broker of the relay; None: there is no relay.
+    """
+
+    def __init__(self, page: Page, upstream: Upstream | None, door: Door) -> None:
+        self._page = page
+        self._upstream = upstream
+        self._door = door
+
+    @asynccontextmanager
+    async def listening(self, host: str, port: int) -> AsyncIterator[None]:
+        """Serve for as long as the context lasts.
+
+        :raises CommandError: if the address and port cannot be used.
+        """
+        try:
+            server = await serve(
+                self._carry,
+                host,
+                port,
+                process_request=self._answer,
+                subprotocols=[Subprotocol("mqtt")],
+                compression=None,  # the broker's messages are small, and on a local network time counts
+                close_timeout=CLOSE_SECONDS,
+                # The broker's keepalive ends the link of a dead browser; a ping would end that of a slow one.
+                ping_interval=None,
+                max_size=MAX_MESSAGE,
+                max_queue=_WAITING,
+                server_header=None,
+                logger=log,
+            )
+        except OSError as error:
+            raise refused(error, host, port, usual=USUAL_PORT) from error
+        async with server:
+            yield
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Return the answer to a request, or None to open a WebSocket."""
+        path = request.path.partition("?")[0]
+        if path == "/":
+            return _document(connection, self._page)
+        if path != RELAY or self._upstream is None:
+            return connection.respond(HTTPStatus.NOT_FOUND, "The page is at /.\n")
+        if not self._door.admits_origin(request.headers.get("Host", ""), request.headers.get("Origin")):
+            return connection.respond(HTTPStatus.FORBIDDEN, _WRONG_ORIGIN)
+        return None
+
+    async def _carry(self, websocket: ServerConnection) -> None:
+        """Relay for one browser. What is wrong is the reason of the close: of an HTTP status a page sees nothing."""
+        assert websocket.request is not None
+        assert self._upstream is not None
+        if not self._door.admits_token(websocket.request.path):
+            await websocket.close(CloseCode.POLICY_VIOLATION, _NO_TOKEN)
+            return
+        try:
+            reader, writer = await self._upstream.connect()
+        except NoBroker as error:
+            await websocket.close(CloseCode.TRY_AGAIN_LATER, _cut(str(error)))
+            return
+        await relay(websocket, reader, writer)
+
+
+def _document(connection: ServerConnection, page: Page) -> Response:
+    response = connection.respond(HTTPStatus.OK, page.html)
+    del response.headers["Content-Type"]  # another value would be added to it
+    response.headers.update(_headers(page))
+    return response
+
+
+def _headers(page: Page) -> Mapping[str, str]:
+    return {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": f"{page.policy}; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+
+
+def _cut(reason: str) -> str:
+    return reason.encode()[:_MAX_REASON].decode(errors="ignore")

@@ -1,0 +1,46 @@
+"""A server of the page on a free port, in the loop of the test."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
+from websockets.typing import Origin, Subprotocol
+
+from cascade.testkit._process import free_port
+from cascade.web._assembly import assemble
+from cascade.web._door import Door
+from cascade.web._server import WebServer
+from cascade.web._upstream import Upstream
+
+HOST = "127.0.0.1"
+
+
+@asynccontextmanager
+async def served(upstream: Upstream | None, *, token: str | None = None) -> AsyncIterator[int]:
+    """Serve for as long as the context lasts; the value is the port."""
+    port = free_port()
+    async with WebServer(assemble(), upstream, Door(token)).listening(HOST, port):
+        yield port
+
+
+def browser(port: int, *, origin: str | None = None, target: str = "/mqtt") -> connect:
+    """Open a WebSocket as a page does that was served there, or as one of another origin."""
+    asked = Origin(origin or f"http://{HOST}:{port}")
+    return connect(
+        f"ws://{HOST}:{port}{target}",
+        origin=asked,
+        subprotocols=[Subprotocol("mqtt")],
+        compression=None,
+        proxy=None,
+        open_timeout=None,
+        max_size=None,
+    )
+
+
+async def close_of(websocket: ClientConnection) -> tuple[int | None, str | None]:
+    """Return the code and the reason with which the other side closes, after everything that it sends before."""
+    with suppress(ConnectionClosedError):
+        async for _ in websocket:
+            pass
+    return websocket.close_code, websocket.close_reason

@@ -1,0 +1,155 @@
+"""The page's view of the wire is that of ``cascade.interfaces.wire.read``, field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import Tab, chromium
+
+from cascade.interfaces.wire import read
+from cascade.web import page
+
+INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
+RECORDED: list[dict[str, Any]] = [
+    json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
+]
+ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "ack", "project_id", "heard", "applied_since", "listed",
+          "session", "sync", "paused", "reports_of_another", "has_no_birth")  # fmt: skip
+RUN = ("source", "run_id", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "failures",
+       "reported", "recent", "counts", "messages", "duplicates", "missing", "tasks")  # fmt: skip
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 1.5, 2**40, 1e300, "", "Ünïcode \u0000\u001b[31m\u202e", "x" * 2_000, "2026-11-23T00:00:00+00:00", [], {}, [1], {"a": {"b": 1}},
+)  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """Return what a value is as JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if hasattr(value, "_asdict"):  # a named tuple
+        return plain(value._asdict())
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, list | tuple | deque):
+        return [plain(each) for each in value]
+    return value
+
+
+def python_view(messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the Python view of recorded messages, in the shape that the page's ``cascade.view`` returns."""
+    view, now = read.View(), 0.0
+    for message in messages:
+        now = message["received"]
+        view.fold(message["topic"], message["payload"].encode(), now=now, retained=message["retained"])
+    return {
+        "engines": [dump_engine(engine, now) for _, engine in sorted(view.engines.items())],
+        "runs": [{name: plain(getattr(run, name)) for name in RUN} for run in view.runs.values()],
+        "registers": plain(view.registers),
+        "logs": plain(view.logs),
+        "data": plain(list(view.data.values())),
+        "store": view.store,
+        "not_understood": view.not_understood,
+        "left_out": view.left_out,
+        "rows": {
+            "engines": read.engine_rows(view, now),
+            "runs": read.run_rows(view, now),
+            "constraints": read.constraint_rows(view, now),
+        },
+    }
+
+
+def dump_engine(engine: read.EngineView, now: float) -> dict[str, Any]:
+    found = {name: plain(getattr(engine, name)) for name in ENGINE}
+    reason = engine.presence.reason if engine.presence else ""
+    return {"source": engine.source, "status": engine.status(now), "reason": reason, **found}
+
+
+def without_words(view: dict[str, Any]) -> dict[str, Any]:
+    """Replace the text of what is wrong with a register by whether something is: the two languages quote differently."""
+    for register in view["registers"].values():
+        register["problem"] = bool(register["problem"])
+    return view
+
+
+def as_received(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Add when each message arrived: one each quarter of a second."""
+    return [
+        {
+            "topic": each["topic"],
+            "payload": each["payload"],
+            "retained": each["retain"],
+            "received": number / 4,
+        }
+        for number, each in enumerate(messages)
+    ]
+
+
+def damaged(messages: list[dict[str, Any]], chance: random.Random) -> list[dict[str, Any]]:
+    """Lose, repeat and reorder messages, and change values in them."""
+    found = [each for each in messages if chance.random() > 0.3]
+    found += chance.choices(messages, k=len(messages) // 10)
+    for _ in range(len(found) // 4):
+        at = chance.randrange(len(found) - 1)
+        found[at], found[at + 1] = found[at + 1], found[at]
+    return [
+        {**each, "payload": altered(each["payload"], chance)} if chance.random() < 0.3 else each
+        for each in found
+    ]
+
+
+def altered(payload: str, chance: random.Random) -> str:
+    """Return a payload with one value replaced, or cut off."""
+    if chance.random() < 0.1 or not payload:
+        return payload[: chance.randrange(len(payload) + 1)]
+    document = json.loads(payload)
+    place = document
+    while isinstance(place, dict | list) and place:
+        key = chance.choice(list(place) if isinstance(place, dict) else range(len(place)))
+        if not isinstance(place[key], dict | list) or chance.random() < 0.3:
+            place[key] = chance.choice(ODD)
+            break
+        place = place[key]
+    return json.dumps(document)
+
+
+def differences(one: Any, other: Any, where: str = "view") -> list[str]:
+    """Name every field in which two views differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted({*one, *other})
+        return [each for name in names for each in differences(one.get(name, "(missing)"), other.get(name, "(missing)"), f"{where}.{name}")]  # fmt: skip
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [each for at, pair in enumerate(zip(one, other, strict=True)) for each in differences(*pair, f"{where}[{at}]")]  # fmt: skip
+    return [] if one == other and isinstance(one, bool) == isinstance(other, bool) else [f"{where}: Python {one!r:.300}, page {other!r:.300}"]  # fmt: skip
+
+
+@pytest.mark.slow
+async def test_the_page_reads_recorded_traffic_as_python_does(seeded_random: random.Random) -> None:
+    """Whole, in every part of it, and with messages that are lost, repeated, reordered and damaged."""
+    whole = as_received(RECORDED)
+    cases = [
+        whole,
+        *(whole[:end] for end in range(1, len(whole), 7)),
+        *(whole[at : at + 1] for at in range(len(whole))),
+    ]
+    cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
+    async with chromium() as browser:
+        tab = await Tab.of(browser)
+        await tab.page.set_content(page())
+        views = await tab.page.evaluate(
+            "(cases) => JSON.stringify(cases.map((each) => cascade.view(each)))", cases
+        )
+    assert tab.complaints == []
+    pairs = zip(cases, json.loads(views), strict=True)
+    found = [
+        (differences(without_words(python_view(case)), without_words(view)), case) for case, view in pairs
+    ]
+    assert [(each, json.dumps(case)[-3_000:]) for each, case in found if each][:3] == []
