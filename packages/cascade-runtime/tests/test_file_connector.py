@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,16 @@ async def test_the_memory_for_waiting_lines_is_bounded(
     assert lines(path)[-1]["n"] == 99
 
 
-def test_a_loop_that_was_closed_without_a_disconnect(tmp_path: Path) -> None:
-    """The connector is not connected any more, and connects again; nothing is lost."""
-    path = tmp_path / "run.jsonl"
+def test_a_loop_that_was_closed_without_a_disconnect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connector is not connected any more, and connects again; nothing is lost, whatever the disk does."""
+    path, answers, opens = tmp_path / "run.jsonl", threading.Event(), os.open
+
+    def slow(*arguments: Any) -> int:
+        assert answers.wait(LIMIT)
+        time.sleep(0.2)  # the disk is slow: who does not wait for it finds no file
+        return opens(*arguments)
+
+    monkeypatch.setattr("os.open", slow)
     to_file = FileConnector(path)
 
     async def publish(n: int) -> None:
@@ -191,12 +199,12 @@ def test_a_loop_that_was_closed_without_a_disconnect(tmp_path: Path) -> None:
     asyncio.run(publish(1))
     assert not to_file.connected
     asyncio.run(publish(2))
+    assert not path.exists()
+    answers.set()
     asyncio.run(to_file.disconnect())
-
-    async def written() -> None:
-        await eventually(lambda: sorted(line["n"] for line in lines(path)) == [1, 2])
-
-    asyncio.run(written())
+    assert [line["n"] for line in lines(path)] == [1, 2]
+    assert to_file.statistics().sent == 2
+    assert to_file.statistics().connections == 2
 
 
 async def test_another_thread_is_refused(tmp_path: Path) -> None:

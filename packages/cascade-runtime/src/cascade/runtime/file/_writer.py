@@ -25,15 +25,13 @@ class LineWriter:
 
     The file is opened when the first line is written and again after each failure. One warning is
     logged when writing begins to fail.
-
-    :param ended: called in the thread when it has written everything after :meth:`close`.
     """
 
-    def __init__(self, path: str, *, ended: Callable[[], None]) -> None:
+    def __init__(self, path: str) -> None:
         self._accepted = self._sent = self._dropped = 0
         self._abandoned = False
         self._path = path
-        self._ended = ended
+        self._ended: Callable[[], None] | None = None
         self._lines: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._closing = self._hurry = False
@@ -64,9 +62,10 @@ class LineWriter:
             self._hurry = True
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Write what waits, then close the file and end the thread."""
+    def close(self, *, ended: Callable[[], None]) -> None:
+        """Write what waits, then close the file, call ``ended`` in the thread and end it."""
         with self._changed:
+            self._ended = ended
             self._closing = True
             self._changed.notify_all()
 
@@ -85,7 +84,8 @@ class LineWriter:
                 self._write(lines)
         finally:
             self._close_file()
-            self._ended()
+            if self._ended is not None:
+                self._ended()
 
     def _take(self) -> list[bytes]:
         """Wait for lines; return none of them after :meth:`close`, when all are written."""

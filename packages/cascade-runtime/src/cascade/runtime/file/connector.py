@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import reduce
 from types import MappingProxyType, TracebackType
 from typing import Self
 from urllib.parse import unquote
@@ -51,9 +52,9 @@ class FileConnector:
             raise ConfigurationError("FileConnector(path)", "needs the path of a file", value=path)
         self._writer: LineWriter | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended: asyncio.Event | None = None
         self._connections = self._sanitized = 0
-        self._earlier: list[LineWriter] = []  # they are closed; their counts stay
+        self._closing: list[LineWriter] = []
+        self._closed = (0, 0, 0)  # what the closed writers have counted
         self._state = StateLog(_log)
         inert_in_children(self)
 
@@ -83,9 +84,9 @@ class FileConnector:
         if self.connected:
             self._check_loop("connect")
             return
-        self._detach()
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self._writer = LineWriter(self.path, ended=_setter(self._loop, self._ended))
+        self._loop = asyncio.get_running_loop()
+        # The thread of a loop that was closed without a disconnect goes on: what it holds is not lost.
+        self._writer = self._writer or LineWriter(self.path)
         self._connections += 1
         self._state.reset()
 
@@ -93,15 +94,19 @@ class FileConnector:
         """Write what waits, at most 5 s, and close the file. Idempotent."""
         if self.connected:
             self._check_loop("disconnect")
-        writer, ended, connected = self._writer, self._ended, self.connected
-        self._detach()
-        if writer is None or ended is None or not connected:
+        writer, self._writer = self._writer, None
+        if writer is None:
             return
+        self._closing.append(writer)
+        ended = asyncio.Event()
+        writer.close(ended=_setter(asyncio.get_running_loop(), ended))
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT):
                 await ended.wait()
         except TimeoutError:
             _log.warning("the disk of %s does not answer; %d messages are lost", self.path, writer.abandon())
+        self._closing.remove(writer)
+        self._closed = _sum(self._closed, writer.counts())
 
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Write one message of telemetry, as it is now; ignore every other topic. See ``Connector.publish``."""
@@ -195,22 +200,10 @@ class FileConnector:
         if running is not self._loop:
             raise WrongThreadError(operation)
 
-    def _counts(self) -> tuple[int, int, int]:
+    def _counts(self) -> _Counts:
         """Return how many messages were accepted, written and dropped, over all connections."""
-        writers = [*self._earlier, *([self._writer] if self._writer is not None else [])]
-        counts = [writer.counts() for writer in writers]
-        return (
-            sum(each[0] for each in counts),
-            sum(each[1] for each in counts),
-            sum(each[2] for each in counts),
-        )
-
-    def _detach(self) -> None:
-        """Close the writer, which writes what waits and ends."""
-        if self._writer is not None:
-            self._writer.close()
-            self._earlier.append(self._writer)
-            self._writer = None
+        writers = [*self._closing, *([self._writer] if self._writer is not None else [])]
+        return reduce(_sum, (writer.counts() for writer in writers), self._closed)
 
 
 class NoMessages:
@@ -220,8 +213,13 @@ class NoMessages:
         """Do nothing."""
 
 
+_Counts = tuple[int, int, int]
 _TELEMETRY = "cascade/telemetry/"
 _POLL = 0.005  # seconds between two looks at the counts in flush()
+
+
+def _sum(first: _Counts, second: _Counts) -> _Counts:
+    return first[0] + second[0], first[1] + second[1], first[2] + second[2]
 
 
 def _line(topic: str, text: str) -> bytes:
