@@ -698,6 +698,8 @@ class TestPublishing:
         """publish and publish_nowait belong to the loop."""
         with pytest.raises(WrongThreadError, match="call_soon_threadsafe"):
             await asyncio.to_thread(connected.publish_nowait, "a", {})
+        with pytest.raises(WrongThreadError):
+            await asyncio.to_thread(asyncio.run, connected.publish("a", {}))
 
     @pytest.mark.parametrize("call", ["connect", "disconnect", "publish", "subscribe", "watch", "flush"])
     async def test_another_loop_is_refused_by_name(self, connected: MqttConnector, call: str) -> None:

@@ -32,7 +32,6 @@ from cascade.connectors.mqtt._duplicates import DuplicateFilter, overlap
 from cascade.connectors.mqtt._errors import UNANSWERED, explain, explain_loss, refusals
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.interfaces import ConnectorUnavailable, Message
-from cascade.transport.capture import Capture, EncodedPayload, encoded
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import Delivery
 from cascade.transport.delivery.watches import WatchQueue
@@ -267,10 +266,6 @@ class TestFaults:
         assert refusals(MagicMock()) == []
 
 
-CAPTURE = Capture()
-QOS = object()
-
-
 def _ignore(*_: object) -> None:
     """Do nothing."""
 
@@ -282,38 +277,6 @@ class NotWalked(dict[int, Any]):
         raise AssertionError
 
     keys = values = items = __iter__  # type: ignore[assignment]
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5) | st.binary(max_size=3)
-    | st.sampled_from([Kind.CLOSED, QOS, b"", frozenset({1})]),
-    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)  # fmt: skip
-
-
-class TestCapture:
-    """A payload whose message is encoded later."""
-
-    @given(st.dictionaries(st.text(max_size=3), values, max_size=4))
-    def test_a_captured_payload_is_encoded_as_it_was(self, payload: dict[str, Any]) -> None:
-        """Whatever it holds, also when it has changed by then."""
-        expected = encoded(payload)
-        captured = [CAPTURE(payload), CAPTURE(payload)]
-        payload.clear()
-        assert [encoded(each) for each in captured] == [expected] * 2
-
-    def test_what_cannot_be_copied_is_encoded_at_once(self) -> None:
-        """A payload that contains itself, and a value that may change; the next one is copied again."""
-        circular: dict[str, Any] = {}
-        circular["self"] = circular
-        for payload in (circular, {"a": [object()]}):
-            expected = encoded(payload)
-            captured = CAPTURE(payload)
-            assert encoded(captured) == expected
-            assert type(captured) is EncodedPayload
-        assert type(CAPTURE({"a": [1]})) is bytes
-        assert CAPTURE(None) is None
 
 
 def delivery() -> Delivery:

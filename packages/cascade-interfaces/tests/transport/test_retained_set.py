@@ -529,6 +529,22 @@ def test_a_reader_of_sync_topics_gets_the_messages_of_its_own_looks() -> None:
         assert desk.hear(sync_topic(SOURCE, "n"), retain=False) is shown
 
 
+def test_a_link_that_stays_up_is_looked_at_again_after_a_minute() -> None:
+    """Until then nothing is asked, and the set stays as it is until the answer to the next nonce."""
+    desk = Desk()
+    desk.establish("c/a")
+    assert desk.set.due() == desk.now + retained_set.INTERVAL == desk.now + 60
+    assert desk.set.tick(desk.now + 59.9) == []
+    desk.wait()
+    assert of(desk.actions, Subscribe)
+    assert not of(desk.actions, Complete)
+    desk.hear("c/a")
+    desk.hear(CANARY)
+    assert desk.actions == []
+    desk.echo()
+    assert desk.actions == [Complete(True, frozenset({"c/a"}))]
+
+
 def test_looks_that_are_not_proved_become_rarer() -> None:
     """Each of them makes the broker send the whole set; a proved one, or a new link, ends that."""
     desk = Desk()
