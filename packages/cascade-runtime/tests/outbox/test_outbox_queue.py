@@ -672,6 +672,84 @@ async def test_an_acknowledgement_of_what_was_never_sent_is_one_warning_and_lose
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
 
 
+async def served(sender: queue.DurableQueue) -> None:
+    """Wait until the file has done what it was asked to, and the loop knows."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    sender.call(lambda file: None, done.set_result)
+    await done
+
+
+async def many_sent_then_more(link: FakeLink, sender: queue.DurableQueue, folder: Path) -> None:
+    """Have events 0 to 99 sent, and so many after them that some wait in the file only."""
+    for seq in range(100):
+        sender.publish(TOPIC, event(seq), 1)
+    await eventually(lambda: rows(folder, "state") == [(2,)] * 100)
+    link.up = False
+    for seq in range(100, 1_000):
+        sender.publish(TOPIC, event(seq), 1)
+    await eventually(lambda: sender.stored_ranges == [(901, 1_000)])
+
+
+async def test_what_a_collector_misses_and_what_comes_again_is_no_false_claim(
+    folder: Path, never_by_time: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events are to be sent again while others wait in the file; the collector says once more what it has and misses."""
+    link = FakeLink()
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        await many_sent_then_more(link, sender, folder)
+        await acknowledged(link, 99, [[10, 49]])
+        await eventually(lambda: sender.stored_ranges[:1] == [(11, 50)])
+        await acknowledged(link, 99, [[10, 49]])
+        await acknowledged(link, 99, [[30, 49]])  # it has some of them meanwhile: they were sent
+        await served(sender)
+        assert "never sent" not in caplog.text
+        await acknowledged(link, 950, [[10, 49]])
+        await served(sender)
+        assert "never sent" in caplog.text
+        await link.disconnect()
+
+
+async def test_what_the_connector_has_is_no_false_claim(
+    folder: Path, never_by_time: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An acknowledgement may overtake the broker's answer, also where what is around the event is to be sent again."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        for seq in range(1_000):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: len(rows(folder)) == 1_000)
+        link.held[:4] = [link.held[place] for place in (0, 2, 3, 1)]
+        link.settle(3)
+        await eventually(lambda: rows(folder, "state")[:4] == [(2,), (1,), (2,), (2,)])
+        await acknowledged(link, 3, [[0, 2]])
+        await eventually(lambda: sender.stored_ranges[:1] == [(1, 3)])
+        await acknowledged(link, 3, [[0, 0], [2, 2]])
+        await served(sender)
+        await link.disconnect()
+    assert "never sent" not in caplog.text
+
+
+async def test_newer_events_that_are_sent_first_are_no_false_claim(
+    folder: Path, never_by_time: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the order live-first: the collector has the newest event, and misses what still waits in the file."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, ack="c-1", delay=0.0, order="live-first").attached(link) as sender:
+        for seq in range(1_000):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: sender.stored_ranges == [(801, 1_000)])
+        for new in (range(1_000, 1_300), range(1_300, 1_600)):
+            link.settle(300)
+            for seq in new:  # at once: nothing is read from the file in between
+                sender.publish(TOPIC, event(seq), 1)
+            link.held = [*link.held[500:], *link.held[:500]]
+        assert link.numbers() == [*range(300), *range(1_000, 1_300)]
+        await acknowledged(link, 1_299, [[300, 999]])
+        await served(sender)
+        await link.disconnect()
+    assert "never sent" not in caplog.text
+
+
 async def test_another_program_sends_through_an_outbox(folder: Path) -> None:
     """``sender(connector).send``: stored, sent, and flushed at the end."""
     link = FakeLink(up=False)

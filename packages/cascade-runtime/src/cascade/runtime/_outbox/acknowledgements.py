@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -76,7 +77,14 @@ class Acknowledgements:
             )
             return
         queue = self._queue
-        queue.call(partial(_acknowledge, ack, queue.stored_ranges, queue.overtaken), self._acknowledged)
+        apply = partial(
+            _acknowledge,
+            ack,
+            unsent=[(first, last) for first, last in queue.stored_ranges if first >= 0],
+            in_hand=queue.in_hand,
+            overtaken=queue.overtaken,
+        )
+        queue.call(apply, self._acknowledged)
 
     def _acknowledged(self, result: tuple[bool, Stored, list[str]]) -> None:
         progress, lost, false = result
@@ -110,14 +118,17 @@ class Acknowledgements:
 
 
 def _acknowledge(
-    ack: Ack, unsent: list[tuple[int, int]], overtaken: int, file: OutboxFile
+    ack: Ack, file: OutboxFile, *, unsent: list[tuple[int, int]], in_hand: Collection[int], overtaken: int
 ) -> tuple[bool, Stored, list[str]]:
     """Forget what the collector has; return whether nothing waits for the time, what it has lost, and the series of which it claims too much.
 
     Events arrive in the order in which they were sent. So what was sent before a stored event and is not stored is lost.
     """
-    own = [(first, last) for first, last in unsent if first >= 0]
-    false = [series for series, upto in ack.upto.items() if file.has_unsent(own, series, upto)]
+    false = [
+        series
+        for series, upto in ack.upto.items()
+        if file.has_unsent(unsent, series, upto, missing=ack.missing.get(series, ()), in_hand=in_hand)
+    ]
     highest = file.acknowledge(ack.upto, ack.missing)
     if highest is None:
         return False, Stored(0, -1, 0), false

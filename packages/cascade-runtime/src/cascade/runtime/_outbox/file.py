@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,17 +178,37 @@ class OutboxFile:
         self._connection.executemany("DELETE FROM message WHERE id = ?", stored)
         return max(stored)[0] - self.base if stored else None
 
-    def has_unsent(self, ranges: Iterable[tuple[int, int]], series: str, upto: int) -> bool:
-        """Return whether an event that was never sent is within what a collector claims to have."""
+    def has_unsent(
+        self,
+        ranges: Iterable[tuple[int, int]],
+        series: str,
+        upto: int,
+        *,
+        missing: Sequence[Sequence[int]],
+        in_hand: Collection[int],
+    ) -> bool:
+        """Return whether an event that was never sent is within what a collector claims to have.
+
+        :param ranges: numbers of messages that wait in the file; some may be between them that do not.
+        :param in_hand: numbers of messages that the connector has: they may have arrived.
+        """
         start = f"{series}-"
         for first, last in ranges:
-            row = self._run(
-                "SELECT 1 FROM message WHERE id BETWEEN ? AND ? AND substr(event_id, 1, ?) = ? "
-                "AND CAST(substr(event_id, ?) AS INTEGER) <= ? LIMIT 1",
-                (first + self.base, last + self.base, len(start), start, len(start) + 1, upto),
-            ).fetchone()
-            if row is not None:
-                return True
+            for number, text in self._run(
+                "SELECT id, substr(event_id, ?) FROM message WHERE id BETWEEN ? AND ? AND state = ? AND tries = 0 "
+                "AND event_id >= ? AND event_id < ?",
+                (
+                    len(start) + 1,
+                    first + self.base,
+                    last + self.base,
+                    State.WAITS,
+                    start,
+                    f"{series}.",
+                ),
+            ):
+                claimed = text.isdecimal() and int(text) <= upto and not _within(int(text), missing)
+                if claimed and number - self.base not in in_hand:
+                    return True
         return False
 
     def has_sent_again(self, before: int) -> bool:

@@ -203,8 +203,13 @@ class DurableQueue:
 
     @property
     def stored_ranges(self) -> list[tuple[int, int]]:
-        """Numbers of messages that were never sent by this process."""
+        """Numbers of messages that wait in the file only; some may be between them that do not."""
         return [*self._stored]
+
+    @property
+    def in_hand(self) -> frozenset[int]:
+        """Numbers of messages that the connector has: they may have arrived."""
+        return frozenset(self._in_hand)
 
     @property
     def linked(self) -> bool:
