@@ -53,7 +53,9 @@ PYRIGHT = {
     "enableTypeIgnoreComments": False,  # those are mypy's: each checker has to find a mistake by itself
     "reportUnnecessaryTypeIgnoreComment": True,
 }
-PYTEST = ("-m", "pytest", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+# Tests with brokers and other programs wait more than they compute: two workers for each core use the waits.
+WORKERS = str(min(2 * (os.cpu_count() or 1), 4))
+PYTEST = ("-m", "pytest", "-n", WORKERS, "--dist", "worksteal")
 
 
 @nox.session
@@ -79,7 +81,14 @@ def demo_survive(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run every test but the nightly ones, with coverage."""
+    """Run every test but the nightly ones."""
+    install_editable(session, "tests")
+    session.run("python", *PYTEST, *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the same tests and print which lines none of them executes: more than twice the CPU time."""
     install_editable(session, "tests")
     session.run("coverage", "erase")
     session.run("coverage", "run", *PYTEST, *session.posargs)
