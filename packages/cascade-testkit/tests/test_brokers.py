@@ -48,10 +48,11 @@ def gone(pid: int) -> bool:
         return str(pid) not in listed.stdout
     try:
         os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except ProcessLookupError:
         return True
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:  # it has ended between the two, or the system shows no processes as files
+        return sys.platform == "linux"
 
 
 def first_byte(broker: Broker, context: ssl.SSLContext) -> bytes:
