@@ -24,8 +24,8 @@ def test_runs_are_counted_by_their_tasks_present_states() -> None:
         ("b:3", TaskState.SKIPPED),
     )
     assert run.counts() == {"RUNNING": 1, "COMPLETED": 1, "SKIPPED": 1, "RETRYING": 1}
-    assert (run.running.keys(), run.waiting.keys()) == ({"a:2"}, {"a:1"})
-    assert (run.paused, run.failed_attempts.keys()) == (set(), {"a:1"})
+    assert (list(run.running), list(run.waiting)) == (["a:2"], ["a:1"])
+    assert (list(run.paused), list(run.failed_attempts)) == ([], ["a:1"])
     table.end("r1", status=RunStatus.SUCCEEDED, now=1_800_000_001.0)
     assert (len(table), table.get("r1")) == (0, None)
     (row,) = table.history.recent
