@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Engine, FileConnector, LocalConnector, Outbox
-from cascade.runtime._outbox import acknowledgements, disk, queue
+from cascade.runtime._outbox import acknowledgements, disk, order, queue
 from cascade.runtime._outbox.entry import Ranges
 from cascade.runtime._outbox.file import OutboxFile, Row, Stored
 from cascade.runtime._outbox.schema import State
@@ -41,7 +41,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "RETRY_DISK", 0.02)
     monkeypatch.setattr(queue, "RETRY_LINK", 0.02)
     monkeypatch.setattr(queue, "NO_PROGRESS", 0.1)
-    monkeypatch.setattr(queue, "IN_MEMORY", 0)
+    monkeypatch.setattr(order, "IN_MEMORY", 0)
 
 
 def rows(folder: Path, columns: str = "*") -> list[tuple[Any, ...]]:
@@ -805,7 +805,7 @@ async def test_a_message_that_is_dropped_and_counted_is_forgotten(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever keeps it until it is safe need not keep it for ever."""
-    monkeypatch.setattr(queue, "CAPACITY", 1)
+    monkeypatch.setattr(order, "CAPACITY", 1)
     link, safe = FakeLink(up=False), list[int]()
     await link.disconnect()
     async with Outbox(folder, delay=60.0).attached(link) as sender:

@@ -1,0 +1,99 @@
+"""Which message goes next, decided without a connector, a file or a clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from cascade.interfaces import Delivery
+from cascade.runtime._outbox import order as order_module
+from cascade.runtime._outbox.entry import Entry
+from cascade.runtime._outbox.file import Stored
+from cascade.runtime._outbox.order import SendOrder
+
+
+def settled(entry: Entry, delivery: Delivery) -> None:
+    """Do nothing."""
+
+
+def entry_of(number: int, *, old: bool = False, text: str = "{}") -> Entry:
+    return Entry(settled, number, "a", text, 1, 0.0, old=old)
+
+
+def given(order: SendOrder) -> list[int]:
+    """Give the connector what follows, as long as it has room; return the numbers."""
+    numbers = []
+    while len(order.in_hand) < order.limit and (entry := order.following()) is not None:
+        order.give(entry)
+        numbers.append(entry.number)
+    return numbers
+
+
+@pytest.mark.parametrize(
+    ("live_first", "expected"),
+    [(False, [3, -2, -1, 4]), (True, [3, 4, -2, -1])],
+    ids=["in order", "live first"],
+)
+def test_returned_messages_go_first_then_those_of_the_file_or_of_memory(
+    live_first: bool, expected: list[int]
+) -> None:
+    """Older messages have lower numbers; ``live-first`` sends new ones before them."""
+    order = SendOrder(live_first=live_first, limit=10)
+    order.stored.insert(Stored(-2, -1, 2))
+    unread = [order.unread]
+    order.has_read(-2, -1, [entry_of(-2, old=True), entry_of(-1, old=True)])
+    assert [*unread, order.unread] == [(-2, -1), None]
+    assert [*order.wait(entry_of(4))] == []
+    order.give_back(entry_of(3))
+    assert given(order) == expected
+    order.renew()
+    assert (order.behind, order.idle, order.overtaken) == (False, False, 4 if live_first else 3)
+
+
+def test_live_messages_keep_half_of_the_window() -> None:
+    """The file is not even read while the connector has that many of its messages."""
+    order = SendOrder(live_first=True, limit=4)
+    order.stored.insert(Stored(-9, -1, 9))
+    order.has_read(-9, -7, [entry_of(number, old=True) for number in (-9, -8, -7)])
+    assert given(order) == [-9, -8]
+    order.page.clear()
+    unread = [order.unread]
+    assert order.settled(order.in_hand[-9])
+    assert [*unread, order.unread] == [None, (-6, -1)]
+    assert [*order.wait(entry_of(1)), *order.wait(entry_of(2)), *order.wait(entry_of(3))] == []
+    assert given(order) == [1, 2, 3]
+
+
+def test_a_message_is_settled_once_and_not_read_again_while_it_is_in_memory() -> None:
+    order = SendOrder(live_first=False, limit=10)
+    order.give(one := entry_of(1))
+    order.give_back(entry_of(2))
+    order.stored.insert(Stored(1, 3, 3))
+    order.has_read(1, 3, [entry_of(number, old=True) for number in (1, 2, 3)])
+    assert [entry.number for entry in order.page] == [3]
+    assert [order.settled(one), order.settled(one)] == [True, False]
+
+
+def test_the_oldest_messages_are_dropped_beyond_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number and by size, and the size of what has left counts no more."""
+    monkeypatch.setattr(order_module, "CAPACITY", 2)
+    monkeypatch.setattr(order_module, "MEMORY", 10)
+    order = SendOrder(live_first=False, limit=1)
+    dropped = [[each.number for each in order.wait(entry_of(number))] for number in (1, 2, 3)]
+    assert dropped == [[], [], [1]]
+    assert [each.number for each in order.wait(entry_of(4, text="x" * 9))] == [2, 3]
+    assert given(order) == [4]
+    assert [*order.wait(entry_of(5, text="x" * 10))] == []
+
+
+def test_stored_messages_are_forgotten_only_if_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the first that is not stored yet: the file has no gap."""
+    order = SendOrder(live_first=False, limit=1)
+    for number in (1, 2, 3, 4):
+        assert not [*order.wait(entry_of(number))]
+    for entry in (order.waiting[0], order.waiting[1], order.waiting[3]):
+        entry.stored = True
+    order.forget_stored()
+    assert not order.stored
+    monkeypatch.setattr(order_module, "IN_MEMORY", 3)
+    order.forget_stored()
+    assert ([*order.stored], [each.number for each in order.waiting]) == ([(1, 2)], [3, 4])
