@@ -116,6 +116,13 @@ def test_another_end_than_was_expected_takes_the_number() -> None:
     trail.report("a", TaskState.CANCELLED)
     trail.report("b", TaskState.FAILED)
     assert trail.published == [(0, "CANCELLED"), (1, "RUNNING"), (2, "FAILED")]
+    recorded = trail.commit("c").pending
+    assert [(each.number, json.loads(each.payload)["body"]["state"]) for each in recorded] == [
+        (1, "RUNNING"),
+        (0, "CANCELLED"),
+        (2, "FAILED"),
+        (3, "COMPLETED"),
+    ]
 
 
 def test_more_events_than_may_wait_overtake_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:

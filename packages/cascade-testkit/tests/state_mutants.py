@@ -16,6 +16,7 @@ from cascade.interfaces import (
     Resume,
     RunInfo,
     StateBackend,
+    StepEvents,
     StepState,
     UnstorableValueError,
 )
@@ -174,6 +175,15 @@ class TestKeepsEventsOfValuesOnly(Base):
     class journal(MemoryJournal):  # noqa: N801
         async def completed(self, key: str, value: Any, **events: Any) -> bool:
             return await super().completed(key, value, **events if type(value) is int else {})
+
+
+class TestKeepsTheFirstEventOfANumber(Base):
+    """A later one does not replace it."""
+
+    class journal(MemoryJournal):  # noqa: N801
+        def keep_events(self, events: StepEvents) -> None:
+            new = [event for event in events.pending if event.number not in self._run.events]
+            super().keep_events(replace(events, pending=new))
 
 
 class TestForgetsALastEvent(Base):

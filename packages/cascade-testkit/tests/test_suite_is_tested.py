@@ -118,6 +118,7 @@ STATES = {
         "test_events_are_recorded_though_the_outcome_cannot_be",
     },
     "TestKeepsEventsOfValuesOnly": {"test_events_are_recorded_though_the_outcome_cannot_be"},
+    "TestKeepsTheFirstEventOfANumber": {"test_an_event_with_a_number_that_was_recorded_before_replaces_it"},
     "TestForgetsALastEvent": {"test_settled_events_are_forgotten_with_a_later_commit"},
     "TestKeepsSettledEvents": {"test_settled_events_are_forgotten_with_a_later_commit"},
     "TestSharesARun": {"test_a_run_in_use_is_refused", "test_a_forgotten_run_is_new"},

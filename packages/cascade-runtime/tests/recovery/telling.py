@@ -1,5 +1,6 @@
 """Runs the workflow of ``night.py`` with an outbox, in a process that kills itself at a named moment. Tests start it.
 
+With ``opaque`` it is a workflow with a result that cannot be recorded and has to be, until the file ``repaired`` is there.
 It prints each event that the other side has taken, as a line of JSON; with the word ``down`` that side takes none, and
 no event reaches the outbox's disk before the process dies.
 """
@@ -8,7 +9,9 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 from fake_link import FakeLink
 from recovery import night
@@ -16,6 +19,7 @@ from recovery import night
 from cascade.interfaces import Delivery, TaskState, TaskStateEvent
 from cascade.runtime import Engine, Outbox, SqliteState
 from cascade.runtime._durable import results
+from cascade.spec import LazyResult, task
 
 
 class Printing(FakeLink):
@@ -42,10 +46,23 @@ def die_at_event(engine: Engine, times: int) -> None:
     engine.bus.subscribe(TaskStateEvent, seen)
 
 
-async def main(folder: Path, moment: str, times: int, *, up: bool) -> None:
+@task
+async def opaque() -> Any:
+    return 7 if Path("repaired").exists() else threading.Lock()
+
+
+def target(workflow: str) -> tuple[LazyResult[Any], int]:
+    """Declare a workflow; return it with its value."""
+    if workflow == "night":
+        return night.target(), night.EXPECTED
+    first = opaque()
+    return night.total(first, *(night.number_of(night.fetch(number).after(first)) for number in range(5))), 17
+
+
+async def main(folder: Path, workflow: str, moment: str, times: int, *, up: bool) -> None:
     """Run, or run the rest."""
     engine = Engine(
-        state_backend=SqliteState(folder / "runs", power_safe=False),
+        state_backend=SqliteState(folder / "runs", power_safe=False, required_results=workflow == "opaque"),
         connector=Printing(up=up),
         outbox=Outbox(folder / "events", delay=60.0),
     )
@@ -53,11 +70,12 @@ async def main(folder: Path, moment: str, times: int, *, up: bool) -> None:
         die_at_event(engine, times)
     else:
         night.die_at(moment, times)
-    assert await engine.run(night.target(), run_id="night") == night.EXPECTED
+    declared, value = target(workflow)
+    assert await engine.run(declared, run_id="night") == value
 
 
 if __name__ == "__main__":
-    place, at, count, link = sys.argv[1:]
+    place, kind, at, count, link = sys.argv[1:]
     os.chdir(place)
     results.LARGE = 1 << 12
-    asyncio.run(main(Path(place), at, int(count), up=link == "up"))
+    asyncio.run(main(Path(place), kind, at, int(count), up=link == "up"))

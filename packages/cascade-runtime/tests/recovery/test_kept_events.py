@@ -26,9 +26,19 @@ pytestmark = [
 ]
 
 
-def proceed(folder: Path, moment: str, times: int, *, up: bool) -> tuple[int, list[dict[str, Any]]]:
+def proceed(
+    folder: Path, moment: str, times: int, *, up: bool, workflow: str = "night"
+) -> tuple[int, list[dict[str, Any]]]:
     """Run the workflow, or the rest of it, in a process; return its status and the events that it sent."""
-    command = [sys.executable, str(PROGRAM), str(folder), moment, str(times), "up" if up else "down"]
+    command = [
+        sys.executable,
+        str(PROGRAM),
+        str(folder),
+        workflow,
+        moment,
+        str(times),
+        "up" if up else "down",
+    ]
     ended = subprocess.run(
         command,
         stdout=subprocess.PIPE,
@@ -99,3 +109,18 @@ def test_the_events_of_the_killed_process_come_first(tmp_path: Path) -> None:
     numbers = [event["seq"] for event in events if event.get("attempt", 1) == 1]
     assert numbers == list(range(len(numbers)))
     assert completed([event for event in events if event.get("attempt", 1) == 1])
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_no_end_is_reported_of_a_step_that_failed_because_its_result_has_to_be_recorded(
+    times: int, tmp_path: Path
+) -> None:
+    """The process is killed as soon as that is known, or a little later; the step runs again, and ends once."""
+    moment = "committed-unheard", times
+    status, _ = proceed(tmp_path, *moment, up=False, workflow="opaque")
+    assert status == KILLED
+    (tmp_path / "repaired").touch()
+    status, events = proceed(tmp_path, *NEVER, up=True, workflow="opaque")
+    assert status == 0
+    check(without_copies(events))
+    assert completed(events)["opaque:0"] == 1

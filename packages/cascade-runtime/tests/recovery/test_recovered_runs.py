@@ -315,9 +315,24 @@ async def test_a_result_that_cannot_be_recorded_costs_a_warning_or_the_step(
     assert "task lock: its result is not recorded, so the step runs again on resume" in caplog.text
     assert await runs.run(use(lock())) is False
     assert ran == {"lock": 1, "use": 1}
-    strict = SqliteState(runs.folder, power_safe=False, required_results=True)
-    with pytest.raises(UnstorableValueError, match="cannot be recorded"):
-        await Engine(state_backend=strict).run(lock(), run_id="strict")
+
+
+async def test_a_required_result_that_cannot_be_recorded_fails_its_step(tmp_path: Path) -> None:
+    """It has failed for the record, too; whether a step may run again that runs at most once stays in doubt."""
+
+    @task(mode="inline")
+    def lock() -> Any:
+        return threading.Lock()
+
+    strict = SqliteState(tmp_path / "runs", power_safe=False, required_results=True)
+    engine = Engine(state_backend=strict)
+    assert await engine.run(size(load("ab")), run_id="plain") == 2
+    for target, state in ((lock(), StepState.FAILED), (lock.at_most_once()(), StepState.IN_DOUBT)):
+        with pytest.raises(UnstorableValueError, match="cannot be recorded"):
+            await engine.run(target, run_id=state.name)
+        (found,) = strict.steps(state.name)
+        assert found.state is state
+        assert ("cannot be recorded" in found.error) == (state is StepState.FAILED)
 
 
 async def test_a_hit_of_a_cache_is_recorded(runs: Runs) -> None:

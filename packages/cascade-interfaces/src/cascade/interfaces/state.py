@@ -5,7 +5,7 @@ Times are wall-clock seconds since the epoch. A key is a step key, such as ``res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -83,7 +83,8 @@ class StepEvents:
     token: str = ""
     """Of that event; 8 hex digits for each attempt of the run."""
     pending: Sequence[PendingEvent] = ()
-    """That event, and those before it that were not recorded yet and may still be lost."""
+    """Those before it that were not recorded yet and may still be lost, and that event. A number that was recorded
+    before replaces what it had."""
 
 
 NO_EVENTS = StepEvents()
@@ -341,14 +342,16 @@ class Journal(Protocol):
         """Record that an attempt of the step failed (``tries`` so far in this attempt), and when the next one may start."""
         ...
 
-    async def completed(self, key: str, value: Any, *, events: StepEvents = NO_EVENTS) -> bool:
+    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
         """Record the value as it is now. Await this before anything sees the value.
 
         Do not change the value until this returns: it is encoded in another thread.
 
-        :param events: recorded in the same commit, whether the value is kept or not.
+        :param events: called at most once, on the event loop; what it returns is recorded in the same commit,
+            whether the value is kept or not. Not called if ``UnstorableValueError`` is raised: then the step fails.
         :return: False if the value is not kept, because it cannot be encoded or is too large: one
             warning for each task was logged, and the step runs again on resume.
+        :raises UnstorableValueError: in place of that, from a backend that requires all results; nothing is recorded.
         """
         ...
 

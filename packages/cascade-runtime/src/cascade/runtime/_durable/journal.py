@@ -24,6 +24,7 @@ from cascade.runtime._durable.crash_points import reach
 from cascade.runtime._durable.opening import Opened
 from cascade.runtime._durable.operations import (
     Discard,
+    Encode,
     End,
     Expand,
     Fail,
@@ -144,14 +145,17 @@ class SqliteJournal:
         """Record a failed try with the next commit."""
         self._post(Retry(key, tries, not_before, _text(error)))
 
-    async def completed(self, key: str, value: Any, *, events: StepEvents = NO_EVENTS) -> bool:
+    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
         """Record a value; return whether it is kept."""
         name = self._names.pop(key, key)
+        if self._required_results:  # no event may report the end of a step that is about to fail
+            encode = Encode(key, value)
+            return await self._call(encode) and await self._call(
+                Keep(key, None, self._clock.now(), events(), stored=encode.result)
+            )
         try:
-            return await self._call(Keep(key, value, self._clock.now(), events))
+            return await self._call(Keep(key, value, self._clock.now(), events()))
         except UnstorableValueError as exc:
-            if self._required_results:
-                raise
             message = "task %s: its result is not recorded, so the step runs again on resume: %s"
             self._warned.failed(name, message, name, exc)
             return await self._call(Unkept(key)) and False

@@ -98,6 +98,22 @@ class Retry(Operation):
 
 
 @dataclass(slots=True, eq=False)
+class Encode(Operation):
+    """Encode a value that is to be recorded next; the result is its row."""
+
+    writes: ClassVar[bool] = False
+    key: str
+    value: Any
+
+    def encode(self, codec: ResultCodec) -> None:
+        """Encode the value, and release it; that it cannot be stored is this request's own error."""
+        try:
+            self.result = codec.encode(self.key, self.value)
+        finally:
+            self.value = None
+
+
+@dataclass(slots=True, eq=False)
 class Keep(Operation):
     """Record a value, and the events that may be lost: these also if the value cannot be stored."""
 
@@ -105,11 +121,14 @@ class Keep(Operation):
     value: Any
     now: float
     events: StepEvents
-    stored: Stored | None = field(default=None, init=False)
+    stored: Stored | None = None
+    """The row of the value, if it is encoded already."""
     unstorable: UnstorableValueError | None = field(default=None, init=False)
 
     def encode(self, codec: ResultCodec) -> None:
         """Encode the value, and release it."""
+        if self.stored is not None:
+            return
         try:
             self.stored = codec.encode(self.key, self.value)
         except UnstorableValueError as exc:

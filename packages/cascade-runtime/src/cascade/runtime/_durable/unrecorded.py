@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cascade.interfaces import NO_EVENTS, Plan, RunStatus, StepEvents, StepRecord, UnreadableResultError
@@ -45,7 +45,7 @@ class UnrecordedJournal:
     def retrying(self, key: str, *, tries: int, not_before: float, error: str) -> None:
         """Do nothing."""
 
-    async def completed(self, key: str, value: Any, *, events: StepEvents = NO_EVENTS) -> bool:
+    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
         """Return False: the value is not kept."""
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from cascade.interfaces import (
@@ -106,8 +107,15 @@ class Recorder:
 
     async def completed(self, node: Node, value: Any, end_expected: EndExpected) -> None:
         """Commit the value of a step, and the event that will report it, unless the task is not to be recorded."""
-        if node.call.policies.recorded:
-            await self._journal.completed(node.key, value, events=self._events(node, end_expected))
+        policies = node.call.policies
+        if not policies.recorded:
+            return
+        try:
+            await self._journal.completed(node.key, value, events=partial(self._events, node, end_expected))
+        except UnstorableValueError as exc:
+            if not policies.at_most_once:  # of such a step it stays in doubt whether it may run again
+                await self.failed(node, exc)
+            raise
 
     async def failed(self, node: Node, error: Exception) -> None:
         """Commit that a step failed for good; a cancellation is not an outcome."""

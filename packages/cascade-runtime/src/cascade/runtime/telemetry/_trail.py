@@ -120,7 +120,8 @@ class EventTrail:
             return False
         prepared.ready = True  # first: an event that cannot be encoded must not hold the others
         if event.state is not prepared.state:
-            prepared.event = prepared.event._replace(payload=self._again(series, event, prepared.seq))
+            changed = prepared.event._replace(payload=self._again(series, event, prepared.seq))
+            prepared.event = self._unrecorded[changed.number] = changed
         if prepared.overtaken:
             self._publish(prepared.event)
         while self._held and self._held[0].ready:

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -234,10 +234,10 @@ class MemoryJournal:
         step = self._latest(key)
         self._queue(replace(step, state=StepState.RETRYING, tries=tries, not_before=not_before, error=error))
 
-    async def completed(self, key: str, value: Any, *, events: StepEvents = NO_EVENTS) -> bool:
+    async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
         """Record a value; return whether it is kept."""
         self.commit()
-        self.keep_events(events)
+        self.keep_events(events())
         try:
             self.keep(key, StepState.COMPLETED, value)
         except UnstorableValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,18 +219,31 @@ class Recording(Harness):
         """With a value and with a plan, in the order of their numbers; one that comes twice is there once."""
         backend = await self.backend()
         journal = await self.begin(backend)
-        assert await journal.completed("f:0", 1, events=events(0, 1))
+        assert await journal.completed("f:0", 1, events=partial(events, 0, 1))
         await self.within(journal.expanded("g:0", Plan([]), events=events(1, 2)))
         await self.lose(backend)
         journal = await self.begin()
         assert journal.earlier is not None
         assert list(journal.earlier.pending) == list(events(0, 1, 2).pending)
 
+    async def test_an_event_with_a_number_that_was_recorded_before_replaces_it(self) -> None:
+        """A step may have another end than the one that was recorded with it."""
+        backend = await self.backend()
+        journal = await self.begin(backend)
+        assert await journal.completed("f:0", 1, events=partial(events, 0))
+        other = PendingEvent(0, "plant/events", '{"seq": 0, "state": "CANCELLED"}', 1)
+        new = PendingEvent(1, "plant/events", '{"seq": 1}', 1)
+        assert await journal.completed("g:0", 1, events=lambda: StepEvents(1, "c41e07d2", [other, new]))
+        await self.lose(backend)
+        journal = await self.begin()
+        assert journal.earlier is not None
+        assert list(journal.earlier.pending) == [other, new]
+
     async def test_events_are_recorded_though_the_outcome_cannot_be(self) -> None:
         """A value that is not kept was reported nevertheless."""
         backend = await self.backend()
         journal = await self.begin(backend)
-        assert not await self.within(journal.completed("f:0", threading.Lock(), events=events(0)))
+        assert not await self.within(journal.completed("f:0", threading.Lock(), events=partial(events, 0)))
         with pytest.raises(UnstorableValueError):
             await self.within(journal.expanded("g:0", Plan([threading.Lock()]), events=events(1)))
         await self.lose(backend)
@@ -240,10 +254,10 @@ class Recording(Harness):
     async def test_settled_events_are_forgotten_with_a_later_commit(self) -> None:
         """Those below the number, of all attempts; the others stay until the end of the run and beyond it."""
         journal = await self.begin()
-        assert await journal.completed("f:0", 1, events=events(0, 1, 2))
+        assert await journal.completed("f:0", 1, events=partial(events, 0, 1, 2))
         journal = await self.again(journal)
         journal.settled(1)
-        assert await journal.completed("g:0", 1, events=events(3))
+        assert await journal.completed("g:0", 1, events=partial(events, 3))
         journal = await self.again(journal)
         assert journal.earlier is not None
         assert [event.number for event in journal.earlier.pending] == [1, 2, 3]
