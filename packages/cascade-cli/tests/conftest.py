@@ -55,7 +55,7 @@ def plant(fresh_broker: Broker) -> Iterator[Plant]:
 @pytest.fixture
 def patient_with_nats(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still for seconds is not a JetStream that does not answer."""
-    monkeypatch.setattr("cascade.connectors.nats._store.OPEN_TIMEOUT", 60.0)
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 60.0)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import Delivery
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import Kind, unanswered
+from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox
 from cascade.transport.presence import Presence
 from cascade.transport.state_log import StateLog
@@ -294,6 +295,7 @@ def guarded(client: aiomqtt.Client, logger: QuietLogger, given: dict[str, Any] |
 
 def link_of(client: aiomqtt.Client, dispatcher: Dispatcher) -> MqttLink:
     """Return a link of an unnamed connector."""
+    log, settings = logging.getLogger("cascade"), config.settings("broker", 1883, {}, known=())
     return MqttLink(
         AiomqttClient(
             client,
@@ -303,15 +305,19 @@ def link_of(client: aiomqtt.Client, dispatcher: Dispatcher) -> MqttLink:
             undecodable=_ignore,
             logger=QuietLogger(logging.getLogger("mqtt")),
         ),
-        settings=config.settings("broker", 1883, {}, known=()),
-        outbox=Outbox(max_messages=1, max_bytes=1),
-        dispatcher=dispatcher,
+        LinkParts(
+            settings=settings,
+            outbox=Outbox(max_messages=1, max_bytes=1),
+            dispatcher=dispatcher,
+            presence=Presence("s", named=False),
+            state=StateLog(log),
+            released=asyncio.Event(),
+            first_reports=dict,
+            on_settled=lambda: None,
+            log=log,
+        ),
+        settings=settings,
         duplicates=DuplicateFilter(Clock()),
-        presence=Presence("s", named=False),
-        released=asyncio.Event(),
-        state=StateLog(logging.getLogger("cascade")),
-        first_reports=dict,
-        on_settled=lambda: None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import socket
 from types import SimpleNamespace
@@ -16,8 +17,15 @@ from cascade.transport.faults import Kind
 
 
 def test_what_is_replaced_has_the_same_parameters() -> None:
-    """nats-py calls these five."""
-    for name in ("_select_next_server", "_process_info", "_process_msg", "_process_op_err", "_process_err"):
+    """nats-py calls these six."""
+    for name in (
+        "_select_next_server",
+        "_process_info",
+        "_process_msg",
+        "_process_pong",
+        "_process_op_err",
+        "_process_err",
+    ):
         theirs, ours = (inspect.signature(getattr(kind, name)) for kind in (Client, _Connection))
         assert list(theirs.parameters) == list(ours.parameters), name
         assert inspect.iscoroutinefunction(getattr(Client, name)), name
@@ -36,18 +44,32 @@ async def test_a_ping_comes_behind_what_was_written() -> None:
     """Its answer shows that the server has taken a message, so nothing may be left to be written."""
     written: list[bytes] = []
 
-    async def flush(timeout: float) -> None:
-        written.append(b"PING")
+    def write(data: bytes) -> None:
+        written.append(data)
+        asyncio.get_running_loop().create_task(native._process_pong(), name="pong")
 
     client = NatsClient("nats://host", {})
-    native: Any = Client()
+    native: Any = _Connection(client)
     client._nc = native
-    native._transport = SimpleNamespace(writelines=written.extend)
-    native.flush = flush
+    native._transport = SimpleNamespace(writelines=written.extend, write=write)
     native._pending, native._pending_data_size = [b"SUB", b"PUB"], 6
     await client.settle()
-    assert written == [b"SUB", b"PUB", b"PING"]
+    assert written == [b"SUB", b"PUB", b"PING\r\n"]
     assert (native._pending, native._pending_data_size) == ([], 0)
+
+
+async def test_an_answer_to_a_ping_that_nobody_awaits_is_passed_over() -> None:
+    """nats-py would stop to read."""
+    client = NatsClient("nats://host", {})
+    native: Any = _Connection(client)
+    loop = asyncio.get_running_loop()
+    gone, awaited = loop.create_future(), loop.create_future()
+    gone.cancel()
+    native._pongs = [gone, awaited]
+    await native._process_pong()
+    assert not awaited.done()
+    await native._process_pong()
+    assert awaited.done()
 
 
 async def test_a_client_that_never_connected_can_be_closed() -> None:
@@ -102,7 +124,8 @@ def test_why_a_link_is_lost_is_one_line(text: str, kind: Kind) -> None:
     assert explain_loss(Exception(text)).kind is kind
 
 
-def test_an_error_of_jetstream_has_both_numbers() -> None:
-    """The one of HTTP, and its own."""
+def test_an_error_of_jetstream_has_its_number() -> None:
+    """That of HTTP where it has none of its own."""
     error = ApiError({"code": 404, "err_code": 10059, "description": "stream not found"})
-    assert (error.code, error.number, str(error)) == (404, 10059, "stream not found")
+    assert (error.code, str(error)) == (10059, "stream not found")
+    assert ApiError({"code": 503}).code == 503

@@ -34,7 +34,7 @@ NO_STORE = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"),
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still for seconds is not a JetStream that does not answer."""
-    monkeypatch.setattr("cascade.connectors.nats._store.OPEN_TIMEOUT", BOUND)
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", BOUND)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from cascade.transport.earlier_runs import EarlierRuns
 from cascade.transport.faults import Fault
 from cascade.transport.fork import inert_in_children
 from cascade.transport.lifecycle import Lifecycle
-from cascade.transport.link import Link, LinkClient
+from cascade.transport.link import Link, LinkClient, LinkParts
 from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, SUPERSEDED, Outbox
 from cascade.transport.presence import Presence
 from cascade.transport.retained_set import RetainedSet
@@ -80,7 +80,7 @@ class NetworkConnector(ABC):
         """Return the client of one attempt to connect: a ``LinkClient``."""
 
     @abstractmethod
-    def _make_link(self, client: Any, session: Session[Any]) -> Link:
+    def _make_link(self, client: Any, parts: LinkParts) -> Link:
         """Return the link of a client that has connected."""
 
     @abstractmethod
@@ -343,6 +343,20 @@ class NetworkConnector(ABC):
             parts.append(f"{len(counts.refused)} subscriptions refused")
         return f"<{type(self).__name__} {', '.join(parts)}>"
 
+    def _new_link(self, client: Any, session: Session[Any]) -> Link:
+        parts = LinkParts(
+            settings=self._settings,
+            outbox=self._outbox,
+            dispatcher=self._dispatcher,
+            presence=self._presence,
+            state=session.state,
+            released=session.released,
+            first_reports=self._first_reports,
+            on_settled=session.drain.notify,
+            log=self._log,
+        )
+        return self._make_link(client, parts)
+
     def _make_session(self) -> Session[Any]:
         session: Session[LinkClient] = Session(
             settings=self._settings,
@@ -350,7 +364,7 @@ class NetworkConnector(ABC):
             dispatcher=self._dispatcher,
             presence=self._presence,
             make_client=self._make_client,
-            make_link=self._make_link,
+            make_link=self._new_link,
             explain=self._explain,
             publish=self._accept_captured,
             on_linked=self._note_link,

@@ -8,16 +8,19 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Queue
+from cascade.transport.delivery.dispatcher import Dispatcher, Queue
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import LinkLost, MessageRejected
 from cascade.transport.faults import Fault, Kind, unanswered
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.presence import Presence
 from cascade.transport.senders import Senders
+from cascade.transport.settings import ConnectorSettings
+from cascade.transport.state_log import StateLog
 
 ANSWER_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 0.5
@@ -59,49 +62,66 @@ class LinkClient(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkParts:
+    """What a connector gives each of its links."""
+
+    settings: ConnectorSettings
+    outbox: Outbox
+    dispatcher: Dispatcher
+    presence: Presence
+    state: StateLog
+    """Of the session: what failed on one link is not logged again on the next one."""
+    released: asyncio.Event
+    """Set when messages may be read."""
+    first_reports: Callable[[], Mapping[str, Mapping[str, Any]]]
+    """Returns the reports to publish behind the birth, by topic."""
+    on_settled: Callable[[], None]
+    """Called after each message that was sent or dropped."""
+    log: logging.Logger
+
+
 class Link(ABC):
     """A connected client. ``lost`` is set when the link is down, whatever the cause.
 
-    :param send: sends one message; returns when it is written and, at QoS 1 and 2, acknowledged; see ``Senders``.
-    :param limit: how many messages may be in flight.
+    :param send: sends one message; see ``Senders``.
     :param explain: returns why a link is lost, from what the client or the operating system raised.
-    :param first_reports: returns the reports to publish behind the birth, by topic.
-    :param on_settled: called after each message that was sent or dropped.
+    :param limit: how many messages may be in flight; None: as many as the settings allow.
     """
 
     def __init__(
         self,
         client: LinkClient,
+        parts: LinkParts,
         *,
-        send: Callable[[Outgoing], Awaitable[None]],
-        limit: int,
-        outbox: Outbox,
-        presence: Presence,
+        send: Callable[[Outgoing], Awaitable[object] | None],
         explain: Callable[[BaseException], Fault],
-        first_reports: Callable[[], Mapping[str, Mapping[str, Any]]],
-        on_settled: Callable[[], None],
-        log: logging.Logger,
+        limit: int | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._peer = client
         self._send = send
-        self._outbox = outbox
-        self._presence = presence
         self._explain = explain
-        self._first_reports = first_reports
-        self._log = log
+        self._where = parts.settings.address
+        self._outbox = parts.outbox
+        self._dispatcher = parts.dispatcher
+        self._presence = parts.presence
+        self._state = parts.state
+        self._first_reports = parts.first_reports
+        self._log = parts.log
+        self._refusals = StateLog(parts.log)
         self.lost: asyncio.Future[Fault] = self._loop.create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.refused: dict[str, int] = {}
         """The filters that the peer refuses, with its reason code."""
         self.senders = Senders(
             send,
-            outbox,
-            limit=limit,
+            parts.outbox,
+            limit=parts.settings.window if limit is None else limit,
             create_task=self._create_task,
-            log=log,
+            log=parts.log,
             fail=self.fail,
-            on_settled=on_settled,
+            on_settled=parts.on_settled,
         )
         client.on_lost(self._went_down)
 
@@ -169,6 +189,20 @@ class Link(ABC):
         """Start to publish that this session is online."""
         self._start(self.publish_birth(), "cascade-birth")
 
+    def _note_granted(self, topic_filter: str) -> None:
+        """Note that the peer has granted a subscription."""
+        self.refused.pop(topic_filter, None)
+        self._refusals.works(topic_filter)
+
+    def _note_refused(self, topic_filter: str, code: int) -> None:
+        """Note that the peer refuses a subscription, and log it once."""
+        self.refused[topic_filter] = code
+        self._refusals.failed(
+            topic_filter,
+            "%s refuses the subscription to %s (code %d); check the broker's access list",
+            self._where, topic_filter, code,
+        )  # fmt: skip
+
     async def _announce(self) -> None:
         """Publish the birth, and behind it what replaces the reports of an earlier process of this name."""
         calls = [self._publish_presence(self._presence.birth(self._loop.time()))]
@@ -183,7 +217,11 @@ class Link(ABC):
 
     async def _publish(self, message: Outgoing) -> None:
         """Publish a message on this link, past the outbox."""
-        await self._call("publish", self._send, message)
+        await self._call("publish", self._send_and_wait, message)
+
+    async def _send_and_wait(self, message: Outgoing) -> None:
+        if (sending := self._send(message)) is not None:
+            await sending
 
     async def publish_offline(self) -> bool:
         """Publish the offline message; return whether the peer acknowledged it within half a second."""

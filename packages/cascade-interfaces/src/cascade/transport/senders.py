@@ -39,9 +39,9 @@ class Senders:
     their number doubles, up to ``limit``; for a near peer up to ``NEAR_SENDERS``, on a busy loop not at all. If the
     outbox is half full, it doubles in any case.
 
-    :param send: sends one message and returns when the peer has it; raises ``LinkLost`` if the link is
-        down, ``MessageRejected`` if the peer rejects the message, ``MessageTooLarge`` if it would, anything else
-        if the client does.
+    :param send: sends one message and returns when the peer has it, or writes it and returns None; raises
+        ``LinkLost`` if the link is down, ``MessageRejected`` if the peer rejects the message, ``MessageTooLarge``
+        if it would, anything else if the client does.
     :param limit: how many messages may be in flight.
     :param create_task: starts a task, given a coroutine and a name; the task ends with the link.
     :param fail: called when ``send`` raised ``LinkLost``.
@@ -50,7 +50,7 @@ class Senders:
 
     def __init__(
         self,
-        send: Callable[[Outgoing], Awaitable[None]],
+        send: Callable[[Outgoing], Awaitable[object] | None],
         outbox: Outbox,
         *,
         limit: int,
@@ -122,7 +122,8 @@ class Senders:
                 self.wake()
             began = clock()
             try:
-                await self._send(item)
+                if (sending := self._send(item)) is not None:
+                    await sending
             except LinkLost as exc:
                 self._fail(exc)
                 return  # the message stays in flight; the code that ends the link restores it

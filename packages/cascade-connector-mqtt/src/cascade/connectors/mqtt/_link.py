@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,12 @@ from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.watch import Complete
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher, Queue
+from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.link import Link
+from cascade.transport.link import Link, LinkParts
 from cascade.transport.looks import Looks
-from cascade.transport.outbox import Outbox, Outgoing
-from cascade.transport.presence import Presence
+from cascade.transport.outbox import Outgoing
 from cascade.transport.retained_set import Unproved
-from cascade.transport.state_log import StateLog
 
 log = get_logger("cascade.connectors.mqtt")
 
@@ -36,37 +34,23 @@ class MqttLink(Link):
     def __init__(
         self,
         client: ClientPort,
+        parts: LinkParts,
         *,
         settings: Settings,
-        outbox: Outbox,
-        dispatcher: Dispatcher,
         duplicates: DuplicateFilter,
-        presence: Presence,
-        released: asyncio.Event,
-        state: StateLog,
-        first_reports: Callable[[], Mapping[str, Mapping[str, Any]]],
-        on_settled: Callable[[], None],
     ) -> None:
         self.client = client
-        self._settings = settings
-        self._dispatcher = dispatcher
         self._duplicates = duplicates
-        self._released = released
-        self._state = state
-        self._reader = Reader(client, dispatcher, duplicates, fail=self.fail)
+        self._released = parts.released
+        self._reader = Reader(client, parts.dispatcher, duplicates, fail=self.fail)
         self._look_turn = asyncio.Lock()
-        self._refusals = StateLog(log)
         self._probing: asyncio.Task[None] | None = None
         super().__init__(
             client,
+            parts,
             send=client.publish,
-            limit=min(settings.in_flight_limit, client.receive_maximum or settings.in_flight_limit),
-            outbox=outbox,
-            presence=presence,
             explain=partial(_errors.explain_loss, tls=settings.tls),
-            first_reports=first_reports,
-            on_settled=on_settled,
-            log=log,
+            limit=min(settings.in_flight_limit, client.receive_maximum or settings.in_flight_limit),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -206,8 +190,8 @@ class MqttLink(Link):
             return
         self._state.failed(
             _UNPROVED,
-            "%s:%s: %s; what was cleared or set while this process was away may be missed: %s",
-            self._settings.hostname, self._settings.port, result.cause, result.remedy,
+            "%s: %s; what was cleared or set while this process was away may be missed: %s",
+            self._where, result.cause, result.remedy,
         )  # fmt: skip
 
     def _check(self, filters: list[str], refused: list[int | None] | None) -> bool:
@@ -218,16 +202,10 @@ class MqttLink(Link):
         for topic_filter, code in codes.items():
             if code is None:
                 self._duplicates.grant(topic_filter)
-                self.refused.pop(topic_filter, None)
-                self._refusals.works(topic_filter)
-                continue
-            self._duplicates.refuse(topic_filter)
-            self.refused[topic_filter] = code
-            self._refusals.failed(
-                topic_filter,
-                "%s:%s refuses the subscription to %s (code %d); check the broker's access list",
-                self._settings.hostname, self._settings.port, topic_filter, code,
-            )  # fmt: skip
+                self._note_granted(topic_filter)
+            else:
+                self._duplicates.refuse(topic_filter)
+                self._note_refused(topic_filter, code)
         return not any(codes.values())
 
     async def _read(self) -> None:

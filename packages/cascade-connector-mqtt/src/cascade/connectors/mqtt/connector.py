@@ -25,6 +25,7 @@ from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import UNDECODABLE, Delivery
 from cascade.transport.event_loop import NO_SOCKETS, watches_sockets
 from cascade.transport.faults import Fault
+from cascade.transport.link import LinkParts
 from cascade.transport.retained_set import Canary, RetainedSet
 from cascade.transport.session import Session
 
@@ -116,19 +117,8 @@ class MqttConnector(NetworkConnector):
             logger=self._client_logger,
         )
 
-    def _make_link(self, client: AiomqttClient, session: Session[Any]) -> MqttLink:
-        return MqttLink(
-            client,
-            settings=self._mqtt,
-            outbox=self._outbox,
-            dispatcher=self._dispatcher,
-            duplicates=self._duplicates,
-            presence=self._presence,
-            released=session.released,
-            state=session.state,
-            first_reports=self._first_reports,
-            on_settled=session.drain.notify,
-        )
+    def _make_link(self, client: AiomqttClient, parts: LinkParts) -> MqttLink:
+        return MqttLink(client, parts, settings=self._mqtt, duplicates=self._duplicates)
 
     def _make_session(self) -> Session[Any]:
         try:

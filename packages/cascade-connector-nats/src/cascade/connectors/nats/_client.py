@@ -14,7 +14,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cascade.interfaces.subjects import subject_of
@@ -29,24 +29,19 @@ Handler = Callable[[str, str, bytes, bytes | None], None]
 """Called with the subject, the reply subject, the data and the raw headers of a message."""
 
 PING_INTERVAL = 10
-FLUSH_TIMEOUT = 10
 NOT_ALLOWED = 403
+NO_RESPONDERS = 503
 CLOSED = "the server ended the connection"
 _NO_RESPONDERS = b"NATS/1.0 503"
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
-class NoResponders(Exception):
-    """No program answers requests on a subject: JetStream is off, or a subject has no stream."""
-
-
-class ApiError(Exception):
-    """JetStream has refused a request; ``code`` is as in HTTP, ``number`` is JetStream's own."""
+class ApiError(MessageRejected):
+    """JetStream has refused a request, or does not answer; ``code`` is its own, or else the one of HTTP."""
 
     def __init__(self, error: Mapping[str, Any]) -> None:
-        self.code = int(error.get("code", 0))
-        self.number = int(error.get("err_code", 0))
-        super().__init__(str(error.get("description", "refused")))
+        super().__init__(int(error.get("err_code") or error.get("code", 0)))
+        self.args = (str(error.get("description", "refused")),)
 
 
 class NatsClient:
@@ -64,11 +59,11 @@ class NatsClient:
         self._nc: Any = None
         self._handlers: dict[int, Handler] = {}
         self._inbox = f"{_inbox_of(keywords)}.{secrets.token_hex(11)}"
-        self._answers: dict[str, tuple[str, asyncio.Future[tuple[bytes, bytes | None]]]] = {}
+        self._waiting: dict[
+            str, tuple[str, asyncio.Future[Any]]
+        ] = {}  # by reply: the subject, and the answer
         self._numbers = itertools.count()
         self._deaf = False  # the server refuses the subscription that gets the answers
-        self._unsettled: list[tuple[str, asyncio.Future[None]]] = []
-        self._settling: asyncio.Task[None] | None = None
         self._on_lost: Callable[[BaseException | None], None] | None = None
         self._cause: BaseException | None = None
 
@@ -117,7 +112,7 @@ class NatsClient:
     async def disconnect(self) -> None:
         """Wait until the server has what was written."""
         with contextlib.suppress(Exception):  # the caller closes the socket in any case
-            await self._ping()
+            await self.settle()
 
     def subscribe(self, subject: str, handler: Handler) -> int:
         """Call ``handler`` for each message of a subject; return the number of the subscription."""
@@ -135,65 +130,71 @@ class NatsClient:
         """Return a new subject of this client alone."""
         return f"{self._inbox}-{next(self._numbers)}"
 
-    async def send(self, subject: str, data: bytes = b"", *, reply: str = "") -> None:
-        """Write one message, which the server does not acknowledge."""
+    def write(
+        self, subject: str, data: bytes = b"", *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> bool:
+        """Write one message, which the server does not acknowledge; return whether the socket takes more.
+
+        :raises LinkLost: if the connection has ended.
+        """
         if self._cause is not None:
             raise LinkLost(self._cause)
-        nc = self._nc
-        subjects = f"{subject} {reply}" if reply else subject
-        self._command(b"PUB %b %d\r\n%b\r\n" % (subjects.encode(), len(data), data))
-        if nc._pending_data_size > nc._max_pending_size:  # wait until the socket takes more
-            await self._write(nc._flush_pending(force_flush=True))
+        subjects = f"{subject} {reply}".encode() if reply else subject.encode()
+        if headers is None:
+            return self._command(b"PUB %b %d\r\n%b\r\n" % (subjects, len(data), data))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"NATS/1.0\r\n{lines}\r\n".encode()
+        size = len(head) + len(data)
+        return self._command(b"HPUB %b %d %d\r\n%b%b\r\n" % (subjects, len(head), size, head, data))
+
+    async def drained(self) -> None:
+        """Wait until the socket takes more."""
+        await self._nc._flush_pending(force_flush=True)
 
     async def request(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """Send a message and return the JSON object of JetStream's answer.
 
-        :raises NoResponders: if nothing answers requests on the subject.
-        :raises ApiError: if JetStream refuses the request.
+        :raises ApiError: if JetStream refuses the request, or nothing answers requests on the subject.
         :raises MessageRejected: if this user may not publish to the subject, or get the answer.
         """
-        reply = f"{self._inbox}.{next(self._numbers)}"
-        future: asyncio.Future[tuple[bytes, bytes | None]] = asyncio.get_running_loop().create_future()
-        self._answers[reply] = (subject, future)
-        if self._deaf:
-            future.set_exception(MessageRejected(NOT_ALLOWED))
-        try:
-            await self._write(self._nc.publish(subject, data, reply=reply, headers=headers))
-            answer, status = await future
-        finally:
-            del self._answers[reply]
+        with self._expecting(subject) as (reply, answer):
+            if self._deaf:
+                raise MessageRejected(NOT_ALLOWED)
+            if not self.write(subject, data, reply=reply, headers=headers):
+                await self.drained()
+            text, status = await answer
         if status is not None and status.startswith(_NO_RESPONDERS):
-            raise NoResponders(subject)
-        found: dict[str, Any] = json.loads(answer)
+            raise ApiError({"code": NO_RESPONDERS, "description": "nothing answers"})
+        found: dict[str, Any] = json.loads(text)
         if "error" in found:
             raise ApiError(found["error"])
         return found
 
     async def settle(self, subject: str = "") -> None:
-        """Return when the server has taken everything that was written before; calls share its answers.
+        """Return when the server has taken everything that was written before.
 
         :raises MessageRejected: if this user may not publish to ``subject``.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unsettled.append((subject, future))
-        if self._settling is None or self._settling.done():
-            self._settling = asyncio.get_running_loop().create_task(
-                self._settle(), name="cascade-nats-settle"
-            )
-        await future
+        nc = self._nc
+        with self._expecting(subject) as (_, pong):
+            nc._transport.writelines(nc._pending)  # nats-py lets its own PING overtake these
+            nc._pending, nc._pending_data_size = [], 0
+            nc._pongs.append(pong)
+            nc._transport.write(b"PING\r\n")
+            await pong
 
     def ignore_answers(self) -> None:
         """Forget what waits for an answer: those calls were cancelled."""
 
     def close(self) -> None:
         nc, self._handlers = self._nc, {}
-        self._drop(ConnectionError("closed"))
+        self._fail(LinkLost(ConnectionError("closed")))
         if nc is None:
             return
         nc._status = nc.CLOSED
-        for task in (nc._reading_task, nc._ping_interval_task, nc._flusher_task, self._settling):
+        for task in (nc._reading_task, nc._ping_interval_task, nc._flusher_task):
             if task is not None:
                 task.cancel()
         for writer in _writers(nc):
@@ -214,7 +215,7 @@ class NatsClient:
         """Note that the connection has ended."""
         if self._cause is None:
             self._cause = cause
-            self._drop(cause)
+            self._fail(LinkLost(cause))
             if self._on_lost is not None:
                 self._on_lost(cause)
 
@@ -230,63 +231,41 @@ class NatsClient:
         if kind == "subscription" and self.denied is not None:
             self.denied(subject)
         self._deaf |= subject == f"{self._inbox}.*".lower()
-        for asked, future in self._waiting():
-            if (self._deaf or asked.lower() == subject) and not future.done():
-                future.set_exception(MessageRejected(NOT_ALLOWED))
+        self._fail(MessageRejected(NOT_ALLOWED), subject=None if self._deaf else subject)
         return True
 
-    def _command(self, command: bytes) -> None:
+    def _command(self, command: bytes) -> bool:
         """Write a command behind what waits to be written, in the loop's next iteration."""
         nc = self._nc
         nc._pending.append(command)
         nc._pending_data_size += len(command)
         if nc._flush_queue is not None and nc._flush_queue.empty():
             nc._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+        return bool(nc._pending_data_size <= nc._max_pending_size)
 
-    async def _ping(self) -> None:
-        """Wait for the server's answer to a PING, behind all that was written: nats-py lets a PING overtake it."""
-        nc = self._nc
-        nc._transport.writelines(nc._pending)
-        nc._pending, nc._pending_data_size = [], 0
-        await nc.flush(FLUSH_TIMEOUT)
-
-    async def _write(self, writing: Any) -> None:
-        try:
-            await writing
-        except OSError as exc:
-            raise LinkLost(exc) from exc
+    @contextlib.contextmanager
+    def _expecting(self, subject: str) -> Iterator[tuple[str, asyncio.Future[Any]]]:
+        """Yield where an answer goes, and the future that gets it."""
         if self._cause is not None:
             raise LinkLost(self._cause)
-
-    async def _settle(self) -> None:
-        while self._unsettled:
-            await asyncio.sleep(0)  # others join
-            count = len(self._unsettled)
-            try:
-                await self._ping()
-            except Exception as exc:
-                self.lost(exc)
-                return
-            for _, future in self._unsettled[:count]:
-                if not future.done():
-                    future.set_result(None)
-            del self._unsettled[:count]
+        reply = f"{self._inbox}.{next(self._numbers)}"
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[reply] = (subject.lower(), answer)
+        try:
+            yield reply, answer
+        finally:
+            del self._waiting[reply]
 
     def _take_answer(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
-        waiting = self._answers.get(subject)
+        waiting = self._waiting.get(subject)
         if waiting is not None and not waiting[1].done():
             waiting[1].set_result((data, headers))
 
-    def _waiting(self) -> list[tuple[str, asyncio.Future[Any]]]:
-        return [*self._answers.values(), *self._unsettled]
-
-    def _drop(self, cause: BaseException) -> None:
-        """End what waits for an answer."""
-        waiting = self._waiting()
-        self._unsettled.clear()
-        for _, future in waiting:
-            if not future.done():
-                future.set_exception(LinkLost(cause))
+    def _fail(self, exc: Exception, *, subject: str | None = None) -> None:
+        """End what waits for an answer: all, or what has asked on one subject."""
+        for asked, future in self._waiting.values():
+            if subject in (None, asked) and not future.done():
+                future.set_exception(exc)
                 future.exception()  # a call that was cancelled does not retrieve it
 
 
@@ -318,6 +297,11 @@ class _Connection(_Client):
             self._owner.receive(sid, subject, reply, data, headers)
         except Exception as exc:
             self._owner.lost(exc)
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():  # that call has failed meanwhile, or was cancelled
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     async def _process_op_err(self, e: Exception) -> None:
         self._owner.lost(e)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._store import HEARTBEAT, Store
 from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
 from cascade.transport.delivery.callbacks import CallbackQueue
@@ -42,12 +41,10 @@ class Keeping:
 class KeptTelemetry:
     """Reads the stream for one callback, and acknowledges what its user has stored."""
 
-    def __init__(
-        self, queue: CallbackQueue, keeping: Keeping, *, client: NatsClient, store: Store, delivery: Delivery
-    ) -> None:
+    def __init__(self, queue: CallbackQueue, keeping: Keeping, *, store: Store, delivery: Delivery) -> None:
         self._queue = queue
         self._keeping = keeping
-        self._client = client
+        self._client = store.client
         self._store = store
         self._delivery = delivery
         self._name = keeping.consumer_of(queue.filter)
@@ -69,7 +66,7 @@ class KeptTelemetry:
         try:
             while True:
                 if not self._open:
-                    await self._ask(inbox)
+                    self._ask(inbox)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(SILENCE):
                         await self._wakeup.wait()
@@ -79,10 +76,10 @@ class KeptTelemetry:
         finally:
             self._client.unsubscribe(number)
 
-    async def _ask(self, inbox: str) -> None:
+    def _ask(self, inbox: str) -> None:
         self._open = BATCH
         request = {"batch": BATCH, "expires": _EXPIRES * _SECOND, "idle_heartbeat": HEARTBEAT * _SECOND}
-        await self._client.send(self._store.next_of(self._name), json.dumps(request).encode(), reply=inbox)
+        self._client.write(self._store.next_of(self._name), json.dumps(request).encode(), reply=inbox)
 
     async def _acknowledge(self) -> None:
         replies, self._replies = self._replies, []
@@ -90,7 +87,7 @@ class KeptTelemetry:
             await self._queue.idle()
             await self._keeping.stored()
         for reply in replies:  # one for all would cover what an earlier link had got and not stored
-            await self._client.send(reply, b"+ACK")
+            self._client.write(reply, b"+ACK")
 
     def _receive(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
         if headers is not None and headers.startswith((_HEARTBEAT, _STATUS)):

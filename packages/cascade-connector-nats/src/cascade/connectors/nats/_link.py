@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import contextlib
+from collections.abc import Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any
 
 from cascade.connectors.nats import _errors
-from cascade.connectors.nats._client import NOT_ALLOWED, ApiError, NatsClient, NoResponders
+from cascade.connectors.nats._client import NOT_ALLOWED, NatsClient
 from cascade.connectors.nats._kept import Keeping, KeptTelemetry
 from cascade.connectors.nats._retained import Known, RetainedMessages
 from cascade.connectors.nats._store import TELEMETRY, Store
 from cascade.connectors.nats._subjects import WILL, first_match, is_internal
 from cascade.connectors.nats.config import Settings
 from cascade.interfaces.limitation import Limitation
-from cascade.interfaces.logs import get_logger
 from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
 from cascade.interfaces.watch import Lost
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher, Queue
+from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import UNDECODABLE, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import LinkLost, MessageRejected
-from cascade.transport.link import LEAVE_TIMEOUT, Link
+from cascade.transport.link import LEAVE_TIMEOUT, Link, LinkParts
 from cascade.transport.looks import REFUSED
-from cascade.transport.outbox import Outbox
-from cascade.transport.presence import Presence
 from cascade.transport.retained_set import RETRY
-from cascade.transport.state_log import StateLog
 
-log = get_logger("cascade.connectors.nats")
-
+OPEN_TIMEOUT = 1.5
+"""Seconds that a link waits for JetStream before it goes on without."""
 _CONTROL, _STREAM, _PRESENCE, _KEPT = "control", "stream", "presence", "kept"
 
 
@@ -45,42 +42,25 @@ class NatsLink(Link):
     def __init__(
         self,
         client: NatsClient,
-        store: Store,
+        parts: LinkParts,
         *,
         settings: Settings,
-        outbox: Outbox,
-        dispatcher: Dispatcher,
-        presence: Presence,
         known: MutableMapping[Queue, Known],
         keeping: Keeping | None,
-        state: StateLog,
-        first_reports: Callable[[], Mapping[str, Mapping[str, Any]]],
-        on_settled: Callable[[], None],
     ) -> None:
         self.client = client
-        self._store = store
+        self._store = store = Store(client, bucket=settings.bucket)
         self._settings = settings
-        self._dispatcher = dispatcher
         self._known = known
         self._keeping = keeping
         self._kept: dict[Queue, asyncio.Task[None]] = {}
-        self._state = state
-        self._key = subject_of(presence.topic) + ("" if presence.named else WILL)
+        self._key = subject_of(parts.presence.topic) + ("" if parts.presence.named else WILL)
         self._numbers: dict[str, list[int]] = {}  # of the subscriptions of each filter
-        self._retained: dict[Queue, RetainedMessages] = {}
+        self._retained: dict[Queue, tuple[RetainedMessages, asyncio.Task[None]]] = {}
+        self._prepared = False  # the link is there, with or without JetStream
         self._renewing: asyncio.Task[None] | None = None
         client.denied = self.denied
-        super().__init__(
-            client,
-            send=store.publish,
-            limit=settings.window,
-            outbox=outbox,
-            presence=presence,
-            explain=_errors.explain_loss,
-            first_reports=first_reports,
-            on_settled=on_settled,
-            log=log,
-        )
+        super().__init__(client, parts, send=store.publish, explain=_errors.explain_loss)
 
     def read(self) -> None:
         """Do nothing: there is no message before the first subscription."""
@@ -96,10 +76,10 @@ class NatsLink(Link):
     async def unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
         """Unsubscribe from the filters that only ``queue`` had."""
         self._known.pop(queue, None)
-        retained = self._retained.pop(queue, None)
+        followed = self._retained.pop(queue, None)
         if (reading := self._kept.pop(queue, None)) is not None:
             reading.cancel()
-        await self._call("unsubscribe", self._unsubscribe, retained, unused)
+        await self._call("unsubscribe", self._unsubscribe, followed, unused)
 
     async def limitations(self) -> Sequence[Limitation]:
         """Return what the server cannot do for this user."""
@@ -112,12 +92,7 @@ class NatsLink(Link):
         """Note that the server refuses a subscription; that of the level above ``#`` alone is not a loss."""
         for topic_filter in self._numbers:
             if subject == subjects_of(topic_filter)[-1].lower():
-                self.refused[topic_filter] = NOT_ALLOWED
-                self._state.failed(
-                    (REFUSED, topic_filter),
-                    "%s refuses the subscription to %s; check what the server allows this user",
-                    self._settings.address, topic_filter,
-                )  # fmt: skip
+                self._note_refused(topic_filter, NOT_ALLOWED)
                 for queue in self._dispatcher.queues(topic_filter):
                     if isinstance(queue, WatchQueue):
                         queue.note(Lost(REFUSED))
@@ -141,40 +116,41 @@ class NatsLink(Link):
         return await super().publish_offline()
 
     async def _prepare(self) -> None:
-        await self._call("open", self._open)
+        """Open the bucket and the stream; go on without them if JetStream takes long."""
+        self._start(self._open(), "cascade-nats-open")
+        answered = self._create_task(self._store.answered.wait(), "cascade-nats-answered")
+        either: set[asyncio.Future[Any]] = {answered, self.lost}
+        await asyncio.wait(either, timeout=OPEN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        self._prepared = True
 
     async def _open(self) -> None:
-        await self._store.open()
-        self._report_problems()
-        if not self._store.usable:
-            self._start(self._open_later(), "cascade-nats-open")
-        self._renew_presence_soon()
-
-    async def _open_later(self) -> None:
-        while not self._store.usable:
-            await asyncio.sleep(RETRY)
-            await self._store.open()
-        self._report_problems()
-        self._renew_presence_soon()
-        if self._presence.named:
-            await self._announce()
+        with contextlib.suppress(LinkLost):
+            while True:
+                await self._store.open()
+                self._report_problems()
+                if self._store.usable:
+                    break
+                await asyncio.sleep(RETRY)
+            self._renew_presence_soon()
+            if self._prepared and self._presence.named:
+                await self._announce()
 
     def _report_problems(self) -> None:
         """Log once why constraints, presence or the stream are not there."""
-        store, where = self._store, self._settings.address
-        if store.problem:
-            self._state.failed(
-                _CONTROL, "%s: no constraints, presence and retained messages: %s; telemetry is sent",
-                where, store.problem.text,
-            )  # fmt: skip
-            return
-        self._state.works(_CONTROL)
-        if store.no_presence:
-            self._state.failed(_PRESENCE, "%s: no presence: %s", where, store.no_presence.text)
-        if store.no_stream:
-            self._state.failed(
-                _STREAM, "%s: telemetry is not kept by the server: %s", where, store.no_stream.text
-            )
+        store = self._store
+        found = {
+            _CONTROL: (
+                "no constraints, presence and retained messages: %s; telemetry is sent",
+                store.problem,
+            ),
+            _PRESENCE: ("no presence: %s", store.no_presence),
+            _STREAM: ("telemetry is not kept by the server: %s", store.usable and store.no_stream),
+        }
+        for key, (text, problem) in found.items():
+            if problem:
+                self._state.failed(key, f"%s: {text}", self._where, problem.text)
+            else:
+                self._state.works(key)
 
     def _renew_presence_soon(self) -> None:
         if self._settings.presence and self._store.usable and not self._store.no_presence:
@@ -207,16 +183,16 @@ class NatsLink(Link):
             if await self._reads_kept(queue, self._keeping):
                 return
             self._start(self._read_kept_later(queue, self._keeping), "cascade-nats-keep")
-        if (retained := self._retained.get(queue)) is None:
-            retained = self._retained[queue] = RetainedMessages(
+        if queue not in self._retained:
+            following = RetainedMessages(
                 queue,
                 self._known.setdefault(queue, Known()),
-                client=self.client,
                 store=self._store,
                 delivery=self._dispatcher.delivery,
-                start=self._create_task,
                 changed=self._change,
             )
+            self._retained[queue] = following, self._create_task(following.run(), "cascade-nats-retained")
+        retained, _ = self._retained[queue]
         self._listen(queue.filters)
         await self.client.settle()
         await asyncio.wait({retained.subscribed})
@@ -237,19 +213,13 @@ class NatsLink(Link):
         """Read the stream for a callback; return False if it has to listen."""
         if self._store.no_stream is not None:
             return False
-        kept = KeptTelemetry(
-            queue,
-            keeping,
-            client=self.client,
-            store=self._store,
-            delivery=self._dispatcher.delivery,
-        )
+        kept = KeptTelemetry(queue, keeping, store=self._store, delivery=self._dispatcher.delivery)
         try:
             await kept.open()
-        except (ApiError, NoResponders, MessageRejected) as exc:
+        except MessageRejected as exc:
             self._state.failed(
                 (_KEPT, queue.filter), "%s keeps no telemetry while this process is away: %s; allow it to publish to "
-                "$JS.API.CONSUMER.*.%s.>", self._settings.address, exc, self._settings.bucket,
+                "$JS.API.CONSUMER.*.%s.>", self._where, exc, self._settings.bucket,
             )  # fmt: skip
             return False
         self._kept[queue] = self._create_task(kept.run(), "cascade-nats-kept")
@@ -261,15 +231,18 @@ class NatsLink(Link):
             subjects = subjects_of(topic_filter)
             self._numbers[topic_filter] = [self.client.subscribe(each, handler) for each in subjects]
 
-    async def _unsubscribe(self, retained: RetainedMessages | None, unused: Sequence[str]) -> None:
+    async def _unsubscribe(
+        self, followed: tuple[RetainedMessages, asyncio.Task[None]] | None, unused: Sequence[str]
+    ) -> None:
         for topic_filter in unused:
             if self._dispatcher.has(topic_filter):  # it was subscribed to again since
                 continue
             self.refused.pop(topic_filter, None)
             for number in self._numbers.pop(topic_filter, ()):
                 self.client.unsubscribe(number)
-        if retained is not None:
-            await retained.stop()
+        if followed is not None:
+            followed[1].cancel()
+            await followed[0].drop()
 
     def _change(self, added: Sequence[str], removed: Sequence[str]) -> None:
         unused = [each for each in removed if not self._dispatcher.has(each)]
@@ -295,8 +268,8 @@ class NatsLink(Link):
         for queue in self._dispatcher.queues(topic_filter):
             if len(queue.filters) > 1 and first_match(queue.filters, topic) != topic_filter:
                 continue  # it comes once more, for that filter
-            if (retained := self._retained.get(queue)) is not None:
-                retained.offer_live(message)
+            if (followed := self._retained.get(queue)) is not None:
+                followed[0].offer_live(message)
             else:
                 queue.offer(message)
 

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cascade.connectors.nats._client import ApiError, NatsClient, NoResponders
+from cascade.connectors.nats._client import NO_RESPONDERS, ApiError, NatsClient
 from cascade.connectors.nats._subjects import MAX_SUBJECT
 from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic
-from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.errors import MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 
-OPEN_TIMEOUT = 1.5
-"""Seconds that a link waits for JetStream before it goes on without."""
+ANSWER_TIMEOUT = 30.0
+"""Seconds after which a request to JetStream is made again; without JetStream the server answers at once."""
+PATIENCE = 10.0
+"""Seconds for which a constraint waits for JetStream's first answer."""
 HEARTBEAT = 3
 """Seconds after which a consumer without news says that it is there."""
 ACK_WAIT = 5
 """Seconds after which telemetry that was not acknowledged is sent again: to the next link, after a cut."""
+TELEMETRY = "cascade/telemetry/"
+"""The beginning of the topics that the stream keeps."""
 _SECOND = 1_000_000_000
 _WEEK = 7 * 24 * 3600 * _SECOND
 _TOMBSTONE = "60s"
-_NO_STREAM, _NO_CONSUMER = 10059, 10014
-TELEMETRY = "cascade/telemetry/"
-"""The beginning of the topics that the stream keeps."""
+_NO_STREAM = 10059
 _CONSTRAINTS = constraint_topic("global").rpartition("/")[0]
 _TTL_VERSION = (2, 11)
-_VERSION = re.compile(r"\d+")
-_EVENT_ID = '"event_id": "'
-
+_EVENT_ID = re.compile(r'"event_id": "(.*?)"')
 _MQTT = "$MQTT.rmsgs."
 _SHARED = tuple(f"{_MQTT}cascade.{kind}." for kind in ("constraints", "state", "status"))
 
@@ -42,37 +43,64 @@ NO_JETSTREAM = Limitation(
     Lacking.STORE, "it has no JetStream", "start it with -js, or allow it for this account"
 )
 SILENT = Limitation(Lacking.STORE_ANSWER, "JetStream does not answer", "does its cluster have a leader?")
+_BUCKET = {
+    "max_msgs_per_subject": 1,
+    "discard": "new",
+    "deny_delete": True,
+    "allow_rollup_hdrs": True,
+    "allow_direct": True,
+    "allow_msg_ttl": True,
+    "subject_delete_marker_ttl": _WEEK,
+    "storage": "file",
+}
+_STREAM = {
+    "subjects": [f"{subject_of(TELEMETRY[:-1])}.>"],
+    "max_age": _WEEK,
+    "max_bytes": 1 << 30,
+    "discard": "old",
+    "storage": "file",
+    "duplicate_window": 120 * _SECOND,
+}
+_FOLLOWING = {
+    "deliver_policy": "last_per_subject",
+    "ack_policy": "none",
+    "max_deliver": 1,
+    "flow_control": True,
+    "idle_heartbeat": HEARTBEAT * _SECOND,
+    "mem_storage": True,
+    "num_replicas": 1,
+}
 
 
 class Store:
     """The bucket and the stream, as one link finds or makes them."""
 
     def __init__(self, client: NatsClient, *, bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._stream = f"KV_{bucket}"
+        self.client = client
         self.prefix = f"$KV.{bucket}."
         """What stands before a key in the subject of its messages."""
-        self.problem: Limitation | None = None
+        self._bucket, self._stream = f"KV_{bucket}", bucket
+        self.problem: Limitation | None = SILENT
         """Why registers cannot be kept; None if they can."""
         self.no_presence: Limitation | None = None
         """Why presence cannot be announced; None if it can."""
-        self.no_stream: Limitation | None = None
+        self.no_stream: Limitation | None = replace(SILENT, lacking=Lacking.TELEMETRY)
         """Why telemetry at QoS 1 is not kept; None if it is."""
         self.created = ""
         """When the bucket was made: another time means another bucket."""
-        self.opened = asyncio.Event()
+        self.answered, self.opened = asyncio.Event(), asyncio.Event()
+        """Set when it is known for the first time what JetStream can do; when the bucket is there."""
 
     @property
     def usable(self) -> bool:
         """Whether retained messages are kept."""
-        return bool(self.created) and self.problem is None
+        return self.problem is None
 
     async def open(self) -> None:
         """Find or make bucket and stream; the problems are in the attributes."""
-        bucket, stream = await asyncio.gather(self._open_bucket(), self._open_stream())
-        self.problem, self.no_stream = bucket, stream
-        if bucket is None:
+        self.problem, self.no_stream = await asyncio.gather(self._open_bucket(), self._open_stream())
+        self.answered.set()
+        if self.usable:
             self.opened.set()
 
     async def limitations(self) -> list[Limitation]:
@@ -80,24 +108,26 @@ class Store:
         found = [self.problem, self.no_presence, self.no_stream, await self._second_set()]
         return [each for each in found if each is not None]
 
-    async def publish(self, item: Outgoing) -> None:
-        """Send one message: into the bucket if it is retained, into the stream if it is telemetry at QoS 1."""
-        data = item.payload.encode("utf-8", "surrogatepass")
-        subject = subject_of(item.topic)
-        if len(data) > self._client.max_payload:
-            raise MessageTooLarge(len(data), self._client.max_payload)
+    def publish(self, item: Outgoing) -> Awaitable[object] | None:
+        """Send one message: into the bucket if it is retained, into the stream if it is telemetry at QoS 1.
+
+        Return what to await for its acknowledgement; None if it is written, and needs none.
+        """
+        data, subject = item.payload.encode("utf-8", "surrogatepass"), subject_of(item.topic)
+        if len(data) > self.client.max_payload:
+            raise MessageTooLarge(len(data), self.client.max_payload)
         if len(subject) > MAX_SUBJECT:
             raise MessageTooLarge(len(subject), MAX_SUBJECT, what="its topic as a subject")
         if item.retain and self.usable:
-            await self.keep(subject, data)
-        elif item.retain and item.topic.startswith(_CONSTRAINTS):
-            raise MessageRejected(503)
-        elif item.qos and not self.no_stream and item.topic.startswith(TELEMETRY):
-            await self._request(subject, data, _message_id(item.payload))
-        else:
-            await self._client.send(subject, data)
-            if item.qos:
-                await self._client.settle(subject)
+            return self.keep(subject, data)
+        if item.retain and item.topic.startswith(_CONSTRAINTS):
+            return self._keep_later(subject, data)
+        if item.qos and self.no_stream is None and item.topic.startswith(TELEMETRY):
+            return self.client.request(subject, data, _message_id(item.payload))
+        roomy = self.client.write(subject, data)
+        if item.qos:
+            return self.client.settle(subject)
+        return None if roomy else self.client.drained()
 
     async def keep(self, key: str, data: bytes, *, ttl: float | None = None) -> None:
         """Put a value, for ``ttl`` seconds after which the key is gone; an empty value clears the key."""
@@ -105,29 +135,20 @@ class Store:
         if not data:
             headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
             headers |= {} if self.no_presence else {"Nats-TTL": _TOMBSTONE}
-        await self._request(self.prefix + key, data, headers or None)
+        await self.client.request(self.prefix + key, data, headers or None)
 
     async def forget(self, key: str) -> None:
         """Remove a key without a trace: no watch sees it."""
-        await self._api(f"STREAM.PURGE.{self._stream}", {"filter": self.prefix + key})
+        await self._api(f"STREAM.PURGE.{self._bucket}", {"filter": self.prefix + key})
 
     async def consume(self, name: str, deliver: str, keys: Sequence[str]) -> int:
         """Have the values of keys sent, then their changes; return how many values there are."""
-        config = {
+        own = {
             "name": name,
             "deliver_subject": deliver,
-            "deliver_policy": "last_per_subject",
-            "ack_policy": "none",
-            "max_deliver": 1,
-            "flow_control": True,
-            "idle_heartbeat": HEARTBEAT * _SECOND,
-            "mem_storage": True,
-            "num_replicas": 1,
             "filter_subjects": [self.prefix + key for key in keys],
         }
-        made = await self._api(
-            f"CONSUMER.CREATE.{self._stream}.{name}", {"stream_name": self._stream, "config": config}
-        )
+        made = await self._make_consumer(self._bucket, name, _FOLLOWING | own)
         return int(made.get("num_pending", 0))
 
     async def keep_for(self, name: str, subjects: Sequence[str]) -> None:
@@ -140,89 +161,73 @@ class Store:
             "inactive_threshold": _WEEK + _WEEK // 7,
             "filter_subjects": [*subjects],
         }
-        await self._api(
-            f"CONSUMER.CREATE.{self._bucket}.{name}", {"stream_name": self._bucket, "config": config}
-        )
+        await self._make_consumer(self._stream, name, config)
 
     def next_of(self, name: str) -> str:
         """Return the subject of requests for the next messages of a consumer."""
-        return f"$JS.API.CONSUMER.MSG.NEXT.{self._bucket}.{name}"
+        return f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{name}"
 
     async def drop(self, name: str) -> None:
         """End a consumer."""
-        await self._api(f"CONSUMER.DELETE.{self._stream}.{name}", {})
+        await self._api(f"CONSUMER.DELETE.{self._bucket}.{name}", {})
+
+    async def _keep_later(self, key: str, data: bytes) -> None:
+        """Wait for JetStream's first answer, then put a value.
+
+        :raises MessageRejected: if nothing keeps it.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self.answered.wait()
+        if not self.usable:
+            raise MessageRejected(NO_RESPONDERS)
+        await self.keep(key, data)
 
     async def _open_bucket(self) -> Limitation | None:
-        config = {
-            "name": self._stream,
-            "subjects": [f"{self.prefix}>"],
-            "max_msgs_per_subject": 1,
-            "discard": "new",
-            "deny_delete": True,
-            "allow_rollup_hdrs": True,
-            "allow_direct": True,
-            "allow_msg_ttl": True,
-            "subject_delete_marker_ttl": _WEEK,
-            "storage": "file",
-        }
+        subjects = [f"{self.prefix}>"]
         try:
-            found = await self._ensure(config)
-        except Exception as exc:
+            found = await self._ensure({"name": self._bucket, "subjects": subjects, **_BUCKET})
+        except (MessageRejected, TimeoutError) as exc:
             return self._explain(exc)
         has = found.get("config", {})
-        foreign = [f"{name}={value}" for name, value in _foreign(has, config["subjects"]).items()]
+        foreign = [f"{name}={value}" for name, value in _foreign(has, subjects).items()]
         if foreign:
             return Limitation(
                 Lacking.STORE_SETTINGS,
-                f"another program made the bucket {self._bucket} with {', '.join(foreign)}",
-                f"delete it (nats kv del {self._bucket}), or pass bucket=",
+                f"another program made the bucket {self._stream} with {', '.join(foreign)}",
+                f"delete it (nats kv del {self._stream}), or pass bucket=",
             )
         self.no_presence = None if has.get("allow_msg_ttl") else self._without_ttl()
         self.created = str(found.get("created", "unknown"))
         return None
 
     async def _open_stream(self) -> Limitation | None:
-        config = {
-            "name": self._bucket,
-            "subjects": [f"{subject_of(TELEMETRY[:-1])}.>"],
-            "max_age": _WEEK,
-            "max_bytes": 1 << 30,
-            "discard": "old",
-            "storage": "file",
-            "duplicate_window": 120 * _SECOND,
-        }
         try:
-            await self._ensure(config)
-        except Exception as exc:
+            await self._ensure({"name": self._stream, **_STREAM})
+        except (MessageRejected, TimeoutError) as exc:
             return replace(self._explain(exc), lacking=Lacking.TELEMETRY)
         return None
 
     async def _ensure(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        async with asyncio.timeout(OPEN_TIMEOUT):
-            try:
-                return await self._api(f"STREAM.INFO.{config['name']}", {})
-            except ApiError as exc:
-                if exc.number != _NO_STREAM:
-                    raise
-            return await self._api(f"STREAM.CREATE.{config['name']}", config)
+        try:
+            return await self._api(f"STREAM.INFO.{config['name']}", {})
+        except ApiError as exc:
+            if exc.code != _NO_STREAM:
+                raise
+        return await self._api(f"STREAM.CREATE.{config['name']}", config)
+
+    async def _make_consumer(self, stream: str, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
 
     async def _api(self, what: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._client.request(f"$JS.API.{what}", json.dumps(request).encode())
-
-    async def _request(self, subject: str, data: bytes, headers: dict[str, str] | None) -> None:
-        try:
-            await self._client.request(subject, data, headers)
-        except ApiError as exc:
-            raise MessageRejected(exc.number) from exc
-        except NoResponders as exc:
-            raise MessageRejected(503) from exc
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            return await self.client.request(f"$JS.API.{what}", json.dumps(request).encode())
 
     async def _second_set(self) -> Limitation | None:
         """Look whether MQTT keeps retained messages of Cascade in the same account; one without rights cannot know."""
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT):
-                found = await self._api("STREAM.INFO.$MQTT_rmsgs", {"subjects_filter": f"{_MQTT}cascade.>"})
-        except (ApiError, NoResponders, MessageRejected, TimeoutError):
+            found = await self._api("STREAM.INFO.$MQTT_rmsgs", {"subjects_filter": f"{_MQTT}cascade.>"})
+        except (MessageRejected, TimeoutError):
             return None
         count = sum(each.startswith(_SHARED) for each in found["state"].get("subjects", ()))
         if not count:
@@ -235,28 +240,26 @@ class Store:
         )
 
     def _without_ttl(self) -> Limitation:
-        version = self._client.server_version
-        old = tuple(map(int, _VERSION.findall(version)[:2])) < _TTL_VERSION
+        version = self.client.server_version
+        old = tuple(map(int, re.findall(r"\d+", version)[:2])) < _TTL_VERSION
         upgrade = f"upgrade to nats-server 2.11 or newer (this is {version}) and " if old else ""
         return Limitation(
             Lacking.PRESENCE,
-            f"the bucket {self._bucket} has no time to live per key, so that others cannot see that this process ends",
+            f"the bucket {self._stream} has no time to live per key, so that others cannot see that this process ends",
             f"{upgrade}delete the bucket, so that it is made anew",
         )
 
-    def _explain(self, exc: Exception) -> Limitation:
-        if isinstance(exc, LinkLost):
-            raise exc
-        if isinstance(exc, NoResponders) or (isinstance(exc, ApiError) and "not enabled" in str(exc)):
-            return NO_JETSTREAM
-        if isinstance(exc, MessageRejected):
+    def _explain(self, exc: MessageRejected | TimeoutError) -> Limitation:
+        if isinstance(exc, TimeoutError):
+            return SILENT
+        if not isinstance(exc, ApiError):
             return Limitation(
                 Lacking.STORE_RIGHTS,
                 "this user may not use JetStream",
-                f"allow it to publish to $JS.API.> and $KV.{self._bucket}.>, and to subscribe to _INBOX.>",
+                f"allow it to publish to $JS.API.> and {self.prefix}>, and to subscribe to _INBOX.>",
             )
-        if isinstance(exc, TimeoutError):
-            return SILENT
+        if exc.code == NO_RESPONDERS or "not enabled" in str(exc):
+            return NO_JETSTREAM
         return Limitation(Lacking.STORE_ANSWER, f"JetStream refuses: {exc}", "look into the server's log")
 
 
@@ -270,8 +273,5 @@ def _foreign(has: Mapping[str, Any], subjects: object) -> dict[str, Any]:
 
 def _message_id(payload: str) -> dict[str, str] | None:
     """Return the header by which the stream drops a message that is sent twice."""
-    begin = payload.find(_EVENT_ID)
-    if begin < 0:
-        return None
-    begin += len(_EVENT_ID)
-    return {"Nats-Msg-Id": payload[begin : payload.index('"', begin)]}
+    found = _EVENT_ID.search(payload)
+    return None if found is None else {"Nats-Msg-Id": found[1]}

@@ -16,7 +16,6 @@ from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._kept import Keeping
 from cascade.connectors.nats._link import NatsLink
 from cascade.connectors.nats._retained import Known
-from cascade.connectors.nats._store import Store
 from cascade.interfaces.errors import InvalidTopicError
 from cascade.interfaces.limitation import Limitation
 from cascade.interfaces.logs import get_logger
@@ -26,7 +25,7 @@ from cascade.transport.delivery.dispatcher import Dispatcher, Queue
 from cascade.transport.delivery.message import Delivery
 from cascade.transport.delivery.watches import Watch
 from cascade.transport.faults import Fault
-from cascade.transport.session import Session
+from cascade.transport.link import LinkParts
 
 log = get_logger("cascade.connectors.nats")
 
@@ -117,20 +116,8 @@ class NatsConnector(NetworkConnector):
         scheme = "tls" if self._nats.tls else "nats"
         return NatsClient(f"{scheme}://{self._nats.address}", self._nats.client)
 
-    def _make_link(self, client: NatsClient, session: Session[Any]) -> NatsLink:
-        return NatsLink(
-            client,
-            Store(client, bucket=self._nats.bucket),
-            settings=self._nats,
-            outbox=self._outbox,
-            dispatcher=self._dispatcher,
-            presence=self._presence,
-            known=self._known,
-            keeping=self._keeping,
-            state=session.state,
-            first_reports=self._first_reports,
-            on_settled=session.drain.notify,
-        )
+    def _make_link(self, client: NatsClient, parts: LinkParts) -> NatsLink:
+        return NatsLink(client, parts, settings=self._nats, known=self._known, keeping=self._keeping)
 
     def _explain(self, exc: BaseException | None) -> Fault:
         if exc is None:

@@ -7,7 +7,7 @@ from cascade.transport.connector import NetworkConnector
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import Delivery
 from cascade.transport.faults import Fault, Kind, of_system
-from cascade.transport.session import Session
+from cascade.transport.link import LinkParts
 from cascade.transport.settings import ConnectorSettings, check
 from hub_connector._client import HubClient
 from hub_connector._link import HubLink
@@ -29,18 +29,8 @@ class HubConnector(NetworkConnector):
         shown = message if self._settings.presence else None
         return HubClient(self.hostname, self.port, shown, self._dispatcher.delivery)
 
-    def _make_link(self, client: HubClient, session: Session[Any]) -> HubLink:
-        return HubLink(
-            client,
-            self._dispatcher,
-            limit=self._settings.window,
-            outbox=self._outbox,
-            presence=self._presence,
-            explain=self._explain,
-            first_reports=self._first_reports,
-            on_settled=session.drain.notify,
-            log=log,
-        )
+    def _make_link(self, client: HubClient, parts: LinkParts) -> HubLink:
+        return HubLink(client, parts, explain=self._explain)
 
     def _explain(self, exc: BaseException | None) -> Fault:
         if exc is None or isinstance(exc, TimeoutError):

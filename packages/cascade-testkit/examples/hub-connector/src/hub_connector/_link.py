@@ -7,21 +7,23 @@ from typing import Any
 from cascade.interfaces.topics import matches
 from cascade.interfaces.watch import Complete, Linked
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher, Queue
+from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.link import Link
+from cascade.transport.faults import Fault
+from cascade.transport.link import Link, LinkParts
 from hub_connector._client import HubClient, Receive
 
 
 class HubLink(Link):
     """Subscribes to each filter of each queue by itself, so that every queue gets its retained messages."""
 
-    def __init__(self, client: HubClient, dispatcher: Dispatcher, **rest: Any) -> None:
+    def __init__(
+        self, client: HubClient, parts: LinkParts, *, explain: Callable[[BaseException], Fault]
+    ) -> None:
         self._hub = client
-        self._dispatcher = dispatcher
         self._numbers: dict[Queue, list[int]] = {}
-        super().__init__(client, send=client.publish, **rest)
+        super().__init__(client, parts, send=client.publish, explain=explain)
 
     def read(self) -> None:
         """Nothing to do: the client reads from the beginning."""
