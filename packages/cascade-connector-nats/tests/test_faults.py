@@ -16,7 +16,7 @@ import nkeys  # type: ignore[import-untyped]
 import pytest
 
 from cascade.connectors.nats import NatsConnector
-from cascade.connectors.nats._client import ApiError
+from cascade.connectors.nats._client import ApiError, NatsClient
 from cascade.connectors.nats._link import NatsLink
 from cascade.connectors.nats._retained import RetainedMessages
 from cascade.connectors.nats._store import Store
@@ -51,7 +51,7 @@ def server() -> Iterator[NatsServer]:
 def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "drain.RECENT", "drain.NO_LINK"):
         monkeypatch.setattr(f"cascade.transport.{name}", 0.02)
-    monkeypatch.setattr("cascade.connectors.nats._store.OPEN_TIMEOUT", BOUND)  # a slow machine is no fault
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", BOUND)  # a slow machine is no fault
     monkeypatch.setattr("cascade.connectors.nats._retained.PAUSE", 0.02)
     monkeypatch.setattr("cascade.connectors.nats._link.RETRY", 0.05)
 
@@ -157,9 +157,7 @@ async def test_a_user_without_rights_for_jetstream_sends_telemetry(caplog: pytes
                 await connector.publish(telemetry_topic("o", "p", "r"), {"n": 1}, 1)
                 assert (await next_of(stream, Message)).payload == b'{"n": 1}'
             refused, control = sorted(warnings(caplog), key=len)
-            assert (
-                "refuses the subscription to cascade/constraints/#; check what the server allows" in refused
-            )
+            assert "refuses the subscription to cascade/constraints/# (code 403)" in refused
             assert "allow it to publish to $JS.API.> and $KV.cascade.>" in control
             assert "cascade/constraints/#" not in connector.statistics().refused  # it was closed
 
@@ -286,6 +284,85 @@ async def test_a_frozen_server_is_noticed_and_found_again(
         await next_of(stream, Complete)
 
 
+async def test_a_jetstream_that_answers_late_keeps_a_constraint(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
+) -> None:
+    """The link does not wait for it, the constraint does, and nothing is called absent that is only slow."""
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
+    answers, request = asyncio.Event(), NatsClient.request
+
+    async def answer_late(self: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
+        if subject.startswith("$JS.API."):
+            await answers.wait()
+        return await request(self, subject, *rest)
+
+    monkeypatch.setattr(NatsClient, "request", answer_late)
+    topic = constraint_topic("global", "pause")
+    async with connector_to(server, source_id="press-3", presence_ttl=3600) as connector:
+        assert connector.statistics().linked
+        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
+        await arrives(server, connector, telemetry_topic("o", "p", "r"))
+        assert connector.statistics().pending
+        answers.set()
+        assert await connector.flush(BOUND)
+        assert connector.statistics().dropped == {}
+        async with watching(connector, topic, status_topic("press-3")) as stream:
+            assert {(await next_of(stream, Message)).topic for _ in range(2)} == {
+                topic,
+                status_topic("press-3"),
+            }
+        assert not await connector.limitations()
+    assert not warnings(caplog)
+
+
+async def test_a_constraint_waits_for_jetstream_only_so_long(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is rejected: the one who steers must learn of it."""
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.05)
+
+    async def never(self: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(NatsClient, "request", never)
+    async with connector_to(server, presence=False) as connector:
+        await connector.publish(constraint_topic("global", "pause"), {"type": "pause"}, 1, retain=True)
+        assert await connector.flush(BOUND)
+        assert connector.statistics().dropped == {"refused by the broker": 1}
+
+
+async def test_a_slow_link_loses_nothing(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    """Each way takes longer than a link waits for JetStream, and carries little."""
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.1)
+    topic, pause = telemetry_topic("o", "p", "r"), constraint_topic("global", "pause")
+    numbers = list[int]()
+
+    async def receive(_topic: str, data: dict[str, Any]) -> None:
+        numbers.append(data["n"])
+
+    async with connector_to(server) as witness, ChaosProxy(server.nats_port) as proxy:
+        await witness.subscribe(topic, receive)
+        proxy.delay(0.15)
+        proxy.slow(100_000)
+        async with (
+            NatsConnector(proxy.host, proxy.port, source_id="press-3", connect_timeout=BOUND, drain_timeout=BOUND)
+            as connector,
+            watching(connector, "cascade/constraints/#") as stream,
+        ):  # fmt: skip
+            assert (await next_of(stream, Complete)).proved
+            for n in range(200):
+                await connector.publish(topic, {"n": n, "text": "x" * 300}, n % 2)
+            await witness.publish(pause, {"type": "pause"}, 1, retain=True)
+            assert (await next_of(stream, Message)).topic == pause
+            assert await connector.flush(BOUND)
+            await eventually(lambda: len(numbers) == 200, BOUND)
+            assert connector.statistics().connections == 1
+    assert sorted(numbers) == [*range(200)]
+
+
 async def test_a_slow_consumer_that_the_server_cuts_off_comes_back_in_sync() -> None:
     """What it has missed meanwhile is in the next set."""
     base = unique_topic()
@@ -318,7 +395,7 @@ async def test_a_consumer_that_lost_a_message_begins_anew(server: NatsServer) ->
     async with connector_to(server) as connector, watching(connector, topic) as stream:
         await connector.publish(topic, {"n": 1}, 1, retain=True)
         await next_of(stream, Message)
-        retained_of(connector)._consumers[0]._next += 7
+        retained_of(connector)._next += 7
         await connector.publish(topic, {"n": 2}, 1, retain=True)
         message = await next_of(stream, Message)
         assert (message.payload, message.retain) == (b'{"n": 2}', True)  # of the set that is read anew
@@ -346,7 +423,7 @@ def retained_of(connector: NatsConnector) -> RetainedMessages:
     session = connector._lifecycle.session
     assert session is not None
     assert isinstance(session.link, NatsLink)
-    (retained,) = session.link._retained.values()
+    ((retained, _),) = session.link._retained.values()
     return retained
 
 
