@@ -58,6 +58,10 @@ class Tab:
         tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
         return tab
 
+    async def close(self) -> None:
+        """Close the tab and forget everything of it; links to brokers end with it."""
+        await self.page.context.close()
+
     def _requested(self, request: Request) -> None:
         if not request.url.startswith("data:"):
             self.requests.append(request.url)
@@ -65,3 +69,27 @@ class Tab:
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(message.text)
+
+
+class Tabs:
+    """Opens the page in tabs, and closes them with the test."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._open: list[Tab] = []
+
+    async def open(self, url: str, **options: Any) -> Tab:
+        """Open an address in a new tab; ``options`` are those of a browser context."""
+        tab = await self.empty(**options)
+        await tab.page.goto(url)
+        return tab
+
+    async def empty(self, **options: Any) -> Tab:
+        """Open an empty tab."""
+        self._open.append(tab := await Tab.of(self._browser, **options))
+        return tab
+
+    async def close(self) -> None:
+        """Close every tab."""
+        while self._open:
+            await self._open.pop().close()

@@ -1,14 +1,17 @@
 """These tests share a served page and a browser, and the engines of the tests of the command: they are found here."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "cascade-cli/tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from browsing import Tabs, chromium
 from engines import Plant
 
 from cascade.testkit.brokers import Broker
@@ -26,3 +29,18 @@ def plant(fresh_broker: Broker) -> Iterator[Plant]:
     """A broker for one test, and the engines that the test starts."""
     with Plant(fresh_broker) as made:
         yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One browser for all tests of this process; each test has tabs of its own, in a context of its own."""
+    async with chromium() as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tabs(browser: Browser) -> AsyncIterator[Tabs]:
+    """The tabs of one test."""
+    opened = Tabs(browser)
+    yield opened
+    await opened.close()

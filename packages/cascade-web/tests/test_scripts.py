@@ -9,14 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from browsing import Tab, chromium
-from playwright.async_api import Page
+import pytest_asyncio
+from browsing import Tab
+from playwright.async_api import Browser, Page
 
 from cascade.interfaces.control_messages import constraint_message
 from cascade.interfaces.topics import constraint_topic, encode_level, parse_constraint_topic
 from cascade.web import page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 HEX = "const hex = (bytes) => [...bytes].map((each) => each.toString(16).padStart(2, '0')).join('');"
 NAMES = (
@@ -24,14 +25,14 @@ NAMES = (
 )  # fmt: skip
 
 
-@pytest.fixture
-async def scripts() -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def scripts(browser: Browser) -> AsyncIterator[Page]:
     """The page, without a broker."""
-    async with chromium() as browser:
-        tab = await Tab.of(browser)
-        await tab.page.set_content(page())
-        yield tab.page
-        assert tab.complaints == []
+    tab = await Tab.of(browser)
+    await tab.page.set_content(page())
+    yield tab.page
+    assert tab.complaints == []
+    await tab.close()
 
 
 async def test_packets_have_the_bytes_of_the_standard(scripts: Page) -> None:

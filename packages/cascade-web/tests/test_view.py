@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Tab, chromium
+from browsing import Tab
+from playwright.async_api import Browser
 
 from cascade.interfaces.wire import read
 from cascade.web import page
@@ -132,7 +133,10 @@ def differences(one: Any, other: Any, where: str = "view") -> list[str]:
 
 
 @pytest.mark.slow
-async def test_the_page_reads_recorded_traffic_as_python_does(seeded_random: random.Random) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_page_reads_recorded_traffic_as_python_does(
+    browser: Browser, seeded_random: random.Random
+) -> None:
     """Whole, in every part of it, and with messages that are lost, repeated, reordered and damaged."""
     whole = as_received(RECORDED)
     cases = [
@@ -141,12 +145,12 @@ async def test_the_page_reads_recorded_traffic_as_python_does(seeded_random: ran
         *(whole[at : at + 1] for at in range(len(whole))),
     ]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
-    async with chromium() as browser:
-        tab = await Tab.of(browser)
-        await tab.page.set_content(page())
-        views = await tab.page.evaluate(
-            "(cases) => JSON.stringify(cases.map((each) => cascade.view(each)))", cases
-        )
+    tab = await Tab.of(browser)
+    await tab.page.set_content(page())
+    views = await tab.page.evaluate(
+        "(cases) => JSON.stringify(cases.map((each) => cascade.view(each)))", cases
+    )
+    await tab.close()
     assert tab.complaints == []
     pairs = zip(cases, json.loads(views), strict=True)
     found = [

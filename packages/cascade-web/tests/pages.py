@@ -1,0 +1,79 @@
+"""What tests of the page share: parts of the page, and what engines and brokers do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import pytest
+from playwright.async_api import Locator, Page
+
+from cascade.interfaces.topics import state_topic
+from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
+from cascade.testkit.fixtures import require_mosquitto
+from cascade.testkit.recorder import Recorder
+
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+"""By how many pixels the page is wider than the screen."""
+
+Kind: TypeAlias = type[Mosquitto] | type[NatsServer]
+EACH_BROKER = pytest.mark.parametrize("kind", [Mosquitto, NatsServer], ids=lambda kind: kind.name)
+
+
+def fresh(kind: Kind, **options: Any) -> Broker:
+    """Make a broker for one test; ``options`` are those of its class."""
+    if kind is Mosquitto:
+        require_mosquitto()
+    return kind(**options)
+
+
+def with_websocket(kind: Kind, port: int, **options: Any) -> Broker:
+    """Make a broker with a WebSocket port on loopback beside its usual one; ``options`` are those of its class."""
+    more = tuple(options.pop("lines", ()))
+    if kind is NatsServer:
+        return NatsServer(
+            lines=[f'websocket {{ host: "127.0.0.1", port: {port}, no_tls: true }}', *more], **options
+        )
+    require_mosquitto()
+    return Mosquitto(
+        lines=[f"listener {port} 127.0.0.1", "protocol websockets", "socket_domain ipv4", *more], **options
+    )
+
+
+def row(page: Page, name: str, *, panel: str = "Engines") -> Locator:
+    """Find the row of a panel whose accessible name has a text."""
+    return page.get_by_role("region", name=panel, exact=True).get_by_role("row", name=name)
+
+
+def reported(recorder: Recorder, source: str) -> dict[str, Any]:
+    """Return the engine's latest report of its runs."""
+    found = recorder.of(state_topic(source, "runs"))
+    return found[-1].json_object() if found else {}
+
+
+def publish_all(broker: Broker, retained: dict[str, Any]) -> None:
+    """Publish retained messages, as an engine or a tool has left them."""
+    from paho.mqtt import publish
+
+    messages: list[Any] = [(topic, json.dumps(each), 1, True) for topic, each in retained.items()]
+    publish.multiple(messages, hostname=broker.host, port=broker.port)
+
+
+def completed(recorder: Recorder, source: str) -> int:
+    """Return how many tasks of the engine's run are completed."""
+    runs = reported(recorder, source).get("runs") or [{"counts": {}}]
+    return int(runs[0]["counts"].get("COMPLETED", 0))
+
+
+@contextmanager
+def running(program: list[str]) -> Iterator[None]:
+    """Run a program for as long as the context lasts."""
+    process = subprocess.Popen(program, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
