@@ -2,12 +2,13 @@
 
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from cascade.runtime._storage.codec import decode, encode
-from cascade.runtime._storage.module_names import lasting_name
+from cascade.runtime._storage.module_names import lasting_name, present_name
 
 SCRIPT = """
 import dataclasses, enum
@@ -76,6 +77,32 @@ def test_a_class_of_the_script_is_found_beside_a_module_of_its_name(
         assert type(decode(*encode(value, tagged=True))) is getattr(each, kind)
     value = main.Colour.RED
     assert decode(*encode(value, tagged=True)) is value
+
+
+@pytest.mark.parametrize("package", [True, False], ids=["package", "folder"])
+def test_a_script_is_found_by_the_names_of_its_file(
+    package: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``python jobs/night.py`` and ``python -m jobs.night``, also where ``jobs`` is no package; not a module that is imported."""
+    (tmp_path / "jobs").mkdir()
+    if package:
+        (tmp_path / "jobs" / "__init__.py").touch()
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / "jobs" / "night.py")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    by_file = lasting_name("__main__")
+    assert by_file == ("jobs.night" if package else "night")
+    main.__spec__ = ModuleSpec("jobs.night", None)
+    assert lasting_name("__main__") == "jobs.night"
+    main.__spec__ = ModuleSpec("__main__", None)
+    assert lasting_name("__main__") == by_file
+    assert present_name("night") == present_name("jobs.night") == "__main__"
+    assert present_name("day") == "day"
+    assert present_name("more.jobs.night") == "more.jobs.night"
+    for name in ("night", "jobs.night"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        assert present_name(name) == ("__main__" if name == by_file else name)
+        assert present_name(name, is_script=True) == "__main__"
 
 
 def test_a_main_module_without_a_file_has_no_other_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,8 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         if module == MAIN or module not in sys.modules:  # a pickle tells a script from a module of its name
-            module = present_name(self._main if module == MAIN else module)
+            of_main = module == MAIN
+            module = present_name(self._main if of_main else module, is_script=of_main)
         return super().find_class(module, name)
 
 
