@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import deque
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -160,6 +161,32 @@ async def test_when_too_many_wait_the_oldest_are_encoded_at_once(monkeypatch: py
     assert encoder.taken == made[: len(encoder.taken)]
     encoder.backlog.run_all()
     assert encoder.taken == made
+
+
+async def test_a_drain_leaves_time_in_each_iteration_to_what_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connector sends and reads answers in the same iterations: together they must not keep the loop for long."""
+    now = 0.0
+
+    def encode(series: Series, waited: Event | Fields) -> None:
+        nonlocal now
+        encoder.encode(series, waited)
+        now += _backlog.DRAINED / 40
+
+    async def other() -> None:
+        while True:
+            counts.append(len(encoder.taken))
+            await asyncio.sleep(0)
+
+    encoder, counts, made = Encoder(), list[int](), events(2_000)
+    encoder.backlog = Backlog(encode)
+    monkeypatch.setattr(_backlog, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(_backlog, "LEAST", 0.0)
+    encoder.add(*made)
+    beside = asyncio.create_task(other())
+    await encoder.backlog.drain(5.0)
+    beside.cancel()
+    assert encoder.taken == made
+    assert max(after - before for before, after in pairwise(counts)) <= 40 + 2 * _backlog._CHUNK
 
 
 async def test_a_drain_without_time_encodes_everything() -> None:

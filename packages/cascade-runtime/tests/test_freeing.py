@@ -19,6 +19,7 @@ from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.pace import FREED_PER_STEP, finished
 from cascade.spec import LazyResult, task
+from cascade.transport.yielding import LOOP_BUDGET
 
 MANY = 3 * FREED_PER_STEP
 
@@ -200,3 +201,24 @@ async def test_work_in_steps_yields_after_its_first_step_too_if_that_took_long()
     await finished(steps(), clock)
     await waiting
     assert turns == ["first", "other", "second"]
+
+
+async def test_a_task_that_sleeps_waits_for_little_more_than_the_budget_beside_work_in_steps() -> None:
+    """The loop ends its sleep in one iteration and runs it in the next one, and work goes on in both."""
+    clock, slices = Still(), list[float]()
+
+    def steps() -> Generator[None, None, None]:
+        for _ in range(1_000):
+            clock.seconds += LOOP_BUDGET / 20
+            yield
+
+    async def other() -> None:
+        while True:
+            slices.append(clock.seconds)
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await finished(steps(), clock)
+    beside.cancel()
+    assert slices[-1] > 40 * LOOP_BUDGET
+    assert max(after - before for before, after in pairwise(slices)) < 0.6 * LOOP_BUDGET

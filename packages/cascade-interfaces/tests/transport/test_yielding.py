@@ -15,8 +15,8 @@ from cascade.transport.yielding import CallQueue, LoopBudget
 class Caller:
     """Makes calls through a queue, as ``publish`` does, and records them."""
 
-    def __init__(self) -> None:
-        self.queue = CallQueue(self.make, most=100, heaviest=1000)
+    def __init__(self, limit: float | None = None) -> None:
+        self.queue = CallQueue(self.make, most=100, heaviest=1000, limit=limit)
         self.made: list[int] = []
 
     async def call(self, number: int) -> None:
@@ -77,6 +77,20 @@ async def test_calls_of_many_tasks_are_spread_over_loop_iterations_in_order(cloc
     await asyncio.gather(*tasks)
     assert caller.made == [*range(30), *range(31, 30 + len(iterations))]
     assert max(after - before for before, after in pairwise(iterations)) == 6
+
+
+async def test_a_queue_makes_no_more_calls_in_an_iteration_than_its_own_limit_allows(
+    clock: list[float],
+) -> None:
+    """Other work of the same connector has its time in the same iteration."""
+    caller, iterations = Caller(0.0025), [0]
+    tasks = [asyncio.create_task(caller.call(number)) for number in range(30)]
+    while len(caller.made) < 30:
+        await asyncio.sleep(0)
+        iterations.append(len(caller.made))
+    await asyncio.gather(*tasks)
+    assert caller.made == [*range(30)]
+    assert max(after - before for before, after in pairwise(iterations)) == 3
 
 
 async def test_waiting_calls_can_be_made_at_once(clock: list[float]) -> None:

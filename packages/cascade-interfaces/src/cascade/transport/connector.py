@@ -172,7 +172,7 @@ class NetworkConnector(ABC):
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Put one message into the outbox, with the payload's values of this moment, and return at once.
 
-        When callers have encoded for 5 ms in one iteration of the event loop, and 20 messages or more are
+        When callers have encoded for 1 ms in one iteration of the event loop, and 20 messages or more are
         pending, the connector encodes further messages in the next iterations, in order.
 
         :raises InvalidTopicError: if nothing can be published to the topic.

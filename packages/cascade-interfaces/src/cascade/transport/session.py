@@ -64,7 +64,10 @@ class Session(Generic[ClientT]):
         self.loop = asyncio.get_running_loop()
         self.budget = LoopBudget(ENCODING)
         self.publishing = CallQueue(
-            partial(publish, self), most=settings.outbox_messages, heaviest=settings.outbox_bytes
+            partial(publish, self),
+            most=settings.outbox_messages,
+            heaviest=settings.outbox_bytes,
+            limit=ENCODING,
         )
         self.link: Link | None = None
         self.first_outcome: asyncio.Future[Fault | None] = self.loop.create_future()

@@ -49,6 +49,7 @@ class CallQueue:
     all, each further request makes the call that has waited longest. For one event loop.
 
     :param function: must not raise; an error of it is reported to the event loop's exception handler.
+    :param limit: seconds of calls in one iteration; by default those of a ``LoopBudget``.
     """
 
     __slots__ = (
@@ -63,11 +64,13 @@ class CallQueue:
         "made",
     )
 
-    def __init__(self, function: Callable[..., None], *, most: int, heaviest: int) -> None:
+    def __init__(
+        self, function: Callable[..., None], *, most: int, heaviest: int, limit: float | None = None
+    ) -> None:
         self._function = function
         self._most = most
         self._heaviest = heaviest
-        self._budget = LoopBudget()
+        self._budget = LoopBudget(limit)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Any, ...]] = deque()  # arguments
         self._weights: deque[int] = deque()

@@ -14,6 +14,9 @@ from cascade.transport.yielding import LOOP_BUDGET
 T = TypeVar("T")
 
 _LEAST, _MOST = 16, 2048
+_SLICE = LOOP_BUDGET / 2
+"""Of work that goes on in each iteration: a task that sleeps goes on in the second iteration after its time is over,
+so it waits for up to three slices."""
 
 
 class BatchSize:
@@ -32,9 +35,9 @@ class BatchSize:
 
 
 class LoopShare:
-    """The part of :data:`LOOP_BUDGET` that each of several pieces of work on one event loop may use.
+    """For how long each of several pieces of work on one event loop may keep it.
 
-    Five runs that take 5 ms each keep the loop for 25 ms before anything else has its turn.
+    Five runs that take 5 ms each would keep the loop for 25 ms before anything else has its turn.
     """
 
     __slots__ = ("_pieces",)
@@ -45,7 +48,7 @@ class LoopShare:
     @property
     def seconds(self) -> float:
         """For how long one piece of work may keep the loop now."""
-        return LOOP_BUDGET / max(1, self._pieces)
+        return _SLICE / max(1, self._pieces)
 
     @classmethod
     @contextmanager

@@ -23,6 +23,9 @@ SHARE = 0.05
 LEAST = 0.0002
 """Seconds of encoding at a time, at least; an iteration of the loop that took less time than this had little to do."""
 
+DRAINED = 0.001
+"""Seconds of encoding at a time once the run is over: in the same iteration the connector sends and reads answers."""
+
 _CHUNK = 16
 
 Fields = tuple[object, ...]
@@ -77,7 +80,7 @@ class Backlog:
         """Encode everything that waits, in slices for ``timeout`` seconds, then at once."""
         until = time.monotonic() + timeout
         while self._events and time.monotonic() < until:
-            self._run_slice(LOOP_BUDGET)
+            self._run_slice(DRAINED)
             if self._events:
                 await asyncio.sleep(0)
         self.run_all()
