@@ -111,6 +111,31 @@ async def test_what_broke_a_link_alone_waits_until_the_next_one_is_steady(
     await end(senders, tasks)
 
 
+@pytest.mark.parametrize(("qos", "expected"), [(0, 1), (1, 20)])
+async def test_what_needs_no_answer_wakes_one_sender(qos: int, expected: int) -> None:
+    """It sends all that waits; nineteen others would wake for nothing. Answers are awaited side by side."""
+    ran: set[asyncio.Task[None] | None] = set()
+    outbox = filled(0)
+    waiting = outbox.take
+
+    def take(*, steady: bool = True) -> Outgoing | None:
+        ran.add(asyncio.current_task())
+        return waiting(steady=steady)
+
+    client = DistantClient() if qos else Client()
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    outbox.accept("a", "{}", qos, False)
+    await eventually(lambda: client.published == ["a"])
+    outbox.take = take  # type: ignore[method-assign]
+    for _ in range(50):
+        outbox.accept("a", "{}", qos, False)
+        senders.wake()
+    await eventually(lambda: len(client.published) >= 20)
+    assert len(ran) == expected - qos  # one of the twenty still waits for its answer
+    await end(senders, tasks)
+
+
 @pytest.mark.parametrize("limit", [7, 20, 33, 400])
 async def test_senders_multiply_while_the_round_trip_delays_what_waits(limit: int) -> None:
     """Twenty at first; as long as a peer does not answer and messages wait, there are more, up to the limit."""

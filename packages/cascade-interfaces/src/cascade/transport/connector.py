@@ -238,19 +238,23 @@ class NetworkConnector(ABC):
     ) -> None:
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(check_topic(topic), payload)
-        self._accept_captured(session, topic, payload, qos, retain)
+        text, replaced = encode_payload(payload) if session is not None else ("", 0)
+        self._accept_text(session, topic, text, qos, retain)
+        if replaced:
+            self._outbox.sanitized += 1
 
     def _accept_captured(
         self,
-        session: Session[Any] | None,
+        session: Session[Any],
         topic: str,
-        payload: Payload | bytes | EncodedPayload,
+        captured: bytes | EncodedPayload | None,
         qos: int,
         retain: bool,
     ) -> None:
-        text, replaced = encoded(payload) if session is not None else ("", 0)
+        text, replaced = encoded(captured)
         self._accept_text(session, topic, text, qos, retain)
-        self._outbox.sanitized += replaced > 0
+        if replaced:
+            self._outbox.sanitized += 1
 
     def _accept_text(
         self,

@@ -53,25 +53,26 @@ class _Queue:
     to others. Text and integers do not count, so a message is one entry in each of four columns.
     """
 
-    __slots__ = ("_flags", "_payloads", "_seqs", "_topics", "size")
+    __slots__ = ("_flags", "_payloads", "_topics", "seqs", "size")
 
     def __init__(self) -> None:
         self.size = 0
         """Characters of all topics and payloads."""
-        self._seqs: deque[int] = deque()
+        self.seqs: deque[int] = deque()
+        """One for each message: the outbox asks for their number all the time, and a call costs more."""
         self._topics: deque[str] = deque()
         self._payloads: deque[str] = deque()
         self._flags: deque[int] = deque()  # twice the QoS, and 1 for a retained message
 
     def __len__(self) -> int:
-        return len(self._seqs)
+        return len(self.seqs)
 
     @property
     def first_seq(self) -> int:
-        return self._seqs[0]
+        return self.seqs[0]
 
     def append(self, seq: int, topic: str, payload: str, qos: int, retain: bool) -> None:
-        self._seqs.append(seq)
+        self.seqs.append(seq)
         self._topics.append(topic)
         self._payloads.append(payload)
         self._flags.append(2 * qos + (1 if retain else 0))
@@ -79,18 +80,12 @@ class _Queue:
 
     def popleft(self) -> Outgoing:
         flags = self._flags.popleft()
-        item = Outgoing(
-            self._seqs.popleft(),
-            self._topics.popleft(),
-            self._payloads.popleft(),
-            flags >> 1,
-            bool(flags & 1),
-        )
-        self.size -= item.size
-        return item
+        topic, payload = self._topics.popleft(), self._payloads.popleft()
+        self.size -= len(payload) + len(topic)
+        return Outgoing(self.seqs.popleft(), topic, payload, flags >> 1, bool(flags & 1))
 
     def clear(self) -> None:
-        for column in (self._seqs, self._topics, self._payloads, self._flags):
+        for column in (self.seqs, self._topics, self._payloads, self._flags):
             column.clear()
         self.size = 0
 
@@ -201,7 +196,10 @@ class Outbox:
         if len(payload) + len(topic) > self._max_bytes:
             return self._drop(seq, TOO_LARGE, Delivery.REFUSED)
         self._queue.append(seq, topic, payload, qos, retain)
-        return self._make_room() if self._overfull else ""
+        waiting = len(self._queue.seqs) + len(self._returned)  # as _overfull, for every message
+        if waiting <= self._max_messages and self._queue.size + self._bytes <= self._max_bytes:
+            return ""
+        return self._make_room()
 
     def take(self, *, steady: bool = True) -> Outgoing | None:
         """Move the next message into flight; return None if no message may be sent now.
@@ -278,7 +276,7 @@ class Outbox:
 
     def _take_queued(self) -> Outgoing | None:
         """Move the first message of the queue into flight: it was never sent, so it is not a suspect."""
-        if not self._queue or (self._in_flight and self._testing):
+        if not self._queue.seqs or (self._in_flight and self._testing):
             return None
         item = self._queue.popleft()
         self._in_flight[item.seq] = item

@@ -64,6 +64,8 @@ class Senders:
         self.count = 0
         """How many senders there are, and so how many messages are in flight at most."""
         self._steady = False
+        self._woken = False  # a sender was woken and did not run yet
+        self._instant = False  # the latest message needs no answer: one sender sends all that waits
         self._near_until = 0.0  # on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
         self._growth: asyncio.Handle | None = None
@@ -93,10 +95,13 @@ class Senders:
 
     def wake(self) -> None:
         """Wake one idle sender, which looks for a message to send; without one, measure the round trip."""
+        if self._woken and self._instant:
+            return
         while self._idle:
             sleeper = self._idle.popleft()
             if not sleeper.done():
                 sleeper.set_result(None)
+                self._woken = True
                 return
         if self._growth is None and self.open and self.count < self.limit:
             self._settled = self._outbox.settled
@@ -110,7 +115,10 @@ class Senders:
             self._near_until = now + NEAR_FOR
 
     async def _run(self) -> None:
-        """Send one message at a time, until the senders are stopped or the link is lost."""
+        """Send one message at a time, until the senders are stopped or the link is lost.
+
+        Without an answer to wait for, one sender is as fast as many.
+        """
         budget = LoopBudget()
         outbox, clock = self._outbox, self._loop.time
         while self.open:
@@ -118,10 +126,12 @@ class Senders:
             if item is None:
                 await self._sleep()
                 continue
-            if (self._idle or self._growth is None) and outbox.waiting:
-                self.wake()
-            began = clock()
             try:
+                self._instant = not item.qos
+                if item.qos:
+                    began = clock()
+                    if (self._idle or self._growth is None) and outbox.waiting:
+                        self.wake()
                 if (sending := self._send(item)) is not None:
                     await sending
             except LinkLost as exc:
@@ -191,3 +201,4 @@ class Senders:
         sleeper = self._loop.create_future()
         self._idle.append(sleeper)
         await sleeper
+        self._woken = False

@@ -29,6 +29,8 @@ Handler = Callable[[str, str, bytes, bytes | None], None]
 """Called with the subject, the reply subject, the data and the raw headers of a message."""
 
 PING_INTERVAL = 10
+MAX_PENDING = 1 << 21
+"""Bytes that wait to be written, above which senders wait until the socket takes more."""
 NOT_ALLOWED = 403
 NO_RESPONDERS = 503
 CLOSED = "the server ended the connection"
@@ -56,6 +58,8 @@ class NatsClient:
         self._keywords = keywords
         self.denied: Callable[[str], None] | None = None
         """Called with the subject, in lower case, of a subscription that the server refuses."""
+        self.max_payload = 0
+        """Bytes of the largest message that the server takes."""
         self._nc: Any = None
         self._handlers: dict[int, Handler] = {}
         self._inbox = f"{_inbox_of(keywords)}.{secrets.token_hex(11)}"
@@ -71,12 +75,6 @@ class NatsClient:
     def native(self) -> Any:
         """The connected client itself, for users who need more than the connector offers."""
         return self._nc
-
-    @property
-    def max_payload(self) -> int:
-        """Bytes of the largest message that the server takes."""
-        limit: int = self._nc.max_payload
-        return limit
 
     @property
     def server_version(self) -> str:
@@ -99,6 +97,7 @@ class NatsClient:
                 )
                 if not nc.is_connected:  # nats-py takes an end of the connection for an answer
                     raise ConnectionError(CLOSED)
+                self.max_payload = nc.max_payload
                 self.subscribe(f"{self._inbox}.*", self._take_answer)
         except BaseException:
             self.close()
@@ -139,13 +138,13 @@ class NatsClient:
         """
         if self._cause is not None:
             raise LinkLost(self._cause)
-        subjects = f"{subject} {reply}".encode() if reply else subject.encode()
+        subjects = f"{subject} {reply}" if reply else subject
         if headers is None:
-            return self._command(b"PUB %b %d\r\n%b\r\n" % (subjects, len(data), data))
+            return self._command(b"PUB %b %d\r\n%b\r\n" % (subjects.encode(), len(data), data))
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"NATS/1.0\r\n{lines}\r\n".encode()
-        size = len(head) + len(data)
-        return self._command(b"HPUB %b %d %d\r\n%b%b\r\n" % (subjects, len(head), size, head, data))
+        line = f"HPUB {subjects} {len(head)} {len(head) + len(data)}\r\n"
+        return self._command(b"%b%b%b\r\n" % (line.encode(), head, data))
 
     async def drained(self) -> None:
         """Wait until the socket takes more."""
@@ -235,13 +234,13 @@ class NatsClient:
         return True
 
     def _command(self, command: bytes) -> bool:
-        """Write a command behind what waits to be written, in the loop's next iteration."""
+        """Write a command behind what waits to be written, in the loop's next iteration; return if there is room."""
         nc = self._nc
         nc._pending.append(command)
         nc._pending_data_size += len(command)
         if nc._flush_queue is not None and nc._flush_queue.empty():
             nc._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
-        return bool(nc._pending_data_size <= nc._max_pending_size)
+        return bool(nc._pending_data_size <= MAX_PENDING)
 
     @contextlib.contextmanager
     def _expecting(self, subject: str) -> Iterator[tuple[str, asyncio.Future[Any]]]:
