@@ -109,8 +109,11 @@ class Harness(Declaring):
         self, _only_what_is_declared: None, environment: object
     ) -> AsyncIterator[None]:
         yield
-        for connector in self._all():
-            await self.within(connector.disconnect())
+        try:
+            for connector in self._all():
+                await self.within(connector.disconnect())
+        finally:
+            self._all().clear()  # pytest keeps this object, and asyncio looks at every task that is left
 
     async def open(self) -> Connector:
         """Return a connected connector, which is disconnected after the test."""

@@ -39,7 +39,7 @@ class Harness(Declaring):
     @pytest_asyncio.fixture(autouse=True)
     async def _close_all(self, _only_what_is_declared: None) -> AsyncIterator[None]:
         yield
-        for executor in self.__dict__.get("_executors", []):
+        for executor in self.__dict__.pop("_executors", []):  # pytest keeps this object to its end
             await executor.close()
 
     async def open(self) -> Executor:

@@ -33,7 +33,7 @@ class Harness:
     @pytest_asyncio.fixture(autouse=True)
     async def _close_all(self) -> AsyncIterator[None]:
         yield
-        for backend in self.__dict__.get("_backends", []):
+        for backend in self.__dict__.pop("_backends", []):  # pytest keeps this object to its end
             await backend.close()
 
     async def backend(self) -> StateBackend:
