@@ -8,10 +8,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from dying import ENVIRONMENT
 
 from cascade.interfaces import RunInfo, RunStatus
 from cascade.runtime._durable.crash_points import CRASH_POINTS
@@ -51,7 +53,9 @@ class Night:
         """Continue the run in a process that dies at a moment, or after some seconds; check what is left."""
         settings = (str(self.folder), moment, str(times), str(self.version), str(self.power_safe))
         command = [sys.executable, str(PROGRAM), *settings]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
         self.processes += 1
         first = ""
         if after is not None and process.stdout is not None:
@@ -126,7 +130,9 @@ async def record_an_old_run(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=LONG) for n in range(2, 30))])
-def test_a_kill_at_each_named_moment_loses_nothing(seed: int, tmp_path: Path) -> None:
+def test_a_kill_at_each_named_moment_loses_nothing(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """One after the other in one run: each process continues what the ones before have recorded."""
     seeded = random.Random(seed)
     night = Night(tmp_path / "runs", power_safe=seed % 2 == 0)
@@ -143,16 +149,20 @@ def test_a_kill_at_each_named_moment_loses_nothing(seed: int, tmp_path: Path) ->
     night.finish()
     assert night.kills == len(CRASH_POINTS)
     assert not list(night.folder.glob("old.*")), "the deletion that was killed is finished"
+    record_property("kills", night.kills)
 
 
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=LONG) for n in range(20)])
-def test_kills_at_random_times_lose_nothing(seed: int, tmp_path: Path) -> None:
+def test_kills_at_random_times_lose_nothing(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Wherever the process is."""
     seeded = random.Random(seed)
     night = Night(tmp_path / "runs", power_safe=seed % 2 == 0)
     while not night.ended and night.kills < 100:
         night.proceed(NEVER, after=seeded.uniform(0.0, 0.3))
     night.finish()
+    record_property("kills", night.kills)
 
 
 RACER = """

@@ -4,13 +4,13 @@ Each line that it prints was true before the next moment: ``done KEY`` means tha
 """
 
 import asyncio
-import os
-import signal
 import sys
 from typing import Any
 
+from dying import die_at, say
+
 from cascade.interfaces import Journal, Plan, RunInfo, RunStatus, StepState
-from cascade.runtime._durable import crash_points, results, schema
+from cascade.runtime._durable import results, schema
 from cascade.runtime._durable.sqlite_state import SqliteState
 
 STEPS, AT_ONCE = 120, 4
@@ -23,24 +23,6 @@ def value_of(number: int) -> Any:
     if number % 9 == 4:
         return number.to_bytes(2, "big") * (LARGE // 2)
     return range(number) if number % 5 == 3 else {"number": number, "text": "é" * number}
-
-
-def say(line: str) -> None:
-    """Print a line at once and whole."""
-    os.write(1, f"{line}\n".encode())
-
-
-def die_at(moment: str, times: int) -> None:
-    """Kill this process when it reaches a moment for this time."""
-    reached = 0
-
-    def hook(point: str) -> None:
-        nonlocal reached
-        reached += point == moment
-        if point == moment and reached == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    crash_points.hook = hook
 
 
 async def step(journal: Journal, number: int) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from cascade.interfaces import StepInfo
+from dying import die_at, say
+
+from cascade.interfaces import StepInfo, TaskState, TaskStateEvent
 from cascade.runtime import Engine, SqliteState
 from cascade.runtime._durable import crash_points, results
 from cascade.spec import LazyResult, Router, task
@@ -68,35 +70,25 @@ async def total(*groups: Any) -> int:
     return sum(sum(group) if isinstance(group, list) else group for group in groups)
 
 
-def target() -> LazyResult[int]:
-    """Declare the workflow; its value is that of :func:`expected`."""
+def target(start: int = 27) -> LazyResult[int]:
+    """Declare the workflow; its loop begins at a number, and its value is that of :func:`expected`."""
     fetched = [fetch(number) for number in range(12)]
     lazily = number_of.map(found=fetch.map(number=numbers(10)))
     tries = flaky.with_retry(3).map(number=[1, 2])
     later = number_of.map(found=[fetch(number).after(tries) for number in (13, 17, 23)])
-    route = Router(parity(3).after(later), {"odd": add(collatz(27), 1), "even": add(0)})
+    route = Router(parity(3).after(later), {"odd": add(collatz(start), 1), "even": add(0)})
     return total(number_of.map(found=fetched), lazily, route, tries, later)
 
 
-EXPECTED = sum(range(12)) + sum(range(10)) + 111 + 1 + 3 + 13 + 17 + 23
+def expected(start: int = 27) -> int:
+    """Compute the value of the workflow."""
+    steps = 0
+    while start != 1:
+        start, steps = start // 2 if start % 2 == 0 else 3 * start + 1, steps + 1
+    return sum(range(12)) + sum(range(10)) + steps + 1 + 3 + 13 + 17 + 23
 
 
-def say(line: str) -> None:
-    """Print a line at once and whole."""
-    os.write(1, f"{line}\n".encode())
-
-
-def die_at(moment: str, times: int) -> None:
-    """Kill this process when it reaches a moment for this time."""
-    reached = 0
-
-    def hook(point: str) -> None:
-        nonlocal reached
-        reached += point == moment
-        if point == moment and reached == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    crash_points.hook = hook
+EXPECTED = expected()
 
 
 async def around(step: StepInfo, call_next: Callable[[], Awaitable[Any]]) -> Any:
@@ -108,19 +100,26 @@ async def around(step: StepInfo, call_next: Callable[[], Awaitable[Any]]) -> Any
     return value
 
 
-async def main(folder: str) -> None:
+def heard(event: TaskStateEvent) -> None:
+    """Reach the moment at which the engine has heard of a commit."""
+    if event.state is TaskState.COMPLETED:
+        crash_points.reach("heard")
+
+
+async def main(folder: str, start: int) -> None:
     """Run, or run the rest."""
     engine = Engine(state_backend=SqliteState(folder, power_safe=False), middleware=[around])
-    value = await engine.run(target(), run_id="night")
+    engine.bus.subscribe(TaskStateEvent, heard)
+    value = await engine.run(target(start), run_id="night")
     say(f"value {value}")
 
 
-def proceed(folder: str, moment: str, times: int, seconds: float) -> int:
+def proceed(folder: str, moment: str, times: int, seconds: float, start: int = 27) -> int:
     """Run the workflow in a process of its own; return its status, negative for a signal."""
     child = os.fork()
     if not child:
         die_at(moment, times)
-        asyncio.run(main(folder))
+        asyncio.run(main(folder, start))
         os._exit(0)
     if seconds:
         time.sleep(seconds)

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from dying import die_at
 from fake_link import FakeLink
 from recovery import night
 
@@ -69,7 +70,7 @@ async def main(folder: Path, workflow: str, moment: str, times: int, *, up: bool
     if moment == "reported":
         die_at_event(engine, times)
     else:
-        night.die_at(moment, times)
+        die_at(moment, times)
     declared, value = target(workflow)
     assert await engine.run(declared, run_id="night") == value
 

@@ -7,10 +7,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from dying import ENVIRONMENT
 
 from cascade.testkit.waiting import busyness
 
@@ -28,6 +30,7 @@ POINTS = (
     "before-begin",
     "in-transaction",
     "committed-unheard",
+    "heard",
     "big-file-written",
     "big-file-renamed",
     "retry-recorded",
@@ -56,7 +59,9 @@ class Night:
 
     def __post_init__(self) -> None:
         command = [sys.executable, str(PROGRAM), str(self.folder)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
 
     def proceed(self, moment: str = NEVER, times: int = 1, *, after: float = 0.0) -> list[str]:
         """Continue the run in a process that dies at a moment, or after some seconds; return which steps ran."""
@@ -107,7 +112,9 @@ class Night:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=LONG) for n in range(2, 12))])
-def test_a_run_killed_at_each_named_moment_goes_on(seed: int, tmp_path: Path) -> None:
+def test_a_run_killed_at_each_named_moment_goes_on(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """One kill after the other in one run: each process continues what the ones before have recorded."""
     dice = random.Random(seed)
     night = Night(tmp_path / "runs")
@@ -130,13 +137,69 @@ def test_a_run_killed_at_each_named_moment_goes_on(seed: int, tmp_path: Path) ->
         night.proceed(point)
     assert night.kills == len(POINTS)
     night.finish()
+    record_property("kills", night.kills)
 
 
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=LONG) for n in range(60)])
-def test_a_run_killed_at_random_goes_on(seed: int, tmp_path: Path) -> None:
+def test_a_run_killed_at_random_goes_on(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Wherever the process is."""
     dice = random.Random(seed)
     night = Night(tmp_path / "runs")
     while not night.values and night.kills < 100:
         night.proceed(after=dice.uniform(0.02, 0.6))
     night.finish()
+    record_property("kills", night.kills)
+
+
+FORKING = """
+import asyncio, os, signal, sys
+from cascade.runtime import Engine, SqliteState
+from cascade.spec import task
+
+@task(mode="inline")
+def first():
+    print("ran first", flush=True)
+    return 1
+
+@task(mode=sys.argv[2])
+def forks(number):
+    print("ran forks", flush=True)
+    if sys.argv[3] == "goes on":
+        return number + 1
+    if not os.fork():
+        os.read(0, 1)  # until the test closes the other end
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+print("value", asyncio.run(Engine(state_backend=SqliteState(sys.argv[1])).run(forks(first()), run_id="night")))
+"""
+
+
+@pytest.mark.parametrize("mode", ["inline", "thread"])
+def test_a_child_that_a_task_has_forked_does_not_hold_the_run_of_its_dead_parent(
+    mode: str, tmp_path: Path
+) -> None:
+    """The process is killed with -9, and the child lives on: the next process has the run at once."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "runs"), mode]
+    read, write = os.pipe()
+    alive, ended = os.pipe()  # the child has the end that is written to; it is closed with its last process
+    try:
+        with os.fdopen(read) as stdin:
+            killed = subprocess.run(
+                [*command, "forks"], stdin=stdin, stdout=ended, pass_fds=(ended,), check=False
+            )
+        os.close(ended)
+        assert killed.returncode == -9
+        assert os.read(alive, 100) == b"ran first\nran forks\n"
+        done = subprocess.run([*command, "goes on"], capture_output=True, text=True, check=False)
+        assert done.stdout.splitlines() == ["ran forks", "value 2"], done.stderr
+        os.set_blocking(alive, False)
+        with pytest.raises(BlockingIOError):  # the child still has it
+            os.read(alive, 1)
+    finally:
+        os.close(write)
+    os.set_blocking(alive, True)
+    assert os.read(alive, 1) == b"", "the child has ended"
+    os.close(alive)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dying import ENVIRONMENT
 
 PROGRAM = Path(__file__).with_name("telling.py")
 NEVER = "never", 1
@@ -42,7 +43,7 @@ def proceed(
     ended = subprocess.run(
         command,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(PROGRAM.parent.parent)},
+        env=ENVIRONMENT,
         check=False,
     )
     return ended.returncode, [json.loads(line) for line in ended.stdout.splitlines()]
