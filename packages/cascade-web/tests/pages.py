@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import pytest
-from playwright.async_api import Locator, Page
+from browsing import SECONDS
+from playwright.async_api import Locator, Page, expect
 
 from cascade.interfaces.topics import state_topic
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
+
+expect.set_options(timeout=SECONDS * 1000)
 
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 """By how many pixels the page is wider than the screen."""
@@ -43,9 +46,14 @@ def with_websocket(kind: Kind, port: int, **options: Any) -> Broker:
     )
 
 
+def region(page: Page, name: str) -> Locator:
+    """Find a panel by its heading."""
+    return page.get_by_role("region", name=name, exact=True)
+
+
 def row(page: Page, name: str, *, panel: str = "Engines") -> Locator:
     """Find the row of a panel whose accessible name has a text."""
-    return page.get_by_role("region", name=panel, exact=True).get_by_role("row", name=name)
+    return region(page, panel).get_by_role("row", name=name)
 
 
 def reported(recorder: Recorder, source: str) -> dict[str, Any]:

@@ -46,7 +46,6 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
-expect.set_options(timeout=SECONDS * 1000)
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 HOSTILE = (

@@ -39,15 +39,19 @@ const drawing = (() => {
   class Rows {
     /** `row(item)` makes `{node, update(item)}`. */
     constructor(place, { row, empty, label = null }) {
-      Object.assign(this, { place, row, empty, rows: new Map(), order: [], page: 0 });
+      Object.assign(this, { place, row, empty, rows: new Map(), order: [], page: 0, name: label ?? "" });
       this.list = make("div", { class: "rows", role: "table", ...(label ? { "aria-label": label } : {}) });
       this.none = make("p", { class: "empty" });
       this.back = make("button", { type: "button" }, "Back");
       this.next = make("button", { type: "button" }, "Next");
       this.where = make("span");
-      this.pager = make("div", { class: "pager" }, this.back, this.next, this.where);
+      this.last = make("button", { type: "button" }, "Last");
+      this.find = make("input", { type: "search", spellcheck: "false", "aria-label": `Find in ${this.name}`, placeholder: "Find" });
+      this.pager = make("div", { class: "pager" }, this.find, this.back, this.next, this.last, this.where);
       this.back.onclick = () => this.turn(-1);
       this.next.onclick = () => this.turn(1);
+      this.last.onclick = () => this.turn(Infinity);
+      this.find.oninput = () => this.turn(-Infinity);
       place.append(this.list, this.none, this.pager);
     }
 
@@ -56,8 +60,9 @@ const drawing = (() => {
       this.draw(this.items, this.key);
     }
 
-    draw(items, key) {
-      Object.assign(this, { items, key });
+    draw(all, key) {
+      Object.assign(this, { items: all, key });
+      const items = this.found(all, key), isLong = all.length > PAGE;
       const pages = Math.max(1, Math.ceil(items.length / PAGE));
       this.page = Math.max(0, Math.min(this.page, pages - 1));
       const shown = new Map(items.slice(this.page * PAGE, (this.page + 1) * PAGE).map((item) => [key(item), item]));
@@ -67,8 +72,15 @@ const drawing = (() => {
       this.place_();
       show(this.list, items.length > 0);
       show(this.none, items.length === 0);
-      setText(this.none, items.length ? "" : this.empty());
-      this.drawPager(items.length, pages);
+      setText(this.none, items.length ? "" : all.length ? "Nothing here has this text." : this.empty());
+      show(this.pager, isLong);
+      if (isLong) this.drawPager(items.length, pages);
+    }
+
+    /** Return the items whose key has the text that the user looks for: keys are made of names. */
+    found(all, key) {
+      const text = all.length > PAGE ? this.find.value.trim().toLowerCase() : "";
+      return text ? all.filter((item) => String(key(item)).toLowerCase().includes(text)) : all;
     }
 
     drop(shown) {
@@ -102,11 +114,10 @@ const drawing = (() => {
     }
 
     drawPager(count, pages) {
-      show(this.pager, pages > 1);
       this.back.disabled = this.page === 0;
-      this.next.disabled = this.page === pages - 1;
+      this.next.disabled = this.last.disabled = this.page === pages - 1;
       const first = this.page * PAGE + 1;
-      setText(this.where, `${words.count(first)} to ${words.count(Math.min(count, first + PAGE - 1))} of ${words.count(count)}`);
+      setText(this.where, !count ? "none" : `${words.count(first)} to ${words.count(Math.min(count, first + PAGE - 1))} of ${words.count(count)}`);
     }
   }
 

@@ -24,7 +24,8 @@ class Link {
     this.failures = 0;
     this.everLinked = false;
     this.mayPublish = true;
-    this.source = `web-${random()}`;
+    this.clientId = `web-${random()}`;
+    this.source = fields.encodeLevel(options.username) || this.clientId; // the rules of a user name cascade/sync/USER
     this.connect();
     this.timer = setInterval(() => this.tick(), 1000);
   }
@@ -71,7 +72,7 @@ class Link {
   opened() {
     this.begun = true;
     const { username, password } = this.options;
-    this.send(mqtt.connect({ version: this.version, clientId: this.source, username, password, keepalive: Link.KEEPALIVE }));
+    this.send(mqtt.connect({ version: this.version, clientId: this.clientId, username, password, keepalive: Link.KEEPALIVE }));
   }
 
   send(bytes) {

@@ -2,7 +2,7 @@
 /** The page: it connects, folds messages into the view, draws at most ten times a second, and steers. */
 (() => {
   const { byId, make, setText, set, show } = drawing;
-  const DRAW_EVERY = 100, WRONG_CLOCK = 30;
+  const DRAW_EVERY = 100, WRONG_CLOCK = 30, MAX_GRAPHS = 50;
 
   const monotonic = () => performance.now() / 1000;
   const wall = () => Date.now() / 1000;
@@ -21,9 +21,12 @@
     get now() { return monotonic(); },
     /** This computer's clock, corrected where the engines agree that it is wrong. */
     get clock() { return wall() - commonSkew(); },
-    clockOf: (engine) => wall() - (skews.get(engine?.source) ?? commonSkew()),
+    /** The engine's clock; null before a report that was not kept has shown how it differs from this computer's. */
+    clockOf: (engine) => (skews.has(engine?.source) ? wall() - skews.get(engine.source) : null),
+    since, ago,
     selected: "",
     timelines: new timelines.Timelines(),
+    graphs: new Map(), // by run: the latest graph, also of runs that have ended since
     isKnown: () => link?.isReady === true && link.proved,
     unknown,
     choose,
@@ -44,16 +47,37 @@
     const message = view.fold(topic, payload, { now: monotonic(), retained });
     desk.see(topic, payload);
     if (message?.is === "event") page.timelines.take(message);
+    else if (message?.is === "graph") keepGraphs(message);
     else if (message?.is === "register" && !(known && views.same(known, message))) firstSeen.set(topic, monotonic());
     else if (message?.is === "cleared") firstSeen.delete(topic);
-    if (!retained && message?.is === "runs" && message.seconds !== null) noteClock(message);
+    if (!retained && ["runs", "constraints"].includes(message?.is) && message.seconds !== null) noteClock(message);
     dirty = true;
+  }
+
+  function keepGraphs({ source, runs: found }) {
+    for (const graph of found) {
+      const key = views.runKey(source, graph.run_id);
+      page.graphs.delete(key);
+      page.graphs.set(key, graph);
+      if (page.graphs.size > MAX_GRAPHS) page.graphs.delete(page.graphs.keys().next().value);
+    }
+  }
+
+  /** Return how long something lasts: a length where the engine's clock is known, else the time that the engine gave. */
+  function since(engine, seconds, what = "") {
+    const length = words.between(seconds, page.clockOf(engine)), at = words.moment(seconds);
+    return length ? `${what}for ${length}` : at && `${what}since ${at}`;
+  }
+
+  function ago(engine, seconds) {
+    const length = words.between(seconds, page.clockOf(engine)), at = words.moment(seconds);
+    return length ? `${length} ago` : at && `at ${at}`;
   }
 
   /** Small differences are delays of the network. */
   function noteClock({ source, seconds }) {
     const skew = wall() - seconds;
-    skews.set(source, Math.abs(skew) < 5 ? 0 : skew);
+    skews.set(source, Math.abs(skew) < words.SLACK ? 0 : skew);
     if (skews.size > 1000) skews.delete(skews.keys().next().value);
   }
 
@@ -118,7 +142,7 @@
     view = new views.View();
     page.timelines = new timelines.Timelines();
     page.selected = "";
-    [skews, firstSeen, desk.refused].forEach((each) => each.clear());
+    [skews, firstSeen, page.graphs, desk.refused].forEach((each) => each.clear());
     desk.latest = null;
   }
 
@@ -260,12 +284,21 @@
     const found = [...reported.values()].map((text) => ({ text, bad: true }));
     if (link?.problem) found.push({ text: link.problem, bad: true });
     if (link?.isLinked && link.denied) found.push({ text: link.denied, bad: true });
-    if (link?.isReady && !link.proved) found.push({ text: "The broker does not show that everything has arrived: this user may not publish to cascade/sync/#, or the broker is slow. What is missing here may still come." });
+    if (link?.isReady && !link.proved) found.push({ text: "The broker does not show that everything has arrived: it is slow, or this user may not write its own cascade/sync/USER/+. What is missing here may still come. “cascade acl --observer USER” prints the rules of a user who only looks." });
     const skew = commonSkew();
     if (Math.abs(skew) > WRONG_CLOCK) found.push({ text: clockProblem(skew) });
     const wrong = [...skews].filter(([, each]) => Math.abs(each - skew) > WRONG_CLOCK).map(([source]) => words.shown(source, 40));
+    const future = fromTheFuture();
+    if (future.length) found.push({ text: `What ${future.slice(0, 5).join(", ")} reported last lies in the future: its clock or this computer's is wrong. Its times are shown as it gave them.` });
     if (wrong.length) found.push({ text: `The clock of ${wrong.slice(0, 5).join(", ")} differs from the others'. Its own clock is used for its times; set it right.` });
     return found;
+  }
+
+  /** Return the engines that are gone and whose last times have not come yet: their clock cannot be compared any more. */
+  function fromTheFuture() {
+    const latest = ({ presence, runs: report, summary }) => Math.max(presence?.seconds ?? 0, report?.seconds ?? 0, summary?.seconds ?? 0);
+    return [...view.engines.values()].filter((engine) => !skews.has(engine.source) && latest(engine) > page.clock + WRONG_CLOCK)
+      .map(({ source }) => words.shown(source, 40));
   }
 
   function clockProblem(skew) {

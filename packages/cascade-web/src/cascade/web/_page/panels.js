@@ -21,7 +21,10 @@ const panels = (() => {
 
   const endedOf = (counts) => runs.TERMINAL.reduce((total, state) => total + (counts[state] ?? 0), 0);
   const titleOf = (run) => run.name || run.target || "(unnamed)";
+  const ORDER = [...runs.TERMINAL, "RUNNING", "RETRYING", "BLOCKED"];
+  const rankOf = (state) => (ORDER.includes(state) ? ORDER.indexOf(state) : ORDER.length);
   const countsInWords = (counts) => Object.entries(counts).filter(([, each]) => each > 0)
+    .sort(([one], [other]) => rankOf(one) - rankOf(other))
     .map(([state, each]) => `${count(each)} ${state === "BLOCKED" ? "waiting" : shown(state.toLowerCase(), 20)}`).join(", ");
 
   function engineRow(page) {
@@ -55,7 +58,7 @@ const panels = (() => {
     const { presence, runs: report, summary, host } = engine;
     const online = status === "online";
     const notes = [];
-    if (online && presence?.seconds != null) notes.push(`connected for ${duration(page.clockOf(engine) - presence.seconds)}`);
+    if (online && presence?.seconds != null) notes.push(page.since(engine, presence.seconds, "connected "));
     if (!online && engine.heard !== null) notes.push(`last heard ${duration(page.now - engine.heard)} ago`);
     if (online && report) notes.push(plural(report.runs.length + report.more, "run"));
     if (online && summary) notes.push(`${count(summary.running)} running, ${count(summary.waiting)} waiting`);
@@ -100,22 +103,28 @@ const panels = (() => {
     return [shown(run.source, 60), `run ${shown(run.run_id, 12)}`,
       ...(run.name && run.target ? [shown(run.target, 60)] : []),
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
-      ...(alive && run.started !== null ? [`for ${duration(page.clockOf(engine) - run.started)}`] : []),
+      ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
       ...(alive && typeof left === "number" && !row.open ? [`about ${duration(left)} left`] : []),
       countsInWords(row.counts),
       ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)].filter(Boolean).join(" · ");
   }
 
   function recentRow(page) {
-    const name = make("span", { class: "name" }), state = make("span"), ago = make("span", { class: "meta push" });
+    let item;
+    const open = make("button", { type: "button", class: "link" }), state = make("span"), ago = make("span", { class: "meta push" });
+    open.onclick = () => page.actions.select(item.key);
     const meta = make("div", { class: "meta" }), error = make("div", { class: "error" });
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, state, ago), meta, error));
-    return { node, update({ run, row }) {
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, open, state, ago), meta, error));
+    return { node, update(found) {
+      item = found;
+      const { run, row } = item;
       const engine = page.view.engines.get(run.source), title = shown(titleOf(run));
-      setText(name, title);
+      setText(open, title);
+      set(open, "aria-pressed", String(item.selected));
+      set(node, "class", `row${item.selected ? " selected" : ""}`);
       setState(state, row.status);
-      setText(ago, run.ended === null ? "" : `${duration(page.clockOf(engine) - run.ended)} ago`);
-      const took = run.ended !== null && run.started !== null ? [`took ${duration(run.ended - run.started)}`] : [];
+      setText(ago, run.ended === null ? "" : page.ago(engine, run.ended));
+      const lasted = words.between(run.started, run.ended), took = lasted ? [`took ${lasted}`] : [];
       setText(meta, [shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, countsInWords(row.counts)].filter(Boolean).join(" · "));
       setText(error, shown(run.error, 500));
       show(error, run.error !== "");
@@ -159,7 +168,7 @@ const panels = (() => {
     return { node, update({ row, now }) {
       const text = shown(row.task_id || row.task_name);
       setText(name, text);
-      setText(age, row.since === null ? "" : duration(now - row.since));
+      setText(age, words.between(row.since, now));
       const isPart = row.done !== null && row.total !== null && row.total > 0;
       show(bar.node, isPart);
       if (isPart) bar.update({ label: `Progress of ${text}`, counts: { COMPLETED: Math.min(row.done, row.total) }, known: row.total, open: false, ended: Math.min(row.done, row.total) });
@@ -180,7 +189,7 @@ const panels = (() => {
       const register = page.view.registers.get(row.topic), text = shown(words.reason(row, register, found.now));
       setText(name, text);
       setText(number, row.n ? plural(row.n, "task") : "");
-      setText(meta, [...(row.since === null ? [] : [`for ${duration(found.now - row.since)}`]), shown(row.topic, 200)].filter(Boolean).join(" · "));
+      setText(meta, [...(words.between(row.since, found.now) ? [`for ${words.between(row.since, found.now)}`] : []), shown(row.topic, 200)].filter(Boolean).join(" · "));
       show(lift, Boolean(register));
       lift.disabled = page.actions.isOff(row.topic);
       label(lift, "Lift", `Lift ${text}`, row.topic);
@@ -195,6 +204,39 @@ const panels = (() => {
       setText(name, shown(task.task_id));
       setText(error, shown(task.error, 500));
       set(node, "aria-label", `${shown(task.task_id)}, ${shown(task.error, 200)}`);
+    } };
+  }
+
+  function valueRow(page) {
+    const name = make("span", { class: "name" }), when = make("span", { class: "meta push" }), value = make("div", { class: "value" }), meta = make("div", { class: "meta" });
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, when), value, meta));
+    return { node, update(item) {
+      setText(name, shown(item.name));
+      setText(when, item.seconds === null ? "" : page.ago(page.view.engines.get(item.source), item.seconds));
+      setText(value, shown(valueInWords(item.data), 500));
+      setText(meta, item.task_id || item.task_name ? `by ${shown(item.task_id || item.task_name)}` : "");
+      set(node, "aria-label", `${shown(item.name)}, ${value.textContent}`);
+    } };
+  }
+
+  /** Return published data on one line: `celsius: 21.5 · humidity: 40`, or JSON where it is nested. */
+  function valueInWords(data) {
+    const isFlat = fields.isObject(data) && Object.values(data).every((each) => each === null || typeof each !== "object");
+    return isFlat ? Object.entries(data).map(([key, value]) => `${key}: ${value}`).join(" · ") : JSON.stringify(data);
+  }
+
+  function logRow() {
+    const when = make("span", { class: "meta" }), level = make("span"), text = make("span", { class: "value" }), meta = make("div", { class: "meta" });
+    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, when, level, text), meta));
+    return { node, update(line) {
+      const rank = ["ERROR", "CRITICAL"].includes(line.level) ? "Failed" : line.level === "WARNING" ? "paused" : "ended";
+      setText(when, line.seconds === null ? "" : words.moment(line.seconds));
+      set(level, "class", `level is-${rank}`);
+      setText(level, shown(line.level || "?", 20));
+      setText(text, shown(line.message, 1000));
+      setText(meta, [shown(line.logger), shown(line.task_id || line.task_name),
+        ...(line.skipped ? [`${plural(line.skipped, "line")} before it ${line.skipped === 1 ? "was" : "were"} not sent`] : [])].filter(Boolean).join(" · "));
+      set(node, "aria-label", `${level.textContent}, ${shown(line.message, 200)}`);
     } };
   }
 
@@ -215,6 +257,15 @@ const panels = (() => {
 
   const time = (ms) => (ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : ms < 120000 ? `${(ms / 1000).toFixed(1)} s` : duration(ms / 1000));
 
+  /** Numbers for objects that have no name of their own. */
+  class Numbers {
+    constructor() { this.known = new WeakMap(); this.next = 0; }
+    of(thing) {
+      if (!this.known.has(thing)) this.known.set(thing, this.next++);
+      return this.known.get(thing);
+    }
+  }
+
   /** All panels; `draw()` brings them up to date with the view. */
   class Panels {
     constructor(page) {
@@ -230,6 +281,9 @@ const panels = (() => {
       this.waiting = rows("waiting", waitingRow, () => "No task waits for anything that the engine reports.");
       this.failures = rows("failures", failureRow, () => "None.");
       this.tasks = rows("tasks", taskRow, () => "The engine has not reported its tasks.");
+      this.values = rows("values", valueRow, () => "");
+      this.logs = rows("logs", logRow, () => "");
+      this.lines = new Numbers();
       this.graph = new graphs.Picture(byId("graph"));
       this.toggle = make("button", { type: "button" });
       this.toggle.onclick = () => { this.gone = !this.gone; page.actions.redraw(); };
@@ -263,7 +317,7 @@ const panels = (() => {
         .sort((one, other) => (one.row.status === "Lost") - (other.row.status === "Lost") || views.byText(one.key, other.key));
       const over = rows.filter(({ run }) => run.status !== runs.RUNNING).sort((one, other) => (other.run.ended ?? 0) - (one.run.ended ?? 0));
       this.page.choose(active, over);
-      for (const item of active) item.selected = item.key === this.page.selected;
+      for (const item of rows) item.selected = item.key === this.page.selected;
       this.runs.draw(active, ({ key }) => key);
       this.recent.draw(over, ({ key }) => key);
       setText(byId("runs-note"), active.length ? `${count(active.length)} active` : "");
@@ -282,25 +336,35 @@ const panels = (() => {
       const run = view.runs.get(selected);
       show(byId("details"), Boolean(run));
       if (!run) return;
-      const engine = view.engines.get(run.source), now = this.page.clockOf(engine);
+      const engine = view.engines.get(run.source), now = this.page.clockOf(engine); // null before a report has come
       const row = views.runRow(view, run, this.page.now);
       setText(byId("details-title"), `${shown(titleOf(run))} on ${shown(run.source, 60)}`);
       this.drawGraph(run, engine);
       this.drawTimeline(run, now);
       this.drawTasks(run, row, now);
       this.drawFailures(run, row);
+      this.drawValues(run);
+      this.drawLogs(run);
     }
 
     drawGraph(run, engine) {
-      const graph = engine?.graph?.runs.find(({ run_id }) => run_id === run.run_id);
+      const graph = engine?.graph?.runs.find(({ run_id }) => run_id === run.run_id) ?? this.page.graphs.get(this.page.selected);
       const note = byId("graph-note");
       if (!graph?.nodes.length) {
         if (this.graph.key) this.graph.clear();
-        return setText(note, run.status === runs.RUNNING ? "The engine has not reported its graph." : "The engine reports graphs of active runs only.");
+        return setText(note, run.status === runs.RUNNING ? "The engine has not reported its graph."
+          : "The broker keeps the graphs of active runs only, and this page was not open then.");
       }
       const totals = new Map((run.reported?.tasks ?? []).map((each) => [each.name, each]));
       const more = this.graph.draw(graph, totals, `${run.source}\n${run.run_id}\n${graph.rev}\n${graph.nodes.length}\n${graph.edges.length}`) + graph.more;
-      return setText(note, [...(more ? [`${count(more)} more not drawn`] : []), "▶ running  ‖ waiting  ✕ failed"].join(" · "));
+      return setText(note, [...(more ? [`${count(more)} more not drawn`] : []), "▶ running  ‖ waiting  ✕ failed", ...this.lateness(run)].join(" · "));
+    }
+
+    /** The last report of an active run may be older than its end: then counts by name are not the last ones. */
+    lateness(run) {
+      if (run.status === runs.RUNNING || !run.reported) return [];
+      const named = run.reported.tasks.reduce((total, each) => total + endedOf(each.counts), 0);
+      return named === endedOf(run.counts) ? [] : ["counts by name are of the last report before the end"];
     }
 
     drawTimeline(run, now) {
@@ -310,7 +374,7 @@ const panels = (() => {
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
       show(canvas, !isEmpty);
       if (isEmpty) return setText(byId("timeline-note"), `Made of events that arrive while the page is open; none so far.${lost}`);
-      const seen = timelines.draw(canvas, bars, { now, over: run.status !== runs.RUNNING, running, isCut: !active || active.running_more > 0 });
+      const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: run.status !== runs.RUNNING, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
       return setText(byId("timeline-note"), seen + (lost ? `.${lost}` : ""));
     }
@@ -328,7 +392,21 @@ const panels = (() => {
       this.waiting.draw(isActive && report ? report.waiting.map((each) => ({ row: each, now })) : [], ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
       setText(byId("waiting-note"), report?.waiting_more ? `${count(report.waiting_more)} more reasons` : "a task counts under each of its reasons");
       this.tasks.draw((run.reported?.tasks ?? []).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);
-      setText(byId("tasks-note"), run.reported?.tasks_more ? `${count(run.reported.tasks_more)} more names` : "");
+      setText(byId("tasks-note"), [...(run.reported?.tasks_more ? [`${count(run.reported.tasks_more)} more names`] : []), ...this.lateness(run)].join(" · "));
+    }
+
+    drawValues(run) {
+      const items = [...this.page.view.data.values()].filter(({ source, run_id }) => source === run.source && run_id === run.run_id)
+        .sort((one, other) => views.byText(one.name, other.name));
+      show(byId("values-section"), items.length > 0);
+      this.values.draw(items, ({ name }) => name);
+    }
+
+    drawLogs(run) {
+      const lines = this.page.view.logs.filter(({ source, run_id }) => source === run.source && run_id === run.run_id).reverse();
+      show(byId("logs-section"), lines.length > 0);
+      this.logs.draw(lines, (line) => this.lines.of(line));
+      setText(byId("logs-note"), lines.length ? "the latest first; lines from before this page was open are not here" : "");
     }
 
     drawFailures(run, row) {

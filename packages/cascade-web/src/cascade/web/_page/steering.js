@@ -142,14 +142,14 @@ const steering = (() => {
 
     refuse(step, code) {
       step.state = "failed";
-      step.problem = `The broker refuses it: ${words.codeReason(code)}. This user may only read here; connect as a user who may write ${step.change.topic}.`;
+      step.problem = `The broker refuses it: ${words.codeReason(code)}. This user may only look; to steer, connect as a user who may write ${step.change.topic} (“cascade acl --operator USER” prints the rules).`;
       this.refused.add(step.change.topic);
     }
 
     checkSeen(step) {
       if (step.state !== "sent") return;
       step.state = "failed";
-      step.problem = `The broker did not return the message within ${SEEN_SECONDS} s: this user is not allowed to write or read ${step.change.topic}, or it is not there.`;
+      step.problem = `The broker did not return the message within ${SEEN_SECONDS} s: this user may only look, or the broker is not there. To steer, connect as a user who may write ${step.change.topic} (“cascade acl --operator USER” prints the rules).`;
       this.changed();
     }
 

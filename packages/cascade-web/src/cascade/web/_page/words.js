@@ -21,6 +21,19 @@ const words = (() => {
     return value < 172800 ? `${Math.floor(value / 3600)}h` : `${Math.floor(value / 86400)}d`;
   }
 
+  const SLACK = 5; // seconds by which clocks may differ unnoticed
+
+  /** Return the time between two moments; an empty text if one is not known or the clocks contradict each other. */
+  const between = (start, end) => (start === null || end === null || end - start < -SLACK ? "" : duration(end - start));
+
+  /** Return a moment as the local time of day, with the date unless that is today's. */
+  function moment(seconds) {
+    const at = new Date(seconds * 1000), two = (number) => String(number).padStart(2, "0");
+    if (Number.isNaN(at.getTime())) return "";
+    const day = at.toDateString() === new Date().toDateString() ? "" : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} `;
+    return `${day}${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  }
+
   const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
   const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
@@ -39,7 +52,7 @@ const words = (() => {
       return `${describe(row.type, register?.params ?? {})}${found ? ` (${found[0]})` : ""}`;
     }
     if (row.why === "resource") return `resource ${row.name} is taken`;
-    if (row.why === "retry") return `next attempt${row.until === null ? "" : ` in ${duration(row.until - now)}`}`;
+    if (row.why === "retry") return `next attempt${row.until === null || now === null || row.until < now ? "" : ` in ${duration(row.until - now)}`}`;
     if (row.why === "slot") return row.name ? `the limit of the map ${row.name}` : "all worker slots are taken";
     return row.why === "sync" ? "the engine waits for its constraints" : row.why;
   }
@@ -92,5 +105,5 @@ const words = (() => {
     return "";
   }
 
-  return { printable, shown, duration, count, plural, describe, reason, codeReason, isRefusal, refusal, cut, unreachable, addressProblem };
+  return { SLACK, printable, shown, duration, between, moment, count, plural, describe, reason, codeReason, isRefusal, refusal, cut, unreachable, addressProblem };
 })();
