@@ -29,6 +29,10 @@ def wait() -> None:
     done = False
     while not done:
         done = True
+        sleep(0.01)
+
+
+from time import sleep
 """
 TESTS = """\
 import tiny
