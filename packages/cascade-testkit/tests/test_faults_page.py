@@ -42,11 +42,15 @@ def cited_in(node: DOCUMENTED) -> Iterator[str]:
 
 
 @cache
-def documented() -> list[tuple[str, DOCUMENTED]]:
-    """The files of tests, and all in them that may have a docstring."""
+def documented() -> list[tuple[str, bool, frozenset[str]]]:
+    """For each that may have a docstring, in the files of tests: its file, whether it is a test, and what it cites.
+
+    The trees themselves are not kept: they are millions of objects, over which the garbage collector would go
+    again and again in every later test.
+    """
     paths = (*PACKAGES.glob("*/tests/**/*.py"), *PACKAGES.glob("cascade-testkit/src/**/_contract/*.py"))
     return [
-        (path.name, node)
+        (path.name, is_test(node), frozenset(cited_in(node)))
         for path in paths
         for node in ast.walk(ast.parse(path.read_bytes()))
         if isinstance(node, DOCUMENTED)
@@ -56,9 +60,9 @@ def documented() -> list[tuple[str, DOCUMENTED]]:
 def citations(*, of_tests: bool) -> dict[str, set[str]]:
     """For each row and invariant the files that cite it; ``of_tests``: those in which a test itself does."""
     found: dict[str, set[str]] = defaultdict(set)
-    for name, node in documented():
-        if not of_tests or is_test(node):
-            for row in cited_in(node):
+    for name, tests, cited in documented():
+        if not of_tests or tests:
+            for row in cited:
                 found[row].add(name)
     return found
 
