@@ -118,7 +118,10 @@
     link = null;
     dirty = true;
     const problem = words.addressProblem(address, location.protocol);
-    if (problem) return report("address", problem);
+    if (problem) {
+      byId("connection").open = true;
+      return report("address", problem);
+    }
     report("address", "");
     const url = new URL(address);
     const options = { username: username || decodeURIComponent(url.username), password };

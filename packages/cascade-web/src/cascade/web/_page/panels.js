@@ -370,11 +370,12 @@ const panels = (() => {
     drawTimeline(run, now) {
       const active = run.status === runs.RUNNING ? run.reported : null, running = active?.running ?? [];
       const bars = this.page.timelines.get(this.page.selected) ?? timelines.none(), canvas = byId("timeline");
-      const isEmpty = !bars.lanes.size && !running.length;
+      const isActive = run.status === runs.RUNNING, isEmpty = (!bars.lanes.size && !running.length) || (isActive && now === null);
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
       show(canvas, !isEmpty);
+      if (isActive && now === null) return setText(byId("timeline-note"), "Waiting for a report of the engine: until then its clock is not known.");
       if (isEmpty) return setText(byId("timeline-note"), `Made of events that arrive while the page is open; none so far.${lost}`);
-      const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: run.status !== runs.RUNNING, running, isCut: !active || active.running_more > 0 });
+      const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: !isActive, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
       return setText(byId("timeline-note"), seen + (lost ? `.${lost}` : ""));
     }

@@ -1,0 +1,138 @@
+"""The page without a mouse and without eyes: keys reach everything, and a screen reader is told what is seen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import PHONE, Tabs
+from pages import SIDEWAYS, publish_all, region, row
+from playwright.async_api import Page, expect
+from served_page import served
+
+from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
+from cascade.testkit.brokers import Broker
+from cascade.web._upstream import Upstream
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="session"),
+]
+WHEN = "2026-11-23T00:00:00+00:00"
+FOCUS = """() => { const at = document.activeElement;
+    return at.getAttribute("aria-label") || at.labels?.[0]?.innerText.split("\\n")[0] || at.textContent.trim(); }"""
+OUTLINE = "() => getComputedStyle(document.activeElement).outlineStyle"
+
+
+def plant() -> dict[str, Any]:
+    """Return what a broker keeps of two presses and a constraint, with fixed times."""
+    head = {"v": "1.0", "session": "e", "presence": "s", "ts": WHEN}
+    run = {
+        "run_id": "shift-1", "target": "report", "name": "morning", "started": WHEN, "known": 6, "open": False,
+        "counts": {"COMPLETED": 2, "FAILED": 1, "RUNNING": 1, "BLOCKED": 2},
+        "tasks": {"inspect": {"known": 5, "counts": {"COMPLETED": 2, "FAILED": 1, "RUNNING": 1, "BLOCKED": 1}, "ms": {"n": 3, "sum": 30, "max": 20}},
+                  "report": {"known": 1, "counts": {"BLOCKED": 1}}},
+        "running": [{"task_id": "inspect:0[3]", "task_name": "inspect", "since": WHEN, "done": 1, "total": 4, "unit": "sides", "message": "left"}],
+        "waiting": [{"why": "constraint", "topic": constraint_topic("task:inspect", "concurrency"), "type": "concurrency", "n": 1}],
+    }  # fmt: skip
+    ended = {"run_id": "r0", "target": "calibrate", "status": "Failed", "error": "RuntimeError: too cold", "counts": {"FAILED": 1},
+             "started": WHEN, "ended": WHEN}  # fmt: skip
+    graph = {"run_id": "shift-1", "rev": 1, "folded": False, "edges": [[0, 1, "argument"]],
+             "nodes": [{"id": "a", "name": "inspect", "kind": "map", "known": 5}, {"id": "b", "name": "report", "kind": "call", "known": 1}]}  # fmt: skip
+    limit = {"id": "l", "type": "concurrency", "params": {"limit": 1}, "by": "ada"}
+    topic = constraint_topic("task:inspect", "concurrency")
+    applied = {"sync": "synced", "applied": {topic: {"id": "l", "status": "applied"}},
+               "effective": [{"topic": topic, "id": "l", "scope": "task:inspect", "type": "concurrency", "params": {"limit": 1}, "expires_at": None}]}  # fmt: skip
+    kept: dict[str, Any] = {topic: limit}
+    for source, status in (("press-1", "online"), ("press-2", "offline")):
+        kept[status_topic(source)] = {"status": status, "session": "s", "ts": WHEN, "host": "pi", "pid": 1, "version": "1"}  # fmt: skip
+        kept[state_topic(source, "constraints")] = {**head, "source": source, **applied}
+    kept[state_topic("press-1", "runs")] = {**head, "source": "press-1", "runs": [run], "recent": [ended], "paused": False}  # fmt: skip
+    kept[state_topic("press-1", "graph")] = {**head, "source": "press-1", "runs": [graph]}
+    return kept
+
+
+async def test_a_screen_reader_is_told_everything_that_is_seen(tabs: Tabs, fresh_broker: Broker) -> None:
+    """The whole tree of roles, names and values is the one that was read through when it was written down."""
+    publish_all(fresh_broker, plant())
+    async with served(Upstream.of(fresh_broker.url)) as port:
+        tab = await tabs.open(f"http://127.0.0.1:{port}/", timezone_id="UTC")
+        await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
+        await expect(tab.page.locator("body")).to_match_aria_snapshot(
+            (Path(__file__).parent / "screen_reader.yaml").read_text("utf-8")
+        )
+        assert await tab.page.evaluate(UNNAMED) == []
+
+
+UNNAMED = """() => [...document.querySelectorAll("button, input, select, [role=progressbar], [role=table], canvas")]
+    .filter((each) => each.checkVisibility() && !each.getAttribute("aria-label") && !each.labels?.length && !each.textContent.trim())
+    .map((each) => each.outerHTML)"""
+
+
+async def press_until(page: Page, name: str, *, key: str = "Tab") -> None:
+    """Press a key until the element of this name has the focus; each element on the way shows that it has it."""
+    for _ in range(60):
+        await page.keyboard.press(key)
+        if await page.evaluate(FOCUS) == name:
+            break
+    assert await page.evaluate(FOCUS) == name
+    assert await page.evaluate(OUTLINE) != "none"
+
+
+async def test_keys_alone_pause_limit_cancel_and_select(tabs: Tabs, fresh_broker: Broker) -> None:
+    """Tab reaches every button in the order of the page; Escape closes a dialog, and the focus goes back."""
+    publish_all(fresh_broker, plant())
+    async with served(Upstream.of(fresh_broker.url)) as port:
+        tab = await tabs.open(f"http://127.0.0.1:{port}/")
+        page = tab.page
+        await expect(row(page, "press-1")).to_contain_text("online")
+        await expect(page.get_by_role("button", name="Pause everything")).to_be_enabled()
+        await press_until(page, "Pause press-1")
+        await expect(page.locator("#writes")).to_have_text("writes cascade/constraints/source/press-1/@pause")
+        await page.keyboard.press("Enter")
+        await expect(row(page, "pause · source:press-1", panel="Constraints")).to_be_visible()
+        assert await page.evaluate(FOCUS) == "Resume press-1"
+        await press_until(page, "Limit press-1")
+        await page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog", name="Limit")
+        await expect(dialog.get_by_label("Covers")).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(dialog).to_be_hidden()
+        assert await page.evaluate(FOCUS) == "Limit press-1"
+        await page.keyboard.press("Enter")
+        await press_until(page, "Value")
+        await page.keyboard.type("12")
+        await page.keyboard.press("Enter")
+        await expect(row(page, "at most 12 at a time · source:press-1", panel="Constraints")).to_be_visible()
+        await press_until(page, "Cancel morning")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Keep it running")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_be_hidden()
+        assert await page.evaluate(FOCUS) == "Cancel morning"
+        await press_until(page, "calibrate", key="Shift+Tab")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="calibrate on press-1")).to_be_visible()
+
+
+async def test_a_phone_shows_everything_below_one_another(tabs: Tabs, fresh_broker: Broker) -> None:
+    """Nothing scrolls sideways at 360 pixels, also with names that have no place to break; fingers hit every button."""
+    kept = plant()
+    long = "x" * 64
+    kept[status_topic(long)] = {"status": "online", "session": "s", "ts": WHEN, "host": long, "pid": 1}
+    kept[constraint_topic(f"task:{long}{long}", "pause")] = {"type": "pause", "by": long}
+    publish_all(fresh_broker, kept)
+    async with served(Upstream.of(fresh_broker.url)) as port:
+        tab = await tabs.open(f"http://127.0.0.1:{port}/", viewport=PHONE, has_touch=True)
+        await expect(row(tab.page, long)).to_be_visible()
+        await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
+        assert await tab.page.evaluate(SIDEWAYS) == 0
+        heights = await tab.page.get_by_role("button").evaluate_all(
+            "(all) => all.filter((each) => each.checkVisibility()).map((each) => [each.className, each.textContent, each.getBoundingClientRect().height])"
+        )
+        assert [each for each in heights if each[2] < 24] == []  # WCAG 2.2, 2.5.8: at least 24 pixels
+        assert re.search("Pause", str(heights))

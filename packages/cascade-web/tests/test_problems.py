@@ -1,0 +1,154 @@
+"""What goes wrong is on the page in words, with what to do about it, and no number stands there that nobody knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from browsing import Tab, Tabs
+from pages import EACH_BROKER, Kind, fresh, publish_all, region, row, with_websocket
+from playwright.async_api import Page, expect
+from served_page import served
+
+from cascade.cli._access.mosquitto import access_list
+from cascade.cli._access.nats import authorization
+from cascade.interfaces.access import Roles, rules
+from cascade.interfaces.topics import status_topic
+from cascade.testkit._process import free_port
+from cascade.testkit.brokers import Broker, Mosquitto
+from cascade.web import page as made_page
+from cascade.web._upstream import Upstream
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="session"),
+]
+ROLES = Roles(engines={"press-1": "default"}, operators=("ann",), observers=("wall",))
+PASSWORD = "s3cret"
+NO_ENGINES = re.compile("^No engines")
+
+
+def guarded(kind: Kind) -> Broker:
+    """Make a broker with the rules of ``cascade acl``."""
+    passwords = dict.fromkeys(ROLES.users, PASSWORD)
+    if kind is Mosquitto:
+        return fresh(kind, users=passwords, acl=access_list(rules(ROLES)), max_queued_messages=65_000)
+    return fresh(kind, lines=authorization(rules(ROLES), passwords))
+
+
+async def log_in(page: Page, user: str, password: str = PASSWORD) -> None:
+    """Enter user and password, and connect."""
+    await page.get_by_label("User", exact=True).fill(user)
+    await page.get_by_label("Password", exact=True).fill(password)
+    await page.get_by_role("button", name="Connect").click()
+
+
+@EACH_BROKER
+async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: Tabs, kind: Kind) -> None:
+    """Neither is a crash or a silence: the page says what to do, and with the right user it goes on."""
+    with guarded(kind) as broker:
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            problem = tab.page.locator("#problems")
+            await expect(problem).to_contain_text("Enter user name and password, then connect.")
+            await log_in(tab.page, "wall", "guessed")
+            await expect(problem).to_contain_text(
+                "The broker refuses the user wall: wrong user name or password"
+            )
+            await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
+            await log_in(tab.page, "wall")
+            await expect(tab.page.get_by_text(NO_ENGINES)).to_be_visible()
+            await expect(problem).to_be_empty()
+            everything = tab.page.get_by_role("button", name="Pause everything")
+            await everything.click()
+            step = region(tab.page, "Steering").get_by_role("status")
+            await expect(step).to_contain_text("may only look")
+            await expect(step).to_contain_text("cascade acl --operator USER")
+            await expect(step).to_contain_text("cascade/constraints/global/@pause")
+            await tab.page.get_by_text("Connection", exact=True).click()
+            await log_in(tab.page, "ann")
+            await expect(everything).to_be_enabled()
+            await everything.click()
+            await expect(row(tab.page, "pause · global", panel="Constraints")).to_be_visible()
+            assert PASSWORD not in await tab.page.content()
+
+
+async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> None:
+    """A user without its own sync topic: what is there is shown, and what may be missing is said."""
+    acl = ["user wall", "topic read cascade/#"]
+    with fresh(Mosquitto, users={"wall": PASSWORD}, acl=acl) as broker:
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            await log_in(tab.page, "wall")
+            problem = tab.page.locator("#problems")
+            await expect(problem).to_contain_text("does not show that everything has arrived")
+            await expect(problem).to_contain_text("cascade/sync/USER/+")
+            await expect(region(tab.page, "Engines")).to_contain_text("Nothing has arrived.")
+            await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
+
+
+async def test_a_page_from_https_names_what_to_do_about_a_broker_without_tls(tabs: Tabs) -> None:
+    """The browser would refuse it without a word."""
+    tab = await tabs.empty()
+    await tab.page.route(
+        "https://plant.example/**", lambda route: route.fulfill(body=made_page(), content_type="text/html")
+    )
+    await tab.page.goto(f"https://plant.example/?broker={quote('ws://broker.example:9001', safe='')}")
+    problem = tab.page.locator("#problems")
+    await expect(problem).to_contain_text(
+        "This page came over https, and a browser opens no ws:// connection from there."
+    )
+    await expect(problem).to_contain_text("wss://")
+    await expect(tab.page.get_by_label("Broker")).to_be_visible()
+    assert tab.complaints == []
+
+
+async def file_page(tabs: Tabs, folder: Path, address: str) -> Tab:
+    """Open the page as a file."""
+    path = folder / "page.html"
+    path.write_text(made_page(), "utf-8")
+    return await tabs.open(f"{path.as_uri()}?broker={quote(address, safe='')}")
+
+
+@EACH_BROKER
+async def test_a_broker_without_a_websocket_port_is_told_from_one_that_is_away(
+    tabs: Tabs, kind: Kind, tmp_path: Path
+) -> None:
+    """At its usual port no WebSocket answers: the page says what the broker needs, or to start ``cascade web``."""
+    with fresh(kind) as broker:
+        tab = await file_page(tabs, tmp_path, f"ws://127.0.0.1:{broker.port}")
+        problem = tab.page.locator("#problems")
+        await expect(problem).to_contain_text(f"No WebSocket answers at ws://127.0.0.1:{broker.port}/mqtt")
+        await expect(problem).to_contain_text("cascade web")
+        await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
+        await expect(tab.page.get_by_label("Broker")).to_be_visible()
+
+
+async def test_an_address_that_cannot_be_one_is_refused_at_once(tabs: Tabs, tmp_path: Path) -> None:
+    """With what to write instead."""
+    tab = await file_page(tabs, tmp_path, "mqtt://broker:1883")
+    await expect(tab.page.get_by_role("alert").first).to_contain_text("Write the broker's WebSocket address")
+    assert [each for each in tab.requests if not each.startswith("file:")] == []
+
+
+@EACH_BROKER
+async def test_a_frozen_broker_is_not_a_live_one(tabs: Tabs, kind: Kind, tmp_path: Path) -> None:
+    """A page without a relay whose broker was restarted: it says that there is no link, then that it is right again."""
+    port = free_port()
+    with with_websocket(kind, port) as broker:
+        publish_all(broker, {status_topic("press-1"): {"status": "online", "session": "s"}})
+        tab = await file_page(tabs, tmp_path, f"ws://127.0.0.1:{port}")
+        await expect(row(tab.page, "press-1")).to_contain_text("online")
+        broker.terminate()
+        problem = tab.page.locator("#problems")
+        await expect(problem).to_contain_text("No link")
+        await expect(problem).to_contain_text("What you see is what was last heard.")
+        await expect(tab.page).to_have_title("Cascade: no link")
+        await expect(tab.page.get_by_role("button", name="Pause everything")).to_be_disabled()
+        broker.start()
+        await expect(problem).to_be_empty()
+        await expect(tab.page.get_by_role("button", name="Pause everything")).to_be_enabled()
