@@ -16,8 +16,11 @@ import nats
 import pytest
 from engines import PASSWORD
 from paho.mqtt import publish
+from test_acl import ROLES
 
 from cascade.cli import main
+from cascade.cli._access.nats import authorization
+from cascade.interfaces.access import Rule, rules
 from cascade.testkit.brokers import NatsServer, make_certificates
 
 pytestmark = [
@@ -140,6 +143,38 @@ def test_missing_rights_are_named(
         code, problems, warnings = doctor(urls["d"])
         assert (code, problems, warnings & {"read_denied"}) == (0, set(), {"read_denied"})
         assert remedy_of(capsys, urls["d"], "read_denied") == 'add the rule: subscribe: "cascade.status.*"'
+
+
+@pytest.mark.parametrize(
+    ("user", "tried"),
+    [("press-3?source_id=press-3", True), ("ann", True), ("bob", True), ("c1", True), ("wall", False)],
+    ids=["engine", "operator", "lead", "collector", "observer"],
+)
+def test_under_the_rules_of_a_role_retained_messages_are_tried(
+    user: str,
+    tried: bool,
+    doctor: Doctor,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the user's own sync topics; where the rules leave no place for that, a warning says so. Nothing stays."""
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
+    name, _, source = user.partition("?")
+    lines = authorization(
+        [*rules(ROLES), Rule("root", "write", "#"), Rule("root", "read", "#")],
+        dict.fromkeys((*ROLES.users, "root"), PASSWORD),
+    )
+    with NatsServer(lines=lines) as server:
+        main(["ps", "--broker", server.nats_url.replace("://", "://root@")])  # makes the bucket
+        url = f"{server.nats_url.replace('://', f'://{name}@')}{'?' if source else ''}{source}"
+        capsys.readouterr()
+        code = main(["doctor", "--broker", url])
+        out = capsys.readouterr().out
+        assert code == 0, out
+        assert ("retained messages: 30 of 30, in order" in out) is tried
+        assert ("not_tried" in out) is not tried
+        assert main(["prune", "--broker", server.nats_url.replace("://", "://root@"), "--yes"]) == 0
+        assert "cascade doctor was killed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,11 @@ from cascade.interfaces.topics import ack_topic, constraint_topic, status_topic
 NATS_PORT = 4222
 _WILDCARDS = {"+": "*", "#": ">"}
 _BUCKET = "cascade"
-_NOT_KEPT = ("cascade/telemetry/", "cascade/sync/")
+_NOT_KEPT = "cascade/telemetry/"
 """What the server's own clients never keep in the bucket."""
+_TRIED = "cascade/sync/"
+"""What only ``cascade doctor`` keeps there: whoever writes no other key must not write this one, as a message to any
+key can empty the bucket."""
 _PAUSE = constraint_topic("global", "pause")
 _VERBS: dict[Verb, str] = {"write": "publish", "read": "subscribe"}
 
@@ -66,12 +69,13 @@ def authorization(rules: Iterable[Rule], passwords: Mapping[str, str] | None = N
     """
     rules = list(rules)
     subjects: dict[str, dict[Verb, dict[str, None]]] = {}
+    keepers = {rule.user for rule in rules if rule.verb == "write" and _is_kept(rule.topic_filter)}
     for rule in rules:
         found = subjects.setdefault(rule.user, {"write": {}, "read": {}})[rule.verb]
         found[subject_of(rule.topic_filter)] = None
         if rule.verb == "read" and rule.topic_filter.endswith("/#"):  # which matches the level above, too
             found[subject_of(rule.topic_filter.removesuffix("/#"))] = None
-        found.update(dict.fromkeys(_native(rule)))
+        found.update(dict.fromkeys(_native(rule, keeps=rule.user in keepers)))
     for user, verbs in subjects.items():
         verbs["write"].update(dict.fromkeys(_requests(rules, user)))
         verbs["read"][f"_INBOX.{user}.>"] = None
@@ -89,11 +93,15 @@ def authorization(rules: Iterable[Rule], passwords: Mapping[str, str] | None = N
     return [*lines, "  ]", "}"]
 
 
-def _native(rule: Rule) -> Iterator[str]:
+def _is_kept(topic_filter: str) -> bool:
+    return not topic_filter.startswith((_NOT_KEPT, _TRIED))
+
+
+def _native(rule: Rule, *, keeps: bool) -> Iterator[str]:
     """Yield the subjects of a rule for the server's own clients, and the keys of the bucket that it may write."""
     for subject in subjects_of(rule.topic_filter):
         yield subject
-        if rule.verb == "write" and not rule.topic_filter.startswith(_NOT_KEPT):
+        if rule.verb == "write" and keeps and not rule.topic_filter.startswith(_NOT_KEPT):
             yield f"$KV.{_BUCKET}.{subject}"
 
 

@@ -158,6 +158,8 @@ class Examination:
                 base = self._base()
                 if base and not self.facts.cut:
                     await self._try_retained(base)
+                elif self.facts.target.nats and self.facts.target.user:
+                    self.facts.keeps_none = not self.facts.keeps_nothing and not self.facts.cut
                 await asyncio.wait([watching], timeout=LISTEN_SECONDS)
             finally:
                 watching.cancel()
@@ -172,7 +174,8 @@ class Examination:
             trial = RightsTrial(link)
             try:
                 for name, topic in topics.items():
-                    await trial.send(topic, dict(EXPIRED) if name == STEERING else None)
+                    payload = dict(EXPIRED) if name == STEERING else None
+                    await trial.send(topic, payload, retain=name not in (EVENTS, PROGRESS))
                 found = await trial.outcome()
                 facts.rights = {name: found[topic] for name, topic in topics.items()}
                 facts.cut = trial.cut

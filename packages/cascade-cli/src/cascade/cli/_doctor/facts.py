@@ -172,6 +172,8 @@ class Facts:
     retained: Retained | None = None
     untried: str = ""
     """The engine for whose sake retained messages were not tried: it is online; empty if they were."""
+    keeps_none: bool = False
+    """Whether this user may keep no message of its own, so that retained messages could not be tried."""
     size: int | None = None
     """Bytes of a message that did not come back; None if it did."""
     view: View | None = None

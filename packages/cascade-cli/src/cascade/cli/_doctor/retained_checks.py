@@ -23,6 +23,14 @@ def retained_findings(facts: Facts) -> Iterator[Finding]:
             "run this while the engine is stopped, or as another user",
             warning=True,
         )
+    if facts.keeps_none:
+        yield Finding(
+            "not_tried",
+            f"retained messages were not tried: {facts.target.user} may keep none",
+            "whether the server keeps and delivers all constraints is unknown",
+            "run this as an engine's user or an operator; the rules of cascade acl give both a place for the trial",
+            warning=True,
+        )
     if facts.size is not None:
         yield Finding(
             "size",

@@ -37,8 +37,13 @@ class RightsTrial:
         self._arrived: dict[str, asyncio.Event] = {}
         self._refused: set[str] = set()
 
-    async def send(self, topic: str, payload: dict[str, object] | None = None) -> None:
-        """Subscribe to a topic and publish there: an empty message, which leaves nothing, or a payload."""
+    async def send(
+        self, topic: str, payload: dict[str, object] | None = None, *, retain: bool = True
+    ) -> None:
+        """Subscribe to a topic and publish there: an empty message, which leaves nothing, or a payload.
+
+        :param retain: as what belongs on the topic is sent: rules may permit one and deny the other.
+        """
         arrived = self._arrived[topic] = asyncio.Event()
 
         async def take(_: str, data: object) -> None:
@@ -46,7 +51,7 @@ class RightsTrial:
 
         before = _dropped(self._link)
         await self._link.subscribe(topic, take)
-        await self._link.publish(topic, payload, 1, retain=True)
+        await self._link.publish(topic, payload, 1, retain=retain)
         await self._link.flush(ANSWER_SECONDS)
         if _dropped(self._link) > before:  # a broker that is slow has refused nothing
             self._refused.add(topic)
