@@ -7,11 +7,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
 
-from cascade.testkit import eventually, no_leaks, time_limit, unique_topic, waiting
+from cascade.testkit import _process, eventually, no_leaks, time_limit, unique_topic, waiting
 from cascade.testkit.connector import Ability
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -118,6 +119,20 @@ async def test_no_leaks_names_each_thing_that_was_left(tmp_path: Path) -> None:
     hold.set()
     thread.join()
     task.cancel()
+
+
+def test_a_free_port_is_given_to_one_server_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while neither of two servers listens yet."""
+    draw = _process._draw.choice
+    drawn: list[int] = []
+
+    def each_twice(ports: range) -> int:
+        drawn.append(drawn[-1] if len(drawn) % 2 else draw(ports))
+        return drawn[-1]
+
+    monkeypatch.setattr(_process, "_draw", SimpleNamespace(choice=each_twice))
+    given = [_process.free_port() for _ in range(20)]
+    assert len(set(given)) == 20
 
 
 def test_unique_topic_never_repeats() -> None:

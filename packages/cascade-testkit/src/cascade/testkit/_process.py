@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import random
 import socket
+from collections import deque
 
 _PORTS = range(20_000, 32_768)  # below the range that systems take for outgoing connections (see free_port)
 _draw = random.SystemRandom()  # a seeded test in two processes at once must not draw the same ports
+_given: deque[int] = deque(maxlen=100)  # two servers that are yet to be started must not get one port
 
 
 def free_port() -> int:
-    """Return a loopback port on which no program listens at this moment.
+    """Return a loopback port on which no program listens at this moment, and that it has not just returned.
 
     It is not one that the system gives to outgoing connections: a client that calls again and
     again on such a port, while its server is away, ends up connected to itself and takes it.
@@ -19,12 +21,15 @@ def free_port() -> int:
     ports = _share()
     for _ in range(200):
         port = _draw.choice(ports)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.append(port)
+        return port
     raise OSError(f"no free loopback port between {_PORTS.start} and {_PORTS.stop - 1}")
 
 
