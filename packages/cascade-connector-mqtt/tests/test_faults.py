@@ -761,7 +761,10 @@ class TestPresence:
             try:
                 await eventually(lambda: numbers(recorder, "forked/parent") == [1], BOUND)
                 process.kill()
-                await eventually(lambda: statuses(recorder, "parent")[-1]["status"] == "offline", BOUND)
+                await eventually(
+                    lambda: [each["status"] for each in statuses(recorder, "parent")][-1:] == ["offline"],
+                    BOUND,
+                )
                 said = [each["status"] for each in statuses(recorder, "parent")]
                 assert said == ["online", "offline"]
             finally:
