@@ -261,7 +261,7 @@ async def test_what_a_task_returns_after_the_runs_end_is_not_built() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_equal_calls_that_return_what_cannot_run_fail_once_each() -> None:
+async def test_equal_calls_that_return_what_cannot_run_fail_once_each(unhurried: None) -> None:
     """The one that did not compute is not reported as SKIPPED before its value is there."""
 
     @task

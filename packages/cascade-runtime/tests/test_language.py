@@ -172,7 +172,7 @@ async def test_a_returned_step_that_needs_a_value_long_gone_says_what_to_do() ->
         await Engine().run(late(double(outer)))
 
 
-async def test_a_bounded_map_runs_so_many_at_a_time() -> None:
+async def test_a_bounded_map_runs_so_many_at_a_time(unhurried: None) -> None:
     """with_concurrency(n) holds for lists and lazy lists, and every item runs; others are not held."""
     running, most = 0, 0
 

@@ -265,7 +265,7 @@ async def test_if_the_computing_call_fails_an_equal_one_computes_with_its_own_po
     assert runs == [1, 1, 1]
 
 
-async def test_when_the_run_ends_no_equal_call_takes_over() -> None:
+async def test_when_the_run_ends_no_equal_call_takes_over(unhurried: None) -> None:
     """The failure that ends the run is the task's last computation."""
     engine, cached = Engine(), failing_first(9).with_cache(ignore="runs")
     events = watch(engine)

@@ -45,7 +45,7 @@ async def test_connectors_without_a_common_hub_do_not_hear_each_other() -> None:
     assert inbox.numbers() == [2]
 
 
-async def test_a_hub_carries_messages_between_threads_in_order() -> None:
+async def test_a_hub_carries_messages_between_threads_in_order(unhurried: None) -> None:
     """A run in a thread with a loop of its own is heard on this one."""
     hub, inbox = LocalHub(), Inbox()
 
@@ -99,7 +99,7 @@ def test_a_loop_that_ended_without_disconnect_does_not_hold_the_connector() -> N
 
 
 async def test_a_burst_beyond_the_inbox_drops_the_oldest_and_says_so(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, unhurried: None
 ) -> None:
     """Memory is bounded also when the loop gets no turn; the count and the watch tell the loss."""
     monkeypatch.setattr("cascade.runtime.local._hub.INBOX_ITEMS", 2_000)

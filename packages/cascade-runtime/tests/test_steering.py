@@ -326,7 +326,7 @@ async def test_a_task_between_two_attempts_is_cancelled_as_well(desk: Desk, engi
     assert [event.state.value for event in events] == ["RUNNING", "RETRYING", "CANCELLED"]
 
 
-async def test_resources_are_taken_all_at_once(desk: Desk, engine: Engine) -> None:
+async def test_resources_are_taken_all_at_once(desk: Desk, engine: Engine, unhurried: None) -> None:
     """Tasks never hold more GPUs than the engine has; amounts may be lazy; a failed task gives all back."""
     counting = Counting()
     gpu = counting.task.with_constraints(gpu=1, memory_gb=8)

@@ -23,7 +23,6 @@ from cascade.interfaces import (
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._scheduler import ready_queue
 from cascade.runtime._scheduler.expansion import GraphExpansion
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.spec import LazyResult, inject, resource, task
@@ -99,11 +98,8 @@ async def test_tasks_that_wait_when_the_run_stops_are_reported_as_cancelled() ->
     assert events[-1] is end_of(events)
 
 
-async def test_tasks_cancelled_before_their_first_step_hold_nothing_and_say_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_tasks_cancelled_before_their_first_step_hold_nothing_and_say_so(unhurried: None) -> None:
     """A task that cancels all others on the loop cancels the run too, and what others were given comes back."""
-    monkeypatch.setattr(ready_queue, "LOOP_BUDGET", 600.0)  # both are started in one iteration, however slow it is
 
     @task
     async def rampage() -> None:

@@ -74,7 +74,7 @@ def calls(targets: list[LazyResult[Any]]) -> int:
     ],
 )
 def test_a_task_that_asks_for_nothing_takes_few_calls(
-    shape: Shape, function: Task[[int], int], most: int
+    shape: Shape, function: Task[[int], int], most: int, unhurried: None
 ) -> None:
     """Each call of a function is about a hundredth of what a task costs."""
     each = (calls(shape(function, MORE)) - calls(shape(function, FEW))) / (MORE - FEW)

@@ -93,7 +93,7 @@ async def test_equal_skips_are_logged_once_at_info(caplog: pytest.LogCaptureFixt
     assert sorted(skipped) == ["DEBUG", "DEBUG", "INFO"]
 
 
-async def test_a_block_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_block_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture, unhurried: None) -> None:
     """A task that waits for a resource names it."""
     target = give([give.with_constraints(gpu=1)(n) for n in range(3)])
     lines = await logged(caplog, target, logging.INFO, system_resources={"gpu": 1})

@@ -225,7 +225,7 @@ async def test_keep_takes_the_recorded_results(name: str, script: Script) -> Non
     assert script.ran == ["load"]
 
 
-async def test_a_value_whose_class_is_gone_is_named(tmp_path: Path) -> None:
+async def test_a_value_whose_class_is_gone_is_named(tmp_path: Path, unhurried: None) -> None:
     """The step has not changed, but its value is needed and cannot be read."""
     script = Script(tmp_path)
     script.edit(REPAIR, ("    return helper", "    raise ValueError(7)\n    return helper"))
