@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
 import cascade as cs
-from cascade.testkit.waiting import busyness
+from cascade.testkit.waiting import busyness, eventually
 
 BOUND = 30.0
 
@@ -71,9 +72,16 @@ class Ear(logging.Handler):
 @cs.task
 async def threads():
     logging.getLogger("cascade").addHandler(Ear())
+    begun = threading.Event()
+
+    def wait():
+        begun.set()
+        Ear.heard.wait(60)
+
     global left
-    left = asyncio.create_task(asyncio.to_thread(Ear.heard.wait, 60))
-    await asyncio.sleep(0.1)
+    left = asyncio.create_task(asyncio.to_thread(wait))
+    while not begun.is_set():  # one that has not begun is cancelled with its task
+        await asyncio.sleep(0.001)
 
 @cs.task
 async def iterates():
@@ -170,6 +178,7 @@ def test_errors_of_tasks_that_are_left_are_logged(caplog: pytest.LogCaptureFixtu
 def test_a_run_that_leaves_nothing_behind_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Generators are closed, calls in threads of the loop are waited for, and no warning comes."""
     seen: list[str] = []
+    begun, closing = threading.Event(), threading.Event()
 
     async def numbers() -> AsyncIterator[int]:
         try:
@@ -177,13 +186,20 @@ def test_a_run_that_leaves_nothing_behind_logs_nothing(caplog: pytest.LogCapture
         finally:
             await asyncio.sleep(0)
             seen.append("generator")
+            closing.set()
+
+    def in_thread() -> None:
+        begun.set()
+        assert closing.wait(BOUND * busyness())
+        seen.append("thread")
 
     kept: list[object] = []
 
     @cs.task
     async def leave() -> int:
         iterator = numbers()
-        kept.extend((iterator, asyncio.create_task(asyncio.to_thread(seen.append, "thread"))))
+        kept.extend((iterator, asyncio.create_task(asyncio.to_thread(in_thread))))
+        await eventually(begun.is_set)  # one that has not begun is cancelled with its task
         return await anext(iterator)
 
     gc.collect()  # so that nothing of an earlier test is logged here
