@@ -16,6 +16,9 @@ from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import eventually, time_limit
 from cascade.web._upstream import Upstream
 
+CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"
+"""The first packet of a client without a name: MQTT 3.1.1, section 3.1."""
+
 
 @pytest.fixture(params=[Mosquitto, NatsServer], ids=lambda kind: kind.name)
 def each_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
@@ -158,6 +161,8 @@ async def test_a_broker_that_ends_closes_the_browsers_side(each_broker: Broker, 
     """And the next connection finds it again once it runs."""
     async with served(Upstream.of(each_broker.url)) as port, time_limit(120):
         async with browser(port) as page:
+            await page.send(CONNECT)
+            await page.recv()  # the answer: now the relay has its connection to the broker
             each_broker.kill()
             assert await close_of(page) == (1001, "the broker has closed the connection")
         each_broker.start()
