@@ -231,6 +231,40 @@ def test_an_odd_broker_is_named(
         assert doctor(f"mqtt://{broker.host}:{broker.port}") == (code, problems, warnings | usual)
 
 
+def test_version_and_messages_in_flight_are_shown(
+    doctor: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the broker states them; fewer messages in flight than mosquitto allows as it is installed are a warning."""
+    require_mosquitto()
+    with Mosquitto(max_queued_messages=65_000, lines=(*SAFE, "max_inflight_messages 5")) as broker:
+        assert main(["doctor", "--broker", broker.url]) == 0
+        out, _ = capsys.readouterr()
+        assert "ok       the broker says that it is mosquitto version 2." in out
+        assert "ok       messages in flight at a time: 5\n" in out
+        assert doctor(broker.url) == (0, set(), {"no_rules", "inflight"})
+
+
+@pytest.mark.parametrize(
+    ("switches", "found"),
+    [
+        ({}, r"rumqttd \u001b[2J\u000a1"),
+        ({"refused_filters": frozenset({trials.VERSION})}, ""),
+        ({"retained_for_wildcards": False}, r"rumqttd \u001b[2J\u000a1"),
+    ],
+)
+def test_a_version_is_shown_where_it_may_be_read(
+    switches: dict[str, Any], found: str, capsys: pytest.CaptureFixture[str], quick_doctor: None
+) -> None:
+    """Control characters in it reach no terminal, and a broker that refuses the topic is examined as any other."""
+    with OddBroker(**switches) as broker:
+        broker.publish(trials.VERSION, b"rumqttd \x1b[2J\n1", retain=True)
+        main(["doctor", "--broker", f"mqtt://{broker.host}:{broker.port}"])
+        out, _ = capsys.readouterr()
+        lines = [line for line in out.splitlines() if "the broker says" in line]
+        assert lines == ([f"ok       the broker says that it is {found}"] if found else [])
+        assert "a message of 64 KiB arrives" in out
+
+
 def test_a_limit_of_packets_is_named(doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A report of 64 KiB breaks the link there."""
     monkeypatch.setattr(trials, "ANSWER_SECONDS", 1.0)

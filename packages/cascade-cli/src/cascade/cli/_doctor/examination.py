@@ -21,6 +21,7 @@ from cascade.cli._doctor.trials import (
     count_queued,
     happens,
     look,
+    read_version,
     retained,
     try_size,
 )
@@ -147,12 +148,13 @@ class Examination:
             facts.websocket = await find_websocket(target.host, seen or _WEBSOCKET_PORTS)
 
     async def _try_links(self) -> None:
-        """Try everything that needs links, up to three at a time.
+        """Try everything that needs links, up to four at a time.
 
         :raises ConnectorUnavailable: if the broker refuses one of them.
         """
         async with self._link() as watcher:
             watching = asyncio.create_task(self._watch(watcher), name="cascade-doctor-watch")
+            asking = asyncio.create_task(self._ask_version(), name="cascade-doctor-version")
             try:
                 await self._try_rights()
                 base = self._base()
@@ -161,14 +163,24 @@ class Examination:
                 elif self.facts.target.nats and self.facts.target.user:
                     self.facts.keeps_none = not self.facts.keeps_nothing and not self.facts.cut
                 await asyncio.wait([watching], timeout=LISTEN_SECONDS)
+                await asking
             finally:
-                watching.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watching
+                for task in (asking, watching):
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
+
+    async def _ask_version(self) -> None:
+        """Read the broker's version on a link of its own: one that refuses the topic harms nothing else."""
+        if not self.facts.target.nats:
+            with suppress(ConnectorUnavailable):
+                async with self._link() as link:
+                    self.facts.version = await read_version(link)
 
     async def _try_rights(self) -> None:
         facts, topics = self.facts, self._topics()
         async with self._link() as link:
+            facts.inflight = link.statistics().receive_maximum
             if supports(link, SupportsLimitations):
                 facts.limitations = tuple(await link.limitations())
             trial = RightsTrial(link)

@@ -167,6 +167,10 @@ class Facts:
     """Filters to which the broker refuses a subscription."""
     refused: str = ""
     """Why the broker refused a further link during the trials; empty if it did not."""
+    version: str = ""
+    """What the broker says of itself; empty if it says nothing, or nothing that this user may read."""
+    inflight: int | None = None
+    """How many messages the broker allows to be unacknowledged; None if it does not say (MQTT 3.1.1)."""
     limitations: tuple[Limitation, ...] = ()
     """What the broker cannot do for this user, as the connector knows it."""
     retained: Retained | None = None

@@ -56,6 +56,10 @@ def _in_order(facts: Facts) -> Iterator[str]:
         else "MQTT 3.1.1; it does not speak MQTT 5"
     )
     yield f"linked{f' as {target.user}' if target.user else ''}: {versions}"
+    if facts.version:
+        yield f"the broker says that it is {facts.version}"
+    if facts.inflight is not None:
+        yield f"messages in flight at a time: {facts.inflight:,}"
     yield from _permitted(facts)
     seen = facts.retained
     if seen is not None and seen.received == seen.published and not seen.late:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from cascade.cli._doctor.facts import Facts, Retained
 from cascade.cli._doctor.finding import Finding
 
+_INFLIGHT = 20
+"""What a broker allows at least, as it is installed (mosquitto)."""
 _CONTROL = "constraints that were set while an engine was away do not reach it"
 
 
@@ -15,6 +17,8 @@ def retained_findings(facts: Facts) -> Iterator[Finding]:
     if facts.retained is not None:
         yield from _retained(facts.retained)
         yield from _queue(facts)
+    if facts.inflight is not None and facts.inflight < _INFLIGHT:
+        yield _inflight(facts.inflight)
     if facts.untried:
         yield Finding(
             "not_tried",
@@ -39,6 +43,17 @@ def retained_findings(facts: Facts) -> Iterator[Finding]:
             "permit packets of at least 128 KiB",
             ("max_payload: 1048576",) if facts.target.nats else ("max_packet_size 4194304",),
         )
+
+
+def _inflight(most: int) -> Finding:
+    return Finding(
+        "inflight",
+        f"the broker takes {most:,} unacknowledged messages at a time",
+        f"a client that is 100 ms away sends at most {10 * most:,} events in a second",
+        "raise the limit (mosquitto: max_inflight_messages 100)",
+        ("max_inflight_messages 100",),
+        warning=True,
+    )
 
 
 def _retained(seen: Retained) -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from typing import Protocol
 from cascade.cli._doctor.facts import Retained, Right
 from cascade.cli.link import Link
 from cascade.interfaces.protocols import Subscription, SupportsStatistics
+from cascade.interfaces.text import printable
+from cascade.interfaces.watch import Complete, Message
 from cascade.interfaces.wire.write import encode_payload
 
 ANSWER_SECONDS = 5.0
@@ -21,6 +23,9 @@ QUIET_SECONDS = 0.3
 BURST_SECONDS = 30.0
 EXPIRED = {"type": "pause", "expires_at": 1.0}
 """A register that no engine obeys: it has expired in 1970."""
+VERSION = "$SYS/broker/version"
+"""Where mosquitto, EMQX and others retain their version."""
+_VERSION_LENGTH = 80
 SIZE = 65_536
 """Bytes of the largest payload that is tried: reports may have so many."""
 
@@ -77,6 +82,19 @@ class RightsTrial:
         """Whether the link has ended since it was made."""
         found = self._link.statistics()
         return not found.linked or found.connections > 1
+
+
+async def read_version(link: Examined) -> str:
+    """Return what the broker says of itself, on one line; empty if it says nothing that this user may read."""
+    stream = link.watch(VERSION)
+    with contextlib.suppress(TimeoutError):
+        async with contextlib.aclosing(stream), asyncio.timeout(ANSWER_SECONDS):
+            async for item in stream:
+                if isinstance(item, Message):
+                    return printable(item.payload.decode("utf-8", "replace")[:_VERSION_LENGTH])
+                if isinstance(item, Complete):
+                    break
+    return ""
 
 
 async def try_size(link: Examined, topic: str) -> int | None:
