@@ -8,6 +8,7 @@ import decimal
 import enum
 import fractions
 import functools
+import inspect
 import json
 import math
 import operator
@@ -19,6 +20,7 @@ import textwrap
 import types
 import uuid
 import zoneinfo
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import UncacheableArgumentError
 from cascade.runtime.cache import cache_key
+from cascade.runtime.cache._key import bound_arguments
 from cascade.spec import Task, task
 from cascade.spec.caching import CachePolicy
 
@@ -626,3 +629,31 @@ def test_many_helpers_are_visited_once_each() -> None:
 def test_paths_count_by_their_text() -> None:
     """A file's content is not read."""
     assert key_of(echo, Path("a")) == key_of(echo, Path("a")) != key_of(echo, Path("b"))
+
+
+def _of_every_kind(a: int, /, b: int, *rest: int, c: int = 3, **others: int) -> None: ...
+def _by_position(a: int, /, b: int = 2) -> None: ...
+def _by_name(a: int, *, b: int) -> None: ...
+def _rest(*rest: int) -> None: ...
+def _others(**others: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [_of_every_kind, _by_position, _by_name, _rest, _others, lambda: None, lambda self, args: None],
+)
+@pytest.mark.parametrize("args", [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)])
+@pytest.mark.parametrize("kwargs", [{}, {"b": 5}, {"c": 6}, {"args": 7}])
+def test_arguments_are_bound_as_python_binds_them(
+    function: Callable[..., None], args: tuple[int, ...], kwargs: dict[str, int]
+) -> None:
+    """In the same order, too: it counts in the key."""
+    definition = task(function)._definition
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        with pytest.raises(TypeError):
+            bound_arguments(definition, args, kwargs)
+        return
+    bound.apply_defaults()
+    assert [*bound_arguments(definition, args, kwargs).items()] == [*bound.arguments.items()]

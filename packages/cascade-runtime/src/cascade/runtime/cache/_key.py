@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import Parameter
 from typing import Any
 
 from cascade.interfaces import ConfigurationError, UncacheableArgumentError
@@ -11,6 +12,9 @@ from cascade.runtime.cache._fingerprint import Fingerprints
 from cascade.runtime.cache._undigestible import UndigestibleError
 from cascade.spec import TaskDefinition
 from cascade.spec.caching import CachePolicy
+
+_PLAIN = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.POSITIONAL_ONLY)
+"""Kinds of parameters that take one argument by its position."""
 
 
 def cache_key(
@@ -49,6 +53,13 @@ def bound_arguments(
     """
     if definition.signature is None:
         return {**{f"number {i}": value for i, value in enumerate(args, 1)}, **kwargs}
+    parameters = definition.signature.parameters
+    if (
+        not kwargs
+        and len(args) == len(parameters)
+        and all(each.kind in _PLAIN for each in parameters.values())
+    ):
+        return dict(zip(parameters, args, strict=True))  # as bind() does, in a fraction of its time
     bound = definition.signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.arguments
