@@ -129,7 +129,7 @@ async def test_busy_iterations_save_their_share_until_it_is_worth_a_slice(
 
     encoder, cost = Encoder(), 0.0
     encoder.backlog = Backlog(encode)
-    monkeypatch.setattr(_backlog, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(_backlog, "time", SimpleNamespace(monotonic=lambda: now, thread_time=lambda: now))
     monkeypatch.setattr(_backlog, "SHARE", 0.25)
     monkeypatch.setattr(_backlog, "LEAST", 1.0)
     monkeypatch.setattr(_backlog, "LOOP_BUDGET", 8.0)
@@ -138,6 +138,29 @@ async def test_busy_iterations_save_their_share_until_it_is_worth_a_slice(
     taken = [await iteration(seconds) for seconds in (2.0, 2.0, 2.0, 2.0, 0.5)]
     chunk = _backlog._CHUNK
     assert taken == [AT_ONCE, AT_ONCE + chunk, AT_ONCE + chunk, AT_ONCE + 2 * chunk, AT_ONCE + 3 * chunk]
+    encoder.backlog.run_all()
+
+
+async def test_an_iteration_that_waits_for_the_processor_owes_no_encoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other programs use it then: the tasks of this one have not had their part."""
+    worked = waited = 0.0
+
+    async def iteration(seconds: float, away: float) -> int:
+        nonlocal worked, waited
+        worked, waited = worked + seconds, waited + away
+        await asyncio.sleep(0)
+        return len(encoder.taken)
+
+    encoder = Encoder()
+    clocks = SimpleNamespace(monotonic=lambda: worked + waited, thread_time=lambda: worked)
+    monkeypatch.setattr(_backlog, "time", clocks)
+    monkeypatch.setattr(_backlog, "SHARE", 0.25)
+    monkeypatch.setattr(_backlog, "LEAST", 1.0)
+    encoder.add(*events(200))
+    assert [await iteration(1.5, 100.0) for _ in range(2)] == [AT_ONCE, AT_ONCE]
+    assert await iteration(1.5, 0.0) > AT_ONCE
     encoder.backlog.run_all()
 
 
@@ -179,7 +202,7 @@ async def test_a_drain_leaves_time_in_each_iteration_to_what_sends(monkeypatch: 
 
     encoder, counts, made = Encoder(), list[int](), events(2_000)
     encoder.backlog = Backlog(encode)
-    monkeypatch.setattr(_backlog, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(_backlog, "time", SimpleNamespace(monotonic=lambda: now, thread_time=lambda: now))
     monkeypatch.setattr(_backlog, "LEAST", 0.0)
     encoder.add(*made)
     beside = asyncio.create_task(other())

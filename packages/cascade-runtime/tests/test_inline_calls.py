@@ -243,6 +243,20 @@ async def test_the_loop_runs_other_callbacks_while_many_calls_are_ready() -> Non
     assert set(between) == set(range(2, 101, 2))
 
 
+async def test_more_inline_calls_than_asyncio_tasks_fit_into_a_batch() -> None:
+    """They are over at once; each iteration of the loop also costs the time of what a connector sends in it."""
+    between: list[int] = []
+    called: list[int] = []
+
+    def work() -> None:
+        if not called or called[-1] == len(between):
+            asyncio.get_running_loop().call_soon(lambda: between.append(len(called)))
+        called.append(len(between))
+
+    await Engine(clock=FakeClock()).run([call(work) for _ in range(1_024)])
+    assert [called.count(iteration) for iteration in sorted(set(called))] == [256] * 4
+
+
 async def test_a_pause_that_arrives_between_two_batches_holds_the_other_calls() -> None:
     """Once it is reported as applied nothing starts; lifting it continues the run."""
     hub = LocalHub()

@@ -92,7 +92,7 @@ class ReadyQueue:
 
         A node may end at once, and so make others ready.
         """
-        most, started = self._batch_size.batch, 0
+        most, started = self._batch_size.batch, 0.0
         start, over = self._start, self._over
         for mode, queue in self._state.offloaded.items():
             while queue and started < most and not over() and self._has_room(mode):
@@ -101,8 +101,9 @@ class ReadyQueue:
         on_loop = self._state.on_loop
         now = self._clock.monotonic
         while on_loop and started < most and not over():
-            start(on_loop.popleft())
-            started += 1
+            node = on_loop.popleft()
+            start(node)
+            started += _INLINE if node.definition.inline else 1
             if now() >= deadline:
                 return True
         return started >= most
@@ -123,3 +124,5 @@ _CALL = Kind.CALL
 _MOST_AT_ONCE = 64
 """Started in one iteration at most. A task in flight is about eight objects that Python's garbage collector
 tracks: of more tasks than this, they would be the 700 after which it runs, and each batch would make it run."""
+_INLINE = 0.25
+"""What an inline call counts for in a batch: it is over at once, so none of its objects stays in flight."""

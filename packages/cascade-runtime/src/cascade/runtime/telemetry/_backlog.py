@@ -19,7 +19,7 @@ AT_ONCE = 16
 CAPACITY = 65_536
 """Events that wait; when more come, the oldest are encoded at once."""
 SHARE = 0.05
-"""Part of a busy event loop's time that encoding takes."""
+"""Part of a busy event loop's CPU time that encoding takes."""
 LEAST = 0.0002
 """Seconds of encoding at a time, at least; an iteration of the loop that took less time than this had little to do."""
 
@@ -48,7 +48,9 @@ class Backlog:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing = False
         self._burst = 0  # events of this iteration, and 1
-        self._rested = 0.0  # when this iteration began
+        self._rested = (
+            0.0  # when this iteration began, in CPU time: on a busy machine it counts only what the loop does
+        )
         self._owed = 0.0  # seconds of encoding that busy iterations have left over
 
     def __len__(self) -> int:
@@ -91,14 +93,14 @@ class Backlog:
         if loop is None:
             return False
         self._burst = 1
-        self._rested = time.monotonic()
+        self._rested = time.thread_time()
         loop.call_soon(self._continue)
         return True
 
     def _continue(self) -> None:
         self._burst = 0
         if self._events:
-            passed = time.monotonic() - self._rested
+            passed = time.thread_time() - self._rested
             self._owed += SHARE * passed
             if passed < LEAST or self._owed >= LEAST:
                 self._run_slice(min(LOOP_BUDGET, max(LEAST, self._owed)))
