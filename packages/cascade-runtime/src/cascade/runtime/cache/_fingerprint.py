@@ -195,14 +195,16 @@ def _variables(function: types.FunctionType, facts: CodeFacts) -> Iterator[tuple
     if code is _SINGLE_DISPATCH:  # what else it captures are caches
         yield "attribute", "registry", list(function.registry.items())  # type: ignore[attr-defined]
         return
-    defaults = function.__defaults__ or ()
-    positional = code.co_varnames[: code.co_argcount]
-    for name, value in zip(positional[len(positional) - len(defaults) :], defaults, strict=True):
-        yield _DEFAULT, name, value
-    for name, value in sorted((function.__kwdefaults__ or {}).items()):
-        yield _DEFAULT, name, value
-    for name, value in sorted(vars(function).items()):
-        yield "attribute", name, value
+    if defaults := function.__defaults__:  # most functions have neither these nor the following
+        positional = code.co_varnames[: code.co_argcount]
+        for name, value in zip(positional[len(positional) - len(defaults) :], defaults, strict=True):
+            yield _DEFAULT, name, value
+    if by_keyword := function.__kwdefaults__:
+        for name, value in sorted(by_keyword.items()):
+            yield _DEFAULT, name, value
+    if attributes := vars(function):
+        for name, value in sorted(attributes.items()):
+            yield "attribute", name, value
     for position in facts.cells:
         with contextlib.suppress(ValueError):  # a variable that has no value yet
             yield (
