@@ -3,80 +3,27 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from engines import Plant, eventually
+from canaries import CANARIES, bytes_below, run_with_secrets, shown_in
+from engines import CASCADE, Plant, eventually
+from paho.mqtt import publish
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cascade.testkit.brokers import Mosquitto
 from cascade.testkit.fixtures import require_mosquitto
 
-CANARIES = {
-    place: f"canary{number:02d}a7f3{place}"
-    for number, place in enumerate(
-        (
-            "login",
-            "argument",
-            "parameter",
-            "environment",
-            "message",
-            "cause",
-            "context",
-            "url",
-            "log",
-            "header",
-            "reason",
-        )
-    )
-}
-
-# A run of an engine with everything switched on, in which each secret stands where a user may put it.
-SCRIPT = """
-import asyncio, json, logging, os, sys
-import cascade as cs
-
-S = json.loads(os.environ["CANARIES"])
-logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
-
-@cs.task
-async def good(value, other):
-    await cs.checkpoint(done=1, total=2)
-    logging.getLogger("shop").warning("login with password=%s", S["log"])
-    cs.publish("place", {"where": f"https://shop.example/?token={S['url']}"})
-    return 1
-
-@cs.task
-async def bad(value, found):
-    try:
-        raise ValueError(f"api_key: {S['context']}")
-    except ValueError:
-        try:
-            raise ConnectionError(f"postgres://app:{S['cause']}@db/x")
-        except ConnectionError as cause:
-            raise RuntimeError(f"password={S['message']} Authorization: Bearer {S['header']}") from cause
-
-async def main():
-    connector = cs.connector(sys.argv[1], source_id="press-3")
-    engine = cs.Engine(
-        connector=connector, logs="INFO",
-        state_backend=cs.SqliteState(sys.argv[2]), outbox=cs.Outbox(sys.argv[3]),
-    )
-    async with connector:
-        target = bad(good(S["argument"], cs.Param("word")), cs.Env("CANARY_ENVIRONMENT"))
-        try:
-            await engine.run(target, {"word": S["parameter"]}, run_id="night")
-        except RuntimeError:
-            pass
-        print(repr(connector), repr(engine), repr(target))
-        await connector.flush(20)
-
-asyncio.run(main())
-"""
+PROBE_TOPIC = "cascade/telemetry/local/default/probe/events"
+PROBE = json.dumps(
+    {"v": "1.0", "ts": "2026-11-21T03:00:20+00:00", "run_id": "probe", "org_id": "local", "project_id": "default",
+     "source": "probe", "seq": 1, "token": "c41e07d2", "event_id": "probe-c41e07d2-1",
+     "body": {"type": "EngineLifecycleEvent", "event": "ENGINE_STARTED"}}
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -105,15 +52,35 @@ def published(guarded: Mosquitto) -> Iterator[list[bytes]]:
     client.loop_stop()
 
 
-def shown_in(data: bytes) -> set[str]:
-    """The places whose secret stands in some bytes, as ``strings`` would find it."""
-    wide = data.replace(b"\0", b"")  # text of two bytes a character
-    return {place for place, secret in CANARIES.items() if secret.encode() in data or secret.encode() in wide}
+@contextmanager
+def collecting(url: str, path: Path) -> Iterator[None]:
+    """Run ``cascade collect`` beside the test."""
+    process = subprocess.Popen(
+        [*CASCADE, "collect", "--to", str(path), "--name", path.suffix.strip("."), "--broker", url],
+        env={**os.environ, "CASCADE_MQTT_PASSWORD": CANARIES["login"]},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
-def bytes_below(folder: Path) -> bytes:
-    """The content of all files of a folder."""
-    return b"\n".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+def stored(folder: Path, word: bytes) -> bool:
+    """Whether both collectors have stored an event with this word."""
+    return all(
+        any(word in path.read_bytes() for path in folder.glob(f"events.{kind}*"))
+        for kind in ("sqlite", "jsonl")
+    )
+
+
+def probed(broker: Mosquitto, folder: Path) -> bool:
+    """Publish an event; return whether both collectors have stored an earlier one."""
+    login: Any = {"username": "press-3", "password": CANARIES["login"]}
+    publish.single(PROBE_TOPIC, PROBE, 1, hostname=broker.host, port=broker.port, auth=login)
+    return stored(folder, b"probe")
 
 
 @pytest.mark.broker
@@ -122,17 +89,12 @@ def test_no_secret_is_shown(guarded: Mosquitto, published: list[bytes], tmp_path
     """Published bytes, log lines, reports, history, files of the outbox and of the collector, and what objects show."""
     url = guarded.url.replace("://", "://press-3@")
     state, outbox = tmp_path / "runs", tmp_path / "events"
-    environment = {
-        **os.environ,
-        "CANARIES": json.dumps(CANARIES),
-        "CANARY_ENVIRONMENT": CANARIES["environment"],
-        "CASCADE_MQTT_PASSWORD": CANARIES["login"],
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, url, str(state), str(outbox)],
-        capture_output=True, env=environment, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with collecting(url, kept / "events.sqlite"), collecting(url, kept / "events.jsonl"):
+        eventually(lambda: probed(guarded, kept), "both collectors have subscribed")
+        done = run_with_secrets(url, state, outbox)
+        eventually(lambda: stored(kept, b"ENGINE_STOPPED"), "both collectors have the last event")
     eventually(lambda: any(b"ENGINE_STOPPED" in each for each in published), "all events have arrived")
     assert any(b"/logs " in each for each in published)
     assert any(b"/data " in each for each in published)
@@ -140,6 +102,7 @@ def test_no_secret_is_shown(guarded: Mosquitto, published: list[bytes], tmp_path
         "published": shown_in(b"\n".join(published)),
         "standard output": shown_in(done.stdout),
         "outbox": shown_in(bytes_below(outbox)),
+        "files of collectors": shown_in(bytes_below(kept)),
     }
     log = [line for line in done.stderr.splitlines() if b":shop:" not in line]  # that line is the user's own
     shown["log"] = shown_in(b"\n".join(log))
