@@ -1,5 +1,6 @@
 """K5: secrets in every place where a user may put them appear nowhere that others can look."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,14 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nats
 import paho.mqtt.client as paho
 import pytest
 from canaries import CANARIES, bytes_below, run_with_secrets, shown_in
 from engines import CASCADE, Plant, eventually
+from nats.aio.msg import Msg
 from paho.mqtt import publish
 from paho.mqtt.enums import CallbackAPIVersion
 
-from cascade.testkit.brokers import Mosquitto
+from cascade.testkit import eventually as soon
+from cascade.testkit.brokers import Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 
 PROBE_TOPIC = "cascade/telemetry/local/default/probe/events"
@@ -122,3 +126,27 @@ def test_no_secret_is_shown(guarded: Mosquitto, published: list[bytes], tmp_path
     assert shown_in(bytes_below(state)) <= {"parameter", "message", "header"}
     assert not state.stat().st_mode & 0o077
     assert not outbox.stat().st_mode & 0o077
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_no_secret_is_in_a_message_of_nats(tmp_path: Path) -> None:
+    """Subjects, headers and payloads of all that the server carries: telemetry, and the bucket with its reports."""
+    with NatsServer() as server:
+        client = await nats.connect(server.nats_url)
+        seen: list[bytes] = []
+
+        async def keep(message: Msg) -> None:
+            seen.append(f"{message.subject} {message.headers} ".encode() + message.data)
+
+        await client.subscribe(">", cb=keep)
+        await client.flush()
+        await asyncio.to_thread(run_with_secrets, server.nats_url, tmp_path / "runs", tmp_path / "events")
+        await soon(lambda: any(b'"offline"' in each for each in seen), what="the last message has arrived")
+        await client.close()
+    everything = b"\n".join(seen)
+    assert b"ENGINE_STOPPED" in everything
+    assert b".logs " in everything
+    assert b".data " in everything
+    assert b"$KV.cascade.cascade.state.press-3.runs" in everything
+    assert shown_in(everything) == set()
