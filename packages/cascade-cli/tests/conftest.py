@@ -65,6 +65,7 @@ def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "RETURN_SECONDS", 0.3)
     monkeypatch.setattr(trials, "QUIET_SECONDS", 0.15)
     monkeypatch.setattr(examination, "LISTEN_SECONDS", 0.2)
+    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.2)
     monkeypatch.setattr(examination, "_WEBSOCKET_PORTS", (9,))
 
 

@@ -123,6 +123,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
         ({"refused": "the broker is not available yet; try again"}, ["links_refused"]),
         ({"refused": "closed", "rights": {}, "unread": ("cascade/constraints/#",)}, ["links_refused", "read_denied"]),
         ({"untried": "press-3", "retained": None}, ["(not_tried)"]),
+        ({"over_nats": True}, ["(two_networks)"]),
         ({"keeps_none": True, "retained": None}, ["(not_tried)"]),
         ({"unread": ("cascade/constraints/#",)}, ["read_denied"]),
         ({"unread": ("cascade/status/+",)}, ["(read_denied)"]),

@@ -20,6 +20,8 @@ from test_acl import ROLES
 
 from cascade.cli import main
 from cascade.cli._access.nats import authorization
+from cascade.cli._doctor import examination
+from cascade.connectors.nats import NatsConnector
 from cascade.interfaces.access import Rule, rules
 from cascade.testkit.brokers import NatsServer, make_certificates
 
@@ -302,6 +304,32 @@ def test_engines_of_mqtt_in_the_same_account_are_named(
         assert doctor(server.nats_url) == (0, set(), OPEN | expected)
         if expected:
             assert "the same protocol" in remedy_of(capsys, server.nats_url, "two_networks")
+
+
+def test_engines_of_nats_are_named_over_mqtt(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their presence is renewed in the bucket, which MQTT clients of the account can hear."""
+    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 60.0)
+    with NatsServer() as server:
+        announced = threading.Event()
+        ended = threading.Event()
+
+        async def announce() -> None:
+            async with NatsConnector(server.host, server.nats_port, source_id="press-3", presence_ttl=1):
+                announced.set()
+                await asyncio.to_thread(ended.wait)
+
+        engine = threading.Thread(target=lambda: asyncio.run(announce()))
+        engine.start()
+        try:
+            assert announced.wait(60)
+            code, problems, warnings = doctor(server.url)
+        finally:
+            ended.set()
+            engine.join()
+        assert (code, problems, warnings & {"two_networks"}) == (0, set(), {"two_networks"})
+    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.2)
+    with NatsServer() as server:
+        assert "two_networks" not in doctor(server.url)[2]
 
 
 def test_a_limit_of_messages_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,10 @@ from cascade.transport.credentials import end_problem, is_exposed
 MESSAGES = 1_200
 """Retained messages that are tried: more than the 1,000 that brokers queue or cut by default."""
 LISTEN_SECONDS = 2.0
+RENEWAL_SECONDS = 4.0
+"""In which an engine that uses the protocol of NATS renews its presence."""
+_OVER_NATS = "$KV/cascade/cascade/status/+"
+"""Where MQTT clients of a nats-server hear that."""
 _USUAL_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443, "nats": 4222, "tls": 4222}
 _WEBSOCKET_PORTS = (8080, 8083, 9001)
 _SECRET_FILES = (
@@ -148,13 +152,16 @@ class Examination:
             facts.websocket = await find_websocket(target.host, seen or _WEBSOCKET_PORTS)
 
     async def _try_links(self) -> None:
-        """Try everything that needs links, up to four at a time.
+        """Try everything that needs links, up to five at a time.
 
         :raises ConnectorUnavailable: if the broker refuses one of them.
         """
         async with self._link() as watcher:
             watching = asyncio.create_task(self._watch(watcher), name="cascade-doctor-watch")
-            asking = asyncio.create_task(self._ask_version(), name="cascade-doctor-version")
+            aside = [
+                asyncio.create_task(self._ask_version(), name="cascade-doctor-version"),
+                asyncio.create_task(self._hear_nats(), name="cascade-doctor-nats"),
+            ]
             try:
                 await self._try_rights()
                 base = self._base()
@@ -163,9 +170,9 @@ class Examination:
                 elif self.facts.target.nats and self.facts.target.user:
                     self.facts.keeps_none = not self.facts.keeps_nothing and not self.facts.cut
                 await asyncio.wait([watching], timeout=LISTEN_SECONDS)
-                await asking
+                await asyncio.gather(*aside)
             finally:
-                for task in (asking, watching):
+                for task in (*aside, watching):
                     task.cancel()
                     with suppress(asyncio.CancelledError):
                         await task
@@ -176,6 +183,21 @@ class Examination:
             with suppress(ConnectorUnavailable):
                 async with self._link() as link:
                     self.facts.version = await read_version(link)
+
+    async def _hear_nats(self) -> None:
+        """Listen, on a link that nothing else needs, for engines that use a nats-server by its own protocol."""
+        login = self.facts.login
+        if self.facts.target.nats or login is None or login.mqtt5:  # nats-server speaks MQTT 3.1.1 only
+            return
+        heard = asyncio.Event()
+
+        async def hear(_: str, data: object) -> None:
+            heard.set()
+
+        with suppress(ConnectorUnavailable):
+            async with self._link() as link:
+                await link.subscribe(_OVER_NATS, hear)
+                self.facts.over_nats = await happens(heard, RENEWAL_SECONDS)
 
     async def _try_rights(self) -> None:
         facts, topics = self.facts, self._topics()

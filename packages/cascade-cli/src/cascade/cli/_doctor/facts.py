@@ -173,6 +173,8 @@ class Facts:
     """How many messages the broker allows to be unacknowledged; None if it does not say (MQTT 3.1.1)."""
     limitations: tuple[Limitation, ...] = ()
     """What the broker cannot do for this user, as the connector knows it."""
+    over_nats: bool = False
+    """Whether an engine has announced itself by the protocol of NATS while MQTT was examined."""
     retained: Retained | None = None
     untried: str = ""
     """The engine for whose sake retained messages were not tried: it is online; empty if they were."""

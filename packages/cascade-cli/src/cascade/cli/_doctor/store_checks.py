@@ -14,6 +14,11 @@ _NOTHING = "no constraint reaches an engine, and no tool sees engines; telemetry
 
 def store_findings(facts: Facts) -> Iterator[Finding]:
     """Yield what is missing; a cause that keeps telemetry, too, is named once."""
+    if facts.over_nats:
+        yield _two_networks(
+            "engines that use the protocol of NATS announce themselves in the account of this MQTT client",
+            "let all engines and tools of an account use the same protocol",
+        )
     for each in facts.limitations:
         if each.lacking is not Lacking.TELEMETRY or not facts.keeps_nothing:
             yield _finding(each)
@@ -27,9 +32,13 @@ def _finding(seen: Limitation) -> Finding:
         means = "a collector that is away misses events"
         return Finding("telemetry_not_kept", f"telemetry is not kept: {cause}", means, remedy)
     if seen.lacking is Lacking.ONE_SET:
-        means = "a constraint that is set over one protocol does not reach the engines of the other"
-        return Finding("two_networks", cause, means, remedy, warning=True)
+        return _two_networks(cause, remedy)
     return _of_store(seen.lacking, cause, remedy)
+
+
+def _two_networks(cause: str, remedy: str) -> Finding:
+    means = "a constraint that is set over one protocol does not reach the engines of the other"
+    return Finding("two_networks", cause, means, remedy, warning=True)
 
 
 def _of_store(lacking: Lacking, cause: str, remedy: str) -> Finding:
