@@ -180,7 +180,7 @@ class NetworkConnector(ABC):
         :raises WrongThreadError: if called on another loop than ``connect``.
         """
         session = self._lifecycle.on_this_loop("publish")
-        if session is None or not self._is_behind(session):
+        if session is None or not (session.publishing.full() and self._is_behind(session)):
             self._accept(session, topic, payload, qos, retain)
             if session is None or not session.budget.spent():
                 return
@@ -221,9 +221,8 @@ class NetworkConnector(ABC):
         self._accept_text(session, topic, payload, qos, False, settled)
 
     def _is_behind(self, session: Session[Any]) -> bool:
-        """Return whether a further message has to wait: as many as are in flight at first never wait."""
-        queue = session.publishing
-        return queue.full() and (len(queue) > 0 or self._outbox.pending >= FIRST_SENDERS)
+        """Return whether a message must wait after a long turn: as many as are in flight at first never wait."""
+        return len(session.publishing) > 0 or self._outbox.pending >= FIRST_SENDERS
 
     def _check(self, topic: str, payload: Payload, qos: int) -> None:
         """Raise what ``_accept`` would raise, for a message that it gets later."""
