@@ -121,7 +121,7 @@ class TestCountsOneStart(Base):
 
     class journal(MemoryJournal):  # noqa: N801
         def commit(self) -> None:
-            self._queued[:] = [replace(step, starts=1) for step in self._queued]
+            self._queued[:] = [step._replace(starts=1) for step in self._queued]
             super().commit()
 
 

@@ -106,9 +106,8 @@ class Earlier:
     """Events of all attempts that were recorded and are not settled, in the order of their numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """What is recorded of a step, without its value."""
+class StepRecord(NamedTuple):
+    """What is recorded of a step, without its value; a tuple, because a resume makes one for each of many steps."""
 
     key: str
     state: StepState

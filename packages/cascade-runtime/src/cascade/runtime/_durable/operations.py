@@ -43,7 +43,10 @@ class Load(Operation):
 
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
         """Set the value as the result; what makes it unreadable is this request's own error."""
-        row = file.result(self.key)
+        self.take(file.results([self.key]).get(self.key), file, codec)
+
+    def take(self, row: Stored | None, file: RunFile, codec: ResultCodec) -> None:
+        """Set the value of a row as the result."""
         if row is None:
             self.error = UnreadableResultError(self.key, "none is recorded")
             return
@@ -62,8 +65,9 @@ class LoadAll(Operation):
 
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
         """Read each; what makes one unreadable is its own error."""
+        rows = file.results([load.key for load in self.loads])
         for load in self.loads:
-            load.apply(file, codec)
+            load.take(rows.get(load.key), file, codec)
 
 
 @dataclass(slots=True, eq=False)

@@ -32,6 +32,9 @@ starts = starts + 1, began = excluded.began, ended = NULL, not_before = NULL, er
 _INDEX = (
     "SELECT key, name, state, inputs, code, attempt, starts, tries, began, ended, not_before, error FROM step"
 )
+_RESULTS = "SELECT key, encoding, payload, mac, file, size FROM result"
+_AT_ONCE = 500
+"""Keys of one statement: old versions of SQLite take 999."""
 _BEGIN_RUN = """
 INSERT INTO run (run_id, target, status, created, error, by, params, params_mac, env, shape)
 VALUES (?, ?, 'Running', ?, '', ?, ?, ?, ?, ?)
@@ -228,12 +231,15 @@ class RunFile:
 
     # Reading, and the end
 
-    def result(self, key: str) -> Stored | None:
-        """Return the row of a step's result."""
-        row = self._run(
-            "SELECT key, encoding, payload, mac, file, size FROM result WHERE key = ?", (key,)
-        ).fetchone()
-        return None if row is None else Stored(*row)
+    def results(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """Return the rows of steps' results, by key; many with each statement."""
+        found: dict[str, Stored] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            rows = self._run(f"{_RESULTS} WHERE key IN ({marks})", some)
+            found |= {row[0]: Stored(*row) for row in rows}
+        return found
 
     def pending_events(self) -> list[PendingEvent]:
         """Return the recorded events that may still be lost, in order."""

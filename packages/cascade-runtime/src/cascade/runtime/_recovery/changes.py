@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cascade.interfaces import ChangeKind, Journal, StepChange, StepRecord, StepState
@@ -58,12 +58,14 @@ class ChangeFinder:
     ) -> Iterator[tuple[Call, StepChange]]:
         """Yield the changed items of a map whose items are known."""
         key, size = graph.key_of(call), len(next(iter(columns.values()), ()))
+        declared = set[str]()
         for number in range(size):
             record = self.kept(item_key(key, number))
             if record is not None:
+                declared.add(record.key)
                 row = {name: column[number] for name, column in columns.items()}
                 yield from self._compared(graph, call, record, (), {**call.fixed, **row})
-        for _, record in self._recorded_items(key, size):
+        for record in self._recorded_items(key, besides=declared):
             yield call, StepChange(record.key, ChangeKind.GONE)
 
     def gone(self, declared: Iterable[str]) -> Iterator[StepChange]:
@@ -99,18 +101,19 @@ class ChangeFinder:
 
     def _items_by_code(self, graph: RecordedGraph, call: MapCall) -> Iterator[tuple[Call, StepChange]]:
         code = self._digests.code(call)
-        for _, record in self._recorded_items(graph.key_of(call)):
+        for record in self._recorded_items(graph.key_of(call)):
             if _differ(record.code, code):
                 yield call, StepChange(record.key, ChangeKind.CODE)
 
-    def _recorded_items(self, key: str, first: int = 0) -> Iterator[tuple[int, StepRecord]]:
-        """Yield the recorded items of a map from an index on."""
+    def _recorded_items(self, key: str, *, besides: Collection[str] = ()) -> Iterator[StepRecord]:
+        """Yield the recorded items of a map, besides those with these keys."""
+        start = len(scope_of(key))
         for each in self.recorded_of(key):
-            found = _ITEM.search(each, len(scope_of(key)))
-            if found is not None and found.start() == len(scope_of(key)) and int(found[1]) >= first:
-                record = self.kept(each)
-                if record is not None:
-                    yield int(found[1]), record
+            if each in besides:
+                continue
+            found = _ITEM.search(each, start)
+            if found is not None and found.start() == start and (record := self.kept(each)) is not None:
+                yield record
 
     def _compared(
         self,

@@ -105,6 +105,8 @@ def _named(
         return [*((str(number), value) for number, value in enumerate(args)), *sorted(kwargs.items())]
     if definition.arity:  # every parameter may be given either way, so binding is to look up names
         names = [*signature.parameters]
+        if not args:
+            return [(name, kwargs[name]) for name in names if name in kwargs]
         found = [*zip(names, args, strict=False)]
         return found + [(name, kwargs[name]) for name in names[len(args) :] if name in kwargs]
     return [*signature.bind_partial(*args, **kwargs).arguments.items()]

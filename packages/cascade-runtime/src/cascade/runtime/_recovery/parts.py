@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -134,7 +135,7 @@ class RecordedExpansion(GraphExpansion):
         recorded, node.value = node.value, None
         assert isinstance(recorded, Recorded)
         assert isinstance(node.scope, RecordedGraph)
-        self._outcome.skip_reasons[node] = f"recorded in attempt {recorded.attempt}"
+        self._outcome.skip_reasons[node] = _reason(recorded.attempt)
         if not recorded.turn:
             self._outcome.complete(node, recorded.value)
         elif self._outcome.finished.done():
@@ -167,3 +168,9 @@ class RecordedExpansion(GraphExpansion):
             return await self._in_turn(graph.build_items(node, columns, iter(wanted), self._check))
         graph.begin_items(node, columns)
         return []
+
+
+@functools.lru_cache(maxsize=64)
+def _reason(attempt: int) -> str:
+    """Return why a step need not run: one text for many steps."""
+    return f"recorded in attempt {attempt}"

@@ -168,7 +168,7 @@ class MemoryJournal:
         self._attempt = run.attempts
         last = max((step.attempt for step in run.steps.values()), default=0)
         self._known = {
-            key: replace(step, deaths=min(run.deaths, step.starts))
+            key: step._replace(deaths=min(run.deaths, step.starts))
             if step.state in _IN_FLIGHT and step.attempt == last
             else step
             for key, step in run.steps.items()
@@ -232,7 +232,7 @@ class MemoryJournal:
     def retrying(self, key: str, *, tries: int, not_before: float, error: str) -> None:
         """Record a failed try with the next commit."""
         step = self._latest(key)
-        self._queue(replace(step, state=StepState.RETRYING, tries=tries, not_before=not_before, error=error))
+        self._queue(step._replace(state=StepState.RETRYING, tries=tries, not_before=not_before, error=error))
 
     async def completed(self, key: str, value: Any, *, events: Callable[[], StepEvents] = StepEvents) -> bool:
         """Record a value; return whether it is kept."""
@@ -263,7 +263,7 @@ class MemoryJournal:
 
     async def failed(self, key: str, error: str) -> None:
         """Record a final failure."""
-        self._queue(replace(self._latest(key), state=StepState.FAILED, error=error, ended=time.time()))
+        self._queue(self._latest(key)._replace(state=StepState.FAILED, error=error, ended=time.time()))
         self.commit()
 
     async def end(self, status: RunStatus, error: str = "") -> None:
@@ -305,7 +305,7 @@ class MemoryJournal:
     def keep(self, key: str, state: StepState, value: Any) -> None:
         """Record a value or a plan."""
         self._run.values[key] = _copied(value)
-        step = replace(self._latest(key), state=state, error="", ended=time.time(), attempt=self._attempt)
+        step = self._latest(key)._replace(state=state, error="", ended=time.time(), attempt=self._attempt)
         self._run.steps[key] = step
         self._kept_any = True
 
