@@ -185,7 +185,13 @@ def one(): return 1
 assert cs.run(one()) == 1
 """
 LINKED = RUNNING.replace("one())", "one(), connector=cs.LocalConnector())")
-RECORDING = ("cascade.interfaces.state", "cascade.runtime._durable", "cascade.runtime._outbox", "sqlite3")
+RECORDING = (
+    "cascade.interfaces.state",
+    "cascade.runtime._durable",
+    "cascade.runtime._outbox",
+    "cascade.runtime._recovery",
+    "sqlite3",
+)
 PROCESSES = ("cascade.interfaces.pickled_calls", "multiprocessing", "runpy")
 REPORTING = (
     *(
