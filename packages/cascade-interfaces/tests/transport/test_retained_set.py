@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces.topics import canary_topic, matches, sync_topic
 from cascade.interfaces.watch import Complete
-from cascade.transport import retained_set
+from cascade.transport import known_topics, retained_set
 from cascade.transport.retained_set import (
     Action,
     Canary,
@@ -434,7 +434,7 @@ def test_topics_can_be_added_and_taken_out_while_it_is_on() -> None:
 
 
 def test_beyond_its_bound_nothing_is_taken_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retained_set, "MAX_TOPICS", 3)
+    monkeypatch.setattr(known_topics, "MAX_TOPICS", 3)
     desk = Desk(named=False)
     for n in range(5):
         desk.hear(f"c/{n}")

@@ -15,7 +15,8 @@ For authors of connectors. Each part is a module of its own; import what you nee
 - :mod:`cascade.transport.delivery`: queues for callbacks and watches, and the dispatcher that fills them.
 - :mod:`cascade.transport.backoff`: ``Backoff``, the pauses between attempts to connect.
 - :mod:`cascade.transport.presence`: ``Presence``, the will, the birth and the offline message.
-- :mod:`cascade.transport.retained_set`: know when the retained messages have arrived.
+- :mod:`cascade.transport.retained_set`, :mod:`cascade.transport.known_topics`: know when the retained messages have
+  arrived, and which of them are gone.
 - :mod:`cascade.transport.state_log`: ``StateLog``, log a failure once, until it works again.
 - :mod:`cascade.transport.yielding`: ``LoopBudget`` and ``CallQueue``, yield after 5 ms of work.
 - :mod:`cascade.transport.event_loop`: ``watches_sockets`` and ``AutoResetEvent``.

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from cascade.interfaces.topics import canary_topic, matches, sync_filter, sync_topic
 from cascade.interfaces.watch import Complete
+from cascade.transport.known_topics import KnownTopics
 
 INTERVAL = 60.0
 """Seconds from the end of one look to the next one on a link that stays up."""
@@ -45,8 +46,6 @@ RETRY = 10.0
 """Seconds until the next look after one that was not proved or had no echo; doubled up to ``INTERVAL``."""
 TOPICS_A_PACKET = 200
 """How many topics one SUBSCRIBE of a second look holds."""
-MAX_TOPICS = 25_000
-"""How many topics are remembered; with more, nothing is reported as gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +145,7 @@ class RetainedSet:
         self._phase = _Phase.IDLE
         self._due: float | None = None
         self._out_of_order = False  # this broker has sent retained messages behind an echo
-        self._known: dict[str, None] = {}  # topics that hold a message, as far as the reader knows
-        self._forgotten: set[str] = set()  # those of them that the broker has lost with its store
-        self._overflow = False
+        self._topics = KnownTopics()
         # What is true of the look that goes on.
         self._began = 0.0
         self._misses = 0  # echoes that came before the canary
@@ -156,8 +153,6 @@ class RetainedSet:
         self._unanswered = 0  # packets of SUBSCRIBE whose SUBACK has not come
         self._echo_waits = False  # for the SUBACK
         self._canary_seen = False
-        self._seen: set[str] = set()  # topics that have sent a message since the look began
-        self._live: set[str] = set()  # those whose message was live: it is newer than a retained one
         self._asked: list[tuple[str, ...]] = []  # the packets of the second look
 
     @property
@@ -188,9 +183,8 @@ class RetainedSet:
         self._phase = _Phase.FIRST
         self._began = now
         self._misses = 0
-        self._canary_seen = self._overflow = False
-        self._seen.clear()
-        self._live.clear()
+        self._canary_seen = False
+        self._topics.begin_look()
         return [*leftover, Subscribe(self.filters), *self._ask(now)]
 
     def asked(self) -> None:
@@ -255,13 +249,13 @@ class RetainedSet:
         if matches(self._own, topic):
             passed = any(each.startswith(_SYNC) and matches(each, topic) for each in self._filters)
             return passed, self._hear_own(topic, empty=empty, retain=retain, now=now)
-        if retain and topic in self._live:
+        if retain and self._topics.has_newer(topic):
             return False, []
         if retain and (self._echo_waits or self._phase in _BEHIND_AN_ECHO):
             self._out_of_order = True
         if retain and self._phase in (_Phase.SETTLING, _Phase.QUIET):
             self._due = now + QUIET
-        self._note(topic, empty=empty, retain=retain)
+        self._topics.note(topic, empty=empty, retain=retain)
         return True, []
 
     def leave_second_look(self) -> list[Unsubscribe]:
@@ -288,18 +282,6 @@ class RetainedSet:
             return self._ask(now)
         self._rest_unproved(now)  # no echo at all: the reader waits, and reports that by itself
         return []
-
-    def _note(self, topic: str, *, empty: bool, retain: bool) -> None:
-        self._forgotten.discard(topic)
-        if not retain and len(self._live) < MAX_TOPICS:
-            self._live.add(topic)
-        if empty:
-            self._known.pop(topic, None)
-        elif topic in self._known or len(self._known) < MAX_TOPICS:
-            self._known[topic] = None
-            self._seen.add(topic)
-        else:
-            self._overflow = True
 
     def _ask(self, now: float) -> list[Action]:
         self._echo_waits = False
@@ -365,19 +347,20 @@ class RetainedSet:
         return [problem, *self._end_first_look(now)]
 
     def _end_first_look(self, now: float) -> list[Action]:
-        missing = [topic for topic in self._known if topic not in self._seen]
+        topics = self._topics
+        missing = topics.missing()
         if self._canary is not None and self._canary_seen:
             if self._canary.kept and self._phase is _Phase.CANARY:
                 self._canary.losses += 1
             self._canary.kept = True
             if self._losses != self._canary.losses:
-                self._forgotten.update(missing)  # the canary was gone: so was all the rest
+                topics.forgotten.update(missing)  # the canary was gone: so was all the rest
             self._losses = self._canary.losses
-        return self._ask_for([topic for topic in missing if topic not in self._forgotten], now)
+        return self._ask_for([topic for topic in missing if topic not in topics.forgotten], now)
 
     def _ask_for(self, missing: list[str], now: float) -> list[Action]:
         """Ask for missing topics by their names, or complete the look if there are none."""
-        if not missing or self._overflow:
+        if not missing or self._topics.overflow:
             return self._complete(now)
         self._phase = _Phase.SECOND
         self._asked = list(_parts(missing))
@@ -389,12 +372,11 @@ class RetainedSet:
         done = self.leave_second_look()
         again = []
         for part in asked:
-            missing = [topic for topic in part if topic in self._known and topic not in self._seen]
+            missing = self._topics.missing(part)
             if len(missing) < len(part):
                 again += missing
             else:
-                for topic in missing:
-                    del self._known[topic]
+                self._topics.remove(missing)
         return [*done, *self._ask_for(again, now)]
 
     def _complete(self, now: float) -> list[Action]:
@@ -404,8 +386,8 @@ class RetainedSet:
             self._rest(now, INTERVAL)
         else:
             self._rest_unproved(now)
-        topics = None if self._overflow else frozenset(self._known)
-        return [Complete(self._canary_seen, topics, frozenset(self._forgotten))]
+        topics = self._topics
+        return [Complete(self._canary_seen, topics.complete(), frozenset(topics.forgotten))]
 
 
 def _parts(topics: Iterable[str]) -> Iterator[tuple[str, ...]]:

@@ -20,8 +20,9 @@ from cascade.transport.delivery.message import UNDECODABLE, Delivery, IncomingMe
 from cascade.transport.delivery.watches import WATCH_MESSAGES, WatchQueue
 from cascade.transport.errors import MessageRejected
 from cascade.transport.event_loop import AutoResetEvent
+from cascade.transport.known_topics import MAX_TOPICS
 from cascade.transport.presence import UNNAMED_WILL
-from cascade.transport.retained_set import INTERVAL, MAX_TOPICS, Action
+from cascade.transport.retained_set import INTERVAL, Action
 
 PAUSE = 1.0
 """Seconds between two attempts to follow the bucket."""
