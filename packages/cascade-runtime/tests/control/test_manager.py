@@ -476,7 +476,7 @@ async def test_after_a_stream_that_failed_a_run_waits_for_the_next_set(setting: 
     """Messages may be missing until then; known constraints stay in force."""
     manager = setting.manager
     await manager.synced(required=True)
-    reader, stream = manager._reader, manager._stream
+    reader, stream = manager._stream._reader, manager._stream._stream
     assert reader is not None
     assert stream is not None
     await stream.aclose()
@@ -485,4 +485,4 @@ async def test_after_a_stream_that_failed_a_run_waits_for_the_next_set(setting: 
     async with asyncio.timeout(50 * busyness()):
         await manager.synced(required=True)
     assert manager.sync.state is SyncState.SYNCED
-    assert manager._stream is not stream
+    assert manager._stream._stream is not stream

@@ -246,9 +246,7 @@ class ControlSession(RuleBasedStateMachine):
             if seconds > 60 and self.broker.up:  # the connector looks again
                 for stream in self.broker.streams:
                     self.broker.look(stream)
-            if self.manager._timer is not None:
-                self.manager._timer.cancel()  # the test fires it
-            self.manager._on_timer()
+            self.manager._timer.fire()
 
         self.run(fire())
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from cascade.interfaces import (
@@ -23,26 +21,22 @@ from cascade.interfaces import (
     RunStatus,
     SupportsAddress,
     SupportsBeforeDisconnect,
-    SupportsExtend,
     SupportsPresence,
     SupportsSource,
     SupportsWatch,
     TaskStateEvent,
-    Timer,
     WatchItem,
-    WatchStream,
     supports,
 )
 from cascade.interfaces.events import Tag
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
-from cascade.interfaces.topics import CONSTRAINTS_FILTER, constraint_topic
 from cascade.interfaces.wire.write import default_source
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import RULES
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.bucket_store import BucketStore
+from cascade.runtime._control.constraint_stream import ConstraintStream
 from cascade.runtime._control.control_log import ControlLog
 from cascade.runtime._control.engines import ConnectedEngines
 from cascade.runtime._control.memory import ControlMemory
@@ -52,11 +46,10 @@ from cascade.runtime._control.reports import Reporter
 from cascade.runtime._control.run_history import history_of
 from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
-from cascade.runtime._support.clock import call_later_on
+from cascade.runtime._support.earliest_timer import EarliestTimer
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.tasks import cancel
 from cascade.transport.state_log import StateLog
-from cascade.transport.yielding import LOOP_BUDGET
 
 if TYPE_CHECKING:
     from cascade.interfaces import SupportsControlMemory
@@ -68,7 +61,6 @@ STOP_LIMIT = 1.0
 _SETTLED_PER_ITERATION = 1_024
 _CHANGES_PER_ITERATION = 256
 
-_MAX_TIMER = 86_400.0  # event loops refuse timers that are many years away
 _STANDSTILL = 1.0  # seconds; a timer that is later shows that the loop was blocked, or the process stopped
 
 _log = get_logger("cascade.constraints")
@@ -98,7 +90,6 @@ class ConstraintManager:
         self.source = connector.source_id if supports(connector, SupportsSource) else default_source()
         self._watcher: SupportsWatch = connector
         self._clock = clock
-        self._call_later = call_later_on(clock)
         self._stream_state = StateLog(_log)
         self._redactor = Redactor.DEFAULT
         self._control_log = ControlLog(self.source, clock=clock)
@@ -148,16 +139,20 @@ class ConstraintManager:
         self._saved = -1  # the revision of the registers that was saved last
         self._in_sync = asyncio.Event()
         self._has_set = asyncio.Event()
-        self._exact = [each for scope in own_scopes for each in exact_topics(scope)]
-        self._stream: WatchStream | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # None unless started
-        self._reader: asyncio.Task[None] | None = None
-        self._old_readers: set[asyncio.Task[None]] = set()
-        self._timer: Timer | None = None
-        self._timer_at = 0.0
         self._forget_disconnect: Callable[[], None] = lambda: None
-        self._context = Context()
-        """Of timers and tasks: the context in which an event arrives would keep a run's variables alive."""
+        context = Context()  # the context in which an event arrives would keep a run's variables alive
+        self._timer = EarliestTimer(clock, self._on_timer, context=context)
+        self._stream = ConstraintStream(
+            connector,
+            self.source,
+            scopes=own_scopes,
+            clock=clock,
+            handle=self._handle,
+            failed=self._stream_failed,
+            closed=self._end,
+            context=context,
+        )
 
     @property
     def is_following(self) -> bool:
@@ -168,6 +163,7 @@ class ConstraintManager:
         """Begin to follow the broker, on the running loop; the connector may connect later."""
         self._peers.join(self.source)
         self._loop = asyncio.get_running_loop()
+        self._timer.start(self._loop)
         if supports(self._watcher, SupportsBeforeDisconnect):
             self._forget_disconnect = self._watcher.before_disconnect(self._before_disconnect)
         self._open()
@@ -239,7 +235,8 @@ class ConstraintManager:
         run.facts.attempt_begins = lambda task_id: self._note_attempt(run_id, task_id)
         self._reporter.runs.begin(run)
         self.registers.begin_run(run_id)
-        self._watch_run(run_id)
+        if self._stream.add_scope(f"run:{run_id}") and self.sync.is_linked and not self.sync.proved:
+            self._forget_set()  # the run waits for what a wildcard may have withheld
         self._apply_changes()
         self._check_reports()
 
@@ -250,7 +247,7 @@ class ConstraintManager:
         self._engines.end_run(run_id)
         self._reporter.runs.end(run_id, status=status, error=error, now=self._clock.now(), clean=self._mask)
         self.registers.end_run(run_id)
-        self._watch_run(run_id, ended=True)
+        self._stream.remove_scope(f"run:{run_id}")
         self._apply_changes()
         self._note_disconnect()
         self._reporter.publish_end()
@@ -284,11 +281,8 @@ class ConstraintManager:
         self._loop = None
         self._forget_disconnect()
         self._peers.leave(self.source)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        readers = [*self._old_readers, *([self._reader] if self._reader is not None else [])]
-        self._reader = None
+        self._timer.stop()
+        readers = self._stream.end()
         self.sync.state = SyncState.STOPPED
         self._forget_set()
         self.registers.clear()
@@ -298,44 +292,14 @@ class ConstraintManager:
         return readers
 
     def _open(self) -> None:
-        """Open a new stream, then close the old one: in this order no message is missed in between."""
+        """Open a new stream of the constraints."""
         try:
-            stream = self._watcher.watch(*self._exact, CONSTRAINTS_FILTER)
+            self._stream.open()
         except Exception as exc:
             self._stream_failed(exc)
             return
         self.sync.opened()
-        self._stream = stream
-        old = self._reader
-        self._reader = asyncio.create_task(
-            self._read(stream), name=f"cascade constraints {self.source}", context=self._context.copy()
-        )
-        if old is not None:
-            self._old_readers.add(old)
-            old.add_done_callback(self._old_readers.discard)
-            old.cancel()
         self._set_timer()
-
-    async def _read(self, stream: WatchStream) -> None:
-        started = self._clock.monotonic()
-        try:
-            async for item in stream:
-                await self._handle(item)
-                if self._clock.monotonic() - started > LOOP_BUDGET:
-                    await asyncio.sleep(0)  # many messages at once must not block the loop
-                    started = self._clock.monotonic()
-            error: Exception | None = None
-        except Exception as exc:
-            error = exc
-        except asyncio.CancelledError:
-            if asyncio.current_task() is self._reader:  # the loop is being closed
-                self._end()
-            raise
-        finally:
-            with contextlib.suppress(Exception):  # the stream is abandoned in any case
-                await stream.aclose()
-        if asyncio.current_task() is self._reader:
-            self._stream_failed(error)
 
     def _stream_failed(self, error: Exception | None) -> None:
         """Keep the known constraints after the stream failed or ended by itself; a new one is opened later."""
@@ -392,28 +356,6 @@ class ConstraintManager:
         self._in_sync.clear()
         self._has_set.clear()
 
-    def _watch_run(self, run_id: str, *, ended: bool = False) -> None:
-        """Add the exact topics of a run to the watch, or remove them.
-
-        A broker may withhold retained messages from a wildcard. Where the set is not proved, the run
-        waits for those of its own topics.
-        """
-        topics = exact_topics(f"run:{run_id}")
-        if ended:
-            self._exact = [each for each in self._exact if each not in topics]
-        else:
-            self._exact = [*topics, *self._exact]
-        stream = self._stream
-        if stream is None or not supports(stream, SupportsExtend):
-            return
-        with contextlib.suppress(Exception):  # the stream has failed, and is opened again with these topics
-            if ended:
-                stream.shrink(*topics)
-            else:
-                stream.extend(*topics)
-                if self.sync.is_linked and not self.sync.proved:
-                    self._forget_set()
-
     def _apply_changes(self) -> bool:
         """Apply one slice of what has changed; return whether there is more."""
         if self.registers.settle(_SETTLED_PER_ITERATION) and self.registers.has_changes:
@@ -463,30 +405,17 @@ class ConstraintManager:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        """Set the one timer to the earliest expiry, deadline or report.
-
-        A timer that fires too early does no harm: it sets the next one.
-        """
+        """Set the one timer to the earliest expiry, deadline or report."""
         times = [self.registers.next_expiry(), self.sync.due(), self._reporter.due()]
         if self.registers.has_changes:
             times.append(0.0)
         at = min((time for time in times if time is not None), default=None)
-        if self._loop is None or at is None or (self._timer is not None and self._timer_at <= at):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        delay = min(max(0.0, at - self._clock.monotonic()), _MAX_TIMER)
-        fire = partial(self._fire, self._loop.time() + delay)
-        self._timer = self._context.run(self._call_later, delay, fire)
-        self._timer_at = at
+        if at is not None:
+            self._timer.set(at)
 
-    def _fire(self, planned: float) -> None:
-        if asyncio.get_running_loop().time() - planned > _STANDSTILL:
+    def _on_timer(self, late: float) -> None:
+        if late > _STANDSTILL:
             self.sync.stood_still()
-        self._on_timer()
-
-    def _on_timer(self) -> None:
-        self._timer = None
         if self.sync.tick():
             self._open()
         self.registers.expire()
@@ -495,8 +424,3 @@ class ConstraintManager:
         self._reporter.check()
         self._reporter.publish_due()
         self._set_timer()
-
-
-def exact_topics(scope: str) -> list[str]:
-    """Return every topic that can hold a register of a scope: the short one, and one for each type."""
-    return [constraint_topic(scope, kind) for kind in ("", *RULES)]

@@ -1,0 +1,115 @@
+"""The stream of the constraints that concern one source: opened, read, and opened again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import Context
+
+from cascade.interfaces import Clock, SupportsExtend, SupportsWatch, WatchItem, WatchStream, supports
+from cascade.interfaces.topics import CONSTRAINTS_FILTER, constraint_topic
+from cascade.runtime._admission.limits import RULES
+from cascade.transport.yielding import LOOP_BUDGET
+
+
+class ConstraintStream:
+    """Reads what a connector's watch yields for all constraints, the exact topics of its own scopes first.
+
+    A broker may withhold retained messages from a wildcard, but not from an exact topic.
+
+    :param handle: awaited for each item.
+    :param failed: called when the stream has failed, or ended without an error.
+    :param closed: called when the event loop cancels the reader.
+    :param context: the asyncio task of the reader runs in a copy of it.
+    """
+
+    def __init__(
+        self,
+        watcher: SupportsWatch,
+        source: str,
+        *,
+        scopes: Iterable[str],
+        clock: Clock,
+        handle: Callable[[WatchItem], Awaitable[None]],
+        failed: Callable[[Exception | None], None],
+        closed: Callable[[], object],
+        context: Context,
+    ) -> None:
+        self._watcher = watcher
+        self._source = source
+        self._clock = clock
+        self._handle = handle
+        self._failed = failed
+        self._closed = closed
+        self._context = context
+        self._exact = [topic for scope in scopes for topic in exact_topics(scope)]
+        self._stream: WatchStream | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._old_readers: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Open a new stream, then close the old one: in this order no message is missed in between.
+
+        :raises Exception: what the connector's ``watch`` raises.
+        """
+        stream = self._stream = self._watcher.watch(*self._exact, CONSTRAINTS_FILTER)
+        old = self._reader
+        self._reader = asyncio.create_task(
+            self._read(stream), name=f"cascade constraints {self._source}", context=self._context.copy()
+        )
+        if old is not None:
+            self._old_readers.add(old)
+            old.add_done_callback(self._old_readers.discard)
+            old.cancel()
+
+    def end(self) -> list[asyncio.Task[None]]:
+        """Read no further; return the asyncio tasks to cancel."""
+        readers = [*self._old_readers, *([self._reader] if self._reader is not None else [])]
+        self._reader = None
+        return readers
+
+    def add_scope(self, scope: str) -> bool:
+        """Watch the exact topics of one more scope; return whether their messages are on their way."""
+        topics = exact_topics(scope)
+        self._exact = [*topics, *self._exact]
+        if self._stream is None or not supports(self._stream, SupportsExtend):
+            return False
+        with contextlib.suppress(Exception):  # the stream has failed, and is opened again with these topics
+            self._stream.extend(*topics)
+            return True
+        return False
+
+    def remove_scope(self, scope: str) -> None:
+        """Watch the exact topics of a scope no longer."""
+        topics = exact_topics(scope)
+        self._exact = [each for each in self._exact if each not in topics]
+        if self._stream is not None and supports(self._stream, SupportsExtend):
+            with contextlib.suppress(Exception):  # as above
+                self._stream.shrink(*topics)
+
+    async def _read(self, stream: WatchStream) -> None:
+        started = self._clock.monotonic()
+        try:
+            async for item in stream:
+                await self._handle(item)
+                if self._clock.monotonic() - started > LOOP_BUDGET:
+                    await asyncio.sleep(0)  # many messages at once must not block the loop
+                    started = self._clock.monotonic()
+            error: Exception | None = None
+        except Exception as exc:
+            error = exc
+        except asyncio.CancelledError:
+            if asyncio.current_task() is self._reader:  # the loop is being closed
+                self._closed()
+            raise
+        finally:
+            with contextlib.suppress(Exception):  # the stream is abandoned in any case
+                await stream.aclose()
+        if asyncio.current_task() is self._reader:
+            self._failed(error)
+
+
+def exact_topics(scope: str) -> list[str]:
+    """Return every topic that can hold a register of a scope: the short one, and one for each type."""
+    return [constraint_topic(scope, kind) for kind in ("", *RULES)]
