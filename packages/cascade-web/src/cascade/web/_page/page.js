@@ -36,8 +36,8 @@
 
   /** Return why the page cannot say that there is nothing. */
   function unknown() {
-    if (link?.isReady) return "Nothing has arrived. Either nothing is there, or this user may not read it.";
-    return link?.isLinked ? "Asking the broker …" : "Not known: there is no link to the broker.";
+    if (link?.isReady) return "Nothing has arrived: the broker has nothing, or this user may not read it.";
+    return link?.isLinked ? "Asking the broker …" : "Not known: the page is not connected to the broker.";
   }
 
   // Messages
@@ -293,7 +293,7 @@
     const wrong = [...skews].filter(([, each]) => Math.abs(each - skew) > WRONG_CLOCK).map(([source]) => words.shown(source, 40));
     const future = fromTheFuture();
     if (future.length) found.push({ text: `What ${future.slice(0, 5).join(", ")} reported last lies in the future: its clock or this computer's is wrong. Its times are shown as it gave them.` });
-    if (wrong.length) found.push({ text: `The clock of ${wrong.slice(0, 5).join(", ")} differs from the others'. Its own clock is used for its times; set it right.` });
+    if (wrong.length) found.push({ text: `The clock of ${wrong.slice(0, 5).join(", ")} differs from the other engines' clocks. Times of such an engine are shown by its own clock; correct that clock.` });
     return found;
   }
 
@@ -306,7 +306,7 @@
 
   function clockProblem(skew) {
     const times = `This computer's clock is ${words.duration(Math.abs(skew))} ${skew > 0 ? "ahead of" : "behind"}`;
-    return skews.size > 1 ? `${times} the engines'. Ages and time limits here use the engines' clock; set this one right.`
+    return skews.size > 1 ? `${times} the engines'. Ages and time limits here use the engines' clock; correct this computer's clock.`
       : `${times} the engine's: one of the two is wrong. Ages and time limits here use the engine's clock.`;
   }
 

@@ -59,7 +59,7 @@ const panels = (() => {
     const online = status === "online";
     const notes = [];
     if (online && presence?.seconds != null) notes.push(page.since(engine, presence.seconds, "connected "));
-    if (!online && engine.heard !== null) notes.push(`last heard ${duration(page.now - engine.heard)} ago`);
+    if (!online && engine.heard !== null) notes.push(`last message ${duration(page.now - engine.heard)} ago`);
     if (online && report) notes.push(plural(report.runs.length + report.more, "run"));
     if (online && summary) notes.push(`${count(summary.running)} running, ${count(summary.waiting)} waiting`);
     if (online && engine.sync && engine.sync !== "synced") notes.push(engine.sync);
@@ -278,7 +278,7 @@ const panels = (() => {
       this.recent = rows("recent", recentRow, ready("No run has ended yet."));
       this.constraints = rows("constraints", constraintRow, ready("None: nothing is paused or limited."));
       this.running = rows("running", runningRow, () => this.runningEmpty);
-      this.waiting = rows("waiting", waitingRow, () => "No task waits for anything that the engine reports.");
+      this.waiting = rows("waiting", waitingRow, () => "The engine reports no waiting tasks.");
       this.failures = rows("failures", failureRow, () => "None.");
       this.tasks = rows("tasks", taskRow, () => "The engine has not reported its tasks.");
       this.values = rows("values", valueRow, () => "");
@@ -373,8 +373,8 @@ const panels = (() => {
       const isActive = run.status === runs.RUNNING, isEmpty = (!bars.lanes.size && !running.length) || (isActive && now === null);
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
       show(canvas, !isEmpty);
-      if (isActive && now === null) return setText(byId("timeline-note"), "Waiting for a report of the engine: until then its clock is not known.");
-      if (isEmpty) return setText(byId("timeline-note"), `Made of events that arrive while the page is open; none so far.${lost}`);
+      if (isActive && now === null) return setText(byId("timeline-note"), "The page waits for a report of the engine, to know its clock.");
+      if (isEmpty) return setText(byId("timeline-note"), `The timeline shows events that arrive while the page is open; none has arrived yet.${lost}`);
       const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: !isActive, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
       return setText(byId("timeline-note"), seen + (lost ? `.${lost}` : ""));

@@ -115,7 +115,7 @@ const steering = (() => {
         else setTimeout(() => this.checkSeen(step), SEEN_SECONDS * 1000);
       } catch (error) {
         step.state = "failed";
-        step.problem = `${error.message} Nothing is known of this change. Try again when the link is back; some brokers cut the link of a user who may not write ${change.topic}.`;
+        step.problem = `${error.message} The broker may or may not have this change. Try again when the page is connected; some brokers cut the connection of a user who may not write ${change.topic}.`;
       }
       this.changed();
     }

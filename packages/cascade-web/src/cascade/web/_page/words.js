@@ -61,7 +61,7 @@ const words = (() => {
     0x04: "wrong user name or password", 0x05: "this user has no rights", 0x80: "it gives no reason", 0x82: "a malformed packet",
     0x84: "it does not know this version of MQTT", 0x85: "it refuses the client id", 0x86: "wrong user name or password",
     0x87: "this user has no rights", 0x88: "it is unavailable", 0x89: "it is busy", 0x8a: "this client is banned",
-    0x8b: "it is shutting down", 0x8d: "it has heard nothing for too long", 0x8e: "another client took the name",
+    0x8b: "it is shutting down", 0x8d: "it has received nothing for too long", 0x8e: "another client connected with the same client id",
     0x93: "too much at once", 0x95: "the packet is too large", 0x97: "a quota is exceeded", 0x98: "an operator's action" };
   const codeReason = (code) => CODES[code] ?? `reason code ${code}`;
   const REFUSALS = [0x02, 0x04, 0x05, 0x85, 0x86, 0x87, 0x8a];
@@ -73,15 +73,15 @@ const words = (() => {
       const who = username ? `the user ${shown(username)}: wrong user name or password, or no rights` : "clients without a user name";
       return `The broker refuses ${who}.${detail} Enter user name and password, then connect.`;
     }
-    return `The broker refuses the connection: ${codeReason(code)}.${detail} Ask who runs the broker, or connect as another user.`;
+    return `The broker refuses the connection: ${codeReason(code)}.${detail} Ask the person who runs the broker, or connect as another user.`;
   }
 
-  const cut = (reason) => `No link: ${reason || "the connection to the broker was cut"}. What you see is what was last heard. The page connects again by itself.`;
+  const cut = (reason) => `No link: ${reason || "the connection to the broker was cut"}. The page shows what arrived before. It connects again by itself.`;
 
   function unreachable({ options, begun, reason, code, everLinked }) {
     if (code !== null) return `The broker refuses the connection: ${reason || codeReason(code)}. The page tries again by itself.`;
     if (begun) return `${options.shownUrl} answers, but ${reason || "closes the connection without an answer"}. Is it an MQTT broker? The page tries again by itself.`;
-    if (everLinked) return `No link: ${options.shownUrl} does not answer. What you see is what was last heard. The page connects again by itself.`;
+    if (everLinked) return `No link: ${options.shownUrl} does not answer. The page shows what arrived before. It connects again by itself.`;
     return `No WebSocket answers at ${options.shownUrl}. The broker needs a WebSocket port (mosquitto: "listener 9001" and "protocol websockets"), `
       + "or start “cascade web” with the broker's address and open the page that it serves: it relays to the usual port. The page tries again by itself.";
   }
