@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
 from cascade.interfaces import (
     Clock,
@@ -75,6 +75,20 @@ TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
 
 _CONNECTOR = ("connect", "disconnect", "publish")  # what an engine itself needs of one
+
+
+class RunOptions(TypedDict, total=False):
+    """The keywords of :meth:`Engine.run`, once for all its overloads."""
+
+    run_id: str | None
+    name: str | None
+    tags: Mapping[str, Tag] | None
+    on_failure: OnFailure
+    progress: bool
+    resume: ResumeMode
+    on_change: OnChange
+    max_starts: int | None
+    forget_control: bool
 
 
 class Engine:
@@ -193,112 +207,49 @@ class Engine:
         self,
         target: LazyResult[R],
         params: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        tags: Mapping[str, Tag] | None = None,
-        on_failure: OnFailure = "stop",
-        progress: bool = False,
-        resume: ResumeMode = "auto",
-        on_change: OnChange = "refuse",
-        max_starts: int | None = 5,
-        forget_control: bool = False,
+        **options: Unpack[RunOptions],
     ) -> R: ...
     @overload
     async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
         self,
         target: tuple[LazyResult[A], LazyResult[B]],
         params: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        tags: Mapping[str, Tag] | None = None,
-        on_failure: OnFailure = "stop",
-        progress: bool = False,
-        resume: ResumeMode = "auto",
-        on_change: OnChange = "refuse",
-        max_starts: int | None = 5,
-        forget_control: bool = False,
+        **options: Unpack[RunOptions],
     ) -> tuple[A, B]: ...
     @overload
     async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
         self,
         target: tuple[LazyResult[A], LazyResult[B], LazyResult[C]],
         params: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        tags: Mapping[str, Tag] | None = None,
-        on_failure: OnFailure = "stop",
-        progress: bool = False,
-        resume: ResumeMode = "auto",
-        on_change: OnChange = "refuse",
-        max_starts: int | None = 5,
-        forget_control: bool = False,
+        **options: Unpack[RunOptions],
     ) -> tuple[A, B, C]: ...
     @overload
     async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
         self,
         target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D]],
         params: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        tags: Mapping[str, Tag] | None = None,
-        on_failure: OnFailure = "stop",
-        progress: bool = False,
-        resume: ResumeMode = "auto",
-        on_change: OnChange = "refuse",
-        max_starts: int | None = 5,
-        forget_control: bool = False,
+        **options: Unpack[RunOptions],
     ) -> tuple[A, B, C, D]: ...
     @overload
     async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
         self,
         target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D], LazyResult[E]],
         params: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        tags: Mapping[str, Tag] | None = None,
-        on_failure: OnFailure = "stop",
-        progress: bool = False,
-        resume: ResumeMode = "auto",
-        on_change: OnChange = "refuse",
-        max_starts: int | None = 5,
-        forget_control: bool = False,
+        **options: Unpack[RunOptions],
     ) -> tuple[A, B, C, D, E]: ...
     @overload
     async def run(  # type: ignore[overload-overlap] # a tuple is a sequence
         self,
         target: tuple[LazyResult[R], ...],
         params: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        tags: Mapping[str, Tag] | None = None,
-        on_failure: OnFailure = "stop",
-        progress: bool = False,
-        resume: ResumeMode = "auto",
-        on_change: OnChange = "refuse",
-        max_starts: int | None = 5,
-        forget_control: bool = False,
+        **options: Unpack[RunOptions],
     ) -> tuple[R, ...]: ...
     @overload
     async def run(
         self,
         target: Sequence[LazyResult[R]],
         params: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        tags: Mapping[str, Tag] | None = None,
-        on_failure: OnFailure = "stop",
-        progress: bool = False,
-        resume: ResumeMode = "auto",
-        on_change: OnChange = "refuse",
-        max_starts: int | None = 5,
-        forget_control: bool = False,
+        **options: Unpack[RunOptions],
     ) -> list[R]: ...
     async def run(
         self,

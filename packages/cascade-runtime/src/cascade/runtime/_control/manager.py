@@ -46,7 +46,7 @@ from cascade.runtime._control.reports import Reporter
 from cascade.runtime._control.run_history import history_of
 from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
-from cascade.runtime._support.earliest_timer import EarliestTimer
+from cascade.runtime._support.clock import EarliestTimer
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.tasks import cancel
 from cascade.transport.state_log import StateLog

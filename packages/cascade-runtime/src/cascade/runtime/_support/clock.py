@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 
 from cascade.interfaces import Clock, SupportsTimers, Timer, supports
 
 CallLater = Callable[[float, Callable[[], object]], Timer]
+_LONGEST = 86_400.0  # event loops refuse timers that are many years away
 
 
 class SystemClock:
@@ -38,3 +41,55 @@ def pause(call_later: CallLater, seconds: float) -> asyncio.Future[None]:
     timer = call_later(seconds, complete)
     elapsed.add_done_callback(lambda _: timer.cancel())
     return elapsed
+
+
+class EarliestTimer:
+    """Calls ``fire`` once, at the earliest moment for which it was set since it last fired, or before that moment.
+
+    A timer that fires too early does no harm: its owner sets it again.
+
+    :param fire: called with the seconds by which the event loop was late.
+    :param context: ``fire`` is called in it.
+    """
+
+    def __init__(self, clock: Clock, fire: Callable[[float], None], *, context: Context) -> None:
+        self._clock = clock
+        self._call_later = call_later_on(clock)
+        self._fire = fire
+        self._context = context
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: Timer | None = None
+        self._at = 0.0
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fire on this event loop from now on."""
+        self._loop = loop
+
+    def stop(self) -> None:
+        """Fire no more. Idempotent."""
+        self._loop = None
+        self._cancel()
+
+    def set(self, at: float) -> None:
+        """Fire at ``at`` by the clock's monotonic time, unless it is set to an earlier moment, or stopped."""
+        if self._loop is None or (self._timer is not None and self._at <= at):
+            return
+        self._cancel()
+        delay = min(max(0.0, at - self._clock.monotonic()), _LONGEST)
+        fired = partial(self._fired, self._loop, self._loop.time() + delay)
+        self._timer = self._context.run(self._call_later, delay, fired)
+        self._at = at
+
+    def fire(self) -> None:
+        """Fire now instead of later."""
+        self._cancel()
+        self._fire(0.0)
+
+    def _fired(self, loop: asyncio.AbstractEventLoop, planned: float) -> None:
+        self._timer = None
+        self._fire(loop.time() - planned)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

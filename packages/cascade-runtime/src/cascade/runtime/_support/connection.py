@@ -98,7 +98,7 @@ class SharedConnection:
         await self._connector.connect()
 
     def _check(self, connecting: asyncio.Task[None]) -> None:
-        """Raise or log why there is no connection yet; a connector that is late gets a little grace."""
+        """Raise or log why the connector is not connected; one that is late gets a little more time."""
         if not connecting.done():
             loop = asyncio.get_running_loop()
             self._late_warning = self._late_warning or loop.call_later(GRACE, self._log_late, connecting)

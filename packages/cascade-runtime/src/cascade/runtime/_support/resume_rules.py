@@ -11,7 +11,7 @@ OnChange = Literal["refuse", "rerun", "keep"]
 
 
 class ResumeRules(NamedTuple):
-    """Which recorded runs may go on, and what happens to steps that are no longer what they were."""
+    """Which recorded runs may go on, and what happens to completed steps that have changed."""
 
     resume: ResumeMode = "auto"
     on_change: OnChange = "refuse"
