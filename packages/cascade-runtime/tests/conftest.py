@@ -1,20 +1,37 @@
-"""These tests share stand-ins, tasks and observers: put their folder where Python finds it."""
+"""These tests share stand-ins, tasks, observers and fixtures: put their folder where Python finds it."""
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from cascade.runtime._control import manager
+from cascade.runtime import LocalHub
+from cascade.runtime._control import constraint_stream
 from cascade.runtime._scheduler import ready_queue
 from cascade.runtime._support import pace
 from cascade.transport import yielding
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from desk import Desk
+
+
+@pytest.fixture
+def hub() -> LocalHub:
+    """Return what connects the connectors of one test."""
+    return LocalHub()
+
+
+@pytest.fixture
+async def desk(hub: LocalHub) -> AsyncIterator[Desk]:
+    """Yield a client that writes constraints and reads reports, outside of the engine."""
+    async with Desk(hub) as outside:
+        yield outside
+
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no work yield because the machine is slow: what is ready at one time starts in one iteration of the loop."""
-    for module in (manager, pace, ready_queue, yielding):
+    for module in (constraint_stream, pace, ready_queue, yielding):
         monkeypatch.setattr(module, "LOOP_BUDGET", 600.0)

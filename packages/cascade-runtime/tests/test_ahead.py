@@ -104,17 +104,6 @@ def work(x: int) -> int:
     return x
 
 
-@pytest.fixture
-def hub() -> LocalHub:
-    return LocalHub()
-
-
-@pytest.fixture
-async def desk(hub: LocalHub) -> AsyncIterator[Desk]:
-    async with Desk(hub) as outside:
-        yield outside
-
-
 @contextlib.asynccontextmanager
 async def running(engine: Engine, targets: Any) -> AsyncIterator["asyncio.Task[Any]"]:
     run = asyncio.create_task(engine.run(targets))

@@ -128,7 +128,7 @@ async def test_progress_and_values_reach_the_engine(desk: DeskAndEngine, tmp_pat
     """Progress at most twice a second; ``cs.step`` tells the step, as in a thread."""
     (tmp_path / "end").touch()
     run = asyncio.create_task(desk.engine.run([long(str(tmp_path / "x")), measured()], on_failure="continue"))
-    with pytest.raises(ExceptionGroup):  # there is no such folder
+    with pytest.raises(ExceptionGroup):  # the folder does not exist
         await run
     told = await desk.engine.run(measured())
     data = [event for event in desk.events if isinstance(event, DataEvent)]

@@ -166,7 +166,7 @@ def test_an_event_that_cannot_be_made_costs_one_log_line(caplog: pytest.LogCaptu
 
 
 def test_another_end_that_cannot_be_made_holds_no_other_event() -> None:
-    """What was prepared is published with the next event, so that its number is no hole."""
+    """What was prepared is published with the next event, so that its number is not missing."""
     trail = Trail()
     trail.commit("a")
     trail.commit("b")

@@ -175,7 +175,7 @@ def test_a_build_that_fails_removes_its_nodes_in_steps(no_collector: None, close
 
 
 class Still(SystemClock):
-    """A clock that moves only when it is told to."""
+    """A clock that moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -39,11 +39,6 @@ class Reader:
 
 
 @pytest.fixture
-def hub() -> LocalHub:
-    return LocalHub()
-
-
-@pytest.fixture
 async def reader(hub: LocalHub) -> AsyncIterator[Reader]:
     reader = Reader(hub)
     await reader.connector.connect()
@@ -128,7 +123,7 @@ async def test_a_value_that_cannot_be_sent_is_refused(
 
 
 def test_outside_a_task_it_is_refused() -> None:
-    """There is no run to which the value could belong."""
+    """Outside of a run the value would belong to none."""
     with pytest.raises(UsageError, match="only inside a task"):
         publish("temperature", 21.5)
 

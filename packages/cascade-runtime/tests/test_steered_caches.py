@@ -22,11 +22,6 @@ def squared(x: int) -> int:
     return x * x
 
 
-@pytest.fixture
-def hub() -> LocalHub:
-    return LocalHub()
-
-
 def watched(hub: LocalHub, **settings: Any) -> tuple[Engine, list[TaskStateEvent]]:
     engine = Engine(connector=LocalConnector(hub, source_id="line-3"), **settings)
     return engine, watch_tasks(engine)

@@ -47,17 +47,6 @@ async def step(x: int = 0) -> int:
 
 
 @pytest.fixture
-def hub() -> LocalHub:
-    return LocalHub()
-
-
-@pytest.fixture
-async def desk(hub: LocalHub) -> AsyncIterator[Desk]:
-    async with Desk(hub) as outside:
-        yield outside
-
-
-@pytest.fixture
 def engine(hub: LocalHub) -> Engine:
     return Engine(
         connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 2, "memory_gb": 32}

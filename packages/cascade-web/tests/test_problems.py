@@ -87,7 +87,7 @@ async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> N
             problem = tab.page.locator("#problems")
             await expect(problem).to_contain_text("does not show that everything has arrived")
             await expect(problem).to_contain_text("cascade/sync/USER/+")
-            await expect(region(tab.page, "Engines")).to_contain_text("Nothing has arrived.")
+            await expect(region(tab.page, "Engines")).to_contain_text("Nothing has arrived: the broker has nothing")
             await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
 
 
@@ -146,7 +146,7 @@ async def test_a_frozen_broker_is_not_a_live_one(tabs: Tabs, kind: Kind, tmp_pat
         broker.terminate()
         problem = tab.page.locator("#problems")
         await expect(problem).to_contain_text("No link")
-        await expect(problem).to_contain_text("What you see is what was last heard.")
+        await expect(problem).to_contain_text("The page shows what arrived before.")
         await expect(tab.page).to_have_title("Cascade: no link")
         await expect(tab.page.get_by_role("button", name="Pause everything")).to_be_disabled()
         broker.start()

@@ -279,7 +279,7 @@ def test_i6_a_too_long_topic_is_kept_shortened(bench: Bench) -> None:
 
 
 def test_i6_a_set_beyond_the_limits_is_counted_the_same_at_each_look(bench: Bench) -> None:
-    """I6 during a sync: what there is no room for is counted, and not once more at each look."""
+    """I6 during a sync: registers beyond the limit are counted, and not once more at each look."""
     retained = [
         (f"cascade/constraints/task/t{number}", PAUSE) for number in range(MAX_REGISTERS + MAX_PROBLEMS + 500)
     ]

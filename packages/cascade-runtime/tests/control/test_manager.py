@@ -142,11 +142,6 @@ class Setting:
 
 
 @pytest.fixture
-def hub() -> LocalHub:
-    return LocalHub()
-
-
-@pytest.fixture
 async def setting(hub: LocalHub, no_leaks: None) -> AsyncIterator[Setting]:
     async with Setting(hub) as made:
         yield made

@@ -47,11 +47,6 @@ def readers() -> list[str]:
 
 
 @pytest.fixture
-def hub() -> LocalHub:
-    return LocalHub()
-
-
-@pytest.fixture
 async def desk(hub: LocalHub, no_leaks: None) -> AsyncIterator[Desk]:
     async with Desk(hub) as outside:
         yield outside

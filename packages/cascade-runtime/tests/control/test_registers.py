@@ -233,7 +233,7 @@ def test_registers_of_other_sources_and_projects_are_not_counted(clock: FakeCloc
 
 
 def test_only_what_has_no_effect_here_is_evicted(clock: FakeClock) -> None:
-    """When there is no room, a ``run:`` register that covers nothing makes room; one in force never does."""
+    """A ``run:`` register that covers nothing gives its place to a new one; one in force never does."""
     registers = Registers(clock, limit=3)
     for name in ("old", "older"):
         send(registers, constraint_topic(f"run:{name}"), PAUSE)

@@ -64,11 +64,6 @@ class Watcher:
 
 
 @pytest.fixture
-def hub() -> LocalHub:
-    return LocalHub()
-
-
-@pytest.fixture
 async def watcher(hub: LocalHub) -> AsyncIterator[Watcher]:
     async with Watcher(hub) as watcher:
         yield watcher

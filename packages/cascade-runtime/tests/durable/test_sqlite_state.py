@@ -449,7 +449,7 @@ async def test_an_ended_run_is_one_file_that_can_be_copied(folder: Path, tmp_pat
     ["../../etc/passwd", "a.db", ".", "_secret", "x" * 200, "ä" * 200, "a\\b:c*?[x]", "night/1", "%2E"],
 )
 async def test_any_run_id_has_files_of_its_own_in_the_folder(run_id: str, folder: Path) -> None:
-    """Their name is no path, no pattern and not too long, and it is found again."""
+    """Their name is neither a path nor a pattern nor too long, and it is found again."""
     run = RunInfo(run_id, "report")
     await recorded(folder, run=run)
     await recorded(folder, run=RunInfo(f"{run_id}~" if len(run_id) < 200 else run_id[:-1], "report"))

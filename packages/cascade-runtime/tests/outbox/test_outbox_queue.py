@@ -804,7 +804,7 @@ async def test_a_message_that_awaits_a_collector_is_safe_when_it_is_on_disk(fold
 async def test_a_message_that_is_dropped_and_counted_is_forgotten(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever keeps it until it is safe need not keep it for ever."""
+    """A caller that keeps it until it is safe need not keep it for ever."""
     monkeypatch.setattr(order, "CAPACITY", 1)
     link, safe = FakeLink(up=False), list[int]()
     await link.disconnect()

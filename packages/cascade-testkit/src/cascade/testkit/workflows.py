@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Protocol
 
 from cascade.interfaces import EventBus, Executor, TaskState, TaskStateEvent
+from cascade.interfaces.events import ENDED_STATES
 from cascade.spec import LazyResult
 from cascade.testkit._workflows.describe import describe
 from cascade.testkit._workflows.maker import FOLDER, make_workflow
@@ -23,8 +24,6 @@ from cascade.testkit._workflows.needed import Needed
 from cascade.testkit._workflows.reference import Reference
 
 __all__ = ["EngineLike", "check_workflow", "check_workflows", "make_workflow"]
-
-_ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.SKIPPED})
 
 
 class EngineLike(Protocol):
@@ -142,5 +141,5 @@ def _steps(states: Counter[tuple[str, TaskState]]) -> dict[tuple[str, TaskState]
     return {
         (name, state): count
         for (name, state), count in states.items()
-        if name.startswith("step ") and state in _ENDS
+        if name.startswith("step ") and state in ENDED_STATES
     }

@@ -373,7 +373,7 @@ const panels = (() => {
       const isActive = run.status === runs.RUNNING, isEmpty = (!bars.lanes.size && !running.length) || (isActive && now === null);
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
       show(canvas, !isEmpty);
-      if (isActive && now === null) return setText(byId("timeline-note"), "The page waits for a report of the engine, to know its clock.");
+      if (isActive && now === null) return setText(byId("timeline-note"), "Waiting for a report of the engine: until then its clock is not known.");
       if (isEmpty) return setText(byId("timeline-note"), `The timeline shows events that arrive while the page is open; none has arrived yet.${lost}`);
       const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: !isActive, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
