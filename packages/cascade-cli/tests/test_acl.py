@@ -205,7 +205,7 @@ asyncio.run(main())
 def test_a_run_and_every_tool_work_under_the_rules_of_their_roles(
     guarded: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker refuses no message of an engine; observers look; a lead steers one project, and is told the rule."""
+    """The broker refuses no message of an engine; observers only read; a lead steers one project, and reads which rule another scope needs."""
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
 
     def url(user: str) -> str:

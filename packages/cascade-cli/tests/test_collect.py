@@ -162,7 +162,7 @@ def _text(path: Path) -> None:
         ("a.sqlite", _newer, "is of version 7, and this Cascade writes 1; upgrade Cascade"),
         ("a.jsonl", _text, ":1 is not a line of cascade collect; name another file"),
         ("a.csv", _text, ": the kind of file is unknown; name it .sqlite or .jsonl"),
-        ("a.sqlite", None, "there is no file"),
+        ("a.sqlite", None, "does not exist"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(

@@ -44,7 +44,7 @@ async def test_senders_are_listed_and_dropped(tmp_path: Path, capsys: pytest.Cap
     assert main(["outbox", "drop", str(folder)]) == 2
     assert "pass --yes" in capsys.readouterr().err
     assert main(["outbox", "drop", str(folder), "--yes", "--sender", "nobody"]) == 1
-    assert "there is no sender 'nobody'" in capsys.readouterr().err
+    assert "sender 'nobody' does not exist" in capsys.readouterr().err
     assert main(["outbox", "drop", str(folder), "--yes", "--sender", "oven"]) == 0
     assert "2 messages are dropped" in capsys.readouterr().out
     assert [row["sender"] for row in listed(folder, capsys)] == ["press/3"]
@@ -75,7 +75,7 @@ def test_a_folder_that_is_missing_is_one_line(
     """Nothing is created."""
     more = {"send": ["--broker", "mqtt://127.0.0.1:1"], "drop": ["--yes"]}.get(action, [])
     assert main(["outbox", action, str(tmp_path / "none"), *more]) == 1
-    assert capsys.readouterr().err == f"cascade: outbox {tmp_path / 'none'}: there is no such folder\n"
+    assert capsys.readouterr().err == f"cascade: outbox {tmp_path / 'none'}: the folder does not exist\n"
     assert not [*tmp_path.iterdir()]
 
 

@@ -623,7 +623,7 @@ class TestPresence:
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Without a name there is no presence: the broker closes one link for each that the other one makes."""
+        """Without a name neither has presence: each new link of one makes the broker close that of the other."""
         hasten(monkeypatch)
         monkeypatch.setattr("cascade.transport.backoff.SLOW_PAUSE", AGES)
         busy = keywords.pop("busy", False)

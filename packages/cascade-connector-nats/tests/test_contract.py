@@ -47,7 +47,7 @@ class TestOnNats(ConnectorContract):
         await self.proxy.down()
 
     async def silence(self) -> None:
-        """Carry nothing any more, and let what is waited for in vain be given up soon."""
+        """Carry nothing any more, and give up soon on answers that cannot come."""
         self.monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.2)
         self.hasty["connect_timeout"] = 0.2
         self.proxy.stall()

@@ -226,7 +226,7 @@ class Listener:
             self.receive(message.topic, message.payload)
 
     def _unreachable(self, line: str) -> None:
-        """Print why there is no link, once until it works again."""
+        """Print why the link failed, once until it works again."""
         if self._reachable is not False:
             self._reachable = False
             print_line(line)

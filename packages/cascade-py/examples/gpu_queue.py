@@ -2,7 +2,7 @@
 
 Shows ``with_constraints`` and ``system_resources``: a job starts when all that it needs is free,
 and gives it back however it ends. How much memory a job needs may itself be computed in the run.
-There is no GPU in this example: jobs only count who uses one.
+This example needs no GPU: the jobs only count which of them has one.
 
     python gpu_queue.py
 """

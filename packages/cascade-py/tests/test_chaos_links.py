@@ -133,7 +133,7 @@ async def test_row_2_an_address_that_swallows_packets_is_not_felt(
     async with time_limit(BOUND), no_leaks(BOUND):
         assert await run.begin() == run.value
     assert run.balanced()
-    assert len(warnings_of(caplog)) == 2  # why there is no link; what was dropped at the end
+    assert len(warnings_of(caplog)) == 2  # why the link failed; what was dropped at the end
 
 
 async def test_row_2_a_web_server_is_not_felt(caplog: pytest.LogCaptureFixture) -> None:

@@ -850,12 +850,11 @@ ELSEWHERE = {
     "the folder does not exist": "test_resolving.py",
     " has a level that nats-server takes for a wildcard": "test_acl_nats.py",
     "; rename one, or pass --config FOLDER": "test_acl_nats.py",
-    "there is no such folder": "test_outbox_command.py",
     "holds a call in something other than a list, tuple or dict": "test_plans.py",
     "cs.publish() does not work in a task that runs on a cluster; return the value, and "
     "publish it from a task with mode='thread' or an async one": "test_publishing.py",
     " is not a user name; ": "test_acl.py",
-    "; cascade outbox list shows them": "test_outbox_command.py",
+    " does not exist; cascade outbox list shows the senders": "test_outbox_command.py",
     "other users of this machine can read the key ": "test_config.py",
     "it needs a certificate; set ": "test_config.py",
     "it needs a certfile; pass certfile too": "test_config.py",

@@ -119,7 +119,7 @@ def test_a_broker_that_is_not_there_is_not_felt(
     assert str(target["port"]) in warnings[0]
     counts = connector.statistics()
     assert counts.accepted == sum(counts.dropped.values()) >= 2004
-    assert len(warnings) <= 2  # why there is no link; what was dropped at the end
+    assert len(warnings) <= 2  # why the link failed; what was dropped at the end
 
 
 @pytest.mark.parametrize("source_id", [None, "press-1"])

@@ -184,7 +184,7 @@ class FollowsForEver(WithContext):
 
 
 class TellsAnotherStep(WithContext):
-    """Each call is told that it is the first attempt."""
+    """Each call learns that it is the first attempt."""
 
     def enter(self, call: InThread, function: Callable[..., Any]) -> Callable[..., Any]:
         entered = super().enter(call, function)

@@ -12,7 +12,7 @@ def test_a_page_from_here_is_admitted(host: str) -> None:
     """By whatever name of this machine a person has opened it, through a forwarded port as well."""
     assert Door().admits_origin(host, f"http://{host}")
     assert Door().admits_origin(host, f"https://{host.lower()}")
-    assert Door().admits_origin(host, None), "a program that is no browser"
+    assert Door().admits_origin(host, None), "a program that is not a browser"
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Demo:
             report, counts, remarks = _seen(target, live, self._choose_partners(url, live))
         if report is None:
             self.print_line(
-                f"Interrupted after {live.audited:,} of {len(sources):,} files: there is no report."
+                f"Interrupted after {live.audited:,} of {len(sources):,} files: no report was written."
             )
         else:
             self.print_line(f"Audited {live.audited:,} files in {live.seconds:.1f} s.")

@@ -110,7 +110,7 @@ def with_optional_broker(function: Callable[..., Any], *, login: bool = True) ->
 async def connected(address: Address) -> AsyncIterator[Link]:
     """Connect to the broker for as long as the context lasts.
 
-    :raises ConnectorUnavailable: if there is no link within the connector's connect time-out.
+    :raises ConnectorUnavailable: if the connector has no link within its connect time-out.
     """
     link = address.tool()
     await link.connect()

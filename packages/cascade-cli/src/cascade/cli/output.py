@@ -56,7 +56,7 @@ class Output:
     def rows(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, empty: str = "") -> None:
         """Print rows: a JSON array of all their keys, or the given columns.
 
-        :param empty: what a person reads where there is no row.
+        :param empty: what a person reads instead of an empty table.
         """
         if self.json:
             self.document(list(rows))

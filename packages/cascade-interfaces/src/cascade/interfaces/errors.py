@@ -144,7 +144,7 @@ class InputsError(UsageError, ValueError):
 
 
 class RouteError(UsageError, LookupError):
-    """The selector of a router gave a value for which there is no route."""
+    """The selector of a router gave a value without a route."""
 
     def __init__(self, value: object, routes: tuple[object, ...]) -> None:
         self.value = value

@@ -75,7 +75,7 @@ class Connector(Protocol):
         Messages of one topic and QoS leave in the order of their calls. A payload of ``None``
         is the empty message, which clears a retained one. Values that JSON does not have are
         replaced by text and counted. Before ``connect`` is called nothing is sent, and one
-        warning is logged. While there is no link, messages wait; dropped messages are counted.
+        warning is logged. Without a link messages wait; dropped messages are counted.
 
         :raises InvalidTopicError: if nothing can be published to the topic; see ``topics.check_topic``.
         :raises InvalidPayloadError: if the payload is neither a mapping nor None.
@@ -273,7 +273,7 @@ class SupportsRequired(Protocol):
 
     @property
     def required(self) -> bool:
-        """Whether ``connect`` raises ``ConnectorUnavailable`` when there is no link; a run then waits for it."""
+        """Whether ``connect`` raises ``ConnectorUnavailable`` if it gets no link; a run then waits for it."""
         ...
 
 

@@ -88,7 +88,7 @@ class StepEvents:
 
 
 NO_EVENTS = StepEvents()
-"""Nothing reports the outcome, or nobody keeps its event."""
+"""Nothing reports the outcome, or nothing keeps its event."""
 
 
 @dataclass(frozen=True, slots=True)

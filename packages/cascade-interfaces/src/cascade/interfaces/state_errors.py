@@ -61,7 +61,7 @@ class RunInputsError(UsageError, ValueError):
 
 
 class RunChangedError(UsageError, RuntimeError):
-    """Completed steps of a recorded run are no longer what they were: ``changes`` lists them."""
+    """Completed steps of a recorded run have changed: ``changes`` lists them."""
 
     def __init__(self, run_id: str, changes: Sequence[StepChange]) -> None:
         self.run_id = run_id

@@ -38,7 +38,7 @@ class Input:
 
     @property
     def required(self) -> bool:
-        """Whether there is no default."""
+        """Whether it has no default."""
         return self.default is _REQUIRED
 
 

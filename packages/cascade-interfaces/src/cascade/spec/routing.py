@@ -75,7 +75,7 @@ def sequence(*lazies: LazyResult[Any]) -> LazyResult[list[Any]]:
 def pipeline(value: Any, *tasks: Task[..., Any]) -> LazyResult[Any]:
     """Pass ``value`` to the first task, its result to the second, and so on.
 
-    :raises ConfigurationError: if there is no task, or an argument is not one.
+    :raises ConfigurationError: without a task, or if an argument is not one.
     """
     if not tasks:
         raise ConfigurationError("pipeline(value, *tasks)", "needs at least one task")

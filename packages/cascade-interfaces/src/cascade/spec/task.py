@@ -231,7 +231,7 @@ def task(
     executor of the engine.
 
     :raises TaskDefinitionError: if it is not a function, or is a generator.
-    :raises ConfigurationError: if the mode does not fit the function, or there is no such setting.
+    :raises ConfigurationError: if the mode does not fit the function, or a setting does not exist.
     """
     for setting in unknown:
         raise ConfigurationError(f"task({setting}=)", _right_form(setting))

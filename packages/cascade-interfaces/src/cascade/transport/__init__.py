@@ -5,7 +5,7 @@ For authors of connectors. Each part is a module of its own; import what you nee
 - :mod:`cascade.transport.connector`: ``NetworkConnector``, the base of a connector; it makes all of the following.
 - :mod:`cascade.transport.lifecycle`, :mod:`cascade.transport.session`: from ``connect`` to ``disconnect``, one link after another.
 - :mod:`cascade.transport.link`: ``Link``, the base of one link, and ``LinkClient``, what it needs of a client library.
-- :mod:`cascade.transport.settings`, :mod:`cascade.transport.faults`: settings and their checks; why there is no link.
+- :mod:`cascade.transport.settings`, :mod:`cascade.transport.faults`: settings and their checks; why a link failed.
 - :mod:`cascade.transport.capture`: the values of a payload at the call of ``publish``.
 - :mod:`cascade.transport.outbox`: ``Outbox``, the messages that wait or are in flight, with its control lane.
 - :mod:`cascade.transport.senders`: ``Senders``, the tasks that send them over one link.

@@ -127,7 +127,7 @@ class NetworkConnector(ABC):
 
     @property
     def required(self) -> bool:
-        """Whether ``connect`` raises when there is no link."""
+        """Whether ``connect`` raises if it gets no link."""
         return self._settings.required
 
     @property
@@ -141,7 +141,7 @@ class NetworkConnector(ABC):
     async def connect(self) -> None:
         """Connect; do nothing when already connected.
 
-        Return within ``connect_timeout``. If there is no link by then, log one warning with the cause and
+        Return within ``connect_timeout``. Without a link by then, log one warning with the cause and
         keep trying in the background.
 
         :raises ConnectorUnavailable: only with ``required=True``.

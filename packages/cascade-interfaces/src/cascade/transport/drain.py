@@ -12,7 +12,7 @@ from cascade.transport.patience import Patience
 NO_PROGRESS = 2.0
 """Seconds that a drain waits while the link is up and no message is sent or dropped."""
 NO_LINK = 0.3
-"""Seconds that a drain waits while there is no link, and was none in the last ``RECENT`` seconds."""
+"""Seconds that a drain waits for a link if the last one ended more than ``RECENT`` seconds ago."""
 RECENT = 10.0
 """Seconds after the end of a link in which the next one is likely: a drain then waits for it."""
 _TURNS = 10

@@ -1,4 +1,4 @@
-"""Why there is no link: the cause and the remedy in one line, and what that means for the next attempt."""
+"""Why a link failed: the cause and the remedy in one line, and what that means for the next attempt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE, Kind.SETTINGS})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why there is no link; ``text`` names the cause and what to do."""
+    """Why a link failed; ``text`` names the cause and what to do."""
 
     kind: Kind
     text: str

@@ -22,7 +22,7 @@ class LookPackets(Protocol):
     async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
         """Subscribe at QoS 0 in one packet; return the filters that the broker refused.
 
-        Return None if there is no answer, or if the watch was closed before the packet was sent.
+        Return None without an answer, or if the watch was closed before the packet was sent.
         """
         ...
 

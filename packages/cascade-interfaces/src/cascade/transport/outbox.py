@@ -155,7 +155,7 @@ class Outbox:
         return next(iter(self._in_flight), None)
 
     def refuse(self, reason: str, settled: Callable[[Delivery], None] | None = None) -> None:
-        """Count a message as accepted and dropped at once, because there is no connection."""
+        """Count a message as accepted and dropped at once, because the connector is not connected."""
         self.accepted += 1
         self.dropped[reason] += 1
         if settled is not None:

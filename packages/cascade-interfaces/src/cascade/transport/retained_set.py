@@ -7,7 +7,7 @@ it to the watcher's own sync topics, and a nonce that is published to one of the
 1. The look ends when the nonce comes back, the *echo*, and the broker has answered the SUBSCRIBE; the nonce
    does not wait for that answer. A watcher with a name also keeps a retained
    *canary* on its own sync topics. The broker sends it behind the set; an echo before the canary
-   proves nothing, and a further nonce is sent. Without a name there is no canary: the echo of a
+   proves nothing, and a further nonce is sent. A source without a name has no canary: the echo of a
    second nonce, sent behind the first echo, counts, but the set is not proved. If retained
    messages came behind an echo, the look then waits until no more of them arrive.
 2. A topic that held a message before and is missing now is asked for once more by its exact name,

@@ -108,7 +108,7 @@ class Session(Generic[ClientT]):
         return 0.0 if self.linked else self.loop.time() - self._link_ended
 
     async def first_attempt(self, timeout: float) -> Fault | None:
-        """Wait for the outcome of the first attempt; return why there is no link yet, or None.
+        """Wait for the outcome of the first attempt; return why it failed so far, or None.
 
         :param timeout: seconds; those in which this process stands still do not count.
         """
@@ -139,7 +139,7 @@ class Session(Generic[ClientT]):
             drain.notify()
 
     def log_fault(self, fault: Fault) -> None:
-        """Log why there is no link: once, and again if it turns out that a person has to act."""
+        """Log why a link failed: once, and again if it turns out that a person has to act."""
         if self._logged is not None and (self._logged is fault.kind or not fault.slow):
             return
         self._logged = fault.kind

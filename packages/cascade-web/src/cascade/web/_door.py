@@ -24,7 +24,7 @@ class Door:
         On loopback the host must be this machine's own: a foreign host name may lead here as well (DNS rebinding).
 
         :param host: the header ``Host``.
-        :param origin: the header ``Origin``; None from a program that is no browser.
+        :param origin: the header ``Origin``; None from a program that is not a browser.
         """
         if self.token is None and not _is_this_machine(host):
             return False

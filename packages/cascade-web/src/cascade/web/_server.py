@@ -32,7 +32,7 @@ _WAITING = 4  # messages from a browser that wait while the broker takes no more
 class WebServer:
     """Answers requests: the page at ``/``, and at ``/mqtt`` a WebSocket to the broker.
 
-    :param upstream: the broker of the relay; None: there is no relay.
+    :param upstream: the broker of the relay; None: without a relay.
     """
 
     def __init__(self, page: Page, upstream: Upstream | None, door: Door) -> None:

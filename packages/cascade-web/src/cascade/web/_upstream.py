@@ -57,7 +57,7 @@ class Upstream:
 
 
 def _cause(error: OSError | UnicodeError) -> str:
-    """Return in a few words why there is no connection."""
+    """Return in a few words why the connection failed."""
     match error:
         case ConnectionRefusedError():
             return "the connection is refused"

@@ -76,7 +76,7 @@ def configuration(files: Files, *, tls: bool, owner: str) -> list[str]:
     """Return the lines of ``mosquitto.conf``.
 
     :param tls: listen on every address, with the certificate. Without it only this machine can connect.
-    :param owner: the system user who owns the files; empty where there is no such thing.
+    :param owner: the system user who owns the files; empty on systems without such users.
     """
     lines = [
         "# Written by cascade acl, which replaces this file.",

@@ -108,7 +108,7 @@ def _native(rule: Rule, *, keeps: bool) -> Iterator[str]:
 def _requests(rules: Iterable[Rule], user: str) -> Iterator[str]:
     """Yield the requests to JetStream of a user: to look into the bucket and to follow it, and to make it.
 
-    None of them changes what a bucket holds: without them nobody could read, and whoever may not steer gets no other.
+    None of them changes the bucket: every reader needs them, and an observer gets no further ones.
     """
     for stream in (f"KV_{_BUCKET}", _BUCKET, "$MQTT_rmsgs"):
         yield f"$JS.API.STREAM.INFO.{stream}"

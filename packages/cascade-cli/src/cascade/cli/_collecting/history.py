@@ -94,7 +94,7 @@ def collected_runs(path: Path, run_id: str | None = None) -> Iterator[CollectedR
     :raises CommandError: if the file is missing, or not a collector's.
     """
     if not path.exists():
-        raise CommandError(f"there is no file {path}", "cascade collect --to creates it")
+        raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
     run: CollectedRun | None = None
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         check(connection, path)

@@ -159,7 +159,7 @@ def _open(path: Path, *, keep: float | None) -> EventFile:
 
 def _list(path: Path) -> None:
     if not path.exists():
-        raise CommandError(f"there is no file {path}", "cascade collect --to creates it")
+        raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
     file = _open(path, keep=None)
     try:
         settings().output.rows([_row(hole) for hole in file.holes()], _HOLES, empty="no event is missing")

@@ -76,7 +76,7 @@ class Certificate:
     code: int | None = None
     """OpenSSL's number of the reason for which the certificate is not accepted; None if it is."""
     detail: str = ""
-    """Why there is no handshake; empty if there was one."""
+    """Why the handshake failed; empty if it succeeded."""
     ends: float | None = None
     """When the certificate ends, in seconds since the epoch; None if unknown."""
 

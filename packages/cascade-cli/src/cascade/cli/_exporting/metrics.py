@@ -187,7 +187,7 @@ def _waiting(engine: EngineView) -> dict[tuple[str, ...], int]:
 
 
 def _in_force(engine: EngineView) -> dict[tuple[str, ...], int]:
-    """Return the constraints by scope and type; a run's id is not a label, because there is no end of them."""
+    """Return the constraints by scope and type. The id of a run is not a label: the number of runs has no bound."""
     found: dict[tuple[str, ...], int] = defaultdict(int)
     for row in engine.constraints.effective if engine.constraints is not None else ():
         scope = str(row.get("scope", ""))

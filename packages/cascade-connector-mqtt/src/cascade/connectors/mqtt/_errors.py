@@ -1,4 +1,4 @@
-"""Explain in one line why there is no link: the cause and the remedy."""
+"""Explain in one line why a link failed: the cause and the remedy."""
 
 from __future__ import annotations
 

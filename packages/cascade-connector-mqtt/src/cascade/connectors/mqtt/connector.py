@@ -45,7 +45,7 @@ class MqttConnector(NetworkConnector):
     :param client_id: the MQTT client id; the ``source_id`` if that is given.
     :param presence: False for tools that watch or steer: no will, no birth.
     :param connect_timeout: seconds after which ``connect`` returns, with or without a link.
-    :param required: raise ``ConnectorUnavailable`` from ``connect`` if there is no link by then.
+    :param required: raise ``ConnectorUnavailable`` from ``connect`` if it has no link by then.
     :param outbox_messages: number of messages that may wait; beyond it the oldest are dropped and counted.
     :param outbox_bytes: number of bytes of messages that may wait.
     :param drain_timeout: seconds for which ``disconnect`` sends waiting messages.

@@ -1,4 +1,4 @@
-"""Explain in one line why there is no link, and why a server with a link cannot keep registers."""
+"""Explain in one line why a link failed, and why a server that answers cannot keep registers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telemetry that the server's stream keeps for one subscription while nobody reads it."""
+"""Telemetry that the server's stream keeps for one subscription until it is read."""
 
 from __future__ import annotations
 

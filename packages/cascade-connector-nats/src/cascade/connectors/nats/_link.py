@@ -63,7 +63,7 @@ class NatsLink(Link):
         super().__init__(client, parts, send=store.publish, explain=_errors.explain_loss)
 
     def read(self) -> None:
-        """Do nothing: there is no message before the first subscription."""
+        """Do nothing: messages come only after the first subscription."""
 
     async def subscribe(self, queue: CallbackQueue) -> None:
         """Subscribe to the filter of a callback."""

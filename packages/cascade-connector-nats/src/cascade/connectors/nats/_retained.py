@@ -243,7 +243,7 @@ class RetainedMessages:
             self.subscribed.set_result(None)
 
     def _go_on(self) -> None:
-        """Go on with messages that are not retained: there is no bucket."""
+        """Go on with messages that are not retained: the bucket does not exist."""
         self._grant()
         self._release()
         self._done_subscribing()

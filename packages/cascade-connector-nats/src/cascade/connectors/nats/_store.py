@@ -152,7 +152,7 @@ class Store:
         return int(made.get("num_pending", 0))
 
     async def keep_for(self, name: str, subjects: Sequence[str]) -> None:
-        """Find or make the consumer that knows how far somebody has read telemetry; it goes after 8 days without use."""
+        """Find or make the consumer that keeps how far a reader has read telemetry; the server deletes it after 8 days without use."""
         config = {
             "durable_name": name,
             "deliver_policy": "all",

@@ -46,7 +46,7 @@ class NatsConnector(NetworkConnector):
     :param presence_ttl: seconds after which others see that a process has gone that could not say so.
     :param bucket: the name of the bucket and of the stream; all that steer and obey each other use the same.
     :param connect_timeout: seconds after which ``connect`` returns, with or without a link.
-    :param required: raise ``ConnectorUnavailable`` from ``connect`` if there is no link by then.
+    :param required: raise ``ConnectorUnavailable`` from ``connect`` if it has no link by then.
     :param outbox_messages: number of messages that may wait; beyond it the oldest are dropped and counted.
     :param outbox_bytes: number of bytes of messages that may wait.
     :param drain_timeout: seconds for which ``disconnect`` sends waiting messages.

@@ -1,4 +1,4 @@
-"""The client of a Dask cluster, and the local cluster if there is no address; both on one event loop."""
+"""The client of a Dask cluster, and the local cluster if no address is given; both on one event loop."""
 
 from __future__ import annotations
 

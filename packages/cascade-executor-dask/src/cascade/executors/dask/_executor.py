@@ -76,7 +76,7 @@ class DaskExecutor:
         return self._cluster_ahead if self.workers >= self._cluster_threads else 0
 
     async def start(self) -> None:
-        """Connect; start the local cluster first if there is no address.
+        """Connect; start the local cluster first if no address was given.
 
         :raises ExecutorUnavailable: if no cluster answers within ``connect_timeout`` seconds.
         """
@@ -87,7 +87,7 @@ class DaskExecutor:
 
         :raises TaskNotPicklableError: if the function, an argument or the outcome cannot be pickled.
         :raises WorkerLostError: if the worker to which the call was sent died; it does not run again.
-        :raises ExecutorUnavailable: if there is no cluster, or it stops during the call.
+        :raises ExecutorUnavailable: if the cluster cannot be reached, or stops during the call.
         """
         return await self._run(function, args, kwargs, None)
 

@@ -89,7 +89,7 @@ class Subscriptions:
         """Begin a watch.
 
         :raises InvalidTopicError: if a filter is not valid.
-        :raises ConfigurationError: if there is no filter.
+        :raises ConfigurationError: without a filter.
         """
         if not filters:
             raise ConfigurationError("watch", "name at least one topic filter")

@@ -134,7 +134,7 @@ class Registers:
     def remove(self, topics: Iterable[str]) -> None:
         """Begin to remove the registers that a retained set does not have; :meth:`settle` goes on with it.
 
-        The counts of what there is no room for begin anew: those of this set remain.
+        The counts of registers beyond the limits begin anew: those of this set remain.
         """
         self.over_limit, self._over_limit_since = self._over_limit_since, 0
         self.problems_forgotten, self._forgotten_since = self._forgotten_since, 0

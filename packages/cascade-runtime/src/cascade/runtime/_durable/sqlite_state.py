@@ -239,7 +239,7 @@ class SqliteState:
 
 
 def _give_back(opening: asyncio.Future[tuple[Opened, ResultCodec]]) -> None:
-    """Close a run that was opened for a caller who was cancelled meanwhile."""
+    """Close a run whose caller was cancelled while it was opened."""
     if not opening.cancelled() and opening.exception() is None:
         opened, _ = opening.result()
         opened.file.close()

@@ -62,7 +62,9 @@ def drop(folder: Path, sender: str | None, *, aside: bool) -> int:
     _check(folder)
     found = [paths for paths in OutboxPaths.all(folder) if sender in (None, _name(paths))]
     if sender is not None and not found:
-        raise OutboxUnavailable(str(folder), f"there is no sender {sender!r}; cascade outbox list shows them")
+        raise OutboxUnavailable(
+            str(folder), f"sender {sender!r} does not exist; cascade outbox list shows the senders"
+        )
     return sum(_drop(paths, aside=aside, required=sender is not None) for paths in found)
 
 
@@ -70,7 +72,7 @@ def _check(folder: Path) -> None:
     try:
         private_folder.check(folder, OutboxUnavailable)
     except FileNotFoundError:
-        raise OutboxUnavailable(str(folder), "there is no such folder") from None
+        raise OutboxUnavailable(str(folder), "the folder does not exist") from None
 
 
 def _name(paths: OutboxPaths) -> str:

@@ -1,4 +1,4 @@
-"""Find completed steps of a recorded run that are no longer what they were. No I/O."""
+"""Find completed steps of a recorded run that have changed. No I/O."""
 
 from __future__ import annotations
 

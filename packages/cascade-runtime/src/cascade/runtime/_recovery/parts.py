@@ -48,7 +48,7 @@ class RecordedAttempts(AttemptContext):
         self._recorder.started(node)
 
     def end_expected(self, node: Node) -> TaskStateEvent | None:
-        """Return the event that will report the task's end; None if nobody will see one."""
+        """Return the event that will report the task's end; None if nothing subscribes to it."""
         return self._outcome.end_expected(node)
 
     async def resume(self, node: Node, *, admitted: bool) -> None:

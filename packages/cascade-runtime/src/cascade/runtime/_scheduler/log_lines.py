@@ -22,7 +22,7 @@ _SHOWN = "_cascade_shown"
 def checked_level(logs: object) -> int | None:
     """Return the number of a level such as ``"INFO"``, or None for None.
 
-    :raises ConfigurationError: if there is no such level.
+    :raises ConfigurationError: if the level does not exist.
     """
     if logs is None:
         return None

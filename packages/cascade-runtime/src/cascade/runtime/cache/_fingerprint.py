@@ -172,7 +172,7 @@ def values_read_by(function: Callable[..., Any]) -> list[object]:
 
 
 def _named(thing: Any) -> object:
-    """Return what a module has under the name of a thing; None if there is no such name."""
+    """Return what a module has under the name of a thing; None if it does not have the name."""
     found: Any = sys.modules.get(getattr(thing, "__module__", None) or "")
     for name in getattr(thing, "__qualname__", "<none>").split("."):
         found = inspect.getattr_static(found, name, None)

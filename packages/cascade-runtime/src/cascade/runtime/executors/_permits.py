@@ -18,7 +18,7 @@ _MANY = 4096  # bytes; more permits than any worker has
 class Permits:
     """The executor's side: both ends of the pipe.
 
-    :raises OSError: if there is no pipe.
+    :raises OSError: if the pipe cannot be made.
     """
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ class ThreadExecutor:
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what the call returns, or raise what it raises.
 
-        :raises ExecutorUnavailable: if there is no thread and the system cannot start one.
+        :raises ExecutorUnavailable: if no thread runs and the system cannot start one.
         """
         call = _Call(asyncio.get_running_loop(), function, args, kwargs)
         self._unfinished += 1

@@ -172,7 +172,7 @@ class WorkerThread(WorkerCalls):
         call.fail(error)
 
     def _fail_first(self, error: Exception) -> None:
-        """Fail the oldest call, because there is no worker for it; the others are tried again."""
+        """Fail the oldest call, because no worker could be started for it; the others are tried again."""
         with self._pool.lock:
             calls, self.calls = [*self.calls], deque()
             self._pool.put_back(calls[1:])

@@ -78,7 +78,7 @@ class Life(Harness):
         assert numbers(seen()) == [1, 2]
 
     async def test_nothing_is_left_behind(self) -> None:
-        """After disconnect there is no task, thread, socket or file more than before connect."""
+        """``disconnect`` leaves no task, thread, socket or file behind."""
         connector = await self.make()
         async with no_leaks(self.timeout):
             await connector.connect()

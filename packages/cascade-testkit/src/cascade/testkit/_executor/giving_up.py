@@ -127,7 +127,7 @@ class GivingUp(Harness):
 
     @pytest.mark.parametrize("started", [False, True])
     async def test_a_call_given_up_leaves_nothing_behind(self, tmp_path: Path, *, started: bool) -> None:
-        """After close there is no task, thread, process, socket or file more than before."""
+        """``close`` leaves no task, thread, process, socket or file behind."""
         await self.warm_up()
         executor = await self.make()
         async with self.leaving_nothing():

@@ -58,7 +58,7 @@ class Life(Harness):
         await self.within(executor.close())
 
     async def test_nothing_is_left_behind(self) -> None:
-        """After close there is no task, thread, process, socket or file more than before."""
+        """``close`` leaves no task, thread, process, socket or file behind."""
         await self.warm_up()
         executor = await self.make()
         async with self.leaving_nothing():

@@ -123,7 +123,7 @@ const drawing = (() => {
 
   const PARTS = [["p-done", ["COMPLETED"]], ["p-skip", ["SKIPPED", "CANCELLED"]], ["p-failed", ["FAILED"]], ["p-run", ["RUNNING", "RETRYING"]], ["p-wait", ["BLOCKED"]]];
 
-  /** A bar of the states of tasks. While more tasks may come it has no value: nobody knows how much is left. */
+  /** A bar of the states of tasks. While more tasks may come it has no value, because the rest is not known. */
   class Bar {
     constructor() {
       this.parts = PARTS.map(([name]) => make("i", { class: name }));

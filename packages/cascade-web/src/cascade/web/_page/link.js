@@ -199,7 +199,7 @@ class Link {
 
   /** Publish, retained, at QoS 1; return the broker's reason code. An `expiry` in seconds counts in version 5 only. */
   publish(topic, payload, { expiry = null } = {}) {
-    if (!this.isLinked) return Promise.reject(new Error("There is no link to the broker."));
+    if (!this.isLinked) return Promise.reject(new Error("The page is not connected to the broker."));
     const id = this.nextId();
     const answered = new Promise((done, failed) => this.acknowledging.set(id, { done, failed }));
     this.send(mqtt.publish(this.version, { topic, payload, qos: 1, retain: true, id, expiry }));

@@ -156,7 +156,7 @@ def client_id_keyword(module: ModuleType) -> str:
 
 
 def protocol_version(value: object) -> Any:
-    """Return aiomqtt's name for a version of MQTT such as ``"3.1.1"`` or 5; None if there is no such version."""
+    """Return aiomqtt's name for a version of MQTT such as ``"3.1.1"`` or 5; None if aiomqtt does not have it."""
     if _Version is None or isinstance(value, bool) or not isinstance(value, int | str):
         return None
     return _Version[_VERSIONS[value]] if value in _VERSIONS else None
