@@ -87,7 +87,9 @@ async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> N
             problem = tab.page.locator("#problems")
             await expect(problem).to_contain_text("does not show that everything has arrived")
             await expect(problem).to_contain_text("cascade/sync/USER/+")
-            await expect(region(tab.page, "Engines")).to_contain_text("Nothing has arrived: the broker has nothing")
+            await expect(region(tab.page, "Engines")).to_contain_text(
+                "Nothing has arrived: the broker has nothing"
+            )
             await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
 
 
