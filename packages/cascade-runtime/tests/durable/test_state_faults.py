@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -238,6 +239,57 @@ async def test_a_size_limit_of_files_loses_no_recorded_result(more: tuple[str, .
     assert await complete(journal, "g:0", "x" * 3_000_000)
     assert len(list(folder.glob("*.result*"))) == 1
     await journal.end(RunStatus.SUCCEEDED)
+
+
+FULL = """
+import asyncio, subprocess, sys
+from cascade.interfaces import RunInfo, RunStatus, StateUnavailable
+from cascade.runtime._durable.sqlite_state import SqliteState
+
+folder, keys = sys.argv[1], []
+
+def mount(options):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+
+async def main():
+    mount("size=1m,mode=0700")
+    journal = await SqliteState(folder, power_safe=False, retry_for=0.1).open(RunInfo("night", "report"))
+    for number in range(10_000):
+        key = f"f:0[{number}]"
+        journal.started(key, name="f", inputs=b"", code=b"")
+        try:
+            await journal.completed(key, "x" * (3_000_000 if number == 9 and len(sys.argv) > 2 else 2000))
+        except StateUnavailable as exc:
+            print(f"refused {exc}", flush=True)
+            break
+        keys.append(key)
+    await journal.close()
+    mount("remount,size=10m")
+    journal = await SqliteState(folder, power_safe=False).open(RunInfo("night", "report"))
+    print("lost", [key for key in keys if await journal.load(key) != "x" * 2000], journal.attempt, flush=True)
+    journal.started("g:0", name="g", inputs=b"", code=b"")
+    print("kept", await journal.completed("g:0", "x" * 3_000_000), len(keys), flush=True)
+    await journal.end(RunStatus.SUCCEEDED)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("large",)], ids=["database", "large result"])
+async def test_a_full_file_system_loses_no_recorded_result(more: tuple[str, ...], folder: Path) -> None:
+    """A real one, in a mount namespace of its own: with more space the run goes on."""
+    unshare = ["unshare", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody mount a file system in a namespace")
+    folder.mkdir(parents=True)
+    command = [*unshare, sys.executable, "-c", FULL, str(folder), *more]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    refused, lost, kept = done.stdout.splitlines()
+    assert re.match(r"refused .*night\.db: .*([Nn]o space left on device|is full)", refused), refused
+    assert lost == "lost [] 2"
+    assert kept.startswith("kept True ")
+    assert int(kept.split()[-1]) == 9 if more else int(kept.split()[-1]) > 20
 
 
 # Damaged files
