@@ -7,6 +7,7 @@ import time
 
 import pytest
 from engines import Plant, eventually
+from paho.mqtt import publish
 
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
@@ -281,6 +282,24 @@ def test_wait_without_a_live_engine_says_so(plant: Plant) -> None:
     assert (done.returncode, done.stdout) == (1, "cascade/constraints/source/prss-1/@pause\n")
     assert "did you mean press-1?" in done.stderr
     assert "no live engine is in the scope source:prss-1; cascade ps lists the engines" in done.stderr
+
+
+def put(plant: Plant, topic: str, payload: str) -> None:
+    """Retain a message, as any client may do where no rules are."""
+    publish.single(topic, payload, 1, retain=True, hostname=plant.broker.host, port=plant.broker.port)
+
+
+def test_ps_names_a_report_whose_session_has_no_birth(plant: Plant) -> None:
+    """Any client may have written it; with its birth it is an engine as any other."""
+    report = {"v": "1.0", "source": "false", "session": "e", "presence": "made up", "sync": "synced",
+              "applied": {}, "effective": [], "in_scope_running": 0, "ts": "2026-11-23T00:00:00+00:00"}  # fmt: skip
+    put(plant, "cascade/state/false/constraints", json.dumps(report))
+    found = plant.cascade("ps", "--json")
+    assert [row["source"] for row in json.loads(found.stdout)] == ["false"]
+    assert found.stderr.startswith("the session of false has no birth on the broker")
+    birth = {"status": "online", "session": "made up", "ts": "2026-11-23T00:00:00+00:00"}
+    put(plant, "cascade/status/false", json.dumps(birth))
+    assert plant.cascade("ps").stderr == ""
 
 
 @pytest.mark.parametrize("name", ["olaf", "eva"])

@@ -149,6 +149,23 @@ async def test_names_and_errors_are_shown_as_they_are(tabs: Tabs, kind: Kind) ->
     assert tab.complaints == []
 
 
+@EACH_BROKER
+async def test_a_report_without_a_birth_is_marked(tabs: Tabs, kind: Kind) -> None:
+    """Any client may have written it; with its birth it is an engine as any other."""
+    with fresh(kind) as broker:
+        report = {"v": "1.0", "source": "false", "session": "e", "presence": "made up", "sync": "synced",
+                  "applied": {}, "effective": [], "in_scope_running": 0, "ts": "2026-11-23T00:00:00+00:00"}  # fmt: skip
+        birth = {"status": "online", "session": "made up", "ts": "2026-11-23T00:00:00+00:00"}
+        publish_all(broker, {state_topic("false", "constraints"): report})
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            await expect(row(tab.page, "false")).to_contain_text("its session has no birth on the broker")
+            publish_all(broker, {status_topic("false"): birth})
+            await expect(row(tab.page, "false")).to_contain_text("online")
+            await expect(row(tab.page, "false")).not_to_contain_text("no birth")
+    assert tab.complaints == []
+
+
 async def test_mosquitto_serves_the_page_itself(tabs: Tabs, tmp_path: Path) -> None:
     """With the lines of the README: mosquitto's http_dir names no type of content, and nothing of ours runs."""
     (lines,) = re.findall(r"```conf\n(.*?)```", README, re.DOTALL)

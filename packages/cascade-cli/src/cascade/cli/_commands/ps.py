@@ -29,4 +29,9 @@ def command(address: Address, listen: float) -> None:
     """List the engines that the broker knows: online, lost (no connection) or ended."""
     view, now = read(address, STATUS, CONSTRAINTS, RUNS, listen=listen)
     empty = "no engines; one without a name reports every 10 s while it runs: cascade ps --listen 12s waits for it"
-    settings().output.rows(engine_rows(view, now), COLUMNS, empty=empty)
+    rows, output = engine_rows(view, now), settings().output
+    output.rows(rows, COLUMNS, empty=empty)
+    if unproved := [row["source"] for row in rows if view.engines[row["source"]].has_no_birth]:
+        output.note(
+            f"the session of {', '.join(unproved)} has no birth on the broker: any client may have written its report"
+        )

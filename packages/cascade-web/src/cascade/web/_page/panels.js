@@ -67,6 +67,7 @@ const panels = (() => {
     if (presence?.host) notes.push(`on ${shown(presence.host, 40)}`);
     if (online && typeof host?.values.load1 === "number") notes.push(`load ${host.values.load1.toFixed(1)}`);
     for (const [key, value] of Object.entries(host?.labels ?? {}).slice(0, 4)) notes.push(`${shown(key, 20)}: ${shown(String(value), 30)}`);
+    if (engine.hasNoBirth) notes.push("its session has no birth on the broker: any client may have written its reports");
     if (engine.reportsOfAnother) notes.push("its reports are of another process");
     return notes.join(" · ");
   }
