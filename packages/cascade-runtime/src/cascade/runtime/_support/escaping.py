@@ -9,6 +9,8 @@ def printable(text: str) -> str:
     >>> print(printable("task:a" + chr(10) + "b"))
     task:a\\x0ab
     """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
 
 
