@@ -66,6 +66,7 @@ class Senders:
         self._steady = False
         self._woken = False  # a sender was woken and did not run yet
         self._instant = False  # the latest message needs no answer: one sender sends all that waits
+        self._refusing = False  # the client has refused a message, and taken none since
         self._near_until = 0.0  # on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
         self._growth: asyncio.Handle | None = None
@@ -130,8 +131,7 @@ class Senders:
                 self._instant = not item.qos
                 if item.qos:
                     began = clock()
-                    if (self._idle or self._growth is None) and outbox.waiting:
-                        self.wake()
+                    self._wake_another()
                 if (sending := self._send(item)) is not None:
                     await sending
             except LinkLost as exc:
@@ -145,6 +145,7 @@ class Senders:
                 self._state.failed(TOO_LARGE, "a message for %s is dropped: %s", item.topic, exc)
             except Exception as exc:
                 outbox.give_up(item, REFUSED)
+                self._refusing = True
                 self._state.failed(
                     REFUSED, "a message for %s cannot be sent and is dropped: %r", item.topic, exc
                 )
@@ -152,10 +153,17 @@ class Senders:
                 outbox.land(item)
                 if item.qos:  # without, no answer is awaited
                     self.note_answer(began)
-                self._state.works(REFUSED)
+                if self._refusing:
+                    self._refusing = False
+                    self._state.works(REFUSED)
             self._on_settled()
             if budget.spent():
                 await asyncio.sleep(0)
+
+    def _wake_another(self) -> None:
+        """Have another sender go on while this one waits for its answer."""
+        if (self._idle or self._growth is None) and self._outbox.waiting:
+            self.wake()
 
     def log_rejection(self, exc: MessageRejected) -> None:
         """Log that the peer rejects messages: once for each link."""
