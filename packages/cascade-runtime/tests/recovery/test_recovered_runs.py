@@ -2,13 +2,10 @@
 
 import asyncio
 import contextlib
-import gc
 import math
-import sys
 import threading
 from collections import Counter
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -443,25 +440,6 @@ async def test_a_run_that_a_constraint_cancelled_goes_on_only_on_request() -> No
     assert (
         await Engine(state_backend=MemoryState(stored)).run(target, run_id="night", resume="cancelled") == 3
     )
-
-
-async def test_a_run_without_a_state_calls_nothing_of_recorded_runs() -> None:
-    """Not one function of theirs, whatever the tasks are: the parts of a run are chosen once."""
-    foreign: Counter[str] = Counter()
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        folder = Path(frame.f_code.co_filename).parent.name
-        foreign.update([folder] if folder in ("_recovery", "_durable", "_scheduler") else [])
-
-    target = total([*(size(load(text)) for text in ("a", "bb")), *[size("ccc").unrecorded()]])
-    gc.collect()  # not what earlier tests have left
-    sys.setprofile(count)
-    try:
-        assert await Engine().run(total(size.map(text=names(3)))) == 3
-        assert await Engine().run(target) == 6
-    finally:
-        sys.setprofile(None)
-    assert set(foreign) == {"_scheduler"}
 
 
 async def test_without_a_state_at_most_once_and_unrecorded_change_nothing() -> None:

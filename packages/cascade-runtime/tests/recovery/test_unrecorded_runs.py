@@ -30,8 +30,16 @@ async def total(values: list[int]) -> int:
     return sum(values)
 
 
+@task
+def numbers() -> list[int]:
+    return [1, 2]
+
+
 async def run(engine: Engine) -> None:
+    """Run maps over values and over what a task returns, and calls of each kind."""
     assert await engine.run(total(double.map(x=range(TASKS)))) == TASKS * (TASKS - 1)
+    assert await engine.run(total(double.map(x=numbers()))) == 6
+    assert await engine.run(total([double(1), double.unrecorded()(double.at_most_once()(2))])) == 10
 
 
 async def calls(engine: Engine) -> Counter[str]:

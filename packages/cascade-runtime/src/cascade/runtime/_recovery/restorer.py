@@ -13,7 +13,6 @@ from cascade.interfaces import (
     RunChangedError,
     StateUnavailable,
     StepChange,
-    StepRecord,
     StepState,
 )
 from cascade.interfaces.logs import get_logger
@@ -34,10 +33,12 @@ _MANY = 1_000
 
 
 class _Place(NamedTuple):
-    """A recorded step, and where its value is wanted."""
+    """A recorded step, and where its value is wanted; small, because a resume holds many."""
 
     call: Call
-    record: StepRecord
+    key: str
+    state: StepState
+    attempt: int
     item: int | None = None
 
 
@@ -172,7 +173,7 @@ class Restorer:
             seen.add(call)
             record = self._finder.kept(graph.key_of(call)) if _is_step(call) else None
             if record is not None:
-                yield _Place(call, record)
+                yield _Place(call, record.key, record.state, record.attempt)
                 continue
             if isinstance(call, MapCall) and call.kwargs and not has_to_wait(call):
                 yield from self._items(graph, call, len(next(iter(call.kwargs.values()))))
@@ -183,7 +184,7 @@ class Restorer:
         for number in range(size):
             record = self._finder.kept(item_key(key, number))
             if record is not None:
-                yield _Place(call, record, number)
+                yield _Place(call, record.key, record.state, record.attempt, number)
 
     async def _take(self, graph: RecordedGraph, places: list[_Place], problems: list[_Problem]) -> list[Call]:
         """Load values and give them to the graph; return what has to be built because a step is called again."""
@@ -191,7 +192,7 @@ class Restorer:
         items: dict[Call, dict[int, Recorded]] = {}
         for start in range(0, len(places), _LOADED_AT_ONCE):
             some = places[start : start + _LOADED_AT_ONCE]
-            values = await self._journal.load_all([place.record.key for place in some])
+            values = await self._journal.load_all([place.key for place in some])
             for place, value in zip(some, values, strict=True):
                 recorded = self._recorded(graph, place, value, problems)
                 if recorded is None:
@@ -208,13 +209,13 @@ class Restorer:
         self, graph: RecordedGraph, place: _Place, value: Any, problems: list[_Problem]
     ) -> Recorded | None:
         """Return what a node takes; None for a step that has to be called again."""
-        key, attempt = place.record.key, place.record.attempt
+        key, attempt = place.key, place.attempt
         if isinstance(value, StateUnavailable):  # of a store that is not required: the step runs again
             return None
-        if isinstance(value, Exception) and place.record.state is StepState.COMPLETED:
+        if isinstance(value, Exception) and place.state is StepState.COMPLETED:
             problems.append(_unreadable(place, value))
             return None
-        if place.record.state is StepState.COMPLETED:
+        if place.state is StepState.COMPLETED:
             return Recorded(value, attempt)
         if isinstance(value, Plan) and value.decider:
             self._deciders[key] = value.content
@@ -230,7 +231,7 @@ class Restorer:
 
 
 def _unreadable(place: _Place, error: Exception) -> _Problem:
-    return _Problem((place.call, StepChange(place.record.key, ChangeKind.UNREADABLE)), error)
+    return _Problem((place.call, StepChange(place.key, ChangeKind.UNREADABLE)), error)
 
 
 def _is_step(call: Call) -> bool:
