@@ -514,7 +514,8 @@ async def test_what_the_collector_does_not_acknowledge_is_sent_again(
         sender.publish(TOPIC, {"note": "no event"}, 1)
         await eventually(lambda: len(link.taken) >= 3)
         assert link.taken[2]["event_id"] == link.taken[0]["event_id"]
-        await eventually(lambda: rows(folder, "tries, state") == [(1, 2)])
+        # The pauses double: at last one is longer than the disk takes, whatever has been sent again until then.
+        await eventually(lambda: rows(folder, "tries, state") == [(len(link.taken) - 2, 2)])
         await acknowledged(link, 0)
         await eventually(lambda: rows(folder) == [])
 
@@ -587,7 +588,8 @@ async def test_what_is_lost_twice_is_sent_again_by_time_though_later_events_are_
             if seq == 1:
                 await eventually(lambda: any(tries for (tries,) in rows(folder, "tries")))
                 monkeypatch.setattr(loop, "call_later", noted)
-            if link.numbers().count(0) >= 4:
+            # A slow disk shows the first try when later ones are over.
+            if link.numbers().count(0) >= 4 and pauses:
                 break
         monkeypatch.undo()
     assert pauses == sorted(pauses)
