@@ -266,6 +266,7 @@ def test_the_page_on_security_names_every_role() -> None:
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.usefixtures("patient")
 def test_the_configuration_starts_and_each_user_logs_in_with_its_password(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

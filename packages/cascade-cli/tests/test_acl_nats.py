@@ -170,6 +170,7 @@ def test_a_run_and_every_tool_work_under_the_rules_of_their_roles(
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("printed", [True, False])
 def test_the_configuration_starts_and_each_user_logs_in(
     printed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -16,7 +16,7 @@ import cascade as cs
 from cascade.cli import main
 from cascade.testkit.brokers import NatsServer
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.usefixtures("patient_with_nats")]
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.usefixtures("patient", "patient_with_nats")]
 
 
 @pytest.fixture
