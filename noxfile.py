@@ -100,7 +100,9 @@ def coverage(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """Run the tests that need neither a broker nor long: seconds."""
     install_editable(session, "tests")
-    session.run("python", *PYTEST, "-m", "not broker and not slow and not nightly", *session.posargs)
+    each_core = ("-n", "auto", "--maxprocesses", "4")  # these compute, and wait for nothing
+    marked = ("-m", "not broker and not slow and not nightly")
+    session.run("python", *PYTEST, *each_core, *marked, *session.posargs)
 
 
 @nox.session

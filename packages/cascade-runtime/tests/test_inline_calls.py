@@ -209,6 +209,7 @@ async def test_a_checkpoint_reports_and_stops_a_call_whose_run_is_over() -> None
     assert reached == ["cancel"]
 
 
+@pytest.mark.slow
 async def test_a_chain_of_100_000_calls_neither_recurses_nor_blocks() -> None:
     """The loop runs other callbacks meanwhile."""
     turns = 0
@@ -257,6 +258,7 @@ async def test_more_inline_calls_than_asyncio_tasks_fit_into_a_batch() -> None:
     assert [called.count(iteration) for iteration in sorted(set(called))] == [256] * 4
 
 
+@pytest.mark.slow
 async def test_a_pause_that_arrives_between_two_batches_holds_the_other_calls() -> None:
     """Once it is reported as applied nothing starts; lifting it continues the run."""
     hub = LocalHub()

@@ -46,6 +46,7 @@ def unguarded(source: str) -> Iterator[str]:
                 yield node.name
 
 
+@pytest.mark.slow
 def test_no_test_makes_a_mosquitto_unasked() -> None:
     """Where mosquitto is not installed a test that needs it is skipped; it does not fail."""
     files = PACKAGES.glob("*/tests/**/*.py")

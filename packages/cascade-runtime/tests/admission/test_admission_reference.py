@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
+import pytest
 from fakes import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,6 +137,7 @@ EVENTS = [
 ]  # one flat list: hypothesis draws from it quickly
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(EVENTS), min_size=30, max_size=90))
 def test_the_policy_admits_what_a_check_of_all_requests_would_admit(script: list[tuple[Any, ...]]) -> None:

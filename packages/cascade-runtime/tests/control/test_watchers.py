@@ -567,6 +567,7 @@ async def test_a_graph_of_many_calls_has_one_node_for_each_name(
 # Bounds
 
 
+@pytest.mark.slow
 async def test_a_report_with_5_000_names_of_200_characters_has_at_most_64_kib(
     hub: LocalHub, watcher: Watcher, gate: Gate
 ) -> None:
@@ -589,6 +590,7 @@ async def test_a_report_with_5_000_names_of_200_characters_has_at_most_64_kib(
     assert watcher.of_kind("graph")
 
 
+@pytest.mark.slow
 async def test_the_counts_of_a_burst_of_20_000_events_are_right(hub: LocalHub, watcher: Watcher) -> None:
     """They come from the engine: no reader has to receive every event."""
 
