@@ -1,4 +1,4 @@
-"""The page without a mouse and without eyes: keys reach everything, and a screen reader is told what is seen."""
+"""The page without a mouse and without eyes: keys reach everything, and a screen reader reads what others see."""
 
 from __future__ import annotations
 

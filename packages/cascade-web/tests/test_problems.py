@@ -1,4 +1,4 @@
-"""What goes wrong is on the page in words, with what to do about it, and no number stands there that nobody knows."""
+"""What goes wrong is on the page in words, with what to do about it, and it shows no number that is not known."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_an_address_that_cannot_be_one_is_refused_at_once(tabs: Tabs, tmp_
 
 @EACH_BROKER
 async def test_a_frozen_broker_is_not_a_live_one(tabs: Tabs, kind: Kind, tmp_path: Path) -> None:
-    """A page without a relay whose broker was restarted: it says that there is no link, then that it is right again."""
+    """A page without a relay whose broker was restarted: it says that the connection is lost, then that it is back."""
     port = free_port()
     with with_websocket(kind, port) as broker:
         publish_all(broker, {status_topic("press-1"): {"status": "online", "session": "s"}})

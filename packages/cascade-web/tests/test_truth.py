@@ -216,7 +216,7 @@ async def test_times_of_a_live_engine_with_a_wrong_clock_are_right(
 async def test_times_that_cannot_be_compared_are_shown_as_they_were_given(
     tabs: Tabs, fresh_broker: Broker
 ) -> None:
-    """An engine that is gone had a clock that nobody can check: no length is made of it, and the future is named."""
+    """An engine that is gone had a clock that cannot be checked: the page shows no duration by it, and names a time in the future."""
     ended = {"run_id": "r", "target": "shift", "status": "Failed", "error": "no oil", "counts": {"FAILED": 1},
              "started": stamp(hours=-3), "ended": stamp(hours=-2)}  # fmt: skip
     backwards = {

@@ -53,7 +53,7 @@ def test_a_certificate_that_is_cut_has_no_end(cut: int) -> None:
 
 
 def test_a_file_without_a_certificate_has_no_end(tmp_path: Path) -> None:
-    """A key alone, and text between the marks that is no base64."""
+    """A key alone, and text between the marks that is not base64."""
     path = tmp_path / "x.pem"
     for text in ("", "-----BEGIN CERTIFICATE-----\nodd\n-----END CERTIFICATE-----\n"):
         path.write_text(text)

@@ -83,7 +83,7 @@ def test_a_class_of_the_script_is_found_beside_a_module_of_its_name(
 def test_a_script_is_found_by_the_names_of_its_file(
     package: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``python jobs/night.py`` and ``python -m jobs.night``, also where ``jobs`` is no package; not a module that is imported."""
+    """``python jobs/night.py`` and ``python -m jobs.night``, also where ``jobs`` is not a package; not a module that is imported."""
     (tmp_path / "jobs").mkdir()
     if package:
         (tmp_path / "jobs" / "__init__.py").touch()

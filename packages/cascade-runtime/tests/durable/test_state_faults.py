@@ -280,7 +280,7 @@ async def test_a_full_file_system_loses_no_recorded_result(more: tuple[str, ...]
     """A real one, in a mount namespace of its own: with more space the run goes on."""
     unshare = ["unshare", "--map-root-user", "--mount"]
     if not shutil.which("unshare") or subprocess.run([*unshare, "true"], check=False).returncode:
-        pytest.skip("this system lets nobody mount a file system in a namespace")
+        pytest.skip("this system does not permit to mount a file system in a namespace")
     folder.mkdir(parents=True)
     command = [*unshare, sys.executable, "-c", FULL, str(folder), *more]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ _BUCKET = "cascade"
 _NOT_KEPT = "cascade/telemetry/"
 """What the server's own clients never keep in the bucket."""
 _TRIED = "cascade/sync/"
-"""What only ``cascade doctor`` keeps there: whoever writes no other key must not write this one, as a message to any
+"""What only ``cascade doctor`` keeps there: a user who may write no other key must not write this one, as a message to any
 key can empty the bucket."""
 _PAUSE = constraint_topic("global", "pause")
 _VERBS: dict[Verb, str] = {"write": "publish", "read": "subscribe"}
