@@ -20,18 +20,19 @@ from distributed import LocalCluster
 
 from cascade.executors.dask import DaskExecutor
 from cascade.executors.dask._cluster import Cluster
+from cascade.executors.dask._sessions import Sessions
 from cascade.interfaces import (
     ExecutorUnavailable,
     SupportsStart,
     TaskNotPicklableError,
     TaskState,
     TaskStateEvent,
-    UsageError,
     WorkerLostError,
     supports,
 )
 from cascade.interfaces.ahead import AheadWindow, CallWithdrawn
-from cascade.runtime import Engine, publish
+from cascade.interfaces.numbered_calls import UNDERSTANDS_ORDERS
+from cascade.runtime import Engine
 from cascade.spec import task
 from cascade.testkit import eventually, no_leaks, time_limit
 from cascade.testkit._executor import calls
@@ -77,18 +78,6 @@ async def test_a_local_cluster_listens_on_loopback_only(local: DaskExecutor) -> 
     }
     assert workers
     assert listening == {"127.0.0.1"}
-
-
-async def test_publish_on_a_cluster_is_refused_with_the_remedy(local: DaskExecutor) -> None:
-    """The value would not reach the engine; the message of the task's failure says what to do instead."""
-
-    def measure() -> None:
-        publish("temperature", 21.5)
-
-    with pytest.raises(
-        UsageError, match="on a cluster; return the value, and publish it from a task with mode"
-    ):
-        await Engine(executor=local).run(task(measure)())
 
 
 async def test_functions_without_a_module_are_pickled_by_value(local: DaskExecutor) -> None:
@@ -413,3 +402,42 @@ def test_a_cancel_prints_nothing(tmp_path: Path) -> None:
     with run(CANCELLED, tmp_path) as program:
         _, errors = program.communicate(timeout=600)
     assert (errors, program.returncode) == ("", 0)
+
+
+async def test_no_call_is_sent_to_a_worker_that_was_just_lost(tmp_path: Path) -> None:
+    """The cluster may list it a moment longer; the next call waits for another one, or for its successor."""
+    executor = DaskExecutor(workers=2)
+    await executor.start()
+    with pytest.raises(WorkerLostError):
+        await executor.run(calls.die_once_more, (str(tmp_path),), {})
+    assert await asyncio.gather(*(executor.run(calls.echo, (n,), {}) for n in range(4))) == [0, 1, 2, 3]
+    await executor.close()
+
+
+class StuckClient:
+    """Workers of a cluster of which one does not answer, until it is released."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+
+    async def run(self, function: Any, *args: Any, workers: list[str], **_: Any) -> dict[str, Any]:
+        if workers == ["stuck"]:
+            await self.released.wait()
+        return dict.fromkeys(workers, UNDERSTANDS_ORDERS)
+
+
+async def test_a_worker_that_does_not_answer_delays_no_other() -> None:
+    """It may be stopped; the others are used, and it is used when it answers."""
+    opened: list[None] = []
+    sessions = Sessions("session", opened=lambda: opened.append(None))
+    client = StuckClient()
+    threads = {"stuck": 1, "well": 2}
+    sessions.open_at(client, threads)
+    await eventually(lambda: opened)
+    assert sessions.among(threads) == {"well": 2}
+    await sessions.wait(0.01)  # returns
+    client.released.set()
+    await eventually(lambda: sessions.among(threads) == threads)
+    sessions.open_at(client, {"well": 2})
+    assert sessions.among(threads) == {"well": 2}
+    await sessions.close()

@@ -131,7 +131,7 @@ def test_outside_a_task_it_is_refused() -> None:
 def test_where_no_executor_passes_it_on_it_is_refused_with_the_remedy() -> None:
     """The value would not reach the engine; the message says what to do instead."""
     message = open_answer(run_packed(pack_call(measure_elsewhere, (), {})), "measure")
-    assert "on a cluster" in message
+    assert "no context of the call" in message
     assert "return the value" in message
 
 

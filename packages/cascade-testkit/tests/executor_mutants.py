@@ -90,8 +90,15 @@ class WithContext(Sound):
         unfollow = context.follow(call.direct)
         try:
             return await self.run(self.enter(call, function), args, kwargs)
+        except asyncio.CancelledError:
+            self.give_up(call)
+            raise
         finally:
             unfollow()
+
+    def give_up(self, call: "InThread") -> None:
+        call.given_up = True
+        call.direct(Directive.CANCEL)
 
     def begin(self, context: CallContext) -> "InThread":
         return InThread(context)
@@ -115,6 +122,7 @@ class InThread:
         self.context = context
         self.directive = Directive.RUN
         self.directed = 0
+        self.given_up = False
         self.changed = threading.Condition()
 
     def direct(self, directive: Directive) -> None:
@@ -150,10 +158,10 @@ class LosesAPause(InThread):
 
 
 class StaysPaused(InThread):
-    """A call that waits does not hear that it is cancelled."""
+    """A call that waits does not hear that it is cancelled, as long as it is awaited."""
 
     def may_leave(self) -> bool:
-        return self.directive is Directive.RUN
+        return self.directive is Directive.RUN or self.given_up
 
 
 class KeepsProgress(InThread):
@@ -181,6 +189,13 @@ class FollowsForEver(WithContext):
         call = super().begin(context)
         context.follow(call.direct)
         return call
+
+
+class ForgetsWhatWasGivenUp(WithContext):
+    """A call that nobody awaits runs on as if nothing had happened; where it waits, it goes on."""
+
+    def give_up(self, call: InThread) -> None:
+        call.direct(Directive.RUN)
 
 
 class TellsAnotherStep(WithContext):
@@ -301,6 +316,13 @@ class TestFollowsForEver(ContextContract):
 
     async def make(self) -> Executor:
         return FollowsForEver()
+
+
+class TestForgetsWhatWasGivenUp(ContextContract):
+    fault = "test_a_call_that_was_given_up_is_cancelled_at_its_checkpoint"
+
+    async def make(self) -> Executor:
+        return ForgetsWhatWasGivenUp()
 
 
 class TestTellsAnotherStep(ContextContract):

@@ -76,6 +76,7 @@ EXECUTORS = {
     "TestStaysPaused": {"test_a_call_ends_at_its_checkpoint_when_it_is_cancelled"},
     "TestKeepsProgress": {"test_progress_and_values_of_a_call_arrive"},
     "TestFollowsForEver": {"test_a_call_that_has_ended_is_not_followed"},
+    "TestForgetsWhatWasGivenUp": {"test_a_call_that_was_given_up_is_cancelled_at_its_checkpoint"},
     "TestTellsAnotherStep": {"test_a_call_is_told_its_step"},
     "TestLosesAResult": {"test_more_calls_than_workers_are_all_answered"},
     "TestSwallowsAnError": {"test_what_is_raised_is_raised"},

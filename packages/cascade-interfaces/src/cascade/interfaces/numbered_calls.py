@@ -3,20 +3,32 @@
 An executor opens a session in each worker process and numbers its calls. A call asks its
 session for permission to start. So it does not start after it was withdrawn, whatever order the
 messages arrive in, and it does not start in a process that has replaced the one that it was sent to.
+
+A running call obeys at its checkpoints the latest order that the executor has sent, and reports
+on a line that the executor's own way of connecting makes: one text for each report.
 """
 
 from __future__ import annotations
 
 import enum
+import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from cascade.interfaces.call_context import CallContext, Directive, in_call
 from cascade.interfaces.pickled_calls import Pack, run_packed
+from cascade.interfaces.running_call import RunningCall
+
+UNDERSTANDS_ORDERS = 1
+"""What :func:`open_session` returns, in this version and later ones: its calls may get orders."""
 
 _REMEMBERED = 4_096
 """Calls of a session whose start a worker remembers; more than any worker has at the same time."""
+
+_LONGEST_PROGRESS = 4_096  # characters of a report of progress; a longer one is dropped
 
 
 class Fate(enum.Enum):
@@ -32,41 +44,138 @@ class Fate(enum.Enum):
 Answer = tuple[str, float, bytes]
 """A fate's value, the seconds that the call ran, and its packed outcome."""
 
+Order = tuple[int, str]
+"""What a call is to do: a number that grows with each order to it, and a directive's value."""
+
+RUN: Order = (0, Directive.RUN.value)
+"""The order of a call to which none was sent."""
+
+Connect = Callable[[], tuple[Callable[[str], None], Callable[[], bool]]]
+"""Returns how to send a text to the executor, and how to ask whether it still awaits the call.
+
+A worker calls it in the thread of each call. Sending must neither wait nor raise.
+"""
+
+
+class _TextLine:
+    """The line of one call over texts: its number, the kind of report, and its content."""
+
+    def __init__(self, number: int, send: Callable[[str], None], is_awaited: Callable[[], bool]) -> None:
+        self._number = number
+        self._send = send
+        self.is_awaited = is_awaited
+
+    def progress(self, done: float, total: float | None, message: str, unit: str) -> None:
+        try:
+            text = json.dumps([self._number, "progress", [done, total, message, unit]])
+        except ValueError:  # a number with more digits than Python writes
+            return
+        if len(text) <= _LONGEST_PROGRESS:
+            self._send(text)
+
+    def publish(self, name: str, data: Any) -> None:
+        self._send(json.dumps([self._number, "data", [name, data]]))
+
+    def arrived(self, *, paused: bool) -> None:
+        self._send(json.dumps([self._number, "arrived", [paused]]))
+
+
+def read_report(text: str) -> tuple[int, Callable[[CallContext], None]]:
+    """Return the number of the call that a text is about, and what passes it on to the call's context."""
+    number, kind, content = json.loads(text)
+    return number, lambda context: _pass_on(context, kind, content)
+
+
+def _pass_on(context: CallContext, kind: str, content: list[Any]) -> None:
+    if kind == "progress":
+        context.progress(*content)
+    elif kind == "data":
+        context.publish(*content)
+    elif kind == "arrived":
+        context.arrived(paused=content[0])
+
 
 class _Session:
-    def __init__(self) -> None:
+    def __init__(self, connect: Connect | None) -> None:
+        self._connect = connect
         self._lock = threading.Lock()
         self._started: deque[int] = deque(maxlen=_REMEMBERED)
         self._withdrawn: set[int] = set()
+        self._orders: dict[int, Order] = {}  # the latest one of each call, also before it has arrived
+        self._running: dict[int, RunningCall] = {}
 
-    def start(self, number: int) -> bool:
-        """Return whether a call may start; if so, it counts as started."""
+    def call(self, number: int) -> RunningCall | None:
+        """Return the context of a call, in the thread in which it is to run; None without a line."""
+        if self._connect is None:
+            return None
+        return RunningCall(_TextLine(number, *self._connect()))
+
+    def start(self, number: int, call: RunningCall | None, order: Order) -> bool:
+        """Return whether a call may start; if so, it counts as started and has the latest order to it."""
         with self._lock:
+            latest = max(order, self._orders.pop(number, RUN))
             if number in self._withdrawn:
                 self._withdrawn.discard(number)
                 return False
             self._started.append(number)
+            if call is not None:
+                self._orders[number] = latest
+                self._running[number] = call
+                call.direct(Directive(latest[1]))
             return True
+
+    def end(self, number: int) -> None:
+        """Forget a call that ran."""
+        with self._lock:
+            self._running.pop(number, None)
+            self._orders.pop(number, None)
+
+    def direct(self, number: int, order: Order) -> None:
+        """Give an order to a call, unless it has ended or has a later one."""
+        with self._lock:
+            running = self._running.get(number)
+            if number in self._withdrawn or (running is None and number in self._started):
+                return
+            if order <= self._orders.get(number, RUN):
+                return
+            self._orders[number] = order
+            if running is not None:
+                running.direct(Directive(order[1]))
+            elif len(self._orders) > _REMEMBERED:
+                self._orders.pop(next(each for each in self._orders if each not in self._running))
 
     def withdraw(self, numbers: Iterable[int]) -> list[int]:
         """Withdraw calls; return those that have started."""
         with self._lock:
             started = {number for number in numbers if number in self._started}
-            self._withdrawn.update(number for number in numbers if number not in started)
+            for number in set(numbers) - started:
+                self._withdrawn.add(number)
+                self._orders.pop(number, None)
             return sorted(started)
+
+    def stop(self) -> None:
+        """Have the calls that run stop at their next checkpoint."""
+        with self._lock:
+            for call in self._running.values():
+                call.direct(Directive.CANCEL)
 
 
 _sessions: dict[str, _Session] = {}
 
 
-def open_session(session: str) -> None:
-    """Permit the calls of a session in this process. Idempotent."""
-    _sessions.setdefault(session, _Session())
+def open_session(session: str, connect: Connect | None = None) -> int:
+    """Permit the calls of a session in this process. Idempotent.
+
+    :param connect: makes the line of a call; None for calls without a context.
+    """
+    _sessions.setdefault(session, _Session(connect))
+    return UNDERSTANDS_ORDERS
 
 
 def close_session(session: str) -> None:
-    """Forget a session: none of its calls starts any more. Idempotent."""
-    _sessions.pop(session, None)
+    """Forget a session: none of its calls starts any more, those that run stop at a checkpoint. Idempotent."""
+    if (closed := _sessions.pop(session, None)) is not None:
+        closed.stop()
 
 
 def withdraw_calls(session: str, numbers: list[int]) -> list[int]:
@@ -75,13 +184,29 @@ def withdraw_calls(session: str, numbers: list[int]) -> list[int]:
     return opened.withdraw(numbers) if opened is not None else []
 
 
-def run_numbered(session: str, number: int, packed: bytes, pack: Pack) -> Answer:
-    """Run a packed call as ``run_packed`` does, unless it was withdrawn or its session is not open here."""
+def direct_calls(session: str, orders: dict[int, Order]) -> None:
+    """Give orders to calls by their numbers, also to those that arrive later."""
+    if (opened := _sessions.get(session)) is not None:
+        for number, order in orders.items():
+            opened.direct(number, order)
+
+
+def run_numbered(session: str, number: int, packed: bytes, pack: Pack, order: Order = RUN) -> Answer:
+    """Run a packed call as ``run_packed`` does, unless it was withdrawn or its session is not open here.
+
+    :param order: the latest order to the call when it was sent.
+    """
     opened = _sessions.get(session)
     if opened is None:
         return Fate.NO_SESSION.value, 0.0, b""
-    if not opened.start(number):
+    call = opened.call(number)
+    if not opened.start(number, call, order):
         return Fate.WITHDRAWN.value, 0.0, b""
+    entered = in_call.set(call)
     started = time.perf_counter()
-    answer = run_packed(packed, pack)
-    return Fate.DONE.value, time.perf_counter() - started, answer
+    try:
+        answer = run_packed(packed, pack)
+        return Fate.DONE.value, time.perf_counter() - started, answer
+    finally:
+        in_call.reset(entered)
+        opened.end(number)

@@ -7,28 +7,36 @@ import concurrent.futures
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import cloudpickle  # type: ignore[import-untyped]
 import dask
-from distributed import KilledWorker, Worker
+from distributed import KilledWorker
 
 from cascade.executors.dask._cluster import Cluster
+from cascade.executors.dask._line import forget
+from cascade.executors.dask._orders import Orders
 from cascade.executors.dask._placement import Call, Placement
-from cascade.interfaces import ExecutorUnavailable, WorkerLostError
+from cascade.executors.dask._sessions import OldWorkers, Sessions
+from cascade.interfaces import Directive, ExecutorUnavailable, WorkerLostError
 from cascade.interfaces.ahead import CallWithdrawn
 from cascade.interfaces.numbered_calls import (
+    RUN,
     Answer,
     Fate,
+    Order,
     close_session,
-    open_session,
+    direct_calls,
+    read_report,
     run_numbered,
     withdraw_calls,
 )
 
 _POLL = 0.2  # seconds between two queries which workers there are, while there are calls
+_START_LIMIT = 5.0  # seconds that a start waits for workers that do not answer; they are used when they do
+_CLOSE_LIMIT = 1.0  # seconds to tell the workers that a session is closed
 
 
 class ClusterCalls:
@@ -42,12 +50,18 @@ class ClusterCalls:
         self._cluster = cluster
         self._limit = limit
         self._report = changed
-        self._session = uuid.uuid4().hex
+        self._sessions = Sessions(f"cascade-{uuid.uuid4().hex}", opened=self._on_opened)
         self._placement = Placement()
+        self._orders = Orders(self._send_orders)
+        self._old_workers = OldWorkers()
+        self._threads: Mapping[str, int] = {}  # of all workers
+        self._subscribed: Any = None  # the client that hears what calls report
+        self._sent: dict[int, Call] = {}  # by number
         self._count = 0
         self._unsent: dict[Call, None] = {}  # in the order of their arrival
         self._receiving: dict[int, asyncio.Task[None]] = {}  # by number
         self._withdrawing: set[asyncio.Task[None]] = set()
+        self._moving = False
         self._following: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._results = _Results()
@@ -67,7 +81,7 @@ class ClusterCalls:
 
         :raises ExecutorUnavailable: if no cluster answers within the time limit.
         """
-        await self._refresh()
+        await self._refresh(wait=_START_LIMIT)
 
     def submit(self, call: Call) -> None:
         """Send a call as soon as there is room for it."""
@@ -76,15 +90,26 @@ class ClusterCalls:
         if self._following is None:
             self._following = asyncio.create_task(self._follow(), name="cascade dask workers")
 
+    def direct(self, call: Call, directive: Directive) -> None:
+        """Tell a call what to do at its checkpoints, wherever it is."""
+        call.direct(directive)
+        if call.worker is None:
+            return  # the order goes with it
+        if self._sessions.understands_orders(call.worker.address):
+            self._orders.put(call.worker.address, call.number, call.order)
+        else:
+            self._old_workers.warn(call.worker.address)
+
     def abandon(self, call: Call) -> None:
-        """Withdraw a call if it has not started; else count it until it ends."""
-        call.abandoned = True
+        """Withdraw a call if it has not started; else have it stop at a checkpoint, and count it until it ends."""
+        call.abandoned, call.context = True, None
         if call in self._unsent:
             del self._unsent[call]
-        elif call.worker is not None and call.started is None:
-            task = asyncio.create_task(self._withdraw([call]), name="cascade dask withdrawal")
-            self._withdrawing.add(task)
-            task.add_done_callback(self._withdrawing.discard)
+            call.end(CallWithdrawn())
+        elif call.worker is not None:
+            self.direct(call, Directive.CANCEL)
+            if call.started is None:
+                self._spawn(self._withdraw([call]))
 
     async def withdraw(self) -> None:
         """Withdraw every call that was taken ahead and has not started; return when that is certain."""
@@ -114,10 +139,14 @@ class ClusterCalls:
         while self._unsent and room > 0:
             call = next(iter(self._unsent))
             del self._unsent[call]
+            if not (call.number or call.claim()):
+                call.end(CallWithdrawn())  # it was given up, and the message of that is on its way
+                continue
             self._count += 1
             call.number = self._count
+            self._sent[call.number] = call
             worker = self._placement.place(call, time.monotonic())
-            future = _submit(client, self._session, call, worker.address)
+            future = self._submit(client, call, worker.address)
             self._receiving[call.number] = asyncio.create_task(
                 self._receive(call, call.number, future), name="cascade dask call"
             )
@@ -141,18 +170,33 @@ class ClusterCalls:
                 outcome = packed
                 self._placement.learn(duration)
             elif fate == Fate.NO_SESSION.value:
-                outcome = _lost(call)
+                outcome = self._lose_worker(call, number)
+            else:
+                self._place_again(call, number)
         except KilledWorker:
-            outcome = _lost(call)
+            outcome = self._lose_worker(call, number)
         except concurrent.futures.CancelledError as exc:
             outcome = self._cluster.unavailable(f"it dropped task {call.name!r} ({exc})")
         except Exception as exc:  # Dask could not run the call at all
             outcome = self._cluster.unavailable(f"it cannot run task {call.name!r} ({exc!r})")
         finally:
             del self._receiving[number]
+            self._sent.pop(number, None)
             future.release()
         if outcome is not None and call.worker is not None and call.number == number:
             self._end(call, outcome)
+
+    def _lose_worker(self, call: Call, number: int) -> WorkerLostError:
+        """Send no further call to the worker of a call, which is lost; return the error of the call.
+
+        The cluster may still list it, and another process may have taken its address.
+        """
+        error = _lost(call)
+        if call.worker is not None and call.number == number:  # it was not withdrawn and sent elsewhere
+            lost = call.worker.address
+            self._sessions.forget(lost)
+            self._use({address: count for address, count in self._threads.items() if address != lost})
+        return error
 
     def _end(self, call: Call, outcome: bytes | Exception) -> None:
         """End a call, and start and send others in its place."""
@@ -173,35 +217,46 @@ class ClusterCalls:
         self._report(self._placement.threads, self._placement.ahead)
         self._send()
 
+    def _place_again(self, call: Call, number: int) -> None:
+        """Take back a call that was withdrawn, if the answer to its withdrawal has been lost."""
+        if call.worker is None or call.number != number:
+            return
+        self._take_back(call, send_again=not call.withdrawable)
+        self._changed()
+
+    def _take_back(self, call: Call, *, send_again: bool) -> None:
+        self._placement.remove(call, time.monotonic())
+        if send_again and not call.abandoned:
+            self._unsent[call] = None
+        else:
+            call.end(CallWithdrawn())
+
     async def _withdraw(self, calls: list[Call], *, send_again: bool = False) -> None:
         """Withdraw calls that have not started; their workers decide which have."""
-        numbers: dict[str, list[int]] = {}
+        there: dict[str, list[Call]] = {}
         for call in calls:
             if call.worker is not None and call.started is None:
-                numbers.setdefault(call.worker.address, []).append(call.number)
-        asked = {number for asked in numbers.values() for number in asked}
-        if not asked:
-            return
-        client = self._cluster.client
-        started = await client.run(
-            _withdraw_at, self._session, numbers, workers=[*numbers], on_error="ignore"
+                there.setdefault(call.worker.address, []).append(call)
+        await asyncio.gather(
+            *(self._withdraw_at(address, asked, send_again=send_again) for address, asked in there.items())
         )
-        answered = {number for address in started for number in numbers[address]}
-        running = {number for found in started.values() for number in found}
-        now = time.monotonic()
-        for call in calls:
-            if call.worker is None or call.number not in asked & answered:
-                continue  # it has ended meanwhile, or its worker is lost
-            if call.number in running:
-                call.start(now)
-                if call.early is not None:
-                    self._end(call, call.early)
+
+    async def _withdraw_at(self, address: str, calls: list[Call], *, send_again: bool) -> None:
+        asked = {call.number: call for call in calls}
+        found = await self._cluster.client.run(
+            withdraw_calls, self._sessions.name, [*asked], workers=[address], on_error="ignore"
+        )
+        if address not in found:
+            return  # the worker is lost
+        for number, call in asked.items():
+            if call.worker is None or call.number != number:
+                continue  # it has ended meanwhile
+            if number not in found[address]:
+                self._take_back(call, send_again=send_again)
                 continue
-            self._placement.remove(call, now)
-            if send_again and not call.abandoned:
-                self._unsent[call] = None
-            else:
-                call.end(CallWithdrawn())
+            call.start(time.monotonic())
+            if call.early is not None:
+                self._end(call, call.early)
         self._changed()
 
     async def _follow(self) -> None:
@@ -210,12 +265,33 @@ class ClusterCalls:
             while self._unsent or self._placement.count():
                 await self._refresh()
                 self._send()
-                await self._withdraw(self._placement.misplaced(time.monotonic()), send_again=True)
+                misplaced = self._placement.misplaced(time.monotonic())
+                if misplaced and not self._moving:
+                    self._spawn(self._move(misplaced))
                 await asyncio.sleep(_POLL)
         except Exception as exc:
             self._fail_all(exc)
         finally:
             self._following = None
+
+    async def _move(self, calls: list[Call]) -> None:
+        """Send calls to another worker that wait behind long ones."""
+        self._moving = True
+        try:
+            await self._withdraw(calls, send_again=True)
+        finally:
+            self._moving = False
+
+    def _spawn(self, withdrawal: Coroutine[Any, Any, None]) -> None:
+        """Withdraw calls without waiting: a worker that does not answer delays no other."""
+        task = asyncio.create_task(withdrawal, name="cascade dask withdrawal")
+        self._withdrawing.add(task)
+        task.add_done_callback(self._withdrew)
+
+    def _withdrew(self, task: asyncio.Task[None]) -> None:
+        self._withdrawing.discard(task)
+        if not task.cancelled():
+            task.exception()  # the connection is lost: the next query for workers reports that
 
     def _fail_all(self, error: Exception) -> None:
         unsent, self._unsent = self._unsent, {}
@@ -224,24 +300,75 @@ class ClusterCalls:
             cause = f"it dropped task {call.name!r} ({error})"
             self._end(call, error if known and call in unsent else self._cluster.unavailable(cause))
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, wait: float = 0) -> None:
         """Connect if necessary; take over which workers there are, and open the session at the new ones."""
         client = await self._cluster.connected()
+        self._subscribe(client)
         threads = self._cluster.without_starting(await client.nthreads())
-        new = [address for address in threads if address not in self._placement.workers]
-        if new:
-            opened = await client.run(open_session, self._session, workers=new, on_error="return")
-            failed = {address: exc for address, exc in opened.items() if isinstance(exc, Exception)}
-            if failed and len(failed) == len(threads):
-                address, exc = failed.popitem()
-                raise self._cluster.unavailable(f"its worker at {address} cannot run calls ({exc!r})")
-            threads = {address: count for address, count in threads.items() if address not in failed}
-        for call in self._placement.update(threads):
-            if (receiving := self._receiving.get(call.number)) is not None:
+        self._sessions.open_at(client, threads)
+        await self._sessions.wait(wait)
+        if threads and not self._sessions.among(threads) and (problem := self._sessions.problem()):
+            address, exc = problem
+            raise self._cluster.unavailable(f"its worker at {address} cannot run calls ({exc!r})")
+        self._use(threads)
+
+    def _subscribe(self, client: Any) -> None:
+        """Hear what calls report, from a client that is new."""
+        if client is not self._subscribed:
+            self._subscribed = client
+            client.subscribe_topic(self._sessions.name, self._hear)
+
+    def _hear(self, event: tuple[float, str]) -> None:
+        """Pass a report on to the engine of its call."""
+        with contextlib.suppress(Exception):  # another program wrote it, or the engine has gone
+            number, pass_on = read_report(event[1])
+            call = self._sent.get(number)
+            if call is not None and call.context is not None:
+                pass_on(call.context)
+
+    def _use(self, threads: Mapping[str, int]) -> None:
+        """Take over which workers there are, of those at which the session is open."""
+        self._threads = threads
+        before = {*self._placement.workers}
+        gone = self._placement.update(self._sessions.among(threads))
+        for address in before.difference(self._placement.workers):
+            self._orders.drop(address)
+        for call in gone:
+            receiving = self._receiving.get(call.number)
+            if receiving is not None and receiving is not asyncio.current_task():
                 receiving.cancel()  # or Dask would keep the call for a worker of this address
             call.start(time.monotonic())
             self._end(call, call.early or _lost(call))
         self._report(self._placement.threads, self._placement.ahead)
+
+    def _on_opened(self) -> None:
+        """Use a worker whose session is open now."""
+        self._use(self._threads)
+        self._send()
+
+    async def _send_orders(self, address: str, orders: dict[int, Order]) -> None:
+        await self._cluster.client.run(direct_calls, self._sessions.name, orders, workers=[address])
+
+    def _submit(self, client: Any, call: Call, address: str) -> Any:
+        """Send a call as bytes, so that Dask neither inspects its arguments nor interprets its keywords."""
+        orders = () if call.order == RUN else (call.order,)
+        if orders and not self._sessions.understands_orders(address):
+            self._old_workers.warn(address)
+            orders = ()
+        key = f"{call.name}-{uuid.uuid4().hex}"
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+            return client.submit(
+                run_numbered,
+                self._sessions.name,
+                call.number,
+                call.packed,
+                cloudpickle.dumps,
+                *orders,
+                key=key,
+                pure=False,
+                workers=[address],
+                fifo_timeout=0,  # otherwise calls of the same 100 ms have no order
+            )
 
     async def _close(self) -> None:
         """End all calls, and disconnect."""
@@ -249,12 +376,23 @@ class ClusterCalls:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._orders.close()
+        await self._sessions.close()
         self._fail_all(self._cluster.unavailable("the executor was closed"))
         if (client := self._cluster.client) is not None:
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(1):
-                    await client.run(close_session, self._session, on_error="ignore")
+                async with asyncio.timeout(_CLOSE_LIMIT):
+                    await self._end_session(client)
         await self._cluster.close()
+
+    async def _end_session(self, client: Any) -> None:
+        """Have the calls that run stop at a checkpoint, and the scheduler forget what they reported."""
+        client.unsubscribe_topic(self._sessions.name)
+        await asyncio.gather(
+            client.run(close_session, self._sessions.name, on_error="ignore"),
+            client.run_on_scheduler(forget(self._sessions.name)),
+            return_exceptions=True,
+        )
 
 
 class _Results:
@@ -294,24 +432,3 @@ class _Results:
 def _lost(call: Call) -> WorkerLostError:
     where = call.worker.address if call.worker is not None else "its address"
     return WorkerLostError(call.name, 1, f"the one at {where}")
-
-
-def _submit(client: Any, session: str, call: Call, address: str) -> Any:
-    """Send a call as bytes, so that Dask neither inspects its arguments nor interprets its keywords."""
-    key = f"{call.name}-{uuid.uuid4().hex}"
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
-        return client.submit(
-            run_numbered,
-            session,
-            call.number,
-            call.packed,
-            cloudpickle.dumps,
-            key=key,
-            pure=False,
-            workers=[address],
-            fifo_timeout=0,  # otherwise calls of the same 100 ms have no order
-        )
-
-
-def _withdraw_at(session: str, numbers: dict[str, list[int]], dask_worker: Worker) -> list[int]:
-    return withdraw_calls(session, numbers[dask_worker.address])

@@ -18,7 +18,8 @@ from cascade.executors.dask._calls import ClusterCalls
 from cascade.executors.dask._cluster import CLOSE_TIMEOUT, Cluster
 from cascade.executors.dask._placement import Call
 from cascade.executors.dask._portal import Portal
-from cascade.interfaces import ConfigurationError
+from cascade.interfaces import CallContext, ConfigurationError, Directive
+from cascade.interfaces.abandoned_calls import AbandonedCalls
 from cascade.interfaces.mailbox import Mailbox
 from cascade.interfaces.pickled_calls import name_of, open_answer, pack_call, task_function
 
@@ -36,8 +37,9 @@ class DaskExecutor:
     share one connection, and a task that blocks an event loop does not break it. Workers need
     cascade-interfaces and the modules of the tasks; functions of the main script, lambdas and
     nested functions are pickled by value. A call that is abandoned before it starts never
-    starts; one that runs goes on to its end, and ``settle`` counts it. A call is sent to one
-    worker; if that dies, it fails and does not run again.
+    starts; one that runs stops at its next checkpoint, else it goes on to its end, and
+    ``settle`` counts it until then. A call is sent to one worker; if that dies, it fails and
+    does not run again.
 
     :raises ConfigurationError: if a setting is invalid.
     """
@@ -63,6 +65,7 @@ class DaskExecutor:
         )
         self._portal: Portal[ClusterCalls] | None = None
         self._mailbox: Mailbox | None = None  # of the event loop that used this last
+        self._abandoned = AbandonedCalls()
         self._watchers: dict[object, tuple[Mailbox, Callable[[], None]]] = {}
 
     @property
@@ -89,7 +92,7 @@ class DaskExecutor:
         :raises WorkerLostError: if the worker to which the call was sent died; it does not run again.
         :raises ExecutorUnavailable: if the cluster cannot be reached, or stops during the call.
         """
-        return await self._run(function, args, kwargs, None)
+        return await self._run(function, args, kwargs)
 
     async def run_ahead(
         self,
@@ -102,7 +105,21 @@ class DaskExecutor:
 
         :raises CallWithdrawn: if the call was withdrawn before it started.
         """
-        return await self._run(function, args, kwargs, started)
+        return await self._run(function, args, kwargs, started=started)
+
+    async def run_with(
+        self,
+        context: CallContext,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        started: Callable[[], None] | None = None,
+    ) -> Any:
+        """Do what ``run`` does, or ``run_ahead`` if ``started`` is given; the call obeys pause at its checkpoints.
+
+        :raises CallWithdrawn: if the call was withdrawn before it started.
+        """
+        return await self._run(function, args, kwargs, started=started, context=context)
 
     async def withdraw(self) -> None:
         """Withdraw every call that was taken ahead and has not started; return when that is certain."""
@@ -114,6 +131,13 @@ class DaskExecutor:
         key = object()
         self._watchers[key] = (self._own_mailbox(), changed)
         return lambda: self._watchers.pop(key, None) and None
+
+    def runs_on(self) -> asyncio.Future[None] | None:
+        """Return a future that completes when the call last abandoned by the current asyncio task ends.
+
+        Return None if it has ended.
+        """
+        return self._abandoned.runs_on()
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
@@ -127,35 +151,47 @@ class DaskExecutor:
             portal, self._portal = self._portal, None
             atexit.unregister(portal.close_at_exit)
             await portal.close()
+            self._abandoned.forget()
 
     async def _run(
         self,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        started: Callable[[], None] | None,
+        *,
+        started: Callable[[], None] | None = None,
+        context: CallContext | None = None,
     ) -> Any:
         name = name_of(function)
-        packed = pack_call(function, args, kwargs, pack=_pack)
+        packed = pack_call(
+            function, args, kwargs, pack=_pack, step=context.step if context is not None else None
+        )
         portal = self._opened()
         await portal.opened()
         post = self._own_mailbox().post
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[bytes | Exception] = loop.create_future()
+        awaited = _Awaited(asyncio.get_running_loop())
         call = Call(
             packed,
             name,
             # One iteration of the loop later, as the outcome of the call whose place it takes is then known.
-            on_start=functools.partial(post, loop.call_soon, started) if started is not None else _nothing,
-            on_end=functools.partial(post, _settle, outcome),
+            on_start=functools.partial(post, awaited.loop.call_soon, started)
+            if started is not None
+            else _nothing,
+            on_end=functools.partial(post, awaited.settle),
             withdrawable=started is not None,
+            context=context,
         )
+        unfollow = _follow(context, portal, call)
         portal.post(ClusterCalls.submit, call)
         try:
-            answer = await outcome
+            answer = await awaited.outcome
         except asyncio.CancelledError:
+            if not call.claim() and not awaited.has_ended:
+                self._abandoned.add(awaited.watch_end())
             portal.post(ClusterCalls.abandon, call)
             raise
+        finally:
+            unfollow()
         if isinstance(answer, Exception):
             raise answer
         return open_answer(answer, name)
@@ -186,9 +222,38 @@ def _nothing() -> None:
     """Ignore the start of a call that has no observer."""
 
 
-def _settle(outcome: asyncio.Future[bytes | Exception], value: bytes | Exception) -> None:
-    if not outcome.done():
-        outcome.set_result(value)
+def _follow(context: CallContext | None, portal: Portal[ClusterCalls], call: Call) -> Callable[[], None]:
+    """Pass on the directives to a call; return how to stop that."""
+    if context is None:
+        return _nothing
+
+    def notify(directive: Directive) -> None:
+        portal.post(ClusterCalls.direct, call, directive)
+
+    return context.follow(notify)
+
+
+class _Awaited:
+    """What the caller of one call waits for; on the caller's loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.outcome: asyncio.Future[bytes | Exception] = loop.create_future()
+        self.has_ended = False
+        self._end: asyncio.Future[None] | None = None
+
+    def watch_end(self) -> asyncio.Future[None]:
+        """Return what is done when the call, which was given up, has ended."""
+        self._end = self.loop.create_future()
+        return self._end
+
+    def settle(self, value: bytes | Exception) -> None:
+        """End the call with its packed outcome or an error."""
+        self.has_ended = True
+        if self._end is not None and not self._end.done():
+            self._end.set_result(None)
+        if not self.outcome.done():
+            self.outcome.set_result(value)
 
 
 class _TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]

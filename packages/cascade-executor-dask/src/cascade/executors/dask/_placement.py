@@ -6,9 +6,12 @@ the calls of a worker start in the order in which they were sent: the first ``th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 
+from cascade.interfaces import CallContext, Directive
 from cascade.interfaces.ahead import AheadWindow
+from cascade.interfaces.numbered_calls import RUN, Order
 
 STALE = 0.1
 """Seconds that a call runs until its worker is no longer a good place for further calls."""
@@ -29,6 +32,7 @@ class Call:
         on_start: Callable[[], object],
         on_end: Callable[[bytes | Exception], object],
         withdrawable: bool,
+        context: CallContext | None = None,
     ) -> None:
         self.packed = packed
         self.name = name
@@ -41,8 +45,24 @@ class Call:
         """Its outcome, if that came before its place showed that it had started."""
         self.started: float | None = None
         """When it started, on the clock of :class:`Placement`."""
+        self.context = context
+        """What hears its reports; None if it was given up, or nothing listens."""
+        self.order: Order = RUN
+        """What it is to do at its checkpoints."""
         self._on_start = on_start
         self._on_end = on_end
+        self._lock = threading.Lock()
+        self._taken = False
+
+    def claim(self) -> bool:
+        """Return whether this is the first claim: of the one who sends it, or of the one who gives it up."""
+        with self._lock:
+            first, self._taken = not self._taken, True
+            return first
+
+    def direct(self, directive: Directive) -> None:
+        """Change what it is to do."""
+        self.order = (self.order[0] + 1, directive.value)
 
     def start(self, now: float) -> None:
         """Report that the call has started. Idempotent."""

@@ -33,7 +33,7 @@ def publish(name: str, data: Any) -> None:
         return
     if in_worker.get():
         raise UsageError(
-            "cs.publish() does not work in a task that runs on a cluster; "
+            "cs.publish() does not work in a worker whose executor offers no context of the call; "
             "return the value, and publish it from a task with mode='thread' or an async one"
         )
     place = current.get()

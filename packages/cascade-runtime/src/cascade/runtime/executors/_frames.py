@@ -14,6 +14,7 @@ from cascade.interfaces import Directive
 CALL, START, READY, RESULT = b"C", b"S", b"Y", b"R"
 # START is a call that needs no permit.
 PROGRESS, PAUSED, RESUMED, DATA = b"P", b"W", b"G", b"D"  # about a call that runs, from its worker
+STOP = b"s"  # to the worker: the call was given up
 DIRECTIVES = {Directive.RUN: b"r", Directive.PAUSE: b"p", Directive.CANCEL: b"c"}  # to the worker
 
 _HEADER = struct.Struct("<cQdQ")  # kind, number of the call, seconds that it ran, bytes of the body

@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any
 
 from cascade.interfaces import CallContext
+from cascade.interfaces.abandoned_calls import AbandonedCalls
 from cascade.interfaces.mailbox import Mailbox
 from cascade.interfaces.pickled_calls import pack_call
-from cascade.runtime.executors._abandoned import AbandonedCalls
 from cascade.runtime.executors._main_pickling import pack
 from cascade.runtime.executors._process_call import ProcessCall
 from cascade.runtime.executors._thread import check_count
@@ -34,8 +34,10 @@ class ProcessExecutor:
     can be imported, or in a main module with ``if __name__ == "__main__":``. What no worker can
     import from the main module, as in a notebook, is sent by value if cloudpickle is installed.
 
-    A cancelled call is stopped: ``SystemExit`` is raised in it, it has one second for its
-    ``finally`` blocks, then its process is killed. ``close`` stops running calls in the same way.
+    A cancelled call is stopped: its next checkpoint raises ``CancelledError``. If it has reached
+    none so far, or reaches none within half a second, ``SystemExit`` is raised where it is. It
+    has one second for its ``finally`` blocks, then its process is killed. ``close`` raises
+    ``SystemExit`` in the calls that run.
     A call whose worker dies fails; it has begun, so it runs again only with ``reruns``, the
     number of further runs. Processes start when they are needed and stay until ``close`` or the
     end of the program.

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import pickle
+import signal
 import sys
 import threading
-import time
 from multiprocessing.connection import Connection
 from typing import Any
 
 from cascade.interfaces import Directive
+from cascade.interfaces.running_call import RunningCall
 from cascade.runtime.executors._frames import (
     DATA,
     DIRECTIVES,
     PAUSED,
     PROGRESS,
     RESUMED,
+    STOP,
     FrameReader,
     framed,
     write,
     write_at_once,
 )
 
-PROGRESS_INTERVAL = 0.5
-"""Seconds between two reports of progress of one call, at the least."""
+GRACE = 0.5
+"""Seconds in which a call that was given up may reach its next checkpoint, if it has reached one before."""
 
 _LONGEST = 4_096  # bytes of a frame that a pipe takes whole or not at all
 
@@ -54,51 +55,24 @@ class Answers:
                 write_at_once(self._end, framed(kind, number, body))
 
 
-class RunningCall:
-    """The call that runs, or will run next: the :class:`cascade.interfaces.InCall` of its task."""
+class _PipeLine:
+    """The line of one call over the pipe to the executor, whose end ends the worker."""
 
-    def __init__(self, number: int, directive: Directive, answers: Answers) -> None:
+    def __init__(self, number: int, answers: Answers) -> None:
         self._number = number
-        self._directive = directive
         self._answers = answers
-        self._changed = threading.Condition()
-        self._reported = -PROGRESS_INTERVAL
 
-    def direct(self, directive: Directive) -> None:
-        """Change what the call is to do at its checkpoints; from any thread."""
-        with self._changed:
-            self._directive = directive
-            self._changed.notify_all()
-
-    def checkpoint(self, progress: tuple[float, float | None, str, str] | None) -> None:
-        """Report progress, at most every half second; wait while the call is paused.
-
-        :raises asyncio.CancelledError: if the call is to stop.
-        """
-        if progress is not None:
-            now = time.monotonic()
-            if now - self._reported >= PROGRESS_INTERVAL:
-                self._reported = now
-                self._answers.offer(PROGRESS, self._number, pickle.dumps(progress))
-        if self._directive is not Directive.RUN:
-            self._wait()
+    def progress(self, done: float, total: float | None, message: str, unit: str) -> None:
+        self._answers.offer(PROGRESS, self._number, pickle.dumps((done, total, message, unit)))
 
     def publish(self, name: str, data: Any) -> None:
-        """Send a value to the engine."""
         self._answers.send(DATA, self._number, pickle.dumps((name, data)))
 
-    def _wait(self) -> None:
-        with self._changed:
-            if self._is(Directive.PAUSE):
-                self._answers.send(PAUSED, self._number)
-                while self._is(Directive.PAUSE):
-                    self._changed.wait()
-                self._answers.send(RESUMED, self._number)
-            if self._is(Directive.CANCEL):
-                raise asyncio.CancelledError
+    def arrived(self, *, paused: bool) -> None:
+        self._answers.send(PAUSED if paused else RESUMED, self._number)
 
-    def _is(self, directive: Directive) -> bool:
-        return self._directive is directive
+    def is_awaited(self) -> bool:
+        return True
 
 
 class Directives:
@@ -111,26 +85,51 @@ class Directives:
         self._number = 0
         self._call: RunningCall | None = None
         self._early: dict[int, Directive] = {}
+        self._stopped = 0  # the number of the call that was given up; a worker stops but one
+        self._ended = threading.Event()  # set when a call has ended
 
     def begin(self, number: int) -> RunningCall:
-        """Return the context of a call that begins, with the directive that has arrived for it."""
+        """Return the context of a call that begins, with the directive that has arrived for it.
+
+        :raises SystemExit: if it was given up meanwhile.
+        """
         with self._lock:
+            if number == self._stopped:
+                raise SystemExit(128 + signal.SIGTERM)
+            self._ended.clear()
             directive = self._early.get(number, Directive.RUN)
             self._early = {later: each for later, each in self._early.items() if later > number}
-            self._number, self._call = number, RunningCall(number, directive, self._answers)
+            self._number, self._call = number, RunningCall(_PipeLine(number, self._answers), directive)
             return self._call
 
     def end(self) -> None:
         """Forget the call that ran."""
         with self._lock:
             self._call = None
+            self._ended.set()
 
     def follow(self) -> None:
         """Pass on what arrives, until the pipe is closed."""
         with contextlib.suppress(EOFError, OSError):
             while True:
                 for frame in self._frames.read():
-                    self._pass_on(frame.number, _DIRECTIVES[frame.kind])
+                    if frame.kind == STOP:
+                        self._stop(frame.number)
+                    else:
+                        self._pass_on(frame.number, _DIRECTIVES[frame.kind])
+
+    def _stop(self, number: int) -> None:
+        """Cancel a call at its next checkpoint; if it reaches none in time, raise SystemExit where it is."""
+        with self._lock:
+            call = self._call if number == self._number else None
+            self._stopped = number
+        if call is None:
+            return
+        call.direct(Directive.CANCEL)
+        if not call.visited or not self._ended.wait(GRACE):
+            with self._lock:
+                if call is self._call:
+                    os.kill(os.getpid(), signal.SIGTERM)
 
     def _pass_on(self, number: int, directive: Directive) -> None:
         with self._lock:

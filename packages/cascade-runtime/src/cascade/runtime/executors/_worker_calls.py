@@ -33,6 +33,14 @@ class WorkerCalls:
         """Wait until :meth:`wake`; without the lock, in the thread."""
         self._woken.get()
 
+    def cancel(self, call: ProcessCall) -> None:
+        """Have the call that runs stop at its next checkpoint or, without one, where it is; and the worker after it."""
+        self.is_stopping = True
+        if self.worker is not None and self.worker.ready:
+            self.worker.cancel(call.number)
+        elif self.worker is not None:
+            self.worker.stop()
+
     def stop(self) -> None:
         """Stop the call that runs, and the worker with it."""
         self.is_stopping = True

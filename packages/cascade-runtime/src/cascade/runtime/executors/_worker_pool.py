@@ -89,7 +89,7 @@ class WorkerPool:
                 return False
             self._threads.discard(thread)
             self._leaving.add(thread)
-            thread.stop()
+            thread.cancel(call)
             self.put_back(back)
             self._rouse()
             return True

@@ -23,12 +23,14 @@ from cascade.runtime.executors._frames import (
     CALL,
     DIRECTIVES,
     START,
+    STOP,
     Frame,
     FrameReader,
     framed,
     write,
     write_at_once,
 )
+from cascade.runtime.executors._worker_call import GRACE
 from cascade.runtime.executors._worker_main import STOP_TIMEOUT
 
 if sys.platform != "win32":
@@ -148,6 +150,14 @@ class WorkerProcess:
         read = frames[-1].number  # it has read this call, and all before it
         while self._unread and self._unread[0][0] <= read:
             self._unread_bytes -= self._unread.popleft()[1]
+
+    def cancel(self, number: int) -> None:
+        """Cancel a call at its next checkpoint, else stop it; kill the process after ``GRACE`` and ``STOP_TIMEOUT``."""
+        with self._lock, contextlib.suppress(OSError):  # it has ended
+            if write_at_once(self._control, framed(STOP, number)):
+                self._kill_at = self._kill_at or time.monotonic() + GRACE + STOP_TIMEOUT
+                return
+        self.stop()
 
     def stop(self) -> None:
         """Stop the call that it runs, and the process; kill it after ``STOP_TIMEOUT``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -178,6 +179,23 @@ def go_on(folder: str) -> int:
         (Path(folder) / "passed").write_text(str(passed))
         time.sleep(0.001)
     return passed
+
+
+def tidy_at_checkpoint(folder: str) -> int:
+    """Do the same as ``go_on``, and write ``tidied`` however it ends."""
+    try:
+        return go_on(folder)
+    finally:
+        (Path(folder) / "tidied").touch()
+
+
+def note_cancel(folder: str) -> int:
+    """Do the same as ``go_on``, and write ``cancelled`` if a checkpoint raises."""
+    try:
+        return go_on(folder)
+    except asyncio.CancelledError:
+        (Path(folder) / "cancelled").touch()
+        raise
 
 
 def _in_call() -> InCall:

@@ -13,7 +13,7 @@ from cascade.interfaces import Directive, Executor, StepInfo, SupportsCallContex
 from cascade.testkit._abilities import needs
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.ability import Ability
-from cascade.testkit._executor.harness import Harness
+from cascade.testkit._executor.harness import Harness, give_up
 
 
 class Contexts(Harness):
@@ -87,6 +87,24 @@ class Contexts(Harness):
         with pytest.raises(asyncio.CancelledError):
             await self.within(call)
         (tmp_path / "end").touch()
+
+    @needs(Ability.CONTEXTS)
+    @pytest.mark.parametrize("paused", [False, True])
+    async def test_a_call_that_was_given_up_is_cancelled_at_its_checkpoint(
+        self, tmp_path: Path, *, paused: bool
+    ) -> None:
+        """Nobody awaits it any more, and it does not run to its end; also where it waits."""
+        executor = await self.open()
+        context = Recorded(Directive.PAUSE if paused else Directive.RUN)
+        call = begin_with(executor, context, calls.note_cancel, str(tmp_path))
+        if paused:
+            await self.until(lambda: context.arrivals == [True], "a call that waits")
+        else:
+            await self.until((tmp_path / "passed").exists, "a call that starts")
+        await self.within(give_up(call))
+        await self.until((tmp_path / "cancelled").exists, "a call that is cancelled")
+        assert await self.within(executor.settle(self.timeout)) == 0
+        assert await self.call(executor, calls.echo, "next") == "next"
 
     @needs(Ability.CONTEXTS)
     async def test_a_call_that_has_ended_is_not_followed(self) -> None:

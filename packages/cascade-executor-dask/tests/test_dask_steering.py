@@ -1,0 +1,270 @@
+"""Tasks on a cluster report progress and values, and obey pause and cancel at their checkpoints."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import LocalCluster
+
+from cascade.executors.dask import DaskExecutor
+from cascade.interfaces import (
+    DataEvent,
+    ProgressEvent,
+    StepInfo,
+    TaskCancelledError,
+    TaskState,
+    TaskStateEvent,
+    TaskTimeoutError,
+)
+from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint, publish, step
+from cascade.spec import task
+from cascade.testkit import eventually
+from cascade.testkit._executor import calls
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+
+LIMIT = 60.0
+
+
+@task
+def long(folder: str) -> int:
+    """Go from checkpoint to checkpoint until a file ``end`` exists; write ``cancelled`` if one raises."""
+    place, passed = Path(folder), 0
+    try:
+        while not (place / "end").exists():
+            passed += 1
+            checkpoint(done=passed, total=10**9, message="going on", unit="steps")  # type: ignore[unused-awaitable]
+            (place / "passed").write_text(str(passed))
+            time.sleep(0.001)
+    except asyncio.CancelledError:
+        (place / "cancelled").touch()
+        raise
+    return passed
+
+
+@task
+def measured() -> StepInfo:
+    publish("temperature", {"celsius": 21.5})
+    return step()
+
+
+class Desk:
+    """Steers an engine whose tasks run on a cluster; its workers are threads of this process."""
+
+    def __init__(self) -> None:
+        self.hub = LocalHub()
+        self.writer = LocalConnector(self.hub)
+        self.executor = DaskExecutor(workers=2, processes=False)
+        self.engine = Engine(
+            connector=LocalConnector(self.hub, source_id="line-3"), executor=self.executor, stop_timeout=0.01
+        )
+        self.events: list[Any] = []
+        self.reports: list[dict[str, Any]] = []
+        for kind in (TaskStateEvent, ProgressEvent, DataEvent):
+            self.engine.bus.subscribe(kind, self.events.append)
+
+    async def __aenter__(self) -> "Desk":
+        await self.writer.connect()
+        await self.writer.subscribe("cascade/state/line-3/constraints", self._hear)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.executor.close()
+        await self.writer.disconnect()
+
+    async def _hear(self, topic: str, payload: dict[str, Any]) -> None:
+        self.reports.append(payload)
+
+    async def put(self, kind: str) -> None:
+        await self.writer.publish(f"cascade/constraints/task/long/@{kind}", {"type": kind}, 1, retain=True)
+
+    async def lift(self, kind: str) -> None:
+        await self.writer.publish(f"cascade/constraints/task/long/@{kind}", None, 1, retain=True)
+
+    def states(self) -> list[TaskState]:
+        return [e.state for e in self.events if isinstance(e, TaskStateEvent) and e.task_name == "long"]
+
+    async def until_state(self, state: TaskState) -> None:
+        await eventually(lambda: self.states()[-1:] == [state], LIMIT)
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    async with Desk() as made:
+        yield made
+
+
+async def test_a_task_on_a_cluster_waits_while_it_is_paused(desk: Desk, tmp_path: Path) -> None:
+    """It is reported as blocked only when it waits; then it does nothing until the pause is lifted."""
+    run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
+    for rounds in range(1, 4):
+        await eventually((tmp_path / "passed").exists, LIMIT)
+        await desk.put("pause")
+        await desk.until_state(TaskState.BLOCKED)
+        (tmp_path / "passed").unlink()
+        await desk.engine.run(measured())  # in the meantime
+        assert not (tmp_path / "passed").exists()
+        await desk.lift("pause")
+        await desk.until_state(TaskState.RUNNING)
+        assert desk.states().count(TaskState.BLOCKED) == rounds
+    (tmp_path / "end").touch()
+    assert await run > 3
+
+
+async def test_progress_values_and_the_step_reach_the_engine(desk: Desk, tmp_path: Path) -> None:
+    """As from a thread: progress with its message and unit, ``cs.publish``, and the key of ``cs.step``."""
+    told = await desk.engine.run(measured())
+    (data,) = [event for event in desk.events if isinstance(event, DataEvent)]
+    assert (data.name, data.data) == ("temperature", {"celsius": 21.5})
+    assert (told.run_id, told.key, told.name) == (data.run_id, data.task_id, "measured")
+    assert len(told.idempotency_key) == 32
+    run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
+    await eventually(lambda: any(isinstance(event, ProgressEvent) for event in desk.events), LIMIT)
+    (tmp_path / "end").touch()
+    await run
+    first = next(event for event in desk.events if isinstance(event, ProgressEvent))
+    assert (first.done, first.total, first.message, first.unit) == (1, 10**9, "going on", "steps")
+
+
+async def test_a_limit_stands_still_while_the_task_is_paused(desk: Desk, tmp_path: Path) -> None:
+    """It has no end in a pause; what was left of it counts afterwards, and ends the attempt."""
+    limits: list[asyncio.Timeout] = []
+    make = asyncio.timeout
+
+    def recorded(delay: float | None) -> asyncio.Timeout:
+        made = make(delay)
+        if delay == 3600:
+            limits.append(made)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "timeout", recorded)
+        run = asyncio.create_task(desk.engine.run(long(str(tmp_path)).with_timeout(3600)))
+        await eventually((tmp_path / "passed").exists, LIMIT)
+    (limit,) = limits
+    await desk.put("pause")
+    await desk.until_state(TaskState.BLOCKED)
+    assert limit.when() is None
+    await desk.lift("pause")
+    await desk.until_state(TaskState.RUNNING)
+    assert limit.when() is not None
+    limit.reschedule(asyncio.get_running_loop().time())
+    with pytest.raises(TaskTimeoutError):
+        await run
+    await eventually((tmp_path / "cancelled").exists, LIMIT)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_cancelled_task_ends_at_its_checkpoint(paused: bool, desk: Desk, tmp_path: Path) -> None:
+    """Also where it waits: the worker is free for others."""
+    run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
+    await eventually((tmp_path / "passed").exists, LIMIT)
+    if paused:
+        await desk.put("pause")
+        await desk.until_state(TaskState.BLOCKED)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await eventually((tmp_path / "cancelled").exists, LIMIT)
+    assert await desk.executor.settle(LIMIT) == 0
+
+
+async def test_a_call_that_is_not_stopped_is_counted_until_it_has_ended(desk: Desk, tmp_path: Path) -> None:
+    """Its task is over, and the report says that something in scope runs; then that nothing does."""
+    hold = task(name="long")(calls.hold)
+
+    @task
+    async def other() -> None:
+        await eventually(ended.is_set, LIMIT)
+
+    ended = asyncio.Event()
+    run = asyncio.create_task(desk.engine.run([hold(str(tmp_path)), other()], on_failure="continue"))
+    await eventually((tmp_path / "started").exists, LIMIT)
+    await desk.writer.publish(
+        "cascade/constraints/task/long/@cancel",
+        {"type": "cancel", "expires_at": time.time() + 600},
+        1,
+        retain=True,
+    )
+    await desk.until_state(TaskState.CANCELLED)
+    await desk.put("pause")
+    await eventually(lambda: desk.reports and len(desk.reports[-1]["applied"]) == 2, LIMIT)
+    assert desk.reports[-1]["in_scope_running"] == 1
+    (tmp_path / "release").touch()
+    await eventually(lambda: desk.reports[-1]["in_scope_running"] == 0, LIMIT)
+    assert (tmp_path / "ended").exists()
+    ended.set()
+    with pytest.raises(ExceptionGroup) as raised:
+        await run
+    assert [type(error) for error in raised.value.exceptions] == [TaskCancelledError]
+
+
+async def test_workers_of_an_older_version_are_used_without_directives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The pause holds starts, the call runs on, and one warning names the worker."""
+
+    def open_as_before(session: str, connect: object) -> None:
+        from cascade.interfaces.numbered_calls import open_session
+
+        open_session(session)
+
+    monkeypatch.setattr("cascade.executors.dask._sessions.open_session", open_as_before)
+    async with Desk() as desk:
+        run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
+        await desk.until_state(TaskState.RUNNING)
+        for _ in range(2):
+            await desk.put("pause")
+            await eventually(lambda: desk.reports and desk.reports[-1]["applied"], LIMIT)
+            await desk.lift("pause")
+            await eventually(lambda: not desk.reports[-1]["applied"], LIMIT)
+        (tmp_path / "end").touch()
+        assert await run
+    warned = [line for line in caplog.messages if "understands no directives" in line]
+    assert len(warned) == 1
+    assert warned[0].endswith("understands no directives; pause holds only starts there")
+
+
+PROGRAM = """
+import asyncio, sys
+from cascade.executors.dask import DaskExecutor
+from cascade.testkit._executor import calls
+from cascade.testkit._executor.contexts import Recorded
+from cascade.interfaces import Directive
+
+class Told(Recorded):
+    def arrived(self, *, paused):
+        print("paused", flush=True)
+
+async def main():
+    context = Told(Directive.PAUSE)
+    await DaskExecutor(sys.argv[1]).run_with(context, calls.tidy_at_checkpoint, (sys.argv[2],), {})
+
+asyncio.run(main())
+"""
+
+
+async def test_a_paused_call_ends_when_its_engine_has_died(tmp_path: Path) -> None:
+    """It would wait for ever, and its worker with it."""
+    async with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        asynchronous=True,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address=None,
+    ) as cluster:
+        command = [sys.executable, "-c", PROGRAM, cluster.scheduler_address, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout
+            assert await asyncio.to_thread(program.stdout.readline) == "paused\n"
+            program.send_signal(signal.SIGKILL)
+        await eventually((tmp_path / "tidied").exists, LIMIT)
+        assert not (tmp_path / "passed").exists()
