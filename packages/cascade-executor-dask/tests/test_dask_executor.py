@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
@@ -407,7 +408,8 @@ def test_a_cancel_prints_nothing(tmp_path: Path) -> None:
 async def test_no_call_is_sent_to_a_worker_that_was_just_lost(tmp_path: Path) -> None:
     """The cluster may list it a moment longer; the next call waits for another one, or for its successor."""
     executor = DaskExecutor(workers=2)
-    await executor.start()
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # Dask reports the loss at once
+        await executor.start()
     with pytest.raises(WorkerLostError):
         await executor.run(calls.die_once_more, (str(tmp_path),), {})
     assert await asyncio.gather(*(executor.run(calls.echo, (n,), {}) for n in range(4))) == [0, 1, 2, 3]
