@@ -61,6 +61,18 @@ async def test_a_local_worker_is_used_when_its_start_has_ended() -> None:
     assert cluster.without_starting({"tcp://a": 1, "tcp://b": 1}) == {"tcp://a": 1, "tcp://b": 1}
 
 
+async def test_a_local_worker_that_dask_has_given_up_is_started_again() -> None:
+    """Its successor needed longer than Dask waits, so nothing else would ever replace it."""
+    scaled: list[int] = []
+    workers = {0: SimpleNamespace(), 1: SimpleNamespace()}
+    cluster = local(workers=workers, worker_spec={0: {}, 1: {}}, scale=scaled.append)
+    cluster.replace_lost()
+    assert scaled == []
+    del workers[1]
+    cluster.replace_lost()
+    assert scaled == [2]
+
+
 def test_every_worker_of_a_remote_cluster_is_used() -> None:
     """What starts its workers is not known."""
     cluster = Cluster("tcp://host:8786", workers=None, timeout=1.0, cluster={})

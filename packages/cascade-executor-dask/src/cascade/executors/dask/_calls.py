@@ -304,6 +304,7 @@ class ClusterCalls:
         """Connect if necessary; take over which workers there are, and open the session at the new ones."""
         client = await self._cluster.connected()
         self._subscribe(client)
+        self._cluster.replace_lost()
         threads = self._cluster.without_starting(await client.nthreads())
         self._sessions.open_at(client, threads)
         await self._sessions.wait(wait)

@@ -107,6 +107,16 @@ class Cluster:
         started = {worker.worker_address for worker in self._starting.result().workers.values()}
         return {address: count for address, count in threads.items() if address in started}
 
+    def replace_lost(self) -> None:
+        """Start again the workers that a local cluster has given up.
+
+        Dask gives up a worker whose successor needs more than 15 s for its start, as on a busy machine.
+        """
+        if self._starting is not None and self._starting.done():
+            local = self._starting.result()
+            if len(local.workers) < len(local.worker_spec):
+                local.scale(len(local.worker_spec))
+
     async def close(self) -> None:
         """Disconnect, and end a local cluster. Idempotent."""
         client, self._client = self._client, None
