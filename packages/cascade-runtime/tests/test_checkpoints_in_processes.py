@@ -222,12 +222,9 @@ async def test_a_flood_of_values_blocks_nothing(desk: DeskAndEngine) -> None:
 
 
 @pytest.mark.parametrize("rounds", [25, pytest.param(1_000, marks=pytest.mark.nightly)])
-async def test_no_directive_is_lost(rounds: int, tmp_path: Path) -> None:
+async def test_no_directive_is_lost(rounds: int, tmp_path: Path, seeded_random: random.Random) -> None:
     """Pauses and their ends follow each other at random times while eight workers loop; each ends in its state."""
     workers = 8 if rounds > 100 else 3
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    chance = random.Random(seed)
     async with DeskAndEngine() as desk:
         desk.executor = ProcessExecutor(workers)
         desk.engine = Engine(connector=LocalConnector(desk.hub, source_id="line-4"), executor=desk.executor)
@@ -240,10 +237,10 @@ async def test_no_directive_is_lost(rounds: int, tmp_path: Path) -> None:
         await eventually(lambda: all(number_in(folder / "passed") for folder in folders), LIMIT)
         for _ in range(rounds):
             await desk.put("task:long", "pause")
-            if chance.random() < 0.5:
+            if seeded_random.random() < 0.5:
                 await eventually(lambda: set(states.values()) == {TaskState.BLOCKED}, LIMIT)
             await desk.lift("task:long", "pause")
-            if chance.random() < 0.5:
+            if seeded_random.random() < 0.5:
                 await eventually(lambda: set(states.values()) == {TaskState.RUNNING}, LIMIT)
         await desk.put("task:long", "pause")
         await eventually(lambda: set(states.values()) == {TaskState.BLOCKED}, LIMIT)
