@@ -384,11 +384,11 @@ async def test_i1_random_writes_cuts_and_reconnections_converge(
                     await proxy.up()
                     up = True
                 case "settle" if up:
-                    await eventually(lambda: held_by(steered) == read_of(retained), 20)
+                    await eventually(lambda: held_by(steered) == read_of(retained), SETTLED)
                 case _:
                     pass
         await proxy.up()
-        await eventually(lambda: steered.sync == "synced" and held_by(steered) == read_of(retained), 20)
+        await eventually(lambda: steered.sync == "synced" and held_by(steered) == read_of(retained), SETTLED)
         in_force = {(c.scope, c.rule.type) for c in read_of(retained).values()}
         await eventually(
             lambda: steered.gates == in_force
@@ -400,6 +400,10 @@ WALK = [
     *((f"{GLOBAL}/@pause", payload) for payload in (PAUSE, b"")),
     *((constraint_topic("task:a*"), payload) for payload in (PAUSE, LIMIT, b"")),
 ]
+
+
+SETTLED = 60.0
+"""Seconds for several attempts to connect, each with a pause and a time-out that have grown while the link was away."""
 
 
 def held_by(steered: Steered) -> dict[str, object]:
