@@ -85,6 +85,19 @@ def test_it_says_what_to_do_next_and_ctrl_c_ends_it(temporary: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.slow
+def test_with_a_websocket_port_it_names_the_page(temporary: Path) -> None:
+    """The command to copy has the port."""
+    port, websockets = free_port(), free_port()
+    arguments = ["broker", "--port", str(port), "--websockets", str(websockets)]
+    with Terminal(arguments, os.environ, width=200) as terminal:
+        text = terminal.wait_for("Ctrl-C ends it")
+        assert f"cascade web --broker ws://127.0.0.1:{websockets} " in text
+        terminal.interrupt()
+        assert terminal.end() == 130
+
+
+@pytest.mark.broker
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
 )

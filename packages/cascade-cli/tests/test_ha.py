@@ -174,6 +174,11 @@ def test_the_event_fires_once_for_each_run() -> None:
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "77fe"}}) == ""
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "older"}}) != ""
     assert shown("x", "run_ended", {"v": "1.0"}) == ""
+    found = device("x", "1", last_run="77fe")["components"]["run_ended"]["value_template"]
+    assert rendered(found, runs) == ""  # it had ended when Home Assistant discovered the engine
+    newer = runs | {"recent": [{**runs["recent"][0], "run_id": "newer"}]}
+    assert json.loads(rendered(found, newer))["run_id"] == "newer"
+    assert rendered(found, runs, this={"attributes": {"run_id": "older"}}) != ""
     attributes = device("x", "1")["components"]["last_run"]["json_attributes_template"]
     assert json.loads(rendered(attributes, runs))["duration_ms"] == 8123.0
     assert json.loads(rendered(attributes, {})) == {}
@@ -209,6 +214,26 @@ class Home:
                     found[item.topic] = json.loads(item.payload)
             await stream.aclose()
         return found
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+def test_a_run_that_ended_before_the_discovery_is_no_news(plant: Plant) -> None:
+    """``cascade ha`` reads what the engine retains: only the next run makes an event."""
+    plant.start("press-1", tasks=0, run_id="old").wait()
+    plant.json("ha", "press-1")
+    home = Home(plant, "press-1")
+    (made,) = home.retained("homeassistant/#").values()
+    ended = made["components"]["run_ended"]
+
+    def event() -> str:
+        return "".join(
+            rendered(ended["value_template"], each) for each in home.retained(ended["state_topic"]).values()
+        )
+
+    assert event() == ""
+    plant.start("press-1", tasks=0, run_id="new").wait()
+    assert json.loads(event())["run_id"] == "new"
 
 
 @pytest.mark.broker

@@ -84,7 +84,9 @@ def _describe(output: Output, server: Server, listen: Listener, keep: Path | Non
     )
     output.line(f"{server.program.name} listens on {url} ({where})")
     if websockets is not None:
-        output.line(f"MQTT over WebSocket: {websockets}")
+        output.line(
+            f"MQTT over WebSocket: {websockets} (cascade web --broker {websockets} shows a page that uses it)"
+        )
     output.line("In other terminals:")
     output.line(f"  export CASCADE_BROKER={url}")
     output.line("  cascade run FILE.py --name my-machine")

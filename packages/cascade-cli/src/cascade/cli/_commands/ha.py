@@ -9,6 +9,7 @@ import click
 
 import cascade
 from cascade.cli import link
+from cascade.cli._commands._listed import read
 from cascade.cli._home_assistant.device import RULE, device, device_topic
 from cascade.cli._returned import publish_and_see
 from cascade.cli.columns import Column
@@ -16,6 +17,7 @@ from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.errors import OK, USAGE, CommandError
 from cascade.cli.link import Address
+from cascade.interfaces.topics import state_topic
 
 COLUMNS = (Column("source"), Column("topic"))
 
@@ -30,11 +32,9 @@ def command(address: Address, sources: Sequence[str], *, remove: bool) -> int:
     Publishes one retained discovery message for each SOURCE. Home Assistant must use the same broker.
     """
     found = settings()
-    messages: dict[str, dict[str, Any] | None] = {
-        device_topic(source): None if remove else device(source, cascade.__version__) for source in sources
-    }
     if not address.url.startswith(("mqtt", "ws")):
         raise CommandError("Home Assistant needs an MQTT broker", "write mqtt://host:1883", code=USAGE)
+    messages = dict.fromkeys(map(device_topic, sources)) if remove else _devices(address, sources)
     done = "cleared" if remove else "returned"
     link.run(
         publish_and_see(address, messages, *messages, done=done, rule=f"this user needs the rule: {RULE}"),
@@ -47,3 +47,15 @@ def command(address: Address, sources: Sequence[str], *, remove: bool) -> int:
             "Home Assistant shows them below Settings, Devices, MQTT; cascade ha --remove undoes this"
         )
     return OK
+
+
+def _devices(address: Address, sources: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """Return the discovery messages by topic; each knows which run has ended last, for that one is no news."""
+    view, _ = read(address, *(state_topic(source, "runs") for source in sources), listen=0.0)
+    found: dict[str, dict[str, Any] | None] = {}
+    for source in sources:
+        engine = view.engines.get(source)
+        recent = engine.runs.recent if engine is not None and engine.runs is not None else ()
+        last = recent[0].run_id if recent else ""
+        found[device_topic(source)] = device(source, cascade.__version__, last_run=last)
+    return found

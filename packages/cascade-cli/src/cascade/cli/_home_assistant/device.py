@@ -56,14 +56,15 @@ def device_id(source: str) -> str:
     return f"{text}_{hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
 
 
-def device(source: str, version: str) -> dict[str, Any]:
+def device(source: str, version: str, *, last_run: str = "") -> dict[str, Any]:
     """Return the discovery message of an engine.
 
     :param source: its source id.
     :param version: Cascade's version, which Home Assistant shows as the message's origin.
+    :param last_run: the id of the latest run that has ended already: it makes no event.
     """
     key = f"cascade_{device_id(source)}"
-    components = {**_controls(source), **_sensors(), **_runs(source)}
+    components = {**_controls(source), **_sensors(), **_runs(source, last_run)}
     return {
         "device": {"identifiers": [key], "name": source, "manufacturer": "Cascade", "model": "Engine"},
         "origin": {"name": "Cascade", "sw_version": version},
@@ -147,7 +148,7 @@ def _sensors() -> dict[str, Component]:
     }
 
 
-def _runs(source: str) -> dict[str, Component]:
+def _runs(source: str, last_run: str) -> dict[str, Component]:
     """Return what the report of runs shows: of the oldest run that is active, and of the latest that ended."""
     topic = state_topic(source, "runs")
     run = "{% set run = value_json.runs | default([]) | first %}"
@@ -162,7 +163,8 @@ def _runs(source: str) -> dict[str, Component]:
         f"{{{{ errors[0][:{_ERROR_CHARACTERS}] if errors else 'None' }}}}"
     )
     end = (
-        "{% set known = (this.attributes if this is defined and this else {}).get('run_id') %}"
+        "{% set known = (this.attributes if this is defined and this else {}).get('run_id') or "
+        f"{_literal(last_run)} %}}"
         "{% if last and last.run_id != known %}{{ {'event_type': last.status | lower, 'run_id': last.run_id,"
         " 'target': last.target, 'error': last.error | default('')} | tojson }}{% endif %}"
     )
