@@ -59,6 +59,7 @@ async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: T
             await expect(problem).to_contain_text(
                 "The broker refuses the user wall: wrong user name or password"
             )
+            await expect(problem).not_to_contain_text("closed the connection")
             await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
             await log_in(tab.page, "wall")
             await expect(tab.page.get_by_text(NO_ENGINES)).to_be_visible()

@@ -244,7 +244,7 @@ class Link {
     for (const { failed } of this.acknowledging.values()) failed?.(new Error("The link was lost before the broker answered."));
     this.acknowledging.clear();
     const wasLinked = this.isLinked;
-    this.reason = reason || this.reason;
+    if (this.code === null) this.reason = reason || this.reason; // a CONNACK that refuses says why; its close does not
     if (wasLinked && this.sync?.echoes === 0 && this.mayPublish) this.mayPublish = this.cuts();
     if (!wasLinked && this.isVersionRefused()) {
       this.version = mqtt.V311;
