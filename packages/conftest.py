@@ -4,11 +4,19 @@ import gc
 import logging
 import signal
 import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_timeout
 from hypothesis import HealthCheck, settings
 
+sys.path.insert(0, str(Path(__file__).parent / "cascade-interfaces/tests"))
+
+from wire_traffic import Traffic
+
+from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.testkit.waiting import busyness
 
 # A busy machine is slow, which is not a fault of the code: no example has a time limit.
@@ -55,3 +63,25 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what stays to the end: thousands of tests, and what they import."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[Traffic]:
+    """Check in every test that the AsyncAPI document describes what the engines of this process publish."""
+    traffic = Traffic()
+    publish, publish_text = PublishQueue.publish, PublishQueue.publish_text
+
+    def kept(
+        queue: PublishQueue, topic: str, payload: Mapping[str, Any], qos: int = 0, *, retain: bool = False
+    ) -> None:
+        traffic.keep(topic, payload)
+        publish(queue, topic, payload, qos, retain=retain)
+
+    def kept_text(queue: PublishQueue, topic: str, text: str, qos: int = 0) -> None:
+        traffic.keep(topic, text)
+        publish_text(queue, topic, text, qos)
+
+    monkeypatch.setattr(PublishQueue, "publish", kept)
+    monkeypatch.setattr(PublishQueue, "publish_text", kept_text)
+    yield traffic
+    assert traffic.problems() == []

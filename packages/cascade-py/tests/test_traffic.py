@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator
+from wire_traffic import Traffic, channels_of, document, problems
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
@@ -20,43 +18,6 @@ from cascade.interfaces.control_messages import constraint_message, store_messag
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
 from cascade.testkit import Broker, eventually
 from cascade.testkit.recorder import Recorder
-
-DOCUMENT: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "cascade-interfaces" / "asyncapi.json").read_text("utf-8")
-)
-CHANNELS: dict[str, Any] = DOCUMENT["channels"]
-
-
-def pattern_of(address: str) -> re.Pattern[str]:
-    """What the topics of a channel look like; a scope has one level or two."""
-    levels = {"{scope}": r"(?:global|[a-z]+/[^/@][^/]*)", "{nonce}": r"[^/@][^/]*"}
-    parts = re.split(r"({\w+})", address)
-    return re.compile(
-        "".join(levels.get(part, r"[^/]+") if part[:1] == "{" else re.escape(part) for part in parts)
-    )
-
-
-PATTERNS = {name: pattern_of(channel["address"]) for name, channel in CHANNELS.items()}
-
-
-def channels_of(topic: str) -> list[str]:
-    """The channels that a topic belongs to."""
-    return [name for name, pattern in PATTERNS.items() if pattern.fullmatch(topic)]
-
-
-def problems(channel: str, content: Any) -> list[str]:
-    """Why a message is none of a channel's; empty if it is one."""
-    names = [message["$ref"].rpartition("/")[2] for message in CHANNELS[channel]["messages"].values()]
-    found = []
-    for name in names:
-        schema = {**DOCUMENT["components"]["messages"][name]["payload"], "components": DOCUMENT["components"]}
-        errors = [
-            f"{list(error.path)}: {error.message}" for error in Draft7Validator(schema).iter_errors(content)
-        ]
-        if not errors:
-            return []
-        found += errors
-    return found
 
 
 def values_of(content: Any, wanted: set[str]) -> Iterator[tuple[str, Any]]:
@@ -85,6 +46,42 @@ def test_every_topic_belongs_to_one_channel() -> None:
     ):
         assert channels_of(topic) == [channel]
     assert channels_of("cascade/telemetry/a/b/c/later") == []
+
+
+def test_a_wrong_message_of_any_test_is_found() -> None:
+    """An unknown topic, a wrong type, an unknown state, and a report that Home Assistant cannot render."""
+    body = {
+        "type": "TaskStateEvent",
+        "task_id": "a",
+        "task_name": "a",
+        "state": "RUNNING",
+        "duration_ms": 0,
+        "error": "",
+    }
+    head = {
+        "v": "1.0",
+        "ts": "t",
+        "run_id": "r",
+        "org_id": "o",
+        "project_id": "p",
+        "source": "s",
+        "seq": 0,
+        "token": "t",
+        "event_id": "e",
+    }
+    events = "cascade/telemetry/o/p/r/events"
+
+    def found(topic: str, content: Any) -> list[str]:
+        traffic = Traffic()
+        traffic.keep(topic, content)
+        return traffic.problems()
+
+    assert found(events, {**head, "body": body}) == []
+    assert "'DONE'" in str(found(events, json.dumps({**head, "body": {**body, "state": "DONE"}})))
+    assert found(events, {**head, "seq": "0", "body": body}) != []
+    assert found("cascade/telemetry/o/p/r/later", {}) == ["cascade/telemetry/o/p/r/later: channels []"]
+    assert "Home Assistant" in str(found("cascade/state/s/runs", {"v": "1.0", "runs": 3}))
+    assert found("elsewhere", {"any": "thing"}) == []
 
 
 @cs.task(mode="inline")
@@ -200,7 +197,7 @@ async def test_every_message_matches_a_channel(fresh_broker: Broker) -> None:
             found.update(values_of(content, {"state", "event", "status"}))
         channels[channel] += 1
     assert sorted(set(wrong)) == []
-    assert channels.keys() == CHANNELS.keys()
+    assert channels.keys() == document()["channels"].keys()
     states = {"RUNNING", "COMPLETED", "FAILED", "SKIPPED", "BLOCKED", "RETRYING", "CANCELLED"}
     assert {value for key, value in found if key == "state"} == states
     assert {value for key, value in found if key == "event"} == {"ENGINE_STARTED", "ENGINE_STOPPED"}
