@@ -224,8 +224,11 @@ def test_an_odd_broker_is_named(
     problems: set[str],
     warnings: set[str],
     doctor: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each mode by its name, and nothing else."""
+    if "retained_order" in switches:  # on a busy machine what comes late comes later still
+        monkeypatch.setattr(trials, "QUIET_SECONDS", 2.5)
     with OddBroker(**switches) as broker:
         usual = {"no_rules", "persistence_unknown"} if code != 3 else set()
         assert doctor(f"mqtt://{broker.host}:{broker.port}") == (code, problems, warnings | usual)
