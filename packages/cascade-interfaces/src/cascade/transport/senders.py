@@ -128,8 +128,10 @@ class Senders:
                 await self._sleep()
                 continue
             try:
-                self._instant = not item.qos
-                if item.qos:
+                self._instant = not (item.qos or item.retain)
+                if (
+                    not self._instant
+                ):  # a network without retained messages of its own acknowledges those, too
                     began = clock()
                     self._wake_another()
                 if (sending := self._send(item)) is not None:

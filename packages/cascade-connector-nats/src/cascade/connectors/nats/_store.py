@@ -226,7 +226,8 @@ class Store:
     async def _second_set(self) -> Limitation | None:
         """Look whether MQTT keeps retained messages of Cascade in the same account; one without rights cannot know."""
         try:
-            found = await self._api("STREAM.INFO.$MQTT_rmsgs", {"subjects_filter": f"{_MQTT}cascade.>"})
+            async with asyncio.timeout(PATIENCE):
+                found = await self._api("STREAM.INFO.$MQTT_rmsgs", {"subjects_filter": f"{_MQTT}cascade.>"})
         except (MessageRejected, TimeoutError):
             return None
         count = sum(each.startswith(_SHARED) for each in found["state"].get("subjects", ()))
