@@ -11,11 +11,11 @@ from weakref import WeakSet
 import pytest
 from test_contract import TestOnNats
 
-from cascade.connectors.nats import _store
 from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._link import NatsLink
 from cascade.connectors.nats._retained import RetainedMessages
 from cascade.connectors.nats._store import Store
+from cascade.interfaces.subjects import subject_of
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.outbox import Outgoing
 
@@ -121,7 +121,7 @@ class TestKeepsNothing(Mutant):
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
         def publish(self: Store, item: Outgoing) -> None:
-            self.client.write(_store.subject_of(item.topic), item.payload.encode())
+            self.client.write(subject_of(item.topic), item.payload.encode())
 
         patch.setattr(Store, "publish", publish)
 

@@ -43,10 +43,11 @@ def test_what_is_read_is_there() -> None:
 async def test_a_ping_comes_behind_what_was_written() -> None:
     """Its answer shows that the server has taken a message, so nothing may be left to be written."""
     written: list[bytes] = []
+    answers: list[asyncio.Task[None]] = []
 
     def write(data: bytes) -> None:
         written.append(data)
-        asyncio.get_running_loop().create_task(native._process_pong(), name="pong")
+        answers.append(asyncio.get_running_loop().create_task(native._process_pong(), name="pong"))
 
     client = NatsClient("nats://host", {})
     native: Any = _Connection(client)

@@ -322,8 +322,8 @@ async def test_a_constraint_waits_for_jetstream_only_so_long(
     monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
     monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.05)
 
-    async def never(self: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
-        return await asyncio.get_running_loop().create_future()
+    async def never(self: NatsClient, subject: str, *rest: Any) -> None:
+        await asyncio.Event().wait()
 
     monkeypatch.setattr(NatsClient, "request", never)
     async with connector_to(server, presence=False) as connector:

@@ -128,10 +128,9 @@ class Senders:
                 await self._sleep()
                 continue
             try:
+                # A network without retained messages of its own acknowledges those, too.
                 self._instant = not (item.qos or item.retain)
-                if (
-                    not self._instant
-                ):  # a network without retained messages of its own acknowledges those, too
+                if not self._instant:
                     began = clock()
                     self._wake_another()
                 if (sending := self._send(item)) is not None:
