@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import PHONE, Tabs
-from pages import SIDEWAYS, publish_all, region, row
+from browsing import DESKTOP, PHONE, Tabs
+from pages import EACH_BROKER, SIDEWAYS, Kind, fresh, publish_all, region, row
 from playwright.async_api import Page, expect
 from served_page import served
 
@@ -25,6 +25,8 @@ pytestmark = [
 WHEN = "2026-11-23T00:00:00+00:00"
 FOCUS = """() => { const at = document.activeElement;
     return at.getAttribute("aria-label") || at.labels?.[0]?.innerText.split("\\n")[0] || at.textContent.trim(); }"""
+PLACE = """() => { const at = document.activeElement.closest("section");
+    return at && [at.querySelector("h2, h3")?.textContent ?? "", at.getBoundingClientRect().top + scrollY]; }"""
 OUTLINE = "() => getComputedStyle(document.activeElement).outlineStyle"
 
 
@@ -83,56 +85,95 @@ async def press_until(page: Page, name: str, *, key: str = "Tab") -> None:
     assert await page.evaluate(OUTLINE) != "none"
 
 
-async def test_keys_alone_pause_limit_cancel_and_select(tabs: Tabs, fresh_broker: Broker) -> None:
+@EACH_BROKER
+async def test_keys_alone_pause_limit_cancel_and_select(tabs: Tabs, kind: Kind) -> None:
     """Tab reaches every button in the order of the page; Escape closes a dialog, and the focus goes back."""
-    publish_all(fresh_broker, plant())
-    async with served(Upstream.of(fresh_broker.url)) as port:
-        tab = await tabs.open(f"http://127.0.0.1:{port}/")
-        page = tab.page
-        await expect(row(page, "press-1")).to_contain_text("online")
-        await expect(page.get_by_role("button", name="Pause everything")).to_be_enabled()
-        await press_until(page, "Pause press-1")
-        await expect(page.locator("#writes")).to_have_text("writes cascade/constraints/source/press-1/@pause")
-        await page.keyboard.press("Enter")
-        await expect(row(page, "pause · source:press-1", panel="Constraints")).to_be_visible()
-        assert await page.evaluate(FOCUS) == "Resume press-1"
-        await press_until(page, "Limit press-1")
-        await page.keyboard.press("Enter")
-        dialog = page.get_by_role("dialog", name="Limit")
-        await expect(dialog.get_by_label("Covers")).to_be_focused()
-        await page.keyboard.press("Escape")
-        await expect(dialog).to_be_hidden()
-        assert await page.evaluate(FOCUS) == "Limit press-1"
-        await page.keyboard.press("Enter")
-        await press_until(page, "Value")
-        await page.keyboard.type("12")
-        await page.keyboard.press("Enter")
-        await expect(row(page, "at most 12 at a time · source:press-1", panel="Constraints")).to_be_visible()
-        await press_until(page, "Cancel morning")
-        await page.keyboard.press("Enter")
-        await expect(page.get_by_role("button", name="Keep it running")).to_be_focused()
-        await page.keyboard.press("Enter")
-        await expect(page.get_by_role("dialog")).to_be_hidden()
-        assert await page.evaluate(FOCUS) == "Cancel morning"
-        await press_until(page, "calibrate", key="Shift+Tab")
-        await page.keyboard.press("Enter")
-        await expect(page.get_by_role("heading", name="calibrate on press-1")).to_be_visible()
+    with fresh(kind) as broker:
+        publish_all(broker, plant())
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            page = tab.page
+            await expect(row(page, "press-1")).to_contain_text("online")
+            await expect(page.get_by_role("button", name="Pause everything")).to_be_enabled()
+            await press_until(page, "Pause press-1")
+            await expect(page.locator("#writes")).to_have_text(
+                "writes cascade/constraints/source/press-1/@pause"
+            )
+            await page.keyboard.press("Enter")
+            await expect(row(page, "pause · source:press-1", panel="Constraints")).to_be_visible()
+            assert await page.evaluate(FOCUS) == "Resume press-1"
+            await press_until(page, "Limit press-1")
+            await page.keyboard.press("Enter")
+            dialog = page.get_by_role("dialog", name="Limit")
+            await expect(dialog.get_by_label("Covers")).to_be_focused()
+            await page.keyboard.press("Escape")
+            await expect(dialog).to_be_hidden()
+            assert await page.evaluate(FOCUS) == "Limit press-1"
+            await page.keyboard.press("Enter")
+            await press_until(page, "Value")
+            await page.keyboard.type("12")
+            await page.keyboard.press("Enter")
+            await expect(
+                row(page, "at most 12 at a time · source:press-1", panel="Constraints")
+            ).to_be_visible()
+            await press_until(page, "Cancel morning")
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_role("button", name="Keep it running")).to_be_focused()
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_role("dialog")).to_be_hidden()
+            assert await page.evaluate(FOCUS) == "Cancel morning"
+            await press_until(page, "calibrate", key="Shift+Tab")
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_role("heading", name="calibrate on press-1")).to_be_visible()
 
 
-async def test_a_phone_shows_everything_below_one_another(tabs: Tabs, fresh_broker: Broker) -> None:
+@EACH_BROKER
+async def test_a_phone_shows_everything_below_one_another(tabs: Tabs, kind: Kind) -> None:
     """Nothing scrolls sideways at 360 pixels, also with names that have no place to break; fingers hit every button."""
-    kept = plant()
-    long = "x" * 64
-    kept[status_topic(long)] = {"status": "online", "session": "s", "ts": WHEN, "host": long, "pid": 1}
-    kept[constraint_topic(f"task:{long}{long}", "pause")] = {"type": "pause", "by": long}
-    publish_all(fresh_broker, kept)
-    async with served(Upstream.of(fresh_broker.url)) as port:
-        tab = await tabs.open(f"http://127.0.0.1:{port}/", viewport=PHONE, has_touch=True)
-        await expect(row(tab.page, long)).to_be_visible()
-        await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
-        assert await tab.page.evaluate(SIDEWAYS) == 0
-        heights = await tab.page.get_by_role("button").evaluate_all(
-            "(all) => all.filter((each) => each.checkVisibility()).map((each) => [each.className, each.textContent, each.getBoundingClientRect().height])"
-        )
-        assert [each for each in heights if each[2] < 24] == []  # WCAG 2.2, 2.5.8: at least 24 pixels
-        assert re.search("Pause", str(heights))
+    with fresh(kind) as broker:
+        kept = plant()
+        long = "x" * 64
+        kept[status_topic(long)] = {"status": "online", "session": "s", "ts": WHEN, "host": long, "pid": 1}
+        kept[constraint_topic(f"task:{long}{long}", "pause")] = {"type": "pause", "by": long}
+        publish_all(broker, kept)
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/", viewport=PHONE, has_touch=True)
+            await expect(row(tab.page, long)).to_be_visible()
+            await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
+            assert await tab.page.evaluate(SIDEWAYS) == 0
+            heights = await tab.page.get_by_role("button").evaluate_all(
+                "(all) => all.filter((each) => each.checkVisibility()).map((each) => [each.className, each.textContent, each.getBoundingClientRect().height])"
+            )
+            assert [each for each in heights if each[2] < 24] == []  # WCAG 2.2, 2.5.8: at least 24 pixels
+            assert re.search("Pause", str(heights))
+
+
+async def panels_by_keys(page: Page) -> list[tuple[str, float]]:
+    """Press Tab through the page; return the panels in the order in which the focus enters them, with their places."""
+    found: list[tuple[str, float]] = []
+    for _ in range(80):
+        await page.keyboard.press("Tab")
+        place = await page.evaluate(PLACE)
+        if place is not None and tuple(place) not in found:
+            found.append((place[0], place[1]))
+    return found
+
+
+@EACH_BROKER
+async def test_on_a_phone_keys_and_eyes_meet_the_panels_in_the_same_order(tabs: Tabs, kind: Kind) -> None:
+    """The runs of before come last; on a wide screen they stand beside the run, also after the phone has been turned."""
+    with fresh(kind) as broker:
+        publish_all(broker, plant())
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/", viewport=PHONE)
+            await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
+            await expect(row(tab.page, "calibrate", panel="Recent runs")).to_be_visible()
+            found = await panels_by_keys(tab.page)
+            assert found == sorted(found, key=lambda each: each[1])
+            names = [name for name, _ in found]
+            assert names[-1] == "Recent runs"
+            assert {"Engines", "Constraints", "Runs", "Graph"} <= set(names)
+            await tab.page.set_viewport_size(DESKTOP)
+            await expect(
+                tab.page.locator("#lists").get_by_role("heading", name="Recent runs")
+            ).to_be_visible()

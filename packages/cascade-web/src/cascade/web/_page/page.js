@@ -4,6 +4,7 @@
   const { byId, make, setText, set, show } = drawing;
   const DRAW_EVERY = 100, WRONG_CLOCK = 30, MAX_GRAPHS = 50;
 
+  const narrow = matchMedia("(max-width: 60rem)"); // as in the style
   const monotonic = () => performance.now() / 1000;
   const wall = () => Date.now() / 1000;
 
@@ -380,11 +381,18 @@
     byId("cancel-form").onsubmit = (event) => { event.preventDefault(); byId("cancel").close(); doCancel(); };
     for (const name of ["pointerover", "focusin"]) document.addEventListener(name, showWrites);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) link?.check(); });
+    narrow.addEventListener("change", arrange);
     window.addEventListener("online", () => link?.check());
+  }
+
+  /** On a narrow screen the runs of before come last, for eyes and for keys. */
+  function arrange() {
+    byId(narrow.matches ? "work" : "lists").append(byId("recent-section"));
   }
 
   function start() {
     listen();
+    arrange();
     const address = givenAddress();
     byId("broker").value = address || `ws://${location.hostname || "localhost"}:9001`;
     byId("connection").open = !address;
