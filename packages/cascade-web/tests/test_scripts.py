@@ -193,3 +193,26 @@ async def test_an_address_that_a_browser_cannot_use_is_refused_with_what_to_do(s
     begins = ["", "This page came over https", "", "", "A browser cannot use mqtt://", "An address begins with ws://", "“broker” is not an address"]  # fmt: skip
     assert [each[: len(begin)] for each, begin in zip(found, begins, strict=True)] == begins
     assert [bool(each) for each in found] == [bool(begin) for begin in begins]
+
+
+async def test_a_failed_task_is_seen_on_the_timeline_whatever_overlaps_it(scripts: Page) -> None:
+    """A lane has a few places, and more tasks run at once: those that end later cover none of its pixels."""
+    found = await scripts.evaluate("""() => {
+        const failed = {name: "weld", start: 0, end: 10, depth: 0, state: "FAILED"};
+        const others = Array.from({length: 40}, (_, depth) => ({name: "weld", start: 1, end: 9, depth, state: "COMPLETED"}));
+        const canvas = document.createElement("canvas"), probe = document.createElement("canvas").getContext("2d");
+        canvas.style.width = "600px";
+        document.body.append(canvas);
+        probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--bad").trim();
+        probe.fillRect(0, 0, 1, 1);
+        const bad = probe.getImageData(0, 0, 1, 1).data.join();
+        const red = (ended) => {
+            timelines.draw(canvas, {ended, open: new Map(), lanes: new Map()}, {now: 10, over: true, running: [], isCut: false});
+            const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return Array.from({length: data.length / 4}, (_, at) => data.slice(at * 4, at * 4 + 4).join()).filter((each) => each === bad).length;
+        };
+        return [red([failed]), red([failed, ...others]), red(others)]; }""")
+    alone, covered, none = found
+    assert alone > 100
+    assert covered == alone
+    assert none == 0

@@ -86,7 +86,10 @@ const timelines = (() => {
     const x = (seconds) => LABEL + ((seconds - first) / Math.max(0.001, last - first)) * width;
     names.forEach((name, index) => drawLabel(context, colours, name, index));
     const rows = new Map(names.map((name, index) => [name, index]));
-    for (const bar of all) if (rows.has(bar.name)) drawBar(context, colours, bar, rows.get(bar.name), x);
+    const hasFailed = (bar) => Number(bar.state === "FAILED"); // drawn last: more tasks run at once than a lane has places
+    for (const bar of [...all].sort((one, other) => hasFailed(one) - hasFailed(other))) {
+      if (rows.has(bar.name)) drawBar(context, colours, bar, rows.get(bar.name), x);
+    }
     drawAxis(context, colours, { x, first, last, top: names.length * LANE });
     const more = every.size - names.length;
     return `${words.plural(names.length, "task name")} over ${words.duration(last - first)}${more > 0 ? `, ${more} more not drawn` : ""}`;
