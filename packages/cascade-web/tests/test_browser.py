@@ -33,7 +33,7 @@ from served_page import served
 from cascade.cli import main
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.testkit._process import free_port
-from cascade.testkit.brokers import Broker, Mosquitto
+from cascade.testkit.brokers import Mosquitto
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import eventually
@@ -236,29 +236,40 @@ SCREENS: dict[str, dict[str, Any]] = {
 }
 
 
-async def test_it_fits_every_screen(tabs: Tabs, fresh_broker: Broker, request: pytest.FixtureRequest) -> None:
+@EACH_BROKER
+async def test_it_fits_every_screen(tabs: Tabs, kind: Kind, request: pytest.FixtureRequest) -> None:
     """No screen scrolls sideways; ``--screenshots FOLDER`` keeps a picture of each."""
-    limit = {"type": "concurrency", "params": {"limit": 2}, "by": "ada"}
-    publish_all(fresh_broker, {constraint_topic("task:measure", "concurrency"): limit})
-    names = ("press-1", "press-2", "oven-3")
-    program = [sys.executable, "-P", str(Path(factory.__file__)), fresh_broker.url, *names]
-    with (
-        running(program),
-        Recorder(fresh_broker.host, fresh_broker.port, "cascade/state/#") as recorder,
-    ):
-        async with served(Upstream.of(fresh_broker.url)) as port:
-            shown = [
-                (name, await tabs.open(f"http://127.0.0.1:{port}/", **each)) for name, each in SCREENS.items()
-            ]
-            await eventually(lambda: completed(recorder, "press-1") > 500, SECONDS, what="most of it is done")
-            await shown[0][1].page.get_by_role("button", name="Pause press-2", exact=True).click()
-            for name, tab in shown:
-                await expect(tab.page.get_by_role("region", name="Recent runs")).to_contain_text("too cold")
-                await expect(row(tab.page, "press-1")).to_contain_text("online")
-                await expect(row(tab.page, "press-2")).to_contain_text("paused")
-                await expect(tab.page.get_by_role("region", name="Graph", exact=True)).to_contain_text(
-                    "inspect"
+    with fresh(kind) as broker:
+        limit = {"type": "concurrency", "params": {"limit": 2}, "by": "ada"}
+        publish_all(broker, {constraint_topic("task:measure", "concurrency"): limit})
+        names = ("press-1", "press-2", "oven-3")
+        program = [sys.executable, "-P", str(Path(factory.__file__)), broker.url, *names]
+        with (
+            running(program),
+            Recorder(broker.host, broker.port, "cascade/state/#") as recorder,
+        ):
+            async with served(Upstream.of(broker.url)) as port:
+                shown = [
+                    (name, await tabs.open(f"http://127.0.0.1:{port}/", **each))
+                    for name, each in SCREENS.items()
+                ]
+                await eventually(
+                    lambda: completed(recorder, "press-1") > 500, SECONDS, what="most of it is done"
                 )
-                assert await tab.page.evaluate(SIDEWAYS) == 0
-                if (folder := request.config.getoption("--screenshots")) is not None:
-                    await tab.page.screenshot(path=Path(folder) / f"{name}.png")
+                await shown[0][1].page.get_by_role("button", name="Pause press-2", exact=True).click()
+                await shown[0][1].page.get_by_role("heading", name="Cascade").hover()
+                for name, tab in shown:
+                    await expect(tab.page.get_by_role("region", name="Recent runs")).to_contain_text(
+                        "too cold"
+                    )
+                    await expect(row(tab.page, "press-1")).to_contain_text("online")
+                    await expect(row(tab.page, "press-2").get_by_text("paused", exact=True)).to_be_visible()
+                    await expect(
+                        row(tab.page, "pause · source:press-2", panel="Constraints")
+                    ).to_contain_text("applied by 1 of 1")
+                    await expect(tab.page.get_by_role("region", name="Graph", exact=True)).to_contain_text(
+                        "inspect"
+                    )
+                    assert await tab.page.evaluate(SIDEWAYS) == 0
+                    if (folder := request.config.getoption("--screenshots")) is not None:
+                        await tab.page.screenshot(path=Path(folder) / f"{name}.png")

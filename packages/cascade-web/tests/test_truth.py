@@ -169,77 +169,81 @@ async def test_twenty_thousand_tasks_are_drawn_by_name(tabs: Tabs, kind: Kind) -
                 await expect(row(tab.page, "shift-1", panel="Runs")).to_contain_text(f"500 of 20{SPACE}000")
                 assert await tab.page.locator("*").count() < 2_000
                 await tab.page.get_by_role("button", name="Pause press-1", exact=True).click()
-                await expect(row(tab.page, "press-1")).to_contain_text("paused")
+                await expect(row(tab.page, "press-1").get_by_text("paused", exact=True)).to_be_visible()
     assert tab.complaints == []
 
 
-async def test_a_list_of_thousands_has_pages(tabs: Tabs, fresh_broker: Broker) -> None:
+@EACH_BROKER
+async def test_a_list_of_thousands_has_pages(tabs: Tabs, kind: Kind) -> None:
     """A hundred rows at a time; each row can be reached."""
-    kept = {f"cascade/constraints/task/t{number:04}/@pause": {"type": "pause"} for number in range(2_345)}
-    publish_all(fresh_broker, kept)
-    async with served(Upstream.of(fresh_broker.url)) as port:
-        tab = await tabs.open(f"http://127.0.0.1:{port}/")
-        constraints = region(tab.page, "Constraints")
-        await expect(constraints).to_contain_text(f"1 to 100 of 2{SPACE}345")
-        await expect(constraints.get_by_role("row")).to_have_count(100)
-        await constraints.get_by_role("button", name="Last").click()
-        await expect(row(tab.page, "task:t2344", panel="Constraints")).to_be_visible()
-        await expect(constraints.get_by_role("button", name="Next")).to_be_disabled()
-        await constraints.get_by_label("Find").fill("t0815")
-        await expect(constraints.get_by_role("row")).to_have_count(1)
-        await expect(row(tab.page, "task:t0815", panel="Constraints")).to_be_visible()
+    with fresh(kind) as broker:
+        kept = {f"cascade/constraints/task/t{number:04}/@pause": {"type": "pause"} for number in range(2_345)}
+        publish_all(broker, kept)
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            constraints = region(tab.page, "Constraints")
+            await expect(constraints).to_contain_text(f"1 to 100 of 2{SPACE}345")
+            await expect(constraints.get_by_role("row")).to_have_count(100)
+            await constraints.get_by_role("button", name="Last").click()
+            await expect(row(tab.page, "task:t2344", panel="Constraints")).to_be_visible()
+            await expect(constraints.get_by_role("button", name="Next")).to_be_disabled()
+            await constraints.get_by_label("Find").fill("t0815")
+            await expect(constraints.get_by_role("row")).to_have_count(1)
+            await expect(row(tab.page, "task:t0815", panel="Constraints")).to_be_visible()
 
 
+@EACH_BROKER
 @pytest.mark.parametrize("hours", [-2, 2])
 async def test_times_of_a_live_engine_with_a_wrong_clock_are_right(
-    tabs: Tabs, fresh_broker: Broker, hours: int
+    tabs: Tabs, kind: Kind, hours: int
 ) -> None:
     """Its reports show the difference: lengths use its clock, and the page names the difference."""
-    publish_all(fresh_broker, {status_topic("press-1"): birth(stamp(hours=hours, minutes=30))})
-    async with served(Upstream.of(fresh_broker.url)) as port:
-        tab = await tabs.open(f"http://127.0.0.1:{port}/")
-        engine_row = row(tab.page, "press-1")
-        await expect(engine_row).to_contain_text("connected since")
-        run = {"run_id": "r", "target": "shift", "counts": {"RUNNING": 1}, "known": 2, "open": False,
-               "started": stamp(hours=hours, minutes=10),
-               "running": [{"task_id": "weld", "task_name": "weld", "since": stamp(hours=hours, minutes=5)}]}  # fmt: skip
-        send(fresh_broker, state_topic("press-1", "runs"), report("press-1", stamp(hours=hours), runs=[run]))
-        await expect(engine_row).to_contain_text("connected for 30m")
-        await expect(row(tab.page, "shift", panel="Runs")).to_contain_text("for 10m")
-        await expect(row(tab.page, "weld", panel="Running")).to_contain_text("5m")
-        where = "behind" if hours < 0 else "ahead of"
-        await expect(tab.page.get_by_role("alert").first).to_contain_text(
-            re.compile(f"This computer's clock is (2h|119m) {where} the engine's")
-        )
+    with fresh(kind) as broker:
+        publish_all(broker, {status_topic("press-1"): birth(stamp(hours=hours, minutes=30))})
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            engine_row = row(tab.page, "press-1")
+            await expect(engine_row).to_contain_text("connected since")
+            run = {"run_id": "r", "target": "shift", "counts": {"RUNNING": 1}, "known": 2, "open": False,
+                   "started": stamp(hours=hours, minutes=10),
+                   "running": [{"task_id": "weld", "task_name": "weld", "since": stamp(hours=hours, minutes=5)}]}  # fmt: skip
+            send(broker, state_topic("press-1", "runs"), report("press-1", stamp(hours=hours), runs=[run]))
+            await expect(engine_row).to_contain_text("connected for 30m")
+            await expect(row(tab.page, "shift", panel="Runs")).to_contain_text("for 10m")
+            await expect(row(tab.page, "weld", panel="Running")).to_contain_text("5m")
+            where = "behind" if hours < 0 else "ahead of"
+            await expect(tab.page.get_by_role("alert").first).to_contain_text(
+                re.compile(f"This computer's clock is (2h|119m) {where} the engine's")
+            )
 
 
-async def test_times_that_cannot_be_compared_are_shown_as_they_were_given(
-    tabs: Tabs, fresh_broker: Broker
-) -> None:
+@EACH_BROKER
+async def test_times_that_cannot_be_compared_are_shown_as_they_were_given(tabs: Tabs, kind: Kind) -> None:
     """An engine that is gone had a clock that cannot be checked: the page shows no duration by it, and names a time in the future."""
-    ended = {"run_id": "r", "target": "shift", "status": "Failed", "error": "no oil", "counts": {"FAILED": 1},
-             "started": stamp(hours=-3), "ended": stamp(hours=-2)}  # fmt: skip
-    backwards = {
-        **ended,
-        "run_id": "q",
-        "target": "night",
-        "started": stamp(hours=1),
-        "ended": stamp(hours=2),
-    }
-    publish_all(
-        fresh_broker,
-        {
-            status_topic("press-1"): birth(stamp(hours=-2), status="offline"),
-            state_topic("press-1", "runs"): report("press-1", stamp(hours=-2), recent=[ended, backwards]),
-        },
-    )
-    async with served(Upstream.of(fresh_broker.url)) as port:
-        tab = await tabs.open(f"http://127.0.0.1:{port}/")
-        future = row(tab.page, "shift", panel="Recent runs")
-        await expect(future).to_contain_text(re.compile(r"at (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"))
-        await expect(future).not_to_contain_text("ago")
-        await expect(row(tab.page, "night", panel="Recent runs")).not_to_contain_text("took")
-        await expect(tab.page.get_by_role("alert").first).to_contain_text(
-            "What press-1 reported last lies in the future"
+    with fresh(kind) as broker:
+        ended = {"run_id": "r", "target": "shift", "status": "Failed", "error": "no oil", "counts": {"FAILED": 1},
+                 "started": stamp(hours=-3), "ended": stamp(hours=-2)}  # fmt: skip
+        backwards = {
+            **ended,
+            "run_id": "q",
+            "target": "night",
+            "started": stamp(hours=1),
+            "ended": stamp(hours=2),
+        }
+        publish_all(
+            broker,
+            {
+                status_topic("press-1"): birth(stamp(hours=-2), status="offline"),
+                state_topic("press-1", "runs"): report("press-1", stamp(hours=-2), recent=[ended, backwards]),
+            },
         )
-        assert not re.search(r"-\d+[smhd]\b", await tab.page.locator("body").inner_text())
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.open(f"http://127.0.0.1:{port}/")
+            future = row(tab.page, "shift", panel="Recent runs")
+            await expect(future).to_contain_text(re.compile(r"at (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"))
+            await expect(future).not_to_contain_text("ago")
+            await expect(row(tab.page, "night", panel="Recent runs")).not_to_contain_text("took")
+            await expect(tab.page.get_by_role("alert").first).to_contain_text(
+                "What press-1 reported last lies in the future"
+            )
+            assert not re.search(r"-\d+[smhd]\b", await tab.page.locator("body").inner_text())
