@@ -4,20 +4,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from engines import PASSWORD, Plant
+from patient import lengthen
 
-from cascade.cli import _returned, _snapshot, main
+from cascade.cli import main
 from cascade.cli._doctor import examination, trials
-from cascade.cli._steering import desk
-from cascade.cli._watching import feed
-from cascade.cli.link import Address
-from cascade.interfaces.protocols import Connector
 from cascade.testkit.brokers import Broker
 
 _VARIABLES = (
@@ -38,14 +34,6 @@ _VARIABLES = (
     "NATS_CERT",
     "NATS_KEY",
 )
-_LIMITS = (
-    (_snapshot, "ANSWER_SECONDS"),
-    (_snapshot, "ECHO_SECONDS"),
-    (feed, "SUBSCRIBE_SECONDS"),
-    (desk, "ACKNOWLEDGE_SECONDS"),
-    (_returned, "ACKNOWLEDGE_SECONDS"),
-)
-"""After which a command says that the broker does not answer, or takes what has come for everything."""
 _OF_THE_MACHINE = {"sqlite", "websocket"}
 """Warnings of the doctor that do not depend on the broker."""
 
@@ -61,18 +49,11 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that gets no processor for seconds is not one that does not answer."""
-    for module, name in _LIMITS:
-        monkeypatch.setattr(module, name, 60.0)
-    connector = Address.connector
-
-    def patient_connector(address: Address, **keywords: Any) -> Connector:
-        return connector(address, **{"connect_timeout": 60.0, **keywords})
-
-    monkeypatch.setattr(Address, "connector", patient_connector)
+    lengthen(monkeypatch.setattr)
 
 
 @pytest.fixture
-def plant(fresh_broker: Broker) -> Iterator[Plant]:
+def plant(patient: None, fresh_broker: Broker) -> Iterator[Plant]:
     """A broker for one test, and the engines that the test starts."""
     with Plant(fresh_broker) as made:
         yield made

@@ -13,6 +13,8 @@ from io import StringIO
 from types import TracebackType
 from typing import Any, Self
 
+from patient import PATIENT
+
 from cascade.cli import main
 from cascade.cli.errors import NO_BROKER
 from cascade.testkit.brokers import Broker
@@ -131,7 +133,7 @@ class Plant:
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command with pipes."""
         process = subprocess.Popen(
-            [*CASCADE, *arguments], stdout=subprocess.PIPE, text=True, env=self.environment()
+            [*PATIENT, *arguments], stdout=subprocess.PIPE, text=True, env=self.environment()
         )
         self._engines.append(process)  # type: ignore[arg-type] # it is only killed
         return process

@@ -8,6 +8,7 @@ from typing import Self
 
 import pytest
 from engines import eventually
+from patient import PATIENT
 from terminals import Terminal
 
 from cascade.testkit._process import free_port
@@ -51,7 +52,9 @@ class Terminals:
     def start(self, command: str, *more: str) -> Terminal:
         """Type a command in a terminal of its own; wait until it has printed what the page shows first."""
         _, *arguments = shlex.split(command)
-        self._open.append(Terminal([*arguments, *more], self._environment, folder=self._folder))
+        self._open.append(
+            Terminal([*arguments, *more], self._environment, command=PATIENT, folder=self._folder)
+        )
         return self._open[-1]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from engines import CASCADE, Done, Plant
+from patient import PATIENT
 from terminals import Terminal
 
 from cascade.cli import link, main
@@ -143,7 +144,7 @@ def test_a_password_is_read_from_environment_file_or_prompt(tmp_path: Path) -> N
         wrong = ps(CASCADE_MQTT_PASSWORD="t0psecret")
         assert (wrong.returncode, "t0psecret" in wrong.stderr) == (3, False)
         assert "check user name, password" in wrong.stderr
-        with Terminal(["ps"], plant.environment(url)) as terminal:
+        with Terminal(["ps"], plant.environment(url), command=PATIENT) as terminal:
             terminal.wait_for("Password of eva at 127.0.0.1")
             command_line = Path(f"/proc/{terminal.process.pid}/cmdline")
             terminal.type("s3cret\n")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import CASCADE, Plant, eventually
+from engines import Plant, eventually
+from patient import PATIENT
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -259,7 +260,7 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
 @pytest.mark.slow
 def test_a_scrape_shows_a_live_engine(plant: Plant, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Over HTTP, beside the file; an engine that is killed vanishes with its will."""
-    command = [*CASCADE, "collect", "--to", str(tmp_path / "runs.sqlite"), "--prometheus", "127.0.0.1:0"]
+    command = [*PATIENT, "collect", "--to", str(tmp_path / "runs.sqlite"), "--prometheus", "127.0.0.1:0"]
     collector = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=plant.environment())
     request.addfinalizer(collector.communicate)
     request.addfinalizer(collector.kill)

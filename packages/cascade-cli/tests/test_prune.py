@@ -5,6 +5,7 @@ import json
 import pytest
 from engines import Plant, eventually
 from paho.mqtt import publish
+from patient import PATIENT
 from terminals import Terminal
 
 from cascade.cli._home_assistant.device import device_topic
@@ -88,7 +89,7 @@ def test_prune_clears_a_dead_engine_and_leaves_a_live_one(plant: Plant) -> None:
     assert piped.communicate(timeout=30 * busyness())[0] == ""
     assert piped.returncode == 2
     for answer in ("n", "y"):
-        with Terminal(["prune"], plant.environment(), width=100) as terminal:
+        with Terminal(["prune"], plant.environment(), width=100, command=PATIENT) as terminal:
             shown = terminal.wait_for("retained messages? [y/N]")
             assert "cascade/sync/hall%202%2Fx/@canary" in shown
             assert trial in shown

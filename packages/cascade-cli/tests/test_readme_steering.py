@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from engines import CASCADE, Plant, eventually
+from patient import PATIENT
 from terminals import Terminal
 from test_watch_picture import WALL, run_row, screen, view_of
 
@@ -42,7 +43,7 @@ def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
     plant.start("press-line-3", run_id="night-7", tasks=20_000)  # it must not end before its examples
     plant.wait_for_runs("press-line-3")
     for command, lines in examples():
-        with Terminal(shlex.split(command)[1:], plant.environment(), width=120) as terminal:
+        with Terminal(shlex.split(command)[1:], plant.environment(), width=120, command=PATIENT) as terminal:
             terminal.end()
             printed = " ".join(re.sub("─+", " ", terminal.text).split())
             printed = re.sub(r" running \d+ tasks in the scope have not ended yet$", "", printed)

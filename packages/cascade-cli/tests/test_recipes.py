@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import CASCADE, Plant, eventually
+from engines import Plant, eventually
+from patient import PATIENT
 
 from cascade.interfaces.topics import check_filter, parse_constraint_topic, parse_state_topic
 from cascade.interfaces.wire.read import parse_register
@@ -83,7 +84,7 @@ def test_the_alarm_rings(plant: Plant, tmp_path: Path) -> None:
     mail = "mail -s Cascade operator@example.com"
     assert mail in ALARM
     script = ALARM.replace(mail, f"cat >> {shlex.quote(str(mailed))}")
-    script = script.replace("cascade watch", f"{shlex.join(CASCADE)} watch")
+    script = script.replace("cascade watch", f"{shlex.join(PATIENT)} watch")
     alarm = subprocess.Popen(["bash", "-c", script], env=plant.environment(), start_new_session=True)
     try:
         living = plant.start("living")

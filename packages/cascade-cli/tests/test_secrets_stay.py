@@ -13,10 +13,11 @@ import nats
 import paho.mqtt.client as paho
 import pytest
 from canaries import CANARIES, bytes_below, run_with_secrets, shown_in
-from engines import CASCADE, Plant, eventually
+from engines import Plant, eventually
 from nats.aio.msg import Msg
 from paho.mqtt import publish
 from paho.mqtt.enums import CallbackAPIVersion
+from patient import PATIENT
 
 from cascade.testkit import eventually as soon
 from cascade.testkit.brokers import Mosquitto, NatsServer
@@ -60,7 +61,7 @@ def published(guarded: Mosquitto) -> Iterator[list[bytes]]:
 def collecting(url: str, path: Path) -> Iterator[None]:
     """Run ``cascade collect`` beside the test."""
     process = subprocess.Popen(
-        [*CASCADE, "collect", "--to", str(path), "--name", path.suffix.strip("."), "--broker", url],
+        [*PATIENT, "collect", "--to", str(path), "--name", path.suffix.strip("."), "--broker", url],
         env={**os.environ, "CASCADE_MQTT_PASSWORD": CANARIES["login"]},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -10,8 +10,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from engines import CASCADE, eventually
+from engines import eventually
 from paho.mqtt.enums import MQTTProtocolVersion
+from patient import PATIENT
 from test_acl import PASSWORD, ROLES, RUN, Client, guarded
 
 from cascade.interfaces.access import Rule, permits, rules
@@ -50,7 +51,7 @@ def test_an_observer_watches_and_a_collector_stores_and_acknowledges(
 
     path = tmp_path / "events.sqlite"
     collect = subprocess.Popen(
-        [*CASCADE, "collect", "--to", str(path), "--ack", "--name", "c1", "--broker", url("c1")],
+        [*PATIENT, "collect", "--to", str(path), "--ack", "--name", "c1", "--broker", url("c1")],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -78,11 +79,11 @@ def test_an_observer_watches_and_a_collector_stores_and_acknowledges(
 
         eventually(lambda: "ENGINE_STOPPED" in types(), "the run's last event is stored")
         watched = subprocess.run(
-            [*CASCADE, "runs", "--json", "--broker", url("wall")],
+            [*PATIENT, "runs", "--json", "--broker", url("wall")],
             env=environment, capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         (run,) = json.loads(watched.stdout)
-        until = [*CASCADE, "watch", "--until-done", run["run_id"], "--json", "--broker", url("wall")]
+        until = [*PATIENT, "watch", "--until-done", run["run_id"], "--json", "--broker", url("wall")]
         ended = subprocess.run(
             until, env=environment, capture_output=True, text=True, check=False, timeout=60
         )

@@ -8,7 +8,8 @@ import sys
 import time
 
 import pytest
-from engines import CASCADE, Plant, eventually
+from engines import Plant, eventually
+from patient import PATIENT
 from terminals import Terminal
 
 from cascade.testkit.waiting import busyness
@@ -22,7 +23,7 @@ def test_a_late_watcher_sees_everything_and_a_killed_engine_and_a_new_broker(pla
     plant.start("press-2")
     plant.wait_for_runs("press-1", "press-2")
     assert plant.cascade("limit", "task:audit", "--rate", "1/h", "--by", "olaf", "--wait").returncode == 0
-    with Terminal(["watch"], plant.environment()) as terminal:
+    with Terminal(["watch"], plant.environment(), command=PATIENT) as terminal:
         terminal.wait_for("press-1", "online", "1 run", "at most 1/h", "by olaf", "obeyed by 2 engines")
         terminal.wait_for("cascade clear task:audit rate_limit")
         dead.kill()
@@ -44,7 +45,7 @@ def test_a_late_watcher_sees_everything_and_a_killed_engine_and_a_new_broker(pla
 def test_a_frozen_engine_without_a_name_is_lost_after_twelve_seconds(plant: Plant) -> None:
     """It has no presence that a broker could take back."""
     process = plant.start("-")
-    with Terminal(["watch"], plant.environment()) as terminal:
+    with Terminal(["watch"], plant.environment(), command=PATIENT) as terminal:
         terminal.wait_for("online", "1 run")
         plant.freeze(process)
         shown = eventually(lambda: re.search(r" lost .*?(\d+)s ago", terminal.text), "it is shown as lost")
@@ -60,7 +61,9 @@ def test_colours_and_characters_are_those_of_the_terminal(plant: Plant, style: d
     """NO_COLOR leaves bold and dim; a terminal without Unicode gets ASCII."""
     plant.start("press-1")
     plant.wait_for_runs("press-1")
-    with Terminal(["watch"], {**plant.environment(), **style}, width=40, height=24) as terminal:
+    with Terminal(
+        ["watch"], {**plant.environment(), **style}, width=40, height=24, command=PATIENT
+    ) as terminal:
         terminal.wait_for("press-1", "audit", "running")
         terminal.interrupt()
         assert terminal.end() == 130
@@ -85,7 +88,7 @@ def test_json_is_one_object_a_line_and_a_closed_pipe_ends_it_quietly(plant: Plan
     plant.wait_for_runs("press-1", "press-2")
     errors = subprocess.PIPE
     watch = subprocess.Popen(
-        [*CASCADE, "watch", "--json"],
+        [*PATIENT, "watch", "--json"],
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
@@ -173,7 +176,7 @@ asyncio.run(main())
 
 def test_a_burst_of_events_is_counted_right_and_does_not_freeze_the_watch(plant: Plant) -> None:
     """Twenty thousand events and a report; the screen has the right count soon after the last one."""
-    with Terminal(["watch"], plant.environment()) as terminal:
+    with Terminal(["watch"], plant.environment(), command=PATIENT) as terminal:
         terminal.wait_for("no engines")
         burst = subprocess.run(
             [sys.executable, "-c", BURST, plant.broker.url, "20000"],
