@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -39,8 +39,12 @@ class Acknowledgements:
         self._queue: DurableQueue | None = None
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._unsubscribing: asyncio.Task[None] | None = None
+        self._closed = False
         self._tries = 0
         self._state = StateLog(_log)
+        self.on_change: Callable[[], None] | None = None
+        """Called when an acknowledgement was applied, and from time to time while some are missing."""
 
     def concerns(self, entry: Entry) -> bool:
         """Return whether a collector acknowledges this message: it is an event of this source."""
@@ -56,12 +60,22 @@ class Acknowledgements:
         self._subscription = await self._connector.subscribe(ack_topic(self._source), self._receive, 1)
         self._restart()
 
-    async def close(self) -> None:
-        """Stop listening."""
+    def stop(self) -> None:
+        """Stop listening; the connector is called in the next iteration of the loop. Idempotent."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._subscription is not None:
-            await self._subscription.unsubscribe()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            self._unsubscribing = asyncio.create_task(
+                _unsubscribe(subscription), name="cascade outbox unsubscribe"
+            )
+
+    async def stopped(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until the connector has unsubscribed, after :meth:`stop`."""
+        task = self._unsubscribing
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait({task}, timeout=timeout)
 
     async def _receive(self, topic: str, data: dict[str, Any]) -> None:
         ack = parse_ack(topic, json.dumps(data).encode())
@@ -97,8 +111,12 @@ class Acknowledgements:
             self._restart()
         if lost.size and self._queue is not None:
             self._queue.add_stored(lost)
+        if self.on_change is not None:
+            self.on_change()
 
     def _restart(self) -> None:
+        if self._closed:
+            return  # the disk may answer later than that
         if self._timer is not None:
             self._timer.cancel()
         seconds = min(RESEND_AFTER * 2**self._tries, LONGEST_RESEND)
@@ -107,6 +125,8 @@ class Acknowledgements:
     def _send_again(self) -> None:
         queue = self._queue
         self._restart()
+        if self.on_change is not None:
+            self.on_change()
         if queue is not None and queue.linked:
             queue.call(OutboxFile.send_again, self._sent_again)
 
@@ -115,6 +135,13 @@ class Acknowledgements:
             self._tries += 1
             self._restart()
             self._queue.add_stored(found)
+
+
+async def _unsubscribe(subscription: Subscription) -> None:
+    try:
+        await subscription.unsubscribe()
+    except Exception as exc:  # the connector belongs to another loop by now
+        _log.debug("the acknowledgements could not be unsubscribed: %s: %s", type(exc).__name__, exc)
 
 
 def _acknowledge(

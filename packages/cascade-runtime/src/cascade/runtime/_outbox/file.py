@@ -237,6 +237,10 @@ class OutboxFile:
             )
         return Stored(first - self.base, last - self.base, count) if count else Stored(0, -1, 0)
 
+    def is_settled(self) -> bool:
+        """Return whether no message waits, neither to be sent nor for a collector."""
+        return not self._run("SELECT 1 FROM message WHERE state < ? LIMIT 1", (State.ASIDE,)).fetchone()
+
     def adopt(self, rows: Sequence[tuple[object, ...]]) -> Stored:
         """Take rows of another sender's file, before all own ones; return their numbers."""
         first = self._next_adopted

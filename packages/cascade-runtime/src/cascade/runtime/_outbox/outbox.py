@@ -7,7 +7,8 @@ import datetime as dt
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,6 @@ from cascade.interfaces import (
     ConfigurationError,
     Connector,
     SupportsDelivery,
-    SupportsLinkState,
     SupportsSource,
     supports,
 )
@@ -25,9 +25,13 @@ from cascade.runtime._outbox import settings as checks
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.adoption import Adoption
 from cascade.runtime._outbox.file import Stored
+from cascade.runtime._outbox.held import Held
 from cascade.runtime._outbox.listing import SenderSummary, drop, senders
-from cascade.runtime._outbox.queue import DurableQueue
+from cascade.runtime._outbox.queue import HOLD, DurableQueue
 from cascade.runtime._support.clock import SystemClock
+
+_left: dict[tuple[Path, str], Held] = {}
+"""Senders without a user whose files are still open, by folder and name: the next sender there has them closed."""
 
 
 class Outbox:
@@ -70,7 +74,7 @@ class Outbox:
             ack=ack,
         )
         self._clock = clock or SystemClock()
-        self._senders: dict[int, _Held] = {}
+        self._senders: dict[int, Held] = {}
 
     @property
     def folder(self) -> os.PathLike[str]:
@@ -113,25 +117,27 @@ class Outbox:
     ) -> AsyncIterator[DurableQueue]:
         """Open the sender of a connector for as long as anything uses it; an engine does this around its runs.
 
-        When the last user leaves a connector that stays connected, the rest is still sent.
+        When the last user leaves a connector that stays connected, the rest is still sent, and sent again until the
+        collector of ``ack=`` has it. The file is closed when nothing is left, or with the connector.
 
         :param adopt: whether to send, too, what dead processes have left; by default where the connector has a name.
         """
+        await self._make_room(connector)
         held = self._senders.get(id(connector))
-        if held is None or held.queue.loop is not asyncio.get_running_loop():
-            if held is not None:
-                held.queue.stop()
+        new = held is None
+        if held is None:
             held = self._senders[id(connector)] = self._open(connector, adopt=adopt)
-            if held.acknowledgements is not None:
-                await held.acknowledgements.follow(held.queue)
         held.users += 1
-        held.queue.on_idle = None
+        held.go_on()
+        _forget(self._file_of(connector), held)
         try:
+            if new and held.acknowledgements is not None:
+                await held.acknowledgements.follow(held.queue)
             yield held.queue
         finally:
             held.users -= 1
             if not held.users and self._senders.get(id(connector)) is held:
-                await self._leave(held)
+                await self._leave(held, self._file_of(connector))
 
     def sender(self, connector: Connector, *, adopt: bool | None = None) -> OutboxSender:
         """Return what sends messages of another program through this outbox: ``async with`` it.
@@ -144,10 +150,10 @@ class Outbox:
     def __repr__(self) -> str:
         return f"<Outbox {self._settings.folder}>"
 
-    def _open(self, connector: Any, *, adopt: bool | None) -> _Held:
+    def _open(self, connector: Any, *, adopt: bool | None) -> Held:
         if adopt is None:
             adopt = _is_named(connector)
-        source = connector.source_id if supports(connector, SupportsSource) else default_source()
+        source = _source_of(connector)
         ack = self._settings.ack
         acknowledgements = None if ack is None else Acknowledgements(connector, source, ack)
         assert supports(connector, SupportsDelivery)
@@ -160,24 +166,37 @@ class Outbox:
         )
         if adopt:
             _adopt(queue, Adoption())
-        return _Held(connector, queue, acknowledgements)
+        return Held(connector, queue, acknowledgements)
 
-    async def _leave(self, held: _Held) -> None:
-        """Close a sender; while its connector stays connected and has messages of it, only when they are settled."""
-        connector = held.connector
-        if held.queue.idle or not (supports(connector, SupportsLinkState) and connector.connected):
+    async def _make_room(self, connector: Connector) -> None:
+        """Have the file closed that an earlier user has left open: on another loop, or through another outbox."""
+        loop = asyncio.get_running_loop()
+        held = self._senders.get(id(connector))
+        if held is not None and held.queue.loop is not loop:
             del self._senders[id(connector)]
-            if held.acknowledgements is not None:
-                await held.acknowledgements.close()
-            await held.queue.close()
+            await held.close(HOLD)
+        left = _left.get(self._file_of(connector))
+        if left is None or left is self._senders.get(id(connector)):
             return
+        if left.queue.loop is loop or left.queue.loop.is_closed():
+            await left.close(HOLD)
 
-        def close_later() -> None:
-            if self._senders.get(id(connector)) is held:
-                del self._senders[id(connector)]
-                held.queue.stop()
+    async def _leave(self, held: Held, file: tuple[Path, str]) -> None:
+        """Close a sender; while its connector stays connected and messages of it wait, only when they are settled."""
+        _left[file] = held
+        held.on_closed = partial(_forget, file, held)
+        if held.needed:
+            await held.stay(partial(self._drop_sender, held))
+        else:
+            self._drop_sender(held)
+            await held.close()
 
-        held.queue.on_idle = close_later
+    def _drop_sender(self, held: Held) -> None:
+        if self._senders.get(id(held.connector)) is held:
+            del self._senders[id(held.connector)]
+
+    def _file_of(self, connector: object) -> tuple[Path, str]:
+        return self._settings.folder, _source_of(connector)
 
 
 class OutboxSender:
@@ -215,16 +234,6 @@ class OutboxSender:
         await self._attached.__aexit__(kind, error, trace)
 
 
-@dataclass(slots=True, eq=False)
-class _Held:
-    """The sender of one connector, and how many use it."""
-
-    connector: SupportsDelivery
-    queue: DurableQueue
-    acknowledgements: Acknowledgements | None
-    users: int = 0
-
-
 def _adopt(queue: DurableQueue, adoption: Adoption) -> None:
     """Adopt slice by slice: what is written meanwhile shares their commits."""
     queue.adopting = True
@@ -238,6 +247,15 @@ def _adopt(queue: DurableQueue, adoption: Adoption) -> None:
             queue.add_stored(Stored(0, -1, 0))
 
     queue.call(adoption.step, adopted)
+
+
+def _forget(file: tuple[Path, str], held: Held) -> None:
+    if _left.get(file) is held:
+        del _left[file]
+
+
+def _source_of(connector: object) -> str:
+    return connector.source_id if supports(connector, SupportsSource) else default_source()
 
 
 def _is_named(connector: object) -> bool:

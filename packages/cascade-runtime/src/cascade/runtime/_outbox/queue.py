@@ -57,8 +57,8 @@ class DurableQueue:
         """Messages that the other side has taken."""
         self.adopting = False
         """Whether messages of dead processes are still being looked for."""
-        self.on_idle: Callable[[], None] | None = None
-        """Called when nothing waits any more."""
+        self.on_change: Callable[[], None] | None = None
+        """Called when messages were settled or read. It must not call the connector."""
         self._connector = connector
         self._deliver = connector.deliver_nowait
         self._folder = settings.folder
@@ -73,6 +73,7 @@ class DurableQueue:
         self._next = self._lost = 0
         self._held = not live_first  # whether all new messages have to wait until the file is open
         self._reading = self._pumping = self._closed = False
+        self._stopped: asyncio.Future[None] | None = None
         self._opening = True
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._after("hold", HOLD, self._release)
@@ -144,9 +145,19 @@ class DurableQueue:
 
     async def close(self) -> None:
         """Store what is not settled, and close the file; wait a few seconds for the disk at most. Idempotent."""
-        if (stopped := self.stop()) is None:
+        self.stop()
+        await self.closed(CLOSE_TIMEOUT)
+
+    async def reached(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until the disk has tried everything that was begun before."""
+        await asyncio.wait({self._disk.barrier()}, timeout=timeout)
+
+    async def closed(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until the file is closed, after :meth:`stop`; log it if that is too short."""
+        stopped = self._stopped
+        if stopped is None or stopped.get_loop() is not asyncio.get_running_loop():
             return
-        done, _ = await asyncio.wait({stopped}, timeout=CLOSE_TIMEOUT)
+        done, _ = await asyncio.wait({stopped}, timeout=timeout)
         if not done:
             _log.warning("outbox %s: the disk does not answer", self._folder)
 
@@ -161,7 +172,8 @@ class DurableQueue:
         self._closed = True
         for timer in self._timers.values():
             timer.cancel()
-        return self._disk.stop()
+        self._stopped = self._disk.stop()
+        return self._stopped
 
     def call(self, apply: Apply, done: Done) -> None:
         """Use the file in its thread; ``done`` gets the result on the loop. While the disk fails, both wait.
@@ -223,8 +235,8 @@ class DurableQueue:
         if order.behind or order.stored or order.page:
             self._pump_soon()
         self._progress.note()
-        if self.on_idle is not None and self.idle:
-            self.on_idle()
+        if self.on_change is not None:
+            self.on_change()
 
     def _taken(self, entry: Entry) -> None:
         self.sent += 1
@@ -283,8 +295,8 @@ class DurableQueue:
         entries = [Entry(self._settled, *row, 0.0, old=True) for row in rows]
         self._order.has_read(first, rows[-1].number if len(rows) == PAGE else last, entries)
         self._pump()
-        if self.on_idle is not None and self.idle:
-            self.on_idle()
+        if self.on_change is not None:
+            self.on_change()
 
     # Writing
 

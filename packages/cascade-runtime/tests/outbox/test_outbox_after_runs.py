@@ -1,0 +1,171 @@
+"""After its last user an outbox stays open while events wait that its connector can still send, and no longer."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_link import TOPIC, FakeLink, event
+
+from cascade.interfaces import Delivery
+from cascade.runtime import LocalConnector, Outbox
+from cascade.runtime._outbox import acknowledgements, outbox, queue
+from cascade.testkit import no_leaks
+from cascade.testkit.waiting import eventually
+
+ACK = "cascade/ack/press"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send again soon, and wait for a disk that answers late."""
+    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 0.05)
+    monkeypatch.setattr(queue, "RETRY_LINK", 0.02)
+    monkeypatch.setattr(queue, "NO_PROGRESS", 0.1)
+    monkeypatch.setattr(outbox, "HOLD", 30.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "events"
+
+
+def upto(seq: int) -> dict[str, Any]:
+    """Return the acknowledgement of a collector that has the events up to one."""
+    return {"v": "1.0", "by": "c-1", "upto": {"run-c41e07d2": seq}, "missing": {}}
+
+
+async def acknowledged(link: FakeLink, seq: int) -> bool:
+    """Acknowledge as a collector does each time that an event comes; return whether nothing listens any more."""
+    if link.subscribed:
+        await link.subscribed[ACK](ACK, upto(seq))
+    return not link.subscribed
+
+
+async def send(given: Outbox, connector: Any, *numbers: int) -> None:
+    """Send events as a run does, which waits until the connector has taken them."""
+    async with given.attached(connector) as sender:
+        for seq in numbers:
+            sender.publish(TOPIC, event(seq), 1)
+        await sender.drain(0.5)
+
+
+def left(folder: Path) -> list[tuple[int, bool]]:
+    """Return how many events each sender keeps, and whether its file is in use."""
+    return [(each.waiting + each.sent, each.in_use) for each in Outbox(folder).senders()]
+
+
+async def test_what_awaits_the_collector_is_sent_again_until_it_is_acknowledged(folder: Path) -> None:
+    """Then the file, the thread and the subscription go."""
+    async with no_leaks():
+        link = FakeLink()
+        await send(Outbox(folder, ack="c-1"), link, 0, 1)
+        await eventually(lambda: link.numbers().count(0) > 2)
+        await eventually(lambda: acknowledged(link, 1))
+        await eventually(lambda: not outbox._left)
+    assert not [*folder.glob("*")]
+
+
+async def test_a_run_whose_events_are_acknowledged_leaves_nothing_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is closed when the run returns."""
+    monkeypatch.setattr(acknowledgements, "RESEND_AFTER", 3_600.0)
+    link = FakeLink()
+    given = Outbox(folder, ack="c-1")
+    async with no_leaks(), given.attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await sender.drain(0.5)
+        await link.subscribed[ACK](ACK, upto(0))
+    assert not link.subscribed
+    assert not [*folder.glob("*")]
+
+
+async def test_a_run_that_begins_meanwhile_goes_on_with_the_same_sender(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The wait of the run before does not close the file under it."""
+    async with no_leaks():
+        link, given = FakeLink(), Outbox(folder, ack="c-1")
+        await send(given, link, 0)
+        async with given.attached(link) as sender:
+            await link.subscribed[ACK](ACK, upto(0))
+            await sender.reached(30.0)
+            sender.publish(TOPIC, event(1), 1)
+            await eventually(lambda: link.numbers().count(1) > 1)
+        await eventually(lambda: acknowledged(link, 1))
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("ack", ["c-1", None])
+async def test_another_outbox_of_the_folder_takes_its_place(
+    folder: Path, ack: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a second engine on the same connector: the first does not hold the file any more."""
+    async with no_leaks():
+        link = FakeLink(up=False)
+        await send(Outbox(folder, ack=ack), link, 0)
+        link.up = True
+        async with Outbox(folder, ack=ack).attached(link) as sender:
+            sender.publish(TOPIC, event(1), 1)
+            await eventually(lambda: {*link.numbers()} == {0, 1})
+        await eventually(lambda: acknowledged(link, 1))
+    assert "in use" not in caplog.text
+    assert not [*folder.glob("*")]
+
+
+async def test_the_disconnect_of_the_user_closes_it(folder: Path) -> None:
+    """What is not acknowledged stays for the next process."""
+    async with no_leaks():
+        connector = LocalConnector(source_id="press")
+        async with connector:
+            await send(Outbox(folder, ack="c-1"), connector, 0)
+            await eventually(lambda: left(folder) == [(1, True)])
+        await eventually(lambda: left(folder) == [(1, False)])
+        await eventually(lambda: "0 subscriptions" in repr(connector))
+
+
+@pytest.mark.parametrize("ack", ["c-1", None])
+@pytest.mark.parametrize("up", [True, False])
+async def test_a_disconnect_is_noted_of_a_connector_that_does_not_announce_it(
+    folder: Path, up: bool, ack: str | None
+) -> None:
+    """It returns what it has, or the time to send again comes."""
+    async with no_leaks():
+        link = FakeLink(up=up)
+        await send(Outbox(folder, ack=ack), link, 0)
+        await link.disconnect()
+        await eventually(lambda: not link.subscribed)
+        expected = [] if up and not ack else [(1, False)]
+        await eventually(lambda: (left(folder) if folder.exists() else []) == expected)
+
+
+async def test_what_is_refused_after_the_run_closes_it(folder: Path) -> None:
+    """It is put aside, and nothing waits any more."""
+    async with no_leaks():
+        link = FakeLink(up=False)
+        await send(Outbox(folder, ack="c-1"), link, 0)
+        link.verdict = Delivery.REFUSED
+        link.settle()
+        await eventually(lambda: not link.subscribed)
+        await eventually(lambda: left(folder) == [(0, False)])
+
+
+def test_the_next_event_loop_gets_the_file_of_a_loop_that_was_closed(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a user who does not disconnect: no task is left on the first loop, and no lock."""
+    link, given = FakeLink(), Outbox(folder, ack="c-1")
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(send(given, link, 0))
+    assert not asyncio.all_tasks(loop)
+    loop.close()
+
+    async def go_on() -> None:
+        async with given.attached(link):
+            assert link.subscribed
+        await eventually(lambda: acknowledged(link, 0))
+        await eventually(lambda: not [*folder.glob("*")])
+
+    asyncio.run(go_on())
+    assert "in use" not in caplog.text
