@@ -199,12 +199,12 @@ async def test_at_most_50_lines_are_sent_in_a_second(hub: LocalHub, reader: Read
     assert lines[-1]["message"] == "last"
 
 
-async def test_the_lines_of_cascade_and_mqtt_are_not_sent(hub: LocalHub, reader: Reader) -> None:
+async def test_the_lines_of_cascade_and_of_its_clients_are_not_sent(hub: LocalHub, reader: Reader) -> None:
     """A line about sending must not cause another one."""
 
     @task
     async def shout() -> None:
-        for name in ("cascade.connector", "mqtt", "mqtt.client", "cascades"):
+        for name in ("cascade.connector", "mqtt", "mqtt.client", "nats.aio.client", "cascades"):
             logging.getLogger(name).warning("from %s", name)
 
     await engine(hub, logs="INFO").run(shout())

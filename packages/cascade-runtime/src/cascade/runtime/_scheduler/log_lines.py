@@ -15,7 +15,7 @@ from cascade.runtime._scheduler.events import EventEmitter
 
 MAX_PER_SECOND = 50
 """Lines of a run; further ones are only counted."""
-_EXCLUDED = ("cascade", "mqtt")  # what sends a line must not log another one
+_EXCLUDED = ("cascade", "mqtt", "nats")  # what sends a line must not log another one
 _SHOWN = "_cascade_shown"
 
 
