@@ -42,7 +42,9 @@ async def fail() -> None:
 async def engine(url: str, name: str, run_id: str, tasks: int, seconds: float) -> None:
     target = audit.map(x=range(tasks), seconds=[seconds] * tasks).with_concurrency(1) if tasks else fail()
     # A broker calls a frozen client lost after one and a half times this: longer than a busy machine needs for a test.
-    connector = cs.connector(f"{url}?source_id={name}" if name != "-" else url, keepalive=120)
+    # An engine that gave up to connect would run, and end, unseen.
+    link = {"keepalive": 120, "connect_timeout": 60, "required": True}
+    connector = cs.connector(f"{url}?source_id={name}" if name != "-" else url, **link)
     async with connector:
         try:
             await cs.arun(target, connector=connector, run_id=run_id or None)
