@@ -118,7 +118,7 @@ def test_an_earlier_order_does_not_replace_a_later_one(session: str, heard: Hear
 
 
 def test_orders_to_calls_that_have_ended_or_were_withdrawn_are_not_kept(session: str) -> None:
-    """Nobody would ever take them."""
+    """No call would ever take them."""
     from cascade.interfaces import numbered_calls
 
     assert Running(session, 1).outcome() == "passed"

@@ -50,7 +50,7 @@ def command(address: Address, sources: Sequence[str], *, remove: bool) -> int:
 
 
 def _devices(address: Address, sources: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-    """Return the discovery messages by topic; each knows which run has ended last, for that one is no news."""
+    """Return the discovery messages by topic; each names the latest ended run, for which no event fires."""
     view, _ = read(address, *(state_topic(source, "runs") for source in sources), listen=0.0)
     found: dict[str, dict[str, Any] | None] = {}
     for source in sources:
