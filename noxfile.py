@@ -117,7 +117,9 @@ def chaos(session: nox.Session) -> None:
     """Run the long forms of the faults: links and brokers that fail again and again."""
     install_editable(session, "tests")
     files = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/tests/**/test_chaos_*.py"))]
-    session.run("python", *PYTEST, "-m", "nightly", "--timeout", "1800", *files, *session.posargs)
+    session.run(
+        "python", *PYTEST, "-m", "nightly and not longest", "--timeout", "1800", *files, *session.posargs
+    )
 
 
 @nox.session

@@ -3,17 +3,15 @@
 import asyncio
 import contextlib
 import json
-import random
-import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from collectors import COLLECTOR, kept, process
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,13 +22,11 @@ from cascade.cli._collecting.message import EventFile, Received, Recent
 from cascade.cli._collecting.spans import Spans
 from cascade.cli._collecting.sqlite_file import SqliteFile
 from cascade.cli.main import main
-from cascade.interfaces import StepState
 from cascade.interfaces.topics import ack_topic, status_topic, telemetry_topic
 from cascade.interfaces.wire.read import parse_event
-from cascade.runtime import LocalConnector, LocalHub, SqliteState
-from cascade.testkit import Mosquitto, eventually
+from cascade.runtime import LocalConnector, LocalHub
+from cascade.testkit import eventually
 from cascade.testkit.brokers import NatsServer
-from cascade.testkit.fixtures import require_mosquitto
 
 TOPIC = telemetry_topic("local", "default", "run")
 DAY = 86_400.0
@@ -307,160 +303,7 @@ def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest
     assert "no event of a run 'none' is in" in capsys.readouterr().err
 
 
-# Engine, broker and collector are killed in turn
-
-COLLECTOR = """
-import sys
-from cascade.cli.main import main
-from cascade.transport import backoff
-
-backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
-sys.exit(main(["collect", "--to", sys.argv[2], "--broker", sys.argv[1], *sys.argv[3:]]))
-"""
-ENGINE = """
-import asyncio, sys, cascade as cs
-from cascade.runtime._outbox import acknowledgements
-from cascade.transport import backoff
-
-backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
-acknowledgements.RESEND_AFTER = 0.5
-
-@cs.task
-async def step(n):
-    await asyncio.sleep(0.002)
-    return n
-
-async def main(url, folder, ack=None):
-    connector = cs.connector(url + "?source_id=press")
-    outbox = cs.Outbox(folder, delay=0.0, ack=ack)
-    async with connector:
-        while True:
-            await cs.Engine(connector=connector, outbox=outbox).run([step(n) for n in range(50)])
-            print("run", flush=True)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-@contextlib.contextmanager
-def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the context ends, or until it is killed."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
-            started.wait()
-
-
-def waiting(folder: Path) -> set[str]:
-    """Return the ids of the events in an outbox."""
-    found: set[str] = set()
-    for path in folder.glob("*.db"):
-        with (
-            contextlib.suppress(sqlite3.DatabaseError),
-            contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
-        ):
-            found |= {
-                row[0]
-                for row in connection.execute("SELECT event_id FROM message WHERE topic LIKE '%/events'")
-            }
-    return found
-
-
-def kept(path: Path) -> list[str]:
-    """Return the ids of the events that the collector has."""
-    if not path.exists():
-        return []
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            return [
-                event_id
-                for (event_id,) in connection.execute("SELECT event_id FROM event WHERE kind = 'events'")
-            ]
-    except sqlite3.DatabaseError:
-        return []
-
-
-def is_complete(path: Path) -> bool:
-    """Return whether no event of any run is missing; read beside the collector, which is not disturbed."""
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(
-            "SELECT MAX(seq) + 1 - COUNT(*) FROM event WHERE kind = 'events' GROUP BY source, run_id, token"
-        )
-        return not any(missing for (missing,) in rows)
-
-
-@pytest.mark.broker
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "kills",
-    [
-        pytest.param(2, marks=pytest.mark.timeout(600)),
-        pytest.param(30, marks=[pytest.mark.nightly, pytest.mark.timeout(1200)]),
-    ],
-)
-@pytest.mark.parametrize(("kind", "ack"), [("mqtt", True), ("nats", True), ("nats", False)])
-async def test_every_stored_event_is_in_the_collector_once_whatever_is_killed(
-    tmp_path: Path,
-    kills: int,
-    kind: str,
-    ack: bool,
-    seeded_random: random.Random,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Each in turn, the broker by SIGTERM and SIGKILL in its default configuration: nothing stored is lost.
-
-    nats-server keeps what it has acknowledged, so that no acknowledgement of the collector is needed there.
-    """
-    if kind == "mqtt":
-        require_mosquitto()
-    folder, path, stored = tmp_path / "events", tmp_path / "all.sqlite", set[str]()
-    with Mosquitto() if kind == "mqtt" else NatsServer() as broker, contextlib.ExitStack() as alive:
-        url = broker.nats_url if isinstance(broker, NatsServer) else broker.url
-
-        def collector() -> subprocess.Popen[bytes]:
-            command = [sys.executable, "-c", COLLECTOR, url, str(path), *(["--ack"] if ack else [])]
-            return alive.enter_context(process(*command))
-
-        def engine() -> subprocess.Popen[bytes]:
-            command = [sys.executable, "-c", ENGINE, url, str(folder), *(["collector-1"] if ack else [])]
-            return alive.enter_context(process(*command))
-
-        async def more() -> None:
-            """Wait until a number of further events has come through."""
-            enough = len(kept(path)) + seeded_random.randrange(20, 100)
-            await eventually(lambda: len(kept(path)) > enough, 40)
-            stored.update(waiting(folder))
-
-        async def restart(one: subprocess.Popen[bytes]) -> None:
-            one.send_signal(signal.SIGKILL)
-            await asyncio.to_thread(one.wait)
-            stored.update(waiting(folder))
-
-        running = {"collector": collector(), "engine": engine()}
-        for number in range(kills):
-            await more()
-            await restart(running["engine"])
-            running["engine"] = engine()
-            await restart(running["collector"])
-            running["collector"] = collector()
-            await asyncio.to_thread(broker.kill if number % 2 else broker.terminate)
-            stored.update(waiting(folder))
-            await asyncio.to_thread(broker.start)
-        await more()
-        await restart(running["engine"])
-        assert stored or not ack  # without one an event leaves the outbox within moments
-        running["engine"] = engine()  # sends what is left
-        await eventually(lambda: stored <= set(kept(path)), 60)
-        await eventually(lambda: is_complete(path), 60)
-    events = kept(path)
-    assert len(events) == len(set(events))
-    if kind == "mqtt":  # over NATS the latest events may still come on two ways, and not in their order
-        assert main(["collect", "--to", str(path), "--holes"]) == 0
-        assert capsys.readouterr().out == ""
-    assert main(["history", "--from", str(path), "--json"]) == 0
-    assert {row["source"] for row in json.loads(capsys.readouterr().out)} == {"press"}
+# The server keeps what comes meanwhile
 
 
 @pytest.mark.broker
@@ -495,92 +338,5 @@ async def test_events_come_from_the_stream_that_a_nats_server_kept_meanwhile(
         await eventually(lambda: len(kept(path)) == count)
         await send(count, count + 1)
         await eventually(lambda: len(kept(path)) == count + 1)
-    assert main(["collect", "--to", str(path), "--holes"]) == 0
-    assert capsys.readouterr().out == ""
-
-
-RECORDED = """
-import asyncio, os, signal, sys, cascade as cs
-from cascade.connectors.mqtt import MqttConnector
-from cascade.runtime._durable import crash_points
-from cascade.runtime._outbox import acknowledgements
-from cascade.transport import backoff
-
-backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
-acknowledgements.RESEND_AFTER = 0.5
-
-@cs.task
-async def step(n):
-    await asyncio.sleep(0)
-    return n
-
-@cs.task
-async def total(numbers, more):
-    return sum(numbers) + more
-
-async def main(port, folder, times):
-    left = times
-
-    def hook(point):
-        nonlocal left
-        left -= point == "committed-unheard"
-        if times and not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    crash_points.hook = hook
-    outbox = cs.Outbox(folder + "/events", delay=60.0 if times else 0.05, ack="collector-1")
-    connector = MqttConnector("127.0.0.1", port, source_id="press", connect_timeout=0.5)
-    engine = cs.Engine(connector=connector, outbox=outbox, state_backend=cs.SqliteState(folder + "/runs"))
-    async with connector, outbox.attached(connector):
-        numbers = [step(n) for n in range(20)]
-        assert await engine.run(total(numbers, total([step(total(numbers, 1))], 1)), run_id="night") == 382
-        await asyncio.Event().wait()
-
-asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
-"""
-
-
-def ends(path: Path) -> list[str]:
-    """Return the ids of the steps whose ends are in the collector, in the order of arrival."""
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        bodies = [
-            json.loads(text)["body"]
-            for (text,) in connection.execute("SELECT payload FROM event ORDER BY rowid")
-        ]
-    return [body["task_id"] for body in bodies if body.get("state") == "COMPLETED"]
-
-
-@pytest.mark.broker
-@pytest.mark.slow
-@pytest.mark.parametrize("linked", [True, False], ids=["linked", "offline"])
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.nightly), 3])
-async def test_every_recorded_step_is_in_the_collector_once_and_there_is_no_hole(
-    tmp_path: Path, times: int, linked: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The engine is killed between the commit of a result and the outbox; then the run goes on."""
-    require_mosquitto()
-    path = tmp_path / "all.sqlite"
-    with Mosquitto() as broker, contextlib.ExitStack() as alive:
-
-        def engine(port: int, kill: int) -> subprocess.Popen[bytes]:
-            command = (sys.executable, "-c", RECORDED, str(port), str(tmp_path), str(kill))
-            return alive.enter_context(process(*command))
-
-        url = f"mqtt://127.0.0.1:{broker.port}"
-        alive.enter_context(process(sys.executable, "-c", COLLECTOR, url, str(path), "--ack"))
-        killed = engine(broker.port if linked else 1, times)
-        assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
-        state = SqliteState(tmp_path / "runs")
-        recorded = [step.key for step in state.steps("night", state=StepState.COMPLETED)]
-        assert recorded
-        running = engine(broker.port, 0)
-        await eventually(lambda: kept(path) and len({*ends(path)}) == 24)
-        await eventually(lambda: not waiting(tmp_path / "events"))
-        assert running.poll() is None
-        every = ends(path)
-    assert len(every) == 24
-    assert {*recorded} < {*every}
-    events = kept(path)
-    assert len(events) == len(set(events))
     assert main(["collect", "--to", str(path), "--holes"]) == 0
     assert capsys.readouterr().out == ""

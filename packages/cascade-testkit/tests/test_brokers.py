@@ -136,6 +136,20 @@ async def test_a_durable_mosquitto_keeps_a_message_through_sigkill() -> None:
         assert await retained(broker) == "first"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR1")
+async def test_a_mosquitto_that_has_saved_its_store_keeps_it_through_sigkill() -> None:
+    """What came before save() is there again, each time; what came after it is not."""
+    require_mosquitto()
+    with Mosquitto() as broker:
+        for payload in ("first", "second"):
+            await publish(broker, payload)
+            broker.save()
+            await publish(broker, "not saved")
+            broker.kill()
+            broker.restart()
+            assert await retained(broker) == payload
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 async def test_a_frozen_broker_keeps_its_port_and_answers_after_the_thaw(kind: type[Broker]) -> None:
     """While frozen a client gets no CONNACK; the same client's retry succeeds after thaw()."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cascade.testkit._broker import Broker
 from cascade.testkit.certificates import Certificates
 from cascade.transport.broker_programs import MOSQUITTO, Listener, password_line
+
+_SAVE_SECONDS = 60.0
 
 
 class Mosquitto(Broker):
@@ -56,6 +61,27 @@ class Mosquitto(Broker):
     @property
     def url(self) -> str:
         return super().url if self._tls is None else f"mqtts://{self.host}:{self.port}"
+
+    def save(self) -> None:
+        """Have it write its store now (SIGUSR1), and return when it has. Not on Windows.
+
+        :raises BrokerFailedError: if it is not running, or does not write in time.
+        """
+        before = self._saved()
+        deadline = time.monotonic() + _SAVE_SECONDS
+        os.kill(self.pid, signal.SIGUSR1)
+        while self._saved() == before:
+            if time.monotonic() > deadline:
+                raise self._failed("did not write its store in time")
+            time.sleep(0.01)
+
+    def _saved(self) -> tuple[int, int] | None:
+        """Return what changes whenever the store is written: it is a new file each time."""
+        try:
+            found = (self._store / "mosquitto.db").stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     @classmethod
     def find(cls) -> str | None:

@@ -1,0 +1,298 @@
+"""Engine, broker and collector are killed in turn: the collector has each event of each recorded step once."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collectors import COLLECTOR, kept, process, reading
+
+from cascade.cli.main import main
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces import StepState
+from cascade.interfaces.topics import telemetry_topic
+from cascade.runtime import SqliteState
+from cascade.testkit import Mosquitto, eventually
+from cascade.testkit.brokers import Broker, NatsServer
+from cascade.testkit.fixtures import require_mosquitto
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+_log = logging.getLogger(__name__)
+
+KILLS = [
+    pytest.param(2, marks=pytest.mark.timeout(600)),
+    pytest.param(10, marks=[pytest.mark.nightly, pytest.mark.timeout(1_800)]),
+    pytest.param(100, marks=[pytest.mark.nightly, pytest.mark.longest, pytest.mark.timeout(14_400)]),
+]
+ENGINE = """
+import asyncio, sys, cascade as cs
+from cascade.runtime._outbox import acknowledgements
+from cascade.transport import backoff
+
+backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
+acknowledgements.RESEND_AFTER = 0.5
+
+@cs.task
+async def step(n):
+    await asyncio.sleep(0.002 * (n % 10))
+    return n
+
+async def main(url, folder, ack=None):
+    connector = cs.connector(url + "?source_id=press")
+    state = cs.SqliteState(folder + "/runs")
+    engine = cs.Engine(connector=connector, outbox=cs.Outbox(folder + "/events", delay=0.0, ack=ack), state_backend=state)
+    number = max(0, len(state.runs(limit=1_000_000)) - 1)  # the one that was killed goes on
+    async with connector:
+        while True:
+            await engine.run([step(n) for n in range(100)], run_id=f"night-{number}")
+            number += 1
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def waiting(folder: Path) -> set[str]:
+    """Return the ids of the events in an outbox."""
+    found: set[str] = set()
+    for path in folder.glob("*.db"):
+        with contextlib.suppress(sqlite3.DatabaseError), reading(path) as connection:
+            rows = connection.execute("SELECT event_id FROM message WHERE topic LIKE '%/events'")
+            found |= {event_id for (event_id,) in rows}
+    return found
+
+
+def count(path: Path) -> int:
+    """Return how many events of any kind a collector has."""
+    try:
+        with reading(path) as connection:
+            (number,) = connection.execute("SELECT COALESCE(MAX(rowid), 0) FROM event").fetchone()
+            return int(number)
+    except sqlite3.DatabaseError:
+        return 0  # the file is being made
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether no event of any run is missing."""
+    with reading(path) as connection:
+        rows = connection.execute(
+            "SELECT MAX(seq) + 1 - COUNT(*) FROM event WHERE kind = 'events' GROUP BY source, run_id, token"
+        )
+        return not any(missing for (missing,) in rows)
+
+
+def ends(path: Path) -> Counter[tuple[str, str]]:
+    """Return how often the collector has the end of each step, by run and step."""
+    completed = "json_extract(payload, '$.body.state') = 'COMPLETED'"
+    with reading(path) as connection:
+        rows = connection.execute(
+            f"SELECT run_id, json_extract(payload, '$.body.task_id') FROM event WHERE kind = 'events' AND {completed}"
+        )
+        return Counter((run_id, step) for run_id, step in rows)
+
+
+def recorded(folder: Path) -> set[tuple[str, str]]:
+    """Return every step whose result is recorded, by run and step."""
+    state = SqliteState(folder)
+    runs = state.runs(limit=1_000_000)
+    return {
+        (run.run_id, step.key) for run in runs for step in state.steps(run.run_id, state=StepState.COMPLETED)
+    }
+
+
+async def has_session(broker: Broker, path: Path) -> None:
+    """Return when the broker keeps events for the collector: one of them has come."""
+    topic, payload = first_event()
+    async with MqttConnector(broker.host, broker.port, presence=False, required=True) as connector:
+
+        async def has_come() -> bool:
+            await connector.publish(topic, payload, 1)
+            return count(path) > 0
+
+        await eventually(has_come, 60)
+
+
+def first_event() -> tuple[str, dict[str, Any]]:
+    """Return an event of a run of its own."""
+    head = {"v": "1.0", "run_id": "first", "source": "press", "seq": 0, "token": "c41e07d2"}
+    return telemetry_topic("local", "default", "first"), {
+        **head,
+        "event_id": "first-c41e07d2-0",
+        "body": {"type": "LifecycleEvent", "event": "ENGINE_STARTED"},
+    }
+
+
+@pytest.mark.parametrize("kills", KILLS)
+@pytest.mark.parametrize(("kind", "ack"), [("mqtt", True), ("mqtt", False), ("nats", True), ("nats", False)])
+async def test_every_stored_event_is_in_the_collector_once_whatever_is_killed(
+    tmp_path: Path,
+    kills: int,
+    kind: str,
+    ack: bool,
+    seeded_random: random.Random,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each in turn, the broker by SIGTERM and SIGKILL in its default configuration: nothing stored is lost.
+
+    nats-server keeps what it has acknowledged, so that no acknowledgement of the collector is needed there. Without
+    one, mosquitto's store is on disk before a SIGKILL, and the collector lives on: it acknowledges to an MQTT broker
+    what it has received, not what it has stored.
+    """
+    if kind == "mqtt":
+        require_mosquitto()
+    events, path, stored = tmp_path / "events", tmp_path / "all.sqlite", set[str]()
+    with Mosquitto() if kind == "mqtt" else NatsServer() as broker, contextlib.ExitStack() as alive:
+        url = broker.nats_url if isinstance(broker, NatsServer) else broker.url
+
+        def collector() -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-c", COLLECTOR, url, str(path), *(["--ack"] if ack else [])]
+            return alive.enter_context(process(*command))
+
+        def engine() -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-c", ENGINE, url, str(tmp_path), *(["collector-1"] if ack else [])]
+            return alive.enter_context(process(*command))
+
+        async def more() -> None:
+            """Wait until a number of further events has come through."""
+            enough = count(path) + seeded_random.randrange(20, 200)
+            await eventually(lambda: count(path) > enough, 120)
+            stored.update(waiting(events))
+
+        async def kill(one: subprocess.Popen[bytes]) -> None:
+            one.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(one.wait)
+            stored.update(waiting(events))
+
+        async def end_broker(*, at_once: bool) -> None:
+            if at_once and isinstance(broker, Mosquitto) and not ack:
+                await asyncio.to_thread(broker.save)
+            await asyncio.to_thread(broker.kill if at_once else broker.terminate)
+            stored.update(waiting(events))
+            await asyncio.to_thread(broker.start)
+
+        is_safe = ack or kind == "nats"  # what an engine forgets is in the collector or on a disk
+        running = {"collector": collector()}
+        if kind == "mqtt":
+            await has_session(broker, path)
+        running["engine"] = engine()
+        for number in range(kills):
+            if is_safe:
+                await more()
+                await kill(running["collector"])
+                running["collector"] = collector()
+            at_once = bool(number % 2)
+            sends = bool(number % 3) and (is_safe or not at_once)
+            await more()
+            if sends:
+                await end_broker(at_once=at_once)
+                await more()
+            await kill(running["engine"])
+            if not sends:
+                await end_broker(at_once=at_once)
+            running["engine"] = engine()
+            _log.info("round %d of %d: %d events are collected", number + 1, kills, count(path))
+        await more()
+        await kill(running["engine"])
+        assert stored or not ack  # without one an event leaves the outbox within moments
+        done = recorded(tmp_path / "runs")
+        running["engine"] = engine()  # sends what is left
+        await eventually(lambda: stored <= set(kept(path)), 120)
+        await eventually(lambda: is_complete(path), 120)
+        await eventually(lambda: done <= ends(path).keys(), 120)
+        twice = {step for step, times in ends(path).items() if times > 1}
+    assert done
+    assert not twice
+    ids = kept(path)
+    assert len(ids) == len(set(ids))
+    if kind == "mqtt":  # over NATS the latest events may still come on two ways, and not in their order
+        assert main(["collect", "--to", str(path), "--holes"]) == 0
+        assert capsys.readouterr().out == ""
+    assert main(["history", "--from", str(path), "--json"]) == 0
+    assert {row["source"] for row in json.loads(capsys.readouterr().out)} == {"press"}
+    print(
+        f"{kills} kills of each, {count(path)} events, {len(done)} steps, {len(stored)} were seen in the outbox"
+    )
+
+
+RECORDED = """
+import asyncio, os, signal, sys, cascade as cs
+from cascade.connectors.mqtt import MqttConnector
+from cascade.runtime._durable import crash_points
+from cascade.runtime._outbox import acknowledgements
+from cascade.transport import backoff
+
+backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = 0.05
+acknowledgements.RESEND_AFTER = 0.5
+
+@cs.task
+async def step(n):
+    await asyncio.sleep(0)
+    return n
+
+@cs.task
+async def total(numbers, more):
+    return sum(numbers) + more
+
+async def main(port, folder, times):
+    left = times
+
+    def hook(point):
+        nonlocal left
+        left -= point == "committed-unheard"
+        if times and not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    crash_points.hook = hook
+    outbox = cs.Outbox(folder + "/events", delay=60.0 if times else 0.05, ack="collector-1")
+    connector = MqttConnector("127.0.0.1", port, source_id="press", connect_timeout=0.5)
+    engine = cs.Engine(connector=connector, outbox=outbox, state_backend=cs.SqliteState(folder + "/runs"))
+    async with connector, outbox.attached(connector):
+        numbers = [step(n) for n in range(20)]
+        assert await engine.run(total(numbers, total([step(total(numbers, 1))], 1)), run_id="night") == 382
+        await asyncio.Event().wait()
+
+asyncio.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+"""
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["linked", "offline"])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.nightly), 3])
+async def test_every_recorded_step_is_in_the_collector_once_and_there_is_no_hole(
+    tmp_path: Path, times: int, linked: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine is killed between the commit of a result and the outbox; then the run goes on."""
+    require_mosquitto()
+    path = tmp_path / "all.sqlite"
+    with Mosquitto() as broker, contextlib.ExitStack() as alive:
+
+        def engine(port: int, kill: int) -> subprocess.Popen[bytes]:
+            command = (sys.executable, "-c", RECORDED, str(port), str(tmp_path), str(kill))
+            return alive.enter_context(process(*command))
+
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        alive.enter_context(process(sys.executable, "-c", COLLECTOR, url, str(path), "--ack"))
+        killed = engine(broker.port if linked else 1, times)
+        assert await asyncio.to_thread(killed.wait) == -signal.SIGKILL
+        state = SqliteState(tmp_path / "runs")
+        before = {("night", step.key) for step in state.steps("night", state=StepState.COMPLETED)}
+        assert before
+        running = engine(broker.port, 0)
+        await eventually(lambda: kept(path) and len(ends(path)) == 24)
+        await eventually(lambda: not waiting(tmp_path / "events"))
+        assert running.poll() is None
+        every = ends(path)
+    assert {*every.values()} == {1}
+    assert before < every.keys()
+    events = kept(path)
+    assert len(events) == len(set(events))
+    assert main(["collect", "--to", str(path), "--holes"]) == 0
+    assert capsys.readouterr().out == ""
