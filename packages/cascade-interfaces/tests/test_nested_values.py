@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 
 from cascade.interfaces import ConfigurationError, InputsError, TaskCallError, TaskDefinitionError, UsageError
@@ -189,6 +190,16 @@ def test_a_field_or_slot_that_is_not_set_stays_so() -> None:
     assert not hasattr(made, "y")
 
 
+class Matrix(np.ndarray): ...
+
+
+def array_of(x: Any) -> Any:
+    """Return an array of objects that was filled item by item."""
+    made = np.empty(2, dtype=object)
+    made[1] = x
+    return made
+
+
 REFUSED: list[Callable[[Any], Any]] = [
     Holder,
     Slotted,
@@ -198,6 +209,10 @@ REFUSED: list[Callable[[Any], Any]] = [
     lambda x: {x: 1}.keys(),
     lambda x: OnceOnly([x]),
     lambda x: Plain([x]),
+    lambda x: ValueError("bad", x),
+    array_of,
+    lambda x: array_of(x).reshape(1, 2),
+    lambda x: array_of(x).view(Matrix),
 ]
 
 
@@ -216,6 +231,31 @@ def test_a_lazy_result_that_no_value_could_replace_is_refused_at_the_call(make: 
         one().run_if(LAZY, otherwise=make(LAZY))
     assert find_lazies(make(7)) == []
     take(make(7))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: np.array([x, x]),
+        lambda x: np.array([x], dtype=object),
+        np.asarray,
+        lambda x: np.full(2, x),
+        lambda x: np.sum([x, x]),
+        lambda x: np.ones(2) + x,
+        np.sin,
+    ],
+)
+def test_numpy_makes_no_array_of_a_lazy_result(make: Callable[[Any], Any]) -> None:
+    """The mistake is named where the array would be made, not where a task computes with it."""
+    with pytest.raises(UsageError, match=r"<LazyResult one with 0 arguments> has no value before it runs"):
+        make(LAZY)
+
+
+def test_an_array_of_other_objects_passes() -> None:
+    """What an array of objects holds is looked at once, whatever it is."""
+    for value in (array_of([1]), array_of(None), np.ones(3), np.zeros(2, dtype="i4,O")):
+        assert find_lazies(value) == []
+        take(value)
 
 
 def test_objects_without_lazy_results_are_left_alone() -> None:

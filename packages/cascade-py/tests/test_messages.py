@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiomqtt
+import numpy as np
 import pytest
 
 import cascade
@@ -324,6 +325,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: f"{add(1)}",
         "<LazyResult add with 1 argument> has no value before it runs, so it cannot be put into a text; make the text inside a task, or run it first with cs.run(...)",
+    ),
+    (
+        lambda: np.array([add(1), add(2)]),
+        "<LazyResult add with 1 argument> has no value before it runs, so it cannot be put into a NumPy array; make the array inside a task, or run it first with cs.run(...)",
     ),
     (
         lambda: add(1).result(),

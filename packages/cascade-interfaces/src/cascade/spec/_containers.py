@@ -70,6 +70,10 @@ def _kind_of_object(cls: type) -> Kind | None:
             functools.partial(_record_parts, members=members),
             functools.partial(_record_rebuilt, members=members),
         )
+    if any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in cls.__mro__):
+        return Kind(_deferred_items, None)
+    if issubclass(cls, BaseException):
+        return Kind(functools.partial(_deferred_of_error, members=members), None)
     if members or cls.__dictoffset__:
         return Kind(functools.partial(_deferred_attributes, members=members), None)
     return None
@@ -236,6 +240,19 @@ def _struct_rebuilt(original: Any, parts: list[Any]) -> Any:
 def _deferred_attributes(value: Any, members: tuple[Any, ...]) -> list[Any]:
     """Return only the lazy results: an object of unknown kind may hold half of the program."""
     return [part for _, part in _attributes(value, members) if isinstance(part, Deferred)]
+
+
+def _deferred_items(array: Any) -> list[Any]:
+    """Return the lazy results in a NumPy array, which holds objects only if its type says so."""
+    items = array.ravel().tolist() if array.dtype.hasobject else []
+    if not any(issubclass(cls, Deferred) for cls in set(map(type, items))):  # quick also for very many
+        return []
+    return [item for item in items if isinstance(item, Deferred)]
+
+
+def _deferred_of_error(error: BaseException, members: tuple[Any, ...]) -> list[Any]:
+    items = [item for item in error.args if isinstance(item, Deferred)]
+    return items + _deferred_attributes(error, members)
 
 
 _OPAQUE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, Deferred)

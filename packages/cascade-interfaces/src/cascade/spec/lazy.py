@@ -338,6 +338,12 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
                 "or pass it to another task"
             )
 
+        def __array__(self, *_: object, **__: object) -> NoReturn:
+            raise UsageError(
+                f"{_reprs.described(self)} has no value before it runs, so it cannot be put into a NumPy array; "
+                "make the array inside a task, or run it first with cs.run(...)"
+            )
+
         for _operator in _misuse.OPERATORS:
             locals()[_operator] = _misuse.refusing(_operator)
         del _operator

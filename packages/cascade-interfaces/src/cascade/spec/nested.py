@@ -27,7 +27,8 @@ def find_lazies(value: object) -> list[Any]:
     dataclasses, attrs, pydantic and msgspec, and subclasses of all these are looked into, however
     deep, without recursion; one that occurs twice, or holds itself, is looked into once.
 
-    :raises UsageError: if a lazy result is an attribute of any other object.
+    :raises UsageError: if a lazy result is an attribute of any other object, an argument of an error, or an
+        item of a NumPy array.
     """
     return Search().inside(value)
 
