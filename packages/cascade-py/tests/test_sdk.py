@@ -222,7 +222,7 @@ ERRORS = ("difflib", "importlib.metadata", "shutil")
             id="declaring",
         ),
         pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 122, id="running"),
-        pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 164, id="linked"),
+        pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 165, id="linked"),
         pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 168, id="mqtt"),
     ],
 )

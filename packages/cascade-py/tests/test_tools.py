@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -257,6 +259,17 @@ def test_a_notebook_shows_a_lazy_result_with_its_graph() -> None:
     large = lazy._repr_mimebundle_(include=None, exclude=None)
     assert large.keys() == {"text/plain", "image/svg+xml"}
     assert ">double (502 steps)<" in large["image/svg+xml"]
+
+
+def test_a_notebook_needs_only_the_import_of_cascade() -> None:
+    """The picture is there although no name that draws was used before."""
+    code = """
+import cascade as cs
+shown = cs.task(len, name="length")([1])._repr_mimebundle_()
+print(sorted(shown))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['image/svg+xml', 'text/plain', 'text/vnd.mermaid']\n"
 
 
 async def test_a_rate_limit_starts_one_task_per_token() -> None:

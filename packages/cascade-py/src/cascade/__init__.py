@@ -21,6 +21,7 @@ from cascade.interfaces.errors import (
     TaskTimeoutError,
     UsageError,
 )
+from cascade.sdk import _notebook as _notebook  # shows lazy results there
 from cascade.sdk.plugins import connector, executor
 from cascade.sdk.run import arun, run
 from cascade.spec import (

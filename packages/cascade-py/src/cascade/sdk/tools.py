@@ -62,22 +62,3 @@ def _plan(targets: list[LazyResult[Any]]) -> list[Step]:
     from cascade.runtime import plan
 
     return plan(targets)
-
-
-def _mimebundle(lazy: LazyResult[Any], include: object = None, exclude: object = None) -> dict[str, str]:
-    """Show a lazy result in a notebook: as text, and as a picture of its graph."""
-    from cascade.sdk._pictures import DRAWN
-
-    steps = _plan([lazy])
-    pictures = {"image/svg+xml": DRAWN["svg"](steps)}
-    if len(steps) <= _MERMAID:
-        pictures["text/vnd.mermaid"] = DRAWN["mermaid"](steps)
-    return {"text/plain": repr(lazy), **pictures}
-
-
-_MERMAID = 500
-"""Steps; Mermaid draws no more of them, and SVG shows them by name."""
-
-
-# Here and not in cascade.spec, because only the runtime knows the graph.
-LazyResult._repr_mimebundle_ = _mimebundle
