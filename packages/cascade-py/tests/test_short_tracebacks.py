@@ -51,7 +51,7 @@ if __name__ == "__main__":
 CALLS = {
     "a failure": ("cs.run(fails())", 12, "in fails"),
     "a failure in a thread": ("cs.run(fails_in_a_thread())", 12, "in fails_in_a_thread"),
-    "a failure in a process": ("cs.run(fails_in_a_process())", 24, "in fails_in_a_process"),
+    "a failure in a process": ("cs.run(fails_in_a_process())", 16, "in fails_in_a_process"),
     "failures of a run that goes on": (
         "cs.run([fails(), fails_in_a_thread()], on_failure='continue')",
         28,
@@ -89,3 +89,4 @@ def test_a_script_ends_with_few_lines(what: str, tmp_path: Path) -> None:
     assert len(lines) <= most, ended.stderr
     assert needed in ended.stderr
     assert "_scheduler" not in ended.stderr
+    assert "pickled_calls.py" not in ended.stderr

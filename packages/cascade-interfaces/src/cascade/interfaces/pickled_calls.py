@@ -21,6 +21,7 @@ from cascade.interfaces._pickled_errors import defines_reduce, reduced
 from cascade.interfaces.errors import TaskNotPicklableError
 from cascade.interfaces.main_module import MAIN
 from cascade.interfaces.step import StepInfo, in_worker, step_in_worker
+from cascade.interfaces.tracebacks import begin_in_user_code
 
 Pack = Callable[[object], bytes]
 _Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -149,7 +150,7 @@ class _Unpicklable:
 
 def _pack_error(error: BaseException, pack: Pack) -> bytes:
     """Pack an error as its class says, or without calling its ``__init__`` again, else as text."""
-    trace = "".join(traceback.format_exception(error)).rstrip()
+    trace = "".join(traceback.format_exception(begin_in_user_code(error))).rstrip()
     if isinstance(error, StopIteration):  # no future can carry it (PEP 479)
         error = RuntimeError("the task raised StopIteration")
     problem = ""
