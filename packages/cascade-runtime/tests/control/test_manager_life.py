@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,8 @@ from cascade.spec import task
 from cascade.testkit import eventually
 
 GLOBAL = "cascade/constraints/global/@pause"
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
 
 
 @task
@@ -179,6 +182,37 @@ async def test_neither_engine_nor_connector_is_kept_alive(hub: LocalHub, no_leak
     await eventually(lambda: is_forgotten(admission))
     await connector.disconnect()
     del connector
+    await eventually(lambda: is_forgotten(gone))
+
+
+async def test_an_engine_whose_call_ran_on_is_forgotten_after_a_later_run(
+    hub: LocalHub, desk: Desk, connector: Counted
+) -> None:
+    """It is kept while its call counts, also under a constraint, and forgotten when the next run ends behind that."""
+    release, began = threading.Event(), threading.Event()
+
+    @task(mode="thread")
+    def stuck() -> None:
+        began.set()
+        release.wait(LIMIT)
+
+    await desk.put("task:stuck", "concurrency", limit=5)
+    engine = Engine(connector=connector, stop_timeout=0.01)
+    run = asyncio.create_task(engine.run(stuck()))
+    await eventually(began.is_set)
+    run.cancel()
+    await asyncio.wait({run})
+    await eventually(lambda: desk.reports and desk.reports[-1]["in_scope_running"] == 1)
+    admission = engine._admission
+    assert await Engine(connector=connector).run(step(1)) == 1
+    assert admission.policy.gates.running == 1  # the limit still counts the call
+    release.set()
+    await eventually(lambda: admission.policy.gates.running == 0)
+    assert await Engine(connector=connector).run(step(2)) == 2
+    assert admission.on_step is None
+    assert not admission.policy.constrained
+    gone = weakref.ref(admission)
+    del engine, admission, run
     await eventually(lambda: is_forgotten(gone))
 
 

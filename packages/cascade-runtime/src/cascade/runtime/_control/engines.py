@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from weakref import WeakSet
 
 from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskStateEvent
 from cascade.runtime._admission.buckets import TokenBuckets
@@ -44,7 +43,7 @@ class ConnectedEngines:
         self._on_event = on_event
         self._on_progress = on_progress
         self._on_step = on_step
-        self._controllers: WeakSet[AdmissionController] = WeakSet()
+        self._controllers: dict[AdmissionController, None] = {}
         self._spare: AdmissionPolicy | None = None  # has the constraints in force, and no runs
         self._buses: Shared[Callable[[], None]] = Shared()
         self._runs: dict[str, tuple[AdmissionController, EventBus]] = {}  # by run id
@@ -52,7 +51,7 @@ class ConnectedEngines:
     @property
     def running(self) -> int:
         """How many tasks run in the scope of a constraint."""
-        return sum(controller.policy.gates.running for controller in self._controllers)
+        return sum([controller.policy.gates.running for controller in self._controllers])
 
     @property
     def withdrawing(self) -> bool:
@@ -68,7 +67,7 @@ class ConnectedEngines:
         """Put the constraints in force in one more engine; do nothing for one that is here."""
         if controller in self._controllers:
             return
-        self._controllers.add(controller)
+        self._controllers[controller] = None
         controller.source, controller.broker = self._source, self._broker
         controller.policy.buckets = self._buckets
         controller.on_step = self._on_step
@@ -86,11 +85,10 @@ class ConnectedEngines:
 
     def end_run(self, run_id: str) -> None:
         """Stop observing the events of a run; after the last run of an engine, keep its gates for the next. Idempotent."""
-        controller, bus = self._runs.pop(run_id, (None, None))
+        _, bus = self._runs.pop(run_id, (None, None))
         if bus is not None and (unsubscribe := self._buses.leave(bus)) is not None:
             unsubscribe()
-        if controller is not None and all(controller is not each for each, _ in self._runs.values()):
-            self._remove(controller)
+        self._remove_idle()
 
     def waits(self, run_id: str, paused: Mapping[str, int]) -> Counter[Wait]:
         """Count the tasks of a run that wait under each reason; ``paused`` ones wait at a checkpoint, by name."""
@@ -133,11 +131,16 @@ class ConnectedEngines:
 
         return end
 
+    def _remove_idle(self) -> None:
+        """Forget the engines without a run, except those that still count a call which could not be stopped."""
+        busy = {controller for controller, _ in self._runs.values()}
+        for controller in [each for each in self._controllers if each not in busy]:
+            self._remove(controller)
+
     def _remove(self, controller: AdmissionController) -> None:
-        """Forget an engine without a run, unless it still counts a call that could not be stopped."""
-        if controller not in self._controllers or (gates := controller.policy.take_gates()) is None:
+        if (gates := controller.policy.take_gates()) is None:
             return
-        self._controllers.discard(controller)
+        del self._controllers[controller]
         controller.on_step = None
         if self._spare is None:
             self._spare = AdmissionPolicy()
