@@ -133,8 +133,9 @@ class AdmissionController:
         return bool(self._withdrawals)
 
     def _withdraw_ahead(self) -> None:
-        for slots in self._slots.values():
-            if supports(slots.executor, SupportsAhead):
+        for each in self._slots.valuerefs():  # values() takes longer, and a pause must not wait for it
+            slots = each()
+            if slots is not None and supports(slots.executor, SupportsAhead):
                 task = asyncio.create_task(self._withdraw(slots.executor), name="cascade withdrawal")
                 self._withdrawals.add(task)
                 task.add_done_callback(self._withdrawn)

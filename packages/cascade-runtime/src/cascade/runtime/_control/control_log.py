@@ -80,15 +80,12 @@ class ControlLog:
             if key[1] != Pause.type or (effective is not None) == (key in self._paused):
                 continue
             if effective is None:
-                topic = self._paused.pop(key)
-                self._info("%s: %s is resumed, %s was lifted", self._source, printable(key[0]), topic)
+                self._info("%s: %s is resumed, %s was lifted", key[0], self._paused.pop(key))
                 continue
             register = registers.get(effective.topic)
             label = register.content.id if register is not None and register.content is not None else ""
-            self._paused[key] = topic = printable(effective.topic)
-            self._info(
-                "%s: %s is paused by %s (%s)", self._source, printable(key[0]), topic, printable(label)
-            )
+            self._paused[key] = effective.topic
+            self._info("%s: %s is paused by %s (%s)", key[0], effective.topic, label)
 
     def recalled(self, topics: Collection[str]) -> None:
         """Log which constraints of an earlier process are in force before the broker has answered."""
@@ -129,10 +126,10 @@ class ControlLog:
                 "%s: the broker has a new store: its constraints replace all that were known", self._source
             )
 
-    def _info(self, text: str, *args: object) -> None:
+    def _info(self, text: str, *args: str) -> None:
         lines = self._infos.take()
         if lines < LINES_PER_MINUTE:
-            _log.info(text, *args)
+            _log.info(text, self._source, *map(printable, args))
         elif lines == LINES_PER_MINUTE:
             _log.info("%s: there are more pauses; they are not logged for a minute", self._source)
 

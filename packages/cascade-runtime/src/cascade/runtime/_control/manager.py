@@ -46,7 +46,7 @@ from cascade.runtime._control.reports import Reporter
 from cascade.runtime._control.run_history import history_of
 from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
-from cascade.runtime._support.clock import EarliestTimer
+from cascade.runtime._support.clock import EarliestTimer, earliest
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.tasks import cancel
 from cascade.transport.state_log import StateLog
@@ -327,7 +327,8 @@ class ConstraintManager:
             self.end_if_disconnected()
         while self._apply_changes():  # noqa: ASYNC110 - the loop body does the work
             await asyncio.sleep(0)
-        self._log_removals()
+        if self.sync.removed or self.sync.store_replaced:
+            self._log_removals()
         if isinstance(item, Complete):
             self._completed(item)
             if self._memory is not None:
@@ -406,10 +407,8 @@ class ConstraintManager:
 
     def _set_timer(self) -> None:
         """Set the one timer to the earliest expiry, deadline or report."""
-        times = [self.registers.next_expiry(), self.sync.due(), self._reporter.due()]
-        if self.registers.has_changes:
-            times.append(0.0)
-        at = min((time for time in times if time is not None), default=None)
+        changes = 0.0 if self.registers.has_changes else None
+        at = earliest(changes, self.registers.next_expiry(), self.sync.due(), self._reporter.due())
         if at is not None:
             self._timer.set(at)
 

@@ -15,6 +15,7 @@ from cascade.runtime._control.register_table import encoded_size
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
+from cascade.runtime._support.clock import earliest
 from cascade.runtime._support.publish_queue import PublishQueue
 
 MAX_ENTRIES = 500
@@ -131,9 +132,10 @@ class Reporter:
         current = (self._registers.revision, self._sync.state, self._running())
         if current != self._checked:
             self._checked = current
-            self._constraints_schedule.touch(self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._constraints_schedule.touch(now)
             if active:  # other reasons to wait, which no event of a task shows
-                self._runs_schedule.touch(self._clock.monotonic())
+                self._runs_schedule.touch(now)
         self._constraints_schedule.repeating = self._runs_schedule.repeating = active
         self._graph_schedule.repeating = active and not self._retain
         self._log_state()
@@ -150,10 +152,11 @@ class Reporter:
         """Return when a report has to be published, on the monotonic clock, or None."""
         if not self._sync.is_linked:
             return None
-        constraints = self._constraints_schedule.due() if self._in_force() else None
+        constraints = self._constraints_schedule.due()
+        if constraints is not None and not self._in_force():
+            constraints = None
         host = self._host_due if self._watched.host_report else None
-        times = (constraints, self._runs_schedule.due(), self._graph_schedule.due(), host)
-        return min((at for at in times if at is not None), default=None)
+        return earliest(constraints, self._runs_schedule.due(), self._graph_schedule.due(), host)
 
     def publish_due(self) -> None:
         """Publish the reports that are due.

@@ -17,6 +17,7 @@ from cascade.interfaces import Clock, Complete, Message
 from cascade.interfaces.topics import STORE_TOPIC
 from cascade.runtime._control.parse import MAX_TOPIC, bounded, decode, parse
 from cascade.runtime._control.registers import Registers
+from cascade.runtime._support.clock import earliest
 
 COMPLETE_LIMIT = 5.0
 """Seconds without ``Complete`` on a link, after which the sync is reported as degraded."""
@@ -158,7 +159,7 @@ class Sync:
 
     def due(self) -> float | None:
         """Return when :meth:`tick` has something to do, on the monotonic clock, or None."""
-        return min((at for at in (self.reopen_at, self._complete_by) if at is not None), default=None)
+        return earliest(self.reopen_at, self._complete_by)
 
     def tick(self) -> bool:
         """Act on deadlines that have passed; return whether to open a new stream now."""

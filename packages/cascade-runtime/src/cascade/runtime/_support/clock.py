@@ -30,6 +30,15 @@ def _on_loop(seconds: float, callback: Callable[[], object]) -> Timer:
     return asyncio.get_running_loop().call_later(seconds, callback)
 
 
+def earliest(*times: float | None) -> float | None:
+    """Return the earliest of the times that are not None, or None."""
+    found = None
+    for at in times:
+        if at is not None and (found is None or at < found):
+            found = at
+    return found
+
+
 def pause(call_later: CallLater, seconds: float) -> asyncio.Future[None]:
     """Return a future that completes after so many seconds; cancel it to stop the timer."""
     elapsed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from cascade.interfaces import Complete, Linked
@@ -25,7 +25,7 @@ _DISCONNECTED = "disconnected"
 
 _Item = IncomingMessage | Linked | Complete
 _Delivery = tuple[Sequence[Queue], _Item]
-_Missed = Counter[tuple[Queue, bool]]
+_Missed = dict[tuple[Queue, bool], int]
 """The number of lost messages, by the queue and by whether ``Linked`` was lost with them."""
 
 
@@ -50,13 +50,12 @@ class LocalHub:
         check_topic(topic)
         with self._lock:
             has_changed = retain and self._retained.keep(topic, payload)
-            found: dict[Session, dict[Queue, None]] = {}
-            for session, queue in self._filters.match(topic):
-                found.setdefault(session, {})[queue] = None
+            message = IncomingMessage(topic, payload)
+            for session, queues in self._receivers(topic).items():
                 if has_changed:
-                    self._complete.pop(queue, None)
-            for session, queues in found.items():
-                session.put((tuple(queues), IncomingMessage(topic, payload)))
+                    for queue in queues:
+                        self._complete.pop(queue, None)
+                session.put((queues, message))
 
     def attach(self, session: Session, queue: Queue) -> None:
         """Deliver the retained messages to a queue, and from now on what is published."""
@@ -100,6 +99,13 @@ class LocalHub:
         with self._lock:
             return session.take()
 
+    def _receivers(self, topic: str) -> dict[Session, list[Queue]]:
+        """Return the queues of each session that a topic reaches, each once."""
+        found: dict[Session, list[Queue]] = {}
+        for session, queue in dict.fromkeys(self._filters.match(topic)):
+            found.setdefault(session, []).append(queue)
+        return found
+
     def _send_retained(self, session: Session, queue: Queue, filters: Iterable[str]) -> None:
         """Send the retained messages for some filters of a queue, and to a watch that they are complete."""
         topics = self._retained.matching(filters)
@@ -125,7 +131,7 @@ class Session:
         self._hub = hub
         self._dispatcher = dispatcher
         self._inbox: deque[_Delivery] = deque()
-        self._missed: _Missed = Counter()
+        self._missed: _Missed = {}
         self._wakeup = AutoResetEvent()
         self._attached: dict[Queue, None] = {}
         self._ending = False
@@ -191,7 +197,7 @@ class Session:
     def take(self) -> tuple[list[_Delivery], _Missed]:
         """Return the next items and what was lost; called by the hub under its lock."""
         deliveries = [self._inbox.popleft() for _ in range(min(_SLICE, len(self._inbox)))]
-        missed, self._missed = self._missed, Counter()
+        missed, self._missed = self._missed, {}
         return deliveries, missed
 
     def on_its_loop(self) -> bool:
@@ -254,7 +260,8 @@ class Session:
     def _lose(self, queues: Sequence[Queue], item: _Item) -> None:
         linked = isinstance(item, Linked)
         for queue in queues:
-            self._missed[queue, linked] += isinstance(item, IncomingMessage)
+            lost = self._missed.get((queue, linked), 0)
+            self._missed[queue, linked] = lost + isinstance(item, IncomingMessage)
 
     def _attach(self, queue: Queue) -> None:
         self._attached[queue] = None

@@ -46,7 +46,10 @@ class RetainedMessages:
         self._next_serial += 1
         level = self._root
         for name in topic.split("/"):
-            level = level.children.setdefault(name, _Level())
+            below = level.children.get(name)
+            if below is None:
+                below = level.children[name] = _Level()
+            level = below
         level.topic = topic
 
     def _clear(self, topic: str) -> None:
