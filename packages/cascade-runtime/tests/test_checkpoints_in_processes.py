@@ -16,6 +16,7 @@ from desk import Desk, limits_of
 
 from cascade.interfaces import (
     DataEvent,
+    ExecutorUnavailable,
     ProgressEvent,
     StepInfo,
     TaskState,
@@ -75,6 +76,31 @@ def flood() -> str:
     for n in range(100):
         publish("row", ["x" * 10_000, n])
     return "ended"
+
+
+def stand_firm(folder: str, swallow: bool) -> None:
+    """Go from checkpoint to checkpoint, with what ends that in ``errors``; swallow a cancel and reach no further one."""
+    place = Path(folder)
+    try:
+        try:
+            while True:
+                checkpoint()  # type: ignore[unused-awaitable]
+                (place / "passed").touch()
+                time.sleep(0.001)
+        except asyncio.CancelledError as exc:
+            note(place, exc)
+            if not swallow:
+                raise
+        while True:
+            time.sleep(0.001)
+    except SystemExit as exc:
+        note(place, exc)
+        raise
+
+
+def note(place: Path, error: BaseException) -> None:
+    with (place / "errors").open("a") as file:
+        file.write(f"{type(error).__name__}\n")
 
 
 class DeskAndEngine(Desk):
@@ -203,6 +229,64 @@ async def test_a_call_that_runs_again_is_paused_again(desk: DeskAndEngine, tmp_p
     await desk.lift("task:long", "pause")
     assert await run
     await desk.executor.close()
+
+
+@pytest.fixture
+def long_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill no worker that stands still for seconds."""
+    for module in ("_worker_process", "_worker_pool"):
+        monkeypatch.setattr(f"cascade.runtime.executors.{module}.STOP_TIMEOUT", LIMIT)
+
+
+@pytest.mark.usefixtures("long_stop")
+@pytest.mark.parametrize("how", ["cancelled", "closed", "cancelled and closed"])
+@pytest.mark.parametrize(
+    ("swallow", "errors"), [(False, ["CancelledError"]), (True, ["CancelledError", "SystemExit"])]
+)
+async def test_a_call_is_cancelled_at_its_checkpoint_before_it_is_stopped(
+    how: str, swallow: bool, errors: list[str], tmp_path: Path
+) -> None:
+    """Also when the executor is closed. One that swallows that, and reaches no further checkpoint, is stopped."""
+    executor = ProcessExecutor(1)
+    call = asyncio.create_task(executor.run(stand_firm, (str(tmp_path), swallow), {}))
+    await eventually((tmp_path / "passed").exists, LIMIT)
+    if "cancelled" in how:
+        call.cancel()
+    if how == "cancelled and closed":
+        await asyncio.wait([call])
+    if "closed" in how:
+        await executor.close()
+    if how == "closed":
+        with pytest.raises(ExecutorUnavailable, match="closed while the task ran"):
+            await call
+    else:
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert await executor.settle(LIMIT) == 0
+    assert (tmp_path / "errors").read_text().split() == errors
+    await executor.close()
+
+
+@pytest.mark.usefixtures("long_stop")
+async def test_a_close_leaves_no_call_to_a_worker_that_goes_on(tmp_path: Path) -> None:
+    """Of calls that a worker has ahead, the one that runs is cancelled, and none of the others begins."""
+    executor = ProcessExecutor(1)
+    for _ in range(20):  # short ones: so it takes some ahead
+        await executor.run(os.getpid, (), {})
+    assert executor.ahead
+    folders = [tmp_path / str(number) for number in range(4)]
+    for folder in folders:
+        folder.mkdir()
+    calls = [
+        asyncio.create_task(executor.run_ahead(stand_firm, (str(folder), False), {}, lambda: None))
+        for folder in folders
+    ]
+    await eventually((folders[0] / "passed").exists, LIMIT)
+    await executor.close()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in ended] == [ExecutorUnavailable] * 4
+    assert [path.relative_to(tmp_path) for path in tmp_path.glob("*/passed")] == [Path("0/passed")]
+    assert (folders[0] / "errors").read_text().split() == ["CancelledError"]
 
 
 @pytest.mark.parametrize(

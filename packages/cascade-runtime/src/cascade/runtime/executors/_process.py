@@ -36,8 +36,9 @@ class ProcessExecutor:
 
     A cancelled call is stopped: its next checkpoint raises ``CancelledError``. If it has reached
     none so far, or reaches none within half a second, ``SystemExit`` is raised where it is. It
-    has one second for its ``finally`` blocks, then its process is killed. ``close`` raises
-    ``SystemExit`` in the calls that run.
+    has one second for its ``finally`` blocks, then its process is killed. ``close`` does the
+    same with the calls that run, and so does the end of the program.
+
     A call whose worker dies fails; it has begun, so it runs again only with ``reruns``, the
     number of further runs. Processes start when they are needed and stay until ``close`` or the
     end of the program.
@@ -147,7 +148,7 @@ class ProcessExecutor:
         return running
 
     async def close(self) -> None:
-        """End all workers, also those that run a call. Idempotent."""
+        """End all workers; the calls that run are stopped as if they were cancelled. Idempotent."""
         pool, self._pool = self._pool, WorkerPool(self._workers, reruns=self._reruns, start=WorkerThread)
         try:
             if pool.used:

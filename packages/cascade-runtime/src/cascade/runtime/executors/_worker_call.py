@@ -29,6 +29,9 @@ from cascade.runtime.executors._frames import (
 GRACE = 0.5
 """Seconds in which a call that was given up may reach its next checkpoint, if it has reached one before."""
 
+EVERY = 0
+"""In place of the number of a call that is to stop: whichever runs, and all after it. Numbers begin with 1."""
+
 _LONGEST = 4_096  # bytes of a frame that a pipe takes whole or not at all
 
 _DIRECTIVES = {kind: directive for directive, kind in DIRECTIVES.items()}
@@ -85,7 +88,9 @@ class Directives:
         self._number = 0
         self._call: RunningCall | None = None
         self._early: dict[int, Directive] = {}
-        self._stopped = 0  # the number of the call that was given up; a worker stops but one
+        self._stopped: int | None = (
+            None  # the number of the call that is to stop, or EVERY; a worker stops but once
+        )
         self._ended = threading.Event()  # set when a call has ended
 
     def begin(self, number: int) -> RunningCall:
@@ -94,7 +99,7 @@ class Directives:
         :raises SystemExit: if it was given up meanwhile.
         """
         with self._lock:
-            if number == self._stopped:
+            if self._is_stopped(number):
                 raise SystemExit(128 + signal.SIGTERM)
             self._ended.clear()
             directive = self._early.get(number, Directive.RUN)
@@ -102,11 +107,12 @@ class Directives:
             self._number, self._call = number, RunningCall(_PipeLine(number, self._answers), directive)
             return self._call
 
-    def end(self) -> None:
-        """Forget the call that ran."""
+    def end(self) -> bool:
+        """Forget the call that ran; return whether it was to stop, so that nobody awaits its answer."""
         with self._lock:
             self._call = None
             self._ended.set()
+            return self._is_stopped(self._number)
 
     def follow(self) -> None:
         """Pass on what arrives, until the pipe is closed."""
@@ -121,15 +127,22 @@ class Directives:
     def _stop(self, number: int) -> None:
         """Cancel a call at its next checkpoint; if it reaches none in time, raise SystemExit where it is."""
         with self._lock:
-            call = self._call if number == self._number else None
             self._stopped = number
+            call = self._call if self._is_stopped(self._number) else None
         if call is None:
             return
         call.direct(Directive.CANCEL)
-        if not call.visited or not self._ended.wait(GRACE):
+        if not call.visited or not self._ends_within(GRACE):
             with self._lock:
                 if call is self._call:
                     os.kill(os.getpid(), signal.SIGTERM)
+
+    def _is_stopped(self, number: int) -> bool:
+        return self._stopped in (number, EVERY)
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Wait for the end of the call; of a pause in which the whole process stood still only a part counts."""
+        return any(self._ended.wait(seconds / 10) for _ in range(10))
 
     def _pass_on(self, number: int, directive: Directive) -> None:
         with self._lock:

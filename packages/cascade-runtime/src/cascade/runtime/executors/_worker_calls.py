@@ -7,6 +7,7 @@ import threading
 from collections import deque
 
 from cascade.runtime.executors._process_call import ProcessCall
+from cascade.runtime.executors._worker_call import EVERY
 from cascade.runtime.executors._worker_process import WorkerProcess
 
 
@@ -35,16 +36,18 @@ class WorkerCalls:
 
     def cancel(self, call: ProcessCall) -> None:
         """Have the call that runs stop at its next checkpoint or, without one, where it is; and the worker after it."""
+        self._stop(call.number)
+
+    def cancel_all(self) -> None:
+        """Do the same with whichever call runs, if none was cancelled before."""
+        if not self.is_stopping:
+            self._stop(EVERY)
+
+    def _stop(self, number: int) -> None:
         self.is_stopping = True
         if self.worker is not None and self.worker.ready:
-            self.worker.cancel(call.number)
+            self.worker.cancel(number)
         elif self.worker is not None:
-            self.worker.stop()
-
-    def stop(self) -> None:
-        """Stop the call that runs, and the worker with it."""
-        self.is_stopping = True
-        if self.worker is not None:
             self.worker.stop()
 
     def kill(self) -> None:

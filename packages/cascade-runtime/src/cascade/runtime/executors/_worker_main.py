@@ -88,9 +88,9 @@ class _Worker:
             answer = run_packed(call.body, pack)
             seconds = time.perf_counter() - began
             self._busy = False
-            self._directives.end()
+            given_up = self._directives.end()
             _flush()
-            if self._stopped:
+            if self._stopped or given_up:
                 sys.exit(1)
             self._answers.send(RESULT, call.number, answer, seconds=seconds)
             del call, answer  # otherwise an idle worker would keep the data alive

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from cascade.interfaces import Directive, ExecutorUnavailable
 from cascade.interfaces.ahead import AheadWindow
 from cascade.runtime.executors._process_call import ProcessCall
+from cascade.runtime.executors._worker_call import GRACE
 from cascade.runtime.executors._worker_calls import WorkerCalls
 from cascade.runtime.executors._worker_main import STOP_TIMEOUT
 from cascade.runtime.executors._worker_process import CAN_TAKE_BACK
@@ -191,7 +192,7 @@ class WorkerPool:
     # For the end.
 
     def close(self) -> None:
-        """End all workers, also those that run a call. Blocks."""
+        """End all workers; what runs is cancelled at its next checkpoint or, without one, stopped. Blocks."""
         atexit.unregister(self.close)
         with self.lock:
             self.closed = True
@@ -199,9 +200,9 @@ class WorkerPool:
             threads = [*self._threads, *self._leaving]
             for thread in threads:  # all first: so they end at the same time
                 if thread.calls:
-                    thread.stop()
+                    thread.cancel_all()
                 thread.wake()
-        deadline = time.monotonic() + 2 * STOP_TIMEOUT
+        deadline = time.monotonic() + GRACE + 2 * STOP_TIMEOUT
         for thread in threads:
             thread.thread.join(max(0.0, deadline - time.monotonic()))
         for thread in threads:

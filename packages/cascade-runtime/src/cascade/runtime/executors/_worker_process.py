@@ -152,7 +152,10 @@ class WorkerProcess:
             self._unread_bytes -= self._unread.popleft()[1]
 
     def cancel(self, number: int) -> None:
-        """Cancel a call at its next checkpoint, else stop it; kill the process after ``GRACE`` and ``STOP_TIMEOUT``."""
+        """Cancel a call at its next checkpoint, else stop it; kill the process after ``GRACE`` and ``STOP_TIMEOUT``.
+
+        :param number: ``EVERY`` for whichever runs.
+        """
         with self._lock, contextlib.suppress(OSError):  # it has ended
             if write_at_once(self._control, framed(STOP, number)):
                 self._kill_at = self._kill_at or time.monotonic() + GRACE + STOP_TIMEOUT
