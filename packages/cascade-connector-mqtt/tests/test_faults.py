@@ -495,6 +495,32 @@ class TestLostLinks:
         counts = connector.statistics()
         assert (counts.sent, counts.dropped) == (500, {})
 
+    @pytest.mark.parametrize("pause", [AGES, 0.1])
+    async def test_row_38_a_broker_that_refuses_is_waited_for_if_the_next_attempt_comes_in_time(
+        self, pause: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The link has just been there, but credentials are refused now: a drain waits only for attempts within its time."""
+        for module in ("backoff", "session"):
+            monkeypatch.setattr(f"cascade.transport.{module}.SLOW_PAUSE", pause)
+        monkeypatch.setattr("cascade.transport.drain.NO_LINK", 0.0)
+        monkeypatch.setattr("cascade.transport.drain.RECENT", 2 * AGES)
+        with OddBroker() as broker:
+            connector = MqttConnector(broker.host, broker.port, drain_timeout=AGES - 1)
+            await connector.connect()
+            broker.connect_code = 5
+            broker.cut()
+            await eventually(lambda: "trying again once every" in caplog.text, BOUND)
+            await numbered(connector, "a", 5)
+            leaving = asyncio.create_task(connector.disconnect())
+            await eventually(lambda: not connector.connected, BOUND)
+            if pause < AGES:
+                broker.connect_code = 0
+            async with time_limit(BOUND), no_leaks():
+                await leaving
+        counts = connector.statistics()
+        expected = (0, {"unsent at disconnect": 5}) if pause == AGES else (5, {})
+        assert (counts.sent, counts.dropped) == expected
+
     @pytest.mark.parametrize("copies", [False, True])
     async def test_row_16_equal_messages_arrive_although_the_broker_refused_one_of_two_filters(
         self, copies: bool
