@@ -234,6 +234,14 @@ class TestTakesOtherSecrets(Base):
             return super()._continued(stored, replace(run, secrets={}), resume)
 
 
+class TestIgnoresTheState(Base):
+    """Whatever states are asked for, all keys are returned."""
+
+    class journal(MemoryJournal):  # noqa: N801
+        def known_keys(self, *states: StepState) -> Iterable[str]:
+            return super().known_keys()
+
+
 class TestCountsEveryDeath(Base):
     """Also those with progress in between."""
 

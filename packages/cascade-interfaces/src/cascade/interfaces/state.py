@@ -123,6 +123,7 @@ class StepRecord(NamedTuple):
     tries: int = 0
     """Attempts of the step that failed in that attempt of the run."""
     began: float = 0.0
+    """Times are seconds since the epoch. A journal may leave out those of a step that has a value or a plan."""
     ended: float = 0.0
     not_before: float = 0.0
     error: str = ""
@@ -305,8 +306,8 @@ class Journal(Protocol):
         """Return what was recorded of a step before this attempt, without its value; None if nothing. Cheap."""
         ...
 
-    def known_keys(self) -> Iterable[str]:
-        """Return the keys of all steps that ``known`` knows."""
+    def known_keys(self, *states: StepState) -> Iterable[str]:
+        """Return the keys of all steps that ``known`` knows; with ``states``, of those in one of them."""
         ...
 
     async def load(self, key: str) -> Any:

@@ -106,9 +106,9 @@ class SqliteJournal:
         """Return what was recorded of a step before this attempt."""
         return self._index.get(key)
 
-    def known_keys(self) -> Iterable[str]:
-        """Return the keys of all steps that are known."""
-        return self._index.keys()
+    def known_keys(self, *states: StepState) -> Iterable[str]:
+        """Return the keys of all steps that are known, or of those in one of these states."""
+        return self._index.keys(*states)
 
     async def load(self, key: str) -> Any:
         """Return a recorded value or plan."""
@@ -116,15 +116,14 @@ class SqliteJournal:
 
     async def load_all(self, keys: Sequence[str]) -> list[Any]:
         """Return recorded values and plans, and errors in the places of those that cannot be read."""
-        loads = [Load(key) for key in keys]
         try:
-            await self._commit.call(LoadAll(loads))
+            values: list[Any] = await self._commit.call(LoadAll(keys))
         except StateUnavailable as exc:
             if self._required:
                 raise
             self._warned.failed(None, "%s; the run continues unrecorded", exc)
-            return [exc] * len(loads)
-        return [load.result if load.error is None else load.error for load in loads]
+            return [exc] * len(keys)
+        return values
 
     async def discard(self, keys: Iterable[str]) -> None:
         """Delete what is recorded of these steps."""

@@ -96,16 +96,19 @@ def _begin(
         raise StateUnavailable(
             str(file.paths.database), f"it holds the run {found['run_id']!r}; give another run_id"
         )
-    last, deaths = file.deaths()
-    index = StepIndex(file.index(), last=last, deaths=deaths)
-    earlier = None if found is None else _continued(found, run, resume=resume, codec=codec, file=file)
+    index = file.index()
+    earlier = (
+        None
+        if found is None
+        else _continued(found, run, resume=resume, codec=codec, file=file, kept=index.kept)
+    )
     params = codec.encode(_PARAMS, dict(run.params or {}))
     secrets = json.dumps({name: codec.digest(name, value) for name, value in run.secrets.items()})
 
     def write() -> None:
         if found is None:
             file.begin_run(run, now=now, params=params, env=secrets)
-        file.begin_attempt(run, now=now)
+        file.begin_attempt(run, now=now, kept=index.kept)
 
     file.transact(write)
     reach("begin-committed")
@@ -114,7 +117,7 @@ def _begin(
 
 
 def _continued(
-    found: Mapping[str, Any], run: RunInfo, *, resume: Resume, codec: ResultCodec, file: RunFile
+    found: Mapping[str, Any], run: RunInfo, *, resume: Resume, codec: ResultCodec, file: RunFile, kept: int
 ) -> Earlier:
     """Check that the recorded run may be continued with these inputs; return what it recorded."""
     status = RecordedStatus(found["status"])
@@ -125,9 +128,7 @@ def _continued(
     if run.params is not None:
         _compare(run.run_id, params, run.params, codec)
     _compare_secrets(run, json.loads(found["env"] or "{}"), codec)
-    return Earlier(
-        status, params, found["shape"] or b"", file.kept(), found["error"] or "", file.pending_events()
-    )
+    return Earlier(status, params, found["shape"] or b"", kept, found["error"] or "", file.pending_events())
 
 
 def _params_of(found: Mapping[str, Any], codec: ResultCodec) -> Mapping[str, Any]:

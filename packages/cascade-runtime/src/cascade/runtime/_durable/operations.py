@@ -43,31 +43,29 @@ class Load(Operation):
 
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
         """Set the value as the result; what makes it unreadable is this request's own error."""
-        self.take(file.results([self.key]).get(self.key), file, codec)
-
-    def take(self, row: Stored | None, file: RunFile, codec: ResultCodec) -> None:
-        """Set the value of a row as the result."""
-        if row is None:
-            self.error = UnreadableResultError(self.key, "none is recorded")
-            return
-        try:
-            self.result = codec.decode(row, file.paths.folder)
-        except UnreadableResultError as exc:
-            self.error = exc
+        (found,) = _values([self.key], file, codec)
+        if isinstance(found, UnreadableResultError):
+            self.error = found
+        else:
+            self.result = found
 
 
 @dataclass(slots=True, eq=False)
 class LoadAll(Operation):
-    """Read many values, with one wake-up of the caller."""
+    """Read many values, with one wake-up of the caller; what makes one unreadable stands in its place."""
 
     writes: ClassVar[bool] = False
-    loads: Sequence[Load]
+    keys: Sequence[str]
 
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
-        """Read each; what makes one unreadable is its own error."""
-        rows = file.results([load.key for load in self.loads])
-        for load in self.loads:
-            load.take(rows.get(load.key), file, codec)
+        """Set the list of values as the result."""
+        self.result = _values(self.keys, file, codec)
+
+
+def _values(keys: Sequence[str], file: RunFile, codec: ResultCodec) -> list[Any]:
+    rows = file.results(keys)
+    values = dict(zip(rows, codec.decode_all([*rows.values()], file.paths.folder), strict=True))
+    return [values[key] if key in values else UnreadableResultError(key, "none is recorded") for key in keys]
 
 
 @dataclass(slots=True, eq=False)

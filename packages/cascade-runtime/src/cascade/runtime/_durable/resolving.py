@@ -54,9 +54,9 @@ def resolve(
 def _write(
     file: RunFile, key: str, resolution: Resolution, value: Any, *, codec: ResultCodec, now: float
 ) -> None:
-    states = {row[0]: StepState(row[2]) for row in file.index()}
-    if states.get(key) is not StepState.IN_DOUBT:
-        found = states.get(key)
+    file.find_large()
+    found = file.state_of(key)
+    if found is not StepState.IN_DOUBT:
         state = "unknown" if found is None else found.name.lower()
         raise UsageError(f"step {key!r} is not in doubt: it is {state}")
     file.continue_last_attempt()

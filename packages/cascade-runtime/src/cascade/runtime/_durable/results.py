@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from cascade.interfaces import UnreadableResultError, UnstorableValueError
 from cascade.runtime._durable.crash_points import reach
 from cascade.runtime._durable.paths import RunPaths
-from cascade.runtime._storage.codec import Signer, decode, encode
+from cascade.runtime._storage.codec import JSON, Signer, decode, decode_all_json, encode
 from cascade.runtime._storage.private_folder import sync
 
 LARGE = 1 << 20
@@ -57,6 +58,30 @@ class ResultCodec:
 
         :raises UnreadableResultError: if its file is missing, it was changed, or its class was.
         """
+        return self._decoded(row, self._verified(row, folder))
+
+    def decode_all(self, rows: Sequence[Stored], folder: Path) -> list[Any]:
+        """Return the value of each row, or the error of one that cannot be read in its place."""
+        results: list[Any] = [None] * len(rows)
+        plain: list[tuple[int, bytes]] = []
+        for number, row in enumerate(rows):
+            try:
+                payload = self._verified(row, folder)
+                if row.encoding == JSON:
+                    plain.append((number, payload))
+                else:
+                    results[number] = self._decoded(row, payload)
+            except UnreadableResultError as exc:
+                results[number] = exc
+        values = decode_all_json([payload for _, payload in plain])
+        if values is None:
+            values = [self._decoded_or_error(rows[number], payload) for number, payload in plain]
+        for (number, _), value in zip(plain, values, strict=True):
+            results[number] = value
+        return results
+
+    def _verified(self, row: Stored, folder: Path) -> bytes:
+        """Return the payload of a row, whose signature is right."""
         try:
             payload = (folder / row.file).read_bytes() if row.file else row.payload
         except (OSError, TypeError, ValueError) as exc:  # in a damaged file, columns have any type
@@ -67,10 +92,19 @@ class ResultCodec:
             valid = False
         if not valid or payload is None:
             raise UnreadableResultError(row.key, "it was changed, or signed with another key")
+        return payload
+
+    def _decoded(self, row: Stored, payload: bytes) -> Any:
         try:
             return decode(row.encoding, payload, pickled=self.pickled)
         except Exception as exc:
             raise UnreadableResultError(row.key, f"{type(exc).__name__}: {exc}") from exc
+
+    def _decoded_or_error(self, row: Stored, payload: bytes) -> Any:
+        try:
+            return self._decoded(row, payload)
+        except UnreadableResultError as exc:
+            return exc
 
     def digest(self, name: str, value: object) -> str:
         """Return a digest of a secret that cannot be reversed without the folder's key.

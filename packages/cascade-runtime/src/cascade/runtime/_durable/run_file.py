@@ -9,17 +9,17 @@ import contextlib
 import os
 import platform
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from cascade.interfaces import PendingEvent, RunInfo, RunInUseError, StepState
 from cascade.runtime._durable.crash_points import reach
+from cascade.runtime._durable.index import KEPT, StepIndex
 from cascade.runtime._durable.paths import RunPaths
 from cascade.runtime._durable.results import Stored
 
-KEPT = (StepState.COMPLETED, StepState.EXPANDED)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 _START = """
@@ -29,9 +29,13 @@ ON CONFLICT (key) DO UPDATE SET name = excluded.name, state = excluded.state, in
 code = excluded.code, tries = CASE attempt WHEN excluded.attempt THEN tries ELSE 0 END, attempt = excluded.attempt,
 starts = starts + 1, began = excluded.began, ended = NULL, not_before = NULL, error = ''
 """
-_INDEX = (
-    "SELECT key, name, state, inputs, code, attempt, starts, tries, began, ended, not_before, error FROM step"
-)
+_KEPT_STEPS = """
+SELECT key, inputs, name, state, code, attempt, starts, tries FROM step WHERE state IN (?, ?)
+"""
+_OTHER_STEPS = """
+SELECT key, name, state, inputs, code, attempt, starts, tries, began, ended, not_before, error FROM step
+WHERE state IS NULL OR state NOT IN (?, ?)
+"""
 _RESULTS = "SELECT key, encoding, payload, mac, file, size FROM result"
 _AT_ONCE = 500
 """Keys of one statement: old versions of SQLite take 999."""
@@ -75,11 +79,11 @@ class RunFile:
         row = (run.run_id, run.target, now, run.by, payload, params.mac, env, run.shape)
         self._run(_BEGIN_RUN, row)
 
-    def begin_attempt(self, run: RunInfo, *, now: float) -> None:
-        """Insert the next attempt, with a new token; in a transaction."""
+    def begin_attempt(self, run: RunInfo, *, now: float, kept: int) -> None:
+        """Insert the next attempt, with a new token, and how many values it begins with; in a transaction."""
         (last,) = self._run("SELECT max(n) FROM attempt").fetchone()
         self.attempt, self._token = (last or 0) + 1, os.urandom(16)
-        made_by = (metadata.version("cascade-runtime"), platform.python_version(), now, self.kept())
+        made_by = (metadata.version("cascade-runtime"), platform.python_version(), now, kept)
         process = (platform.node(), os.getpid(), _boot(), run.source)
         self._run(_BEGIN_ATTEMPT, (self.attempt, self._token, *process, *made_by))
         self._run("UPDATE run SET status = 'Running', ended = NULL, expires = NULL, error = ''")
@@ -89,11 +93,6 @@ class RunFile:
         self.attempt, self._token = self._run(
             "SELECT n, token FROM attempt ORDER BY n DESC LIMIT 1"
         ).fetchone() or (0, b"")
-
-    def kept(self) -> int:
-        """Return how many steps have a recorded value or plan."""
-        (number,) = self._run("SELECT count(*) FROM step WHERE state IN (?, ?)", KEPT).fetchone()
-        return int(number)
 
     def deaths(self) -> tuple[int, int]:
         """Return the last attempt, and how often in a row a process died with no step recorded in between.
@@ -117,10 +116,26 @@ class RunFile:
                 break
         return last, deaths
 
-    def index(self) -> Iterator[tuple[Any, ...]]:
-        """Return the small columns of all steps, and learn which results have files of their own."""
+    def index(self) -> StepIndex:
+        """Return what is known of all steps, and learn which results have files of their own.
+
+        Call it before the next attempt begins.
+
+        :raises ValueError: if a row is not one that Cascade has written.
+        """
+        self.find_large()
+        last, deaths = self.deaths()
+        kept, others = self._run(_KEPT_STEPS, KEPT), self._run(_OTHER_STEPS, KEPT)
+        return StepIndex(kept, others, last=last, deaths=deaths)
+
+    def find_large(self) -> None:
+        """Learn which results have files of their own, which are deleted with them."""
         self._large = dict(self._run("SELECT key, file FROM result WHERE file IS NOT NULL"))
-        return iter(self._run(_INDEX))
+
+    def state_of(self, key: str) -> StepState | None:
+        """Return the state of a step; None for an unknown one."""
+        row = self._run("SELECT state FROM step WHERE key = ?", (key,)).fetchone()
+        return None if row is None else StepState(row[0])
 
     def delete_orphans(self) -> None:
         """Delete the files of large results that no row names: their process died before the commit."""
@@ -238,7 +253,7 @@ class RunFile:
             some = keys[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(some))
             rows = self._run(f"{_RESULTS} WHERE key IN ({marks})", some)
-            found |= {row[0]: Stored(*row) for row in rows}
+            found.update((row[0], Stored._make(row)) for row in rows)
         return found
 
     def pending_events(self) -> list[PendingEvent]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from cascade.interfaces import NO_EVENTS, Plan, RunStatus, StepEvents, StepRecord, UnreadableResultError
+from cascade.interfaces import (
+    NO_EVENTS,
+    Plan,
+    RunStatus,
+    StepEvents,
+    StepRecord,
+    StepState,
+    UnreadableResultError,
+)
 
 
 class UnrecordedJournal:
@@ -21,7 +29,7 @@ class UnrecordedJournal:
     def known(self, key: str) -> StepRecord | None:
         """Return None."""
 
-    def known_keys(self) -> Iterable[str]:
+    def known_keys(self, *states: StepState) -> Iterable[str]:
         """Return no keys."""
         return ()
 

@@ -194,9 +194,9 @@ class MemoryJournal:
         """Return what was recorded of a step before this attempt."""
         return self._known.get(key)
 
-    def known_keys(self) -> Iterable[str]:
-        """Return the keys of all steps that are known."""
-        return self._known.keys()
+    def known_keys(self, *states: StepState) -> Iterable[str]:
+        """Return the keys of all steps that are known, or of those in one of these states."""
+        return [key for key, step in self._known.items() if not states or step.state in states]
 
     async def load(self, key: str) -> Any:
         """Return a recorded value or plan."""

@@ -193,6 +193,19 @@ class Recording(Harness):
         assert known(journal, "open:0").state is StepState.IN_DOUBT
         assert known(journal, "open:1").state is StepState.COMPLETED
 
+    async def test_the_keys_of_steps_in_one_state_are_known(self) -> None:
+        """Without a state, all keys; with some, only those of steps in one of them."""
+        journal = await self.begin()
+        await complete(journal, "f:0", 1)
+        start(journal, "g:0")
+        await self.within(journal.failed("g:0", "ValueError: bad"))
+        start(journal, "h:0")
+        journal = await self.again(journal)
+        assert sorted(journal.known_keys()) == ["f:0", "g:0", "h:0"]
+        assert list(journal.known_keys(StepState.COMPLETED)) == ["f:0"]
+        assert sorted(journal.known_keys(StepState.STARTED, StepState.FAILED)) == ["g:0", "h:0"]
+        assert list(journal.known_keys(StepState.IN_DOUBT)) == []
+
     async def test_discarded_steps_are_not_known(self) -> None:
         """All of them, at once and in the next attempt."""
         journal = await self.begin()
