@@ -167,6 +167,26 @@ async def test_items_of_a_map_that_are_recorded_do_not_run_again(runs: Runs) -> 
         assert ran == {next(name for name in begun if name in ("size bb", "size xx")): 1, "total": 1}
 
 
+@task
+async def caught(name: str) -> Exception:
+    note("caught")
+    return ValueError(name)
+
+
+@task
+async def texts(errors: list[Exception]) -> list[str]:
+    note("texts")
+    return [str(error) for error in errors]
+
+
+async def test_an_exception_that_a_task_returns_is_a_value_like_others(runs: Runs) -> None:
+    """It is restored, not taken for the reason why a value cannot be read."""
+    target = texts([caught("a"), caught("b")])
+    await runs.fails(target, "texts")
+    assert await runs.run(target) == ["a", "b"]
+    assert ran == {"texts": 1}
+
+
 async def test_a_loop_goes_on_in_the_turn_that_failed_and_its_file_stays_small(runs: Runs) -> None:
     """Each turn's plan replaces the one before."""
     await runs.fails(count_down(30, 1), "turn 3")

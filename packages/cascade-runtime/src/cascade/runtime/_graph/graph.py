@@ -12,6 +12,7 @@ from cascade.runtime._graph.builder import NODES_PER_STEP, GraphBuilder
 from cascade.runtime._graph.cycles import waits_for
 from cascade.runtime._graph.dependencies import (
     DEPENDS_ON_ITSELF,
+    Dependencies,
     alternatives_of,
     dependencies_first,
     dependencies_of,
@@ -415,15 +416,28 @@ class Graph:
         A graph that other graphs may have expanded numbers all its calls so: which of them it
         finds there, as a route's or not yet, depends on the order of events.
         """
+        for _ in self._declaring(calls, chooser):
+            pass
+
+    def _declaring(self, calls: list[Call], chooser: Call | None = None) -> Generator[None, None, None]:
+        """Do what ``_declare`` does; yield between steps, in which this graph declares nothing else."""
         declared = self._number_ahead()
-        found = list(dependencies_first(calls, Search(), self._is_numbered))
+        found: list[tuple[Call, Dependencies]] = []
+        for each in dependencies_first(calls, Search(), self._is_numbered):
+            found.append(each)
+            if len(found) % NODES_PER_STEP == 0:
+                yield
         origins: dict[Call, Call | None] = dict.fromkeys(calls, chooser)
-        for call, dependencies in reversed(found):
+        for number, (call, dependencies) in enumerate(reversed(found), 1):
             origin = origins.get(call)
             for needed, role in dependencies:
                 origins.setdefault(needed, call if role == "route" else origin)
-        for call, _ in found:
+            if number % NODES_PER_STEP == 0:
+                yield
+        for number, (call, _) in enumerate(found, 1):
             declared[call] = Declared(self._next_number(call.definition.name), origins.get(call))
+            if number % NODES_PER_STEP == 0:
+                yield
 
     def _is_numbered(self, call: Call) -> bool:
         node = self.find(call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 LONGEST = 200
 """Characters of a key, at most."""
@@ -43,8 +44,15 @@ def scope_of(key: str) -> str:
 
 
 def item_key(key: str, number: int) -> str:
-    """Return the key of an item of a map."""
-    return shortened(f"{scope_of(key)}[{number}]")
+    """Return the key of an item of a map; the scope is short enough that no digit is lost."""
+    return f"{scope_of(key)}[{number}]"
+
+
+def item_keys(key: str, size: int) -> Iterator[str]:
+    """Yield the keys of the items of a map."""
+    scope = scope_of(key)
+    for number in range(size):
+        yield f"{scope}[{number}]"
 
 
 def _digested(key: str, kept: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,19 +24,44 @@ class Recorded(NamedTuple):
     """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
 
 
+class RecordedValues:
+    """What earlier attempts recorded of the items of one map, in little memory."""
+
+    __slots__ = ("_attempts", "_turns", "_values")
+
+    def __init__(self, size: int) -> None:
+        self._values: list[Any] = [None] * size
+        self._attempts = [0] * size
+        self._turns: dict[int, int] = {}
+
+    def put(self, number: int, recorded: Recorded) -> None:
+        """Note what is recorded of an item."""
+        self._values[number], self._attempts[number], turn = recorded
+        if turn:
+            self._turns[number] = turn
+
+    def take(self, number: int) -> Recorded | None:
+        """Return and forget what is recorded of an item; None if nothing is."""
+        attempt = self._attempts[number]
+        if not attempt:
+            return None
+        value, self._values[number] = self._values[number], None
+        return Recorded(value, attempt, self._turns.get(number, 0))
+
+
 class RecordedItems(MapItems):
     """The items of a map, some of which an earlier attempt completed."""
 
     __slots__ = ("_recorded",)
 
-    def __init__(self, node: Node, call: MapCall, columns: Columns, recorded: Mapping[int, Recorded]) -> None:
+    def __init__(self, node: Node, call: MapCall, columns: Columns, recorded: RecordedValues | None) -> None:
         super().__init__(node, call, columns)
         self._recorded = recorded
 
     def new_node(self, number: int, kwargs: dict[str, Any]) -> Node:
         """Make the node of an item."""
         item = super().new_node(number, kwargs)
-        recorded = self._recorded.get(number)
+        recorded = None if self._recorded is None else self._recorded.take(number)
         if recorded is not None:
             item.kind, item.value = Kind.RECORDED, recorded
         return item
@@ -59,14 +84,19 @@ class RecordedGraph(Graph):
         self._prefix = "" if target is None else f"{scope_of(target.key)}~{turn}/"
         self._taken_before = 0
         self._restored: dict[Call, Recorded] = {}
-        self._restored_items: dict[Call, Mapping[int, Recorded]] = {}
+        self._restored_items: dict[Call, RecordedValues] = {}
 
-    def declare(self, lazies: Iterable[LazyResult[Any]]) -> None:
-        """Give keys to calls and all that they reach, routes that may not be taken too."""
+    def declare(self, lazies: Iterable[LazyResult[Any]]) -> Generator[None, None, None]:
+        """Give keys to calls and all that they reach, routes that may not be taken too; yield between steps."""
         before = len(self._own)
-        self._declare([call_of(lazy) for lazy in lazies])
+        yield from self._declaring([call_of(lazy) for lazy in lazies])
         if self._outer is not None:
             self._between.update(islice(self._own, before, None))
+
+    def declare_now(self, lazies: Iterable[LazyResult[Any]]) -> None:
+        """Do what ``declare`` does, at once."""
+        for _ in self.declare(lazies):
+            pass
 
     def take_new(self) -> list[Call]:
         """Return the calls that were declared since this was called last, dependencies first."""
@@ -77,11 +107,6 @@ class RecordedGraph(Graph):
     def calls(self) -> Iterable[Call]:
         """Return the calls that this graph declares, dependencies first."""
         return self._own
-
-    def forget_restored(self) -> None:
-        """Forget the recorded values that no node has taken."""
-        self._restored.clear()
-        self._restored_items.clear()
 
     def key_of(self, call: Call) -> str:
         """Return the key of a call that this graph or one around it declares.
@@ -106,13 +131,10 @@ class RecordedGraph(Graph):
         """Return whether a graph around this one declares a call."""
         return self._owner(call) is not self
 
-    def restore(self, call: Call, recorded: Recorded) -> None:
-        """Have the node of a call take a recorded value, once it is built."""
-        self._restored[call] = recorded
-
-    def restore_items(self, call: Call, recorded: Mapping[int, Recorded]) -> None:
-        """Have items of a map take recorded values, once they are built."""
-        self._restored_items[call] = recorded
+    def restore(self, calls: Mapping[Call, Recorded], items: Mapping[Call, RecordedValues]) -> None:
+        """Have the nodes of calls, and the items of maps, take recorded values, once they are built."""
+        self._restored |= calls
+        self._restored_items |= items
 
     def continue_at(self, node: Node, turn: int) -> RecordedGraph:
         """Return where to build the calls that a recorded step had returned."""
@@ -165,6 +187,6 @@ class RecordedGraph(Graph):
     def _new_items(self, node: Node, columns: Columns) -> MapItems:
         assert isinstance(node.call, MapCall)
         node.kind = Kind.GATHER
-        items = RecordedItems(node, node.call, columns, self._restored_items.pop(node.call, {}))
+        items = RecordedItems(node, node.call, columns, self._restored_items.pop(node.call, None))
         node.items = items
         return items

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from cascade.interfaces import ChangeKind, Journal, StepChange, StepRecord, StepState
 from cascade.runtime._graph.dependencies import dependencies_of
-from cascade.runtime._graph.keys import item_key, scope_of
+from cascade.runtime._graph.keys import item_keys, scope_of
 from cascade.runtime._graph.mapping import has_to_wait
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.digests import StepDigests
@@ -29,11 +31,15 @@ class ChangeFinder:
     def __init__(self, journal: Journal, digests: StepDigests) -> None:
         self._journal = journal
         self._digests = digests
-        self._below: defaultdict[str, list[str]] = defaultdict(list)
+
+    @cached_property
+    def _below(self) -> dict[str, list[str]]:
         """Keys of recorded items and continuations by the declared key that they begin with, in each graph."""
-        for key in journal.known_keys():
+        below: defaultdict[str, list[str]] = defaultdict(list)
+        for key in self._journal.known_keys():
             if (found := _DYNAMIC.search(key)) is not None:
-                self._below[key[: found.start()]].append(key)
+                below[key[: found.start()]].append(key)
+        return below
 
     def kept(self, key: str) -> StepRecord | None:
         """Return what is recorded of a step if it has a value or a plan."""
@@ -58,24 +64,32 @@ class ChangeFinder:
     ) -> Iterator[tuple[Call, StepChange]]:
         """Yield the changed items of a map whose items are known."""
         key, size = graph.key_of(call), len(next(iter(columns.values()), ()))
-        declared = set[str]()
-        for number in range(size):
-            record = self.kept(item_key(key, number))
-            if record is not None:
-                declared.add(record.key)
-                row = {name: column[number] for name, column in columns.items()}
-                yield from self._compared(graph, call, record, (), {**call.fixed, **row})
-        for record in self._recorded_items(key, besides=declared):
-            yield call, StepChange(record.key, ChangeKind.GONE)
+        code, inputs = (
+            self._digests.code(call.definition.function),
+            self._digests.items(graph, call, call.fixed, columns),
+        )
+        found = 0
+        for number, each in enumerate(item_keys(key, size)):
+            record = self._journal.known(each)
+            if record is None or record.state not in KEPT:
+                continue
+            found += 1
+            if _differ(record.code, code):
+                yield call, StepChange(each, ChangeKind.CODE)
+            elif record.inputs and record.inputs != inputs.of(number):
+                yield call, StepChange(each, ChangeKind.ARGUMENTS)
+        if len(self.recorded_of(key)) > found:
+            for number, record in self._recorded_items(key):
+                if number >= size:
+                    yield call, StepChange(record.key, ChangeKind.GONE)
 
     def gone(self, declared: Iterable[str]) -> Iterator[StepChange]:
         """Yield the recorded steps of the outermost graph that are not declared any more."""
         known = {each for key in declared for each in (key, scope_of(key))}
-        for key in self._journal.known_keys():
-            found = _DYNAMIC.search(key)
-            outer = key if found is None else key[: found.start()]
-            if outer not in known and "\u2026" not in outer and self.kept(key) is not None:
-                yield StepChange(key, ChangeKind.GONE)
+        own = ((key, [key]) for key in self._journal.known_keys() if _is_declared(key))
+        for outer, keys in chain(own, self._below.items()):
+            if outer not in known and "\u2026" not in outer:
+                yield from (StepChange(key, ChangeKind.GONE) for key in keys if self.kept(key) is not None)
 
     def dependents(
         self, graph: RecordedGraph, calls: Iterable[Call], changed: Iterable[Call]
@@ -100,20 +114,18 @@ class ChangeFinder:
         return [each for each in self._below.get(outer, ()) if each.startswith(beginnings)]
 
     def _items_by_code(self, graph: RecordedGraph, call: MapCall) -> Iterator[tuple[Call, StepChange]]:
-        code = self._digests.code(call)
-        for record in self._recorded_items(graph.key_of(call)):
+        code = self._digests.code(call.definition.function)
+        for _, record in self._recorded_items(graph.key_of(call)):
             if _differ(record.code, code):
                 yield call, StepChange(record.key, ChangeKind.CODE)
 
-    def _recorded_items(self, key: str, *, besides: Collection[str] = ()) -> Iterator[StepRecord]:
-        """Yield the recorded items of a map, besides those with these keys."""
+    def _recorded_items(self, key: str) -> Iterator[tuple[int, StepRecord]]:
+        """Yield the numbers and records of the items of a map that have a value or a plan."""
         start = len(scope_of(key))
         for each in self.recorded_of(key):
-            if each in besides:
-                continue
             found = _ITEM.search(each, start)
             if found is not None and found.start() == start and (record := self.kept(each)) is not None:
-                yield record
+                yield int(found[1]), record
 
     def _compared(
         self,
@@ -123,10 +135,15 @@ class ChangeFinder:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Iterator[tuple[Call, StepChange]]:
-        if _differ(record.code, self._digests.code(call)):
+        if _differ(record.code, self._digests.code(call.definition.function)):
             yield call, StepChange(record.key, ChangeKind.CODE)
         elif _differ(record.inputs, self._digests.inputs(graph, call, args, kwargs)):
             yield call, StepChange(record.key, ChangeKind.ARGUMENTS)
+
+
+def _is_declared(key: str) -> bool:
+    """Return whether a key is not that of an item, a continuation, or what is declared below them."""
+    return "[" not in key and "~" not in key
 
 
 def _differ(before: bytes, now: bytes) -> bool:

@@ -5,15 +5,16 @@ The arguments count with their literals and the keys of the calls whose values a
 
 from __future__ import annotations
 
+import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from cascade.runtime._graph.dependencies import dependencies_first
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.source import SourceDigests
-from cascade.runtime.cache._digest import digest
+from cascade.runtime.cache._digest import digest, written
 from cascade.runtime.cache._undigestible import UndigestibleError
 from cascade.spec import (
     PLAIN,
@@ -26,7 +27,7 @@ from cascade.spec import (
     substitute,
 )
 
-_OPAQUE = b"opaque"
+_OPAQUE = b"opaque;"
 """Stands for a value that has no digest: it never counts as changed."""
 
 
@@ -61,9 +62,9 @@ class StepDigests:
     def __init__(self) -> None:
         self._source = SourceDigests()
 
-    def code(self, call: Call) -> bytes:
+    def code(self, function: Callable[..., Any]) -> bytes:
         """Return the digest of a task's code; ``b""`` if it has none."""
-        return self._source.of(call.definition.function)
+        return self._source.of(function)
 
     def inputs(
         self, graph: RecordedGraph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -71,9 +72,15 @@ class StepDigests:
         """Return the digest of a step's arguments as they were declared."""
         return inputs_digest(call.definition, args, kwargs, graph.key_of)
 
+    def items(
+        self, graph: RecordedGraph, call: Call, fixed: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
+    ) -> ItemDigests:
+        """Return what computes the digests of the arguments of a map's items."""
+        return ItemDigests(call.definition, fixed, columns, graph.key_of)
+
     def returned(self, graph: RecordedGraph, lazy: LazyResult[Any]) -> bytes:
         """Return the digest of the calls that a step returned, which are to be built in ``graph``."""
-        graph.declare([lazy])
+        graph.declare_now([lazy])
         calls = [call for call, _ in dependencies_first([call_of(lazy)], Search(), graph.is_outer)]
         hasher = blake2b(digest_size=16)
         for call in calls:
@@ -89,11 +96,56 @@ def inputs_digest(
     key_of: Callable[[Call], str],
 ) -> bytes:
     """Return the digest of the arguments of a call as it was declared, however they are passed."""
-    hasher = blake2b(digest_size=16)
-    for name, value in _named(definition, args, kwargs):
-        hasher.update(f"{name}\0".encode("utf-8", "surrogatepass"))
-        hasher.update(_value_digest(value, key_of))
-    return hasher.digest()
+    return _digest([_argument(name, value, key_of) for name, value in _named(definition, args, kwargs)])
+
+
+class ItemDigests:
+    """Digests of the arguments of a map's items; what all items have in common is looked at once."""
+
+    def __init__(
+        self,
+        definition: TaskDefinition,
+        fixed: Mapping[str, Any],
+        columns: Mapping[str, Sequence[Any]],
+        key_of: Callable[[Call], str],
+    ) -> None:
+        self._definition = definition
+        self._fixed = fixed
+        self._columns = columns
+        self._key_of = key_of
+        self._parts: list[tuple[bytes, Sequence[Any] | None]] = []
+        """In the order of the parameters: what stands for the name and value, or for the name of a column."""
+        if definition.arity and definition.signature is not None:
+            for name in definition.signature.parameters:
+                if name in columns:
+                    self._parts.append((_name(name), columns[name]))
+                elif name in fixed:
+                    self._parts.append((_argument(name, fixed[name], key_of), None))
+
+    def of(self, number: int) -> bytes:
+        """Return what :func:`inputs_digest` returns for one item."""
+        if not self._parts:
+            row = {name: column[number] for name, column in self._columns.items()}
+            return inputs_digest(self._definition, (), {**self._fixed, **row}, self._key_of)
+        found: list[bytes] = []
+        for known, column in self._parts:
+            found.append(known)
+            if column is not None:
+                found.append(_value(column[number], self._key_of))
+        return _digest(found)
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
+    return blake2b(b"".join(parts), digest_size=16).digest()
+
+
+def _argument(name: str, value: Any, key_of: Callable[[Call], str]) -> bytes:
+    return _name(name) + _value(value, key_of)
+
+
+@functools.lru_cache(maxsize=1024)
+def _name(name: str) -> bytes:
+    return f"{name}\0".encode("utf-8", "surrogatepass")
 
 
 def _named(
@@ -112,14 +164,18 @@ def _named(
     return [*signature.bind_partial(*args, **kwargs).arguments.items()]
 
 
-def _value_digest(value: Any, key_of: Callable[[Call], str]) -> bytes:
+def _value(value: Any, key_of: Callable[[Call], str]) -> bytes:
+    """Return what stands for a value: its content, if that is plain, otherwise a digest. None begins like another."""
+
     def reference(lazy: LazyResult[Any]) -> Reference:
         return Reference(key_of(call_of(lazy)))
 
+    if type(value) in PLAIN:
+        return written(value)
     try:
-        if type(value) not in PLAIN and (isinstance(value, LazyResult) or may_hold_lazies(value)):
+        if isinstance(value, LazyResult) or may_hold_lazies(value):
             value = reference(value) if isinstance(value, LazyResult) else substitute(value, reference)
-        return digest(value, _BY_NAME)
+        return b"=" + digest(value, _BY_NAME)
     except UndigestibleError:
         return _OPAQUE
     except Exception:  # whatever a class of the user raises when its state is read

@@ -91,13 +91,19 @@ class Recorder:
         """Record that an attempt of a step starts, unless the start is to be committed before the call."""
         if not node.call.policies.at_most_once:
             self._journal.started(
-                node.key, name=node.name, inputs=self.inputs(node), code=self._digests.code(node.call)
+                node.key,
+                name=node.name,
+                inputs=self.inputs(node),
+                code=self._digests.code(node.definition.function),
             )
 
     async def started_for_certain(self, node: Node) -> None:
         """Commit that an attempt of a step starts."""
         await self._journal.started_for_certain(
-            node.key, name=node.name, inputs=self.inputs(node), code=self._digests.code(node.call)
+            node.key,
+            name=node.name,
+            inputs=self.inputs(node),
+            code=self._digests.code(node.definition.function),
         )
 
     def retrying(self, node: Node, error: Exception, delay: float) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from cascade.interfaces import (
@@ -21,6 +22,7 @@ from cascade.interfaces import (
     StepState,
 )
 from cascade.interfaces.logs import get_logger
+from cascade.runtime._graph.builder import NODES_PER_STEP
 from cascade.runtime._graph.dependencies import inputs_among, walk
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.digests import StepDigests
@@ -29,6 +31,7 @@ from cascade.runtime._recovery.recorder import EventTrail, Recorder
 from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.scheduler import RunParts
+from cascade.runtime._support.pace import finished
 from cascade.runtime._support.resume_rules import ResumeRules
 from cascade.spec import LazyResult
 
@@ -42,7 +45,7 @@ class RunRecording:
         self._journal = journal
         self._run_id = run_id
         digests = StepDigests()
-        restorer = Restorer(journal, run_id, digests, home=home, on_change=rules.on_change)
+        restorer = Restorer(journal, run_id, digests, home=home, on_change=rules.on_change, clock=clock)
         recorder = Recorder(journal, restorer, digests, home=home, clock=clock)
         self.parts = RunParts(
             graph=RecordedGraph,
@@ -83,10 +86,9 @@ class RunRecording:
         :raises StepInDoubtError: for a step that runs at most once and may have been done.
         :raises StepKeepsDyingError: for one in which the process died too often.
         """
-        for key in self._journal.known_keys():
+        for key in self._journal.known_keys(*_IN_FLIGHT):
             record = self._journal.known(key)
-            if record is None or record.state not in _IN_FLIGHT:
-                continue
+            assert record is not None
             if record.state is StepState.IN_DOUBT:
                 raise StepInDoubtError(self._run_id, key, began=record.began, state=state)
             if rules.max_starts is not None and record.deaths >= rules.max_starts:
@@ -133,7 +135,7 @@ async def open_recording(
     :raises StepKeepsDyingError: if the process died in one step again and again.
     :raises StateUnavailable: if the store cannot be used.
     """
-    environment = {each.name for each in inputs_among(walk(targets)) if each.from_environment}
+    environment = await finished(_environment(targets), clock)
     secrets = {each: os.environ[each] for each in sorted(environment) if each in os.environ}
     info = RunInfo(run_id, name, dict(params) or None, secrets, source=source)
     journal = await backend.open(info, resume=Resume(rules.resume))
@@ -146,6 +148,16 @@ async def open_recording(
     return recording
 
 
+def _environment(targets: Sequence[LazyResult[Any]]) -> Generator[None, None, set[str]]:
+    """Return the names of the environment's variables that the targets take; yield between steps."""
+    found = set[str]()
+    calls = walk(targets)
+    while some := list(islice(calls, NODES_PER_STEP)):
+        found |= {each.name for each in inputs_among(some) if each.from_environment}
+        yield
+    return found
+
+
 def _home(targets: Sequence[LazyResult[Any]]) -> str:
     """Return the module of the first task that a target reaches."""
     for lazy in targets:
@@ -155,4 +167,4 @@ def _home(targets: Sequence[LazyResult[Any]]) -> str:
     return ""
 
 
-_IN_FLIGHT = frozenset({StepState.STARTED, StepState.IN_DOUBT})
+_IN_FLIGHT = (StepState.STARTED, StepState.IN_DOUBT)

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from cascade.interfaces import (
     ChangeKind,
+    Clock,
     Journal,
     Plan,
     RunChangedError,
     StateUnavailable,
     StepChange,
     StepState,
+    UnreadableResultError,
 )
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._graph.dependencies import dependencies_of
-from cascade.runtime._graph.keys import item_key, scope_of
+from cascade.runtime._graph.keys import item_keys, scope_of
 from cascade.runtime._graph.mapping import has_to_wait
-from cascade.runtime._graph.recorded import Recorded, RecordedGraph
+from cascade.runtime._graph.recorded import Recorded, RecordedGraph, RecordedValues
 from cascade.runtime._recovery import plans
 from cascade.runtime._recovery.changes import ChangeFinder
 from cascade.runtime._recovery.digests import StepDigests
+from cascade.runtime._support.pace import LoopShare, finished, turn
 from cascade.runtime._support.resume_rules import OnChange
 from cascade.spec import Call, LazyResult, MapCall, Search, call_of
 
 _log = get_logger("cascade.state")
 
-_LOADED_AT_ONCE = 2_000
+_AT_ONCE = 1_000
+"""How many steps are looked at, and how many values are taken, before the loop may run other callbacks."""
 _MANY = 1_000
 
 
@@ -40,6 +45,8 @@ class _Place(NamedTuple):
     state: StepState
     attempt: int
     item: int | None = None
+    size: int = 0
+    """How many items the map has."""
 
 
 class _Problem(NamedTuple):
@@ -47,6 +54,17 @@ class _Problem(NamedTuple):
 
     change: tuple[Call, StepChange]
     error: Exception
+
+
+class _Loaded:
+    """What is recorded of calls that are to be built."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Call, Recorded] = {}
+        self.items: dict[Call, RecordedValues] = {}
+        self.problems: list[_Problem] = []
+        self.wanted: list[Call] = []
+        """What has to be built because a step is called again."""
 
 
 class Restorer:
@@ -60,13 +78,21 @@ class Restorer:
     """
 
     def __init__(
-        self, journal: Journal, run_id: str, digests: StepDigests, *, home: str, on_change: OnChange
+        self,
+        journal: Journal,
+        run_id: str,
+        digests: StepDigests,
+        *,
+        home: str,
+        on_change: OnChange,
+        clock: Clock,
     ) -> None:
         self._journal = journal
         self._run_id = run_id
         self._digests = digests
         self._home = home
         self._on_change = on_change
+        self._clock = clock
         known = sum(1 for _ in journal.known_keys())
         self._is_new, self._are_many = not known, known > _MANY
         self._finder = ChangeFinder(journal, digests)
@@ -80,22 +106,14 @@ class Restorer:
 
         :raises RunChangedError: if completed steps have changed, or their values cannot be read.
         """
-        graph.declare(lazies)
+        await finished(graph.declare(lazies), self._clock)
         new = graph.take_new()
-        for call in new:  # now: the source may be edited while the run goes on
-            self._digests.code(call)
+        for function in {call.definition.function for call in new}:
+            self._digests.code(function)  # now: the source may be edited while the run goes on
         if self._is_new:
             return
         await self._compare(graph, new)
-        while True:
-            graph.forget_restored()
-            wanted, seen, problems = [call_of(lazy) for lazy in lazies], set[Call](), list[_Problem]()
-            while wanted:
-                places = list(self._frontier(graph, wanted, seen))
-                wanted = await self._take(graph, places, problems)
-            if not problems:
-                return
-            await self._handle(graph, [each.change for each in problems], problems[0].error)
+        await self._restore(graph, lambda: self._for_calls(graph, [call_of(lazy) for lazy in lazies]))
 
     async def restore_items(
         self, graph: RecordedGraph, call: MapCall, columns: Mapping[str, Sequence[Any]]
@@ -110,13 +128,8 @@ class Restorer:
             changes = list(self._finder.changed_items(graph, call, columns))
             if changes:
                 await self._handle(graph, changes)
-        while True:
-            problems: list[_Problem] = []
-            places = list(self._items(graph, call, len(next(iter(columns.values()), ()))))
-            await self._take(graph, places, problems)
-            if not problems:
-                return
-            await self._handle(graph, [each.change for each in problems], problems[0].error)
+        size = len(next(iter(columns.values()), ()))
+        await self._restore(graph, lambda: self._loaded(graph, self._items(graph, call, size)))
 
     async def check_returned(
         self, key: str, target: str, graph: RecordedGraph, lazy: LazyResult[Any]
@@ -162,48 +175,87 @@ class Restorer:
         _log.warning("run %r: %d recorded steps run again, because of changes", self._run_id, len(set(keys)))
         await self._journal.discard(dict.fromkeys(keys))
 
-    def _frontier(self, graph: RecordedGraph, wanted: list[Call], seen: set[Call]) -> Iterable[_Place]:
-        """Yield the recorded steps nearest to the calls that are wanted; empty the list."""
-        search = Search()
-        wanted.reverse()
+    async def _restore(self, graph: RecordedGraph, load: Callable[[], Awaitable[_Loaded]]) -> None:
+        """Give the graph what ``load`` returns, once all that can be read of it is as it is declared."""
+        loaded = await load()
+        while loaded.problems:
+            changes = [problem.change for problem in loaded.problems]
+            await self._handle(graph, changes, loaded.problems[0].error)
+            loaded = await load()
+        graph.restore(loaded.calls, loaded.items)
+
+    async def _for_calls(self, graph: RecordedGraph, wanted: list[Call]) -> _Loaded:
+        """Load what is recorded nearest to the calls that are wanted."""
+        loaded, seen = _Loaded(), set[Call]()
         while wanted:
-            call = wanted.pop()
+            more = await self._loaded(graph, self._frontier(graph, wanted, seen), loaded)
+            wanted = more.wanted
+            more.wanted = []
+        return loaded
+
+    async def _loaded(
+        self, graph: RecordedGraph, parts: Iterator[list[_Place]], loaded: _Loaded | None = None
+    ) -> _Loaded:
+        """Load values part by part; the loop runs other callbacks in between."""
+        loaded = loaded or _Loaded()
+        with LoopShare.taken() as share:
+            began = self._clock.monotonic()
+            for part in parts:
+                if part:
+                    values = await self._journal.load_all([place.key for place in part])
+                    for place, value in zip(part, values, strict=True):
+                        self._take(graph, place, value, loaded)
+                began = await turn(began, share, self._clock)
+        return loaded
+
+    def _frontier(self, graph: RecordedGraph, wanted: list[Call], seen: set[Call]) -> Iterator[list[_Place]]:
+        """Yield the recorded steps nearest to the calls that are wanted, in parts, some of which are empty."""
+        search, stack = Search(), wanted[::-1]
+        part, looked = list[_Place](), 0
+        while stack:
+            call = stack.pop()
             if call in seen or graph.find(call) is not None:
                 continue
             seen.add(call)
+            looked += 1
+            if looked % _AT_ONCE == 0:
+                yield part
+                part = []
             record = self._finder.kept(graph.key_of(call)) if _is_step(call) else None
             if record is not None:
-                yield _Place(call, record.key, record.state, record.attempt)
+                part.append(_Place(call, record.key, record.state, record.attempt))
                 continue
             if isinstance(call, MapCall) and call.kwargs and not has_to_wait(call):
                 yield from self._items(graph, call, len(next(iter(call.kwargs.values()))))
-            wanted += reversed(_needed(call, search))
+            stack += reversed(_needed(call, search))
+        yield part
 
-    def _items(self, graph: RecordedGraph, call: MapCall, size: int) -> Iterable[_Place]:
-        key = graph.key_of(call)
-        for number in range(size):
-            record = self._finder.kept(item_key(key, number))
-            if record is not None:
-                yield _Place(call, record.key, record.state, record.attempt, number)
+    def _items(self, graph: RecordedGraph, call: MapCall, size: int) -> Iterator[list[_Place]]:
+        """Yield the recorded items of a map in parts, some of which are empty."""
+        keys = item_keys(graph.key_of(call), size)
+        for start in range(0, size, _AT_ONCE):
+            found = (
+                (number, self._finder.kept(key)) for number, key in enumerate(islice(keys, _AT_ONCE), start)
+            )
+            yield [
+                _Place(call, record.key, record.state, record.attempt, number, size)
+                for number, record in found
+                if record is not None
+            ]
 
-    async def _take(self, graph: RecordedGraph, places: list[_Place], problems: list[_Problem]) -> list[Call]:
-        """Load values and give them to the graph; return what has to be built because a step is called again."""
-        wanted: list[Call] = []
-        items: dict[Call, dict[int, Recorded]] = {}
-        for start in range(0, len(places), _LOADED_AT_ONCE):
-            some = places[start : start + _LOADED_AT_ONCE]
-            values = await self._journal.load_all([place.key for place in some])
-            for place, value in zip(some, values, strict=True):
-                recorded = self._recorded(graph, place, value, problems)
-                if recorded is None:
-                    wanted += _needed(place.call, Search()) if place.item is None else []
-                elif place.item is None:
-                    graph.restore(place.call, recorded)
-                else:
-                    items.setdefault(place.call, {})[place.item] = recorded
-        for call, found in items.items():
-            graph.restore_items(call, found)
-        return wanted
+    def _take(self, graph: RecordedGraph, place: _Place, value: Any, loaded: _Loaded) -> None:
+        """Note a value for the graph, or what has to be built because a step is called again."""
+        recorded = self._recorded(graph, place, value, loaded.problems)
+        if place.item is not None:
+            if recorded is not None:
+                items = loaded.items.get(place.call)
+                if items is None:
+                    items = loaded.items[place.call] = RecordedValues(place.size)
+                items.put(place.item, recorded)
+        elif recorded is not None:
+            loaded.calls[place.call] = recorded
+        else:
+            loaded.wanted += _needed(place.call, Search())
 
     def _recorded(
         self, graph: RecordedGraph, place: _Place, value: Any, problems: list[_Problem]
@@ -212,7 +264,7 @@ class Restorer:
         key, attempt = place.key, place.attempt
         if isinstance(value, StateUnavailable):  # of a store that is not required: the step runs again
             return None
-        if isinstance(value, Exception) and place.state is StepState.COMPLETED:
+        if isinstance(value, UnreadableResultError) and place.state is StepState.COMPLETED:
             problems.append(_unreadable(place, value))
             return None
         if place.state is StepState.COMPLETED:
@@ -221,7 +273,7 @@ class Restorer:
             self._deciders[key] = value.content
             return None
         try:
-            if isinstance(value, BaseException):
+            if isinstance(value, UnreadableResultError):
                 raise value
             lazy = plans.decode(graph, value.content, home=self._home)
             return Recorded(lazy, attempt, value.content["turn"])

@@ -77,6 +77,13 @@ def digest(value: object, definitions: Definitions) -> bytes:
         raise UndigestibleError("it is nested too deep, or contains itself") from None
 
 
+def written(value: object) -> bytes:
+    """Return what stands in a hash for a value of a type in ``cascade.spec.PLAIN``: its tag, length and content."""
+    kind = type(value)
+    content = _SCALARS[kind](value)
+    return b"%b %d:%b" % (_SCALAR_TAGS[kind], len(content), content)
+
+
 class Writer:
     """Writes values into hashes."""
 

@@ -1,0 +1,61 @@
+"""Digests of a step's arguments: those of a map's items are the same as of single calls."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.runtime._recovery.digests import ItemDigests, inputs_digest
+from cascade.spec import Call, LazyResult, call_of, task
+
+
+@task
+def noted() -> int:
+    return 1
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.binary(max_size=4)
+VALUES = st.recursive(PLAIN | st.builds(noted), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+
+
+@task
+def three(a: Any, b: Any, c: Any = 5) -> None: ...
+
+
+@task
+def named(*, a: Any, b: Any, **more: Any) -> None: ...
+
+
+def key_of(call: Call) -> str:
+    return call.definition.name
+
+
+def definition(lazy: LazyResult[Any]) -> Any:
+    return call_of(lazy).definition
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3), st.none() | VALUES)
+def test_an_item_has_the_digest_of_a_call_with_its_arguments(rows: list[tuple[Any, Any]], fixed: Any) -> None:
+    """Whether its parameters can be given in order or only by name, and whatever the columns' order is."""
+    columns = {"b": [b for _, b in rows], "a": [a for a, _ in rows]}
+    more = {} if fixed is None else {"c": fixed}
+    for kind in (definition(three(1, 2)), definition(named(a=1, b=2))):
+        items = ItemDigests(kind, more, columns, key_of)
+        for number, (a, b) in enumerate(rows):
+            assert items.of(number) == inputs_digest(kind, (), {"a": a, "b": b, **more}, key_of)
+
+
+@given(VALUES, VALUES)
+def test_the_arguments_of_a_call_have_one_digest_however_they_are_passed(a: Any, b: Any) -> None:
+    """By place or by name."""
+    kind = definition(three(1, 2))
+    assert inputs_digest(kind, (a, b), {}, key_of) == inputs_digest(kind, (a,), {"b": b}, key_of)
+
+
+@given(st.lists(PLAIN, min_size=2, max_size=3), st.lists(PLAIN, min_size=2, max_size=3))
+def test_other_arguments_have_another_digest(some: list[Any], others: list[Any]) -> None:
+    """A value cannot stand for two, and types count: True is not 1, and 1 is not 1.0."""
+    kind = definition(three(1, 2))
+    same = [(type(value), repr(value)) for value in some] == [(type(value), repr(value)) for value in others]
+    equal = inputs_digest(kind, (*some,), {}, key_of) == inputs_digest(kind, (*others,), {}, key_of)
+    assert equal == same

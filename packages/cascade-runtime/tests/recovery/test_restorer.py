@@ -1,0 +1,155 @@
+"""What a resume takes from the journal: in parts, so that the loop serves others, and for several builds at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import RunInfo
+from cascade.runtime import Engine
+from cascade.runtime._graph.node import Kind
+from cascade.runtime._graph.recorded import RecordedGraph
+from cascade.runtime._recovery.digests import StepDigests
+from cascade.runtime._recovery.recording import open_recording
+from cascade.runtime._recovery.restorer import Restorer
+from cascade.runtime._support.clock import SystemClock
+from cascade.runtime._support.resume_rules import ResumeRules
+from cascade.spec import LazyResult, task
+from cascade.testkit.state import MemoryJournal, MemoryState
+from cascade.transport.yielding import LOOP_BUDGET
+
+MANY = 5_000
+
+
+class Hurried(SystemClock):
+    """A clock by which whatever is done takes longer than the loop may be kept."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        self.seconds += LOOP_BUDGET
+        return self.seconds
+
+
+class Looking(MemoryJournal):
+    """Counts the steps that were looked at."""
+
+    looked = 0
+
+    def known(self, key: str) -> Any:
+        self.looked += 1
+        return super().known(key)
+
+
+@task
+async def double(x: int) -> int:
+    return 2 * x
+
+
+@task
+async def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@task
+async def refused(values: list[int]) -> int:
+    raise ValueError("refused")
+
+
+@pytest.fixture
+async def state(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MemoryState]:
+    monkeypatch.setattr("cascade.testkit._state.memory.MemoryJournal", Looking)
+    state = MemoryState()
+    yield state
+    await state.close()
+
+
+def restorer_of(journal: MemoryJournal, on_change: Any = "keep") -> Restorer:
+    return Restorer(journal, "night", StepDigests(), home=__name__, on_change=on_change, clock=Hurried())
+
+
+async def journal_after(target: LazyResult[Any], state: MemoryState) -> Looking:
+    """Run a target, whose last step fails; return the journal of the next attempt."""
+    with pytest.raises(ValueError, match="refused"):
+        await Engine(state_backend=state).run(target, run_id="night")
+    journal = await state.open(RunInfo("night", "refused"))
+    assert isinstance(journal, Looking)
+    return journal
+
+
+TARGETS = {
+    "a map": lambda: refused(double.map(x=range(MANY))),
+    "a list": lambda: refused([double(n) for n in range(MANY)]),
+}
+
+
+@pytest.mark.parametrize("form", TARGETS)
+async def test_the_loop_serves_others_while_many_steps_are_restored(form: str, state: MemoryState) -> None:
+    """No more than a thousand steps are looked at between two turns of the loop."""
+    target = TARGETS[form]()
+    journal = await journal_after(target, state)
+    restorer, graph = restorer_of(journal), RecordedGraph()
+    looked = [journal.looked]
+
+    async def other() -> None:
+        while True:
+            looked.append(journal.looked)
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await restorer.restore(graph, [target])
+    beside.cancel()
+    assert journal.looked > MANY
+    assert max(after - before for before, after in pairwise([*looked, journal.looked])) <= 1_001
+
+
+async def turns_beside(work: Awaitable[Any]) -> int:
+    """Return how often another coroutine had its turn meanwhile."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await work
+    beside.cancel()
+    return turns
+
+
+async def test_the_loop_serves_others_while_many_calls_get_their_keys(state: MemoryState) -> None:
+    """Also in a new run, of which nothing is recorded."""
+    journal = await state.open(RunInfo("night", "refused"))
+    assert isinstance(journal, Looking)
+    restoring = restorer_of(journal).restore(RecordedGraph(), [TARGETS["a list"]()])
+    assert await turns_beside(restoring) > 50
+
+
+async def test_the_loop_serves_others_while_the_inputs_of_many_calls_are_found(state: MemoryState) -> None:
+    """Before the run begins, because its secrets are compared with those that it was begun with."""
+    rules = ResumeRules()
+    targets = [TARGETS["a list"]()]
+    opening = open_recording(
+        state, "night", targets, {}, name="night", source="", rules=rules, clock=Hurried()
+    )
+    assert await turns_beside(opening) > 30
+
+
+async def test_what_is_restored_for_one_build_stays_while_another_one_begins(state: MemoryState) -> None:
+    """Two routes of one graph may be built at the same time; no step of the first one may run again."""
+    first, second = total(double.map(x=[1, 2])), double(4)
+    target = refused([first, second])
+    journal = await journal_after(target, state)
+    restorer, graph = restorer_of(journal), RecordedGraph()
+    graph.declare_now([target])
+    await restorer.restore(graph, [first])
+    await restorer.restore(graph, [second])
+    for _ in graph.build([first, second], lambda node: None):
+        pass
+    assert [graph.node(lazy).kind for lazy in (first, second)] == [Kind.RECORDED, Kind.RECORDED]
+    assert graph.node(first).value.value == 6
