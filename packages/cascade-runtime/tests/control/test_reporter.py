@@ -5,7 +5,7 @@ import logging
 import pytest
 from fakes import FakeClock
 
-from cascade.interfaces import Complete, Payload
+from cascade.interfaces import Complete, Payload, RunStatus
 from cascade.runtime import LocalConnector
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.registers import Registers
@@ -43,9 +43,16 @@ class Bench:
             session="s",
             retain=named,
             running=lambda: 0,
-            watched=WatchedState(self.clock, connector=self.sent),
+            watched=WatchedState(self.clock, connector=self.sent, retained=named),
         )
         self.sync.opened()
+
+    def begin_run(self) -> ActiveRun:
+        run = ActiveRun("r1", "add", 0.0)
+        self.reporter.runs.begin(run)
+        self.reporter.check()
+        self.reporter.check_runs()
+        return run
 
     def seconds_of(self, kind: str, seconds: float) -> list[float]:
         """Return when, on the clock, the reporter publishes a kind of report within so many seconds."""
@@ -56,6 +63,7 @@ class Bench:
             self.sent.at.clear()
             self.reporter.publish_due()
             self.reporter.check()
+            self.reporter.check_runs()
             found += [round(self.clock.ticks, 1) for each, _ in self.sent.at if each == kind]
         self.clock.ticks = end
         return found
@@ -108,12 +116,49 @@ def test_the_graph_of_an_engine_without_a_name_is_repeated_every_10_seconds(name
     """While a run is active; a named engine's is retained, so it is published when it changes."""
     bench = Bench(named=named)
     bench.sync.linked()
-    bench.reporter.runs.begin(ActiveRun("r1", "add", 0.0))
-    bench.reporter.check()
-    bench.reporter.check_runs()
+    bench.begin_run().facts.graph.add_call("add", "add", "call")
     start = round(bench.clock.ticks, 1)
     assert bench.seconds_of("graph", 31) == (
         [start] if named else [start, start + 10, start + 20, start + 30]
     )
     assert all(retain is named for _, retain in bench.sent.at)
     assert len(bench.seconds_of("runs", 31)) == 3
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_graph_without_a_node_replaces_only_what_an_earlier_process_may_have_left(named: bool) -> None:
+    """It shows nothing; a named engine still publishes it once, and the graph follows with its first node."""
+    bench = Bench(named=named)
+    bench.sync.linked()
+    run = bench.begin_run()
+    assert len(bench.seconds_of("graph", 5)) == named
+    run.facts.graph.add_call("add", "add", "call")
+    bench.reporter.runs.touch()
+    bench.reporter.check_runs()
+    assert bench.seconds_of("graph", 5) != []
+
+
+def test_the_end_of_reports_repeats_no_report_of_runs() -> None:
+    """The end of a run and the disconnect behind it show the same runs; the summary shows that the engine is down."""
+    bench = Bench()
+    bench.sync.linked()
+    bench.begin_run()
+    bench.seconds_of("runs", 5)
+    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
+    bench.sent.at.clear()
+    bench.reporter.publish_end()
+    bench.reporter.publish_last()
+    assert [kind for kind, _ in bench.sent.at] == ["runs", "summary", "constraints", "summary"]
+
+
+def test_the_end_of_reports_shows_runs_that_no_report_has_shown() -> None:
+    """A connector may end while a run is active, and so may a pause."""
+    bench = Bench()
+    bench.sync.linked()
+    bench.begin_run()
+    bench.reporter.publish_down(stopped=False)
+    assert [kind for kind, _ in bench.sent.at] == ["runs", "summary"]
+    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
+    bench.sent.at.clear()
+    bench.reporter.publish_down(stopped=True)
+    assert [kind for kind, _ in bench.sent.at] == ["constraints", "runs", "summary"]

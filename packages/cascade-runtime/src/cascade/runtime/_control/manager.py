@@ -119,6 +119,7 @@ class ConstraintManager:
             paused=lambda: any(self.registers.is_in_force((scope, "pause")) for scope in own_scopes),
             clean=self._mask,
             names={"org_id": os.environ.get("CASCADE_ORG_ID") or "local", "project_id": project_id},
+            retained=named,
         )
         self._reporter = Reporter(
             self._queue,

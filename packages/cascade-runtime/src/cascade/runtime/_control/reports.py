@@ -123,6 +123,8 @@ class Reporter:
         self._checked: tuple[int, SyncState, int] | None = None
         self._runs_checked = 0
         self._has_reported = False
+        self._runs_shown: dict[str, Any] | None = None
+        """The latest report of runs, without its time."""
         self._logged_state: SyncState | None = None
         self._warned: dict[str, float] = {}
 
@@ -199,8 +201,7 @@ class Reporter:
         """
         if self._sync.is_linked or self._has_reported:
             self._publish("constraints", self._constraints_body())
-            self._publish_runs(up=False)
-            self._publish_changed_graphs()
+            self._publish_end_of_reports()
 
     def publish_down(self, *, stopped: bool) -> None:
         """Publish that no further report will come until the connector is connected again.
@@ -210,8 +211,7 @@ class Reporter:
         if self._sync.is_linked or self._has_reported:
             if stopped:
                 self._publish("constraints", self._stopped_body())
-            self._publish_runs(up=False)
-            self._publish_changed_graphs()
+            self._publish_end_of_reports()
 
     def _constraints_body(self) -> dict[str, Any]:
         return constraints_report(
@@ -233,8 +233,17 @@ class Reporter:
             **self._names,
         )
 
-    def _publish_runs(self, *, up: bool) -> None:
-        self._publish("runs", self._watched.runs_body(self._head(), self._registers))
+    def _publish_end_of_reports(self) -> None:
+        """Publish that this engine is down; the runs only if the report of the last one's end shows something else."""
+        self._publish_runs(up=False, unless=self._runs_shown)
+        self._publish_changed_graphs()
+
+    def _publish_runs(self, *, up: bool, unless: dict[str, Any] | None = None) -> None:
+        runs = self._watched.runs_body(self._head(), self._registers)
+        shown = {**runs, "ts": ""}
+        if shown != unless:
+            self._publish("runs", runs)
+            self._runs_shown = shown
         self._publish("summary", self._watched.summary_body(up=up))
 
     def _publish_changed_graphs(self) -> None:

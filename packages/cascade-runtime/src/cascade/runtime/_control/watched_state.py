@@ -26,6 +26,7 @@ class WatchedState:
     :param paused: returns whether a pause covers everything.
     :param clean: prepares free text to leave the process.
     :param names: organisation and project.
+    :param retained: whether the broker keeps the reports.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class WatchedState:
         paused: Callable[[], bool] = lambda: False,
         clean: Callable[[str], str] = str,
         names: Mapping[str, str] | None = None,
+        retained: bool = False,
     ) -> None:
         self.runs = RunTable(history)
         self.host_report = connector is not None
@@ -50,7 +52,7 @@ class WatchedState:
         self._paused = paused
         self._clean = clean
         self._names = dict(names or {})
-        self._graphs: object = ()
+        self._graphs: object = None if retained else ()  # None: replace what an earlier process has left
 
     def lost(self) -> int:
         """Return how many messages the connector has dropped for good; a report whose next one came is not lost."""
@@ -91,9 +93,10 @@ class WatchedState:
         return summary_report(self.runs, up=up, paused=self._paused(), now=self._clock.now())
 
     def graphs_changed(self) -> bool:
-        """Return whether the graphs have changed since this was last asked."""
+        """Return whether the graphs have changed since this was last asked; one without a node is not shown yet."""
         before = self._graphs
-        self._graphs = tuple((run.run_id, run.facts.graph.rev) for run in self.runs.active())
+        revisions = ((run.run_id, run.facts.graph.rev) for run in self.runs.active())
+        self._graphs = tuple((run_id, rev) for run_id, rev in revisions if rev)
         return before != self._graphs
 
     def graph_body(self, head: Mapping[str, Any]) -> dict[str, Any]:
