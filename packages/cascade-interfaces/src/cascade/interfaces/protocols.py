@@ -10,6 +10,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -340,8 +341,13 @@ def supports(thing: object, ability: type[_AbilityT]) -> TypeGuard[_AbilityT]:
     >>> supports(object(), SupportsFlush)
     False
     """
-    members = [name for name in vars(ability) if not name.startswith("_")]
-    return all(hasattr(type(thing), name) for name in members)
+    kind = type(thing)
+    return all(hasattr(kind, name) for name in _members(ability))
+
+
+@cache
+def _members(ability: type) -> tuple[str, ...]:
+    return tuple(name for name in vars(ability) if not name.startswith("_"))
 
 
 class EventBus(Protocol):

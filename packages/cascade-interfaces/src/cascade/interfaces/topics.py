@@ -226,11 +226,19 @@ class TopicMatcher(Generic[T]):
     def __init__(self) -> None:
         self._root: _Branch[T] = _Branch()
 
+    @property
+    def has_filters(self) -> bool:
+        """Whether any value stands here."""
+        return bool(self._root.children)
+
     def add(self, topic_filter: str, value: T) -> None:
         """File ``value`` under a filter; several values may stand under one."""
         branch = self._root
         for level in _filter_levels(topic_filter):
-            branch = branch.children.setdefault(level, _Branch())
+            below = branch.children.get(level)
+            if below is None:
+                below = branch.children[level] = _Branch()
+            branch = below
         branch.values.append(value)
 
     def remove(self, topic_filter: str, value: T) -> None:
@@ -238,14 +246,17 @@ class TopicMatcher(Generic[T]):
 
         :raises KeyError: if it does not stand under this filter.
         """
+        levels = _filter_levels(topic_filter)
         path = [self._root]
-        for level in _filter_levels(topic_filter):
+        for level in levels:
             path.append(path[-1].children[level])
         try:
             path[-1].values.remove(value)
         except ValueError:
             raise KeyError(topic_filter) from None
-        _prune(path, _filter_levels(topic_filter))
+        while levels and not path[-1].values and not path[-1].children:
+            path.pop()
+            del path[-1].children[levels.pop()]
 
     def match(self, topic: str) -> Iterator[T]:
         """Yield the values of every filter that matches ``topic``."""
@@ -285,13 +296,6 @@ def _parse_source_topic(topic: str, kind: str) -> str | None:
         return decode_level(levels[2])
     except InvalidTopicError:
         return None
-
-
-def _prune(path: list[_Branch[T]], levels: list[str]) -> None:
-    for parent, level, child in zip(path[-2::-1], reversed(levels), path[:0:-1], strict=True):
-        if child.values or child.children:
-            return
-        del parent.children[level]
 
 
 def _filter_levels(topic_filter: str) -> list[str]:

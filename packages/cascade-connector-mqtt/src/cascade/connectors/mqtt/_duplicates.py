@@ -35,10 +35,10 @@ class DuplicateFilter:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._filters: TopicMatcher[str] = TopicMatcher()
         self._wild: TopicMatcher[None] = TopicMatcher()
         self._known: set[str] = set()
         self._refused: set[str] = set()
+        self._granted: TopicMatcher[str] | None = None  # not needed for a broker that sends no duplicates
         self._expected: dict[int, tuple[int, float]] = {}
         self.overlapping = False
         """Whether there were ever two filters that can match the same topic."""
@@ -51,7 +51,8 @@ class DuplicateFilter:
             return
         self.overlapping = self.overlapping or self._meets_another(topic_filter)
         self._known.add(topic_filter)
-        self._filters.add(topic_filter, topic_filter)
+        if self._granted is not None:
+            self._granted.add(topic_filter, topic_filter)
         if _has_wildcard(topic_filter):
             self._wild.add(topic_filter, None)
 
@@ -61,7 +62,8 @@ class DuplicateFilter:
             return
         self.grant(topic_filter)
         self._known.remove(topic_filter)
-        self._filters.remove(topic_filter, topic_filter)
+        if self._granted is not None:
+            self._granted.remove(topic_filter, topic_filter)
         if _has_wildcard(topic_filter):
             self._wild.remove(topic_filter, None)
 
@@ -69,13 +71,15 @@ class DuplicateFilter:
         """Expect no duplicates for a filter that the broker has refused."""
         if topic_filter in self._known - self._refused:
             self._refused.add(topic_filter)
-            self._filters.remove(topic_filter, topic_filter)
+            if self._granted is not None:
+                self._granted.remove(topic_filter, topic_filter)
 
     def grant(self, topic_filter: str) -> None:
         """Expect duplicates again for a filter that was refused before."""
         if topic_filter in self._refused:
             self._refused.remove(topic_filter)
-            self._filters.add(topic_filter, topic_filter)
+            if self._granted is not None:
+                self._granted.add(topic_filter, topic_filter)
 
     def forget(self) -> None:
         """Forget what is expected and what was refused: there is a new link."""
@@ -87,7 +91,11 @@ class DuplicateFilter:
         """Return whether a live message is a duplicate of one that passed before."""
         if not self.sent or len(self._known) < 2:
             return False
-        matching = sum(1 for _ in self._filters.match(topic))
+        if self._granted is None:
+            self._granted = TopicMatcher()
+            for topic_filter in self._known - self._refused:
+                self._granted.add(topic_filter, topic_filter)
+        matching = sum(1 for _ in self._granted.match(topic))
         if matching < 2:
             return False
         return self._account(hash((topic, payload)), matching - 1)
@@ -95,7 +103,7 @@ class DuplicateFilter:
     def _meets_another(self, topic_filter: str) -> bool:
         if _has_wildcard(topic_filter):
             return any(overlap(topic_filter, other) for other in self._known)
-        return any(True for _ in self._wild.match(topic_filter))
+        return self._wild.has_filters and any(True for _ in self._wild.match(topic_filter))
 
     def _account(self, key: int, duplicates: int) -> bool:
         now = self._clock()

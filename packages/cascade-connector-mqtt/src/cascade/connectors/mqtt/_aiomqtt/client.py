@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -142,6 +143,7 @@ class _Messages(AsyncIterator[IncomingMessage]):
         return _incoming(await anext(self._messages))
 
 
+@cache
 def client_keywords() -> frozenset[str]:
     """Return the keywords that ``aiomqtt.Client`` takes beyond host and port."""
     if _Client is None:
