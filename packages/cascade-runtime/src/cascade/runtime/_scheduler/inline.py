@@ -17,6 +17,20 @@ from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.spec import PLAIN, LazyResult, may_hold_lazies
 
 
+class _Called:
+    """Names the task whose function is called, for the thread that monitors the event loop."""
+
+    __slots__ = ("node",)
+
+    def __init__(self) -> None:
+        self.node: Node | None = None
+
+    def __call__(self) -> str:
+        """Return the task's label; empty if it has just ended."""
+        node = self.node
+        return node.label if node is not None else ""
+
+
 class InlineCalls:
     """Runs the tasks of one run that only call a synchronous function on the event loop.
 
@@ -47,6 +61,7 @@ class InlineCalls:
         self._checkpoints = checkpoints
         self._attempts = attempts
         self._monitor = monitor
+        self._called = _Called()
         self._finish_in_task = finish_in_task
         self._release = release
 
@@ -58,7 +73,8 @@ class InlineCalls:
     def _call(self, node: Node) -> None:
         """Call the function of a task in this context, and record how the task ends."""
         current.set((self._checkpoints, node, node.attempt))
-        self._monitor.inline = node
+        self._called.node = node
+        self._monitor.inline = self._called
         try:
             try:
                 self._attempts.begin(node)
@@ -75,7 +91,7 @@ class InlineCalls:
                 else:
                     self._outcome.complete(node, value)
         finally:
-            self._monitor.inline = None
+            self._monitor.inline = self._called.node = None
             if self._running[node] is None:
                 self._release(node)
 

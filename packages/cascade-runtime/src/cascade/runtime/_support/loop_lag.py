@@ -6,7 +6,8 @@ import asyncio
 import os
 import threading
 import time
-from typing import ClassVar, Protocol
+from collections.abc import Callable
+from typing import ClassVar
 
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.shared import Shared
@@ -17,15 +18,6 @@ LAG_LIMIT = 1.0
 _BEAT = 0.25
 
 _log = get_logger("cascade.engine")
-
-
-class Labelled(Protocol):
-    """A task with a name for this program."""
-
-    @property
-    def label(self) -> str:
-        """The name."""
-        ...
 
 
 class LoopLagMonitor:
@@ -45,8 +37,8 @@ class LoopLagMonitor:
     _thread: ClassVar[threading.Thread | None] = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.inline: Labelled | None = None
-        """The task whose function the loop calls without an asyncio task."""
+        self.inline: Callable[[], str] | None = None
+        """Returns the name of the task whose function the loop calls without an asyncio task."""
         self._loop = loop
         self._warned_at_beat = 0.0
         self._beat()
@@ -118,7 +110,7 @@ class LoopLagMonitor:
 
     def _warn(self) -> None:
         inline, task = self.inline, asyncio.current_task(self._loop)
-        name = inline.label if inline is not None else task.get_name() if task is not None else None
+        name = inline() if inline is not None else task.get_name() if task is not None else None
         _log.warning(
             "%s holds the event loop for more than %g s: events and control wait; "
             "make it a plain function (it then runs in a thread) or add an await to it",
