@@ -7,8 +7,8 @@ import pytest
 
 from cascade.interfaces import NO_EVENTS, PendingEvent, StepEvents, TaskState, TaskStateEvent
 from cascade.interfaces.wire.write import Series
-from cascade.runtime.telemetry import _trail
-from cascade.runtime.telemetry._trail import EventTrail
+from cascade.runtime._support import event_trail
+from cascade.runtime._support.event_trail import EventTrail
 
 TOKEN = "c41e07d2"
 
@@ -127,7 +127,7 @@ def test_another_end_than_was_expected_takes_the_number() -> None:
 
 def test_more_events_than_may_wait_overtake_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded; the event of the result follows when it is committed, and the end of the run does not wait."""
-    monkeypatch.setattr(_trail, "MOST_HELD", 2)
+    monkeypatch.setattr(event_trail, "MOST_HELD", 2)
     trail = Trail()
     trail.commit("a")
     for task in "bc":

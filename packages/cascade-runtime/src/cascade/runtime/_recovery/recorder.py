@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from cascade.interfaces import (
     NO_EVENTS,
     Clock,
     Journal,
-    PendingEvent,
     Plan,
     RecordedStatus,
     RunCancelledError,
@@ -28,27 +27,11 @@ from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery import plans
 from cascade.runtime._recovery.digests import StepDigests
 from cascade.runtime._recovery.restorer import Restorer
+from cascade.runtime._support.event_trail import EventTrail
 from cascade.spec import LazyResult
 
 EndExpected = Callable[[Node], TaskStateEvent | None]
 """Returns the event that will report a task's end."""
-
-
-class EventTrail(Protocol):
-    """Knows which messages about a run may still be lost; telemetry has one for a run whose events it keeps on disk."""
-
-    @property
-    def settled(self) -> int:
-        """The number below which every message is safe."""
-        ...
-
-    def publish_again(self, events: Sequence[PendingEvent]) -> None:
-        """Publish what earlier attempts recorded and may have lost."""
-        ...
-
-    def prepare(self, event: TaskStateEvent | None) -> StepEvents:
-        """Return what to commit with a result that this event will report."""
-        ...
 
 
 class Recorder:

@@ -27,10 +27,11 @@ from cascade.runtime._graph.dependencies import inputs_among, walk
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.digests import StepDigests
 from cascade.runtime._recovery.parts import RecordedAttempts, RecordedExpansion, RecordedRunner
-from cascade.runtime._recovery.recorder import EventTrail, Recorder
+from cascade.runtime._recovery.recorder import Recorder
 from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.scheduler import RunParts
+from cascade.runtime._support.event_trail import EventTrail
 from cascade.runtime._support.pace import finished
 from cascade.runtime._support.resume_rules import ResumeRules
 from cascade.spec import LazyResult

@@ -27,12 +27,12 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, PROGRESS
 from cascade.interfaces.wire.write import Series, body_of, default_source, encode_payload
 from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.runtime._support.safe_queue import SafeQueue
 from cascade.runtime._support.shared import Shared
 from cascade.runtime.telemetry._backlog import Backlog, Fields, event_of
-from cascade.runtime.telemetry._safe_queue import SafeQueue
 
 if TYPE_CHECKING:
-    from cascade.runtime.telemetry._trail import EventTrail
+    from cascade.runtime._support.event_trail import EventTrail
 
 _log = get_logger("cascade.telemetry")
 
@@ -185,7 +185,7 @@ class TelemetrySubscriber:
         """Return what keeps the events of a recorded run from being lost; None without a queue on disk."""
         if self._durable is None:
             return None
-        from cascade.runtime.telemetry._trail import EventTrail  # only recorded runs need it
+        from cascade.runtime._support.event_trail import EventTrail  # only recorded runs need it
 
         trail = self._trails[run_id] = EventTrail(
             self._durable,

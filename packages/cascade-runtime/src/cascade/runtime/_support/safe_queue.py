@@ -1,4 +1,4 @@
-"""A queue from which messages are not lost with the process, as what publishes them sees it."""
+"""A queue that keeps messages when the process is killed, as the code that publishes them sees it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class SafeQueue(Protocol):
-    """A queue that tells when a message can no longer be lost with the process."""
+    """A queue that reports when a message can no longer be lost with the process."""
 
     def publish_text(
         self, topic: str, text: str, qos: int = 0, *, on_safe: Callable[[], None] | None = None

@@ -11,7 +11,7 @@ from cascade.interfaces import NO_EVENTS, PendingEvent, StepEvents, TaskState, T
 from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.wire.write import Series
-from cascade.runtime.telemetry._safe_queue import SafeQueue
+from cascade.runtime._support.safe_queue import SafeQueue
 
 _log = get_logger("cascade.telemetry")
 
