@@ -3,26 +3,23 @@
 Its connectors reach the broker through a proxy, which breaks their links; the witnesses do not.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import aiomqtt
 import pytest
-import pytest_asyncio
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces import Connector, SupportsSource
-from cascade.interfaces.topics import status_topic
+from cascade.interfaces import Connector
 from cascade.testkit import Broker
 from cascade.testkit.brokers import Aedes, IotCore, RabbitMq
-from cascade.testkit.chaos import ChaosProxy
-from cascade.testkit.connector import Ability, Completing, ConnectorContract
+from cascade.testkit.connector import Ability, Completing, ConnectorContract, ThroughProxy
 from cascade.testkit.odd_broker import OddBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 
 
-class OnBroker(ConnectorContract):
+class OnBroker(ThroughProxy, ConnectorContract):
     abilities = frozenset(Ability)
     keywords: ClassVar[dict[str, Any]] = {}
 
@@ -39,36 +36,10 @@ class OnBroker(ConnectorContract):
         async with aiomqtt.Client(self.broker.host, self.broker.port) as client:
             await client.publish(topic, payload, qos=1)
 
-    async def interrupt(self) -> None:
-        """Refuse links, and let one that leaves wait no longer than a moment for the next one, also if it has just lost its link."""
-        self.monkeypatch.setattr("cascade.transport.drain.NO_LINK", 0.05)
-        self.monkeypatch.setattr("cascade.transport.drain.RECENT", -1.0)
-        await self.proxy.down()
-
-    async def silence(self) -> None:
-        """Say nothing any more, and let what is waited for in vain be given up soon."""
-        self.monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.2)
-        self.monkeypatch.setattr("cascade.transport.link.LEAVE_TIMEOUT", 0.2)
-        self.hasty["connect_timeout"] = 0.2
-        self.proxy.stall()
-
-    async def restore(self) -> None:
-        self.proxy.resume()
-        await self.proxy.up()
-
-    def status_of(self, connector: Connector) -> str:
-        assert isinstance(connector, SupportsSource)
-        return status_topic(connector.source_id)
-
-    @pytest_asyncio.fixture
-    async def environment(self, shared: Broker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-        for pause in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "senders.STEADY_AFTER"):
-            monkeypatch.setattr(f"cascade.transport.{pause}", 0.01)
-        self.monkeypatch = monkeypatch
-        self.hasty: dict[str, float] = {}
+    @pytest.fixture
+    def peer_port(self, shared: Broker) -> int:
         self.broker = shared
-        async with ChaosProxy(shared.port) as self.proxy:
-            yield
+        return shared.port
 
 
 class TestOnMosquitto(OnBroker):
@@ -109,12 +80,12 @@ class Beyond:
             request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
-class RetainedSetOn(Beyond, Completing):
+class RetainedSetOn(Beyond, ThroughProxy, Completing):
     """The section of the retained set, on a broker whose weakness concerns nothing else."""
 
     abilities = OnBroker.abilities
     make, make_witness, make_named = OnBroker.make, OnBroker.make_witness, OnBroker.make_named
-    environment = OnBroker.environment
+    peer_port = OnBroker.peer_port
     keywords = OnBroker.keywords
     switches: ClassVar[dict[str, Any]] = {}
     shared = OnOddBroker.shared

@@ -22,9 +22,10 @@ from cascade.testkit._contract.publishing import Publishing
 from cascade.testkit._contract.retaining import Retaining
 from cascade.testkit._contract.settling import Settling
 from cascade.testkit._contract.subscribing import Subscribing
+from cascade.testkit._contract.through_proxy import ThroughProxy
 from cascade.testkit._contract.watching import Watching
 
-__all__ = ["Ability", "Completing", "ConnectorContract", "Inbox", "Observer", "Settling"]
+__all__ = ["Ability", "Completing", "ConnectorContract", "Inbox", "Observer", "Settling", "ThroughProxy"]
 
 
 class ConnectorContract(
