@@ -6,63 +6,26 @@ import json
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
 import trustme
 from engines import Plant, eventually
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTProtocolVersion
+from roles import MATRIX, PASSWORD, ROLES, RUN, USERS, Client
 
 from cascade.cli import main
 from cascade.cli._access.mosquitto import MQTT_PORT, WEBSOCKET_PORT, Files, access_list, configuration
-from cascade.interfaces.access import Roles, permits, rules
+from cascade.interfaces.access import permits, rules
 from cascade.testkit._process import free_port
-from cascade.testkit.brokers import Broker, Mosquitto, make_certificates
+from cascade.testkit.brokers import Mosquitto, make_certificates
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import busyness
 from cascade.transport.broker_programs import Child
-
-PASSWORD = "s3cret"
-ROLES = Roles(
-    engines={"press-3": "default"},
-    operators=("ann",),
-    leads={"bob": "etl"},
-    observers=("wall",),
-    collectors=("c1",),
-)
-USERS = ("press-3", "ann", "bob", "wall", "c1", "stranger")
-VIEWERS = {"ann", "bob", "wall", "c1"}
-
-# By topic: who may write, and who may read it.
-MATRIX: dict[str, tuple[set[str], set[str]]] = {
-    "cascade/status/press-3": ({"press-3"}, {"press-3"} | VIEWERS),
-    "cascade/status/press-4": (set(), VIEWERS),
-    "cascade/state/press-3/runs": ({"press-3"}, {"press-3"} | VIEWERS),
-    "cascade/state/press-4/runs": (set(), VIEWERS),
-    "cascade/sync/press-3/nonce": ({"press-3"}, {"press-3", "ann"}),
-    "cascade/sync/press-4/@canary": (set(), {"ann"}),
-    "cascade/sync/wall/nonce": ({"wall"}, {"wall", "ann"}),
-    "cascade/telemetry/local/default/9a81/events": ({"press-3"}, {"ann", "wall", "c1"}),
-    "cascade/telemetry/local/default/9a81/progress": ({"press-3"}, {"ann", "wall", "c1"}),
-    "cascade/telemetry/local/etl/9a81/events": (set(), VIEWERS),
-    "cascade/constraints/global/@pause": ({"ann"}, {"press-3"} | VIEWERS),
-    "cascade/constraints/global": ({"ann"}, {"press-3"} | VIEWERS),
-    "cascade/constraints/project/etl/@pause": ({"ann", "bob"}, {"press-3"} | VIEWERS),
-    "cascade/constraints/project/default/@pause": ({"ann"}, {"press-3"} | VIEWERS),
-    "cascade/constraints/run/9a81/@cancel": ({"ann"}, {"press-3"} | VIEWERS),
-    "cascade/constraints/task/a*/@concurrency": ({"ann"}, {"press-3"} | VIEWERS),
-    "cascade/constraints/source/press-3/@pause": ({"ann"}, {"press-3"} | VIEWERS),
-    "cascade/constraints/@store": ({"ann"}, {"press-3"} | VIEWERS),
-    "cascade/ack/press-3": ({"c1"}, {"press-3"} | VIEWERS),
-    "cascade/ack/press-4": ({"c1"}, VIEWERS),
-    "elsewhere": (set(), set()),
-}
 
 
 def test_the_rules_are_those_of_the_table() -> None:
@@ -71,54 +34,6 @@ def test_the_rules_are_those_of_the_table() -> None:
     for topic, (writers, readers) in MATRIX.items():
         assert {user for user in USERS if permits(found, user, "write", topic)} == writers, topic
         assert {user for user in USERS if permits(found, user, "read", topic)} == readers, topic
-
-
-class Client:
-    """One user's connection; it keeps what arrives, and whether the link was cut."""
-
-    def __init__(self, broker: Broker, user: str, version: MQTTProtocolVersion) -> None:
-        self.user = user
-        self.received: set[tuple[str, bytes]] = set()
-        self.cuts = 0
-        self._sent: set[int] = set()
-        self._acknowledged: set[int] = set()
-        self._subscribed = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"client-{user}", protocol=version)
-        self._client.username_pw_set(user, PASSWORD)
-        self._client.max_inflight_messages_set(1_000)
-        self._client.on_message = lambda client, data, message: self.received.add(
-            (message.topic, bytes(message.payload))
-        )
-        self._client.on_publish = lambda client, data, mid, *rest: self._acknowledged.add(mid)
-        self._client.on_subscribe = lambda *rest: self._subscribed.set()
-        self._client.on_disconnect = self._count_cut
-        self._ended = False
-        self._client.connect(broker.host, broker.port)
-        self._client.loop_start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = True
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def subscribe(self) -> None:
-        """Subscribe to everything: the broker gives what this user may read."""
-        self._client.subscribe("#", 1)
-        assert self._subscribed.wait(20 * busyness())
-
-    def publish(self, topic: str, payload: str, qos: int, *, retain: bool) -> None:
-        """Publish, and do not wait."""
-        self._sent.add(self._client.publish(topic, payload, qos, retain).mid)
-
-    def settle(self) -> None:
-        """Wait until the broker has answered everything."""
-        eventually(lambda: self._sent <= self._acknowledged, f"{self.user}: everything is acknowledged")
-
-    def _count_cut(self, *_: object) -> None:
-        self.cuts += not self._ended
 
 
 @pytest.fixture
@@ -141,10 +56,10 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(
     ways = [(qos, retain) for qos in (0, 1) for retain in (False, True)]
     with ExitStack() as stack:
         witness = stack.enter_context(Client(guarded, "witness", version))
-        witness.subscribe()
+        witness.subscribe("#")
         clients = [stack.enter_context(Client(guarded, user, version)) for user in USERS]
         for client in clients:
-            client.subscribe()
+            client.subscribe("#")
             for topic in MATRIX:
                 for qos, retain in ways:
                     client.publish(topic, f"{client.user} {qos} {retain}", qos, retain=retain)
@@ -176,28 +91,6 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(
             )
             assert {topic for topic, _ in client.received.copy()} == readable
         assert [client.user for client in clients if client.cuts] == []
-
-
-RUN = """
-import asyncio, json, sys
-import cascade as cs
-
-@cs.task
-async def one(x: int) -> int:
-    await cs.checkpoint(done=x, total=3)
-    cs.publish("temperature", {"celsius": 21.5})
-    return x
-
-async def main():
-    connector = cs.connector(sys.argv[1], source_id="press-3", protocol="5", connect_timeout=50, required=True)
-    async with connector:
-        value = await cs.Engine(connector=connector, require_control=True, logs="INFO").run(one.map(x=[1, 2, 3]))
-        assert await connector.flush(50)
-        dropped = {why: n for why, n in connector.statistics().dropped.items() if why != "superseded"}
-        print(json.dumps({"value": value, "dropped": dropped}))
-
-asyncio.run(main())
-"""
 
 
 @pytest.mark.broker

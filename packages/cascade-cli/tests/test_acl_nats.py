@@ -5,82 +5,19 @@ import re
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
 from engines import Plant, eventually
-from paho.mqtt.enums import CallbackAPIVersion
-from test_acl import MATRIX, PASSWORD, ROLES, RUN, USERS
+from roles import MATRIX, PASSWORD, ROLES, RUN, USERS, Client
 
 from cascade.cli import main
 from cascade.cli._access.nats import authorization, subject_of
 from cascade.interfaces.access import Roles, Rule, rules
-from cascade.testkit.brokers import Broker, NatsServer
+from cascade.testkit.brokers import NatsServer
 from cascade.transport.broker_programs import Child
-
-
-class Client:
-    """One user's connection: what it may read by the broker's answers, what arrives, and whether the link was cut."""
-
-    def __init__(self, broker: Broker, user: str) -> None:
-        self.user = user
-        self.received: set[tuple[str, bytes]] = set()
-        self.readable: set[str] = set()
-        self.cuts = 0
-        self._sent: set[int] = set()
-        self._acknowledged: set[int] = set()
-        self._asked: dict[int, str] = {}
-        self._answered: dict[int, int] = {}
-        self._ended = False
-        self._connected = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"client-{user}")
-        self._client.username_pw_set(user, PASSWORD)
-        self._client.max_inflight_messages_set(1_000)
-        self._client.on_connect = lambda *_: self._connected.set()
-        self._client.on_message = self._take
-        self._client.on_publish = lambda client, data, mid, *rest: self._acknowledged.add(mid)
-        self._client.on_subscribe = lambda client, data, mid, codes, *rest: self._answered.update(
-            {mid: codes[0].value}
-        )
-        self._client.on_disconnect = self._count_cut
-        self._client.connect(broker.host, broker.port)
-        self._client.loop_start()
-        assert self._connected.wait(40), user
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = True
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def subscribe(self, *filters: str) -> None:
-        """Subscribe to each filter alone; wait for the answers."""
-        for each in filters:
-            _, number = self._client.subscribe(each, 1)
-            assert number is not None
-            self._asked[number] = each
-        eventually(lambda: self._asked.keys() <= self._answered.keys(), f"{self.user}: SUBACK")
-        self.readable = {each for number, each in self._asked.items() if self._answered[number] < 0x80}
-
-    def publish(self, topic: str, payload: str, qos: int, *, retain: bool) -> None:
-        """Publish, and do not wait."""
-        self._sent.add(self._client.publish(topic, payload, qos, retain).mid)
-
-    def settle(self) -> None:
-        """Wait until the broker has answered everything."""
-        eventually(lambda: self._sent <= self._acknowledged, f"{self.user}: everything is acknowledged")
-
-    def _take(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
-        self.received.add((message.topic, bytes(message.payload)))
-
-    def _count_cut(self, *_: object) -> None:
-        self.cuts += not self._ended
 
 
 @pytest.fixture

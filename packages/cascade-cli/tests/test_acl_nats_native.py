@@ -14,7 +14,7 @@ from typing import Any
 import nats
 import pytest
 from engines import PASSWORD, Plant
-from test_acl import MATRIX, ROLES, RUN, USERS
+from roles import MATRIX, ROLES, RUN, USERS
 
 from cascade.cli._access.nats import authorization
 from cascade.connectors.nats import NatsConnector

@@ -16,7 +16,7 @@ import nats
 import pytest
 from engines import PASSWORD
 from paho.mqtt import publish
-from test_acl import ROLES
+from roles import ROLES
 
 from cascade.cli import main
 from cascade.cli._access.nats import authorization

@@ -13,7 +13,8 @@ import pytest
 from engines import eventually
 from paho.mqtt.enums import MQTTProtocolVersion
 from patient import PATIENT
-from test_acl import PASSWORD, ROLES, RUN, Client, guarded
+from roles import PASSWORD, ROLES, RUN, Client
+from test_acl import guarded
 
 from cascade.interfaces.access import Rule, permits, rules
 from cascade.testkit.brokers import Mosquitto
