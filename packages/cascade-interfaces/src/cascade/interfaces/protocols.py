@@ -10,7 +10,6 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -341,13 +340,15 @@ def supports(thing: object, ability: type[_AbilityT]) -> TypeGuard[_AbilityT]:
     >>> supports(object(), SupportsFlush)
     False
     """
+    members = _MEMBERS.get(ability)
+    if members is None:
+        members = _MEMBERS[ability] = tuple(name for name in vars(ability) if not name.startswith("_"))
     kind = type(thing)
-    return all(hasattr(kind, name) for name in _members(ability))
+    return all(hasattr(kind, name) for name in members)
 
 
-@cache
-def _members(ability: type) -> tuple[str, ...]:
-    return tuple(name for name in vars(ability) if not name.startswith("_"))
+_MEMBERS: dict[object, tuple[str, ...]] = {}
+"""Of each protocol that was asked for: a run asks dozens of times."""
 
 
 class EventBus(Protocol):
