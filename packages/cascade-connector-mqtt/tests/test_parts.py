@@ -31,7 +31,7 @@ from cascade.connectors.mqtt._aiomqtt.internals import MAX_PACKET, Aiomqtt2, Qui
 from cascade.connectors.mqtt._duplicates import DuplicateFilter, overlap
 from cascade.connectors.mqtt._errors import UNANSWERED, explain, explain_loss, refusals
 from cascade.connectors.mqtt._link import MqttLink
-from cascade.interfaces import ConnectorUnavailable, Message
+from cascade.interfaces import ConnectorUnavailable, Message, Redactor
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import Delivery
 from cascade.transport.delivery.watches import WatchQueue
@@ -230,6 +230,8 @@ class TestFaults:
         fault = explain(aiomqtt.MqttCodeError(code), lacks_password=True)
         assert fault.kind is Kind.CREDENTIALS
         assert ("no password was given" in fault.text) is asks
+        line = f"{fault.text}; trying again"
+        assert Redactor().mask(line) == line  # the log shows the remedy as it is
 
     @pytest.mark.parametrize(
         ("exc", "kind", "blames"),

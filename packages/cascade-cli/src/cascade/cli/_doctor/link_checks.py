@@ -157,7 +157,10 @@ def _no_login(login: Login, target: Target) -> Finding:
     place = f"{target.host}:{target.port}"
     if login.kind == "credentials":
         means = "no engine and no tool can connect with these settings"
-        remedy = hint or f"check user and password: {target.prefix}PASSWORD or {target.prefix}PASSWORD_FILE"
+        remedy = (
+            hint
+            or f"check the user, and the password in {target.prefix}PASSWORD or {target.prefix}PASSWORD_FILE"
+        )
         return Finding("login", cause, means, remedy)
     if login.kind == "certificate" and target.nats and not target.tls:
         means = "no engine and no tool can connect with this URL"

@@ -9,7 +9,7 @@ from typing import Any
 
 from cascade.transport.faults import Fault, Kind, of_system
 
-NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD, or pass password="
+NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD, or pass the keyword password"
 
 _CREDENTIALS = {4, 5, 134, 135, 138}  # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
 _WITHOUT_ACCESS = {4, 5, 134, 135}

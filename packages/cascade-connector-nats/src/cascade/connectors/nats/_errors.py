@@ -70,6 +70,6 @@ def _refused(credentials: str) -> str:
     if credentials:
         return f"the server refuses {credentials}; check it, and what the server allows"
     return (
-        "the server wants credentials, and none were given; pass user= and password=, token=, nkeys_seed= or "
-        "user_credentials=, or set CASCADE_NATS_PASSWORD, _TOKEN, _NKEY or _CREDS"
+        "the server wants credentials, and none were given; pass the keywords user and password, token, nkeys_seed "
+        "or user_credentials, or set CASCADE_NATS_PASSWORD, _TOKEN, _NKEY or _CREDS"
     )
