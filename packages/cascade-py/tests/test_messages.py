@@ -690,7 +690,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: cs.connector("localhost"),
-        "no connector named 'localhost' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); did you mean 'local'?",
+        "no connector named 'localhost' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://localhost",
     ),
     (
         lambda: cs.connector("mqtt://"),

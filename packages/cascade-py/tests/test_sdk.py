@@ -112,7 +112,15 @@ def test_connectors_are_found_by_name_and_by_url() -> None:
     [
         ("mqtt", ["local"], r'installed: local.*pip install "cascade-py\[mqtt\]"'),
         ("mqtts://broker", [], r'none is installed.*pip install "cascade-py\[mqtt\]"'),
+        ("nats://broker", ["mqtt"], r'installed: mqtt.*pip install "cascade-py\[nats\]"'),
+        ("tls://broker", ["mqtt"], r'pip install "cascade-py\[nats\]"'),
         ("mqqt", ["mqtt"], "did you mean 'mqtt'"),
+        ("localhost", ["local"], "for a broker on that host write mqtt://localhost"),
+        (
+            "broker.example.org:1883",
+            ["local"],
+            r"for a broker on that host write mqtt://broker\.example\.org",
+        ),
         (
             "kafka",
             ["mqtt"],

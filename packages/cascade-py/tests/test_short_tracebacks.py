@@ -51,7 +51,7 @@ if __name__ == "__main__":
 CALLS = {
     "a failure": ("cs.run(fails())", 12, "in fails"),
     "a failure in a thread": ("cs.run(fails_in_a_thread())", 12, "in fails_in_a_thread"),
-    "a failure in a process": ("cs.run(fails_in_a_process())", 16, "in fails_in_a_process"),
+    "a failure in a process": ("cs.run(fails_in_a_process())", 20, "in fails_in_a_process"),
     "failures of a run that goes on": (
         "cs.run([fails(), fails_in_a_thread()], on_failure='continue')",
         28,

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 CONNECTORS = "cascade.connectors"
 EXECUTORS = "cascade.executors"
 
-_EXTRAS = {CONNECTORS: dict.fromkeys(("mqtt", "mqtts", "ws", "wss"), "mqtt"), EXECUTORS: {"dask": "dask"}}
+_EXTRAS = {
+    CONNECTORS: {
+        **dict.fromkeys(("mqtt", "mqtts", "ws", "wss"), "mqtt"),
+        **dict.fromkeys(("nats", "tls"), "nats"),
+    },
+    EXECUTORS: {"dask": "dask"},
+}
 _ERRORS = {CONNECTORS: ConnectorNotFoundError, EXECUTORS: ExecutorNotFoundError}
 
 
@@ -62,6 +68,8 @@ def _remedy(group: str, name: str, offered: list[str]) -> str:
     extras = _EXTRAS[group]
     if name in extras:
         return f'install it with: pip install "cascade-py[{extras[name]}]"'
+    if group == CONNECTORS and (name == "localhost" or "." in name):
+        return f"for a broker on that host write mqtt://{name}"
     close = difflib.get_close_matches(name, [*offered, *extras], n=1)
     if close:
         return f"did you mean {close[0]!r}?"
