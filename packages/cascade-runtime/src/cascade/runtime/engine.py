@@ -23,7 +23,6 @@ from cascade.interfaces import (
     EventBus as EventBusProtocol,
 )
 from cascade.interfaces.events import Tag
-from cascade.interfaces.logs import mask_logs_with
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.tracebacks import begin_in_user_code
 from cascade.interfaces.wire.write import default_source
@@ -46,7 +45,14 @@ from cascade.runtime._support.pace import emptied, finished
 from cascade.runtime._support.resume_rules import OnChange, ResumeMode, ResumeRules, checked_rules
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity, checked_identity, checked_tags
-from cascade.runtime._support.settings import check_params, check_settings
+from cascade.runtime._support.settings import (
+    check_connector,
+    check_middleware,
+    check_outbox,
+    check_params,
+    check_settings,
+    checked_redactor,
+)
 from cascade.runtime.bus import EventBus
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import LazyResult, Resource, call_of, targets_of
@@ -73,8 +79,6 @@ STOP_TIMEOUT = 2.0
 
 TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
-
-_CONNECTOR = ("connect", "disconnect", "publish")  # what an engine itself needs of one
 
 
 class RunOptions(TypedDict, total=False):
@@ -151,8 +155,8 @@ class Engine:
         close_timeout: float = 30.0,
     ) -> None:
         self.bus: EventBusProtocol = bus if bus is not None else EventBus()
-        _check_connector(connector)
-        _check_middleware(middleware)
+        check_connector(connector)
+        check_middleware(middleware)
         check_settings(
             executor=executor,
             executors=executors,
@@ -165,10 +169,10 @@ class Engine:
             stop_timeout=stop_timeout,
             close_timeout=close_timeout,
         )
-        _check_outbox(outbox, connector)
+        check_outbox(outbox, connector)
         self._connector = connector
         self._outbox = outbox
-        self._redactor = _checked_redactor(redactor)
+        self._redactor = checked_redactor(redactor)
         level = checked_level(logs)
         self._logs = level if connector is not None else None
         self._middleware = tuple(middleware)
@@ -603,48 +607,3 @@ def _control_memory(state: StateBackend | None) -> SupportsControlMemory | None:
     from cascade.interfaces import SupportsControlMemory
 
     return state if supports(state, SupportsControlMemory) else None
-
-
-def _check_outbox(outbox: object, connector: Connector | None) -> None:
-    if outbox is None:
-        return
-    if not callable(check := getattr(outbox, "check", None)):
-        raise ConfigurationError("Engine(outbox=)", f"takes cs.Outbox('events'), not {outbox!r}")
-    check(connector)
-
-
-def _check_middleware(middleware: object) -> None:
-    if not isinstance(middleware, Sequence) or isinstance(middleware, str):
-        raise ConfigurationError(
-            "Engine(middleware=)", f"takes a list; write middleware=[around], not {middleware!r}"
-        )
-    for each in middleware:
-        if not callable(each):
-            raise ConfigurationError(
-                "Engine(middleware=)",
-                f"{each!r} is not callable; write an async function around(step, call_next)",
-            )
-
-
-def _checked_redactor(redactor: Redactor | None) -> Redactor:
-    if redactor is None:
-        return Redactor.DEFAULT
-    if not isinstance(redactor, Redactor):
-        raise ConfigurationError("Engine(redactor=)", f"takes a cs.Redactor, not {type(redactor).__name__}")
-    mask_logs_with(redactor)
-    return redactor
-
-
-def _check_connector(connector: object) -> None:
-    if isinstance(connector, str):
-        raise ConfigurationError(
-            "Engine(connector=)", "takes a connector, not a URL; make one with cs.connector('mqtt://broker')"
-        )
-    if connector is None or isinstance(connector, type):
-        missing = [] if connector is None else ["an instance"]
-    else:
-        missing = [name for name in _CONNECTOR if not callable(getattr(connector, name, None))]
-    if missing:
-        raise ConfigurationError(
-            "Engine(connector=)", f"{connector!r} is not a connector: it lacks {missing[0]}"
-        )

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from cascade.interfaces import ConfigurationError
+from cascade.interfaces import ConfigurationError, Connector
+from cascade.interfaces.logs import mask_logs_with
+from cascade.interfaces.redaction import Redactor
 
 _METHODS = {
     "executor": ("run", "settle"),
@@ -17,6 +19,8 @@ _METHODS = {
     "clock": ("now", "monotonic"),
 }
 """What an engine calls of the objects that it is given."""
+
+_CONNECTOR = ("connect", "disconnect", "publish")  # what an engine itself needs of one
 
 _REMEDIES = {
     "executor": "pass an executor, such as cs.ThreadExecutor(4) or cs.ProcessExecutor(4)",
@@ -53,6 +57,67 @@ def check_params(params: object) -> None:
     :raises ConfigurationError: with the right form.
     """
     _mapping("params", params, "params={'name': value}", where="run")
+
+
+def check_connector(connector: object) -> None:
+    """Refuse what is not a connector.
+
+    :raises ConfigurationError: naming the first method that is missing.
+    """
+    if isinstance(connector, str):
+        raise ConfigurationError(
+            "Engine(connector=)", "takes a connector, not a URL; make one with cs.connector('mqtt://broker')"
+        )
+    if connector is None or isinstance(connector, type):
+        missing = [] if connector is None else ["an instance"]
+    else:
+        missing = [name for name in _CONNECTOR if not callable(getattr(connector, name, None))]
+    if missing:
+        raise ConfigurationError(
+            "Engine(connector=)", f"{connector!r} is not a connector: it lacks {missing[0]}"
+        )
+
+
+def check_middleware(middleware: object) -> None:
+    """Refuse middleware that is not a list of callables.
+
+    :raises ConfigurationError: with the right form.
+    """
+    if not isinstance(middleware, Sequence) or isinstance(middleware, str):
+        raise ConfigurationError(
+            "Engine(middleware=)", f"takes a list; write middleware=[around], not {middleware!r}"
+        )
+    for each in middleware:
+        if not callable(each):
+            raise ConfigurationError(
+                "Engine(middleware=)",
+                f"{each!r} is not callable; write an async function around(step, call_next)",
+            )
+
+
+def check_outbox(outbox: object, connector: Connector | None) -> None:
+    """Refuse what is not an outbox, or one that cannot be used with this connector.
+
+    :raises ConfigurationError: with the right form.
+    """
+    if outbox is None:
+        return
+    if not callable(check := getattr(outbox, "check", None)):
+        raise ConfigurationError("Engine(outbox=)", f"takes cs.Outbox('events'), not {outbox!r}")
+    check(connector)
+
+
+def checked_redactor(redactor: Redactor | None) -> Redactor:
+    """Return the redactor to use; it also masks log lines.
+
+    :raises ConfigurationError: for anything that is not a redactor.
+    """
+    if redactor is None:
+        return Redactor.DEFAULT
+    if not isinstance(redactor, Redactor):
+        raise ConfigurationError("Engine(redactor=)", f"takes a cs.Redactor, not {type(redactor).__name__}")
+    mask_logs_with(redactor)
+    return redactor
 
 
 def _check_methods(kind: str, name: str, value: object) -> None:
