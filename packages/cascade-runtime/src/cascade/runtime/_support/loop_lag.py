@@ -29,7 +29,8 @@ class LoopLagMonitor:
     the last run, so that short runs in a row share it.
 
     When the whole process stood still (SIGSTOP, a machine that slept), the thread did not run either, and
-    no CPU time was used: then no task is to blame.
+    no CPU time was used: then no task is to blame. Nor is one for the time in which the loop's thread waits
+    for a processor, where the system tells that.
     """
 
     _all: ClassVar[Shared[LoopLagMonitor]] = Shared()
@@ -40,12 +41,13 @@ class LoopLagMonitor:
         self.inline: Callable[[], str] | None = None
         """Returns the name of the task whose function the loop calls without an asyncio task."""
         self._loop = loop
+        self._thread_id = threading.get_native_id()
         self._warned_at_beat = 0.0
         self._beat()
 
     @classmethod
     def join(cls, loop: asyncio.AbstractEventLoop) -> LoopLagMonitor:
-        """Monitor the running loop until ``leave()`` was called as often as this."""
+        """Monitor the running loop of this thread until ``leave()`` was called as often as this."""
         with cls._lock:
             monitor = cls._all.join(loop, make=lambda: cls(loop))
             cls._ensure_thread()
@@ -92,19 +94,22 @@ class LoopLagMonitor:
             return monitors
 
     def _beat(self) -> None:
-        self._last_beat = time.monotonic()
+        self._last_beat, self._delay = time.monotonic(), _delay_of(self._thread_id)
         self._handle = self._loop.call_later(_BEAT, self._beat)
 
     def _excuse(self) -> None:
         """Measure from now on: the loop could not note the time. A task that was named is not named again."""
-        is_logged, self._last_beat = self._warned_at_beat == self._last_beat, time.monotonic()
+        is_logged = self._warned_at_beat == self._last_beat
+        self._last_beat, self._delay = time.monotonic(), _delay_of(self._thread_id)
         if is_logged:
             self._warned_at_beat = self._last_beat
 
     def _check(self, now: float) -> None:
         """Warn if the loop was blocked at a moment; the process may have stood still since then."""
-        last_beat = self._last_beat
-        if now - last_beat > LAG_LIMIT and self._warned_at_beat != last_beat:
+        last_beat, delay = self._last_beat, self._delay
+        if now - last_beat <= LAG_LIMIT or self._warned_at_beat == last_beat:
+            return
+        if now - last_beat - (_delay_of(self._thread_id) - delay) > LAG_LIMIT:
             self._warned_at_beat = last_beat
             self._warn()
 
@@ -125,6 +130,16 @@ def _stood_still(elapsed: float, worked: float) -> bool:
     A call that holds the interpreter's lock keeps the thread from looking, too, but works meanwhile.
     """
     return elapsed > LAG_LIMIT and worked < elapsed / 2
+
+
+def _delay_of(thread_id: int) -> float:
+    """Return the seconds for which a thread has waited for a processor so far; 0 where the system does not tell."""
+    try:
+        name = f"/proc/self/task/{thread_id}/schedstat"
+        with open(name, encoding="ascii") as file:  # noqa: PTH123 - pathlib would be imported for this
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 if hasattr(os, "register_at_fork"):
