@@ -152,6 +152,17 @@ def test_a_process_that_stood_still_takes_in_answers_before_it_gives_up() -> Non
     assert not draining.outbox.pending
 
 
+def test_a_drain_that_was_woken_shortly_before_its_end_takes_in_answers_too() -> None:
+    """Half a second is left when it looks; then the process stands still."""
+    draining = Draining(unlinked_since=None)
+    draining.at(NO_PROGRESS - 0.5, draining.link)  # which is up already
+    draining.at(NO_PROGRESS - 0.1, draining.stand_still)
+    for number in range(4):
+        draining.at(12.0 + number, draining.send)
+    assert draining.seconds() == pytest.approx(15.0)
+    assert not draining.outbox.pending
+
+
 def test_a_flush_waits_until_all_is_sent_or_its_time_is_over() -> None:
     """The last of five messages decides."""
     for last, flushed in ((4.9, True), (5.1, False)):
