@@ -84,7 +84,9 @@ async def _publish(bus: EventBus, connector: MqttConnector, subscriber: Telemetr
         began = time.thread_time()
         for number in range(first, min(first + _BURST, n)):
             bus.publish(_event(number))
-        await subscriber.drain(0.0)  # encodes what waits in this iteration: the senders would begin in the next one
+        await subscriber.drain(
+            0.0
+        )  # encodes what waits in this iteration: the senders would begin in the next one
         spent += time.thread_time() - began
         await connector.flush(_TIMEOUT)
     return spent / n * 1e6

@@ -77,6 +77,8 @@ class Moments:
     ready: float
     """The last event: the result is known."""
     returned: float
+    busy: float
+    """CPU time of the loop's thread from the first event to the last one."""
 
     @property
     def worked(self) -> float:
@@ -92,12 +94,16 @@ async def follow(
     :raises RuntimeError: if the result is not right.
     """
     bus = EventBus()
-    noted: dict[Lifecycle, float] = {}
-    bus.subscribe(LifecycleEvent, lambda event: noted.update({event.event: time.perf_counter()}))
+    noted: dict[Lifecycle, tuple[float, float]] = {}
+
+    def note(event: LifecycleEvent) -> None:
+        noted[event.event] = time.perf_counter(), time.thread_time()
+
+    bus.subscribe(LifecycleEvent, note)
     began = time.perf_counter()
     values: list[Any] = await Engine(connector=connector, executor=executor, bus=bus).run(job)
     returned = time.perf_counter() - began
     if values != list(range(len(job))):
         raise RuntimeError("the result is wrong")
-    started, ready = (noted[event] - began for event in (Lifecycle.ENGINE_STARTED, Lifecycle.ENGINE_STOPPED))
-    return Moments(started, ready, returned)
+    (started, idle), (ready, busy) = noted[Lifecycle.ENGINE_STARTED], noted[Lifecycle.ENGINE_STOPPED]
+    return Moments(started - began, ready - began, returned, busy - idle)

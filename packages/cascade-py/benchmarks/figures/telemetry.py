@@ -56,11 +56,13 @@ async def _noops(broker: Broker, settings: Settings) -> list[Row]:
     ready, returned = (
         [getattr(each.moments, what) * 1e3 for each in heard] for what in ("worked", "returned")
     )
+    busy, alone_busy = ([each.moments.busy / n * 1e6 for each in side] for side in (heard, plain))
     delivered, lost = [each.delivered * 1e3 for each in heard], [each.lost for each in heard]
     return [
         Row(f"{name}: last event delivered", "ms", delivered, without, alone, no_more_than(3_000)),
         Row(f"- events lost or out of order, of {2 * n + 2:,}", "", lost, target=no_more_than(0)),
         Row("- result ready", "ms", ready, without, alone, at_most(1.8)),
+        Row("- the same as CPU time of a task", "us", busy, without, alone_busy, at_most(1.8)),
         Row("- run() returned", "ms", returned, without, alone, no_more_than(1_000)),
     ]
 
