@@ -249,6 +249,24 @@ def test_the_text_of_an_event_is_what_json_dumps_writes(
     for _ in range(3):
         message = plain.envelope(event.timestamp, body_of(event, clean=str.upper))
         assert quick.text(event, clean=str.upper) == json.dumps(message)
+    assert quick.text(event.fields(), clean=str.upper) == json.dumps(
+        plain.envelope(event.timestamp, body_of(event, clean=str.upper))
+    )
+    assert TaskStateEvent.of(event.fields()) == event
+
+
+@pytest.mark.parametrize("state", [*TaskState, "ELSEWHERE"])
+def test_the_fields_of_an_event_are_a_plain_tuple_of_its_values(state: Any) -> None:
+    """The event is made from them again, also one that no run would make."""
+    made = event(state=state, item=3)
+    fields = made.fields()
+    assert type(fields) is tuple
+    assert type(fields[3]) is str
+    assert [*fields] == [*made]
+    again = TaskStateEvent.of(fields)
+    assert (again, again.state) == (made, state)
+    assert type(again) is TaskStateEvent
+    assert type(again.state) is type(state)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,19 @@
 
 import asyncio
 import dataclasses
+import json
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from cascade.runtime import EventBus
-from cascade.testkit import time_limit
+from cascade.interfaces import LifecycleEvent, TaskFields, TaskState, TaskStateEvent
+from cascade.interfaces.wire.read import View
+from cascade.runtime import Engine, EventBus, LocalConnector
+from cascade.spec import task
+from cascade.testkit import eventually, time_limit
 
 
 class Base:
@@ -143,3 +148,177 @@ def test_events_after_the_loop_is_closed_are_let_go(caplog: pytest.LogCaptureFix
         thread.join()
     assert not heard
     assert not caplog.records
+
+
+FIELDS = TaskStateEvent(
+    "r", "a:0", "a", TaskState.FAILED, 1.5, 2.5, "ValueError: x", "why", 2, "p", 3, "a:0", "t" * 8, 4
+).fields()
+
+
+@pytest.mark.parametrize("published", ["fields", "event"])
+def test_fields_and_events_of_tasks_reach_the_handlers_of_both(published: str) -> None:
+    """However they are published: at once, and the event is made only if a handler of events is there."""
+    bus = EventBus()
+    assert not bus.wants(TaskStateEvent)
+    fields: list[object] = []
+    stop = bus.subscribe_fields(fields.append)
+    assert bus.wants(TaskStateEvent)
+    assert not bus.wants(LifecycleEvent)
+    events: list[object] = []
+    publish: dict[str, Any] = {
+        "fields": lambda: bus.publish_fields(FIELDS),
+        "event": lambda: bus.publish(TaskStateEvent.of(FIELDS)),
+    }
+    publish[published]()
+    assert events == []
+    bus.subscribe(TaskStateEvent, events.append)
+    publish[published]()
+    assert fields == [FIELDS, FIELDS]
+    assert events == [TaskStateEvent.of(FIELDS)]
+    assert (type(fields[0]), type(events[0])) == (tuple, TaskStateEvent)
+    assert len(bus.handlers()) == 2
+    stop()
+    publish[published]()
+    assert (len(fields), len(events)) == (2, 2)
+    assert len(bus.handlers()) == 1
+
+
+@pytest.mark.parametrize("published", ["fields", "event"])
+def test_a_handler_of_fields_that_raises_affects_no_other(
+    published: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line tells of a series of failures, and names the kind of the event."""
+    bus, heard = EventBus(), list[object]()
+
+    def faulty(fields: TaskFields) -> None:
+        raise ValueError(fields)
+
+    bus.subscribe_fields(faulty)
+    bus.subscribe_fields(heard.append)
+    bus.subscribe(TaskStateEvent, heard.append)
+    for _ in range(2):
+        if published == "fields":
+            bus.publish_fields(FIELDS)
+        else:
+            bus.publish(TaskStateEvent.of(FIELDS))
+    assert heard == [FIELDS, TaskStateEvent.of(FIELDS)] * 2
+    (line,) = caplog.records
+    assert "failed on TaskStateEvent" in line.message
+
+
+async def test_fields_from_a_thread_arrive_on_the_loop_behind_its_events() -> None:
+    """In one order for each thread, whichever form an event has."""
+    bus, heard, loops = EventBus(), list[float](), set[object]()
+
+    def hear(fields: TaskFields) -> None:
+        heard.append(fields[4])
+        loops.add(asyncio.get_running_loop())
+
+    bus.subscribe_fields(hear)
+    bus.bind(asyncio.get_running_loop())
+
+    def work() -> None:
+        for number in range(10):
+            event = TaskStateEvent.of(FIELDS)._replace(timestamp=float(number))
+            if number % 2:
+                bus.publish(event)
+            else:
+                bus.publish_fields(event.fields())
+
+    await asyncio.to_thread(work)
+    async with time_limit(50):
+        await eventually(lambda: len(heard) == 10)
+    assert heard == list(range(10))
+    assert loops == {asyncio.get_running_loop()}
+
+
+class Own:
+    """A bus of the user's own, with the methods of the protocol only."""
+
+    def __init__(self) -> None:
+        self.inner = EventBus()
+
+    def subscribe(self, event_type: type[Any], handler: Any) -> Any:
+        return self.inner.subscribe(event_type, handler)
+
+    def wants(self, event_type: type) -> bool:
+        return self.inner.wants(event_type)
+
+    def handlers(self) -> list[Any]:
+        return self.inner.handlers()
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.inner.bind(loop)
+
+    def publish(self, event: object) -> None:
+        self.inner.publish(event)
+
+
+class Noting(EventBus):
+    """A bus of the user's own that sees every event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[object] = []
+
+    def publish(self, event: object) -> None:
+        self.seen.append(event)
+        super().publish(event)
+
+
+@pytest.mark.parametrize("bus", [EventBus, Own, Noting])
+async def test_a_run_is_observed_through_a_bus_of_any_kind(bus: type[Any]) -> None:
+    """Handlers, telemetry and reports get each event of a task, and the same one."""
+
+    @task
+    async def double(x: int) -> int:
+        return 2 * x
+
+    made, connector = bus(), LocalConnector(source_id="press-line-3")
+    heard: list[TaskStateEvent] = []
+    made.subscribe(TaskStateEvent, heard.append)
+    view = View()
+    async with connector:
+
+        async def fold(topic: str, payload: Mapping[str, Any]) -> None:
+            view.fold(topic, json.dumps(payload).encode(), now=0.0)
+
+        await connector.subscribe("cascade/#", fold)
+        assert await Engine(bus=made, connector=connector).run([double(1), double(2)]) == [2, 4]
+        await eventually(lambda: any(run.status for run in view.runs.values()))
+    (run,) = view.runs.values()
+    assert (run.status, run.missing, run.counts) == ("Succeeded", 0, {"COMPLETED": 2})
+    assert [event.state for event in heard] == ["RUNNING", "COMPLETED"] * 2
+    assert [event.node for event in heard] == ["double:0", "double:0", "double:1", "double:1"]
+    if isinstance(made, Noting):
+        assert [event for event in made.seen if isinstance(event, TaskStateEvent)] == heard
+    assert made.handlers() == [heard.append]
+
+
+class Texts(LocalConnector):
+    """Takes JSON that telemetry has encoded, as the connectors of a network do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
+        self.texts.append(text)
+
+
+async def test_a_run_makes_no_events_of_tasks_for_telemetry_and_reports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They take the fields: a run of many small tasks does not wait for objects that nobody reads."""
+    made: list[TaskFields] = []
+    monkeypatch.setattr(TaskStateEvent, "of", made.append)
+
+    @task(mode="inline")
+    def nothing(x: int) -> int:
+        return x
+
+    connector = Texts()
+    assert await Engine(connector=connector).run(nothing.map(x=range(100))) == list(range(100))
+    states = [json.loads(text)["body"].get("state") for text in connector.texts]
+    assert [state for state in states if state] == ["RUNNING", "COMPLETED"] * 100
+    assert made == []

@@ -11,11 +11,18 @@ from typing import Any, cast
 
 import pytest
 
-from cascade.interfaces import Event, Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
-from cascade.interfaces.wire.write import Series
+from cascade.interfaces import (
+    Event,
+    Lifecycle,
+    LifecycleEvent,
+    RunStatus,
+    TaskFields,
+    TaskState,
+    TaskStateEvent,
+)
 from cascade.runtime import EventBus, TelemetrySubscriber
 from cascade.runtime.telemetry import _backlog
-from cascade.runtime.telemetry._backlog import AT_ONCE, Backlog, Fields, event_of
+from cascade.runtime.telemetry._backlog import AT_ONCE, Backlog
 from cascade.testkit import eventually
 
 RUN = "r" * 32
@@ -33,21 +40,19 @@ class Encoder:
     """Takes what a backlog encodes."""
 
     def __init__(self) -> None:
-        self.series = Series(RUN, org_id="o", project_id="p", source="s", token="0" * 8)
         self.taken: list[Event] = []
         self.refused: set[str] = set()
         self.backlog = Backlog(self.encode)
 
-    def encode(self, series: Series, waited: Event | Fields) -> None:
-        assert series is self.series
-        each = event_of(waited) if type(waited) is tuple else cast(Event, waited)
+    def encode(self, waited: Event | TaskFields) -> None:
+        each = TaskStateEvent.of(cast(TaskFields, waited)) if type(waited) is tuple else cast(Event, waited)
         if isinstance(each, TaskStateEvent) and each.task_id in self.refused:
             raise ValueError(each.task_id)
         self.taken.append(each)
 
     def add(self, *added: Event) -> None:
         for each in added:
-            self.backlog.add(self.series, each)
+            self.backlog.add(each.fields() if isinstance(each, TaskStateEvent) else each)
 
 
 class TextConnector:
@@ -122,9 +127,9 @@ async def test_busy_iterations_save_their_share_until_it_is_worth_a_slice(
         await asyncio.sleep(0)
         return len(encoder.taken)
 
-    def encode(series: Series, waited: Event | Fields) -> None:
+    def encode(waited: Event | TaskFields) -> None:
         nonlocal now
-        encoder.encode(series, waited)
+        encoder.encode(waited)
         now += cost
 
     encoder, cost = Encoder(), 0.0
@@ -190,9 +195,9 @@ async def test_a_drain_leaves_time_in_each_iteration_to_what_sends(monkeypatch: 
     """The connector sends and reads answers in the same iterations: together they must not keep the loop for long."""
     now = 0.0
 
-    def encode(series: Series, waited: Event | Fields) -> None:
+    def encode(waited: Event | TaskFields) -> None:
         nonlocal now
-        encoder.encode(series, waited)
+        encoder.encode(waited)
         now += _backlog.DRAINED / 40
 
     async def other() -> None:

@@ -34,7 +34,9 @@ def run_of(number: int, names: int, *, char: str = "n", tags: int = 0) -> Active
         run.facts.known[name] = 3
         run.facts.graph.add_call(f"{name}:0", name, "task")
         for state in (TaskState.RUNNING, TaskState.BLOCKED, TaskState.COMPLETED):
-            run.count(TaskStateEvent(run.run_id, f"{state.value}:{name}"[:200], name, state, 1.0, 5.0))
+            run.count(
+                TaskStateEvent(run.run_id, f"{state.value}:{name}"[:200], name, state, 1.0, 5.0).fields()
+            )
         key = f"RUNNING:{name}"[:200]
         run.note_progress(ProgressEvent(run.run_id, key, name, 1.0, 1, 2, message=char * 200, unit=char))
     return run

@@ -1,8 +1,11 @@
 """The table of active runs counts each task in its present state."""
 
-from cascade.interfaces import RunStatus, TaskState, TaskStateEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.run_table import RunTable
+from cascade.runtime._control.run_table import COUNTED_AT_ONCE, RunTable
 
 
 def table_of(*stories: tuple[str, TaskState]) -> tuple[RunTable, ActiveRun]:
@@ -10,7 +13,7 @@ def table_of(*stories: tuple[str, TaskState]) -> tuple[RunTable, ActiveRun]:
     table, run = RunTable(), ActiveRun("r1", "report", 1_800_000_000.0)
     table.begin(run)
     for task_id, state in stories:
-        table.count(TaskStateEvent("r1", task_id, task_id[0], state, 0.0))
+        table.count(TaskStateEvent("r1", task_id, task_id[0], state, 0.0).fields())
     return table, run
 
 
@@ -36,5 +39,73 @@ def test_an_event_of_another_run_changes_nothing() -> None:
     """The runs of other engines on the same bus are not in this table."""
     table, run = table_of(("a:0", TaskState.RUNNING))
     revision = table.revision
-    table.count(TaskStateEvent("other", "x:0", "x", TaskState.RUNNING, 0.0))
+    table.count(TaskStateEvent("other", "x:0", "x", TaskState.RUNNING, 0.0).fields())
     assert (run.counts(), table.revision) == ({"RUNNING": 1}, revision)
+
+
+STATES = st.sampled_from(list(TaskState))
+STORIES = st.lists(
+    st.tuples(st.sampled_from(["a:0", "a:1", "b:0", "b:1"]), STATES, st.booleans()), max_size=40
+)
+
+
+@given(STORIES)
+def test_counts_are_right_whenever_they_are_read(story: list[tuple[str, TaskState, bool]]) -> None:
+    """Events are counted together; whatever is read between them, and how often, shows every event so far."""
+    table, noted = RunTable(), ActiveRun("r1", "report", 0.0)
+    table.begin(noted)
+    counted = ActiveRun("r1", "report", 0.0)
+    for number, (task_id, state, read) in enumerate(story):
+        fields = TaskStateEvent("r1", task_id, task_id[0], state, 0.0, float(number)).fields()
+        table.count(fields)
+        counted.count(fields)
+        if read:
+            (active,) = table.active()
+            assert facts(active) == facts(counted)
+    table.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
+    assert facts(noted) == facts(counted)
+
+
+def facts(run: ActiveRun) -> list[object]:
+    """Return what a report shows of a run."""
+    totals = [(name, each.counts, each.ended, each.sum_ms, each.max_ms) for name, each in run.tasks.items()]
+    waits = [list(run.running), run.paused, list(run.waiting), list(run.failed_attempts)]
+    return [totals, waits, run.progress]
+
+
+def test_few_events_wait_to_be_counted() -> None:
+    """Neither the memory nor the work of a report grows with the length of a run."""
+    table, run = table_of(*[(f"a:{n}", TaskState.RUNNING) for n in range(10 * COUNTED_AT_ONCE + 1)])
+    assert len(run.uncounted) == 1
+    table.count(TaskStateEvent("r1", "a:0", "a", TaskState.COMPLETED, 0.0).fields())
+    assert len(run.uncounted) == 2
+    assert table.get("r1") is run
+    assert run.uncounted == []
+
+
+def test_a_change_is_noted_with_the_first_event_after_a_report() -> None:
+    """Once is enough: a report of the change shows the events that follow, too."""
+    changes: list[int] = []
+    table = RunTable(on_change=lambda: changes.append(table.revision))
+    table.begin(ActiveRun("r1", "report", 0.0))
+    for number in range(3):
+        table.count(TaskStateEvent("r1", f"a:{number}", "a", TaskState.RUNNING, 0.0).fields())
+    assert changes == [2]
+    table.active()
+    table.count(TaskStateEvent("r1", "a:0", "a", TaskState.COMPLETED, 0.0).fields())
+    assert changes == [2, 3]
+
+
+def test_what_a_run_notes_beside_an_event_belongs_behind_it() -> None:
+    """A task that fails twice waits for its third attempt, though its second one began uncounted."""
+    table, run = table_of(("a:0", TaskState.RUNNING), ("a:0", TaskState.RETRYING))
+    run.facts.retries["a:0"] = 1.0
+    table.count(TaskStateEvent("r1", "a:0", "a", TaskState.RUNNING, 0.0).fields())
+    table.count(TaskStateEvent("r1", "a:0", "a", TaskState.RETRYING, 0.0).fields())
+    run.facts.retries["a:0"] = 2.0
+    table.attempt_begins("r1", "a:1", 0.0)
+    (active,) = table.active()
+    assert active.facts.retries == {"a:0": 2.0}
+    table.count(TaskStateEvent("r1", "a:0", "a", TaskState.RUNNING, 0.0).fields())
+    table.note_progress(ProgressEvent("r1", "a:0", "a", 0.0, 1.0))
+    assert (list(run.progress), run.facts.retries) == (["a:0"], {})

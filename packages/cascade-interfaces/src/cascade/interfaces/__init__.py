@@ -33,12 +33,12 @@ _MODULES = {
         MapLengthError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
         RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
-    "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",
+    "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskFields TaskState TaskStateEvent""",
     "limitation": """Lacking Limitation""",
     "protocols": """Connector Delivery EventBus Executor MessageCallback Payload Subscription SupportsAddress
         SupportsBeforeDisconnect SupportsCheck SupportsDelivery
         SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations SupportsLinkState SupportsPresence SupportsPublishNowait
-        SupportsPublishText SupportsRequired SupportsSource SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream
+        SupportsPublishText SupportsRequired SupportsSource SupportsStart SupportsStatistics SupportsTaskFields SupportsTracking SupportsWatch WatchStream
         supports""",
     "redaction": """Redactor describe""",
     "state": """ChangeKind Earlier Journal NO_EVENTS PendingEvent Plan RecordedStatus Resume RunInfo RunSummary StateBackend StepChange

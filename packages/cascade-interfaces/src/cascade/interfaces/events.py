@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class TaskState(StrEnum):
@@ -47,6 +47,10 @@ Tag = str | float | bool
 _NO_TAGS: Mapping[str, Tag] = {}
 
 
+TaskFields = tuple[str, str, str, str, float, float, str, str, int, str, int | None, str, str, int]
+"""The values of a :class:`TaskStateEvent` in their order, with the text of its state: see ``SupportsTaskFields``."""
+
+
 class TaskStateEvent(NamedTuple):
     """A task changed its state."""
 
@@ -75,6 +79,23 @@ class TaskStateEvent(NamedTuple):
     """Token of the run's attempt: see :class:`LifecycleEvent`."""
     run_attempt: int = 1
     """Attempt of the run, counted from 1."""
+
+    @classmethod
+    def of(cls, fields: TaskFields) -> Self:
+        """Return the event with these values."""
+        values: list[Any] = [*fields]
+        values[_STATE] = _STATES.get(values[_STATE], values[_STATE])
+        return tuple.__new__(cls, values)
+
+    def fields(self) -> TaskFields:
+        """Return the values as a plain tuple of texts and numbers."""
+        values: list[Any] = [*self]
+        values[_STATE] = getattr(self.state, "_value_", self.state)
+        return tuple(values)
+
+
+_STATE = TaskStateEvent._fields.index("state")
+_STATES = {state._value_: state for state in TaskState}
 
 
 class LifecycleEvent(NamedTuple):

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    from cascade.interfaces.events import TaskFields
     from cascade.interfaces.limitation import Limitation
     from cascade.interfaces.statistics import ConnectorStatistics
     from cascade.interfaces.watch import WatchItem
@@ -378,6 +379,24 @@ class EventBus(Protocol):
 
     def publish(self, event: object) -> None:
         """Deliver an event. From another thread it goes to the loop first; each thread's events stay in order."""
+        ...
+
+
+@runtime_checkable
+class SupportsTaskFields(Protocol):
+    """Ability of an event bus: deliver what a :class:`TaskStateEvent` says without making it.
+
+    The fields are a plain tuple of texts and numbers: while thousands of them wait, Python's garbage collector does
+    not look into them. Each event of a task reaches the handlers of both kinds, however it was published; the bus
+    makes the event only for handlers of events.
+    """
+
+    def subscribe_fields(self, handler: Callable[[TaskFields], object]) -> Callable[[], None]:
+        """Call ``handler`` with the fields of each event of a task; return how to stop. See ``subscribe``."""
+        ...
+
+    def publish_fields(self, fields: TaskFields) -> None:
+        """Deliver the event of a task that has these fields. See ``publish``."""
         ...
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from threading import get_ident as _thread_id
 from typing import Any, TypeVar
 
+from cascade.interfaces.events import TaskFields, TaskStateEvent
 from cascade.interfaces.logs import get_logger
 
 EventT = TypeVar("EventT")
@@ -16,14 +17,18 @@ _log = get_logger("cascade.bus")
 
 
 class EventBus:
-    """A :class:`cascade.interfaces.EventBus` inside one process."""
+    """A :class:`cascade.interfaces.EventBus` inside one process, with :class:`cascade.interfaces.SupportsTaskFields`."""
 
     def __init__(self) -> None:
         self._subscriptions: list[tuple[type, Handler]] = []
         self._routes: dict[type, tuple[Handler, ...]] = {}
+        self._of_fields: tuple[Handler, ...] = ()
         self._failing: set[int] = set()  # by identity: a handler need not be hashable
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self._publishes_fields = (
+            type(self).publish is EventBus.publish
+        )  # a subclass may want to see every event
 
     def __repr__(self) -> str:
         return f"<EventBus with {len(self._subscriptions)} handlers>"
@@ -41,9 +46,20 @@ class EventBus:
 
         return unsubscribe
 
+    def subscribe_fields(self, handler: Callable[[TaskFields], object]) -> Callable[[], None]:
+        """Call ``handler`` with the fields of each event of a task; return a function that unsubscribes it."""
+        entry = (handler,)
+        self._of_fields += entry
+
+        def unsubscribe() -> None:
+            self._of_fields = tuple(kept for kept in self._of_fields if kept is not entry[0])
+            self._failing.discard(id(handler))
+
+        return unsubscribe
+
     def handlers(self) -> list[Handler]:
         """Return every handler that is subscribed."""
-        return [handler for _, handler in self._subscriptions]
+        return [*(handler for _, handler in self._subscriptions), *self._of_fields]
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the loop on which handlers are called; call it in that loop's thread."""
@@ -52,6 +68,8 @@ class EventBus:
 
     def wants(self, event_type: type) -> bool:
         """Return whether a handler is subscribed to events of this type."""
+        if event_type is TaskStateEvent and self._of_fields:
+            return True
         route = self._routes.get(event_type)
         return bool(self._route(event_type) if route is None else route)
 
@@ -61,7 +79,31 @@ class EventBus:
         if loop is not None and _thread_id() != self._thread:
             self._hand_over(event, loop)
             return
-        for handler in self._routes.get(type(event)) or self._route(type(event)):
+        if self._of_fields and isinstance(event, TaskStateEvent):
+            self._deliver(self._of_fields, event.fields())
+        self._deliver(self._routes.get(type(event)) or self._route(type(event)), event)
+
+    def publish_fields(self, fields: TaskFields) -> None:
+        """Deliver the event of a task that has these fields, as :meth:`publish` does."""
+        if not self._publishes_fields or (self._loop is not None and _thread_id() != self._thread):
+            self.publish(TaskStateEvent.of(fields))
+            return
+        for handler in self._of_fields:  # as _deliver(), which takes as long to call as the rest of this
+            try:
+                handler(fields)
+            except Exception:
+                self._report(handler, fields)
+            else:
+                if self._failing:
+                    self._failing.discard(id(handler))
+        route = self._routes.get(TaskStateEvent)
+        if route is None:
+            route = self._route(TaskStateEvent)
+        if route:
+            self._deliver(route, TaskStateEvent.of(fields))
+
+    def _deliver(self, handlers: tuple[Handler, ...], event: object) -> None:
+        for handler in handlers:
             try:
                 handler(event)
             except Exception:
@@ -90,5 +132,5 @@ class EventBus:
             _log.exception(
                 "observer %r failed on %s; the run goes on, further failures in a row are not logged",
                 handler,
-                type(event).__name__,
+                TaskStateEvent.__name__ if type(event) is tuple else type(event).__name__,
             )

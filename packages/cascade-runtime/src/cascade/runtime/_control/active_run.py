@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
+from cascade.interfaces import ProgressEvent, TaskFields, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES, Tag
 from cascade.runtime._support.run_facts import RunFacts
 
-_RUNNING, _BLOCKED = TaskState.RUNNING, TaskState.BLOCKED  # asked for each event
+_RUNNING, _BLOCKED, _COMPLETED = (
+    state.value for state in (TaskState.RUNNING, TaskState.BLOCKED, TaskState.COMPLETED)
+)
 
 
 class TaskTotals:
@@ -18,7 +20,8 @@ class TaskTotals:
     __slots__ = ("counts", "ended", "max_ms", "sum_ms")
 
     def __init__(self) -> None:
-        self.counts = dict.fromkeys(TaskState, 0)
+        self.counts = dict.fromkeys([state.value for state in TaskState], 0)
+        """By the text of the state."""
         self.ended = 0
         """Tasks that were called and have ended, with a duration."""
         self.sum_ms = 0.0
@@ -56,63 +59,91 @@ class ActiveRun:
         self.tags = tags or {}
         self.facts = facts or RunFacts()
         self.attempt = attempt
+        self.uncounted: list[TaskFields] = []
+        """The latest events of tasks, in order; :meth:`settle` counts them."""
         self.lost_before = 0
         """Messages that the connector had dropped when the run began."""
         self.waits_for_sync = False
         self.tasks: dict[str, TaskTotals] = {}
         """By name."""
-        self.running: dict[str, TaskStateEvent] = {}
-        """The event with which each running task began, by ``task_id``; the longest first."""
+        self.running: dict[str, TaskFields] = {}
+        """The fields of the event with which each running task began, by ``task_id``; the longest first."""
         self.paused: set[str] = set()
         """Those of them that wait at a checkpoint."""
-        self.waiting: dict[str, TaskState] = {}
+        self.waiting: dict[str, str] = {}
         """The state of each task that waits, before its start or between two attempts, by ``task_id``."""
-        self.failed_attempts: dict[str, TaskStateEvent] = {}
-        """The latest event of each task that waits for its next attempt."""
+        self.failed_attempts: dict[str, TaskFields] = {}
+        """The fields of the latest event of each task that waits for its next attempt."""
         self.progress: dict[str, ProgressEvent] = {}
         """The latest progress of running tasks."""
         self.since: dict[object, float] = {}
         """When each reason to wait was first reported, in seconds since the epoch."""
 
-    def count(self, event: TaskStateEvent) -> None:
-        """Move one task to its new state."""
-        totals = self.tasks.get(event.task_name)
+    def settle(self) -> None:
+        """Count the latest events; to be called before anything is read."""
+        if self.uncounted:
+            uncounted, self.uncounted = self.uncounted, []
+            for fields in uncounted:
+                self._count(fields)
+
+    def count(self, fields: TaskFields) -> None:
+        """Move one task to its new state, at once."""
+        self.settle()
+        self._count(fields)
+
+    def _count(self, fields: TaskFields) -> None:
+        _, task_id, name, state, _, duration, *_ = fields
+        totals = self.tasks.get(name)
         if totals is None:
-            totals = self.tasks[event.task_name] = TaskTotals()
-        counts, task_id, state = totals.counts, event.task_id, event.state
-        if state is _RUNNING and not self.waiting and task_id not in self.running:
+            totals = self.tasks[name] = TaskTotals()
+        counts, running = totals.counts, self.running
+        if state == _RUNNING and not self.waiting and task_id not in running:
             counts[state] += 1  # a task that has not waited begins: half of all events
-            self.running[task_id] = event
+            running[task_id] = fields
             return
-        before = self._forget(task_id, state)
+        if state == _COMPLETED and not self.waiting and not self.paused and task_id in running:
+            before: str | None = _RUNNING  # and most of the others
+            del running[task_id]
+            if self.progress:
+                self.progress.pop(task_id, None)
+        else:
+            before = self._forget(task_id, state)
         if before is not None:
             counts[before] -= 1
         counts[state] += 1
-        if state is _RUNNING:
-            self.running.setdefault(task_id, event)
+        if state == _RUNNING:
+            running.setdefault(task_id, fields)
         elif state not in ENDED_STATES:
             self._wait(task_id, state)
-            if state is TaskState.RETRYING:
-                self.failed_attempts[task_id] = event
-        elif event.duration_ms:
-            totals.took(event.duration_ms)
+            if state == TaskState.RETRYING:
+                self.failed_attempts[task_id] = fields
+        elif duration:
+            totals.took(duration)
+
+    def began(self, task_id: str) -> TaskStateEvent:
+        """Return the event with which a running task began."""
+        return TaskStateEvent.of(self.running[task_id])
 
     def attempt_begins(self, task_id: str, now: float) -> None:
         """Move a task from its wait for another attempt to the running ones; ``now`` is since the epoch."""
+        self.settle()
         failed = self.failed_attempts.get(task_id)
         if failed is not None:
-            self.count(failed._replace(state=TaskState.RUNNING, timestamp=now))
+            event = TaskStateEvent.of(failed)._replace(state=TaskState.RUNNING, timestamp=now)
+            self._count(event.fields())
 
     def note_progress(self, event: ProgressEvent) -> None:
         """Note how far a running task is."""
+        self.settle()
         if event.task_id in self.running:
             self.progress[event.task_id] = event
 
     def counts(self) -> dict[str, int]:
         """Return the number of tasks by state, without states that no task is in."""
+        self.settle()
         total: Counter[str] = Counter()
         for totals in self.tasks.values():
-            total.update({state.value: count for state, count in totals.counts.items() if count})
+            total.update({state: count for state, count in totals.counts.items() if count})
         return {state.value: total[state.value] for state in TaskState if total[state.value]}
 
     def known(self, name: str) -> int:
@@ -125,7 +156,7 @@ class ActiveRun:
         """Return the names of all tasks, in the order of the graph."""
         return list(dict.fromkeys((*self.facts.known, *self.tasks)))
 
-    def _forget(self, task_id: str, state: TaskState) -> TaskState | None:
+    def _forget(self, task_id: str, state: str) -> str | None:
         """Forget the state that a task leaves, and return it; a paused task keeps its place among the running."""
         waited = self.waiting.pop(task_id, None) if self.waiting else None
         if waited is not None:
@@ -138,13 +169,13 @@ class ActiveRun:
         if task_id in self.paused:
             self.paused.discard(task_id)
             before = _BLOCKED
-        if state is not _RUNNING and state is not _BLOCKED:
+        if state not in (_RUNNING, _BLOCKED):
             del self.running[task_id]
             if self.progress:
                 self.progress.pop(task_id, None)
         return before
 
-    def _wait(self, task_id: str, state: TaskState) -> None:
+    def _wait(self, task_id: str, state: str) -> None:
         if task_id in self.running:  # blocked at a checkpoint
             self.paused.add(task_id)
         else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskStateEvent
+from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskFields
 from cascade.runtime._admission.buckets import TokenBuckets
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.waits import Wait, waits_of
 from cascade.runtime._support.shared import Shared
+from cascade.runtime._support.task_fields import subscribe_fields
 
 
 class ConnectedEngines:
@@ -20,7 +21,7 @@ class ConnectedEngines:
     Between runs the constraints in force are kept ready for the next engine, whichever that is: a run
     begins under them at once, however many there are.
 
-    :param on_event: called with each event of a task of an active run.
+    :param on_event: called with the fields of each event of a task.
     :param on_progress: called with each progress of such a task.
     :param on_step: called after each step of admission in which a constraint is in force.
     """
@@ -32,7 +33,7 @@ class ConnectedEngines:
         buckets: TokenBuckets,
         *,
         clock: Clock,
-        on_event: Callable[[TaskStateEvent], None],
+        on_event: Callable[[TaskFields], None],
         on_progress: Callable[[ProgressEvent], None],
         on_step: Callable[[], None],
     ) -> None:
@@ -121,7 +122,7 @@ class ConnectedEngines:
 
     def _observe(self, bus: EventBus) -> Callable[[], None]:
         ends = (
-            bus.subscribe(TaskStateEvent, self._on_event),
+            subscribe_fields(bus, self._on_event),
             bus.subscribe(ProgressEvent, self._on_progress),
         )
 

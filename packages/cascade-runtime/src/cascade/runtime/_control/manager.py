@@ -24,7 +24,6 @@ from cascade.interfaces import (
     SupportsPresence,
     SupportsSource,
     SupportsWatch,
-    TaskStateEvent,
     WatchItem,
     supports,
 )
@@ -102,15 +101,6 @@ class ConstraintManager:
         )
         named = self.source != default_source()
         self.sync = Sync(self.registers, named=named, clock=clock)
-        self._engines = ConnectedEngines(
-            self.source,
-            (connector.hostname, connector.port) if supports(connector, SupportsAddress) else None,
-            BucketStore.buckets(bucket_owner, project=project_id, source=self.source),
-            clock=clock,
-            on_event=self._count,
-            on_progress=self._note_progress,
-            on_step=self._check_reports,
-        )
         self._watched = WatchedState(
             clock,
             connector=bucket_owner,
@@ -120,6 +110,16 @@ class ConstraintManager:
             clean=self._mask,
             names={"org_id": os.environ.get("CASCADE_ORG_ID") or "local", "project_id": project_id},
             retained=named,
+            on_change=self._note_count,
+        )
+        self._engines = ConnectedEngines(
+            self.source,
+            (connector.hostname, connector.port) if supports(connector, SupportsAddress) else None,
+            BucketStore.buckets(bucket_owner, project=project_id, source=self.source),
+            clock=clock,
+            on_event=self._watched.runs.count,
+            on_progress=self._note_progress,
+            on_step=self._check_reports,
         )
         self._reporter = Reporter(
             self._queue,
@@ -374,8 +374,7 @@ class ConstraintManager:
             self._saved = self.registers.revision
             memory.save(self.registers.values, self.sync.store)
 
-    def _count(self, event: TaskStateEvent) -> None:
-        self._reporter.runs.count(event)
+    def _note_count(self) -> None:
         if self._reporter.check_runs():  # only the first change sets the timer: many events follow
             self._set_timer()
 
@@ -391,7 +390,7 @@ class ConstraintManager:
 
     def _waits(self, run: ActiveRun) -> Counter[Wait]:
         """Count the tasks of a run that wait under each reason now."""
-        paused = Counter(run.running[task_id].task_name for task_id in run.paused)
+        paused = Counter(run.began(task_id).task_name for task_id in run.paused)
         waits = self._engines.waits(run.run_id, paused)
         waits[Wait("slot")] += run.facts.waits_for_slot()
         for name, held in run.facts.held_by_maps().items():

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces import ProgressEvent, RunStatus, TaskFields, TaskState
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._control.runs_report import recent_row
 
+COUNTED_AT_ONCE = 256
+"""Events that begin or complete a task are counted so many at a time, or when something is read."""
+
+_COUNTED_LATER = frozenset({TaskState.RUNNING.value, TaskState.COMPLETED.value})
+"""Beside other events a run notes further facts, such as when a retry is due, which belong behind them."""
+_RUN_ID: Final = 0
+_STATE: Final = 3
+"""Indexes in the fields of a task's event."""
+
 
 class RunTable:
-    """Active runs by id; their events move their tasks."""
+    """Active runs by id; their events move their tasks.
 
-    def __init__(self, history: RunHistory | None = None) -> None:
+    :param on_change: called after an event of a task that a report would show.
+    """
+
+    def __init__(
+        self, history: RunHistory | None = None, *, on_change: Callable[[], object] = lambda: None
+    ) -> None:
         self.revision = 0
         """Goes up with every change that a report would show."""
         self.history = history or RunHistory()
         self._runs: dict[str, ActiveRun] = {}
+        self._on_change = on_change
 
     def __len__(self) -> int:
         return len(self._runs)
 
     def active(self) -> list[ActiveRun]:
-        """Return the active runs, the oldest first."""
+        """Return the active runs, the oldest first, with all their events counted."""
+        for run in self._runs.values():
+            run.settle()
         return list(self._runs.values())
 
     def begin(self, run: ActiveRun) -> None:
@@ -32,8 +50,11 @@ class RunTable:
         self.revision += 1
 
     def get(self, run_id: str) -> ActiveRun | None:
-        """Return an active run."""
-        return self._runs.get(run_id)
+        """Return an active run, with all its events counted."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.settle()
+        return run
 
     def end(
         self,
@@ -54,11 +75,22 @@ class RunTable:
         self.history.ended(row, completed=completed, failed=failed)
         self.revision += 1
 
-    def count(self, event: TaskStateEvent) -> None:
-        """Move one task to its new state."""
-        if (run := self._runs.get(event.run_id)) is not None:
-            run.count(event)
+    def count(self, fields: TaskFields) -> None:
+        """Move one task to its new state, at the latest when the counts are read.
+
+        :attr:`revision` goes up, and ``on_change`` is called, for the first of several events that are counted together.
+        """
+        run = self._runs.get(fields[_RUN_ID])
+        if run is None:
+            return
+        uncounted = run.uncounted
+        uncounted.append(fields)
+        first = len(uncounted) == 1
+        if fields[_STATE] not in _COUNTED_LATER or len(uncounted) >= COUNTED_AT_ONCE:
+            run.settle()
+        if first:
             self.revision += 1
+            self._on_change()
 
     def note_progress(self, event: ProgressEvent) -> None:
         """Note how far a task is."""

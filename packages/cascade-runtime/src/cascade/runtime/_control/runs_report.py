@@ -127,7 +127,7 @@ class RowMaker:
         return round((self._now - run.started) / ended * max(known - ended, 0), 1)
 
     def _running(self, run: ActiveRun, task_id: str, detail: Detail) -> Row:
-        began, progress = run.running[task_id], run.progress.get(task_id)
+        began, progress = run.began(task_id), run.progress.get(task_id)
         row: Row = {"task_id": task_id, "task_name": began.task_name[:_LONGEST]}
         row["since"] = timestamp(began.timestamp)
         if progress is not None:
@@ -211,7 +211,7 @@ _ACTIVE = (TaskState.RUNNING, TaskState.BLOCKED, TaskState.RETRYING)
 
 def _totals(run: ActiveRun, name: str) -> Row:
     totals = run.tasks.get(name) or TaskTotals()
-    counts = {state.value: count for state, count in totals.counts.items() if count}
+    counts = {state: count for state, count in totals.counts.items() if count}
     row: Row = {"known": run.known(name), "counts": counts}
     if totals.ended:
         row["ms"] = {"n": totals.ended, "sum": round(totals.sum_ms, 3), "max": round(totals.max_ms, 3)}

@@ -27,6 +27,7 @@ class WatchedState:
     :param clean: prepares free text to leave the process.
     :param names: organisation and project.
     :param retained: whether the broker keeps the reports.
+    :param on_change: called after an event of a task that the reports would show.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class WatchedState:
         clean: Callable[[str], str] = str,
         names: Mapping[str, str] | None = None,
         retained: bool = False,
+        on_change: Callable[[], object] = lambda: None,
     ) -> None:
-        self.runs = RunTable(history)
+        self.runs = RunTable(history, on_change=on_change)
         self.host_report = connector is not None
         """Whether the host is reported."""
         self.labels: dict[str, Tag] = {}

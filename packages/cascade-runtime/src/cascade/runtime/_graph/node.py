@@ -303,8 +303,9 @@ _CALL, _WAITING = (
 
 def _find_key(node: Node) -> str:
     """Make the key of a node and those it begins with; without recursion, because expansions nest deeply."""
-    if node.outer is None:  # most nodes, and each of them is asked for its key by its first event
-        node.known_key = key = shortened(_full_key(node))
+    origin = node.origin
+    if node.scope.target is None and (origin is None or not origin.is_map):  # most nodes: outer is None
+        node.known_key = key = shortened(declared_key(node.definition.name, node.number))
         return key
     path = [node]
     while (outer := path[-1].outer) is not None and outer.known_key is None:

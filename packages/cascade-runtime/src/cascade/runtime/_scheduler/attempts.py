@@ -14,8 +14,6 @@ from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._support.clock import call_later_on, pause
 
-_RUNNING = TaskState.RUNNING  # asked for each task
-
 
 class AttemptContext:
     """Serves the tasks of one run between their attempts.
@@ -77,7 +75,7 @@ class AttemptContext:
         """Report that a task's function is about to be called for the first time."""
         if self._events.wants_tasks():
             self._outcome.began[node] = self._clock.monotonic()
-            self._events.task(node, _RUNNING)
+            self._events.begins(node)
 
     def skip(self, node: Node, reason: str) -> None:
         """Note why a task need not run: it is reported as skipped when its value is there."""

@@ -16,6 +16,7 @@ from cascade.interfaces import (
     LogEvent,
     ProgressEvent,
     RunStatus,
+    TaskFields,
     TaskState,
     TaskStateEvent,
 )
@@ -28,11 +29,11 @@ from cascade.runtime._scheduler.graph_counts import GraphCounts
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
+from cascade.runtime._support.task_fields import publisher_of_fields
 
 _log = get_logger("cascade.bus")
+_RUNNING, _COMPLETED = TaskState.RUNNING, TaskState.COMPLETED  # asked for each task
 _EXPANDING = {Kind.MAP, Kind.ROUTE}
-_new_tuple = tuple.__new__
-"""Makes an event in half the time of calling its class, which goes through a function for its defaults."""
 
 
 class ProgressReport(NamedTuple):
@@ -64,6 +65,7 @@ class EventEmitter:
         self._run_id = run.run_id
         self._token = new_token()
         self._bus = bus
+        self._publish_fields = publisher_of_fields(bus)
         self.wants_tasks: Callable[[], bool] = partial(bus.wants, TaskStateEvent)
         """Whether the bus has a subscriber for what becomes of tasks; asked before each task."""
         self._clock = clock
@@ -119,7 +121,16 @@ class EventEmitter:
     ) -> None:
         """Report that a task changed its state; ``began`` is when it began on the monotonic clock, 0 before."""
         if self.wants_tasks():
-            self._publish(self.made(node, state, began, error=error, reason=reason))
+            self._change(node, state, began, error, reason)
+
+    def begins(self, node: Node) -> None:
+        """Report that a task's function is about to be called; only while :attr:`wants_tasks` returns True."""
+        self._change(node, _RUNNING)
+
+    def completed(self, node: Node, began: float) -> None:
+        """Report the end of a task that was reported as running, unless nothing more is to be reported."""
+        if not self._closed:
+            self._change(node, _COMPLETED, began)
 
     def made(
         self,
@@ -131,25 +142,30 @@ class EventEmitter:
         reason: str = "",
     ) -> TaskStateEvent:
         """Return the event that :meth:`task` publishes."""
-        inside = node.origin is not None or node.scope.target is not None
-        name, key = node.definition.name, node.key
-        fields = (
+        return TaskStateEvent.of(self._fields(node, state, began, error, reason))
+
+    def _fields(
+        self, node: Node, state: TaskState, began: float, error: BaseException | None, reason: str
+    ) -> TaskFields:
+        scope, name = node.scope, node.definition.name
+        inside = node.origin is not None or scope.target is not None
+        key = node.known_key or node.key
+        return (
             self._run_id,
             key,
             name,
-            state,
+            state._value_,
             self._now(),
-            round((self._monotonic() - began) * 1000, 3) if began else 0.0,
+            round((self._monotonic() - began) * 1e6) / 1e3 if began else 0.0,  # faster than to three digits
             describe(error) if error is not None else "",
             reason,
             node.attempt,
             node.parent if inside else "",
             node.item if inside else None,
-            without_run_parts(key) if node.scope.is_ambiguous(name) else "",
+            (without_run_parts(key) if inside else key) if scope.is_ambiguous(name) else "",
             self._token,
             self._attempt,
         )
-        return _new_tuple(TaskStateEvent, fields)
 
     def expanded(self, nodes: Sequence[Node], by: Node | None = None) -> None:
         """Report new nodes of the graph; ``by`` is a map or a route that expands no further."""
@@ -238,15 +254,32 @@ class EventEmitter:
                 )
             )
 
+    def _change(
+        self,
+        node: Node,
+        state: TaskState,
+        began: float = 0.0,
+        error: BaseException | None = None,
+        reason: str = "",
+    ) -> None:
+        try:
+            self._publish_fields(self._fields(node, state, began, error, reason))
+        except Exception:
+            self._report_failure()
+
     def _publish(self, event: Event) -> None:
         try:
             self._bus.publish(event)
-        except Exception:  # a bus that the user wrote: a failing observer must not change a run
-            if not self._failed:
-                self._failed = True
-                _log.exception(
-                    "the event bus %r failed; the run goes on, further failures are not logged", self._bus
-                )
+        except Exception:
+            self._report_failure()
+
+    def _report_failure(self) -> None:
+        """Log once that a bus failed which the user wrote: a failing observer must not change a run."""
+        if not self._failed:
+            self._failed = True
+            _log.exception(
+                "the event bus %r failed; the run goes on, further failures are not logged", self._bus
+            )
 
 
 def _never() -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from asyncio import _get_running_loop as _running_loop
 from collections import deque
 from collections.abc import Callable
 
-from cascade.interfaces import Event, TaskState, TaskStateEvent
+from cascade.interfaces import Event, TaskFields
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.wire.write import Series
 from cascade.transport.yielding import LOOP_BUDGET
 
 _log = get_logger("cascade.telemetry")
@@ -18,8 +18,8 @@ AT_ONCE = 16
 """Events of one iteration of the event loop that are encoded at once; further ones wait."""
 CAPACITY = 65_536
 """Events that wait; when more come, the oldest are encoded at once."""
-SHARE = 0.05
-"""Part of a busy event loop's CPU time that encoding takes."""
+SHARE = 0.01
+"""Part of a busy event loop's CPU time that encoding takes: to send the messages meanwhile takes ten times as long."""
 LEAST = 0.0002
 """Seconds of encoding at a time, at least; an iteration of the loop that took less time than this had little to do."""
 
@@ -28,26 +28,22 @@ DRAINED = 0.001
 
 _CHUNK = 16
 
-Fields = tuple[object, ...]
-"""A ``TaskStateEvent`` as a plain tuple with the text of its state: the garbage collector need not look into it."""
-
 
 class Backlog:
     """Encodes events in order: a few at once, those of a burst in slices of the next iterations.
 
-    A task's end waits for what its events cost. So in a burst they only cost the making of a tuple, and the encoding
-    takes a twentieth of the loop's time while tasks use the rest of it.
+    A task's end waits for what its events cost. So in a burst they are only kept, and the encoding takes a hundredth of
+    the loop's time while tasks use the rest of it.
 
-    :param encode: encodes and publishes an event, or the fields of one that waited; its error is raised by :meth:`add`, or logged if the event waited.
+    :param encode: encodes and publishes an event, or the event of a task that has these fields; its error is raised by :meth:`add`, or logged if the event waited.
     """
 
-    def __init__(self, encode: Callable[[Series, Event | Fields], None]) -> None:
+    def __init__(self, encode: Callable[[Event | TaskFields], None]) -> None:
         self._encode = encode
-        self._series: deque[Series] = deque()
-        self._events: deque[Event | Fields] = deque()
+        self._events: deque[Event | TaskFields] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing = False
-        self._burst = 0  # events of this iteration, and 1
+        self._burst = 0  # events of this iteration that were encoded at once, and 1
         self._rested = (
             0.0  # when this iteration began, in CPU time: on a busy machine it counts only what the loop does
         )
@@ -57,22 +53,22 @@ class Backlog:
         """Return how many events wait."""
         return len(self._events)
 
-    def add(self, series: Series, event: Event) -> None:
+    def add(self, event: Event | TaskFields) -> None:
         """Encode an event, now or behind those that wait."""
-        if self._burst and asyncio._get_running_loop() is not self._loop:
-            self._burst = 0  # that loop is over, or does not run now
-        if not self._burst and not self._begin_iteration():
+        if (
+            not self._burst or _running_loop() is not self._loop  # that loop is over, or does not run now
+        ) and not self._begin_iteration():
             self.run_all()
-            self._encode(series, event)
+            self._encode(event)
             return
-        self._burst += 1
-        if self._burst <= AT_ONCE + 1 and not self._events:
-            self._encode(series, event)
-            return
-        self._series.append(series)
-        self._events.append(_plain(event) if type(event) is TaskStateEvent else event)
-        if len(self._events) > CAPACITY:
-            self._run(_CHUNK)
+        events = self._events
+        if events or self._burst > AT_ONCE:
+            events.append(event)
+            if len(events) > CAPACITY:
+                self._run(_CHUNK)
+        else:
+            self._burst += 1
+            self._encode(event)
 
     def run_all(self) -> None:
         """Encode everything that waits."""
@@ -89,8 +85,9 @@ class Backlog:
 
     def _begin_iteration(self) -> bool:
         """Have :meth:`_continue` called in the next iteration of the running loop; return whether there is a loop."""
-        self._loop = loop = asyncio._get_running_loop()
+        self._loop = loop = _running_loop()
         if loop is None:
+            self._burst = 0
             return False
         self._burst = 1
         self._rested = time.thread_time()
@@ -113,10 +110,10 @@ class Backlog:
             self._run(_CHUNK)
 
     def _run(self, count: int) -> None:
-        series, events = self._series, self._events
+        events = self._events
         for _ in range(min(count, len(events))):
             try:
-                self._encode(series.popleft(), events.popleft())
+                self._encode(events.popleft())
             except Exception:
                 self._report()
             else:
@@ -127,17 +124,3 @@ class Backlog:
         if not self._failing:
             self._failing = True
             _log.exception("an event is not sent; the run goes on, further failures in a row are not logged")
-
-
-def _plain(event: TaskStateEvent) -> Fields:
-    fields: list[object] = [*event]
-    fields[3] = event.state._value_
-    return tuple(fields)
-
-
-def event_of(fields: Fields) -> TaskStateEvent:
-    """Return the event again."""
-    return tuple.__new__(TaskStateEvent, (*fields[:3], _STATES[fields[3]], *fields[4:]))
-
-
-_STATES: dict[object, TaskState] = {state._value_: state for state in TaskState}

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 from cascade.interfaces import (
     Connector,
@@ -18,6 +18,7 @@ from cascade.interfaces import (
     LogEvent,
     ProgressEvent,
     SupportsSource,
+    TaskFields,
     TaskStateEvent,
     supports,
 )
@@ -29,7 +30,8 @@ from cascade.interfaces.wire.write import Series, body_of, default_source, encod
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.safe_queue import SafeQueue
 from cascade.runtime._support.shared import Shared
-from cascade.runtime.telemetry._backlog import Backlog, Fields, event_of
+from cascade.runtime._support.task_fields import subscribe_fields
+from cascade.runtime.telemetry._backlog import Backlog
 
 if TYPE_CHECKING:
     from cascade.runtime._support.event_trail import EventTrail
@@ -111,7 +113,10 @@ class TelemetrySubscriber:
         self._backlog = Backlog(self._encode)
         self._series: dict[tuple[str, str, str], Series] = {}
         handler: Callable[[Any], object] = self.handle
-        self._unsubscribe = [event_bus.subscribe(kind, handler) for kind in _KINDS]
+        self._unsubscribe = [
+            subscribe_fields(event_bus, self._handle_fields),
+            *(event_bus.subscribe(kind, handler) for kind in _KINDS if kind is not TaskStateEvent),
+        ]
 
     @classmethod
     @contextmanager
@@ -151,29 +156,58 @@ class TelemetrySubscriber:
 
     def handle(self, event: Event) -> None:
         """Publish one event; those of a burst are published in order in the loop's next iterations."""
+        if type(event) is TaskStateEvent:
+            self._handle_fields(event.fields())
+            return
         kind = _KINDS[type(event)]
         self.produced += kind is EVENTS
-        series = self._series.get((event.run_id, event.token, kind)) or self._new_series(event, kind)
         if self._durable is None:
-            self._backlog.add(series, event)
+            self._backlog.add(event)
         elif (trail := self._trails.get(event.run_id)) is None or type(event) is ProgressEvent:
-            self._encode(series, event)  # a queue on disk keeps what a killed process had made
-        elif not (type(event) is TaskStateEvent and trail.end_of(series, event)):
-            trail.publish(series.topic, self._text(series, event), in_turn=kind is EVENTS)
+            self._encode(event)  # a queue on disk keeps what a killed process had made
+        else:
+            self._follow(trail, event)
+
+    def _handle_fields(self, fields: TaskFields) -> None:
+        """Publish the event of a task, as :meth:`handle` does."""
+        self.produced += 1
+        if self._durable is None:
+            self._backlog.add(fields)
+        elif (trail := self._trails.get(fields[_RUN_ID])) is None:
+            self._encode(fields)
+        else:
+            self._follow(trail, TaskStateEvent.of(fields))
+
+    def _follow(self, trail: EventTrail, event: Event) -> None:
+        """Publish an event of a recorded run in its turn."""
+        series = self._series_of(event)
+        if not (type(event) is TaskStateEvent and trail.end_of(series, event)):
+            trail.publish(series.topic, self._text(series, event), in_turn=_KINDS[type(event)] is EVENTS)
             self._forget_ended(event)
 
-    def _encode(self, series: Series, waited: Event | Fields) -> None:
-        """Publish one event, or the fields of one that waited."""
-        clean = self.redactor.one_line
-        if self._takes_text and (type(waited) is tuple or type(waited) is TaskStateEvent):
-            text = series.text(waited, clean)
+    def _encode(self, waited: Event | TaskFields) -> None:
+        """Publish an event, or the event of a task that has these fields."""
+        if type(waited) is tuple:
+            self._encode_fields(cast(TaskFields, waited))
+            return
+        event = cast(Event, waited)
+        queue = self._passing if type(event) is ProgressEvent else self._queue
+        series, body = self._series_of(event), body_of(event, self.redactor.one_line)
+        queue.publish(series.topic, series.envelope(event.timestamp, body), self._qos)
+        self._forget_ended(event)
+
+    def _encode_fields(self, fields: TaskFields) -> None:
+        if self._takes_text:
+            series = self._series.get((fields[_RUN_ID], fields[_TOKEN], EVENTS)) or self._series_of(
+                TaskStateEvent.of(fields)
+            )
+            text = series.text(fields, self.redactor.one_line)
             if text is not None:
                 self._queue.publish_text(series.topic, text, self._qos)
                 return
-        event = event_of(waited) if type(waited) is tuple else cast(Event, waited)
-        queue = self._passing if type(event) is ProgressEvent else self._queue
-        queue.publish(series.topic, series.envelope(event.timestamp, body_of(event, clean)), self._qos)
-        self._forget_ended(event)
+        event = TaskStateEvent.of(fields)
+        series, body = self._series_of(event), body_of(event, self.redactor.one_line)
+        self._queue.publish(series.topic, series.envelope(event.timestamp, body), self._qos)
 
     def _forget_ended(self, event: Event) -> None:
         """Forget the series of a run that is over."""
@@ -220,22 +254,25 @@ class TelemetrySubscriber:
             unsubscribe()
         self._backlog.run_all()
 
-    def _series_of(self, event: TaskStateEvent) -> Series:
-        return self._series.get((event.run_id, event.token, EVENTS)) or self._new_series(event, EVENTS)
-
-    def _new_series(self, event: Event, kind: str) -> Series:
-        series = self._series[event.run_id, event.token, kind] = Series(
-            event.run_id,
-            org_id=self._org_id,
-            project_id=self._project_id,
-            source=self._source,
-            token=event.token,
-            attempt=event.run_attempt,
-            kind=kind,
-        )
+    def _series_of(self, event: Event) -> Series:
+        kind = _KINDS[type(event)]
+        key = event.run_id, event.token, kind
+        if (series := self._series.get(key)) is None:
+            series = self._series[key] = Series(
+                event.run_id,
+                org_id=self._org_id,
+                project_id=self._project_id,
+                source=self._source,
+                token=event.token,
+                attempt=event.run_attempt,
+                kind=kind,
+            )
         return series
 
 
+_RUN_ID: Final = 0
+_TOKEN: Final = 12
+"""Indexes in the fields of a task's event."""
 _KINDS: dict[type, str] = {
     TaskStateEvent: EVENTS,
     LifecycleEvent: EVENTS,
