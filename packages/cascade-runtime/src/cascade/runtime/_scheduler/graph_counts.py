@@ -23,7 +23,7 @@ class GraphCounts:
 
     def add(self, nodes: Sequence[Node], expanded: Node | None) -> None:
         """Note new nodes, and a map or a route that expands no further."""
-        facts, known = self._facts, self._facts.known
+        facts, known, graph = self._facts, self._facts.known, self._facts.graph
         for node in nodes:
             definition, name = node.definition, node.definition.name
             if node.kind in TASKS and not definition.structural:
@@ -32,9 +32,12 @@ class GraphCounts:
                 count = self._seen[name] = self._seen.get(name, 0) + 1
                 facts.unexpanded += node.kind in _EXPANDING
             if node.origin is None or not node.origin.is_map:
-                _add_call(facts.graph, node)
+                if graph.total > MAX_NODES and name in graph.names:
+                    graph.total += 1  # most calls of a large graph
+                else:
+                    _add_call(graph, node)
             if count <= _SAMPLED:
-                _add_inputs(facts.graph, node)
+                _add_inputs(graph, node)
         for node in nodes if expanded is None else (expanded,):
             if isinstance(node.items, MapItems):
                 known[node.name] = known.get(node.name, 0) + node.items.unbegun  # they will be no new nodes
