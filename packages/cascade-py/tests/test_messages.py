@@ -941,9 +941,9 @@ def test_the_message_says_what_is_wrong(action: Callable[[], object], message: s
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
     """Yield every text that a module can print, log or raise, with its line; docstrings are left out."""
-    tree = ast.parse(source)
-    docstrings = {statement.value for statement in ast.walk(tree) if isinstance(statement, ast.Expr)}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
             yield node.lineno, node.value
 
@@ -991,11 +991,13 @@ def test_every_message_that_is_raised_is_listed() -> None:
 
 def raised_messages(source: str) -> Iterator[list[str]]:
     """Yield the literal parts of each error of the public interface that a module raises with a text."""
+    errors = {*USER_ERRORS, "unusable"}
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
             continue
-        texts = [text for text in literals(node.exc) if len(text) > 3]
-        if ast.unparse(node.exc.func).rpartition(".")[2] in {*USER_ERRORS, "unusable"} and texts:
+        if ast.unparse(node.exc.func).rpartition(".")[2] not in errors:
+            continue
+        if texts := [text for text in literals(node.exc) if len(text) > 3]:
             yield texts
 
 
