@@ -1,10 +1,13 @@
 """Settings for the tests of all packages."""
 
+import functools
 import gc
 import logging
+import multiprocessing.process
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,34 @@ settings.register_profile("cascade", deadline=None, suppress_health_check=[Healt
 settings.load_profile("cascade")
 
 
+class OnlyQuick:
+    """A plugin for the session ``unit``: a test that starts a program or a process belongs among the slow ones."""
+
+    def __init__(self) -> None:
+        self._started: list[str] = []
+        subprocess.Popen.__init__ = self._noted(subprocess.Popen.__init__)  # type: ignore[method-assign]
+        process = multiprocessing.process.BaseProcess
+        process.start = self._noted(process.start)  # type: ignore[method-assign]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, None, None]:
+        """Fail a test that has started one."""
+        self._started.clear()
+        yield
+        if self._started:
+            pytest.fail(
+                f"it called {self._started[0]}: mark it slow, or broker if it needs one", pytrace=False
+            )
+
+    def _noted(self, start: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(start)
+        def noted(*arguments: Any, **options: Any) -> None:
+            self._started.append(start.__qualname__)
+            start(*arguments, **options)
+
+        return noted
+
+
 def restore_signals() -> None:
     """Handle SIGINT and SIGHUP as in a terminal, also in the background and below nohup.
 
@@ -41,9 +72,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", metavar="FOLDER", help="keep pictures of cascade-web's page there")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Restore signals before any test starts a process, and log runs only where a test asks for it."""
     restore_signals()
+    if "not slow" in config.option.markexpr:
+        config.pluginmanager.register(OnlyQuick(), "cascade-only-quick")
     logging.getLogger("cascade.run").setLevel(logging.WARNING)  # pytest sets the root logger to INFO
 
 

@@ -257,6 +257,7 @@ def test_a_broker_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
     assert re.fullmatch(r"cascade: \S+ ended by itself: .*\n", err)
 
 
+@pytest.mark.slow
 def test_a_configuration_that_the_broker_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the end of the log, and leaves nothing running."""
     path = NATS_SERVER.find()

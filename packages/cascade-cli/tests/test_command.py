@@ -62,6 +62,7 @@ def test_every_command_of_the_table_can_be_imported_and_has_help(
     assert capsys.readouterr().out.startswith(f"Usage: cascade {name} ")
 
 
+@pytest.mark.slow
 def test_help_imports_no_command_and_nothing_heavy() -> None:
     """``cascade --help`` shows a line for each command without importing any, nor rich or aiomqtt."""
     code = (
@@ -202,6 +203,7 @@ def test_a_list_shows_these_columns(columns: Sequence[Column], titles: str) -> N
     assert " ".join(column.title or column.key for column in columns) == titles
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_output_quietly() -> None:
     """Neither a message nor another exit code."""
     reader, writer = os.pipe()

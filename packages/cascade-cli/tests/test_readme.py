@@ -73,6 +73,7 @@ def test_the_unit_starts_the_command_as_a_service(
     assert capsys.readouterr().out == "1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this system has no systemd")
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """With a program that is there; what it says about other units of the machine is not ours."""

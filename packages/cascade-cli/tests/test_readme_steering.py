@@ -68,6 +68,7 @@ def test_the_picture_of_watch_is_one_that_it_draws() -> None:
     assert shown.splitlines() == screen(view_of(row, recent=[{**recent, **more}]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_completes(shell: str) -> None:
     """Its script is printed as the page shows, and completes commands, options and kinds of scope."""
@@ -95,6 +96,7 @@ def completed(shell: str, what: str, line: str = "") -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_package_adds_a_command(tmp_path: Path) -> None:
     """By the entry point of the page's last example; ``cascade --help`` lists it and its package."""
     (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -215,6 +215,7 @@ def test_bad_input_is_one_line_with_cause_and_remedy(
     assert all(char.isprintable() for char in err.removesuffix("\n"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "graph"])
 def test_a_shell_completes_the_file(folder: Path, command: str) -> None:
     """And imports nothing for it."""
@@ -544,6 +545,7 @@ def test_a_graph_in_a_terminal(folder: Path) -> None:
         assert terminal.text == "count\n├─ inspect for each\n└─ label (input)\n"
 
 
+@pytest.mark.slow
 def test_what_a_graph_cannot_be_drawn_with(
     folder: Path, cascade: Cascade, monkeypatch: pytest.MonkeyPatch
 ) -> None:

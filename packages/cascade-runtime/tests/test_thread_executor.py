@@ -170,6 +170,7 @@ def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
         ThreadExecutor(workers)
 
 
+@pytest.mark.slow
 def test_a_task_that_hangs_in_a_thread_does_not_block_the_exit() -> None:
     """Row 30: the program ends although a thread sleeps for an hour."""
     code = (

@@ -138,6 +138,7 @@ def test_a_mutation_that_compiles_to_the_same_code_is_not_chosen(text: str, chan
     assert Mutation(range(1, 2), 1, "constant", 4, 5, text).changes_code("x = 3") is changes
 
 
+@pytest.mark.slow
 def test_random_mutations_of_these_sources_are_valid_python(seeded_random: random.Random) -> None:
     """Whatever is chosen compiles, once for each statement, and its diff has both sides."""
     chosen = choose(Checkout(ROOT), 40, seeded_random, only="cascade/spec/")

@@ -103,6 +103,7 @@ def test_bad_input_is_one_line(arguments: list[str], line: str, capsys: pytest.C
     assert printed.err.startswith(f"cascade: {line.replace('TAKEN', taken)}")
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_the_server() -> None:
     """A program that only wants the page needs neither websockets nor asyncio's servers."""
     line = "import sys, cascade.web; cascade.web.page(); sys.exit('websockets' in sys.modules)"

@@ -122,4 +122,4 @@ def run(coroutine: object) -> Hit | None:
     raise AssertionError("it waited")
 
 
-TestMemoryCacheModel = MemoryCacheModel.TestCase
+TestMemoryCacheModel = pytest.mark.slow(MemoryCacheModel.TestCase)

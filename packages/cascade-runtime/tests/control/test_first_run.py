@@ -5,6 +5,8 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import pytest
+
 from cascade.runtime._control.session import _PARTS
 from cascade.testkit.waiting import busyness
 
@@ -38,6 +40,7 @@ print(json.dumps(asyncio.run(main())))
 """
 
 
+@pytest.mark.slow
 def test_the_first_run_imports_what_control_needs_one_module_in_each_iteration_of_the_loop() -> None:
     """Together they take longer than a program's other tasks should wait."""
     done = subprocess.run(
