@@ -49,9 +49,9 @@ async def step(n):
 
 async def main(url, folder, ack=None):
     connector = cs.connector(url + "?source_id=press")
-    state = cs.SqliteState(folder + "/runs")
+    state = cs.SqliteState(folder + "/runs", keep_runs=None)
     engine = cs.Engine(connector=connector, outbox=cs.Outbox(folder + "/events", delay=0.0, ack=ack), state_backend=state)
-    number = max(0, len(state.runs(limit=1_000_000)) - 1)  # the one that was killed goes on
+    number = max((int(run.run_id[6:]) for run in state.runs()), default=0)  # the one that was killed goes on
     async with connector:
         while True:
             await engine.run([step(n) for n in range(100)], run_id=f"night-{number}")

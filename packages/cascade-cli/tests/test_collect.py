@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -22,11 +23,13 @@ from cascade.cli._collecting.message import EventFile, Received, Recent
 from cascade.cli._collecting.spans import Spans
 from cascade.cli._collecting.sqlite_file import SqliteFile
 from cascade.cli.main import main
+from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import ack_topic, status_topic, telemetry_topic
 from cascade.interfaces.wire.read import parse_event
 from cascade.runtime import LocalConnector, LocalHub
-from cascade.testkit import eventually
+from cascade.testkit import Mosquitto, eventually
 from cascade.testkit.brokers import NatsServer
+from cascade.testkit.fixtures import require_mosquitto
 
 TOPIC = telemetry_topic("local", "default", "run")
 DAY = 86_400.0
@@ -338,5 +341,32 @@ async def test_events_come_from_the_stream_that_a_nats_server_kept_meanwhile(
         await eventually(lambda: len(kept(path)) == count)
         await send(count, count + 1)
         await eventually(lambda: len(kept(path)) == count + 1)
+    assert main(["collect", "--to", str(path), "--holes"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_no_event_of_a_burst_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An MQTT broker sends it as fast as it can, and what has reached the collector never again."""
+    require_mosquitto()
+    path, count = tmp_path / "all.sqlite", 5_000
+    with (
+        Mosquitto() as broker,
+        process(sys.executable, "-c", COLLECTOR, broker.url, str(path)) as collector,
+    ):
+        async with MqttConnector(broker.host, broker.port, presence=False, required=True) as writer:
+
+            async def first_is_there() -> bool:
+                await writer.publish(TOPIC, event(0), 1)
+                return len(kept(path)) == 1
+
+            await eventually(first_is_there)
+            collector.send_signal(signal.SIGSTOP)  # so all come at once
+            for seq in range(1, count):
+                await writer.publish(TOPIC, event(seq), 1)
+            assert await writer.flush(60.0)
+            collector.send_signal(signal.SIGCONT)
+            await eventually(lambda: len(kept(path)) == count)
     assert main(["collect", "--to", str(path), "--holes"]) == 0
     assert capsys.readouterr().out == ""

@@ -960,6 +960,27 @@ class TestSubscribing:
         await eventually(lambda: quick.await_count == 1_500)
         assert connected.statistics().discarded == {"queue full": 499}
 
+    async def test_more_messages_wait_where_a_backlog_is_expected(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """None of a burst is dropped up to the number that was asked for; then the oldest."""
+        taken: list[int] = []
+        release = asyncio.Event()
+
+        async def late(_topic: str, data: dict[str, Any]) -> None:
+            await release.wait()
+            taken.append(data["n"])
+
+        connected.expect_backlog(1_600)
+        await connected.subscribe("a", late)
+        for n in range(1_700):
+            client_class.made[0].messages.put("a", b'{"n": %d}' % n)
+        await eventually(lambda: connected.statistics().received == 1_700)
+        release.set()
+        await eventually(lambda: taken[-1:] == [1_699])
+        assert taken == [0, *range(100, 1_700)]  # the first one was taken at once
+        assert connected.statistics().discarded == {"queue full": 99}
+
     @pytest.mark.parametrize("payload", [b"no json", b"[1]", b"NaN", b'{"x": NaN}', b"\xff", b"[" * 10_000])
     async def test_what_is_no_json_object_is_skipped_and_counted(
         self, connected: MqttConnector, client_class: MagicMock, payload: bytes

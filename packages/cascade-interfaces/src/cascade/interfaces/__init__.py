@@ -36,7 +36,7 @@ _MODULES = {
     "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskFields TaskState TaskStateEvent""",
     "limitation": """Lacking Limitation""",
     "protocols": """Connector Delivery EventBus Executor MessageCallback Payload Subscription SupportsAddress
-        SupportsBeforeDisconnect SupportsCheck SupportsDelivery
+        SupportsBacklog SupportsBeforeDisconnect SupportsCheck SupportsDelivery
         SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations SupportsLinkState SupportsPresence SupportsPublishNowait
         SupportsPublishText SupportsRequired SupportsSource SupportsStart SupportsStatistics SupportsTaskFields SupportsTracking SupportsWatch WatchStream
         supports""",

@@ -250,6 +250,15 @@ class SupportsKeep(Protocol):
 
 
 @runtime_checkable
+class SupportsBacklog(Protocol):
+    """Ability: deliver more messages than usual that have arrived at once."""
+
+    def expect_backlog(self, messages: int) -> None:
+        """Keep up to so many messages waiting for each callback, before the oldest are dropped and counted."""
+        ...
+
+
+@runtime_checkable
 class SupportsLimitations(Protocol):
     """Ability: report what the network cannot do for this user."""
 

@@ -169,6 +169,10 @@ class NetworkConnector(ABC):
         """Call ``callback()`` when ``disconnect`` begins; what it publishes is still sent. Return how to stop that."""
         return self._before_disconnect.add(callback)
 
+    def expect_backlog(self, messages: int) -> None:
+        """Keep up to so many messages waiting for each callback, instead of 1,000, before the oldest are dropped."""
+        self._dispatcher.delivery.most = messages
+
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Put one message into the outbox, with the payload's values of this moment, and return at once.
 

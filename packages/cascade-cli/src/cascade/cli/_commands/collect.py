@@ -24,7 +24,7 @@ from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.errors import OK, USAGE, CommandError
 from cascade.cli.link import Address, Link
-from cascade.interfaces.protocols import SupportsKeep, supports
+from cascade.interfaces.protocols import SupportsBacklog, SupportsKeep, supports
 from cascade.interfaces.wire.read import EventMessage
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _SESSIONS = ("mqtt", "mqtts", "ws", "wss")
 """URL schemes of brokers that keep a session for a client id."""
+
+BACKLOG = 100_000
+"""Messages that may wait when many come at once: an MQTT broker does not send again what has reached this process."""
 
 _HOLES = (
     Column("source"),
@@ -127,6 +130,8 @@ async def _store(
         keywords |= {"client_id": f"cascade-collect-{name}", "clean_session": False}
     connector = cast(Link, address.connector(**keywords))
     collector = Collector(connector, file, name=name if ack else None, observe=observe)
+    if supports(connector, SupportsBacklog):
+        connector.expect_backlog(BACKLOG)
     if supports(connector, SupportsKeep):
         connector.keep(f"cascade-collect-{name}", collector.all_stored)
     await collector.subscribe()

@@ -67,7 +67,7 @@ class CallbackQueue:
             self._failed(UNDECODABLE, f"messages on {message.topic} are discarded: {exc}")
             return
         self._state.works(UNDECODABLE)
-        if len(self._queue) >= CALLBACK_MESSAGES:
+        if len(self._queue) >= (self._delivery.most or CALLBACK_MESSAGES):
             self._queue.popleft()
             self.missed(1)
         self._queue.append((message.topic, dict(data)))

@@ -24,6 +24,8 @@ class Delivery:
         self.received = 0
         self.delivered = 0
         self.discarded: Counter[str] = Counter()
+        self.most: int | None = None
+        """How many messages may wait for each callback; None: the usual number."""
 
 
 class IncomingMessage:
