@@ -339,7 +339,7 @@ async def test_calls_sent_ahead_are_withdrawn_unless_they_have_started(tmp_path:
 async def test_a_worker_that_joins_is_used_by_the_run_that_is_active(tmp_path: Path) -> None:
     """Two tasks wait for each other; the second worker comes when the first one is busy."""
     async with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, asynchronous=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, asynchronous=True, dashboard_address="127.0.0.1:0"
     ) as cluster:
         executor = DaskExecutor(cluster.scheduler_address)
         meet = task(calls.meet)

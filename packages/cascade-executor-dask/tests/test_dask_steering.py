@@ -1,6 +1,7 @@
 """Tasks on a cluster report progress and values, and obey pause and cancel at their checkpoints."""
 
 import asyncio
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from distributed import LocalCluster
 
 from cascade.executors.dask import DaskExecutor
+from cascade.executors.dask._calls import ClusterCalls
+from cascade.executors.dask._placement import WINDOW
 from cascade.interfaces import (
     DataEvent,
     ProgressEvent,
@@ -21,6 +24,7 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
     TaskTimeoutError,
+    numbered_calls,
 )
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint, publish, step
 from cascade.spec import task
@@ -54,13 +58,21 @@ def measured() -> StepInfo:
     return step()
 
 
-class Desk:
-    """Steers an engine whose tasks run on a cluster; its workers are threads of this process."""
+@task
+def flood(count: int) -> str:
+    """Publish values of 10,000 characters as fast as it can."""
+    for n in range(count):
+        publish("row", [n, "x" * 10_000])
+    return "ended"
 
-    def __init__(self) -> None:
+
+class Desk:
+    """Steers an engine whose tasks run on a cluster; its workers are threads of this process unless told otherwise."""
+
+    def __init__(self, *, workers: int = 2, processes: bool = False) -> None:
         self.hub = LocalHub()
         self.writer = LocalConnector(self.hub)
-        self.executor = DaskExecutor(workers=2, processes=False)
+        self.executor = DaskExecutor(workers=workers, processes=processes)
         self.engine = Engine(
             connector=LocalConnector(self.hub, source_id="line-3"), executor=self.executor, stop_timeout=0.01
         )
@@ -132,6 +144,40 @@ async def test_progress_values_and_the_step_reach_the_engine(desk: Desk, tmp_pat
     assert (first.done, first.total, first.message, first.unit) == (1, 10**9, "going on", "steps")
 
 
+async def test_a_task_that_publishes_faster_than_its_engine_takes_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bounded amount is on the way; in the end every value has come, in order."""
+    confirm, confirmed = ClusterCalls.confirm, list[tuple[Any, ...]]()
+    monkeypatch.setattr(ClusterCalls, "confirm", lambda *told: confirmed.append(told))
+    run = asyncio.create_task(desk.engine.run(flood(200)))
+
+    def waits() -> bool:
+        sessions = [*numbered_calls._sessions.values()]
+        return any(call.window.waiting for session in sessions for call in [*session._running.values()])
+
+    await eventually(waits, LIMIT)
+    enough = WINDOW // 10_000 - 1
+    await eventually(lambda: len(values(desk)) >= enough, LIMIT)
+    assert len(values(desk)) <= WINDOW // 10_000
+    monkeypatch.setattr(ClusterCalls, "confirm", confirm)
+    calls, call, total = confirmed[-1]
+    desk.executor._opened().post(lambda _: confirm(calls, call, total))
+    assert await run == "ended"
+    await eventually(lambda: len(values(desk)) == 200, LIMIT)
+    assert [n for n, _ in values(desk)] == [*range(200)]
+
+
+def values(desk: Desk) -> list[Any]:
+    """Return what tasks have published."""
+    return [event.data for event in desk.events if isinstance(event, DataEvent)]
+
+
+async def test_values_of_a_call_that_nothing_listens_to_are_confirmed(desk: Desk) -> None:
+    """It does not wait for ever."""
+    assert await desk.executor.run(flood.function, (200,), {}) == "ended"
+
+
 async def test_a_limit_stands_still_while_the_task_is_paused(desk: Desk, tmp_path: Path) -> None:
     """It has no end in a pause; what was left of it counts afterwards, and ends the attempt."""
     limits: list[asyncio.Timeout] = []
@@ -158,6 +204,46 @@ async def test_a_limit_stands_still_while_the_task_is_paused(desk: Desk, tmp_pat
     with pytest.raises(TaskTimeoutError):
         await run
     await eventually((tmp_path / "cancelled").exists, LIMIT)
+
+
+@pytest.mark.parametrize(
+    "rounds", [25, pytest.param(1_000, marks=[pytest.mark.nightly, pytest.mark.timeout(1_800)])]
+)
+async def test_no_directive_is_lost(rounds: int, tmp_path: Path, seeded_random: random.Random) -> None:
+    """Pauses and their ends follow each other at random times while all workers loop; each call ends in its state."""
+    workers = 8 if rounds > 100 else 3
+    states: dict[str, TaskState] = {}
+
+    @task(name="long")  # nested: so it reaches other processes, which cannot import this module
+    def go_on(folder: str) -> None:
+        while not (Path(folder) / "end").exists():
+            checkpoint()  # type: ignore[unused-awaitable]
+            (Path(folder) / "passed").touch()
+            time.sleep(0.001)
+
+    def are_all(state: TaskState) -> bool:
+        return set(states.values()) == {state}
+
+    async with Desk(workers=workers, processes=rounds > 100) as desk:
+        desk.engine.bus.subscribe(TaskStateEvent, lambda event: states.update({event.task_id: event.state}))
+        folders = [tmp_path / str(n) for n in range(workers)]
+        for folder in folders:
+            folder.mkdir()
+        run = asyncio.create_task(desk.engine.run([go_on(str(folder)) for folder in folders]))
+        await eventually(lambda: all((folder / "passed").exists() for folder in folders), LIMIT)
+        for _ in range(rounds):
+            await desk.put("pause")
+            if seeded_random.random() < 0.5:
+                await eventually(lambda: are_all(TaskState.BLOCKED), LIMIT)
+            await desk.lift("pause")
+            if seeded_random.random() < 0.5:
+                await eventually(lambda: are_all(TaskState.RUNNING), LIMIT)
+        await desk.put("pause")
+        await eventually(lambda: are_all(TaskState.BLOCKED), LIMIT)
+        for folder in folders:
+            (folder / "end").touch()
+        await desk.lift("pause")
+        assert len(await run) == workers
 
 
 @pytest.mark.parametrize("paused", [False, True])
@@ -210,7 +296,7 @@ async def test_workers_of_an_older_version_are_used_without_directives(
 ) -> None:
     """The pause holds starts, the call runs on, and one warning names the worker."""
 
-    def open_as_before(session: str, connect: object) -> None:
+    def open_as_before(session: str, connect: object) -> None:  # without a window
         from cascade.interfaces.numbered_calls import open_session
 
         open_session(session)
@@ -259,7 +345,7 @@ async def test_a_paused_call_ends_when_its_engine_has_died(tmp_path: Path) -> No
         asynchronous=True,
         protocol="tcp://",
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
     ) as cluster:
         command = [sys.executable, "-c", PROGRAM, cluster.scheduler_address, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 
-from cascade.executors.dask._orders import Orders
+from cascade.executors.dask._latest_messages import LatestMessages
 from cascade.interfaces.numbered_calls import Order
 from cascade.testkit import eventually, time_limit
 
@@ -31,7 +31,7 @@ class Workers:
 async def test_a_worker_gets_the_latest_order_of_each_call_one_request_at_a_time() -> None:
     """What changes while a request is on its way goes with the next one, once."""
     workers = Workers("a")
-    orders = Orders(workers.send)
+    orders = LatestMessages(workers.send, what="orders")
     orders.put("a", 1, PAUSE)
     await eventually(lambda: workers.got["a"])
     orders.put("a", 1, GO)
@@ -46,7 +46,7 @@ async def test_a_worker_gets_the_latest_order_of_each_call_one_request_at_a_time
 async def test_a_worker_that_does_not_answer_delays_no_other() -> None:
     """It may be stopped, or its task keep the interpreter's lock."""
     workers = Workers("a")
-    orders = Orders(workers.send)
+    orders = LatestMessages(workers.send, what="orders")
     orders.put("a", 1, PAUSE)
     orders.put("b", 2, PAUSE)
     await eventually(lambda: workers.got["b"])
@@ -57,7 +57,7 @@ async def test_a_worker_that_does_not_answer_delays_no_other() -> None:
 async def test_an_order_is_sent_again_when_its_connection_broke() -> None:
     """With what has changed meanwhile."""
     workers = Workers("a", fails=1)
-    orders = Orders(workers.send)
+    orders = LatestMessages(workers.send, what="orders")
     orders.put("a", 1, PAUSE)
     orders.put("a", 2, PAUSE)
     await eventually(lambda: workers.got["a"])
@@ -71,7 +71,7 @@ async def test_an_order_is_sent_again_when_its_connection_broke() -> None:
 async def test_a_lost_worker_gets_nothing_more() -> None:
     """Its orders are dropped; one of the same address that comes later gets its own."""
     workers = Workers("a")
-    orders = Orders(workers.send)
+    orders = LatestMessages(workers.send, what="orders")
     orders.put("a", 1, PAUSE)
     await eventually(lambda: workers.got["a"])
     orders.put("a", 1, GO)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from cascade.interfaces import numbered_calls
 from cascade.interfaces.call_context import in_call
 from cascade.interfaces.numbered_calls import (
     Fate,
     Order,
     close_session,
+    confirm_values,
     direct_calls,
     open_session,
     read_report,
@@ -65,13 +68,24 @@ def session(heard: Heard) -> Iterator[str]:
     close_session(name)
 
 
+def publish(values: list[str]) -> str:
+    """Publish values, one after the other."""
+    call = in_call.get()
+    assert call is not None
+    for value in values:
+        call.publish("row", value)
+    return "published"
+
+
 class Running:
     """A call in a thread of its own, with its outcome."""
 
-    def __init__(self, session: str, number: int, order: Order | None = None) -> None:
+    def __init__(
+        self, session: str, number: int, order: Order | None = None, *, values: list[str] | None = None
+    ) -> None:
         given = () if order is None else (order,)
         self._answers: SimpleQueue[Any] = SimpleQueue()
-        call = pack_call(visit, (), {})
+        call = pack_call(visit, (), {}) if values is None else pack_call(publish, (values,), {})
         run = lambda: self._answers.put(run_numbered(session, number, call, pack, *given))  # noqa: E731
         threading.Thread(target=run, daemon=True).start()
 
@@ -119,8 +133,6 @@ def test_an_earlier_order_does_not_replace_a_later_one(session: str, heard: Hear
 
 def test_orders_to_calls_that_have_ended_or_were_withdrawn_are_not_kept(session: str) -> None:
     """No call would ever take them."""
-    from cascade.interfaces import numbered_calls
-
     assert Running(session, 1).outcome() == "passed"
     withdraw_calls(session, [2])
     direct_calls(session, {1: PAUSE, 2: PAUSE})
@@ -129,8 +141,6 @@ def test_orders_to_calls_that_have_ended_or_were_withdrawn_are_not_kept(session:
 
 def test_orders_before_their_calls_are_bounded(session: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The earliest ones are dropped."""
-    from cascade.interfaces import numbered_calls
-
     monkeypatch.setattr(numbered_calls, "_REMEMBERED", 3)
     direct_calls(session, dict.fromkeys(range(1, 9), PAUSE))
     assert [*numbered_calls._sessions[session]._orders] == [6, 7, 8]
@@ -154,6 +164,75 @@ def test_a_session_that_is_closed_ends_its_calls(session: str, heard: Heard) -> 
         call.outcome()
 
 
+ROW = json.dumps([1, "data", ["row", "x" * 100]])
+
+
+@pytest.fixture
+def narrow(heard: Heard) -> Iterator[str]:
+    """A session in which three rows of a call may be on the way."""
+    name = uuid.uuid4().hex
+    open_session(name, heard.connect, 3 * len(ROW))
+    yield name
+    close_session(name)
+
+
+def wait_until_it_waits(session: str) -> None:
+    """Return when the call waits until a value is confirmed."""
+    until = time.monotonic() + LIMIT
+    while True:
+        running = numbered_calls._sessions[session]._running
+        if running and running[1].window.waiting:
+            return
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def test_a_call_waits_until_its_values_are_confirmed(narrow: str, heard: Heard) -> None:
+    """So the queues between a worker and its engine have a bound; a confirmation that is late changes nothing."""
+    call = Running(narrow, 1, values=["x" * 100] * 10)
+    for taken in (3, 6, 9):
+        wait_until_it_waits(narrow)
+        said = [heard.next() for _ in range(3)]
+        assert said == [json.loads(ROW)] * 3
+        assert heard.texts.empty()
+        confirm_values(narrow, {1: (taken - 3) * len(ROW), 2: 10**9})
+        wait_until_it_waits(narrow)
+        assert heard.texts.empty()
+        confirm_values(narrow, {1: taken * len(ROW)})
+    assert call.outcome() == "published"
+    assert heard.next() == json.loads(ROW)
+
+
+def test_a_value_that_is_larger_than_all_that_may_be_on_the_way_goes_alone(narrow: str, heard: Heard) -> None:
+    """It would wait for ever."""
+    call = Running(narrow, 1, values=["x" * 1_000])
+    assert len(heard.next()[2][1]) == 1_000
+    assert call.outcome() == "published"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed", "not awaited"])
+def test_a_call_that_waits_to_publish_goes_on_when_nobody_takes_its_values(
+    how: str, narrow: str, heard: Heard
+) -> None:
+    """What has no room is dropped."""
+    call = Running(narrow, 1, values=["x" * 100] * 10)
+    wait_until_it_waits(narrow)
+    if how == "cancelled":
+        direct_calls(narrow, {1: STOP})
+    elif how == "closed":
+        close_session(narrow)
+    else:
+        heard.awaited = False
+    assert call.outcome() == "published"
+    assert heard.texts.qsize() == 3
+
+
+def test_without_a_window_nothing_waits(session: str, heard: Heard) -> None:
+    """An executor of an earlier version confirms nothing."""
+    assert Running(session, 1, values=["x" * 100] * 1_000).outcome() == "published"
+    assert heard.texts.qsize() == 1_000
+
+
 @pytest.mark.parametrize(
     ("progress", "said"),
     [
@@ -173,6 +252,6 @@ def test_progress_is_sent_if_it_can_be(progress: Any, said: list[Any], session: 
 
 def test_a_report_of_an_unknown_kind_is_ignored() -> None:
     """A later version wrote it."""
-    number, pass_on = read_report('[3, "heat", [1]]')
-    assert number == 3
-    pass_on(None)  # type: ignore[arg-type]  # nothing is called
+    report = read_report('[3, "heat", [1]]')
+    assert (report.number, report.size) == (3, 0)
+    report.pass_on(None)  # type: ignore[arg-type]  # nothing is called

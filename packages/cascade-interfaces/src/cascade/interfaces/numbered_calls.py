@@ -5,7 +5,8 @@ session for permission to start. So it does not start after it was withdrawn, wh
 messages arrive in, and it does not start in a process that has replaced the one that it was sent to.
 
 A running call obeys at its checkpoints the latest order that the executor has sent, and reports
-on a line that the executor's own way of connecting makes: one text for each report.
+on a line that the executor's own way of connecting makes: one text for each report. A call that
+publishes faster than its engine takes waits until the executor confirms what was taken.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from cascade.interfaces.call_context import CallContext, Directive, in_call
 from cascade.interfaces.pickled_calls import Pack, run_packed
 from cascade.interfaces.running_call import RunningCall
+from cascade.interfaces.send_window import SendWindow
 
 UNDERSTANDS_ORDERS = 1
 """What :func:`open_session` returns, in this version and later ones: its calls may get orders."""
+
+UNDERSTANDS_CONFIRMATIONS = 2
+"""What it returns, in this version and later ones: its calls wait until their values are confirmed."""
 
 _REMEMBERED = 4_096
 """Calls of a session whose start a worker remembers; more than any worker has at the same time."""
@@ -57,13 +62,25 @@ A worker calls it in the thread of each call. Sending must neither wait nor rais
 """
 
 
+class Report(NamedTuple):
+    """What a call reports."""
+
+    number: int
+    size: int
+    """How much of the call's window it takes until it is confirmed."""
+    pass_on: Callable[[CallContext], None]
+
+
 class _TextLine:
     """The line of one call over texts: its number, the kind of report, and its content."""
 
-    def __init__(self, number: int, send: Callable[[str], None], is_awaited: Callable[[], bool]) -> None:
+    def __init__(
+        self, number: int, send: Callable[[str], None], is_awaited: Callable[[], bool], window: SendWindow
+    ) -> None:
         self._number = number
         self._send = send
         self.is_awaited = is_awaited
+        self._window = window
 
     def progress(self, done: float, total: float | None, message: str, unit: str) -> None:
         try:
@@ -74,16 +91,32 @@ class _TextLine:
             self._send(text)
 
     def publish(self, name: str, data: Any) -> None:
-        self._send(json.dumps([self._number, "data", [name, data]]))
+        self._window.send(json.dumps([self._number, "data", [name, data]]), self._send)
 
     def arrived(self, *, paused: bool) -> None:
         self._send(json.dumps([self._number, "arrived", [paused]]))
 
 
-def read_report(text: str) -> tuple[int, Callable[[CallContext], None]]:
-    """Return the number of the call that a text is about, and what passes it on to the call's context."""
+class _NumberedCall(RunningCall):
+    """A call that runs, and how much of it is on the way to its engine."""
+
+    def __init__(
+        self, number: int, send: Callable[[str], None], is_awaited: Callable[[], bool], window: int | None
+    ) -> None:
+        self.window = SendWindow(window, is_awaited)
+        super().__init__(_TextLine(number, send, is_awaited, self.window))
+
+    def direct(self, directive: Directive) -> None:
+        super().direct(directive)
+        if directive is Directive.CANCEL:
+            self.window.end()
+
+
+def read_report(text: str) -> Report:
+    """Return which call a text is about, and what passes it on to the call's context."""
     number, kind, content = json.loads(text)
-    return number, lambda context: _pass_on(context, kind, content)
+    size = len(text) if kind == "data" else 0
+    return Report(number, size, lambda context: _pass_on(context, kind, content))
 
 
 def _pass_on(context: CallContext, kind: str, content: list[Any]) -> None:
@@ -96,21 +129,22 @@ def _pass_on(context: CallContext, kind: str, content: list[Any]) -> None:
 
 
 class _Session:
-    def __init__(self, connect: Connect | None) -> None:
+    def __init__(self, connect: Connect | None, window: int | None) -> None:
         self._connect = connect
+        self._window = window
         self._lock = threading.Lock()
         self._started: deque[int] = deque(maxlen=_REMEMBERED)
         self._withdrawn: set[int] = set()
         self._orders: dict[int, Order] = {}  # the latest one of each call, also before it has arrived
-        self._running: dict[int, RunningCall] = {}
+        self._running: dict[int, _NumberedCall] = {}
 
-    def call(self, number: int) -> RunningCall | None:
+    def call(self, number: int) -> _NumberedCall | None:
         """Return the context of a call, in the thread in which it is to run; None without a line."""
         if self._connect is None:
             return None
-        return RunningCall(_TextLine(number, *self._connect()))
+        return _NumberedCall(number, *self._connect(), self._window)
 
-    def start(self, number: int, call: RunningCall | None, order: Order) -> bool:
+    def start(self, number: int, call: _NumberedCall | None, order: Order) -> bool:
         """Return whether a call may start; if so, it counts as started and has the latest order to it."""
         with self._lock:
             latest = max(order, self._orders.pop(number, RUN))
@@ -144,6 +178,13 @@ class _Session:
             elif len(self._orders) > _REMEMBERED:
                 self._orders.pop(next(each for each in self._orders if each not in self._running))
 
+    def confirm(self, number: int, total: int) -> None:
+        """Note how much of a call its engine has taken."""
+        with self._lock:
+            running = self._running.get(number)
+        if running is not None:
+            running.window.confirm(total)
+
     def withdraw(self, numbers: Iterable[int]) -> list[int]:
         """Withdraw calls; return those that have started."""
         with self._lock:
@@ -163,13 +204,15 @@ class _Session:
 _sessions: dict[str, _Session] = {}
 
 
-def open_session(session: str, connect: Connect | None = None) -> int:
+def open_session(session: str, connect: Connect | None = None, window: int | None = None) -> int:
     """Permit the calls of a session in this process. Idempotent.
 
     :param connect: makes the line of a call; None for calls without a context.
+    :param window: characters of published values of one call that may be on the way until the executor confirms
+        them with :func:`confirm_values`; None: no bound.
     """
-    _sessions.setdefault(session, _Session(connect))
-    return UNDERSTANDS_ORDERS
+    _sessions.setdefault(session, _Session(connect, window))
+    return UNDERSTANDS_CONFIRMATIONS
 
 
 def close_session(session: str) -> None:
@@ -189,6 +232,13 @@ def direct_calls(session: str, orders: dict[int, Order]) -> None:
     if (opened := _sessions.get(session)) is not None:
         for number, order in orders.items():
             opened.direct(number, order)
+
+
+def confirm_values(session: str, totals: dict[int, int]) -> None:
+    """Confirm by the numbers of calls how much of each was taken so far: the sum of the sizes of its reports."""
+    if (opened := _sessions.get(session)) is not None:
+        for number, total in totals.items():
+            opened.confirm(number, total)
 
 
 def run_numbered(session: str, number: int, packed: bytes, pack: Pack, order: Order = RUN) -> Answer:

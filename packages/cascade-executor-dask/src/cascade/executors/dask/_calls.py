@@ -16,18 +16,19 @@ import dask
 from distributed import KilledWorker
 
 from cascade.executors.dask._cluster import Cluster
+from cascade.executors.dask._latest_messages import LatestMessages
 from cascade.executors.dask._line import forget
-from cascade.executors.dask._orders import Orders
 from cascade.executors.dask._placement import Call, Placement
+from cascade.executors.dask._results import Results
 from cascade.executors.dask._sessions import OldWorkers, Sessions
 from cascade.interfaces import Directive, ExecutorUnavailable, WorkerLostError
 from cascade.interfaces.ahead import CallWithdrawn
 from cascade.interfaces.numbered_calls import (
     RUN,
-    Answer,
     Fate,
     Order,
     close_session,
+    confirm_values,
     direct_calls,
     read_report,
     run_numbered,
@@ -52,7 +53,8 @@ class ClusterCalls:
         self._report = changed
         self._sessions = Sessions(f"cascade-{uuid.uuid4().hex}", opened=self._on_opened)
         self._placement = Placement()
-        self._orders = Orders(self._send_orders)
+        self._orders = LatestMessages(self._send_orders, what="orders")
+        self._confirmations = LatestMessages(self._send_confirmations, what="confirmations")
         self._old_workers = OldWorkers()
         self._threads: Mapping[str, int] = {}  # of all workers
         self._subscribed: Any = None  # the client that hears what calls report
@@ -64,7 +66,7 @@ class ClusterCalls:
         self._moving = False
         self._following: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
-        self._results = _Results()
+        self._results = Results()
 
     @classmethod
     @asynccontextmanager
@@ -99,6 +101,13 @@ class ClusterCalls:
             self._orders.put(call.worker.address, call.number, call.order)
         else:
             self._old_workers.warn(call.worker.address)
+
+    def confirm(self, call: Call, total: int) -> None:
+        """Tell a call how much of what it published has been taken."""
+        if call.worker is None or call.number not in self._sent:
+            return
+        if self._sessions.understands_confirmations(call.worker.address):
+            self._confirmations.put(call.worker.address, call.number, total)
 
     def abandon(self, call: Call) -> None:
         """Withdraw a call if it has not started; else have it stop at a checkpoint, and count it until it ends."""
@@ -322,10 +331,12 @@ class ClusterCalls:
     def _hear(self, event: tuple[float, str]) -> None:
         """Pass a report on to the engine of its call."""
         with contextlib.suppress(Exception):  # another program wrote it, or the engine has gone
-            number, pass_on = read_report(event[1])
-            call = self._sent.get(number)
-            if call is not None and call.context is not None:
-                pass_on(call.context)
+            report = read_report(event[1])
+            if (call := self._sent.get(report.number)) is None:
+                return
+            if call.context is not None:
+                report.pass_on(call.context)
+            call.hear(report.size)
 
     def _use(self, threads: Mapping[str, int]) -> None:
         """Take over which workers there are, of those at which the session is open."""
@@ -334,6 +345,7 @@ class ClusterCalls:
         gone = self._placement.update(self._sessions.among(threads))
         for address in before.difference(self._placement.workers):
             self._orders.drop(address)
+            self._confirmations.drop(address)
         for call in gone:
             receiving = self._receiving.get(call.number)
             if receiving is not None and receiving is not asyncio.current_task():
@@ -349,6 +361,9 @@ class ClusterCalls:
 
     async def _send_orders(self, address: str, orders: dict[int, Order]) -> None:
         await self._cluster.client.run(direct_calls, self._sessions.name, orders, workers=[address])
+
+    async def _send_confirmations(self, address: str, totals: dict[int, int]) -> None:
+        await self._cluster.client.run(confirm_values, self._sessions.name, totals, workers=[address])
 
     def _submit(self, client: Any, call: Call, address: str) -> Any:
         """Send a call as bytes, so that Dask neither inspects its arguments nor interprets its keywords."""
@@ -378,6 +393,7 @@ class ClusterCalls:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._orders.close()
+        await self._confirmations.close()
         await self._sessions.close()
         self._fail_all(self._cluster.unavailable("the executor was closed"))
         if (client := self._cluster.client) is not None:
@@ -394,40 +410,6 @@ class ClusterCalls:
             client.run_on_scheduler(forget(self._sessions.name)),
             return_exceptions=True,
         )
-
-
-class _Results:
-    """Fetches the results of calls, in one request those that are there when the previous one has ended."""
-
-    def __init__(self) -> None:
-        self._wanted: list[tuple[Any, asyncio.Future[Answer | None]]] = []
-        self._fetching: asyncio.Task[None] | None = None
-
-    async def fetch(self, future: Any) -> Answer:
-        """Return the result of a Dask future that is done.
-
-        :raises Exception: what Dask raises for it.
-        """
-        fetched: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        self._wanted.append((future, fetched))
-        if self._fetching is None:
-            self._fetching = asyncio.create_task(self._fetch_all(), name="cascade dask results")
-        if (answer := await fetched) is not None:
-            return answer
-        result: Answer = await future
-        return result
-
-    async def _fetch_all(self) -> None:
-        while self._wanted:
-            wanted, self._wanted = self._wanted, []
-            futures = [future for future, _ in wanted]
-            answers: list[Answer | None] = [None] * len(wanted)
-            with contextlib.suppress(Exception):  # one of them failed: each fetches its own
-                answers = await futures[0].client.gather(futures)
-            for (_, fetched), answer in zip(wanted, answers, strict=True):
-                if not fetched.done():
-                    fetched.set_result(answer)
-        self._fetching = None
 
 
 def _lost(call: Call) -> WorkerLostError:

@@ -169,6 +169,10 @@ class DaskExecutor:
         portal = self._opened()
         await portal.opened()
         post = self._own_mailbox().post
+
+        def on_heard(total: int) -> None:
+            post(portal.post, ClusterCalls.confirm, call, total)  # when this loop has taken what was heard
+
         awaited = _Awaited(asyncio.get_running_loop())
         call = Call(
             packed,
@@ -180,6 +184,7 @@ class DaskExecutor:
             on_end=functools.partial(post, awaited.settle),
             withdrawable=started is not None,
             context=context,
+            on_heard=on_heard,
         )
         unfollow = _follow(context, portal, call)
         portal.post(ClusterCalls.submit, call)

@@ -13,6 +13,9 @@ from cascade.interfaces import CallContext, Directive
 from cascade.interfaces.ahead import AheadWindow
 from cascade.interfaces.numbered_calls import RUN, Order
 
+WINDOW = 256 * 1024
+"""Characters of the values of one call that may be on the way; beyond that, ``cs.publish`` waits in its worker."""
+
 STALE = 0.1
 """Seconds that a call runs until its worker is no longer a good place for further calls."""
 
@@ -21,7 +24,8 @@ class Call:
     """One call on its way: packed, waiting to be sent, or at a worker.
 
     ``on_start`` is called once, when a worker starts it or has certainly started it; then, or
-    without that, ``on_end`` is called once with its packed outcome or an error.
+    without that, ``on_end`` is called once with its packed outcome or an error. ``on_heard`` is
+    called with the sum of what was heard, for a confirmation.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Call:
         on_end: Callable[[bytes | Exception], object],
         withdrawable: bool,
         context: CallContext | None = None,
+        on_heard: Callable[[int], object] | None = None,
     ) -> None:
         self.packed = packed
         self.name = name
@@ -49,6 +54,9 @@ class Call:
         """What hears its reports; None if it was given up, or nothing listens."""
         self.order: Order = RUN
         """What it is to do at its checkpoints."""
+        self._heard = 0  # characters of what it has published
+        self._confirmed = 0
+        self._on_heard = on_heard
         self._on_start = on_start
         self._on_end = on_end
         self._lock = threading.Lock()
@@ -63,6 +71,13 @@ class Call:
     def direct(self, directive: Directive) -> None:
         """Change what it is to do."""
         self.order = (self.order[0] + 1, directive.value)
+
+    def hear(self, size: int) -> None:
+        """Have what was heard confirmed, each time that it is a quarter of what may be on the way."""
+        self._heard += size
+        if self._on_heard is not None and self._heard - self._confirmed >= WINDOW // 4:
+            self._confirmed = self._heard
+            self._on_heard(self._heard)
 
     def start(self, now: float) -> None:
         """Report that the call has started. Idempotent."""

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cascade.executors.dask._line import connect_to
+from cascade.executors.dask._placement import WINDOW
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.numbered_calls import UNDERSTANDS_ORDERS, open_session
+from cascade.interfaces.numbered_calls import UNDERSTANDS_CONFIRMATIONS, UNDERSTANDS_ORDERS, open_session
 
 _log = get_logger("cascade.executor")
 
@@ -58,8 +59,15 @@ class Sessions:
 
     def understands_orders(self, address: str) -> bool:
         """Return whether the calls of a worker may get orders; one of an older version ignores them."""
+        return self._understands(address, UNDERSTANDS_ORDERS)
+
+    def understands_confirmations(self, address: str) -> bool:
+        """Return whether the calls of a worker wait until their values are confirmed."""
+        return self._understands(address, UNDERSTANDS_CONFIRMATIONS)
+
+    def _understands(self, address: str, what: int) -> bool:
         answer = self._answers.get(address)
-        return isinstance(answer, int) and answer >= UNDERSTANDS_ORDERS
+        return isinstance(answer, int) and answer >= what
 
     async def close(self) -> None:
         """Open it at no further worker."""
@@ -73,16 +81,21 @@ class Sessions:
 
     async def _open(self, client: Any, address: str) -> None:
         try:
-            answers = await client.run(
-                open_session, self.name, connect_to(self.name), workers=[address], on_error="return"
-            )
-            self._answers[address] = answers[address]
+            line = connect_to(self.name)
+            answer = await self._open_with(client, address, line, WINDOW)
+            if isinstance(answer, TypeError):  # an older version knows no window
+                answer = await self._open_with(client, address, line)
+            self._answers[address] = answer
         except Exception as exc:
             self._answers[address] = exc
         finally:
             if self._opening.get(address) is asyncio.current_task():
                 del self._opening[address]
         self._opened()
+
+    async def _open_with(self, client: Any, address: str, *settings: object) -> object:
+        answers = await client.run(open_session, self.name, *settings, workers=[address], on_error="return")
+        return answers[address]
 
 
 class OldWorkers:

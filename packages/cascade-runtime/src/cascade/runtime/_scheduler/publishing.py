@@ -19,7 +19,8 @@ def publish(name: str, data: Any) -> None:
     """Publish a value from inside a task, such as ``cs.publish("temperature", {"celsius": 21.5})``.
 
     It leaves with the run's telemetry, on ``cascade/telemetry/{org}/{project}/{run_id}/data``: nothing waits
-    for it, and without a connector it goes nowhere. ``data`` is copied at the call; secrets in its texts are
+    for a broker, and without a connector it goes nowhere. In a worker process or on a cluster, a call that publishes
+    faster than its engine takes the values waits. ``data`` is copied at the call; secrets in its texts are
     masked like those of errors.
 
     :param name: 1 to 200 characters.

@@ -1,0 +1,65 @@
+"""How much of what a call sends may be on the way to its engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+_LOOK_INTERVAL = 1.0  # seconds after which a call that waits looks again whether anybody awaits it
+
+
+class SendWindow:
+    """Holds back a call that sends faster than its engine takes. Any thread may call any method.
+
+    :param size: characters that may be on the way at the same time; a longer text goes alone. None: no bound.
+    :param is_awaited: returns whether an engine still awaits the call, as far as the worker knows.
+    """
+
+    def __init__(self, size: int | None, is_awaited: Callable[[], bool]) -> None:
+        self._size = size
+        self._is_awaited = is_awaited
+        self._changed = threading.Condition()
+        self._sent = 0
+        self._taken = 0
+        self._ended = False
+        self.waiting = 0
+        """How many threads wait for room."""
+
+    def send(self, text: str, send: Callable[[str], None]) -> None:
+        """Send a text when there is room for it; drop it if nobody takes it any more."""
+        with self._changed:
+            if self._wait_for(len(text)):
+                self._sent += len(text)
+                send(text)  # here: the texts of several threads leave in the order in which they got room
+
+    def confirm(self, total: int) -> None:
+        """Note that the engine has taken ``total`` characters of the call so far."""
+        with self._changed:
+            self._taken = max(self._taken, total)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Drop from now on what has no room: the call is to stop."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _wait_for(self, amount: int) -> bool:
+        """Wait for room; return False if there is none and nobody makes any."""
+        while not self._has_room(amount):
+            if not self._ended and not self._wait():
+                self._ended = not self._is_awaited()
+            if self._ended:
+                return False
+        return True
+
+    def _wait(self) -> bool:
+        self.waiting += 1
+        try:
+            return self._changed.wait(_LOOK_INTERVAL)
+        finally:
+            self.waiting -= 1
+
+    def _has_room(self, amount: int) -> bool:
+        on_the_way = self._sent - self._taken
+        return self._size is None or not on_the_way or on_the_way + amount <= self._size
