@@ -211,6 +211,39 @@ async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAnd
     assert await second == 0
 
 
+@pytest.mark.parametrize("known_before", [True, False], ids=["constrained", "unconstrained"])
+@pytest.mark.parametrize("another", [True, False], ids=["two engines", "one engine"])
+async def test_between_runs_a_call_that_runs_on_is_counted_until_it_has_ended(
+    stuck: Stuck, known_before: bool, another: bool
+) -> None:
+    """The run is over, and the connector stays connected: 0 in scope means that nothing of it runs."""
+    hub = LocalHub()
+    async with Desk(hub) as desk, LocalConnector(hub, source_id="line-3") as connector:
+        engine = Engine(connector=connector, stop_timeout=0.01)
+        if known_before:
+            await desk.put("task:stuck", "concurrency", limit=1)
+        run = asyncio.create_task(engine.run(stuck.task()))
+        await eventually(lambda: stuck.running)
+        run.cancel()
+        await asyncio.wait({run})
+        if another:  # it takes the constraints over
+            assert await Engine(connector=connector).run(next_one(stuck).with_constraints()) == 1
+        await desk.put("task:stuck", "pause")
+        await eventually(lambda: in_scope(desk)[-1:] == [1], LIMIT)
+        stuck.release.set()
+        await eventually(lambda: in_scope(desk)[-1:] == [0], LIMIT)
+        assert not stuck.running
+        await desk.lift("task:stuck", "pause")
+        assert await engine.run(stuck.task()) == 2
+
+
+def in_scope(desk: Desk) -> list[int]:
+    """Return how many tasks in scope ran, according to each report with a pause."""
+    return [
+        report["in_scope_running"] for report in desk.reports if any("pause" in t for t in report["applied"])
+    ]
+
+
 def test_what_was_in_use_is_free_on_another_loop(stuck: Stuck) -> None:
     """When the loop is closed, the end of a call is not reported any more, and nothing waits for it."""
     engine = Engine(system_resources={"gpu": 1}, stop_timeout=0.01)

@@ -34,7 +34,7 @@ class AdmissionController:
     def __init__(self, policy: AdmissionPolicy, *, clock: Clock) -> None:
         self.policy = policy
         self.on_step: Callable[[], None] | None = None
-        """Called after each step in which a constraint is in force."""
+        """Called after each step in which a constraint is in force, and between runs when an abandoned call has ended."""
         self.source = ""
         """The name of the engine in log lines, once it follows a broker."""
         self.broker: tuple[str, int] | None = None
@@ -94,7 +94,8 @@ class AdmissionController:
             self.wake()
 
     def release_when_done(self, done: asyncio.Future[None], request: StartRequest) -> None:
-        """Release a request when its abandoned call has finished, even if its run is over by then."""
+        """Count a request until its abandoned call has finished, even if its run is over by then."""
+        self.policy.count(request)
         self._abandoned[request] = done
         done.add_done_callback(lambda _: self._release_abandoned(request))
 
@@ -204,6 +205,8 @@ class AdmissionController:
     def _release_abandoned(self, request: StartRequest) -> None:
         self._abandoned.pop(request, None)
         self.release(request)
+        if not self._runs and self.on_step is not None:  # between runs there is no step
+            self.on_step()
 
     def _log_stall(self, now: float) -> None:
         for topic in self._stall.take_ended():

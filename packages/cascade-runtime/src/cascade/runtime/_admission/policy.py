@@ -127,6 +127,16 @@ class AdmissionPolicy:
             self.resources.give_back(request.demands)
             self._wakeups.signal(self.resources.wait_queues())
 
+    def count(self, request: StartRequest) -> None:
+        """Count a task as running that has started without a request, until it is released. Idempotent."""
+        if request.running:
+            return
+        request.running = True
+        group = self.gates.group(request.run.run_id, request.name)
+        group.running += 1
+        for gate in group.gates:
+            gate.add_running(1)
+
     def withdraw(self, request: StartRequest) -> None:
         """Remove a request that waits. Idempotent."""
         queue = request.queue

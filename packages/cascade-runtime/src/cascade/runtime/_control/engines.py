@@ -71,7 +71,7 @@ class ConnectedEngines:
         self._controllers[controller] = None
         controller.source, controller.broker = self._source, self._broker
         controller.policy.buckets = self._buckets
-        controller.on_step = self._on_step
+        controller.on_step = self._stepped
         spare, self._spare = self._spare, None
         gates = spare.take_gates() if spare is not None else None
         if gates is None or controller.policy.constrained:
@@ -131,6 +131,11 @@ class ConnectedEngines:
                 each()
 
         return end
+
+    def _stepped(self) -> None:
+        if not self._runs:  # the last call has ended that an engine still counted
+            self._remove_idle()
+        self._on_step()
 
     def _remove_idle(self) -> None:
         """Forget the engines without a run, except those that still count a call which could not be stopped."""
