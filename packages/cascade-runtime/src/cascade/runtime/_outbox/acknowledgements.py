@@ -71,6 +71,11 @@ class Acknowledgements:
                 _unsubscribe(subscription), name="cascade outbox unsubscribe"
             )
 
+    def become_inert(self) -> None:
+        """Do nothing any more, in a forked child: the subscription is its parent's."""
+        self._subscription = None
+        self.stop()
+
     async def stopped(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the connector has unsubscribed, after :meth:`stop`."""
         task = self._unsubscribing

@@ -9,6 +9,7 @@ from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.disk import CLOSE_TIMEOUT
 from cascade.runtime._outbox.file import OutboxFile
 from cascade.runtime._outbox.queue import DurableQueue
+from cascade.transport.fork import inert_in_children
 
 
 class Held:
@@ -26,6 +27,24 @@ class Held:
         self._ended: Callable[[], None] | None = None
         self._forget: Callable[[], None] | None = None
         self._leaving = self._asking = False
+        self._inert = False
+        inert_in_children(self)
+
+    def become_inert(self) -> None:
+        """Leave everything alone, in a forked child: its parent sends, and has the file."""
+        self._inert = True
+        for forget in (self._ended, self.on_closed):
+            if forget is not None:
+                forget()
+        self._ended = self._forget = self.on_closed = None
+        self.queue.become_inert()
+        if self.acknowledgements is not None:
+            self.acknowledgements.become_inert()
+
+    @property
+    def inert(self) -> bool:
+        """Whether this is a forked child's copy."""
+        return self._inert
 
     @property
     def needed(self) -> bool:

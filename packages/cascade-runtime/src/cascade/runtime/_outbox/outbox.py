@@ -172,7 +172,7 @@ class Outbox:
         """Have the file closed that an earlier user has left open: on another loop, or through another outbox."""
         loop = asyncio.get_running_loop()
         held = self._senders.get(id(connector))
-        if held is not None and held.queue.loop is not loop:
+        if held is not None and (held.inert or held.queue.loop is not loop):
             del self._senders[id(connector)]
             await held.close(HOLD)
         left = _left.get(self._file_of(connector))
@@ -183,6 +183,9 @@ class Outbox:
 
     async def _leave(self, held: Held, file: tuple[Path, str]) -> None:
         """Close a sender; while its connector stays connected and messages of it wait, only when they are settled."""
+        if held.inert:
+            self._drop_sender(held)
+            return
         _left[file] = held
         held.on_closed = partial(_forget, file, held)
         if held.needed:

@@ -210,6 +210,14 @@ class DurableQueue:
         connector = self._connector
         return not supports(connector, SupportsStatistics) or connector.statistics().linked
 
+    def become_inert(self) -> None:
+        """Send and store nothing any more, in a forked child: the messages belong to its parent."""
+        self._closed = True
+        self._stopped = None
+        self._deliver = _nowhere
+        for timer in self._timers.values():
+            timer.cancel()
+
     # The way of a message
 
     def _give(self, entry: Entry) -> None:
@@ -361,3 +369,7 @@ class DurableQueue:
 def _window(connector: object) -> int:
     window = connector.statistics().window_limit if supports(connector, SupportsStatistics) else 0
     return window or WINDOW
+
+
+def _nowhere(topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]) -> None:
+    """Keep a message from its way, and from every other one."""
