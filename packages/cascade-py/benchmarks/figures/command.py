@@ -30,6 +30,7 @@ GROUPS = (
     "telemetry",
     "control",
     "executors",
+    "inside",
     "journal",
     "recorded",
     "outbox",

@@ -61,7 +61,7 @@ async def _dask(n: int, rounds: int) -> Row:
 
     from cascade.executors.dask import DaskExecutor
 
-    options = {"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(host="127.0.0.1", **options) as cluster, Client(cluster) as client:
         ours = DaskExecutor(cluster.scheduler_address)
         try:
