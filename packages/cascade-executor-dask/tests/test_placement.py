@@ -32,6 +32,12 @@ def test_about_twenty_milliseconds_of_work_are_sent_ahead(seconds: float, each: 
     assert placement.ahead == 3 * each
 
 
+def test_a_call_is_claimed_once() -> None:
+    """So it is either sent or given up, whoever comes second."""
+    call = make_call(1)
+    assert [call.claim() for _ in range(3)] == [True, False, False]
+
+
 def test_only_as_many_calls_have_started_as_there_are_threads() -> None:
     """The others start in their order, each when one before it at its worker has ended."""
     log: list[object] = []
