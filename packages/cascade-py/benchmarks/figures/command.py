@@ -29,6 +29,7 @@ GROUPS = (
     "maps",
     "telemetry",
     "control",
+    "steering",
     "executors",
     "inside",
     "journal",
