@@ -98,6 +98,29 @@ def test_i4_the_strictest_of_several_wins(registers: Registers) -> None:
     assert registers.effective()[key] == Effective(Concurrency(4), "cascade/constraints/%67lobal")
 
 
+def test_i8_a_report_follows_each_change_of_what_is_in_force(registers: Registers) -> None:
+    """I8: also after it was made before: a new limit, a stricter register, one that is cleared, set anew or has an author."""
+
+    def reported() -> list[tuple[str, int, str]]:
+        rows = [row for _, row in registers.effective_rows()]
+        return [(row["topic"], row["params"]["limit"], row.get("by", "")) for row in rows]
+
+    typed = f"{GLOBAL}/@concurrency"
+    assert reported() == []
+    send(registers, GLOBAL, limit(5))
+    assert reported() == [(GLOBAL, 5, "")]
+    send(registers, GLOBAL, limit(7))
+    assert reported() == [(GLOBAL, 7, "")]
+    send(registers, typed, limit(3))
+    assert reported() == [(typed, 3, "")]
+    send(registers, typed, b"")
+    assert reported() == [(GLOBAL, 7, "")]
+    send(registers, GLOBAL, b"")
+    assert reported() == []
+    send(registers, GLOBAL, limit(2, by="ada"))
+    assert reported() == [(GLOBAL, 2, "ada")]
+
+
 def test_i4_two_rates_of_one_scope_give_the_slower_and_the_smaller(registers: Registers) -> None:
     """I4 for token buckets: the lower rate with the smaller capacity."""
     send(registers, GLOBAL, {"type": "rate_limit", "params": {"rate": "60/m", "capacity": 9}})
