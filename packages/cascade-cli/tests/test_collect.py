@@ -345,6 +345,26 @@ async def test_events_come_from_the_stream_that_a_nats_server_kept_meanwhile(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+@pytest.mark.parametrize("where", ["no folder", "a link to nowhere"])
+def test_a_file_that_cannot_be_opened_is_reported_in_one_line(
+    kind: str, where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything else is tried, with what to do."""
+    path = tmp_path / f"all.{kind}"
+    if where == "no folder":
+        path = tmp_path / "missing" / path.name
+        told = f"cascade: the folder {path.parent} does not exist; create it, or name another file\n"
+    else:
+        path.symlink_to(tmp_path / "missing" / path.name)
+        told = f"cascade: {path} cannot be opened: "
+    assert main(["collect", "--to", str(path), "--broker", "mqtt://127.0.0.1:1"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(told)
+    assert error.count("\n") == 1
+    assert "--debug" not in error
+
+
 @pytest.mark.broker
 @pytest.mark.slow
 async def test_no_event_of_a_burst_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,13 +153,18 @@ def _served(address: Address, host: str, port: int) -> AbstractAsyncContextManag
 
 
 def _open(path: Path, *, keep: float | None) -> EventFile:
-    if path.suffix == ".sqlite":
-        return SqliteFile(path, keep=keep)
-    if path.suffix != ".jsonl":
+    if path.suffix not in (".sqlite", ".jsonl"):
         raise CommandError(f"{path}: the kind of file is unknown", "name it .sqlite or .jsonl", code=USAGE)
-    if keep is not None:
+    if keep is not None and path.suffix != ".sqlite":
         raise CommandError("--keep needs an SQLite file", "name it .sqlite", code=USAGE)
-    return LinesFile(path)
+    if not path.parent.is_dir():
+        raise CommandError(f"the folder {path.parent} does not exist", "create it, or name another file")
+    try:
+        return SqliteFile(path, keep=keep) if path.suffix == ".sqlite" else LinesFile(path)
+    except (OSError, sqlite3.OperationalError) as exc:
+        raise CommandError(
+            f"{path} cannot be opened: {exc}", "check who may write it and its folder"
+        ) from exc
 
 
 def _list(path: Path) -> None:
