@@ -28,10 +28,11 @@ from pytest_mock import MockerFixture
 from cascade.connectors.mqtt import MqttConnector, config
 from cascade.connectors.mqtt._aiomqtt.client import AiomqttClient
 from cascade.connectors.mqtt._aiomqtt.internals import MAX_PACKET, Aiomqtt2, QuietLogger, internals_of
-from cascade.connectors.mqtt._duplicates import DuplicateFilter, overlap
+from cascade.connectors.mqtt._duplicates import DuplicateFilter
 from cascade.connectors.mqtt._errors import UNANSWERED, explain, explain_loss, refusals
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.interfaces import ConnectorUnavailable, Message, Redactor
+from cascade.interfaces.filters import overlap
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import Delivery
 from cascade.transport.delivery.watches import WatchQueue

@@ -11,12 +11,12 @@ from weakref import WeakSet
 import pytest
 from test_contract import TestOnNats
 
-from cascade.connectors.nats._client import NatsClient
+from cascade.connectors.nats._client import NatsClient, _Connection
 from cascade.connectors.nats._link import NatsLink
-from cascade.connectors.nats._retained import RetainedMessages
 from cascade.connectors.nats._store import Store
 from cascade.interfaces.subjects import subject_of
 from cascade.transport.delivery.dispatcher import Dispatcher
+from cascade.transport.delivery.retained_feed import RetainedFeed
 from cascade.transport.outbox import Outgoing
 
 
@@ -55,7 +55,7 @@ class TestNeverCompletes(Mutant):
 
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(RetainedMessages, "_note_complete", lambda self: None)
+        patch.setattr(RetainedFeed, "_note_complete", lambda self: None)
 
 
 class TestCompletesBeforeTheSet(Mutant):
@@ -65,8 +65,8 @@ class TestCompletesBeforeTheSet(Mutant):
     def spoil(patch: pytest.MonkeyPatch) -> None:
         consume = Store.consume
 
-        async def none(self: Store, name: str, deliver: str, keys: Sequence[str]) -> int:
-            following.append(asyncio.create_task(consume(self, name, deliver, keys), name="later"))
+        async def none(self: Store, deliver: str, keys: Sequence[str]) -> int:
+            following.append(asyncio.create_task(consume(self, deliver, keys), name="later"))
             return 0
 
         following: list[asyncio.Task[int]] = []
@@ -78,13 +78,13 @@ class TestKeepsWhatIsGone(Mutant):
 
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        end = RetainedMessages._end
+        finish = RetainedFeed.finish
 
-        def keep(self: RetainedMessages) -> None:
+        def keep(self: RetainedFeed, store: str = "") -> None:
             self._topics |= self._known.topics
-            end(self)
+            finish(self, store)
 
-        patch.setattr(RetainedMessages, "_end", keep)
+        patch.setattr(RetainedFeed, "finish", keep)
 
 
 class TestSendsAddedTopicsNothing(Mutant):
@@ -92,13 +92,13 @@ class TestSendsAddedTopicsNothing(Mutant):
 
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        change = RetainedMessages.change
+        change = RetainedFeed.change
 
-        def forget(self: RetainedMessages, added: Sequence[str], removed: Sequence[str]) -> None:
+        def forget(self: RetainedFeed, added: Sequence[str], removed: Sequence[str]) -> None:
             change(self, added, removed)
             self._added.clear()
 
-        patch.setattr(RetainedMessages, "change", forget)
+        patch.setattr(RetainedFeed, "change", forget)
 
 
 class TestClearsNothing(Mutant):
@@ -166,7 +166,7 @@ class TestLeavesTasks(Mutant):
         close = NatsClient.close
 
         def half(self: NatsClient) -> None:
-            native, self._nc = self._nc, None
+            native, self._nc = self._nc, _Connection(self)
             close(self)
             self._nc = native
 

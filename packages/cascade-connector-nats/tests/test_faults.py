@@ -411,7 +411,7 @@ async def test_added_topics_are_followed_once_after_the_set_is_read_anew(server:
         assert isinstance(stream, SupportsExtend)
         stream.extend(f"{base}/b")
         assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
-        retained_of(connector).look_again()
+        retained_of(connector).feed.look_again()
         assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
         for n in (1, 2, 3):
             await connector.publish(f"{base}/b", {"n": n}, 1, retain=True)
@@ -423,7 +423,7 @@ def retained_of(connector: NatsConnector) -> RetainedMessages:
     session = connector._lifecycle.session
     assert session is not None
     assert isinstance(session.link, NatsLink)
-    ((retained, _),) = session.link._retained.values()
+    (retained,) = session.link._retained.values()
     return retained
 
 
@@ -620,7 +620,7 @@ async def test_tls_is_used_where_the_server_leaves_the_choice(
             session = connector._lifecycle.session
             assert session is not None
             assert isinstance(session.link, NatsLink)
-            writer = session.link.client.native._transport._io_writer
+            writer = session.link.client._nc._transport._io_writer
             assert writer.get_extra_info("ssl_object") is not None
             await arrives_at(connector)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.connectors.nats._subjects import WILL, cover, first_match, is_internal, with_wills
+from cascade.connectors.nats._subjects import WILL, cover, is_hidden
+from cascade.interfaces.filters import first_match
 from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
 from cascade.interfaces.topics import matches
 
@@ -36,7 +37,7 @@ def test_a_subject_has_the_way_back(topic: str) -> None:
     subject = subject_of(topic)
     assert topic_of(subject) == topic
     assert all(re.fullmatch(r"[A-Za-z0-9_=-]+", token) for token in subject.split("."))
-    assert not is_internal(subject) or topic.startswith("_INBOX/")
+    assert is_hidden(subject) is topic.startswith(("$", "_INBOX/"))
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,17 @@ def test_a_cover_matches_what_its_filters_match_and_nothing_twice(filters: list[
         assert found
 
 
-def test_who_watches_a_status_also_follows_the_keys_of_unnamed_processes() -> None:
-    """And who watches anything else does not."""
-    assert with_wills(cover(["cascade/status/a"])) == ["cascade.status.a", f"cascade.status.a{WILL}"]
-    assert with_wills(cover(["cascade/status/+"])) == ["cascade.status.*", f"cascade.status.*{WILL}"]
-    assert with_wills(cover(["cascade/state/a/+"])) == ["cascade.state.a.*"]
-    assert with_wills(cover(["cascade/#"])) == ["cascade", "cascade.>"]
+@pytest.mark.parametrize(
+    "topic_filter", ["cascade/status/a", "cascade/status/+", "+/status/a", "cascade/#", "#"]
+)
+def test_who_watches_a_status_also_follows_the_keys_of_unnamed_processes(topic_filter: str) -> None:
+    """Each once, whatever else the watch has."""
+    key = subject_of("cascade/status/a") + WILL
+    for filters in ([topic_filter], [topic_filter, "cascade/status/a/b", "cascade/status/+/c"]):
+        assert sum(nats_matches(each, key) for each in cover(filters)) == 1
+
+
+def test_who_watches_anything_else_follows_nothing_more() -> None:
+    """Not one key."""
+    assert cover(["cascade/state/a/+", "a/b"]) == ["a.b", "cascade.state.a.*"]
+    assert cover(["cascade/status/a"]) == ["cascade.status.a", "cascade.status.a.>"]

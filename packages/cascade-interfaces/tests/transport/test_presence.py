@@ -48,6 +48,19 @@ class TestPresence:
         presence.receive(b"", 6.1)
         assert presence.due() == 7.0
 
+    def test_a_birth_is_renewed_within_its_lifetime(self) -> None:
+        """On a network without wills, of an unnamed process too; another's message is answered sooner, and not at the end."""
+        presence = Presence("s", named=True, lifetime=12.0)
+        presence.begin()
+        presence.birth(5.0)
+        assert presence.due() == presence.due(closing=True) == 9.0
+        presence.receive(b"", 6.5)
+        assert presence.due() == 6.0
+        assert presence.due(closing=True) == 9.0
+        unnamed = Presence("s", named=False, lifetime=12.0)
+        assert "online" not in unnamed.birth(5.0)
+        assert (unnamed.due(), unnamed.announced) == (9.0, None)
+
     def test_before_the_birth_of_a_link_nothing_is_replaced(self) -> None:
         """The retained message of an earlier process is replaced by the birth that follows anyway."""
         presence = born()

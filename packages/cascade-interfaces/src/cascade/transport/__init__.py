@@ -4,15 +4,19 @@ For authors of connectors. Each part is a module of its own; import what you nee
 
 - :mod:`cascade.transport.connector`: ``NetworkConnector``, the base of a connector; it makes all of the following.
 - :mod:`cascade.transport.lifecycle`, :mod:`cascade.transport.session`: from ``connect`` to ``disconnect``, one link after another.
-- :mod:`cascade.transport.link`: ``Link``, the base of one link, and ``LinkClient``, what it needs of a client library.
-- :mod:`cascade.transport.settings`, :mod:`cascade.transport.faults`: settings and their checks; why a link failed.
+- :mod:`cascade.transport.link`: ``Link``, the base of one link, ``QueueLink`` for a network on which each queue is subscribed by itself,
+  and ``LinkClient``, what they need of a client library.
+- :mod:`cascade.transport.answers`: ``AnsweredClient``, the calls of a client that wait for an answer.
+- :mod:`cascade.transport.settings`, :mod:`cascade.transport.network`: settings and their checks, and the URLs of one network.
+- :mod:`cascade.transport.faults`: why a link failed.
 - :mod:`cascade.transport.capture`: the values of a payload at the call of ``publish``.
 - :mod:`cascade.transport.outbox`: ``Outbox``, the messages that wait or are in flight, with its control lane.
 - :mod:`cascade.transport.senders`: ``Senders``, the tasks that send them over one link.
 - :mod:`cascade.transport.drain`: ``Drain``, wait until they are sent or dropped.
 - :mod:`cascade.transport.patience`: ``Patience``, seconds that count only while this process can read.
 - :mod:`cascade.transport.errors`: ``LinkLost`` and ``MessageRejected``, which a client port raises.
-- :mod:`cascade.transport.delivery`: queues for callbacks and watches, and the dispatcher that fills them.
+- :mod:`cascade.transport.delivery`: queues for callbacks and watches, the dispatcher that fills them, and ``RetainedFeed``, which
+  orders what a queue gets where the network marks the end of the retained messages.
 - :mod:`cascade.transport.backoff`: ``Backoff``, the pauses between attempts to connect.
 - :mod:`cascade.transport.presence`: ``Presence``, the will, the birth and the offline message.
 - :mod:`cascade.transport.retained_set`, :mod:`cascade.transport.known_topics`: know when the retained messages have

@@ -18,6 +18,7 @@ from cascade.interfaces.wire.write import default_source, encode_payload, idle_r
 from cascade.transport.capture import Capture, EncodedPayload, encoded, size
 from cascade.transport.delivery.callbacks import RawQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
+from cascade.transport.delivery.message import Delivery as DeliveryCounts
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.subscriptions import Subscriptions
 from cascade.transport.delivery.watches import Watch
@@ -47,20 +48,32 @@ _FULL = (
 class NetworkConnector(ABC):
     """A connector to one peer. A subclass makes the clients and links, and explains why there is none.
 
-    :param dispatcher: finds the queues of arriving messages.
+    :param dispatcher: finds the queues of arriving messages; the default is a new one.
+    :param shared: whether the network has shared subscriptions (``$share/...``).
     """
 
-    def __init__(self, settings: ConnectorSettings, dispatcher: Dispatcher, *, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: ConnectorSettings,
+        dispatcher: Dispatcher | None = None,
+        *,
+        log: logging.Logger,
+        shared: bool = False,
+    ) -> None:
+        dispatcher = dispatcher or Dispatcher(DeliveryCounts(log))
         self._settings = settings
         self._log = log
         self._source_id = settings.source_id or default_source()
         self._outbox = Outbox(max_messages=settings.outbox_messages, max_bytes=settings.outbox_bytes)
         self._capture = Capture()
         self._dispatcher = dispatcher
-        self._presence = Presence(self._source_id, named=settings.named)
+        self._presence = Presence(self._source_id, named=settings.named, lifetime=settings.presence_lifetime)
         self._lifecycle = Lifecycle(settings)
         self._subscriptions = Subscriptions(
-            dispatcher, lambda: self._lifecycle.session, new_retained_set=self._new_retained_set
+            dispatcher,
+            lambda: self._lifecycle.session,
+            new_retained_set=self._new_retained_set,
+            shared=shared,
         )
         self._state = StateLog(log)
         self._forked = False
@@ -129,6 +142,11 @@ class NetworkConnector(ABC):
     def required(self) -> bool:
         """Whether ``connect`` raises if it gets no link."""
         return self._settings.required
+
+    @property
+    def _link(self) -> Link | None:
+        """The current link; None without one."""
+        return self._lifecycle.session.link if self._lifecycle.session is not None else None
 
     @property
     def connected(self) -> bool:
@@ -282,7 +300,8 @@ class NetworkConnector(ABC):
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
         """Call ``await callback(topic, data)`` for each message that matches the filter ``topic``.
 
-        :raises InvalidTopicError: if the filter is not valid.
+        :raises InvalidTopicError: if the filter is not valid, or is a shared one (``$share/...``) and the network
+            has no such subscriptions.
         """
         if qos not in QOS:
             raise no_qos(qos)
@@ -292,7 +311,7 @@ class NetworkConnector(ABC):
     def watch(self, *filters: str) -> Watch:
         """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
 
-        :raises InvalidTopicError: if a filter is not valid.
+        :raises InvalidTopicError: as for ``subscribe``.
         """
         self._lifecycle.on_this_loop("watch")
         return self._subscriptions.watch(filters)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 import errno
 import socket
-from dataclasses import dataclass
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 
 class Kind(enum.Enum):
@@ -22,6 +24,7 @@ class Kind(enum.Enum):
 
 _UNKNOWN_HOST = ("Name or service", "nodename", "getaddrinfo", "name resolution")
 _REFUSED = ("refused", f"errno {errno.ECONNREFUSED}]")
+_TLS = ("certificate", "[ssl", "tls", "secure connection")
 _SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE, Kind.SETTINGS})
 
 
@@ -43,6 +46,37 @@ class Fault:
 def unanswered(what: str, *, blames: bool = False) -> Fault:
     """Return the fault for a peer that does not answer one request."""
     return Fault(Kind.SILENT, f"the broker does not answer {what}", blames=blames)
+
+
+def silent(what: str, *, hint: str) -> Fault:
+    """Return the fault for a peer that does not answer ``what``: it may be one of another kind."""
+    return Fault(Kind.SILENT, f"{what} was not answered in time; check host, port and firewall; {hint}")
+
+
+def of_text(text: str, signs: Mapping[str, Fault]) -> Fault | None:
+    """Return the fault for the first sign that an error's text has; None if it has none of them.
+
+    :param signs: parts of texts in lower case, and what each means; ``{}`` in a fault stands for the error's own text.
+    """
+    lower = text.lower()
+    found = next((fault for sign, fault in signs.items() if sign in lower), None)
+    return None if found is None else replace(found, text=found.text.replace("{}", text))
+
+
+def of_tls(text: str, cause: BaseException, *, remedy: str) -> Fault | None:
+    """Return the fault for an error of TLS; None for any other error."""
+    shown = any(sign in text.lower() for sign in _TLS)
+    if shown or isinstance(cause, ssl.SSLError | ssl.CertificateError):
+        return Fault(Kind.CERTIFICATE, f"TLS failed: {text}; {remedy}")
+    return None
+
+
+def of_keywords(library: str, exc: BaseException) -> Fault | None:
+    """Return the fault for a client library that raises because of its arguments; None for any other error."""
+    if isinstance(exc, TypeError | ValueError) and not isinstance(exc, OSError):
+        text = f"{library} cannot work with its keywords: {exc}; check those that you pass"
+        return Fault(Kind.SETTINGS, text)
+    return None
 
 
 def of_system(text: str, cause: BaseException) -> Fault | None:

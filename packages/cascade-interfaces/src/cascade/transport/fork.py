@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import weakref
 from typing import Protocol
 
@@ -21,6 +22,13 @@ _alive: weakref.WeakSet[Forkable] = weakref.WeakSet()
 def inert_in_children(thing: Forkable) -> None:
     """Call ``thing.become_inert()`` in every child that is forked from now on."""
     _alive.add(thing)
+
+
+def close_copy(sock: object) -> None:
+    """Close a forked process's copy of a socket; the parent's stays open. Do nothing with what is not an open socket."""
+    inner = getattr(sock, "_sock", sock)  # asyncio hides it
+    if isinstance(inner, socket.socket) and inner.fileno() >= 0:
+        os.close(inner.detach())
 
 
 def _after_fork() -> None:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -35,7 +35,7 @@ class LinkClient(Protocol):
     """What a link needs of a client library. One client for one link: it connects once, and is closed afterwards."""
 
     async def connect(self, answer_timeout: float) -> None:
-        """Connect. If this raises, nothing is left open.
+        """Connect. If this raises, the session closes the client.
 
         :param answer_timeout: seconds to wait for the peer's answer.
         """
@@ -181,13 +181,17 @@ class Link(ABC):
         """Start to do what ``unsubscribe`` does."""
         self._start(self.unsubscribe(queue, unused), "cascade-unsubscribe")
 
-    async def publish_birth(self) -> None:
-        """Publish that this session is online."""
-        await self._publish_presence(self._presence.birth(self._loop.time()))
-
     def publish_birth_soon(self) -> None:
         """Start to publish that this session is online."""
-        self._start(self.publish_birth(), "cascade-birth")
+        birth = self._presence.birth(self._loop.time())
+        self._start(self._publish_presence(birth), "cascade-birth")
+
+    def _still_unused(self, filters: Iterable[str]) -> list[str]:
+        """Return the filters without those that were subscribed to again since, and forget that they were refused."""
+        unused = [each for each in filters if not self._dispatcher.has(each)]
+        for topic_filter in unused:
+            self.refused.pop(topic_filter, None)
+        return unused
 
     def _note_granted(self, topic_filter: str) -> None:
         """Note that the peer has granted a subscription."""
@@ -211,8 +215,8 @@ class Link(ABC):
             calls.append(self._publish(message))
         await asyncio.gather(*calls)
 
-    async def _publish_presence(self, payload: str) -> None:
-        """Publish a retained message on the own status topic."""
+    async def _publish_presence(self, payload: str, *, ends: bool = False) -> None:
+        """Publish a retained message on the own status topic; ``ends``: it is the offline message, and stays."""
         await self._publish(Outgoing(0, self._presence.topic, payload, qos=1, retain=True))
 
     async def _publish(self, message: Outgoing) -> None:
@@ -224,10 +228,14 @@ class Link(ABC):
             await sending
 
     async def publish_offline(self) -> bool:
-        """Publish the offline message; return whether the peer acknowledged it within half a second."""
+        """Publish the offline message, and nothing behind it; return whether the peer acknowledged it within half a second.
+
+        An unnamed process has none; on a network without wills it withdraws what stands for its will.
+        """
+        self.senders.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT):
-                await self._publish_presence(self._presence.offline())
+                await self._publish_presence(self._presence.offline(), ends=True)
                 return not self.lost.done()
         return False
 
@@ -336,3 +344,60 @@ class Link(ABC):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+class QueueLink(Link):
+    """A link of a network on which each queue is subscribed by itself, so that it gets its own retained messages."""
+
+    def __init__(
+        self,
+        client: LinkClient,
+        parts: LinkParts,
+        *,
+        send: Callable[[Outgoing], Awaitable[object] | None],
+        explain: Callable[[BaseException], Fault],
+    ) -> None:
+        super().__init__(client, parts, send=send, explain=explain)
+        self._of_queue: dict[Queue, list[asyncio.Task[Any]]] = {}
+
+    def read(self) -> None:
+        """Do nothing: the client reads from the beginning, and nothing arrives before the first subscription."""
+
+    async def _prepare(self) -> None:
+        """Do nothing before the first subscription."""
+
+    async def subscribe(self, queue: CallbackQueue) -> None:
+        """Subscribe to the filter of a callback; return when the peer has answered."""
+        await self._call("subscribe", self._begin, queue)
+
+    def watch_soon(self, queue: WatchQueue) -> None:
+        """Start to subscribe to the filters of a watch."""
+        self._start(self._call("subscribe", self._begin, queue), "cascade-watch")
+
+    async def unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
+        """Unsubscribe from the filters that only ``queue`` had."""
+        for task in self._of_queue.pop(queue, ()):
+            task.cancel()
+        await self._call("unsubscribe", self._unsubscribe, queue, unused)
+
+    async def _resubscribe(self) -> None:
+        queues: list[Queue] = [*self._dispatcher.callbacks(), *self._dispatcher.watches()]
+        await asyncio.gather(*(self._call("subscribe", self._begin, queue) for queue in queues))
+
+    async def _begin(self, queue: Queue) -> None:
+        """Subscribe a queue once, whether it is new or the link is."""
+        if queue not in self._of_queue:
+            self._start_for(queue, self._subscribe(queue), "cascade-subscribe")
+        await asyncio.shield(self._of_queue[queue][0])
+
+    def _start_for(self, queue: Queue, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
+        """Start a task that ends with the subscription of a queue."""
+        self._of_queue.setdefault(queue, []).append(self._create_task(coroutine, name))
+
+    @abstractmethod
+    async def _subscribe(self, queue: Queue) -> None:
+        """Subscribe to the filters of a queue; return when the peer has answered. Called once on each link."""
+
+    @abstractmethod
+    async def _unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
+        """End what ``_subscribe`` began; ``unused`` are the filters that only ``queue`` had."""

@@ -13,6 +13,8 @@ from cascade.interfaces.topics import status_topic
 from cascade.interfaces.wire.write import UndecodableMessageError, decode_payload, timestamp
 
 UNNAMED_WILL = '{"status": "offline"}'
+ALIVE = "1"
+"""What an unnamed process keeps on a network without wills; no topic holds it."""
 ENDED = "ended"
 """The reason in the offline message of a process that has disconnected by itself."""
 
@@ -20,6 +22,8 @@ _EVIDENCE = 3
 _WITHIN = 60.0
 _SESSIONS = 16
 _PREDECESSOR_BIRTHS = 2
+_RENEWALS = 3
+"""How often a birth is published again within its lifetime."""
 _BIRTH_INTERVAL = 1.0
 """Seconds between two births of one session, at least."""
 
@@ -28,12 +32,15 @@ class Presence:
     """The messages that one name publishes on its status topic, and how it reacts to those of others.
 
     :param named: False: there is only the will of each link, not retained, without a session.
+    :param lifetime: seconds for which a birth lasts on a network without wills, of an unnamed process too: what stands
+        for its will there; None: until the next message.
     """
 
-    def __init__(self, source_id: str, *, named: bool) -> None:
+    def __init__(self, source_id: str, *, named: bool, lifetime: float | None = None) -> None:
         self.source_id = source_id
         self.named = named
         self.topic = status_topic(source_id)
+        self.lifetime = lifetime
         self._sessions: deque[str] = deque(maxlen=_SESSIONS)
         self._suspected = False
         self._foreign_births = 0
@@ -63,12 +70,14 @@ class Presence:
         return self._announced
 
     def birth(self, now: float) -> str:
-        """Return the birth, which is published now: this session is online.
+        """Return the birth, which is published now: this session is online; ``ALIVE`` for an unnamed process.
 
         :param now: seconds of a monotonic clock.
         """
         self._born_at = now
         self._holds_other = False
+        if not self.named:
+            return ALIVE
         if self._announced != self.session or not self._birth:
             self._announced = self.session
             self._birth = json.dumps(
@@ -106,11 +115,16 @@ class Presence:
         self._foreign_births += foreign and message.get("status") == "online"
         return self._foreign_births > _PREDECESSOR_BIRTHS
 
-    def due(self) -> float | None:
-        """Return when the birth is to be published again: the topic holds something else; None otherwise."""
-        if not self._holds_other or self._announced != self.session:
-            return None
-        return self._born_at + _BIRTH_INTERVAL
+    def due(self, *, closing: bool = False) -> float | None:
+        """Return when the birth is to be published again; None if it is not.
+
+        It is if the topic holds something else, and on a network without wills before it ends.
+
+        :param closing: whether the process is about to end: then what others publish is left as it is.
+        """
+        if self._holds_other and self._announced == self.session and not closing:
+            return self._born_at + _BIRTH_INTERVAL
+        return None if self.lifetime is None else self._born_at + self.lifetime / _RENEWALS
 
     def taken_over(self, now: float) -> None:
         """Note that the broker reported another client with the client id."""

@@ -175,8 +175,7 @@ class Session(Generic[ClientT]):
         self._closing = True
         if not self._draining.done():
             self._draining.set_result(None)
-        if self._birth_timer is not None:
-            self._birth_timer.cancel()
+        self._plan_birth()
         self.publishing.run_all()
         if not self.first_outcome.done():
             self.first_outcome.set_result(None)  # connect() stops waiting
@@ -208,13 +207,21 @@ class Session(Generic[ClientT]):
                 "%s: another process announces itself as %s: give every process a source_id of its own",
                 self._where, self._presence.source_id,
             )  # fmt: skip
-        if self._birth_timer is None and (due := self._presence.due()) is not None and not self._closing:
+        self._plan_birth()
+
+    def _plan_birth(self) -> None:
+        """Publish the birth again when it is due, for as long as there is a link."""
+        if self._birth_timer is not None:
+            self._birth_timer.cancel()
+            self._birth_timer = None
+        if (due := self._presence.due(closing=self._closing)) is not None and self.linked:
             self._birth_timer = self.loop.call_at(due, self._publish_birth_again)
 
     def _publish_birth_again(self) -> None:
-        self._birth_timer = None
-        if self._presence.due() is not None and self.linked and self.link is not None and not self._closing:
+        due = self._presence.due(closing=self._closing)
+        if due is not None and due <= self.loop.time() and self.linked and self.link is not None:
             self.link.publish_birth_soon()
+        self._plan_birth()
 
     async def _run(self) -> None:
         while True:
@@ -250,6 +257,7 @@ class Session(Generic[ClientT]):
                 _abandon(client, connecting)
             raise
         if (exc := connecting.exception()) is not None:
+            client.close()
             return self._failed(self._explain(exc))
         return await self._serve(client)
 
@@ -286,7 +294,8 @@ class Session(Generic[ClientT]):
 
     async def _publish_offline(self, link: Link) -> bool:
         """Publish the offline message; return whether it, and everything before it, was sent."""
-        if not self._presence.named or not link.up or self._outbox.pending:
+        named = self._presence.named
+        if not (named or self._presence.lifetime) or (named and (not link.up or self._outbox.pending)):
             return False
         return await link.publish_offline()
 
@@ -295,6 +304,7 @@ class Session(Generic[ClientT]):
         self._was_linked = True
         self._on_linked()
         self._log.info("connected to %s", self._where)
+        self._plan_birth()
         if not self.first_outcome.done():
             self.first_outcome.set_result(None)
         self.drain.notify()
@@ -353,7 +363,7 @@ def _abandon(client: LinkClient, connecting: asyncio.Task[None]) -> None:
 
     def finished(task: asyncio.Task[None]) -> None:
         _abandoned.discard(task)
-        if task.cancelled() or task.exception() is None:
-            client.close()
+        _ = task.cancelled() or task.exception()
+        client.close()
 
     connecting.add_done_callback(finished)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.text import text_problem
 
 MIB = 1024 * 1024
 MAX_SOURCE_BYTES = 64
@@ -37,6 +39,10 @@ class ConnectorSettings:
     outbox_bytes: int = 32 * MIB
     drain_timeout: float = 5.0
     window: int = 400
+    client: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Keywords for the client library; they may contain a password."""
+    tls: bool = False
+    """Whether the link is encrypted."""
 
     @property
     def named(self) -> bool:
@@ -48,6 +54,11 @@ class ConnectorSettings:
         """Host and port as they are logged."""
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         return f"{host}:{self.port}"
+
+    @property
+    def presence_lifetime(self) -> float | None:
+        """Seconds after which the peer shows that this process has gone if it does not say that it is there; None: a will does."""
+        return None
 
     @property
     def fixed_client_id(self) -> str | None:
@@ -113,6 +124,28 @@ def check_port(port: object, *, usual: str) -> int:
     return port
 
 
+def check_text(name: str, value: object) -> None:
+    """Check that a setting is text that a peer accepts, or None.
+
+    :raises ConfigurationError: if it is not text, or is text for which brokers close the connection.
+    """
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ConfigurationError(name, "it must be text")
+    if problem := text_problem(value):
+        raise ConfigurationError(name, f"it {problem}")
+
+
+def check_seconds(name: str, value: object, least: float, most: float) -> None:
+    """Check a number of seconds.
+
+    :raises ConfigurationError: if it is not one from ``least`` to ``most``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ConfigurationError(name, f"{value!r} is not a number of seconds from {least:g} to {most:g}")
+
+
 def no_qos(value: object) -> ConfigurationError:
     """Return the error for a quality of service that does not exist."""
     return ConfigurationError("qos", f"{value!r} is not a QoS; use 0, 1 or 2")
@@ -120,9 +153,7 @@ def no_qos(value: object) -> ConfigurationError:
 
 def _check_numbers(made: ConnectorSettings) -> None:
     for name in ("connect_timeout", "drain_timeout"):
-        value = getattr(made, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
-            raise ConfigurationError(name, f"{value!r} is not a number of seconds from 0 to 3600")
+        check_seconds(name, getattr(made, name), 0, 3600)
     if made.connect_timeout <= 0:
         raise ConfigurationError("connect_timeout", "it must be more than 0 seconds")
     for name in ("outbox_messages", "outbox_bytes", "window"):

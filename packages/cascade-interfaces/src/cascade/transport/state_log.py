@@ -76,6 +76,13 @@ class StateLog:
             if message:
                 self._logger.info(message, *args)
 
+    def report(self, key: Hashable, failing: object, message: str, *args: object) -> None:
+        """Do what :meth:`failed` does, or :meth:`works` if ``failing`` is false or empty."""
+        if failing:
+            self.failed(key, message, *args)
+        else:
+            self.works(key)
+
     def reset(self) -> None:
         """Forget every state: for a new connection, after which every failure counts as new."""
         self._failing.clear()

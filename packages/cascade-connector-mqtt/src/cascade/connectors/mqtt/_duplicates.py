@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 
 from cascade.connectors.mqtt._port import ClientPort
+from cascade.interfaces.filters import has_wildcard, overlap
 from cascade.interfaces.topics import TopicMatcher, sync_filter, sync_topic
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import Delivery, IncomingMessage
@@ -53,7 +54,7 @@ class DuplicateFilter:
         self._known.add(topic_filter)
         if self._granted is not None:
             self._granted.add(topic_filter, topic_filter)
-        if _has_wildcard(topic_filter):
+        if has_wildcard(topic_filter):
             self._wild.add(topic_filter, None)
 
     def remove(self, topic_filter: str) -> None:
@@ -64,7 +65,7 @@ class DuplicateFilter:
         self._known.remove(topic_filter)
         if self._granted is not None:
             self._granted.remove(topic_filter, topic_filter)
-        if _has_wildcard(topic_filter):
+        if has_wildcard(topic_filter):
             self._wild.remove(topic_filter, None)
 
     def refuse(self, topic_filter: str) -> None:
@@ -101,7 +102,7 @@ class DuplicateFilter:
         return self._account(hash((topic, payload)), matching - 1)
 
     def _meets_another(self, topic_filter: str) -> bool:
-        if _has_wildcard(topic_filter):
+        if has_wildcard(topic_filter):
             return any(overlap(topic_filter, other) for other in self._known)
         return self._wild.has_filters and any(True for _ in self._wild.match(topic_filter))
 
@@ -167,26 +168,3 @@ class _Probe(WatchQueue):
         if message.topic == last and not self.decided.done():
             self._duplicates.sent = self._count > 1
             self.decided.set_result(None)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Return whether two filters can match the same topic.
-
-    >>> overlap("a/+", "+/b"), overlap("a/b", "a/c/#")
-    (True, False)
-    """
-    return _overlap(one.split("/"), other.split("/"))
-
-
-def _has_wildcard(topic_filter: str) -> bool:
-    return "+" in topic_filter or "#" in topic_filter
-
-
-def _overlap(one: list[str], other: list[str]) -> bool:
-    for mine, theirs in zip(one, other, strict=False):
-        if "#" in (mine, theirs):
-            return True
-        if mine != theirs and "+" not in (mine, theirs):
-            return False
-    longer = max(one, other, key=len)[min(len(one), len(other)) :]
-    return not longer or longer == ["#"]

@@ -7,7 +7,8 @@ import ssl
 from dataclasses import replace
 from typing import Any
 
-from cascade.transport.faults import Fault, Kind, of_system
+from cascade.transport import faults
+from cascade.transport.faults import Fault, Kind, of_keywords, of_system, of_text, of_tls
 
 NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD, or pass the keyword password"
 
@@ -42,6 +43,12 @@ _REASONS = {
     151: "the broker's quota is exceeded",
 }
 _NOT_ALLOWED = 135
+_CERTIFICATES = "check the port, the host name and the certificates that it trusts: CASCADE_MQTT_CA, tls_params= or tls_context="
+_SIGNS = {
+    "websocket": Fault(
+        Kind.CLOSED, "{}; is this a port for MQTT over websockets, and is websocket_path= right?"
+    )
+}
 
 
 def explain(exc: BaseException, *, tls: bool = False, lacks_password: bool = False) -> Fault:
@@ -54,11 +61,7 @@ def explain(exc: BaseException, *, tls: bool = False, lacks_password: bool = Fal
         return Fault(Kind.CREDENTIALS, f"the broker does not allow this client; {NO_PASSWORD}")
     if code is not None:
         return Fault(_kind_of(code), _REASONS.get(code, str(exc)))
-    if isinstance(exc, TypeError | ValueError) and not isinstance(exc, OSError):
-        return Fault(
-            Kind.SETTINGS, f"aiomqtt cannot work with its keywords: {exc}; check those that you pass"
-        )
-    return _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
+    return of_keywords("aiomqtt", exc) or _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
 
 
 def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
@@ -76,7 +79,7 @@ def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
 def silent(what: str, *, tls: bool = False) -> Fault:
     """Return the fault for a peer that does not answer ``what``: it may not be a broker."""
     hint = "the broker may want a client certificate" if tls else "is this an MQTT port without TLS?"
-    return Fault(Kind.SILENT, f"{what} was not answered in time; check host, port and firewall; {hint}")
+    return faults.silent(what, hint=hint)
 
 
 def reason_code(code: Any) -> int | None:
@@ -128,31 +131,15 @@ def _from_text(text: str, exc: BaseException, *, tls: bool) -> Fault:
         )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or any(sign in text for sign in _ENDED):
         return Fault(Kind.CLOSED, f"{_with_cause(text, exc)}; {_hint(tls=tls)}")
-    return _of_certificates(text, cause) or _of_the_way(text, cause)
+    return (
+        of_tls(text, cause, remedy=_CERTIFICATES)
+        or of_system(text, cause)
+        or of_text(text, _SIGNS)
+        or Fault(Kind.CLOSED, text)
+    )
 
 
 def _refuses_certificate(cause: BaseException) -> bool:
     """Return whether the broker has sent an alert for the client's certificate; RFC 8446, section 6.2."""
     alert = str(getattr(cause, "reason", "")) if isinstance(cause, ssl.SSLError) else ""
     return "_ALERT_" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert)
-
-
-def _of_certificates(text: str, cause: BaseException) -> Fault | None:
-    if isinstance(cause, ssl.SSLError | ssl.CertificateError) or any(
-        sign in text.lower() for sign in ("certificate", "[ssl")
-    ):
-        return Fault(
-            Kind.CERTIFICATE,
-            f"TLS failed: {text}; check the port, the host name and the certificates that it trusts: CASCADE_MQTT_CA, tls_params= or tls_context=",
-        )
-    return None
-
-
-def _of_the_way(text: str, cause: BaseException) -> Fault:
-    if (fault := of_system(text, cause)) is not None:
-        return fault
-    if "WebSocket" in text:
-        return Fault(
-            Kind.CLOSED, f"{text}; is this a port for MQTT over websockets, and is websocket_path= right?"
-        )
-    return Fault(Kind.CLOSED, text)

@@ -9,7 +9,7 @@ from typing import Any
 from cascade.connectors.mqtt._aiomqtt.client import protocol_version
 from cascade.interfaces.errors import ConfigurationError
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.text import MAX_BYTES, text_problem
+from cascade.interfaces.text import MAX_BYTES
 from cascade.transport.urls import check_readable, load_pair
 
 log = get_logger("cascade.connectors.mqtt")
@@ -35,16 +35,6 @@ def checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return client
 
 
-def check_text(name: str, value: object) -> None:
-    """Reject anything but text, and text for which brokers close the connection."""
-    if value is None:
-        return
-    if not isinstance(value, str):
-        raise ConfigurationError(name, "it must be text")
-    if problem := text_problem(value):
-        raise ConfigurationError(name, f"it {problem}")
-
-
 def _version(value: object) -> Any:
     version = protocol_version(value)
     if version is None:
@@ -63,8 +53,6 @@ def _check_numbers(client: Mapping[str, Any]) -> None:
 
 
 def _check_credentials(client: Mapping[str, Any]) -> None:
-    check_text("username", client.get("username"))
-    check_text("identifier", client.get("identifier"))
     password = client.get("password")
     if password is None:
         return
@@ -89,8 +77,6 @@ def _check_transport(client: Mapping[str, Any]) -> None:
 
 def _check_tls(client: Mapping[str, Any]) -> None:
     context, params = client.get("tls_context"), client.get("tls_params")
-    if context is not None and not isinstance(context, ssl.SSLContext):
-        raise ConfigurationError("tls_context", "it must be an ssl.SSLContext")
     if params is not None and not hasattr(params, "keyfile_password"):
         raise ConfigurationError("tls_params", "it must be an aiomqtt.TLSParameters")
     if context is not None and params is not None:

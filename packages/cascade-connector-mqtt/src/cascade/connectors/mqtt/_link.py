@@ -128,10 +128,7 @@ class MqttLink(Link):
 
     async def _unsubscribe_unused(self, filters: list[str]) -> None:
         """Leave out what was subscribed to again since: that packet may have left already."""
-        unused = [each for each in filters if not self._dispatcher.has(each)]
-        for topic_filter in unused:
-            self.refused.pop(topic_filter, None)
-        if unused:
+        if unused := self._still_unused(filters):
             await self.client.unsubscribe(unused)
 
     async def _probe_duplicates(self) -> None:

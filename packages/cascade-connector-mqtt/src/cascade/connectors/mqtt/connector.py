@@ -67,7 +67,7 @@ class MqttConnector(NetworkConnector):
         self._canary = Canary()
         self._client_logger = QuietLogger(LOGGER)
         self._mqtt: Settings = settings
-        super().__init__(settings, dispatcher, log=log)
+        super().__init__(settings, dispatcher, shared=True, log=log)
 
     @classmethod
     def from_url(cls, url: str, **keywords: Any) -> Self:
@@ -85,8 +85,7 @@ class MqttConnector(NetworkConnector):
 
     @property
     def _client(self) -> Any:
-        session = self._lifecycle.session
-        link = session.link if session is not None else None
+        link = self._link
         return link.client.native if isinstance(link, MqttLink) else None
 
     def _problem_of(self, loop: asyncio.AbstractEventLoop) -> str:

@@ -11,22 +11,25 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cascade.interfaces.subjects import subject_of
-from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.answers import AnsweredClient
+from cascade.transport.errors import MessageRejected
+from cascade.transport.fork import close_copy
 
 try:
     from nats.aio.client import Client as _Client
+    from nats.protocol.command import hpub_cmd, pub_cmd
 except ImportError:  # the connector's constructor says what to install
     _Client = object  # type: ignore[assignment, misc]
 
 Handler = Callable[[str, str, bytes, bytes | None], None]
 """Called with the subject, the reply subject, the data and the raw headers of a message."""
+Headers = Mapping[str, str] | None
 
 PING_INTERVAL = 10
 MAX_PENDING = 1 << 21
@@ -46,7 +49,7 @@ class ApiError(MessageRejected):
         self.args = (str(error.get("description", "refused")),)
 
 
-class NatsClient:
+class NatsClient(AnsweredClient):
     """One connection: it connects once, and is closed afterwards.
 
     :param url: of the server, without credentials.
@@ -54,59 +57,38 @@ class NatsClient:
     """
 
     def __init__(self, url: str, keywords: Mapping[str, Any]) -> None:
+        super().__init__()
         self._url = url
         self._keywords = keywords
         self.denied: Callable[[str], None] | None = None
         """Called with the subject, in lower case, of a subscription that the server refuses."""
         self.max_payload = 0
         """Bytes of the largest message that the server takes."""
-        self._nc: Any = None
-        self._handlers: dict[int, Handler] = {}
+        self.server_version = ""
+        """The server's own version."""
+        self._nc: Any = _Connection(self)
+        self.handlers: dict[int, Handler] = {}
+        """By number of the subscription."""
         self._inbox = f"{_inbox_of(keywords)}.{secrets.token_hex(11)}"
-        self._waiting: dict[
-            str, tuple[str, asyncio.Future[Any]]
-        ] = {}  # by reply: the subject, and the answer
         self._numbers = itertools.count()
         self._deaf = False  # the server refuses the subscription that gets the answers
-        self._on_lost: Callable[[BaseException | None], None] | None = None
-        self._cause: BaseException | None = None
-
-    @property
-    def native(self) -> Any:
-        """The connected client itself, for users who need more than the connector offers."""
-        return self._nc
-
-    @property
-    def server_version(self) -> str:
-        """The server's own version."""
-        return str(self._nc._server_info.get("version", ""))
 
     async def connect(self, answer_timeout: float) -> None:
-        nc: Any = _Connection(self)
-        self._nc = nc
-        try:
-            async with asyncio.timeout(answer_timeout):
-                await nc.connect(
-                    self._url,
-                    allow_reconnect=False,
-                    connect_timeout=answer_timeout,
-                    ping_interval=PING_INTERVAL,
-                    error_cb=_ignore,
-                    skip_subject_validation=True,  # each subject is one that _subjects has made
-                    **self._keywords,
-                )
-                if not nc.is_connected:  # nats-py takes an end of the connection for an answer
-                    raise ConnectionError(CLOSED)
-                self.max_payload = nc.max_payload
-                self.subscribe(f"{self._inbox}.*", self._take_answer)
-        except BaseException:
-            self.close()
-            raise
-
-    def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
-        self._on_lost = callback
-        if self._cause is not None:
-            callback(self._cause)
+        nc = self._nc
+        async with asyncio.timeout(answer_timeout):
+            await nc.connect(
+                self._url,
+                allow_reconnect=False,
+                connect_timeout=answer_timeout,
+                ping_interval=PING_INTERVAL,
+                error_cb=_ignore,
+                skip_subject_validation=True,  # each subject is one that _subjects has made
+                **self._keywords,
+            )
+            if not nc.is_connected:  # nats-py takes an end of the connection for an answer
+                raise ConnectionError(CLOSED)
+            self.max_payload, self.server_version = nc.max_payload, nc._server_info.get("version", "")
+            self.subscribe(f"{self._inbox}.*", lambda subject, _, *answer: self.answer(subject, answer))
 
     async def disconnect(self) -> None:
         """Wait until the server has what was written."""
@@ -116,49 +98,42 @@ class NatsClient:
     def subscribe(self, subject: str, handler: Handler) -> int:
         """Call ``handler`` for each message of a subject; return the number of the subscription."""
         self._nc._sid = sid = self._nc._sid + 1
-        self._handlers[sid] = handler
+        self.handlers[sid] = handler
         self._command(f"SUB {subject} {sid}\r\n".encode())
         return int(sid)
 
     def unsubscribe(self, sid: int) -> None:
         """Take no further message of a subscription."""
-        if self._handlers.pop(sid, None) is not None:
+        if self.handlers.pop(sid, None) is not None:
             self._command(f"UNSUB {sid}\r\n".encode())
 
     def new_inbox(self) -> str:
         """Return a new subject of this client alone."""
         return f"{self._inbox}-{next(self._numbers)}"
 
-    def write(
-        self, subject: str, data: bytes = b"", *, reply: str = "", headers: Mapping[str, str] | None = None
-    ) -> bool:
+    def write(self, subject: str, data: bytes = b"", *, reply: str = "", headers: Headers = None) -> bool:
         """Write one message, which the server does not acknowledge; return whether the socket takes more.
 
         :raises LinkLost: if the connection has ended.
         """
-        if self._cause is not None:
-            raise LinkLost(self._cause)
-        subjects = f"{subject} {reply}" if reply else subject
+        self.check_up()
         if headers is None:
-            return self._command(b"PUB %b %d\r\n%b\r\n" % (subjects.encode(), len(data), data))
+            return self._command(pub_cmd(subject, reply, data))
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = f"NATS/1.0\r\n{lines}\r\n".encode()
-        line = f"HPUB {subjects} {len(head)} {len(head) + len(data)}\r\n"
-        return self._command(b"%b%b%b\r\n" % (line.encode(), head, data))
+        return self._command(hpub_cmd(subject, reply, f"NATS/1.0\r\n{lines}\r\n".encode(), data))
 
     async def drained(self) -> None:
         """Wait until the socket takes more."""
         await self._nc._flush_pending(force_flush=True)
 
-    async def request(
-        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    async def request(self, subject: str, data: bytes, headers: Headers = None) -> dict[str, Any]:
         """Send a message and return the JSON object of JetStream's answer.
 
         :raises ApiError: if JetStream refuses the request, or nothing answers requests on the subject.
         :raises MessageRejected: if this user may not publish to the subject, or get the answer.
         """
-        with self._expecting(subject) as (reply, answer):
+        reply = f"{self._inbox}.{next(self._numbers)}"
+        with self.expecting(reply, subject.lower()) as answer:
             if self._deaf:
                 raise MessageRejected(NOT_ALLOWED)
             if not self.write(subject, data, reply=reply, headers=headers):
@@ -177,21 +152,16 @@ class NatsClient:
         :raises MessageRejected: if this user may not publish to ``subject``.
         """
         nc = self._nc
-        with self._expecting(subject) as (_, pong):
+        with self.expecting(next(self._numbers), subject.lower()) as pong:
             nc._transport.writelines(nc._pending)  # nats-py lets its own PING overtake these
             nc._pending, nc._pending_data_size = [], 0
             nc._pongs.append(pong)
             nc._transport.write(b"PING\r\n")
             await pong
 
-    def ignore_answers(self) -> None:
-        """Forget what waits for an answer: those calls were cancelled."""
-
     def close(self) -> None:
-        nc, self._handlers = self._nc, {}
-        self._fail(LinkLost(ConnectionError("closed")))
-        if nc is None:
-            return
+        nc, self.handlers = self._nc, {}
+        self.lost(ConnectionError("closed"))
         nc._status = nc.CLOSED
         for task in (nc._reading_task, nc._ping_interval_task, nc._flusher_task):
             if task is not None:
@@ -200,23 +170,8 @@ class NatsClient:
             writer.transport.abort()
 
     def close_in_child(self) -> None:
-        for writer in _writers(self._nc) if self._nc is not None else ():
-            sock = getattr(writer.get_extra_info("socket"), "_sock", None)
-            if sock is not None and sock.fileno() >= 0:
-                os.close(sock.detach())
-
-    def receive(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        """Take a message from nats-py's parser."""
-        if (handler := self._handlers.get(sid)) is not None:
-            handler(subject.decode("utf-8", "surrogateescape"), reply.decode("latin-1"), data, headers)
-
-    def lost(self, cause: BaseException) -> None:
-        """Note that the connection has ended."""
-        if self._cause is None:
-            self._cause = cause
-            self._fail(LinkLost(cause))
-            if self._on_lost is not None:
-                self._on_lost(cause)
+        for writer in _writers(self._nc):
+            close_copy(writer.get_extra_info("socket"))
 
     def refused(self, text: str) -> bool:
         """Note what the server has refused; return whether the connection stays open.
@@ -230,7 +185,7 @@ class NatsClient:
         if kind == "subscription" and self.denied is not None:
             self.denied(subject)
         self._deaf |= subject == f"{self._inbox}.*".lower()
-        self._fail(MessageRejected(NOT_ALLOWED), subject=None if self._deaf else subject)
+        self.fail(MessageRejected(NOT_ALLOWED), about=None if self._deaf else subject)
         return True
 
     def _command(self, command: bytes) -> bool:
@@ -241,31 +196,6 @@ class NatsClient:
         if nc._flush_queue is not None and nc._flush_queue.empty():
             nc._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
         return bool(nc._pending_data_size <= MAX_PENDING)
-
-    @contextlib.contextmanager
-    def _expecting(self, subject: str) -> Iterator[tuple[str, asyncio.Future[Any]]]:
-        """Yield where an answer goes, and the future that gets it."""
-        if self._cause is not None:
-            raise LinkLost(self._cause)
-        reply = f"{self._inbox}.{next(self._numbers)}"
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[reply] = (subject.lower(), answer)
-        try:
-            yield reply, answer
-        finally:
-            del self._waiting[reply]
-
-    def _take_answer(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
-        waiting = self._waiting.get(subject)
-        if waiting is not None and not waiting[1].done():
-            waiting[1].set_result((data, headers))
-
-    def _fail(self, exc: Exception, *, subject: str | None = None) -> None:
-        """End what waits for an answer: all, or what has asked on one subject."""
-        for asked, future in self._waiting.values():
-            if subject in (None, asked) and not future.done():
-                future.set_exception(exc)
-                future.exception()  # a call that was cancelled does not retrieve it
 
 
 class _Connection(_Client):
@@ -293,7 +223,8 @@ class _Connection(_Client):
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
         try:
-            self._owner.receive(sid, subject, reply, data, headers)
+            if (handler := self._owner.handlers.get(sid)) is not None:
+                handler(subject.decode("utf-8", "surrogateescape"), reply.decode("latin-1"), data, headers)
         except Exception as exc:
             self._owner.lost(exc)
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from cascade.connectors.nats._consumer import Consumer
 from cascade.connectors.nats._store import HEARTBEAT, Store
-from cascade.interfaces.subjects import subject_of, subjects_of, topic_of
+from cascade.connectors.nats._subjects import arrived_topic
+from cascade.interfaces.subjects import subject_of, subjects_of
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import UNDECODABLE, Delivery, IncomingMessage
-from cascade.transport.event_loop import AutoResetEvent
+from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.errors import LinkLost
 
 BATCH = 500
 """Messages of one request: half of what a callback's queue holds."""
-SILENCE = 3 * HEARTBEAT
-"""Seconds without a sign of the server after which it is asked again."""
 _EXPIRES = 30
 _SECOND = 1_000_000_000
 _HEARTBEAT = b"NATS/1.0 100"
-_STATUS = b"NATS/1.0 4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,69 +36,60 @@ class Keeping:
         return f"{subject_of(self.name).replace('.', '_')}-{digest}"
 
 
-class KeptTelemetry:
+class KeptTelemetry(Consumer):
     """Reads the stream for one callback, and acknowledges what its user has stored."""
 
+    _queue: CallbackQueue
+
     def __init__(self, queue: CallbackQueue, keeping: Keeping, *, store: Store, delivery: Delivery) -> None:
-        self._queue = queue
-        self._keeping = keeping
-        self._client = store.client
-        self._store = store
-        self._delivery = delivery
-        self._name = keeping.consumer_of(queue.filter)
-        self._wakeup = AutoResetEvent()
+        super().__init__(queue, store=store, delivery=delivery)
+        self.name = keeping.consumer_of(queue.filter)
+        self._stored = keeping.stored
         self._open = 0  # messages that the server may still send for the last request
         self._replies: list[str] = []  # of messages that are not acknowledged yet
 
-    async def open(self) -> None:
-        """Find or make the consumer.
+    async def open(self) -> bool:
+        """Find or make the consumer; return False if the stream does not exist.
 
-        :raises ApiError: if JetStream refuses it.
+        :raises MessageRejected: if the server refuses this user to read it.
         """
-        await self._store.keep_for(self._name, subjects_of(self._queue.filter))
+        if self._store.no_stream is None:
+            await self._store.keep_for(self.name, subjects_of(self._queue.filter))
+        return self._store.no_stream is None
 
     async def run(self) -> None:
         """Read until this is cancelled."""
-        inbox = self._client.new_inbox()
-        number = self._client.subscribe(inbox, self._receive)
-        try:
+        with contextlib.suppress(LinkLost), self._inbox() as inbox:
             while True:
                 if not self._open:
                     self._ask(inbox)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SILENCE):
-                        await self._wakeup.wait()
+                if await self._sign():
                     await self._acknowledge()
-                    continue
-                self._open = 0
-        finally:
-            self._client.unsubscribe(number)
+                else:
+                    self._open = 0
 
     def _ask(self, inbox: str) -> None:
-        self._open = BATCH
+        self._open, self._heard = BATCH, self._loop.time()
         request = {"batch": BATCH, "expires": _EXPIRES * _SECOND, "idle_heartbeat": HEARTBEAT * _SECOND}
-        self._client.write(self._store.next_of(self._name), json.dumps(request).encode(), reply=inbox)
+        self._client.write(self._store.next_of(self.name), json.dumps(request).encode(), reply=inbox)
 
     async def _acknowledge(self) -> None:
         replies, self._replies = self._replies, []
         if replies:
             await self._queue.idle()
-            await self._keeping.stored()
+            await self._stored()
         for reply in replies:  # one for all would cover what an earlier link had got and not stored
             self._client.write(reply, b"+ACK")
+        self._heard = self._loop.time()
 
-    def _receive(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
-        if headers is not None and headers.startswith((_HEARTBEAT, _STATUS)):
-            self._open = self._open if headers.startswith(_HEARTBEAT) else 0
-            self._wakeup.set()
-            return
+    def _take_status(self, reply: str, headers: bytes) -> None:
+        if not headers.startswith(_HEARTBEAT):
+            self._open = 0
+        self._wakeup.set()
+
+    def _take(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
         self._open -= 1
         self._replies.append(reply)
         self._wakeup.set()
-        self._delivery.received += 1
-        try:
-            topic = topic_of(subject)
-        except ValueError:
-            self._delivery.discarded[UNDECODABLE] += 1
-            return
-        self._queue.offer(IncomingMessage(topic, data))
+        if (topic := arrived_topic(subject, self._delivery)) is not None:
+            self._queue.offer(IncomingMessage(topic, data))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
 import re
+import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from cascade.connectors.nats._subjects import MAX_SUBJECT
 from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic
-from cascade.transport.errors import MessageRejected, MessageTooLarge
+from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 
 ANSWER_TIMEOUT = 30.0
@@ -34,7 +34,6 @@ _WEEK = 7 * 24 * 3600 * _SECOND
 _TOMBSTONE = "60s"
 _NO_STREAM = 10059
 _CONSTRAINTS = constraint_topic("global").rpartition("/")[0]
-_TTL_VERSION = (2, 11)
 _EVENT_ID = re.compile(r'"event_id": "(.*?)"')
 _MQTT = "$MQTT.rmsgs."
 _SHARED = tuple(f"{_MQTT}cascade.{kind}." for kind in ("constraints", "state", "status"))
@@ -64,7 +63,6 @@ _STREAM = {
 _FOLLOWING = {
     "deliver_policy": "last_per_subject",
     "ack_policy": "none",
-    "max_deliver": 1,
     "flow_control": True,
     "idle_heartbeat": HEARTBEAT * _SECOND,
     "mem_storage": True,
@@ -88,8 +86,11 @@ class Store:
         """Why telemetry at QoS 1 is not kept; None if it is."""
         self.created = ""
         """When the bucket was made: another time means another bucket."""
-        self.answered, self.opened = asyncio.Event(), asyncio.Event()
-        """Set when it is known for the first time what JetStream can do; when the bucket is there."""
+        loop = asyncio.get_running_loop()
+        self.answered: asyncio.Future[None] = loop.create_future()
+        """Done when it is known for the first time what JetStream can do."""
+        self.opened: asyncio.Future[None] = loop.create_future()
+        """Done when the bucket is there for the first time."""
 
     @property
     def usable(self) -> bool:
@@ -98,10 +99,17 @@ class Store:
 
     async def open(self) -> None:
         """Find or make bucket and stream; the problems are in the attributes."""
-        self.problem, self.no_stream = await asyncio.gather(self._open_bucket(), self._open_stream())
-        self.answered.set()
-        if self.usable:
-            self.opened.set()
+        bucket, stream = await asyncio.gather(
+            self._ensure(self._bucket, {"subjects": [f"{self.prefix}>"], **_BUCKET}),
+            self._ensure(self._stream, _STREAM),
+        )
+        self.problem = bucket if isinstance(bucket, Limitation) else self._examine(bucket)
+        self.no_stream = (
+            replace(stream, lacking=Lacking.TELEMETRY) if isinstance(stream, Limitation) else None
+        )
+        for event in (self.answered, self.opened) if self.usable else (self.answered,):
+            if not event.done():
+                event.set_result(None)
 
     async def limitations(self) -> list[Limitation]:
         """Return what is missing, as far as it is known."""
@@ -141,13 +149,13 @@ class Store:
         """Remove a key without a trace: no watch sees it."""
         await self._api(f"STREAM.PURGE.{self._bucket}", {"filter": self.prefix + key})
 
-    async def consume(self, name: str, deliver: str, keys: Sequence[str]) -> int:
-        """Have the values of keys sent, then their changes; return how many values there are."""
-        own = {
-            "name": name,
-            "deliver_subject": deliver,
-            "filter_subjects": [self.prefix + key for key in keys],
-        }
+    async def consume(self, deliver: str, keys: Sequence[str]) -> int:
+        """Have the values of keys sent, then their changes; return how many values there are.
+
+        The consumer ends 5 s after the last subscription to ``deliver``.
+        """
+        name, subjects = secrets.token_hex(8), [self.prefix + key for key in keys]
+        own = {"name": name, "deliver_subject": deliver, "filter_subjects": subjects}
         made = await self._make_consumer(self._bucket, name, _FOLLOWING | own)
         return int(made.get("num_pending", 0))
 
@@ -167,54 +175,43 @@ class Store:
         """Return the subject of requests for the next messages of a consumer."""
         return f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{name}"
 
-    async def drop(self, name: str) -> None:
-        """End a consumer."""
-        await self._api(f"CONSUMER.DELETE.{self._bucket}.{name}", {})
-
     async def _keep_later(self, key: str, data: bytes) -> None:
         """Wait for JetStream's first answer, then put a value.
 
         :raises MessageRejected: if nothing keeps it.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await self.answered.wait()
+        await asyncio.wait({self.answered}, timeout=PATIENCE)
         if not self.usable:
             raise MessageRejected(NO_RESPONDERS)
         await self.keep(key, data)
 
-    async def _open_bucket(self) -> Limitation | None:
-        subjects = [f"{self.prefix}>"]
-        try:
-            found = await self._ensure({"name": self._bucket, "subjects": subjects, **_BUCKET})
-        except (MessageRejected, TimeoutError) as exc:
-            return self._explain(exc)
-        has = found.get("config", {})
-        foreign = [f"{name}={value}" for name, value in _foreign(has, subjects).items()]
+    def _examine(self, bucket: Mapping[str, Any]) -> Limitation | None:
+        """Note what a bucket can do; return why it cannot hold registers, if another program made it."""
+        has = bucket.get("config", {})
+        foreign = {name: has[name] for name in ("max_age", "sealed", "mirror") if has.get(name)}
+        if has.get("subjects") != [f"{self.prefix}>"]:
+            foreign["subjects"] = has.get("subjects")
         if foreign:
+            settings = ", ".join(f"{name}={value}" for name, value in foreign.items())
             return Limitation(
                 Lacking.STORE_SETTINGS,
-                f"another program made the bucket {self._stream} with {', '.join(foreign)}",
+                f"another program made the bucket {self._stream} with {settings}",
                 f"delete it (nats kv del {self._stream}), or pass bucket=",
             )
         self.no_presence = None if has.get("allow_msg_ttl") else self._without_ttl()
-        self.created = str(found.get("created", "unknown"))
+        self.created = str(bucket.get("created", "unknown"))
         return None
 
-    async def _open_stream(self) -> Limitation | None:
-        try:
-            await self._ensure({"name": self._stream, **_STREAM})
-        except (MessageRejected, TimeoutError) as exc:
-            return replace(self._explain(exc), lacking=Lacking.TELEMETRY)
-        return None
-
-    async def _ensure(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return await self._api(f"STREAM.INFO.{config['name']}", {})
-        except ApiError as exc:
-            if exc.code != _NO_STREAM:
-                raise
-        return await self._api(f"STREAM.CREATE.{config['name']}", config)
+    async def _ensure(self, name: str, config: Mapping[str, Any]) -> dict[str, Any] | Limitation:
+        """Find or make a stream; return why there is none, if so."""
+        for what, request in (("INFO", {}), ("CREATE", {"name": name, **config})):
+            try:
+                return await self._api(f"STREAM.{what}.{name}", request)
+            except (MessageRejected, TimeoutError) as exc:
+                problem = self._explain(exc)
+                if getattr(exc, "code", 0) != _NO_STREAM:
+                    break
+        return problem
 
     async def _make_consumer(self, stream: str, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         return await self._api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
@@ -226,9 +223,9 @@ class Store:
     async def _second_set(self) -> Limitation | None:
         """Look whether MQTT keeps retained messages of Cascade in the same account; one without rights cannot know."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await self._api("STREAM.INFO.$MQTT_rmsgs", {"subjects_filter": f"{_MQTT}cascade.>"})
-        except (MessageRejected, TimeoutError):
+            asked = self._api("STREAM.INFO.$MQTT_rmsgs", {"subjects_filter": f"{_MQTT}cascade.>"})
+            found = await asyncio.wait_for(asked, PATIENCE)
+        except (LinkLost, MessageRejected, TimeoutError):
             return None
         count = sum(each.startswith(_SHARED) for each in found["state"].get("subjects", ()))
         if not count:
@@ -242,7 +239,7 @@ class Store:
 
     def _without_ttl(self) -> Limitation:
         version = self.client.server_version
-        old = tuple(map(int, re.findall(r"\d+", version)[:2])) < _TTL_VERSION
+        old = tuple(map(int, re.findall(r"\d+", version)[:2])) < (2, 11)
         upgrade = f"upgrade to nats-server 2.11 or newer (this is {version}) and " if old else ""
         return Limitation(
             Lacking.PRESENCE,
@@ -262,14 +259,6 @@ class Store:
         if exc.code == NO_RESPONDERS or "not enabled" in str(exc):
             return NO_JETSTREAM
         return Limitation(Lacking.STORE_ANSWER, f"JetStream refuses: {exc}", "look into the server's log")
-
-
-def _foreign(has: Mapping[str, Any], subjects: object) -> dict[str, Any]:
-    """Return the settings with which a bucket cannot hold registers."""
-    found = {name: has[name] for name in ("max_age", "sealed", "mirror") if has.get(name)}
-    if has.get("subjects") != subjects:
-        found["subjects"] = has.get("subjects")
-    return found
 
 
 def _message_id(payload: str) -> dict[str, str] | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
 try:
@@ -15,15 +14,9 @@ from cascade.connectors.nats import _errors, config
 from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._kept import Keeping
 from cascade.connectors.nats._link import NatsLink
-from cascade.connectors.nats._retained import Known
-from cascade.interfaces.errors import InvalidTopicError
 from cascade.interfaces.limitation import Limitation
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.protocols import MessageCallback, Subscription
 from cascade.transport.connector import NetworkConnector
-from cascade.transport.delivery.dispatcher import Dispatcher, Queue
-from cascade.transport.delivery.message import Delivery
-from cascade.transport.delivery.watches import Watch
 from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts
 
@@ -64,9 +57,8 @@ class NatsConnector(NetworkConnector):
         if "://" in str(hostname):
             hostname, port, keywords = config.from_url(hostname, keywords)
         self._nats = config.settings(hostname, port, keywords)
-        self._known: MutableMapping[Queue, Known] = weakref.WeakKeyDictionary()
         self._keeping: Keeping | None = None
-        super().__init__(self._nats, Dispatcher(Delivery(log)), log=log)
+        super().__init__(self._nats, log=log)
 
     @classmethod
     def from_url(cls, url: str, **keywords: Any) -> Self:
@@ -81,23 +73,6 @@ class NatsConnector(NetworkConnector):
         hostname, port, keywords = config.from_url(url, keywords)
         return cls(hostname, port, **keywords)
 
-    async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> Subscription:
-        """Call ``await callback(topic, data)`` for each message that matches the filter ``topic``.
-
-        :raises InvalidTopicError: if the filter is not valid, or is a shared one (``$share/...``).
-        """
-        _refuse_shared(topic)
-        return await super().subscribe(topic, callback, qos)
-
-    def watch(self, *filters: str) -> Watch:
-        """Yield what arrives for all filters, undecoded, in one order; see ``SupportsWatch``.
-
-        :raises InvalidTopicError: as for ``subscribe``.
-        """
-        for topic_filter in filters:
-            _refuse_shared(topic_filter)
-        return super().watch(*filters)
-
     def keep(self, name: str, stored: Callable[[], Awaitable[None]]) -> None:
         """Have the stream keep telemetry for the subscriptions at QoS 1 while this is away; see ``SupportsKeep``.
 
@@ -107,9 +82,8 @@ class NatsConnector(NetworkConnector):
 
     async def limitations(self) -> Sequence[Limitation]:
         """Return what the server cannot do for this user, such as to keep constraints; none without a link."""
-        session = self._lifecycle.session
-        link = session.link if session is not None else None
-        return await link.limitations() if isinstance(link, NatsLink) else ()
+        link = self._link
+        return await link.store.limitations() if isinstance(link, NatsLink) else ()
 
     def _make_client(self) -> NatsClient:
         self._presence.begin()
@@ -117,14 +91,7 @@ class NatsConnector(NetworkConnector):
         return NatsClient(f"{scheme}://{self._nats.address}", self._nats.client)
 
     def _make_link(self, client: NatsClient, parts: LinkParts) -> NatsLink:
-        return NatsLink(client, parts, settings=self._nats, known=self._known, keeping=self._keeping)
+        return NatsLink(client, parts, bucket=self._nats.bucket, keeping=self._keeping)
 
     def _explain(self, exc: BaseException | None) -> Fault:
-        if exc is None:
-            return _errors.silent(tls=self._nats.tls)
         return _errors.explain(exc, credentials=self._nats.credentials, tls=self._nats.tls)
-
-
-def _refuse_shared(topic_filter: str) -> None:
-    if isinstance(topic_filter, str) and topic_filter.startswith("$share/"):
-        raise InvalidTopicError(topic_filter, "is a shared subscription, which only brokers of MQTT have")

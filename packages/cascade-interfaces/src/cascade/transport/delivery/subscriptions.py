@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.errors import ConfigurationError, InvalidTopicError
 from cascade.interfaces.protocols import MessageCallback
 from cascade.interfaces.topics import check_filter
 from cascade.transport.delivery.callbacks import CallbackQueue, CallbackSubscription
@@ -55,6 +55,7 @@ class Subscriptions:
     :param wire: returns the wire of the current session, or None.
     :param new_retained_set: returns what finds out when the retained set of these filters is complete;
         not needed if the wire reports ``Complete`` itself.
+    :param shared: whether the network has shared subscriptions (``$share/...``).
     """
 
     def __init__(
@@ -63,17 +64,19 @@ class Subscriptions:
         wire: Callable[[], Wire | None],
         *,
         new_retained_set: Callable[[Sequence[str]], RetainedSet | None] = _no_retained_set,
+        shared: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
         self._wire = wire
         self._new_retained_set = new_retained_set
+        self._shared = shared
 
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int) -> CallbackSubscription:
         """Begin a subscription; if this is cancelled, the subscription is removed again.
 
-        :raises InvalidTopicError: if the filter is not valid.
+        :raises InvalidTopicError: if the filter is not valid, or is a shared one on a network that has none.
         """
-        check_filter(topic)
+        self._check(topic)
         queue = CallbackQueue(topic, callback, qos, self._dispatcher.delivery)
         self._dispatcher.add(queue)
         try:
@@ -88,19 +91,24 @@ class Subscriptions:
     def watch(self, filters: Sequence[str]) -> Watch:
         """Begin a watch.
 
-        :raises InvalidTopicError: if a filter is not valid.
+        :raises InvalidTopicError: as for ``subscribe``.
         :raises ConfigurationError: without a filter.
         """
         if not filters:
             raise ConfigurationError("watch", "name at least one topic filter")
         for topic_filter in filters:
-            check_filter(topic_filter)
+            self._check(topic_filter)
         retained = self._new_retained_set(filters)
         queue = WatchQueue(filters, self._dispatcher.delivery, retained=retained)
         self._dispatcher.add(queue)
         if (wire := self._wire()) is not None:
             wire.watch_soon(queue)
         return Watch(queue, close=self._remove, change=self._change, abandon=self._abandon)
+
+    def _check(self, topic_filter: str) -> None:
+        check_filter(topic_filter)
+        if not self._shared and topic_filter.startswith("$share/"):
+            raise InvalidTopicError(topic_filter, "is a shared subscription, which needs a broker of MQTT")
 
     def _change(self, queue: WatchQueue, added: Sequence[str], removed: Sequence[str]) -> None:
         queue.change(self._dispatcher.extend(queue, added), self._dispatcher.shrink(queue, removed))

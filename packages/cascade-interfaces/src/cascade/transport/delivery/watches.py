@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from cascade.interfaces.topics import check_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
 from cascade.transport.delivery.message import OVERFLOW, Delivery, IncomingMessage
+from cascade.transport.known_topics import KnownSet
 from cascade.transport.retained_set import Action, RetainedSet
 
 WATCH_MESSAGES = 65_536
@@ -56,6 +57,7 @@ class WatchQueue:
     ) -> None:
         self.retained = retained
         self.filters = dict.fromkeys(retained.filters if retained is not None else filters, 0)
+        self.known = KnownSet()
         self.looks: WatchLink | None = None
         """The link's part; None without a link."""
         self._incomplete = False  # messages were discarded, and the set was not asked for anew
@@ -88,6 +90,7 @@ class WatchQueue:
 
     def change(self, added: Sequence[str], removed: Sequence[str]) -> None:
         """Note that exact topics of the watch were added and removed, and change its subscription."""
+        self.known.topics.difference_update(removed)
         if self.looks is not None:
             self.looks.change(added, removed)
         elif self.retained is not None:

@@ -14,7 +14,6 @@ from cascade.interfaces import (
     ConnectorStatistics,
     Delivery,
     InvalidPayloadError,
-    InvalidTopicError,
     Lost,
     MessageCallback,
     Payload,
@@ -143,7 +142,6 @@ class LocalConnector:
 
         :raises InvalidTopicError: if the filter is not valid, or is a shared one (``$share/...``).
         """
-        _refuse_shared(topic)
         self._own_session("subscribe")
         return await self._subscriptions.subscribe(topic, callback, qos)
 
@@ -154,8 +152,6 @@ class LocalConnector:
 
         :raises InvalidTopicError: as for ``subscribe``.
         """
-        for topic_filter in filters:
-            _refuse_shared(topic_filter)
         self._own_session("watch")
         return self._subscriptions.watch(filters)
 
@@ -216,8 +212,3 @@ class LocalConnector:
         session, self._session = self._session, None
         if session is not None:
             session.detach_all()
-
-
-def _refuse_shared(topic_filter: str) -> None:
-    if topic_filter.startswith("$share/"):
-        raise InvalidTopicError(topic_filter, "is a shared subscription, which needs a broker")

@@ -4,8 +4,6 @@ from typing import Any
 
 from cascade.interfaces.logs import get_logger
 from cascade.transport.connector import NetworkConnector
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery
 from cascade.transport.faults import Fault, Kind, of_system
 from cascade.transport.link import LinkParts
 from cascade.transport.settings import ConnectorSettings, check
@@ -21,7 +19,7 @@ class HubConnector(NetworkConnector):
     def __init__(self, hostname: str, port: int, **keywords: Any) -> None:
         settings = ConnectorSettings(hostname, port, **keywords)
         check(settings, max_window=10_000, window_reason="a hub needs")
-        super().__init__(settings, Dispatcher(Delivery(log)), log=log)
+        super().__init__(settings, log=log)
 
     def _make_client(self) -> HubClient:
         will = self._presence.begin()

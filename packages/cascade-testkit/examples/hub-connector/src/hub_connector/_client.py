@@ -3,45 +3,35 @@
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
+from cascade.transport.answers import AnsweredClient
 from cascade.transport.delivery.message import Delivery
 from cascade.transport.errors import LinkLost
+from cascade.transport.fork import close_copy
 from cascade.transport.outbox import Outgoing
 
 Receive = Callable[[dict[str, Any]], None]
 
 
-class HubClient:
+class HubClient(AnsweredClient):
     """See ``LinkClient`` and ``Senders`` for what each method promises."""
 
     def __init__(self, host: str, port: int, will: dict[str, Any] | None, delivery: Delivery) -> None:
+        super().__init__()
         self._address, self._will = (host, port), will
         self._delivery = delivery
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._answers: dict[int, asyncio.Future[None]] = {}
         self._subscriptions: dict[int, Receive] = {}
         self._numbers = 0
-        self._cause: BaseException | None = None
-        self._on_lost: Callable[[BaseException | None], None] | None = None
 
     async def connect(self, answer_timeout: float) -> None:
-        try:
-            async with asyncio.timeout(answer_timeout):
-                reader, self._writer = await asyncio.open_connection(*self._address, limit=2**20)
-                self._reading = asyncio.create_task(self._read(reader), name="hub-reader")
-                await self.request({"op": "hello", "will": self._will})
-        except BaseException:
-            self.close()
-            raise
-
-    def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
-        self._on_lost = callback
-        if self._cause is not None:
-            callback(self._cause)
+        async with asyncio.timeout(answer_timeout):
+            reader, self._writer = await asyncio.open_connection(*self._address, limit=2**20)
+            self._reading = asyncio.create_task(self._read(reader), name="hub-reader")
+            await self.request({"op": "hello", "will": self._will})
 
     async def publish(self, item: Outgoing) -> None:
         message = {"topic": item.topic, "payload": item.payload, "retain": item.retain}
@@ -62,31 +52,24 @@ class HubClient:
         with contextlib.suppress(LinkLost):
             await self.request({"op": "bye"})
 
-    def ignore_answers(self) -> None:
-        """Nothing to do: an answer that is not awaited is dropped."""
-
     def close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
         if self._writer is not None:
             self._writer.transport.abort()
-        self._lost(ConnectionError("closed"))
+        self.lost(ConnectionError("closed"))
 
     def close_in_child(self) -> None:
         if self._writer is not None:
-            os.close(self._writer.get_extra_info("socket").fileno())
+            close_copy(self._writer.get_extra_info("socket"))
 
     async def request(self, request: dict[str, Any]) -> None:
         """Send a request and wait until the hub has done it."""
-        if self._writer is None or self._cause is not None:
-            raise LinkLost(self._cause or ConnectionError("not connected"))
         self._numbers += 1
-        answer = self._answers[n := self._numbers] = asyncio.get_running_loop().create_future()
-        self._writer.write(json.dumps({**request, "n": n}).encode() + b"\n")
-        try:
+        with self.expecting(n := self._numbers) as answer:
+            assert self._writer is not None
+            self._writer.write(json.dumps({**request, "n": n}).encode() + b"\n")
             await answer
-        finally:
-            self._answers.pop(n, None)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         cause: BaseException = ConnectionError("the hub has closed the connection")
@@ -98,20 +81,8 @@ class HubClient:
                     for receive in [self._subscriptions.get(number) for number in answer["ids"]]:
                         if receive is not None:
                             receive(answer["message"])
-                elif answer["op"] == "done" and answer["n"] in self._answers:
-                    future = self._answers[answer["n"]]
-                    if not future.done():
-                        future.set_result(None)
+                elif answer["op"] == "done":
+                    self.answer(answer["n"])
         except (OSError, ValueError) as exc:
             cause = exc
-        self._lost(cause)
-
-    def _lost(self, cause: BaseException) -> None:
-        if self._cause is None:
-            self._cause = cause
-            for answer in self._answers.values():
-                if not answer.done():
-                    answer.set_exception(LinkLost(cause))
-                    answer.exception()  # a request that was cancelled does not retrieve it
-            if self._on_lost is not None:
-                self._on_lost(cause)
+        self.lost(cause)

@@ -9,7 +9,6 @@ import asyncio
 import functools
 import logging
 import math
-import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 from cascade.connectors.mqtt._aiomqtt import sockets
 from cascade.connectors.mqtt._aiomqtt.packets import SUCCESS
 from cascade.connectors.mqtt._errors import UNANSWERED
+from cascade.transport.fork import close_copy
 from cascade.transport.state_log import StateLog
 
 try:
@@ -272,9 +272,7 @@ class Aiomqtt2(Internals):
 
     def close_in_child(self) -> None:
         sock, self._paho._sock = self._paho._sock, None
-        inner = getattr(sock, "_socket", sock)  # of a websocket
-        if isinstance(inner, socket.socket) and inner.fileno() >= 0:
-            os.close(inner.detach())
+        close_copy(getattr(sock, "_socket", sock))  # of a websocket
 
 
 class PendingCall:

@@ -1,0 +1,118 @@
+"""What a queue gets of a network that marks the end of its retained messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from cascade.interfaces.topics import status_topic
+from cascade.interfaces.watch import Complete, Linked, Message, WatchItem
+from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.retained_feed import RetainedFeed
+from cascade.transport.delivery.watches import WatchQueue
+
+
+class Reader:
+    """A watch with its feed, and the positions from which it wanted the set anew."""
+
+    def __init__(self, *filters: str, follows: bool = True) -> None:
+        self.renewed: list[int] = []
+        self.queue = WatchQueue(filters, Delivery(logging.getLogger(__name__)))
+        self.feed = RetainedFeed(self.queue, renew=self.renewed.append, follows=follows)
+        self.feed.begin()
+
+    async def items(self, count: int) -> list[WatchItem | None]:
+        async with asyncio.timeout(60):
+            return [await self.queue.next() for _ in range(count)]
+
+
+async def test_live_messages_come_behind_the_set() -> None:
+    """Whatever the network sends first."""
+    reader = Reader("a/#")
+    reader.feed.live(IncomingMessage("a/live", b"0"))
+    reader.feed.entry("a/kept", b"1")
+    reader.feed.finish()
+    assert await reader.items(4) == [
+        Linked(),
+        Message("a/kept", b"1", True),
+        Complete(True, frozenset({"a/kept"})),
+        Message("a/live", b"0", False),
+    ]
+
+
+async def test_a_set_that_is_sent_anew_brings_only_what_is_new() -> None:
+    """The queue has the messages up to the position from which it is asked for."""
+    reader = Reader("a/#")
+    reader.feed.entry("a/1", b"1", 7)
+    reader.feed.finish()
+    await reader.items(3)
+    reader.feed.begin(7)
+    reader.feed.entry("a/1", b"1", 7)
+    reader.feed.entry("a/2", b"2", 8)
+    reader.feed.finish()
+    assert await reader.items(2) == [
+        Message("a/2", b"2", True),
+        Complete(True, frozenset({"a/1", "a/2"})),
+    ]
+
+
+async def test_what_went_with_a_store_is_forgotten_and_not_cleared() -> None:
+    """Until its topic has a message again, on the next link too."""
+    reader = Reader("a/#")
+    reader.feed.entry("a/1", b"1")
+    reader.feed.finish("first")
+    later = RetainedFeed(reader.queue, renew=reader.renewed.append)
+    later.begin()
+    later.grant()
+    later.finish("second")
+    await reader.items(3)
+    assert await reader.items(2) == [
+        Linked(),
+        Complete(True, frozenset({"a/1"}), frozenset({"a/1"})),
+    ]
+    later.entry("a/1", b"2")
+    assert reader.queue.known.forgotten == set()
+
+
+async def test_a_birth_that_is_renewed_is_no_news() -> None:
+    """Its offline message is."""
+    topic = status_topic("s")
+    reader = Reader(topic)
+    reader.feed.entry(topic, b"online")
+    reader.feed.finish()
+    reader.feed.entry(topic, b"online")
+    reader.feed.entry(topic, b"offline")
+    items = await reader.items(4)
+    assert items[-1] == Message(topic, b"offline", False)
+
+
+async def test_further_topics_need_a_set_unless_a_filter_covers_them() -> None:
+    """A network that does not send changes of retained messages as such begins anew in any case."""
+    for follows, wanted in ((True, [5]), (False, [0, 0])):
+        reader = Reader("a/+", follows=follows)
+        reader.feed.entry("a/1", b"1", 5)
+        reader.feed.finish()
+        reader.queue.filters["a/2"] = 0
+        reader.queue.change(["a/2"], [])
+        reader.queue.filters["b"] = 0
+        reader.queue.change(["b"], [])
+        assert reader.renewed == wanted
+
+
+async def test_without_a_store_live_messages_come_at_once() -> None:
+    """The subscription is granted all the same."""
+    reader = Reader("a")
+    reader.feed.live(IncomingMessage("a", b"0"))
+    reader.feed.give_up()
+    assert reader.feed.granted.done()
+    assert await reader.items(2) == [Linked(), Message("a", b"0", False)]
+
+
+async def test_a_feed_ends_with_its_link() -> None:
+    """Nothing is asked of a link that is gone; that of the next one stays."""
+    reader = Reader("a")
+    later = RetainedFeed(reader.queue, renew=reader.renewed.append)
+    reader.feed.close()
+    assert reader.queue.looks is later
+    later.close()
+    assert reader.queue.looks is None
