@@ -13,6 +13,7 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.runtime import EventBus, TelemetrySubscriber
 from cascade.testkit.brokers import Broker, start_broker
+from cascade.transport.connector import NetworkConnector
 from figures.measure import Settings, alternate, run
 from figures.table import Row, at_most
 
@@ -27,12 +28,18 @@ _RUN_ID = "9a8110f0c0ff4cc2aaf81a5b4fba9a81"
 def rows(settings: Settings) -> Iterator[Row]:
     """Measure an event against ``json.dumps`` of the same envelope."""
     with start_broker() as broker:
-        yield run(_cost(broker, settings))
+        yield run(_over_mqtt(broker, settings))
 
 
-async def _cost(broker: Broker, settings: Settings) -> Row:
+async def _over_mqtt(broker: Broker, settings: Settings) -> Row:
+    async with MqttConnector(broker.host, broker.port) as connector:
+        return await cost(connector, settings)
+
+
+async def cost(connector: NetworkConnector, settings: Settings) -> Row:
+    """Measure an event over a linked connector."""
     n = settings.size(10_000)
-    async with _telemetry(broker) as (bus, connector, subscriber):
+    async with _telemetry(connector) as (bus, subscriber):
         message = await _envelope(bus, connector)
         theirs, ours = await alternate(
             settings.rounds_or(15),
@@ -43,20 +50,19 @@ async def _cost(broker: Broker, settings: Settings) -> Row:
 
 
 @asynccontextmanager
-async def _telemetry(broker: Broker) -> AsyncIterator[tuple[EventBus, MqttConnector, TelemetrySubscriber]]:
+async def _telemetry(connector: NetworkConnector) -> AsyncIterator[tuple[EventBus, TelemetrySubscriber]]:
     bus = EventBus()
     bus.bind(asyncio.get_running_loop())
-    async with MqttConnector(broker.host, broker.port) as connector:
-        subscriber = TelemetrySubscriber(bus, connector)
-        yield bus, connector, subscriber
-        subscriber.close()
+    subscriber = TelemetrySubscriber(bus, connector)
+    yield bus, subscriber
+    subscriber.close()
 
 
 def _event(number: int) -> TaskStateEvent:
     return TaskStateEvent(_RUN_ID, f"noop-{number}", "noop", TaskState.COMPLETED, time.time(), 1.234, "", "")
 
 
-async def _envelope(bus: EventBus, connector: MqttConnector) -> dict[str, Any]:
+async def _envelope(bus: EventBus, connector: NetworkConnector) -> dict[str, Any]:
     """Publish one event and return what arrives at the broker's other side."""
     arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
 
@@ -77,7 +83,9 @@ async def _dumps(message: dict[str, Any], n: int) -> float:
     return (time.thread_time() - began) / n * 1e6
 
 
-async def _publish(bus: EventBus, connector: MqttConnector, subscriber: TelemetrySubscriber, n: int) -> float:
+async def _publish(
+    bus: EventBus, connector: NetworkConnector, subscriber: TelemetrySubscriber, n: int
+) -> float:
     """Return microseconds of an event, with its encoding behind the burst; what the senders do is not its cost."""
     spent = 0.0
     for first in range(0, n, _BURST):

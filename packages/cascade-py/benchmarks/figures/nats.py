@@ -1,4 +1,4 @@
-"""Messages of 300 bytes over NATS, beside bare nats-py: what is sent, acknowledged and received in a second."""
+"""Messages of 300 bytes over NATS, beside bare nats-py: sent, acknowledged and received; and the cost of an event."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from cascade.connectors.nats import NatsConnector
 from cascade.interfaces.topics import telemetry_topic
 from cascade.testkit.brokers import NatsServer
+from figures import event
 from figures.measure import Settings, alternate, run
 from figures.publish import WINDOW, message
 from figures.receive import SUBSCRIPTIONS, Count
@@ -30,7 +31,7 @@ PATIENCE = 120.0
 
 
 def rows(settings: Settings) -> Iterator[Row]:
-    """Measure publishing and receiving against nats-py, with and without JSON on its side."""
+    """Measure publishing and receiving against nats-py, with and without JSON on its side, and an event."""
     with NatsServer() as server:
         yield from run(_rates(server, settings))
 
@@ -43,6 +44,7 @@ async def _rates(server: NatsServer, settings: Settings) -> list[Row]:
                 *await _published(client, connector, settings),
                 *await _acknowledged(client, connector, settings),
                 *await _received(server, client, connector, settings),
+                await event.cost(connector, settings),
             ]
         finally:
             await client.close()
