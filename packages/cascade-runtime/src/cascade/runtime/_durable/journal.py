@@ -220,4 +220,4 @@ class SqliteJournal:
 
 def _text(text: str) -> str:
     """Return a text that UTF-8 can hold: an error may quote a file name that is not text."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -126,6 +126,8 @@ class Keep(Operation):
     stored: Stored | None = None
     """The row of the value, if it is encoded already."""
     unstorable: UnstorableValueError | None = field(default=None, init=False)
+    start: Start | None = field(default=None, init=False)
+    """The start of the step, if it is recorded with the same statement."""
 
     def encode(self, codec: ResultCodec) -> None:
         """Encode the value, and release it."""
@@ -141,13 +143,20 @@ class Keep(Operation):
         """Insert the events and the result; that it cannot be stored is this request's own error."""
         file.keep_events(self.events.pending)
         if self.stored is None:
+            if self.start is not None:
+                self.start.apply(file, codec)
             self.error = self.unstorable
         else:
             self.keep(file, self.stored)
 
     def keep(self, file: RunFile, stored: Stored) -> None:
         """Insert the result."""
-        file.keep(StepState.COMPLETED, stored, now=self.now, event=(self.events.seq, self.events.token))
+        event, start = (self.events.seq, self.events.token), self.start
+        if start is None:
+            file.keep(StepState.COMPLETED, stored, now=self.now, event=event)
+        else:
+            started = start.name, start.inputs, start.code, start.now
+            file.start_and_keep(StepState.COMPLETED, stored, *started, now=self.now, event=event)
 
 
 @dataclass(slots=True, eq=False)
@@ -227,3 +236,30 @@ class Interrupt(Operation):
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
         """Update run and attempt; the run has no end."""
         file.interrupt(now=self.now)
+
+
+def joined(operations: Sequence[Operation]) -> list[Operation]:
+    """Return the operations of one transaction, with each start in the value of its step, if that follows it.
+
+    So one statement records both. Only other operations that concern neither may stand between them.
+    """
+    found: list[Operation] = []
+    starts: dict[str, int] = {}  # key of a step that has started last -> where that stands
+    gone: set[int] = set()
+    for operation in operations:
+        kind = type(operation)
+        if kind is Keep:
+            assert isinstance(operation, Keep)
+            place = starts.pop(operation.key, None)
+            if place is not None:
+                start = found[place]
+                assert isinstance(start, Start)
+                operation.start = start
+                gone.add(place)
+        elif kind is Start:
+            assert isinstance(operation, Start)
+            starts[operation.key] = len(found)
+        else:
+            starts.clear()
+        found.append(operation)
+    return [operation for place, operation in enumerate(found) if place not in gone] if gone else found

@@ -29,6 +29,14 @@ ON CONFLICT (key) DO UPDATE SET name = excluded.name, state = excluded.state, in
 code = excluded.code, tries = CASE attempt WHEN excluded.attempt THEN tries ELSE 0 END, attempt = excluded.attempt,
 starts = starts + 1, began = excluded.began, ended = NULL, not_before = NULL, error = ''
 """
+_START_AND_KEEP = """
+INSERT INTO step (key, name, state, inputs, code, attempt, starts, tries, began, ended, error, seq, token)
+VALUES (?, ?, ?, ?, ?, ?, 1, 0, ?, ?, '', ?, ?)
+ON CONFLICT (key) DO UPDATE SET name = excluded.name, state = excluded.state, inputs = excluded.inputs,
+code = excluded.code, tries = CASE attempt WHEN excluded.attempt THEN tries ELSE 0 END, attempt = excluded.attempt,
+starts = starts + 1, began = excluded.began, ended = excluded.ended, not_before = NULL, error = '',
+seq = excluded.seq, token = excluded.token
+"""
 _KEPT_STEPS = """
 SELECT key, inputs, name, state, code, attempt, starts, tries FROM step WHERE state IN (?, ?)
 """
@@ -192,10 +200,20 @@ class RunFile:
                 "VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')",
                 (*columns, stored.key),
             )
-        self._forget_file(stored.key)
-        if stored.file is not None:
-            self._large[stored.key] = stored.file
-        self._run("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?)", stored)
+        self._store(stored)
+
+    def start_and_keep(
+        self,
+        state: StepState,
+        stored: Stored,
+        *started: Any,
+        now: float,
+        event: tuple[int | None, str],
+    ) -> None:
+        """Record a start and a value or plan at once; ``started`` are name, inputs, code and the time of the start."""
+        name, inputs, code, began = started
+        self._run(_START_AND_KEEP, (stored.key, name, state, inputs, code, self.attempt, began, now, *event))
+        self._store(stored)
 
     def keep_events(self, events: Sequence[PendingEvent]) -> None:
         """Record events that may still be lost."""
@@ -279,6 +297,12 @@ class RunFile:
         if last is not None and self._token and last[1] != self._token:
             (run_id,) = self._run("SELECT run_id FROM run").fetchone()
             raise RunInUseError(run_id, host=last[2], pid=last[3], since=last[4])
+
+    def _store(self, stored: Stored) -> None:
+        self._forget_file(stored.key)
+        if stored.file is not None:
+            self._large[stored.key] = stored.file
+        self._run("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?)", stored)
 
     def _forget_file(self, key: str) -> None:
         file = self._large.pop(key, None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cascade.interfaces import Clock, RunInUseError, StateUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._durable.crash_points import reach
-from cascade.runtime._durable.operations import Keep, Operation
+from cascade.runtime._durable.operations import Keep, Operation, joined
 from cascade.runtime._durable.problems import rescue_of
 from cascade.runtime._durable.results import ResultCodec, with_own_file
 from cascade.runtime._durable.run_file import RunFile
@@ -54,7 +54,7 @@ class RunWriter:
             except Exception as exc:
                 operation.error = exc
         reach("encoded")
-        ready = [operation for operation in batch if operation.error is None]
+        ready = joined([operation for operation in batch if operation.error is None])
         if self.failure is None and ready:
             self._persist(ready)
         if self.failure is not None:

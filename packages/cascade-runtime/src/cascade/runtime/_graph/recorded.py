@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cascade.runtime._graph.graph import Declared, Graph
 from cascade.runtime._graph.items import MapItems
@@ -22,6 +22,14 @@ class Recorded(NamedTuple):
     attempt: int
     turn: int = 0
     """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
+
+
+class ArgumentDigests(Protocol):
+    """Computes the digests of the arguments of a map's items."""
+
+    def of(self, number: int) -> bytes:
+        """Return the digest of one item's arguments."""
+        ...
 
 
 class RecordedValues:
@@ -52,11 +60,13 @@ class RecordedValues:
 class RecordedItems(MapItems):
     """The items of a map, some of which an earlier attempt completed."""
 
-    __slots__ = ("_recorded",)
+    __slots__ = ("_recorded", "digests")
 
     def __init__(self, node: Node, call: MapCall, columns: Columns, recorded: RecordedValues | None) -> None:
         super().__init__(node, call, columns)
         self._recorded = recorded
+        self.digests: ArgumentDigests | None = None
+        """What computes the digests of the items' arguments, once one was asked for."""
 
     def new_node(self, number: int, kwargs: dict[str, Any]) -> Node:
         """Make the node of an item."""

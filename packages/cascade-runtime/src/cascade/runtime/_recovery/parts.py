@@ -19,7 +19,7 @@ from cascade.runtime._scheduler.runner import TaskRunner, Wrapped
 from cascade.runtime._support.clock import pause
 from cascade.runtime._support.pace import finished
 from cascade.runtime._support.returned import with_calls
-from cascade.spec import LazyResult, MapCall
+from cascade.spec import PLAIN, LazyResult, MapCall
 
 
 class RecordedAttempts(AttemptContext):
@@ -99,9 +99,12 @@ class RecordedRunner(TaskRunner):
         admitted: bool,
     ) -> Any:
         assert isinstance(context, RecordedAttempts)
-        await context.resume(node, admitted=admitted)
+        if self._recorder.continues or self._recorder.stalled:
+            await context.resume(node, admitted=admitted)
         try:
-            value = await with_calls(await start(node, context))
+            value = await start(node, context)
+            if type(value) not in PLAIN:
+                value = await with_calls(value)
         except Exception as exc:
             await self._recorder.failed(node, exc)
             raise

@@ -23,7 +23,7 @@ from cascade.interfaces import (
 from cascade.interfaces.redaction import describe
 from cascade.runtime._graph.keys import scope_of
 from cascade.runtime._graph.node import Node
-from cascade.runtime._graph.recorded import RecordedGraph
+from cascade.runtime._graph.recorded import RecordedGraph, RecordedItems
 from cascade.runtime._recovery import plans
 from cascade.runtime._recovery.digests import StepDigests
 from cascade.runtime._recovery.restorer import Restorer
@@ -49,13 +49,19 @@ class Recorder:
         self._clock = clock
         self._home = home
         self._trail: EventTrail | None = None
-        self._continues = journal.earlier is not None and journal.earlier.status is RecordedStatus.INTERRUPTED
+        self.continues = journal.earlier is not None and journal.earlier.status is RecordedStatus.INTERRUPTED
+        """Whether a process was killed, whose delays between attempts go on."""
 
     def follow(self, trail: EventTrail) -> None:
         """Send what earlier attempts recorded and may have lost; from now on record events that may be lost."""
         self._trail = trail
         if self._journal.earlier is not None:
             trail.publish_again(self._journal.earlier.pending)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether rows cannot be written at this moment."""
+        return self._journal.stalled
 
     async def writable(self) -> None:
         """Wait until rows can be written, if they cannot.
@@ -67,7 +73,7 @@ class Recorder:
 
     def interrupted(self, node: Node) -> StepRecord | None:
         """Return what is known of a step whose attempts had begun, and may go on, in a process that was killed."""
-        record = self._journal.known(node.key) if self._continues else None
+        record = self._journal.known(node.key) if self.continues else None
         return record if record is not None and record.tries and record.state in _OPEN else None
 
     def started(self, node: Node) -> None:
@@ -143,8 +149,13 @@ class Recorder:
 
     def inputs(self, node: Node) -> bytes:
         """Return the digest of a step's arguments as they were declared."""
-        assert isinstance(node.scope, RecordedGraph)
-        return self._digests.inputs(node.scope, node.call, *node.declared_arguments)
+        graph, items = node.scope, node.origin
+        assert isinstance(graph, RecordedGraph)
+        if not isinstance(items, RecordedItems):
+            return self._digests.inputs(graph, node.call, *node.declared_arguments)
+        if items.digests is None:
+            items.digests = self._digests.items(graph, items.call, items.call.kwargs, items.columns)
+        return items.digests.of(node.number)
 
 
 _OPEN = frozenset({StepState.STARTED, StepState.RETRYING})

@@ -58,7 +58,7 @@ def encode(value: object, *, tagged: bool = False, pickled: bool = True) -> tupl
         # JSON fails for an int of over 4,300 digits, half of a surrogate pair, and deep nesting;
         # pickle can do all three.
         with contextlib.suppress(ValueError, RecursionError):
-            return JSON, json.dumps(value, ensure_ascii=False).encode()
+            return JSON, _written(value).encode()
     if tagged and (not pickled or _is_small(value)):
         try:
             return _TAGGED, dumps(value)
@@ -113,12 +113,17 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+_written = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _is_json(value: object) -> bool:
     """Return whether JSON restores exactly this value: no subclass, no tuple, only str as dict keys.
 
     A value of more than ``_MAX_JSON_ITEMS`` items, or one that contains itself, counts as no
     JSON: to check it would take longer than to pickle it.
     """
+    if type(value) in _JSON_TYPES:
+        return True
     stack: list[Any] = [value]
     checked = 0
     while stack:
