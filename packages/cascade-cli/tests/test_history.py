@@ -82,6 +82,9 @@ def test_a_doubt_is_resolved_and_the_run_goes_on(
         "press:0": ("in_doubt", None),
         **{f"fetch:0[{n}]": ("completed", n + 1) for n in range(3)},
     }
+    assert main(["resolve", "night", "pres:0", *resolution, "--state", "runs"]) == 2
+    error = "step 'pres:0' is not in doubt: it is unknown; in run 'night' step 'press:0' is"
+    assert error in capsys.readouterr().err
     assert main(["resolve", "night", "press:0", *resolution, "--state", "runs"]) == 0
     states = {step["key"]: step["state"] for step in listed(capsys, "night")["steps"]}
     assert states.get("press:0", "") == state
@@ -107,12 +110,21 @@ def test_what_cannot_be_resolved_is_answered_with_the_reason(
     assert "the folder nowhere does not exist" in failed("history", "--state", "nowhere")
     monkeypatch.setenv("CASCADE_STATE", "runs")
     asyncio.run(arun(one(), state_backend=SqliteState("runs"), run_id="day"))
-    assert "no run 'night' is recorded in runs" in failed("history", "night")
+    unknown = "no run 'night' is recorded in runs; cascade history --state runs lists them"
+    assert unknown in failed("history", "night")
     assert "give one of --value JSON, --again and --fail" in failed("resolve", "day", "one:0")
     assert "--value is not JSON" in failed("resolve", "day", "one:0", "--value", "x")
-    assert "run 'night' is not recorded in" in failed("resolve", "night", "one:0", "--again")
-    assert "step 'one:0' is not in doubt: it is completed" in failed("resolve", "day", "one:0", "--again")
-    assert "step 'two:0' is not in doubt: it is unknown" in failed("resolve", "day", "two:0", "--again")
+    lists = f"; cascade history --state {folder / 'runs'} lists the runs"
+    assert f"run 'night' is not recorded in {folder / 'runs'}{lists}" in failed(
+        "resolve", "night", "one:0", "--again"
+    )
+    none = "in run 'day' no step is: run it again with its run id"
+    assert f"step 'one:0' is not in doubt: it is completed; {none}" in failed(
+        "resolve", "day", "one:0", "--again"
+    )
+    assert f"step 'two:0' is not in doubt: it is unknown; {none}" in failed(
+        "resolve", "day", "two:0", "--again"
+    )
     assert main(["history", "--prune"]) == 0
     shown = capsys.readouterr()
     assert shown.err == "deleted 0 runs\n"

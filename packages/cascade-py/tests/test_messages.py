@@ -851,7 +851,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
 ELSEWHERE = {
     "=): needs a number, not ": "test_checkpoints_in_processes.py",
     " is not in doubt: it is ": "test_history.py",
-    "; cascade history lists the runs": "test_history.py",
+    "; cascade history --state ": "test_history.py",
     "the folder does not exist": "test_resolving.py",
     " has a level that nats-server takes for a wildcard": "test_acl_nats.py",
     "; rename one, or pass --config FOLDER": "test_acl_nats.py",

@@ -234,6 +234,15 @@ class TestTakesOtherSecrets(Base):
             return super()._continued(stored, replace(run, secrets={}), resume)
 
 
+class TestInterruptsWhatItRefused(Base):
+    """A run that had ended is interrupted by an attempt that did nothing."""
+
+    class journal(MemoryJournal):  # noqa: N801
+        async def close(self) -> None:
+            self._before = None
+            await super().close()
+
+
 class TestIgnoresTheState(Base):
     """Whatever states are asked for, all keys are returned."""
 

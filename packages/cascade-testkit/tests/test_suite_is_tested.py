@@ -126,6 +126,7 @@ STATES = {
     "TestContinuesACancelledRun": {"test_a_cancelled_run_is_continued_only_on_request"},
     "TestTakesOtherInputs": {"test_other_inputs_are_refused"},
     "TestTakesOtherSecrets": {"test_another_secret_is_refused_without_its_value"},
+    "TestInterruptsWhatItRefused": {"test_an_attempt_that_recorded_nothing_leaves_the_run_as_it_was"},
     "TestIgnoresTheState": {"test_the_keys_of_steps_in_one_state_are_known"},
     "TestCountsEveryDeath": {"test_a_death_after_progress_is_the_first_one"},
     "TestListsTheDeadAsRunning": {"test_a_run_is_listed_with_its_status"},

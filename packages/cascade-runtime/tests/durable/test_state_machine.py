@@ -60,6 +60,8 @@ class Recorded(RuleBasedStateMachine):
         self.queued: dict[str, tuple[StepState, int]] = {}
         self.attempts = 0
         self.status: RecordedStatus | None = None
+        self.before: RecordedStatus | None = None
+        """How the run stood before this attempt, as long as that has recorded nothing; None in the first one."""
 
     def new_state(self) -> SqliteState:
         return SqliteState(self.folder / "runs", power_safe=False)
@@ -95,11 +97,12 @@ class Recorded(RuleBasedStateMachine):
         for key, value in self.values.items():
             found = self.do(self.live.load(key))
             assert (type(found), found) == (type(value), value)
-        self.status = RecordedStatus.INTERRUPTED
+        self.before, self.status = self.status, RecordedStatus.INTERRUPTED
 
     @rule(key=KEYS, certain=st.booleans())
     @precondition(lambda self: self.journal is not None)
     def start(self, key: str, certain: bool) -> None:
+        self.before = None
         _, starts = (self.steps | self.queued).get(key, (None, 0))
         if certain:
             self.do(self.live.started_for_certain(key, name="f", inputs=b"i", code=b"c"))
@@ -114,18 +117,21 @@ class Recorded(RuleBasedStateMachine):
     def retry(self, key: str) -> None:
         step = (self.steps | self.queued).get(key)
         if step is not None:
+            self.before = None
             self.live.retrying(key, tries=1, not_before=1.0, error="OSError")
             self.queued[key] = StepState.RETRYING, step[1]
 
     @rule(key=KEYS, value=VALUES)
     @precondition(lambda self: self.journal is not None)
     def complete(self, key: str, value: Any) -> None:
+        self.before = None
         assert self.do(self.live.completed(key, value))
         self.keep(key, StepState.COMPLETED, value)
 
     @rule(key=KEYS, content=VALUES, replaced=st.sampled_from([None, "f:", "g:"]))
     @precondition(lambda self: self.journal is not None)
     def expand(self, key: str, content: Any, replaced: str | None) -> None:
+        self.before = None
         self.do(self.live.expanded(key, Plan(content), replaces=replaced))
         self.commit()
         gone = {each for each in self.steps if replaced and each.startswith(replaced)}
@@ -137,6 +143,7 @@ class Recorded(RuleBasedStateMachine):
     @rule(keys=st.sets(KEYS, max_size=3))
     @precondition(lambda self: self.journal is not None)
     def discard(self, keys: set[str]) -> None:
+        self.before = None
         self.do(self.live.discard(keys))
         self.commit()
         self.forget(keys)
@@ -153,7 +160,7 @@ class Recorded(RuleBasedStateMachine):
     def close(self) -> None:
         self.do(self.state.close())
         self.commit()
-        self.journal = None
+        self.journal, self.status = None, self.before or self.status
 
     @rule()
     @precondition(lambda self: self.journal is not None)

@@ -382,6 +382,7 @@ class Journal(Protocol):
     async def close(self) -> None:
         """Commit what is queued, within a limit, and release the run; idempotent.
 
-        Without an ``end`` before, the run is recorded as interrupted.
+        Without an ``end`` before, the run is recorded as interrupted; if this attempt recorded nothing, a run
+        that was there before stands as it did.
         """
         ...

@@ -82,7 +82,9 @@ def command(run: str | None, *, values: bool, prune: bool, collected: Path | Non
         return
     summary = next((each for each in found.runs(limit=1_000_000) if each.run_id == run), None)
     if summary is None:
-        raise CommandError(f"no run {run!r} is recorded in {state}", "cascade history lists them")
+        raise CommandError(
+            f"no run {run!r} is recorded in {state}", f"cascade history --state {state} lists them"
+        )
     kept = {key: _shown_value(value) for key, value in found.values(run)} if values else {}
     rows = [_step_row(each, kept) for each in found.steps(run)]
     if output.json:

@@ -79,6 +79,8 @@ class SqliteJournal:
         self._names: dict[str, str] = {}  # steps that run now -> their tasks' names
         self._warned = StateLog(_log)
         self._closed = self._ended = False
+        self._before = opened.before
+        """How the run stood; None once this attempt has recorded anything, and for a new run."""
         self._pid = os.getpid()
         self._commit: GroupCommit[Operation] = GroupCommit(writer, name="cascade state", linger=LINGER)
 
@@ -184,12 +186,15 @@ class SqliteJournal:
         await self.close()
 
     async def close(self) -> None:
-        """Commit what is queued, and release the run; do nothing in a forked child."""
+        """Commit what is queued, and release the run; do nothing in a forked child.
+
+        If this attempt recorded nothing, the run stands as it did before.
+        """
         if self._closed or self._pid != os.getpid():
             return
         self._closed = True
         if not self._ended:
-            self._commit.post(Interrupt(self._clock.now()))
+            self._commit.post(Interrupt(self._clock.now(), self._before))
         self._writer.hurry()
         stopped = self._commit.stop()
         done, _ = await asyncio.wait([stopped], timeout=CLOSE_TIMEOUT)
@@ -203,11 +208,14 @@ class SqliteJournal:
         return Start(key, state, _text(name), inputs, code, self._clock.now())
 
     def _post(self, operation: Operation) -> None:
+        self._before = None
         if self._writer.failure is None:
             self._commit.post(operation)
 
     async def _call(self, operation: Operation) -> bool:
         """Await a commit; return False if the run continues unrecorded."""
+        if operation.writes:
+            self._before = None
         try:
             await self._commit.call(operation)
         except StateUnavailable as exc:

@@ -27,7 +27,7 @@ from cascade.runtime._durable.index import StepIndex
 from cascade.runtime._durable.paths import RunPaths
 from cascade.runtime._durable.problems import rescue_of
 from cascade.runtime._durable.results import ResultCodec, Stored
-from cascade.runtime._durable.run_file import RunFile
+from cascade.runtime._durable.run_file import Before, RunFile
 from cascade.runtime._durable.schema import open_to_write
 from cascade.runtime._storage.process_lock import ProcessLock
 from cascade.runtime._storage.sqlite_errors import cause_of, is_damaged
@@ -42,6 +42,8 @@ class Opened:
     claim: ProcessLock
     file: RunFile
     earlier: Earlier | None
+    before: Before | None
+    """How the run stood; None for a new run."""
     index: StepIndex
 
 
@@ -90,7 +92,7 @@ def open_run(
 
 def _begin(
     file: RunFile, run: RunInfo, *, resume: Resume, codec: ResultCodec, now: float
-) -> tuple[Earlier | None, StepIndex]:
+) -> tuple[Earlier | None, Before | None, StepIndex]:
     found = file.recorded()
     if found is not None and found["run_id"] != run.run_id:
         raise StateUnavailable(
@@ -113,7 +115,14 @@ def _begin(
     file.transact(write)
     reach("begin-committed")
     file.delete_orphans()
-    return earlier, index
+    return earlier, None if found is None else _before(found), index
+
+
+def _before(found: Mapping[str, Any]) -> Before:
+    status = found["status"]
+    if status == RecordedStatus.RUNNING.value:  # its process has died
+        status = RecordedStatus.INTERRUPTED.value
+    return Before(status, found["ended"], found["error"] or "", found["expires"])
 
 
 def _continued(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from cascade.interfaces import StepEvents, StepState, UnreadableResultError, UnstorableValueError
 from cascade.runtime._durable.results import ResultCodec, Stored
-from cascade.runtime._durable.run_file import RunFile
+from cascade.runtime._durable.run_file import Before, RunFile
 from cascade.runtime._storage.group_commit import Request
 
 
@@ -232,10 +232,12 @@ class Interrupt(Operation):
     """Record that this attempt ends in an orderly way, and the run does not."""
 
     now: float
+    before: Before | None = None
+    """How the run stood before this attempt, which recorded nothing."""
 
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
-        """Update run and attempt; the run has no end."""
-        file.interrupt(now=self.now)
+        """Update run and attempt; the run has no end, unless it had one before."""
+        file.interrupt(now=self.now, before=self.before)
 
 
 def joined(operations: Sequence[Operation]) -> list[Operation]:

@@ -16,6 +16,10 @@ from cascade.runtime._storage.sqlite_errors import cause_of
 Resolution = Literal["value", "again", "fail"]
 
 
+_NAMED = 5
+"""How many steps in doubt a message names."""
+
+
 def resolve(
     paths: RunPaths,
     run_id: str,
@@ -34,12 +38,15 @@ def resolve(
     :raises StateUnavailable: if the file cannot be used.
     """
     if not paths.database.exists():
-        raise UsageError(f"run {run_id!r} is not recorded in {paths.folder}; cascade history lists the runs")
+        raise UsageError(
+            f"run {run_id!r} is not recorded in {paths.folder}; cascade history --state {paths.folder} lists the runs"
+        )
     try:
         claim = claims.take(paths.lock, run_id)
         try:
             file = RunFile(open_to_write(paths, power_safe=True), paths)
             try:
+                _check(file, run_id, key)
                 _write(file, key, resolution, value, codec=codec, now=now)
             finally:
                 file.close()
@@ -51,14 +58,20 @@ def resolve(
         raise StateUnavailable(str(paths.database), cause_of(exc)) from exc
 
 
+def _check(file: RunFile, run_id: str, key: str) -> None:
+    found = file.state_of(key)
+    if found is StepState.IN_DOUBT:
+        return
+    in_doubt = [f"step {each!r} is" for each in file.keys_in(StepState.IN_DOUBT)[:_NAMED]]
+    others = ", ".join(in_doubt) or "no step is: run it again with its run id"
+    state = "unknown" if found is None else found.name.lower()
+    raise UsageError(f"step {key!r} is not in doubt: it is {state}; in run {run_id!r} {others}")
+
+
 def _write(
     file: RunFile, key: str, resolution: Resolution, value: Any, *, codec: ResultCodec, now: float
 ) -> None:
     file.find_large()
-    found = file.state_of(key)
-    if found is not StepState.IN_DOUBT:
-        state = "unknown" if found is None else found.name.lower()
-        raise UsageError(f"step {key!r} is not in doubt: it is {state}")
     file.continue_last_attempt()
     if resolution == "again":
         file.transact(lambda: file.delete([key]))

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cascade.interfaces import PendingEvent, RunInfo, RunInUseError, StepState
 from cascade.runtime._durable.crash_points import reach
@@ -55,6 +55,15 @@ _BEGIN_ATTEMPT = """
 INSERT INTO attempt (n, token, host, pid, boot, source, cascade, python, started, kept)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+
+class Before(NamedTuple):
+    """How a run stood before an attempt."""
+
+    status: str
+    ended: float | None
+    error: str
+    expires: float | None
 
 
 class RunFile:
@@ -135,6 +144,10 @@ class RunFile:
         last, deaths = self.deaths()
         kept, others = self._run(_KEPT_STEPS, KEPT), self._run(_OTHER_STEPS, KEPT)
         return StepIndex(kept, others, last=last, deaths=deaths)
+
+    def keys_in(self, state: StepState) -> list[str]:
+        """Return the keys of the steps in a state, in order."""
+        return [key for (key,) in self._run("SELECT key FROM step WHERE state = ? ORDER BY key", (state,))]
 
     def find_large(self) -> None:
         """Learn which results have files of their own, which are deleted with them."""
@@ -257,10 +270,14 @@ class RunFile:
         )
         self._run("UPDATE attempt SET ended = ?, how = ? WHERE n = ?", (now, status, self.attempt))
 
-    def interrupt(self, *, now: float) -> None:
-        """Record that this attempt has ended, and the run has not."""
-        self._run("UPDATE run SET status = 'Interrupted'")
-        self._run("UPDATE attempt SET ended = ?, how = 'Interrupted' WHERE n = ?", (now, self.attempt))
+    def interrupt(self, *, now: float, before: Before | None) -> None:
+        """Record that this attempt has ended, and the run has not, or is again as it was ``before``."""
+        if before is None:
+            self._run("UPDATE run SET status = 'Interrupted'")
+        else:
+            self._run("UPDATE run SET status = ?, ended = ?, error = ?, expires = ?", before)
+        how = "Interrupted" if before is None else "Refused"
+        self._run("UPDATE attempt SET ended = ?, how = ? WHERE n = ?", (now, how, self.attempt))
 
     # Reading, and the end
 

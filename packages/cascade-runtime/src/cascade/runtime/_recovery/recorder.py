@@ -49,6 +49,8 @@ class Recorder:
         self._clock = clock
         self._home = home
         self._trail: EventTrail | None = None
+        self.wrote = False
+        """Whether anything was recorded of a step in this attempt."""
         self.continues = journal.earlier is not None and journal.earlier.status is RecordedStatus.INTERRUPTED
         """Whether a process was killed, whose delays between attempts go on."""
 
@@ -78,6 +80,7 @@ class Recorder:
 
     def started(self, node: Node) -> None:
         """Record that an attempt of a step starts, unless the start is to be committed before the call."""
+        self.wrote = True
         if not node.call.policies.at_most_once:
             self._journal.started(
                 node.key,
@@ -88,6 +91,7 @@ class Recorder:
 
     async def started_for_certain(self, node: Node) -> None:
         """Commit that an attempt of a step starts."""
+        self.wrote = True
         await self._journal.started_for_certain(
             node.key,
             name=node.name,
@@ -126,6 +130,7 @@ class Recorder:
         end_expected: EndExpected,
     ) -> None:
         """Commit what the call of ``node`` returned, from which ``target`` will have its value."""
+        self.wrote = True
         await self._restorer.check_returned(node.key, target.key, graph, lazy)
         replaces = f"{scope_of(target.key)}~{graph.turn - 1}/" if graph.turn > 1 else None
         events = self._events(node, end_expected)

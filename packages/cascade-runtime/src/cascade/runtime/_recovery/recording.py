@@ -103,8 +103,14 @@ class RunRecording:
         self._recorder.settle()
         await self._journal.end(RunStatus.SUCCEEDED)
 
-    async def failed(self, status: RunStatus, error: str) -> None:
-        """Record why the run ended without its values; log it if that cannot be recorded."""
+    async def failed(self, status: RunStatus, error: str, *, refused: bool) -> None:
+        """Record why the run ended without its values; log it if that cannot be recorded.
+
+        :param refused: whether it cannot go on as it was recorded: then it stands as it did before, if no step began.
+        """
+        if refused and not self._recorder.wrote:
+            await self._journal.close()
+            return
         self._recorder.settle()
         try:
             await self._journal.end(status, error)

@@ -33,6 +33,7 @@ from cascade.interfaces import (
 )
 
 _KEPT = (StepState.COMPLETED, StepState.EXPANDED)
+_INTERRUPTED = (RecordedStatus.INTERRUPTED, None, "")
 _IN_FLIGHT = (StepState.STARTED, StepState.IN_DOUBT)
 
 
@@ -75,8 +76,8 @@ class MemoryState:
             info = replace(run, params=_copied(run.params or {}), secrets=_copied(run.secrets))
             stored = self._runs[run.run_id] = StoredRun(info, time.time())
         stored.attempts += 1
-        stored.status, stored.ended, stored.error = RecordedStatus.RUNNING, None, ""
         journal = stored.journal = MemoryJournal(self, stored, earlier)
+        stored.status, stored.ended, stored.error = RecordedStatus.RUNNING, None, ""
         self._journals.add(journal)
         return journal
 
@@ -165,6 +166,8 @@ class MemoryJournal:
         self._state = state
         self._run = run
         self._earlier = earlier
+        self._before = None if earlier is None else (earlier.status, run.ended, earlier.error)
+        """How the run stood; None once this attempt has recorded anything, and for a new run."""
         self._attempt = run.attempts
         last = max((step.attempt for step in run.steps.values()), default=0)
         self._known = {
@@ -216,6 +219,7 @@ class MemoryJournal:
     async def discard(self, keys: Iterable[str]) -> None:
         """Delete what is recorded of these steps."""
         self.commit()
+        self._before = None
         for key in [*keys]:
             self.delete(key)
             self._known.pop(key, None)
@@ -279,7 +283,7 @@ class MemoryJournal:
         if self._run.journal is self:
             self.commit()
             if self._run.status is RecordedStatus.RUNNING:
-                self._run.status = RecordedStatus.INTERRUPTED
+                self._run.status, self._run.ended, self._run.error = self._before or _INTERRUPTED
             if self._started_any:  # an attempt that was refused is none
                 self._run.deaths = 0
             self._state.release(self, self._run)
@@ -304,6 +308,7 @@ class MemoryJournal:
 
     def keep(self, key: str, state: StepState, value: Any) -> None:
         """Record a value or a plan."""
+        self._before = None
         self._run.values[key] = _copied(value)
         step = self._latest(key)._replace(state=state, error="", ended=time.time(), attempt=self._attempt)
         self._run.steps[key] = step
@@ -315,6 +320,7 @@ class MemoryJournal:
         self._run.values.pop(key, None)
 
     def _queue(self, step: StepRecord) -> None:
+        self._before = None
         self._queued.append(step)
 
     def _latest(self, key: str) -> StepRecord:

@@ -61,6 +61,26 @@ class Resuming(Harness):
         assert journal.earlier.status.value == status.value
         assert await self.within(journal.load("f:0")) == "value"
 
+    @pytest.mark.parametrize("status", [*RunStatus])
+    async def test_an_attempt_that_recorded_nothing_leaves_the_run_as_it_was(self, status: RunStatus) -> None:
+        """It was refused; one that recorded anything leaves an interrupted run."""
+        journal = await self.begin()
+        await complete(journal, "f:0", "value")
+        await self.within(journal.end(status, "ValueError: bad"))
+        backend = await self.backend()
+        (before,) = backend.runs()
+        journal = await self.begin(backend, resume=Resume.CANCELLED)
+        assert await self.within(journal.load("f:0")) == "value"
+        await self.within(journal.close())
+        (after,) = backend.runs()
+        assert (after.status, after.error, after.ended) == (before.status, before.error, before.ended)
+        journal = await self.begin(backend, resume=Resume.CANCELLED)
+        start(journal, "g:0")
+        await self.within(journal.close())
+        journal = await self.begin(backend)
+        assert journal.earlier is not None
+        assert journal.earlier.status is RecordedStatus.INTERRUPTED
+
     async def test_a_cancelled_run_is_continued_only_on_request(self) -> None:
         """The error states what to give."""
         journal = await self.begin()
