@@ -16,6 +16,11 @@ _SOON = 0.01
 _PAUSES = ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "senders.STEADY_AFTER")
 
 
+def _no_peer(self: object) -> int:
+    """Fail: every connector has a peer of its own."""
+    raise NotImplementedError
+
+
 class ThroughProxy:
     """The hooks of a connector over TCP on ``cascade.transport``; name it before ``ConnectorContract`` as a base class.
 
@@ -28,10 +33,8 @@ class ThroughProxy:
     hasty: dict[str, Any]
     """Further keywords for ``make``: after :meth:`silence`, a connector soon gives up on answers that cannot come."""
 
-    @pytest.fixture
-    def peer_port(self) -> int:
-        """Override this fixture, also with an async one: start the peer, and return its TCP port on loopback."""
-        raise NotImplementedError
+    peer_port: Any = pytest.fixture(_no_peer)
+    """Override this fixture, also with an async one: start the peer, and return its TCP port on loopback."""
 
     @pytest_asyncio.fixture
     async def environment(self, peer_port: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
