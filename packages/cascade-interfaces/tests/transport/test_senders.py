@@ -136,6 +136,35 @@ async def test_what_needs_no_answer_wakes_one_sender(qos: int, expected: int) ->
     await end(senders, tasks)
 
 
+async def test_what_comes_later_wakes_a_sender_again() -> None:
+    """Each message that needs no answer leaves, although all senders had gone idle before it."""
+    client, outbox = Client(), filled(0)
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    expected: list[str] = []
+    for topic in "abc":
+        expected.append(topic)
+        outbox.accept(topic, "{}", 0, False)
+        senders.wake()
+        await eventually(lambda: client.published == expected)
+    await end(senders, tasks)
+
+
+async def test_retained_messages_do_not_wait_for_one_another() -> None:
+    """A network that acknowledges what it keeps answers them at QoS 0, too: they are sent side by side."""
+    client, outbox = DistantClient(), filled(0)
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    outbox.accept("a", "{}", 0, True)
+    senders.wake()
+    await eventually(lambda: len(client.published) == 1)
+    for _ in range(5):
+        outbox.accept("a", "{}", 0, True)
+        senders.wake()
+    await eventually(lambda: len(client.published) == 6)
+    await end(senders, tasks)
+
+
 @pytest.mark.parametrize("limit", [7, 20, 33, 400])
 async def test_senders_multiply_while_the_round_trip_delays_what_waits(limit: int) -> None:
     """Twenty at first; as long as a peer does not answer and messages wait, there are more, up to the limit."""
