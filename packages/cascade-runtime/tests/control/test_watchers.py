@@ -188,6 +188,31 @@ async def test_the_time_left_needs_ten_ended_tasks_and_a_known_end(
     await going
 
 
+async def test_no_time_is_left_to_tell_while_a_pause_holds_tasks(
+    hub: LocalHub, watcher: Watcher, gate: Gate
+) -> None:
+    """A pause has no known end: `eta_s` goes with it, and comes back when it is lifted."""
+
+    @task
+    async def quick(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    first, held = [quick(number) for number in range(12)], gate.hold(0)
+    last = gate.hold(add([held]))
+    going = asyncio.create_task(engine(hub).run(add([*first, last])))
+    await eventually(lambda: watcher.run is not None and watcher.run.eta_s is not None)
+    write(hub, "task:add", "pause")
+    topic = constraint_topic("task:add", "pause")
+    await eventually(lambda: any(topic in each["applied"] for each in watcher.of_kind("constraints")))
+    gate.open.set()
+    await eventually(lambda: watcher.run is not None and watcher.run.waiting != ())
+    assert watcher.run is not None
+    assert watcher.run.eta_s is None
+    hub.publish(topic, b"", retain=True)
+    await going
+
+
 async def test_a_run_that_ended_stands_in_recent_with_its_error_masked(
     hub: LocalHub, watcher: Watcher
 ) -> None:

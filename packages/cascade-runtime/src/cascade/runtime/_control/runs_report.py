@@ -92,14 +92,15 @@ class RowMaker:
         counts, facts = run.counts(), run.facts
         known = max(sum(facts.known.values()), sum(counts.values()))
         row = self._head(run, counts, known, detail)
-        if (eta := self._eta(run, counts, known)) is not None:
+        reasons = self._reasons(run, waits)
+        paused = any(each.get("type") == "pause" for each in reasons)  # until when is not known
+        if not paused and (eta := self._eta(run, counts, known)) is not None:
             row["eta_s"] = eta
         names = run.names()
         if len(names) > detail.tasks:
             names = nlargest(detail.tasks, names, key=lambda name: _activity(run, name))
         row["tasks"] = {name[:_LONGEST]: _totals(run, name) for name in names}
         row["running"] = [self._running(run, id_, detail) for id_ in islice(run.running, detail.running)]
-        reasons = self._reasons(run, waits)
         row["waiting"] = reasons[: detail.waiting]
         graph = facts.graph
         row["graph"] = {"rev": graph.rev, "nodes": len(graph.names) if graph.folded else len(graph.calls)}
