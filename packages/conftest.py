@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent / "cascade-interfaces/tests"))
 
+from suite_witness import UNHEARD, SuiteWitness
 from wire_traffic import Traffic
 
+from cascade.interfaces.topics import matches
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.testkit.waiting import busyness
 
@@ -87,8 +89,17 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Setting
     return pytest_timeout.pytest_timeout_set_timer(item, longer)
 
 
+WRONG_MESSAGES = {
+    "test_no_will_is_seen_after_a_clean_end": ("a witness marks the end of what it sees", "cascade/status/+"),
+}
+"""Arguments of the marker for tests of the kit's suites, which other projects run without it."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that have more time than others: none of them is left for the end, alone on its core."""
+    for item in items:
+        if (name := item.name.partition("[")[0]) in WRONG_MESSAGES:
+            item.add_marker(pytest.mark.wrong_messages(*WRONG_MESSAGES[name]))
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
@@ -96,6 +107,38 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what stays to the end: thousands of tests, and what they import."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def witness() -> Iterator[SuiteWitness]:
+    """Have every broker heard that the tests of this process start, to the end of the last of them."""
+    made = SuiteWitness()
+    made.start()
+    yield made
+    try:
+        assert made.collect() == [], f"brokers delivered this after {made.test}"
+    finally:
+        made.stop()
+
+
+@pytest.fixture(autouse=True)
+def delivered(request: pytest.FixtureRequest, witness: SuiteWitness) -> Iterator[None]:
+    """Check in every test that the AsyncAPI document describes what brokers deliver, whoever published it."""
+    if request.node.get_closest_marker("broker"):
+        witness.prepare()
+    yield
+    witness.test = request.node.nodeid
+    exempt = [mark.args for mark in request.node.iter_markers("wrong_messages")]
+    filters = [each for _, *names in exempt for each in names]
+    if request.node.get_closest_marker("unheard"):
+        filters.append(UNHEARD)
+    wrong = [
+        f"{topic}: {problem}"
+        for topic, problem in witness.collect()
+        if not any(matches(each, topic) for each in filters)
+    ]
+    if wrong:
+        pytest.fail("a broker delivered\n" + "\n".join(wrong), pytrace=False)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from engines import CASCADE, eventually
+from suite_witness import SuiteWitness
 from terminals import Terminal
 
 from cascade.cli import CommandError, main
@@ -168,13 +169,18 @@ def test_a_broker_that_listens_elsewhere_is_refused_and_ended(
 @pytest.mark.broker
 @pytest.mark.slow
 def test_what_is_kept_is_there_after_the_next_start(
-    program: BrokerProgram, tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+    program: BrokerProgram,
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    witness: SuiteWitness,
 ) -> None:
     """A pause survives in the folder of --keep, and nowhere else."""
     port, keep = free_port(), tmp_path / "kept" / "here"
     url = f"mqtt://127.0.0.1:{port}"
     for kept in (keep, None):
         with served(Listener("127.0.0.1", port), kept):
+            witness.listen_at(port)
             assert main(["pause", "--broker", url]) == 0
         with served(Listener("127.0.0.1", port), kept):
             capsys.readouterr()

@@ -40,12 +40,22 @@ def event(seq: int, *, source: str = "press", kind: str = "events") -> dict[str,
     name = "run-c41e07d2" if kind == "events" else f"run-c41e07d2-{kind}"
     return {
         "v": "1.0",
+        "ts": "2026-11-21T03:00:20+00:00",
         "run_id": "run",
+        "org_id": "local",
+        "project_id": "default",
         "source": source,
         "seq": seq,
         "token": "c41e07d2",
         "event_id": f"{name}-{seq}",
-        "body": {"type": "TaskStateEvent"},
+        "body": {
+            "type": "TaskStateEvent",
+            "task_id": "t:0",
+            "task_name": "t",
+            "state": "COMPLETED",
+            "duration_ms": 0.0,
+            "error": "",
+        },
     }
 
 

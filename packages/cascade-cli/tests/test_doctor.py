@@ -308,6 +308,7 @@ def test_a_port_that_refuses_is_named(doctor: Callable[..., Any]) -> None:
         assert doctor(f"mqtt://127.0.0.1:{bound.getsockname()[1]}") == (3, {"refused"}, set())
 
 
+@pytest.mark.wrong_messages("a presence that no engine has", "cascade/status/+")
 def test_engines_that_collide_and_ghosts_are_named(doctor: Callable[..., Any], broker: Broker) -> None:
     """Births of several sessions while it looks; a retained presence of a dead engine."""
     stop = threading.Event()

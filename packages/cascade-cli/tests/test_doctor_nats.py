@@ -295,6 +295,7 @@ def test_tls_is_examined(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.Mon
         ("plant/1/temperature", "21.5", set()),
     ],
 )
+@pytest.mark.wrong_messages("a presence that no engine has", "cascade/status/+")
 def test_engines_of_mqtt_in_the_same_account_are_named(
     topic: str, text: str, expected: set[str], doctor: Doctor, capsys: pytest.CaptureFixture[str]
 ) -> None:

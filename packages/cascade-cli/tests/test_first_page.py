@@ -9,6 +9,7 @@ from typing import Self
 import pytest
 from engines import eventually
 from patient import PATIENT
+from suite_witness import SuiteWitness
 from terminals import Terminal
 
 from cascade.testkit._process import free_port
@@ -71,7 +72,7 @@ def expect(terminal: Terminal, lines: list[str]) -> None:
         pytest.fail(f"{missing()} not in {terminal.text[-3000:]}")
 
 
-def test_the_commands_of_the_page_print_what_it_shows(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_print_what_it_shows(tmp_path: Path, witness: SuiteWitness) -> None:
     """In the order of the page, on the broker that its first command starts; only its port is another."""
     (job,) = re.findall(r"```python\n(import time\nimport cascade as cs.*?)```", README, re.DOTALL)
     until_go = f"while part > 10 and not __import__('pathlib').Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.1)"
@@ -80,6 +81,7 @@ def test_the_commands_of_the_page_print_what_it_shows(tmp_path: Path) -> None:
     with Terminals(tmp_path, port) as terminals:
         broker = terminals.start("cascade broker", "--port", str(port))
         expect(broker, printed_below("cascade broker"))
+        witness.listen_at(port)
         command = "cascade run job.py --name press-line-3"
         run = terminals.start(command)
         progress, *end = printed_below(command)

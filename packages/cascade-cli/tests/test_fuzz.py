@@ -129,6 +129,7 @@ async def check_engine_and_collector(
 
 @pytest.mark.broker
 @pytest.mark.slow
+@pytest.mark.wrong_messages("a hostile client writes anything", "cascade/#")
 async def test_an_engine_and_a_collector_go_on(fresh_broker: Broker, tmp_path: Path) -> None:
     """The short form: one fixed seed."""
     await check_engine_and_collector(fresh_broker, tmp_path, 17, 400, 200)
@@ -136,6 +137,7 @@ async def test_an_engine_and_a_collector_go_on(fresh_broker: Broker, tmp_path: P
 
 @pytest.mark.broker
 @pytest.mark.nightly
+@pytest.mark.wrong_messages("a hostile client writes anything", "cascade/#")
 async def test_an_engine_and_a_collector_go_on_for_long(fresh_broker: Broker, tmp_path: Path) -> None:
     """100,000 control messages, and 20,000 of status, reports, sync and events."""
     seed = random.randrange(2**32)

@@ -27,7 +27,7 @@ PROBE_TOPIC = "cascade/telemetry/local/default/probe/events"
 PROBE = json.dumps(
     {"v": "1.0", "ts": "2026-11-21T03:00:20+00:00", "run_id": "probe", "org_id": "local", "project_id": "default",
      "source": "probe", "seq": 1, "token": "c41e07d2", "event_id": "probe-c41e07d2-1",
-     "body": {"type": "EngineLifecycleEvent", "event": "ENGINE_STARTED"}}
+     "body": {"type": "LifecycleEvent", "event": "ENGINE_STARTED"}}
 )  # fmt: skip
 
 

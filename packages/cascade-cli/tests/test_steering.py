@@ -289,6 +289,9 @@ def put(plant: Plant, topic: str, payload: str) -> None:
     publish.single(topic, payload, 1, retain=True, hostname=plant.broker.host, port=plant.broker.port)
 
 
+@pytest.mark.wrong_messages(
+    "what another tool may write", "cascade/state/false/constraints", "cascade/status/false"
+)
 def test_ps_names_a_report_whose_session_has_no_birth(plant: Plant) -> None:
     """Any client may have written it; with its birth it is an engine as any other."""
     report = {"v": "1.0", "source": "false", "session": "e", "presence": "made up", "sync": "synced",

@@ -19,7 +19,10 @@ from test_acl import guarded
 from cascade.interfaces.access import Rule, permits, rules
 from cascade.testkit.brokers import Mosquitto
 
-PROBE = '{"run_id": "probe", "body": {"type": "LifecycleEvent"}}'
+PROBE = json.dumps(
+    {"v": "1.0", "ts": "2026-11-21T03:00:20+00:00", "run_id": "probe", "org_id": "local", "project_id": "default",
+     "source": "probe", "seq": 0, "token": "c41e07d2", "event_id": "probe-c41e07d2-0", "body": {"type": "LifecycleEvent", "event": "ENGINE_STARTED"}}
+)  # fmt: skip
 __all__ = ["guarded"]  # the fixture: a mosquitto with the rules
 
 

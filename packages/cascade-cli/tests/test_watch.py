@@ -160,12 +160,17 @@ async def main():
         series = Series("burst", org_id="local", project_id="default", source="press-1")
         done = int(sys.argv[2])
         for number in range(done):
-            body = {"type": "TaskStateEvent", "task_id": f"t:{number}", "task_name": "t", "state": "COMPLETED"}
+            body = {"type": "TaskStateEvent", "task_id": f"t:{number}", "task_name": "t", "state": "COMPLETED",
+                    "duration_ms": 0.0, "error": ""}
             await connector.publish(series.topic, series.envelope(time.time(), body), 1)
         row = {"run_id": "burst", "target": "t", "started": timestamp(time.time()), "counts": {"COMPLETED": done},
-               "known": done, "open": False}
-        await connector.publish(status_topic("press-1"), {"status": "online", "session": "s"}, 1, retain=True)
-        report = {"v": "1.0", "source": "press-1", "session": "s", "runs": [row]}
+               "known": done, "open": False, "attempt": 1, "lost": 0, "tasks": {}, "running": [], "waiting": [],
+               "graph": {"rev": 1, "nodes": 1}}
+        when = timestamp(time.time())
+        birth = {"status": "online", "session": "s", "ts": when, "pid": 1, "host": "pi", "version": "1"}
+        await connector.publish(status_topic("press-1"), birth, 1, retain=True)
+        report = {"v": "1.0", "source": "press-1", "session": "s", "presence": "s", "runs": [row], "recent": [],
+                  "paused": False, "ts": when}
         await connector.publish(state_topic("press-1", "runs"), report, 1, retain=True)
         await connector.flush(60)
     print("sent")

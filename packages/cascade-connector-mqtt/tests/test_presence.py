@@ -20,7 +20,11 @@ from cascade.interfaces.topics import state_topic, status_topic
 from cascade.testkit import Broker, eventually
 from cascade.testkit.recorder import Recorder
 
-pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.usefixtures("patient"),
+    pytest.mark.wrong_messages("anything may be on its topics", "cascade/status/+", "cascade/state/#"),
+]
 
 NAME = "press-line-3"
 STATUS = status_topic(NAME)

@@ -19,6 +19,8 @@ from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.retained_feed import RetainedFeed
 from cascade.transport.outbox import Outgoing
 
+pytestmark = pytest.mark.wrong_messages("each connector has a fault", "#")
+
 
 class Mutant(TestOnNats):
     """A correct connector; a subclass breaks it before each test."""

@@ -84,6 +84,7 @@ async def refusal(url: str) -> str:
     return raised.value.cause
 
 
+@pytest.mark.unheard("the server knows one user, by a signature")
 async def test_a_creds_file_connects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To a server whose operator has signed the account; a file of another account is refused by its kind."""
     operator = Key.make(nkeys.PREFIX_BYTE_OPERATOR)

@@ -37,7 +37,10 @@ from cascade.testkit.brokers import NatsServer
 from cascade.testkit.certificates import make_certificates
 from cascade.testkit.chaos import ChaosProxy, Direction
 
-pytestmark = pytest.mark.broker
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.wrong_messages("their telemetry is a number only", "cascade/telemetry/#"),
+]
 BOUND = 60.0
 
 

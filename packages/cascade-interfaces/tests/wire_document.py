@@ -52,6 +52,10 @@ REQUIRED = {
 }
 """Required keys of shapes that are not total."""
 
+CLEARS = "An empty message, or {}, clears it."
+KEPT = {"register": CLEARS, "shortRegister": f"{CLEARS} It holds one type, the last valid one."}
+"""What is said of a channel beside its messages."""
+
 PARAMETERS = {
     "org": "The organisation, CASCADE_ORG_ID of the engine's process.",
     "project": "The project, CASCADE_PROJECT_ID of the engine's process.",
@@ -62,25 +66,30 @@ PARAMETERS = {
     "nonce": "A random text.",
 }
 
-CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool, str]] = {
+BY_NAMED = "by named processes"
+"""Who retains a message, where not all do."""
+
+CONSTRAINTS: dict[str, Any] = {"constraint": ConstraintMessage, "constraintByHand": shapes.ConstraintByHand}
+
+CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
     "events": ("cascade/telemetry/{org}/{project}/{run_id}/events", {"event": ("TaskStateBody", "LifecycleBody")}, 1, False, "send"),
     "progress": ("cascade/telemetry/{org}/{project}/{run_id}/progress", {"progress": ("ProgressBody",)}, 1, False, "send"),
     "logs": ("cascade/telemetry/{org}/{project}/{run_id}/logs", {"log": ("LogBody",)}, 1, False, "send"),
     "data": ("cascade/telemetry/{org}/{project}/{run_id}/data", {"data": ("DataBody",)}, 1, False, "send"),
     "status": ("cascade/status/{source}", {"birth": shapes.Birth, "offline": shapes.Offline}, 1, True, "send"),
-    "register": ("cascade/constraints/{scope}/@{type}", {"constraint": ConstraintMessage}, 1, True, "receive"),
-    "shortRegister": ("cascade/constraints/{scope}", {"constraint": ConstraintMessage}, 1, True, "receive"),
+    "register": ("cascade/constraints/{scope}/@{type}", CONSTRAINTS, 1, True, "receive"),
+    "shortRegister": ("cascade/constraints/{scope}", CONSTRAINTS, 1, True, "receive"),
     "store": ("cascade/constraints/@store", {"store": StoreMessage}, 1, True, "receive"),
     "echo": ("cascade/sync/{source}/{nonce}", {"echo": shapes.Echo}, 0, False, "send"),
     "canary": ("cascade/sync/{source}/@canary", {"canary": shapes.Echo}, 0, True, "send"),
-    "constraints": ("cascade/state/{source}/constraints", {"constraintsReport": shapes.ConstraintsReport}, 1, True, "send"),
-    "runs": ("cascade/state/{source}/runs", {"runsReport": shapes.RunsReport}, 1, True, "send"),
-    "graph": ("cascade/state/{source}/graph", {"graphReport": shapes.GraphReport}, 1, True, "send"),
-    "summary": ("cascade/state/{source}/summary", {"summary": shapes.Summary}, 1, True, "send"),
-    "host": ("cascade/state/{source}/host", {"hostReport": shapes.HostReport}, 1, True, "send"),
+    "constraints": ("cascade/state/{source}/constraints", {"constraintsReport": shapes.ConstraintsReport}, 1, BY_NAMED, "send"),
+    "runs": ("cascade/state/{source}/runs", {"runsReport": shapes.RunsReport}, 1, BY_NAMED, "send"),
+    "graph": ("cascade/state/{source}/graph", {"graphReport": shapes.GraphReport}, 1, BY_NAMED, "send"),
+    "summary": ("cascade/state/{source}/summary", {"summary": shapes.Summary}, 1, BY_NAMED, "send"),
+    "host": ("cascade/state/{source}/host", {"hostReport": shapes.HostReport}, 1, BY_NAMED, "send"),
     "ack": ("cascade/ack/{source}", {"acknowledgement": shapes.Acknowledgement}, 1, True, "receive"),
 }  # fmt: skip
-"""By name: address, messages, QoS, whether named processes retain it, and what an engine does with it."""
+"""By name: address, messages, QoS, whether it is retained, and what an engine does with it."""
 
 EXAMPLES = {
     "birth": "status", "offline": "status", "constraint": "constraint", "store": "store", "constraintsReport": "report",
@@ -166,6 +175,7 @@ def document() -> dict[str, Any]:
             messages[message] = _message(message, shape, schemas)
         channels[name] = {
             "address": address,
+            **({"description": KEPT[name]} if name in KEPT else {}),
             "messages": {message: {"$ref": f"#/components/messages/{message}"} for message in carried},
             "parameters": {
                 each: {"description": PARAMETERS[each]} for each in re.findall(r"{(\w+)}", address)
@@ -174,14 +184,18 @@ def document() -> dict[str, Any]:
         operations[name] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{name}"},
-            "bindings": {"mqtt": {"qos": qos, "retain": retain, "bindingVersion": "0.2.0"}},
+            **(
+                {"description": f"Retained {retain}; others repeat it instead."} if retain == BY_NAMED else {}
+            ),
+            "bindings": {"mqtt": {"qos": qos, "retain": bool(retain), "bindingVersion": "0.2.0"}},
         }
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Cascade",
             "version": write.VERSION,
-            "description": "What engines send and obey. Readers ignore keys that they do not know.",
+            "description": "What engines send and obey. Readers ignore keys that they do not know, and messages on topics "
+            "with a level doctor-XXXXXXXX: cascade doctor tries out with them what a user may do.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

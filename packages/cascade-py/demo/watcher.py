@@ -143,7 +143,7 @@ class Listener:
         self._broker = broker
         self._watcher = watcher
         self._filters = filters
-        self._echo_topic = f"cascade/watcher/{uuid.uuid4().hex}"
+        self._echo_topic = f"pyaudit/{uuid.uuid4().hex}"  # its own: the wire of Cascade has no such topic
         self._echoed = threading.Event()
         self._reachable: bool | None = None
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)

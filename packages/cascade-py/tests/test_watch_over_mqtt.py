@@ -135,6 +135,7 @@ async def test_a_late_reader_has_everything_of_a_named_engine(either: Broker) ->
         await eventually(lambda: (summary := view.engines[name].summary) and not summary.up, 20)
 
 
+@pytest.mark.wrong_messages("marks the end of what is retained", "cascade/status/marker")
 async def test_a_late_reader_has_everything_of_an_engine_without_a_name(either: Broker) -> None:
     """It repeats its reports every 10 s; nothing of it stays at the broker."""
     press = Press()

@@ -36,20 +36,20 @@ def plant() -> dict[str, Any]:
     """Return what a broker keeps of two presses and a constraint, with fixed times."""
     head = {"v": "1.0", "session": "e", "presence": "s", "ts": WHEN}
     run = {
-        "run_id": "shift-1", "target": "report", "name": "morning", "started": WHEN, "known": 6, "open": False,
+        "run_id": "shift-1", "target": "report", "name": "morning", "started": WHEN, "attempt": 1, "lost": 0, "known": 6, "open": False,
         "counts": {"COMPLETED": 2, "FAILED": 1, "RUNNING": 1, "BLOCKED": 2},
         "tasks": {"inspect": {"known": 5, "counts": {"COMPLETED": 2, "FAILED": 1, "RUNNING": 1, "BLOCKED": 1}, "ms": {"n": 3, "sum": 30, "max": 20}},
                   "report": {"known": 1, "counts": {"BLOCKED": 1}}},
-        "running": [{"task_id": "inspect:0[3]", "task_name": "inspect", "since": WHEN, "done": 1, "total": 4, "unit": "sides", "message": "left"}],
+        "running": [{"task_id": "inspect:0[3]", "task_name": "inspect", "since": WHEN, "done": 1, "total": 4, "unit": "sides", "message": "left", "paused": False}],
         "waiting": [{"why": "constraint", "topic": constraint_topic("task:inspect", "concurrency"), "type": "concurrency", "n": 1}],
     }  # fmt: skip
     ended = {"run_id": "r0", "target": "calibrate", "status": "Failed", "error": "RuntimeError: too cold", "counts": {"FAILED": 1},
-             "started": WHEN, "ended": WHEN}  # fmt: skip
+             "started": WHEN, "ended": WHEN, "attempt": 1, "duration_ms": 0.0}  # fmt: skip
     graph = {"run_id": "shift-1", "rev": 1, "folded": False, "edges": [[0, 1, "argument"]],
              "nodes": [{"id": "a", "name": "inspect", "kind": "map", "known": 5}, {"id": "b", "name": "report", "kind": "call", "known": 1}]}  # fmt: skip
     limit = {"id": "l", "type": "concurrency", "params": {"limit": 1}, "by": "ada"}
     topic = constraint_topic("task:inspect", "concurrency")
-    applied = {"sync": "synced", "applied": {topic: {"id": "l", "status": "applied"}},
+    applied = {"sync": "synced", "in_scope_running": 0, "applied": {topic: {"id": "l", "status": "applied"}},
                "effective": [{"topic": topic, "id": "l", "scope": "task:inspect", "type": "concurrency", "params": {"limit": 1}, "expires_at": None}]}  # fmt: skip
     kept: dict[str, Any] = {topic: limit}
     for source, status in (("press-1", "online"), ("press-2", "offline")):
@@ -135,7 +135,14 @@ async def test_a_phone_shows_everything_below_one_another(tabs: Tabs, kind: Kind
     with fresh(kind) as broker:
         kept = plant()
         long = "x" * 64
-        kept[status_topic(long)] = {"status": "online", "session": "s", "ts": WHEN, "host": long, "pid": 1}
+        kept[status_topic(long)] = {
+            "status": "online",
+            "session": "s",
+            "ts": WHEN,
+            "host": long,
+            "pid": 1,
+            "version": "1",
+        }
         kept[constraint_topic(f"task:{long}{long}", "pause")] = {"type": "pause", "by": long}
         publish_all(broker, kept)
         async with served(Upstream.of(broker.url)) as port:

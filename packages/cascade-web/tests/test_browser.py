@@ -112,7 +112,8 @@ async def test_names_and_errors_are_shown_as_they_are(tabs: Tabs, kind: Kind) ->
         for number, text in enumerate(HOSTILE):
             source = f"{number} {text}"
             ended = {"run_id": text, "target": text, "status": "Failed", "error": text, "counts": {"FAILED": 1},
-                     "started": "2026-11-23T00:00:00+00:00", "ended": "2026-11-23T00:00:01+00:00"}  # fmt: skip
+                     "started": "2026-11-23T00:00:00+00:00", "ended": "2026-11-23T00:00:01+00:00",
+                     "attempt": 1, "duration_ms": 1_000.0}  # fmt: skip
             birth = {
                 "status": "online",
                 "session": "s",
@@ -129,6 +130,7 @@ async def test_names_and_errors_are_shown_as_they_are(tabs: Tabs, kind: Kind) ->
                 "runs": [],
                 "recent": [ended],
                 "paused": False,
+                "ts": "2026-11-23T00:00:00+00:00",
             }
             pause = {"type": "pause", "id": text, "by": text}
             retained |= {status_topic(source): birth, state_topic(source, "runs"): report}
@@ -150,12 +152,13 @@ async def test_names_and_errors_are_shown_as_they_are(tabs: Tabs, kind: Kind) ->
 
 
 @EACH_BROKER
+@pytest.mark.wrong_messages("only a named process retains a report", "cascade/state/false/constraints")
 async def test_a_report_without_a_birth_is_marked(tabs: Tabs, kind: Kind) -> None:
     """Any client may have written it; with its birth it is an engine as any other."""
     with fresh(kind) as broker:
         report = {"v": "1.0", "source": "false", "session": "e", "presence": "made up", "sync": "synced",
                   "applied": {}, "effective": [], "in_scope_running": 0, "ts": "2026-11-23T00:00:00+00:00"}  # fmt: skip
-        birth = {"status": "online", "session": "made up", "ts": "2026-11-23T00:00:00+00:00"}
+        birth = {"status": "online", "session": "made up", "ts": "2026-11-23T00:00:00+00:00", "pid": 1, "host": "pi", "version": "1"}  # fmt: skip
         publish_all(broker, {state_topic("false", "constraints"): report})
         async with served(Upstream.of(broker.url)) as port:
             tab = await tabs.open(f"http://127.0.0.1:{port}/")

@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.broker,
     pytest.mark.slow,
     pytest.mark.timeout(600),
+    pytest.mark.wrong_messages("the page must bear anything", "cascade/#"),
     pytest.mark.asyncio(loop_scope="session"),
 ]
 

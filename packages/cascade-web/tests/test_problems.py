@@ -143,7 +143,19 @@ async def test_a_frozen_broker_is_not_a_live_one(tabs: Tabs, kind: Kind, tmp_pat
     """A page without a relay whose broker was restarted: it says that the connection is lost, then that it is back."""
     port = free_port()
     with with_websocket(kind, port) as broker:
-        publish_all(broker, {status_topic("press-1"): {"status": "online", "session": "s"}})
+        publish_all(
+            broker,
+            {
+                status_topic("press-1"): {
+                    "status": "online",
+                    "session": "s",
+                    "ts": "t",
+                    "pid": 1,
+                    "host": "pi",
+                    "version": "1",
+                }
+            },
+        )
         tab = await file_page(tabs, tmp_path, f"ws://127.0.0.1:{port}")
         await expect(row(tab.page, "press-1")).to_contain_text("online")
         broker.terminate()

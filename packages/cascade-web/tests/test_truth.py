@@ -50,10 +50,10 @@ def report(source: str, ts: str, **more: Any) -> dict[str, Any]:
 
 
 def send(broker: Broker, topic: str, content: dict[str, Any]) -> None:
-    """Publish a message that is not kept: its engine lives."""
+    """Publish what a page that is open takes for news: its engine lives."""
     from paho.mqtt import publish
 
-    publish.single(topic, json.dumps(content), 1, hostname=broker.host, port=broker.port)
+    publish.single(topic, json.dumps(content), 1, retain=True, hostname=broker.host, port=broker.port)
 
 
 @EACH_BROKER
@@ -205,8 +205,8 @@ async def test_times_of_a_live_engine_with_a_wrong_clock_are_right(
             engine_row = row(tab.page, "press-1")
             await expect(engine_row).to_contain_text("connected since")
             run = {"run_id": "r", "target": "shift", "counts": {"RUNNING": 1}, "known": 2, "open": False,
-                   "started": stamp(hours=hours, minutes=10),
-                   "running": [{"task_id": "weld", "task_name": "weld", "since": stamp(hours=hours, minutes=5)}]}  # fmt: skip
+                   "started": stamp(hours=hours, minutes=10), "attempt": 1, "lost": 0,
+                   "running": [{"task_id": "weld", "task_name": "weld", "since": stamp(hours=hours, minutes=5), "paused": False}]}  # fmt: skip
             send(broker, state_topic("press-1", "runs"), report("press-1", stamp(hours=hours), runs=[run]))
             await expect(engine_row).to_contain_text("connected for 30m")
             await expect(row(tab.page, "shift", panel="Runs")).to_contain_text("for 10m")
@@ -222,7 +222,7 @@ async def test_times_that_cannot_be_compared_are_shown_as_they_were_given(tabs: 
     """An engine that is gone had a clock that cannot be checked: the page shows no duration by it, and names a time in the future."""
     with fresh(kind) as broker:
         ended = {"run_id": "r", "target": "shift", "status": "Failed", "error": "no oil", "counts": {"FAILED": 1},
-                 "started": stamp(hours=-3), "ended": stamp(hours=-2)}  # fmt: skip
+                 "started": stamp(hours=-3), "ended": stamp(hours=-2), "attempt": 1, "duration_ms": 3.6e6}  # fmt: skip
         backwards = {
             **ended,
             "run_id": "q",

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from cascade.interfaces.topics import parse_constraint_topic
 
 
 class ConstraintMessage(TypedDict):
-    """The content of a register. Writers send all five keys; readers need only ``type``."""
+    """The content of a register. Writers send the first five keys; readers need only ``type``."""
 
     id: str
     scope: str
     type: str
     params: Mapping[str, Any]
     expires_at: float | None
+    by: NotRequired[str]
 
 
 class StoreMessage(TypedDict):

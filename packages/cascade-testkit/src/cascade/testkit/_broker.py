@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from cascade.interfaces import ExternalError, UsageError
+from cascade.testkit import _witness
 from cascade.testkit._process import free_port
 from cascade.transport.broker_programs import Child, answers_mqtt, says_port_in_use
 
@@ -102,6 +103,8 @@ class Broker(ABC):
         finally:
             if not self.running:
                 self.stop()
+        if _witness.witness is not None:
+            _witness.witness.started(self)
         return self
 
     def stop(self) -> None:
@@ -118,12 +121,14 @@ class Broker(ABC):
         if self._child is not None:
             self._child.kill()
             self._child = None
+        self._gone()
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM), which writes its store, and wait; kill it after a minute."""
         if self._child is not None:
             self._child.terminate(_STOP_SECONDS)
             self._child = None
+        self._gone()
 
     def freeze(self) -> None:
         """Stop its execution (SIGSTOP): its sockets stay open and nothing answers. Not on Windows."""
@@ -196,6 +201,10 @@ class Broker(ABC):
         if self._child is None or not self._child.running:
             raise self._failed("is not running")
         return self._child
+
+    def _gone(self) -> None:
+        if _witness.witness is not None:
+            _witness.witness.ended(self)
 
     def _failed(self, problem: str) -> BrokerFailedError:
         return BrokerFailedError(self.name, problem, self.log)

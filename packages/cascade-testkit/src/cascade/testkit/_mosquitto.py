@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
 from cascade.testkit.certificates import Certificates
 from cascade.transport.broker_programs import MOSQUITTO, Listener, password_line
@@ -83,6 +84,11 @@ class Mosquitto(Broker):
             return None
         return found.st_ino, found.st_mtime_ns
 
+    @property
+    def witness_socket(self) -> Path:
+        """Where a witness connects to, on a listener of its own: others neither count nor bind it."""
+        return self._path / "witness"
+
     @classmethod
     def find(cls) -> str | None:
         return MOSQUITTO.find()
@@ -92,9 +98,12 @@ class Mosquitto(Broker):
         return MOSQUITTO.remedy()
 
     def _configuration(self) -> str:
-        begin = MOSQUITTO.configuration(Listener(self.host, self.port), self._store, self._durable)
+        *begin, listener = MOSQUITTO.configuration(Listener(self.host, self.port), self._store, self._durable)
         limits = [f"max_queued_messages {self._max_queued_messages}"]
-        return "\n".join([*begin, *self._tls_lines(), *limits, *self._access(), *self._lines, ""])
+        own = [] if _witness.witness is None else [f"listener 0 {self.witness_socket}"]
+        return "\n".join(
+            [*begin, *own, listener, *self._tls_lines(), *limits, *self._access(), *self._lines, ""]
+        )
 
     def _tls_lines(self) -> list[str]:
         if self._tls is None:
@@ -104,11 +113,15 @@ class Mosquitto(Broker):
 
     def _access(self) -> list[str]:
         lines = [f"allow_anonymous {str(self._allow_anonymous).lower()}"]
-        if self._users:
-            passwords = [password_line(user, password) for user, password in self._users.items()]
+        users, acl = self._users, self._acl
+        if _witness.witness is not None:
+            users = users and {**users, _witness.USER: _witness.PASSWORD}
+            acl = acl and (*acl, *_witness.ACL)
+        if users:
+            passwords = [password_line(user, password) for user, password in users.items()]
             lines.append(f"password_file {self._write('passwords', passwords)}")
-        if self._acl:
-            lines.append(f"acl_file {self._write('acl', self._acl)}")
+        if acl:
+            lines.append(f"acl_file {self._write('acl', acl)}")
         return lines
 
     def _write(self, name: str, lines: Sequence[str]) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
 from cascade.testkit._process import free_port
 from cascade.testkit.certificates import Certificates
@@ -52,6 +54,13 @@ class NatsServer(Broker):
         """Where clients of NATS connect to."""
         return f"{'nats' if self._tls is None else 'tls'}://{self.host}:{self.nats_port}"
 
+    @property
+    def witness_login(self) -> dict[str, str]:
+        """What a witness says to connect, with its certificate if the server may ask for one."""
+        certificate = re.search(r'cert_file: "([^"]*)", key_file: "([^"]*)"', self._configuration())
+        files = {"cert": certificate[1], "key": certificate[2]} if certificate else {}
+        return _witness.nats_login(self._lines) | files
+
     @classmethod
     def find(cls) -> str | None:
         return NATS_SERVER.find()
@@ -67,7 +76,8 @@ class NatsServer(Broker):
             lines = [each for each in lines if not each.startswith(("jetstream", "mqtt"))]
         if self._tls is not None:
             lines.append(f'tls {{ cert_file: "{self._tls.cert}", key_file: "{self._tls.key}" }}')
-        return "\n".join([*lines, *self._lines, ""])
+        more = self._lines if _witness.witness is None else _witness.nats_lines(self._lines)
+        return "\n".join([*lines, *more, ""])
 
     def _command(self, program: str, configuration: Path) -> list[str]:
         return NATS_SERVER.command(program, configuration)

@@ -21,6 +21,7 @@ from typing import Literal, Self
 
 from cascade.interfaces.topics import matches
 from cascade.testkit import _mqtt_packets as mqtt
+from cascade.testkit import _witness
 from cascade.testkit._mqtt_packets import MalformedPacketError, PacketType, Publication
 
 RetainedOrder = Literal["first", "late"]
@@ -232,6 +233,8 @@ class OddBroker:
         self._clients[client.client_id] = client
 
     def _route(self, message: Publication) -> None:
+        if _witness.witness is not None:
+            _witness.witness.routed(self, message)
         if message.retain:
             if message.payload:
                 self._retained[message.topic] = message

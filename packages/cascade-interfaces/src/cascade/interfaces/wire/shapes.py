@@ -1,6 +1,6 @@
 """The shapes of presence, reports and acknowledgements on the wire (``PROTOCOL.md``, sections 3 to 5).
 
-Those of telemetry are in ``wire.write`` and ``wire.bodies``, those of control in ``control_messages``. Readers
+Also that of a register as a person writes it. Those of telemetry are in ``wire.write`` and ``wire.bodies``, those of control in ``control_messages``. Readers
 accept further keys everywhere.
 """
 
@@ -33,6 +33,17 @@ class Offline(TypedDict):
     status: Literal["offline"]
     session: NotRequired[str]
     reason: NotRequired[Literal["ended"]]
+
+
+class ConstraintByHand(TypedDict):
+    """The content of a register as a person may write it: what is missing follows from the topic."""
+
+    id: NotRequired[str]
+    scope: NotRequired[str]
+    type: str
+    params: NotRequired[Mapping[str, Any]]
+    expires_at: NotRequired[float | None]
+    by: NotRequired[str]
 
 
 class Echo(TypedDict):

@@ -1,0 +1,199 @@
+"""The witness of the suite: a process that listens at brokers, and checks what they deliver.
+
+It reads requests, one JSON object per line, and answers each with one. It is a process of its own, so that tests keep
+their threads, their open files and their processor's time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from wire_links import Heard, Link, MqttLink, NatsLink, RefusedError
+from wire_rules import Deliveries
+
+SECONDS = 30.0
+"""How long a broker may take to answer; a busy machine is no fault."""
+MOST = 50
+"""Problems that one answer lists."""
+
+
+class Ear:
+    """The connection to one broker."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self.deliveries = Deliveries()
+        self.link, self.socket, early = _connected(wanted)
+        self.closed = False
+        self.early = self._problems(early)
+        """What was wrong with messages that had come before all else: those that the broker had retained."""
+
+    def send(self, data: bytes) -> None:
+        """Send; that the broker is gone shows when it is read."""
+        with contextlib.suppress(OSError):
+            self.socket.sendall(data)
+
+    def read(self) -> list[tuple[str, str]]:
+        """Read once, or until the end of the connection; return topics and problems."""
+        try:
+            data = self.socket.recv(1 << 18)
+            while isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+                data += self.socket.recv(1 << 18)
+        except OSError:
+            data = b""
+        self.closed = not data
+        with contextlib.suppress(RefusedError):
+            heard = self.link.feed(data)
+            self.send(self.link.replies())
+            return self._problems(heard)
+        self.closed = True
+        return []
+
+    def _problems(self, heard: Iterable[Heard]) -> list[tuple[str, str]]:
+        return [(each.topic, problem) for each in heard for problem in self.deliveries.problems(each)]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.closed = True
+        self.socket.close()
+
+
+def _connected(wanted: dict[str, Any]) -> tuple[Link, socket.socket, list[Heard]]:
+    """Connect and subscribe, from what the request says of the broker.
+
+    :raises OSError: if the broker does not answer.
+    :raises RefusedError: if it refuses.
+    """
+    plain = _opened(wanted)
+    try:
+        link, wire = _begun(wanted, plain)
+        deadline, early = time.monotonic() + SECONDS, list[Heard]()
+        while not link.listening:
+            wire.sendall(link.replies())
+            if time.monotonic() > deadline or not (data := wire.recv(65_536)):
+                raise RefusedError("the connection ends")
+            early += link.feed(data)
+        wire.sendall(link.replies())
+        return link, wire, early
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _opened(wanted: dict[str, Any]) -> socket.socket:
+    if "path" in wanted:
+        found = socket.socket(socket.AF_UNIX)
+        found.settimeout(SECONDS)
+        found.connect(wanted["path"])
+        return found
+    return socket.create_connection((wanted["host"], wanted["port"]), SECONDS)
+
+
+def _begun(wanted: dict[str, Any], plain: socket.socket) -> tuple[Link, socket.socket]:
+    if wanted["network"] == "mqtt":
+        return MqttLink(wanted.get("login"), version=wanted.get("version", 5)), plain
+    login: dict[str, str] = wanted["login"]
+    link = NatsLink({key: value for key, value in login.items() if key not in ("cert", "key")})
+    information = plain.recv(65_536)  # one line; over TLS, the encryption begins behind it
+    wire: socket.socket = plain
+    if wanted.get("tls"):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if "cert" in login:
+            context.load_cert_chain(login["cert"], login["key"])
+        wire = context.wrap_socket(plain)
+    else:
+        link.feed(information)
+    link.begin()
+    return link, wire
+
+
+class Witness:
+    """Brokers by number, and what was wrong since it was last asked."""
+
+    def __init__(self) -> None:
+        self._ears: dict[int, Ear] = {}
+        self._found: dict[tuple[str, str], None] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def serve(self, requests: int, answers: TextIO) -> None:
+        """Answer requests until their end; read what comes from brokers meanwhile."""
+        self._selector.register(requests, selectors.EVENT_READ)
+        buffer = b""
+        while True:
+            for key, _ in self._selector.select():
+                if isinstance(key.data, int):
+                    self._read(key.data)
+                    continue
+                if not (data := os.read(requests, 65_536)):
+                    return
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    answers.write(json.dumps(self._answer(json.loads(line))) + "\n")
+                    answers.flush()
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "listen" in request:
+            return self._listen(request["number"], request["listen"])
+        if "leave" in request:
+            self._leave(request["leave"])
+            return {}
+        return self._collected(request["awake"])
+
+    def _listen(self, number: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        self._leave(number)
+        try:
+            ear = self._ears[number] = Ear(wanted)
+        except (OSError, RefusedError) as error:
+            return {"problem": f"{type(error).__name__}: {error}"}
+        self._selector.register(ear.socket, selectors.EVENT_READ, number)
+        self._take(ear.early)
+        return {}
+
+    def _leave(self, number: int) -> None:
+        """Read what a broker that is gone had sent."""
+        while number in self._ears:
+            self._read(number)
+
+    def _read(self, number: int) -> None:
+        ear = self._ears[number]
+        self._take(ear.read())
+        if ear.closed:
+            del self._ears[number]
+            self._selector.unregister(ear.socket)
+            ear.close()
+
+    def _take(self, found: list[tuple[str, str]]) -> None:
+        self._found.update(dict.fromkeys(found))
+
+    def _collected(self, awake: list[int]) -> dict[str, Any]:
+        """Wait until brokers that are awake have answered; return what was wrong, and the numbers of those heard."""
+        calls = {number: self._ears[number].link.answers for number in awake if number in self._ears}
+        for number in calls:
+            self._ears[number].send(self._ears[number].link.call())
+        deadline = time.monotonic() + SECONDS
+        while waiting := [
+            n for n, before in calls.items() if n in self._ears and self._ears[n].link.answers == before
+        ]:
+            for key, _ in self._selector.select(max(0.0, deadline - time.monotonic())):
+                if isinstance(key.data, int):
+                    self._read(key.data)
+            if time.monotonic() > deadline:
+                self._take([("(no topic)", f"the broker {number} does not answer") for number in waiting])
+                break
+        for ear in self._ears.values():
+            ear.deliveries.begin_test()
+        found, self._found = list(self._found)[:MOST], {}
+        return {"found": found, "heard": list(self._ears)}
+
+
+if __name__ == "__main__":
+    Witness().serve(sys.stdin.fileno(), sys.stdout)
