@@ -149,7 +149,7 @@ class TestEndsTheFilterOfAnother(Mutant):
 
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        unsubscribe = NatsLink.unsubscribe
+        unsubscribe = NatsLink._unsubscribe
 
         async def all_of_them(self: NatsLink, queue: Any, unused: Sequence[str]) -> None:
             for topic_filter in queue.filters:
@@ -157,7 +157,7 @@ class TestEndsTheFilterOfAnother(Mutant):
                     self.client.unsubscribe(number)
             await unsubscribe(self, queue, unused)
 
-        patch.setattr(NatsLink, "unsubscribe", all_of_them)
+        patch.setattr(NatsLink, "_unsubscribe", all_of_them)
 
 
 class TestLeavesTasks(Mutant):
