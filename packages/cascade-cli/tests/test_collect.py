@@ -316,6 +316,41 @@ def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest
     assert "no event of a run 'none' is in" in capsys.readouterr().err
 
 
+ANYTHING = [None, 5, 1.5, True, "", "yesterday", "2026-11-21T03:00:25", [], {}, "2026-11-21T03:00:26+00:00"]
+
+
+@pytest.mark.parametrize("value", ANYTHING, ids=repr)
+@pytest.mark.parametrize("form", [[], ["--json"], ["run"], ["run", "--json"]], ids=" ".join)
+def test_history_bears_events_of_any_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: Any, form: list[str]
+) -> None:
+    """Any field of an event may hold anything; the other runs are listed as before."""
+    path, file = tmp_path / "all.sqlite", SqliteFile(tmp_path / "all.sqlite")
+    began, ended = (
+        lifecycle(0, "ENGINE_STARTED", name="nightly"),
+        lifecycle(5, "ENGINE_STOPPED", status="Succeeded"),
+    )
+    whole = [began, step(1, "RUNNING"), step(2, "COMPLETED"), ended]
+    odd = [
+        *({**message, field: value} for message in whole for field in ("ts", "body")),
+        *(
+            {**message, "body": {**message["body"], field: value}}
+            for message in whole
+            for field in message["body"]
+        ),
+    ]
+    for number, message in enumerate(
+        [began, ended, *({**each, "source": f"odd-{n % 3}"} for n, each in enumerate(odd))]
+    ):
+        parsed = parse_event(TOPIC, json.dumps({**message, "seq": number}).encode())
+        if parsed is None:
+            continue  # a collector drops it
+        file.store([Received(TOPIC, message, replace(parsed, event_id=f"e-{number}"), 1e9 + number)])
+    file.close()
+    assert main(["history", *form, "--from", str(path)]) == 0
+    assert "press" in capsys.readouterr().out
+
+
 # The server keeps what comes meanwhile
 
 

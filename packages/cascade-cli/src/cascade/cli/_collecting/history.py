@@ -38,9 +38,12 @@ class CollectedRun:
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, token: str, message: Mapping[str, Any]) -> None:
-        """Follow one event."""
+        """Follow one event; another program may have published it, so that any field may hold anything."""
         self.tokens.add(token)
-        body, ts = message.get("body") or {}, message.get("ts")
+        body, ts = message.get("body"), message.get("ts")
+        ts = ts if isinstance(ts, str) else None
+        if not isinstance(body, Mapping):
+            return
         if body.get("type") == "LifecycleEvent":
             self._follow_run(body, ts)
         elif body.get("type") == "TaskStateEvent":
@@ -62,7 +65,7 @@ class CollectedRun:
             "error": self.error,
         }
 
-    def _follow_run(self, body: Mapping[str, Any], ts: Any) -> None:
+    def _follow_run(self, body: Mapping[str, Any], ts: str | None) -> None:
         if body.get("event") == "ENGINE_STARTED":
             self.created = self.created or ts
             self.name = str(body.get("name") or self.name)
@@ -71,7 +74,7 @@ class CollectedRun:
             self.status, self.ended = str(body.get("status") or ""), ts
             self.error = str(body.get("error") or "")
 
-    def _follow_step(self, body: Mapping[str, Any], ts: Any) -> None:
+    def _follow_step(self, body: Mapping[str, Any], ts: str | None) -> None:
         key, state = str(body.get("task_id")), str(body.get("state"))
         step = self.steps.setdefault(
             key,
@@ -113,5 +116,5 @@ def _between(began: str | None, ended: str | None) -> float | None:
         return max(
             0.0, (datetime.fromisoformat(ended or "") - datetime.fromisoformat(began or "")).total_seconds()
         )
-    except ValueError:
+    except (ValueError, TypeError):  # not a time, or one of the two without an offset from UTC
         return None
