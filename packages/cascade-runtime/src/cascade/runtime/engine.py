@@ -14,7 +14,6 @@ from cascade.interfaces import (
     Executor,
     Middleware,
     RunCancelledError,
-    RunChangedError,
     RunStatus,
     SupportsSource,
     TaskCancelledError,
@@ -490,7 +489,7 @@ class Engine:
             ours = isinstance(exc, RunCancelledError | TaskCancelledError) and exc.run_id == run_id
             status, error = RunStatus.CANCELLED if ours else RunStatus.FAILED, describe(exc)
             if recording is not None:
-                await recording.failed(status, error, refused=isinstance(exc, RunChangedError))
+                await recording.failed(status, error, exc)
             raise
         finally:
             events.stopped(status, error)

@@ -12,6 +12,7 @@ from cascade.interfaces import (
     Clock,
     Journal,
     Resume,
+    RunChangedError,
     RunInfo,
     RunInUseError,
     RunStatus,
@@ -103,12 +104,13 @@ class RunRecording:
         self._recorder.settle()
         await self._journal.end(RunStatus.SUCCEEDED)
 
-    async def failed(self, status: RunStatus, error: str, *, refused: bool) -> None:
+    async def failed(self, status: RunStatus, error: str, cause: Exception) -> None:
         """Record why the run ended without its values; log it if that cannot be recorded.
 
-        :param refused: whether it cannot go on as it was recorded: then it stands as it did before, if no step began.
+        :param cause: where it says that the run cannot go on as it was recorded, the run stands as it did before, if
+            no step began.
         """
-        if refused and not self._recorder.wrote:
+        if isinstance(cause, RunChangedError) and not self._recorder.wrote:
             await self._journal.close()
             return
         self._recorder.settle()
