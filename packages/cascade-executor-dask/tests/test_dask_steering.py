@@ -160,6 +160,7 @@ async def test_a_task_that_publishes_faster_than_its_engine_takes_waits(
     enough = WINDOW // 10_000 - 1
     await eventually(lambda: len(values(desk)) >= enough, LIMIT)
     assert len(values(desk)) <= WINDOW // 10_000
+    await eventually(lambda: bool(confirmed), LIMIT)  # a value is an event before its room is confirmed
     monkeypatch.setattr(ClusterCalls, "confirm", confirm)
     calls, call, total = confirmed[-1]
     desk.executor._opened().post(lambda _: confirm(calls, call, total))
