@@ -123,7 +123,14 @@ async def has_session(broker: Broker, path: Path) -> None:
 
 def first_event() -> tuple[str, dict[str, Any]]:
     """Return an event of a run of its own."""
-    head = {"v": "1.0", "run_id": "first", "source": "press", "seq": 0, "token": "c41e07d2"}
+    head = {
+        "v": "1.0",
+        "ts": "2026-11-22T10:00:00+00:00",
+        "org_id": "local",
+        "project_id": "default",
+        "run_id": "first",
+    }
+    head |= {"source": "press", "seq": 0, "token": "c41e07d2"}
     return telemetry_topic("local", "default", "first"), {
         **head,
         "event_id": "first-c41e07d2-0",

@@ -106,7 +106,12 @@ def test_an_engine_that_is_online_gets_no_trial_messages(
     with guarded() if server == "mosquitto" else NatsServer(lines=lines) as broker:
         url = f"{as_user(broker, 'press-3')}?source_id=press-3"
         for status, expected in (("online", {"not_tried"}), ("offline", set())):
-            text = json.dumps({"status": status, "session": "s1"})
+            about = (
+                {"v": "1.0", "ts": "2026-11-22T10:00:00+00:00", "pid": 1, "host": "box", "version": "1"}
+                if status == "online"
+                else {}
+            )
+            text = json.dumps({"status": status, "session": "s1", **about})
             publish.single(
                 "cascade/status/press-3",
                 text,
