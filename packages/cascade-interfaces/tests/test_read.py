@@ -139,9 +139,9 @@ def test_messages_that_come_again_change_nothing(again: list[int]) -> None:
 @given(st.randoms(use_true_random=False), st.integers(0, len(RECORDED)))
 def test_any_order_and_any_loss_leave_a_view_that_can_be_shown(random: Any, size: int) -> None:
     """Whatever arrives, in whatever order: nothing is raised, and no count is negative."""
-    messages = random.sample(RECORDED, size)
-    view = fold([*messages, *random.choices(RECORDED, k=10)])
-    assert view.not_understood == sum("/sync/" in each["topic"] for each in messages) or size < len(RECORDED)
+    messages = [*random.sample(RECORDED, size), *random.choices(RECORDED, k=10)]
+    view = fold(messages)
+    assert view.not_understood == sum("/sync/" in each["topic"] for each in messages)
     for row in read.run_rows(view, 0.0):
         assert all(count > 0 for count in row["counts"].values())
     json.dumps([*read.engine_rows(view, 0.0), *read.constraint_rows(view, 0.0)], allow_nan=False)
