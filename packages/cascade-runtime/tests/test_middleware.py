@@ -12,6 +12,7 @@ from simple_tasks import double, fail, give, step
 from cascade.interfaces import ConfigurationError, StepInfo, TaskState, TaskTimeoutError
 from cascade.runtime import Engine, ProcessExecutor
 from cascade.spec import LazyResult, inject, resource, task
+from cascade.testkit._executor import calls
 
 Next = Callable[[], Awaitable[Any]]
 
@@ -21,9 +22,7 @@ def add(x: int) -> int:
     return x + 1
 
 
-@task(mode="process")
-def pid() -> int:
-    return os.getpid()
+pid = task(mode="process", name="pid")(calls.process_id)  # a process cannot import this module
 
 
 class Log:
