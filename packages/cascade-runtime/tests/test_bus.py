@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -206,13 +207,54 @@ def test_a_handler_of_fields_that_raises_affects_no_other(
     assert "failed on TaskStateEvent" in line.message
 
 
+def test_a_series_of_failures_on_fields_ends_with_a_success(caplog: pytest.LogCaptureFixture) -> None:
+    """And with the end of the subscription: the next failure is told again."""
+    bus, faults = EventBus(), iter([True, False, True, True])
+
+    def faulty(fields: TaskFields) -> None:
+        if next(faults):
+            raise ValueError(fields)
+
+    stop = bus.subscribe_fields(faulty)
+    for _ in range(3):
+        bus.publish_fields(FIELDS)
+    assert len(caplog.records) == 2
+    stop()
+    bus.subscribe_fields(faulty)
+    bus.publish_fields(FIELDS)
+    assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize("published", ["fields", "event"])
+def test_handlers_of_fields_are_called_in_the_order_of_their_subscription(published: str) -> None:
+    """And one that unsubscribes takes no other with it."""
+    bus, heard = EventBus(), list[str]()
+
+    def note(name: str, fields: TaskFields) -> None:
+        heard.append(name)
+
+    stops = [bus.subscribe_fields(partial(note, name)) for name in "abc"]
+
+    def publish() -> str:
+        heard.clear()
+        if published == "fields":
+            bus.publish_fields(FIELDS)
+        else:
+            bus.publish(TaskStateEvent.of(FIELDS))
+        return "".join(heard)
+
+    assert publish() == "abc"
+    stops[1]()
+    assert publish() == "ac"
+
+
 async def test_fields_from_a_thread_arrive_on_the_loop_behind_its_events() -> None:
-    """In one order for each thread, whichever form an event has."""
-    bus, heard, loops = EventBus(), list[float](), set[object]()
+    """In one order for each thread, whichever form an event has; the loop is busy until the thread has ended."""
+    bus, heard, threads = EventBus(), list[float](), set[int]()
 
     def hear(fields: TaskFields) -> None:
         heard.append(fields[4])
-        loops.add(asyncio.get_running_loop())
+        threads.add(threading.get_ident())
 
     bus.subscribe_fields(hear)
     bus.bind(asyncio.get_running_loop())
@@ -225,11 +267,13 @@ async def test_fields_from_a_thread_arrive_on_the_loop_behind_its_events() -> No
             else:
                 bus.publish_fields(event.fields())
 
-    await asyncio.to_thread(work)
-    async with time_limit(50):
-        await eventually(lambda: len(heard) == 10)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert heard == []
+    await eventually(lambda: len(heard) == 10)
     assert heard == list(range(10))
-    assert loops == {asyncio.get_running_loop()}
+    assert threads == {threading.get_ident()}
 
 
 class Own:

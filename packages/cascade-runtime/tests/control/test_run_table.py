@@ -1,9 +1,14 @@
 """The table of active runs counts each task in its present state."""
 
+from collections import Counter
+from collections.abc import Iterable
+from itertools import product
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces.events import ENDED_STATES
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_table import COUNTED_AT_ONCE, RunTable
 
@@ -66,6 +71,70 @@ def test_counts_are_right_whenever_they_are_read(story: list[tuple[str, TaskStat
     assert facts(noted) == facts(counted)
 
 
+@given(STORIES)
+def test_each_task_is_counted_in_its_present_state(story: list[tuple[str, TaskState, bool]]) -> None:
+    """In whatever states its events say it was, with the progress that it made while it ran."""
+    check_counts(story)
+
+
+def test_each_task_is_counted_in_every_short_story_of_two() -> None:
+    """Most events have a shorter way, which depends on whether any task waits, or is paused."""
+    moves = product(["a:0", "a:1"], [TaskState.RUNNING, TaskState.BLOCKED, TaskState.COMPLETED], [True])
+    for story in product(moves, repeat=4):
+        check_counts(story)
+
+
+def check_counts(story: Iterable[tuple[str, TaskState, bool]]) -> None:
+    """Compare the counts after each event with those of a model; a flag has the task report progress."""
+    run = ActiveRun("r1", "report", 0.0)
+    counts: Counter[str] = Counter()
+    open_tasks: dict[str, TaskState] = {}
+    running: set[str] = set()
+    progress: set[str] = set()
+    durations: dict[str, list[float]] = {"a": [], "b": []}
+    for number, (task_id, state, progresses) in enumerate(story, 1):
+        run.count(TaskStateEvent("r1", task_id, task_id[0], state, 0.0, float(number)).fields())
+        counts.subtract([open_tasks.pop(task_id)] if task_id in open_tasks else [])
+        counts[state] += 1
+        if state in ENDED_STATES:
+            durations[task_id[0]].append(float(number))
+        else:
+            open_tasks[task_id] = state
+        if state == TaskState.RUNNING:
+            running.add(task_id)
+        elif state != TaskState.BLOCKED:  # a running task that is blocked waits at a checkpoint
+            running.discard(task_id)
+        progress &= running
+        if progresses:
+            run.note_progress(ProgressEvent("r1", task_id, task_id[0], 0.0, 1.0))
+            progress |= running & {task_id}
+        assert run.counts() == {state.value: counts[state] for state in TaskState if counts[state]}
+        assert {*run.running} == running
+        assert run.paused == {each for each in running if open_tasks[each] == TaskState.BLOCKED}
+        assert run.waiting == {each: open_tasks[each] for each in open_tasks if each not in running}
+        assert {*run.progress} == progress
+    for name, totals in run.tasks.items():
+        took = durations[name]
+        assert (totals.ended, totals.sum_ms, totals.max_ms) == (len(took), sum(took), max(took, default=0.0))
+
+
+def test_an_event_that_is_counted_at_once_is_counted_behind_those_that_wait() -> None:
+    """Its task would begin after its end."""
+    table, run = table_of(("a:0", TaskState.RUNNING))
+    assert len(run.uncounted) == 1
+    run.count(TaskStateEvent("r1", "a:0", "a", TaskState.COMPLETED, 0.0).fields())
+    (active,) = table.active()
+    assert active.counts() == {"COMPLETED": 1}
+
+
+def test_an_attempt_that_an_event_has_begun_does_not_begin_again() -> None:
+    """It runs since the time of its event, though that had not been counted."""
+    table, run = table_of(("a:0", TaskState.RUNNING), ("a:0", TaskState.RETRYING))
+    table.count(TaskStateEvent("r1", "a:0", "a", TaskState.RUNNING, 5.0).fields())
+    table.attempt_begins("r1", "a:0", 9.0)
+    assert (run.counts(), run.began("a:0").timestamp) == ({"RUNNING": 1}, 5.0)
+
+
 def facts(run: ActiveRun) -> list[object]:
     """Return what a report shows of a run."""
     totals = [(name, each.counts, each.ended, each.sum_ms, each.max_ms) for name, each in run.tasks.items()]
@@ -81,6 +150,7 @@ def test_few_events_wait_to_be_counted() -> None:
     assert len(run.uncounted) == 2
     assert table.get("r1") is run
     assert run.uncounted == []
+    assert run.counts() == {"RUNNING": 10 * COUNTED_AT_ONCE, "COMPLETED": 1}
 
 
 def test_a_change_is_noted_with_the_first_event_after_a_report() -> None:
