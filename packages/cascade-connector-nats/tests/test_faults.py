@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cascade.connectors.nats._store import Store
 from cascade.interfaces import (
     Complete,
     ConnectorUnavailable,
+    Delivery,
     Lacking,
     Linked,
     Lost,
@@ -32,7 +34,7 @@ from cascade.interfaces import (
     WatchStream,
 )
 from cascade.interfaces.topics import constraint_topic, status_topic, telemetry_topic
-from cascade.testkit import eventually, time_limit, unique_topic
+from cascade.testkit import _witness, eventually, time_limit, unique_topic
 from cascade.testkit.brokers import NatsServer
 from cascade.testkit.certificates import make_certificates
 from cascade.testkit.chaos import ChaosProxy, Direction
@@ -639,3 +641,167 @@ async def arrives_at(connector: NatsConnector) -> None:
     await connector.publish(topic, {"n": 1}, 1)
     async with time_limit(BOUND):
         await arrived.wait()
+
+
+class Ending:
+    """A server that ends: its streams are closed, its connections are still open."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, error: Mapping[str, Any], api: bool = False
+    ) -> None:
+        self.begun = self.ended = False
+        self.refused = 0
+        request = NatsClient.request
+
+        async def answer(client: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
+            of_api = subject.startswith("$JS.API.")
+            if self.begun and not self.ended and not (api and of_api):
+                self.refused += 1
+                raise ApiError(_ABSENT[0] if of_api else error)
+            return await request(client, subject, *rest)
+
+        monkeypatch.setattr(NatsClient, "request", answer)
+
+
+_ABSENT = [
+    {"code": 503, "description": "nothing answers"},
+    {"code": 503, "err_code": 10077, "description": "store is closed"},
+]
+
+
+@pytest.mark.parametrize("api", [False, True], ids=["without-api", "with-api"])
+@pytest.mark.parametrize("error", _ABSENT, ids=["absent", "closed"])
+async def test_what_a_server_refuses_that_ends_is_sent_again(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, error: dict[str, Any], api: bool, no_leaks: None
+) -> None:
+    """Telemetry and a constraint: a server closes its streams before its connections, and that refuses nothing."""
+    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", BOUND)
+    monkeypatch.setattr("cascade.connectors.nats._store.AGAIN", 0.02)
+    ending = Ending(monkeypatch, error=error, api=api)
+    found, topic = list[Delivery](), constraint_topic("global", "pause")
+    async with connector_to(server, presence=False) as connector:
+        ending.begun = True
+        event = json.dumps({"event_id": "r-1"})
+        connector.deliver_nowait(telemetry_topic("o", "p", "r"), event, 1, settled=found.append)
+        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
+        await eventually(lambda: ending.refused > 8)
+        assert found == []
+        ending.ended = True
+        assert await connector.flush(BOUND)
+        assert found == [Delivery.TAKEN]
+        assert connector.statistics().dropped == {}
+        async with watching(connector, topic) as stream:
+            assert (await next_of(stream, Message)).topic == topic
+    assert await kept_by(server) == ["r-1"]
+
+
+async def test_a_server_that_is_ended_while_events_come_refuses_none(
+    monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    """By SIGTERM: all are in its stream after the next start."""
+    monkeypatch.setattr(_witness, "witness", None)  # what is heard is not refused
+    found, numbers = list[Delivery](), itertools.count()
+    with NatsServer() as server:
+        async with connector_to(server, presence=False) as connector:
+            for _ in range(3):
+                stopped = asyncio.create_task(asyncio.to_thread(server.terminate))
+                while not stopped.done():
+                    if connector.statistics().pending < 400:
+                        event = json.dumps({"event_id": f"r-{next(numbers)}"})
+                        topic = telemetry_topic("o", "p", "r")
+                        connector.deliver_nowait(topic, event, 1, settled=found.append)
+                    await asyncio.sleep(0)
+                await asyncio.to_thread(server.start)
+            assert await connector.flush(BOUND)
+            assert connector.statistics().dropped == {}
+        count = next(numbers)
+        assert found == [Delivery.TAKEN] * count
+        assert {*await kept_by(server)} == {f"r-{number}" for number in range(count)}
+
+
+async def test_a_stream_that_was_deleted_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    """By the next event, which it keeps."""
+    monkeypatch.setattr(_witness, "witness", None)  # what is heard is not refused
+    found = list[Delivery]()
+    with NatsServer() as server:
+        async with connector_to(server, presence=False) as connector:
+            client = await nats.connect(server.nats_url)
+            await client.jetstream().delete_stream("cascade")
+
+            async def is_gone() -> bool:
+                try:
+                    await client.request("cascade.telemetry.o.p.q", b"{}", timeout=1.0)
+                except nats.errors.NoRespondersError:
+                    return True
+                except nats.errors.TimeoutError:
+                    return False  # the stream was deleted with the message in its hands
+                return False
+
+            await eventually(is_gone)
+            await client.close()
+            event = json.dumps({"event_id": "r-1"})
+            connector.deliver_nowait(telemetry_topic("o", "p", "r"), event, 1, settled=found.append)
+            await eventually(lambda: found)
+        assert found == [Delivery.TAKEN]
+        assert await kept_by(server) == ["r-1"]
+
+
+async def test_a_stream_that_never_answers_refuses_telemetry_in_the_end(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    """Such as one of another account whose subjects were not imported: the link stays, and nothing waits for ever."""
+    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.2)
+    ending = Ending(monkeypatch, error=_ABSENT[0], api=True)
+    found = list[Delivery]()
+    async with connector_to(server, presence=False) as connector:
+        ending.begun = True
+        for _ in range(50):
+            connector.deliver_nowait(telemetry_topic("o", "p", "r"), "{}", 1, settled=found.append)
+        assert await connector.flush(BOUND)
+        assert found == [Delivery.REFUSED] * 50
+        assert connector.statistics().connections == 1
+
+
+async def test_telemetry_before_the_first_answer_of_jetstream_is_kept(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
+) -> None:
+    """It goes to those who listen at once; it counts as sent when the stream has it."""
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", BOUND)
+    answers, request = asyncio.Event(), NatsClient.request
+
+    async def answer_late(self: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
+        if subject.startswith("$JS.API."):
+            await answers.wait()
+        return await request(self, subject, *rest)
+
+    monkeypatch.setattr(NatsClient, "request", answer_late)
+    found, topic = list[Delivery](), telemetry_topic("o", "p", "r")
+    listener = await nats.connect(server.nats_url)
+    inbox = await listener.subscribe(topic.replace("/", "."))
+    for _ in range(2):  # nats-py lets its first PING overtake the subscription
+        await listener.flush()
+    async with connector_to(server, presence=False) as connector:
+        connector.deliver_nowait(topic, json.dumps({"event_id": "r-1"}), 1, settled=found.append)
+        assert json.loads((await inbox.next_msg(BOUND)).data) == {"event_id": "r-1"}
+        await listener.flush()
+        assert found == []
+        answers.set()
+        await eventually(lambda: found)
+    await listener.close()
+    assert found == [Delivery.TAKEN]
+    assert await kept_by(server) == ["r-1"]
+
+
+async def kept_by(server: NatsServer) -> list[str]:
+    """Return the ids of the events in the server's stream."""
+    client = await nats.connect(server.nats_url)
+    try:
+        stream = client.jetstream()
+        last = (await stream.stream_info("cascade")).state.last_seq
+        kept = [await stream.get_msg("cascade", number) for number in range(1, last + 1)]
+        return [json.loads(each.data or b"{}")["event_id"] for each in kept]
+    finally:
+        await client.close()

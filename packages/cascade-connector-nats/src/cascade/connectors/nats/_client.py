@@ -66,6 +66,8 @@ class NatsClient(AnsweredClient):
         """Bytes of the largest message that the server takes."""
         self.server_version = ""
         """The server's own version."""
+        self.has_jetstream = False
+        """Whether the server has JetStream, if not for every account."""
         self._nc: Any = _Connection(self)
         self.handlers: dict[int, Handler] = {}
         """By number of the subscription."""
@@ -88,6 +90,7 @@ class NatsClient(AnsweredClient):
             if not nc.is_connected:  # nats-py takes an end of the connection for an answer
                 raise ConnectionError(CLOSED)
             self.max_payload, self.server_version = nc.max_payload, nc._server_info.get("version", "")
+            self.has_jetstream = bool(nc._server_info.get("jetstream"))
             self.subscribe(f"{self._inbox}.*", lambda subject, _, *answer: self.answer(subject, answer))
 
     async def disconnect(self) -> None:

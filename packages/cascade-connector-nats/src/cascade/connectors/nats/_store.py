@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cascade.connectors.nats._client import NO_RESPONDERS, ApiError, NatsClient
+from cascade.connectors.nats._client import NO_RESPONDERS, ApiError, Headers, NatsClient
 from cascade.connectors.nats._subjects import MAX_SUBJECT
 from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.interfaces.subjects import subject_of
@@ -22,7 +22,12 @@ from cascade.transport.outbox import Outgoing
 ANSWER_TIMEOUT = 30.0
 """Seconds after which a request to JetStream is made again; without JetStream the server answers at once."""
 PATIENCE = 10.0
-"""Seconds for which a constraint waits for JetStream's first answer."""
+"""Seconds for which a constraint waits for JetStream's first answer, and telemetry until it is known what keeps it.
+
+So long, too, a message waits for what was there and does not answer now.
+"""
+AGAIN = 0.1
+"""Seconds after which a message is sent again to what did not answer."""
 HEARTBEAT = 3
 """Seconds after which a consumer without news says that it is there."""
 ACK_WAIT = 5
@@ -33,6 +38,8 @@ _SECOND = 1_000_000_000
 _WEEK = 7 * 24 * 3600 * _SECOND
 _TOMBSTONE = "60s"
 _NO_STREAM = 10059
+_NOT_ENABLED = 10076
+_STORE_FAILED = 10077
 _CONSTRAINTS = constraint_topic("global").rpartition("/")[0]
 _EVENT_ID = re.compile(r'"event_id": "(.*?)"')
 _MQTT = "$MQTT.rmsgs."
@@ -42,6 +49,7 @@ NO_JETSTREAM = Limitation(
     Lacking.STORE, "it has no JetStream", "start it with -js, or allow it for this account"
 )
 SILENT = Limitation(Lacking.STORE_ANSWER, "JetStream does not answer", "does its cluster have a leader?")
+ENDED = Limitation(Lacking.STORE, "its JetStream has ended", "does the server end? start it again")
 _BUCKET = {
     "max_msgs_per_subject": 1,
     "discard": "new",
@@ -70,6 +78,10 @@ _FOLLOWING = {
 }
 
 
+class JetStreamEnded(Exception):
+    """JetStream was there on this link and is not any more: the server ends, though its connections are still open."""
+
+
 class Store:
     """The bucket and the stream, as one link finds or makes them."""
 
@@ -86,7 +98,9 @@ class Store:
         """Why telemetry at QoS 1 is not kept; None if it is."""
         self.created = ""
         """When the bucket was made: another time means another bucket."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        self._known_by = loop.time() + PATIENCE
+        self._absent_until = math.inf  # on the loop's clock; infinity: JetStream has taken the latest message
         self.answered: asyncio.Future[None] = loop.create_future()
         """Done when it is known for the first time what JetStream can do."""
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -107,6 +121,8 @@ class Store:
         self.no_stream = (
             replace(stream, lacking=Lacking.TELEMETRY) if isinstance(stream, Limitation) else None
         )
+        if ENDED in (bucket, stream) and self._patience():
+            return  # the next server's link sends what waits
         for event in (self.answered, self.opened) if self.usable else (self.answered,):
             if not event.done():
                 event.set_result(None)
@@ -131,7 +147,9 @@ class Store:
         if item.retain and item.topic.startswith(_CONSTRAINTS):
             return self._keep_later(subject, data)
         if item.qos and self.no_stream is None and item.topic.startswith(TELEMETRY):
-            return self.client.request(subject, data, _message_id(item.payload))
+            return self._into_stream(subject, data, _message_id(item.payload))
+        if item.qos and not self.answered.done() and item.topic.startswith(TELEMETRY):
+            return self._before_the_answer(subject, data, _message_id(item.payload))
         roomy = self.client.write(subject, data)
         if item.qos:
             return self.client.settle(subject)
@@ -143,7 +161,8 @@ class Store:
         if not data:
             headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
             headers |= {} if self.no_presence else {"Nats-TTL": _TOMBSTONE}
-        await self.client.request(self.prefix + key, data, headers or None)
+        bucket = {"subjects": [f"{self.prefix}>"], **_BUCKET}
+        await self._store(self._bucket, bucket, self.prefix + key, data, headers or None)
 
     async def forget(self, key: str) -> None:
         """Remove a key without a trace: no watch sees it."""
@@ -184,6 +203,63 @@ class Store:
         if not self.usable:
             raise MessageRejected(NO_RESPONDERS)
         await self.keep(key, data)
+
+    async def _into_stream(self, subject: str, data: bytes, headers: Headers) -> None:
+        await self._store(self._stream, _STREAM, subject, data, headers)
+
+    async def _store(
+        self, name: str, config: Mapping[str, Any], subject: str, data: bytes, headers: Headers
+    ) -> None:
+        """Send a message until the stream ``name`` has it, which is made anew if it was deleted.
+
+        :raises LinkLost: if JetStream has ended: the next link sends the message.
+        :raises MessageRejected: if the stream refuses the message.
+        """
+        while True:
+            try:
+                await self.client.request(subject, data, headers)
+            except ApiError as exc:
+                if not _is_absent(exc):
+                    raise
+                await self._look_for(name, config, exc)
+            else:
+                self._absent_until = math.inf
+                return
+
+    async def _look_for(self, name: str, config: Mapping[str, Any], exc: ApiError) -> None:
+        """Return when a message may be sent again to a stream that did not answer.
+
+        A server that ends closes its streams first, then the rest of JetStream, and its connections last.
+        """
+        now = self._loop.time()
+        self._absent_until = min(self._absent_until, now + PATIENCE)
+        if now >= self._absent_until:
+            raise exc
+        found = await self._ensure(name, config)
+        if isinstance(found, Limitation):
+            raise LinkLost(JetStreamEnded(f"JetStream has ended: {found.text}"))
+        await asyncio.sleep(AGAIN)
+
+    async def _before_the_answer(self, subject: str, data: bytes, headers: Headers) -> None:
+        """Send telemetry at once to those who listen, and into the stream as soon as it is known that there is one."""
+        asked = asyncio.ensure_future(self.client.request(subject, data, headers))
+        known: set[asyncio.Future[Any]] = {self.answered}
+        try:
+            await asyncio.wait({asked, *known}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
+            if asked.done() and not _is_absent(asked.exception()):
+                asked.result()
+                return
+            await asyncio.wait(known, timeout=self._patience())
+        finally:
+            asked.cancel()
+        if self.no_stream is None:
+            await self._into_stream(subject, data, headers)
+        else:
+            await self.client.settle(subject)
+
+    def _patience(self) -> float:
+        """Return the seconds for which JetStream's first answer is still waited for."""
+        return max(0.0, self._known_by - self._loop.time())
 
     def _examine(self, bucket: Mapping[str, Any]) -> Limitation | None:
         """Note what a bucket can do; return why it cannot hold registers, if another program made it."""
@@ -256,9 +332,17 @@ class Store:
                 "this user may not use JetStream",
                 f"allow it to publish to $JS.API.> and {self.prefix}>, and to subscribe to _INBOX.>",
             )
+        if exc.code in (NO_RESPONDERS, _NOT_ENABLED) and self.client.has_jetstream:
+            return ENDED
         if exc.code == NO_RESPONDERS or "not enabled" in str(exc):
             return NO_JETSTREAM
         return Limitation(Lacking.STORE_ANSWER, f"JetStream refuses: {exc}", "look into the server's log")
+
+
+def _is_absent(exc: BaseException | None) -> bool:
+    """Return whether the stream that a message was sent to is not there, or is being closed."""
+    closed = isinstance(exc, ApiError) and exc.code == _STORE_FAILED and "closed" in str(exc)
+    return closed or (isinstance(exc, ApiError) and exc.code == NO_RESPONDERS)
 
 
 def _message_id(payload: str) -> dict[str, str] | None:
