@@ -10,10 +10,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from engines import PASSWORD, Plant
-from patient import lengthen
+from patient import SECONDS, lengthen, lengthen_connecting
 
 from cascade.cli import main
-from cascade.cli._doctor import examination, trials
+from cascade.cli._doctor import examination, trials, way
 from cascade.testkit.brokers import Broker
 
 _VARIABLES = (
@@ -67,7 +67,10 @@ def patient_with_nats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer messages and a shorter wait: what is found is the same."""
+    """Fewer messages and a shorter wait for what does not come; a link that comes late is waited for."""
+    lengthen_connecting(monkeypatch.setattr)
+    monkeypatch.setattr(way, "LOOKUP_SECONDS", SECONDS)
+    monkeypatch.setattr(way, "CONNECT_SECONDS", SECONDS)
     monkeypatch.setattr(examination, "MESSAGES", 30)
     monkeypatch.setattr(trials, "RETURN_SECONDS", 0.3)
     monkeypatch.setattr(trials, "QUIET_SECONDS", 0.15)

@@ -37,6 +37,14 @@ def lengthen(replace: Callable[[Any, str, Any], None] = setattr) -> None:
         found = import_module(module)
         assert hasattr(found, name)
         replace(found, name, SECONDS)
+    lengthen_connecting(replace)
+
+
+def lengthen_connecting(replace: Callable[[Any, str, Any], None]) -> None:
+    """Set the time in which a link is made; a test of silence sets ``SECONDS`` to what it waits.
+
+    :param replace: sets an attribute of a module or a class.
+    """
     connector = Address.connector
 
     def patient_connector(address: Address, **keywords: Any) -> Connector:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+import patient
 import pytest
 from engines import PASSWORD, eventually
 from paho.mqtt import publish
@@ -216,7 +217,7 @@ def test_nats_server_has_no_problem(doctor: Callable[..., Any]) -> None:
         ({"copies": True}, 0, set(), set()),
         ({"ack_delay": 0.02}, 0, set(), set()),
         ({"retained_for_wildcards": False}, 1, {"no_wildcards"}, set()),
-        ({"retained_order": "late"}, 0, set(), {"order"}),
+        ({"retained_order": "late", "late_seconds": 60.0}, 0, set(), {"order"}),  # only an echo ends its wait
         ({"retained_limit": 20}, 1, {"set_cut"}, set()),
         ({"refused_filters": frozenset({"cascade/constraints/#"})}, 1, {"read_denied"}, set()),
         ({"connect_code": 3}, 3, {"broker_refuses"}, set()),
@@ -284,8 +285,12 @@ def test_a_limit_of_packets_is_named(doctor: Callable[..., Any], monkeypatch: py
 @pytest.mark.parametrize(
     ("answer", "problem"), [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "not_a_broker"), (b"", "silent")]
 )
-def test_what_is_no_broker_is_named(answer: bytes, problem: str, doctor: Callable[..., Any]) -> None:
+def test_what_is_no_broker_is_named(
+    answer: bytes, problem: str, doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A web server, and a port that accepts and stays silent: exit code 3."""
+    if not answer:
+        monkeypatch.setattr(patient, "SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         kept: list[socket.socket] = []
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import patient
 import pytest
 from engines import PASSWORD
 from paho.mqtt import publish
@@ -244,7 +245,7 @@ def test_credentials_that_are_refused_are_named(
 
 
 def test_another_program_on_the_port_is_named(
-    doctor: Doctor, closed_port: int, capsys: pytest.CaptureFixture[str]
+    doctor: Doctor, closed_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A web server, one that stays silent, and none; what to do names the ports of NATS."""
 
@@ -260,6 +261,8 @@ def test_another_program_on_the_port_is_named(
 
     for answer, name in ((refuse, "not_a_broker"), (hold, "silent")):
         with answering(answer) as port:
+            if name == "silent":
+                monkeypatch.setattr(patient, "SECONDS", 0.5)
             url = f"nats://127.0.0.1:{port}"
             assert doctor(url) == (3, {name}, set())
             assert "4222" in remedy_of(capsys, url, name)

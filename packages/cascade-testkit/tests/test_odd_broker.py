@@ -101,7 +101,7 @@ async def test_the_retained_set_comes_before_an_echo(odd: OddBroker, client: aio
 
 async def test_a_late_set_is_overtaken_by_an_echo(odd: OddBroker, client: aiomqtt.Client) -> None:
     fill(odd)
-    odd.retained_order = "late"
+    odd.retained_order, odd.late_seconds = "late", 60.0
     assert await set_and_echo(client, 21) == ["echo", *SET]
 
 

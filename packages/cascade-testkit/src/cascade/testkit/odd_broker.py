@@ -26,9 +26,6 @@ from cascade.testkit._mqtt_packets import MalformedPacketError, PacketType, Publ
 
 RetainedOrder = Literal["first", "late"]
 
-_LATE_SECONDS = 0.2
-"""How long a late retained set waits for a message to overtake it."""
-
 _START_SECONDS = 10.0
 
 
@@ -37,7 +34,8 @@ class OddBroker:
 
     :param retained_for_wildcards: False: a filter with a wildcard gets no retained messages.
     :param retained_order: ``"late"``: the retained set follows the next message that the client
-        is sent, or comes after 0.2 s: so an echo overtakes it.
+        is sent, or comes after ``late_seconds``: so an echo overtakes it.
+    :param late_seconds: how long a late retained set waits for a message to overtake it.
     :param retained_limit: how many retained messages one SUBSCRIBE packet gets at most.
     :param ack_delay: seconds before a PUBACK, PUBREC or SUBACK leaves.
     :param connect_code: the return code of each CONNACK (section 3.2.2.3); not 0 refuses the client.
@@ -51,6 +49,7 @@ class OddBroker:
         *,
         retained_for_wildcards: bool = True,
         retained_order: RetainedOrder = "first",
+        late_seconds: float = 0.2,
         retained_limit: int | None = None,
         ack_delay: float = 0.0,
         connect_code: int = 0,
@@ -61,6 +60,7 @@ class OddBroker:
         self.host = "127.0.0.1"
         self.retained_for_wildcards = retained_for_wildcards
         self.retained_order: RetainedOrder = retained_order
+        self.late_seconds = late_seconds
         self.retained_limit = retained_limit
         self.ack_delay = ack_delay
         self.connect_code = connect_code
@@ -373,7 +373,7 @@ class _Client:
         if broker.retained_order == "first":
             self._send_late()
         elif self._late:
-            asyncio.get_running_loop().call_later(_LATE_SECONDS, self._send_late)
+            asyncio.get_running_loop().call_later(broker.late_seconds, self._send_late)
 
     def _acknowledge(self, data: bytes) -> None:
         delay = self._broker.ack_delay
