@@ -126,6 +126,7 @@ async def test_a_broker_without_a_websocket_port_is_told_from_one_that_is_away(
         tab = await file_page(tabs, tmp_path, f"ws://127.0.0.1:{broker.port}")
         problem = tab.page.locator("#problems")
         await expect(problem).to_contain_text(f"No WebSocket answers at ws://127.0.0.1:{broker.port}/mqtt")
+        await expect(problem).to_contain_text("Check that the broker runs, and its host and port.")
         await expect(problem).to_contain_text("cascade web")
         await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
         await expect(tab.page.get_by_label("Broker")).to_be_visible()

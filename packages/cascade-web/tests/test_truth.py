@@ -215,6 +215,13 @@ async def test_times_of_a_live_engine_with_a_wrong_clock_are_right(
             await expect(tab.page.get_by_role("alert").first).to_contain_text(
                 re.compile(f"This computer's clock is (2h|119m) {where} the engine's")
             )
+            ended = {"status": "offline", "session": "s", "reason": "ended"}
+            publish_all(broker, {status_topic("press-1"): ended})
+            await expect(engine_row).to_contain_text("ended")
+            alert = tab.page.get_by_role("alert")  # what was known of the two clocks is known still
+            known = re.compile(f"clock is (2h|119m) {where} the engine's")
+            await expect(alert.filter(has_text=known)).to_be_visible()
+            await expect(alert.filter(has_text="other engines")).to_have_count(0)
 
 
 @EACH_BROKER

@@ -82,9 +82,10 @@
     if (skews.size > 1000) skews.delete(skews.keys().next().value);
   }
 
-  /** The median of the live engines' differences: with several, one wrong clock does not count. */
+  /** The median of the live engines' differences, or of all that are known where none is live: with several, one wrong clock does not count. */
   function commonSkew() {
-    const found = [...skews].filter(([source]) => view.engines.get(source)?.isLive(monotonic())).map(([, skew]) => skew).sort((one, other) => one - other);
+    const live = [...skews.keys()].filter((source) => view.engines.get(source)?.isLive(monotonic()));
+    const found = (live.length ? live : [...skews.keys()]).map((source) => skews.get(source)).sort((one, other) => one - other);
     return found.length ? found[Math.floor(found.length / 2)] : 0;
   }
 

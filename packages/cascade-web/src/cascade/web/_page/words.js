@@ -82,8 +82,9 @@ const words = (() => {
     if (code !== null) return `The broker refuses the connection: ${reason || codeReason(code)}. The page tries again by itself.`;
     if (begun) return `${options.shownUrl} answers, but ${reason || "closes the connection without an answer"}. Is it an MQTT broker? The page tries again by itself.`;
     if (everLinked) return `No link: ${options.shownUrl} does not answer. The page shows what arrived before. It connects again by itself.`;
-    return `No WebSocket answers at ${options.shownUrl}. The broker needs a WebSocket port (mosquitto: "listener 9001" and "protocol websockets"), `
-      + "or start “cascade web” with the broker's address and open the page that it serves: it relays to the usual port. The page tries again by itself.";
+    return `No WebSocket answers at ${options.shownUrl}. Check that the broker runs, and its host and port. It needs a WebSocket port (mosquitto: "listener 9001" `
+      + "and \"protocol websockets\"); without one, start “cascade web” with the broker's address and open the page that it serves: it relays to the usual port. "
+      + "The page tries again by itself.";
   }
 
   /** Return why a browser cannot use this address, or an empty text. */
