@@ -53,8 +53,27 @@ REQUIRED = {
 """Required keys of shapes that are not total."""
 
 CLEARS = "An empty message, or {}, clears it."
-KEPT = {"register": CLEARS, "shortRegister": f"{CLEARS} It holds one type, the last valid one."}
-"""What is said of a channel beside its messages."""
+ABOUT = {
+    "events": "The states of tasks, and the start and the end of a run.",
+    "progress": "How far a task has come, as it reports.",
+    "logs": "Log lines; off unless an engine is given logs=.",
+    "data": "What a task sends with cs.publish.",
+    "status": "Whether a process is connected: its birth, and its will or its clean end. Only a named process has a birth, and its "
+    "will is retained; an unnamed one has a will at QoS 0, which is not.",
+    "register": f"One constraint, which engines obey while it is retained. {CLEARS}",
+    "shortRegister": "One constraint, which engines obey while it is retained, in the older form of a register. It holds one "
+    f"type, the last valid one. {CLEARS}",
+    "store": "A random name of the broker's store, by which engines see that it is another one. It is no register.",
+    "echo": "What an engine sends to itself: behind it everything that was retained has arrived.",
+    "canary": "What an engine keeps for itself: without it the retained set is not complete.",
+    "constraints": "Which registers an engine obeys, and what is in force.",
+    "runs": "Active runs with counts by state and by task, what waits and why, and recent runs.",
+    "graph": "The graphs of active runs.",
+    "summary": "A few numbers, without nesting, for dashboards.",
+    "host": "The machine and the process of an engine.",
+    "ack": "Up to which event a collector has stored an engine's events, and which it lacks.",
+}
+"""What each channel is for."""
 
 PARAMETERS = {
     "org": "The organisation, CASCADE_ORG_ID of the engine's process.",
@@ -175,7 +194,7 @@ def document() -> dict[str, Any]:
             messages[message] = _message(message, shape, schemas)
         channels[name] = {
             "address": address,
-            **({"description": KEPT[name]} if name in KEPT else {}),
+            "description": ABOUT[name],
             "messages": {message: {"$ref": f"#/components/messages/{message}"} for message in carried},
             "parameters": {
                 each: {"description": PARAMETERS[each]} for each in re.findall(r"{(\w+)}", address)

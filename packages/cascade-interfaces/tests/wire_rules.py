@@ -7,6 +7,7 @@ import re
 from functools import cache
 from typing import Any
 
+from wire_document import CLEARS
 from wire_links import Heard
 from wire_traffic import channels_of, document, look_of, problems, rendering_problems
 
@@ -56,7 +57,9 @@ class Deliveries:
         if TRIAL.search(heard.topic):
             return []
         found = self._flag_problems(channel, heard)
-        if not heard.payload or (heard.payload == b"{}" and "description" in document()["channels"][channel]):
+        if not heard.payload or (
+            heard.payload == b"{}" and CLEARS in document()["channels"][channel]["description"]
+        ):
             return (
                 found if _operation(channel)["bindings"]["mqtt"]["retain"] else [*found, "an empty message"]
             )
