@@ -316,7 +316,18 @@ def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest
     assert "no event of a run 'none' is in" in capsys.readouterr().err
 
 
-ANYTHING = [None, 5, 1.5, True, "", "yesterday", "2026-11-21T03:00:25", [], {}, "2026-11-21T03:00:26+00:00"]
+ANYTHING: list[Any] = [
+    None,
+    5,
+    1.5,
+    True,
+    "",
+    "yesterday",
+    "2026-11-21T03:00:25",
+    [],
+    {},
+    "2026-11-21T03:00:26+00:00",
+]
 
 
 @pytest.mark.parametrize("value", ANYTHING, ids=repr)
