@@ -123,16 +123,15 @@ async def has_session(broker: Broker, path: Path) -> None:
 
 def first_event() -> tuple[str, dict[str, Any]]:
     """Return an event of a run of its own."""
-    head = {
+    return telemetry_topic("local", "default", "first"), {
         "v": "1.0",
         "ts": "2026-11-22T10:00:00+00:00",
         "org_id": "local",
         "project_id": "default",
         "run_id": "first",
-    }
-    head |= {"source": "press", "seq": 0, "token": "c41e07d2"}
-    return telemetry_topic("local", "default", "first"), {
-        **head,
+        "source": "press",
+        "seq": 0,
+        "token": "c41e07d2",
         "event_id": "first-c41e07d2-0",
         "body": {"type": "LifecycleEvent", "event": "ENGINE_STARTED"},
     }
