@@ -1,6 +1,7 @@
 """After its last user an outbox stays open while events wait that its connector can still send, and no longer."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,60 @@ async def test_a_disconnect_is_noted_of_a_connector_that_does_not_announce_it(
         await eventually(lambda: not link.subscribed)
         expected = [] if up and not ack else [(1, False)]
         await eventually(lambda: (left(folder) if folder.exists() else []) == expected)
+
+
+class LeavingLink(FakeLink):
+    """Announces its disconnect, and sends meanwhile what it has in hand."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.leaving: list[Callable[[], object]] = []
+
+    def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        self.leaving.append(callback)
+        return lambda: self.leaving.remove(callback)
+
+    def leave(self) -> None:
+        """Begin to disconnect."""
+        for callback in [*self.leaving]:
+            callback()
+
+
+async def test_a_connector_that_disconnects_gets_nothing_more_of_a_backlog(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends what it has in hand; the rest stays in the file, and the next run sends it, in order."""
+    monkeypatch.setattr(queue, "WINDOW", 2)
+    async with no_leaks():
+        link = LeavingLink(up=False)
+        await send(Outbox(folder), link, *range(20))
+        assert len(link.held) == 4
+        link.leave()
+        while link.held:
+            link.settle(1)
+            await asyncio.sleep(0)
+        assert link.numbers() == [0, 1, 2, 3]
+        await eventually(lambda: left(folder) == [(16, False)])
+        link.up = True
+        await send(Outbox(folder), link, 20)
+        await eventually(lambda: link.numbers() == [*range(21)])
+    await eventually(lambda: not [*folder.glob("*")])
+
+
+async def test_a_run_that_begins_while_its_connector_disconnects_sends_what_waits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connector may be connected again at once: what waits does not wait for another event."""
+    monkeypatch.setattr(queue, "WINDOW", 2)
+    async with no_leaks():
+        link, given = LeavingLink(up=False), Outbox(folder)
+        await send(given, link, *range(20))
+        link.leave()
+        async with given.attached(link):
+            link.up = True
+            link.settle()
+            await eventually(lambda: link.numbers() == [*range(20)])
+    await eventually(lambda: not [*folder.glob("*")])
 
 
 async def test_what_is_refused_after_the_run_closes_it(folder: Path) -> None:

@@ -85,6 +85,7 @@ class Held:
         """Do not end: it has a user again."""
         self._ended = None
         self.queue.on_change = None
+        self.queue.go_on()
         if self.acknowledgements is not None:
             self.acknowledgements.on_change = None
         if self._forget is not None:
@@ -116,8 +117,9 @@ class Held:
             self.on_closed()
 
     def _leave(self) -> None:
-        """Note that the connector disconnects: what it has in hand may still be sent."""
+        """Note that the connector disconnects: what it has in hand may still be sent, and the rest stays in the file."""
         self._leaving = True
+        self.queue.rest()
         self._look()
 
     def _look(self) -> None:

@@ -72,7 +72,7 @@ class DurableQueue:
         self._order = SendOrder(live_first=live_first, limit=2 * _window(connector))
         self._next = self._lost = 0
         self._held = not live_first  # whether all new messages have to wait until the file is open
-        self._reading = self._pumping = self._closed = False
+        self._reading = self._pumping = self._resting = self._closed = False
         self._stopped: asyncio.Future[None] | None = None
         self._opening = True
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -174,6 +174,16 @@ class DurableQueue:
             timer.cancel()
         self._stopped = self._disk.stop()
         return self._stopped
+
+    def rest(self) -> None:
+        """Give the connector nothing more of what waits, since it disconnects, until :meth:`go_on`."""
+        self._resting = True
+
+    def go_on(self) -> None:
+        """Give the connector again what waits."""
+        if self._resting:
+            self._resting = False
+            self._pump_soon()
 
     def call(self, apply: Apply, done: Done) -> None:
         """Use the file in its thread; ``done`` gets the result on the loop. While the disk fails, both wait.
@@ -280,7 +290,7 @@ class DurableQueue:
     def _pump(self) -> None:
         """Give the connector what waits, as much as it has room for."""
         self._pumping = False
-        if self._held:
+        if self._held or self._resting:
             return
         order = self._order
         while not self._closed and "link" not in self._timers and len(order.in_hand) < order.limit:
