@@ -148,6 +148,8 @@ def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
     (engine,) = read.engine_rows(view, 0.0)
     assert " ".join(engine) == "source status presence host pid since project_id sync paused runs"
     assert (engine["project_id"], engine["runs"], engine["status"]) == ("acme", 1, "online")
+    (silent,) = read.engine_rows(view, 13.0)
+    assert (silent["runs"], silent["status"]) == (0, "lost")  # its runs are lost, too: none is active
     running, recent = read.run_rows(view, 0.0)
     keys = "source run_id target status started ended counts known open error"
     assert " ".join(running) == " ".join(recent) == keys

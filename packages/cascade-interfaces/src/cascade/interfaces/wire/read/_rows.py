@@ -16,7 +16,10 @@ _STATES = frozenset(TaskState)
 
 
 def engine_rows(view: View, now: float) -> list[dict[str, Any]]:
-    """Return a row for each engine, by source; ``now`` is on the reader's clock."""
+    """Return a row for each engine, by source; ``now`` is on the reader's clock.
+
+    ``runs`` counts the active runs: an engine that is not live has none.
+    """
     return [_engine_row(engine, now) for _, engine in sorted(view.engines.items())]
 
 
@@ -51,7 +54,7 @@ def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
         "project_id": engine.project_id,
         "sync": engine.sync,
         "paused": engine.paused,
-        "runs": len(engine.runs.runs) + engine.runs.more if engine.runs else 0,
+        "runs": len(engine.runs.runs) + engine.runs.more if engine.runs and engine.is_live(now) else 0,
     }
 
 
