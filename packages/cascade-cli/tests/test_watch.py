@@ -30,7 +30,9 @@ def test_a_late_watcher_sees_everything_and_a_killed_engine_and_a_new_broker(pla
         terminal.wait_for("press-1                      lost", "Lost at")
         plant.broker.terminate()
         eventually(
-            lambda: re.search(r"link lost \d+s ago, connecting again", terminal.text),
+            lambda: re.search(
+                r"link lost \d+s ago, connecting again; what you see is from then", terminal.text
+            ),
             "the link is shown as lost",
         )
         seen = len(terminal.text)

@@ -1,16 +1,21 @@
 """What ``cascade watch`` shows, decided and drawn without a terminal or a broker."""
 
+import io
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from cascade.cli._watching.changes import Changes, in_words
 from cascade.cli._watching.done import SURE_SECONDS, Until
 from cascade.cli._watching.drawing import Frame, draw
 from cascade.cli._watching.picture import Picture, describe, take
 from cascade.cli._watching.rates import Rates
+from cascade.cli._watching.show import Screen
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire.read import View
 from cascade.interfaces.wire.write import timestamp
@@ -316,3 +321,67 @@ def test_a_limit_of_any_value_is_described(rate: Any) -> None:
     """Any client can write one; an integer of JSON may have any size."""
     assert len(describe("rate_limit", {"rate": rate})) <= 60
     assert len(describe("concurrency", {"limit": rate})) <= 60
+
+
+class Shown:
+    """Stands for the live screen: it keeps the lines that were drawn last."""
+
+    lines: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+
+    def update(self, group: Any, *, refresh: bool) -> None:
+        """Take a drawing."""
+        assert refresh
+        self.lines = tuple(line.plain.rstrip() for line in group.renderables)
+        self.styles = tuple(str(line.spans[-1].style) if line.spans else "" for line in group.renderables)
+
+
+def test_without_a_link_the_screen_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ages, durations and time left are those of the loss, which the head names; with the link they go on."""
+    passed = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: NOW + passed)
+    monkeypatch.setattr(time, "time", lambda: WALL + passed)
+    live = Shown()
+    feed: Any = SimpleNamespace(view=view_of(run_row()), lost_since=None)
+    shown = Screen(live, Console(file=io.StringIO(), width=100, height=40), "cascade watch mqtt://b")
+
+    def at(seconds: float) -> tuple[str, ...]:
+        nonlocal passed
+        passed = seconds
+        shown.update(feed)
+        return live.lines
+
+    head, *linked = at(0.0)
+    assert head == "cascade watch mqtt://b  linked"
+    assert any("online        2m   1 run" in line for line in linked)
+    feed.lost_since = NOW + 60.0
+    (head, *then), (later, *still) = at(60.0), at(4_000.0)
+    assert head == "cascade watch mqtt://b  link lost 0s ago, connecting again; what you see is from then"
+    assert later == "cascade watch mqtt://b  link lost 65m ago, connecting again; what you see is from then"
+    assert any("online        3m   1 run" in line for line in then)
+    assert any("9m left" in line for line in then)
+    assert still == then
+    assert {style for line, style in zip(live.lines[1:], live.styles[1:], strict=True) if line} == {"dim"}
+    feed.lost_since = None
+    _, *again = at(4_000.0)
+    assert any("online       68m   1 run" in line for line in again)
+    assert any("expired" in line for line in again)
+    assert "dim" not in live.styles[3]
+
+
+def test_a_rate_keeps_one_sample_while_time_stands_still() -> None:
+    """A link that is away for days costs no memory, and the rate is the one of the loss."""
+    rates = Rates()
+    rates.note(("s", "r"), 0, 0.0)
+    assert {rates.note(("s", "r"), 40, 10.0) for _ in range(1_000)} == {4.0}
+    assert len(rates._samples["s", "r"]) == 2
+
+
+def test_a_lost_engine_runs_nothing_in_a_line_either() -> None:
+    """Its last report listed a run, which is lost now."""
+    view = view_of(run_row())
+    first = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW) if kind == "engine"]
+    assert first == ["engine press-1: online, 1 running", "engine press-2: lost"]
+    view.fold(status_topic("press-1"), b'{"status": "offline", "session": "s"}', now=NOW)
+    after = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW) if kind == "engine"]
+    assert after == ["engine press-1: lost", "engine press-2: lost"]

@@ -56,9 +56,12 @@ class Frame:
 
 
 def draw(picture: Picture, frame: Frame, *, title: str, link: str, lost: bool) -> list[Text]:
-    """Return the lines of a screen, none wider or more than the frame has."""
+    """Return the lines of a screen, none wider or more than the frame has; what a lost link has left is dim."""
     lines = list(_head(frame, title, link, "bold red" if lost else "dim"))
-    lines += _sections(picture, frame, frame.height - len(lines))
+    sections = _sections(picture, frame, frame.height - len(lines))
+    for line in sections if lost else ():
+        line.stylize("dim")
+    lines += sections
     for line in lines:
         line.truncate(frame.width, overflow="ellipsis")
     return lines[: frame.height]

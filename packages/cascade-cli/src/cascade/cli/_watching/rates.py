@@ -20,6 +20,8 @@ class Rates:
         samples = self._samples.setdefault(key, deque())
         if samples and ended < samples[-1][1]:
             samples.clear()  # the run_id is used again
+        if samples and samples[-1][0] == now:
+            samples.pop()  # time stands still: there is no link
         samples.append((now, ended))
         while samples[0][0] < now - WINDOW_SECONDS:
             samples.popleft()

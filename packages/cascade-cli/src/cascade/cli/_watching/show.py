@@ -50,6 +50,11 @@ class Lines:
             self._output.line(f"{time.strftime('%H:%M:%S')} {text}")
 
 
+def lost_in_words(seconds: float) -> str:
+    """Return what the screen says without a link, which was lost so many seconds ago."""
+    return f"link lost {show_duration(seconds)} ago, connecting again; what you see is from then"
+
+
 class Screen:
     """A live screen: it is drawn again where it stands."""
 
@@ -69,11 +74,14 @@ class Screen:
         from cascade.cli._watching.picture import take
 
         now = time.monotonic()
-        picture = take(feed.view, self._rates, now=now, wall=time.time())
+        lost = feed.lost_since
+        then = (
+            now if lost is None else lost
+        )  # without a link nothing newer is known: the picture stands still
+        picture = take(feed.view, self._rates, now=then, wall=time.time() - (now - then))
         options = self._console.options
         frame = Frame(options.max_width, max(6, self._console.size.height - 1), plain=options.ascii_only)
-        lost = feed.lost_since
-        link = "linked" if lost is None else f"link lost {show_duration(now - lost)} ago, connecting again"
+        link = "linked" if lost is None else lost_in_words(now - lost)
         lines = draw(picture, frame, title=self._title, link=link, lost=lost is not None)
         self._live.update(Group(*lines), refresh=True)
 
