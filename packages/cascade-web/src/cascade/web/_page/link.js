@@ -23,6 +23,7 @@ class Link {
     this.version = mqtt.V5;
     this.failures = 0;
     this.everLinked = false;
+    this.lost = null;
     this.mayPublish = true;
     this.clientId = `web-${random()}`;
     this.source = fields.encodeLevel(options.username) || this.clientId; // the rules of a user name cascade/sync/USER
@@ -81,6 +82,7 @@ class Link {
 
   received(data) {
     this.heard = Date.now();
+    this.heardAt = performance.now();
     let found;
     try {
       found = this.packets.push(new Uint8Array(data));
@@ -244,6 +246,7 @@ class Link {
     for (const { failed } of this.acknowledging.values()) failed?.(new Error("The link was lost before the broker answered."));
     this.acknowledging.clear();
     const wasLinked = this.isLinked;
+    if (wasLinked) this.lost = this.lastKnown();
     if (this.code === null) this.reason = reason || this.reason; // a CONNACK that refuses says why; its close does not
     if (wasLinked && this.sync?.echoes === 0 && this.mayPublish) this.mayPublish = this.cuts();
     if (!wasLinked && this.isVersionRefused()) {
@@ -252,6 +255,12 @@ class Link {
     }
     if (words.isRefusal(this.code)) return this.fail("refused", words.refusal(this.code, this.reason, this.options));
     return this.fail("lost", wasLinked ? words.cut(this.reason) : words.unreachable(this));
+  }
+
+  /** Return the moment of which the page knows the state: now, unless the broker has been silent, as while the computer slept. In seconds. */
+  lastKnown() {
+    const silent = Date.now() - this.heard > Link.SILENT_AFTER;
+    return { wall: (silent ? this.heard : Date.now()) / 1000, monotonic: (silent ? this.heardAt : performance.now()) / 1000 };
   }
 
   /** Return false after two cuts at the nonce in a row: some brokers cut off users who may not publish. */

@@ -10,21 +10,22 @@
 
   let view = new views.View();
   let link = null;
+  let frozen = null; // the moment at which the link was lost, until everything has arrived again: `{wall, monotonic}`
   let dirty = true;
   let drawn = 0;
   const skews = new Map(); // by source: this computer's clock minus the engine's, in seconds
   const firstSeen = new Map(); // by topic of a register
-  const desk = new steering.Desk({ link: () => link, view: () => view, now: monotonic, changed: () => { dirty = true; } });
+  const desk = new steering.Desk({ link: () => link, view: () => view, now: () => page.now, changed: () => { dirty = true; } });
 
   /** What the panels need of the page. */
   const page = {
     get view() { return view; },
-    get now() { return monotonic(); },
-    /** This computer's clock, corrected where the engines agree that it is wrong. */
-    get clock() { return wall() - commonSkew(); },
+    get now() { return frozen?.monotonic ?? monotonic(); },
+    /** This computer's clock, corrected where the engines agree that it is wrong. It stands still without a link, as all clocks here do. */
+    get clock() { return shownWall() - commonSkew(); },
     /** The engine's clock; null before a report that was not kept has shown how it differs from this computer's. */
-    clockOf: (engine) => (skews.has(engine?.source) ? wall() - skews.get(engine.source) : null),
-    since, ago,
+    clockOf: (engine) => (skews.has(engine?.source) ? shownWall() - skews.get(engine.source) : null),
+    since, ago, asOf,
     selected: "",
     timelines: new timelines.Timelines(),
     graphs: new Map(), // by run: the latest graph, also of runs that have ended since
@@ -34,6 +35,11 @@
     actions: { togglePause, limit: openLimit, cancel: openCancel, lift, select, isPaused, pausedBy, isOff: (topic) => !link?.isReady || desk.refused.has(topic),
       obeyed, redraw: () => { dirty = true; } },
   };
+
+  function shownWall() { return frozen?.wall ?? wall(); }
+
+  /** Return a count with the moment at which it was right, if that is not now. */
+  function asOf(text) { return frozen && text ? `at ${words.moment(frozen.wall)}: ${text}` : text; }
 
   /** Return why the page cannot say that there is nothing. */
   function unknown() {
@@ -84,7 +90,7 @@
 
   /** The median of the live engines' differences, or of all that are known where none is live: with several, one wrong clock does not count. */
   function commonSkew() {
-    const live = [...skews.keys()].filter((source) => view.engines.get(source)?.isLive(monotonic()));
+    const live = [...skews.keys()].filter((source) => view.engines.get(source)?.isLive(page.now));
     const found = (live.length ? live : [...skews.keys()]).map((source) => skews.get(source)).sort((one, other) => one - other);
     return found.length ? found[Math.floor(found.length / 2)] : 0;
   }
@@ -116,6 +122,7 @@
   const givenToken = () => new URLSearchParams(location.hash.slice(1)).get("token") ?? decodeURIComponent(location.hash.slice(1));
 
   function connect(address, { username = "", password = "" } = {}) {
+    if (link?.isLinked) frozen ??= link.lastKnown();
     link?.close();
     link = null;
     dirty = true;
@@ -145,6 +152,7 @@
 
   function forget() {
     view = new views.View();
+    frozen = null;
     page.timelines = new timelines.Timelines();
     page.selected = "";
     [skews, firstSeen, page.graphs, desk.refused].forEach((each) => each.clear());
@@ -153,6 +161,7 @@
 
   function onChange() {
     dirty = true;
+    frozen = link?.isReady ? null : frozen ?? link?.lost ?? null;
     if (link?.state === "refused" || (link?.state === "lost" && !link.everLinked)) byId("connection").open = true;
     if (link?.isReady) byId("connection").open = false;
   }
@@ -287,6 +296,7 @@
 
   function problems() {
     const found = [...reported.values()].map((text) => ({ text, bad: true }));
+    if (frozen) found.push({ text: words.frozen(frozen.wall, link?.isLinked), bad: !link?.isLinked });
     if (link?.problem) found.push({ text: link.problem, bad: true });
     if (link?.isLinked && link.denied) found.push({ text: link.denied, bad: true });
     if (link?.isReady && !link.proved) found.push({ text: "The broker does not show that everything has arrived: it is slow, or this user may not write its own cascade/sync/USER/+. What is missing here may still come. “cascade acl --observer USER” prints the rules of a user who only looks." });
@@ -302,7 +312,7 @@
   /** Return the engines that are gone and whose last times have not come yet: their clock cannot be compared any more. */
   function fromTheFuture() {
     const latest = ({ presence, runs: report, summary }) => Math.max(presence?.seconds ?? 0, report?.seconds ?? 0, summary?.seconds ?? 0);
-    return [...view.engines.values()].filter((engine) => !skews.has(engine.source) && latest(engine) > page.clock + WRONG_CLOCK)
+    return [...view.engines.values()].filter((engine) => !skews.has(engine.source) && latest(engine) > wall() - commonSkew() + WRONG_CLOCK)
       .map(({ source }) => words.shown(source, 40));
   }
 
@@ -343,6 +353,8 @@
     drawSteering();
     everything.draw();
     if (byId("limit").open) checkLimit();
+    byId("limit-write").disabled = byId("cancel-write").disabled = !link?.isReady;
+    set(document.body, "data-frozen", frozen ? "" : null);
     document.title = link?.state === "lost" ? "Cascade: no link" : "Cascade";
   }
 

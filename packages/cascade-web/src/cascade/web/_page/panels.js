@@ -106,7 +106,7 @@ const panels = (() => {
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
       ...(alive && typeof left === "number" && !row.open ? [`about ${duration(left)} left`] : []),
-      countsInWords(row.counts),
+      alive ? countsInWords(row.counts) : `last reported: ${countsInWords(row.counts) || "no tasks"}`,
       ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)].filter(Boolean).join(" · ");
   }
 
@@ -308,7 +308,7 @@ const panels = (() => {
       this.engines.draw(folds && !this.gone ? live : items, ({ engine }) => engine.source);
       show(this.toggle.parentNode, folds);
       setText(this.toggle, this.gone ? "Hide those that are gone" : `Show ${plural(gone, "engine")} that ${gone === 1 ? "is" : "are"} gone`);
-      setText(byId("engines-note"), items.length ? [`${count(live.length)} online`, ...(gone ? [`${count(gone)} lost or ended`] : [])].join(", ") : "");
+      setText(byId("engines-note"), this.page.asOf(items.length ? [`${count(live.length)} online`, ...(gone ? [`${count(gone)} lost or ended`] : [])].join(", ") : ""));
     }
 
     drawRuns() {
@@ -321,15 +321,16 @@ const panels = (() => {
       for (const item of rows) item.selected = item.key === this.page.selected;
       this.runs.draw(active, ({ key }) => key);
       this.recent.draw(over, ({ key }) => key);
-      setText(byId("runs-note"), active.length ? `${count(active.length)} active` : "");
-      setText(byId("recent-note"), over.length ? count(over.length) : "");
+      const lost = active.filter(({ row }) => row.status === "Lost").length, alive = active.length - lost;
+      setText(byId("runs-note"), this.page.asOf([...(alive ? [`${count(alive)} active`] : []), ...(lost ? [`${count(lost)} lost`] : [])].join(", ")));
+      setText(byId("recent-note"), this.page.asOf(over.length ? count(over.length) : ""));
     }
 
     drawConstraints() {
       const { view } = this.page;
       const items = [...view.registers.values()].sort((one, other) => views.byText(one.topic, other.topic));
       this.constraints.draw(items, ({ topic }) => topic);
-      setText(byId("constraints-note"), [...(items.length ? [count(items.length)] : []), ...(view.left_out ? [`${count(view.left_out)} more are not kept`] : [])].join(", "));
+      setText(byId("constraints-note"), this.page.asOf([...(items.length ? [count(items.length)] : []), ...(view.left_out ? [`${count(view.left_out)} more are not kept`] : [])].join(", ")));
     }
 
     drawDetails() {
@@ -341,7 +342,7 @@ const panels = (() => {
       const row = views.runRow(view, run, this.page.now);
       setText(byId("details-title"), `${shown(titleOf(run))} on ${shown(run.source, 60)}`);
       this.drawGraph(run, engine);
-      this.drawTimeline(run, now);
+      this.drawTimeline(run, row, row.status === "Lost" ? engine?.runs?.seconds ?? null : now);
       this.drawTasks(run, row, now);
       this.drawFailures(run, row);
       this.drawValues(run);
@@ -368,13 +369,14 @@ const panels = (() => {
       return named === endedOf(run.counts) ? [] : ["counts by name are of the last report before the end"];
     }
 
-    drawTimeline(run, now) {
+    /** `now` is the end of the bars of tasks that run: of an engine that is lost, its last report. */
+    drawTimeline(run, row, now) {
       const active = run.status === runs.RUNNING ? run.reported : null, running = active?.running ?? [];
       const bars = this.page.timelines.get(this.page.selected) ?? timelines.none(), canvas = byId("timeline");
       const isActive = run.status === runs.RUNNING, isEmpty = (!bars.lanes.size && !running.length) || (isActive && now === null);
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
       show(canvas, !isEmpty);
-      if (isActive && now === null) return setText(byId("timeline-note"), "Waiting for a report of the engine: until then its clock is not known.");
+      if (isActive && now === null) return setText(byId("timeline-note"), row.status === "Lost" ? "The engine is lost, and has left no report with a time." : "Waiting for a report of the engine: until then its clock is not known.");
       if (isEmpty) return setText(byId("timeline-note"), `The timeline shows events that arrive while the page is open; none has arrived yet.${lost}`);
       const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: !isActive, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
