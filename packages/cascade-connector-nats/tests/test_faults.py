@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import nats
@@ -428,7 +429,10 @@ def retained_of(connector: NatsConnector) -> RetainedMessages:
     session = connector._lifecycle.session
     assert session is not None
     assert isinstance(session.link, NatsLink)
-    (retained,) = session.link._retained.values()
+    (feed,) = session.link._feeds.values()
+    assert isinstance(feed._renew, MethodType)
+    retained = feed._renew.__self__
+    assert isinstance(retained, RetainedMessages)
     return retained
 
 
@@ -676,7 +680,7 @@ async def test_what_a_server_refuses_that_ends_is_sent_again(
 ) -> None:
     """Telemetry and a constraint: a server closes its streams before its connections, and that refuses nothing."""
     monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", BOUND)
-    monkeypatch.setattr("cascade.connectors.nats._store.AGAIN", 0.02)
+    monkeypatch.setattr("cascade.transport.store_sender.AGAIN", 0.02)
     ending = Ending(monkeypatch, error=error, api=api)
     found, topic = list[Delivery](), constraint_topic("global", "pause")
     async with connector_to(server, presence=False) as connector:

@@ -29,6 +29,20 @@ async def test_a_cancelled_waiter_leaves_the_event_usable() -> None:
     await event.wait()
 
 
+async def test_a_wait_with_an_end_returns_whether_the_event_was_set() -> None:
+    """One that was set before counts once; without an end it waits for the event."""
+    event, now = AutoResetEvent(), asyncio.get_running_loop().time
+    assert not await event.wait_until(now() + 0.001)
+    event.set()
+    assert await event.wait_until(now() + 60)
+    assert not await event.wait_until(now())
+    waiting = asyncio.create_task(event.wait_until(None), name="waiting")
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    event.set()
+    assert await waiting
+
+
 def test_an_event_can_be_used_on_one_loop_after_the_other() -> None:
     """It is bound to no loop while no task waits."""
     event = AutoResetEvent()

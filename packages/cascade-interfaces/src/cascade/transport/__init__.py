@@ -12,6 +12,7 @@ For authors of connectors. Each part is a module of its own; import what you nee
 - :mod:`cascade.transport.capture`: the values of a payload at the call of ``publish``.
 - :mod:`cascade.transport.outbox`: ``Outbox``, the messages that wait or are in flight, with its control lane.
 - :mod:`cascade.transport.senders`: ``Senders``, the tasks that send them over one link.
+- :mod:`cascade.transport.store_sender`: ``StoreSender``, send to a store of the network again until it answers.
 - :mod:`cascade.transport.drain`: ``Drain``, wait until they are sent or dropped.
 - :mod:`cascade.transport.patience`: ``Patience``, seconds that count only while this process can read.
 - :mod:`cascade.transport.errors`: ``LinkLost`` and ``MessageRejected``, which a client port raises.

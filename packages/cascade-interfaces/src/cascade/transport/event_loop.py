@@ -63,3 +63,12 @@ class AutoResetEvent:
             finally:
                 self._waiter = None
         self._set = False
+
+    async def wait_until(self, when: float | None) -> bool:
+        """Do what ``wait`` does, until ``when`` on the loop's clock (None: for ever); return whether the event was set."""
+        try:
+            async with asyncio.timeout_at(when):
+                await self.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -11,11 +11,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from cascade.interfaces.filters import first_match
+from cascade.interfaces.limitation import Lacking, Limitation
+from cascade.interfaces.watch import Lost
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue
+from cascade.transport.delivery.message import IncomingMessage
+from cascade.transport.delivery.retained_feed import RetainedFeed
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import LinkLost, MessageRejected
 from cascade.transport.faults import Fault, Kind, unanswered
+from cascade.transport.looks import REFUSED
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.presence import Presence
 from cascade.transport.senders import Senders
@@ -26,6 +32,13 @@ ANSWER_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 0.5
 STUCK_TIMEOUT = 30.0
 """If a message is not acknowledged for this many seconds, or up to twice as many, the link is dead."""
+
+_LIMITATIONS = {
+    "store": "no constraints, presence and retained messages: %s; telemetry is sent",
+    Lacking.PRESENCE: "no presence: %s",
+    Lacking.TELEMETRY: "telemetry is not kept by the server: %s",
+}
+"""What the log says of each limitation that a link finds by itself."""
 
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
@@ -207,6 +220,18 @@ class Link(ABC):
             self._where, topic_filter, code,
         )  # fmt: skip
 
+    def _report_limitations(self, found: Iterable[Limitation]) -> None:
+        """Log once what the peer cannot do for this user.
+
+        Without a store nothing else is kept either: that telemetry is not is logged with a store only.
+        """
+        lacking: dict[str, Limitation] = {"store" if each.of_store else each.lacking: each for each in found}
+        if "store" in lacking:
+            lacking.pop(Lacking.TELEMETRY, None)
+        for name, text in _LIMITATIONS.items():
+            problem = lacking.get(name)
+            self._state.report(text, problem, f"%s: {text}", self._where, problem and problem.text)
+
     async def _announce(self) -> None:
         """Publish the birth, and behind it what replaces the reports of an earlier process of this name."""
         calls = [self._publish_presence(self._presence.birth(self._loop.time()))]
@@ -288,9 +313,13 @@ class Link(ABC):
         The call is cancelled with the link, not with the caller.
         """
         task = self._create_task(self._answer(method, call, *args, **kwargs), f"cascade-{method}")
-        either: set[asyncio.Future[Any]] = {task, self.lost}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await self._done_or_lost(task)
         return task.result() if task.done() and not task.cancelled() else None
+
+    async def _done_or_lost(self, awaited: asyncio.Future[Any], *, timeout: float | None = None) -> None:
+        """Return when a future is done or the link is lost, or after ``timeout`` seconds."""
+        either: set[asyncio.Future[Any]] = {awaited, self.lost}
+        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
     async def _answer(
         self,
@@ -359,6 +388,8 @@ class QueueLink(Link):
     ) -> None:
         super().__init__(client, parts, send=send, explain=explain)
         self._of_queue: dict[Queue, list[asyncio.Task[Any]]] = {}
+        self._feeds: dict[Queue, RetainedFeed] = {}
+        """What orders the messages of a queue, where several queues share a subscription to a filter."""
 
     def read(self) -> None:
         """Do nothing: the client reads from the beginning, and nothing arrives before the first subscription."""
@@ -378,11 +409,29 @@ class QueueLink(Link):
         """Unsubscribe from the filters that only ``queue`` had."""
         for task in self._of_queue.pop(queue, ()):
             task.cancel()
+        self._feeds.pop(queue, None)
         await self._call("unsubscribe", self._unsubscribe, queue, unused)
 
     async def _resubscribe(self) -> None:
         queues: list[Queue] = [*self._dispatcher.callbacks(), *self._dispatcher.watches()]
         await asyncio.gather(*(self._call("subscribe", self._begin, queue) for queue in queues))
+
+    def _offer_live(self, topic_filter: str, message: IncomingMessage) -> None:
+        """Offer a message that is not retained, and came for a filter, once to each queue that has this filter."""
+        for queue in self._dispatcher.queues(topic_filter):
+            if len(queue.filters) > 1 and first_match(queue.filters, message.topic) != topic_filter:
+                continue  # it comes once more, for that filter
+            if (feed := self._feeds.get(queue)) is not None:
+                feed.live(message)
+            else:
+                queue.offer(message)
+
+    def _refuse(self, topic_filter: str, code: int) -> None:
+        """Note that the peer refuses a subscription that its queues share, and tell their watches."""
+        self._note_refused(topic_filter, code)
+        for queue in self._dispatcher.queues(topic_filter):
+            if isinstance(queue, WatchQueue):
+                queue.note(Lost(REFUSED))
 
     async def _begin(self, queue: Queue) -> None:
         """Subscribe a queue once, whether it is new or the link is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -130,13 +129,7 @@ class Looks:
             elif self._is_due():
                 self.do(self._retained.tick(self._loop.time()))
             else:
-                await self._wait()
-
-    async def _wait(self) -> None:
-        due = self._retained.due()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(due):
-                await self._wakeup.wait()
+                await self._wakeup.wait_until(self._retained.due())
 
     async def _send(self, action: Subscribe | Unsubscribe | Publish) -> None:
         if isinstance(action, Publish):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import SplitResult
 
@@ -55,6 +56,10 @@ class Network:
     log: logging.Logger
     with_path: Collection[str] = ()
     """The schemes behind whose port a path may follow."""
+    proofs: Mapping[str, str] = field(default_factory=dict)
+    """The client's keywords that prove who this is, of which only one can be given; each with what it is, in words."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The client's keywords that name a file, each with the end of the variable that names it without a keyword."""
     own: tuple[str, ...] = ()
     """The keywords of the connector itself, beside those that every connector has."""
 
@@ -82,7 +87,7 @@ class Network:
         made = kind(
             check_hostname(hostname, connector=self.connector, usual=usual),
             check_port(port, usual=self.usual_port),
-            client=client(of_client),
+            client=self._proved(client(of_client)),
             tls=any(of_client.get(name) is not None for name in self.tls),
             **{name: value for name, value in keywords.items() if name in own},
         )
@@ -95,6 +100,22 @@ class Network:
         context = client.get(self.tls[0])
         if context is not None and not isinstance(context, ssl.SSLContext):
             raise ConfigurationError(self.tls[0], "it must be an ssl.SSLContext")
+
+    def _proved(self, client: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the keywords of the client, with one proof at most, and with files that can be read."""
+        given = sorted({*client} & {*self.proofs})
+        if len(given) > 1:
+            raise ConfigurationError(given[0], f"{' and '.join(given)} exclude each other; pass one")
+        for name in {*self.files} & {*client}:
+            urls.check_readable(name, client[name])
+        return client
+
+    def proof(self, client: Mapping[str, Any]) -> str:
+        """Return what the peer gets as proof of who this is, in words; ``""`` for nothing.
+
+        :param client: the keywords of the client, checked.
+        """
+        return next((words for name, words in self.proofs.items() if name in client), "")
 
     def from_url(
         self,
@@ -121,6 +142,11 @@ class Network:
                 *(f"{self.variables}_{each}" for each in ("CA", "CERT", "KEY")), log=self.log
             )
         return parts.hostname or "", urls.port_of(parts, self.ports[scheme], example=self.example), found
+
+    def file(self) -> dict[str, str]:
+        """Return the keyword for the first file that the environment names; nothing without one."""
+        named = ((name, os.environ.get(f"{self.variables}_{end}")) for name, end in self.files.items())
+        return next(({name: path} for name, path in named if path), {})
 
     def secret(self, name: str) -> str | None:
         """Return a secret from the environment, or from the file that it names; None without one.

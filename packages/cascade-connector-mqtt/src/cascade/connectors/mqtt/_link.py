@@ -135,8 +135,7 @@ class MqttLink(Link):
         """Find out, before the first overlapping subscription, whether the broker sends duplicates."""
         self._start_probe()
         if self._probing is not None and self._duplicates.sent is None:
-            either: set[asyncio.Future[Any]] = {self._probing, self.lost}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await self._done_or_lost(self._probing)
 
     def _start_probe(self) -> None:
         unknown = self._duplicates.sent is None and self._duplicates.overlapping
@@ -163,8 +162,7 @@ class MqttLink(Link):
             await self._subscribe_all(filters)
         for each in looks:
             if each is not None:
-                either: set[asyncio.Future[Any]] = {each.subscribed, self.lost}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                await self._done_or_lost(each.subscribed)
 
     async def subscribe_watch(self, queue: WatchQueue, filters: Sequence[str]) -> list[str] | None:
         """Subscribe to filters of a watch at QoS 0; return those that the broker refused, None without an answer."""

@@ -19,7 +19,6 @@ from cascade.connectors.mqtt._duplicates import DuplicateFilter
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.errors import ConfigurationError
-from cascade.interfaces.logs import get_logger
 from cascade.transport.connector import NetworkConnector, new_nonce
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import UNDECODABLE, Delivery
@@ -29,7 +28,7 @@ from cascade.transport.link import LinkParts
 from cascade.transport.retained_set import Canary, RetainedSet
 from cascade.transport.session import Session
 
-log = get_logger("cascade.connectors.mqtt")
+log = config.NETWORK.log
 
 _UNNAMED = "a user without a name"
 _MISSING = 'MqttConnector needs aiomqtt: pip install "cascade-py[mqtt]"'

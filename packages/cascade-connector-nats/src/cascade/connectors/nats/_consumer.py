@@ -51,9 +51,7 @@ class Consumer:
     async def _sign(self, *, until: float = float("inf")) -> bool:
         """Wait until ``_wakeup`` is set; return False if the server is silent, or at ``until`` on the loop's clock."""
         while (end := min(until, self._heard + SILENCE)) > self._loop.time():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(end):
-                    await self._wakeup.wait()
+            if await self._wakeup.wait_until(end):
                 return True
         return False
 

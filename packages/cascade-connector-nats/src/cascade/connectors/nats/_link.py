@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 from cascade.connectors.nats import _errors
 from cascade.connectors.nats._client import NOT_ALLOWED, NatsClient
@@ -14,16 +13,12 @@ from cascade.connectors.nats._kept import Keeping, KeptTelemetry
 from cascade.connectors.nats._retained import RetainedMessages
 from cascade.connectors.nats._store import TELEMETRY, Store
 from cascade.connectors.nats._subjects import WILL, arrived_topic, is_hidden
-from cascade.interfaces.filters import first_match
 from cascade.interfaces.subjects import subject_of, subjects_of
-from cascade.interfaces.watch import Lost
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import LinkLost, MessageRejected
 from cascade.transport.link import LinkParts, QueueLink
-from cascade.transport.looks import REFUSED
 from cascade.transport.retained_set import RETRY
 
 OPEN_TIMEOUT = 1.5
@@ -43,7 +38,6 @@ class NatsLink(QueueLink):
         self._keeping = keeping
         self._key = subject_of(parts.presence.topic) + ("" if parts.presence.named else WILL)
         self._numbers: dict[str, list[int]] = {}  # of the subscriptions of each filter
-        self._retained: dict[Queue, RetainedMessages] = {}
         client.denied = self.denied
         super().__init__(client, parts, send=store.publish, explain=_errors.explain_loss)
 
@@ -51,39 +45,28 @@ class NatsLink(QueueLink):
         """Note that the server refuses a subscription; that of the level above ``#`` alone is not a loss."""
         for topic_filter in self._numbers:
             if subject == subjects_of(topic_filter)[-1].lower():
-                self._note_refused(topic_filter, NOT_ALLOWED)
-                for queue in self._dispatcher.queues(topic_filter):
-                    if isinstance(queue, WatchQueue):
-                        queue.note(Lost(REFUSED))
+                self._refuse(topic_filter, NOT_ALLOWED)
 
     async def _prepare(self) -> None:
         """Open the bucket and the stream; go on without them if JetStream takes long."""
         self._start(self._open(), "cascade-nats-open")
-        either: set[asyncio.Future[Any]] = {self.store.answered, self.lost}
-        await asyncio.wait(either, timeout=OPEN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        await self._done_or_lost(self.store.answered, timeout=OPEN_TIMEOUT)
 
     async def _open(self) -> None:
         with contextlib.suppress(LinkLost):
-            await self.store.open()
-            self._report_problems()
+            await self._look()
             while not self.store.usable:
                 await asyncio.sleep(RETRY)
-                await self.store.open()
-                self._report_problems()
+                await self._look()
             if not self._presence.named:
                 self.publish_birth_soon()
             elif self._presence.announced == self._presence.session:  # in vain: nothing kept it
                 await self._announce()
 
-    def _report_problems(self) -> None:
-        """Log once why constraints, presence or the stream are not there."""
-        store = self.store
-        for text, problem in (
-            ("no constraints, presence and retained messages: %s; telemetry is sent", store.problem),
-            ("no presence: %s", store.no_presence),
-            ("telemetry is not kept by the server: %s", store.usable and store.no_stream),
-        ):
-            self._state.report(text, problem, f"%s: {text}", self._where, problem and problem.text)
+    async def _look(self) -> None:
+        """Open the bucket and the stream, and log once what they cannot do."""
+        await self.store.open()
+        self._report_limitations(self.store.missing)
 
     async def _publish_presence(self, payload: str, *, ends: bool = False) -> None:
         """Put the birth, which is renewed, or the offline message; of an unnamed process a key that is not a topic."""
@@ -100,16 +83,15 @@ class NatsLink(QueueLink):
         """Subscribe to the filters of a queue and follow its retained messages; return when the server has answered."""
         if isinstance(queue, CallbackQueue) and _is_telemetry(queue) and await self._reads_kept(queue):
             return
-        self._retained[queue] = retained = RetainedMessages(
-            queue, store=self.store, delivery=self._dispatcher.delivery, changed=self._change
-        )
+        delivery = self._dispatcher.delivery
+        retained = RetainedMessages(queue, store=self.store, delivery=delivery, changed=self._change)
+        self._feeds[queue] = retained.feed
         self._start_for(queue, retained.run(), "cascade-nats-retained")
         self._listen(queue.filters)
         await self.client.settle()
         await asyncio.wait({retained.feed.granted})
 
     async def _unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
-        self._retained.pop(queue, None)
         self._ignore(self._still_unused(unused))
 
     async def _reads_kept(self, queue: CallbackQueue) -> bool:
@@ -162,14 +144,7 @@ class NatsLink(QueueLink):
             return
         if (topic := arrived_topic(subject, self._dispatcher.delivery)) is None:
             return
-        message = IncomingMessage(topic, data)
-        for queue in self._dispatcher.queues(topic_filter):
-            if len(queue.filters) > 1 and first_match(queue.filters, topic) != topic_filter:
-                continue  # it comes once more, for that filter
-            if (retained := self._retained.get(queue)) is not None:
-                retained.feed.live(message)
-            else:
-                queue.offer(message)
+        self._offer_live(topic_filter, IncomingMessage(topic, data))
 
 
 def _is_telemetry(queue: CallbackQueue) -> bool:

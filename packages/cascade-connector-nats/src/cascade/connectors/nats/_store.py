@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cascade.connectors.nats._client import NO_RESPONDERS, ApiError, Headers, NatsClient
@@ -18,6 +19,7 @@ from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic
 from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
+from cascade.transport.store_sender import StoreSender
 
 ANSWER_TIMEOUT = 30.0
 """Seconds after which a request to JetStream is made again; without JetStream the server answers at once."""
@@ -26,8 +28,6 @@ PATIENCE = 10.0
 
 So long, too, a message waits for what was there and does not answer now.
 """
-AGAIN = 0.1
-"""Seconds after which a message is sent again to what did not answer."""
 HEARTBEAT = 3
 """Seconds after which a consumer without news says that it is there."""
 ACK_WAIT = 5
@@ -90,6 +90,7 @@ class Store:
         self.prefix = f"$KV.{bucket}."
         """What stands before a key in the subject of its messages."""
         self._bucket, self._stream = f"KV_{bucket}", bucket
+        self._settings = {self._bucket: {"subjects": [f"{self.prefix}>"], **_BUCKET}, self._stream: _STREAM}
         self.problem: Limitation | None = SILENT
         """Why registers cannot be kept; None if they can."""
         self.no_presence: Limitation | None = None
@@ -98,12 +99,10 @@ class Store:
         """Why telemetry at QoS 1 is not kept; None if it is."""
         self.created = ""
         """When the bucket was made: another time means another bucket."""
-        self._loop = loop = asyncio.get_running_loop()
-        self._known_by = loop.time() + PATIENCE
-        self._absent_until = math.inf  # on the loop's clock; infinity: JetStream has taken the latest message
-        self.answered: asyncio.Future[None] = loop.create_future()
+        self._sender = StoreSender(PATIENCE, _is_absent)
+        self.answered = self._sender.known
         """Done when it is known for the first time what JetStream can do."""
-        self.opened: asyncio.Future[None] = loop.create_future()
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the bucket is there for the first time."""
 
     @property
@@ -113,24 +112,26 @@ class Store:
 
     async def open(self) -> None:
         """Find or make bucket and stream; the problems are in the attributes."""
-        bucket, stream = await asyncio.gather(
-            self._ensure(self._bucket, {"subjects": [f"{self.prefix}>"], **_BUCKET}),
-            self._ensure(self._stream, _STREAM),
-        )
+        bucket, stream = await asyncio.gather(self._ensure(self._bucket), self._ensure(self._stream))
         self.problem = bucket if isinstance(bucket, Limitation) else self._examine(bucket)
         self.no_stream = (
             replace(stream, lacking=Lacking.TELEMETRY) if isinstance(stream, Limitation) else None
         )
-        if ENDED in (bucket, stream) and self._patience():
+        if ENDED in (bucket, stream) and self._sender.time_left():
             return  # the next server's link sends what waits
         for event in (self.answered, self.opened) if self.usable else (self.answered,):
             if not event.done():
                 event.set_result(None)
 
+    @property
+    def missing(self) -> list[Limitation]:
+        """What bucket and stream cannot do, as far as it is known."""
+        return [each for each in (self.problem, self.no_presence, self.no_stream) if each is not None]
+
     async def limitations(self) -> list[Limitation]:
-        """Return what is missing, as far as it is known."""
-        found = [self.problem, self.no_presence, self.no_stream, await self._second_set()]
-        return [each for each in found if each is not None]
+        """Return what is missing, also beside bucket and stream."""
+        second = await self._second_set()
+        return self.missing if second is None else [*self.missing, second]
 
     def publish(self, item: Outgoing) -> Awaitable[object] | None:
         """Send one message: into the bucket if it is retained, into the stream if it is telemetry at QoS 1.
@@ -146,10 +147,9 @@ class Store:
             return self.keep(subject, data)
         if item.retain and item.topic.startswith(_CONSTRAINTS):
             return self._keep_later(subject, data)
-        if item.qos and self.no_stream is None and item.topic.startswith(TELEMETRY):
-            return self._into_stream(subject, data, _message_id(item.payload))
-        if item.qos and not self.answered.done() and item.topic.startswith(TELEMETRY):
-            return self._before_the_answer(subject, data, _message_id(item.payload))
+        kept = self.no_stream is None or not self.answered.done()
+        if item.qos and kept and item.topic.startswith(TELEMETRY):
+            return self._keep_event(subject, data, _message_id(item.payload))
         roomy = self.client.write(subject, data)
         if item.qos:
             return self.client.settle(subject)
@@ -161,8 +161,7 @@ class Store:
         if not data:
             headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
             headers |= {} if self.no_presence else {"Nats-TTL": _TOMBSTONE}
-        bucket = {"subjects": [f"{self.prefix}>"], **_BUCKET}
-        await self._store(self._bucket, bucket, self.prefix + key, data, headers or None)
+        await self._store(self._bucket, self.prefix + key, data, headers or None)
 
     async def forget(self, key: str) -> None:
         """Remove a key without a trace: no watch sees it."""
@@ -204,62 +203,35 @@ class Store:
             raise MessageRejected(NO_RESPONDERS)
         await self.keep(key, data)
 
-    async def _into_stream(self, subject: str, data: bytes, headers: Headers) -> None:
-        await self._store(self._stream, _STREAM, subject, data, headers)
+    async def _keep_event(self, subject: str, data: bytes, headers: Headers) -> None:
+        """Send telemetry into the stream; before it is known that there is one, at once to those who listen, too."""
+        early = self.no_stream is not None
+        if early and await self._sender.is_taken_early(self.client.request(subject, data, headers)):
+            return
+        if self.no_stream is None:
+            await self._store(self._stream, subject, data, headers)
+        else:
+            await self.client.settle(subject)
 
-    async def _store(
-        self, name: str, config: Mapping[str, Any], subject: str, data: bytes, headers: Headers
-    ) -> None:
-        """Send a message until the stream ``name`` has it, which is made anew if it was deleted.
+    async def _store(self, stream: str, subject: str, data: bytes, headers: Headers) -> None:
+        """Send a message until a stream has it, which is made anew if it was deleted.
 
         :raises LinkLost: if JetStream has ended: the next link sends the message.
         :raises MessageRejected: if the stream refuses the message.
         """
-        while True:
-            try:
-                await self.client.request(subject, data, headers)
-            except ApiError as exc:
-                if not _is_absent(exc):
-                    raise
-                await self._look_for(name, config, exc)
-            else:
-                self._absent_until = math.inf
-                return
+        once = partial(self.client.request, subject, data, headers)
+        await self._sender.send(once, partial(self._look_for, stream))
 
-    async def _look_for(self, name: str, config: Mapping[str, Any], exc: ApiError) -> None:
-        """Return when a message may be sent again to a stream that did not answer.
+    async def _look_for(self, stream: str) -> None:
+        """Check that a stream that did not answer is still there, or is again.
 
         A server that ends closes its streams first, then the rest of JetStream, and its connections last.
+
+        :raises LinkLost: if JetStream has ended.
         """
-        now = self._loop.time()
-        self._absent_until = min(self._absent_until, now + PATIENCE)
-        if now >= self._absent_until:
-            raise exc
-        found = await self._ensure(name, config)
+        found = await self._ensure(stream)
         if isinstance(found, Limitation):
             raise LinkLost(JetStreamEnded(f"JetStream has ended: {found.text}"))
-        await asyncio.sleep(AGAIN)
-
-    async def _before_the_answer(self, subject: str, data: bytes, headers: Headers) -> None:
-        """Send telemetry at once to those who listen, and into the stream as soon as it is known that there is one."""
-        asked = asyncio.ensure_future(self.client.request(subject, data, headers))
-        known: set[asyncio.Future[Any]] = {self.answered}
-        try:
-            await asyncio.wait({asked, *known}, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
-            if asked.done() and not _is_absent(asked.exception()):
-                asked.result()
-                return
-            await asyncio.wait(known, timeout=self._patience())
-        finally:
-            asked.cancel()
-        if self.no_stream is None:
-            await self._into_stream(subject, data, headers)
-        else:
-            await self.client.settle(subject)
-
-    def _patience(self) -> float:
-        """Return the seconds for which JetStream's first answer is still waited for."""
-        return max(0.0, self._known_by - self._loop.time())
 
     def _examine(self, bucket: Mapping[str, Any]) -> Limitation | None:
         """Note what a bucket can do; return why it cannot hold registers, if another program made it."""
@@ -278,9 +250,9 @@ class Store:
         self.created = str(bucket.get("created", "unknown"))
         return None
 
-    async def _ensure(self, name: str, config: Mapping[str, Any]) -> dict[str, Any] | Limitation:
+    async def _ensure(self, name: str) -> dict[str, Any] | Limitation:
         """Find or make a stream; return why there is none, if so."""
-        for what, request in (("INFO", {}), ("CREATE", {"name": name, **config})):
+        for what, request in (("INFO", {}), ("CREATE", {"name": name, **self._settings[name]})):
             try:
                 return await self._api(f"STREAM.{what}.{name}", request)
             except (MessageRejected, TimeoutError) as exc:

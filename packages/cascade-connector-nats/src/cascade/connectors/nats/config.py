@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,20 +24,19 @@ NETWORK = Network(
     encrypted=("tls",),
     tls=("tls",),
     texts=("user", "password", "token", "name", "nkeys_seed_str", "inbox_prefix", "tls_hostname"),
+    proofs={
+        "user": "the user name or the password",
+        "token": "the token",
+        "user_credentials": "the creds file",
+        "nkeys_seed": "the nkey",
+        "nkeys_seed_str": "the nkey",
+    },
+    files={"user_credentials": "CREDS", "nkeys_seed": "NKEY"},
     own=("bucket", "presence_ttl"),
     log=get_logger("cascade.connectors.nats"),
 )
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FILES = {"user_credentials": "CASCADE_NATS_CREDS", "nkeys_seed": "CASCADE_NATS_NKEY"}
-_PROOFS = {
-    "user": "the user name or the password",
-    "token": "the token",
-    "user_credentials": "the creds file",
-    "nkeys_seed": "the nkey",
-    "nkeys_seed_str": "the nkey",
-}
-"""What proves who a client is, in words, by its keyword."""
-_CLIENT = {*_PROOFS, *NETWORK.texts, "tls", "tls_handshake_first"}
+_CLIENT = {*NETWORK.proofs, *NETWORK.texts, "tls", "tls_handshake_first"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +50,6 @@ class Settings(ConnectorSettings):
     def presence_lifetime(self) -> float | None:
         """Seconds for which the server keeps what announces this process."""
         return self.presence_ttl if self.presence else None
-
-    @property
-    def credentials(self) -> str:
-        """What the server gets as proof of who this is, in words; ``""`` for nothing."""
-        return next((words for name, words in _PROOFS.items() if name in self.client), "")
 
 
 def settings(hostname: str, port: int, keywords: Mapping[str, Any]) -> Settings:
@@ -84,7 +77,7 @@ def from_url(url: str, keywords: Mapping[str, Any]) -> tuple[str, int, dict[str,
 
 
 def _credentials(parts: SplitResult, keywords: Mapping[str, Any]) -> dict[str, str]:
-    if {*_PROOFS} & {*keywords}:
+    if {*NETWORK.proofs} & {*keywords}:
         return {}
     found = {**urls.user_of(parts), **keywords}
     if "username" in found:
@@ -94,16 +87,11 @@ def _credentials(parts: SplitResult, keywords: Mapping[str, Any]) -> dict[str, s
         return {"user": found["username"], "password": password}
     if (token := NETWORK.secret("TOKEN")) is not None:
         return {"token": token}
-    return next(({name: os.environ[each]} for name, each in _FILES.items() if os.environ.get(each)), {})
+    return NETWORK.file()
 
 
 def _checked(keywords: Mapping[str, Any]) -> dict[str, Any]:
     client = {name: value for name, value in keywords.items() if value is not None}
     if ("user" in client) != ("password" in client):
         raise ConfigurationError("password", "user and password belong together; pass both, or token=")
-    proofs = sorted({*client} & {*_PROOFS})
-    if len(proofs) > 1:
-        raise ConfigurationError(proofs[0], f"{' and '.join(proofs)} exclude each other; pass one")
-    for name in {*_FILES} & {*client}:
-        urls.check_readable(name, client[name])
     return client

@@ -15,12 +15,9 @@ from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._kept import Keeping
 from cascade.connectors.nats._link import NatsLink
 from cascade.interfaces.limitation import Limitation
-from cascade.interfaces.logs import get_logger
 from cascade.transport.connector import NetworkConnector
 from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts
-
-log = get_logger("cascade.connectors.nats")
 
 _MISSING = 'NatsConnector needs nats-py: pip install "cascade-py[nats]"'
 
@@ -58,7 +55,7 @@ class NatsConnector(NetworkConnector):
             hostname, port, keywords = config.from_url(hostname, keywords)
         self._nats = config.settings(hostname, port, keywords)
         self._keeping: Keeping | None = None
-        super().__init__(self._nats, log=log)
+        super().__init__(self._nats, log=config.NETWORK.log)
 
     @classmethod
     def from_url(cls, url: str, **keywords: Any) -> Self:
@@ -94,4 +91,4 @@ class NatsConnector(NetworkConnector):
         return NatsLink(client, parts, bucket=self._nats.bucket, keeping=self._keeping)
 
     def _explain(self, exc: BaseException | None) -> Fault:
-        return _errors.explain(exc, credentials=self._nats.credentials, tls=self._nats.tls)
+        return _errors.explain(exc, credentials=config.NETWORK.proof(self._nats.client), tls=self._nats.tls)

@@ -1,0 +1,83 @@
+"""Send what a network's store keeps until the store has it: one that does not answer for a while refuses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cascade.transport.errors import MessageRejected
+
+AGAIN = 0.1
+"""Seconds after which a message is sent again to a store that did not answer."""
+
+
+class StoreSender:
+    """Sends messages to the store of one link, each again until the store has it.
+
+    For a network whose store can be absent while the connection is up. It is made with the link, and ends with it.
+
+    :param patience: seconds for which the first answer of the store is waited for, and for which the store may be absent.
+    :param is_absent: returns whether an error means that the store is not there now; any other one is a refusal.
+    """
+
+    def __init__(self, patience: float, is_absent: Callable[[BaseException | None], bool]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._patience = patience
+        self._is_absent = is_absent
+        self._known_by = self._loop.time() + patience
+        self._absent_until = math.inf  # on the loop's clock; infinity: the store has taken the latest message
+        self.known: asyncio.Future[None] = self._loop.create_future()
+        """Done when it is known for the first time what the store can do; whoever opens the store sets it."""
+
+    async def send(
+        self, once: Callable[[], Awaitable[object]], look: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Send a message until the store has it.
+
+        :param once: sends it once, and returns when the store has it.
+        :param look: called before it is sent again: it may make the store anew, and raises ``LinkLost`` if the next
+            link has to send the message.
+        :raises MessageRejected: if the store refuses the message, or was absent for the whole patience.
+        """
+        while True:
+            try:
+                await once()
+            except MessageRejected as exc:
+                if not self._is_absent(exc) or self._is_given_up():
+                    raise
+            else:
+                self._absent_until = math.inf
+                return
+            await look()
+            await asyncio.sleep(AGAIN)
+
+    async def is_taken_early(self, asking: Awaitable[object]) -> bool:
+        """Send a message before the store is known; return whether the store has it.
+
+        Return False when the store is known, or at the end of the patience.
+
+        :param asking: sends the message once, also to those who listen, and returns when the store has it.
+        :raises MessageRejected: if the store refuses the message.
+        """
+        asked = asyncio.ensure_future(asking)
+        try:
+            first: set[asyncio.Future[Any]] = {asked, self.known}
+            await asyncio.wait(first, timeout=self.time_left(), return_when=asyncio.FIRST_COMPLETED)
+            if asked.done() and not self._is_absent(asked.exception()):
+                asked.result()
+                return True
+            await asyncio.wait({self.known}, timeout=self.time_left())
+            return False
+        finally:
+            asked.cancel()
+
+    def time_left(self) -> float:
+        """Return the seconds for which the first answer of the store is still waited for."""
+        return max(0.0, self._known_by - self._loop.time())
+
+    def _is_given_up(self) -> bool:
+        now = self._loop.time()
+        self._absent_until = min(self._absent_until, now + self._patience)
+        return now >= self._absent_until

@@ -1,0 +1,141 @@
+"""A message is sent to a store until the store has it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cascade.transport import store_sender
+from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.store_sender import StoreSender
+
+BOUND = 60.0
+ABSENT, REFUSED = 503, 403
+
+
+@pytest.fixture(autouse=True)
+def _short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_sender, "AGAIN", 0.001)
+
+
+def is_absent(exc: BaseException | None) -> bool:
+    return isinstance(exc, MessageRejected) and exc.code == ABSENT
+
+
+class Store:
+    """Answers each message with the next of its codes; 0 and the end of the codes: it has the message."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = [*codes]
+        self.asked = self.looks = 0
+        self.look_raises: Exception | None = None
+
+    async def once(self) -> None:
+        self.asked += 1
+        code = self.codes.pop(0) if self.codes else 0
+        if code:
+            raise MessageRejected(code)
+
+    async def look(self) -> None:
+        self.looks += 1
+        if self.look_raises is not None:
+            raise self.look_raises
+
+
+async def test_a_message_is_sent_again_until_the_store_has_it() -> None:
+    """Before each further attempt the store is looked for; what it has is not sent again."""
+    store = Store(ABSENT, ABSENT, ABSENT)
+    await StoreSender(BOUND, is_absent).send(store.once, store.look)
+    assert (store.asked, store.looks) == (4, 3)
+
+
+async def test_a_refusal_is_not_sent_again() -> None:
+    """Neither at once nor after an absence."""
+    for store, asked in ((Store(REFUSED), 1), (Store(ABSENT, REFUSED), 2)):
+        with pytest.raises(MessageRejected) as raised:
+            await StoreSender(BOUND, is_absent).send(store.once, store.look)
+        assert raised.value.code == REFUSED
+        assert store.asked == asked
+
+
+async def test_the_next_link_sends_what_the_store_of_this_one_does_not_take_any_more() -> None:
+    """The look says so."""
+    store = Store(ABSENT)
+    store.look_raises = LinkLost(ConnectionError("ended"))
+    with pytest.raises(LinkLost):
+        await StoreSender(BOUND, is_absent).send(store.once, store.look)
+    assert store.asked == 1
+
+
+async def test_a_store_that_is_absent_for_the_whole_patience_refuses() -> None:
+    """Without patience at once, with some after further attempts."""
+    with pytest.raises(MessageRejected):
+        await StoreSender(0.0, is_absent).send((store := Store(ABSENT)).once, store.look)
+    assert (store.asked, store.looks) == (1, 0)
+    away = Store(*[ABSENT] * 100_000)
+    with pytest.raises(MessageRejected):
+        await StoreSender(0.05, is_absent).send(away.once, away.look)
+    assert away.asked > 1
+
+
+async def test_the_patience_is_over_for_all_messages_at_once_and_begins_anew_with_one_that_is_taken() -> None:
+    """What waits behind an absent store does not add up; an absence that ended does not count for the next one."""
+    sender = StoreSender(0.05, is_absent)
+    away = Store(*[ABSENT] * 100_000)
+    with pytest.raises(MessageRejected):
+        await sender.send(away.once, away.look)
+    with pytest.raises(MessageRejected):
+        await sender.send((late := Store(ABSENT)).once, late.look)
+    assert (late.asked, late.looks) == (1, 0)
+    await sender.send((there := Store()).once, there.look)
+    sender._patience = BOUND
+    await sender.send((again := Store(ABSENT)).once, again.look)
+    assert (again.asked, again.looks) == (2, 1)
+
+
+async def test_what_the_store_takes_before_it_is_known_is_not_sent_again() -> None:
+    """Nothing waits for the first answer then."""
+    sender = StoreSender(BOUND, is_absent)
+    assert await sender.is_taken_early((store := Store()).once())
+    assert store.asked == 1
+    assert not sender.known.done()
+
+
+async def test_a_refusal_before_the_store_is_known_is_one() -> None:
+    """It is raised."""
+    with pytest.raises(MessageRejected) as raised:
+        await StoreSender(BOUND, is_absent).is_taken_early(Store(REFUSED).once())
+    assert raised.value.code == REFUSED
+
+
+@pytest.mark.parametrize("absent", [True, False], ids=["absent", "silent"])
+async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent: bool) -> None:
+    """Whether nothing answers yet, or no answer comes; the call for it ends."""
+    sender, ended = StoreSender(BOUND, is_absent), asyncio.Event()
+
+    async def ask() -> None:
+        try:
+            if absent:
+                raise MessageRejected(ABSENT)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    sending = asyncio.create_task(sender.is_taken_early(ask()), name="early")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not sending.done()
+    assert ended.is_set() is absent
+    sender.known.set_result(None)
+    assert not await sending
+    await ended.wait()
+
+
+async def test_the_first_answer_is_waited_for_only_so_long() -> None:
+    """Counted from the beginning of the link."""
+    sender = StoreSender(0.01, is_absent)
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    assert not await sender.is_taken_early(never)
+    assert sender.time_left() == 0.0
+    assert StoreSender(BOUND, is_absent).time_left() > 0.0
