@@ -235,7 +235,7 @@ ERRORS = ("difflib", "importlib.metadata", "shutil")
         ),
         pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 122, id="running"),
         pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 166, id="linked"),
-        pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 169, id="mqtt"),
+        pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 170, id="mqtt"),
     ],
 )
 def test_a_program_imports_no_feature_that_it_does_not_use(

@@ -4,8 +4,8 @@ For authors of connectors. Each part is a module of its own; import what you nee
 
 - :mod:`cascade.transport.connector`: ``NetworkConnector``, the base of a connector; it makes all of the following.
 - :mod:`cascade.transport.lifecycle`, :mod:`cascade.transport.session`: from ``connect`` to ``disconnect``, one link after another.
-- :mod:`cascade.transport.link`: ``Link``, the base of one link, ``QueueLink`` for a network on which each queue is subscribed by itself,
-  and ``LinkClient``, what they need of a client library.
+- :mod:`cascade.transport.link`: ``Link``, the base of one link, and ``LinkClient``, what it needs of a client library.
+- :mod:`cascade.transport.queue_link`: ``QueueLink``, the base on a network on which each queue is subscribed by itself.
 - :mod:`cascade.transport.answers`: ``AnsweredClient``, the calls of a client that wait for an answer.
 - :mod:`cascade.transport.settings`, :mod:`cascade.transport.network`: settings and their checks, and the URLs of one network.
 - :mod:`cascade.transport.faults`: why a link failed.

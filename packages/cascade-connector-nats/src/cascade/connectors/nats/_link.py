@@ -18,7 +18,8 @@ from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.errors import LinkLost, MessageRejected
-from cascade.transport.link import LinkParts, QueueLink
+from cascade.transport.link import LinkParts
+from cascade.transport.queue_link import QueueLink
 from cascade.transport.retained_set import RETRY
 
 OPEN_TIMEOUT = 1.5

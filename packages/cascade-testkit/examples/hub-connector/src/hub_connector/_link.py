@@ -10,7 +10,8 @@ from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.retained_feed import RetainedFeed
 from cascade.transport.faults import Fault
-from cascade.transport.link import LinkParts, QueueLink
+from cascade.transport.link import LinkParts
+from cascade.transport.queue_link import QueueLink
 from hub_connector._client import HubClient
 
 
