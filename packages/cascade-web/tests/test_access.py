@@ -177,6 +177,11 @@ async def test_on_a_phone_keys_and_eyes_meet_the_panels_in_the_same_order(tabs: 
             tab = await tabs.open(f"http://127.0.0.1:{port}/", viewport=PHONE)
             await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
             await expect(row(tab.page, "calibrate", panel="Recent runs")).to_be_visible()
+            await expect(row(tab.page, "press-1")).to_contain_text("online")
+            for panel in ("Constraints", "Waiting"):
+                await expect(region(tab.page, panel).get_by_role("button").first).to_be_enabled()
+            # Buttons are off until everything has arrived, and keys pass over what is off.
+            await expect(tab.page.get_by_role("button", name="Pause everything")).to_be_enabled()
             found = await panels_by_keys(tab.page)
             assert found == [name for name in await tab.page.evaluate(BY_EYE) if name in found]
             assert found[-1] == "Recent runs"
