@@ -43,10 +43,15 @@ class Store:
             raise self.look_raises
 
 
+def sender_of(*, patience: float = BOUND) -> StoreSender[Store]:
+    """Return a sender whose messages each name a store of their own."""
+    return StoreSender(patience, once=Store.once, is_absent=is_absent, look=Store.look)
+
+
 async def test_a_message_is_sent_again_until_the_store_has_it() -> None:
     """Before each further attempt the store is looked for; what it has is not sent again."""
     store = Store(ABSENT, ABSENT, ABSENT)
-    await StoreSender(BOUND, is_absent).send(store.once, store.look)
+    await sender_of().send(store)
     assert (store.asked, store.looks) == (4, 3)
 
 
@@ -54,7 +59,7 @@ async def test_a_refusal_is_not_sent_again() -> None:
     """Neither at once nor after an absence."""
     for store, asked in ((Store(REFUSED), 1), (Store(ABSENT, REFUSED), 2)):
         with pytest.raises(MessageRejected) as raised:
-            await StoreSender(BOUND, is_absent).send(store.once, store.look)
+            await sender_of().send(store)
         assert raised.value.code == REFUSED
         assert store.asked == asked
 
@@ -64,40 +69,40 @@ async def test_the_next_link_sends_what_the_store_of_this_one_does_not_take_any_
     store = Store(ABSENT)
     store.look_raises = LinkLost(ConnectionError("ended"))
     with pytest.raises(LinkLost):
-        await StoreSender(BOUND, is_absent).send(store.once, store.look)
+        await sender_of().send(store)
     assert store.asked == 1
 
 
 async def test_a_store_that_is_absent_for_the_whole_patience_refuses() -> None:
     """Without patience at once, with some after further attempts."""
     with pytest.raises(MessageRejected):
-        await StoreSender(0.0, is_absent).send((store := Store(ABSENT)).once, store.look)
+        await sender_of(patience=0.0).send(store := Store(ABSENT))
     assert (store.asked, store.looks) == (1, 0)
     away = Store(*[ABSENT] * 100_000)
     with pytest.raises(MessageRejected):
-        await StoreSender(0.05, is_absent).send(away.once, away.look)
+        await sender_of(patience=0.05).send(away)
     assert away.asked > 1
 
 
 async def test_the_patience_is_over_for_all_messages_at_once_and_begins_anew_with_one_that_is_taken() -> None:
     """What waits behind an absent store does not add up; an absence that ended does not count for the next one."""
-    sender = StoreSender(0.05, is_absent)
+    sender = sender_of(patience=0.05)
     away = Store(*[ABSENT] * 100_000)
     with pytest.raises(MessageRejected):
-        await sender.send(away.once, away.look)
+        await sender.send(away)
     with pytest.raises(MessageRejected):
-        await sender.send((late := Store(ABSENT)).once, late.look)
+        await sender.send(late := Store(ABSENT))
     assert (late.asked, late.looks) == (1, 0)
-    await sender.send((there := Store()).once, there.look)
+    await sender.send(Store())
     sender._patience = BOUND
-    await sender.send((again := Store(ABSENT)).once, again.look)
+    await sender.send(again := Store(ABSENT))
     assert (again.asked, again.looks) == (2, 1)
 
 
 async def test_what_the_store_takes_before_it_is_known_is_not_sent_again() -> None:
     """Nothing waits for the first answer then."""
-    sender = StoreSender(BOUND, is_absent)
-    assert await sender.is_taken_early((store := Store()).once())
+    sender = sender_of()
+    assert await sender.is_taken_early(store := Store())
     assert store.asked == 1
     assert not sender.known.done()
 
@@ -105,16 +110,16 @@ async def test_what_the_store_takes_before_it_is_known_is_not_sent_again() -> No
 async def test_a_refusal_before_the_store_is_known_is_one() -> None:
     """It is raised."""
     with pytest.raises(MessageRejected) as raised:
-        await StoreSender(BOUND, is_absent).is_taken_early(Store(REFUSED).once())
+        await sender_of().is_taken_early(Store(REFUSED))
     assert raised.value.code == REFUSED
 
 
 @pytest.mark.parametrize("absent", [True, False], ids=["absent", "silent"])
 async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent: bool) -> None:
     """Whether nothing answers yet, or no answer comes; the call for it ends."""
-    sender, ended = StoreSender(BOUND, is_absent), asyncio.Event()
+    ended = asyncio.Event()
 
-    async def ask() -> None:
+    async def ask(_: Store) -> None:
         try:
             if absent:
                 raise MessageRejected(ABSENT)
@@ -122,7 +127,8 @@ async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent
         finally:
             ended.set()
 
-    sending = asyncio.create_task(sender.is_taken_early(ask()), name="early")
+    sender = StoreSender(BOUND, once=ask, is_absent=is_absent, look=Store.look)
+    sending = asyncio.create_task(sender.is_taken_early(Store()), name="early")
     for _ in range(10):
         await asyncio.sleep(0)
     assert not sending.done()
@@ -134,8 +140,11 @@ async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent
 
 async def test_the_first_answer_is_waited_for_only_so_long() -> None:
     """Counted from the beginning of the link."""
-    sender = StoreSender(0.01, is_absent)
-    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    assert not await sender.is_taken_early(never)
+
+    async def never(_: Store) -> None:
+        await asyncio.Event().wait()
+
+    sender = StoreSender(0.01, once=never, is_absent=is_absent, look=Store.look)
+    assert not await sender.is_taken_early(Store())
     assert sender.time_left() == 0.0
-    assert StoreSender(BOUND, is_absent).time_left() > 0.0
+    assert sender_of().time_left() > 0.0

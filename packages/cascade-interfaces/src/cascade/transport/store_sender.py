@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Generic, TypeVarTuple
 
 from cascade.transport.errors import MessageRejected
 
@@ -13,55 +13,65 @@ AGAIN = 0.1
 """Seconds after which a message is sent again to a store that did not answer."""
 
 
-class StoreSender:
+Message = TypeVarTuple("Message")
+
+
+class StoreSender(Generic[*Message]):
     """Sends messages to the store of one link, each again until the store has it.
 
     For a network whose store can be absent while the connection is up. It is made with the link, and ends with it.
 
     :param patience: seconds for which the first answer of the store is waited for, and for which the store may be absent.
+    :param once: sends a message once, also to those who listen, and returns when the store has it.
     :param is_absent: returns whether an error means that the store is not there now; any other one is a refusal.
+    :param look: called before a message is sent again: it may make the store anew, and raises ``LinkLost`` if the next
+        link has to send the message.
     """
 
-    def __init__(self, patience: float, is_absent: Callable[[BaseException | None], bool]) -> None:
+    def __init__(
+        self,
+        patience: float,
+        *,
+        once: Callable[[*Message], Awaitable[object]],
+        is_absent: Callable[[BaseException | None], bool],
+        look: Callable[[*Message], Awaitable[object]],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._patience = patience
+        self._once = once
         self._is_absent = is_absent
+        self._look = look
         self._known_by = self._loop.time() + patience
         self._absent_until = math.inf  # on the loop's clock; infinity: the store has taken the latest message
         self.known: asyncio.Future[None] = self._loop.create_future()
-        """Done when it is known for the first time what the store can do; whoever opens the store sets it."""
+        """Done when it is known for the first time what the store can do; the code that opens the store sets it."""
 
-    async def send(
-        self, once: Callable[[], Awaitable[object]], look: Callable[[], Awaitable[object]]
-    ) -> None:
+    async def send(self, *message: *Message) -> None:
         """Send a message until the store has it.
 
-        :param once: sends it once, and returns when the store has it.
-        :param look: called before it is sent again: it may make the store anew, and raises ``LinkLost`` if the next
-            link has to send the message.
+        :raises LinkLost: if the next link has to send the message.
         :raises MessageRejected: if the store refuses the message, or was absent for the whole patience.
         """
         while True:
             try:
-                await once()
+                await self._once(*message)
             except MessageRejected as exc:
                 if not self._is_absent(exc) or self._is_given_up():
                     raise
             else:
                 self._absent_until = math.inf
                 return
-            await look()
+            await self._look(*message)
             await asyncio.sleep(AGAIN)
 
-    async def is_taken_early(self, asking: Awaitable[object]) -> bool:
+    async def is_taken_early(self, *message: *Message) -> bool:
         """Send a message before the store is known; return whether the store has it.
 
         Return False when the store is known, or at the end of the patience.
 
-        :param asking: sends the message once, also to those who listen, and returns when the store has it.
         :raises MessageRejected: if the store refuses the message.
         """
-        asked = asyncio.ensure_future(asking)
+        asked = asyncio.ensure_future(self._once(*message))
         try:
             first: set[asyncio.Future[Any]] = {asked, self.known}
             await asyncio.wait(first, timeout=self.time_left(), return_when=asyncio.FIRST_COMPLETED)

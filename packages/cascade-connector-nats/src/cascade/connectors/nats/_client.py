@@ -122,7 +122,7 @@ class NatsClient(AnsweredClient):
         self.check_up()
         if headers is None:
             return self._command(pub_cmd(subject, reply, data))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         return self._command(hpub_cmd(subject, reply, f"NATS/1.0\r\n{lines}\r\n".encode(), data))
 
     async def drained(self) -> None:
@@ -144,7 +144,7 @@ class NatsClient(AnsweredClient):
             text, status = await answer
         if status is not None and status.startswith(_NO_RESPONDERS):
             raise ApiError({"code": NO_RESPONDERS, "description": "nothing answers"})
-        found: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = json.loads(text.decode())  # bytes would cost a guess of their encoding
         if "error" in found:
             raise ApiError(found["error"])
         return found

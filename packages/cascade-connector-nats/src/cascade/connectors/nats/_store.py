@@ -9,7 +9,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from cascade.connectors.nats._client import NO_RESPONDERS, ApiError, Headers, NatsClient
@@ -99,7 +98,7 @@ class Store:
         """Why telemetry at QoS 1 is not kept; None if it is."""
         self.created = ""
         """When the bucket was made: another time means another bucket."""
-        self._sender = StoreSender(PATIENCE, _is_absent)
+        self._sender = StoreSender(PATIENCE, once=client.request, is_absent=_is_absent, look=self._look_for)
         self.answered = self._sender.known
         """Done when it is known for the first time what JetStream can do."""
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -147,21 +146,23 @@ class Store:
             return self.keep(subject, data)
         if item.retain and item.topic.startswith(_CONSTRAINTS):
             return self._keep_later(subject, data)
-        kept = self.no_stream is None or not self.answered.done()
-        if item.qos and kept and item.topic.startswith(TELEMETRY):
-            return self._keep_event(subject, data, _message_id(item.payload))
+        if item.qos and item.topic.startswith(TELEMETRY):
+            if self.no_stream is None:
+                return self._sender.send(subject, data, _message_id(item.payload))
+            if not self.answered.done():
+                return self._keep_early(subject, data, _message_id(item.payload))
         roomy = self.client.write(subject, data)
         if item.qos:
             return self.client.settle(subject)
         return None if roomy else self.client.drained()
 
-    async def keep(self, key: str, data: bytes, *, ttl: float | None = None) -> None:
+    def keep(self, key: str, data: bytes, *, ttl: float | None = None) -> Awaitable[None]:
         """Put a value, for ``ttl`` seconds after which the key is gone; an empty value clears the key."""
         headers = {} if ttl is None else {"Nats-TTL": f"{math.ceil(ttl)}s"}
         if not data:
             headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
             headers |= {} if self.no_presence else {"Nats-TTL": _TOMBSTONE}
-        await self._store(self._bucket, self.prefix + key, data, headers or None)
+        return self._sender.send(self.prefix + key, data, headers or None)
 
     async def forget(self, key: str) -> None:
         """Remove a key without a trace: no watch sees it."""
@@ -203,33 +204,23 @@ class Store:
             raise MessageRejected(NO_RESPONDERS)
         await self.keep(key, data)
 
-    async def _keep_event(self, subject: str, data: bytes, headers: Headers) -> None:
-        """Send telemetry into the stream; before it is known that there is one, at once to those who listen, too."""
-        early = self.no_stream is not None
-        if early and await self._sender.is_taken_early(self.client.request(subject, data, headers)):
+    async def _keep_early(self, subject: str, data: bytes, headers: Headers) -> None:
+        """Send telemetry at once to those who listen, and into the stream if it turns out that there is one."""
+        if await self._sender.is_taken_early(subject, data, headers):
             return
         if self.no_stream is None:
-            await self._store(self._stream, subject, data, headers)
+            await self._sender.send(subject, data, headers)
         else:
             await self.client.settle(subject)
 
-    async def _store(self, stream: str, subject: str, data: bytes, headers: Headers) -> None:
-        """Send a message until a stream has it, which is made anew if it was deleted.
-
-        :raises LinkLost: if JetStream has ended: the next link sends the message.
-        :raises MessageRejected: if the stream refuses the message.
-        """
-        once = partial(self.client.request, subject, data, headers)
-        await self._sender.send(once, partial(self._look_for, stream))
-
-    async def _look_for(self, stream: str) -> None:
-        """Check that a stream that did not answer is still there, or is again.
+    async def _look_for(self, subject: str, *_: object) -> None:
+        """Check that the stream that did not answer on a subject is still there, or is again; make it if it was deleted.
 
         A server that ends closes its streams first, then the rest of JetStream, and its connections last.
 
         :raises LinkLost: if JetStream has ended.
         """
-        found = await self._ensure(stream)
+        found = await self._ensure(self._bucket if subject.startswith(self.prefix) else self._stream)
         if isinstance(found, Limitation):
             raise LinkLost(JetStreamEnded(f"JetStream has ended: {found.text}"))
 
