@@ -40,7 +40,7 @@ def rows(settings: Settings) -> Iterator[Row]:
     (seconds,) = run(alternate(settings.rounds_or(1), partial(_resumed, many)))
     yield Row(f"resume of {many:,} recorded steps", "s", seconds, target=no_more_than(2))
     grown = (peak_memory() - before) / 1e6
-    yield Row("peak memory of recording and resuming them", "MB", [grown])
+    yield Row("peak memory of recording and resuming them", "MB", [grown], target=no_more_than(60))
 
 
 def _map(n: int) -> LazyResult[Any]:

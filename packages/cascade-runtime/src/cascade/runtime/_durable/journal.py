@@ -46,7 +46,7 @@ _log = get_logger("cascade.state")
 
 LINGER = 0.05
 """Seconds for which a row that no caller waits for may wait for one to share its commit."""
-MAX_WAITING = 65_536
+MAX_WAITING = 1_024
 """Rows in the queue from which on no further step should start."""
 CLOSE_TIMEOUT = 5.0
 """Seconds for which closing waits for the disk."""

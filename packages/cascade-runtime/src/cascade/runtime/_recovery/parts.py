@@ -44,7 +44,7 @@ class RecordedAttempts(AttemptContext):
         if not self._outcome.is_stopped(node):
             self._recorder.retrying(node, error, delay)
         await super().retry(node, error, delay, reason)
-        await self._recorder.writable()
+        await self._writable()
         self._recorder.started(node)
 
     def end_expected(self, node: Node) -> TaskStateEvent | None:
@@ -53,7 +53,7 @@ class RecordedAttempts(AttemptContext):
 
     async def resume(self, node: Node, *, admitted: bool) -> None:
         """Wait as long as a step's next attempt has to, which a process that was killed had begun to wait for."""
-        await self._recorder.writable()
+        await self._writable()
         record, retry = self._recorder.interrupted(node), node.call.policies.retry
         if record is None or retry is None:
             return
@@ -70,6 +70,14 @@ class RecordedAttempts(AttemptContext):
         if admitted:
             await self.admit(node)
 
+    async def _writable(self) -> None:
+        """Wait until rows can be written, if they cannot; then start the steps that were held meanwhile."""
+        if self._recorder.stalled:
+            try:
+                await self._recorder.writable()
+            finally:
+                self._wake()
+
 
 class RecordedRunner(TaskRunner):
     """Commits what becomes of a task before anything sees it."""
@@ -79,6 +87,10 @@ class RecordedRunner(TaskRunner):
         self.wraps_all = True
         self.run_attempt = run_attempt
         self._recorder = recorder
+
+    def holds(self) -> bool:
+        """Return whether no further task should start, because rows cannot be written as fast."""
+        return self._recorder.holds()
 
     async def start(self, node: Node, context: AttemptContext) -> Any:
         """Start a task that is admitted; return its value when that is recorded."""

@@ -49,6 +49,7 @@ class Recorder:
         self._clock = clock
         self._home = home
         self._trail: EventTrail | None = None
+        self._held = 0  # steps that wait until rows can be written
         self.wrote = False
         """Whether anything was recorded of a step in this attempt."""
         self.continues = journal.earlier is not None and journal.earlier.status is RecordedStatus.INTERRUPTED
@@ -65,13 +66,20 @@ class Recorder:
         """Whether rows cannot be written at this moment."""
         return self._journal.stalled
 
+    def holds(self) -> bool:
+        """Return whether a step waits until rows can be written: further ones would only wait with it."""
+        return self._held > 0
+
     async def writable(self) -> None:
-        """Wait until rows can be written, if they cannot.
+        """Wait until rows can be written.
 
         :raises StateUnavailable: once the store has failed for longer than its limit.
         """
-        if self._journal.stalled:
+        self._held += 1
+        try:
             await self._journal.writable()
+        finally:
+            self._held -= 1
 
     def interrupted(self, node: Node) -> StepRecord | None:
         """Return what is known of a step whose attempts had begun, and may go on, in a process that was killed."""

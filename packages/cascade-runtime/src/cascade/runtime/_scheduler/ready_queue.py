@@ -18,7 +18,8 @@ class ReadyQueue:
     """Starts the nodes of one run that are ready, until the run is over.
 
     All nodes are started in ``context``, because :meth:`wake` may be called in the context of a task.
-    ``has_room`` returns whether it makes sense to start a call of a mode now; ``start`` starts one node.
+    ``has_room`` returns whether it makes sense to start a call of a mode now, ``holds`` whether to start nothing until
+    :meth:`wake` is called again; ``start`` starts one node.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class ReadyQueue:
         clock: Clock,
         context: contextvars.Context,
         has_room: Callable[[str], bool],
+        holds: Callable[[], bool],
         start: Callable[[Node], None],
     ) -> None:
         self.due: asyncio.Handle | None = None
@@ -38,6 +40,7 @@ class ReadyQueue:
         self._over = outcome.finished.done
         self._clock = clock
         self._has_room = has_room
+        self._holds = holds
         self._start = start
         self._loop = asyncio.get_running_loop()
         self._context = context
@@ -92,6 +95,8 @@ class ReadyQueue:
 
         A node may end at once, and so make others ready.
         """
+        if self._holds():
+            return False
         most, started = self._batch_size.batch, 0.0
         start, over = self._start, self._over
         for mode, queue in self._state.offloaded.items():

@@ -80,6 +80,10 @@ class TaskRunner:
         """Return the modes of the tasks that have been checked and need a worker."""
         return {definition.mode for definition in self._checked}
 
+    def holds(self) -> bool:
+        """Return whether no further task should start now; when that ends, the ready queue is woken."""
+        return False
+
     async def ready(self, mode: str) -> Executor:
         """Return the executor of a mode, made ready for calls.
 

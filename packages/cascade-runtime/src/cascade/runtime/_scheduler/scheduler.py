@@ -115,6 +115,7 @@ class RunScheduler:
             clock=clock,
             context=self._context,
             has_room=self._admission.has_room,
+            holds=runner.holds,
             start=self._start,
         )
         wake = self._ready_queue.wake
