@@ -99,6 +99,51 @@ async def test_the_patience_is_over_for_all_messages_at_once_and_begins_anew_wit
     assert (again.asked, again.looks) == (2, 1)
 
 
+async def test_messages_wait_behind_one_that_is_sent_again() -> None:
+    """Otherwise the older of two messages of one topic would be the one that the store keeps."""
+    taken, looks, there = list[str](), list[str](), asyncio.Event()
+
+    async def once(message: str) -> None:
+        if not there.is_set():
+            raise MessageRejected(ABSENT)
+        taken.append(message)
+
+    async def look(message: str) -> None:
+        looks.append(message)
+        await there.wait()
+
+    sender = StoreSender(BOUND, once=once, is_absent=is_absent, look=look)
+    async with asyncio.TaskGroup() as group:
+        for message in ("first", "second"):  # both leave before the answer to the first
+            group.create_task(sender.send(message))
+        while not looks:
+            await asyncio.sleep(0)
+        there.set()
+        group.create_task(sender.send("third"))
+    assert taken == ["first", "second", "third"]
+    assert looks == ["first"]
+
+
+async def test_a_look_that_fails_holds_nothing_up() -> None:
+    """What waited behind it is sent."""
+    store, waiting = Store(ABSENT), asyncio.Event()
+
+    async def look(store: Store) -> None:
+        store.looks += 1
+        await waiting.wait()
+        raise LinkLost(ConnectionError("ended"))
+
+    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, look=look)
+    sending = [asyncio.ensure_future(sender.send(store)) for _ in range(2)]
+    while not store.looks:
+        await asyncio.sleep(0)
+    waiting.set()
+    results = await asyncio.gather(*sending, return_exceptions=True)
+    assert isinstance(results[0], LinkLost)
+    assert results[1] is None
+    assert (store.asked, store.looks) == (2, 1)
+
+
 async def test_what_the_store_takes_before_it_is_known_is_not_sent_again() -> None:
     """Nothing waits for the first answer then."""
     sender = sender_of()

@@ -41,6 +41,8 @@ class StoreSender(Generic[*Message]):
         self._once = once
         self._is_absent = is_absent
         self._look = look
+        self._there = asyncio.Event()  # not set while one message looks for the store
+        self._there.set()
         self._known_by = self._loop.time() + patience
         self._absent_until = math.inf  # on the loop's clock; infinity: the store has taken the latest message
         self.known: asyncio.Future[None] = self._loop.create_future()
@@ -53,6 +55,8 @@ class StoreSender(Generic[*Message]):
         :raises MessageRejected: if the store refuses the message, or was absent for the whole patience.
         """
         while True:
+            if not self._there.is_set():
+                await self._there.wait()
             try:
                 await self._once(*message)
             except MessageRejected as exc:
@@ -61,8 +65,8 @@ class StoreSender(Generic[*Message]):
             else:
                 self._absent_until = math.inf
                 return
-            await self._look(*message)
-            await asyncio.sleep(AGAIN)
+            if self._there.is_set():
+                await self._look_again(*message)
 
     async def is_taken_early(self, *message: *Message) -> bool:
         """Send a message before the store is known; return whether the store has it.
@@ -86,6 +90,15 @@ class StoreSender(Generic[*Message]):
     def time_left(self) -> float:
         """Return the seconds for which the first answer of the store is still waited for."""
         return max(0.0, self._known_by - self._loop.time())
+
+    async def _look_again(self, *message: *Message) -> None:
+        """Look for the store; all other messages wait, so that none is overtaken by a later one of its topic."""
+        self._there.clear()
+        try:
+            await self._look(*message)
+            await asyncio.sleep(AGAIN)
+        finally:
+            self._there.set()
 
     def _is_given_up(self) -> bool:
         now = self._loop.time()
