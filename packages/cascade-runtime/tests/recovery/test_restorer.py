@@ -1,6 +1,7 @@
 """What a resume takes from the journal: in parts, so that the loop serves others, and for several builds at once."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from cascade.runtime._recovery.recording import open_recording
 from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.resume_rules import ResumeRules
-from cascade.spec import LazyResult, task
+from cascade.spec import LazyResult, MapCall, call_of, task
 from cascade.testkit.state import MemoryJournal, MemoryState
 from cascade.transport.yielding import LOOP_BUDGET
 
@@ -35,18 +36,24 @@ class Hurried(SystemClock):
 
 
 class Looking(MemoryJournal):
-    """Counts the steps that were looked at."""
+    """Counts the steps that were looked at: in all, and in the thread of the loop."""
 
-    looked = 0
+    looked = on_loop = 0
 
     def known(self, key: str) -> Any:
         self.looked += 1
+        self.on_loop += threading.current_thread() is threading.main_thread()
         return super().known(key)
 
 
 @task
 async def double(x: int) -> int:
     return 2 * x
+
+
+@task
+async def numbers() -> list[int]:
+    return [*range(MANY)]
 
 
 @task
@@ -86,24 +93,50 @@ TARGETS = {
 }
 
 
+@pytest.mark.parametrize("on_change", ["keep", "refuse"])
 @pytest.mark.parametrize("form", TARGETS)
-async def test_the_loop_serves_others_while_many_steps_are_restored(form: str, state: MemoryState) -> None:
-    """No more than a thousand steps are looked at between two turns of the loop."""
+async def test_the_loop_serves_others_while_many_steps_are_restored(
+    form: str, on_change: str, state: MemoryState
+) -> None:
+    """No more than a thousand steps are looked at between two turns of the loop; it compares none of them itself."""
     target = TARGETS[form]()
     journal = await journal_after(target, state)
-    restorer, graph = restorer_of(journal), RecordedGraph()
-    looked = [journal.looked]
+    restorer, graph = restorer_of(journal, on_change), RecordedGraph()
+    looked = await looked_beside(journal, restorer.restore(graph, [target]))
+    assert journal.looked > MANY * (1 if on_change == "keep" else 2)
+    assert looked <= 1_001
+
+
+@pytest.mark.parametrize("on_change", ["keep", "refuse"])
+async def test_the_loop_serves_others_while_the_items_that_a_step_returned_are_restored(
+    on_change: str, state: MemoryState
+) -> None:
+    """They are known only when the step has its value."""
+    items = double.map(x=numbers())
+    target = refused(items)
+    journal = await journal_after(target, state)
+    restorer, graph = restorer_of(journal, on_change), RecordedGraph()
+    await restorer.restore(graph, [target])
+    before, call = journal.looked, call_of(items)
+    assert isinstance(call, MapCall)
+    looked = await looked_beside(journal, restorer.restore_items(graph, call, {"x": range(MANY)}))
+    assert journal.looked - before >= MANY * (1 if on_change == "keep" else 2)
+    assert looked <= 1_001
+
+
+async def looked_beside(journal: Looking, work: Awaitable[Any]) -> int:
+    """Return how many steps the loop looked at between two of its turns, at most."""
+    looked = [journal.on_loop]
 
     async def other() -> None:
         while True:
-            looked.append(journal.looked)
+            looked.append(journal.on_loop)
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(other())
-    await restorer.restore(graph, [target])
+    await work
     beside.cancel()
-    assert journal.looked > MANY
-    assert max(after - before for before, after in pairwise([*looked, journal.looked])) <= 1_001
+    return max(after - before for before, after in pairwise([*looked, journal.on_loop]))
 
 
 async def turns_beside(work: Awaitable[Any]) -> int:

@@ -53,7 +53,7 @@ class RecordedValues:
         attempt = self._attempts[number]
         if not attempt:
             return None
-        value, self._values[number] = self._values[number], None
+        value, self._values[number], self._attempts[number] = self._values[number], None, 0
         return Recorded(value, attempt, self._turns.get(number, 0))
 
 

@@ -37,6 +37,10 @@ _AT_ONCE = 1_000
 _MANY = 1_000
 
 
+_Change = tuple[Call | None, StepChange]
+"""A changed step, and the call that it belongs to; None for a step that is not declared any longer."""
+
+
 class _Place(NamedTuple):
     """A recorded step, and where its value is wanted; small, because a resume holds many."""
 
@@ -125,11 +129,9 @@ class Restorer:
         if self._is_new:
             return
         if self._on_change != "keep":
-            changes = list(self._finder.changed_items(graph, call, columns))
-            if changes:
-                await self._handle(graph, changes)
+            await self._check(graph, lambda: self._finder.changed_items(graph, call, columns))
         size = len(next(iter(columns.values()), ()))
-        await self._restore(graph, lambda: self._loaded(graph, self._items(graph, call, size)))
+        await self._restore(graph, lambda: self._for_items(graph, call, size))
 
     async def check_returned(
         self, key: str, target: str, graph: RecordedGraph, lazy: LazyResult[Any]
@@ -149,19 +151,27 @@ class Restorer:
             return
         whole, self._compared_outermost = not self._compared_outermost, True
 
-        def compared() -> list[tuple[Call | None, StepChange]]:
-            gone = self._finder.gone(map(graph.key_of, calls)) if whole else ()
-            return [*self._finder.changed(graph, calls), *((None, change) for change in gone)]
+        def compared() -> Iterator[_Change]:
+            yield from self._finder.changed(graph, calls)
+            if whole:
+                yield from ((None, change) for change in self._finder.gone(map(graph.key_of, calls)))
 
-        # Nothing is changed meanwhile: many steps are compared beside the loop, which serves other runs.
-        changes = await asyncio.to_thread(compared) if self._are_many else compared()
+        await self._check(graph, compared)
+
+    async def _check(self, graph: RecordedGraph, compare: Callable[[], Iterator[_Change]]) -> None:
+        """Handle the changes that a comparison finds.
+
+        Many steps are compared beside the loop, which serves other runs, and other builds of this one: a comparison
+        only looks up keys, and the outermost graph, whose comparison goes through all of them, is built first.
+        """
+        changes = await asyncio.to_thread(lambda: [*compare()]) if self._are_many else [*compare()]
         if changes:
             await self._handle(graph, changes)
 
     async def _handle(
         self,
         graph: RecordedGraph,
-        changes: Sequence[tuple[Call | None, StepChange]],
+        changes: Sequence[_Change],
         error: Exception | None = None,
     ) -> None:
         """Have the changed steps run again with all that take their values, or refuse to go on."""
@@ -188,16 +198,18 @@ class Restorer:
         """Load what is recorded nearest to the calls that are wanted."""
         loaded, seen = _Loaded(), set[Call]()
         while wanted:
-            more = await self._loaded(graph, self._frontier(graph, wanted, seen), loaded)
-            wanted = more.wanted
-            more.wanted = []
+            await self._load(graph, self._frontier(graph, wanted, seen), loaded)
+            wanted, loaded.wanted = loaded.wanted, []
         return loaded
 
-    async def _loaded(
-        self, graph: RecordedGraph, parts: Iterator[list[_Place]], loaded: _Loaded | None = None
-    ) -> _Loaded:
+    async def _for_items(self, graph: RecordedGraph, call: MapCall, size: int) -> _Loaded:
+        """Load what is recorded of the items of a map."""
+        loaded = _Loaded()
+        await self._load(graph, self._items(graph, call, size), loaded)
+        return loaded
+
+    async def _load(self, graph: RecordedGraph, parts: Iterator[list[_Place]], loaded: _Loaded) -> None:
         """Load values part by part; the loop runs other callbacks in between."""
-        loaded = loaded or _Loaded()
         with LoopShare.taken() as share:
             began = self._clock.monotonic()
             for part in parts:
@@ -206,7 +218,6 @@ class Restorer:
                     for place, value in zip(part, values, strict=True):
                         self._take(graph, place, value, loaded)
                 began = await turn(began, share, self._clock)
-        return loaded
 
     def _frontier(self, graph: RecordedGraph, wanted: list[Call], seen: set[Call]) -> Iterator[list[_Place]]:
         """Yield the recorded steps nearest to the calls that are wanted, in parts, some of which are empty."""
