@@ -209,3 +209,15 @@ def test_an_undeclared_ability_is_skipped_with_its_reason(tmp_path: Path, run_py
     done = run_pytest(tmp_path, "-k", "wildcard", "-rs")
     assert f"Ability.DELIVERY is not declared: {Ability.DELIVERY.value}" in done.stdout
     assert "failed" not in done.stdout
+
+
+@whole_run
+def test_a_contract_through_a_proxy_says_that_it_needs_the_port_of_a_peer(
+    tmp_path: Path, run_pytest: Run
+) -> None:
+    """An error that is bare leaves its reader to search for the fixture."""
+    imports = "from cascade.testkit.connector import ConnectorContract, ThroughProxy\n"
+    contract = "class TestMine(ThroughProxy, ConnectorContract):\n    abilities = frozenset()\n"
+    tmp_path.joinpath("test_it.py").write_text(imports + contract, encoding="utf-8")
+    done = run_pytest(tmp_path, "-k", "test_abilities_are_declared_as_they_are")
+    assert "override the fixture peer_port" in done.stdout

@@ -18,7 +18,9 @@ _PAUSES = ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "senders.STEADY_AF
 
 def _no_peer(self: object) -> int:
     """Fail: every connector has a peer of its own."""
-    raise NotImplementedError
+    raise NotImplementedError(
+        "override the fixture peer_port: start the peer, and return its TCP port on loopback"
+    )
 
 
 class ThroughProxy:
@@ -52,7 +54,7 @@ class ThroughProxy:
         await self.proxy.down()
 
     async def silence(self) -> None:
-        """Carry nothing any more; a connector soon gives up on answers that cannot come."""
+        """Carry nothing from now on; a connector soon gives up on answers that cannot come."""
         self._monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.2)
         self._monkeypatch.setattr("cascade.transport.link.LEAVE_TIMEOUT", 0.2)
         self.hasty["connect_timeout"] = 0.2
