@@ -290,11 +290,8 @@ async def test_a_frozen_server_is_noticed_and_found_again(
         await next_of(stream, Complete)
 
 
-async def test_a_jetstream_that_answers_late_keeps_a_constraint(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
-) -> None:
-    """The link does not wait for it, the constraint does, and nothing is called absent that is only slow."""
-    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
+def hold_answers(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Hold back what JetStream's API answers, until the event is set that this returns."""
     answers, request = asyncio.Event(), NatsClient.request
 
     async def answer_late(self: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
@@ -303,6 +300,15 @@ async def test_a_jetstream_that_answers_late_keeps_a_constraint(
         return await request(self, subject, *rest)
 
     monkeypatch.setattr(NatsClient, "request", answer_late)
+    return answers
+
+
+async def test_a_jetstream_that_answers_late_keeps_a_constraint(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
+) -> None:
+    """The link does not wait for it, the constraint does, and nothing is called absent that is only slow."""
+    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
+    answers = hold_answers(monkeypatch)
     topic = constraint_topic("global", "pause")
     async with connector_to(server, source_id="press-3", presence_ttl=3600) as connector:
         assert connector.statistics().linked
@@ -774,14 +780,7 @@ async def test_telemetry_before_the_first_answer_of_jetstream_is_kept(
     """It goes to those who listen at once; it counts as sent when the stream has it."""
     monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
     monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", BOUND)
-    answers, request = asyncio.Event(), NatsClient.request
-
-    async def answer_late(self: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
-        if subject.startswith("$JS.API."):
-            await answers.wait()
-        return await request(self, subject, *rest)
-
-    monkeypatch.setattr(NatsClient, "request", answer_late)
+    answers = hold_answers(monkeypatch)
     found, topic = list[Delivery](), telemetry_topic("o", "p", "r")
     listener = await nats.connect(server.nats_url)
     inbox = await listener.subscribe(topic.replace("/", "."))
