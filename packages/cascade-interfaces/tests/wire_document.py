@@ -63,7 +63,7 @@ ABOUT = {
     "register": f"One constraint, which engines obey while it is retained. {CLEARS}",
     "shortRegister": "One constraint, which engines obey while it is retained, in the older form of a register. It holds one "
     f"type, the last valid one. {CLEARS}",
-    "store": "A random name of the broker's store, by which engines see that it is another one. It is no register.",
+    "store": "A random name of the broker's store, by which engines see that it is another one; not a register.",
     "echo": "What an engine sends to itself: behind it everything that was retained has arrived.",
     "canary": "What an engine keeps for itself: without it the retained set is not complete.",
     "constraints": "Which registers an engine obeys, and what is in force.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-_LOOK_INTERVAL = 1.0  # seconds after which a call that waits looks again whether anybody awaits it
+_LOOK_INTERVAL = 1.0  # seconds after which a call that waits looks again whether an engine awaits it
 
 
 class SendWindow:
@@ -26,7 +26,7 @@ class SendWindow:
         """How many threads wait for room."""
 
     def send(self, text: str, send: Callable[[str], None]) -> None:
-        """Send a text when there is room for it; drop it if nobody takes it any more."""
+        """Send a text when there is room for it; drop it if there is none and the call is to stop, or no engine awaits it."""
         with self._changed:
             if self._wait_for(len(text)):
                 self._sent += len(text)
@@ -45,7 +45,7 @@ class SendWindow:
             self._changed.notify_all()
 
     def _wait_for(self, amount: int) -> bool:
-        """Wait for room; return False if there is none and nobody makes any."""
+        """Wait for room; return False if the call is to stop, or no engine awaits it."""
         while not self._has_room(amount):
             if not self._ended and not self._wait():
                 self._ended = not self._is_awaited()

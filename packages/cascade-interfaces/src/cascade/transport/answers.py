@@ -29,7 +29,7 @@ class AnsweredClient:
             callback(self.cause)
 
     def ignore_answers(self) -> None:
-        """Do nothing: a call that was cancelled waits no more."""
+        """Do nothing: a call that is cancelled leaves by itself."""
 
     def lost(self, cause: BaseException) -> None:
         """Note that the connection has ended; every call that waits raises ``LinkLost``. Idempotent."""

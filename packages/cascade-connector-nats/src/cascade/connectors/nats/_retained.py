@@ -32,7 +32,7 @@ class RetainedMessages(Consumer):
 
     The consumer is made anew if a message is missing, if it is silent, for further topics, and from time to time.
 
-    :param changed: called with filters that a watch got, and with those that it does not have any more.
+    :param changed: called with filters that a watch got, and with those that it has given up.
     """
 
     def __init__(self, queue: Queue, *, store: Store, delivery: Delivery, changed: Changed) -> None:

@@ -78,7 +78,7 @@ _FOLLOWING = {
 
 
 class JetStreamEnded(Exception):
-    """JetStream was there on this link and is not any more: the server ends, though its connections are still open."""
+    """JetStream has ended on a link that is up: the server ends, and closes its connections last."""
 
 
 class Store:

@@ -20,7 +20,7 @@ _INTERNAL = ("$", "_INBOX.", "=24")  # the latter is an escaped $, which no wild
 def cover(filters: Iterable[str]) -> list[str]:
     """Return keys that match at least what the filters match, of which no two match the same.
 
-    Whoever follows the status of processes also gets the keys of unnamed ones, which are one level below.
+    A reader of the status of processes also gets the keys of unnamed ones, which are one level below.
 
     >>> cover(["a/b", "a/#", "c", "cascade/status/x"])
     ['c', 'a', 'a.>', 'cascade.status.x', 'cascade.status.x.>']

@@ -16,7 +16,7 @@ from cascade.transport.known_topics import MAX_TOPICS, KnownSet
 from cascade.transport.retained_set import Action
 
 Changed = Callable[[Sequence[str], Sequence[str]], None]
-"""Called with filters that a watch got, and with those that it does not have any more."""
+"""Called with filters that a watch got, and with those that it has given up."""
 
 
 def _ignore(added: Sequence[str], removed: Sequence[str]) -> None:
@@ -26,12 +26,12 @@ def _ignore(added: Sequence[str], removed: Sequence[str]) -> None:
 class RetainedFeed:
     """What one queue gets on one link: ``Linked``, the retained messages, ``Complete``, and what is live behind them.
 
-    The link calls ``begin``, then ``entry`` for each retained message, then ``finish``, and does so again whenever
+    The link calls ``begin``, then ``entry`` for each retained message, then ``finish``; all three again whenever
     ``renew`` asks for that. It needs nothing else of ``RetainedSet``, which finds the end of a set out where the
     network does not mark it.
 
     :param renew: called with a position: the set is to be sent anew, and the queue has what came up to there; 0: nothing.
-    :param changed: called with filters that a watch got, and with those that it does not have any more, before that.
+    :param changed: called with filters that a watch got, and with those that it has given up, before that.
     :param follows: whether the changes of the retained messages come through ``entry`` as well.
     """
 
