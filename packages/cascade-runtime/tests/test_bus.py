@@ -248,6 +248,22 @@ def test_handlers_of_fields_are_called_in_the_order_of_their_subscription(publis
     assert publish() == "ac"
 
 
+def test_a_handler_of_fields_that_is_subscribed_twice_is_called_twice() -> None:
+    """Each subscription ends on its own, and ending it again ends no other."""
+    bus, heard = EventBus(), list[object]()
+    hear = heard.append
+    stops = [bus.subscribe_fields(hear) for _ in range(2)]
+    assert repr(bus) == "<EventBus with 2 handlers>"
+    bus.publish_fields(FIELDS)
+    assert len(heard) == 2
+    for _ in range(2):
+        stops[0]()
+    bus.publish_fields(FIELDS)
+    assert len(heard) == 3
+    stops[1]()
+    assert not bus.wants(TaskStateEvent)
+
+
 async def test_fields_from_a_thread_arrive_on_the_loop_behind_its_events() -> None:
     """In one order for each thread, whichever form an event has; the loop is busy until the thread has ended."""
     bus, heard, threads = EventBus(), list[float](), set[int]()

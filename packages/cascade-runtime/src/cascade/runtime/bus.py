@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import get_ident as _thread_id
 from typing import Any, TypeVar
 
@@ -22,16 +22,15 @@ class EventBus:
     def __init__(self) -> None:
         self._subscriptions: list[tuple[type, Handler]] = []
         self._routes: dict[type, tuple[Handler, ...]] = {}
-        self._of_fields: tuple[Handler, ...] = ()
+        self._of_fields: tuple[tuple[Handler], ...] = ()  # an object for each subscription, as above
         self._failing: set[int] = set()  # by identity: a handler need not be hashable
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
-        self._publishes_fields = (
-            type(self).publish is EventBus.publish
-        )  # a subclass may want to see every event
+        self._publishes_fields = type(self).publish is EventBus.publish
+        """A subclass may want to see every event."""
 
     def __repr__(self) -> str:
-        return f"<EventBus with {len(self._subscriptions)} handlers>"
+        return f"<EventBus with {len(self.handlers())} handlers>"
 
     def subscribe(self, event_type: type[EventT], handler: Callable[[EventT], object]) -> Callable[[], None]:
         """Call ``handler`` for each event of this type; return a function that unsubscribes it."""
@@ -49,17 +48,17 @@ class EventBus:
     def subscribe_fields(self, handler: Callable[[TaskFields], object]) -> Callable[[], None]:
         """Call ``handler`` with the fields of each event of a task; return a function that unsubscribes it."""
         entry = (handler,)
-        self._of_fields += entry
+        self._of_fields += (entry,)
 
         def unsubscribe() -> None:
-            self._of_fields = tuple(kept for kept in self._of_fields if kept is not entry[0])
+            self._of_fields = tuple(kept for kept in self._of_fields if kept is not entry)
             self._failing.discard(id(handler))
 
         return unsubscribe
 
     def handlers(self) -> list[Handler]:
         """Return every handler that is subscribed."""
-        return [*(handler for _, handler in self._subscriptions), *self._of_fields]
+        return [entry[-1] for entry in (*self._subscriptions, *self._of_fields)]
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the loop on which handlers are called; call it in that loop's thread."""
@@ -80,7 +79,7 @@ class EventBus:
             self._hand_over(event, loop)
             return
         if self._of_fields and isinstance(event, TaskStateEvent):
-            self._deliver(self._of_fields, event.fields())
+            self._deliver([handler for (handler,) in self._of_fields], event.fields())
         self._deliver(self._routes.get(type(event)) or self._route(type(event)), event)
 
     def publish_fields(self, fields: TaskFields) -> None:
@@ -88,7 +87,7 @@ class EventBus:
         if not self._publishes_fields or (self._loop is not None and _thread_id() != self._thread):
             self.publish(TaskStateEvent.of(fields))
             return
-        for handler in self._of_fields:  # as _deliver(), which takes as long to call as the rest of this
+        for (handler,) in self._of_fields:  # as _deliver(), which takes as long to call as the rest of this
             try:
                 handler(fields)
             except Exception:
@@ -102,7 +101,7 @@ class EventBus:
         if route:
             self._deliver(route, TaskStateEvent.of(fields))
 
-    def _deliver(self, handlers: tuple[Handler, ...], event: object) -> None:
+    def _deliver(self, handlers: Iterable[Handler], event: object) -> None:
         for handler in handlers:
             try:
                 handler(event)
