@@ -56,6 +56,20 @@ async def test_a_set_that_is_sent_anew_brings_only_what_is_new() -> None:
     ]
 
 
+async def test_a_topic_that_is_added_while_a_set_is_sent_anew_hides_nothing_of_it() -> None:
+    """The queue has only what the set has brought by then, or what it had when the set began."""
+    reader = Reader("a/1")
+    reader.feed.entry("a/1", b"1", 7)
+    reader.feed.finish()
+    for has, brought, wanted in ((0, [], 0), (0, [3, 4], 4), (7, [], 7), (7, [3], 7), (7, [8], 8)):
+        reader.feed.begin(has)
+        for position in brought:
+            reader.feed.entry("a/1", b"1", position)
+        reader.renewed.clear()
+        reader.queue.change(["b"], [])
+        assert reader.renewed == [wanted]
+
+
 async def test_what_went_with_a_store_is_forgotten_and_not_cleared() -> None:
     """Until its topic has a message again, on the next link too."""
     reader = Reader("a/#")

@@ -57,13 +57,15 @@ class RetainedFeed:
         self._births: dict[str, bytes] = {}
         self._topics: set[str] = set()  # of this set
         self._added: set[str] = set()  # topics of which the queue has nothing
-        self._has = self._last = 0  # the position up to which it has the messages, and the latest one
+        self._has = 0  # the position up to which the queue had the messages before this set
+        self._last = 0  # and up to which it has them now
         if self._watch is not None:
             self._watch.looks = self
 
     def begin(self, has: int = 0) -> None:
         """Expect the set, of which the queue has what came up to the position ``has``."""
-        self._has, self.complete, self._topics = has, False, set()
+        self._has = self._last = has
+        self.complete, self._topics = False, set()
 
     def grant(self) -> None:
         """Report that the peer has granted the subscription. Idempotent."""
@@ -78,7 +80,7 @@ class RetainedFeed:
         :param position: higher for each message than for those before.
         """
         self.grant()
-        self._last, live = position, self.complete
+        self._last, live = max(self._last, position), self.complete
         (self._topics.add if data else self._topics.discard)(topic)
         if live:
             self._known.forgotten.discard(topic)
