@@ -369,7 +369,7 @@ class Texts(LocalConnector):
 async def test_a_run_makes_no_events_of_tasks_for_telemetry_and_reports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They take the fields: a run of many small tasks does not wait for objects that nobody reads."""
+    """They take the fields: a run of many small tasks does not wait for objects that no handler reads."""
     made: list[TaskFields] = []
     monkeypatch.setattr(TaskStateEvent, "of", made.append)
 

@@ -72,7 +72,7 @@ class Acknowledgements:
             )
 
     def become_inert(self) -> None:
-        """Do nothing any more, in a forked child: the subscription is its parent's."""
+        """Stop without a message to the broker, in a forked child: its parent keeps the subscription."""
         self._subscription = None
         self.stop()
 

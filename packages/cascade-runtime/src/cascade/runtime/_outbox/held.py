@@ -27,12 +27,13 @@ class Held:
         self._ended: Callable[[], None] | None = None
         self._forget: Callable[[], None] | None = None
         self._leaving = self._asking = False
-        self._inert = False
+        self.inert = False
+        """Whether this is a forked child's copy."""
         inert_in_children(self)
 
     def become_inert(self) -> None:
-        """Leave everything alone, in a forked child: its parent sends, and has the file."""
-        self._inert = True
+        """Neither send nor write nor close the file, in a forked child: its parent does all three."""
+        self.inert = True
         for forget in (self._ended, self.on_closed):
             if forget is not None:
                 forget()
@@ -40,11 +41,6 @@ class Held:
         self.queue.become_inert()
         if self.acknowledgements is not None:
             self.acknowledgements.become_inert()
-
-    @property
-    def inert(self) -> bool:
-        """Whether this is a forked child's copy."""
-        return self._inert
 
     @property
     def needed(self) -> bool:

@@ -221,7 +221,7 @@ class DurableQueue:
         return not supports(connector, SupportsStatistics) or connector.statistics().linked
 
     def become_inert(self) -> None:
-        """Send and store nothing any more, in a forked child: the messages belong to its parent."""
+        """Send and store nothing from now on, in a forked child: its parent sends the messages."""
         self._closed = True
         self._stopped = None
         self._deliver = _nowhere
@@ -382,4 +382,4 @@ def _window(connector: object) -> int:
 
 
 def _nowhere(topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]) -> None:
-    """Keep a message from its way, and from every other one."""
+    """Drop a message: a forked child does not send what its parent sends."""

@@ -165,7 +165,10 @@ def _named(
 
 
 def _value(value: Any, key_of: Callable[[Call], str]) -> bytes:
-    """Return what stands for a value: its content, if that is plain, otherwise a digest. None begins like another."""
+    """Return what stands for a value: its content, if that is plain, otherwise a digest.
+
+    What stands for one value is never the beginning of what stands for another.
+    """
 
     def reference(lazy: LazyResult[Any]) -> Reference:
         return Reference(key_of(call_of(lazy)))

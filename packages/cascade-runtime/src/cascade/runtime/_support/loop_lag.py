@@ -29,8 +29,8 @@ class LoopLagMonitor:
     the last run, so that short runs in a row share it.
 
     When the whole process stood still (SIGSTOP, a machine that slept), the thread did not run either, and
-    no CPU time was used: then no task is to blame. Nor is one for the time in which the loop's thread waits
-    for a processor, where the system tells that.
+    no CPU time was used: then no task is to blame. The time in which the loop's thread waits for a processor
+    does not count either; Linux reports it, other systems do not.
     """
 
     _all: ClassVar[Shared[LoopLagMonitor]] = Shared()
@@ -133,7 +133,7 @@ def _stood_still(elapsed: float, worked: float) -> bool:
 
 
 def _delay_of(thread_id: int) -> float:
-    """Return the seconds for which a thread has waited for a processor so far; 0 where the system does not tell."""
+    """Return the seconds for which a thread has waited for a processor so far; 0 where the system does not report it."""
     try:
         name = f"/proc/self/task/{thread_id}/schedstat"
         with open(name, encoding="ascii") as file:  # noqa: PTH123 - pathlib would be imported for this

@@ -30,7 +30,7 @@ GRACE = 0.5
 """Seconds in which a call that was given up may reach its next checkpoint, if it has reached one before."""
 
 EVERY = 0
-"""In place of the number of a call that is to stop: whichever runs, and all after it. Numbers begin with 1."""
+"""In place of the number of a call that is to stop: the call that runs, and all after it. Numbers begin with 1."""
 
 _LONGEST = 4_096  # bytes of a frame that a pipe takes whole or not at all
 
@@ -88,9 +88,8 @@ class Directives:
         self._number = 0
         self._call: RunningCall | None = None
         self._early: dict[int, Directive] = {}
-        self._stopped: int | None = (
-            None  # the number of the call that is to stop, or EVERY; a worker stops but once
-        )
+        self._stopped: int | None = None
+        """The number of the call that is to stop, or ``EVERY``; a worker stops only once."""
         self._ended = threading.Event()  # set when a call has ended
 
     def begin(self, number: int) -> RunningCall:
@@ -108,7 +107,7 @@ class Directives:
             return self._call
 
     def end(self) -> bool:
-        """Forget the call that ran; return whether it was to stop, so that nobody awaits its answer."""
+        """Forget the call that ran; return whether it was to stop: then its worker sends no answer."""
         with self._lock:
             self._call = None
             self._ended.set()

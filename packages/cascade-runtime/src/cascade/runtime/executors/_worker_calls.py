@@ -39,7 +39,7 @@ class WorkerCalls:
         self._stop(call.number)
 
     def cancel_all(self) -> None:
-        """Do the same with whichever call runs, if none was cancelled before."""
+        """Do the same with the call that runs, if none was cancelled before."""
         if not self.is_stopping:
             self._stop(EVERY)
 

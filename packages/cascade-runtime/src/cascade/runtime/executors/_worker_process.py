@@ -154,7 +154,7 @@ class WorkerProcess:
     def cancel(self, number: int) -> None:
         """Cancel a call at its next checkpoint, else stop it; kill the process after ``GRACE`` and ``STOP_TIMEOUT``.
 
-        :param number: ``EVERY`` for whichever runs.
+        :param number: of the call; ``EVERY`` for the call that runs.
         """
         with self._lock, contextlib.suppress(OSError):  # it has ended
             if write_at_once(self._control, framed(STOP, number)):
