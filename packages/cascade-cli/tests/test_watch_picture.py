@@ -378,10 +378,13 @@ def test_a_rate_keeps_one_sample_while_time_stands_still() -> None:
 
 
 def test_a_lost_engine_runs_nothing_in_a_line_either() -> None:
-    """Its last report listed a run, which is lost now."""
+    """Its last reports listed a run and a pause in force; the run is lost now, and nothing obeys the pause."""
     view = view_of(run_row())
+    pause = {"scope": "global", "type": "pause", "topic": constraint_topic("global", "pause")}
+    report = {"v": "1.0", "source": "press-1", "session": "s", "sync": "synced", "effective": [pause]}
+    view.fold(state_topic("press-1", "constraints"), json.dumps(report).encode(), now=NOW, retained=True)
     first = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW) if kind == "engine"]
-    assert first == ["engine press-1: online, 1 running", "engine press-2: lost"]
+    assert first == ["engine press-1: online, paused, 1 running", "engine press-2: lost"]
     view.fold(status_topic("press-1"), b'{"status": "offline", "session": "s"}', now=NOW)
     after = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW) if kind == "engine"]
     assert after == ["engine press-1: lost", "engine press-2: lost"]

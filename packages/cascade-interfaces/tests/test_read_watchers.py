@@ -143,13 +143,15 @@ def test_a_run_stands_with_all_that_the_report_shows() -> None:
 def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
     """A command prints them: ``ps``, ``runs`` and ``constraints`` need no further work."""
     view = read.View()
-    runs(view)
+    runs(view, paused=True)
     put(view, constraint_topic("global", "pause"), {"type": "pause"})
     (engine,) = read.engine_rows(view, 0.0)
     assert " ".join(engine) == "source status presence host pid since project_id sync paused runs"
     assert (engine["project_id"], engine["runs"], engine["status"]) == ("acme", 1, "online")
+    assert engine["paused"] is True
     (silent,) = read.engine_rows(view, 13.0)
     assert (silent["runs"], silent["status"]) == (0, "lost")  # its runs are lost, too: none is active
+    assert silent["paused"] is False  # nothing obeys the pause there
     running, recent = read.run_rows(view, 0.0)
     keys = "source run_id target status started ended counts known open error"
     assert " ".join(running) == " ".join(recent) == keys

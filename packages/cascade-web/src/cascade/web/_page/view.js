@@ -306,7 +306,7 @@ const views = (() => {
     return sorted(view.engines).map((engine) => ({ source: engine.source, status: engine.status(now),
       presence: engine.presence?.session ?? "", host: engine.presence?.host ?? "", pid: engine.presence?.pid ?? null,
       since: fields.timestamp(engine.presence?.seconds ?? null), project_id: engine.project_id, sync: engine.sync,
-      paused: engine.paused, runs: engine.runs && engine.isLive(now) ? engine.runs.runs.length + engine.runs.more : 0 }));
+      paused: engine.isLive(now) && engine.paused, runs: engine.runs && engine.isLive(now) ? engine.runs.runs.length + engine.runs.more : 0 }));
   }
 
   const runRows = (view, now) => [...view.runs.values()].reverse().map((run) => runRow(view, run, now));

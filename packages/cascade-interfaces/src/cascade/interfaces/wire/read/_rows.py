@@ -18,7 +18,7 @@ _STATES = frozenset(TaskState)
 def engine_rows(view: View, now: float) -> list[dict[str, Any]]:
     """Return a row for each engine, by source; ``now`` is on the reader's clock.
 
-    ``runs`` counts the active runs: an engine that is not live has none.
+    ``runs`` counts the active runs: an engine that is not live has none, and is not ``paused``.
     """
     return [_engine_row(engine, now) for _, engine in sorted(view.engines.items())]
 
@@ -53,7 +53,7 @@ def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
         "since": _time(presence.seconds if presence else None),
         "project_id": engine.project_id,
         "sync": engine.sync,
-        "paused": engine.paused,
+        "paused": engine.is_live(now) and engine.paused,
         "runs": len(engine.runs.runs) + engine.runs.more if engine.runs and engine.is_live(now) else 0,
     }
 
