@@ -117,6 +117,43 @@ async def file_page(tabs: Tabs, folder: Path, address: str) -> Tab:
     return await tabs.open(f"{path.as_uri()}?broker={quote(address, safe='')}")
 
 
+def protocol_levels(page: Page) -> list[int]:
+    """Collect the protocol level of each CONNECT that the page sends: 4 is MQTT 3.1.1."""
+    found: list[int] = []
+
+    def note(frame: str | bytes) -> None:
+        if isinstance(frame, bytes) and frame[0] == 0x10:
+            found.append(frame[frame.index(b"MQTT") + 4])
+
+    page.on("websocket", lambda socket: socket.on("framesent", note))
+    return found
+
+
+@EACH_BROKER
+async def test_a_page_of_cascade_web_names_a_broker_that_is_away_before_and_after_a_link(
+    tabs: Tabs, kind: Kind
+) -> None:
+    """The relay gives the reason, which is not taken for the answer of a broker that knows MQTT 3.1.1 only."""
+    with fresh(kind) as broker:
+        broker.terminate()
+        async with served(Upstream.of(broker.url)) as port:
+            tab = await tabs.empty()
+            levels = protocol_levels(tab.page)
+            await tab.page.goto(f"http://127.0.0.1:{port}/")
+            problem = tab.page.locator("#problems")
+            away = (
+                f"No link: no broker at {broker.host}:{broker.port}: the connection is refused. "
+                "Check that the broker runs, and its host and port. The page tries again by itself."
+            )
+            await expect(problem).to_contain_text(away)
+            assert set(levels) == {5}
+            broker.start()
+            await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
+            assert levels[-1] == (5 if kind is Mosquitto else 4)
+            broker.terminate()
+            await expect(problem).to_contain_text(away)
+
+
 @EACH_BROKER
 async def test_a_broker_without_a_websocket_port_is_told_from_one_that_is_away(
     tabs: Tabs, kind: Kind, tmp_path: Path
@@ -163,7 +200,7 @@ async def test_a_frozen_broker_is_not_a_live_one(tabs: Tabs, kind: Kind, tmp_pat
         problem = tab.page.locator("#problems")
         await expect(problem).to_contain_text("No link")
         await expect(problem).to_contain_text("what you see is from then")
-        await expect(problem).to_contain_text("It connects again by itself.")
+        await expect(problem).to_contain_text("The page connects again by itself.")
         await expect(tab.page).to_have_title("Cascade: no link")
         await expect(tab.page.get_by_role("button", name="Pause everything")).to_be_disabled()
         broker.start()

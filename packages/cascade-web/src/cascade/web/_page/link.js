@@ -7,6 +7,7 @@ class Link {
   static SYNC_SECONDS = 2_000;
   static RESYNC = 60_000;
   static LONGEST_WAIT = 15_000;
+  static TRY_AGAIN_LATER = 1013; // the code with which the relay of cascade web closes if it reaches no broker
   static EXACT = ["global", "global/@pause", "global/@concurrency", "global/@rate_limit"].map((each) => `cascade/constraints/${each}`);
   static SET = [...Link.EXACT, "cascade/constraints/#", "cascade/status/+", "cascade/state/+/+", "cascade/ack/+"];
   static EVENTS = "cascade/telemetry/+/+/+/+";
@@ -55,6 +56,7 @@ class Link {
     this.sync = null;
     this.begun = false;
     this.code = null;
+    this.reason = "";
     let socket;
     try {
       socket = new WebSocket(this.options.url, "mqtt");
@@ -241,8 +243,9 @@ class Link {
     if (!this.closed) this.ended({ reason });
   }
 
-  ended({ reason = "" } = {}) {
+  ended({ reason = "", code = null } = {}) {
     clearTimeout(this.deadline);
+    this.isBrokerAway = code === Link.TRY_AGAIN_LATER && Boolean(reason);
     for (const { failed } of this.acknowledging.values()) failed?.(new Error("The link was lost before the broker answered."));
     this.acknowledging.clear();
     const wasLinked = this.isLinked;
@@ -271,7 +274,7 @@ class Link {
 
   /** Whether a broker may know version 3.1.1 only: it refuses 5, or closes without an answer. */
   isVersionRefused() {
-    if (this.version !== mqtt.V5 || !this.begun) return false;
+    if (this.version !== mqtt.V5 || !this.begun || this.isBrokerAway) return false;
     return this.code === 1 || this.code === 0x84 || (this.code === null && !this.everLinked);
   }
 

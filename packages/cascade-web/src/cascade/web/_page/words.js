@@ -76,17 +76,21 @@ const words = (() => {
     return `The broker refuses the connection: ${codeReason(code)}.${detail} Ask the person who runs the broker, or connect as another user.`;
   }
 
-  const cut = (reason) => `No link: ${reason || "the connection to the broker was cut"}. It connects again by itself.`;
+  const cut = (reason) => `No link: ${reason || "the connection to the broker was cut"}. The page connects again by itself.`;
 
-  /** Return from when is what the page shows while it has no link. `wall` is on this computer's clock. */
+  /** Return in words which moment the page shows while it has no link. `wall` is on this computer's clock. */
   const frozen = (wall, isLinked) => (isLinked
     ? `Connected again: until everything has arrived, what you see is from ${moment(wall)}.`
-    : `No link since ${moment(wall)}: what you see is from then. Times stand still, and you can steer only when the link is back.`);
+    : `No link since ${moment(wall)}: what you see is from then. You can steer again when the link is back.`);
 
-  function unreachable({ options, begun, reason, code, everLinked }) {
+  function unreachable({ options, begun, reason, code, everLinked, isBrokerAway }) {
     if (code !== null) return `The broker refuses the connection: ${reason || codeReason(code)}. The page tries again by itself.`;
-    if (begun) return `${options.shownUrl} answers, but ${reason || "closes the connection without an answer"}. Is it an MQTT broker? The page tries again by itself.`;
-    if (everLinked) return `No link: ${options.shownUrl} does not answer. It connects again by itself.`;
+    if (isBrokerAway) return `No link: ${reason}. Check that the broker runs, and its host and port. The page tries again by itself.`;
+    if (begun) {
+      const question = everLinked ? "" : " Is it an MQTT broker?";
+      return `${options.shownUrl} answers, but ${reason || "closes the connection without an answer"}.${question} The page tries again by itself.`;
+    }
+    if (everLinked) return `No link: ${options.shownUrl} does not answer. The page connects again by itself.`;
     return `No WebSocket answers at ${options.shownUrl}. Check that the broker runs, and its host and port. It needs a WebSocket port (mosquitto: "listener 9001" `
       + "and \"protocol websockets\"); without one, start “cascade web” with the broker's address and open the page that it serves: it relays to the usual port. "
       + "The page tries again by itself.";
