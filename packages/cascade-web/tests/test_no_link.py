@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Tabs
+from browsing import Tab, Tabs
 from pages import EACH_BROKER, Kind, fresh, publish_all, region, row
 from playwright.async_api import Page, expect
 from served_page import served
@@ -39,6 +39,16 @@ def working(name: str, *, minutes: float = 10.5) -> dict[str, Any]:
             "running": [{"task_id": "weld", "task_name": "weld", "since": stamp(minutes=5.5), "paused": False}]}  # fmt: skip
 
 
+async def opened(tabs: Tabs, port: int) -> Tab:
+    """Open a page whose clocks the test moves; the engine is online, and everything has arrived."""
+    tab = await tabs.empty()
+    await tab.page.clock.install()
+    await tab.page.goto(f"http://127.0.0.1:{port}/")
+    await expect(row(tab.page, "press-1")).to_contain_text("online")
+    await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
+    return tab
+
+
 async def let_pass(page: Page, time: str) -> None:
     """Let the page's clocks go on by so much, and let it draw."""
     await page.clock.fast_forward(time)
@@ -62,11 +72,7 @@ async def test_without_a_link_every_number_is_from_the_moment_of_the_loss(
     with fresh(kind) as broker:
         publish_all(broker, {PRESENCE: birth(stamp(minutes=30)), LIMIT: limit})
         async with served(Upstream.of(broker.url)) as port:
-            tab = await tabs.empty()
-            await tab.page.clock.install()
-            await tab.page.goto(f"http://127.0.0.1:{port}/")
-            await expect(row(tab.page, "press-1")).to_contain_text("online")
-            await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
+            tab = await opened(tabs, port)
             send(broker, REPORT, report("press-1", stamp(), runs=[working("shift")], recent=[ended]))
             await expect(row(tab.page, "press-1")).to_contain_text("connected for 30m")
             await expect(row(tab.page, "shift", panel="Runs")).to_contain_text("for 10m")
@@ -121,11 +127,7 @@ async def test_a_run_whose_engine_is_lost_is_not_counted_as_active(
     with fresh(kind) as broker:
         publish_all(broker, {PRESENCE: birth(stamp(minutes=30))})
         async with served(Upstream.of(broker.url)) as port:
-            tab = await tabs.empty()
-            await tab.page.clock.install()
-            await tab.page.goto(f"http://127.0.0.1:{port}/")
-            await expect(row(tab.page, "press-1")).to_contain_text("online")
-            await expect(tab.page.locator("#link")).to_have_attribute("data-link", "ready")
+            tab = await opened(tabs, port)
             send(broker, REPORT, report("press-1", stamp(), runs=[working("shift")]))
             panel, shift = region(tab.page, "Runs"), row(tab.page, "shift", panel="Runs")
             await expect(shift).to_contain_text("for 10m")
@@ -135,6 +137,9 @@ async def test_a_run_whose_engine_is_lost_is_not_counted_as_active(
             await expect(panel).to_contain_text("1 lost")
             await expect(panel).not_to_contain_text("active")
             await expect(shift).to_contain_text("last reported: 1 running, 1 waiting")
+            for name in ("Running", "Waiting"):
+                await expect(region(tab.page, name)).to_contain_text("The run is not active.")
+            await expect(region(tab.page, "Waiting")).not_to_contain_text("reason")
             await let_pass(tab.page, "20:00")
             await expect(region(tab.page, "Timeline")).to_contain_text("1 task name over 5m")
             await keep(tab.page, request, f"lost-run-{kind.name}")

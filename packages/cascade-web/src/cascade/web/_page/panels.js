@@ -279,7 +279,7 @@ const panels = (() => {
       this.recent = rows("recent", recentRow, ready("No run has ended yet."));
       this.constraints = rows("constraints", constraintRow, ready("None: nothing is paused or limited."));
       this.running = rows("running", runningRow, () => this.runningEmpty);
-      this.waiting = rows("waiting", waitingRow, () => "The engine reports no waiting tasks.");
+      this.waiting = rows("waiting", waitingRow, () => this.waitingEmpty);
       this.failures = rows("failures", failureRow, () => "None.");
       this.tasks = rows("tasks", taskRow, () => "The engine has not reported its tasks.");
       this.values = rows("values", valueRow, () => "");
@@ -384,17 +384,17 @@ const panels = (() => {
     }
 
     drawTasks(run, row, now) {
-      const report = run.status === runs.RUNNING ? run.reported : null;
-      const isActive = row.status === "Running";
+      const isActive = row.status === "Running", report = isActive ? run.reported : null;
       const tasks = [...run.tasks.values()].filter(({ state }) => state === "RUNNING")
         .map((task) => ({ task_id: task.task_id, task_name: task.name, since: task.since, done: task.done, total: task.total, message: task.message, unit: task.unit, paused: false }))
         .sort((one, other) => (one.since ?? 0) - (other.since ?? 0));
       const running = report?.running.length ? report.running : tasks;
       this.runningEmpty = isActive ? "No task runs now." : "The run is not active.";
       this.running.draw(isActive ? running.map((each) => ({ row: each, now })) : [], ({ row: each }) => each.task_id);
-      setText(byId("running-note"), isActive && report?.running_more ? `the longest; ${count(report.running_more)} more` : "");
-      this.waiting.draw(isActive && report ? report.waiting.map((each) => ({ row: each, now })) : [], ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
-      setText(byId("waiting-note"), report?.waiting_more ? `${count(report.waiting_more)} more reasons` : "a task counts under each of its reasons");
+      setText(byId("running-note"), report?.running_more ? `the longest; ${count(report.running_more)} more` : "");
+      this.waitingEmpty = isActive ? "The engine reports no waiting tasks." : "The run is not active.";
+      this.waiting.draw((report?.waiting ?? []).map((each) => ({ row: each, now })), ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
+      setText(byId("waiting-note"), report?.waiting_more ? `${count(report.waiting_more)} more reasons` : isActive ? "a task counts under each of its reasons" : "");
       this.tasks.draw((run.reported?.tasks ?? []).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);
       setText(byId("tasks-note"), [...(run.reported?.tasks_more ? [`${count(run.reported.tasks_more)} more names`] : []), ...this.lateness(run)].join(" · "));
     }
