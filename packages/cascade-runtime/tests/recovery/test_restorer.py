@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from cascade.interfaces import RunInfo
 from cascade.runtime import Engine
 from cascade.runtime._graph.node import Kind
 from cascade.runtime._graph.recorded import RecordedGraph
+from cascade.runtime._recovery.changes import ChangeFinder
 from cascade.runtime._recovery.digests import StepDigests
 from cascade.runtime._recovery.recording import open_recording
 from cascade.runtime._recovery.restorer import Restorer
@@ -122,6 +124,55 @@ async def test_the_loop_serves_others_while_the_items_that_a_step_returned_are_r
     looked = await looked_beside(journal, restorer.restore_items(graph, call, {"x": range(MANY)}))
     assert journal.looked - before >= MANY * (1 if on_change == "keep" else 2)
     assert looked <= 1_001
+
+
+async def test_the_loop_serves_others_while_it_is_found_what_runs_again(state: MemoryState) -> None:
+    """All items have changed; with them runs what takes their values, and nothing else."""
+    journal = await journal_after(refused([total(double.map(x=range(MANY))), double(1)]), state)
+    changed = refused([total(double.map(x=range(1, MANY + 1))), double(1)])
+    restorer, graph = restorer_of(journal, "rerun"), RecordedGraph()
+    looked = await looked_beside(journal, restorer.restore(graph, [changed]))
+    assert journal.looked > 3 * MANY
+    assert looked < MANY / 2
+    assert [key for key in journal.known_keys() if journal.known(key)] == ["double:1"]
+
+
+class Compared(str):
+    """A key that counts how often keys are looked at in a search."""
+
+    __slots__ = ()
+    times = 0
+
+    def startswith(self, *args: Any) -> bool:
+        Compared.times += 1
+        return super().startswith(*args)
+
+    def __getitem__(self, part: Any) -> str:
+        Compared.times += 1
+        return super().__getitem__(part)
+
+
+def test_what_runs_again_is_found_in_one_pass() -> None:
+    """Each recorded key is looked at a few times, however many steps have changed."""
+    recorded = [Compared(f"double:0[{number}]~1/add:0[2]") for number in range(1_000)]
+    journal = Recorded([*recorded, "double:0[7]", "double:0[70]", "double:00[7]", "other:0[7]~1/add:0"])
+    finder = ChangeFinder(journal, StepDigests())
+    found = finder.recorded_of_all([f"double:0[{number}]" for number in range(7, 1_000)])
+    assert Counter(found) == Counter(["double:0[7]", "double:0[70]", *recorded[7:]])
+    assert Compared.times <= 10 * len(recorded)
+
+
+class Recorded(MemoryJournal):
+    """Knows these keys, and nothing else of the steps."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self._recorded = dict.fromkeys(keys)
+
+    def known(self, key: str) -> Any:
+        return key if key in self._recorded else None
+
+    def known_keys(self, *states: Any) -> Any:
+        return self._recorded
 
 
 async def looked_beside(journal: Looking, work: Awaitable[Any]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ from cascade.spec import Call, MapCall, Search
 
 KEPT = frozenset({StepState.COMPLETED, StepState.EXPANDED})
 _DYNAMIC = re.compile(r"[\[~]")
+_PART = re.compile(r"[\[~/]")
 _ITEM = re.compile(r"\[(\d+)\]$")
 
 
@@ -94,12 +95,23 @@ class ChangeFinder:
     def dependents(
         self, graph: RecordedGraph, calls: Iterable[Call], changed: Iterable[Call]
     ) -> Iterator[str]:
-        """Yield the keys of all that is recorded of the calls that take a value of a changed one, directly or not."""
+        """Yield the keys of the calls that take a value of a changed one, directly or not."""
         tainted, search = set(changed), Search()
         for call in calls:
             if any(role != "before" and needed in tainted for needed, role in dependencies_of(call, search)):
                 tainted.add(call)
-                yield from self.recorded_of(graph.key_of(call))
+                yield graph.key_of(call)
+
+    def recorded_of_all(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys of all that is recorded of steps, each once: their own, and those below them.
+
+        Each recorded key is looked at once, however many the steps are.
+        """
+        found = dict.fromkeys(keys)
+        scopes = {scope_of(key) for key in found}
+        for outer in dict.fromkeys(_outer_of(scope) for scope in scopes):
+            found.update((key, None) for key in self._below.get(outer, ()) if _is_below(key, scopes))
+        return [key for key in found if self._journal.known(key) is not None]
 
     def recorded_of(self, key: str) -> Sequence[str]:
         """Return the keys of all that is recorded of a step: its own, and those below it."""
@@ -109,9 +121,7 @@ class ChangeFinder:
 
     def recorded_below(self, *beginnings: str) -> list[str]:
         """Return the keys of all recorded items and continuations whose keys begin with one of these."""
-        found = _DYNAMIC.search(beginnings[0])
-        outer = beginnings[0][: found.start()] if found is not None else beginnings[0]
-        return [each for each in self._below.get(outer, ()) if each.startswith(beginnings)]
+        return [each for each in self._below.get(_outer_of(beginnings[0]), ()) if each.startswith(beginnings)]
 
     def _items_by_code(self, graph: RecordedGraph, call: MapCall) -> Iterator[tuple[Call, StepChange]]:
         code = self._digests.code(call.definition.function)
@@ -139,6 +149,17 @@ class ChangeFinder:
             yield call, StepChange(record.key, ChangeKind.CODE)
         elif _differ(record.inputs, self._digests.inputs(graph, call, args, kwargs)):
             yield call, StepChange(record.key, ChangeKind.ARGUMENTS)
+
+
+def _outer_of(key: str) -> str:
+    """Return the declared key that a key of an item or a continuation begins with, or the key itself."""
+    found = _DYNAMIC.search(key)
+    return key if found is None else key[: found.start()]
+
+
+def _is_below(key: str, scopes: Collection[str]) -> bool:
+    """Return whether a key is that of an item or a continuation in one of these scopes, or of what is below them."""
+    return any(key[: each.start()] in scopes for each in _PART.finditer(key))
 
 
 def _is_declared(key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cascade.interfaces import (
     ChangeKind,
@@ -36,6 +36,8 @@ _AT_ONCE = 1_000
 """How many steps are looked at, and how many values are taken, before the loop may run other callbacks."""
 _MANY = 1_000
 
+
+Found = TypeVar("Found")
 
 _Change = tuple[Call | None, StepChange]
 """A changed step, and the call that it belongs to; None for a step that is not declared any longer."""
@@ -164,8 +166,7 @@ class Restorer:
         Many steps are compared beside the loop, which serves other runs, and other builds of this one: a comparison
         only looks up keys, and the outermost graph, whose comparison goes through all of them, is built first.
         """
-        changes = await asyncio.to_thread(lambda: [*compare()]) if self._are_many else [*compare()]
-        if changes:
+        if changes := await self._beside(lambda: [*compare()]):
             await self._handle(graph, changes)
 
     async def _handle(
@@ -179,11 +180,20 @@ class Restorer:
             raise error
         if self._on_change != "rerun":
             raise RunChangedError(self._run_id, [change for _, change in changes]) from error
-        changed = [call for call, _ in changes if call is not None]
-        keys = [key for _, change in changes for key in self._finder.recorded_of(change.key)]
-        keys += self._finder.dependents(graph, graph.calls(), changed)
-        _log.warning("run %r: %d recorded steps run again, because of changes", self._run_id, len(set(keys)))
-        await self._journal.discard(dict.fromkeys(keys))
+        calls = [*graph.calls()]  # further ones may be declared meanwhile
+
+        def affected() -> list[str]:
+            changed = {call for call, _ in changes if call is not None}
+            dependents = self._finder.dependents(graph, calls, changed)
+            return self._finder.recorded_of_all([*(change.key for _, change in changes), *dependents])
+
+        keys = await self._beside(affected)
+        _log.warning("run %r: %d recorded steps run again, because of changes", self._run_id, len(keys))
+        await self._journal.discard(keys)
+
+    async def _beside(self, find: Callable[[], list[Found]]) -> list[Found]:
+        """Return what is found: beside the loop if many steps are recorded."""
+        return await asyncio.to_thread(find) if self._are_many else find()
 
     async def _restore(self, graph: RecordedGraph, load: Callable[[], Awaitable[_Loaded]]) -> None:
         """Give the graph what ``load`` returns, once all that can be read of it is as it is declared."""
