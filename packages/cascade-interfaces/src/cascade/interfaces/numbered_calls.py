@@ -6,13 +6,15 @@ messages arrive in, and it does not start in a process that has replaced the one
 
 A running call obeys at its checkpoints the latest order that the executor has sent, and reports
 on a line that the executor's own way of connecting makes: one text for each report. A call that
-publishes faster than its engine takes waits until the executor confirms what was taken.
+publishes faster than its engine takes waits until the executor confirms what was taken. A short
+answer goes the same way, as bytes, so that the executor need not fetch it.
 """
 
 from __future__ import annotations
 
 import enum
 import json
+import struct
 import threading
 import time
 from collections import deque
@@ -55,8 +57,8 @@ Order = tuple[int, str]
 RUN: Order = (0, Directive.RUN.value)
 """The order of a call to which none was sent."""
 
-Connect = Callable[[], tuple[Callable[[str], None], Callable[[], bool]]]
-"""Returns how to send a text to the executor, and how to ask whether it still awaits the call.
+Connect = Callable[[], tuple[Callable[[str | bytes], None], Callable[[], bool]]]
+"""Returns how to send a text or bytes to the executor, and how to ask whether it still awaits the call.
 
 A worker calls it in the thread of each call. Sending must neither wait nor raise.
 """
@@ -101,15 +103,40 @@ class _NumberedCall(RunningCall):
     """A call that runs, and how much of it is on the way to its engine."""
 
     def __init__(
-        self, number: int, send: Callable[[str], None], is_awaited: Callable[[], bool], window: int | None
+        self,
+        number: int,
+        send: Callable[[str | bytes], None],
+        is_awaited: Callable[[], bool],
+        window: int | None,
     ) -> None:
         self.window = SendWindow(window, is_awaited)
+        self.send = send
         super().__init__(_TextLine(number, send, is_awaited, self.window))
 
     def direct(self, directive: Directive) -> None:
         super().direct(directive)
         if directive is Directive.CANCEL:
             self.window.end()
+
+
+_HEAD = struct.Struct("<Qd")  # of an answer that is sent: the number of its call, and the seconds that it ran
+
+
+class SentAnswer(NamedTuple):
+    """The answer of a call that has run, as its worker sent it."""
+
+    number: int
+    seconds: float
+    packed: bytes
+
+
+def read_answer(sent: bytes) -> SentAnswer:
+    """Return what a worker has sent as the answer of a call.
+
+    :raises struct.error: if it is too short to be one.
+    """
+    number, seconds = _HEAD.unpack_from(sent)
+    return SentAnswer(number, seconds, sent[_HEAD.size :])
 
 
 def read_report(text: str) -> Report:
@@ -129,9 +156,10 @@ def _pass_on(context: CallContext, kind: str, content: list[Any]) -> None:
 
 
 class _Session:
-    def __init__(self, connect: Connect | None, window: int | None) -> None:
+    def __init__(self, connect: Connect | None, window: int | None, short: int) -> None:
         self._connect = connect
         self._window = window
+        self._short = short
         self._lock = threading.Lock()
         self._started: deque[int] = deque(maxlen=_REMEMBERED)
         self._withdrawn: set[int] = set()
@@ -157,6 +185,11 @@ class _Session:
                 self._running[number] = call
                 call.direct(Directive(latest[1]))
             return True
+
+    def answer(self, number: int, call: _NumberedCall | None, seconds: float, packed: bytes) -> None:
+        """Send the answer of a call if it is short."""
+        if call is not None and len(packed) <= self._short:
+            call.send(_HEAD.pack(number, seconds) + packed)
 
     def end(self, number: int) -> None:
         """Forget a call that ran."""
@@ -204,14 +237,18 @@ class _Session:
 _sessions: dict[str, _Session] = {}
 
 
-def open_session(session: str, connect: Connect | None = None, window: int | None = None) -> int:
+def open_session(
+    session: str, connect: Connect | None = None, window: int | None = None, short: int = -1
+) -> int:
     """Permit the calls of a session in this process. Idempotent.
 
     :param connect: makes the line of a call; None for calls without a context.
     :param window: characters of published values of one call that may be on the way until the executor confirms
         them with :func:`confirm_values`; None: no bound.
+    :param short: bytes of a packed answer up to which it is also sent on the line of its call, for
+        :func:`read_answer`, after everything else that the call reports; negative: none is sent.
     """
-    _sessions.setdefault(session, _Session(connect, window))
+    _sessions.setdefault(session, _Session(connect, window, short))
     return UNDERSTANDS_CONFIRMATIONS
 
 
@@ -256,7 +293,9 @@ def run_numbered(session: str, number: int, packed: bytes, pack: Pack, order: Or
     started = time.perf_counter()
     try:
         answer = run_packed(packed, pack)
-        return Fate.DONE.value, time.perf_counter() - started, answer
+        seconds = time.perf_counter() - started
+        opened.answer(number, call, seconds, answer)
+        return Fate.DONE.value, seconds, answer
     finally:
         in_call.reset(entered)
         opened.end(number)

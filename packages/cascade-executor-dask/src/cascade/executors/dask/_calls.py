@@ -7,19 +7,18 @@ import concurrent.futures
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-import cloudpickle  # type: ignore[import-untyped]
-import dask
 from distributed import KilledWorker
 
 from cascade.executors.dask._cluster import Cluster
 from cascade.executors.dask._latest_messages import LatestMessages
-from cascade.executors.dask._line import forget
+from cascade.executors.dask._line import ExecutorLine
 from cascade.executors.dask._placement import Call, Placement
 from cascade.executors.dask._results import Results
+from cascade.executors.dask._sending import graphs, send_graph
 from cascade.executors.dask._sessions import OldWorkers, Sessions
 from cascade.interfaces import Directive, ExecutorUnavailable, WorkerLostError
 from cascade.interfaces.ahead import CallWithdrawn
@@ -27,11 +26,10 @@ from cascade.interfaces.numbered_calls import (
     RUN,
     Fate,
     Order,
+    SentAnswer,
     close_session,
     confirm_values,
     direct_calls,
-    read_report,
-    run_numbered,
     withdraw_calls,
 )
 
@@ -57,8 +55,10 @@ class ClusterCalls:
         self._confirmations = LatestMessages(self._send_confirmations, what="confirmations")
         self._old_workers = OldWorkers()
         self._threads: Mapping[str, int] = {}  # of all workers
-        self._subscribed: Any = None  # the client that hears what calls report
         self._sent: dict[int, Call] = {}  # by number
+        self._line = ExecutorLine(self._sessions.name, self._sent, answered=self._take_answer)
+        self._answered: dict[int, str] = {}  # addresses of workers whose answer is here, by number
+        self._sending = False
         self._count = 0
         self._unsent: dict[Call, None] = {}  # in the order of their arrival
         self._receiving: dict[int, asyncio.Task[None]] = {}  # by number
@@ -88,7 +88,7 @@ class ClusterCalls:
     def submit(self, call: Call) -> None:
         """Send a call as soon as there is room for it."""
         self._unsent[call] = None
-        self._send()
+        self._send_soon()
         if self._following is None:
             self._following = asyncio.create_task(self._follow(), name="cascade dask workers")
 
@@ -139,11 +139,19 @@ class ClusterCalls:
     def _abandoned(self) -> int:
         return sum(call.abandoned for call in self._placement.calls())
 
+    def _send_soon(self) -> None:
+        """Send calls when this turn of the loop ends: what comes until then goes with them."""
+        if not self._sending:
+            self._sending = True
+            asyncio.get_running_loop().call_soon(self._send)
+
     def _send(self) -> None:
         """Send calls as long as there is room for them."""
+        self._sending = False
         client = self._cluster.client
         if client is None or not self._placement.workers:
             return
+        there: dict[str, list[Call]] = {}
         room = self._room() - self._placement.count()
         while self._unsent and room > 0:
             call = next(iter(self._unsent))
@@ -155,11 +163,21 @@ class ClusterCalls:
             call.number = self._count
             self._sent[call.number] = call
             worker = self._placement.place(call, time.monotonic())
-            future = self._submit(client, call, worker.address)
-            self._receiving[call.number] = asyncio.create_task(
-                self._receive(call, call.number, future), name="cascade dask call"
-            )
+            there.setdefault(worker.address, []).append(call)
             room -= 1
+        for address, calls in there.items():
+            self._send_to(client, address, calls)
+
+    def _send_to(self, client: Any, address: str, calls: list[Call]) -> None:
+        with_orders = self._sessions.understands_orders(address)
+        if not with_orders and any(call.order != RUN for call in calls):
+            self._old_workers.warn(address)
+        for graph in graphs(calls):
+            futures = send_graph(client, self._sessions.name, graph, address, with_orders=with_orders)
+            for call, future in zip(graph, futures, strict=True):
+                self._receiving[call.number] = asyncio.create_task(
+                    self._receive(call, call.number, future), name="cascade dask call"
+                )
 
     def _room(self) -> int:
         threads = self._placement.threads
@@ -168,12 +186,12 @@ class ClusterCalls:
         return max(threads + self._placement.ahead, self._limit or 0)
 
     async def _receive(self, call: Call, number: int, future: Any) -> None:
-        """End a call with its answer, unless it was withdrawn."""
+        """End a call with its answer, unless it was withdrawn, or its worker has sent the answer already."""
         outcome: bytes | Exception | None = None
         try:
-            await (
-                future.exception()
-            )  # only waits until it is done: the result is fetched together with others
+            await future.exception()  # only waits until it is done
+            if number in self._answered:
+                return
             fate, duration, packed = await self._results.fetch(future)
             if fate == Fate.DONE.value:
                 outcome = packed
@@ -191,6 +209,7 @@ class ClusterCalls:
         finally:
             del self._receiving[number]
             self._sent.pop(number, None)
+            self._answered.pop(number, None)
             future.release()
         if outcome is not None and call.worker is not None and call.number == number:
             self._end(call, outcome)
@@ -224,7 +243,7 @@ class ClusterCalls:
     def _changed(self) -> None:
         self._ended.set()
         self._report(self._placement.threads, self._placement.ahead)
-        self._send()
+        self._send_soon()
 
     def _place_again(self, call: Call, number: int) -> None:
         """Take back a call that was withdrawn, if the answer to its withdrawal has been lost."""
@@ -273,7 +292,7 @@ class ClusterCalls:
         try:
             while self._unsent or self._placement.count():
                 await self._refresh()
-                self._send()
+                self._send_soon()
                 misplaced = self._placement.misplaced(time.monotonic())
                 if misplaced and not self._moving:
                     self._spawn(self._move(misplaced))
@@ -312,7 +331,7 @@ class ClusterCalls:
     async def _refresh(self, *, wait: float = 0) -> None:
         """Connect if necessary; take over which workers there are, and open the session at the new ones."""
         client = await self._cluster.connected()
-        self._subscribe(client)
+        self._line.subscribe(client)
         self._cluster.replace_lost()
         threads = self._cluster.without_starting(await client.nthreads())
         self._sessions.open_at(client, threads)
@@ -322,69 +341,47 @@ class ClusterCalls:
             raise self._cluster.unavailable(f"its worker at {address} cannot run calls ({exc!r})")
         self._use(threads)
 
-    def _subscribe(self, client: Any) -> None:
-        """Hear what calls report, from a client that is new."""
-        if client is not self._subscribed:
-            self._subscribed = client
-            client.subscribe_topic(self._sessions.name, self._hear)
-
-    def _hear(self, event: tuple[float, str]) -> None:
-        """Pass a report on to the engine of its call."""
-        with contextlib.suppress(Exception):  # another program wrote it, or the engine has gone
-            report = read_report(event[1])
-            if (call := self._sent.get(report.number)) is None:
-                return
-            if call.context is not None:
-                report.pass_on(call.context)
-            call.hear(report.size)
+    def _take_answer(self, call: Call, answer: SentAnswer) -> None:
+        """End a call with the answer that its worker has sent; its Dask future is done a little later."""
+        if call.worker is None or call.number != answer.number:
+            return
+        self._answered[answer.number] = call.worker.address
+        self._placement.learn(answer.seconds)
+        self._end(call, answer.packed)
 
     def _use(self, threads: Mapping[str, int]) -> None:
         """Take over which workers there are, of those at which the session is open."""
         self._threads = threads
         before = {*self._placement.workers}
         gone = self._placement.update(self._sessions.among(threads))
-        for address in before.difference(self._placement.workers):
+        lost = before.difference(self._placement.workers)
+        for address in lost:
             self._orders.drop(address)
             self._confirmations.drop(address)
+        self._stop_receiving(call.number for call in gone)
+        self._stop_receiving([number for number, address in self._answered.items() if address in lost])
         for call in gone:
-            receiving = self._receiving.get(call.number)
-            if receiving is not None and receiving is not asyncio.current_task():
-                receiving.cancel()  # or Dask would keep the call for a worker of this address
             call.start(time.monotonic())
             self._end(call, call.early or _lost(call))
         self._report(self._placement.threads, self._placement.ahead)
 
+    def _stop_receiving(self, numbers: Iterable[int]) -> None:
+        """Release the futures of calls at lost workers, or Dask would keep them for workers of these addresses."""
+        for number in numbers:
+            receiving = self._receiving.get(number)
+            if receiving is not None and receiving is not asyncio.current_task():
+                receiving.cancel()
+
     def _on_opened(self) -> None:
         """Use a worker whose session is open now."""
         self._use(self._threads)
-        self._send()
+        self._send_soon()
 
     async def _send_orders(self, address: str, orders: dict[int, Order]) -> None:
         await self._cluster.client.run(direct_calls, self._sessions.name, orders, workers=[address])
 
     async def _send_confirmations(self, address: str, totals: dict[int, int]) -> None:
         await self._cluster.client.run(confirm_values, self._sessions.name, totals, workers=[address])
-
-    def _submit(self, client: Any, call: Call, address: str) -> Any:
-        """Send a call as bytes, so that Dask neither inspects its arguments nor interprets its keywords."""
-        orders = () if call.order == RUN else (call.order,)
-        if orders and not self._sessions.understands_orders(address):
-            self._old_workers.warn(address)
-            orders = ()
-        key = f"{call.name}-{uuid.uuid4().hex}"
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
-            return client.submit(
-                run_numbered,
-                self._sessions.name,
-                call.number,
-                call.packed,
-                cloudpickle.dumps,
-                *orders,
-                key=key,
-                pure=False,
-                workers=[address],
-                fifo_timeout=0,  # otherwise calls of the same 100 ms have no order
-            )
 
     async def _close(self) -> None:
         """End all calls, and disconnect."""
@@ -404,10 +401,9 @@ class ClusterCalls:
 
     async def _end_session(self, client: Any) -> None:
         """Have the calls that run stop at a checkpoint, and the scheduler forget what they reported."""
-        client.unsubscribe_topic(self._sessions.name)
         await asyncio.gather(
             client.run(close_session, self._sessions.name, on_error="ignore"),
-            client.run_on_scheduler(forget(self._sessions.name)),
+            self._line.unsubscribe(client),
             return_exceptions=True,
         )
 

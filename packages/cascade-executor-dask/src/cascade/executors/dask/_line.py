@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from cascade.interfaces.numbered_calls import Connect
+from cascade.executors.dask._placement import Call
+from cascade.interfaces.numbered_calls import Connect, SentAnswer, read_answer, read_report
 
 _GONE = frozenset({"cancelled", "released", "forgotten"})
 """States of a task at its worker whose result no client wants any more: its engine has gone."""
@@ -18,7 +20,7 @@ def connect_to(topic: str) -> Connect:
     """
     gone = _GONE
 
-    def connect() -> tuple[Callable[[str], None], Callable[[], bool]]:
+    def connect() -> tuple[Callable[[str | bytes], None], Callable[[], bool]]:
         from functools import partial
 
         from distributed import get_worker
@@ -35,7 +37,53 @@ def connect_to(topic: str) -> Connect:
     return connect
 
 
-def forget(topic: str) -> Callable[[Any], None]:
+class ExecutorLine:
+    """The executor's end: takes what workers send.
+
+    :param calls: the calls that were sent and are not over, by their numbers.
+    :param answered: called with a call and the answer that its worker has sent.
+    """
+
+    def __init__(
+        self, topic: str, calls: Mapping[int, Call], *, answered: Callable[[Call, SentAnswer], None]
+    ) -> None:
+        self._topic = topic
+        self._calls = calls
+        self._answered = answered
+        self._client: Any = None
+
+    def subscribe(self, client: Any) -> None:
+        """Take what comes from now on through this client. Idempotent."""
+        if client is not self._client:
+            self._client = client
+            client.subscribe_topic(self._topic, self._hear)
+
+    async def unsubscribe(self, client: Any) -> None:
+        """Take nothing more, and have the scheduler forget what came."""
+        client.unsubscribe_topic(self._topic)
+        await client.run_on_scheduler(_forget(self._topic))
+
+    def _hear(self, event: tuple[float, str | bytes]) -> None:
+        sent = event[1]
+        with contextlib.suppress(Exception):  # another program wrote it, or the engine has gone
+            self._take_answer(sent) if isinstance(sent, bytes) else self._take_report(sent)
+
+    def _take_answer(self, sent: bytes) -> None:
+        answer = read_answer(sent)
+        if (call := self._calls.get(answer.number)) is not None:
+            self._answered(call, answer)
+
+    def _take_report(self, text: str) -> None:
+        """Pass a report on to the engine of its call."""
+        report = read_report(text)
+        if (call := self._calls.get(report.number)) is None:
+            return
+        if call.context is not None:
+            report.pass_on(call.context)
+        call.hear(report.size)
+
+
+def _forget(topic: str) -> Callable[[Any], None]:
     """Return what deletes the events of a topic that a scheduler keeps; pickled by value, too."""
 
     def forget_events(dask_scheduler: Any) -> None:

@@ -1,4 +1,4 @@
-"""Fetches the results of calls from the cluster."""
+"""Fetches the results of calls from the cluster that do not come on their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import contextlib
 from typing import Any
 
 from cascade.interfaces.numbered_calls import Answer
+
+SHORT = 1024
+"""Bytes of a packed result up to which its worker sends it along, so that no request has to fetch it.
+
+The scheduler and the worker keep the latest 1,000 messages, with what is in them.
+"""
 
 
 class Results:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cascade.executors.dask._line import connect_to
 from cascade.executors.dask._placement import WINDOW
+from cascade.executors.dask._results import SHORT
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.numbered_calls import UNDERSTANDS_CONFIRMATIONS, UNDERSTANDS_ORDERS, open_session
 
@@ -82,9 +83,10 @@ class Sessions:
     async def _open(self, client: Any, address: str) -> None:
         try:
             line = connect_to(self.name)
-            answer = await self._open_with(client, address, line, WINDOW)
-            if isinstance(answer, TypeError):  # an older version knows no window
-                answer = await self._open_with(client, address, line)
+            for settings in ((line, WINDOW, SHORT), (line, WINDOW), (line,)):
+                answer = await self._open_with(client, address, *settings)
+                if not isinstance(answer, TypeError):  # an older version knows fewer settings
+                    break
             self._answers[address] = answer
         except Exception as exc:
             self._answers[address] = exc
