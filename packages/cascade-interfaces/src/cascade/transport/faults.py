@@ -36,6 +36,8 @@ class Fault:
     text: str
     blames: bool = False
     """Whether a message that was in flight may be the cause."""
+    stated: bool = False
+    """Whether the peer itself has stated the cause."""
 
     @property
     def slow(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from cascade.interfaces.protocols import supports
 from cascade.interfaces.watch import Lost
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
 from cascade.transport.delivery.callbacks import CallbackQueue
@@ -18,7 +19,7 @@ from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.drain import Drain
 from cascade.transport.faults import Fault, Kind
-from cascade.transport.link import Link, LinkClient
+from cascade.transport.link import Link, LinkClient, OpensEarly
 from cascade.transport.outbox import POISON, SUPERSEDED, UNSENT, Outbox
 from cascade.transport.patience import Patience
 from cascade.transport.presence import Presence
@@ -85,6 +86,7 @@ class Session(Generic[ClientT]):
         self._birth_timer: asyncio.TimerHandle | None = None
         self._on_linked = on_linked
         self._first_client: ClientT | None = make_client()
+        self._early: Link | None = None  # begun while its client connects
         self.drain = Drain(outbox)
         self._logged: Kind | None = None
         self._was_linked = False
@@ -153,19 +155,21 @@ class Session(Generic[ClientT]):
             await self.link.subscribe(queue)
 
     def watch_soon(self, queue: WatchQueue) -> None:
-        """Start to subscribe to the filters of a new watch, if there is a link."""
-        if self.link is not None:
-            self.link.watch_soon(queue)
+        """Start to subscribe to the filters of a new watch, if there is a link or one begins."""
+        if (link := self.link or self._early) is not None:
+            link.watch_soon(queue)
 
     async def unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
         """Unsubscribe from the filters that only ``queue`` had, if there is a link."""
         if self.link is not None:
             await self.link.unsubscribe(queue, unused)
+        else:
+            self.unsubscribe_soon(queue, unused)
 
     def unsubscribe_soon(self, queue: Queue, unused: Sequence[str]) -> None:
-        """Start to unsubscribe, if there is a link."""
-        if self.link is not None:
-            self.link.unsubscribe_soon(queue, unused)
+        """Start to unsubscribe, if there is a link or one begins."""
+        if (link := self.link or self._early) is not None:
+            link.unsubscribe_soon(queue, unused)
 
     async def close(self, drain_timeout: float, *, caller: asyncio.Task[Any] | None = None) -> None:
         """Drain, disconnect, and leave nothing behind.
@@ -247,22 +251,57 @@ class Session(Generic[ClientT]):
             await asyncio.wait({self._draining}, timeout=pause)
 
     async def _attempt(self) -> Fault:
+        """Connect and serve the link until it is lost; return why it failed.
+
+        The first connection subscribes behind its request to connect. If the peer ends that one, another one at once
+        waits for its answer first: the peer may not accept anything before, and then says why it accepts none at all.
+        """
+        fault = None
+        while fault is None:
+            fault = await self._connect()
+        return fault
+
+    async def _connect(self) -> Fault | None:
+        """Make one connection; return why it failed, or None if it may have failed because it was begun early."""
+        early = self._first_client is not None
         client, self._first_client = self._first_client or self._make_client(), None
         self._client = client
+        begin = partial(self._begin_link, client)
+        if early and supports(client, OpensEarly):
+            client.on_open(begin)
         connecting = self.loop.create_task(client.connect(self._backoff.answer_timeout), name="cascade-enter")
         try:
             await asyncio.wait({connecting})
         except asyncio.CancelledError:
             if not self._inert:
                 _abandon(client, connecting)
+                await self._end_early()
             raise
-        if (exc := connecting.exception()) is not None:
-            client.close()
-            return self._failed(self._explain(exc))
-        return await self._serve(client)
+        if (exc := connecting.exception()) is None:
+            return await self._serve(client)
+        client.close()
+        fault = self._explain(exc)
+        return None if await self._end_early() and self._is_too_early(fault) else self._failed(fault)
 
-    async def _serve(self, client: ClientT) -> Fault:
-        link = self.link = self._make_link(client, self)
+    def _begin_link(self, client: ClientT) -> None:
+        """Subscribe while the client connects."""
+        self._early = self._make_link(client, self)
+        self._early.begin()
+
+    async def _end_early(self) -> bool:
+        """End a link whose client did not connect; return whether there is one."""
+        link, self._early = self._early, None
+        if link is not None:
+            await link.stop()
+        return link is not None
+
+    def _is_too_early(self, fault: Fault) -> bool:
+        """Return whether a link may have failed because packets were sent before the peer had answered."""
+        return fault.kind is Kind.CLOSED and not fault.stated and bool(self._dispatcher.filters())
+
+    async def _serve(self, client: ClientT) -> Fault | None:
+        early, self._early = self._early, None
+        link = self.link = early or self._make_link(client, self)
         try:
             link.read()
             await link.establish()
@@ -271,7 +310,9 @@ class Session(Generic[ClientT]):
             await asyncio.wait({link.lost})
             if self._was_linked:
                 self._link_ended = self.loop.time()
-            return self._failed(link.lost.result())
+            fault = link.lost.result()
+            too_early = early is not None and not self._was_linked and self._is_too_early(fault)
+            return None if too_early else self._failed(fault)
         finally:
             await self._end(link)
 

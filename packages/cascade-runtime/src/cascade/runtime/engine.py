@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
 from cascade.interfaces import (
@@ -332,10 +333,13 @@ class Engine:
         rules: ResumeRules,
     ) -> tuple[list[Any], Exception | None]:
         """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
-        with self._on_one_loop(), logged(self.bus, self._redactor):
+        with self._on_one_loop(), logged(self.bus, self._redactor), self._control.prepared(run.run_id):
             async with (
                 self._stored() as queue,
-                SharedConnection.hold(self._connector) as patience,
+                SharedConnection.hold(
+                    self._connector,
+                    meanwhile=partial(self._control.prepare, run.run_id, forget=rules.forget_control),
+                ) as patience,
                 self._telemetry(queue) as telemetry,
             ):
                 try:

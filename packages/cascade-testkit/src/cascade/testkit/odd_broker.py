@@ -27,6 +27,7 @@ from cascade.testkit._mqtt_packets import MalformedPacketError, PacketType, Publ
 RetainedOrder = Literal["first", "late"]
 
 _START_SECONDS = 10.0
+_MOST_TOPICS = 1_000
 
 
 class OddBroker:
@@ -71,6 +72,8 @@ class OddBroker:
         """How many CONNECT packets have arrived."""
         self.subscribes: list[list[tuple[str, int]]] = []
         """The filters of each SUBSCRIBE packet that has arrived, with the QoS asked for."""
+        self.published: deque[str] = deque(maxlen=_MOST_TOPICS)
+        """The topics of the latest 1,000 PUBLISH packets that have arrived."""
         self._retained: dict[str, Publication] = {}
         self._clients: dict[str, _Client] = {}
         self._port: int | None = None
@@ -354,6 +357,7 @@ class _Client:
         await self._writer.drain()
 
     def _take(self, message: Publication, packet_id: int) -> None:
+        self._broker.published.append(message.topic)
         if packet_id not in self._received:  # else it is sent again: section 4.3.3
             self._broker._route(message)
         if message.qos == 1:

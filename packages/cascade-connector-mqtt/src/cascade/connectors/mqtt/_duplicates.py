@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cascade.connectors.mqtt._port import ClientPort
 from cascade.interfaces.filters import has_wildcard, overlap
@@ -68,6 +68,11 @@ class DuplicateFilter:
         if has_wildcard(topic_filter):
             self._wild.remove(topic_filter, None)
 
+    def overlap(self, filters: Iterable[str]) -> bool:
+        """Return whether one of these filters and another known one can match the same topic."""
+        known = (each for each in filters if each in self._known)
+        return any(self._meets_another(each) for each in known)
+
     def refuse(self, topic_filter: str) -> None:
         """Expect no duplicates for a filter that the broker has refused."""
         if topic_filter in self._known - self._refused:
@@ -103,7 +108,7 @@ class DuplicateFilter:
 
     def _meets_another(self, topic_filter: str) -> bool:
         if has_wildcard(topic_filter):
-            return any(overlap(topic_filter, other) for other in self._known)
+            return any(overlap(topic_filter, other) for other in self._known if other != topic_filter)
         return self._wild.has_filters and any(True for _ in self._wild.match(topic_filter))
 
     def _account(self, key: int, duplicates: int) -> bool:
@@ -127,11 +132,11 @@ class DuplicateFilter:
 
 async def probe_duplicates(
     client: ClientPort, dispatcher: Dispatcher, duplicates: DuplicateFilter, source_id: str
-) -> None:
+) -> list[str]:
     """Subscribe twice to a topic of our own, publish to it once, and count what arrives.
 
     ``duplicates`` knows the result when the next message is dispatched. If the broker refuses this or
-    does not answer, the next link can probe again.
+    does not answer, the next link can probe again. Return the filters to unsubscribe from.
     """
     nonce = os.urandom(8).hex()
     probe = _Probe(source_id, nonce, duplicates, dispatcher.delivery)
@@ -143,12 +148,11 @@ async def probe_duplicates(
             refused, *_ = await asyncio.gather(client.subscribe(list(probe.filters.items())), once, last)
             if not any(refused):
                 await probe.decided
-                if unused := dispatcher.remove(probe):
-                    await client.unsubscribe(unused)
     except TimeoutError:
-        return
+        pass
     finally:
-        dispatcher.remove(probe)
+        unused = dispatcher.remove(probe)
+    return [*unused] if probe.decided.done() else []
 
 
 class _Probe(WatchQueue):

@@ -60,7 +60,7 @@ def explain(exc: BaseException, *, tls: bool = False, lacks_password: bool = Fal
     if code in _WITHOUT_ACCESS and lacks_password:
         return Fault(Kind.CREDENTIALS, f"the broker does not allow this client; {NO_PASSWORD}")
     if code is not None:
-        return Fault(_kind_of(code), _REASONS.get(code, str(exc)))
+        return Fault(_kind_of(code), _REASONS.get(code, str(exc)), stated=True)
     return of_keywords("aiomqtt", exc) or _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,8 @@ class MqttLink(Link):
         self.client = client
         self._duplicates = duplicates
         self._released = parts.released
+        self._most_in_flight = settings.in_flight_limit
+        self._subscribed: set[Queue] = set()  # before the link was established
         self._reader = Reader(client, parts.dispatcher, duplicates, fail=self.fail)
         self._look_turn = asyncio.Lock()
         self._probing: asyncio.Task[None] | None = None
@@ -50,13 +52,19 @@ class MqttLink(Link):
             parts,
             send=client.publish,
             explain=partial(_errors.explain_loss, tls=settings.tls),
-            limit=min(settings.in_flight_limit, client.receive_maximum or settings.in_flight_limit),
+            limit=settings.in_flight_limit,
         )
 
     def facts(self) -> dict[str, Any]:
         """Return what ``ConnectorStatistics`` states about the current link."""
         limits = {"receive_maximum": self.client.receive_maximum, "packet_limit": self.client.packet_limit}
         return {**super().facts(), **limits}
+
+    async def establish(self) -> None:
+        """Do what every link does, within the limits of the broker's CONNACK."""
+        self.senders.limit = min(self._most_in_flight, self.client.receive_maximum or self._most_in_flight)
+        await super().establish()
+        self._subscribed.clear()
 
     def read(self) -> None:
         """Start to read messages once the session is released."""
@@ -91,6 +99,7 @@ class MqttLink(Link):
         """Subscribe to the filters of a watch, before any message is sent that is published from now on."""
         if (retained := queue.retained) is None:
             return None
+        self._subscribed.add(queue)
         turn = self._look_turn if self._presence.named else asyncio.Lock()  # only a name has a canary
         looks = Looks(queue, retained, _Packets(self, queue), turn=turn, report=self._report_set)
         self._start(looks.run(), "cascade-mqtt-watch")
@@ -112,13 +121,13 @@ class MqttLink(Link):
 
     async def _subscribe(self, topic_filter: str, qos: int) -> None:
         """Subscribe to one filter."""
-        await self._probe_duplicates()
+        await self._probe_duplicates([topic_filter])
         refused = await self._call("subscribe", self.client.subscribe, topic_filter, qos)
         self._check([topic_filter], refused)
 
     async def _subscribe_all(self, filters: Mapping[str, int]) -> bool:
         """Subscribe to several filters in one packet; return whether all were granted."""
-        await self._probe_duplicates()
+        await self._probe_duplicates(filters)
         refused = await self._call("subscribe", self.client.subscribe, list(filters.items()))
         return self._check(list(filters), refused)
 
@@ -131,10 +140,11 @@ class MqttLink(Link):
         if unused := self._still_unused(filters):
             await self.client.unsubscribe(unused)
 
-    async def _probe_duplicates(self) -> None:
-        """Find out, before the first overlapping subscription, whether the broker sends duplicates."""
+    async def _probe_duplicates(self, filters: Iterable[str]) -> None:
+        """Find out, before the first of these filters that overlaps another one, whether the broker sends duplicates."""
         self._start_probe()
-        if self._probing is not None and self._duplicates.sent is None:
+        unknown = self._duplicates.sent is None
+        if self._probing is not None and unknown and self._duplicates.overlap(filters):
             await self._done_or_lost(self._probing)
 
     def _start_probe(self) -> None:
@@ -145,17 +155,24 @@ class MqttLink(Link):
 
     async def _probe(self) -> None:
         try:
-            await probe_duplicates(self.client, self._dispatcher, self._duplicates, self._presence.source_id)
+            unused = await probe_duplicates(
+                self.client, self._dispatcher, self._duplicates, self._presence.source_id
+            )
+            if unused:
+                self._start(self._unsubscribe(unused), "cascade-mqtt-unsubscribe")
         except Exception as exc:
             self.fail(exc)
 
     async def _resubscribe(self) -> None:
+        new = [queue for queue in self._dispatcher.callbacks() if queue not in self._subscribed]
+        self._subscribed.update(new)
         filters = {
             topic_filter: self._dispatcher.qos(topic_filter)
-            for queue in self._dispatcher.callbacks()
+            for queue in new
             for topic_filter in queue.filters
         }
-        looks = [self.watch_soon(queue) for queue in self._dispatcher.watches()]
+        watches = [queue for queue in self._dispatcher.watches() if queue not in self._subscribed]
+        looks = [self.watch_soon(queue) for queue in watches]
         if len(filters) == 1:
             await self._subscribe(*next(iter(filters.items())))
         elif filters:

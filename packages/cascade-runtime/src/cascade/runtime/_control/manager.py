@@ -138,6 +138,7 @@ class ConstraintManager:
         self._named = named
         self._memory: ControlMemory | None = None
         self._saved = -1  # the revision of the registers that was saved last
+        self._expected: set[str] = set()  # runs that are about to begin
         self._in_sync = asyncio.Event()
         self._has_set = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None  # None unless started
@@ -227,6 +228,20 @@ class ConstraintManager:
         self._watched.labels.update(labels)
         self._watched.host_report = self._watched.host_report and host_report
 
+    def expect_run(self, run_id: str) -> None:
+        """Ask for the constraints of a run that is about to begin; :meth:`forget_run` undoes it."""
+        self._expected.add(run_id)
+        self.registers.begin_run(run_id)
+        if self._stream.add_scope(f"run:{run_id}") and self.sync.is_linked and not self.sync.proved:
+            self._forget_set()  # the run waits for what a wildcard may have withheld
+
+    def forget_run(self, run_id: str) -> None:
+        """Ask no longer for the constraints of a run that has not begun. Idempotent."""
+        if run_id in self._expected:
+            self._expected.discard(run_id)
+            self.registers.end_run(run_id)
+            self._stream.remove_scope(f"run:{run_id}")
+
     def begin_run(self, run: ActiveRun, controller: AdmissionController, bus: EventBus) -> None:
         """Apply the constraints to a run of an engine, and report the run, from now on."""
         run_id = run.run_id
@@ -235,9 +250,9 @@ class ConstraintManager:
         run.lost_before = self._watched.lost()
         run.facts.attempt_begins = lambda task_id: self._note_attempt(run_id, task_id)
         self._reporter.runs.begin(run)
-        self.registers.begin_run(run_id)
-        if self._stream.add_scope(f"run:{run_id}") and self.sync.is_linked and not self.sync.proved:
-            self._forget_set()  # the run waits for what a wildcard may have withheld
+        if run_id not in self._expected:
+            self.expect_run(run_id)
+        self._expected.discard(run_id)
         self._apply_changes()
         self._check_reports()
 
@@ -287,6 +302,7 @@ class ConstraintManager:
         self.sync.state = SyncState.STOPPED
         self._forget_set()
         self.registers.clear()
+        self._expected.clear()
         self._engines.clear()
         if report:
             self._reporter.publish_last()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakValueDictionary
@@ -93,11 +94,31 @@ class ControlSession:
         self._host_report = host_report
         self._memory = memory
         self._manager_of: dict[str, ConstraintManager] = {}  # by run id
+        self._prepared: dict[str, ConstraintManager] = {}  # by the id of a run that has not begun
 
     @property
     def reports(self) -> bool:
         """Whether the engine's runs are reported."""
         return self._connector is not None
+
+    @contextmanager
+    def prepared(self, run_id: str) -> Iterator[None]:
+        """Undo at the end what was prepared for a run that did not begin."""
+        try:
+            yield
+        finally:
+            if (manager := self._prepared.pop(run_id, None)) is not None:
+                manager.forget_run(run_id)
+
+    async def prepare(self, run_id: str, *, forget: bool) -> None:
+        """Ask for the constraints of a run while its connector connects: the broker can answer both at once.
+
+        :param forget: as for :meth:`begin`.
+        """
+        if self._connector is not None:
+            manager = await self._following(self._connector, forget=forget)
+            manager.expect_run(run_id)
+            self._prepared[run_id] = manager
 
     async def begin(
         self,
@@ -119,13 +140,10 @@ class ControlSession:
             return
         from cascade.runtime._control.active_run import ActiveRun
 
-        await _import_parts()
-        manager = self._manager_of[run.run_id] = self._find_manager(self._connector)
-        SharedConnection.before_disconnect(self._connector, manager.stop)
-        manager.mask_with(self._redactor)
-        manager.describe(self._labels, host_report=self._host_report)
-        if self._memory is not None:
-            await manager.remember(self._memory, forget=forget)
+        manager = self._prepared.pop(run.run_id, None)
+        if manager is None or not manager.is_following:
+            manager = await self._following(self._connector, forget=forget)
+        self._manager_of[run.run_id] = manager
         active = ActiveRun(
             run.run_id, target, self._clock.now(), name=run.name, tags=run.tags, facts=facts, attempt=attempt
         )
@@ -140,6 +158,17 @@ class ControlSession:
         if manager is not None:
             manager.end_run(run_id, status, error)
             manager.end_if_disconnected()
+
+    async def _following(self, connector: Connector, *, forget: bool) -> ConstraintManager:
+        """Return the manager that follows this connector, which knows this engine from now on."""
+        await _import_parts()
+        manager = self._find_manager(connector)
+        SharedConnection.before_disconnect(connector, manager.stop)
+        manager.mask_with(self._redactor)
+        manager.describe(self._labels, host_report=self._host_report)
+        if self._memory is not None:
+            await manager.remember(self._memory, forget=forget)
+        return manager
 
     def _find_manager(self, connector: Connector) -> ConstraintManager:
         """Return the manager that follows this connector on the running loop; start one if there is none."""

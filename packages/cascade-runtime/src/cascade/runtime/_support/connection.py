@@ -51,11 +51,15 @@ class SharedConnection:
 
     @classmethod
     @asynccontextmanager
-    async def hold(cls, connector: Connector | None) -> AsyncIterator[Patience]:
+    async def hold(
+        cls, connector: Connector | None, *, meanwhile: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[Patience]:
         """Keep a connector connected inside the context, and leave it afterwards as it was found.
 
         Yield what is left of :data:`START_LIMIT`.
 
+        :param meanwhile: awaited while a run connects the connector, once ``connect`` has begun; not called if it is
+            connected already, or still disconnects from an earlier run.
         :raises ConnectorUnavailable: if the connector requires its link and has none.
         """
         patience = Patience(START_LIMIT)
@@ -64,7 +68,7 @@ class SharedConnection:
             return
         connection = cls._all.join(connector, make=lambda: cls(connector))
         try:
-            await connection._acquire(patience)
+            await connection._acquire(patience, meanwhile)
             yield patience
         finally:
             if cls._all.leave(connector) is not None and connection._owned:
@@ -80,12 +84,15 @@ class SharedConnection:
         if connection is not None:
             connection._before_disconnect[callback] = None
 
-    async def _acquire(self, patience: Patience) -> None:
+    async def _acquire(self, patience: Patience, meanwhile: Callable[[], Awaitable[None]]) -> None:
         disconnecting = self._disconnecting.get(id(self._connector))
         if self._connecting is None and (disconnecting is not None or not _is_connected(self._connector)):
             self._owned = True
             self._connecting = asyncio.create_task(self._connect(disconnecting), name="cascade connect")
+            await asyncio.sleep(0)  # connect() begins
         if self._connecting is not None:
+            if disconnecting is None and not self._connecting.done():
+                await meanwhile()
             if _is_required(self._connector):
                 await asyncio.wait({self._connecting})
             else:

@@ -134,6 +134,9 @@ class Internals:
     def set_answer_timeout(self, seconds: float) -> None:
         """Set how long to wait for the answer to CONNECT."""
 
+    def on_open(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when CONNECT is written and packets may follow it, if the client can do that."""
+
     def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
         """Call ``callback`` as soon as the link is down. From here on, calls wait without a time limit."""
 
@@ -170,6 +173,7 @@ class Aiomqtt2(Internals):
         self._context = context
         self._paho = context._client
         self._given = given
+        self._opened: Callable[[], None] = lambda: None
 
     def prepare(
         self,
@@ -184,7 +188,7 @@ class Aiomqtt2(Internals):
         paho.connect_timeout = connect_timeout
         paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect, logger)
         paho.on_socket_close = functools.partial(_closing, context, paho.on_socket_close, logger)
-        sockets.watch_when_connected(context)
+        sockets.watch_when_connected(context, self._open)
         if paho.protocol == _MQTT_5:
             if "properties" not in given:
                 context._properties = _limit_packets()
@@ -220,6 +224,14 @@ class Aiomqtt2(Internals):
     def set_answer_timeout(self, seconds: float) -> None:
         if "timeout" not in self._given:
             self._context.timeout = seconds
+
+    def _open(self) -> None:
+        self._opened()
+
+    def on_open(self, callback: Callable[[], None]) -> None:
+        # MQTT 3.1.1 and 5.0, section 3.1.4: a client need not wait for CONNACK, except to authenticate (4.12).
+        if getattr(self._context._properties, "AuthenticationMethod", None) is None:
+            self._opened = callback
 
     def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
         # Without a limit, aiomqtt needs no task for each publish; the limits are the link's own.

@@ -16,20 +16,20 @@ from typing import Any
 from cascade.connectors.mqtt._aiomqtt.packets import Incoming, join
 
 
-def watch_when_connected(context: Any) -> None:
-    """Watch the socket of a new client as soon as it is connected, and not before."""
+def watch_when_connected(context: Any, opened: Callable[[], None]) -> None:
+    """Watch the socket of a new client as soon as it is connected, and not before; then call ``opened()``."""
     context._client.on_socket_open = None
     context._client.on_socket_register_write = functools.partial(_register_write, context)
-    context._client_connect = functools.partial(_connect, context, context._client_connect)
+    context._client_connect = functools.partial(_connect, context, context._client_connect, opened)
 
 
-def _connect(context: Any, connect: Callable[[], None]) -> None:
+def _connect(context: Any, connect: Callable[[], None], opened: Callable[[], None]) -> None:
     connect()  # in a thread
     with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits any more
-        context._loop.call_soon_threadsafe(_watch_socket, context)
+        context._loop.call_soon_threadsafe(_watch_socket, context, opened)
 
 
-def _watch_socket(context: Any) -> None:
+def _watch_socket(context: Any, opened: Callable[[], None]) -> None:
     paho, loop = context._client, context._loop
     if (sock := paho.socket()) is None:
         return
@@ -37,6 +37,8 @@ def _watch_socket(context: Any) -> None:
     if paho.want_write():
         loop.add_writer(sock.fileno(), _write, context, paho)
     context._misc_task = loop.create_task(context._misc_loop())
+    if not context._connected.done():
+        opened()
 
 
 def _register_write(context: Any, paho: Any, _userdata: Any, sock: Any) -> None:

@@ -1,0 +1,115 @@
+"""How often a run waits for an answer of a distant broker before its first task: counted, not timed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces.topics import canary_topic, constraint_topic, status_topic
+from cascade.runtime import Engine
+from cascade.spec import task
+from cascade.testkit import eventually
+from cascade.testkit.chaos import ChaosProxy, Direction
+from cascade.testkit.odd_broker import OddBroker
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+NAME = "line-3"
+RUN = "night-7"
+AGES = 60.0
+
+
+def asked(broker: OddBroker) -> list[list[str]]:
+    """The filters of each packet that the broker has got."""
+    return [[each for each, _ in packet] for packet in list(broker.subscribes)]
+
+
+def nonces(broker: OddBroker) -> list[str]:
+    known = canary_topic(NAME)
+    return [each for each in list(broker.published) if each.startswith("cascade/sync/") and each != known]
+
+
+@task
+async def nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Start:
+    proxy: ChaosProxy
+    connector: MqttConnector
+    began: asyncio.Event
+
+
+@asynccontextmanager
+async def starting(broker: OddBroker, *, name: str | None) -> AsyncIterator[Start]:
+    """A run that begins over a way on which the broker hears the engine, and its answers do not arrive."""
+    began, release = asyncio.Event(), asyncio.Event()
+
+    @task
+    async def begin() -> None:
+        began.set()
+        await release.wait()
+
+    broker.subscribes.clear()
+    broker.published.clear()
+    async with ChaosProxy(broker.port) as proxy:
+        proxy.stall(Direction.DOWN)
+        connector = MqttConnector(proxy.host, proxy.port, source_id=name, connect_timeout=AGES)
+        engine = Engine(connector=connector, require_control=True)
+        run = asyncio.create_task(engine.run(begin(), run_id=RUN))
+        try:
+            yield Start(proxy, connector, began)
+            proxy.resume()
+            release.set()
+            await asyncio.wait_for(run, AGES)
+        finally:
+            proxy.resume()
+            run.cancel()
+            await asyncio.wait({run})
+
+
+async def test_the_start_of_a_named_engine_waits_for_one_answer(no_leaks: None) -> None:
+    """CONNECT, every SUBSCRIBE and the nonce leave together; with the answer the first task begins."""
+    with OddBroker() as broker:
+        async with starting(broker, name=NAME) as start:  # the broker gets its canary
+            start.proxy.resume()
+            await asyncio.wait_for(start.began.wait(), AGES)
+        async with starting(broker, name=NAME) as start:
+            await eventually(lambda: nonces(broker), AGES)
+            await eventually(lambda: any(status_topic(NAME) in each for each in asked(broker)), AGES)
+            start.proxy.stall(Direction.UP)  # the broker hears nothing more
+            start.proxy.resume(Direction.DOWN)
+            await asyncio.wait_for(start.began.wait(), AGES)
+
+
+async def test_the_start_without_a_name_asks_for_everything_in_its_first_packets(no_leaks: None) -> None:
+    """The constraints of the run are among them: a further SUBSCRIBE would need a further nonce."""
+    with OddBroker() as broker:
+        async with starting(broker, name=None) as start:
+            await eventually(lambda: nonces(broker), AGES)
+            filters = asked(broker)[0]
+            assert filters[0] == constraint_topic(f"run:{RUN}")
+            assert constraint_topic("global", "pause") in filters
+            assert filters[-2] == "cascade/constraints/#"
+            assert not start.began.is_set()
+        assert sum(constraint_topic(f"run:{RUN}") in packet for packet in asked(broker)) == 1
+
+
+async def test_a_run_that_is_cancelled_while_it_connects_leaves_no_filter(no_leaks: None) -> None:
+    """Another run connects the same connector: the topics of the cancelled one are not watched any longer."""
+    with OddBroker() as broker:
+        async with starting(broker, name=NAME) as start:
+            await eventually(lambda: nonces(broker), AGES)
+            engine = Engine(connector=start.connector)
+            other = asyncio.create_task(engine.run(nothing(), run_id="other"))
+            await eventually(lambda: engine._control._prepared, AGES)
+            other.cancel()
+            await asyncio.wait({other})
+            start.proxy.resume()
+            await asyncio.wait_for(start.began.wait(), AGES)
+            await eventually(lambda: constraint_topic(f"run:{RUN}") in broker.filters(), AGES)
+            await eventually(lambda: constraint_topic("run:other") not in broker.filters(), AGES)
