@@ -9,7 +9,7 @@ from importlib.resources import files
 import pytest
 
 from cascade.web import page
-from cascade.web._assembly import script_names, squeezed
+from cascade.web._assembly import script_names, squeezed, squeezed_style
 
 PARTS = files("cascade.web") / "_page"
 
@@ -59,3 +59,12 @@ def test_a_script_loses_only_indentation_and_comments_on_lines_of_their_own() ->
         '/** Adds.\n * Twice. */\nconst add = (a) => {\n  // doubles\n\n  return "ws://" + a; // kept\n};\n'
     )
     assert squeezed(script) == 'const add = (a) => {\nreturn "ws://" + a; // kept\n};'
+
+
+def test_a_style_loses_only_white_space() -> None:
+    """That between the parts of a selector and of a value stays."""
+    style = 'a :hover > b, p {\n  margin: 0 auto; content: attr(x) "\\00a0";\n}\n@media (max-width: 60rem) {\n  i { width: calc(1px - 2em); }\n}\n'
+    assert (
+        squeezed_style(style)
+        == 'a :hover > b,p{margin:0 auto;content:attr(x) "\\00a0";}@media (max-width:60rem){i{width:calc(1px - 2em);}}'
+    )

@@ -31,7 +31,7 @@ def page() -> str:
 
 def assemble() -> Page:
     """Make the page of its parts."""
-    style = _read("style.css")
+    style = squeezed_style(_read("style.css"))
     scripts = [squeezed(_read(name)) for name in script_names(_read("scripts.txt"))]
     policy = content_policy(style, scripts)
     parts = {
@@ -39,7 +39,9 @@ def assemble() -> Page:
         "style": f"<style>{style}</style>",
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
-    html = re.sub("<!-- (policy|style|scripts) -->", lambda found: parts[found[1]], _read("page.html"))
+    html = re.sub(
+        "<!-- (policy|style|scripts) -->", lambda found: parts[found[1]], unindented(_read("page.html"))
+    )
     return Page(html, policy)
 
 
@@ -54,8 +56,18 @@ def squeezed(script: str) -> str:
 
     So no string of a script goes over several lines.
     """
-    lines = (line.strip() for line in _COMMENT.sub("", script).splitlines())
-    return "\n".join(line for line in lines if line)
+    return unindented(_COMMENT.sub("", script))
+
+
+def squeezed_style(style: str) -> str:
+    """Return a style without the white space that no browser needs. Its strings must not have ``; : , { }`` before a space."""
+    style = re.sub(r"([;:,])\s+", r"\1", style)
+    return re.sub(r"\s*([{}])\s*", r"\1", style)
+
+
+def unindented(text: str) -> str:
+    """Return the lines of a text without their indentation, and without empty ones."""
+    return "\n".join(line for each in text.splitlines() if (line := each.strip()))
 
 
 def content_policy(style: str, scripts: Iterable[str]) -> str:
