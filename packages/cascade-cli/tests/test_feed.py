@@ -1,6 +1,7 @@
 """The feed of ``cascade watch``, from the items of a watch: without a broker."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from cascade.cli import CommandError
 from cascade.cli._snapshot import read_view
 from cascade.cli._watching import feed as feeds
 from cascade.cli._watching.feed import Feed
-from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces.topics import constraint_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
 
 PAUSE = constraint_topic("global", "pause")
@@ -46,6 +47,24 @@ class Stream:
 def complete(topics: Iterable[str]) -> Complete:
     """The end of the retained messages."""
     return Complete(proved=False, topics=frozenset(topics))
+
+
+async def test_engines_of_which_only_events_come_are_named_once_all_retained_messages_have_arrived() -> None:
+    """Before that, a birth may be on the way."""
+    stream: Any = Stream()
+    feed = Feed(stream)
+    ticks = feed.ticks()
+    first = asyncio.ensure_future(anext(ticks))
+    event = b'{"run_id": "r", "source": "nats-1", "seq": 0, "token": "t", "body": {"type": "TaskStateEvent"}}'
+    await stream.give(Linked(), Message("cascade/telemetry/local/default/r/events", event, retain=False))
+    long_after = time.monotonic() + 60
+    assert feed.without_state(long_after) == []
+    await stream.give(complete([]))
+    await first
+    assert feed.without_state(long_after) == ["nats-1"]
+    await stream.give(Message(status_topic("nats-1"), b'{"status": "online", "session": "s"}', retain=False))
+    assert feed.without_state(long_after) == []
+    await ticks.aclose()
 
 
 async def test_the_feed_follows_the_link_and_forgets_what_was_cleared_meanwhile() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,8 @@ from engines import eventually
 
 import cascade as cs
 from cascade.cli import main
+from cascade.cli.output import Output
+from cascade.interfaces.wire.read import _engine
 from cascade.testkit.brokers import NatsServer
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.usefixtures("patient", "patient_with_nats")]
@@ -25,9 +27,9 @@ def server() -> Iterator[NatsServer]:
         yield own
 
 
-@pytest.fixture
-def engine(server: NatsServer) -> Iterator[None]:
-    """A named engine with an endless run, in a thread, until the test ends."""
+@contextlib.contextmanager
+def endless_run(server: NatsServer) -> Iterator[Callable[[], None]]:
+    """Run a named engine in a thread, until the end of the context; the value cancels its run."""
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
     @cs.task
@@ -47,10 +49,24 @@ def engine(server: NatsServer) -> Iterator[None]:
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     eventually(lambda: loops, "the engine's loop")
-    yield
-    loop, task = loops[0]
-    loop.call_soon_threadsafe(task.cancel)
-    thread.join()
+    left = [task.cancel for _, task in loops]
+
+    def end() -> None:
+        if left:
+            loops[0][0].call_soon_threadsafe(left.pop())
+
+    try:
+        yield end
+    finally:
+        end()
+        thread.join()
+
+
+@pytest.fixture
+def engine(server: NatsServer) -> Iterator[None]:
+    """A named engine with an endless run."""
+    with endless_run(server):
+        yield
 
 
 def shown(capsys: pytest.CaptureFixture[str], server: NatsServer, *arguments: str) -> Any:
@@ -72,6 +88,40 @@ def test_the_command_watches_and_steers_by_the_url(
     assert (register["type"], register["applied"]) == ("pause", ["press-3"])
     assert shown(capsys, server, "resume", "press-3", "--wait")["applied"] == ["press-3"]
     assert shown(capsys, server, "constraints") == []
+
+
+def test_a_watch_over_mqtt_says_what_it_does_not_know_of_an_engine_on_nats(
+    server: NatsServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status is unknown, never lost, and a watch that begins late says which events are not counted."""
+    monkeypatch.setattr(_engine, "LIVE_SECONDS", 0.0)  # it is silent between two messages
+    noted: list[str] = []
+    note = Output.note
+
+    with endless_run(server) as end:
+
+        def end_it(output: Output, text: str) -> None:
+            note(output, text)
+            noted.append(text)
+            end()
+
+        rows = eventually(
+            lambda: [row for row in shown(capsys, server, "runs") if row["counts"].get("COMPLETED")], "a task"
+        )
+        assert rows[0]["run_id"] == "r1"
+        monkeypatch.setattr(Output, "note", end_it)
+        over_mqtt = f"mqtt://{server.host}:{server.port}"
+        assert main(["watch", "--json", "--until-done", "r1", "--broker", over_mqtt]) == 4
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["status"] for row in rows if row["kind"] == "engine"} == {"unknown"}
+    assert {row["status"] for row in rows if row["kind"] == "run"} <= {"Running", "Cancelled"}
+    assert all(row["missing"] > 0 for row in rows if row["kind"] == "run")
+    first, last = noted
+    assert first.startswith(
+        "only events of press-3 arrive, neither a birth nor a report: whether it is online"
+    )
+    assert "use --broker nats://HOST" in first
+    assert last.startswith("run r1 cancelled")
 
 
 @pytest.mark.parametrize(

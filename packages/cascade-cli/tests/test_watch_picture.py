@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from cascade.cli._watching import only_events
 from cascade.cli._watching.changes import Changes, in_words
 from cascade.cli._watching.done import SURE_SECONDS, Until
 from cascade.cli._watching.drawing import Frame, draw
@@ -289,6 +291,75 @@ def test_a_failure_comes_as_a_change_in_words() -> None:
     assert "failure a:0 of r: ValueError: x" in lines
 
 
+def events_only(*seqs: int) -> View:
+    """A view of which only events have come, the last one 20 s before now."""
+    view = View()
+    for seq in seqs:
+        body = {"type": "TaskStateEvent", "task_id": f"a:{seq}", "task_name": "a", "state": "COMPLETED"}
+        envelope = {
+            "v": "1.0",
+            "run_id": "night-7",
+            "source": "nats-1",
+            "seq": seq,
+            "token": "t",
+            "body": body,
+        }
+        topic = "cascade/telemetry/local/default/night-7/events"
+        view.fold(topic, json.dumps(envelope).encode(), now=NOW - 20)
+    return view
+
+
+def test_an_engine_of_which_only_events_come_is_neither_online_nor_lost() -> None:
+    """Its run is not lost either: it is not known, and a watch for the end of the run goes on."""
+    view, until = events_only(0, 1), Until("night-7")
+    lines = screen(view)
+    assert any(re.fullmatch(r"  nats-1 +unknown +20s ago +only events", line) for line in lines), lines
+    assert "    its last event came 20s ago: not known whether it still runs" in lines
+    assert not any("lost" in line.lower() for line in lines)
+    assert [until.end(view, NOW + seconds) for seconds in (0, SURE_SECONDS, 9_000)] == [None] * 3
+    changes = [in_words(kind, row) for kind, row in Changes().since_last(view, NOW)]
+    assert changes == [
+        "engine nats-1: unknown, only its events have arrived",
+        "run night-7  on nats-1: Running, 2 completed, 2+ known",
+    ]
+
+
+def test_counts_of_a_run_name_the_events_that_did_not_arrive() -> None:
+    """A watch that begins late sees a part of the run, and no report that makes up for it: it has no bar and no share."""
+    view = events_only(7, 9)
+    lines = screen(view)
+    assert "    2 ended of those seen here; 8 events did not arrive" in lines
+    assert not any("%" in line for line in lines)
+    (_, (kind, row)) = Changes().since_last(view, NOW)
+    assert row["missing"] == 8
+    assert in_words(kind, row).endswith("Running, 2 completed, of the events that arrived; 8 did not")
+
+
+@pytest.mark.parametrize("height", [6, 24])
+def test_what_is_not_known_of_an_engine_stands_below_the_head(height: int) -> None:
+    """In whole sentences if there is room, and never on more than a third of the screen."""
+    text = only_events.in_words(["nats-1"], over_nats=False)
+    frame = Frame(60, height)
+    lines = draw(picture_of(View()), frame, title="t", link="linked", lost=False, note=text)
+    assert all(cell_len(line.plain) <= 60 for line in lines)
+    noted = [line.plain for line in lines if str(line.style) == "yellow"]
+    assert len(noted) <= height // 3
+    assert (" ".join(noted) == text) == (height == 24)
+
+
+@pytest.mark.parametrize("over_nats", [True, False])
+def test_the_note_names_engines_and_what_to_do(over_nats: bool) -> None:
+    """Over NATS an engine that shows only events has another cause than its protocol."""
+    one = only_events.in_words(["nats-1"], over_nats=over_nats)
+    assert "only events of nats-1 arrive, neither a birth nor a report: whether it is online" in one
+    many = only_events.in_words([f"nats-{number}" for number in range(7)], over_nats=over_nats)
+    assert "nats-4 and 2 more arrive" in many
+    assert "which constraints they obey" in many
+    for text in (one, many):
+        assert ("use --broker nats://HOST" in text) != over_nats
+        assert ("cascade doctor looks for the cause" in text) == over_nats
+
+
 @pytest.mark.parametrize(("status", "code"), [("Succeeded", 0), ("Failed", 1), ("Cancelled", 4)])
 @pytest.mark.parametrize("name", ["77fe00", "77fe", "nightly"])
 def test_until_done_returns_the_code_of_a_run_that_has_ended(status: str, code: int, name: str) -> None:
@@ -342,7 +413,7 @@ def test_without_a_link_the_screen_stands_still(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(time, "monotonic", lambda: NOW + passed)
     monkeypatch.setattr(time, "time", lambda: WALL + passed)
     live = Shown()
-    feed: Any = SimpleNamespace(view=view_of(run_row()), lost_since=None)
+    feed: Any = SimpleNamespace(view=view_of(run_row()), lost_since=None, without_state=lambda now: [])
     shown = Screen(live, Console(file=io.StringIO(), width=100, height=40), "cascade watch mqtt://b")
 
     def at(seconds: float) -> tuple[str, ...]:

@@ -484,6 +484,68 @@ def test_an_engine_without_presence_is_online_while_it_reports() -> None:
     assert engine.status(7.0) == "ended"
 
 
+def heard(view: read.View, seq: int, *, now: float, source: str = "line", state: str = "RUNNING") -> None:
+    """Fold an event of a task, as a broker delivers it at ``now``."""
+    body = {"type": "TaskStateEvent", "task_id": f"a:{seq}", "task_name": "a", "state": state}
+    data = {"run_id": "r", "source": source, "token": "t", "seq": seq, "body": body}
+    put(view, telemetry_topic("o", "p", "r"), data, now=now)
+
+
+def test_the_status_of_an_engine_of_which_only_events_come_is_unknown() -> None:
+    """They do not show whether it is connected: it is neither live nor lost, and its run goes on until its end comes."""
+    view = read.View()
+    heard(view, 0, now=5.0)
+    engine = view.engines["line"]
+    assert [engine.status(now) for now in (5.0, 17.1, 9_000.0)] == ["unknown"] * 3
+    assert view.live(5.0) == []
+    assert [row["status"] for row in read.run_rows(view, 9_000.0)] == ["Running"]
+    assert [row["status"] for row in read.engine_rows(view, 9_000.0)] == ["unknown"]
+    assert [engine.is_silent(now) for now in (17.0, 17.1)] == [False, True]
+    put(view, state_topic("line", "host"), {"os": "Linux"}, now=9_001.0)
+    assert (engine.only_events, engine.status(9_001.0)) == (False, "online")
+
+
+def test_an_engine_without_state_is_known_as_one_after_twelve_seconds_of_events_alone() -> None:
+    """Before, its first report may be on the way; a birth, a will or any report of it ends that, an acknowledgement does not."""
+    view = read.View()
+    for source in ("line", "zone", "born", "reported", "dead"):
+        heard(view, 0, now=5.0, source=source)
+        heard(view, 1, now=16.0, source=source)
+    put(view, ack_topic("line"), {"v": "1.0", "by": "c", "upto": {}}, retained=True)
+    put(view, status_topic("born"), {"status": "online", "session": "1"}, retained=True)
+    put(view, state_topic("reported", "summary"), {"up": 1}, retained=True)
+    put(view, status_topic("dead"), {"status": "offline", "session": "1"}, retained=True)
+    put(view, state_topic("silent", "runs"), {"runs": []}, retained=True)
+    assert view.without_state(17.0) == []
+    assert [engine.source for engine in view.without_state(17.1)] == ["line", "zone"]
+
+
+def test_an_engine_whose_last_report_is_cleared_is_not_one_of_which_only_events_come() -> None:
+    """It had a state, and somebody has cleared it; what has come before does not show that events still come."""
+    view = read.View()
+    heard(view, 0, now=5.0)
+    put(view, ack_topic("line"), {"v": "1.0", "by": "c", "upto": {}}, retained=True)
+    put(view, status_topic("line"), {})
+    assert view.engines["line"].status(6.0) == "unknown"
+    put(view, status_topic("line"), {"status": "offline", "session": "1"})
+    put(view, status_topic("line"), {})
+    assert (view.engines["line"].status(6.0), view.without_state(99.0)) == ("lost", [])
+    heard(view, 1, now=100.0)
+    assert [len(view.without_state(now)) for now in (112.0, 112.1)] == [0, 1]
+
+
+def test_counts_of_events_of_which_some_are_missing_are_partial_until_a_report_comes() -> None:
+    """A reader that comes late has seen a part of the run."""
+    view = read.View()
+    heard(view, 0, now=0.0, state="COMPLETED")
+    run = view.runs["line", "r"]
+    assert (run.counts, run.partial) == ({"COMPLETED": 1}, False)
+    heard(view, 7, now=0.0, state="COMPLETED")
+    assert (run.counts, run.missing, run.partial) == ({"COMPLETED": 2}, 6, True)
+    runs_report(view, "r")
+    assert (run.counts, run.partial) == ({"RUNNING": 2}, False)
+
+
 def test_a_running_run_of_an_engine_that_is_not_online_is_lost() -> None:
     """Its engine may have died without an end of the run; a run that has ended stays as it ended."""
     view = read.View()

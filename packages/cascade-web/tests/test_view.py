@@ -14,6 +14,7 @@ import pytest
 from browsing import Tab
 from playwright.async_api import Browser
 
+from cascade.interfaces.topics import ack_topic, status_topic
 from cascade.interfaces.wire import read
 from cascade.web import page
 
@@ -21,10 +22,13 @@ INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
 RECORDED: list[dict[str, Any]] = [
     json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
 ]
-ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "ack", "project_id", "heard", "applied_since", "listed",
-          "session", "sync", "paused", "reports_of_another", "has_no_birth")  # fmt: skip
+ENGINE = ("presence", "constraints", "runs", "graph", "summary", "host", "ack", "project_id", "heard", "first_heard", "applied_since", "listed",
+          "session", "sync", "paused", "reports_of_another", "has_no_birth", "only_events")  # fmt: skip
 RUN = ("source", "run_id", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error", "failures",
-       "reported", "recent", "counts", "messages", "duplicates", "missing", "tasks")  # fmt: skip
+       "reported", "recent", "counts", "partial", "messages", "duplicates", "missing", "tasks")  # fmt: skip
+SOURCE = "press-line-3"
+ACK = {"topic": ack_topic(SOURCE), "payload": '{"v": "1.0", "by": "c", "upto": {}}', "retain": True}
+CLEARED = {"topic": status_topic(SOURCE), "payload": "", "retain": False}
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 1.5, 2**40, 1e300, "", "Ünïcode \u0000\u001b[31m\u202e", "x" * 2_000, "2026-11-23T00:00:00+00:00", [], {}, [1], {"a": {"b": 1}},
 )  # fmt: skip
@@ -71,7 +75,13 @@ def python_view(messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def dump_engine(engine: read.EngineView, now: float) -> dict[str, Any]:
     found = {name: plain(getattr(engine, name)) for name in ENGINE}
     reason = engine.presence.reason if engine.presence else ""
-    return {"source": engine.source, "status": engine.status(now), "reason": reason, **found}
+    return {
+        "source": engine.source,
+        "status": engine.status(now),
+        "reason": reason,
+        "has_no_state": engine.has_no_state(now),
+        **found,
+    }
 
 
 def without_words(view: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +154,9 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
         *(whole[:end] for end in range(1, len(whole), 7)),
         *(whole[at : at + 1] for at in range(len(whole))),
     ]
+    events = [each for each in RECORDED if "/telemetry/" in each["topic"]]
+    late = [events[5:], [*events[5:], *RECORDED[-3:]], [*events, ACK, events[0], CLEARED]]
+    cases += [as_received(each) for each in late]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)
     await tab.page.set_content(page())

@@ -47,6 +47,11 @@ class Address:
         scheme, _, rest = self.url.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
+    @property
+    def over_nats(self) -> bool:
+        """Whether the URL names the protocol of NATS."""
+        return self.url.partition(":")[0] in _NATS
+
     def connector(self, **keywords: Any) -> Connector:
         """Make the connector that the URL's scheme names; ``keywords`` are its own."""
         from cascade.sdk.plugins import connector

@@ -54,5 +54,5 @@ async def _watch(address: Address, output: Output, *, plain: bool, until: Until 
 
 def _show(output: Output, address: Address, *, plain: bool) -> AbstractContextManager[Show]:
     if plain or not output.terminal:
-        return nullcontext(Lines(output))
-    return live_screen(output, f"cascade watch {address.place}")
+        return nullcontext(Lines(output, over_nats=address.over_nats))
+    return live_screen(output, f"cascade watch {address.place}", over_nats=address.over_nats)

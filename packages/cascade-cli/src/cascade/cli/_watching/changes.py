@@ -23,7 +23,7 @@ class Changes:
         rows = [
             *(("engine", (row["source"],), row) for row in engine_rows(view, now)),
             *(("constraint", (row["topic"],), row) for row in constraint_rows(view, now)),
-            *(("run", (row["source"], row["run_id"]), row) for row in reversed(run_rows(view, now))),
+            *(("run", (row["source"], row["run_id"]), row) for row in reversed(list(_run_rows(view, now)))),
         ]
         present = {(kind, *name) for kind, name, _ in rows}
         for key in [key for key in self._shown if key[0] == "constraint" and key not in present]:
@@ -57,11 +57,18 @@ class Changes:
                     )
 
 
+def _run_rows(view: View, now: float) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of runs; where the counts lack events that did not arrive, ``missing`` says how many."""
+    for row in run_rows(view, now):
+        run = view.runs[row["source"], row["run_id"]]
+        yield {**row, "missing": run.missing} if run.partial else row
+
+
 def in_words(kind: str, row: Mapping[str, Any]) -> str:
     """Return a change as one line for a person."""
     if kind == "engine":
         notes = [
-            row["status"],
+            row["status"] if row["status"] != "unknown" else "unknown, only its events have arrived",
             "paused" if row["paused"] else "",
             f"{row['runs']} running" if row["runs"] else "",
         ]
@@ -75,6 +82,8 @@ def in_words(kind: str, row: Mapping[str, Any]) -> str:
         f"{row['counts'][state]} {state.lower()}" for state in _STATES if row["counts"].get(state)
     )
     known = f"{row['known']}{'+' if row['open'] else ''} known"
+    if "missing" in row:
+        known = f"of the events that arrived; {row['missing']} did not"
     error = f": {row['error']}" if row["error"] else ""
     return f"run {row['run_id']} {row['target']} on {row['source']}: {row['status']}, {counts or 'no tasks'}, {known}{error}"
 

@@ -27,6 +27,7 @@ STYLES = {
     "online": "green",
     "Running": "green",
     "Succeeded": "green",
+    "unknown": "yellow",
     "lost": "bold red",
     "Lost": "bold red",
     "Failed": "bold red",
@@ -55,9 +56,12 @@ class Frame:
         return self.width < NARROW
 
 
-def draw(picture: Picture, frame: Frame, *, title: str, link: str, lost: bool) -> list[Text]:
-    """Return the lines of a screen, none wider or more than the frame has; what a lost link has left is dim."""
-    lines = list(_head(frame, title, link, "bold red" if lost else "dim"))
+def draw(picture: Picture, frame: Frame, *, title: str, link: str, lost: bool, note: str = "") -> list[Text]:
+    """Return the lines of a screen, none wider or more than the frame has; what a lost link has left is dim.
+
+    :param note: what the watcher has to know before anything else; empty if there is nothing.
+    """
+    lines = [*_head(frame, title, link, "bold red" if lost else "dim"), *_note(note, frame)]
     sections = _sections(picture, frame, frame.height - len(lines))
     for line in sections if lost else ():
         line.stylize("dim")
@@ -73,6 +77,15 @@ def _head(frame: Frame, title: str, link: str, style: str) -> Iterator[Text]:
     else:
         yield Text(title, "bold")
         yield Text(link, style)
+
+
+def _note(note: str, frame: Frame) -> Iterator[Text]:
+    """Yield a note in at most a third of the lines."""
+    if not note:
+        return
+    most = max(1, frame.height // 3)
+    for part in textwrap.wrap(printable(note), frame.width, max_lines=most, placeholder=" …"):
+        yield Text(part, "yellow", no_wrap=True)
 
 
 def _sections(picture: Picture, frame: Frame, room: int) -> list[Text]:
@@ -131,7 +144,12 @@ def _run(run: RunPanel, frame: Frame) -> Iterator[Text]:
         yield head
         return
     yield head
-    yield _progress(run, frame)
+    if run.missing is None:
+        yield _progress(run, frame)
+    else:
+        yield _text(f"    {run.ended:,} ended of those seen here; {run.missing:,} events did not arrive")
+    if run.doubt:
+        yield _text(f"    {run.doubt}", "yellow")
     if counts := _counts(run):
         yield _text(f"    {counts}")
     if len(run.steps) > 1 and not frame.narrow:

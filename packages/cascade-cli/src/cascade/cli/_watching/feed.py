@@ -33,6 +33,12 @@ class Feed:
         self._begun = False  # the first look is over
         self._stream = link.watch(*FILTERS)
 
+    def without_state(self, now: float) -> list[str]:
+        """Return the sources of which only events arrive; none before all retained messages have arrived."""
+        if not self.complete:
+            return []
+        return [engine.source for engine in self.view.without_state(now)]
+
     async def ticks(self) -> AsyncGenerator[None, None]:
         """Yield a few times a second; the view is up to date then."""
         reading = asyncio.create_task(self._read(), name="cascade-cli-watch")

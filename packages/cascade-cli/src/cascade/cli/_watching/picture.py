@@ -80,6 +80,10 @@ class RunPanel:
     waiting: tuple[WaitingLine, ...]
     failures: tuple[tuple[str, str], ...]
     """Task and error of the latest failures."""
+    missing: int | None = None
+    """How many events did not arrive and are not counted; None if the counts are those of the engine."""
+    doubt: str = ""
+    """Why it is not known whether it still runs."""
 
     @property
     def fraction(self) -> float:
@@ -162,7 +166,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _rank(now: float) -> Any:
-    order = {"online": 0, "lost": 1, "ended": 2}
+    order = {"online": 0, "unknown": 1, "lost": 2, "ended": 3}
     return lambda engine: (order[engine.status(now)], engine.source)
 
 
@@ -176,6 +180,7 @@ def _engine(engine: EngineView, now: float, wall: float) -> EngineLine:
     else:
         age = ""
     notes = [
+        *(["only events"] if engine.only_events else []),
         *(["paused"] if online and engine.paused else []),
         *([engine.sync] if online and engine.sync not in ("", "synced") else []),
     ]
@@ -205,7 +210,16 @@ def _panel(
         running=tuple(_running(run, wall)),
         waiting=tuple(_waiting(view, run, counts, wall)),
         failures=tuple((task.task_id, task.error) for task in reversed(run.failures)),
+        missing=run.missing if run.partial else None,
+        doubt=_doubt(view.engines.get(run.source), now),
     )
+
+
+def _doubt(engine: EngineView | None, now: float) -> str:
+    """Return why it is not known whether a run still runs: only events come of its engine, and none has come for 12 s."""
+    if engine is None or engine.heard is None or not engine.only_events or not engine.is_silent(now):
+        return ""
+    return f"its last event came {show_duration(now - engine.heard)} ago: not known whether it still runs"
 
 
 def _seconds_left(run: RunView, tasks: int, rate: float | None) -> float | None:

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from cascade.cli._durations import show_duration
-from cascade.cli._watching.changes import Changes, in_words
+from cascade.cli._watching.changes import MAX_SEEN, Changes
+from cascade.cli._watching.changes import in_words as change_in_words
 from cascade.cli._watching.feed import Feed
+from cascade.cli._watching.only_events import in_words
 from cascade.cli.output import Output
 
 
@@ -24,10 +26,12 @@ class Show(Protocol):
 class Lines:
     """One line for each change: JSON, or words with the time of day."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, *, over_nats: bool = False) -> None:
         self._output = output
+        self._over_nats = over_nats
         self._changes = Changes()
         self._lost = False
+        self._named: dict[str, None] = {}  # engines of which only events arrive, as a note has said
 
     def update(self, feed: Feed) -> None:
         """Print what has changed."""
@@ -39,14 +43,23 @@ class Lines:
             )
         if lost:
             return
-        for kind, row in self._changes.since_last(feed.view, time.monotonic()):
+        now = time.monotonic()
+        for kind, row in self._changes.since_last(feed.view, now):
             self._line(kind, row)
+        self._note([source for source in feed.without_state(now) if source not in self._named])
+
+    def _note(self, sources: list[str]) -> None:
+        if sources:
+            self._output.note(in_words(sources, over_nats=self._over_nats))
+        self._named.update(dict.fromkeys(sources))
+        while len(self._named) > MAX_SEEN:
+            del self._named[next(iter(self._named))]
 
     def _line(self, kind: str, row: Any) -> None:
         if self._output.json:
             self._output.document({"kind": kind, **row})
         else:
-            text = f"link {row['status']}" if kind == "link" else in_words(kind, row)
+            text = f"link {row['status']}" if kind == "link" else change_in_words(kind, row)
             self._output.line(f"{time.strftime('%H:%M:%S')} {text}")
 
 
@@ -58,12 +71,13 @@ def lost_in_words(seconds: float) -> str:
 class Screen:
     """A live screen: it is drawn again where it stands."""
 
-    def __init__(self, live: Any, console: Any, title: str) -> None:
+    def __init__(self, live: Any, console: Any, title: str, *, over_nats: bool = False) -> None:
         from cascade.cli._watching.rates import Rates
 
         self._live = live
         self._console = console
         self._title = title
+        self._over_nats = over_nats
         self._rates = Rates()
 
     def update(self, feed: Feed) -> None:
@@ -82,12 +96,14 @@ class Screen:
         options = self._console.options
         frame = Frame(options.max_width, max(6, self._console.size.height - 1), plain=options.ascii_only)
         link = "linked" if lost is None else lost_in_words(now - lost)
-        lines = draw(picture, frame, title=self._title, link=link, lost=lost is not None)
+        silent = feed.without_state(then)
+        note = in_words(silent, over_nats=self._over_nats) if silent else ""
+        lines = draw(picture, frame, title=self._title, link=link, lost=lost is not None, note=note)
         self._live.update(Group(*lines), refresh=True)
 
 
 @contextmanager
-def live_screen(output: Output, title: str) -> Iterator[Screen]:
+def live_screen(output: Output, title: str, *, over_nats: bool) -> Iterator[Screen]:
     """Show a live screen for as long as the context lasts; its last picture stays."""
     from rich.live import Live
 
@@ -95,4 +111,4 @@ def live_screen(output: Output, title: str) -> Iterator[Screen]:
 
     screen = console(output.stream)
     with Live(console=screen, auto_refresh=False, vertical_overflow="crop", redirect_stderr=False) as live:
-        yield Screen(live, screen, title)
+        yield Screen(live, screen, title, over_nats=over_nats)

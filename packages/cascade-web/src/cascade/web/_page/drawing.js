@@ -2,7 +2,7 @@
 /** Elements, and lists of rows that change only where their data has changed. Text enters by `textContent` only. */
 const drawing = (() => {
   const PAGE = 100;
-  const MARKS = { online: "●", lost: "✕", ended: "○", Running: "▶", Succeeded: "✓", Failed: "✕", Cancelled: "⊘", Lost: "✕", Ended: "○", paused: "‖" };
+  const MARKS = { online: "●", unknown: "?", lost: "✕", ended: "○", Running: "▶", Succeeded: "✓", Failed: "✕", Cancelled: "⊘", Lost: "✕", Ended: "○", paused: "‖" };
 
   const byId = (id) => document.getElementById(id);
 

@@ -1,13 +1,15 @@
 "use strict";
 /** The connection to the broker: it connects again by itself, and knows when the retained set has arrived. */
 class Link {
-  static KEEPALIVE = 180; // seconds; browsers delay the timers of hidden pages by up to a minute
+  // seconds; browsers delay the timers of hidden pages by up to a minute
+  static KEEPALIVE = 180;
   static PING_AFTER = 30_000;
   static SILENT_AFTER = 25_000;
   static SYNC_SECONDS = 2_000;
   static RESYNC = 60_000;
   static LONGEST_WAIT = 15_000;
-  static TRY_AGAIN_LATER = 1013; // the code with which the relay of cascade web closes if it reaches no broker
+  // the code with which the relay of cascade web closes if it reaches no broker
+  static TRY_AGAIN_LATER = 1013;
   static EXACT = ["global", "global/@pause", "global/@concurrency", "global/@rate_limit"].map((each) => `cascade/constraints/${each}`);
   static SET = [...Link.EXACT, "cascade/constraints/#", "cascade/status/+", "cascade/state/+/+", "cascade/ack/+"];
   static EVENTS = "cascade/telemetry/+/+/+/+";
@@ -26,8 +28,11 @@ class Link {
     this.everLinked = false;
     this.lost = null;
     this.mayPublish = true;
+    // by filter that this user may not read: the broker's reason
+    this.refused = new Map();
     this.clientId = `web-${random()}`;
-    this.source = fields.encodeLevel(options.username) || this.clientId; // the rules of a user name cascade/sync/USER
+    // the rules of a user name cascade/sync/USER
+    this.source = fields.encodeLevel(options.username) || this.clientId;
     this.connect();
     this.timer = setInterval(() => this.tick(), 1000);
   }
@@ -158,7 +163,8 @@ class Link {
   takeMessage({ topic, payload, retained }) {
     if (topic.startsWith(`cascade/sync/${this.source}/`)) return this.takeEcho(topic);
     if (this.sync && payload.length) this.sync.seen.add(topic);
-    if (this.sync && retained) this.sync.at = this.heard; // the set is still arriving
+    // the set is still arriving
+    if (this.sync && retained) this.sync.at = this.heard;
     return this.on.message(topic, payload, retained);
   }
 
@@ -187,12 +193,19 @@ class Link {
   takeSuback({ id, codes, reason }) {
     const { filters = [] } = this.acknowledging.get(id) ?? {};
     this.acknowledging.delete(id);
-    const refused = filters.filter((_, index) => codes[index] >= 0x80 && !filters[index].startsWith("cascade/sync/"));
-    if (refused.length) {
-      this.denied = `The broker does not let this user read ${refused.slice(0, 3).join(", ")}${reason ? ` (${reason})` : ""}. `
-        + "Ask for the right to read cascade/#, or connect as another user.";
-    }
+    filters.forEach((filter, index) => {
+      if (codes[index] >= 0x80 && !filter.startsWith("cascade/sync/")) this.refused.set(filter, reason);
+      else this.refused.delete(filter);
+    });
     this.on.change();
+  }
+
+  /** What this user may not read, in words. */
+  get denied() {
+    if (!this.refused.size) return "";
+    const [[, reason]] = this.refused;
+    return `The broker does not let this user read ${[...this.refused.keys()].slice(0, 3).join(", ")}${reason ? ` (${reason})` : ""}. `
+      + "Ask for the right to read cascade/#, or connect as another user.";
   }
 
   takePuback({ id, codes }) {
@@ -250,7 +263,8 @@ class Link {
     this.acknowledging.clear();
     const wasLinked = this.isLinked;
     if (wasLinked) this.lost = this.lastKnown();
-    if (this.code === null) this.reason = reason || this.reason; // a CONNACK that refuses says why; its close does not
+    // a CONNACK that refuses says why; its close does not
+    if (this.code === null) this.reason = reason || this.reason;
     if (wasLinked && this.sync?.echoes === 0 && this.mayPublish) this.mayPublish = this.cuts();
     if (!wasLinked && this.isVersionRefused()) {
       this.version = mqtt.V311;

@@ -4,17 +4,21 @@
   const { byId, make, setText, set, show } = drawing;
   const DRAW_EVERY = 100, WRONG_CLOCK = 30, MAX_GRAPHS = 50;
 
-  const narrow = matchMedia("(max-width: 60rem)"); // as in the style
+  // as in the style
+  const narrow = matchMedia("(max-width: 60rem)");
   const monotonic = () => performance.now() / 1000;
   const wall = () => Date.now() / 1000;
 
   let view = new views.View();
   let link = null;
-  let frozen = null; // the moment at which the link was lost, until everything has arrived again: `{wall, monotonic}`
+  // the moment at which the link was lost, until everything has arrived again: `{wall, monotonic}`
+  let frozen = null;
   let dirty = true;
   let drawn = 0;
-  const skews = new Map(); // by source: this computer's clock minus the engine's, in seconds
-  const firstSeen = new Map(); // by topic of a register
+  // by source: this computer's clock minus the engine's, in seconds
+  const skews = new Map();
+  // by topic of a register
+  const firstSeen = new Map();
   const desk = new steering.Desk({ link: () => link, view: () => view, now: () => page.now, changed: () => { dirty = true; } });
 
   /** What the panels need of the page. */
@@ -28,8 +32,11 @@
     since, ago, asOf,
     selected: "",
     timelines: new timelines.Timelines(),
-    graphs: new Map(), // by run: the latest graph, also of runs that have ended since
+    // by run: the latest graph, also of runs that have ended since
+    graphs: new Map(),
     isKnown: () => link?.isReady === true && link.proved,
+    hasNoState: (engine) => isSure() && engine.hasNoState(page.now),
+    mayReadState,
     unknown,
     choose,
     actions: { togglePause, limit: openLimit, cancel: openCancel, lift, select, isPaused, pausedBy, isOff: (topic) => !link?.isReady || desk.refused.has(topic),
@@ -40,6 +47,11 @@
 
   /** Return a count with the moment at which it was right, if that is not now. */
   function asOf(text) { return frozen && text ? `at ${words.moment(frozen.wall)}: ${text}` : text; }
+
+  function mayReadState() { return !link?.refused.has(evidence.STATE_TOPICS); }
+
+  /** Whether an engine that has no state in the view has none on the broker: everything that is retained has arrived, and this user may read it. */
+  function isSure() { return Boolean(link?.proved && (link.isReady || frozen) && mayReadState()); }
 
   /** Return why the page cannot say that there is nothing. */
   function unknown() {
@@ -137,12 +149,14 @@
     url.username = "";
     url.password = "";
     url.hash = "";
-    if (url.pathname === "/") url.pathname = "/mqtt"; // nats-server answers there only, mosquitto everywhere
+    // nats-server answers there only, mosquitto everywhere
+    if (url.pathname === "/") url.pathname = "/mqtt";
     options.shownUrl = url.href;
     const token = url.host === location.host ? givenToken() : "";
     if (token) url.searchParams.set("token", token);
     const reader = `${options.username}\n${options.shownUrl}`;
-    if (lastReader !== reader) forget(); // another user may see other things
+    // another user may see other things
+    if (lastReader !== reader) forget();
     lastReader = reader;
     link = new Link({ ...options, url: url.href }, { message: onMessage, linked: () => { dirty = true; }, complete: onComplete, change: onChange });
     return undefined;
@@ -300,6 +314,8 @@
     if (link?.problem) found.push({ text: link.problem, bad: true });
     if (link?.isLinked && link.denied) found.push({ text: link.denied, bad: true });
     if (link?.isReady && !link.proved) found.push({ text: "The broker does not show that everything has arrived: it is slow, or this user may not write its own cascade/sync/USER/+. What is missing here may still come. “cascade acl --observer USER” prints the rules of a user who only looks." });
+    const others = isSure() ? view.withoutState(page.now) : [];
+    if (others.length) found.push({ text: evidence.banner(others.map(({ source }) => source)) });
     const skew = commonSkew();
     if (Math.abs(skew) > WRONG_CLOCK) found.push({ text: clockProblem(skew) });
     const wrong = [...skews].filter(([, each]) => Math.abs(each - skew) > WRONG_CLOCK).map(([source]) => words.shown(source, 40));

@@ -3,7 +3,7 @@
 const panels = (() => {
   const { byId, make, setText, set, show, setState, Rows, Bar } = drawing;
   const { shown, plural, duration, count } = words;
-  const RANK = { online: 0, lost: 1, ended: 2 };
+  const RANK = { online: 0, unknown: 1, lost: 2, ended: 3 };
 
   /** A button whose topic the page shows while it has the pointer or the focus. */
   function action(act) {
@@ -39,11 +39,12 @@ const panels = (() => {
       engine = item.engine;
       const source = shown(engine.source), online = item.status === "online";
       setText(name, source);
-      setState(state, item.status);
+      const status = inWords(item.status);
+      setState(state, item.status, status);
       setState(paused, "paused", "paused");
       show(paused, online && engine.paused);
-      setText(meta, engineNotes(page, engine, item.status));
-      set(node, "aria-label", [source, item.status, ...(online && engine.paused ? ["paused"] : []), meta.textContent].filter(Boolean).join(", "));
+      setText(meta, item.status === "unknown" ? unknownNote(page, engine) : engineNotes(page, engine, item.status));
+      set(node, "aria-label", [source, status, ...(online && engine.paused ? ["paused"] : []), meta.textContent].filter(Boolean).join(", "));
       show(acts, online);
       const topic = fields.registerTopic(`source:${engine.source}`, "pause");
       const holds = page.actions.isPaused(`source:${engine.source}`);
@@ -52,6 +53,12 @@ const panels = (() => {
       pause.disabled = page.actions.isOff(topic);
       limit.disabled = page.actions.isOff("");
     } };
+  }
+
+  const inWords = (status) => (status === "unknown" ? evidence.NOT_KNOWN : status);
+
+  function unknownNote(page, engine) {
+    return evidence.note({ isSure: page.hasNoState(engine), mayRead: page.mayReadState(), silent: page.now - engine.heard });
   }
 
   function engineNotes(page, engine, status) {
@@ -82,23 +89,24 @@ const panels = (() => {
       make("div", { class: "line" }, open, state, numbers), bar.node, make("div", { class: "line" }, meta, make("div", { class: "acts push" }, cancel))));
     return { node, update(found) {
       item = found;
-      const { run, row } = item;
-      const ended = endedOf(row.counts), known = Math.max(row.known, ended), title = shown(titleOf(run));
+      const { run, row, status } = item;
+      const ended = endedOf(row.counts), known = Math.max(row.known, ended), title = shown(titleOf(run)), isPartial = run.partial;
       setText(open, title);
       set(open, "aria-pressed", String(item.selected));
       set(node, "class", `row${item.selected ? " selected" : ""}`);
-      setState(state, row.status);
-      setText(numbers, known ? `${count(ended)} of ${count(known)}${row.open ? " so far" : ""}` : "");
+      setState(state, status, inWords(status));
+      setText(numbers, known && !isPartial ? `${count(ended)} of ${count(known)}${row.open ? " so far" : ""}` : "");
       bar.update({ label: `Progress of ${title}`, counts: row.counts, known, open: row.open || row.status !== "Running", ended });
-      setText(meta, runNotes(page, run, row));
-      set(node, "aria-label", [title, row.status, numbers.textContent, shown(run.source)].filter(Boolean).join(", "));
+      show(bar.node, !isPartial);
+      setText(meta, runNotes(page, item));
+      set(node, "aria-label", [title, inWords(status), numbers.textContent, shown(run.source)].filter(Boolean).join(", "));
       label(cancel, "Cancel…", `Cancel ${title}`, fields.registerTopic(`run:${run.run_id}`, "cancel"));
       cancel.disabled = page.actions.isOff(fields.registerTopic(`run:${run.run_id}`, "cancel"));
-      show(cancel, row.status === "Running");
+      show(cancel, row.status === "Running" && !page.view.engines.get(run.source)?.onlyEvents);
     } };
   }
 
-  function runNotes(page, run, row) {
+  function runNotes(page, { run, row, status }) {
     const engine = page.view.engines.get(run.source);
     const left = run.reported?.eta_s, alive = row.status === "Running";
     return [shown(run.source, 60), `run ${shown(run.run_id, 12)}`,
@@ -106,7 +114,8 @@ const panels = (() => {
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
       ...(alive && typeof left === "number" && !row.open ? [`about ${duration(left)} left`] : []),
-      alive ? countsInWords(row.counts) : `last reported: ${countsInWords(row.counts) || "no tasks"}`,
+      alive && status !== "unknown" ? evidence.counted(run, countsInWords(row.counts))
+        : `${alive ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, countsInWords(row.counts) || "no tasks")}`,
       ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)].filter(Boolean).join(" · ");
   }
 
@@ -126,7 +135,7 @@ const panels = (() => {
       setState(state, row.status);
       setText(ago, run.ended === null ? "" : page.ago(engine, run.ended));
       const lasted = words.between(run.started, run.ended), took = lasted ? [`took ${lasted}`] : [];
-      setText(meta, [shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, countsInWords(row.counts)].filter(Boolean).join(" · "));
+      setText(meta, [shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, evidence.counted(run, countsInWords(row.counts))].filter(Boolean).join(" · "));
       setText(error, shown(run.error, 500));
       show(error, run.error !== "");
       set(node, "aria-label", [title, row.status, shown(run.source), shown(run.error, 200)].filter(Boolean).join(", "));
@@ -277,11 +286,12 @@ const panels = (() => {
       this.gone = false;
       this.runs = rows("runs", runRow, ready("Nothing runs now."));
       this.recent = rows("recent", recentRow, ready("No run has ended yet."));
-      this.constraints = rows("constraints", constraintRow, ready("None: nothing is paused or limited."));
+      this.constraints = rows("constraints", constraintRow, () => (!page.isKnown() ? page.unknown()
+        : page.view.hasOnlyEvents() ? "None is set over MQTT." : "None: nothing is paused or limited."));
       this.running = rows("running", runningRow, () => this.runningEmpty);
       this.waiting = rows("waiting", waitingRow, () => this.waitingEmpty);
       this.failures = rows("failures", failureRow, () => "None.");
-      this.tasks = rows("tasks", taskRow, () => "The engine has not reported its tasks.");
+      this.tasks = rows("tasks", taskRow, () => this.tasksEmpty);
       this.values = rows("values", valueRow, () => "");
       this.logs = rows("logs", logRow, () => "");
       this.lines = new Numbers();
@@ -302,27 +312,31 @@ const panels = (() => {
       const { view, now } = this.page;
       const items = [...view.engines.values()].map((engine) => ({ engine, status: engine.status(now) }))
         .sort((one, other) => RANK[one.status] - RANK[other.status] || views.byText(one.engine.source, other.engine.source));
-      const live = items.filter(({ status }) => status === "online");
-      const gone = items.length - live.length;
+      const here = items.filter(({ status }) => ["online", "unknown"].includes(status));
+      const unknown = here.filter(({ status }) => status === "unknown").length, gone = items.length - here.length;
       const folds = gone > 5;
-      this.engines.draw(folds && !this.gone ? live : items, ({ engine }) => engine.source);
+      this.engines.draw(folds && !this.gone ? here : items, ({ engine }) => engine.source);
       show(this.toggle.parentNode, folds);
       setText(this.toggle, this.gone ? "Hide those that are gone" : `Show ${plural(gone, "engine")} that ${gone === 1 ? "is" : "are"} gone`);
-      setText(byId("engines-note"), this.page.asOf(items.length ? [`${count(live.length)} online`, ...(gone ? [`${count(gone)} lost or ended`] : [])].join(", ") : ""));
+      setText(byId("engines-note"), this.page.asOf(items.length ? [`${count(here.length - unknown)} online`, ...(unknown ? [`${count(unknown)} not known`] : []), ...(gone ? [`${count(gone)} lost or ended`] : [])].join(", ") : ""));
     }
 
     drawRuns() {
       const { view, now } = this.page;
-      const rows = [...view.runs].map(([key, run]) => ({ key, run, row: views.runRow(view, run, now), selected: key === this.page.selected }));
+      const rows = [...view.runs].map(([key, run]) => ({ key, run, row: views.runRow(view, run, now) }));
       const active = rows.filter(({ run }) => run.status === runs.RUNNING)
         .sort((one, other) => (one.row.status === "Lost") - (other.row.status === "Lost") || views.byText(one.key, other.key));
       const over = rows.filter(({ run }) => run.status !== runs.RUNNING).sort((one, other) => (other.run.ended ?? 0) - (one.run.ended ?? 0));
       this.page.choose(active, over);
-      for (const item of rows) item.selected = item.key === this.page.selected;
+      for (const item of rows) {
+        item.selected = item.key === this.page.selected;
+        item.status = evidence.statusOf(view.engines.get(item.run.source), item.row, now);
+      }
       this.runs.draw(active, ({ key }) => key);
       this.recent.draw(over, ({ key }) => key);
-      const lost = active.filter(({ row }) => row.status === "Lost").length, alive = active.length - lost;
-      setText(byId("runs-note"), this.page.asOf([...(alive ? [`${count(alive)} active`] : []), ...(lost ? [`${count(lost)} lost`] : [])].join(", ")));
+      const having = (found) => active.filter(({ status }) => status === found).length;
+      const lost = having("Lost"), unknown = having("unknown"), alive = active.length - lost - unknown;
+      setText(byId("runs-note"), this.page.asOf([...(alive ? [`${count(alive)} active`] : []), ...(unknown ? [`${count(unknown)} not known`] : []), ...(lost ? [`${count(lost)} lost`] : [])].join(", ")));
       setText(byId("recent-note"), this.page.asOf(over.length ? count(over.length) : ""));
     }
 
@@ -338,12 +352,13 @@ const panels = (() => {
       const run = view.runs.get(selected);
       show(byId("details"), Boolean(run));
       if (!run) return;
-      const engine = view.engines.get(run.source), now = this.page.clockOf(engine); // null before a report has come
+      // null before a report has come
+      const engine = view.engines.get(run.source), now = this.page.clockOf(engine);
       const row = views.runRow(view, run, this.page.now);
       setText(byId("details-title"), `${shown(titleOf(run))} on ${shown(run.source, 60)}`);
       this.drawGraph(run, engine);
-      this.drawTimeline(run, row, row.status === "Lost" ? engine?.runs?.seconds ?? null : now);
-      this.drawTasks(run, row, now);
+      this.drawTimeline(run, row, row.status === "Lost" ? engine?.runs?.seconds ?? null : now, engine);
+      this.drawTasks(run, row, now, engine);
       this.drawFailures(run, row);
       this.drawValues(run);
       this.drawLogs(run);
@@ -354,6 +369,7 @@ const panels = (() => {
       const note = byId("graph-note");
       if (!graph?.nodes.length) {
         if (this.graph.key) this.graph.clear();
+        if (engine?.onlyEvents) return setText(note, evidence.NO_REPORTS);
         return setText(note, run.status === runs.RUNNING ? "The engine has not reported its graph."
           : "The broker keeps the graphs of active runs only, and this page was not open then.");
       }
@@ -369,32 +385,35 @@ const panels = (() => {
       return named === endedOf(run.counts) ? [] : ["counts by name are of the last report before the end"];
     }
 
-    /** `now` is the end of the bars of tasks that run: of an engine that is lost, its last report. */
-    drawTimeline(run, row, now) {
+    /** `moment` is the end of the bars of tasks that run: of an engine that is lost, its last report; of one without reports, its last event. */
+    drawTimeline(run, row, moment, engine) {
       const active = run.status === runs.RUNNING ? run.reported : null, running = active?.running ?? [];
       const bars = this.page.timelines.get(this.page.selected) ?? timelines.none(), canvas = byId("timeline");
+      const toLast = Boolean(engine?.onlyEvents) && run.status === runs.RUNNING, now = toLast ? bars.latest : moment;
       const isActive = run.status === runs.RUNNING, isEmpty = (!bars.lanes.size && !running.length) || (isActive && now === null);
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
       show(canvas, !isEmpty);
-      if (isActive && now === null) return setText(byId("timeline-note"), row.status === "Lost" ? "The engine is lost, and has left no report with a time." : "Waiting for a report of the engine: until then its clock is not known.");
+      if (isActive && now === null && !toLast) return setText(byId("timeline-note"), row.status === "Lost" ? "The engine is lost, and has left no report with a time." : "Waiting for a report of the engine: until then its clock is not known.");
       if (isEmpty) return setText(byId("timeline-note"), `The timeline shows events that arrive while the page is open; none has arrived yet.${lost}`);
       const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: !isActive, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
-      return setText(byId("timeline-note"), seen + (lost ? `.${lost}` : ""));
+      return setText(byId("timeline-note"), seen + (toLast ? ", up to the last event" : "") + (lost ? `.${lost}` : ""));
     }
 
-    drawTasks(run, row, now) {
-      const isActive = row.status === "Running", report = isActive ? run.reported : null;
+    drawTasks(run, row, now, engine) {
+      const isActive = row.status === "Running", report = isActive ? run.reported : null, onlyEvents = Boolean(engine?.onlyEvents);
       const tasks = [...run.tasks.values()].filter(({ state }) => state === "RUNNING")
         .map((task) => ({ task_id: task.task_id, task_name: task.name, since: task.since, done: task.done, total: task.total, message: task.message, unit: task.unit, paused: false }))
         .sort((one, other) => (one.since ?? 0) - (other.since ?? 0));
       const running = report?.running.length ? report.running : tasks;
-      this.runningEmpty = isActive ? "No task runs now." : "The run is not active.";
+      this.runningEmpty = isActive ? (onlyEvents ? "No event of a task that runs has arrived." : "No task runs now.") : "The run is not active.";
       this.running.draw(isActive ? running.map((each) => ({ row: each, now })) : [], ({ row: each }) => each.task_id);
-      setText(byId("running-note"), report?.running_more ? `the longest; ${count(report.running_more)} more` : "");
-      this.waitingEmpty = isActive ? "The engine reports no waiting tasks." : "The run is not active.";
+      const fromEvents = isActive && onlyEvents && running.length ? "when its last event arrived" : "";
+      setText(byId("running-note"), report?.running_more ? `the longest; ${count(report.running_more)} more` : fromEvents);
+      this.waitingEmpty = isActive ? (onlyEvents ? evidence.NO_REPORTS : "The engine reports no waiting tasks.") : "The run is not active.";
       this.waiting.draw((report?.waiting ?? []).map((each) => ({ row: each, now })), ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
-      setText(byId("waiting-note"), report?.waiting_more ? `${count(report.waiting_more)} more reasons` : isActive ? "a task counts under each of its reasons" : "");
+      setText(byId("waiting-note"), report?.waiting_more ? `${count(report.waiting_more)} more reasons` : isActive && !onlyEvents ? "a task counts under each of its reasons" : "");
+      this.tasksEmpty = onlyEvents ? evidence.NO_REPORTS : "The engine has not reported its tasks.";
       this.tasks.draw((run.reported?.tasks ?? []).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);
       setText(byId("tasks-note"), [...(run.reported?.tasks_more ? [`${count(run.reported.tasks_more)} more names`] : []), ...this.lateness(run)].join(" · "));
     }

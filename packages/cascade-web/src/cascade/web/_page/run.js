@@ -20,7 +20,8 @@ const runs = (() => {
       this.duplicates = 0;
       this.missing = 0;
       this.next = 0;
-      this.holes = []; // first and last `seq` of each, in order
+      // first and last `seq` of each, in order
+      this.holes = [];
       this.ids = new Set();
     }
 
@@ -79,7 +80,8 @@ const runs = (() => {
       const unknown = ![...this.series.values()].some((each) => each.token === event.token);
       if (!this.received(event).add(event)) return false;
       if (event.token !== this.token) {
-        if (!unknown || event.attempt < this.attempt) return true; // a late message of an earlier attempt
+        // a late message of an earlier attempt
+        if (!unknown || event.attempt < this.attempt) return true;
         this.begin(event);
       }
       if (event.type === "TaskStateEvent") this.foldTask(event);
@@ -90,7 +92,8 @@ const runs = (() => {
 
     /** Take a row of the engine's report of its runs. */
     report(row) {
-      if (this.recent) { // the run_id is used again
+      // the run_id is used again
+      if (this.recent) {
         this.beginAttempt();
         this.token = "";
         this.started = null;
@@ -139,6 +142,9 @@ const runs = (() => {
       if (this.reported && !complete) return this.reported.counts;
       return bare([...this.folded].filter(([, count]) => count));
     }
+
+    /** Whether the counts are made of events of which some did not arrive: no report has come that makes up for them. */
+    get partial() { return !this.recent && !this.reported && (this.missing > 0 || !this.exact); }
 
     get messages() { return this.total("messages"); }
     get duplicates() { return this.total("duplicates"); }
@@ -204,7 +210,8 @@ const runs = (() => {
       }
       if (task.state === "FAILED" && this.failures.push(task) > MAX_FAILURES) this.failures.shift();
       if (!TERMINAL.includes(task.state)) {
-        if (this.room.left <= 0) { // what is not remembered is counted when it ends
+        // what is not remembered is counted when it ends
+        if (this.room.left <= 0) {
           this.exact = false;
           return;
         }

@@ -23,15 +23,26 @@ const steering = (() => {
   const clearingTopic = (register) =>
     ({ scope: register.scope, type: register.type, message: null, topic: register.topic, topics: [register.topic], seconds: null });
 
+  /** Whether an engine may be in a scope. */
+  function covers(scope, engine) {
+    const at = scope.indexOf(":"), kind = at < 0 ? scope : scope.slice(0, at), value = scope.slice(at + 1);
+    if (kind === "source") return engine.source === value;
+    return kind !== "project" || ["", value].includes(engine.project_id);
+  }
+
   /** Return the live engines that follow the broker and may be in the scope. */
   function concerned(view, scope, now) {
-    const at = scope.indexOf(":"), kind = at < 0 ? scope : scope.slice(0, at), value = scope.slice(at + 1);
     return view.live(now).filter((engine) => {
       const report = engine.reportsOfAnother ? null : engine.constraints;
-      if (report && !FOLLOWING.includes(report.sync)) return false;
-      if (kind === "source") return engine.source === value;
-      return kind !== "project" || ["", value].includes(engine.project_id);
+      return (!report || FOLLOWING.includes(report.sync)) && covers(scope, engine);
     });
+  }
+
+  /** Return the sources in the scope of which only events come: what they do with a register is not known. */
+  function unknown(view, scope) {
+    const run_id = scope.startsWith("run:") ? scope.slice(4) : null;
+    return [...view.engines.values()].filter((engine) => engine.onlyEvents && covers(scope, engine))
+      .map(({ source }) => source).filter((source) => run_id === null || view.runs.has(views.runKey(source, run_id))).sort(views.byText);
   }
 
   /** Return `applied`, `refused`, `no_match` or an empty text: what an engine's report says of a register. */
@@ -65,7 +76,7 @@ const steering = (() => {
     for (const engine of concerned(view, register.scope, now)) {
       found[answer(engine, register) || "pending"].push(engine.source);
     }
-    return { ...found, silent: now - since > SILENT_SECONDS };
+    return { ...found, unknown: unknown(view, register.scope), silent: now - since > SILENT_SECONDS };
   }
 
   /** Return the same for a register that was cleared: `applied` are the engines that no longer obey it. */
@@ -75,15 +86,19 @@ const steering = (() => {
       const answered = engine.constraints && !engine.reportsOfAnother;
       found[!answered || change.topics.some((topic) => obeys(engine, topic)) ? "pending" : "applied"].push(engine.source);
     }
-    return { ...found, silent: now - since > SILENT_SECONDS };
+    return { ...found, unknown: unknown(view, change.scope), silent: now - since > SILENT_SECONDS };
   }
 
   /** Return compliance in words: `applied by 3 of 4, press-2 is silent`. */
   function inWords(found, verb = "applied by") {
-    const { applied, refused, no_match, pending, silent } = found;
+    const rest = found.unknown.length ? [`not known of ${evidence.named(found.unknown)}: only events arrive`] : [];
+    return [...answers(found, verb), ...rest].join(", ");
+  }
+
+  function answers({ applied, refused, no_match, pending, unknown: others, silent }, verb) {
     const all = applied.length + refused.length + pending.length;
-    if (!all && !no_match.length) return "no live engine in its scope";
-    if (!all) return "covers nothing that runs now";
+    if (!all && !no_match.length) return others.length ? [] : ["no live engine in its scope"];
+    if (!all) return ["covers nothing that runs now"];
     const names = (sources) => {
       const found = sources.slice(0, 3).map((each) => words.shown(each, 40));
       const last = sources.length > 3 ? `${sources.length - 3} more` : found.pop();
@@ -91,7 +106,7 @@ const steering = (() => {
     };
     const be = (sources) => (sources.length === 1 ? "is" : "are");
     return [`${verb} ${applied.length} of ${all}`, ...(refused.length ? [`${names(refused)} ${refused.length === 1 ? "refuses" : "refuse"} it`] : []),
-      ...(pending.length ? [`${names(pending)} ${silent ? `${be(pending)} silent` : `${pending.length === 1 ? "has" : "have"} not answered yet`}`] : [])].join(", ");
+      ...(pending.length ? [`${names(pending)} ${silent ? `${be(pending)} silent` : `${pending.length === 1 ? "has" : "have"} not answered yet`}`] : [])];
   }
 
   /** Writes changes, and follows each until the engines have answered. */

@@ -8,13 +8,18 @@ const timelines = (() => {
   class Bars {
     constructor(token) {
       this.token = token;
-      this.lanes = new Map(); // by name: the ends of its rows
-      this.open = new Map(); // by task_id
+      // by name: the ends of its rows
+      this.lanes = new Map();
+      // by task_id
+      this.open = new Map();
       this.ended = [];
+      // the time of the latest event
+      this.latest = null;
     }
 
     /** Take a state of a task. A task that ended has its start by its duration where its start did not arrive. */
     add({ task_id, name, state, seconds, duration_ms }) {
+      this.latest = Math.max(this.latest ?? seconds, seconds);
       const open = this.open.get(task_id);
       if (state === "RUNNING" && !open) return this.begin({ task_id, name, start: seconds });
       if (!ENDS.has(state)) return undefined;
@@ -86,7 +91,8 @@ const timelines = (() => {
     const x = (seconds) => LABEL + ((seconds - first) / Math.max(0.001, last - first)) * width;
     names.forEach((name, index) => drawLabel(context, colours, name, index));
     const rows = new Map(names.map((name, index) => [name, index]));
-    const hasFailed = (bar) => Number(bar.state === "FAILED"); // drawn last: more tasks run at once than a lane has places
+    // drawn last: more tasks run at once than a lane has places
+    const hasFailed = (bar) => Number(bar.state === "FAILED");
     for (const bar of [...all].sort((one, other) => hasFailed(one) - hasFailed(other))) {
       if (rows.has(bar.name)) drawBar(context, colours, bar, rows.get(bar.name), x);
     }

@@ -4,26 +4,39 @@ const views = (() => {
   const LIVE_SECONDS = 12;
   const MAX_ENGINES = 1000, MAX_RUNS = 1000, MAX_REGISTERS = 11000, MAX_SESSIONS = 8, MAX_LINES = 1000, MAX_DATA = 1000;
   const MAX_BYTES = 1 << 26;
-  const KINDS = ["presence", "constraints", "runs", "graph", "summary", "host", "ack"];
+  // what an engine itself says of its state
+  const OWN_KINDS = ["presence", "constraints", "runs", "graph", "summary", "host"];
+  const KINDS = [...OWN_KINDS, "ack"];
   const { text, whole, bare } = fields;
 
   /** One engine, as its messages show it. */
   class EngineView {
     constructor(source) {
       Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, summary: null, host: null,
-        ack: null, project_id: "", heard: null, applied_since: bare(), listed: new Map() });
+        ack: null, project_id: "", heard: null, first_heard: null, applied_since: bare(), listed: new Map() });
     }
 
-    /** Return `online`, `lost` or `ended` at `now` on the reader's clock. */
+    /** Return `online`, `lost` or `ended` at `now` on the reader's clock; `unknown` while only events have come. */
     status(now) {
       const presence = this.presence;
       if (presence?.online) return "online";
       if (this.hasStopped || presence?.reason) return "ended";
-      if (!presence && this.heard !== null && now - this.heard <= LIVE_SECONDS) return "online";
+      if (this.onlyEvents) return "unknown";
+      if (!presence && !this.isSilent(now)) return "online";
       return "lost";
     }
 
     isLive(now) { return this.status(now) === "online"; }
+
+    /** Whether events have come of it, and neither a birth nor any report. */
+    get onlyEvents() { return this.heard !== null && OWN_KINDS.every((kind) => this[kind] === null); }
+
+    /** Whether only events have come of it for 12 s: an engine that reports here has reported by then. */
+    hasNoState(now) { return this.onlyEvents && this.first_heard !== null && now - this.first_heard > LIVE_SECONDS; }
+
+    /** Whether nothing has come of it for 12 s. */
+    isSilent(now) { return this.heard === null || now - this.heard > LIVE_SECONDS; }
+
     get hasStopped() { return (this.summary !== null && !this.summary.up) || this.sync === "stopped"; }
     get session() { return (this.constraints ?? this.runs)?.session ?? ""; }
     get sync() { return this.constraints?.sync ?? ""; }
@@ -48,8 +61,10 @@ const views = (() => {
 
   class View {
     constructor() {
-      this.engines = new Map(); // by source; the one with the latest message is the last
-      this.runs = new Map(); // by source and run_id; likewise
+      // by source; the one with the latest message is the last
+      this.engines = new Map();
+      // by source and run_id; likewise
+      this.runs = new Map();
       this.registers = new Map();
       this.logs = [];
       this.data = new Map();
@@ -85,6 +100,13 @@ const views = (() => {
 
     live(now) { return sorted(this.engines).filter((engine) => engine.isLive(now)); }
 
+    /** Return the engines of which only events have come for 12 s, which means something only once all that is retained has arrived. */
+    withoutState(now) {
+      return [...this.engines.values()].filter((engine) => engine.hasNoState(now)).sort((one, other) => byText(one.source, other.source));
+    }
+
+    hasOnlyEvents() { return [...this.engines.values()].some((engine) => engine.onlyEvents); }
+
     /** Return what each live engine does with a register, by source; others have not answered. */
     compliance(topic, now) {
       return new Map(this.live(now)
@@ -107,7 +129,9 @@ const views = (() => {
       this.engines.set(source, engine);
       if (heard !== null) {
         engine.heard = heard;
-        if (engine.presence && !engine.presence.session) engine.presence = null; // the will of an earlier connection
+        engine.first_heard ??= heard;
+        // the will of an earlier connection
+        if (engine.presence && !engine.presence.session) engine.presence = null;
       }
       if (this.engines.size > MAX_ENGINES) this.forget(this.engines.keys().next().value);
       return engine;
@@ -178,7 +202,8 @@ const views = (() => {
     foldPresence(presence) {
       const engine = this.engine(presence.source);
       const before = engine.presence;
-      if (!presence.online && before?.online && presence.session !== before.session) return; // a late will
+      // a late will
+      if (!presence.online && before?.online && presence.session !== before.session) return;
       engine.presence = presence;
     }
 
@@ -198,9 +223,12 @@ const views = (() => {
       const [source, kind] = owner(topic);
       const engine = this.engines.get(source);
       if (!engine) return;
+      const held = engine[kind] !== null;
       engine[kind] = null;
       this.sizes.set(source, kind, 0);
       if (engine.isEmpty) this.forget(source);
+      // beside an ack: the last that it said of itself is gone
+      else if (held && engine.onlyEvents) engine.heard = engine.first_heard = null;
     }
   }
 
@@ -209,7 +237,8 @@ const views = (() => {
     constructor() {
       this.total = 0;
       this.registers = 0;
-      this.byKind = new Map(); // by source and kind
+      // by source and kind
+      this.byKind = new Map();
       this.byTopic = new Map();
     }
 
@@ -290,15 +319,16 @@ const views = (() => {
     const kinds = KINDS.map((kind) => [kind, plain(engine[kind])]);
     const listed = [...engine.listed].map(([session, each]) =>
       [session, { presence: each.presence, runs: [...each.runs].sort(byText) }]);
-    return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, heard: engine.heard,
+    return { source: engine.source, ...Object.fromEntries(kinds), project_id: engine.project_id, heard: engine.heard, first_heard: engine.first_heard,
       applied_since: engine.applied_since, listed: Object.fromEntries(listed), status: engine.status(now),
       reason: engine.presence?.reason ?? "", session: engine.session, sync: engine.sync, paused: engine.paused,
-      reports_of_another: engine.reportsOfAnother, has_no_birth: engine.hasNoBirth };
+      reports_of_another: engine.reportsOfAnother, has_no_birth: engine.hasNoBirth,
+      only_events: engine.onlyEvents, has_no_state: engine.hasNoState(now) };
   }
 
   function dumpRun(run) {
     const names = ["source", "run_id", "token", "attempt", "status", "target", "name", "tags", "started", "ended", "error",
-      "failures", "reported", "recent", "counts", "messages", "duplicates", "missing"];
+      "failures", "reported", "recent", "counts", "partial", "messages", "duplicates", "missing"];
     return { ...Object.fromEntries(names.map((name) => [name, run[name]])), tasks: Object.fromEntries(run.tasks) };
   }
 
@@ -316,7 +346,7 @@ const views = (() => {
     const counts = run.counts;
     const active = running ? run.reported : null;
     return { source: run.source, run_id: run.run_id, target: run.target,
-      status: running && !view.engines.get(run.source)?.isLive(now) ? runs.LOST : run.status,
+      status: running && !["online", "unknown"].includes(view.engines.get(run.source)?.status(now)) ? runs.LOST : run.status,
       started: fields.timestamp(run.started), ended: fields.timestamp(run.ended), counts,
       known: active?.known ?? Object.values(counts).reduce((total, each) => total + each, 0),
       open: active?.open ?? running, error: run.error };

@@ -21,7 +21,8 @@ const words = (() => {
     return value < 172800 ? `${Math.floor(value / 3600)}h` : `${Math.floor(value / 86400)}d`;
   }
 
-  const SLACK = 5; // seconds by which clocks may differ unnoticed
+  // seconds by which clocks may differ unnoticed
+  const SLACK = 5;
 
   /** Return the time between two moments; an empty text if one is not known or the clocks contradict each other. */
   const between = (start, end) => (start === null || end === null || end - start < -SLACK ? "" : duration(end - start));
@@ -69,7 +70,8 @@ const words = (() => {
 
   function refusal(code, said, { username }) {
     const detail = said ? ` It says: ${shown(said)}.` : "";
-    if ([0x04, 0x05, 0x86, 0x87].includes(code)) { // mosquitto answers a wrong password with "not authorized"
+    // mosquitto answers a wrong password with "not authorized"
+    if ([0x04, 0x05, 0x86, 0x87].includes(code)) {
       const who = username ? `the user ${shown(username)}: wrong user name or password, or no rights` : "clients without a user name";
       return `The broker refuses ${who}.${detail} Enter user name and password, then connect.`;
     }

@@ -12,9 +12,11 @@ from cascade.interfaces.wire.read._state import Ack, GraphReport, HostReport, Su
 LIVE_SECONDS = 12.0
 """An engine without presence counts as online for so long after its last message: it reports every 10 s."""
 
-ONLINE, LOST, ENDED = "online", "lost", "ended"
+ONLINE, LOST, ENDED, UNKNOWN = "online", "lost", "ended", "unknown"
 
-KINDS = ("presence", "constraints", "runs", "graph", "summary", "host", "ack")
+OWN_KINDS = ("presence", "constraints", "runs", "graph", "summary", "host")
+"""What an engine itself says of its state."""
+KINDS = (*OWN_KINDS, "ack")
 
 
 class Listed(NamedTuple):
@@ -41,25 +43,50 @@ class EngineView:
     project_id: str = ""
     heard: float | None = None
     """When its last message arrived, on the reader's clock; a retained message does not count."""
+    first_heard: float | None = None
+    """When its first one arrived."""
     applied_since: dict[str, float] = field(default_factory=dict)
     """By topic of a register: the engine's time of its first report that it obeys the register."""
     listed: dict[str, Listed] = field(default_factory=dict)
     """Runs in the latest report, by session."""
 
     def status(self, now: float) -> str:
-        """Return ``online``, ``lost`` or ``ended`` at ``now`` on the reader's clock."""
+        """Return ``online``, ``lost`` or ``ended`` at ``now`` on the reader's clock.
+
+        It is ``unknown`` while only events have come: they do not show whether it is connected.
+        """
         presence = self.presence
         if presence is not None and presence.online:
             return ONLINE
         if self._has_stopped or (presence is not None and presence.reason):
             return ENDED
-        if presence is None and self.heard is not None and now - self.heard <= LIVE_SECONDS:
+        if self.only_events:
+            return UNKNOWN
+        if presence is None and not self.is_silent(now):
             return ONLINE
         return LOST
 
     def is_live(self, now: float) -> bool:
         """Return whether it is online, or has reported in the last 12 s, at ``now`` on the reader's clock."""
         return self.status(now) == ONLINE
+
+    @property
+    def only_events(self) -> bool:
+        """Whether events have come of it, and neither a birth nor any report."""
+        return self.heard is not None and all(getattr(self, kind) is None for kind in OWN_KINDS)
+
+    def is_silent(self, now: float) -> bool:
+        """Return whether nothing has come of it for 12 s; retained messages do not count."""
+        return self.heard is None or now - self.heard > LIVE_SECONDS
+
+    def has_no_state(self, now: float) -> bool:
+        """Return whether only events have come of it for 12 s: an engine that reports here has reported by then.
+
+        An engine on NATS, for example, shows MQTT clients of the same server no more than its events.
+        """
+        if not self.only_events or self.first_heard is None:
+            return False
+        return now - self.first_heard > LIVE_SECONDS
 
     @property
     def reason(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cascade.interfaces.events import RunStatus, TaskState
-from cascade.interfaces.wire.read._engine import EngineView
+from cascade.interfaces.wire.read._engine import ONLINE, UNKNOWN, EngineView
 from cascade.interfaces.wire.read._run import LOST, RUNNING, RunView
 from cascade.interfaces.wire.read._runs_report import RecentRow, RunsReport
 from cascade.interfaces.wire.read._view import View
@@ -26,7 +26,8 @@ def engine_rows(view: View, now: float) -> list[dict[str, Any]]:
 def run_rows(view: View, now: float) -> list[dict[str, Any]]:
     """Return a row for each run, the one with the latest message first; ``now`` is on the reader's clock.
 
-    A running run of an engine that is not live is ``Lost``.
+    A running run of an engine that is lost or has ended is ``Lost``. Of an engine whose status is unknown, a run is
+    running until an event shows its end.
     """
     return [_run_row(view, run, now) for run in reversed(view.runs.values())]
 
@@ -60,7 +61,7 @@ def _engine_row(engine: EngineView, now: float) -> dict[str, Any]:
 
 def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
     engine = view.engines.get(run.source)
-    lost = run.status == RUNNING and (engine is None or not engine.is_live(now))
+    lost = run.status == RUNNING and (engine is None or engine.status(now) not in (ONLINE, UNKNOWN))
     counts = run.counts
     active = run.reported if run.status == RUNNING else None
     known = active.known if active else None

@@ -167,6 +167,11 @@ class RunView:
         return {state: count for state, count in self._counts.items() if count}
 
     @property
+    def partial(self) -> bool:
+        """Whether the counts are made of events of which some did not arrive: no report has come that makes up for them."""
+        return self.recent is None and self.reported is None and (self.missing > 0 or not self._exact)
+
+    @property
     def messages(self) -> int:
         """Messages of telemetry that arrived, duplicates included."""
         return sum(each.messages for each in self._series.values())

@@ -97,6 +97,14 @@ class View:
         """Return the engines that are online or have reported in the last 12 s, by source."""
         return [engine for _, engine in sorted(self.engines.items()) if engine.is_live(now)]
 
+    def without_state(self, now: float) -> list[EngineView]:
+        """Return the engines of which only events have come for 12 s, by source.
+
+        That means something only once all retained messages have arrived.
+        """
+        found = [engine for engine in self.engines.values() if engine.has_no_state(now)]
+        return sorted(found, key=lambda engine: engine.source)
+
     def compliance(self, topic: str, now: float) -> dict[str, Compliance]:
         """Return what each live engine does with a register, by source; others have not answered."""
         return {
@@ -121,6 +129,8 @@ class View:
         self.engines[source] = engine
         if heard is not None:
             engine.heard = heard
+            if engine.first_heard is None:
+                engine.first_heard = heard
             if engine.presence is not None and not engine.presence.session:
                 engine.presence = None  # the will of an engine without a name, which is connected again
         if len(self.engines) > MAX_ENGINES:
@@ -246,10 +256,15 @@ class View:
         engine = self.engines.get(source)
         if engine is None:
             return
+        held = getattr(engine, kind) is not None
         setattr(engine, kind, None)
         self._sizes.set(source, kind, 0)
         if engine.is_empty:
             self._forget(engine.source)
+        elif (
+            held and engine.only_events
+        ):  # beside an acknowledgement: the last that it said of itself is gone
+            engine.heard = engine.first_heard = None
 
 
 def _owner(topic: str) -> tuple[str, str]:

@@ -1,0 +1,47 @@
+"use strict";
+/** What the page may say of an engine of which only events arrive, as of one on NATS that the page sees through nats-server's MQTT. No I/O. */
+const evidence = (() => {
+  const { shown, plural, duration } = words;
+  const NOT_KNOWN = "not known";
+  const NO_REPORTS = "Not known: only events of this engine arrive, no reports.";
+  // what a user has to read to know the state of engines
+  const STATE_TOPICS = "cascade/state/+/+";
+
+  function named(sources) {
+    const found = sources.slice(0, 5).map((each) => shown(each, 40));
+    const last = sources.length > 5 ? `${sources.length - 5} more` : found.pop();
+    return found.length ? `${found.join(", ")} and ${last}` : last;
+  }
+
+  /** Return what the page does not know of the engines without state, and what to do. */
+  function banner(sources) {
+    const one = sources.length === 1, are = one ? "it is" : "they are";
+    return `Only events of ${named(sources)} arrive here, neither a birth nor a report. So this page does not know whether ${are} online, `
+      + `which constraints ${one ? "it obeys" : "they obey"}, or what waits. If ${are} connected over NATS, MQTT clients such as this page get only ${one ? "its" : "their"} events, `
+      + `and what you set here does not reach ${one ? "it" : "them"}: use “cascade watch --broker nats://HOST” and “cascade pause SOURCE --broker nats://HOST”. `
+      + `If ${are} connected over MQTT, this user may not read cascade/status/+ and ${STATE_TOPICS}.`;
+  }
+
+  /** Return what the row of such an engine says. `isSure`: everything that is retained has arrived, and it has had the time to report. */
+  function note({ isSure, mayRead, silent }) {
+    const last = `last event ${duration(silent)} ago`;
+    if (!mayRead) return `only its events arrive: this user may not read its reports · ${last}`;
+    if (!isSure) return `so far only events, neither a birth nor a report · ${last}`;
+    return `only its events arrive: whether it is online, its constraints and what waits are not known here. Over NATS, what you set here does not reach it · ${last}`;
+  }
+
+  /** Return counts in words, with what is missing in them. */
+  function counted(run, text) {
+    if (!run.partial) return text;
+    const found = [`seen here: ${text || "no tasks"}`];
+    if (run.missing) found.push(`${plural(run.missing, "event")} did not reach this page`);
+    return found.join(" · ");
+  }
+
+  /** Return how the page shows the status of a run: no event shows that the run of a silent engine goes on, and none that it does not. */
+  function statusOf(engine, row, now) {
+    return row.status === "Running" && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
+  }
+
+  return { NOT_KNOWN, NO_REPORTS, STATE_TOPICS, named, banner, note, counted, statusOf };
+})();
