@@ -103,6 +103,20 @@ class TestSendsAddedTopicsNothing(Mutant):
         patch.setattr(RetainedFeed, "change", forget)
 
 
+class TestForgetsCoveredTopics(Mutant):
+    __test__ = True
+
+    @staticmethod
+    def spoil(patch: pytest.MonkeyPatch) -> None:
+        change = RetainedFeed.change
+
+        def forget(self: RetainedFeed, added: Sequence[str], removed: Sequence[str]) -> None:
+            self._topics.difference_update(removed)
+            change(self, added, removed)
+
+        patch.setattr(RetainedFeed, "change", forget)
+
+
 class TestClearsNothing(Mutant):
     __test__ = True
 

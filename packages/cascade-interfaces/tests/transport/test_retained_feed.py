@@ -113,6 +113,27 @@ async def test_further_topics_need_a_set_unless_a_filter_covers_them() -> None:
         assert reader.renewed == wanted
 
 
+async def test_a_removed_topic_leaves_the_set_unless_a_filter_covers_it() -> None:
+    """Whether it is removed behind the set or before its end, and whether its message was forgotten."""
+    for late in (False, True):
+        for filters, left in ((("a/1", "b"), {"b"}), (("a/1", "a/#", "b"), {"a/1", "b"})):
+            reader = Reader(*filters)
+            for topic in ("a/1", "b"):
+                reader.feed.entry(topic, b"1")
+            if late:
+                reader.feed.finish("first")
+            del reader.queue.filters["a/1"]
+            reader.queue.change([], ["a/1"])
+            if late:
+                reader.feed.begin()
+                reader.feed.entry("c", b"1")
+            reader.feed.finish("second")
+            complete = (await reader.items(3 + 1 + 2 * late))[-1]
+            assert isinstance(complete, Complete)
+            assert complete.topics == left | ({"c"} if late else set())
+            assert complete.forgotten == (left if late else set())
+
+
 async def test_without_a_store_live_messages_come_at_once() -> None:
     """The subscription is granted all the same."""
     reader = Reader("a")

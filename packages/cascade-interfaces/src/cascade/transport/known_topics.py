@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 MAX_TOPICS = 25_000
@@ -18,6 +18,11 @@ class KnownSet:
     topics: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     """Topics whose messages went with an earlier store."""
+
+    def remove(self, topics: Collection[str]) -> None:
+        """Forget topics that the queue does not follow any more."""
+        self.topics.difference_update(topics)
+        self.forgotten.difference_update(topics)
 
 
 class KnownTopics:

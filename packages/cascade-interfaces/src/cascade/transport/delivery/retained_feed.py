@@ -129,7 +129,9 @@ class RetainedFeed:
     def change(self, added: Sequence[str], removed: Sequence[str]) -> None:
         """Follow topics that the watch did not have; the messages of those that its filters cover are there already."""
         self._changed(added, removed)
-        self._topics.difference_update(removed)
+        self._topics.difference_update(
+            each for each in removed if first_match(self._queue.filters, each) is None
+        )
         had = [each for each in self._queue.filters if each not in added]
         if not self._follows or not all(first_match(had, topic) for topic in added):
             self._added.update(added)

@@ -114,6 +114,20 @@ class Completing(Harness):
             assert {f"{base}/0", other} <= ((await self._next_complete(stream)).topics or set())
         await self._clear(topics)
 
+    @NAMED
+    @needs(Ability.WATCH, Ability.RETAINED, Ability.EXTEND)
+    async def test_a_topic_that_another_filter_covers_stays_in_the_set(self, named: bool) -> None:
+        """An engine removes the exact topics of a run that ends; what constrains the run is still there."""
+        base, topics = await self._kept(3)
+        connector = await self._make(named)
+        async with self._open_watch(connector, f"{base}/0", f"{base}/#") as stream:
+            changes = extensible(stream)
+            await self._set(stream)
+            changes.shrink(f"{base}/0")
+            changes.extend(f"{base}/new")
+            assert f"{base}/0" in ((await self._set(stream))[1].topics or set())
+        await self._clear(topics)
+
     async def open_witness(self) -> Connector:
         """Return a connected connector whose own link ``interrupt`` does not touch."""
         return await self._opened(await self.make_witness())
