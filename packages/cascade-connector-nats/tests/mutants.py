@@ -155,7 +155,7 @@ class TestDeliversOverlapsTwice(Mutant):
 
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("cascade.transport.link.first_match", lambda *_: mock.ANY)
+        patch.setattr("cascade.transport.queue_link.first_match", lambda *_: mock.ANY)
 
 
 class TestEndsTheFilterOfAnother(Mutant):
