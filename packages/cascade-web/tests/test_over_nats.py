@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import PHONE, Tab, Tabs
+from browsing import PHONE, SECONDS, Tab, Tabs
 from live import engine, running
 from pages import SIDEWAYS, fresh, region, row, with_websocket
 from playwright.async_api import Page, expect
@@ -22,8 +22,11 @@ from test_problems import PASSWORD, file_page, log_in
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.nats import NatsConnector
+from cascade.interfaces.topics import constraint_topic, state_topic
 from cascade.testkit._process import free_port
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
+from cascade.testkit.recorder import Recorder
+from cascade.testkit.waiting import eventually
 from cascade.web._upstream import Upstream
 
 pytestmark = [
@@ -196,6 +199,70 @@ async def test_a_page_that_is_opened_late_counts_what_it_has_seen_of_a_run_on_na
                 await expect(ended).to_contain_text("seen here: 2 completed ·")
                 await expect(row(first.page, "night", panel="Recent runs")).to_contain_text("3 completed")
                 await expect(row(first.page, "night", panel="Recent runs")).not_to_contain_text("seen here")
+
+
+async def test_an_engine_on_nats_without_a_name_reports_and_does_not_get_what_the_page_sets(
+    tabs: Tabs, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """It retains nothing, so its reports arrive; that they come without the pause shows that it follows another set."""
+    monkeypatch.setattr("platform.node", lambda: "vm")
+    with NatsServer() as server, Recorder(server.host, server.port, "cascade/state/#") as recorder:
+        url = server.nats_url
+        async with (
+            served(Upstream.of(server.url)) as port,
+            NatsConnector.from_url(url) as unnamed,
+            NatsConnector.from_url(url, presence=False, required=True) as operator,
+            engine(server, "mqtt-1") as mqtt,
+        ):
+            tab = await opened(tabs, f"http://127.0.0.1:{port}/")
+            page, source = tab.page, unnamed.source_id
+
+            async def reports(limit: int) -> None:
+                """Have the engine report that it obeys a limit of its own set, and wait until the page has that report."""
+                before = len(recorder.of(state_topic(source, "constraints")))
+                params = {"type": "concurrency", "params": {"limit": limit}}
+                await operator.publish(constraint_topic("task:other", "concurrency"), params, 1, retain=True)
+                await eventually(
+                    lambda: len(recorder.of(state_topic(source, "constraints"))) > before,
+                    SECONDS,
+                    what="it reports",
+                )
+
+            async with (
+                running(cs.Engine(connector=unnamed).run(work(gate), name="night")) as night,
+                running(mqtt.run(work(gate), name="day")) as day,
+            ):
+                await expect(row(page, "day", panel="Runs")).to_contain_text("3 completed, 2 running")
+                await expect(row(page, "night", panel="Runs")).to_contain_text("3 completed, 2 running")
+                await expect(row(page, source).get_by_role("button")).to_have_count(2)
+                await page.get_by_role("button", name="Pause everything").click()
+                await expect(row(page, "mqtt-1").get_by_text("paused", exact=True)).to_be_visible()
+                await reports(7)
+                step = region(page, "Steering").get_by_role("status")
+                await expect(step).to_contain_text(f"applied by 1 of 2, {source} ")
+                await page.clock.fast_forward("00:16")
+                await reports(8)
+                await reports(9)
+                await expect(step).to_contain_text(f"applied by 1 of 1, it does not reach {source}")
+                await expect(page.locator("#problems")).to_contain_text(
+                    f"What you set here does not reach {source}:"
+                )
+                await expect(page.locator("#problems")).to_contain_text(
+                    "cascade pause SOURCE --broker nats://HOST"
+                )
+                await expect(row(page, source)).to_contain_text("online")
+                await expect(row(page, source)).to_contain_text("what you set here does not reach it")
+                await expect(row(page, source).get_by_role("button")).to_have_count(0)
+                await expect(row(page, "mqtt-1").get_by_role("button")).to_have_count(2)
+                await expect(row(page, "mqtt-1")).not_to_contain_text("does not reach")
+                await expect(page.get_by_role("button", name="Cancel night")).to_be_hidden()
+                await expect(page.get_by_role("button", name="Cancel day")).to_be_visible()
+                await keep(page, request, "nats-unnamed")
+                gate.set()
+                await night
+                assert not day.done()
+            await expect(page.locator("#problems")).not_to_contain_text("does not reach")  # it has ended
+        assert tab.complaints == []
 
 
 # A user who may not read the state of engines

@@ -61,10 +61,10 @@ def test_a_script_loses_only_indentation_and_comments_on_lines_of_their_own() ->
     assert squeezed(script) == 'const add = (a) => {\nreturn "ws://" + a; // kept\n};'
 
 
-def test_a_style_loses_only_white_space() -> None:
+def test_a_style_loses_only_white_space_and_last_semicolons() -> None:
     """That between the parts of a selector and of a value stays."""
     style = 'a :hover > b, p {\n  margin: 0 auto; content: attr(x) "\\00a0";\n}\n@media (max-width: 60rem) {\n  i { width: calc(1px - 2em); }\n}\n'
     assert (
         squeezed_style(style)
-        == 'a :hover > b,p{margin:0 auto;content:attr(x) "\\00a0";}@media (max-width:60rem){i{width:calc(1px - 2em);}}'
+        == 'a :hover > b,p{margin:0 auto;content:attr(x) "\\00a0"}@media (max-width:60rem){i{width:calc(1px - 2em)}}'
     )

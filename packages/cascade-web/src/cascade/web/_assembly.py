@@ -60,9 +60,9 @@ def squeezed(script: str) -> str:
 
 
 def squeezed_style(style: str) -> str:
-    """Return a style without the white space that no browser needs. Its strings must not have ``; : , { }`` before a space."""
+    """Return a style without the white space and the semicolons that no browser needs. Its strings must not have ``; : , { }`` before a space."""
     style = re.sub(r"([;:,])\s+", r"\1", style)
-    return re.sub(r"\s*([{}])\s*", r"\1", style)
+    return re.sub(r"\s*([{}])\s*", r"\1", style).replace(";}", "}")
 
 
 def unindented(text: str) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-/** What the page may say of an engine of which only events arrive, as of one on NATS that the page sees through nats-server's MQTT. No I/O. */
+/** What the page may say of engines on NATS that it sees through nats-server's MQTT: of some only events arrive, none gets what is set here. No I/O. */
 const evidence = (() => {
   const { shown, plural, duration } = words;
   const NOT_KNOWN = "not known";
@@ -8,8 +8,8 @@ const evidence = (() => {
   const STATE_TOPICS = "cascade/state/+/+";
 
   function named(sources) {
-    const found = sources.slice(0, 5).map((each) => shown(each, 40));
-    const last = sources.length > 5 ? `${sources.length - 5} more` : found.pop();
+    const found = sources.slice(0, 3).map((each) => shown(each, 40));
+    const last = sources.length > 3 ? `${sources.length - 3} more` : found.pop();
     return found.length ? `${found.join(", ")} and ${last}` : last;
   }
 
@@ -21,6 +21,10 @@ const evidence = (() => {
       + `and what you set here does not reach ${one ? "it" : "them"}: use “cascade watch --broker nats://HOST” and “cascade pause SOURCE --broker nats://HOST”. `
       + `If ${are} connected over MQTT, this user may not read cascade/status/+ and ${STATE_TOPICS}.`;
   }
+
+  /** Return what to do about the engines that do not get what is set here. */
+  const unreached = (sources) => `What you set here does not reach ${named(sources)}: reports come without it. An engine over NATS needs `
+    + "“cascade pause SOURCE --broker nats://HOST”; one over MQTT may not read cascade/constraints/#.";
 
   /** Return what the row of such an engine says. `isSure`: everything that is retained has arrived, and it has had the time to report. */
   function note({ isSure, mayRead, silent }) {
@@ -43,5 +47,5 @@ const evidence = (() => {
     return row.status === "Running" && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
   }
 
-  return { NOT_KNOWN, NO_REPORTS, STATE_TOPICS, named, banner, note, counted, statusOf };
+  return { NOT_KNOWN, NO_REPORTS, STATE_TOPICS, named, banner, unreached, note, counted, statusOf };
 })();

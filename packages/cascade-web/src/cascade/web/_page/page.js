@@ -69,8 +69,24 @@
     else if (message?.is === "graph") keepGraphs(message);
     else if (message?.is === "register" && !(known && views.same(known, message))) firstSeen.set(topic, monotonic());
     else if (message?.is === "cleared") firstSeen.delete(topic);
+    if (!retained && message?.is === "constraints") noteReach(message);
     if (!retained && ["runs", "constraints"].includes(message?.is) && message.seconds !== null) noteClock(message);
     dirty = true;
+  }
+
+  /** Count the reports in a row of an engine in sync that do not list a register which covers it and is not new. */
+  function noteReach({ source, sync, more, applied }) {
+    if (sync !== "synced" || more) return;
+    const engine = view.engines.get(source), topics = ["global", `source:${source}`]
+      .flatMap((scope) => ["", "pause", "concurrency", "rate_limit"].map((type) => fields.registerTopic(scope, type)));
+    const old = topics.filter((topic) => age(topic) > steering.SILENT_SECONDS);
+    if (old.length) engine.missed = old.every((topic) => Object.hasOwn(applied, topic)) ? 0 : engine.missed + 1;
+  }
+
+  /** Return for how long a register that is in force has been on the broker, as far as this page knows; 0 for any other. */
+  function age(topic) {
+    const register = view.registers.get(topic), expires = register?.expires_at ?? Infinity;
+    return register && !register.problem && expires > page.clock ? monotonic() - (firstSeen.get(topic) ?? Infinity) : 0;
   }
 
   function keepGraphs({ source, runs: found }) {
@@ -316,6 +332,8 @@
     if (link?.isReady && !link.proved) found.push({ text: "The broker does not show that everything has arrived: it is slow, or this user may not write its own cascade/sync/USER/+. What is missing here may still come. “cascade acl --observer USER” prints the rules of a user who only looks." });
     const others = isSure() ? view.withoutState(page.now) : [];
     if (others.length) found.push({ text: evidence.banner(others.map(({ source }) => source)) });
+    const unreached = view.live(page.now).filter((engine) => engine.isOutOfReach);
+    if (unreached.length) found.push({ text: evidence.unreached(unreached.map(({ source }) => source)) });
     const skew = commonSkew();
     if (Math.abs(skew) > WRONG_CLOCK) found.push({ text: clockProblem(skew) });
     const wrong = [...skews].filter(([, each]) => Math.abs(each - skew) > WRONG_CLOCK).map(([source]) => words.shown(source, 40));

@@ -5,6 +5,10 @@ const panels = (() => {
   const { shown, plural, duration, count } = words;
   const RANK = { online: 0, unknown: 1, lost: 2, ended: 3 };
 
+  const cell = (...parts) => make("div", { role: "cell" }, ...parts);
+  const line = (...parts) => make("div", { class: "line" }, ...parts);
+  const rowOf = (...parts) => make("div", { class: "row", role: "row" }, cell(...parts));
+
   /** A button whose topic the page shows while it has the pointer or the focus. */
   function action(act) {
     const button = make("button", { type: "button" });
@@ -34,7 +38,7 @@ const panels = (() => {
     const limit = action(() => page.actions.limit(`source:${engine.source}`));
     const acts = make("div", { class: "acts", role: "cell" }, pause, limit);
     const node = make("div", { class: "row engine", role: "row" },
-      make("div", { role: "cell" }, make("div", { class: "line" }, name, state, paused), meta), acts);
+      cell(line(name, state, paused), meta), acts);
     return { node, update(item) {
       engine = item.engine;
       const source = shown(engine.source), online = item.status === "online";
@@ -45,7 +49,7 @@ const panels = (() => {
       show(paused, online && engine.paused);
       setText(meta, item.status === "unknown" ? unknownNote(page, engine) : engineNotes(page, engine, item.status));
       set(node, "aria-label", [source, status, ...(online && engine.paused ? ["paused"] : []), meta.textContent].filter(Boolean).join(", "));
-      show(acts, online);
+      show(acts, online && !engine.isOutOfReach);
       const topic = fields.registerTopic(`source:${engine.source}`, "pause");
       const holds = page.actions.isPaused(`source:${engine.source}`);
       label(pause, holds ? "Resume" : "Pause", `${holds ? "Resume" : "Pause"} ${source}`, topic);
@@ -75,6 +79,7 @@ const panels = (() => {
     if (online && typeof host?.values.load1 === "number") notes.push(`load ${host.values.load1.toFixed(1)}`);
     for (const [key, value] of Object.entries(host?.labels ?? {}).slice(0, 4)) notes.push(`${shown(key, 20)}: ${shown(String(value), 30)}`);
     if (engine.hasNoBirth) notes.push("its session has no birth on the broker: any client may have written its reports");
+    if (online && engine.isOutOfReach) notes.push("what you set here does not reach it");
     if (engine.reportsOfAnother) notes.push("its reports are of another process");
     return notes.join(" · ");
   }
@@ -86,7 +91,7 @@ const panels = (() => {
     const cancel = action((button) => page.actions.cancel(item.run, button));
     open.onclick = () => page.actions.select(item.key);
     const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" },
-      make("div", { class: "line" }, open, state, numbers), bar.node, make("div", { class: "line" }, meta, make("div", { class: "acts push" }, cancel))));
+      line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel))));
     return { node, update(found) {
       item = found;
       const { run, row, status } = item;
@@ -102,7 +107,8 @@ const panels = (() => {
       set(node, "aria-label", [title, inWords(status), numbers.textContent, shown(run.source)].filter(Boolean).join(", "));
       label(cancel, "Cancel…", `Cancel ${title}`, fields.registerTopic(`run:${run.run_id}`, "cancel"));
       cancel.disabled = page.actions.isOff(fields.registerTopic(`run:${run.run_id}`, "cancel"));
-      show(cancel, row.status === "Running" && !page.view.engines.get(run.source)?.onlyEvents);
+      const engine = page.view.engines.get(run.source);
+      show(cancel, row.status === "Running" && !engine?.onlyEvents && !engine?.isOutOfReach);
     } };
   }
 
@@ -124,7 +130,7 @@ const panels = (() => {
     const open = make("button", { type: "button", class: "link" }), state = make("span"), ago = make("span", { class: "meta push" });
     open.onclick = () => page.actions.select(item.key);
     const meta = make("div", { class: "meta" }), error = make("div", { class: "error" });
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, open, state, ago), meta, error));
+    const node = rowOf(line(open, state, ago), meta, error);
     return { node, update(found) {
       item = found;
       const { run, row } = item;
@@ -148,7 +154,7 @@ const panels = (() => {
     const topic = make("code"), problem = make("div", { class: "error" });
     const lift = action(() => page.actions.lift(register));
     const node = make("div", { class: "row constraint", role: "row" },
-      make("div", { role: "cell" }, make("div", { class: "line" }, name), meta, obeyed, problem, topic),
+      cell(line(name), meta, obeyed, problem, topic),
       make("div", { class: "acts", role: "cell" }, lift));
     return { node, update(found) {
       register = found;
@@ -174,7 +180,7 @@ const panels = (() => {
 
   function runningRow(page) {
     const name = make("span", { class: "name" }), age = make("span", { class: "meta push" }), meta = make("div", { class: "meta" }), bar = new Bar();
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, age), bar.node, meta));
+    const node = rowOf(line(name, age), bar.node, meta);
     return { node, update({ row, now }) {
       const text = shown(row.task_id || row.task_name);
       setText(name, text);
@@ -192,7 +198,7 @@ const panels = (() => {
     const name = make("span", { class: "name" }), number = make("span", { class: "meta push" }), meta = make("div", { class: "meta" });
     let row;
     const lift = action(() => page.actions.lift(page.view.registers.get(row.topic)));
-    const node = make("div", { class: "row constraint", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name), meta),
+    const node = make("div", { class: "row constraint", role: "row" }, cell(line(name), meta),
       make("div", { class: "acts", role: "cell" }, number, lift));
     return { node, update(found) {
       row = found.row;
@@ -209,7 +215,7 @@ const panels = (() => {
 
   function failureRow() {
     const name = make("div", { class: "name" }), error = make("div", { class: "error" });
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, name, error));
+    const node = rowOf(name, error);
     return { node, update(task) {
       setText(name, shown(task.task_id));
       setText(error, shown(task.error, 500));
@@ -219,7 +225,7 @@ const panels = (() => {
 
   function valueRow(page) {
     const name = make("span", { class: "name" }), when = make("span", { class: "meta push" }), value = make("div", { class: "value" }), meta = make("div", { class: "meta" });
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, when), value, meta));
+    const node = rowOf(line(name, when), value, meta);
     return { node, update(item) {
       setText(name, shown(item.name));
       setText(when, item.seconds === null ? "" : page.ago(page.view.engines.get(item.source), item.seconds));
@@ -237,7 +243,7 @@ const panels = (() => {
 
   function logRow() {
     const when = make("span", { class: "meta" }), level = make("span"), text = make("span", { class: "value" }), meta = make("div", { class: "meta" });
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, when, level, text), meta));
+    const node = rowOf(line(when, level, text), meta);
     return { node, update(line) {
       const rank = ["ERROR", "CRITICAL"].includes(line.level) ? "Failed" : line.level === "WARNING" ? "paused" : "ended";
       setText(when, line.seconds === null ? "" : words.moment(line.seconds));
@@ -253,7 +259,7 @@ const panels = (() => {
   function taskRow() {
     const bar = new Bar();
     const meta = make("div", { class: "meta" }), name = make("span", { class: "name" }), numbers = make("span", { class: "meta push" });
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" }, make("div", { class: "line" }, name, numbers), bar.node, meta));
+    const node = rowOf(line(name, numbers), bar.node, meta);
     return { node, update({ totals, open }) {
       const ended = endedOf(totals.counts);
       setText(name, shown(totals.name));

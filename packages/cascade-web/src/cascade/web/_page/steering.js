@@ -72,41 +72,39 @@ const steering = (() => {
 
   /** Return what the engines do with a register: sources by answer. `since`: when it was written or first seen. */
   function compliance(view, register, { now, since }) {
-    const found = { applied: [], refused: [], no_match: [], pending: [] };
+    const found = { applied: [], refused: [], no_match: [], pending: [], without: [] };
     for (const engine of concerned(view, register.scope, now)) {
-      found[answer(engine, register) || "pending"].push(engine.source);
+      found[answer(engine, register) || (engine.isOutOfReach ? "without" : "pending")].push(engine.source);
     }
     return { ...found, unknown: unknown(view, register.scope), silent: now - since > SILENT_SECONDS };
   }
 
   /** Return the same for a register that was cleared: `applied` are the engines that no longer obey it. */
   function lifted(view, change, { now, since }) {
-    const found = { applied: [], refused: [], no_match: [], pending: [] };
+    const found = { applied: [], refused: [], no_match: [], pending: [], without: [] };
     for (const engine of concerned(view, change.scope, now)) {
       const answered = engine.constraints && !engine.reportsOfAnother;
-      found[!answered || change.topics.some((topic) => obeys(engine, topic)) ? "pending" : "applied"].push(engine.source);
+      if (engine.isOutOfReach) found.without.push(engine.source);
+      else found[!answered || change.topics.some((topic) => obeys(engine, topic)) ? "pending" : "applied"].push(engine.source);
     }
     return { ...found, unknown: unknown(view, change.scope), silent: now - since > SILENT_SECONDS };
   }
 
   /** Return compliance in words: `applied by 3 of 4, press-2 is silent`. */
   function inWords(found, verb = "applied by") {
-    const rest = found.unknown.length ? [`not known of ${evidence.named(found.unknown)}: only events arrive`] : [];
-    return [...answers(found, verb), ...rest].join(", ");
+    const { named } = evidence, { unknown: others, without } = found;
+    return [...answers(found, verb), ...(without.length ? [`it does not reach ${named(without)}`] : []),
+      ...(others.length ? [`not known of ${named(others)}: only events arrive`] : [])].join(", ");
   }
 
-  function answers({ applied, refused, no_match, pending, unknown: others, silent }, verb) {
+  function answers({ applied, refused, no_match, pending, unknown: others, without, silent }, verb) {
+    const { named } = evidence;
     const all = applied.length + refused.length + pending.length;
-    if (!all && !no_match.length) return others.length ? [] : ["no live engine in its scope"];
+    if (!all && !no_match.length) return others.length + without.length ? [] : ["no live engine in its scope"];
     if (!all) return ["covers nothing that runs now"];
-    const names = (sources) => {
-      const found = sources.slice(0, 3).map((each) => words.shown(each, 40));
-      const last = sources.length > 3 ? `${sources.length - 3} more` : found.pop();
-      return found.length ? `${found.join(", ")} and ${last}` : last;
-    };
     const be = (sources) => (sources.length === 1 ? "is" : "are");
-    return [`${verb} ${applied.length} of ${all}`, ...(refused.length ? [`${names(refused)} ${refused.length === 1 ? "refuses" : "refuse"} it`] : []),
-      ...(pending.length ? [`${names(pending)} ${silent ? `${be(pending)} silent` : `${pending.length === 1 ? "has" : "have"} not answered yet`}`] : [])];
+    return [`${verb} ${applied.length} of ${all}`, ...(refused.length ? [`${named(refused)} ${refused.length === 1 ? "refuses" : "refuse"} it`] : []),
+      ...(pending.length ? [`${named(pending)} ${silent ? `${be(pending)} silent` : `${pending.length === 1 ? "has" : "have"} not answered yet`}`] : [])];
   }
 
   /** Writes changes, and follows each until the engines have answered. */
@@ -191,5 +189,5 @@ const steering = (() => {
     }
   }
 
-  return { CANCEL_SECONDS, setting, clearing, clearingTopic, compliance, inWords, Desk };
+  return { CANCEL_SECONDS, SILENT_SECONDS, setting, clearing, clearingTopic, compliance, inWords, Desk };
 })();

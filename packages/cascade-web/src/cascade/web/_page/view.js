@@ -13,7 +13,7 @@ const views = (() => {
   class EngineView {
     constructor(source) {
       Object.assign(this, { source, presence: null, constraints: null, runs: null, graph: null, summary: null, host: null,
-        ack: null, project_id: "", heard: null, first_heard: null, applied_since: bare(), listed: new Map() });
+        ack: null, project_id: "", heard: null, first_heard: null, missed: 0, applied_since: bare(), listed: new Map() });
     }
 
     /** Return `online`, `lost` or `ended` at `now` on the reader's clock; `unknown` while only events have come. */
@@ -33,6 +33,12 @@ const views = (() => {
 
     /** Whether only events have come of it for 12 s: an engine that reports here has reported by then. */
     hasNoState(now) { return this.onlyEvents && this.first_heard !== null && now - this.first_heard > LIVE_SECONDS; }
+
+    /**
+     * Whether it does not get what is set on this broker: two of its reports did not list it. An engine on NATS without a name is one,
+     * its reports arrive; so the Python view, of which no command waits for two reports, does not have this.
+     */
+    get isOutOfReach() { return this.missed > 1; }
 
     /** Whether nothing has come of it for 12 s. */
     isSilent(now) { return this.heard === null || now - this.heard > LIVE_SECONDS; }
