@@ -414,6 +414,27 @@ async def test_a_consumer_that_lost_a_message_begins_anew(server: NatsServer) ->
         assert (await next_of(stream, Complete)).topics == {topic}
 
 
+async def test_a_callback_gets_a_retained_message_once_on_each_link(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over MQTT: only watches look at their set from time to time."""
+    monkeypatch.setattr("cascade.connectors.nats._retained.INTERVAL", 0.05)
+    topic, got = f"{unique_topic()}/a", asyncio.Queue[dict[str, Any]]()
+
+    async def note(_: str, data: dict[str, Any]) -> None:
+        got.put_nowait(data)
+
+    async with connector_to(server) as connector, watching(connector, topic) as stream:
+        await connector.publish(topic, {"n": 1}, 1, retain=True)
+        await next_of(stream, Message)
+        await connector.subscribe(topic, note)
+        for _ in range(5):
+            await next_of(stream, Complete)
+        await connector.publish(topic, {"n": 2}, 1, retain=True)
+        async with time_limit(BOUND):
+            assert [await got.get(), await got.get()] == [{"n": 1}, {"n": 2}]
+
+
 async def test_added_topics_are_followed_once_after_the_set_is_read_anew(server: NatsServer) -> None:
     """The consumer of all filters does not bring what a further one follows."""
     base = unique_topic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 
 from cascade.connectors.nats._consumer import SILENCE, Consumer
@@ -14,6 +15,7 @@ from cascade.interfaces.topics import parse_status_topic
 from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import Delivery, IncomingMessage
 from cascade.transport.delivery.retained_feed import Changed, RetainedFeed
+from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import LinkLost, MessageRejected
 from cascade.transport.presence import UNNAMED_WILL
 from cascade.transport.retained_set import INTERVAL
@@ -30,7 +32,8 @@ _WILL = UNNAMED_WILL.encode()
 class RetainedMessages(Consumer):
     """Follows the bucket for one queue on one link, with one consumer at a time.
 
-    The consumer is made anew if a message is missing, if it is silent, for further topics, and from time to time.
+    The consumer is made anew if a message is missing, if it is silent, and for further topics; that of a watch also from
+    time to time.
 
     :param changed: called with filters that a watch got, and with those that it has given up.
     """
@@ -66,7 +69,7 @@ class RetainedMessages(Consumer):
             self.feed.grant()
             if not count:
                 self.feed.finish(self._store.created)
-            due = self._loop.time() + INTERVAL
+            due = self._loop.time() + (INTERVAL if isinstance(self._queue, WatchQueue) else math.inf)
             while self._renewal is None and await self._sign(until=due):
                 pass
 
