@@ -19,6 +19,7 @@ from types import (
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cascade.interfaces.errors import UsageError
+from cascade.spec._pandas import reader_for
 
 if TYPE_CHECKING:
 
@@ -47,6 +48,8 @@ class Kind(NamedTuple):
     """Whether the copy is made without code of a user."""
     is_ordered: bool = True
     """Whether its parts have an order that is the same in every run."""
+    is_costly: bool = False
+    """Whether looking into it costs more than remembering what was found."""
 
 
 def _kind_of(cls: type) -> Kind | None:
@@ -70,12 +73,22 @@ def _kind_of_object(cls: type) -> Kind | None:
             functools.partial(_record_parts, members=members),
             functools.partial(_record_rebuilt, members=members),
         )
-    if any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in cls.__mro__):
-        return Kind(_deferred_items, None)
+    if (kind := _kind_of_data(cls, members)) is not None:
+        return kind
     if issubclass(cls, BaseException):
         return Kind(functools.partial(_deferred_of_error, members=members), None)
     if members or cls.__dictoffset__:
         return Kind(functools.partial(_deferred_attributes, members=members), None)
+    return None
+
+
+def _kind_of_data(cls: type, members: tuple[Any, ...]) -> Kind | None:
+    """Return how to look into the arrays and tables of libraries, which need not be imported for that."""
+    if any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in cls.__mro__):
+        return Kind(_deferred_items, None)
+    if (reader := reader_for(cls)) is not None:
+        parts = functools.partial(_deferred_of_pandas, read=reader, members=members)
+        return Kind(parts, None, is_costly=True)
     return None
 
 
@@ -244,7 +257,14 @@ def _deferred_attributes(value: Any, members: tuple[Any, ...]) -> list[Any]:
 
 def _deferred_items(array: Any) -> list[Any]:
     """Return the lazy results in a NumPy array, which holds objects only if its type says so."""
-    items = array.ravel().tolist() if array.dtype.hasobject else []
+    return _deferred_among(array.ravel().tolist()) if array.dtype.hasobject else []
+
+
+def _deferred_of_pandas(value: Any, read: Callable[[Any], list[Any]], members: tuple[Any, ...]) -> list[Any]:
+    return _deferred_among(read(value)) + _deferred_attributes(value, members)
+
+
+def _deferred_among(items: list[Any]) -> list[Any]:
     if not any(issubclass(cls, Deferred) for cls in set(map(type, items))):  # quick also for very many
         return []
     return [item for item in items if isinstance(item, Deferred)]

@@ -27,8 +27,8 @@ def find_lazies(value: object) -> list[Any]:
     dataclasses, attrs, pydantic and msgspec, and subclasses of all these are looked into, however
     deep, without recursion; one that occurs twice, or holds itself, is looked into once.
 
-    :raises UsageError: if a lazy result is an attribute of any other object, an argument of an error, or an
-        item of a NumPy array.
+    :raises UsageError: if a lazy result is an attribute of any other object, an argument of an error, an
+        item of a NumPy array, or among the first values of a pandas object.
     """
     return Search().inside(value)
 
@@ -135,7 +135,7 @@ class Walk:
 
     def _parts(self, kind: Kind, item: object) -> Any:
         parts = kind.parts(item)
-        self.visits += len(parts)
+        self.visits += _LARGE + 1 if kind.is_costly else len(parts)
         self.is_simple &= kind.is_common
         if kind.rebuild is None:
             for part in parts:
