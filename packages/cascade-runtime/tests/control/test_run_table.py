@@ -71,6 +71,34 @@ def test_counts_are_right_whenever_they_are_read(story: list[tuple[str, TaskStat
     assert facts(noted) == facts(counted)
 
 
+@given(STORIES, st.lists(st.integers(1, 12), max_size=40))
+def test_events_of_a_burst_are_counted_as_single_ones_are(
+    story: list[tuple[str, TaskState, bool]], sizes: list[int]
+) -> None:
+    """However they are divided, whatever is read in between, and whichever other runs have events among them."""
+    table, noted, counted = RunTable(), ActiveRun("r1", "report", 0.0), ActiveRun("r1", "report", 0.0)
+    table.begin(noted)
+    events = [
+        TaskStateEvent("r1", task_id, task_id[0], state, 0.0, float(number)).fields()
+        for number, (task_id, state, _) in enumerate(story)
+    ]
+    begin = 0
+    for size in (*sizes, len(events)):
+        if some := events[begin : begin + size]:
+            revision = table.revision
+            others = [("r2", *fields[1:]) for fields in some[:1]]
+            table.count_all([*some, *others])
+            assert table.revision > revision
+            for fields in some:
+                counted.count(fields)
+            if story[begin][2]:
+                (active,) = table.active()
+                assert facts(active) == facts(counted)
+        begin += size
+    table.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
+    assert facts(noted) == facts(counted)
+
+
 @given(STORIES)
 def test_each_task_is_counted_in_its_present_state(story: list[tuple[str, TaskState, bool]]) -> None:
     """In whatever states its events say it was, with the progress that it made while it ran."""

@@ -38,7 +38,7 @@ _MODULES = {
     "protocols": """Connector Delivery EventBus Executor MessageCallback Payload Subscription SupportsAddress
         SupportsBacklog SupportsBeforeDisconnect SupportsCheck SupportsDelivery
         SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations SupportsLinkState SupportsPresence SupportsPublishNowait
-        SupportsPublishText SupportsRequired SupportsSource SupportsStart SupportsStatistics SupportsTaskFields SupportsTracking SupportsWatch WatchStream
+        SupportsPublishText SupportsRequired SupportsSource SupportsStart SupportsStatistics SupportsTaskBursts SupportsTaskFields SupportsTracking SupportsWatch WatchStream
         supports""",
     "redaction": """Redactor describe""",
     "state": """ChangeKind Earlier Journal NO_EVENTS PendingEvent Plan RecordedStatus Resume RunInfo RunSummary StateBackend StepChange

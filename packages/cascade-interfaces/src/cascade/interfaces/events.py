@@ -49,6 +49,8 @@ _NO_TAGS: Mapping[str, Tag] = {}
 
 TaskFields = tuple[str, str, str, str, float, float, str, str, int, str, int | None, str, str, int]
 """The values of a :class:`TaskStateEvent` in their order, with the text of its state: see ``SupportsTaskFields``."""
+MOST_WAITING = 256
+"""Events of tasks that may wait for a burst: see ``SupportsTaskBursts``."""
 
 
 class TaskStateEvent(NamedTuple):

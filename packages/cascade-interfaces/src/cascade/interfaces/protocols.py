@@ -410,6 +410,35 @@ class SupportsTaskFields(Protocol):
 
 
 @runtime_checkable
+class SupportsTaskBursts(SupportsTaskFields, Protocol):
+    """Ability of an event bus: deliver the fields of many events of tasks with one call of a handler.
+
+    A run of small tasks makes hundreds of events in one iteration of the event loop, and to call a function for each
+    takes as long as what most handlers do with it. All events stay in the order in which they are published.
+    """
+
+    @property
+    def waiting(self) -> list[TaskFields] | None:
+        """Where to append fields on the event loop instead of a call of ``publish_soon``.
+
+        Call it if this is None, or if ``MOST_WAITING`` events wait.
+        """
+        ...
+
+    def subscribe_bursts(self, handler: Callable[[Sequence[TaskFields]], object]) -> Callable[[], None]:
+        """Call ``handler`` with the fields of each event of a task, alone or with those that came next; return how to stop."""
+        ...
+
+    def publish_soon(self, fields: TaskFields) -> None:
+        """Do what ``publish_fields`` does, at the latest in the next iteration of the event loop; other handlers never wait."""
+        ...
+
+    def publish_waiting(self) -> None:
+        """Deliver what waits. Whatever is published, and every change of the subscriptions, does that, too."""
+        ...
+
+
+@runtime_checkable
 class Executor(Protocol):
     """Runs the calls of synchronous tasks outside the event loop."""
 

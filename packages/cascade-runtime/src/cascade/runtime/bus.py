@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from asyncio import _get_running_loop as _running_loop
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
 from threading import get_ident as _thread_id
 from typing import Any, TypeVar
 
-from cascade.interfaces.events import TaskFields, TaskStateEvent
+from cascade.interfaces.events import MOST_WAITING, TaskFields, TaskStateEvent
 from cascade.interfaces.logs import get_logger
 
 EventT = TypeVar("EventT")
@@ -15,14 +17,28 @@ Handler = Callable[[Any], object]
 
 _log = get_logger("cascade.bus")
 
+AT_ONCE = 16
+"""Events of tasks in one iteration of the event loop that are delivered at once; further ones wait for the next one."""
+
 
 class EventBus:
-    """A :class:`cascade.interfaces.EventBus` inside one process, with :class:`cascade.interfaces.SupportsTaskFields`."""
+    """A :class:`cascade.interfaces.EventBus` inside one process.
+
+    It also is :class:`cascade.interfaces.SupportsTaskFields` and :class:`cascade.interfaces.SupportsTaskBursts`.
+    """
+
+    waiting: list[TaskFields] | None = None
+    """Fields of events that wait for the next iteration of the event loop; None while no burst goes on."""
 
     def __init__(self) -> None:
         self._subscriptions: list[tuple[type, Handler]] = []
         self._routes: dict[type, tuple[Handler, ...]] = {}
-        self._of_fields: tuple[tuple[Handler], ...] = ()  # an object for each subscription, as above
+        self._of_fields: tuple[
+            tuple[bool, Handler], ...
+        ] = ()  # whether it takes bursts; an object for each, as above
+        self._at_once = 0  # events of tasks in this iteration that were delivered at once
+        self._takes_bursts: bool | None = None  # None: ask _only_bursts()
+        self._context = Context()  # the context in which an event arrives would keep a run's variables alive
         self._failing: set[int] = set()  # by identity: a handler need not be hashable
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -35,10 +51,12 @@ class EventBus:
     def subscribe(self, event_type: type[EventT], handler: Callable[[EventT], object]) -> Callable[[], None]:
         """Call ``handler`` for each event of this type; return a function that unsubscribes it."""
         entry = (event_type, handler)
+        self._end_burst()
         self._subscriptions.append(entry)
         self._routes.clear()
 
         def unsubscribe() -> None:
+            self._end_burst()
             self._subscriptions = [kept for kept in self._subscriptions if kept is not entry]
             self._failing.discard(id(handler))
             self._routes.clear()
@@ -47,10 +65,22 @@ class EventBus:
 
     def subscribe_fields(self, handler: Callable[[TaskFields], object]) -> Callable[[], None]:
         """Call ``handler`` with the fields of each event of a task; return a function that unsubscribes it."""
-        entry = (handler,)
+        return self._subscribe_fields(handler, bursts=False)
+
+    def subscribe_bursts(self, handler: Callable[[Sequence[TaskFields]], object]) -> Callable[[], None]:
+        """Call ``handler`` with the fields of each event of a task, alone or with those that came next.
+
+        :return: a function that unsubscribes it.
+        """
+        return self._subscribe_fields(handler, bursts=True)
+
+    def _subscribe_fields(self, handler: Handler, *, bursts: bool) -> Callable[[], None]:
+        entry = (bursts, handler)
+        self._end_burst()
         self._of_fields += (entry,)
 
         def unsubscribe() -> None:
+            self._end_burst()
             self._of_fields = tuple(kept for kept in self._of_fields if kept is not entry)
             self._failing.discard(id(handler))
 
@@ -62,6 +92,9 @@ class EventBus:
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the loop on which handlers are called; call it in that loop's thread."""
+        if loop is not self._loop:
+            self.publish_waiting()
+            self.waiting, self._at_once = None, 0
         self._loop = loop
         self._thread = _thread_id()
 
@@ -78,8 +111,10 @@ class EventBus:
         if loop is not None and _thread_id() != self._thread:
             self._hand_over(event, loop)
             return
+        if self.waiting:
+            self.publish_waiting()
         if self._of_fields and isinstance(event, TaskStateEvent):
-            self._deliver([handler for (handler,) in self._of_fields], event.fields())
+            self._deliver_fields(event.fields())
         self._deliver(self._routes.get(type(event)) or self._route(type(event)), event)
 
     def publish_fields(self, fields: TaskFields) -> None:
@@ -87,21 +122,85 @@ class EventBus:
         if not self._publishes_fields or (self._loop is not None and _thread_id() != self._thread):
             self.publish(TaskStateEvent.of(fields))
             return
-        for (handler,) in self._of_fields:  # as _deliver(), which takes as long to call as the rest of this
-            try:
-                handler(fields)
-            except Exception:
-                self._report(handler, fields)
-            else:
-                if self._failing:
-                    self._failing.discard(id(handler))
+        if self.waiting:
+            self.publish_waiting()
+        self._deliver_fields(fields)
         route = self._routes.get(TaskStateEvent)
         if route is None:
             route = self._route(TaskStateEvent)
         if route:
             self._deliver(route, TaskStateEvent.of(fields))
 
-    def _deliver(self, handlers: Iterable[Handler], event: object) -> None:
+    def publish_soon(self, fields: TaskFields) -> None:
+        """Deliver the event of a task, in the next iteration of the event loop at the latest; in order with all others.
+
+        The first events of an iteration are delivered at once. Then, and in the next iterations of the burst, they wait.
+        """
+        if (waiting := self.waiting) is None:
+            self.publish_fields(fields)
+            if self._only_bursts() if self._takes_bursts is None else self._takes_bursts:
+                self._count_at_once()
+            return
+        waiting.append(fields)
+        if len(waiting) >= MOST_WAITING:
+            self.publish_waiting()
+
+    def publish_waiting(self) -> None:
+        """Deliver the events of tasks that wait."""
+        if waiting := self.waiting:
+            self.waiting = []
+            self._deliver([handler for _, handler in self._of_fields], waiting)
+
+    def _count_at_once(self) -> None:
+        """Note that an event of a task was delivered at once; after many in one iteration, have the next one wait."""
+        self._at_once += 1
+        if self._at_once == 1:
+            self._watch_iteration()
+        elif self._at_once >= AT_ONCE:
+            self.waiting = []
+
+    def _watch_iteration(self) -> None:
+        loop = self._loop
+        if loop is None or _running_loop() is not loop:  # no further iteration may come
+            self.waiting, self._at_once = None, 0
+        else:
+            loop.call_soon(self._iteration_ended, loop, context=self._context)
+
+    def _iteration_ended(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            return
+        if self.waiting:  # the burst may go on
+            self.publish_waiting()
+            self._watch_iteration()
+        else:
+            self.waiting, self._at_once = None, 0
+
+    def _end_burst(self) -> None:
+        """Deliver what waits to the handlers for which it was published: others begin or end."""
+        self.publish_waiting()
+        self.waiting = self._takes_bursts = None
+
+    def _only_bursts(self) -> bool:
+        """Return whether every handler of events of tasks takes bursts."""
+        takes = self._publishes_fields and not self._route(TaskStateEvent)
+        self._takes_bursts = takes and all(bursts for bursts, _ in self._of_fields)
+        return self._takes_bursts
+
+    def _deliver_fields(self, fields: TaskFields) -> None:
+        alone = (fields,)
+        for (
+            takes_bursts,
+            handler,
+        ) in self._of_fields:  # as _deliver(), which takes as long to call as the rest of this
+            try:
+                handler(alone if takes_bursts else fields)
+            except Exception:
+                self._report(handler, fields)
+            else:
+                if self._failing:
+                    self._failing.discard(id(handler))
+
+    def _deliver(self, handlers: Iterable[Handler], event: Any) -> None:
         for handler in handlers:
             try:
                 handler(event)
@@ -131,5 +230,5 @@ class EventBus:
             _log.exception(
                 "observer %r failed on %s; the run goes on, further failures in a row are not logged",
                 handler,
-                TaskStateEvent.__name__ if type(event) is tuple else type(event).__name__,
+                TaskStateEvent.__name__ if type(event) in (tuple, list) else type(event).__name__,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskFields
 from cascade.runtime._admission.buckets import TokenBuckets
@@ -12,7 +12,7 @@ from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.waits import Wait, waits_of
 from cascade.runtime._support.shared import Shared
-from cascade.runtime._support.task_fields import subscribe_fields
+from cascade.runtime._support.task_fields import subscribe_bursts
 
 
 class ConnectedEngines:
@@ -21,7 +21,7 @@ class ConnectedEngines:
     Between runs the constraints in force are kept ready for the next engine, whichever that is: a run
     begins under them at once, however many there are.
 
-    :param on_event: called with the fields of each event of a task.
+    :param on_events: called with the fields of each event of a task, alone or with those that came next.
     :param on_progress: called with each progress of such a task.
     :param on_step: called after each step of admission in which a constraint is in force.
     """
@@ -33,7 +33,7 @@ class ConnectedEngines:
         buckets: TokenBuckets,
         *,
         clock: Clock,
-        on_event: Callable[[TaskFields], None],
+        on_events: Callable[[Sequence[TaskFields]], None],
         on_progress: Callable[[ProgressEvent], None],
         on_step: Callable[[], None],
     ) -> None:
@@ -41,7 +41,7 @@ class ConnectedEngines:
         self._broker = broker
         self._buckets = buckets
         self._clock = clock
-        self._on_event = on_event
+        self._on_events = on_events
         self._on_progress = on_progress
         self._on_step = on_step
         self._controllers: dict[AdmissionController, None] = {}
@@ -122,7 +122,7 @@ class ConnectedEngines:
 
     def _observe(self, bus: EventBus) -> Callable[[], None]:
         ends = (
-            subscribe_fields(bus, self._on_event),
+            subscribe_bursts(bus, self._on_events),
             bus.subscribe(ProgressEvent, self._on_progress),
         )
 

@@ -117,7 +117,7 @@ class ConstraintManager:
             (connector.hostname, connector.port) if supports(connector, SupportsAddress) else None,
             BucketStore.buckets(bucket_owner, project=project_id, source=self.source),
             clock=clock,
-            on_event=self._watched.runs.count,
+            on_events=self._watched.runs.count_all,
             on_progress=self._note_progress,
             on_step=self._check_reports,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskFields, TaskState
@@ -18,6 +20,7 @@ _COUNTED_LATER = frozenset({TaskState.RUNNING.value, TaskState.COMPLETED.value})
 _RUN_ID: Final = 0
 _STATE: Final = 3
 """Indexes in the fields of a task's event."""
+_RUN_OF = itemgetter(_RUN_ID)
 
 
 class RunTable:
@@ -89,6 +92,20 @@ class RunTable:
         if fields[_STATE] not in _COUNTED_LATER or len(uncounted) >= COUNTED_AT_ONCE:
             run.settle()
         if first:
+            self.revision += 1
+            self._on_change()
+
+    def count_all(self, events: Sequence[TaskFields]) -> None:
+        """Move tasks to their new states, in the order of their events."""
+        if len(events) == 1:
+            self.count(events[0])
+            return
+        counted = False
+        for run_id, of_run in groupby(events, _RUN_OF):
+            if (run := self._runs.get(run_id)) is not None:
+                run.count_all(of_run)
+                counted = True
+        if counted:
             self.revision += 1
             self._on_change()
 

@@ -54,7 +54,7 @@ class Graph:
         """Gives the node of a call, if it has one here or further out."""
         self._enter = self._lookup.enter
         self._route_counts: RouteRefCounts = parent._route_counts if parent is not None else RouteRefCounts()
-        self._counts: dict[str, int] = {}
+        self.names: dict[str, int] = {}
         """How many calls of each name are numbered."""
         self._declared: dict[Call, Declared] | None = None
         """Calls that were numbered before they are built, if they ever are; None until one may be."""
@@ -96,10 +96,6 @@ class Graph:
             self._declare(list(map(call_of, lazies)))
         yield from self._builder(lazies, check).steps()
         self._complete = True
-
-    def is_ambiguous(self, name: str) -> bool:
-        """Return whether several calls of this graph's declaration have this name."""
-        return self._counts.get(name, 0) > 1
 
     def arguments(self, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what to call the node's function with, now that its inputs are done."""
@@ -275,7 +271,7 @@ class Graph:
         if self._declared is not None:
             self._take_number(node, self._declared)
         else:
-            name, counts = node.definition.name, self._counts
+            name, counts = node.definition.name, self.names
             node.number = number = counts.get(name, 0)
             counts[name] = number + 1
         items = node.items
@@ -405,7 +401,7 @@ class Graph:
         return self._declared
 
     def _next_number(self, name: str) -> int:
-        counts = self._counts
+        counts = self.names
         number = counts.get(name, 0)
         counts[name] = number + 1
         return number

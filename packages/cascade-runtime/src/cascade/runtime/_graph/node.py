@@ -73,10 +73,8 @@ class Scope(Protocol):
     """The node whose continuation this graph is; None for the graph of the run itself."""
     turn: int
     """How many graphs have continued the target, this one included."""
-
-    def is_ambiguous(self, name: str) -> bool:
-        """Return whether several calls of this graph's declaration have this name."""
-        ...
+    names: dict[str, int]
+    """How many calls of this graph's declaration have each name."""
 
     def find(self, call: Call, /) -> Node | None:
         """Return the node of a call, if it has one."""

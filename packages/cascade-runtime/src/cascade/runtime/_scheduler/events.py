@@ -20,6 +20,7 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
+from cascade.interfaces.events import MOST_WAITING
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import describe
 from cascade.interfaces.wire.write import new_token
@@ -29,10 +30,10 @@ from cascade.runtime._scheduler.graph_counts import GraphCounts
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
-from cascade.runtime._support.task_fields import publisher_of_fields
+from cascade.runtime._support.task_fields import task_publisher
 
 _log = get_logger("cascade.bus")
-_RUNNING, _COMPLETED = TaskState.RUNNING, TaskState.COMPLETED  # asked for each task
+_RUNNING, _COMPLETED = TaskState.RUNNING.value, TaskState.COMPLETED.value
 _EXPANDING = {Kind.MAP, Kind.ROUTE}
 
 
@@ -65,14 +66,17 @@ class EventEmitter:
         self._run_id = run.run_id
         self._token = new_token()
         self._bus = bus
-        self._publish_fields = publisher_of_fields(bus)
+        self._tasks = task_publisher(bus)
         self.wants_tasks: Callable[[], bool] = partial(bus.wants, TaskStateEvent)
         """Whether the bus has a subscriber for what becomes of tasks; asked before each task."""
         self._clock = clock
         self._now, self._monotonic = clock.now, clock.monotonic
         self._graph_changed = graph_changed
         self._facts = facts
-        self._graph_counts = GraphCounts(facts) if facts is not None else None
+        self._graph_counts: GraphCounts | None = None
+        if facts is not None:
+            facts.publish_waiting = self._tasks.publish_waiting
+            self._graph_counts = GraphCounts(facts)
         self._closed = False
         self._failed = False
 
@@ -125,12 +129,12 @@ class EventEmitter:
 
     def begins(self, node: Node) -> None:
         """Report that a task's function is about to be called; only while :attr:`wants_tasks` returns True."""
-        self._change(node, _RUNNING)
+        self._change_soon(node, _RUNNING, 0.0)
 
     def completed(self, node: Node, began: float) -> None:
         """Report the end of a task that was reported as running, unless nothing more is to be reported."""
         if not self._closed:
-            self._change(node, _COMPLETED, began)
+            self._change_soon(node, _COMPLETED, round((self._monotonic() - began) * 1e6) / 1e3)
 
     def made(
         self,
@@ -142,10 +146,19 @@ class EventEmitter:
         reason: str = "",
     ) -> TaskStateEvent:
         """Return the event that :meth:`task` publishes."""
-        return TaskStateEvent.of(self._fields(node, state, began, error, reason))
+        return TaskStateEvent.of(self._fields(node, state._value_, self._milliseconds(began), error, reason))
+
+    def _milliseconds(self, began: float) -> float:
+        """Return how long something has taken that began then on the monotonic clock; 0 if it has not begun."""
+        return round((self._monotonic() - began) * 1e6) / 1e3 if began else 0.0  # faster than to three digits
 
     def _fields(
-        self, node: Node, state: TaskState, began: float, error: BaseException | None, reason: str
+        self,
+        node: Node,
+        state: str,
+        milliseconds: float,
+        error: BaseException | None = None,
+        reason: str = "",
     ) -> TaskFields:
         scope, name = node.scope, node.definition.name
         inside = node.origin is not None or scope.target is not None
@@ -154,15 +167,15 @@ class EventEmitter:
             self._run_id,
             key,
             name,
-            state._value_,
+            state,
             self._now(),
-            round((self._monotonic() - began) * 1e6) / 1e3 if began else 0.0,  # faster than to three digits
+            milliseconds,
             describe(error) if error is not None else "",
             reason,
             node.attempt,
             node.parent if inside else "",
             node.item if inside else None,
-            (without_run_parts(key) if inside else key) if scope.is_ambiguous(name) else "",
+            (without_run_parts(key) if inside else key) if scope.names.get(name, 0) > 1 else "",
             self._token,
             self._attempt,
         )
@@ -254,6 +267,27 @@ class EventEmitter:
                 )
             )
 
+    def _change_soon(self, node: Node, state: str, milliseconds: float) -> None:
+        """Report what happens to most tasks; the run notes nothing else with it that belongs behind the event."""
+        try:
+            scope, name = node.scope, node.definition.name
+            if node.origin is not None or scope.target is not None:
+                fields = self._fields(node, state, milliseconds)
+            else:  # the same, without a call
+                key = node.known_key or node.key
+                again = key if scope.names.get(name, 0) > 1 else ""
+                fields = (
+                    self._run_id, key, name, state, self._now(), milliseconds, "", "", node.attempt,
+                    "", None, again, self._token, self._attempt,
+                )  # fmt: skip
+            waiting = self._tasks.waiting
+            if waiting is None or len(waiting) >= MOST_WAITING:
+                self._tasks.publish_soon(fields)
+            else:
+                waiting.append(fields)
+        except Exception:
+            self._report_failure()
+
     def _change(
         self,
         node: Node,
@@ -263,7 +297,8 @@ class EventEmitter:
         reason: str = "",
     ) -> None:
         try:
-            self._publish_fields(self._fields(node, state, began, error, reason))
+            fields = self._fields(node, state._value_, self._milliseconds(began), error, reason)
+            self._tasks.publish_fields(fields)
         except Exception:
             self._report_failure()
 

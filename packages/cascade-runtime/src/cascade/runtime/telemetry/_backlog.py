@@ -6,7 +6,7 @@ import asyncio
 import time
 from asyncio import _get_running_loop as _running_loop
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cascade.interfaces import Event, TaskFields
 from cascade.interfaces.logs import get_logger
@@ -69,6 +69,17 @@ class Backlog:
         else:
             self._burst += 1
             self._encode(event)
+
+    def extend(self, events: Sequence[Event | TaskFields]) -> None:
+        """Encode events that came one after the other, now or behind those that wait."""
+        if not self._events or len(events) == 1 or _running_loop() is not self._loop:
+            for each in events:
+                self.add(each)
+            return
+        if not self._burst:
+            self._begin_iteration()
+        self._events.extend(events)
+        self._run(max(0, len(self._events) - CAPACITY))
 
     def run_all(self) -> None:
         """Encode everything that waits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
@@ -30,7 +30,7 @@ from cascade.interfaces.wire.write import Series, body_of, default_source, encod
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.safe_queue import SafeQueue
 from cascade.runtime._support.shared import Shared
-from cascade.runtime._support.task_fields import subscribe_fields
+from cascade.runtime._support.task_fields import subscribe_bursts, subscribe_fields
 from cascade.runtime.telemetry._backlog import Backlog
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ class TelemetrySubscriber:
         self._series: dict[tuple[str, str, str], Series] = {}
         handler: Callable[[Any], object] = self.handle
         self._unsubscribe = [
-            subscribe_fields(event_bus, self._handle_fields),
+            subscribe_bursts(event_bus, self._handle_burst)
+            if queue is None
+            else subscribe_fields(event_bus, self._handle_fields),
             *(event_bus.subscribe(kind, handler) for kind in _KINDS if kind is not TaskStateEvent),
         ]
 
@@ -167,6 +169,11 @@ class TelemetrySubscriber:
             self._encode(event)  # a queue on disk keeps what a killed process had made
         else:
             self._follow(trail, event)
+
+    def _handle_burst(self, events: Sequence[TaskFields]) -> None:
+        """Publish the events of tasks, as :meth:`handle` does."""
+        self.produced += len(events)
+        self._backlog.extend(events)
 
     def _handle_fields(self, fields: TaskFields) -> None:
         """Publish the event of a task, as :meth:`handle` does."""
