@@ -112,6 +112,39 @@ async def test_no_more_messages_are_in_flight_than_the_broker_takes(
     assert (broker.connections, broker.most) == (1, own.get("max_inflight_messages") or 3)
 
 
+class SilentBroker(StrictBroker):
+    """Acknowledges nothing."""
+
+    def _take(self, body: bytes, out: asyncio.StreamWriter) -> None:
+        self.most += 1
+
+
+@pytest.mark.parametrize("how", ["flush", "disconnect"])
+async def test_a_program_that_waits_has_more_messages_in_flight(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty leave room for the program's own work; as soon as it only waits, eighty are sent at once."""
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 3600.0)
+    broker = SilentBroker(1_000)
+    server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
+    async with server:
+        timeout = 0.0 if how == "flush" else 600.0
+        port = server.sockets[0].getsockname()[1]
+        connector = MqttConnector("127.0.0.1", port, protocol="5", drain_timeout=timeout)
+        await connector.connect()
+        await eventually(lambda: connector.statistics().linked)
+        for number in range(200):
+            await connector.publish("a", {"n": number}, 1)
+        await eventually(lambda: broker.most == 20)
+        waits = connector.flush(600) if how == "flush" else connector.disconnect()
+        waiting = asyncio.ensure_future(waits)
+        await eventually(lambda: broker.most == 80)
+        assert connector.statistics().window in (0, 80)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        await connector.disconnect()
+
+
 @pytest.mark.parametrize("version", ["3.1.1", "5"])
 async def test_row_39_a_huge_retained_message_is_not_received_with_mqtt_5(
     version: str, fresh_broker: Broker

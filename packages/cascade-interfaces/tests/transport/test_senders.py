@@ -277,3 +277,42 @@ async def test_only_an_acknowledgement_shows_that_a_peer_is_near(
         await asyncio.sleep(0)
     assert senders.count == most
     await end(senders, tasks)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "limit", "most"), [(1_000, 400, 80), (1_000, 33, 33), (30, 400, 30), (20, 400, 20)]
+)
+async def test_a_program_that_waits_for_the_outbox_gets_the_senders_of_a_near_peer_at_once(
+    waiting: int, limit: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With twenty messages in flight, this loop and a peer nearby would wait for each other in turn."""
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 3600.0)
+    client, outbox = DistantClient(), filled(waiting)
+    senders, tasks = senders_of(client, outbox, limit)
+    senders.hurry()
+    assert senders.count == 0  # the link is not up
+    senders.start()
+    await eventually(lambda: len(client.published) == min(20, limit))
+    for _ in range(2):
+        senders.hurry()
+        assert senders.count == most
+    await eventually(lambda: len(client.published) == most)
+    senders.stop()
+    senders.hurry()
+    assert senders.count == most
+    await end(senders, tasks)
+
+
+async def test_what_needs_no_answer_gets_no_further_sender() -> None:
+    """One sender sends all of it."""
+    client, outbox = Client(), filled(0)
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    outbox.accept("a", "{}", 0, False)
+    senders.wake()
+    await eventually(lambda: client.published == ["a"])
+    for _ in range(100):
+        outbox.accept("a", "{}", 0, False)
+    senders.hurry()
+    assert senders.count == 20
+    await end(senders, tasks)

@@ -37,7 +37,7 @@ class Senders:
 
     There are ``FIRST_SENDERS`` at first. While messages wait and the round trip to a distant peer delays them,
     their number doubles, up to ``limit``; for a near peer up to ``NEAR_SENDERS``, on a busy loop not at all. If the
-    outbox is half full, it doubles in any case.
+    outbox is half full, it doubles in any case. Once the program waits for the outbox, there are as many as for a near peer.
 
     :param send: sends one message and returns when the peer has it, or writes it and returns None; raises
         ``LinkLost`` if the link is down, ``MessageRejected`` if the peer rejects the message, ``MessageTooLarge``
@@ -108,6 +108,15 @@ class Senders:
             self._settled = self._outbox.settled
             self._measured_since = time.thread_time()
             self._growth = self._loop.call_later(GROWTH_INTERVAL, self._grow, _LATER)
+
+    def hurry(self) -> None:
+        """Use as many senders as for a near peer: the program waits until everything is sent.
+
+        With few messages in flight, the peer and this loop would wait for each other in turn.
+        """
+        wanted = min(NEAR_SENDERS, self.limit, self._outbox.pending)
+        if self.open and not self._instant and wanted > self.count:
+            self._create(wanted - self.count)
 
     def note_answer(self, began: float) -> None:
         """Note that the peer has answered now to what left at ``began`` on the loop's clock."""

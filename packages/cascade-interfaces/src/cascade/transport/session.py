@@ -127,6 +127,7 @@ class Session(Generic[ClientT]):
             if self.loop.time() >= until:
                 return False
             await asyncio.sleep(0)  # the queue makes its calls in the loop's next iterations
+        self._hurry()
         return await self.drain.flush(max(0.0, until - self.loop.time()))
 
     def release(self) -> None:
@@ -185,6 +186,7 @@ class Session(Generic[ClientT]):
             self.first_outcome.set_result(None)  # connect() stops waiting
         try:
             if drain_timeout:
+                self._hurry()
                 await self.drain.drain(drain_timeout, unlinked_for=self._unlinked_for)
         finally:
             self.task.cancel()
@@ -193,6 +195,11 @@ class Session(Generic[ClientT]):
             finally:  # also when this is cancelled once more
                 self._drop_rest()
                 await self._dispatcher.stop(skip=caller)
+
+    def _hurry(self) -> None:
+        """Send what waits as fast as the link can: the program waits for that."""
+        if self.link is not None:
+            self.link.senders.hurry()
 
     def die(self) -> None:
         """In a forked child, or after the loop: close the socket and send nothing, no offline message either."""

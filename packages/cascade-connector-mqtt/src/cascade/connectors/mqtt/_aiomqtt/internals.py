@@ -293,8 +293,8 @@ class PendingCall:
     __slots__ = ("_answer", "_calls", "_mid")
 
     def __init__(self, context: Any, mid: int, answer: Any, calls: dict[int, Any]) -> None:
-        kinds = (context._pending_publishes, context._pending_subscribes, context._pending_unsubscribes)
-        if any(mid in waiting for waiting in kinds):
+        publishes, subscribes = context._pending_publishes, context._pending_subscribes
+        if mid in publishes or mid in subscribes or mid in context._pending_unsubscribes:
             raise RuntimeError(f"the message id {mid} is in use")
         self._mid, self._answer, self._calls = mid, answer, calls
 
