@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
 from cascade.interfaces.wire import read
 from cascade.interfaces.wire.read import _received, _run, _view
@@ -75,6 +76,46 @@ def report(view: read.View, source: str = "line", **more: Any) -> None:
 def runs_report(view: read.View, *run_ids: str, session: str = "s", **more: Any) -> None:
     rows = [{"run_id": run_id, "target": "all", "counts": {"RUNNING": 2}} | more for run_id in run_ids]
     put(view, state_topic("line", "runs"), {"session": session, "runs": rows})
+
+
+def named(topic: str, *, project: str, run_id: str, payload: int = 0) -> read.EventMessage | None:
+    """Read an event whose envelope has these names."""
+    data = {"run_id": run_id, "org_id": "local", "project_id": project, "body": {"type": "X" * payload}}
+    return read.parse_event(topic, json.dumps(data).encode())
+
+
+@pytest.mark.parametrize(
+    ("project", "run_id"), [("etl", "2026.11.23"), ("etl.v2", "r"), ("grün", "night 7/8"), ("a=2Eb", "50%")]
+)
+def test_an_event_of_an_engine_on_nats_has_its_names_for_an_mqtt_client_too(
+    project: str, run_id: str
+) -> None:
+    """nats-server shows subjects as topics, with an escape for each byte that a subject does not have."""
+    topic = telemetry_topic("local", project, run_id)
+    shown = subject_of(topic).replace(".", "/")
+    assert shown != topic
+    for each in (topic, shown):
+        found = named(each, project=project, run_id=run_id)
+        assert found is not None
+        assert (found.org_id, found.project_id, found.run_id, found.kind) == (
+            "local",
+            project,
+            run_id,
+            "events",
+        )
+
+
+def test_a_topic_like_a_subject_means_itself_unless_the_message_names_the_same() -> None:
+    """A name may have an equals sign of its own; a message cannot move to another project, or past the bound of a kind."""
+    topic = "cascade/telemetry/local/etl=2Ev2/r/events"
+    found = named(topic, project="other", run_id="r")
+    assert found is not None
+    assert found.project_id == "etl=2Ev2"
+    assert named("cascade/telemetry/local/etl/n=2E3/events", project="other", run_id="n.3") is None
+    assert named("cascade/telemetry/local/etl/n=FF/events", project="etl", run_id="n\xff") is None
+    long = named("cascade/telemetry/local/etl=2Ev2/r/=64ata", project="etl.v2", run_id="r", payload=70_000)
+    assert long is not None
+    assert (long.kind, long.project_id) == ("=64ata", "etl=2Ev2")
 
 
 # A recorded run

@@ -201,6 +201,20 @@ async def test_a_page_that_is_opened_late_counts_what_it_has_seen_of_a_run_on_na
                 await expect(row(first.page, "night", panel="Recent runs")).not_to_contain_text("seen here")
 
 
+async def test_a_run_on_nats_is_shown_whatever_characters_its_names_have(
+    tabs: Tabs, gate: asyncio.Event
+) -> None:
+    """A subject of NATS has an escape for a dot and a space, which nats-server shows to MQTT clients as it is."""
+    with NatsServer() as server:
+        async with served(Upstream.of(server.url)) as port, nats_engine(server, "nats.1 north") as nats:
+            tab = await opened(tabs, f"http://127.0.0.1:{port}/")
+            async with running(nats.run(work(gate), run_id="2026.11.23 late")):
+                run = region(tab.page, "Runs").get_by_role("row")
+                await expect(run).to_contain_text("nats.1 north · run 2026.11.23 l…")
+                await expect(run).to_contain_text("3 completed, 2 running")
+                await expect(row(tab.page, "nats.1 north")).to_contain_text("not known")
+
+
 async def test_an_engine_on_nats_without_a_name_reports_and_does_not_get_what_the_page_sets(
     tabs: Tabs, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

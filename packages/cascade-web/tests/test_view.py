@@ -91,6 +91,14 @@ def without_words(view: dict[str, Any]) -> dict[str, Any]:
     return view
 
 
+def over_nats(message: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a run and project with dots, as nats-server shows it to MQTT clients if its engine is on NATS."""
+    _, _, org, project, run_id, kind = message["topic"].split("/")
+    envelope = json.loads(message["payload"]) | {"run_id": f"{run_id}.2", "project_id": f"{project}.2"}
+    topic = f"cascade/telemetry/{org}/{project}=2E2/{run_id}=2E2/{kind}"
+    return {**message, "topic": topic, "payload": json.dumps(envelope)}
+
+
 def as_received(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Add when each message arrived: one each quarter of a second."""
     return [
@@ -157,6 +165,7 @@ async def test_the_page_reads_recorded_traffic_as_python_does(
     events = [each for each in RECORDED if "/telemetry/" in each["topic"]]
     late = [events[5:], [*events[5:], *RECORDED[-3:]], [*events, ACK, events[0], CLEARED]]
     cases += [as_received(each) for each in late]
+    cases += [as_received([over_nats(each) for each in events])]
     cases += [as_received(damaged(RECORDED, seeded_random)) for _ in range(150)]
     tab = await Tab.of(browser)
     await tab.page.set_content(page())

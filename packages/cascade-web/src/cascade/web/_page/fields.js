@@ -133,6 +133,13 @@ const fields = (() => {
     return names && [...names, levels[5]];
   }
 
+  /** Return the topic of a subject of NATS, as nats-server shows it to MQTT clients: `=2E` is a dot. Null for any other topic. */
+  function subjectTopic(topic) {
+    if (topic.length > 1000 || !topic.includes("=") || !/^[\w=/-]+$/.test(topic)) return null;
+    const names = decoded(topic.split("/").map((level) => (level === "=" ? "" : level.replace(/=([0-9A-F]{2})/g, "%$1"))));
+    return names && names.join("/");
+  }
+
   /** Return `[source, kind]` of `cascade/state/{source}/{kind}`, or null. */
   function stateTopic(topic) {
     const levels = topic.split("/");
@@ -168,6 +175,6 @@ const fields = (() => {
   }
 
   return { isObject, bare, cut, asBytes, jsonObject, isVersion1, text, number, whole, isWhole, flag, mapping, objects,
-    seconds, timestamp, tags, isScalar, encodeLevel, telemetryTopic, stateTopic, sourceTopic, constraintTopic,
+    seconds, timestamp, tags, isScalar, encodeLevel, telemetryTopic, subjectTopic, stateTopic, sourceTopic, constraintTopic,
     registerTopic, STORE_TOPIC, MAX_TEXT, HIDDEN };
 })();

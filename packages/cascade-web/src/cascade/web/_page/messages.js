@@ -18,10 +18,12 @@ const messages = (() => {
   const cleared = (topic) => ({ is: "cleared", topic });
 
   function parseEvent(topic, payload) {
-    const found = fields.telemetryTopic(topic);
+    let found = fields.telemetryTopic(topic);
     if (!found || (found[3] === "data" && payload.length > MAX_DATA_BYTES)) return null;
     const data = fields.jsonObject(payload);
     if (!data || !Object.keys(data).length || !fields.isVersion1(data)) return null;
+    const other = fields.telemetryTopic(fields.subjectTopic(topic) ?? "");
+    if (other?.[3] === found[3] && ["org_id", "project_id", "run_id"].every((key, index) => data[key] === other[index])) found = other;
     const { run_id, body } = data;
     const seq = whole(data, "seq");
     if (!run_id || run_id !== found[2] || run_id.length > MAX_NAME || !isObject(body)) return null;

@@ -440,6 +440,7 @@
   function start() {
     listen();
     arrange();
+    byId("limit-lasts").append(...byId("lasts").cloneNode(true).children);
     const address = givenAddress();
     byId("broker").value = address || `ws://${location.hostname || "localhost"}:9001`;
     byId("connection").open = !address;

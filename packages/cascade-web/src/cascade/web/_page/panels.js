@@ -7,6 +7,8 @@ const panels = (() => {
 
   const cell = (...parts) => make("div", { role: "cell" }, ...parts);
   const line = (...parts) => make("div", { class: "line" }, ...parts);
+  const metaLine = () => make("div", { class: "meta" });
+  const setNote = (panel, text) => setText(byId(`${panel}-note`), text);
   const rowOf = (...parts) => make("div", { class: "row", role: "row" }, cell(...parts));
 
   /** A button whose topic the page shows while it has the pointer or the focus. */
@@ -32,7 +34,7 @@ const panels = (() => {
     .map(([state, each]) => `${count(each)} ${state === "BLOCKED" ? "waiting" : shown(state.toLowerCase(), 20)}`).join(", ");
 
   function engineRow(page) {
-    const name = make("span", { class: "name" }), state = make("span"), paused = make("span"), meta = make("div", { class: "meta" });
+    const name = make("span", { class: "name" }), state = make("span"), paused = make("span"), meta = metaLine();
     let engine;
     const pause = action(() => page.actions.togglePause(`source:${engine.source}`, shown(engine.source)));
     const limit = action(() => page.actions.limit(`source:${engine.source}`));
@@ -87,11 +89,10 @@ const panels = (() => {
   function runRow(page) {
     let item;
     const open = make("button", { type: "button", class: "link" });
-    const state = make("span"), meta = make("div", { class: "meta" }), numbers = make("span", { class: "meta push" }), bar = new Bar();
+    const state = make("span"), meta = metaLine(), numbers = make("span", { class: "meta push" }), bar = new Bar();
     const cancel = action((button) => page.actions.cancel(item.run, button));
     open.onclick = () => page.actions.select(item.key);
-    const node = make("div", { class: "row", role: "row" }, make("div", { role: "cell" },
-      line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel))));
+    const node = rowOf(line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel)));
     return { node, update(found) {
       item = found;
       const { run, row, status } = item;
@@ -129,7 +130,7 @@ const panels = (() => {
     let item;
     const open = make("button", { type: "button", class: "link" }), state = make("span"), ago = make("span", { class: "meta push" });
     open.onclick = () => page.actions.select(item.key);
-    const meta = make("div", { class: "meta" }), error = make("div", { class: "error" });
+    const meta = metaLine(), error = make("div", { class: "error" });
     const node = rowOf(line(open, state, ago), meta, error);
     return { node, update(found) {
       item = found;
@@ -150,7 +151,7 @@ const panels = (() => {
 
   function constraintRow(page) {
     let register;
-    const name = make("span", { class: "name" }), meta = make("div", { class: "meta" }), obeyed = make("div", { class: "meta" });
+    const name = make("span", { class: "name" }), meta = metaLine(), obeyed = metaLine();
     const topic = make("code"), problem = make("div", { class: "error" });
     const lift = action(() => page.actions.lift(register));
     const node = make("div", { class: "row constraint", role: "row" },
@@ -179,7 +180,7 @@ const panels = (() => {
   }
 
   function runningRow(page) {
-    const name = make("span", { class: "name" }), age = make("span", { class: "meta push" }), meta = make("div", { class: "meta" }), bar = new Bar();
+    const name = make("span", { class: "name" }), age = make("span", { class: "meta push" }), meta = metaLine(), bar = new Bar();
     const node = rowOf(line(name, age), bar.node, meta);
     return { node, update({ row, now }) {
       const text = shown(row.task_id || row.task_name);
@@ -195,7 +196,7 @@ const panels = (() => {
   }
 
   function waitingRow(page) {
-    const name = make("span", { class: "name" }), number = make("span", { class: "meta push" }), meta = make("div", { class: "meta" });
+    const name = make("span", { class: "name" }), number = make("span", { class: "meta push" }), meta = metaLine();
     let row;
     const lift = action(() => page.actions.lift(page.view.registers.get(row.topic)));
     const node = make("div", { class: "row constraint", role: "row" }, cell(line(name), meta),
@@ -224,7 +225,7 @@ const panels = (() => {
   }
 
   function valueRow(page) {
-    const name = make("span", { class: "name" }), when = make("span", { class: "meta push" }), value = make("div", { class: "value" }), meta = make("div", { class: "meta" });
+    const name = make("span", { class: "name" }), when = make("span", { class: "meta push" }), value = make("div", { class: "value" }), meta = metaLine();
     const node = rowOf(line(name, when), value, meta);
     return { node, update(item) {
       setText(name, shown(item.name));
@@ -242,7 +243,7 @@ const panels = (() => {
   }
 
   function logRow() {
-    const when = make("span", { class: "meta" }), level = make("span"), text = make("span", { class: "value" }), meta = make("div", { class: "meta" });
+    const when = make("span", { class: "meta" }), level = make("span"), text = make("span", { class: "value" }), meta = metaLine();
     const node = rowOf(line(when, level, text), meta);
     return { node, update(line) {
       const rank = ["ERROR", "CRITICAL"].includes(line.level) ? "Failed" : line.level === "WARNING" ? "paused" : "ended";
@@ -258,7 +259,7 @@ const panels = (() => {
 
   function taskRow() {
     const bar = new Bar();
-    const meta = make("div", { class: "meta" }), name = make("span", { class: "name" }), numbers = make("span", { class: "meta push" });
+    const meta = metaLine(), name = make("span", { class: "name" }), numbers = make("span", { class: "meta push" });
     const node = rowOf(line(name, numbers), bar.node, meta);
     return { node, update({ totals, open }) {
       const ended = endedOf(totals.counts);
@@ -324,7 +325,7 @@ const panels = (() => {
       this.engines.draw(folds && !this.gone ? here : items, ({ engine }) => engine.source);
       show(this.toggle.parentNode, folds);
       setText(this.toggle, this.gone ? "Hide those that are gone" : `Show ${plural(gone, "engine")} that ${gone === 1 ? "is" : "are"} gone`);
-      setText(byId("engines-note"), this.page.asOf(items.length ? [`${count(here.length - unknown)} online`, ...(unknown ? [`${count(unknown)} not known`] : []), ...(gone ? [`${count(gone)} lost or ended`] : [])].join(", ") : ""));
+      setNote("engines", this.page.asOf(items.length ? [`${count(here.length - unknown)} online`, ...(unknown ? [`${count(unknown)} not known`] : []), ...(gone ? [`${count(gone)} lost or ended`] : [])].join(", ") : ""));
     }
 
     drawRuns() {
@@ -342,15 +343,15 @@ const panels = (() => {
       this.recent.draw(over, ({ key }) => key);
       const having = (found) => active.filter(({ status }) => status === found).length;
       const lost = having("Lost"), unknown = having("unknown"), alive = active.length - lost - unknown;
-      setText(byId("runs-note"), this.page.asOf([...(alive ? [`${count(alive)} active`] : []), ...(unknown ? [`${count(unknown)} not known`] : []), ...(lost ? [`${count(lost)} lost`] : [])].join(", ")));
-      setText(byId("recent-note"), this.page.asOf(over.length ? count(over.length) : ""));
+      setNote("runs", this.page.asOf([...(alive ? [`${count(alive)} active`] : []), ...(unknown ? [`${count(unknown)} not known`] : []), ...(lost ? [`${count(lost)} lost`] : [])].join(", ")));
+      setNote("recent", this.page.asOf(over.length ? count(over.length) : ""));
     }
 
     drawConstraints() {
       const { view } = this.page;
       const items = [...view.registers.values()].sort((one, other) => views.byText(one.topic, other.topic));
       this.constraints.draw(items, ({ topic }) => topic);
-      setText(byId("constraints-note"), this.page.asOf([...(items.length ? [count(items.length)] : []), ...(view.left_out ? [`${count(view.left_out)} more are not kept`] : [])].join(", ")));
+      setNote("constraints", this.page.asOf([...(items.length ? [count(items.length)] : []), ...(view.left_out ? [`${count(view.left_out)} more are not kept`] : [])].join(", ")));
     }
 
     drawDetails() {
@@ -399,11 +400,11 @@ const panels = (() => {
       const isActive = run.status === runs.RUNNING, isEmpty = (!bars.lanes.size && !running.length) || (isActive && now === null);
       const lost = run.missing ? ` ${plural(run.missing, "event")} did not reach this page: sent before it was open, or dropped by the broker.` : "";
       show(canvas, !isEmpty);
-      if (isActive && now === null && !toLast) return setText(byId("timeline-note"), row.status === "Lost" ? "The engine is lost, and has left no report with a time." : "Waiting for a report of the engine: until then its clock is not known.");
-      if (isEmpty) return setText(byId("timeline-note"), `The timeline shows events that arrive while the page is open; none has arrived yet.${lost}`);
+      if (isActive && now === null && !toLast) return setNote("timeline", row.status === "Lost" ? "The engine is lost, and has left no report with a time." : "Waiting for a report of the engine: until then its clock is not known.");
+      if (isEmpty) return setNote("timeline", `The timeline shows events that arrive while the page is open; none has arrived yet.${lost}`);
       const seen = timelines.draw(canvas, bars, { now: now ?? this.page.clock, over: !isActive, running, isCut: !active || active.running_more > 0 });
       set(canvas, "aria-label", seen);
-      return setText(byId("timeline-note"), seen + (toLast ? ", up to the last event" : "") + (lost ? `.${lost}` : ""));
+      return setNote("timeline", seen + (toLast ? ", up to the last event" : "") + (lost ? `.${lost}` : ""));
     }
 
     drawTasks(run, row, now, engine) {
@@ -415,13 +416,13 @@ const panels = (() => {
       this.runningEmpty = isActive ? (onlyEvents ? "No event of a task that runs has arrived." : "No task runs now.") : "The run is not active.";
       this.running.draw(isActive ? running.map((each) => ({ row: each, now })) : [], ({ row: each }) => each.task_id);
       const fromEvents = isActive && onlyEvents && running.length ? "when its last event arrived" : "";
-      setText(byId("running-note"), report?.running_more ? `the longest; ${count(report.running_more)} more` : fromEvents);
+      setNote("running", report?.running_more ? `the longest; ${count(report.running_more)} more` : fromEvents);
       this.waitingEmpty = isActive ? (onlyEvents ? evidence.NO_REPORTS : "The engine reports no waiting tasks.") : "The run is not active.";
       this.waiting.draw((report?.waiting ?? []).map((each) => ({ row: each, now })), ({ row: each }) => [each.why, each.topic, each.name, each.type].join("\n"));
-      setText(byId("waiting-note"), report?.waiting_more ? `${count(report.waiting_more)} more reasons` : isActive && !onlyEvents ? "a task counts under each of its reasons" : "");
+      setNote("waiting", report?.waiting_more ? `${count(report.waiting_more)} more reasons` : isActive && !onlyEvents ? "a task counts under each of its reasons" : "");
       this.tasksEmpty = onlyEvents ? evidence.NO_REPORTS : "The engine has not reported its tasks.";
       this.tasks.draw((run.reported?.tasks ?? []).map((totals) => ({ totals, open: row.open })), ({ totals }) => totals.name);
-      setText(byId("tasks-note"), [...(run.reported?.tasks_more ? [`${count(run.reported.tasks_more)} more names`] : []), ...this.lateness(run)].join(" · "));
+      setNote("tasks", [...(run.reported?.tasks_more ? [`${count(run.reported.tasks_more)} more names`] : []), ...this.lateness(run)].join(" · "));
     }
 
     drawValues(run) {
@@ -435,7 +436,7 @@ const panels = (() => {
       const lines = this.page.view.logs.filter(({ source, run_id }) => source === run.source && run_id === run.run_id).reverse();
       show(byId("logs-section"), lines.length > 0);
       this.logs.draw(lines, (line) => this.lines.of(line));
-      setText(byId("logs-note"), lines.length ? "the latest first; lines from before this page was open are not here" : "");
+      setNote("logs", lines.length ? "the latest first; lines from before this page was open are not here" : "");
     }
 
     drawFailures(run, row) {
@@ -443,7 +444,7 @@ const panels = (() => {
       show(byId("failures-section"), failures.length > 0);
       this.failures.draw(failures, ({ task_id, attempt }) => `${task_id} ${attempt}`);
       const all = row.counts.FAILED;
-      setText(byId("failures-note"), all > failures.length ? `${count(failures.length)} of ${count(all)}: the others' errors did not reach this page` : "");
+      setNote("failures", all > failures.length ? `${count(failures.length)} of ${count(all)}: the others' errors did not reach this page` : "");
     }
   }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from cascade.interfaces.control_messages import constraint_id
+from cascade.interfaces.subjects import topic_of
 from cascade.interfaces.topics import (
     DATA,
     EVENTS,
@@ -26,6 +28,7 @@ MAX_REGISTER_BYTES = 64 * 1024
 """Engines refuse a longer register."""
 MAX_DATA_BYTES = 64 * 1024
 """A longer message of the kind ``data`` is not read."""
+_SUBJECT = re.compile(r"[A-Za-z0-9_=/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +137,16 @@ class Cleared:
 def parse_event(topic: str, payload: bytes | bytearray) -> EventMessage | None:
     """Return a message of telemetry, or None if it is not one.
 
-    It needs the topic's ``run_id`` and a ``body``; every other key may be missing.
+    It needs the topic's ``run_id`` and a ``body``; every other key may be missing. The topic may have its names as
+    nats-server shows them to MQTT clients when its own client has sent the message: with ``=2E`` for a dot.
     """
     found = parse_telemetry_topic(topic)
     too_long = found is not None and found[3] == DATA and len(payload) > MAX_DATA_BYTES
     data = fields.json_object(payload) if found and not too_long else None
     if found is None or not data or not fields.is_version_1(data):
         return None
+    if "=" in topic and (other := _of_subject(topic, data)) is not None and other[3] == found[3]:
+        found = other
     run_id, body, seq = data.get("run_id"), data.get("body"), fields.whole(data, "seq")
     if not run_id or run_id != found[2] or len(run_id) > MAX_NAME or not isinstance(body, dict):
         return None
@@ -159,6 +165,18 @@ def parse_event(topic: str, payload: bytes | bytearray) -> EventMessage | None:
         event_id=fields.text(data, "event_id"),
         seconds=fields.seconds(data),
     )
+
+
+def _of_subject(topic: str, data: Mapping[str, Any]) -> tuple[str, str, str, str] | None:
+    """Return the parts of a topic that is a subject of NATS, if the message names the same; else None."""
+    if len(topic) > MAX_NAME or not _SUBJECT.fullmatch(topic):
+        return None
+    try:
+        found = parse_telemetry_topic(topic_of(topic.replace("/", ".")))
+    except ValueError:
+        return None
+    named = tuple(data.get(key) for key in ("org_id", "project_id", "run_id"))
+    return found if found is not None and found[:3] == named else None
 
 
 def parse_presence(topic: str, payload: bytes | bytearray) -> Presence | Cleared | None:
