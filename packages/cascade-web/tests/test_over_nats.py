@@ -284,9 +284,10 @@ async def test_an_engine_on_nats_without_a_name_reports_and_does_not_get_what_th
 PERMITTED = ("cascade.telemetry.>", "cascade.constraints", "cascade.constraints.>")
 
 
-def blind(kind: type[Mosquitto] | type[NatsServer], *, sync: bool = True) -> Broker:
+def blind(kind: type[Mosquitto] | type[NatsServer], *, sync: bool = True, state: bool = False) -> Broker:
     """Make a broker whose user ``wall`` may read events and constraints, and not the state of engines.
 
+    :param state: whether it may read the reports of engines, and not their births; for nats-server.
     :param sync: whether the user may read back what it sends to itself: by that the page knows that everything has arrived.
     """
     if kind is Mosquitto:
@@ -296,7 +297,9 @@ def blind(kind: type[Mosquitto] | type[NatsServer], *, sync: bool = True) -> Bro
         return fresh(
             kind, users=dict.fromkeys(("press", "wall"), PASSWORD), acl=acl, max_queued_messages=65_000
         )
-    own = json.dumps([*PERMITTED, *(["cascade.sync.wall.*"] if sync else [])])
+    own = json.dumps(
+        [*PERMITTED, *(["cascade.sync.wall.*"] if sync else []), *(["cascade.state.*.*"] if state else [])]
+    )
     lines = [
         "authorization {", "  users = [",
         f'    {{ user: "press", password: "{PASSWORD}" }}',
@@ -308,9 +311,12 @@ def blind(kind: type[Mosquitto] | type[NatsServer], *, sync: bool = True) -> Bro
 
 @asynccontextmanager
 async def watched(
-    tabs: Tabs, broker: Broker, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
+    tabs: Tabs, broker: Broker, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event, *, done: bool = False
 ) -> AsyncIterator[Page]:
-    """Open the page as ``wall`` beside an engine on MQTT, which reports; the value is the page when it shows events."""
+    """Open the page as ``wall`` beside an engine on MQTT, which reports; the value is the page when it shows events.
+
+    :param done: whether its run ends, and the engine stays connected.
+    """
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
     async with served(Upstream.of(broker.url)) as port:
         tab = await tabs.empty()
@@ -323,7 +329,8 @@ async def watched(
             MqttConnector.from_url(f"{own}?source_id=press-1", keepalive=120) as connector,
             running(cs.Engine(connector=connector).run(work(gate), name="day")),
         ):
-            await expect(row(tab.page, "day", panel="Runs")).to_contain_text("3 completed, 2 running")
+            panel, counts = ("Recent runs", "8 completed") if done else ("Runs", "3 completed, 2 running")
+            await expect(row(tab.page, "day", panel=panel)).to_contain_text(counts)
             await let_pass(tab.page, "00:13")
             yield tab.page
 
@@ -369,4 +376,20 @@ async def test_where_the_broker_does_not_show_that_everything_has_arrived_no_eng
             await expect(row(page, "press-1")).to_contain_text(
                 "so far only events, neither a birth nor a report"
             )
+            await expect(banner(page)).to_have_count(0)
+
+
+async def test_an_engine_whose_birth_this_user_may_not_read_is_not_called_lost(
+    tabs: Tabs, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
+) -> None:
+    """While it runs nothing, only its birth would show that it is there; and that the birth is hidden is no forgery."""
+    gate.set()
+    with blind(NatsServer, state=True) as server:
+        async with watched(tabs, server, monkeypatch, gate, done=True) as page:
+            engine_row = row(page, "press-1")
+            await expect(engine_row).to_contain_text("not known")
+            await expect(engine_row).to_contain_text("this user may not read cascade/status/+")
+            await expect(engine_row).not_to_contain_text("no birth")
+            await expect(engine_row.get_by_role("button")).to_have_count(0)
+            await expect(region(page, "Engines")).to_contain_text("0 online, 1 not known")
             await expect(banner(page)).to_have_count(0)

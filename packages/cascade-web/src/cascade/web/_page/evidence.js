@@ -5,7 +5,7 @@ const evidence = (() => {
   const NOT_KNOWN = "not known";
   const NO_REPORTS = "Not known: only events of this engine arrive, no reports.";
   // what a user has to read to know the state of engines
-  const STATE_TOPICS = "cascade/state/+/+";
+  const STATUS_TOPICS = "cascade/status/+", STATE_TOPICS = "cascade/state/+/+";
 
   function named(sources) {
     const found = sources.slice(0, 3).map((each) => shown(each, 40));
@@ -19,7 +19,7 @@ const evidence = (() => {
     return `Only events of ${named(sources)} arrive here, neither a birth nor a report. So this page does not know whether ${are} online, `
       + `which constraints ${one ? "it obeys" : "they obey"}, or what waits. If ${are} connected over NATS, MQTT clients such as this page get only ${one ? "its" : "their"} events, `
       + `and what you set here does not reach ${one ? "it" : "them"}: use “cascade watch --broker nats://HOST” and “cascade pause SOURCE --broker nats://HOST”. `
-      + `If ${are} connected over MQTT, this user may not read cascade/status/+ and ${STATE_TOPICS}.`;
+      + `If ${are} connected over MQTT, this user may not read ${STATUS_TOPICS} and ${STATE_TOPICS}.`;
   }
 
   /** Return what to do about the engines that do not get what is set here. */
@@ -34,12 +34,16 @@ const evidence = (() => {
     return `only its events arrive: whether it is online, its constraints and what waits are not known here. Over NATS, what you set here does not reach it · ${last}`;
   }
 
+  /** Return the status of an engine; where births are hidden from this user, one that does not report now is not lost for that. */
+  function presenceOf(engine, now, isHidden) {
+    const status = engine.status(now);
+    return isHidden && status === "lost" && !engine.presence ? "unknown" : status;
+  }
+
   /** Return counts in words, with what is missing in them. */
   function counted(run, text) {
     if (!run.partial) return text;
-    const found = [`seen here: ${text || "no tasks"}`];
-    if (run.missing) found.push(`${plural(run.missing, "event")} did not reach this page`);
-    return found.join(" · ");
+    return `seen here: ${text || "no tasks"}${run.missing ? ` · ${plural(run.missing, "event")} did not reach this page` : ""}`;
   }
 
   /** Return how the page shows the status of a run: no event shows that the run of a silent engine goes on, and none that it does not. */
@@ -47,5 +51,5 @@ const evidence = (() => {
     return row.status === "Running" && engine?.onlyEvents && engine.isSilent(now) ? "unknown" : row.status;
   }
 
-  return { NOT_KNOWN, NO_REPORTS, STATE_TOPICS, named, banner, unreached, note, counted, statusOf };
+  return { NOT_KNOWN, NO_REPORTS, STATUS_TOPICS, STATE_TOPICS, presenceOf, named, banner, unreached, note, counted, statusOf };
 })();

@@ -36,7 +36,7 @@
     graphs: new Map(),
     isKnown: () => link?.isReady === true && link.proved,
     hasNoState: (engine) => isSure() && engine.hasNoState(page.now),
-    mayReadState,
+    mayRead,
     unknown,
     choose,
     actions: { togglePause, limit: openLimit, cancel: openCancel, lift, select, isPaused, pausedBy, isOff: (topic) => !link?.isReady || desk.refused.has(topic),
@@ -48,10 +48,10 @@
   /** Return a count with the moment at which it was right, if that is not now. */
   function asOf(text) { return frozen && text ? `at ${words.moment(frozen.wall)}: ${text}` : text; }
 
-  function mayReadState() { return !link?.refused.has(evidence.STATE_TOPICS); }
+  function mayRead(filter) { return !link?.refused.has(filter); }
 
   /** Whether an engine that has no state in the view has none on the broker: everything that is retained has arrived, and this user may read it. */
-  function isSure() { return Boolean(link?.proved && (link.isReady || frozen) && mayReadState()); }
+  function isSure() { return Boolean(link?.proved && (link.isReady || frozen) && mayRead(evidence.STATE_TOPICS)); }
 
   /** Return why the page cannot say that there is nothing. */
   function unknown() {

@@ -7,6 +7,10 @@ const panels = (() => {
 
   const cell = (...parts) => make("div", { role: "cell" }, ...parts);
   const line = (...parts) => make("div", { class: "line" }, ...parts);
+  const dotted = (parts) => parts.filter(Boolean).join(" · ");
+  const announce = (node, parts) => set(node, "aria-label", parts.filter(Boolean).join(", "));
+  const nameSpan = () => make("span", { class: "name" });
+  const pushed = () => make("span", { class: "meta push" });
   const metaLine = () => make("div", { class: "meta" });
   const setNote = (panel, text) => setText(byId(`${panel}-note`), text);
   const rowOf = (...parts) => make("div", { class: "row", role: "row" }, cell(...parts));
@@ -34,7 +38,7 @@ const panels = (() => {
     .map(([state, each]) => `${count(each)} ${state === "BLOCKED" ? "waiting" : shown(state.toLowerCase(), 20)}`).join(", ");
 
   function engineRow(page) {
-    const name = make("span", { class: "name" }), state = make("span"), paused = make("span"), meta = metaLine();
+    const name = nameSpan(), state = make("span"), paused = make("span"), meta = metaLine();
     let engine;
     const pause = action(() => page.actions.togglePause(`source:${engine.source}`, shown(engine.source)));
     const limit = action(() => page.actions.limit(`source:${engine.source}`));
@@ -50,7 +54,7 @@ const panels = (() => {
       setState(paused, "paused", "paused");
       show(paused, online && engine.paused);
       setText(meta, item.status === "unknown" ? unknownNote(page, engine) : engineNotes(page, engine, item.status));
-      set(node, "aria-label", [source, status, ...(online && engine.paused ? ["paused"] : []), meta.textContent].filter(Boolean).join(", "));
+      announce(node, [source, status, ...(online && engine.paused ? ["paused"] : []), meta.textContent]);
       show(acts, online && !engine.isOutOfReach);
       const topic = fields.registerTopic(`source:${engine.source}`, "pause");
       const holds = page.actions.isPaused(`source:${engine.source}`);
@@ -64,7 +68,8 @@ const panels = (() => {
   const inWords = (status) => (status === "unknown" ? evidence.NOT_KNOWN : status);
 
   function unknownNote(page, engine) {
-    return evidence.note({ isSure: page.hasNoState(engine), mayRead: page.mayReadState(), silent: page.now - engine.heard });
+    if (!engine.onlyEvents) return `whether it is online is not known: this user may not read ${evidence.STATUS_TOPICS}`;
+    return evidence.note({ isSure: page.hasNoState(engine), mayRead: page.mayRead(evidence.STATE_TOPICS), silent: page.now - engine.heard });
   }
 
   function engineNotes(page, engine, status) {
@@ -80,7 +85,7 @@ const panels = (() => {
     if (presence?.host) notes.push(`on ${shown(presence.host, 40)}`);
     if (online && typeof host?.values.load1 === "number") notes.push(`load ${host.values.load1.toFixed(1)}`);
     for (const [key, value] of Object.entries(host?.labels ?? {}).slice(0, 4)) notes.push(`${shown(key, 20)}: ${shown(String(value), 30)}`);
-    if (engine.hasNoBirth) notes.push("its session has no birth on the broker: any client may have written its reports");
+    if (engine.hasNoBirth && page.mayRead(evidence.STATUS_TOPICS)) notes.push("its session has no birth on the broker: any client may have written its reports");
     if (online && engine.isOutOfReach) notes.push("what you set here does not reach it");
     if (engine.reportsOfAnother) notes.push("its reports are of another process");
     return notes.join(" · ");
@@ -89,7 +94,7 @@ const panels = (() => {
   function runRow(page) {
     let item;
     const open = make("button", { type: "button", class: "link" });
-    const state = make("span"), meta = metaLine(), numbers = make("span", { class: "meta push" }), bar = new Bar();
+    const state = make("span"), meta = metaLine(), numbers = pushed(), bar = new Bar();
     const cancel = action((button) => page.actions.cancel(item.run, button));
     open.onclick = () => page.actions.select(item.key);
     const node = rowOf(line(open, state, numbers), bar.node, line(meta, make("div", { class: "acts push" }, cancel)));
@@ -105,7 +110,7 @@ const panels = (() => {
       bar.update({ label: `Progress of ${title}`, counts: row.counts, known, open: row.open || row.status !== "Running", ended });
       show(bar.node, !isPartial);
       setText(meta, runNotes(page, item));
-      set(node, "aria-label", [title, inWords(status), numbers.textContent, shown(run.source)].filter(Boolean).join(", "));
+      announce(node, [title, inWords(status), numbers.textContent, shown(run.source)]);
       label(cancel, "Cancel…", `Cancel ${title}`, fields.registerTopic(`run:${run.run_id}`, "cancel"));
       cancel.disabled = page.actions.isOff(fields.registerTopic(`run:${run.run_id}`, "cancel"));
       const engine = page.view.engines.get(run.source);
@@ -116,19 +121,19 @@ const panels = (() => {
   function runNotes(page, { run, row, status }) {
     const engine = page.view.engines.get(run.source);
     const left = run.reported?.eta_s, alive = row.status === "Running";
-    return [shown(run.source, 60), `run ${shown(run.run_id, 12)}`,
+    return dotted([shown(run.source, 60), `run ${shown(run.run_id, 12)}`,
       ...(run.name && run.target ? [shown(run.target, 60)] : []),
       ...(run.attempt > 1 || run.reported?.attempt > 1 ? [`attempt ${Math.max(run.attempt, run.reported?.attempt ?? 1)}`] : []),
       ...(alive && run.started !== null ? [page.since(engine, run.started)] : []),
       ...(alive && typeof left === "number" && !row.open ? [`about ${duration(left)} left`] : []),
       alive && status !== "unknown" ? evidence.counted(run, countsInWords(row.counts))
         : `${alive ? "when its last event arrived" : "last reported"}: ${evidence.counted(run, countsInWords(row.counts) || "no tasks")}`,
-      ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)].filter(Boolean).join(" · ");
+      ...Object.entries(run.tags).slice(0, 6).map(([key, value]) => `${shown(key, 20)}: ${shown(String(value), 30)}`)]);
   }
 
   function recentRow(page) {
     let item;
-    const open = make("button", { type: "button", class: "link" }), state = make("span"), ago = make("span", { class: "meta push" });
+    const open = make("button", { type: "button", class: "link" }), state = make("span"), ago = pushed();
     open.onclick = () => page.actions.select(item.key);
     const meta = metaLine(), error = make("div", { class: "error" });
     const node = rowOf(line(open, state, ago), meta, error);
@@ -142,16 +147,16 @@ const panels = (() => {
       setState(state, row.status);
       setText(ago, run.ended === null ? "" : page.ago(engine, run.ended));
       const lasted = words.between(run.started, run.ended), took = lasted ? [`took ${lasted}`] : [];
-      setText(meta, [shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, evidence.counted(run, countsInWords(row.counts))].filter(Boolean).join(" · "));
+      setText(meta, dotted([shown(run.source, 60), `run ${shown(run.run_id, 12)}`, ...took, evidence.counted(run, countsInWords(row.counts))]));
       setText(error, shown(run.error, 500));
       show(error, run.error !== "");
-      set(node, "aria-label", [title, row.status, shown(run.source), shown(run.error, 200)].filter(Boolean).join(", "));
+      announce(node, [title, row.status, shown(run.source), shown(run.error, 200)]);
     } };
   }
 
   function constraintRow(page) {
     let register;
-    const name = make("span", { class: "name" }), meta = metaLine(), obeyed = metaLine();
+    const name = nameSpan(), meta = metaLine(), obeyed = metaLine();
     const topic = make("code"), problem = make("div", { class: "error" });
     const lift = action(() => page.actions.lift(register));
     const node = make("div", { class: "row constraint", role: "row" },
@@ -180,7 +185,7 @@ const panels = (() => {
   }
 
   function runningRow(page) {
-    const name = make("span", { class: "name" }), age = make("span", { class: "meta push" }), meta = metaLine(), bar = new Bar();
+    const name = nameSpan(), age = pushed(), meta = metaLine(), bar = new Bar();
     const node = rowOf(line(name, age), bar.node, meta);
     return { node, update({ row, now }) {
       const text = shown(row.task_id || row.task_name);
@@ -190,13 +195,13 @@ const panels = (() => {
       show(bar.node, isPart);
       if (isPart) bar.update({ label: `Progress of ${text}`, counts: { COMPLETED: Math.min(row.done, row.total) }, known: row.total, open: false, ended: Math.min(row.done, row.total) });
       const progress = row.done === null ? "" : `${count(row.done)}${row.total === null ? "" : ` of ${count(row.total)}`} ${shown(row.unit, 20)}`.trim();
-      setText(meta, [...(row.paused ? ["paused at a checkpoint"] : []), progress, shown(row.message, 200)].filter(Boolean).join(" · "));
-      set(node, "aria-label", [text, meta.textContent].filter(Boolean).join(", "));
+      setText(meta, dotted([...(row.paused ? ["paused at a checkpoint"] : []), progress, shown(row.message, 200)]));
+      announce(node, [text, meta.textContent]);
     } };
   }
 
   function waitingRow(page) {
-    const name = make("span", { class: "name" }), number = make("span", { class: "meta push" }), meta = metaLine();
+    const name = nameSpan(), number = pushed(), meta = metaLine();
     let row;
     const lift = action(() => page.actions.lift(page.view.registers.get(row.topic)));
     const node = make("div", { class: "row constraint", role: "row" }, cell(line(name), meta),
@@ -206,11 +211,11 @@ const panels = (() => {
       const register = page.view.registers.get(row.topic), text = shown(words.reason(row, register, found.now));
       setText(name, text);
       setText(number, row.n ? plural(row.n, "task") : "");
-      setText(meta, [...(words.between(row.since, found.now) ? [`for ${words.between(row.since, found.now)}`] : []), shown(row.topic, 200)].filter(Boolean).join(" · "));
+      setText(meta, dotted([...(words.between(row.since, found.now) ? [`for ${words.between(row.since, found.now)}`] : []), shown(row.topic, 200)]));
       show(lift, Boolean(register));
       lift.disabled = page.actions.isOff(row.topic);
       label(lift, "Lift", `Lift ${text}`, row.topic);
-      set(node, "aria-label", [text, number.textContent].filter(Boolean).join(", "));
+      announce(node, [text, number.textContent]);
     } };
   }
 
@@ -225,7 +230,7 @@ const panels = (() => {
   }
 
   function valueRow(page) {
-    const name = make("span", { class: "name" }), when = make("span", { class: "meta push" }), value = make("div", { class: "value" }), meta = metaLine();
+    const name = nameSpan(), when = pushed(), value = make("div", { class: "value" }), meta = metaLine();
     const node = rowOf(line(name, when), value, meta);
     return { node, update(item) {
       setText(name, shown(item.name));
@@ -251,15 +256,15 @@ const panels = (() => {
       set(level, "class", `level is-${rank}`);
       setText(level, shown(line.level || "?", 20));
       setText(text, shown(line.message, 1000));
-      setText(meta, [shown(line.logger), shown(line.task_id || line.task_name),
-        ...(line.skipped ? [`${plural(line.skipped, "line")} before it ${line.skipped === 1 ? "was" : "were"} not sent`] : [])].filter(Boolean).join(" · "));
+      setText(meta, dotted([shown(line.logger), shown(line.task_id || line.task_name),
+        ...(line.skipped ? [`${plural(line.skipped, "line")} before it ${line.skipped === 1 ? "was" : "were"} not sent`] : [])]));
       set(node, "aria-label", `${level.textContent}, ${shown(line.message, 200)}`);
     } };
   }
 
   function taskRow() {
     const bar = new Bar();
-    const meta = metaLine(), name = make("span", { class: "name" }), numbers = make("span", { class: "meta push" });
+    const meta = metaLine(), name = nameSpan(), numbers = pushed();
     const node = rowOf(line(name, numbers), bar.node, meta);
     return { node, update({ totals, open }) {
       const ended = endedOf(totals.counts);
@@ -267,8 +272,8 @@ const panels = (() => {
       setText(numbers, `${count(ended)} of ${count(totals.known)}${open ? " so far" : ""}`);
       bar.update({ label: `Progress of ${shown(totals.name)}`, counts: totals.counts, known: Math.max(totals.known, ended), open, ended });
       const mean = totals.ended ? [`mean ${time(totals.sum_ms / totals.ended)}, longest ${time(totals.max_ms)}`] : [];
-      setText(meta, [countsInWords(totals.counts), ...mean].filter(Boolean).join(" · "));
-      set(node, "aria-label", [shown(totals.name), numbers.textContent, meta.textContent].filter(Boolean).join(", "));
+      setText(meta, dotted([countsInWords(totals.counts), ...mean]));
+      announce(node, [shown(totals.name), numbers.textContent, meta.textContent]);
     } };
   }
 
@@ -317,7 +322,8 @@ const panels = (() => {
 
     drawEngines() {
       const { view, now } = this.page;
-      const items = [...view.engines.values()].map((engine) => ({ engine, status: engine.status(now) }))
+      const isHidden = !this.page.mayRead(evidence.STATUS_TOPICS);
+      const items = [...view.engines.values()].map((engine) => ({ engine, status: evidence.presenceOf(engine, now, isHidden) }))
         .sort((one, other) => RANK[one.status] - RANK[other.status] || views.byText(one.engine.source, other.engine.source));
       const here = items.filter(({ status }) => ["online", "unknown"].includes(status));
       const unknown = here.filter(({ status }) => status === "unknown").length, gone = items.length - here.length;
