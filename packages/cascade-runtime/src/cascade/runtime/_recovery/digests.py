@@ -9,12 +9,12 @@ import functools
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from cascade.runtime._graph.dependencies import dependencies_first
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.source import SourceDigests
-from cascade.runtime.cache._digest import digest, written
+from cascade.runtime.cache._digest import Reference, digest, written
 from cascade.runtime.cache._undigestible import UndigestibleError
 from cascade.spec import (
     PLAIN,
@@ -29,12 +29,6 @@ from cascade.spec import (
 
 _OPAQUE = b"opaque;"
 """Stands for a value that has no digest: it never counts as changed."""
-
-
-class Reference(NamedTuple):
-    """Stands for the value of another call."""
-
-    key: str
 
 
 class _ByName:

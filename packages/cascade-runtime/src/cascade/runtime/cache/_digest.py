@@ -39,6 +39,12 @@ SIZE = 32
 """Bytes of a digest; with 256 bits a collision by chance need not be considered."""
 
 
+class Reference(str):
+    """The key of a call, in place of its value; no value of a user has this type."""
+
+    __slots__ = ()
+
+
 class Definitions(Protocol):
     """Returns what stands for the functions and classes in a value."""
 
@@ -214,6 +220,7 @@ _SCALARS: dict[type, Callable[[Any], bytes]] = {
     float: lambda value: struct.pack("<d", value),
     complex: lambda value: struct.pack("<dd", value.real, value.imag),
     str: _text,
+    Reference: _text,
     bytes: bytes,
     bytearray: bytes,
     dt.date: lambda value: value.isoformat().encode(),
