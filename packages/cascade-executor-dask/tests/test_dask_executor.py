@@ -21,6 +21,7 @@ from distributed import LocalCluster
 
 from cascade.executors.dask import DaskExecutor
 from cascade.executors.dask._cluster import Cluster
+from cascade.executors.dask._results import SHORT
 from cascade.executors.dask._sessions import Sessions
 from cascade.interfaces import (
     ExecutorUnavailable,
@@ -116,15 +117,19 @@ async def test_equal_calls_are_not_merged(local: DaskExecutor) -> None:
     assert times[0] != times[1]
 
 
-async def test_abandoning_a_call_while_its_result_is_fetched_affects_no_other(local: DaskExecutor) -> None:
-    """Dask's client fetches many results in one request: one cancellation must not end it for the others."""
+@pytest.mark.parametrize("size", [0, 2 * SHORT])
+async def test_abandoning_a_call_while_its_result_comes_affects_no_other(
+    size: int, local: DaskExecutor
+) -> None:
+    """Dask's client fetches many long results in one request: one cancellation must not end it for the others."""
     for _ in range(40):
-        calls_ = [asyncio.create_task(local.run(calls.echo, (n,), {})) for n in range(8)]
+        values = [(n, bytes(size)) for n in range(8)]
+        calls_ = [asyncio.create_task(local.run(calls.echo, (value,), {})) for value in values]
         await asyncio.wait(calls_, return_when=asyncio.FIRST_COMPLETED)
         for call in calls_[::2]:
             call.cancel()
         await asyncio.wait(calls_)
-        assert [call.result() for call in calls_[1::2]] == [1, 3, 5, 7]
+        assert [call.result() for call in calls_[1::2]] == values[1::2]
 
 
 async def test_more_than_ten_megabytes_cause_no_warning(local: DaskExecutor) -> None:
