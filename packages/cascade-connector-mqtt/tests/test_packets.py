@@ -92,6 +92,28 @@ def test_more_than_one_read_is_handled_at_once(peer: Peer, monkeypatch: pytest.M
     assert peer.published == list(range(1, 101))
 
 
+def test_paho_is_not_asked_for_more_behind_acknowledgements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would read from a socket that is empty, or take each further one by itself. What is left over it gets."""
+    peer = Peer(MQTTProtocolVersion.MQTTv311)
+    asked: list[int] = []
+    read = peer.paho.loop_read
+
+    def loop_read() -> None:
+        asked.append(len(peer.published))
+        read()
+
+    monkeypatch.setattr(peer.paho, "loop_read", loop_read)
+    peer.send(puback(1) + puback(2))
+    assert (peer.published, asked) == ([1, 2], [])
+    peer.send(puback(3) + puback(4)[:1])
+    peer.send(puback(4)[1:] + puback(5))
+    assert peer.published == [1, 2, 3, 4, 5]
+    assert asked == [3, 3]
+    peer.send(publish("a", b"x"))
+    assert (peer.received, asked[2:]) == (["a"], [5])
+    peer.close()
+
+
 def test_a_message_may_hold_the_bytes_of_an_acknowledgement(peer: Peer) -> None:
     """Also where a read ends before them."""
     properties = b"\x00" if peer.paho.protocol == MQTTProtocolVersion.MQTTv5 else b""

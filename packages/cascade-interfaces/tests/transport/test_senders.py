@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from cascade.testkit import eventually
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.senders import Senders
+from cascade.transport.yielding import LOOP_BUDGET
 
 
 class Client:
@@ -315,4 +318,30 @@ async def test_what_needs_no_answer_gets_no_further_sender() -> None:
         outbox.accept("a", "{}", 0, False)
     senders.hurry()
     assert senders.count == 20
+    await end(senders, tasks)
+
+
+async def test_all_senders_together_leave_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, no more than what one budget allows is sent in an iteration."""
+    now = 0.0
+
+    class SlowClient(Client):
+        async def publish(self, item: Outgoing) -> None:
+            nonlocal now
+            await super().publish(item)
+            now += LOOP_BUDGET / 4
+
+    monkeypatch.setattr("cascade.transport.yielding.time", SimpleNamespace(monotonic=lambda: now))
+    client, outbox = SlowClient(), filled(200)
+    senders, tasks = senders_of(client, outbox)
+    sent = [0]
+    senders.start()
+    while outbox.pending:
+        await asyncio.sleep(0)
+        sent.append(len(client.published))
+    each = [after - before for before, after in pairwise(sent)]
+    assert sum(each) == 200
+    assert (
+        max(each[1:]) <= 20 + 5
+    )  # each sender that has yielded sends one, and the first ones go on within the budget
     await end(senders, tasks)

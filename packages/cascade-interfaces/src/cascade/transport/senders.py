@@ -78,6 +78,7 @@ class Senders:
         self._fail = fail
         self._on_settled = on_settled
         self._loop = asyncio.get_running_loop()
+        self._budget = LoopBudget()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._state = StateLog(log)
 
@@ -129,8 +130,7 @@ class Senders:
 
         Without an answer to wait for, one sender is as fast as many.
         """
-        budget = LoopBudget()
-        outbox, clock = self._outbox, self._loop.time
+        outbox, clock, budget = self._outbox, self._loop.time, self._budget
         while self.open:
             item = outbox.take(steady=self._steady)
             if item is None:

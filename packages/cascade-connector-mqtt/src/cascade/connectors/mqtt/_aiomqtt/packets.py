@@ -42,13 +42,17 @@ class Incoming:
         """Handle what the socket has, at most ``READ_AT_ONCE`` bytes and what paho reads beyond."""
         paho, more = self._paho, True
         while more and paho._sock is not None:
-            if self._buffers:
-                self._fill()
-                self._acknowledge()
-            paho.loop_read()
+            if not (self._buffers and self._all_acknowledged()):
+                paho.loop_read()
             more = self._next < len(self._data) or (
                 hasattr(paho._sock, "pending") and paho._sock.pending() > 0
             )
+
+    def _all_acknowledged(self) -> bool:
+        """Read; return whether that was acknowledgements only, so that paho need not look for more."""
+        self._fill()
+        self._acknowledge()
+        return self._error is None and 0 < len(self._data) == self._next
 
     def _fill(self) -> None:
         """Read from the socket if everything before is handled; keep an error for :meth:`_take`."""
