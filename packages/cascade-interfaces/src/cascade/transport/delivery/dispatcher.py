@@ -42,7 +42,7 @@ class Dispatcher:
         self.delivery = delivery
         self._filter_added = filter_added
         self._filter_removed = filter_removed
-        self._matcher: TopicMatcher[Queue] = TopicMatcher()
+        self._patterns: TopicMatcher[Queue] = TopicMatcher()  # filters that are not topics themselves
         self._by_filter: dict[str, list[Queue]] = {}
         self._queues: dict[Queue, None] = {}
         self._running: dict[CallbackQueue, None] = {}
@@ -124,7 +124,8 @@ class Dispatcher:
 
     def dispatch(self, message: IncomingMessage) -> None:
         """Offer a message once to every queue that has a matching filter."""
-        queues = dict.fromkeys(self._matcher.match(message.topic))
+        topic = message.topic
+        queues = dict.fromkeys((*self._by_filter.get(topic, ()), *self._patterns.match(topic)))
         if not queues and time.monotonic() < self._keep_early_until:
             self._early.append(message)
         for queue in queues:
@@ -143,13 +144,15 @@ class Dispatcher:
         self._running = {each: None for each in (*self._running, queue) if each.busy}
 
     def _register(self, topic_filter: str, queue: Queue) -> None:
-        self._matcher.add(topic_filter, queue)
+        if _is_pattern(topic_filter):
+            self._patterns.add(topic_filter, queue)
         if topic_filter not in self._by_filter:
             self._filter_added(topic_filter)
         self._by_filter.setdefault(topic_filter, []).append(queue)
 
     def _drop(self, topic_filter: str, queue: Queue) -> bool:
-        self._matcher.remove(topic_filter, queue)
+        if _is_pattern(topic_filter):
+            self._patterns.remove(topic_filter, queue)
         remaining = self._by_filter[topic_filter]
         remaining.remove(queue)
         if remaining:
@@ -165,3 +168,8 @@ class Dispatcher:
             if any(matches(topic_filter, message.topic) for topic_filter in queue.filters):
                 self._early.remove(message)
                 queue.offer(message)
+
+
+def _is_pattern(topic_filter: str) -> bool:
+    """Return whether a filter matches other topics than the one of the same text."""
+    return "+" in topic_filter or "#" in topic_filter or topic_filter.startswith("$share/")
