@@ -199,6 +199,7 @@ class Aiomqtt2(Internals):
             paho._handle_pubrec = functools.partial(_pubrec, paho, paho._handle_pubrec)
         else:
             paho._handle_connack = functools.partial(_connack, context, paho, paho._handle_connack)
+            paho._handle_suback = functools.partial(_suback, paho, paho._handle_suback)
             paho._handle_pubackcomp = functools.partial(_puback, paho, paho._handle_pubackcomp)
         paho.on_message = functools.partial(_message, paho.on_message, undecodable)
         context.pending_calls_threshold = PENDING_CALLS
@@ -348,6 +349,14 @@ def _puback(paho: Any, original: Callable[[str], Any], kind: str) -> Any:
         return original(kind)
     with paho._out_message_mutex:
         return paho._do_on_publish(mid, SUCCESS, None)
+
+
+def _suback(paho: Any, original: Callable[[], Any]) -> Any:
+    """Take the codes of a SUBACK as numbers, of which paho makes objects; MQTT 3.1.1, section 3.9."""
+    packet, on_subscribe = paho._in_packet["packet"], paho.on_subscribe
+    if len(packet) < 3 or on_subscribe is None:
+        return original()
+    return on_subscribe(paho, None, int.from_bytes(packet[:2]), [*packet[2:]], None)
 
 
 def _update_inflight(paho: Any, original: Callable[[], Any]) -> Any:
