@@ -15,7 +15,7 @@ from cascade.spec.resource import Injection, injections_of
 AUTO, INLINE = "auto", "inline"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TaskDefinition:
     """A function and how to call it."""
 

@@ -26,7 +26,7 @@ _REQUIRED: Any = _Default.NONE
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Input:
     """Where a value comes from, and its type."""
 
@@ -42,7 +42,7 @@ class Input:
         return self.default is _REQUIRED
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, eq=False, repr=False, kw_only=True)
 class InputCall(Call):
     """A value that comes from outside when the run begins."""
 

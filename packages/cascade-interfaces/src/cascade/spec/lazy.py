@@ -30,7 +30,7 @@ NO_KWARGS: Mapping[str, Any] = {}
 """Shared and never changed, so that a call without keywords needs no dict of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Condition:
     """The condition under which a call is made."""
 
@@ -41,7 +41,7 @@ class Condition:
     """Whether a false condition skips the call and everything that needs it, instead of giving ``otherwise``."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CallSettings:
     """All of a call but its arguments. The calls of one task share it, so that each of them stays small."""
 
@@ -58,7 +58,7 @@ class CallSettings:
         object.__setattr__(self, "is_plain", self.policies is NO_POLICIES and not self.definition.injections)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """One call of a task, equal only to itself. Never changed: not frozen only because that makes it slow to create."""
 
@@ -93,7 +93,7 @@ class Call:
         return _reprs.called(self)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class MapCall(Call):
     """One call for each item; ``kwargs`` holds the columns: tuples, or lazy results that return one."""
 

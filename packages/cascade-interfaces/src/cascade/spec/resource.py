@@ -13,7 +13,7 @@ from cascade.interfaces.errors import ConfigurationError, TaskDefinitionError
 Scope = Literal["run", "task"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Resource:
     """A generator function that opens something, yields it once, and closes it."""
 
@@ -29,7 +29,7 @@ class Resource:
         return f"<Resource {self.name}, one for each {self.scope}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Injection:
     """The default of a parameter that a resource fills."""
 

@@ -17,7 +17,7 @@ from cascade.spec.task import Task
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RouteCall(Call):
     """The value of one of several routes; ``args`` holds the selector."""
 

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from cascade.interfaces.errors import ConfigurationError, UsageError
 from cascade.interfaces.tracebacks import begin_in_user_code
@@ -16,6 +16,8 @@ from cascade.sdk.signals import run_guarded
 from cascade.spec import LazyResult, Resource
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
     from cascade.interfaces import (
         CacheBackend,
         Clock,
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
         StateBackend,
     )
     from cascade.runtime import Outbox
+else:
+
+    class TypedDict:
+        """Keeps the annotations as text: to make a real one of so many takes half a millisecond of each start."""
+
+        def __init_subclass__(cls, *, total: bool) -> None:
+            """Take what a real one takes."""
+
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -324,9 +334,7 @@ def _signature() -> inspect.Signature:
     signature = inspect.signature(run)
     positional = [signature.parameters[name] for name in _POSITIONAL]
     settings = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=annotation.__forward_arg__
-        )
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=annotation)
         for name, annotation in inspect.get_annotations(Settings).items()
     ]
     return signature.replace(parameters=[*positional, *settings])
