@@ -29,7 +29,7 @@ class Sent(LocalConnector):
 class Bench:
     """A reporter whose sync the test controls."""
 
-    def __init__(self, *, named: bool = False) -> None:
+    def __init__(self, *, named: bool = False, hears_disconnect: bool = False) -> None:
         self.clock = FakeClock()
         self.sent = Sent()
         self.registers = Registers(self.clock)
@@ -44,6 +44,7 @@ class Bench:
             retain=named,
             running=lambda: 0,
             watched=WatchedState(self.clock, connector=self.sent, retained=named),
+            hears_disconnect=hears_disconnect,
         )
         self.sync.opened()
 
@@ -149,6 +150,31 @@ def test_the_end_of_reports_repeats_no_report_of_runs() -> None:
     bench.reporter.publish_end()
     bench.reporter.publish_last()
     assert [kind for kind, _ in bench.sent.at] == ["runs", "summary", "constraints", "summary"]
+
+
+def test_the_end_of_a_run_and_the_disconnect_behind_it_publish_one_summary() -> None:
+    """The connector says before it disconnects, so the summary of the end can wait for that of the disconnect."""
+    bench = Bench(hears_disconnect=True)
+    bench.sync.linked()
+    bench.begin_run()
+    bench.seconds_of("runs", 5)
+    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
+    bench.sent.at.clear()
+    bench.reporter.publish_end()
+    bench.reporter.publish_down(stopped=True)
+    assert [kind for kind, _ in bench.sent.at] == ["runs", "constraints", "summary"]
+    assert bench.seconds_of("summary", 5) == []
+
+
+def test_the_summary_of_the_end_of_a_run_follows_soon() -> None:
+    """Nothing disconnects: it is published without a further change."""
+    bench = Bench(hears_disconnect=True)
+    bench.sync.linked()
+    bench.begin_run()
+    bench.seconds_of("runs", 5)
+    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=1.0)
+    bench.reporter.publish_end()
+    assert bench.seconds_of("summary", 1) == [round(bench.clock.ticks - 1, 1)]
 
 
 def test_the_end_of_reports_shows_runs_that_no_report_has_shown() -> None:

@@ -37,6 +37,10 @@ async def nothing() -> None:
     pass
 
 
+def named(broker: OddBroker) -> MqttConnector:
+    return MqttConnector(broker.host, broker.port, source_id=NAME)
+
+
 @dataclass(frozen=True)
 class Start:
     proxy: ChaosProxy
@@ -113,3 +117,32 @@ async def test_a_run_that_is_cancelled_while_it_connects_leaves_no_filter(no_lea
             await asyncio.wait_for(start.began.wait(), AGES)
             await eventually(lambda: constraint_topic(f"run:{RUN}") in broker.filters(), AGES)
             await eventually(lambda: constraint_topic("run:other") not in broker.filters(), AGES)
+
+
+async def test_the_end_of_a_run_that_disconnects_unsubscribes_from_nothing(no_leaks: None) -> None:
+    """The broker forgets the filters with the connection: the run does not wait for one more answer."""
+    with OddBroker() as broker:
+        await Engine(connector=named(broker)).run(nothing(), run_id=RUN)
+        left = [each for packet in broker.unsubscribes for each in packet]
+        assert not [each for each in left if each.startswith("cascade/constraints/")]
+
+
+async def test_a_run_that_leaves_the_connector_connected_gives_its_topics_up_soon(no_leaks: None) -> None:
+    """A process that runs for ever does not gather the topics of its runs."""
+    with OddBroker() as broker:
+        async with named(broker) as connector:
+            engine = Engine(connector=connector)
+            for number in range(3):
+                await engine.run(nothing(), run_id=f"{RUN}-{number}")
+            await eventually(lambda: not [each for each in broker.filters() if RUN in each], AGES)
+            assert "cascade/constraints/#" in broker.filters()
+
+
+async def test_a_run_of_the_same_id_asks_for_its_constraints_anew(no_leaks: None) -> None:
+    """Its topics may still be watched; a broker sends retained messages only with a subscription."""
+    with OddBroker() as broker:
+        async with named(broker) as connector:
+            engine = Engine(connector=connector, require_control=True)
+            for _ in range(2):
+                await asyncio.wait_for(engine.run(nothing(), run_id=RUN), AGES)
+        assert sum(constraint_topic(f"run:{RUN}") in packet for packet in asked(broker)) >= 2

@@ -72,6 +72,8 @@ class OddBroker:
         """How many CONNECT packets have arrived."""
         self.subscribes: list[list[tuple[str, int]]] = []
         """The filters of each SUBSCRIBE packet that has arrived, with the QoS asked for."""
+        self.unsubscribes: list[list[str]] = []
+        """The filters of each UNSUBSCRIBE packet that has arrived."""
         self.published: deque[str] = deque(maxlen=_MOST_TOPICS)
         """The topics of the latest 1,000 PUBLISH packets that have arrived."""
         self._retained: dict[str, Publication] = {}
@@ -341,6 +343,7 @@ class _Client:
             self._subscribe(*mqtt.read_subscribe(body))
         elif kind is PacketType.UNSUBSCRIBE:
             packet_id, filters = mqtt.read_unsubscribe(body)
+            self._broker.unsubscribes.append(filters)
             for topic_filter in filters:
                 self.filters.pop(topic_filter, None)
             self._writer.write(mqtt.answer(PacketType.UNSUBACK, packet_id))

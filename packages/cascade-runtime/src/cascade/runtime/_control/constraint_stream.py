@@ -12,6 +12,9 @@ from cascade.interfaces.topics import CONSTRAINTS_FILTER, constraint_topic
 from cascade.runtime._admission.limits import RULES
 from cascade.transport.yielding import LOOP_BUDGET
 
+REMOVE_AFTER = 1.0
+"""Seconds from the end of a run until its topics are not watched any more: most runs disconnect before."""
+
 
 class ConstraintStream:
     """Reads what a connector's watch yields for all constraints, the exact topics of its own scopes first.
@@ -47,6 +50,8 @@ class ConstraintStream:
         self._stream: WatchStream | None = None
         self._reader: asyncio.Task[None] | None = None
         self._old_readers: set[asyncio.Task[None]] = set()
+        self._unneeded: dict[str, None] = {}  # scopes that are still watched
+        self._removal: float | None = None  # on the monotonic clock
 
     def open(self) -> None:
         """Open a new stream, then close the old one: in this order no message is missed in between.
@@ -54,23 +59,39 @@ class ConstraintStream:
         :raises Exception: what the connector's ``watch`` raises.
         """
         stream = self._stream = self._watcher.watch(*self._exact, CONSTRAINTS_FILTER)
+        self._unneeded.clear()
+        self._removal = None
         old = self._reader
         self._reader = asyncio.create_task(
             self._read(stream), name=f"cascade constraints {self._source}", context=self._context.copy()
         )
         if old is not None:
-            self._old_readers.add(old)
-            old.add_done_callback(self._old_readers.discard)
+            self._keep_until_done(old)
             old.cancel()
 
-    def end(self) -> list[asyncio.Task[None]]:
-        """Read no further; return the asyncio tasks to cancel."""
-        readers = [*self._old_readers, *([self._reader] if self._reader is not None else [])]
+    def end(self) -> None:
+        """Handle nothing more; the stream ends with the tasks of :meth:`take_readers`."""
+        if (reader := self._reader) is not None:
+            self._keep_until_done(reader)
         self._reader = None
-        return readers
+
+    def take_readers(self) -> list[asyncio.Task[None]]:
+        """Return the asyncio tasks to cancel behind :meth:`end`."""
+        return [*self._old_readers]
+
+    def due(self) -> float | None:
+        """Return when :meth:`tick` has something to do, on the monotonic clock, or None."""
+        return self._removal
+
+    def tick(self) -> None:
+        """Stop watching the topics of scopes that were removed some time ago."""
+        if self._removal is not None and self._clock.monotonic() >= self._removal:
+            self._remove_unneeded()
 
     def add_scope(self, scope: str) -> bool:
         """Watch the exact topics of one more scope; return whether their messages are on their way."""
+        if scope in self._unneeded:  # its messages are to be sent anew
+            self._remove_unneeded()
         topics = exact_topics(scope)
         self._exact = [*topics, *self._exact]
         if self._stream is None or not supports(self._stream, SupportsExtend):
@@ -81,18 +102,31 @@ class ConstraintStream:
         return False
 
     def remove_scope(self, scope: str) -> None:
-        """Watch the exact topics of a scope no longer."""
+        """Watch the exact topics of a scope no longer, from :data:`REMOVE_AFTER` seconds after now at the latest."""
         topics = exact_topics(scope)
         self._exact = [each for each in self._exact if each not in topics]
+        self._unneeded[scope] = None
+        if self._removal is None:
+            self._removal = self._clock.monotonic() + REMOVE_AFTER
+
+    def _remove_unneeded(self) -> None:
+        topics = [topic for scope in self._unneeded for topic in exact_topics(scope)]
+        self._unneeded.clear()
+        self._removal = None
         if self._stream is not None and supports(self._stream, SupportsExtend):
             with contextlib.suppress(Exception):  # as above
                 self._stream.shrink(*topics)
+
+    def _keep_until_done(self, reader: asyncio.Task[None]) -> None:
+        self._old_readers.add(reader)
+        reader.add_done_callback(self._old_readers.discard)
 
     async def _read(self, stream: WatchStream) -> None:
         started = self._clock.monotonic()
         try:
             async for item in stream:
-                await self._handle(item)
+                if asyncio.current_task() is self._reader:
+                    await self._handle(item)
                 if self._clock.monotonic() - started > LOOP_BUDGET:
                     await asyncio.sleep(0)  # many messages at once must not block the loop
                     started = self._clock.monotonic()
@@ -112,4 +146,5 @@ class ConstraintStream:
 
 def exact_topics(scope: str) -> list[str]:
     """Return every topic that can hold a register of a scope: the short one, and one for each type."""
-    return [constraint_topic(scope, kind) for kind in ("", *RULES)]
+    short = constraint_topic(scope)
+    return [short, *(f"{short}/@{kind}" for kind in RULES)]

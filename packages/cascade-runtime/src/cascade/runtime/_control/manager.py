@@ -133,6 +133,7 @@ class ConstraintManager:
             in_force=lambda: not self._engines.withdrawing,
             presence=lambda: connector.presence if supports(connector, SupportsPresence) else None,
             watched=self._watched,
+            hears_disconnect=supports(connector, SupportsBeforeDisconnect),
         )
         self._project_id = project_id
         self._named = named
@@ -172,16 +173,25 @@ class ConstraintManager:
 
     async def stop(self) -> None:
         """Lift all constraints, report that, and release everything. Idempotent."""
-        readers = self._end()  # lifts before any await: the next manager uses the same admission controllers
-        await cancel(readers, timeout=STOP_LIMIT)
+        await self.leave()
+        await self.release()
+
+    async def leave(self) -> None:
+        """Lift all constraints and report that. Idempotent."""
+        self._end()  # before any await: the next manager uses the same admission controllers
         if self._memory is not None:
             await self._memory.flush(STOP_LIMIT)
         await self._queue.drain(STOP_LIMIT)
 
+    async def release(self) -> None:
+        """End the stream. A connector that has disconnected by then need not unsubscribe from each topic."""
+        await cancel(self._stream.take_readers(), timeout=STOP_LIMIT)
+
     def end_if_disconnected(self) -> None:
         """End if the user has disconnected the connector and no run is active."""
         if self._loop is not None and not self._engines.have_runs and self._is_disconnected():
-            for reader in self._end(report=False):  # nothing can be sent any more
+            self._end(report=False)  # nothing can be sent any more
+            for reader in self._stream.take_readers():
                 reader.cancel()
 
     async def synced(self, *, required: bool = True) -> None:
@@ -241,6 +251,7 @@ class ConstraintManager:
             self._expected.discard(run_id)
             self.registers.end_run(run_id)
             self._stream.remove_scope(f"run:{run_id}")
+            self._set_timer()
 
     def begin_run(self, run: ActiveRun, controller: AdmissionController, bus: EventBus) -> None:
         """Apply the constraints to a run of an engine, and report the run, from now on."""
@@ -290,15 +301,15 @@ class ConstraintManager:
             self.sync.lost()
             self._forget_set()
 
-    def _end(self, *, report: bool = True) -> list[asyncio.Task[None]]:
-        """Lift everything, report that, and return the asyncio tasks to cancel. Idempotent."""
+    def _end(self, *, report: bool = True) -> None:
+        """Lift everything and report that. Idempotent."""
         if self._loop is None:
-            return []
+            return
         self._loop = None
         self._forget_disconnect()
         self._peers.leave(self.source)
         self._timer.stop()
-        readers = self._stream.end()
+        self._stream.end()
         self.sync.state = SyncState.STOPPED
         self._forget_set()
         self.registers.clear()
@@ -306,7 +317,6 @@ class ConstraintManager:
         self._engines.clear()
         if report:
             self._reporter.publish_last()
-        return readers
 
     def _open(self) -> None:
         """Open a new stream of the constraints."""
@@ -424,7 +434,9 @@ class ConstraintManager:
     def _set_timer(self) -> None:
         """Set the one timer to the earliest expiry, deadline or report."""
         changes = 0.0 if self.registers.has_changes else None
-        at = earliest(changes, self.registers.next_expiry(), self.sync.due(), self._reporter.due())
+        at = earliest(
+            changes, self.registers.next_expiry(), self.sync.due(), self._reporter.due(), self._stream.due()
+        )
         if at is not None:
             self._timer.set(at)
 
@@ -433,6 +445,7 @@ class ConstraintManager:
             self.sync.stood_still()
         if self.sync.tick():
             self._open()
+        self._stream.tick()
         self.registers.expire()
         self._apply_changes()
         self._note_disconnect()

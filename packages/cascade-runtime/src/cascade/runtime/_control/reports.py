@@ -25,6 +25,9 @@ MAX_BYTES = 64 * 1024
 REPEAT = 10.0
 """Seconds after which a report is repeated while a run is active."""
 
+_SUMMARY_SOON = 0.005
+"""Seconds from the end of the last run to its summary."""
+
 _log = get_logger("cascade.constraints")
 
 _LATE = (
@@ -88,6 +91,7 @@ class Reporter:
     :param retain: whether the broker keeps the reports.
     :param presence: returns the session of the connector's latest birth, or None.
     :param watched: what is reported for watchers.
+    :param hears_disconnect: whether :meth:`publish_down` is called before the connector disconnects.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Reporter:
         in_force: Callable[[], bool] = lambda: True,
         presence: Callable[[], str | None] = lambda: None,
         watched: WatchedState | None = None,
+        hears_disconnect: bool = False,
     ) -> None:
         self._watched = watched or WatchedState(clock)
         self.runs = self._watched.runs
@@ -119,6 +124,8 @@ class Reporter:
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
         self._runs_schedule = ReportSchedule(soon=0.002, interval=0.5)
         self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
+        self._hears_disconnect = hears_disconnect
+        self._summary_due: float | None = None
         self._host_due = 0.0
         self._checked: tuple[int, SyncState, int] | None = None
         self._runs_checked = 0
@@ -158,7 +165,9 @@ class Reporter:
         if constraints is not None and not self._in_force():
             constraints = None
         host = self._host_due if self._watched.host_report else None
-        return earliest(constraints, self._runs_schedule.due(), self._graph_schedule.due(), host)
+        return earliest(
+            constraints, self._runs_schedule.due(), self._graph_schedule.due(), host, self._summary_due
+        )
 
     def publish_due(self) -> None:
         """Publish the reports that are due.
@@ -178,6 +187,8 @@ class Reporter:
             self._publish_runs(up=True)
             if self._watched.graphs_changed():
                 self._graph_schedule.touch(now)
+        if self._summary_due is not None and self._summary_due <= now:
+            self._publish_summary(up=True)
         if _is_due(self._graph_schedule, now):
             self._graph_schedule.sent(now)
             self._publish("graph", self._watched.graph_body(self._head()))
@@ -186,11 +197,17 @@ class Reporter:
             self._publish("host", self._watched.host_body(self._head()))
 
     def publish_end(self) -> None:
-        """Publish at once that the last active run has ended: its user may disconnect the connector next."""
+        """Publish at once that the last active run has ended: its user may disconnect the connector next.
+
+        The summary follows soon, unless that of the disconnect replaces it.
+        """
         if len(self.runs) == 0 and self._sync.is_linked:
-            self._runs_schedule.sent(self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._runs_schedule.sent(now)
             self._runs_checked = self.runs.revision
-            self._publish_runs(up=True)
+            self._publish_runs(up=True, with_summary=not self._hears_disconnect)
+            if self._hears_disconnect:
+                self._summary_due = now + _SUMMARY_SOON
             self._publish_changed_graphs()
 
     def publish_last(self) -> None:
@@ -238,12 +255,19 @@ class Reporter:
         self._publish_runs(up=False, unless=self._runs_shown)
         self._publish_changed_graphs()
 
-    def _publish_runs(self, *, up: bool, unless: dict[str, Any] | None = None) -> None:
+    def _publish_runs(
+        self, *, up: bool, unless: dict[str, Any] | None = None, with_summary: bool = True
+    ) -> None:
         runs = self._watched.runs_body(self._head(), self._registers)
         shown = {**runs, "ts": ""}
         if shown != unless:
             self._publish("runs", runs)
             self._runs_shown = shown
+        if with_summary:
+            self._publish_summary(up=up)
+
+    def _publish_summary(self, *, up: bool) -> None:
+        self._summary_due = None
         self._publish("summary", self._watched.summary_body(up=up))
 
     def _publish_changed_graphs(self) -> None:

@@ -163,7 +163,7 @@ class ControlSession:
         """Return the manager that follows this connector, which knows this engine from now on."""
         await _import_parts()
         manager = self._find_manager(connector)
-        SharedConnection.before_disconnect(connector, manager.stop)
+        SharedConnection.around_disconnect(connector, manager.leave, manager.release)
         manager.mask_with(self._redactor)
         manager.describe(self._labels, host_report=self._host_report)
         if self._memory is not None:

@@ -48,6 +48,7 @@ class SharedConnection:
         self._connecting: asyncio.Task[None] | None = None
         self._late_warning: asyncio.TimerHandle | None = None
         self._before_disconnect: dict[Callable[[], Awaitable[None]], None] = {}
+        self._after_disconnect: dict[Callable[[], Awaitable[None]], None] = {}
 
     @classmethod
     @asynccontextmanager
@@ -75,14 +76,17 @@ class SharedConnection:
                 await connection._disconnect()
 
     @classmethod
-    def before_disconnect(cls, connector: Connector, callback: Callable[[], Awaitable[None]]) -> None:
-        """Await ``callback()`` before the last run disconnects the connector; not if its user had connected it.
+    def around_disconnect(
+        cls, connector: Connector, before: Callable[[], Awaitable[None]], after: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Await ``before()`` and ``after()`` when the last run disconnects the connector; not if its user had connected it.
 
         Equal callbacks are called once. A callback returns within a limit of its own and never raises.
         """
         connection = cls._all.get(connector)
         if connection is not None:
-            connection._before_disconnect[callback] = None
+            connection._before_disconnect[before] = None
+            connection._after_disconnect[after] = None
 
     async def _acquire(self, patience: Patience, meanwhile: Callable[[], Awaitable[None]]) -> None:
         disconnecting = self._disconnecting.get(id(self._connector))
@@ -171,7 +175,11 @@ class SharedConnection:
                 if not connecting.cancelled():
                     connecting.exception()  # the runs that waited for it have logged or raised it
         finally:
-            await self._connector.disconnect()
+            try:
+                await self._connector.disconnect()
+            finally:
+                for callback in self._after_disconnect:
+                    await callback()
 
 
 def _is_connected(connector: Connector) -> bool:
