@@ -19,7 +19,6 @@ from types import (
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cascade.interfaces.errors import UsageError
-from cascade.spec._pandas import reader_for
 
 if TYPE_CHECKING:
 
@@ -86,10 +85,18 @@ def _kind_of_data(cls: type, members: tuple[Any, ...]) -> Kind | None:
     """Return how to look into the arrays and tables of libraries, which need not be imported for that."""
     if any(base.__module__ == "numpy" and base.__name__ == "ndarray" for base in cls.__mro__):
         return Kind(_deferred_items, None)
-    if (reader := reader_for(cls)) is not None:
+    if (reader := _pandas_reader(cls)) is not None:
         parts = functools.partial(_deferred_of_pandas, read=reader, members=members)
         return Kind(parts, None, is_costly=True)
     return None
+
+
+def _pandas_reader(cls: type) -> Callable[[Any], list[Any]] | None:
+    if not any(base.__module__.startswith("pandas") for base in cls.__mro__):
+        return None
+    from cascade.spec._pandas import reader_for  # only a program with pandas needs it
+
+    return reader_for(cls)
 
 
 kind_of: Callable[[type], Kind | None] = functools.lru_cache(maxsize=4096)(_kind_of)

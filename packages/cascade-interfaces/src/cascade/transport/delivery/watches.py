@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, Self
 
-from cascade.interfaces.filters import first_match
 from cascade.interfaces.topics import check_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
 from cascade.transport.delivery.message import OVERFLOW, Delivery, IncomingMessage
@@ -91,7 +90,10 @@ class WatchQueue:
 
     def change(self, added: Sequence[str], removed: Sequence[str]) -> None:
         """Note that exact topics of the watch were added and removed, and change its subscription."""
-        self.known.remove([each for each in removed if first_match(self.filters, each) is None])
+        if removed:
+            from cascade.interfaces.filters import first_match  # few programs remove topics
+
+            self.known.remove([each for each in removed if first_match(self.filters, each) is None])
         if self.looks is not None:
             self.looks.change(added, removed)
         elif self.retained is not None:
