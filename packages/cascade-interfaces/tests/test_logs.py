@@ -73,6 +73,15 @@ def test_a_redactor_of_the_user_masks_while_it_exists(written: io.StringIO) -> N
     assert written.getvalue() == "iban=***\niban=2\n"
 
 
+def test_redactors_of_two_engines_mask_side_by_side(written: io.StringIO) -> None:
+    """What one engine was told to mask stays masked when a second engine names other words."""
+    first, second = Redactor(names=["iban"]), Redactor(names=["plate"])
+    for redactor in (first, second):
+        mask_logs_with(redactor)
+    log.warning("iban=1 plate=2")
+    assert written.getvalue() == "iban=*** plate=***\n"
+
+
 def test_a_message_that_cannot_be_formatted_is_left_to_the_handler(
     written: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

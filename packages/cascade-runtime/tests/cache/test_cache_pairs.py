@@ -249,6 +249,11 @@ def array(*items: object, dtype: object = None, **options: Any) -> Any:
     return np.array(items, dtype=dtype, **options)
 
 
+def texts(*items: str) -> Any:
+    """Return an array of texts that it keeps outside its own memory; NumPy 1 has only objects for that."""
+    return np.array(items, dtype=getattr(np.dtypes, "StringDType", lambda: object)())
+
+
 OVERLAPPING: Any = {"names": ["a", "b"], "formats": ["<i4", "<i4"], "offsets": [0, 2], "itemsize": 8}
 APART: Any = {"names": ["a", "b"], "formats": ["<i4", "<i4"], "offsets": [0, 4], "itemsize": 8}
 
@@ -366,6 +371,7 @@ DIFFERENT_VALUES: list[Pair] = [
     ("NumPy scalar dtype", np.float32(1), np.float64(1)),
     ("structured scalar", np.zeros(1, "i4,i4")[0], np.ones(1, "i4,i4")[0]),
     ("long double", np.longdouble("1.1"), np.longdouble("1.2")),
+    ("texts of any length", texts("a" * 40), texts("b" * 40)),
     ("NumPy function", np.mean, np.median),
     ("ufunc", np.add, np.subtract),
     # pandas
@@ -642,6 +648,7 @@ EQUAL_VALUES: list[Pair] = [
     ("overlapping fields", np.zeros(2, OVERLAPPING), np.zeros(2, OVERLAPPING)),
     ("bytes between fields", padded(0), padded(255)),
     ("long double", np.longdouble("1.1"), np.longdouble("1.1")),
+    ("texts of any length", texts("a" * 40), texts("a" * 40)),
     ("NumPy scalar", np.float64(1), np.float64(1)),
     ("frame", frame(a=[1, 2], b=["x", None]), frame(a=[1, 2], b=["x", None])),
     ("frame and its copy", frame(a=pd.Categorical(["a"]), b=days(periods=1)), frame(a=pd.Categorical(["a"]), b=days(periods=1)).copy()),

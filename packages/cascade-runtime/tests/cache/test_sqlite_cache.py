@@ -238,6 +238,18 @@ async def test_the_least_recently_used_values_are_deleted_when_the_file_is_full(
     assert path.stat().st_size <= limit * 1.1
 
 
+async def test_of_many_small_values_only_the_oldest_are_deleted(path: Path) -> None:
+    """A full file of small values keeps most of them: what a row takes beside its value counts, too."""
+    limit, clock = 100_000, FakeClock()
+    async with opened(path, clock=clock, max_bytes=limit) as cache:
+        for start in range(0, 1000, 20):
+            clock.ticks += 4000
+            await asyncio.gather(*(cache.put(str(i), i) for i in range(start, start + 20)))
+        there = [i for i in range(1000) if await cache.get(str(i))]
+    assert there == list(range(there[0], 1000))
+    assert 500 < len(there) < 900
+
+
 async def test_a_value_over_the_limit_is_rejected_with_its_size(path: Path) -> None:
     """The error names both sizes; other values in the same commit are stored."""
     async with opened(path, max_value_bytes=1000) as cache:

@@ -75,7 +75,7 @@ def _data(value: Any) -> Any:
     dtype = value.dtype
     if dtype.names is not None:
         return [value[name] for name in dtype.names]
-    if dtype.hasobject or dtype.kind == "T":
+    if dtype.hasobject:  # texts of any length, too
         return value.tolist()
     if dtype.char in "gG":  # a long double has unused bytes
         return [repr(item) for item in value.ravel()]
