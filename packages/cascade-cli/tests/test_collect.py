@@ -7,9 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from collectors import COLLECTOR, kept, process
@@ -22,6 +23,8 @@ from cascade.cli._collecting.lines_file import LinesFile
 from cascade.cli._collecting.message import EventFile, Received, Recent
 from cascade.cli._collecting.spans import Spans
 from cascade.cli._collecting.sqlite_file import SqliteFile
+from cascade.cli._commands import collect
+from cascade.cli.link import Address
 from cascade.cli.main import main
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import ack_topic, status_topic, telemetry_topic
@@ -226,6 +229,69 @@ async def test_an_acknowledgement_follows_the_commit_and_only_named_sources_get_
         "upto": {"run-c41e07d2": 2},
         "missing": {"run-c41e07d2": [[1, 1]]},
     }
+    file.close()
+
+
+async def test_a_commit_that_runs_at_the_end_is_awaited(tmp_path: Path) -> None:
+    """The file takes one batch at a time: the next one follows when the first is committed."""
+    hub, path = LocalHub(), tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+    store, entered, go_on = file.store, threading.Event(), threading.Event()
+
+    def slowly(batch: Any) -> Any:
+        entered.set()
+        assert go_on.wait(60)
+        return store(batch)
+
+    file.store = slowly  # type: ignore[method-assign]
+    async with LocalConnector(hub) as engine, LocalConnector(hub) as link:
+        collector = Collector(link, file, name="collector-1")
+        await collector.subscribe()
+        running = asyncio.create_task(collector.run())
+        await engine.publish(TOPIC, event(0), 1)
+        assert await asyncio.to_thread(entered.wait, 60)
+        await engine.publish(TOPIC, event(1), 1)
+        await eventually(lambda: collector._batch)
+        running.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert collector._batch
+        go_on.set()
+        await asyncio.wait({running})
+    assert running.cancelled()
+    assert numbers_in(path) == [0, 1]
+    file.close()
+
+
+async def test_what_comes_until_the_link_has_ended_is_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker does not send it again; it is not acknowledged, for which there is no link any more."""
+    hub, path = LocalHub(), tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+
+    class Late(LocalConnector):
+        async def disconnect(self) -> None:
+            await engine.publish(TOPIC, event(1), 1)
+            await super().disconnect()
+
+    class Place:
+        place = "local://here"
+
+        def connector(self, **_: Any) -> LocalConnector:
+            return Late(hub)
+
+    async with LocalConnector(hub) as engine:
+        await engine.publish(status_topic("press"), {"status": "online", "session": "a"}, 1, retain=True)
+        address = cast(Address, Place())
+        running = asyncio.create_task(collect._store(address, file, name="collector-1", ack=True))
+        await eventually(lambda: hub._receivers(TOPIC))
+        await engine.publish(TOPIC, event(0), 1)
+        await eventually(lambda: numbers_in(path) == [0])
+        running.cancel()
+        await asyncio.wait({running})
+    assert numbers_in(path) == [0, 1]
+    assert not caplog.records
     file.close()
 
 

@@ -22,6 +22,7 @@ STATUS = "cascade/status/+"
 
 _Message = tuple[str, dict[str, Any], float]
 """Topic, payload, and when it came."""
+_Storing = asyncio.Future[tuple[list[Received], dict[Series, Known]]]
 
 
 class Collector:
@@ -48,6 +49,8 @@ class Collector:
         self._batch: list[_Message] = []
         self._taken = 0  # messages that were taken out of the batch, and those of them that were committed
         self._in_file = 0
+        self._storing: _Storing | None = None
+        """What is being committed."""
         self._arrived = asyncio.Event()
         self._committed = asyncio.Condition()
         self._named: set[str] = set()  # sources that a retained acknowledgement may be left for
@@ -73,6 +76,14 @@ class Collector:
         finally:
             await self._store()
 
+    async def store_rest(self) -> None:
+        """Store what came since ``run`` has ended, and acknowledge nothing: the link has ended, too.
+
+        :raises OSError: if the file cannot be written.
+        """
+        self._name = None
+        await self._store()
+
     async def all_stored(self) -> None:
         """Return when everything that has arrived by now is in the file."""
         async with self._committed:
@@ -91,12 +102,21 @@ class Collector:
         self._arrived.set()
 
     async def _store(self) -> None:
+        if self._storing is not None:  # its caller was cancelled; the file takes one batch at a time
+            await self._commit(self._storing)
         batch, self._batch = self._batch, []
-        if not batch:
-            return
-        self._taken += len(batch)
-        storing = asyncio.to_thread(self._parse_and_store, batch)
-        messages, found = await asyncio.shield(asyncio.ensure_future(storing))
+        if batch:
+            self._taken += len(batch)
+            await self._commit(asyncio.ensure_future(asyncio.to_thread(self._parse_and_store, batch)))
+
+    async def _commit(self, storing: _Storing) -> None:
+        """Wait until a batch is committed, then acknowledge it; it is also committed if this is cancelled."""
+        self._storing = storing
+        try:
+            messages, found = await asyncio.shield(storing)
+        finally:
+            if storing.done():
+                self._storing = None
         self.stored += len(messages)
         async with self._committed:
             self._in_file = self._taken

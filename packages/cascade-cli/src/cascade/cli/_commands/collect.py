@@ -139,7 +139,10 @@ async def _store(
     try:
         await collector.run()
     finally:
-        await connector.disconnect()
+        try:
+            await connector.disconnect()
+        finally:  # until then messages come, which the broker does not send again
+            await collector.store_rest()
 
 
 def _served(address: Address, host: str, port: int) -> AbstractAsyncContextManager[Metrics]:
