@@ -263,6 +263,45 @@ async def test_a_commit_that_runs_at_the_end_is_awaited(tmp_path: Path) -> None:
     file.close()
 
 
+async def test_only_so_many_messages_gather_while_the_file_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait in the queue of the subscription, which has a bound, and follow."""
+    monkeypatch.setattr("cascade.cli._collecting.collector.MOST", 3)
+    hub, path, seen = LocalHub(), tmp_path / "all.sqlite", list[int]()
+    file = SqliteFile(path)
+    store, entered, go_on = file.store, threading.Event(), threading.Event()
+
+    def slowly(batch: Any) -> Any:
+        entered.set()
+        assert go_on.wait(60)
+        return store(batch)
+
+    async def note(topic: str, data: dict[str, Any]) -> None:
+        seen.append(data["seq"])
+
+    file.store = slowly  # type: ignore[method-assign]
+    async with LocalConnector(hub) as engine, LocalConnector(hub) as link:
+        collector = Collector(link, file, name=None)
+        await collector.subscribe()
+        await link.subscribe(TOPIC, note, 1)
+        running = asyncio.create_task(collector.run())
+        await engine.publish(TOPIC, event(0), 1)
+        assert await asyncio.to_thread(entered.wait, 60)
+        for seq in range(1, 12):
+            await engine.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: len(seen) == 12)
+        await eventually(lambda: len(collector._batch) >= 3)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(collector._batch) == 3
+        go_on.set()
+        await eventually(lambda: numbers_in(path) == [*range(12)])
+        running.cancel()
+        await asyncio.wait({running})
+    file.close()
+
+
 async def test_what_comes_until_the_link_has_ended_is_stored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,8 @@ from cascade.interfaces.wire.write import VERSION
 
 GATHER = 0.1
 """Seconds for which messages gather to share a commit."""
+MOST = 100_000
+"""Messages that gather while the file is slow; further ones wait in the queues of the subscriptions, which are bounded."""
 KINDS = (EVENTS, DATA, LOGS)
 STATUS = "cascade/status/+"
 
@@ -52,6 +54,7 @@ class Collector:
         self._storing: _Storing | None = None
         """What is being committed."""
         self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
         self._committed = asyncio.Condition()
         self._named: set[str] = set()  # sources that a retained acknowledgement may be left for
         self._recent: dict[str, Recent] = defaultdict(Recent)
@@ -98,13 +101,17 @@ class Collector:
                 await self._acknowledge(source)
 
     async def _receive(self, topic: str, data: dict[str, Any]) -> None:
-        self._batch.append((topic, data, time.time()))  # no more: the subscription's queue is bounded
+        while len(self._batch) >= MOST:
+            self._room.clear()
+            await self._room.wait()
+        self._batch.append((topic, data, time.time()))
         self._arrived.set()
 
     async def _store(self) -> None:
         if self._storing is not None:  # its caller was cancelled; the file takes one batch at a time
             await self._commit(self._storing)
         batch, self._batch = self._batch, []
+        self._room.set()
         if batch:
             self._taken += len(batch)
             await self._commit(asyncio.ensure_future(asyncio.to_thread(self._parse_and_store, batch)))
