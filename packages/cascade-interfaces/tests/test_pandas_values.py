@@ -140,9 +140,12 @@ def test_a_frame_that_many_calls_share_is_looked_at_once(monkeypatch: pytest.Mon
     """A graph remembers that there is nothing in it, as for a long list."""
     frame, looks = frame_with(7), list[object]()
     dtypes = pd.DataFrame.dtypes
-    monkeypatch.setattr(
-        pd.DataFrame, "dtypes", property(lambda self: looks.append(self) or dtypes.fget(self))
-    )
+
+    def look(self: pd.DataFrame) -> object:
+        looks.append(self)
+        return dtypes.fget(self)
+
+    monkeypatch.setattr(pd.DataFrame, "dtypes", property(look))
     search = Search()
     for _ in range(5):
         assert search.inside(frame) == []
