@@ -109,9 +109,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+STARTING = ("broker", "slow", "nightly")
+"""Marks of tests that may start a broker, or a program that starts one; no other test may (see :class:`OnlyQuick`)."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def witness() -> Iterator[SuiteWitness]:
-    """Have every broker heard that the tests of this process start, to the end of the last of them."""
+    """Have every broker heard that the tests of this process or their programs start, to the end of the last of them."""
     made = SuiteWitness()
     made.start()
     yield made
@@ -124,7 +128,7 @@ def witness() -> Iterator[SuiteWitness]:
 @pytest.fixture(autouse=True)
 def delivered(request: pytest.FixtureRequest, witness: SuiteWitness) -> Iterator[None]:
     """Check in every test that the AsyncAPI document describes what brokers deliver, whoever published it."""
-    if request.node.get_closest_marker("broker"):
+    if any(request.node.get_closest_marker(each) for each in STARTING):
         witness.prepare()
     yield
     witness.test = request.node.nodeid

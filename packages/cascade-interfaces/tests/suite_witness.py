@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,9 +17,7 @@ from wire_rules import Deliveries
 
 from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
-from cascade.testkit._mosquitto import Mosquitto
 from cascade.testkit._mqtt_packets import Publication
-from cascade.testkit._nats import NatsServer
 
 PROGRAM = Path(__file__).with_name("wire_witness.py")
 UNHEARD = "(no topic)"
@@ -28,7 +27,7 @@ Problem = tuple[str, str]
 
 
 class SuiteWitness:
-    """Has every broker of this process heard; ``stop()`` ends the process that does it."""
+    """Has every broker heard that this process or a program of its tests starts; ``stop()`` ends the process that does it."""
 
     def __init__(self) -> None:
         self.test = ""
@@ -43,18 +42,19 @@ class SuiteWitness:
 
     def start(self) -> None:
         """Begin to see brokers; the process starts with the first of them."""
-        assert _witness.witness is None
-        _witness.witness = self
+        assert not isinstance(_witness.witness, SuiteWitness)
+        _witness.witness = self  # where a test has started pytest, in place of the announcer
 
     def stop(self) -> None:
         """See no broker any more, and end the process."""
         _witness.witness = None
+        os.environ.pop(_witness.ADDRESS, None)
         process, self._process = self._process, None
         if process is not None:
             process.communicate()
 
     def prepare(self) -> None:
-        """Start the process, so that no test is the one that opens its pipes."""
+        """Start the process, so that no test is the one that opens its pipes, and name its port to programs of tests."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, str(PROGRAM)],
@@ -63,10 +63,11 @@ class SuiteWitness:
                 text=True,
                 start_new_session=True,  # Ctrl-C is not for it: its pipe ends with the tests
             )
+            assert self._process.stdout is not None
+            os.environ[_witness.ADDRESS] = self._process.stdout.readline().strip()
 
     def started(self, broker: Broker) -> None:
-        wanted = _where(broker)
-        if wanted is not None:
+        if (wanted := broker.heard_at) is not None:
             with self._lock:
                 number, _ = self._numbers.get(id(broker), (self._last + 1, None))
                 self._last = max(self._last, number)
@@ -109,7 +110,7 @@ class SuiteWitness:
             answer = self._ask({"awake": list(awake)})
             found += [(topic, problem) for topic, problem in answer["found"]]
             for number in awake.keys() - set(answer["heard"]):
-                self.listen(number, _where(awake[number]) or {}, awake[number])
+                self.listen(number, awake[number].heard_at or {}, awake[number])
         return found
 
     def _odd_problems(self) -> list[Problem]:
@@ -135,25 +136,6 @@ class SuiteWitness:
             raise RuntimeError("the witness of the suite has ended")
         found: dict[str, Any] = json.loads(answer)
         return found
-
-
-def _where(broker: Broker) -> dict[str, Any] | None:
-    """Return where and how the witness connects to a broker; None for kinds that it does not know."""
-    if isinstance(broker, Mosquitto):
-        return {
-            "network": "mqtt",
-            "path": str(broker.witness_socket),
-            "login": [_witness.USER, _witness.PASSWORD],
-        }
-    if isinstance(broker, NatsServer):
-        return {
-            "network": "nats",
-            "host": broker.host,
-            "port": broker.nats_port,
-            "login": broker.witness_login,
-            "tls": "tls {" in broker._configuration(),
-        }
-    return None
 
 
 def _awake(broker: Broker) -> bool:

@@ -193,6 +193,70 @@ def test_a_broker_with_rules_is_heard_and_keeps_them(witness: SuiteWitness) -> N
     assert "is not heard" in problem
 
 
+PROGRAM = """
+import sys
+from paho.mqtt import publish
+from cascade.testkit import brokers
+
+with getattr(brokers, sys.argv[1])() as broker:
+    for line in sys.stdin:
+        getattr(broker, line.strip())() if line.strip() != "publish" else publish.single(
+            "cascade/status/press", "{}", 1, True, broker.host, broker.port
+        )
+        print("done", flush=True)
+"""
+
+
+class Program:
+    """A program that starts a broker, and does what it is asked."""
+
+    def __init__(self, kind: str) -> None:
+        command = [sys.executable, "-c", PROGRAM, kind]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def do(self, *words: str) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        for word in words:
+            self.process.stdin.write(f"{word}\n")
+            self.process.stdin.flush()
+            assert self.process.stdout.readline() == "done\n"
+
+
+@pytest.fixture(params=["Mosquitto", "NatsServer"])
+def program(request: pytest.FixtureRequest) -> Iterator[Program]:
+    if request.param == "Mosquitto":
+        require_mosquitto()
+    made = Program(request.param)
+    with made.process:
+        yield made
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+def test_a_broker_of_a_program_that_a_test_starts_is_heard(program: Program, witness: SuiteWitness) -> None:
+    """While it runs and after a restart; not while it is frozen. The end of the program loses nothing."""
+    program.do("publish")
+    assert {topic for topic, _ in witness.collect()} == {STATUS}
+    program.do("freeze")
+    assert witness.collect() == []
+    program.do("thaw", "kill", "start", "publish")
+    assert {topic for topic, _ in witness.collect()} == {STATUS}
+    program.do("publish")
+    program.process.communicate(timeout=120)
+    assert {topic for topic, _ in witness.collect()} == {STATUS}
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+def test_a_program_that_is_killed_loses_nothing(program: Program, witness: SuiteWitness) -> None:
+    """Nor does its broker, which ends with it or goes on."""
+    program.do("publish")
+    program.process.kill()
+    program.process.wait(120)
+    assert {topic for topic, _ in witness.collect()} == {STATUS}
+
+
 @pytest.mark.broker
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [("-n", "0"), ("-n", "1")], ids=["plain", "xdist"])

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from cascade.interfaces import ExternalError, UsageError
 from cascade.testkit import _witness
@@ -66,6 +66,11 @@ class Broker(ABC):
     def url(self) -> str:
         """Where clients connect to."""
         return f"mqtt://{self.host}:{self.port}"
+
+    @property
+    def heard_at(self) -> dict[str, Any] | None:
+        """Where and how a witness connects; None for a kind that admits none."""
+        return None
 
     @property
     def pid(self) -> int:

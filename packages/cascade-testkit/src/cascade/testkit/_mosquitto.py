@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
@@ -85,8 +86,13 @@ class Mosquitto(Broker):
         return found.st_ino, found.st_mtime_ns
 
     @property
-    def witness_socket(self) -> Path:
-        """Where a witness connects to, on a listener of its own: others neither count nor bind it."""
+    def heard_at(self) -> dict[str, Any]:
+        """A socket, on a listener of its own: others neither count nor bind it."""
+        login = [_witness.USER, _witness.PASSWORD]
+        return {"network": "mqtt", "path": str(self._witness_socket), "login": login}
+
+    @property
+    def _witness_socket(self) -> Path:
         return self._path / "witness"
 
     @classmethod
@@ -100,7 +106,7 @@ class Mosquitto(Broker):
     def _configuration(self) -> str:
         *begin, listener = MOSQUITTO.configuration(Listener(self.host, self.port), self._store, self._durable)
         limits = [f"max_queued_messages {self._max_queued_messages}"]
-        own = [] if _witness.witness is None else [f"listener 0 {self.witness_socket}"]
+        own = [] if _witness.witness is None else [f"listener 0 {self._witness_socket}"]
         return "\n".join(
             [*begin, *own, listener, *self._tls_lines(), *limits, *self._access(), *self._lines, ""]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
@@ -55,11 +56,14 @@ class NatsServer(Broker):
         return f"{'nats' if self._tls is None else 'tls'}://{self.host}:{self.nats_port}"
 
     @property
-    def witness_login(self) -> dict[str, str]:
-        """What a witness says to connect, with its certificate if the server may ask for one."""
-        certificate = re.search(r'cert_file: "([^"]*)", key_file: "([^"]*)"', self._configuration())
+    def heard_at(self) -> dict[str, Any]:
+        """The port of NATS, with a login, and a certificate if the server may ask for one."""
+        configuration = self._configuration()
+        certificate = re.search(r'cert_file: "([^"]*)", key_file: "([^"]*)"', configuration)
         files = {"cert": certificate[1], "key": certificate[2]} if certificate else {}
-        return _witness.nats_login(self._lines) | files
+        login = _witness.nats_login(self._lines) | files
+        where = {"network": "nats", "host": self.host, "port": self.nats_port}
+        return {**where, "login": login, "tls": "tls {" in configuration}
 
     @classmethod
     def find(cls) -> str | None:
