@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,27 +69,42 @@ class MqttLink:
     """MQTT 5, which shows the flag "retain" as it was published (section 3.8.3.1), or 3.1.1, which does not.
 
     :param login: user and password; empty for an anonymous client.
+    :param echo: the topic of messages to itself that a call for an answer publishes, at a broker whose PINGRESP overtakes
+        messages.
+    :param shows_qos: False for a broker that delivers at the QoS of the subscription.
     """
 
-    def __init__(self, login: tuple[str, str] | None, *, version: int = 5) -> None:
+    def __init__(
+        self,
+        login: tuple[str, str] | None,
+        *,
+        version: int = 5,
+        echo: str | None = None,
+        shows_qos: bool = True,
+    ) -> None:
         self.listening, self.answers = False, 0
         self._five = version == 5
+        self._filters = ["cascade/#", *([echo] if echo else [])]
+        self._echo, self._calls = echo, 0
+        self._shows_qos = shows_qos
         self._buffer = bytearray()
         self._out = bytearray(self._connect(login))
 
     def _connect(self, login: tuple[str, str] | None) -> bytes:
-        flags = 0x02 | (
-            0xC0 if login else 0
-        )  # a clean start, no will, keepalive 0: a frozen broker stays as it is
-        body = _text("MQTT") + bytes((5 if self._five else 4, flags, 0, 0))
+        flags = 0x02 | (0xC0 if login else 0)  # a clean start, no will
+        # The longest keepalive: a frozen broker stays as it is. rumqttd accepts neither 0 nor an empty client id.
+        body = _text("MQTT") + bytes((5 if self._five else 4, flags, 0xFF, 0xFF))
         body += b"\x03\x21\xff\xff" if self._five else b""  # Receive Maximum 65,535
-        body += _text("")
+        body += _text(f"witness-{secrets.token_hex(4)}")
         return _packet(0x10, body + b"".join(_text(each) for each in login or ()))
 
     def _subscribe(self) -> bytes:
-        options = 0x0A if self._five else 0x02  # QoS 2, and Retain As Published
+        options = (0x08 if self._five else 0) | (
+            2 if self._shows_qos else 0
+        )  # Retain As Published, and the QoS
         properties = b"\x00" if self._five else b""
-        return _packet(0x82, b"\x00\x01" + properties + _text("cascade/#") + bytes((options,)))
+        wanted = b"".join(_text(each) + bytes((options,)) for each in self._filters)
+        return _packet(0x82, b"\x00\x01" + properties + wanted)
 
     def replies(self) -> bytes:
         out = bytes(self._out)
@@ -96,7 +112,11 @@ class MqttLink:
         return out
 
     def call(self) -> bytes:
-        return b"\xc0\x00"
+        if self._echo is None:
+            return b"\xc0\x00"
+        self._calls = self._calls % 0xFFFF + 1
+        properties = b"\x00" if self._five else b""
+        return _packet(0x32, _text(self._echo) + struct.pack(">H", self._calls) + properties)  # QoS 1
 
     def feed(self, data: bytes) -> list[Heard]:
         self._buffer += data
@@ -119,18 +139,18 @@ class MqttLink:
                 raise RefusedError(f"CONNACK with code {body[1]}")
             self._out += self._subscribe()
         elif kind == SUBACK:
-            if body[-1] >= 0x80:
-                raise RefusedError(f"SUBACK with code {body[-1]}")
+            if (code := max(body[-len(self._filters) :])) >= 0x80:
+                raise RefusedError(f"SUBACK with code {code}")
             self.listening = True
         elif kind == PUBREL:
             self._out += _packet(0x70, body[:2])
-        elif kind == PINGRESP:
+        elif kind == PINGRESP and self._echo is None:
             self.answers += 1
         elif kind == DISCONNECT:
             pass  # the end of the connection follows
         return None
 
-    def _publication(self, head: int, body: bytes) -> Heard:
+    def _publication(self, head: int, body: bytes) -> Heard | None:
         qos, retain = head >> 1 & 3, bool(head & 1)
         at = 2 + int.from_bytes(body[:2], "big")
         topic = body[2:at].decode()
@@ -140,7 +160,11 @@ class MqttLink:
         if self._five:
             begin, size = _length(body, at) or (at, 0)
             at = begin + size
-        return Heard(topic, body[at:], qos, retain if self._five or retain else None)
+        if topic == self._echo:
+            self.answers += 1
+            return None
+        shown = qos if self._shows_qos else None
+        return Heard(topic, body[at:], shown, retain if self._five or retain else None)
 
 
 def _length(data: bytes | bytearray, at: int) -> tuple[int, int] | None:

@@ -104,7 +104,8 @@ def _opened(wanted: dict[str, Any]) -> socket.socket:
 
 def _begun(wanted: dict[str, Any], plain: socket.socket) -> tuple[Link, socket.socket]:
     if wanted["network"] == "mqtt":
-        return MqttLink(wanted.get("login"), version=wanted.get("version", 5)), plain
+        options = {name: wanted[name] for name in ("version", "echo", "shows_qos") if name in wanted}
+        return MqttLink(wanted.get("login"), **options), plain
     login: dict[str, str] = wanted["login"]
     link = NatsLink({key: value for key, value in login.items() if key not in ("cert", "key")})
     information = plain.recv(65_536)  # one line; over TLS, the encryption begins behind it

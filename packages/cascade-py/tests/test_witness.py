@@ -17,7 +17,7 @@ from wire_rules import Deliveries
 
 from cascade.testkit import eventually
 from cascade.testkit._witness import nats_lines, nats_login
-from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
+from cascade.testkit.brokers import Aedes, Broker, IotCore, Mosquitto, NatsServer, RabbitMq
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.odd_broker import OddBroker
 
@@ -77,6 +77,24 @@ def test_what_another_process_publishes_is_checked(
     assert found.keys() == {STATUS, "cascade/sync/press/1f", "cascade/status/press/later"}
     assert "channels []" in found["cascade/status/press/later"]
     assert "is not of type 'object'" in found["cascade/sync/press/1f"]
+
+
+@pytest.mark.broker
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", [Aedes, IotCore, RabbitMq], ids=lambda kind: kind.name)
+def test_a_wrong_birth_at_a_further_broker_is_found(kind: type[Broker], witness: SuiteWitness) -> None:
+    """Each time, as soon as the broker has acknowledged it; and also over a restart."""
+    if kind.find() is None:
+        pytest.skip(f"{kind.name} is not installed: {kind.remedy()}")
+    with kind() as broker:
+        publish(broker, birth())
+        assert witness.collect() == []
+        for _ in range(5):
+            publish(broker, birth(pid="1"))
+            assert {topic for topic, _ in witness.collect()} == {STATUS}
+        broker.restart(keep_store=False)
+        publish(broker, birth(host=None))
+        assert {topic for topic, _ in witness.collect()} == {STATUS}
 
 
 @pytest.mark.broker
@@ -343,6 +361,24 @@ def test_bytes_of_mqtt_become_messages_wherever_they_are_cut(version: int) -> No
         assert b"cascade/#" in replies
         assert replies.endswith(b"\x40\x02\x00\x08\x50\x02\x00\x09\x70\x02\x00\x09")
         assert (link.listening, link.answers) == (True, 1)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_message_to_itself_is_the_answer_where_a_ping_proves_nothing(version: int) -> None:
+    """It is no message of the traffic, and the others have no QoS if the broker does not show it."""
+    link = MqttLink(None, version=version, echo="witness/1", shows_qos=False)
+    link.feed(b"\x20\x03\x00\x00\x00" if version == 5 else b"\x20\x02\x00\x00")
+    assert b"cascade/#" in (subscribe := link.replies())
+    assert b"witness/1" in subscribe
+    calls = [link.call() for _ in range(2)]
+    assert [call[13:15] for call in calls] == [b"\x00\x01", b"\x00\x02"]
+    assert link.feed(mqtt_bytes(five=version == 5)) == [
+        Heard(each.topic, each.payload, None, each.retain if version == 5 or each.retain else None)
+        for each in HEARD
+    ]
+    assert (link.listening, link.answers) == (True, 0)
+    assert link.feed(calls[0]) == []
+    assert (link.answers, link.replies()[-4:]) == (1, b"\x40\x02\x00\x01")
 
 
 @pytest.mark.parametrize("data", [b"\x20\x02\x00\x05", b"\x20\x02\x00\x00\x90\x03\x00\x01\x80"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sysconfig
 from pathlib import Path
+from typing import Any
 
+from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
 
 
@@ -18,6 +20,11 @@ class IotCore(Broker):
 
     name = "iotcore"
     mqtt_versions = ("3.1.1",)
+
+    @property
+    def heard_at(self) -> dict[str, Any]:
+        """The port of all clients."""
+        return {**_witness.anonymous_client(self.host, self.port), "shows_qos": False}
 
     @classmethod
     def find(cls) -> str | None:

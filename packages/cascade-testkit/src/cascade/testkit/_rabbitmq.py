@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
 from cascade.testkit._process import free_port
 
@@ -25,6 +27,11 @@ class RabbitMq(Broker):
     def __init__(self, *, port: int | None = None, start_timeout: float = 90.0) -> None:
         super().__init__(port=port, start_timeout=start_timeout)
         self._mapper: int | None = None
+
+    @property
+    def heard_at(self) -> dict[str, Any]:
+        """The port of all clients. Its answer to a ping may overtake messages."""
+        return _witness.anonymous_client(self.host, self.port)
 
     @classmethod
     def find(cls) -> str | None:

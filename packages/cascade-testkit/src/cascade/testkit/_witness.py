@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import socket
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -29,6 +30,15 @@ _USERS = re.compile(r"\busers\s*[:=]?\s*\[")
 _FIELDS = {"user": "user", "pass": "password", "auth_token": "token"}
 """Of the message CONNECT of NATS, by what they are called in a configuration."""
 _RIGHTS = 'permissions: { publish: { deny: ">" } }'
+
+
+def anonymous_client(host: str, port: int) -> dict[str, Any]:
+    """Return how a witness connects to a broker of MQTT 3.1.1 without users.
+
+    It publishes to a topic of its own, and knows what the broker has delivered when that message comes back.
+    """
+    echo = f"{USER}/{secrets.token_hex(4)}"
+    return {"network": "mqtt", "host": host, "port": port, "version": 4, "echo": echo}
 
 
 class Witness(Protocol):
