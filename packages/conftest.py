@@ -127,7 +127,7 @@ def witness() -> Iterator[SuiteWitness]:
 
 @pytest.fixture(autouse=True)
 def delivered(request: pytest.FixtureRequest, witness: SuiteWitness) -> Iterator[None]:
-    """Check in every test that the AsyncAPI document describes what brokers deliver, whoever published it."""
+    """Check in every test that the AsyncAPI document describes what brokers deliver, of any publisher."""
     if any(request.node.get_closest_marker(each) for each in STARTING):
         witness.prepare()
     yield

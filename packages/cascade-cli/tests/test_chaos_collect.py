@@ -156,7 +156,9 @@ async def test_every_stored_event_is_in_the_collector_once_whatever_is_killed(
     """
     if kind == "mqtt":
         require_mosquitto()
-    monkeypatch.setattr(_witness, "witness", None)  # nats-server refuses what nobody hears while it ends
+    monkeypatch.setattr(
+        _witness, "witness", None
+    )  # nats-server refuses, while it ends, messages that no client hears
     events, path, stored = tmp_path / "events", tmp_path / "all.sqlite", set[str]()
     with Mosquitto() if kind == "mqtt" else NatsServer() as broker, contextlib.ExitStack() as alive:
         url = broker.nats_url if isinstance(broker, NatsServer) else broker.url

@@ -302,7 +302,7 @@ def test_tls_is_examined(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.Mon
 def test_engines_of_mqtt_in_the_same_account_are_named(
     topic: str, text: str, expected: set[str], doctor: Doctor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their retained messages are not in the bucket; those of other programs are no concern of Cascade."""
+    """Their retained messages are not in the bucket; those of other programs do not concern Cascade."""
     with NatsServer() as server:
         publish.single(topic, text, 1, retain=True, hostname=server.host, port=server.port)
         assert doctor(server.nats_url) == (0, set(), OPEN | expected)

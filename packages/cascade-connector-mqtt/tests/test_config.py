@@ -81,7 +81,7 @@ def test_a_bad_host_is_refused_with_advice(hostname: Any, advice: str) -> None:
 
 
 def test_an_ipv6_address_is_a_host() -> None:
-    """Its colons are no port."""
+    """Its colons do not begin a port."""
     assert MqttConnector("::1").hostname == "::1"
     assert MqttConnector.from_url("mqtt://[::1]:1884").hostname == "::1"
 

@@ -908,7 +908,7 @@ class TestSubscribing:
     async def test_what_is_no_reason_code_refuses_nothing(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture, answer: Any
     ) -> None:
-        """A mock's answer is no refusal."""
+        """A mock's answer does not count as a refusal."""
         client_class.made[0].subscribe.return_value = answer
         await connected.subscribe("a", AsyncMock())
         assert warnings_of(caplog) == []
@@ -1219,7 +1219,7 @@ class TestReconnecting:
     async def test_a_watch_is_bounded_in_bytes_of_topics_too(
         self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Long topics without a payload are no way round the bound."""
+        """Long topics without a payload count against the bound, too."""
         monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_BYTES", 10_000)
         stream = connected.watch("#")
         assert await anext(stream) == Linked()

@@ -74,7 +74,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let lost links be tried again almost at once, and what broke one soon after."""
+    """Try lost links again almost at once, and a message that broke one soon after."""
     for pause in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "senders.STEADY_AFTER"):
         monkeypatch.setattr(f"cascade.transport.{pause}", 0.01)
 
@@ -281,7 +281,7 @@ class TestLostLinks:
         assert ("reset by peer" in said) == (how == "reset")
 
     async def test_row_6_half_open(self, proxy: ChaosProxy) -> None:
-        """A link that carries nothing any more is given up after two keepalive times."""
+        """A link that no longer carries anything is given up after two keepalive times."""
         async with MqttConnector(proxy.host, proxy.port, keepalive=1) as connector:
             proxy.stall()
             await eventually(lambda: not connector.statistics().linked, BOUND)

@@ -91,7 +91,7 @@ class TestDuplicates:
         assert not any(duplicates.is_duplicate("a/b", b"x") for _ in range(3))
 
     def test_a_copy_that_did_not_come_is_not_waited_for_long(self) -> None:
-        """A later message of the same text is no copy."""
+        """A later message of the same text does not count as a copy."""
         clock = Clock()
         duplicates = DuplicateFilter(clock)
         duplicates.sent = True

@@ -60,7 +60,7 @@ async def test_a_ping_comes_behind_what_was_written() -> None:
     assert (native._pending, native._pending_data_size) == ([], 0)
 
 
-async def test_an_answer_to_a_ping_that_nobody_awaits_is_passed_over() -> None:
+async def test_an_answer_to_a_ping_that_no_call_awaits_is_passed_over() -> None:
     """nats-py would stop to read."""
     client = NatsClient("nats://host", {})
     native: Any = _Connection(client)

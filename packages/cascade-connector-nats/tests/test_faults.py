@@ -192,7 +192,7 @@ async def test_a_bucket_of_another_program_is_left_alone(
             assert (await next_of(stream, Complete)).proved
 
 
-async def test_a_server_without_time_to_live_announces_nobody(
+async def test_a_server_without_time_to_live_announces_no_process(
     server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An older server makes the bucket without it: constraints work, and a birth that no will follows is not put."""

@@ -199,7 +199,7 @@ def make_call(number: int) -> Call:
 
 
 def test_what_other_programs_write_to_the_topic_is_ignored() -> None:
-    """Whoever may use the cluster may write there."""
+    """Every client of the cluster may write there."""
     took: list[tuple[Call, SentAnswer]] = []
     sent, client = {1: make_call(1)}, Client()
     ExecutorLine("topic", sent, answered=lambda *told: took.append(told)).subscribe(client)

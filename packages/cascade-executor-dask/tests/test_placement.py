@@ -33,7 +33,7 @@ def test_about_twenty_milliseconds_of_work_are_sent_ahead(seconds: float, each: 
 
 
 def test_a_call_is_claimed_once() -> None:
-    """So it is either sent or given up, whoever comes second."""
+    """So it is either sent or given up: the later claim fails."""
     call = make_call(1)
     assert [call.claim() for _ in range(3)] == [True, False, False]
 

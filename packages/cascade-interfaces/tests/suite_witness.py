@@ -21,7 +21,7 @@ from cascade.testkit._mqtt_packets import Publication
 
 PROGRAM = Path(__file__).with_name("wire_witness.py")
 UNHEARD = "(no topic)"
-"""The topic of a problem that is no message's: a broker that the witness cannot hear."""
+"""The topic of a problem that concerns no message: a broker that the witness cannot hear."""
 Problem = tuple[str, str]
 """A topic, and what is wrong with a message there."""
 
@@ -46,7 +46,7 @@ class SuiteWitness:
         _witness.witness = self  # where a test has started pytest, in place of the announcer
 
     def stop(self) -> None:
-        """See no broker any more, and end the process."""
+        """Stop hearing brokers, and end the process."""
         _witness.witness = None
         os.environ.pop(_witness.ADDRESS, None)
         process, self._process = self._process, None

@@ -77,7 +77,7 @@ def test_an_echo_reaches_its_own_process_only(source: str, nonce: str) -> None:
 
 @given(names, st.sampled_from(["constraints", "runs"]))
 def test_a_report_topic_tells_its_source(source: str, kind: str) -> None:
-    """A reader of a report's topic gets the source back, and other topics are no reports."""
+    """A reader of a report's topic gets the source back; other topics do not count as reports."""
     assert parse_state_topic(check_topic(state_topic(source, kind))) == (source, kind)
     assert parse_state_topic(f"cascade/status/{kind}") is None
     assert parse_state_topic("cascade/state/%ff/runs") is None

@@ -146,7 +146,7 @@ def test_orders_before_their_calls_are_bounded(session: str, monkeypatch: pytest
     assert [*numbered_calls._sessions[session]._orders] == [6, 7, 8]
 
 
-def test_a_paused_call_ends_when_nobody_awaits_it(session: str, heard: Heard) -> None:
+def test_a_paused_call_ends_when_no_task_awaits_it(session: str, heard: Heard) -> None:
     """Its engine has died: nothing else would ever end the pause."""
     call = Running(session, 1, PAUSE)
     assert heard.next() == [1, "arrived", [True]]
@@ -211,7 +211,7 @@ def test_a_value_that_is_larger_than_all_that_may_be_on_the_way_goes_alone(narro
 
 
 @pytest.mark.parametrize("how", ["cancelled", "closed", "not awaited"])
-def test_a_call_that_waits_to_publish_goes_on_when_nobody_takes_its_values(
+def test_a_call_that_waits_to_publish_goes_on_when_no_task_takes_its_values(
     how: str, narrow: str, heard: Heard
 ) -> None:
     """What has no room is dropped."""

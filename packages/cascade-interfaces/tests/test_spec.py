@@ -167,7 +167,7 @@ def test_a_bad_route_is_refused_when_declared(wrong: Any) -> None:
 
 
 def test_a_pipeline_takes_tasks_only() -> None:
-    """Something that is no task, and no task at all, are refused."""
+    """It refuses an object of another kind, and an empty list of tasks."""
     with pytest.raises(ConfigurationError, match="functions decorated with"):
         pipeline(1, cast("Any", len))
     with pytest.raises(ConfigurationError, match="at least one"):

@@ -118,7 +118,7 @@ def test_what_json_cannot_hold_is_replaced_and_the_rest_goes_out() -> None:
 
 
 def test_the_rest_goes_out_as_it_would_have() -> None:
-    """Keys that JSON turns into text are no less fit for it because a value elsewhere is not."""
+    """JSON turns keys into text also where a value elsewhere has to be replaced."""
     keys: dict[Any, Any] = {None: 1, True: 2, 3: 3, 1.5: 4, Word.ONE: 5, Number.TWO: 6, "text": Word.ONE}
     plain = json.loads(json.dumps(keys))
     text, replaced = encode_payload({"keys": keys, "bad": float("nan")})

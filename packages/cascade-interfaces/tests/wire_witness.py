@@ -24,7 +24,7 @@ from wire_links import Heard, Link, MqttLink, NatsLink, RefusedError
 from wire_rules import Deliveries
 
 SECONDS = 30.0
-"""How long a broker may take to answer; a busy machine is no fault."""
+"""How long a broker may take to answer; a busy machine does not count as a fault."""
 MOST = 50
 """Problems that one answer lists."""
 Number = int | str

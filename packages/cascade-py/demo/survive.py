@@ -155,7 +155,7 @@ class Night:
         )
 
     def bring_material(self, share: float) -> None:
-        """Let the engine go on to this share of the steps, and not to the end: it is to be killed before."""
+        """Bring so much that the engine does this share of the steps, and does not end before it is killed."""
         missing = int(share * self.steps) - len(self.recorded()) + AT_ONCE
         new = self.folder / "material.new"
         new.write_text(f"{len(self.entries()) + missing}")

@@ -68,7 +68,7 @@ class Gated:
         return 2 * sum(range(self.tasks))
 
     def balanced(self) -> bool:
-        """Whether every message is accounted for, and none waits any more."""
+        """Whether every message is accounted for, and none waits."""
         counts = self.connector.statistics()
         return counts.accepted == counts.sent + sum(counts.dropped.values()) > 4 * self.tasks
 
@@ -207,7 +207,7 @@ def shorten_keepalive(connector: MqttConnector) -> None:
 async def test_row_6_a_half_open_link_is_replaced_during_the_run(
     proxy: ChaosProxy, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A link that carries nothing any more is given up after two keepalive times; nothing is lost."""
+    """A link that no longer carries anything is given up after two keepalive times; nothing is lost."""
     run = Gated(MqttConnector(proxy.host, proxy.port, **PATIENT))
     running = run.begin()
     await eventually(run.half_way.is_set, BOUND)

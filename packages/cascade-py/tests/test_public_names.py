@@ -57,7 +57,7 @@ def module(request: pytest.FixtureRequest) -> ModuleType:
 
 
 def test_every_public_name_resolves_and_is_listed(module: ModuleType) -> None:
-    """Names imported on demand are no exception; completion in a shell uses dir()."""
+    """This includes names that are imported on demand; completion in a shell uses dir()."""
     assert module.__doc__
     assert sorted(set(module.__all__)) == sorted(module.__all__), "a name stands there twice"
     assert [name for name in module.__all__ if not hasattr(module, name)] == []

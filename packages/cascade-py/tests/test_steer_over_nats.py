@@ -84,7 +84,7 @@ def server() -> Iterator[NatsServer]:
 
 
 async def reported(reports: WatchStream, mark: str) -> dict[str, Any]:
-    """Return the parts of the next report that are no times, once it has the last register.
+    """Return the parts of the next report other than times, once it has the last register.
 
     After a cut the last register may come before the set is whole: then what was cleared is still in force.
     """

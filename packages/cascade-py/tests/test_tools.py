@@ -193,7 +193,7 @@ async def test_who_waits_on_a_manual_clock_goes_on_when_it_is_moved_so_far() -> 
 
 
 def test_a_clock_that_outlives_its_loop_can_still_be_moved() -> None:
-    """No caller waits any more."""
+    """No caller waits."""
     clock = ManualClock()
 
     async def wait() -> None:

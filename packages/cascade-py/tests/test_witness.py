@@ -1,4 +1,4 @@
-"""The witness of this suite: it hears every broker that a test starts, and finds a wrong message, whoever published it."""
+"""The witness of this suite: it hears every broker that a test starts, and finds a wrong message of any publisher."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def heard_broker(request: pytest.FixtureRequest) -> Iterator[Broker | OddBroker]
 def test_what_another_process_publishes_is_checked(
     heard_broker: Broker | OddBroker, witness: SuiteWitness
 ) -> None:
-    """A right birth, then a wrong one, an echo that is no object, and a message on an unknown topic."""
+    """A right birth, then a wrong one, an echo that is not an object, and a message on an unknown topic."""
     publish(heard_broker, birth())
     assert witness.collect() == []
     echo = ("cascade/sync/press/1f", "[]", 0, False)
@@ -365,7 +365,7 @@ def test_bytes_of_mqtt_become_messages_wherever_they_are_cut(version: int) -> No
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_a_message_to_itself_is_the_answer_where_a_ping_proves_nothing(version: int) -> None:
-    """It is no message of the traffic, and the others have no QoS if the broker does not show it."""
+    """It does not count as traffic, and the other messages have no QoS if the broker does not show it."""
     link = MqttLink(None, version=version, echo="witness/1", shows_qos=False)
     link.feed(b"\x20\x03\x00\x00\x00" if version == 5 else b"\x20\x02\x00\x00")
     assert b"cascade/#" in (subscribe := link.replies())
@@ -419,7 +419,7 @@ def nats_bytes() -> bytes:
 
 
 def test_bytes_of_nats_become_messages_wherever_they_are_cut() -> None:
-    """Of a subject that is no topic, the subject; nothing of the key of an unnamed process or of another bucket."""
+    """Of a subject without a topic, the subject; nothing of the key of an unnamed process or of another bucket."""
     data = nats_bytes()
     for at in range(len(data)):
         link = NatsLink({"user": "ann"})

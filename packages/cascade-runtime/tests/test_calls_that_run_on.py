@@ -245,7 +245,7 @@ def in_scope(desk: Desk) -> list[int]:
 
 
 def test_what_was_in_use_is_free_on_another_loop(stuck: Stuck) -> None:
-    """When the loop is closed, the end of a call is not reported any more, and nothing waits for it."""
+    """When the loop is closed, the end of a call is no longer reported, and nothing waits for it."""
     engine = Engine(system_resources={"gpu": 1}, stop_timeout=0.01)
 
     async def give_up() -> None:

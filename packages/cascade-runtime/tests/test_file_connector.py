@@ -181,7 +181,7 @@ async def test_the_memory_for_waiting_lines_is_bounded(
 
 
 def test_a_loop_that_was_closed_without_a_disconnect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connector is not connected any more, and connects again; nothing is lost, whatever the disk does."""
+    """The connector is no longer connected, and connects again; nothing is lost, whatever the disk does."""
     path, answers, opens = tmp_path / "run.jsonl", threading.Event(), os.open
 
     def slow(*arguments: Any) -> int:

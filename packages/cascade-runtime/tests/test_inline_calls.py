@@ -158,7 +158,7 @@ async def test_events_come_in_the_order_of_the_graph() -> None:
 
 
 async def test_the_first_failure_ends_the_run_before_the_next_call() -> None:
-    """Calls that are ready do not start any more, and the error has its note."""
+    """Calls that are ready do not start, and the error has its note."""
     called: list[int] = []
     calls = [call(partial(called.append, n)) for n in range(3)]
     with pytest.raises(ValueError, match="boom") as raised:
@@ -288,7 +288,7 @@ async def test_a_pause_that_arrives_between_two_batches_holds_the_other_calls() 
 
 @pytest.mark.parametrize("scope", ["run:night", "task:call"])
 async def test_a_cancel_that_arrives_between_two_batches_stops_the_other_calls(scope: str) -> None:
-    """A cancel of the run or of all tasks with this name: the run ends, and no call starts any more."""
+    """A cancel of the run or of all tasks with this name: the run ends, and no further call starts."""
     hub = LocalHub()
     called = 0
 

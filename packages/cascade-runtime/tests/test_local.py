@@ -120,7 +120,7 @@ async def test_a_burst_beyond_the_inbox_drops_the_oldest_and_says_so(
     assert caplog.text.count("too slow") == 1
 
 
-async def test_a_watch_that_nobody_reads_tells_its_loss_and_that_it_is_linked(
+async def test_a_watch_that_no_task_reads_tells_its_loss_and_that_it_is_linked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The oldest items go, ``Linked`` among them; ``Lost`` then ``Linked`` stand in their place."""
@@ -230,7 +230,7 @@ async def test_a_shared_subscription_is_refused() -> None:
             connector.watch("$share/group/a")
 
 
-async def test_a_hub_keeps_what_is_retained_while_nobody_is_connected() -> None:
+async def test_a_hub_keeps_what_is_retained_while_no_connector_is_connected() -> None:
     """The hub is the broker: connectors come and go."""
     hub, inbox = LocalHub(), Inbox()
     async with LocalConnector(hub) as connector:

@@ -1,4 +1,4 @@
-"""How runs stop: nothing starts any more, nothing outlives them in silence, and every fault ends them."""
+"""How runs stop: no further call starts, nothing outlives them in silence, and every fault ends them."""
 
 import asyncio
 import contextlib

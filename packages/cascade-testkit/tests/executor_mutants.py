@@ -192,7 +192,7 @@ class FollowsForEver(WithContext):
 
 
 class ForgetsWhatWasGivenUp(WithContext):
-    """A call that nobody awaits runs on as if nothing had happened; where it waits, it goes on."""
+    """A call that no task awaits runs on as if nothing had happened; where it waits, it goes on."""
 
     def give_up(self, call: InThread) -> None:
         call.direct(Directive.RUN)

@@ -18,7 +18,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_small_burst_is_measured() -> None:
-    """Every event arrives; how fast is no affair of a test."""
+    """Every event arrives; a test does not judge how fast."""
     command = [sys.executable, str(BENCHMARKS / "burst.py"), "--rounds", "1", "--events", "2000"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert re.search(r"round 1: +[\d,]+ events a second of CPU time", done.stdout), done.stderr
@@ -29,7 +29,7 @@ def test_a_small_burst_is_measured() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_late_page_of_a_few_engines_is_measured() -> None:
-    """On both brokers the page shows everything; after how long is no affair of a test."""
+    """On both brokers the page shows everything; a test does not judge after how long."""
     require_mosquitto()
     command = [sys.executable, str(BENCHMARKS / "late.py"), "--rounds", "1", "--engines", "3", "--runs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

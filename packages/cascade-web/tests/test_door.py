@@ -35,7 +35,7 @@ def test_a_page_from_elsewhere_is_refused(host: str, origin: str | None) -> None
     assert not Door().admits_origin(host, origin)
 
 
-def test_whoever_knows_the_token_may_use_any_name_of_the_host() -> None:
+def test_a_browser_with_the_token_may_use_any_name_of_the_host() -> None:
     """The names of a machine in its network are not known; the origin must still be the same."""
     door = Door("secret")
     assert door.admits_origin("box.local:8765", "http://box.local:8765")

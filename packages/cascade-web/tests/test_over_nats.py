@@ -382,7 +382,7 @@ async def test_where_the_broker_does_not_show_that_everything_has_arrived_no_eng
 async def test_an_engine_whose_birth_this_user_may_not_read_is_not_called_lost(
     tabs: Tabs, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
 ) -> None:
-    """While it runs nothing, only its birth would show that it is there; and that the birth is hidden is no forgery."""
+    """While it runs nothing, only its birth would show that it is there; and a hidden birth does not count as forged."""
     gate.set()
     with blind(NatsServer, state=True) as server:
         async with watched(tabs, server, monkeypatch, gate, done=True) as page:

@@ -17,11 +17,11 @@ async def ask(client: AnsweredClient, key: str, about: str = "") -> object:
 
 
 async def test_each_call_gets_its_own_answer() -> None:
-    """One that nobody awaits is passed over."""
+    """An answer that no call awaits is ignored."""
     client = AnsweredClient()
     one, other = (asyncio.create_task(ask(client, key), name=key) for key in ("one", "other"))
     await asyncio.sleep(0)
-    client.answer("nobody", 0)
+    client.answer("no call", 0)
     client.answer("other", 2)
     client.answer("one", 1)
     client.answer("one", 3)

@@ -19,7 +19,7 @@ def delivery() -> Delivery:
     return Delivery(logging.getLogger("cascade.test.delivery"))
 
 
-async def test_a_watch_that_nobody_reads_is_bounded_also_while_links_come_and_go(
+async def test_a_watch_that_no_task_reads_is_bounded_also_while_links_come_and_go(
     mocker: MockerFixture,
 ) -> None:
     """For days, without a message; what is left begins with what says that something is missing."""

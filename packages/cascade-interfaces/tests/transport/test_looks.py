@@ -180,7 +180,7 @@ async def test_after_an_overflow_no_complete_is_yielded_before_the_set_is_there_
 
 
 async def test_a_closed_watch_ends_its_looks(desks: list[Desk]) -> None:
-    """Nothing is sent any more, and no task is left."""
+    """Nothing is sent, and no task is left."""
     desk = Desk("a/#", canary=None, turn=asyncio.Lock())
     desks.append(desk)
     await settle()

@@ -176,7 +176,7 @@ def test_poison_is_given_up_after_two_links_that_only_it_can_have_broken() -> No
     assert outbox.dropped == {"broke the link twice": 1}
 
 
-def test_a_link_that_merely_fell_silent_blames_nobody() -> None:
+def test_a_link_that_merely_fell_silent_blames_no_message() -> None:
     """A message may be in flight at any number of such losses."""
     outbox = filled(1)
     for _ in range(5):

@@ -84,7 +84,7 @@ class TestPresence:
         assert not presence.receive(foreign, 5.0)
 
     def test_a_name_is_contested_after_more_than_three_signs_in_a_minute(self) -> None:
-        """One sign for each link; signs further apart are no dispute."""
+        """One sign for each link; signs further apart do not count as a dispute."""
         for gap, contested in ((10.0, True), (25.0, False)):
             presence = Presence("s", named=True)
             for link in range(4):

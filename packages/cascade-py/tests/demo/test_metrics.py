@@ -33,7 +33,7 @@ def imports(text: str) -> tuple[Import, ...]:
 
 
 def test_every_line_is_code_comment_or_blank() -> None:
-    """Docstrings are code, a blank line in a string is blank, and `#` in a string is no comment."""
+    """Docstrings are code, a blank line in a string is blank, and `#` in a string does not begin a comment."""
     text = '''"""Doc.
 
 # not a comment

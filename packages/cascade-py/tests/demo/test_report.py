@@ -45,7 +45,7 @@ def test_every_number_of_the_report_is_on_the_screen() -> None:
 
 
 def test_text_from_files_is_shown_literally() -> None:
-    """Brackets are no markup, and an escape sequence or a line end in a name does nothing."""
+    """Brackets are not taken as markup, and an escape sequence or a line end in a name does nothing."""
     text = render(REPORT)
     assert text.count(r"[red]a[/red]\x1b[2J\x0ab") == 2
     assert "[bold]bad[/bold]" in text

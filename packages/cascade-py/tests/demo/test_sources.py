@@ -14,7 +14,7 @@ WriteFiles = Callable[[Mapping[str, str | bytes]], Path]
 
 
 def test_files_are_found_below_the_folder_and_named_as_they_are_imported(write_files: WriteFiles) -> None:
-    """Packages go by their folder; what is no Python file is left alone."""
+    """Packages go by their folder; other files are ignored."""
     folder = write_files({"a.py": "", "p/__init__.py": "", "p/b.py": "", "p/data.txt": "", "c.pyi": ""})
     sources, unreadable = find_sources(folder)
     assert [(s.shown, s.module, s.is_package) for s in sources] == [

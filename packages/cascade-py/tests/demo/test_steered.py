@@ -117,7 +117,7 @@ def test_ctrl_c_in_the_pause_leaves_nothing_behind(demo: Path, folder: Path, mar
         running.send_signal(signal.SIGINT)
         output, errors = running.communicate(
             timeout=30 * busyness()
-        )  # both pipes end: no process has them open any more
+        )  # both pipes end: no process has them open
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert "The run was not paused to the end" in output

@@ -492,7 +492,7 @@ FORGERIES = {
     "a text for an age": ("UPDATE entries SET created = ? WHERE key = 'a'", "old"),
     "a blob for an encoding": ("UPDATE entries SET encoding = ? WHERE key = 'a'", b"pickle"),
     "a text for an expiry": ("UPDATE entries SET expires = ? WHERE key = 'a'", "never"),
-    "bytes that are no text": ("UPDATE entries SET encoding = CAST(? AS TEXT) WHERE key = 'a'", b"\xff\xfe"),
+    "bytes that are not text": ("UPDATE entries SET encoding = CAST(? AS TEXT) WHERE key = 'a'", b"\xff\xfe"),
 }
 
 

@@ -110,7 +110,7 @@ def test_text_from_the_broker_is_escaped(bench: Bench, caplog: pytest.LogCapture
 
 
 def test_what_a_sync_removes_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """One WARNING names the first ten constraints that the broker does not have any more, and counts the others."""
+    """One WARNING names the first ten constraints that the broker no longer has, and counts the others."""
     bench.log.removed_by_sync([])
     assert warnings(caplog) == []
     bench.log.removed_by_sync(f"cascade/constraints/task/t{number:02}/@pause" for number in range(12))

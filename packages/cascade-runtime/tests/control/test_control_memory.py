@@ -114,7 +114,7 @@ async def test_a_paused_run_goes_on_paused_without_a_broker(
 
 
 async def test_the_set_of_the_broker_replaces_what_is_remembered(runs: Runs) -> None:
-    """A pause that was cleared while the engine was away is lifted, and is not remembered any more."""
+    """A pause that was cleared while the engine was away is lifted, and is no longer remembered."""
     await paused_once(runs)
     hub = LocalHub()
     assert await runs.start(LocalConnector(hub, source_id="line-3"), 2) == 2

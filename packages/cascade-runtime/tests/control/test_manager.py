@@ -453,13 +453,13 @@ async def test_what_a_sync_lifts_is_one_warning(setting: Setting, caplog: pytest
     await eventually(lambda: not setting.gates)
     await eventually(lambda: setting.manager.sync.state is SyncState.SYNCED)
     (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert f"does not have these constraints any more, they are lifted: {GLOBAL}/@pause" in line
+    assert f"no longer has these constraints, they are lifted: {GLOBAL}/@pause" in line
 
 
 async def test_a_run_that_ends_after_its_user_has_disconnected_is_not_reported(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing can be sent any more, which would be a WARNING, before the stream says that the link is gone."""
+    """Nothing can be sent, which would be a WARNING, before the stream says that the link is gone."""
     await setting.manager.synced()
     setting.begin_run("r1")
     await setting.connector.disconnect()

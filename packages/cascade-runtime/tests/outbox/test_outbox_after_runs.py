@@ -37,7 +37,7 @@ def upto(seq: int) -> dict[str, Any]:
 
 
 async def acknowledged(link: FakeLink, seq: int) -> bool:
-    """Acknowledge as a collector does each time that an event comes; return whether nothing listens any more."""
+    """Acknowledge as a collector does each time that an event comes; return whether no subscription is left."""
     if link.subscribed:
         await link.subscribed[ACK](ACK, upto(seq))
     return not link.subscribed
@@ -102,7 +102,7 @@ async def test_a_run_that_begins_meanwhile_goes_on_with_the_same_sender(
 async def test_another_outbox_of_the_folder_takes_its_place(
     folder: Path, ack: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As of a second engine on the same connector: the first does not hold the file any more."""
+    """As of a second engine on the same connector: the first no longer holds the file."""
     async with no_leaks():
         link = FakeLink(up=False)
         await send(Outbox(folder, ack=ack), link, 0)
@@ -196,7 +196,7 @@ async def test_a_run_that_begins_while_its_connector_disconnects_sends_what_wait
 
 
 async def test_what_is_refused_after_the_run_closes_it(folder: Path) -> None:
-    """It is put aside, and nothing waits any more."""
+    """It is put aside, and nothing waits."""
     async with no_leaks():
         link = FakeLink(up=False)
         await send(Outbox(folder, ack="c-1"), link, 0)

@@ -17,7 +17,7 @@ _SYNC, _CANARY = "cascade/sync/", "/@canary"
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One retained message that nothing needs any more."""
+    """One retained message that is no longer needed."""
 
     topic: str
     why: str

@@ -68,7 +68,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print one line for a person on standard error, whatever the form of the output."""
-        with contextlib.suppress(OSError):  # nothing reads it any more
+        with contextlib.suppress(OSError):  # nothing reads it now
             sys.stderr.write(f"{printable(text)}\n")
             sys.stderr.flush()
 

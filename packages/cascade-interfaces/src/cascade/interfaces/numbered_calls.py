@@ -253,7 +253,7 @@ def open_session(
 
 
 def close_session(session: str) -> None:
-    """Forget a session: none of its calls starts any more, those that run stop at a checkpoint. Idempotent."""
+    """Forget a session: none of its calls starts, those that run stop at a checkpoint. Idempotent."""
     if (closed := _sessions.pop(session, None)) is not None:
         closed.stop()
 

@@ -1,4 +1,4 @@
-"""Wait for an outbox: until all messages are sent or dropped, or until nothing moves any more."""
+"""Wait for an outbox: until all messages are sent or dropped, or until no message moves."""
 
 from __future__ import annotations
 

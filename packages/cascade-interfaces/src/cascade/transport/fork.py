@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """Something that a forked child must not use any more."""
+    """Something that a forked child must not use."""
 
     def become_inert(self) -> None:
         """Do nothing from here on; called in the child."""

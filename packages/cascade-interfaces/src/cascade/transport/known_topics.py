@@ -20,7 +20,7 @@ class KnownSet:
     """Topics whose messages went with an earlier store."""
 
     def remove(self, topics: Collection[str]) -> None:
-        """Forget topics that the queue does not follow any more."""
+        """Forget topics that the queue no longer follows."""
         self.topics.difference_update(topics)
         self.forgotten.difference_update(topics)
 

@@ -405,7 +405,7 @@ class Session(Generic[ClientT]):
 
 
 def _abandon(client: LinkClient, connecting: asyncio.Task[None]) -> None:
-    """End an attempt to connect that is not wanted any more, without waiting for it."""
+    """End an attempt to connect that is no longer wanted, without waiting for it."""
     client.close()
     _abandoned.add(connecting)
 

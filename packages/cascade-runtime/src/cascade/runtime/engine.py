@@ -566,7 +566,7 @@ class Engine:
             finally:
                 monitor.leave()
                 await self._stop(scheduler, executors, still_running, limit=limit)
-                await finished(emptied(targets), self._clock)  # often nothing else refers to them any more
+                await finished(emptied(targets), self._clock)  # often nothing else refers to them
 
     def _cache_backend(self) -> CacheBackend:
         if self._cache is None:

@@ -77,7 +77,7 @@ class ChaosProxy:
         return len(self._connections)
 
     def stall(self, direction: Direction = Direction.BOTH) -> None:
-        """Carry nothing any more; connections stay open, new ones are accepted, too.
+        """Stop carrying bytes; connections stay open, and new ones are accepted, too.
 
         What is sent meanwhile waits in the buffers of the system, then in the sender. That one
         side has ended is not passed on either.

@@ -82,7 +82,7 @@ def _send(address: Address, folder: Path) -> int:
 
 
 async def _send_all(outbox: Outbox, address: Address) -> int:
-    """Send until nothing moves any more; return how many messages are left that could be sent."""
+    """Send until no message moves; return how many messages are left that could be sent."""
     async with link.connected(address) as connector, outbox.sender(connector, adopt=True) as sender:
         before = None
         while not await sender.flush(STEP) and (left := _waiting(outbox)) != before:

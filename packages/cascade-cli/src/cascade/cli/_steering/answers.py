@@ -71,7 +71,7 @@ class Answers:
         ]
 
     def complete(self, now: float, *, drained: bool = False) -> bool:
-        """Return whether every engine has answered, and, if asked, nothing in the scope runs any more."""
+        """Return whether every engine has answered, and, if asked, no task in the scope runs."""
         return all(
             answer.kind != PENDING and not (drained and answer.kind == APPLIED and answer.running)
             for answer in self.get(now).values()
@@ -118,7 +118,7 @@ class Answers:
         return Answer(SILENT)
 
     def _has_cancelled(self, source: str) -> bool:
-        """Whether a run that is not here any more has been cancelled here."""
+        """Whether a run that is no longer here has been cancelled here."""
         run_id = self._change.scope.removeprefix("run:")
         ran = run_id in self._before[source].runs or source in self._cancelled
         return self._change.type == "cancel" and ran

@@ -39,7 +39,7 @@ class Wait:
 
     seconds: float = 15.0
     drained: bool = False
-    """Wait until nothing in the scope runs any more, too."""
+    """Wait until no task in the scope runs, too."""
 
 
 async def steer(

@@ -50,7 +50,7 @@ class Until:
         if now - self._doubtful_since < SURE_SECONDS:
             return None
         why = "its engine is lost" if status == "Lost" else "how it has ended is not known"
-        return End(FAILED, f"run {run.run_id} is not running any more: {why}")
+        return End(FAILED, f"run {run.run_id} is no longer running: {why}")
 
     def _find(self, view: View) -> RunView | None:
         """Return the run; of several with one name, the latest."""

@@ -21,7 +21,7 @@ class Rates:
         if samples and ended < samples[-1][1]:
             samples.clear()  # the run_id is used again
         if samples and samples[-1][0] == now:
-            samples.pop()  # time stands still: there is no link
+            samples.pop()  # without a link the clock does not advance
         samples.append((now, ended))
         while samples[0][0] < now - WINDOW_SECONDS:
             samples.popleft()

@@ -25,7 +25,7 @@ PROBE_TIMEOUT = 2.0
 _SHARED = "$share/"  # another member of the group may get the message; MQTT 5.0, section 4.8.2
 _SYNC = "cascade/sync/"  # duplicates of these are ignored by those who read them
 _LIFETIME = 2.0
-"""Seconds after which a duplicate that did not arrive is not expected any more."""
+"""Seconds after which a duplicate that did not arrive is no longer expected."""
 
 
 class DuplicateFilter:
@@ -58,7 +58,7 @@ class DuplicateFilter:
             self._wild.add(topic_filter, None)
 
     def remove(self, topic_filter: str) -> None:
-        """Note that the client does not have a filter any more."""
+        """Note that the client no longer has a filter."""
         if topic_filter not in self._known:
             return
         self.grant(topic_filter)

@@ -132,7 +132,7 @@ class MqttLink(Link):
         return self._check(list(filters), refused)
 
     async def _unsubscribe(self, filters: list[str]) -> None:
-        """Unsubscribe from filters that no queue has any more."""
+        """Unsubscribe from filters that no queue has."""
         await self._call("unsubscribe", self._unsubscribe_unused, filters)
 
     async def _unsubscribe_unused(self, filters: list[str]) -> None:
@@ -225,7 +225,7 @@ class MqttLink(Link):
         await self._reader.read()
 
     def _unneeded(self, queue: Queue, unused: Sequence[str]) -> list[str]:
-        """End the looks of a watch; return the filters that nothing needs any more."""
+        """End the looks of a watch; return the filters that are no longer needed."""
         if not isinstance(queue, WatchQueue) or queue.looks is None:
             return [*unused]
         asked = (topic for topic in queue.looks.end() if not self._dispatcher.has(topic))

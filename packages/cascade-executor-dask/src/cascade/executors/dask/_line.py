@@ -10,7 +10,7 @@ from cascade.executors.dask._placement import Call
 from cascade.interfaces.numbered_calls import Connect, SentAnswer, read_answer, read_report
 
 _GONE = frozenset({"cancelled", "released", "forgotten"})
-"""States of a task at its worker whose result no client wants any more: its engine has gone."""
+"""States of a task at its worker whose result no client wants: its engine has gone."""
 
 
 def connect_to(topic: str) -> Connect:

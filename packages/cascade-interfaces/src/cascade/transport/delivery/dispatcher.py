@@ -29,7 +29,7 @@ class Dispatcher:
     """All queues of one connector, found by topic.
 
     :param filter_added: called with each filter that the connector did not have before.
-    :param filter_removed: called with each filter that the connector does not need any more.
+    :param filter_removed: called with each filter that the connector no longer needs.
     """
 
     def __init__(

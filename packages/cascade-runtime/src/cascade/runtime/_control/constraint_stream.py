@@ -13,7 +13,7 @@ from cascade.runtime._admission.limits import RULES
 from cascade.transport.yielding import LOOP_BUDGET
 
 REMOVE_AFTER = 1.0
-"""Seconds from the end of a run until its topics are not watched any more: most runs disconnect before."""
+"""Seconds from the end of a run until its topics are no longer watched: most runs disconnect before."""
 
 
 class ConstraintStream:

@@ -106,12 +106,12 @@ class ControlLog:
         )
 
     def removed_by_sync(self, topics: Iterable[str]) -> None:
-        """Log that the broker does not have registers any more that were in force here."""
+        """Log that the broker no longer has registers that were in force here."""
         named = _named(topics)
         if not named:
             return
         _log.warning(
-            "%s: the broker does not have these constraints any more, they are lifted: %s. If they were not "
+            "%s: the broker no longer has these constraints, they are lifted: %s. If they were not "
             "cleared meanwhile, publish them again",
             self._source,
             named,

@@ -106,7 +106,7 @@ class ConnectedEngines:
             self._spare.apply(changes, self._clock.monotonic())
 
     def forget_buckets(self, in_force: Callable[[Key], bool]) -> None:
-        """Drop the token buckets of scopes whose rate limit the broker does not have any more."""
+        """Drop the token buckets of scopes whose rate limit the broker no longer has."""
         for scope in [scope for scope in self._buckets if not in_force((scope, "rate_limit"))]:
             del self._buckets[scope]
 

@@ -190,7 +190,7 @@ class ConstraintManager:
     def end_if_disconnected(self) -> None:
         """End if the user has disconnected the connector and no run is active."""
         if self._loop is not None and not self._engines.have_runs and self._is_disconnected():
-            self._end(report=False)  # nothing can be sent any more
+            self._end(report=False)  # nothing can be sent now
             for reader in self._stream.take_readers():
                 reader.cancel()
 
@@ -372,7 +372,7 @@ class ConstraintManager:
             self._in_sync.set()
 
     def _log_removals(self) -> None:
-        """Log once which constraints in force the broker does not have any more."""
+        """Log once which constraints in force the broker no longer has."""
         removed, self.sync.removed = self.sync.removed, []
         replaced, self.sync.store_replaced = self.sync.store_replaced, False
         if replaced:

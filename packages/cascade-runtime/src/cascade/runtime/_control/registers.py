@@ -153,7 +153,7 @@ class Registers:
         self._update_run(scope)
 
     def end_run(self, run_id: str) -> None:
-        """Lift the registers of a run that has ended; they cover nothing here any more."""
+        """Lift the registers of a run that has ended; they no longer cover anything here."""
         scope = f"run:{run_id}"
         self._local_runs.discard(scope)
         self._update_run(scope)

@@ -87,7 +87,7 @@ class Reporter:
     """Publishes an engine's reports on its two state topics when they are due, and logs what changed.
 
     :param running: returns how many tasks run in the scope of a constraint.
-    :param in_force: returns whether no task can start any more that the constraints do not permit.
+    :param in_force: returns whether every task that can start now is permitted by the constraints.
     :param retain: whether the broker keeps the reports.
     :param presence: returns the session of the connector's latest birth, or None.
     :param watched: what is reported for watchers.
@@ -211,7 +211,7 @@ class Reporter:
             self._publish_changed_graphs()
 
     def publish_last(self) -> None:
-        """Publish that no constraint is in force any more.
+        """Publish that no constraint is in force.
 
         Also without a link, if there are earlier reports to replace: the connector keeps the latest
         value of these topics until it is linked.

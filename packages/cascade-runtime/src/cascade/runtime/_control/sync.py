@@ -41,7 +41,7 @@ class SyncState(StrEnum):
     STALE = "stale"
     """The broker has lost its store: known constraints stay in force, messages that arrive apply."""
     STOPPED = "stopped"
-    """The engine does not follow the broker any more."""
+    """The engine no longer follows the broker."""
 
 
 class _Store(msgspec.Struct, frozen=True):
@@ -141,7 +141,7 @@ class Sync:
         self._registers.apply(topic, parse(topic, message.payload, deadline=deadline))
 
     def complete(self, complete: Complete) -> None:
-        """Remove the registers that the broker does not have any more."""
+        """Remove the registers that the broker no longer has."""
         self._linked, self.late, self._complete_by, self._failures = True, False, None, 0
         self.proved = complete.proved
         self.store_replaced, self._store_changed = self._store_changed, False

@@ -168,7 +168,7 @@ class RunFile:
     # Writing, in a transaction
 
     def transact(self, write: Callable[[], None]) -> None:
-        """Commit what ``write`` does, all or none; then delete the files that no row names any more.
+        """Commit what ``write`` does, all or none; then delete the files that no row names.
 
         :raises RunInUseError: if another process has started an attempt since; nothing is written.
         :raises sqlite3.Error: if the file fails; nothing is written.

@@ -40,7 +40,7 @@ class RunWriter:
         self.settled = 0
         """Events whose numbers are below this are forgotten with the next commit; the journal sets it, on its loop."""
         self.failure: StateUnavailable | RunInUseError | None = None
-        """Why nothing is written any more."""
+        """Why writing has stopped."""
 
     def hurry(self) -> None:
         """Try no longer than once more: the journal is being closed. From any thread."""

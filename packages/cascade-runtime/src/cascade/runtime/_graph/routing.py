@@ -46,7 +46,7 @@ class RouteRefCounts:
                 stack += found
 
     def remove(self, chooser: Call) -> Iterator[Call]:
-        """Take back what :meth:`add` counted; yield the calls that are not needed any more."""
+        """Take back what :meth:`add` counted; yield the calls that are no longer needed."""
         stack, counts = alternatives_of(chooser), self.counts
         while stack:
             call = stack.pop()

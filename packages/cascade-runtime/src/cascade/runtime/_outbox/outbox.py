@@ -221,7 +221,7 @@ class OutboxSender:
     async def flush(self, timeout: float) -> bool:
         """Store everything, and wait up to ``timeout`` seconds until it is sent; return whether it is.
 
-        It returns sooner where nothing moves any more.
+        It returns sooner where no message moves.
         """
         return self._queue is None or await self._queue.finish(timeout)
 

@@ -85,7 +85,7 @@ class ChangeFinder:
                     yield call, StepChange(record.key, ChangeKind.GONE)
 
     def gone(self, declared: Iterable[str]) -> Iterator[StepChange]:
-        """Yield the recorded steps of the outermost graph that are not declared any more."""
+        """Yield the recorded steps of the outermost graph that are no longer declared."""
         known = {each for key in declared for each in (key, scope_of(key))}
         own = ((key, [key]) for key in self._journal.known_keys() if _is_declared(key))
         for outer, keys in chain(own, self._below.items()):

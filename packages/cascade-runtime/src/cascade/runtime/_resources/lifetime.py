@@ -136,7 +136,7 @@ class OpenResource:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not self._opened.done():  # the task was cancelled before it first ran
             self._opened.set_exception(self._failure(_CANCELLED))
-        self._opened.exception()  # marks it as retrieved: perhaps no task waits for the value any more
+        self._opened.exception()  # marks it as retrieved: perhaps no task waits for the value
 
     def _failure(self, problem: str, cause: BaseException | None = None) -> ResourceFailedError:
         error = ResourceFailedError(self._resource.name, problem)

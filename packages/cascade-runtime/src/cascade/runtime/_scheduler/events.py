@@ -318,5 +318,5 @@ class EventEmitter:
 
 
 def _never() -> bool:
-    """Return that no event is wanted any more."""
+    """Return that no event is wanted."""
     return False

@@ -199,7 +199,7 @@ class GraphExpansion:
                     self._state.admit(some)
                     began = await turn(began, share, self._clock)
         finally:
-            if not self._outcome.finished.done():  # otherwise nothing starts any more
+            if not self._outcome.finished.done():  # otherwise no task starts
                 self._state.admit(rest)
 
 

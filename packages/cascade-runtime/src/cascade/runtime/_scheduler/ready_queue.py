@@ -72,7 +72,7 @@ class ReadyQueue:
             self.wake()
 
     def stop(self) -> None:
-        """Start nothing any more."""
+        """Stop starting nodes."""
         if self.due is not None:
             self.due.cancel()
 

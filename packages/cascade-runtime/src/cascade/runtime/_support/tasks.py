@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 abandoned: WeakSet[asyncio.Task[Any]] = WeakSet()
-"""Tasks that were cancelled, did not end in time, and were named in a log: nothing waits for them any more."""
+"""Tasks that were cancelled, did not end in time, and were named in a log: no task waits for them."""
 
 
 async def cancel(tasks: Collection[asyncio.Task[Any]], *, timeout: float) -> set[asyncio.Task[Any]]:

@@ -73,9 +73,9 @@ class ProcessCall:
         self.times = 1
         """Which attempt this is: a call whose worker was lost may run again."""
         self.is_over = False
-        """Whether it was given up, withdrawn or answered: it must not start any more."""
+        """Whether it was given up, withdrawn or answered: it must no longer start."""
         self.is_reported = False
-        """Whether its start is reported, or about to be: it is not withdrawn any more."""
+        """Whether its start is reported, or about to be: it is no longer withdrawn."""
         self.packed: bytes | None = None
         self.directive = Directive.RUN
         """What it is to do at its checkpoints."""

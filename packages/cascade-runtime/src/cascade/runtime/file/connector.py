@@ -234,7 +234,7 @@ def _setter(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[
     def set_event() -> None:
         try:
             loop.call_soon_threadsafe(event.set)
-        except RuntimeError:  # the loop is closed, and nothing waits any more
+        except RuntimeError:  # the loop is closed, and no task waits
             return
 
     return set_event

@@ -80,14 +80,14 @@ class LocalHub:
             self._send_retained(session, queue, queue.filters)
 
     def detach(self, session: Session, queue: Queue) -> None:
-        """Deliver nothing to a queue any more."""
+        """Stop delivering to a queue."""
         with self._lock:
             self._complete.pop(queue, None)
             for topic_filter in queue.filters:
                 self._filters.remove(topic_filter, (session, queue))
 
     def detach_some(self, session: Session, queue: WatchQueue, filters: Sequence[str]) -> None:
-        """Deliver nothing for these filters to a watch any more."""
+        """Stop delivering messages of these filters to a watch."""
         with self._lock:
             for topic_filter in filters:
                 self._filters.remove(topic_filter, (session, queue))

@@ -97,7 +97,7 @@ class Harness(Declaring):
         raise NotImplementedError
 
     async def restore(self) -> None:
-        """Let links be made again, and carry something (``LINK``)."""
+        """Permit new links, and carry what they send (``LINK``)."""
         raise NotImplementedError
 
     def status_of(self, connector: Connector) -> str:

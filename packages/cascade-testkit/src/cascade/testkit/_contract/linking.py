@@ -114,7 +114,7 @@ class Linking(Harness):
 
     @needs(Ability.LINK)
     async def test_disconnect_returns_although_the_other_side_is_silent(self) -> None:
-        """Nor does it wait for ever on a link that carries nothing any more."""
+        """It does not wait for ever on a link that no longer carries anything, either."""
         connector = await self.make()
         async with no_leaks(self.timeout):
             await self._opened(connector)

@@ -93,7 +93,7 @@ class Contexts(Harness):
     async def test_a_call_that_was_given_up_is_cancelled_at_its_checkpoint(
         self, tmp_path: Path, *, paused: bool
     ) -> None:
-        """Nobody awaits it any more, and it does not run to its end; also where it waits."""
+        """No task awaits it, and it does not run to its end; also where it waits."""
         executor = await self.open()
         context = Recorded(Directive.PAUSE if paused else Directive.RUN)
         call = begin_with(executor, context, calls.note_cancel, str(tmp_path))

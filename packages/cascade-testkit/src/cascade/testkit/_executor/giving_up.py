@@ -17,7 +17,7 @@ from cascade.testkit._executor.harness import Harness, begin, folders, give_up, 
 
 
 class GivingUp(Harness):
-    """Section 2: a call that no task awaits any more, and ``settle``."""
+    """Section 2: a call that no task awaits, and ``settle``."""
 
     async def test_a_call_that_was_abandoned_before_its_start_never_starts(self, tmp_path: Path) -> None:
         """Given up while every worker is busy, it is never run."""

@@ -238,7 +238,7 @@ class Link {
     const now = Date.now();
     if (!this.isLinked) return;
     if (this.sync && now - this.sync.at > Link.SYNC_SECONDS) this.complete(false);
-    if (this.pinged > this.heard && now - this.pinged > Link.SILENT_AFTER) return this.drop("the broker does not answer any more");
+    if (this.pinged > this.heard && now - this.pinged > Link.SILENT_AFTER) return this.drop("the broker no longer answers");
     if (now - Math.max(this.pinged, this.heard) > Link.PING_AFTER) this.ping();
     if (!this.sync && this.mayPublish && now - this.synced > Link.RESYNC) this.begin();
   }

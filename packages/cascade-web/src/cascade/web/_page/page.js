@@ -343,7 +343,7 @@
     return found;
   }
 
-  /** Return the engines that are gone and whose last times have not come yet: their clock cannot be compared any more. */
+  /** Return the engines that are gone and whose last times have not come yet: their clock can no longer be compared. */
   function fromTheFuture() {
     const latest = ({ presence, runs: report, summary }) => Math.max(presence?.seconds ?? 0, report?.seconds ?? 0, summary?.seconds ?? 0);
     return [...view.engines.values()].filter((engine) => !skews.has(engine.source) && latest(engine) > wall() - commonSkew() + WRONG_CLOCK)

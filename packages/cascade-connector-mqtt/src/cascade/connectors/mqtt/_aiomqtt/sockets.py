@@ -25,7 +25,7 @@ def watch_when_connected(context: Any, opened: Callable[[], None]) -> None:
 
 def _connect(context: Any, connect: Callable[[], None], opened: Callable[[], None]) -> None:
     connect()  # in a thread
-    with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits any more
+    with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
         context._loop.call_soon_threadsafe(_watch_socket, context, opened)
 
 
