@@ -61,7 +61,7 @@ class KeptTelemetry(Consumer):
         """Read until this is cancelled."""
         with contextlib.suppress(LinkLost), self._inbox() as inbox:
             while True:
-                if not self._open:
+                if self._open <= 0:  # below 0: the server still had an earlier request
                     self._ask(inbox)
                 if await self._sign():
                     await self._acknowledge()
