@@ -104,8 +104,9 @@ async def test_the_cluster_keeps_no_result() -> None:
         assert await asyncio.gather(*(executor.run(calls.echo, (value,), {}) for value in values)) == values
         scheduler: Any = cluster.scheduler
         await eventually(lambda: not scheduler.tasks, LIMIT)
+        worker: Any
         (worker,) = cluster.workers.values()
-        await eventually(lambda: not worker.data, LIMIT)  # type: ignore[attr-defined]
+        await eventually(lambda: not worker.data, LIMIT)
 
         def kept() -> list[Any]:
             topics = [topic for topic in scheduler.get_events() if topic.startswith("cascade-")]
@@ -139,7 +140,8 @@ async def test_an_answer_counts_although_its_worker_dies_before_it_reports_the_e
 
         with (Path(folder) / "runs").open("a") as file:
             file.write("run\n")
-        numbered_calls._Session.end = die  # type: ignore[method-assign]
+        session: Any = numbered_calls._Session
+        session.end = die
         return "answered"
 
     worker = await local.run(calls.process_id, (), {})
@@ -177,7 +179,8 @@ async def test_a_call_whose_worker_dies_before_the_answer_is_lost(
 
         with (Path(folder) / "runs").open("a") as file:
             file.write("run\n")
-        numbered_calls._Session.answer = die  # type: ignore[method-assign]
+        session: Any = numbered_calls._Session
+        session.answer = die
         return "answered"
 
     with pytest.raises(WorkerLostError, match="was started once"):
