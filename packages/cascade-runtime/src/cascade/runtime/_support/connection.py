@@ -155,6 +155,8 @@ class SharedConnection:
                 await cancel([task], timeout=STOP_LIMIT)
             if self._disconnecting.get(key) is task:
                 del self._disconnecting[key]
+            for callback in self._after_disconnect:  # a run that begins meanwhile connects without them
+                await callback()
         if not task.done() or task.cancelled():
             _log.warning(
                 "%r does not disconnect within %g s and is abandoned; its connection may stay open",
@@ -175,11 +177,7 @@ class SharedConnection:
                 if not connecting.cancelled():
                     connecting.exception()  # the runs that waited for it have logged or raised it
         finally:
-            try:
-                await self._connector.disconnect()
-            finally:
-                for callback in self._after_disconnect:
-                    await callback()
+            await self._connector.disconnect()
 
 
 def _is_connected(connector: Connector) -> bool:
