@@ -256,5 +256,6 @@ async def _with_timeout(timeout: float, call: Wrapped, node: Node, context: Atte
     except TimeoutError as exc:
         if limit.expired():
             # the cancel, which shows where the task was, and not the TimeoutError that asyncio made of it
-            raise TaskTimeoutError(node.name, timeout) from exc.__cause__ or exc
+            # (Python 3.11.2 names it only as the context)
+            raise TaskTimeoutError(node.name, timeout) from exc.__cause__ or exc.__context__ or exc
         raise
