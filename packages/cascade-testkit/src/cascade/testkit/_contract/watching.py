@@ -51,6 +51,24 @@ class Watching(Harness):
             payloads = [item.payload for item in await self._until(stream, b'{"n": 2}')]
             assert payloads == [b'{"n": 1}', b'{"n": 2}']
 
+    @needs(Ability.WATCH)
+    async def test_watches_that_share_a_filter_yield_a_message_once_each(self) -> None:
+        """Also to those beside a watch whose other filter matches it, too."""
+        base, connector = self.topic(), await self.open()
+        async with contextlib.AsyncExitStack() as opened:
+            streams = [
+                await opened.enter_async_context(self._watching(connector, *filters))
+                for filters in ((f"{base}/#",), (f"{base}/a", f"{base}/#"), (f"{base}/#",))
+            ]
+            for stream in streams:
+                while not isinstance(await self._next(stream), Complete):
+                    pass
+            for n in (1, 2):
+                await connector.publish(f"{base}/a", {"n": n})
+            for stream in streams:
+                payloads = [item.payload for item in await self._until(stream, b'{"n": 2}')]
+                assert payloads == [b'{"n": 1}', b'{"n": 2}']
+
     @needs(Ability.WATCH, Ability.RETAINED)
     async def test_the_retained_set_comes_before_what_is_published_after_linked(self) -> None:
         """A message that is published after ``Linked`` comes back behind the complete set."""
