@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import UsageError
+from cascade.runtime._graph.cycles import waits_for
 from cascade.runtime._graph.graph import Graph
-from cascade.runtime._graph.node import Kind, Node
+from cascade.runtime._graph.node import Kind, Node, Status
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._scheduler.structural import _collected
 from cascade.spec import LazyResult, MapCall, call_of, find_lazies, substitute, task
@@ -199,3 +200,38 @@ def test_a_graph_of_a_hundred_thousand_links_is_built_in_steps() -> None:
     sizes = [len(nodes) for nodes in Graph().build([lazy])]
     assert sum(sizes) == 100_001
     assert max(sizes) == 128
+
+
+def test_whether_nodes_wait_for_each_other_is_found_by_asking_each_node_once() -> None:
+    """Two ladders, in which each of two nodes of a step needs both of the step before: 2 to the power of 40 paths."""
+    asked: dict[Any, int] = {}
+
+    class Rung:
+        items, status = None, Status.WAITING
+
+        def __init__(self, before: list[Any]) -> None:
+            self.before, self.after = before, list[Any]()
+
+        @property
+        def inputs(self) -> Any:
+            asked[self] = asked.get(self, 0) + 1
+            return self.before
+
+        @property
+        def all_dependents(self) -> Any:
+            asked[self] = asked.get(self, 0) + 1
+            return self.after
+
+    def ladder() -> list[Any]:
+        rungs: list[Any] = []
+        for _ in range(40):
+            step = [Rung(rungs[-2:]), Rung(rungs[-2:])]
+            for each in rungs[-2:]:
+                each.after.extend(step)
+            rungs.extend(step)
+        return rungs
+
+    early, late = ladder(), ladder()
+    assert not waits_for(late[-1], early[0])
+    assert max(asked.values()) == 1
+    assert waits_for(late[-1], late[0])

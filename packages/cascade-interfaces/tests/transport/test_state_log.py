@@ -33,6 +33,14 @@ def test_logs_again_after_it_worked(caplog: pytest.LogCaptureFixture) -> None:
     assert messages(caplog) == ["first", "second"]
 
 
+def test_what_is_reported_is_logged_again_after_it_worked(caplog: pytest.LogCaptureFixture) -> None:
+    """A reason that is gone ends a failure as well as a call that says so."""
+    state = StateLog(LOGGER)
+    for reason in ("disk full", "disk full", "", "disk full"):
+        state.report("write", reason, "cannot write: %s", reason)
+    assert messages(caplog) == ["cannot write: disk full"] * 2
+
+
 def test_keys_are_independent(caplog: pytest.LogCaptureFixture) -> None:
     """The state of one key does not change that of another."""
     state = StateLog(LOGGER)

@@ -293,6 +293,33 @@ async def test_what_is_too_old_is_dropped_and_a_clock_that_is_set_makes_nothing_
     assert [row[0] for row in rows(folder, "event_id")] == ["run-c41e07d2-2"]
 
 
+async def test_what_is_too_old_is_dropped_and_what_came_after_it_is_kept(folder: Path) -> None:
+    """Three processes, 0.6 days from one to the next: of the events of a day, only the first is too old."""
+
+    class LaterClock:
+        days = 0.0
+
+        def now(self) -> float:
+            return 1_000_000.0 + self.days * 86400
+
+        def monotonic(self) -> float:
+            return 0.0
+
+    clock, day = LaterClock(), dt.timedelta(days=1)
+
+    async def kept_after(seq: int, *kept: int) -> None:
+        clock.days, link = seq * 0.6, FakeLink(up=False)
+        expected = [(f"run-c41e07d2-{each}",) for each in kept]
+        async with Outbox(folder, delay=0.0, max_age=day, clock=clock).attached(link) as sender:
+            sender.publish(TOPIC, event(seq), 1)
+            await eventually(lambda: rows(folder, "event_id") == expected)
+            await link.disconnect()
+
+    await kept_after(0, 0)
+    await kept_after(1, 0, 1)
+    await kept_after(2, 1, 2)
+
+
 async def test_a_disk_that_fails_costs_nothing_and_is_tried_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
