@@ -12,11 +12,13 @@ import pytest
 from observers import watch, watch_tasks
 
 from cascade.interfaces import (
+    ChangeKind,
     LifecycleEvent,
     RecordedStatus,
     RunChangedError,
     RunEndedError,
     RunInputsError,
+    StepChange,
     StepInDoubtError,
     StepInfo,
     StepKeepsDyingError,
@@ -276,6 +278,37 @@ async def test_a_task_that_is_not_importable_decides_again_which_calls_it_return
     await runs.fails(decide(), "total")
     assert await runs.run(decide()) == 3
     assert ran == {"decide": 1, "total": 1}
+
+
+@pytest.mark.parametrize("refused_before", [True, False])
+async def test_a_task_that_decides_otherwise_is_a_change(refused_before: bool, runs: Runs) -> None:
+    """Refused with its key, or calls that are new run.
+
+    What it had returned before is then forgotten, unless an attempt was refused meanwhile: after that the calls
+    themselves are compared, and one that is the same keeps its value.
+    """
+    texts = ["a", "bb"]
+
+    @task
+    async def nested(text: str) -> int:
+        note(f"nested {text}")
+        return len(text)
+
+    @task
+    async def decide() -> Any:
+        note("decide")
+        return total([nested(text) for text in texts])
+
+    await runs.fails(decide(), "total")
+    texts[0] = "aaa"
+    if refused_before:
+        with pytest.raises(RunChangedError, match="decide:0") as caught:
+            await runs.run(decide())
+        assert caught.value.changes == (StepChange("decide:0", ChangeKind.PLAN),)
+        assert ran == {"decide": 1}
+    assert await runs.run(decide(), on_change="rerun") == 5
+    again = {} if refused_before else {"nested bb": 1}
+    assert ran == {"decide": 1, "nested aaa": 1, "total": 1, **again}
 
 
 async def test_a_route_is_taken_again_without_asking_again(runs: Runs) -> None:
