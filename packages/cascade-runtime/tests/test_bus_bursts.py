@@ -35,6 +35,7 @@ from cascade.spec import task
 from cascade.testkit import eventually
 
 RUN = "r" * 32
+LIMIT = 60.0
 
 
 def fields_of(number: int, state: TaskState = TaskState.RUNNING) -> TaskFields:
@@ -81,6 +82,33 @@ async def in_burst(bus: Bus, count: int = AT_ONCE) -> list[TaskFields]:
     publish(bus, events)
     assert bus.waiting == []
     return events
+
+
+async def test_a_bus_that_two_loops_use_at_once_loses_nothing() -> None:
+    """Also an event that one thread adds at the moment in which another one binds the bus; then each comes alone."""
+    bus = bound_bus()
+    heard, waits = Heard(bus), threading.Event()
+    first = await in_burst(bus)
+    asked, late = bus.waiting, made(3, first=100)
+    assert asked is not None
+
+    async def elsewhere() -> list[TaskFields]:
+        bus.bind(asyncio.get_running_loop())
+        asked.append(late[0])  # as the first thread does if it stood still until now
+        waits.set()
+        await eventually(lambda: late[-1] in heard.events)
+        own = made(AT_ONCE + 5, first=200)
+        publish(bus, own)
+        return own
+
+    other = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
+    await asyncio.to_thread(waits.wait, LIMIT)
+    publish(bus, late[1:])
+    own = await other
+    await eventually(lambda: len(heard.events) == len(first) + len(late) + len(own))
+    assert heard.events[: len(first) + 1] == [*first, late[0]]
+    assert [each for each in heard.events if each in late] == late
+    assert bus.waiting is None
 
 
 async def test_the_first_events_of_an_iteration_come_at_once_and_further_ones_together() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop as _running_loop
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from threading import get_ident as _thread_id
 from typing import Any, TypeVar
@@ -33,9 +34,11 @@ class EventBus:
     def __init__(self) -> None:
         self._subscriptions: list[tuple[type, Handler]] = []
         self._routes: dict[type, tuple[Handler, ...]] = {}
-        self._of_fields: tuple[
-            tuple[bool, Handler], ...
-        ] = ()  # whether it takes bursts; an object for each, as above
+        self._of_fields: tuple[tuple[bool, Handler], ...] = ()
+        """Whether each takes bursts; an object for each, as above."""
+        self._kept: list[TaskFields] = []
+        """What waits: always this list, since the thread of another loop may just have asked for it."""
+        self._is_shared = False  # whether several loops have used this bus at the same time
         self._at_once = 0  # events of tasks in this iteration that were delivered at once
         self._takes_bursts: bool | None = None  # None: ask _only_bursts()
         self._context = Context()  # the context in which an event arrives would keep a run's variables alive
@@ -92,11 +95,12 @@ class EventBus:
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the loop on which handlers are called; call it in that loop's thread."""
-        if loop is not self._loop:
-            self.publish_waiting()
-            self.waiting, self._at_once = None, 0
-        self._loop = loop
+        before, self._loop = self._loop, loop
         self._thread = _thread_id()
+        if loop is not before:
+            self._is_shared |= before is not None and before.is_running()
+            self._at_once = 0
+            self._end_burst()
 
     def wants(self, event_type: type) -> bool:
         """Return whether a handler is subscribed to events of this type."""
@@ -111,7 +115,7 @@ class EventBus:
         if loop is not None and _thread_id() != self._thread:
             self._hand_over(event, loop)
             return
-        if self.waiting:
+        if self._kept:
             self.publish_waiting()
         if self._of_fields and isinstance(event, TaskStateEvent):
             self._deliver_fields(event.fields())
@@ -122,7 +126,7 @@ class EventBus:
         if not self._publishes_fields or (self._loop is not None and _thread_id() != self._thread):
             self.publish(TaskStateEvent.of(fields))
             return
-        if self.waiting:
+        if self._kept:
             self.publish_waiting()
         self._deliver_fields(fields)
         route = self._routes.get(TaskStateEvent)
@@ -147,9 +151,12 @@ class EventBus:
 
     def publish_waiting(self) -> None:
         """Deliver the events of tasks that wait."""
-        if waiting := self.waiting:
-            self.waiting = []
-            self._deliver([handler for _, handler in self._of_fields], waiting)
+        kept, events = self._kept, list[TaskFields]()
+        with suppress(IndexError):  # another thread binds the bus, and delivers the rest
+            while kept:
+                events.append(kept.pop(0))
+        if events:
+            self._deliver([handler for _, handler in self._of_fields], events)
 
     def _count_at_once(self) -> None:
         """Note that an event of a task was delivered at once; after many in one iteration, have the next one wait."""
@@ -157,7 +164,7 @@ class EventBus:
         if self._at_once == 1:
             self._watch_iteration()
         elif self._at_once >= AT_ONCE:
-            self.waiting = []
+            self.waiting = self._kept
 
     def _watch_iteration(self) -> None:
         loop = self._loop
@@ -169,7 +176,7 @@ class EventBus:
     def _iteration_ended(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:
             return
-        if self.waiting:  # the burst may go on
+        if self._kept:  # the burst may go on
             self.publish_waiting()
             self._watch_iteration()
         else:
@@ -177,12 +184,12 @@ class EventBus:
 
     def _end_burst(self) -> None:
         """Deliver what waits to the handlers for which it was published: others begin or end."""
-        self.publish_waiting()
         self.waiting = self._takes_bursts = None
+        self.publish_waiting()
 
     def _only_bursts(self) -> bool:
-        """Return whether every handler of events of tasks takes bursts."""
-        takes = self._publishes_fields and not self._route(TaskStateEvent)
+        """Return whether every handler of events of tasks takes bursts, and one loop publishes them."""
+        takes = self._publishes_fields and not self._is_shared and not self._route(TaskStateEvent)
         self._takes_bursts = takes and all(bursts for bursts, _ in self._of_fields)
         return self._takes_bursts
 
