@@ -305,7 +305,7 @@ async def test_only_so_many_messages_gather_while_the_file_is_slow(
 async def test_what_comes_until_the_link_has_ended_is_stored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A broker does not send it again; it is not acknowledged, for which there is no link any more."""
+    """The broker does not send it again, and the collector cannot acknowledge it: the link has ended."""
     hub, path = LocalHub(), tmp_path / "all.sqlite"
     file = SqliteFile(path)
 

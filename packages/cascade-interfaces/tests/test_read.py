@@ -562,7 +562,7 @@ def test_an_engine_without_state_is_known_as_one_after_twelve_seconds_of_events_
 
 
 def test_an_engine_whose_last_report_is_cleared_is_not_one_of_which_only_events_come() -> None:
-    """It had a state, and somebody has cleared it; what has come before does not show that events still come."""
+    """Its state was there and has been cleared; messages from before do not show that events still come."""
     view = read.View()
     heard(view, 0, now=5.0)
     put(view, ack_topic("line"), {"v": "1.0", "by": "c", "upto": {}}, retained=True)

@@ -52,9 +52,8 @@ class AiomqttClient:
         self.native: Any = None
         self._context = context
         self._rejections: list[int] = []
-        self._early: dict[
-            str, float
-        ] = {}  # further keywords of calls before the broker has accepted the client
+        self._early: dict[str, float] = {}
+        """Further keywords of calls before the broker has accepted the client."""
         self._internals: Internals = internals_of(context, given)
         self._internals.prepare(
             connect_timeout=connect_timeout,
