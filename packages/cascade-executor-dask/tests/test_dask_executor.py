@@ -18,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
 from distributed import LocalCluster
+from distributed.scheduler import WorkerStatusPlugin
 
 from cascade.executors.dask import DaskExecutor
 from cascade.executors.dask._cluster import Cluster
@@ -408,6 +409,31 @@ def test_a_cancel_prints_nothing(tmp_path: Path) -> None:
     with run(CANCELLED, tmp_path) as program:
         _, errors = program.communicate(timeout=600)
     assert (errors, program.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+async def test_a_local_cluster_closes_when_it_has_heard_that_its_workers_have_ended(
+    processes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scheduler, which here reports with a delay, would print on stderr that nothing takes what it reports."""
+    begin = WorkerStatusPlugin.__init__
+
+    def late(self: Any, scheduler: Any, comm: Any) -> None:
+        begin(self, scheduler, comm)
+        self.bcomm.interval = 0.5
+
+    monkeypatch.setattr(WorkerStatusPlugin, "__init__", late)
+    close, known = LocalCluster.close, list[list[str]]()
+
+    def closing(cluster: Any, timeout: Any = None) -> Any:
+        known.append([*cluster.scheduler_info["workers"]])
+        return close(cluster, timeout)
+
+    monkeypatch.setattr(LocalCluster, "close", closing)
+    executor = DaskExecutor(workers=2, processes=processes)
+    assert await executor.run(calls.echo, (1,), {}) == 1
+    await executor.close()
+    assert known == [[]]
 
 
 async def test_no_call_is_sent_to_a_worker_that_was_just_lost(tmp_path: Path) -> None:

@@ -150,3 +150,8 @@ async def _close_workers(cluster: Any) -> None:
     """End a local cluster's workers, also busy ones; the cluster itself would wait longer for them."""
     closing = (worker.close(timeout=_WORKER_CLOSE_TIMEOUT) for worker in cluster.workers.values())
     await asyncio.gather(*closing, return_exceptions=True)
+    # Their scheduler reports each end to the cluster a few milliseconds later, and logs it on stderr if that has closed.
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            while cluster.scheduler_info["workers"]:  # noqa: ASYNC110 - Dask has no event for it
+                await asyncio.sleep(0.005)
