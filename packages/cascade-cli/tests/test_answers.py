@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Mapping
 from io import StringIO
@@ -334,6 +335,33 @@ async def test_what_came_while_the_command_stood_still_is_read_before_it_gives_u
     loop.call_soon(stand_still)
     desk = _Desk(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
     assert await desk._next(loop.time() + 0.05) == message
+
+
+async def test_a_command_that_stood_still_gives_up_if_nothing_came_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It reads for a moment, and not for ever."""
+    monkeypatch.setattr(desk_module, "STANDSTILL", 0.01)
+    monkeypatch.setattr(desk_module, "READ_SECONDS", 0.05)
+
+    class Stream:
+        async def __anext__(self) -> Message:
+            return await asyncio.Future[Message]()
+
+    desk = _Desk(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
+    loop, nexts = asyncio.get_running_loop(), list[float]()
+    timeout_at = asyncio.timeout_at
+
+    def limited(when: float) -> asyncio.Timeout:
+        nexts.append(when - loop.time())
+        if len(nexts) > 1:  # how late this machine is decides nothing
+            monkeypatch.setattr(desk_module, "STANDSTILL", math.inf)
+        return timeout_at(when)
+
+    monkeypatch.setattr(asyncio, "timeout_at", limited)
+    assert await desk._next(loop.time() - 10) is None
+    assert len(nexts) == 2
+    assert 0 < nexts[1] <= 0.05
 
 
 def test_an_answer_whose_session_has_no_birth_is_marked(

@@ -11,6 +11,7 @@ import cascade as cs
 from cascade.cli.main import main
 from cascade.connectors.mqtt import MqttConnector
 from cascade.runtime import Outbox
+from cascade.runtime._outbox.outbox import OutboxSender
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, NatsServer
 
@@ -77,6 +78,26 @@ def test_a_folder_that_is_missing_is_one_line(
     assert main(["outbox", action, str(tmp_path / "none"), *more]) == 1
     assert capsys.readouterr().err == f"cascade: outbox {tmp_path / 'none'}: the folder does not exist\n"
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.broker
+async def test_a_long_transmission_shows_how_much_waits(
+    broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every few seconds, until no message moves or none is left."""
+    folder = tmp_path / "events"
+    await leave(folder, "press", 3)
+    flush, calls = OutboxSender.flush, list[float]()
+
+    async def flush_later(self: OutboxSender, timeout: float) -> bool:
+        calls.append(timeout)
+        return len(calls) > 1 and await flush(self, 60.0)
+
+    monkeypatch.setattr(OutboxSender, "flush", flush_later)
+    assert await asyncio.to_thread(main, ["outbox", "send", str(folder), "--broker", broker.url]) == 0
+    printed = capsys.readouterr()
+    assert "3 messages wait" in printed.err
+    assert "all messages are sent" in printed.out
 
 
 @pytest.mark.broker

@@ -1083,6 +1083,38 @@ class TestReconnecting:
         assert again == list(range(30))
         assert connected.statistics().sent == 30
 
+    async def test_a_drain_looks_again_as_soon_as_the_link_is_lost(
+        self, connected: MqttConnector, client_class: MagicMock
+    ) -> None:
+        """Otherwise the seconds before the loss would count against the next link."""
+        make, reachable = client_class.side_effect, asyncio.Event()
+
+        def unreachable(**keywords: object) -> MagicMock:
+            client: MagicMock = make(**keywords)
+
+            async def enter() -> MagicMock:
+                await reachable.wait()
+                return client
+
+            client.__aenter__.side_effect = enter
+            return client
+
+        client_class.side_effect = unreachable
+        session = connected._lifecycle.session
+        assert session is not None
+        blocked(client_class.made[0].publish)
+        await connected.publish("a", {}, 1)
+        await eventually(lambda: client_class.made[0].publish.await_count == 1)
+        disconnecting = asyncio.create_task(connected.disconnect())
+        await eventually(lambda: len(session.drain.waiters) == 1)
+        (waiting,) = session.drain.waiters
+        client_class.made[0].messages.fail(aiomqtt.MqttError("gone"))
+        await eventually(waiting.done)
+        assert not disconnecting.done()
+        reachable.set()
+        await disconnecting
+        assert connected.statistics().sent == 1
+
     async def test_a_message_that_breaks_the_link_twice_is_put_aside(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
     ) -> None:

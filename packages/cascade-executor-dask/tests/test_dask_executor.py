@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from distributed import LocalCluster
 from distributed.scheduler import WorkerStatusPlugin
 
 from cascade.executors.dask import DaskExecutor
-from cascade.executors.dask._cluster import Cluster
+from cascade.executors.dask._cluster import CLOSE_TIMEOUT, Cluster
 from cascade.executors.dask._results import SHORT
 from cascade.executors.dask._sessions import Sessions
 from cascade.interfaces import (
@@ -434,6 +434,29 @@ async def test_a_local_cluster_closes_when_it_has_heard_that_its_workers_have_en
     assert await executor.run(calls.echo, (1,), {}) == 1
     await executor.close()
     assert known == [[]]
+
+
+async def test_a_local_cluster_that_cannot_start_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has started by then would go on without anybody who ends it."""
+    closed: list[float] = []
+
+    class Broken:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def __await__(self) -> Generator[Any, None, None]:
+            raise RuntimeError("no port is free.")
+            yield
+
+        async def close(self, timeout: float) -> None:
+            closed.append(timeout)
+
+    monkeypatch.setattr("cascade.executors.dask._cluster.LocalCluster", Broken)
+    executor = DaskExecutor(processes=False)
+    with pytest.raises(ExecutorUnavailable, match=r"it did not start \(no port is free\)"):
+        await executor.run(calls.echo, (1,), {})
+    assert closed == [CLOSE_TIMEOUT]
+    await executor.close()
 
 
 async def test_no_call_is_sent_to_a_worker_that_was_just_lost(tmp_path: Path) -> None:
