@@ -168,6 +168,27 @@ async def test_retained_messages_do_not_wait_for_one_another() -> None:
     await end(senders, tasks)
 
 
+async def test_a_sender_begins_when_a_message_needs_it() -> None:
+    """A run of few messages does not begin and end twenty; one that has answered takes the next message."""
+    client, outbox = DistantClient(), filled(0)
+    senders, tasks = senders_of(client, outbox)
+    senders.start()
+    assert (len(tasks), senders.count) == (1, 20)
+    for count in (1, 2, 3):
+        outbox.accept("a", "{}", 1, False)
+        senders.wake()
+        await eventually(lambda count=count: len(client.published) == count)  # type: ignore[misc]
+        assert len(tasks) == count
+    client.answer()
+    await eventually(lambda: outbox.sent == 3)
+    for _ in range(3):
+        outbox.accept("a", "{}", 1, False)
+        senders.wake()
+    await eventually(lambda: len(client.published) == 6)
+    assert len(tasks) == 3
+    await end(senders, tasks)
+
+
 @pytest.mark.parametrize("limit", [7, 20, 33, 400])
 async def test_senders_multiply_while_the_round_trip_delays_what_waits(limit: int) -> None:
     """Twenty at first; as long as a peer does not answer and messages wait, there are more, up to the limit."""

@@ -291,9 +291,9 @@ class NetworkConnector(ABC):
         if session is None:
             self._refuse(topic, settled)
             return
-        session.wake()
         if problem := self._outbox.accept(topic, text, qos, retain, settled):
             self._log_drop(problem)
+        session.wake()
         if topic in self._report_topics:
             self._reported = True
 

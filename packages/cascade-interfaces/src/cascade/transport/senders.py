@@ -35,7 +35,7 @@ _LATER = 3
 class Senders:
     """Empty the outbox while they are ``open``. One object for each link.
 
-    There are ``FIRST_SENDERS`` at first. While messages wait and the round trip to a distant peer delays them,
+    There may be ``FIRST_SENDERS`` at first, and each but the first begins when a message needs it. While messages wait and the round trip to a distant peer delays them,
     their number doubles, up to ``limit``; for a near peer up to ``NEAR_SENDERS``, on a busy loop not at all. If the
     outbox is half full, it doubles in any case. Once the program waits for the outbox, there are as many as for a near peer.
 
@@ -62,7 +62,8 @@ class Senders:
         self.open = False
         self.limit = limit
         self.count = 0
-        """How many senders there are, and so how many messages are in flight at most."""
+        """How many senders there may be, and so how many messages are in flight at most."""
+        self._begun = 0  # of these
         self._steady = False
         self._woken = False  # a sender was woken and did not run yet
         self._instant = False  # the latest message needs no answer: one sender sends all that waits
@@ -86,7 +87,7 @@ class Senders:
         """Begin to send: the link is up."""
         self.open = True
         self._timer = self._loop.call_later(STEADY_AFTER, self._become_steady)
-        self._create(min(FIRST_SENDERS, self.limit))
+        self._permit(min(FIRST_SENDERS, self.limit), at_least=1)
 
     def stop(self) -> None:
         """Start to send no further message. Idempotent."""
@@ -96,7 +97,7 @@ class Senders:
                 timer.cancel()
 
     def wake(self) -> None:
-        """Wake one idle sender, which looks for a message to send; without one, measure the round trip."""
+        """Have one more sender look for a message to send; if all of them are busy, measure the round trip."""
         if self._woken and self._instant:
             return
         while self._idle:
@@ -105,7 +106,9 @@ class Senders:
                 sleeper.set_result(None)
                 self._woken = True
                 return
-        if self._growth is None and self.open and self.count < self.limit:
+        if self._begun < self.count:
+            self._begin()
+        elif self._growth is None and self.open and self.count < self.limit:
             self._settled = self._outbox.settled
             self._measured_since = time.thread_time()
             self._growth = self._loop.call_later(GROWTH_INTERVAL, self._grow, _LATER)
@@ -117,7 +120,7 @@ class Senders:
         """
         wanted = min(NEAR_SENDERS, self.limit, self._outbox.pending)
         if self.open and not self._instant and wanted > self.count:
-            self._create(wanted - self.count)
+            self._permit(wanted)
 
     def note_answer(self, began: float) -> None:
         """Note that the peer has answered now to what left at ``began`` on the loop's clock."""
@@ -131,6 +134,7 @@ class Senders:
         Without an answer to wait for, one sender is as fast as many.
         """
         outbox, clock, budget = self._outbox, self._loop.time, self._budget
+        self._woken = False
         while self.open:
             item = outbox.take(steady=self._steady)
             if item is None:
@@ -187,10 +191,18 @@ class Senders:
         self._steady = True
         self.wake()
 
-    def _create(self, more: int) -> None:
-        for _ in range(more):
-            self._create_task(self._run(), f"cascade-sender {self.count}")
-            self.count += 1
+    def _permit(self, count: int, *, at_least: int = 0) -> None:
+        self.count = count
+        self._begin(at_least)
+
+    def _begin(self, at_least: int = 0) -> None:
+        """Begin a sender for each message that has none; those that ran before look for their next one by themselves."""
+        if not self.open:
+            return
+        for number in range(self._begun, min(self.count, max(at_least, self._outbox.pending))):
+            self._create_task(self._run(), f"cascade-sender {number}")
+            self._begun += 1
+            self._woken = True
 
     def _grow(self, iterations: int) -> None:
         """Double the number of senders if all of them wait for the peer, and messages wait for them.
@@ -204,7 +216,7 @@ class Senders:
         if self._idle or not self._outbox.waiting:
             return
         if self._outbox.settled - self._settled < self.count:
-            self._create(min(self.count, max(0, self._most() - self.count)))
+            self._permit(max(self.count, min(2 * self.count, self._most())))
         self.wake()  # measure again
 
     def _most(self) -> int:
