@@ -50,19 +50,34 @@ def test_waiting_ends():
     tiny.wait()
 
 
+def test_that_fails_where_mutants_are_tried():
+    import os
+
+    assert "CASCADE_MUTATION_TESTS" not in os.environ
+
+
+def test_that_reserves_addresses():
+    import mmap
+
+    mmap.mmap(-1, 64 * 1024**3, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
+    assert tiny.is_grown(18)
+
+
 def test_that_fails_once(tmp_path_factory):
     mark = tmp_path_factory.getbasetemp().parent / f"failed-once-{tiny.__file__.replace('/', '-')}"
     if not mark.exists():
         mark.touch()
         raise AssertionError
 """
-A_CHILD, EIGHTEEN, WAITING, FLAKY = (
+A_CHILD, EIGHTEEN, WAITING, FLAKY, ELSEWHERE, RESERVING = (
     f"packages/tiny/tests/test_tiny.py::{name}"
     for name in (
         "test_a_child_is_not_grown",
         "test_eighteen_is_grown",
         "test_waiting_ends",
         "test_that_fails_once",
+        "test_that_fails_where_mutants_are_tried",
+        "test_that_reserves_addresses",
     )
 )
 SOURCE = "packages/tiny/src/tiny.py"
@@ -234,6 +249,24 @@ def test_a_mutant_is_killed_by_the_first_test_that_fails_twice(tiny: Checkout, t
     """One that fails once and then passes does not count; afterwards the source is as before."""
     killed = attempt(tiny, tmp_path, "    return (age > 18)", [A_CHILD, FLAKY, EIGHTEEN])
     assert killed == Outcome("killed", EIGHTEEN, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_plugins")
+def test_a_test_that_fails_without_the_mutation_too_kills_nothing(tiny: Checkout, tmp_path: Path) -> None:
+    """It cannot notice anything; the tests behind it still can."""
+    line = "    return (age > 18)"
+    assert attempt(tiny, tmp_path, line, [ELSEWHERE, A_CHILD]) == Outcome("survived", tests=2)
+    assert attempt(tiny, tmp_path, line, [ELSEWHERE, EIGHTEEN]) == Outcome("killed", EIGHTEEN, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_plugins")
+def test_a_program_may_reserve_more_addresses_than_memory(tiny: Checkout, tmp_path: Path) -> None:
+    """Browsers do: a test that starts one would fail with every mutant."""
+    assert attempt(tiny, tmp_path, "    return None", [RESERVING]) == Outcome("killed", RESERVING, 1)
+    done = "        sleep(1.02)"
+    assert attempt(tiny, tmp_path, done, [RESERVING]) == Outcome("survived", tests=1)
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ MEMORY = 12 * 1024**3  # a mutant may fill the memory
 
 
 def pytest_configure() -> None:
-    """Bound the memory of this process and of all that it starts."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    """Bound the memory of this process and of all that it starts; a browser reserves more addresses than it uses."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
 @pytest.hookimpl(trylast=True)
