@@ -530,12 +530,25 @@ def test_functions_and_constants_of_the_module_count_if_they_are_used(
     assert (key_of(usual, 1) != key_of(changed, 1)) is counts
 
 
-def test_a_global_that_the_task_only_writes_to_does_not_count() -> None:
-    """A log of the module cannot change the result; a list that the task reads can."""
-    source = "notes = []\n@task\ndef f(x):\n    notes.append(x)"
-    assert key_of(declared(source), 1) == key_of(declared(source.replace("[]", "[1]")), 1)
+@pytest.mark.parametrize(
+    ("empty", "filled", "write"),
+    [
+        ("[]", "[1]", "append(x)"),
+        ("[]", "[1]", "extend([x])"),
+        ("set()", "{1}", "add(x)"),
+        ("{}", "{1: 1}", "update(x=x)"),
+        ("deque()", "deque([1])", "append(x)"),
+        ("deque()", "deque([1])", "appendleft(x)"),
+    ],
+)
+def test_a_global_that_the_task_only_writes_to_does_not_count(empty: str, filled: str, write: str) -> None:
+    """A log of the module cannot change the result; one that the task reads can."""
+    source = f"from collections import deque\nnotes = {{}}\n@task\ndef f(x):\n    notes.{write}"
+    keys = [key_of(declared(source.format(notes)), 1) for notes in (empty, filled)]
+    assert keys[0] == keys[1]
     source += "\n    return len(notes)"
-    assert key_of(declared(source), 1) != key_of(declared(source.replace("[]", "[1]")), 1)
+    keys = [key_of(declared(source.format(notes)), 1) for notes in (empty, filled)]
+    assert keys[0] != keys[1]
 
 
 def test_code_of_other_modules_does_not_count() -> None:

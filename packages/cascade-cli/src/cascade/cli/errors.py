@@ -33,8 +33,6 @@ class CommandError(CascadeError):
     """A command cannot do what it was asked: the cause, the remedy and the exit code."""
 
     def __init__(self, cause: str, remedy: str = "", *, code: int = FAILED) -> None:
-        self.cause = cause
-        self.remedy = remedy
         self.code = code
         super().__init__(f"{cause}; {remedy}" if remedy else cause)
 
