@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -377,6 +378,19 @@ def test_an_interrupted_program_ends_with_its_workers(tmp_path: Path) -> None:
         os.killpg(program.pid, signal.SIGINT)
         assert program.communicate(timeout=LIMIT * busyness())[0] == "ended\n"
     wait_for(lambda: not alive(worker))
+
+
+def test_a_cancel_that_is_repeated_does_not_postpone_the_end() -> None:
+    """The time of the first one counts, else a program that insists would wait for ever."""
+    worker = WorkerProcess()
+    worker.cancel(1)
+    kill_at = worker._kill_at
+    assert kill_at
+    time.sleep(0.01)
+    worker.cancel(1)
+    worker.stop()
+    assert worker._kill_at == kill_at
+    worker.close()
 
 
 async def test_all_idle_workers_end_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
