@@ -10,21 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from public_modules import MODULES
 
 import cascade as cs
 import cascade.interfaces
 
-MODULES = (
-    "cascade",
-    "cascade.connectors.mqtt",
-    "cascade.executors.dask",
-    "cascade.interfaces",
-    "cascade.runtime",
-    "cascade.spec",
-    "cascade.testing",
-    "cascade.testkit",
-    "cascade.web",
-)
 PACKAGES = Path(__file__).parents[2]
 
 

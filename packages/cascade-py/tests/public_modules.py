@@ -1,0 +1,14 @@
+"""The modules with a public interface."""
+
+MODULES = (
+    "cascade",
+    "cascade.connectors.mqtt",
+    "cascade.connectors.nats",
+    "cascade.executors.dask",
+    "cascade.interfaces",
+    "cascade.runtime",
+    "cascade.spec",
+    "cascade.testing",
+    "cascade.testkit",
+    "cascade.web",
+)
