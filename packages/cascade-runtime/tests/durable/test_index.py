@@ -8,7 +8,10 @@ import pytest
 from cascade.interfaces import StepRecord, StepState
 from cascade.runtime._durable.index import StepIndex
 
-COMPLETED, STARTED, IN_DOUBT = map(int, (StepState.COMPLETED, StepState.STARTED, StepState.IN_DOUBT))
+COMPLETED, EXPANDED, STARTED, RETRYING, IN_DOUBT = map(
+    int,
+    (StepState.COMPLETED, StepState.EXPANDED, StepState.STARTED, StepState.RETRYING, StepState.IN_DOUBT),
+)
 
 
 def index_of(kept: Iterable[tuple[Any, ...]] = (), others: Iterable[tuple[Any, ...]] = ()) -> StepIndex:
@@ -52,6 +55,30 @@ def test_the_keys_of_steps_in_one_state() -> None:
     assert [*index.keys(StepState.COMPLETED)] == ["a"]
     assert [*index.keys(StepState.STARTED, StepState.IN_DOUBT)] == ["c"]
     assert [*index.keys(StepState.FAILED)] == []
+
+
+def test_steps_with_a_value_are_told_from_those_with_a_plan() -> None:
+    """Who asks for one of the two states does not get the steps in the other one."""
+    index = index_of([("a", b"", "f", COMPLETED, b"", 1, 1, 0), ("b", b"", "f", EXPANDED, b"", 1, 1, 0)])
+    assert [*index.keys(StepState.COMPLETED)] == ["a"]
+    assert [*index.keys(StepState.EXPANDED, StepState.FAILED)] == ["b"]
+    assert [*index.keys(StepState.COMPLETED, StepState.EXPANDED)] == ["a", "b"]
+
+
+def test_a_step_is_blamed_for_no_more_deaths_than_it_has_starts() -> None:
+    """It was not there when the process died before; between two attempts it is not blamed at all."""
+    rows = [
+        (key, "f", state, b"", b"", attempt, starts, 1, 0.0, 0.0, 0.0, "")
+        for key, state, attempt, starts in (
+            ("new", STARTED, 4, 1),
+            ("old", IN_DOUBT, 4, 5),
+            ("waits", RETRYING, 4, 5),
+            ("before", STARTED, 3, 5),
+        )
+    ]
+    index = StepIndex((), rows, last=4, deaths=3)
+    deaths = {key: record.deaths for key in index.keys() if (record := index.get(key)) is not None}
+    assert deaths == {"new": 1, "old": 3, "waits": 0, "before": 0}
 
 
 @pytest.mark.parametrize(("state", "attempt"), [(99, 1), (None, 1), ("x", 1), (COMPLETED, None)])

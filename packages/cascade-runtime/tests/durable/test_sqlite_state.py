@@ -26,6 +26,7 @@ from cascade.interfaces import (
     Journal,
     Plan,
     RecordedStatus,
+    RunEndedError,
     RunInfo,
     RunInUseError,
     RunStatus,
@@ -470,6 +471,48 @@ def test_names_of_different_runs_differ() -> None:
     assert len({file_name(run_id) for run_id in ids}) == len(ids)
 
 
+def test_a_name_of_a_file_has_at_most_120_characters() -> None:
+    """A name of a run may have any number: with the ends that SQLite adds, file systems allow 255."""
+    lengths = [len(file_name(run_id)) for run_id in ("x" * 120, "x" * 121, "x" * 160, "é" * 40, "x" * 5000)]
+    assert lengths[0] == 120
+    assert max(lengths) <= 120
+
+
+async def test_a_file_that_holds_another_run_is_not_taken_for_this_one(folder: Path) -> None:
+    """A person has renamed it: its values are not those of the run that is asked for."""
+    await recorded(folder)
+    (folder / "night.db").rename(folder / "day.db")
+    with pytest.raises(StateUnavailable, match="it holds the run 'night'; give another run_id"):
+        await state_in(folder).open(RunInfo("day", "report"))
+    (folder / "day.db").rename(folder / "night.db")
+    assert [run.attempts for run in state_in(folder).runs()] == [1]
+
+
+async def test_a_run_that_is_refused_stays_one_file(folder: Path) -> None:
+    """It can still be copied alone: no log of SQLite is left beside it."""
+    await recorded(folder, RunStatus.CANCELLED)
+    before = {path.name for path in folder.iterdir()}
+    with pytest.raises(RunEndedError):
+        await state_in(folder).open(RUN)
+    assert {path.name for path in folder.iterdir()} == before
+
+
+async def test_a_file_that_was_never_filled_is_a_run_that_has_not_begun(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process died in between: lists leave it out without a warning, and the run can begin."""
+    await recorded(folder)
+    (folder / "day.db").touch(mode=0o600)
+    state = state_in(folder)
+    assert [run.run_id for run in state.runs()] == ["night"]
+    assert [*state.steps("day")] == []
+    assert [*state.values("day")] == []
+    assert caplog.records == []
+    journal = await state.open(RunInfo("day", "report"))
+    assert (journal.attempt, journal.earlier) == (1, None)
+    await journal.close()
+
+
 def test_a_relative_folder_does_not_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     state = SqliteState("runs")
@@ -580,6 +623,31 @@ async def test_an_ended_run_of_an_older_version_is_deleted_like_any_other(
     await recorded(folder)
     request.getfixturevalue("version_2")
     assert await state_in(folder, keep=dt.timedelta(0)).prune() == 1
+
+
+async def test_a_run_is_migrated_over_several_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each version's statements are applied, in order."""
+    await recorded(folder)
+    steps = {2: "ALTER TABLE attempt ADD COLUMN third TEXT", 1: "ALTER TABLE attempt ADD COLUMN second TEXT"}
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", steps)
+    await (await state_in(folder).open(RUN)).close()
+    with contextlib.closing(sqlite3.connect(folder / "night.db")) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(attempt)")]
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert columns[-2:] == ["second", "third"]
+
+
+async def test_a_copy_that_an_earlier_migration_has_left_is_replaced(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    """Its process died while it wrote the copy, which may hold anything."""
+    await recorded(folder)
+    (folder / "night.db.v1").write_bytes(b"These are notes, not a database.\n" * 200)
+    request.getfixturevalue("version_2")
+    await (await state_in(folder).open(RUN)).close()
+    with contextlib.closing(sqlite3.connect(folder / "night.db.v1")) as connection:
+        assert connection.execute("SELECT count(*) FROM result").fetchone() == (3,)
 
 
 async def test_a_migration_that_fails_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

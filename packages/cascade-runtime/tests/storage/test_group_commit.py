@@ -142,6 +142,21 @@ async def test_an_internal_error_is_every_callers_error() -> None:
     await commit.stop()
 
 
+async def test_an_internal_error_is_the_error_of_every_request_of_its_batch() -> None:
+    """What was served before it may not be in the file: no caller takes its request for done."""
+    store = Store()
+    commit = opened(store)
+    store.gate.clear()
+    first = commit.call(Do(int))
+    await eventually(lambda: commit.waiting == 0)
+    calls = [commit.call(Do(action)) for action in (int, lambda: 1 / 0, int)]
+    store.gate.set()
+    answers = await asyncio.gather(first, *calls, return_exceptions=True)
+    await commit.stop()
+    assert answers[0] == 0
+    assert [type(answer) for answer in answers[1:]] == [ZeroDivisionError] * 3
+
+
 async def test_an_idle_thread_keeps_no_request() -> None:
     """A value is released when it is stored."""
     commit = opened(Store())

@@ -135,7 +135,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, kind: FileKind, version
     create_private(copy)
     with contextlib.closing(sqlite3.connect(copy)) as kept:
         connection.backup(kept)
-    statements = "".join(kind.migrations[number] for number in range(version, kind.version))
+    statements = ";".join(kind.migrations[number] for number in range(version, kind.version))
     _run(connection, kind, statements)
 
 
