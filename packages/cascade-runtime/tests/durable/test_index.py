@@ -77,7 +77,7 @@ def test_a_step_is_blamed_for_no_more_deaths_than_it_has_starts() -> None:
         )
     ]
     index = StepIndex((), rows, last=4, deaths=3)
-    deaths = {key: record.deaths for key in index.keys() if (record := index.get(key)) is not None}
+    deaths = {key: record.deaths for key in [*index.keys()] if (record := index.get(key)) is not None}
     assert deaths == {"new": 1, "old": 3, "waits": 0, "before": 0}
 
 
