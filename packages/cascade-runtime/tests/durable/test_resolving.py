@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from cascade.interfaces import RunInfo, RunInUseError, StateUnavailable, StepState, UnreadableResultError
+from cascade.interfaces import (
+    RunInfo,
+    RunInUseError,
+    StateUnavailable,
+    StepState,
+    UnreadableResultError,
+    UsageError,
+)
 from cascade.runtime import SqliteState
 
 NIGHT = RunInfo("night", "report")
@@ -29,10 +36,24 @@ async def test_a_resolved_step_has_the_value_that_the_person_gave(tmp_path: Path
     record = journal.known("press:0")
     assert record is not None
     assert (record.state, record.name, journal.attempt) == (StepState.COMPLETED, "press", 2)
+    assert record.attempt == 1  # the last one whose process had the run
     assert await journal.load("press:0") == value
     with pytest.raises(RunInUseError):
         await SqliteState(tmp_path / "runs").resolve("night", "press:0", "again")
     await journal.close()
+
+
+async def test_a_step_that_is_not_in_doubt_is_named_with_the_first_five_that_are(tmp_path: Path) -> None:
+    """A person has mistyped the key: a run may have thousands of them."""
+    state = SqliteState(tmp_path / "runs", power_safe=False)
+    journal = await state.open(NIGHT)
+    for number in range(7):
+        await journal.started_for_certain(f"press:{number}", name="press", inputs=b"", code=b"")
+    await journal.close()
+    with pytest.raises(UsageError) as refused:
+        await state.resolve("night", "pres:0", "again")
+    assert str(refused.value).count(" is,") == 4
+    assert str(refused.value).endswith("step 'press:4' is")
 
 
 async def test_a_folder_that_is_not_there_has_nothing_to_resolve(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import enum
 import fcntl
@@ -28,6 +29,7 @@ from cascade.interfaces import (
     RecordedStatus,
     RunEndedError,
     RunInfo,
+    RunInputsError,
     RunInUseError,
     RunStatus,
     StateBackend,
@@ -316,6 +318,66 @@ async def test_a_value_over_the_limit_is_not_kept(folder: Path, caplog: pytest.L
     assert "takes 2002 bytes, more than max_value_bytes=1000" in caplog.text
 
 
+async def test_a_value_of_the_largest_size_is_kept(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its size is that of its JSON; with one more character it is too large."""
+    journal = await state_in(folder, max_value_bytes=1000).open(RUN)
+    assert await complete(journal, "f:0", "x" * 998) is True
+    assert caplog.records == []
+    assert await complete(journal, "g:0", "x" * 999) is False
+    await journal.close()
+
+
+async def test_the_encoding_of_a_value_cannot_be_changed(folder: Path) -> None:
+    """The same bytes mean another value in another encoding."""
+    journal = await state_in(folder).open(RUN)
+    assert await complete(journal, "f:0", {"$": ["tuple", [1]]})
+    await journal.close()
+    change(folder / "night.db", "UPDATE result SET encoding = 'tagged' WHERE encoding = 'json'")
+    journal = await state_in(folder).open(RUN)
+    with pytest.raises(UnreadableResultError, match="it was changed"):
+        await journal.load("f:0")
+    await journal.close()
+
+
+async def test_inputs_of_another_type_are_other_inputs(folder: Path) -> None:
+    """Python takes 1, 1.0 and True for equal; a task may not."""
+    await recorded(folder, None, run=RunInfo("night", "report", {"n": 1}))
+    for given in (1.0, True):
+        with pytest.raises(RunInputsError, match=f"n=1, and is given {given}"):
+            await state_in(folder).open(RunInfo("night", "report", {"n": given}))
+    await (await state_in(folder).open(RunInfo("night", "report", {"n": 1}))).close()
+
+
+async def test_a_secret_that_the_run_did_not_have_before_is_no_change(folder: Path) -> None:
+    """It was not set when the run began, or the target has a further one; another value is a change."""
+    await recorded(folder, None, run=RunInfo("night", "report", secrets={"TOKEN": "a"}))
+    journal = await state_in(folder).open(RunInfo("night", "report", secrets={"TOKEN": "a", "MORE": "b"}))
+    assert journal.attempt == 2
+    await journal.close()
+    with pytest.raises(RunInputsError, match="another value of TOKEN"):
+        await state_in(folder).open(RunInfo("night", "report", secrets={"TOKEN": "b"}))
+
+
+async def test_an_attempt_that_records_nothing_leaves_the_run_as_it_was(folder: Path) -> None:
+    """With its status, its end and its error; a run whose process has died was interrupted."""
+    for status in (RunStatus.FAILED, None):
+        run = RunInfo(f"run {status}", "report")
+        journal = await state_in(folder).open(run)
+        assert await complete(journal, "f:0", 1)
+        await (journal.close() if status is None else journal.end(status, "no steam"))
+        (before,) = (each for each in state_in(folder).runs() if each.run_id == run.run_id)
+        await (await state_in(folder).open(run)).close()
+        (after,) = (each for each in state_in(folder).runs() if each.run_id == run.run_id)
+        assert dataclasses.replace(after, attempts=1) == before
+    journal = await state_in(folder).open(RunInfo("dead", "report"))
+    assert await complete(journal, "f:0", 1)
+    await journal.close()
+    change(folder / "dead.db", "UPDATE run SET status = 'Running'")  # as its process left it
+    await (await state_in(folder).open(RunInfo("dead", "report"))).close()
+    with contextlib.closing(sqlite3.connect(folder / "dead.db")) as connection:
+        assert connection.execute("SELECT status, ended FROM run").fetchone() == ("Interrupted", None)
+
+
 async def test_a_step_that_runs_at_most_once_stays_in_doubt_if_its_value_is_not_kept(folder: Path) -> None:
     """Otherwise it would run again."""
     journal = await state_in(folder, max_value_bytes=10).open(RUN)
@@ -558,6 +620,52 @@ async def test_a_run_of_a_live_process_is_not_deleted(folder: Path) -> None:
     assert await state_in(folder, keep=dt.timedelta(0), keep_runs=1).prune() == 0
     assert await live.load("a:0") == 1
     await live.close()
+
+
+async def test_the_runs_beyond_a_number_are_deleted_however_young_they_are(folder: Path) -> None:
+    """Both limits count, as by default: it is enough to be beyond one of them."""
+    for number in range(3):
+        await recorded(folder, run=RunInfo(f"run {number}", "report"))
+        os.utime(folder / f"run%20{number}.db", (1e9 + number, 1e9 + number))
+    assert await state_in(folder, keep=dt.timedelta(days=30), keep_runs=1).prune() == 2
+    assert [run.run_id for run in state_in(folder).runs()] == ["run 2"]
+
+
+async def test_a_run_that_ended_lately_stays_however_old_its_file_seems(folder: Path) -> None:
+    """A copy or a backup may have set the file's time."""
+    await recorded(folder)
+    os.utime(folder / "night.db", (1e9, 1e9))
+    assert await state_in(folder, keep=dt.timedelta(days=1), keep_runs=None).prune() == 0
+    assert [run.run_id for run in state_in(folder).runs()] == ["night"]
+
+
+async def test_files_that_cannot_be_read_do_not_keep_old_runs_from_being_deleted(folder: Path) -> None:
+    """A damaged file, and one of a newer version, stay."""
+    spoiled = {"damaged": no_database, "newer": newer}
+    for run_id in ("a", *spoiled, "z"):
+        await recorded(folder, run=RunInfo(run_id, "report"))
+        spoiled.get(run_id, lambda database: None)(folder / f"{run_id}.db")
+    assert await state_in(folder, keep=dt.timedelta(0)).prune() == 2
+    assert sorted(path.stem for path in folder.glob("*.db")) == ["damaged", "newer"]
+
+
+async def test_an_old_run_that_a_process_has_locked_is_left_to_it(folder: Path) -> None:
+    """It may be about to continue the run; the others are deleted."""
+    for run_id in ("a", "b", "c"):
+        await recorded(folder, run=RunInfo(run_id, "report"))
+    lock = process_lock.take(folder / "b.lock")
+    assert await state_in(folder, keep=dt.timedelta(0)).prune() == 2
+    assert [run.run_id for run in state_in(folder).runs()] == ["b"]
+    lock.release()
+    assert await state_in(folder, keep=dt.timedelta(0)).prune() == 1
+
+
+async def test_a_deletion_whose_process_died_is_finished(folder: Path) -> None:
+    """Large results and the lock are left of the run, and no database."""
+    await recorded(folder)
+    (folder / "night.db").unlink()
+    assert await state_in(folder).prune() == 0
+    assert [path.name for path in folder.iterdir()] == ["_secret"]
 
 
 async def test_a_disk_that_refuses_to_delete_does_not_fail_the_run(

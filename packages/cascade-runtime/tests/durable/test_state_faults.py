@@ -138,6 +138,57 @@ async def test_a_disk_that_does_not_recover_ends_the_run_resumably(folder: Path,
     await journal.close()
 
 
+async def test_a_large_value_is_whole_though_its_commit_is_tried_again(folder: Path, disk: Disk) -> None:
+    """It is written to its own file once, before the first try."""
+    journal = await state_in(folder).open(RUN)
+    disk.fill()
+    completing = asyncio.create_task(complete(journal, "f:0", "x" * (2 << 20)))
+    await eventually(lambda: disk.failures > 1)
+    disk.error = None
+    assert await completing
+    assert len([*folder.glob("*.result")]) == 1
+    assert await journal.load("f:0") == "x" * (2 << 20)
+    await journal.close()
+
+
+async def test_a_large_value_that_cannot_be_written_leaves_no_part_of_a_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try would leave one, on a disk that may be full."""
+    journal = await state_in(folder).open(RUN)
+    fails: list[Path] = []
+
+    def fail(path: Path, target: Path) -> None:
+        fails.append(path)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", fail)
+        completing = asyncio.create_task(complete(journal, "f:0", b"x" * (2 << 20)))
+        await eventually(lambda: len(fails) > 2)
+        assert not fails[0].exists()
+    assert await completing
+    assert [path.suffix for path in folder.glob("*.result*")] == [".result"]
+    await journal.close()
+
+
+async def test_values_that_cannot_be_loaded_are_one_warning_of_a_store_that_is_not_required(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if nothing was to be written before: the user learns why steps run again."""
+    await recorded(folder)
+    journal = await state_in(folder, retry_for=0.0, required=False).open(RUN)
+
+    def fail(file: RunFile, keys: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(RunFile, "results", fail)
+    found = await journal.load_all(["f:0", "g:0"])
+    assert [type(each) for each in found] == [StateUnavailable] * 2
+    assert ["the run continues unrecorded" in record.message for record in caplog.records] == [True]
+    await journal.close()
+
+
 async def test_a_store_that_is_not_required_lets_the_run_continue(
     folder: Path, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
