@@ -385,6 +385,186 @@ def test_an_answer_whose_session_has_no_birth_is_marked(
     assert answers.unproved(given) == []
 
 
+@pytest.mark.parametrize("status", ["rejected", "unsupported", "expired"])
+def test_a_refusal_without_a_reason_names_its_status(plant: Plant, status: str) -> None:
+    """The clock of an engine may be ahead, so that a constraint has expired there when it arrives."""
+    plant.online("a")
+    change = pause()
+    answers = plant.begin(change)
+    plant.report("a", {PAUSE: {"id": "pause-global", "status": status}})
+    assert answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {"refused": [{"source": "a", "reason": status}]}
+
+
+@pytest.mark.parametrize("sync", ["syncing", "degraded", "stale"])
+def test_an_engine_that_follows_the_broker_badly_is_waited_for(plant: Plant, sync: str) -> None:
+    """It has a run, and obeys as soon as it can."""
+    plant.online("a")
+    plant.report("a", sync=sync, retained=True)
+    change = pause()
+    answers = plant.begin(change)
+    assert not answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {"unknown": [{"source": "a", "why": "silent"}]}
+
+
+def test_an_engine_that_is_born_later_is_not_waited_for(plant: Plant) -> None:
+    """It reads the change from the broker before its first task starts."""
+    change = pause()
+    answers = plant.begin(change)
+    plant.online("late")
+    plant.report("late", sync="syncing")
+    assert answers.complete(plant.now)
+    assert lists(change, answers, plant.now) == {}
+
+
+@pytest.mark.parametrize(("status", "obeyed"), [("expired", False), ("no_match", False), ("rejected", True)])
+def test_a_cleared_register_may_stand_in_a_report_without_being_in_force(
+    plant: Plant, status: str, obeyed: bool
+) -> None:
+    """Then there is nothing to wait for; and an old refusal is no answer to a clear."""
+    plant.online("a")
+    plant.tell(PAUSE, pause().message, retained=True)
+    plant.report("a", {PAUSE: {"id": "pause-global", "status": status, "reason": "bad"}})
+    change = clearing("global", "pause", plant.view.registers)
+    answers = plant.begin(change)
+    assert answers.complete(plant.now) is not obeyed
+    silent = {"unknown": [{"source": "a", "why": "silent"}]}
+    assert lists(change, answers, plant.now) == (silent if obeyed else {"applied": ["a"]})
+
+
+def test_a_clear_waits_for_all_its_registers_and_for_what_still_runs(plant: Plant) -> None:
+    """A long report may have left out the entry, and not what is in force; each cleared topic is named."""
+    short = constraint_topic("global")
+    for topic in (PAUSE, short):
+        plant.tell(topic, {"type": "pause"}, retained=True)
+    plant.online("a")
+    change = clearing("global", "pause", plant.view.registers)
+    answers = plant.begin(change)
+    plant.report("a", effective=[{**PAUSED, "topic": short}], running=3)
+    assert not answers.complete(plant.now)
+    plant.report("a", {short: APPLIED}, running=3)
+    assert not answers.complete(plant.now)
+    plant.report("a", running=3)
+    assert answers.complete(plant.now)
+    assert not answers.complete(plant.now, drained=True)
+    assert lists(change, answers, plant.now) == {"applied": ["a"], "running": 3, "topics": [PAUSE, short]}
+
+
+def test_a_clear_of_what_the_broker_does_not_hold_waits_for_its_register(plant: Plant) -> None:
+    """An engine that has not received an earlier clear still obeys."""
+    plant.online("a")
+    plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED], retained=True)
+    answers = plant.begin(clearing("global", "", plant.view.registers))
+    assert answers.complete(plant.now), "all types: there is no topic to wait for"
+    for name in ("", "another"):
+        answers = plant.begin(clearing("global", "pause", plant.view.registers, name=name))
+        assert not answers.complete(plant.now)
+
+
+def test_a_cancellation_that_has_expired_after_it_was_obeyed_stays_an_answer(plant: Plant) -> None:
+    """Its entry is gone after a minute, while --wait --drained waits for a long task; or the run has ended by it."""
+    change = setting("task:x", "cancel", {}, expires_at=2e9)
+    entry = {"id": change.message["id"] if change.message else "", "status": "applied"}
+    plant.online("a", "b")
+    answers = plant.begin(change)
+    for source in "ab":
+        plant.report(source, {change.topic: entry}, running=1)
+    assert not answers.complete(plant.now, drained=True)
+    plant.report("a")
+    plant.report("b", {change.topic: {**entry, "status": "no_match"}})
+    assert answers.complete(plant.now, drained=True)
+    assert lists(change, answers, plant.now) == {"applied": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("row", "complete"),
+    [
+        ({"type": "pause", "topic": constraint_topic("global")}, True),
+        ({"type": "cancel", "topic": constraint_topic("global")}, False),
+        ({"type": "pause", "expires_at": 2e9}, False),
+        ({"type": "pause", "scope": "task:x", "topic": constraint_topic("task:x", "pause")}, False),
+    ],
+)
+def test_a_report_that_is_as_before_shows_the_change_by_what_is_in_force(
+    plant: Plant, row: dict[str, Any], complete: bool
+) -> None:
+    """It may be a stricter register of the scope and type; another type, scope or expiry shows nothing."""
+    plant.online("a")
+    plant.tell(PAUSE, {"type": "pause", "expires_at": 2e9}, retained=True)
+    plant.report("a", {PAUSE: APPLIED}, retained=True)
+    answers = plant.begin(pause())
+    plant.report("a", {PAUSE: APPLIED}, effective=[{**PAUSED, **row}])
+    assert answers.complete(plant.now) is complete
+
+
+class _Screen(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("change", "wait", "running"),
+    [
+        (pause(), Wait(), True),
+        (setting("global", "concurrency", {"limit": 1}), Wait(), False),
+        (setting("global", "concurrency", {"limit": 1}), Wait(drained=True), True),
+    ],
+)
+def test_a_person_reads_a_line_for_each_kind_of_answer(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, change: Change, wait: Wait, running: bool
+) -> None:
+    """And what still runs, where that matters: after a pause, or when the command waited for it."""
+    plant.online("a", "b", "c", "d", "e")
+    answers = plant.begin(change)
+    assert change.message is not None
+    entry = {"id": change.message["id"], "status": "applied"}
+    plant.report("a", {change.topic: entry}, running=2)
+    plant.report("b", {change.topic: entry}, running=1)
+    plant.report("c", {change.topic: {**entry, "status": "rejected", "reason": "too old"}})
+    plant.report("d", {change.topic: {**entry, "status": "no_match"}})
+    monkeypatch.setattr("time.monotonic", lambda: plant.now)
+    screen = _Screen()
+    assert _Desk(Mock(), Mock(), Output(screen))._show(change, answers, wait) == 1
+    assert screen.getvalue().splitlines() == [
+        "applied     2  a, b",
+        "refused     1  c (too old)",
+        "unknown     1  e (silent)",
+        "no match    1  d",
+        *(["running     3  tasks in the scope have not ended yet"] if running else []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reports", "drained", "code", "notes"),
+    [
+        ({"a": "applied", "b": "no_match"}, False, 0, 0),
+        ({"a": "applied", "b": "no_match"}, True, 1, 0),
+        ({"a": "applied", "b": "rejected"}, False, 1, 0),
+        ({"a": "applied"}, False, 1, 0),
+        ({"a": "no_match", "b": "no_match"}, False, 1, 0),
+        (None, False, 1, 1),
+    ],
+)
+def test_the_exit_code_is_0_only_if_what_was_asked_for_is_true(
+    plant: Plant,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reports: dict[str, str] | None,
+    drained: bool,
+    code: int,
+    notes: int,
+) -> None:
+    """An engine obeys, none refuses or is silent, and after --drained nothing runs in the scope any more."""
+    plant.online(*("ab" if reports is not None else ""))
+    change = pause()
+    answers = plant.begin(change)
+    for source, status in (reports or {}).items():
+        plant.report(source, {PAUSE: {"id": "pause-global", "status": status}}, running=1)
+    monkeypatch.setattr("time.monotonic", lambda: plant.now)
+    assert _Desk(Mock(), Mock(), Output(StringIO()))._show(change, answers, Wait(drained=drained)) == code
+    assert capsys.readouterr().err.count("no live engine is in the scope global") == notes
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "cleared"),
     [
