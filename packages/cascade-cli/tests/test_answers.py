@@ -513,7 +513,7 @@ class _Screen(StringIO):
 def test_a_person_reads_a_line_for_each_kind_of_answer(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, change: Change, wait: Wait, running: bool
 ) -> None:
-    """And what still runs, where that matters: after a pause, or when the command waited for it."""
+    """And what still runs, where that matters: after a pause, or after a wait for it; a program reads one for each engine."""
     plant.online("a", "b", "c", "d", "e")
     answers = plant.begin(change)
     assert change.message is not None
@@ -531,6 +531,15 @@ def test_a_person_reads_a_line_for_each_kind_of_answer(
         "unknown     1  e (silent)",
         "no match    1  d",
         *(["running     3  tasks in the scope have not ended yet"] if running else []),
+    ]
+    pipe = StringIO()
+    _Desk(Mock(), Mock(), Output(pipe))._show(change, answers, wait)
+    assert pipe.getvalue().splitlines() == [
+        "applied\ta",
+        "applied\tb",
+        "refused\tc\ttoo old",
+        "unknown\te\tsilent",
+        "no_match\td",
     ]
 
 
