@@ -181,6 +181,20 @@ def test_each_fault_is_named_and_nothing_else(change: dict[str, object], expecte
 
 
 @pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [
+        ("wrong password; renew the token", "renew the token"),
+        ("wrong password", "check the user, and the password in CASCADE_MQTT_PASSWORD or CASCADE_MQTT_PASSWORD_FILE"),
+    ],
+)  # fmt: skip
+def test_what_the_connector_knows_of_a_refused_login_is_the_remedy(cause: str, remedy: str) -> None:
+    """It has seen the settings; otherwise the variables are named that can be wrong."""
+    facts = replace(good(), login=Login(kind="credentials", cause=cause))
+    (found,) = findings(facts, now=NOW)
+    assert (found.found, found.remedy) == ("wrong password", remedy)
+
+
+@pytest.mark.parametrize(
     ("rights", "user", "local", "expected"),
     [
         ({PRESENCE: right("p", returned=True)}, "", False, ["no_rules"]),
