@@ -30,6 +30,7 @@ GROUPS = (
     "telemetry",
     "control",
     "steering",
+    "fleet",
     "executors",
     "inside",
     "journal",
