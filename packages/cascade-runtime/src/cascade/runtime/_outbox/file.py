@@ -102,6 +102,7 @@ class OutboxFile:
         self._times = clock.now(), time.monotonic()
         self._connection = self._open(power_safe=power_safe)
         self._run = self._connection.execute
+        self._keep_sent = keep_sent
         if not keep_sent:
             self._run("UPDATE message SET state = ? WHERE state = ?", (State.WAITS, State.SENT))
         (highest,) = self._run("SELECT coalesce(max(id), 0) FROM message").fetchone()
@@ -242,11 +243,17 @@ class OutboxFile:
         return not self._run("SELECT 1 FROM message WHERE state < ? LIMIT 1", (State.ASIDE,)).fetchone()
 
     def adopt(self, rows: Sequence[tuple[object, ...]]) -> Stored:
-        """Take rows of another sender's file, before all own ones; return their numbers."""
+        """Take rows of another sender's file, before all own ones; return their numbers.
+
+        Those that it had sent are sent again, unless a collector may still acknowledge them.
+        """
         first = self._next_adopted
         self._connection.executemany(
             "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            ((first + place, *row) for place, row in enumerate(rows)),
+            (
+                (first + place, *row, state if self._keep_sent else State.WAITS)
+                for place, (*row, state) in enumerate(rows)
+            ),
         )
         self._next_adopted += len(rows)
         return Stored(first - self.base, self._next_adopted - 1 - self.base, len(rows))

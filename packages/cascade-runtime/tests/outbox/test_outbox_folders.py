@@ -1,0 +1,137 @@
+"""A folder of an outbox: what it has of each sender, what is deleted, and what a named sender takes over."""
+
+import contextlib
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_link import TOPIC, FakeLink, event
+
+from cascade.runtime import Outbox
+from cascade.runtime._outbox import listing
+from cascade.runtime._outbox.listing import SenderSummary
+from cascade.runtime._outbox.schema import KIND, State
+from cascade.runtime._storage import process_lock
+from cascade.testkit.waiting import eventually
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "events"
+
+
+async def leave(folder: Path, source: str, *states: State) -> list[str]:
+    """Leave events of a dead process in these states, the oldest first; return their payloads."""
+    link = FakeLink(source, up=False)
+    async with Outbox(folder).attached(link, adopt=False) as sender:
+        for seq in range(len(states)):
+            sender.publish(TOPIC, event(seq, source=source), 1)
+        await sender.drain(0.05)
+        await link.disconnect()
+    with changing(folder, source) as connection:
+        ids = [row[0] for row in connection.execute("SELECT id FROM message ORDER BY id")]
+        for each, state in zip(ids, states, strict=True):
+            connection.execute("UPDATE message SET state = ?, stored = ? WHERE id = ?", (state, each, each))
+        return [row[0] for row in connection.execute("SELECT payload FROM message ORDER BY id")]
+
+
+@contextlib.contextmanager
+def changing(folder: Path, source: str) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(folder / f"{source}.db")) as connection, connection:
+        yield connection
+
+
+async def test_a_summary_counts_the_messages_in_each_state(folder: Path) -> None:
+    """Those to be sent, those that a collector has not acknowledged, and those put aside, which are shown."""
+    states = (State.SENT, State.WAITS, State.WAITS, State.ASIDE, State.SENT, State.SENT)
+    payloads = await leave(folder, "press", *states)
+    with changing(folder, "press") as connection:
+        (oldest,) = connection.execute("SELECT min(id) FROM message").fetchone()
+        connection.execute("INSERT INTO counter VALUES ('too old', 4)")
+    assert Outbox(folder).senders() == [
+        SenderSummary(
+            "press",
+            waiting=2,
+            sent=3,
+            aside=((TOPIC, payloads[3]),),
+            size=sum(len(TOPIC) + len(payload) for payload in payloads),
+            oldest=oldest,
+            dropped={"too old": 4},
+        )
+    ]
+
+
+async def test_what_was_put_aside_is_deleted_alone(folder: Path) -> None:
+    """The other messages are kept; without them the file goes as well."""
+    await leave(folder, "box-1", State.WAITS, State.ASIDE, State.SENT)
+    await leave(folder, "box-2", State.ASIDE, State.ASIDE)
+    assert Outbox(folder).drop(aside=True) == 3
+    (left,) = Outbox(folder).senders()
+    assert (left.sender, left.waiting, left.sent, left.aside, left.in_use) == ("box-1", 1, 1, (), False)
+    assert Outbox(folder).drop("box-1") == 2
+    assert [*folder.iterdir()] == []
+
+
+async def test_what_a_live_process_uses_is_listed_and_not_deleted(folder: Path) -> None:
+    """Whatever the state of its file; the messages of dead processes are deleted."""
+    for source in ("box-1", "box-2"):
+        await leave(folder, source, State.WAITS)
+    (folder / "new.db").touch(mode=0o600)  # its process is about to fill it
+    locks = [process_lock.take(folder / f"{source}.lock") for source in ("box-1", "new")]
+    found = {each.sender: (each.waiting, each.in_use, each.problem) for each in Outbox(folder).senders()}
+    assert found == {"box-1": (1, True, ""), "box-2": (1, False, ""), "new": (0, True, "")}
+    assert Outbox(folder).drop() == 1
+    assert {each.sender for each in Outbox(folder).senders()} == {"box-1", "new"}
+    for lock in locks:
+        lock.release()
+    assert Outbox(folder).drop() == 1
+    assert [*folder.iterdir()] == []
+
+
+async def test_a_file_of_an_older_version_is_listed_with_what_changes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither migrated nor read as if it were of this version."""
+    await leave(folder, "press", State.WAITS)
+    before = (folder / "press.db").read_bytes()
+    monkeypatch.setattr(listing, "KIND", dataclasses.replace(KIND, version=2, migrations={1: ""}))
+    problem = "it is an outbox of version 1, which is migrated when its sender starts"
+    assert Outbox(folder).senders() == [SenderSummary("press", problem=problem)]
+    assert (folder / "press.db").read_bytes() == before
+
+
+async def test_what_was_put_aside_stays_in_the_file_of_its_sender(folder: Path) -> None:
+    """A sender that takes over the other messages sends those that a collector has not acknowledged again."""
+    payloads = await leave(folder, "box", State.SENT, State.ASIDE, State.WAITS)
+    link = FakeLink("press")
+    async with Outbox(folder).attached(link):
+        await eventually(lambda: len(link.taken) == 2)
+        await eventually(lambda: not process_lock.is_held(folder / "box.lock"))
+    assert link.taken == [json.loads(payloads[0]), json.loads(payloads[2])]
+    (left,) = Outbox(folder).senders()
+    assert (left.sender, left.waiting, left.sent, left.aside) == ("box", 0, 0, ((TOPIC, payloads[1]),))
+
+
+async def test_a_file_that_cannot_be_adopted_keeps_no_other_from_it(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning names it; nothing holds its lock afterwards, so that a person can look into it."""
+    await leave(folder, "box-1", State.WAITS)
+    await leave(folder, "box-2", State.WAITS)
+    await leave(folder, "box-3", State.WAITS)
+    (folder / "box-1.db").write_bytes(b"These are notes, not a database.\n" * 200)
+    with changing(folder, "box-2") as connection:
+        connection.execute("ALTER TABLE message RENAME COLUMN payload TO content")
+    link = FakeLink("press")
+    async with Outbox(folder).attached(link):
+        await eventually(lambda: len(link.taken) == 1)
+        for source in ("box-1", "box-2"):
+            await eventually(lambda source=source: not process_lock.is_held(folder / f"{source}.lock"))
+    assert link.taken[0]["source"] == "box-3"
+    assert sorted(record.message.partition(":")[0] for record in caplog.records) == [
+        f"outbox {folder / 'box-1.db'} cannot be adopted",
+        f"outbox {folder / 'box-2.db'} cannot be adopted",
+    ]
