@@ -168,3 +168,12 @@ def test_every_demand_is_met_and_no_resource_is_given_out_twice(
         served += 1
     assert served == len(demands)
     assert bench.policy.resources.free == capacities
+
+
+def test_fractions_fit_into_the_capacity_that_they_add_up_to() -> None:
+    """0.3 - 0.1 - 0.1 is a little less than 0.1: the third task starts nevertheless."""
+    policy, run = AdmissionPolicy(SystemResources({"gpu": 0.3})), Run()
+    policy.attach(run)
+    for _ in range(4):
+        policy.submit(StartRequest(run, "a", demands=(("gpu", 0.1),)))
+    assert len(policy.admit(0.0, 9)) == 3

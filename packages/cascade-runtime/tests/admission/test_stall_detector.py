@@ -128,3 +128,27 @@ def test_waiting_for_workers_is_not_reported() -> None:
     bench.policy.withdraw(bench.submit("free", slots))
     slots.free = 2
     assert bench.after(0, 5) == ["topic/task:held"]
+
+
+def test_the_time_in_which_nothing_waited_does_not_count() -> None:
+    """A task that is blocked long after the last start has itself waited for 5 s before that is reported."""
+    bench = Bench()
+    bench.put("task:b", Pause())
+    first = bench.submit("b")
+    assert bench.after(0) == []
+    bench.policy.withdraw(first)
+    assert bench.after(60) == []
+    bench.submit("b")
+    assert bench.after(60, LIMIT - 0.1) == []
+    assert bench.after(0.1) == ["topic/task:b"]
+
+
+def test_a_reported_register_is_not_checked_without_pause() -> None:
+    """The controller sets a timer for ``due``: in the past, it would run step after step."""
+    bench = Bench()
+    bench.put("global", Pause())
+    bench.submit()
+    assert bench.after(0, LIMIT) == ["topic/global"]
+    assert bench.stall.due() == bench.now + LIMIT
+    assert bench.after(LIMIT) == []
+    assert bench.stall.due() == bench.now + LIMIT

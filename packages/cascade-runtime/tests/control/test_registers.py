@@ -440,3 +440,129 @@ def test_what_a_set_does_not_have_is_removed_in_slices(registers: Registers) -> 
     assert set(registers.effective()) == {("task:newest", "concurrency")}
     registers.clear()
     assert (len(registers), registers.has_changes) == (0, False)
+
+
+def test_a_value_that_follows_a_problem_is_not_forgotten_with_the_problems(registers: Registers) -> None:
+    """A flood of bad messages lifts nothing, also not a pause whose topic had begun with a bad message."""
+    mended = constraint_topic("task:mended")
+    send(registers, mended, b"?")
+    send(registers, mended, PAUSE)
+    for number in range(MAX_PROBLEMS + 1):
+        send(registers, constraint_topic(f"task:x{number}"), b"?")
+    assert registers.problems_forgotten == 1
+    assert ("task:mended", "pause") in registers.effective()
+
+
+def test_i6_a_register_among_many_of_one_scope_can_still_change(registers: Registers) -> None:
+    """The limit of spellings rejects new topics only."""
+    spellings = [
+        "".join(f"%{ord('a'):02x}" if number >> bit & 1 else "a" for bit in range(8))
+        for number in range(MAX_ALIKE)
+    ]
+    for spelling in spellings:
+        send(registers, f"cascade/constraints/task/{spelling}", limit(5))
+    send(registers, f"cascade/constraints/task/{spellings[0]}", limit(2))
+    assert (registers.over_limit, registers.problems) == (0, {})
+    assert registers.effective()["task:aaaaaaaa", "concurrency"].rule == Concurrency(2)
+
+
+def test_a_topic_that_had_only_a_problem_takes_room_when_its_value_comes(clock: FakeClock) -> None:
+    registers = Registers(clock, limit=1)
+    send(registers, constraint_topic("task:a"), PAUSE)
+    send(registers, constraint_topic("task:b"), b"?")
+    send(registers, constraint_topic("task:b"), PAUSE)
+    assert (len(registers), registers.over_limit) == (1, 1)
+    assert "limit of 1 registers" in registers.problems[constraint_topic("task:b")].reason
+
+
+def test_what_is_beyond_the_limits_is_counted_anew_with_each_set(clock: FakeClock) -> None:
+    """A set keeps the counts of what arrived with it, and forgets those from before."""
+    registers = Registers(clock, limit=1)
+    for name in "abc":
+        send(registers, constraint_topic(f"task:{name}"), PAUSE)
+    for number in range(MAX_PROBLEMS):
+        send(registers, constraint_topic(f"task:x{number}"), b"?")
+    registers.remove([])
+    assert (registers.over_limit, registers.problems_forgotten) == (2, 2)
+    registers.remove([])
+    assert (registers.over_limit, registers.problems_forgotten) == (0, 0)
+    send(registers, constraint_topic("task:d"), PAUSE)
+    registers.clear()
+    assert (registers.over_limit, registers.problems_forgotten) == (0, 0)
+
+
+def test_a_run_that_begins_and_ends_moves_its_registers_between_the_rooms(clock: FakeClock) -> None:
+    """The register of a local run takes no room from those of tasks, and takes it again when the run has ended."""
+    registers = Registers(clock, limit=1)
+    send(registers, constraint_topic("run:here"), PAUSE)
+    registers.begin_run("here")
+    send(registers, constraint_topic("task:a"), PAUSE)
+    assert set(registers.effective()) == {("run:here", "pause"), ("task:a", "pause")}
+    registers.end_run("here")
+    send(registers, constraint_topic("task:a"), b"")
+    send(registers, constraint_topic("task:b"), PAUSE)  # takes the place of what covers nothing any more
+    assert (list(registers.values), registers.over_limit) == ([constraint_topic("task:b")], 0)
+
+
+def test_a_problem_of_an_own_scope_is_listed_before_those_of_tasks(registers: Registers) -> None:
+    """A report that has no room for all problems shows the operator's own one."""
+    send(registers, GLOBAL, b"?")
+    for number in range(5):
+        send(registers, constraint_topic(f"task:x{number}"), b"?")
+    assert next(registers.reported()).topic == GLOBAL
+
+
+def test_a_bad_message_that_is_repeated_is_noticed_once(clock: FakeClock) -> None:
+    """Its notice says that a value stays in force only where there is one."""
+    notices: list[Notice] = []
+    registers = Registers(clock, notice=notices.append)
+    send(registers, GLOBAL, b"?")
+    revision = registers.revision
+    send(registers, GLOBAL, b"?")
+    assert (len(notices), registers.revision) == (1, revision)
+    assert "stays in force" not in notices[0].text
+    send(registers, GLOBAL, PAUSE)
+    send(registers, GLOBAL, b"?")
+    assert notices[1].text.endswith("its last valid value stays in force")
+
+
+def test_only_an_expiry_of_a_clock_asks_to_compare_clocks(clock: FakeClock) -> None:
+    """What the broker itself has let expire says nothing about the clocks of two machines."""
+    notices: list[Notice] = []
+    registers = Registers(clock, notice=notices.append)
+    send(registers, GLOBAL, {**PAUSE, "expires_at": clock.now() - 5}, deadline=clock.ticks - 1)
+    assert statuses(registers) == ["expired"]
+    assert notices == []
+
+
+def test_what_replaces_an_expired_register_lifts_nothing(clock: FakeClock) -> None:
+    """So nothing is noticed: another type on a short topic is unexpected only while the first one is in force."""
+    notices: list[Notice] = []
+    registers = Registers(clock, notice=notices.append)
+    send(registers, GLOBAL, {**PAUSE, "expires_at": clock.now() + 5})
+    clock.ticks += 6
+    registers.expire()
+    send(registers, GLOBAL, limit(3))
+    assert notices == []
+
+
+def test_the_next_expiry_is_the_earliest_also_after_many_have_moved(
+    registers: Registers, clock: FakeClock
+) -> None:
+    """Expiries that messages have moved are swept out; those that remain keep their order."""
+    topics = [constraint_topic(f"task:t{number}") for number in range(40)]
+    for moved in range(4):
+        for number, topic in enumerate(topics):
+            send(registers, topic, PAUSE, deadline=clock.ticks + 1_000 + 100 * moved + 2 * number)
+    for number in range(40):
+        assert registers.next_expiry() == clock.ticks + 1_300 + 2 * number
+        send(registers, topics[number], b"")
+
+
+def test_of_two_rates_that_are_alike_the_first_one_is_named(registers: Registers) -> None:
+    first, second = GLOBAL, f"{GLOBAL}/@rate_limit"
+    send(registers, first, {"type": "rate_limit", "params": {"rate": "60/m"}})
+    send(registers, second, {"type": "rate_limit", "params": {"rate": "1/s"}})
+    effective = registers.effective()["global", "rate_limit"]
+    assert isinstance(effective.rule, RateLimit)
+    assert (effective.topic, effective.rule.rate) == (first, "60/m")
