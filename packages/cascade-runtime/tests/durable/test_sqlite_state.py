@@ -924,10 +924,36 @@ def test_a_lock_that_is_held_names_its_holder_at_once(folder: Path, monkeypatch:
     path, held = folder / "night.lock", list[int]()
     path.write_text('{"pid": 1, "host": "long ago", "since": 0.0, "more": "than is written now"}')
     taken = process_lock.take(path, since=5.0)
-    with ended_later(held, monkeypatch), pytest.raises(process_lock.LockedError) as refused:
-        process_lock.take(path)
+    with ended_later(held, monkeypatch):
+        with pytest.raises(process_lock.LockedError) as refused:
+            process_lock.take(path)
+        waited = process_lock.time.monotonic()
     assert (refused.value.pid, refused.value.since) == (os.getpid(), 5.0)
+    assert waited < 2 * process_lock._PATIENCE
     taken.release()
+
+
+def test_a_lock_that_cannot_be_described_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full: this process and others can take it when there is room."""
+    folder.mkdir()
+
+    def fail(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", fail)
+        with pytest.raises(OSError, match="No space left"):
+            process_lock.take(folder / "night.lock")
+    assert not process_lock.is_held(folder / "night.lock")
+
+
+async def test_a_key_of_another_size_is_refused(folder: Path) -> None:
+    """An editor has added a newline: values signed with the key's beginning would be read by nobody else."""
+    await recorded(folder)
+    with (folder / "_secret").open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(StateUnavailable, match="_secret is not a key of 32 bytes"):
+        await state_in(folder).open(RUN)
 
 
 def test_a_lock_whose_file_is_deleted_meanwhile_is_not_held(

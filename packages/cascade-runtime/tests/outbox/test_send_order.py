@@ -49,6 +49,18 @@ def test_returned_messages_go_first_then_those_of_the_file_or_of_memory(
     assert (order.behind, order.idle, order.overtaken) == (False, False, 4 if live_first else 3)
 
 
+@pytest.mark.parametrize("live_first", [False, True], ids=["in order", "live first"])
+def test_returned_messages_keep_their_order_and_no_new_one_overtakes_them(live_first: bool) -> None:
+    """The connector returns them in any order."""
+    order = SendOrder(live_first=live_first, limit=10)
+    order.renew()
+    assert order.behind is False
+    for number in (2, 1, 3):
+        order.give_back(entry_of(number))
+    assert order.behind is True
+    assert given(order) == [1, 2, 3]
+
+
 def test_live_messages_keep_half_of_the_window() -> None:
     """The file is not even read while the connector has that many of its messages."""
     order = SendOrder(live_first=True, limit=4)

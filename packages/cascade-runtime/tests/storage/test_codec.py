@@ -63,6 +63,7 @@ ZONES = st.none() | st.sampled_from(
     [
         dt.UTC,
         dt.timezone(dt.timedelta(hours=-3, seconds=7)),
+        dt.timezone(dt.timedelta(hours=2, microseconds=7)),
         dt.timezone(dt.timedelta(hours=1), "CET"),
         zoneinfo.ZoneInfo("Europe/Berlin"),
     ]
@@ -145,6 +146,7 @@ def test_a_value_is_restored_exactly(tagged: bool, examples: int) -> None:
         ({"$": 1, "a": (1,)}, "tagged"),
         (b"\x00", "tagged"),
         (dt.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")), "tagged"),
+        (dt.time(1, tzinfo=dt.timezone(dt.timedelta(hours=2, microseconds=7))), "tagged"),
         (decimal.Decimal("1.10"), "tagged"),
         (uuid.UUID(int=7), "tagged"),
         (pathlib.Path("a"), "tagged"),
@@ -152,12 +154,14 @@ def test_a_value_is_restored_exactly(tagged: bool, examples: int) -> None:
         (Access.READ, "tagged"),
         (Point(1, (2, Small({3}))), "tagged"),
         ([10**5000], "tagged"),
+        ([-(10**5000)], "tagged"),
         ("\ud800", "tagged"),
         (Access.READ | Access.WRITE, "pickle"),
         (collections.OrderedDict(a=1), "pickle"),
         (collections.Counter("aab"), "pickle"),
         (range(3), "pickle"),
         (dt.timezone(dt.timedelta(0), "mine"), "pickle"),
+        (dt.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo.no_cache("Europe/Berlin")), "pickle"),
         ([(0,)] * 20_000, "pickle"),
         ({n: n for n in range(20_000)}, "pickle"),
     ],
@@ -221,6 +225,53 @@ class Keeps:
         return {"value": self.value + 1}
 
 
+@dataclasses.dataclass
+class ReducesForProtocol:
+    value: int
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return ReducesForProtocol, (self.value + 1,)
+
+
+@dataclasses.dataclass
+class OnlyReduces:
+    value: int
+
+    def __reduce__(self) -> Any:
+        return OnlyReduces, (self.value + 1,)
+
+
+@dataclasses.dataclass
+class Sets:
+    value: int
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.value = state["value"] + 1
+
+
+@dataclasses.dataclass
+class IsMadeFrom:
+    value: int
+
+    def __getnewargs__(self) -> tuple[()]:
+        return ()
+
+
+@dataclasses.dataclass
+class IsMade:
+    value: int
+
+    def __new__(cls, *values: int) -> "IsMade":
+        return super().__new__(cls)
+
+
+@dataclasses.dataclass
+class Loose:
+    """May have fewer attributes than fields."""
+
+    value: int
+
+
 T = TypeVar("T")
 
 
@@ -238,9 +289,22 @@ def extended() -> Point:
 
 
 @pytest.mark.parametrize(
-    "value", [Remembers(1), Keeps(1), Box(1), extended()], ids=lambda v: type(v).__name__
+    "value",
+    [
+        Remembers(1),
+        Keeps(1),
+        ReducesForProtocol(1),
+        OnlyReduces(1),
+        Sets(1),
+        IsMadeFrom(1),
+        IsMade(1),
+        object.__new__(Loose),
+        Box(1),
+        extended(),
+    ],
+    ids=lambda v: type(v).__name__,
 )
-def test_an_object_with_more_than_its_fields_is_pickled(value: object) -> None:
+def test_an_object_with_more_or_fewer_than_its_fields_is_pickled(value: object) -> None:
     """As its class says, and with every attribute."""
     encoding, payload = encode(value, tagged=True)
     assert encoding == "pickle"
