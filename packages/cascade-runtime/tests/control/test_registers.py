@@ -566,3 +566,23 @@ def test_of_two_rates_that_are_alike_the_first_one_is_named(registers: Registers
     effective = registers.effective()["global", "rate_limit"]
     assert isinstance(effective.rule, RateLimit)
     assert (effective.topic, effective.rule.rate) == (first, "60/m")
+
+
+def test_an_own_register_that_has_expired_gives_its_place_to_a_new_one(clock: FakeClock) -> None:
+    """So an operator's pause finds room among a thousand own registers of which one means nothing any more."""
+    scopes = [f"source:{number}" for number in range(MAX_OWN + 1)]
+    registers = Registers(clock, own_scopes=scopes)
+    send(registers, constraint_topic(scopes[0]), {**PAUSE, "expires_at": clock.now() + 1})
+    for scope in scopes[1:MAX_OWN]:
+        send(registers, constraint_topic(scope), PAUSE)
+    clock.ticks += 2
+    registers.expire()
+    send(registers, constraint_topic(scopes[MAX_OWN]), PAUSE)
+    assert (scopes[MAX_OWN], "pause") in registers.effective()
+    assert (len(registers), registers.over_limit) == (MAX_OWN, 0)
+
+
+def test_a_report_names_the_author_that_a_message_claims(registers: Registers) -> None:
+    send(registers, GLOBAL, {**PAUSE, "by": "ann@desk"})
+    (register,) = registers.reported()
+    assert register.entry() == {"id": "pause-global", "status": "applied", "by": "ann@desk"}
