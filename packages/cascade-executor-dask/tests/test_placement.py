@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade.executors.dask._placement import STALE, Call, Placement
+from cascade.executors.dask._placement import STALE, WINDOW, Call, Placement
 from cascade.interfaces.ahead import LARGEST_AHEAD
 
 
@@ -94,3 +94,60 @@ def test_the_calls_of_a_worker_that_is_gone_are_returned() -> None:
     assert placement.update({"b": 3}) == [calls["a"]]
     assert placement.calls() == [calls["b"]]
     assert placement.threads == 3
+
+
+def test_a_call_starts_once() -> None:
+    """A worker may report the start of a call that has certainly started already; its time stays."""
+    log: list[object] = []
+    call = make_call(1, log)
+    call.start(1.0)
+    call.start(2.0)
+    assert (log, call.started) == ([1], 1.0)
+
+
+def test_no_call_starts_at_a_worker_that_has_fewer_threads_than_before() -> None:
+    """Until as many have ended: the cluster has replaced it by a smaller one of the same address."""
+    log: list[object] = []
+    placement = Placement()
+    placement.update({"a": 3})
+    calls = [make_call(number, log) for number in range(1, 7)]
+    for call in calls[:5]:
+        placement.place(call, 0.0)
+    placement.update({"a": 1})
+    placement.place(calls[5], 0.0)
+    assert log == [1, 2, 3]
+    for call in calls[:2]:
+        placement.remove(call, 0.0)
+    assert log == [1, 2, 3]
+    placement.remove(calls[2], 0.0)
+    assert log == [1, 2, 3, 4]
+
+
+def test_a_worker_with_one_short_call_is_a_good_place_for_others() -> None:
+    """Its thread is free soon, however long its other calls run: so these stay, although another worker is free."""
+    placement = Placement()
+    placement.update({"a": 2})
+    for number, began in ((1, 0.0), (2, 2 * STALE), (3, 2 * STALE)):
+        placement.place(make_call(number), began)
+    placement.update({"a": 2, "b": 1})
+    assert placement.misplaced(2 * STALE) == []
+    assert [call.number for call in placement.misplaced(4 * STALE)] == [3]
+    placement.place(make_call(4), 4 * STALE)
+    assert placement.misplaced(4 * STALE) == [], "no worker has a free thread"
+
+
+def test_what_a_call_has_published_is_confirmed_at_each_quarter_of_its_window() -> None:
+    """With the sum of all: the worker waits when a whole window is not confirmed."""
+    confirmed: list[int] = []
+    call = Call(
+        b"",
+        "f",
+        on_start=lambda: None,
+        on_end=lambda _: None,
+        withdrawable=True,
+        on_heard=confirmed.append,
+    )
+    quarter = WINDOW // 4
+    for size in (quarter - 1, 1, quarter // 2, quarter // 2, 2 * quarter):
+        call.hear(size)
+    assert confirmed == [quarter, 2 * quarter, 4 * quarter]
