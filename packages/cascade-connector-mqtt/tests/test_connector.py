@@ -650,6 +650,18 @@ class TestPublishing:
         assert "outbox_messages=" in full
         assert "5 outbox full, 3 unsent at disconnect" in lost
 
+    async def test_what_is_too_large_is_one_warning_for_each_session(
+        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A program that connects again has another chance to learn of it."""
+        connector = MqttConnector("broker", outbox_bytes=100)
+        for session in (1, 2):
+            async with connector:
+                for _ in range(3):
+                    await connector.publish("a", {"text": "x" * 200})
+            said = [each for each in warnings_of(caplog) if "it is too large for outbox_bytes=" in each]
+            assert len(said) == session
+
     async def test_before_connect_it_warns_once_and_counts(self, caplog: pytest.LogCaptureFixture) -> None:
         """Without connect(), messages are not kept."""
         connector = MqttConnector("broker")

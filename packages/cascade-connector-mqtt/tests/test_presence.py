@@ -216,6 +216,20 @@ async def test_reports_of_an_engine_are_not_replaced(fresh_broker: Broker, recor
         assert last(recorder, RUNS) == {"mine": 1}
 
 
+async def test_reports_of_an_engine_are_replaced_when_its_connector_connects_again(
+    fresh_broker: Broker, recorder: Recorder
+) -> None:
+    """Its runs have ended with the connection; until an engine reports, the connector says that it is idle."""
+    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME)
+    async with connector:
+        await eventually(lambda: last(recorder, RUNS))
+        await connector.publish(RUNS, {"mine": 1}, 1, retain=True)
+        await eventually(lambda: last(recorder, RUNS) == {"mine": 1})
+    async with connector:
+        await eventually(lambda: last(recorder, RUNS).get("presence") == connector.presence)
+        assert last(recorder, RUNS)["runs"] == []
+
+
 async def test_a_process_that_was_killed_leaves_no_dead_run_to_its_successor(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:

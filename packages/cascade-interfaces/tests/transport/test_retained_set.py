@@ -113,6 +113,16 @@ def test_the_first_look_of_a_name_publishes_the_canary_and_looks_again() -> None
     assert desk.actions == [Complete(True, frozenset({"c/a"}))]
 
 
+def test_the_live_copy_of_the_canary_proves_nothing() -> None:
+    """A broker passes it on although it keeps no retained message: a cleared pause may be a withheld one."""
+    desk = Desk()
+    desk.echo()
+    assert desk.actions[0] == Publish(CANARY, {"source": SOURCE}, retain=True)
+    desk.hear(CANARY, retain=False)
+    desk.echo()
+    assert of(desk.actions, Complete) == []
+
+
 def test_a_canary_of_an_earlier_process_is_proof_enough() -> None:
     desk = Desk()
     desk.hear("c/a")
@@ -375,6 +385,22 @@ def test_a_blocked_event_loop_is_not_taken_for_a_withheld_canary() -> None:
     assert desk.actions == [Complete(True, frozenset())]
 
 
+def test_echoes_without_the_canary_count_for_their_own_look_only() -> None:
+    """Each look of a slow broker has one; a blocked event loop in a later look is no withheld canary either."""
+    desk = Desk()
+    desk.establish("c/a")
+    for blocked in [0.0] * retained_set.MISSES + [10 * retained_set.CANARY_LIMIT]:
+        desk.look_again()
+        desk.now += blocked
+        desk.echo()
+        assert desk.actions == []
+        desk.wait()
+        desk.hear("c/a")
+        desk.hear(CANARY)
+        desk.echo()
+        assert desk.actions == [Complete(True, frozenset({"c/a"}))]
+
+
 def test_a_canary_that_the_broker_stores_late_is_asked_for_again() -> None:
     """The answer to the SUBSCRIBE right behind the canary may come before the canary is stored."""
     desk = Desk()
@@ -559,6 +585,19 @@ def test_looks_that_are_not_proved_become_rarer() -> None:
     desk.set.begin(0.0)
     desk.set.postpone(0.0)
     assert desk.set.due() == retained_set.RETRY
+
+
+def test_a_proved_look_ends_the_long_pauses_between_looks() -> None:
+    """The next one that is not proved is tried again soon."""
+    desk = Desk()
+    for _ in range(4):
+        desk.set.postpone(desk.now)
+    desk.look_again()
+    desk.hear(CANARY)
+    desk.echo()
+    assert desk.actions == [Complete(True, frozenset())]
+    desk.set.postpone(desk.now)
+    assert desk.set.due() == desk.now + retained_set.RETRY
 
 
 # Brokers that do what they like. The reader below does what Complete says; the broker may answer

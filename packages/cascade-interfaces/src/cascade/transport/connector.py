@@ -28,7 +28,7 @@ from cascade.transport.faults import Fault
 from cascade.transport.fork import inert_in_children
 from cascade.transport.lifecycle import Lifecycle
 from cascade.transport.link import Link, LinkClient, LinkParts
-from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, SUPERSEDED, Outbox
+from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox
 from cascade.transport.presence import Presence
 from cascade.transport.retained_set import RetainedSet
 from cascade.transport.senders import FIRST_SENDERS
@@ -454,7 +454,7 @@ class NetworkConnector(ABC):
         """Log that a message was dropped; the outbox returns FULL once for each link."""
         if reason == FULL:
             self._log.warning(_FULL, self.hostname, self.port)
-        elif reason != SUPERSEDED:
+        else:
             self._warn_once(reason, f"a message is dropped: it is {reason} for outbox_bytes=")
 
     def _warn_once(self, reason: str, text: str) -> None:
