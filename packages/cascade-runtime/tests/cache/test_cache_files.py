@@ -11,6 +11,7 @@ import pytest
 from cascade.interfaces import CacheFileError
 from cascade.runtime.cache import MemoryCache
 from cascade.runtime.cache._call_cache import Answer, CallCache, Compute, Prepare
+from cascade.runtime.cache._file_target import FileTarget
 from cascade.spec import task
 from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
@@ -223,3 +224,44 @@ async def test_two_calls_for_one_file_write_it_once(tmp_path: Path) -> None:
     assert [answer.value for answer in await asyncio.gather(*both)] == [path, path]
     await calls.close()
     assert writer.runs == 1
+
+
+async def test_an_attempt_that_wrote_nothing_leaves_nothing_to_warn_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mark is there and the file is not: the next attempt has nothing to delete."""
+    path = tmp_path / "a.out"
+
+    async def twice(prepare: Prepare) -> None:
+        for _ in range(2):
+            await prepare()
+        path.write_text("written")
+
+    await ask(CachePolicy(file=path), twice)
+    assert [*tmp_path.iterdir()] == [path]
+    assert caplog.messages == []
+
+
+async def test_a_mark_that_another_process_has_removed_is_not_missed(tmp_path: Path) -> None:
+    """Two processes that write one file at the same time both succeed."""
+    path = tmp_path / "a.out"
+
+    async def compute(prepare: Prepare) -> None:
+        await prepare()
+        path.write_text("written")
+        (tmp_path / ".a.out.unfinished").unlink()
+
+    assert (await ask(CachePolicy(file=path), compute)).value == path
+
+
+def test_a_file_counts_until_its_ttl_is_over_and_its_sources_are_newer(tmp_path: Path) -> None:
+    """A source of the same time is not newer: file systems with coarse times would never hit."""
+    path, source = tmp_path / "a.out", tmp_path / "a.in"
+    for each in (path, source):
+        each.write_text("written")
+        os.utime(each, (1_000, 1_000))
+    target = FileTarget(path, (source,), 60.0)
+    assert target.skip_reason(1_059.5)
+    assert not target.skip_reason(1_060.0)
+    os.utime(source, (1_001, 1_001))
+    assert not target.skip_reason(1_059.5)

@@ -31,6 +31,11 @@ async def work(x: object) -> object:
     return x
 
 
+@task
+async def another(x: object) -> object:
+    return x
+
+
 @dataclass(eq=False)
 class Work:
     """Counts its computations; each ends when the gate is set."""
@@ -256,6 +261,8 @@ async def test_a_value_that_cannot_be_stored_is_logged_once_for_each_task(
     (record,) = lines_of(caplog, "cascade.cache")
     assert "task 'work' runs every time" in record.message
     assert "cannot be pickled: no" in record.message
+    await calls.call(ANY, another._definition, (1,), {}, ready("v"))
+    assert "task 'another' runs every time" in lines_of(caplog, "cascade.cache")[-1].message
 
 
 async def test_a_backends_answer_that_is_not_a_hit_counts_as_a_miss() -> None:

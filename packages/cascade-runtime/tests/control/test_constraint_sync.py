@@ -422,7 +422,9 @@ def test_the_set_that_is_repeated_still_removes_what_it_has_no_more(bench: Bench
     assert bench.held == {PAUSE_TOPIC}
 
 
-def test_what_a_lost_store_has_left_is_lifted_with_the_new_one_also_after_a_repeated_set(bench: Bench) -> None:
+def test_what_a_lost_store_has_left_is_lifted_with_the_new_one_also_after_a_repeated_set(
+    bench: Bench,
+) -> None:
     bench.go_through((PAUSE_TOPIC, PAUSE), store="A")
     held = frozenset[str]()
     for _ in range(2):
