@@ -107,6 +107,34 @@ def test_what_was_in_flight_goes_first_again_in_order() -> None:
     assert [item.payload for item in taken(outbox)] == ["0", "2", "3", "4", "5"]
 
 
+def test_what_a_lost_link_gave_back_takes_room() -> None:
+    """The bound counts it until it is sent or dropped, and no longer."""
+    outbox = filled(5, max_bytes=10)
+    assert len(taken(outbox)) == 5
+    outbox.restore(blame=False)
+    outbox.accept("a", "5", 1, False)
+    assert (outbox.pending, outbox.dropped["outbox full"]) == (5, 1)
+    for item in taken(outbox):
+        outbox.land(item)
+    for number in range(5):
+        assert outbox.accept("a", str(number), 1, False) == ""
+    assert outbox.accept("a", "5", 1, False) == ""  # it is told once for each link
+    assert (outbox.pending, outbox.dropped["outbox full"]) == (5, 2)
+
+
+def test_after_it_was_cleared_an_outbox_is_as_new() -> None:
+    """It has all its room, and an overflow is told again: the next session has a log of its own."""
+    outbox = filled(6, max_bytes=10)
+    assert len(taken(outbox)) == 5
+    outbox.restore(blame=False)
+    outbox.accept("a", "6", 1, False)
+    outbox.clear("unsent at disconnect")
+    for number in range(5):
+        assert outbox.accept("a", str(number), 1, False) == ""
+    assert outbox.accept("a", "5", 1, False) == "outbox full"
+    assert outbox.pending == 5
+
+
 def test_a_report_in_flight_gives_way_to_a_newer_one() -> None:
     """After a lost link only the latest value goes out."""
     outbox = filled(0)
@@ -114,7 +142,26 @@ def test_a_report_in_flight_gives_way_to_a_newer_one() -> None:
     assert outbox.take() is not None
     outbox.accept(CONTROL[0], "new", 1, True)
     outbox.restore(blame=True)
+    assert outbox.dropped["superseded"] == 1
     assert [item.payload for item in taken(outbox)] == ["new"]
+
+
+def test_a_report_in_flight_goes_before_those_that_waited_behind_it() -> None:
+    """A birth, for example, goes before the reports that name its session."""
+    outbox = filled(0)
+    outbox.accept(CONTROL[1], "birth", 1, True)
+    assert outbox.take() is not None
+    outbox.accept(CONTROL[0], "report", 1, True)
+    outbox.restore(blame=False)
+    assert [item.payload for item in taken(outbox)] == ["birth", "report"]
+
+
+def test_the_bound_of_a_message_counts_its_topic() -> None:
+    """A message that takes the whole room is sent; one that is larger by a character is dropped alone."""
+    outbox = filled(0, max_bytes=10)
+    assert outbox.accept("a", "x" * 9, 1, False) == ""
+    assert outbox.accept("a", "x" * 10, 1, False) == "too large"
+    assert [item.payload for item in taken(outbox)] == ["x" * 9]
 
 
 def test_suspects_go_in_halves_until_they_have_landed() -> None:

@@ -447,6 +447,8 @@ def test_a_lost_link_asks_for_nothing_until_it_is_back() -> None:
     assert desk.set.tick(1e9) == []
     assert desk.set.extend(["c/run"], 0.0) == []
     assert "c/run" in desk.set.filters
+    assert desk.set.shrink(["c/run"]) == []
+    assert "c/run" not in desk.set.filters
 
 
 def test_topics_can_be_added_and_taken_out_while_it_is_on() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from fake_link import TOPIC, FakeLink, event
 
+from cascade.interfaces import Delivery
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import listing
+from cascade.runtime._outbox import file, listing
 from cascade.runtime._outbox.listing import SenderSummary
 from cascade.runtime._outbox.schema import KIND, State
 from cascade.runtime._storage import process_lock
@@ -73,6 +74,22 @@ async def test_what_was_put_aside_is_deleted_alone(folder: Path) -> None:
     assert (left.sender, left.waiting, left.sent, left.aside, left.in_use) == ("box-1", 1, 1, (), False)
     assert Outbox(folder).drop("box-1") == 2
     assert [*folder.iterdir()] == []
+
+
+async def test_what_is_put_aside_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go, and are counted: otherwise they would take the room of what can be sent."""
+    monkeypatch.setattr(file, "MAX_ASIDE", 3)
+    link = FakeLink()
+    link.verdict = Delivery.REFUSED
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        for seq in range(5):
+            sender.publish(TOPIC, event(seq), 1)
+            await eventually(lambda seq=seq: sender.dropped == seq + 1)
+            await sender.reached(60.0)
+        await sender.drain(1.0)
+    (left,) = Outbox(folder).senders()
+    assert [json.loads(payload)["seq"] for _, payload in left.aside] == [2, 3, 4]
+    assert left.dropped == {"put aside": 2}
 
 
 async def test_what_a_live_process_uses_is_listed_and_not_deleted(folder: Path) -> None:

@@ -147,14 +147,6 @@ class OutboxFile:
             "DELETE FROM message WHERE id = ?", ((number + self.base,) for number in numbers)
         )
 
-    def mark(self, numbers: Iterable[int], state: State) -> None:
-        """Change the state of stored messages."""
-        self._connection.executemany(
-            "UPDATE message SET state = ? WHERE id = ?", ((state, number + self.base) for number in numbers)
-        )
-        if state is State.ASIDE:
-            self._bound_aside()
-
     def page(self, first: int, last: int, limit: int) -> list[Row]:
         """Return the oldest messages that wait, of a range of numbers."""
         rows = self._run(
