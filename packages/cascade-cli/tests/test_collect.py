@@ -421,6 +421,93 @@ def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest
     assert "no event of a run 'none' is in" in capsys.readouterr().err
 
 
+def history_of(
+    path: Path, capsys: pytest.CaptureFixture[str], *batches: list[dict[str, Any]], run: str = ""
+) -> Any:
+    """What ``cascade history`` says after these events; those of a batch have come at the same moment."""
+    file = SqliteFile(path)
+    for number, batch in enumerate(batches):
+        events = [(each, parse_event(TOPIC, json.dumps(each).encode())) for each in batch]
+        file.store([Received(TOPIC, each, parsed, 1e9 + number) for each, parsed in events if parsed])
+    file.close()
+    assert main(["history", *([run] if run else []), "--json", "--from", str(path)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def named(message: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The message with other keys, and the id that belongs to them."""
+    changed = {**message, **changes}
+    return {**changed, "event_id": "-".join(str(changed[key]) for key in ("source", "token", "seq"))}
+
+
+def test_history_shows_a_run_that_goes_on_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first attempt has failed; the second one has no end and no error yet, and the run began with the first."""
+    first = [
+        lifecycle(0, "ENGINE_STARTED", name="nightly"),
+        step(1, "RUNNING"),
+        step(2, "FAILED", error="OSError: jam"),
+        lifecycle(3, "ENGINE_STOPPED", status="Failed", error="OSError: jam"),
+    ]
+    second = [lifecycle(4, "ENGINE_STARTED"), step(5, "RUNNING")]
+    path = tmp_path / "all.sqlite"
+    (failed,) = history_of(path, capsys, first)
+    assert (failed["status"], failed["attempts"], failed["error"]) == ("Failed", 1, "OSError: jam")
+    assert (failed["ended"], failed["took"]) == ("2026-11-21T03:00:23+00:00", 3.0)
+    found = history_of(path, capsys, first, [named(each, token="a2") for each in second], run="run")
+    (pressed,) = found.pop("steps")
+    assert found == {
+        **failed,
+        "status": "Running",
+        "attempts": 2,
+        "ended": None,
+        "took": None,
+        "counts": {"running": 1},
+        "error": "",
+    }
+    assert (pressed["starts"], pressed["tries"], pressed["error"]) == (2, 1, "")
+    assert (pressed["began"], pressed["ended"]) == ("2026-11-21T03:00:21+00:00", None)
+
+
+def test_history_counts_events_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may have come in another order, at the same moment, and those of two boxes by turns."""
+    run = [lifecycle(0, "ENGINE_STARTED", name="nightly"), step(1, "RUNNING"), step(2, "COMPLETED")]
+    batches = [[named(each, source=source)] for each in run for source in ("left", "right")]
+    backwards = [named(each, source="middle") for each in reversed(run)]
+    rows = history_of(tmp_path / "all.sqlite", capsys, *batches, backwards)
+    assert sorted((row["source"], row["status"], str(row["counts"])) for row in rows) == [
+        (source, "Running", "{'completed': 1}") for source in ("left", "middle", "right")
+    ]
+
+
+def test_history_has_no_negative_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The clock of the box was set back during the run."""
+    run = [lifecycle(9, "ENGINE_STARTED"), {**lifecycle(3, "ENGINE_STOPPED", status="Succeeded"), "seq": 10}]
+    (row,) = history_of(tmp_path / "all.sqlite", capsys, [named(each) for each in run])
+    assert (row["status"], row["took"]) == ("Succeeded", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_foreign, "is a database of another program; name another file"),
+        (_newer, "is of version 7, and this Cascade writes 1; upgrade Cascade"),
+        (None, "does not exist; cascade collect --to creates it"),
+    ],
+)
+def test_history_names_a_file_that_is_not_a_collectors(
+    tmp_path: Path, spoil: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On one line, and it creates none."""
+    path = tmp_path / "a.sqlite"
+    if spoil is not None:
+        spoil(path)
+    assert main(["history", "--from", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert message in err
+    assert path.exists() is (spoil is not None)
+
+
 ANYTHING: list[Any] = [
     None,
     5,
