@@ -101,6 +101,39 @@ class TestDuplicates:
         clock.now = 3.0
         assert not duplicates.is_duplicate("a", b"x")
 
+    def test_copies_that_never_come_are_forgotten(self) -> None:
+        """Otherwise memory would grow with every message."""
+        clock = Clock()
+        duplicates = DuplicateFilter(clock)
+        duplicates.sent = True
+        duplicates.add("a")
+        duplicates.add("+")
+        for number in range(100):
+            clock.now += 1.0
+            assert not duplicates.is_duplicate("a", str(number).encode())
+        assert len(duplicates._expected) < 5
+
+    def test_filters_that_overlap_are_remembered_whatever_is_added_behind_them(self) -> None:
+        """The probe for duplicates begins later."""
+        duplicates = DuplicateFilter(Clock())
+        for topic_filter in ("a", "+", "b/c"):
+            duplicates.add(topic_filter)
+        assert duplicates.overlapping
+
+    @pytest.mark.parametrize(
+        "filters",
+        [("a/b", "$share/group/a/+"), ("cascade/sync/s/+", "cascade/sync/s/nonce")],
+        ids=["shared", "sync"],
+    )
+    def test_shared_filters_and_sync_topics_need_no_probe(self, filters: tuple[str, str]) -> None:
+        """Another member of the group may get the one; who reads the other ignores duplicates."""
+        duplicates = DuplicateFilter(Clock())
+        duplicates.sent = True
+        for topic_filter in filters:
+            duplicates.add(topic_filter)
+        assert not duplicates.overlapping
+        assert [duplicates.is_duplicate(filters[0], b"beat") for _ in range(3)] == [False] * 3
+
     @pytest.mark.parametrize("other", ["a/#", "$share/group/a/b"])
     def test_no_copy_is_expected_for_a_filter_that_the_broker_refused_or_shares_out(self, other: str) -> None:
         """Equal messages, such as heartbeats, all pass: that one filter brings each of them once."""

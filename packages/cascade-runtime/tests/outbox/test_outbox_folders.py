@@ -76,6 +76,22 @@ async def test_what_was_put_aside_is_deleted_alone(folder: Path) -> None:
     assert [*folder.iterdir()] == []
 
 
+async def test_what_was_dropped_is_listed_though_nothing_waits(folder: Path) -> None:
+    """The file with the counter stays until a person deletes it."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, max_bytes=1 << 16, delay=0.0).attached(link) as sender:
+        for seq in range(300):
+            sender.publish(TOPIC, event(seq, pad="x" * 300), 1)
+        await eventually(lambda: sender.dropped > 0)
+        link.up = True
+        link.settle()
+        await sender.drain(60.0)
+    (left,) = Outbox(folder).senders()
+    assert (left.waiting, left.dropped) == (0, {"outbox full": sender.dropped})
+    assert Outbox(folder).drop() == 0
+    assert [*folder.iterdir()] == []
+
+
 async def test_what_is_put_aside_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go, and are counted: otherwise they would take the room of what can be sent."""
     monkeypatch.setattr(file, "MAX_ASIDE", 3)

@@ -291,6 +291,7 @@ async def test_what_is_too_old_is_dropped_and_a_clock_that_is_set_makes_nothing_
         await eventually(lambda: sender.dropped == 2)
         await link.disconnect()
     assert [row[0] for row in rows(folder, "event_id")] == ["run-c41e07d2-2"]
+    assert [each.dropped for each in Outbox(folder).senders()] == [{"too old": 2}]
 
 
 async def test_what_is_too_old_is_dropped_and_what_came_after_it_is_kept(folder: Path) -> None:
