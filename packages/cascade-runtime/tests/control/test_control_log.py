@@ -116,3 +116,38 @@ def test_what_a_sync_removes_is_one_line(bench: Bench, caplog: pytest.LogCapture
     bench.log.removed_by_sync(f"cascade/constraints/task/t{number:02}/@pause" for number in range(12))
     (line,) = warnings(caplog)
     assert "task/t09/@pause and 2 more" in line
+
+
+def test_a_new_store_is_logged_whenever_it_lifts_something(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it lifts nothing, one line an hour is enough: a broker without a disk has a new store at each start."""
+    bench.log.store_replaced([])
+    bench.log.store_replaced([])
+    assert len(warnings(caplog)) == 1
+    bench.log.store_replaced([GLOBAL])
+    assert len(warnings(caplog)) == 2
+    bench.clock.ticks += QUIET - 1
+    bench.log.store_replaced([])
+    assert len(warnings(caplog)) == 2
+    bench.clock.ticks += 1
+    bench.log.store_replaced([])
+    assert len(warnings(caplog)) == 3
+    assert set(warnings(caplog)) == {
+        "press-3: the broker has a new store: its constraints replace all that were known"
+    }
+
+
+def test_only_pauses_are_logged_as_pauses(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.send(GLOBAL, b'{"type":"concurrency","params":{"limit":3}}')
+    bench.send(GLOBAL, b"")
+    assert caplog.records == []
+
+
+def test_nothing_is_logged_of_an_earlier_process_that_obeyed_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.log.recalled([])
+    assert warnings(caplog) == []
+    bench.log.recalled([GLOBAL])
+    assert GLOBAL in warnings(caplog)[0]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from itertools import product
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
 from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.run_history import MAX_RECENT, RunHistory
 from cascade.runtime._control.run_table import COUNTED_AT_ONCE, RunTable
 
 
@@ -207,3 +209,40 @@ def test_what_a_run_notes_beside_an_event_belongs_behind_it() -> None:
     table.count(TaskStateEvent("r1", "a:0", "a", TaskState.RUNNING, 0.0).fields())
     table.note_progress(ProgressEvent("r1", "a:0", "a", 0.0, 1.0))
     assert (list(run.progress), run.facts.retries) == (["a:0"], {})
+
+
+def ended(number: int) -> dict[str, Any]:
+    return {"run_id": f"r{number}", "ended": float(number), "status": f"s{number}"}
+
+
+def test_of_many_runs_that_ended_the_latest_are_kept_and_the_others_counted() -> None:
+    history = RunHistory()
+    for number in range(MAX_RECENT + 3):
+        history.ended(ended(number), completed=2, failed=1)
+    assert [row["run_id"] for row in history.recent][:2] == ["r12", "r11"]
+    assert (len(history.recent), len(history.sizes), history.recent_more) == (MAX_RECENT, MAX_RECENT, 3)
+    assert (history.completed, history.failed, history.last_status) == (26, 13, "s12")
+
+
+def test_runs_of_an_earlier_process_come_behind_and_once() -> None:
+    """A run of this process that the broker shows again is no second one, and none of them pushes out a newer one."""
+    history = RunHistory()
+    for number in (20, 21, 22):
+        history.ended(ended(number), completed=0, failed=0)
+    earlier = [ended(22), *(ended(number) for number in range(19, 0, -1))]
+    history.carry_over(earlier)
+    ids = [f"r{number}" for number in range(22, 12, -1)]
+    assert [row["run_id"] for row in history.recent] == ids
+    assert (len(history.sizes), history.last_status) == (MAX_RECENT, "s22")
+    history.ended(ended(23), completed=0, failed=0)
+    history.carry_over([ended(5)])
+    assert [row["run_id"] for row in history.recent] == ["r23", *ids[:-1]]
+
+
+def test_the_status_of_an_earlier_process_is_the_last_one_until_a_run_ends() -> None:
+    history = RunHistory()
+    history.carry_over([ended(7), ended(6)])
+    assert history.last_status == "s7"
+    history.ended(ended(8), completed=0, failed=0)
+    history.carry_over([ended(5)])
+    assert (history.last_status, len(history.recent)) == ("s8", 3)
