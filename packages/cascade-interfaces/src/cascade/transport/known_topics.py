@@ -28,7 +28,7 @@ class KnownSet:
 class KnownTopics:
     """The topics of one watch. Each look at the broker's retained set confirms them, or finds that some are gone."""
 
-    __slots__ = ("_known", "_live", "_seen", "forgotten", "overflow")
+    __slots__ = ("_as_set", "_known", "_live", "_seen", "forgotten", "overflow")
 
     def __init__(self) -> None:
         self.forgotten: set[str] = set()
@@ -36,6 +36,7 @@ class KnownTopics:
         self.overflow = False
         """Whether this look has met more topics than are remembered."""
         self._known: dict[str, None] = {}
+        self._as_set: frozenset[str] | None = None  # the same topics, until one comes or goes
         self._seen: set[str] = set()  # topics that have sent a message since the look began
         self._live: set[str] = set()  # those whose message was live
 
@@ -55,12 +56,16 @@ class KnownTopics:
         if not retain and len(self._live) < MAX_TOPICS:
             self._live.add(topic)
         if empty:
-            self._known.pop(topic, None)
-        elif topic in self._known or len(self._known) < MAX_TOPICS:
+            if topic in self._known:
+                self.remove((topic,))
+            return
+        if topic not in self._known:
+            if len(self._known) >= MAX_TOPICS:
+                self.overflow = True
+                return
             self._known[topic] = None
-            self._seen.add(topic)
-        else:
-            self.overflow = True
+            self._as_set = None
+        self._seen.add(topic)
 
     def missing(self, among: Iterable[str] | None = None) -> list[str]:
         """Return the known topics that have sent nothing since the look began, or those of them in ``among``."""
@@ -72,7 +77,12 @@ class KnownTopics:
         """Take topics as cleared."""
         for topic in topics:
             del self._known[topic]
+            self._as_set = None
 
     def complete(self) -> frozenset[str] | None:
-        """Return all known topics; None if there were more than are remembered."""
-        return None if self.overflow else frozenset(self._known)
+        """Return all known topics, as the same object until one comes or goes; None if there were more than are remembered."""
+        if self.overflow:
+            return None
+        if self._as_set is None:
+            self._as_set = frozenset(self._known)
+        return self._as_set
