@@ -123,6 +123,16 @@ def test_the_command_measures_the_engine_and_keeps_every_sample(
     assert "targets reached" in lines[-1]
 
 
+@pytest.mark.nightly
+@pytest.mark.broker
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("group", command.GROUPS)
+def test_every_group_measures_its_rows(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some use private modules, and would fail unnoticed when these change."""
+    assert command.main(["--rows", group, "--quick"]) == 0
+    assert "targets reached" in capsys.readouterr().out
+
+
 def test_a_group_that_does_not_exist_is_refused_with_those_that_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

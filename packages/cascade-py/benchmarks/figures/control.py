@@ -14,11 +14,12 @@ import aiomqtt
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Effective, RateLimit
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import AdmittedRun, BlockReason, StartRequest
+from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.manager import ConstraintManager
 from cascade.runtime._support.clock import SystemClock
 from cascade.spec import task
@@ -234,7 +235,7 @@ async def _engine(broker: Broker, name: str, bench_run: Run) -> AsyncIterator[Ad
     manager = ConstraintManager(connector, clock=clock)
     async with connector:
         manager.start()
-        manager.add_engine(controller)
+        manager.begin_run(ActiveRun(bench_run.run_id, "bench", clock.now()), controller, EventBus())
         controller.attach(bench_run)
         await asyncio.wait_for(manager.synced(), TIMEOUT)
         yield controller
