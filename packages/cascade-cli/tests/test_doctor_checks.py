@@ -432,3 +432,128 @@ def test_the_page_names_every_finding() -> None:
     page = (Path(__file__).parents[1] / "README.md").read_text("utf-8").partition("## Examine a broker")[2]
     rows = re.findall(r"^\| (`.*?) \|", page.partition("## Clean up")[0], re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == names
+
+
+def printed(facts: Facts) -> list[str]:
+    """What a person reads on a wide terminal."""
+    return list(lines_of(facts, *parted(findings(facts, now=NOW)), 200))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {},
+            [
+                "broker.example:8883 accepts connections",
+                "TLS: the certificate is valid",
+                "linked as press-3: MQTT 3.1.1 and 5",
+                "may write and read: any sync topic",
+                "retained messages: 100 of 100, in order",
+                "a message of 64 KiB arrives",
+                "engines: 0, constraints: 0",
+            ],
+        ),
+        (
+            {
+                "target": replace(FAR, user=""),
+                "login": Login(linked=True),
+                "version": "mosquitto 2.0.22",
+                "inflight": 1000,
+                "rights": {PRESENCE: right("p", refused=True)},
+                "retained": Retained(100, exact=True, received=100, late=1),
+                "size": 65_536,
+                "view": None,
+            },
+            [
+                "broker.example:8883 accepts connections",
+                "TLS: the certificate is valid",
+                "linked: MQTT 3.1.1; it does not speak MQTT 5",
+                "the broker says that it is mosquitto 2.0.22",
+                "messages in flight at a time: 1,000",
+            ],
+        ),
+        (
+            {"certificate": None, "rights": {}, "retained": None, "untried": "press-4", "view": None},
+            [
+                "broker.example:8883 accepts connections",
+                "linked as press-3: MQTT 3.1.1 and 5",
+                "a message of 64 KiB arrives",
+            ],
+        ),
+        (
+            {"way": None, "certificate": None, "target": replace(FAR, scheme="tls"), "rights": {},
+             "retained": None, "view": None},
+            ["linked as press-3: NATS"],
+        ),
+        ({"certificate": Certificate(10), "login": Login()}, ["broker.example:8883 accepts connections"]),
+        ({"certificate": Certificate(detail="WRONG_VERSION"), "login": None, "way": Way("silent")}, []),
+    ],
+)  # fmt: skip
+def test_what_is_in_order_is_listed_first(change: dict[str, object], expected: list[str]) -> None:
+    """Only what was tried and went well; a person sees how far the examination has come."""
+    lines = printed(replace(good(), **change))  # type: ignore[arg-type]
+    assert [line.removeprefix("ok       ") for line in lines if line.startswith("ok ")] == expected
+    assert lines[: len(expected)] == [f"ok       {each}" for each in expected]
+
+
+def test_the_last_line_counts_the_findings_and_names_the_plan() -> None:
+    """Where there is something to do; an empty line stands before each finding but the first on the page."""
+    assert printed(good())[-2:] == ["", "no problems, no warnings"]
+    lines = printed(replace(good(), cut=True, size=65_536, leftovers=4))
+    assert lines[-1] == "2 problems, 1 warning; cascade doctor --fix-plan lists what to do"
+    heads = [number for number, line in enumerate(lines) if line.startswith(("problem", "warning"))]
+    assert [lines[number - 1] for number in heads] == ["", "", ""]
+    soon = Files(end="the certificate c.pem expires in 4 days; renew it")
+    lines = printed(Facts(FAR, files=soon, way=Way("refused")))
+    assert lines[0].startswith("problem  refused: ")
+    assert lines[lines.index("") + 1].startswith("warning  client_certificate_end: ")
+    plan = "no problems, 1 warning; cascade doctor --fix-plan lists what to do"
+    assert printed(replace(good(), leftovers=4))[-1] == plan
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            {"late_by": {"press-4": 60.0}},
+            "the clock of press-4 differs from this machine's: press-4 by -60 s",
+        ),
+        (
+            {"late_by": {"a": 6.0, "b": 7.0, "c": 90.0, "d": 8.0, "e": 9.0, "f": 5.0}},
+            "the clock of a, b, c and 2 more differs from this machine's: c by -90 s",
+        ),
+        (
+            {"certificate": Certificate(ends=NOW + 3.5 * 86_400)},
+            "the broker's certificate expires in 3 days, on 2027-01-18",
+        ),
+        ({"inflight": 19}, "the broker takes 19 unacknowledged messages at a time"),
+        ({"retained": Retained(1000, exact=True, received=20)}, "got 20 of 1,000 retained messages"),
+        (
+            {"retained": Retained(1000, exact=True, received=1000, late=3)},
+            "3 of 1,000 retained messages came",
+        ),
+    ],
+)
+def test_a_finding_has_the_figures_that_were_measured(change: dict[str, object], text: str) -> None:
+    """With their sign and unit: a clock whose messages come late is behind."""
+    (found,) = findings(replace(good(), **change), now=NOW)  # type: ignore[arg-type]
+    assert text in found.text
+
+
+def test_twenty_messages_in_flight_are_enough() -> None:
+    """A broker allows so many as it is installed."""
+    assert names(replace(good(), inflight=20)) == []
+
+
+def test_an_engine_that_could_not_confirm_its_constraints_is_a_warning() -> None:
+    """It may obey an old set; one that is in sync is none."""
+    view = View()
+    for source, sync in (("a", "degraded"), ("b", "synced")):
+        birth = {"status": "online", "session": "s1", "ts": datetime.fromtimestamp(NOW, UTC).isoformat()}
+        report = {"v": "1.0", "source": source, "session": "x", "sync": sync, "applied": {}, "presence": "s1"}
+        view.fold(f"cascade/status/{source}", json.dumps(birth).encode(), now=1.0, retained=True)
+        view.fold(f"cascade/state/{source}/constraints", json.dumps(report).encode(), now=1.0, retained=True)
+    (found,) = findings(replace(good(), view=view), now=NOW)
+    assert (found.name, found.warning) == ("degraded", True)
+    assert found.text.startswith("a could not confirm")
