@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import cascade as cs
 from cascade.interfaces import ConfigurationError, InputsError, InvalidTargetError, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import LocalHub
+from cascade.sdk import plugins
 from cascade.testing import FakeExecutor, ManualClock, Recorder, override_resource
 from cascade.testkit import eventually
 
@@ -296,3 +298,37 @@ async def test_a_rate_limit_starts_one_task_per_token() -> None:
             assert len(started) == expected
             clock.advance(1 / 200 + 1e-9)
         assert await run == list(range(10))
+
+
+@cs.task
+def spoil() -> None:
+    raise OSError("jam")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_executor_made_by_name_is_closed_after_the_run(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads, processes or cluster end with the run, also with one that fails."""
+    made = FakeExecutor()
+    closed: list[bool] = []
+
+    async def close() -> None:
+        closed.append(True)
+
+    monkeypatch.setattr(made, "close", close, raising=False)
+    monkeypatch.setattr(plugins, "executor", {"fake": made}.__getitem__)
+    if fails:
+        with pytest.raises(OSError, match="jam"):
+            cs.run(spoil(), executor="fake")
+    else:
+        assert cs.run(load("abc"), executor="fake") == [3]
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_an_outbox_is_named_by_its_folder(kind: type, tmp_path: Path) -> None:
+    """As text or as a path; the run makes it and keeps its events there."""
+    folder = tmp_path / "events"
+    assert cs.run(load("abc"), connector=cs.LocalConnector(), outbox=kind(folder)) == [3]
+    assert folder.is_dir()
