@@ -546,6 +546,46 @@ def test_row_32_a_file_of_another_encoding_shows_no_password(
     assert raised.value.__context__ is None
 
 
+def test_a_user_beside_the_url_gets_the_password_of_the_environment_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one in the URL does, unless a password is passed."""
+    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
+    for url, keywords in (("mqtt://broker", {"username": "ann"}), ("mqtt://ann@broker", {})):
+        _, _, found = config.from_url(url, keywords)
+        assert (found["username"], found["password"]) == ("ann", PASSWORD)
+        _, _, found = config.from_url(url, {**keywords, "password": "mine"})
+        assert found["password"] == "mine"
+    _, _, found = config.from_url("mqtt://broker", {})
+    assert "password" not in found
+
+
+@pytest.mark.parametrize("keyword", ["client_id", "identifier"])
+def test_a_client_id_is_that_of_the_user_only_without_a_name(keyword: str) -> None:
+    """With a name another connector of the id is found by its presence; both keywords mean the same."""
+    known = {"identifier", "clean_session"}
+    for more, fixed in (({}, "press"), ({"source_id": "s"}, None)):
+        made = config.settings("broker", 1883, {keyword: "press", **more}, known=known)
+        assert made.fixed_client_id == fixed
+
+
+@pytest.mark.parametrize("keywords", [{"source_id": "s"}, {"client_id": "c"}, {"identifier": "i"}], ids=str)
+def test_a_session_is_kept_for_any_lasting_client_id(keywords: dict[str, Any]) -> None:
+    """The name is one, too; without any of them the client library makes a new id for each link."""
+    MqttConnector("broker", clean_session=False, **keywords)
+    with pytest.raises(ConfigurationError, match="pass client_id= too"):
+        MqttConnector("broker", clean_session=False)
+
+
+def test_the_largest_numbers_of_a_packet_are_allowed() -> None:
+    """Of 16 bits: a keepalive in seconds, and the bytes of a password."""
+    MqttConnector("broker", keepalive=65_535, username="ann", password="x" * 65_535)
+    with pytest.raises(ConfigurationError, match="keepalive"):
+        MqttConnector("broker", keepalive=65_536)
+    with pytest.raises(ConfigurationError, match="longer than 65535 bytes"):
+        MqttConnector("broker", username="ann", password="x" * 65_536)
+
+
 def test_a_password_stands_in_no_repr() -> None:
     """Neither of the connector nor of its settings."""
     connector = MqttConnector.from_url(f"mqtt://me:{CANARY}@broker")

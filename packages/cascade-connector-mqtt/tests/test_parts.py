@@ -246,6 +246,11 @@ class TestFaults:
                 Kind.CLOSED,
                 "answered ([Errno 104] reset); is this",
             ),
+            (
+                ssl.SSLZeroReturnError(6, "TLS connection has been closed"),
+                Kind.CLOSED,
+                "is this an MQTT port",
+            ),
             (aiomqtt.MqttError("WebSocket handshake error"), Kind.CLOSED, "over websockets"),
             (RuntimeError("boom"), Kind.CLOSED, "boom"),
             (RuntimeError(), Kind.CLOSED, "RuntimeError"),
