@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces.wire.write import timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_table import RunTable
@@ -107,3 +108,45 @@ def test_a_report_of_graphs_fits_and_counts_what_it_leaves_out(runs: int, names:
         assert len(row["nodes"]) + row.get("more", 0) == names
         assert all(max(edge[:2]) < len(row["nodes"]) for edge in row["edges"])
     assert made["runs"][0]["nodes"]
+
+
+def row_of(ended: int, known: int, *, now: float, started: float = 0.0) -> dict[str, Any]:
+    run = ActiveRun("r1", "add", started)
+    run.facts.known["add"], run.facts.unexpanded = known, 0
+    for number in range(ended):
+        run.count(TaskStateEvent("r1", f"add:{number}", "add", TaskState.COMPLETED, 1.0, 5.0).fields())
+    (row,) = RowMaker(now).rows([run], MAX_BYTES)
+    return row
+
+
+def test_the_time_left_is_that_of_the_tasks_left() -> None:
+    """It needs ten tasks that have ended, and a clock that has not been set back since the run began."""
+    assert row_of(10, 40, now=20.0)["eta_s"] == 60.0
+    assert row_of(10, 10, now=20.0)["eta_s"] == 0.0
+    assert "eta_s" not in row_of(9, 40, now=20.0)
+    assert "eta_s" not in row_of(10, 40, now=20.0, started=25.0)
+
+
+def test_reasons_come_with_the_most_tasks_first_and_begin_anew_when_they_return() -> None:
+    """A retry is one until its time has come; the next of several counts."""
+    run, pause, slot = ActiveRun("r1", "add", 0.0), Wait("constraint", "topic", "pause"), Wait("slot")
+    run.facts.retries.update({"a:0": 5.0, "a:1": 30.0, "a:2": 20.0})
+
+    def reasons(now: float, **waiting: int) -> list[dict[str, Any]]:
+        found = {each: waiting.get(each.why, 0) for each in (pause, slot)}
+        (row,) = RowMaker(now, waits=lambda _: found).rows([run], MAX_BYTES)
+        return list(row["waiting"])
+
+    first = reasons(10.0, constraint=2, slot=7)
+    assert [(each["why"], each["n"]) for each in first] == [("slot", 7), ("constraint", 2), ("retry", 2)]
+    assert first[-1]["until"] == timestamp(20.0)
+    assert reasons(11.0, constraint=3)[0]["since"] == timestamp(10.0)
+    assert [each["why"] for each in reasons(40.0, constraint=1)] == ["constraint"]
+    assert reasons(50.0, constraint=3, slot=1)[1]["since"] == timestamp(50.0)
+
+
+def test_a_run_counts_the_messages_that_were_lost_since_it_began() -> None:
+    run = ActiveRun("r1", "add", 0.0)
+    run.lost_before = 5
+    assert RowMaker(1.0, lost=7).rows([run], MAX_BYTES)[0]["lost"] == 2
+    assert RowMaker(1.0, lost=3).rows([run], MAX_BYTES)[0]["lost"] == 0
