@@ -578,8 +578,12 @@ def test_a_session_is_kept_for_any_lasting_client_id(keywords: dict[str, Any]) -
 
 
 def test_the_largest_numbers_of_a_packet_are_allowed() -> None:
-    """Of 16 bits: a keepalive in seconds, and the bytes of a password."""
+    """Of 16 bits: a port, a window, a keepalive in seconds, the bytes of a password; and a name of 64 bytes."""
     MqttConnector("broker", keepalive=65_535, username="ann", password="x" * 65_535)
+    made = MqttConnector("broker", 65_535, window=65_535, source_id="x" * 64)
+    assert (made.port, made.source_id) == (65_535, "x" * 64)
+    with pytest.raises(ConfigurationError, match="use at most 64"):
+        MqttConnector("broker", source_id="é" * 33)
     with pytest.raises(ConfigurationError, match="keepalive"):
         MqttConnector("broker", keepalive=65_536)
     with pytest.raises(ConfigurationError, match="longer than 65535 bytes"):

@@ -469,6 +469,12 @@ def test_beyond_its_bound_nothing_is_taken_as_gone(monkeypatch: pytest.MonkeyPat
     desk.echo()
     desk.echo()
     assert desk.actions == [Complete(False, None)]
+    desk.look_again()
+    for n in range(3):
+        desk.hear(f"c/{n}")
+    desk.echo()
+    desk.echo()
+    assert desk.actions == [Complete(False, frozenset({"c/0", "c/1", "c/2"}))]  # it is within the bound again
 
 
 def test_an_extension_is_complete_behind_the_messages_of_its_topics() -> None:
