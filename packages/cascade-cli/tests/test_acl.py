@@ -262,6 +262,16 @@ def test_an_option_takes_several_names(
     assert first == {"user": "wall", "verb": "read", "topic_filter": "cascade/sync/wall/+"}
 
 
+def test_an_engine_without_a_project_has_the_default_ones(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an engine has them without these variables: other topics would be denied."""
+    for name in ("CASCADE_ORG_ID", "CASCADE_PROJECT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["acl", "--engine", "a"]) == 0
+    assert "topic write cascade/telemetry/local/default/+/+" in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -232,6 +232,31 @@ async def test_an_acknowledgement_follows_the_commit_and_only_named_sources_get_
     file.close()
 
 
+async def test_an_engine_without_a_presence_gets_no_retained_acknowledgement(tmp_path: Path) -> None:
+    """Nobody would clear it: the engine has no name, or cascade prune has cleared what it had left."""
+    hub, acked = LocalHub(), list[str]()
+    file = SqliteFile(tmp_path / "all.sqlite")
+
+    async def note(topic: str, _data: dict[str, Any]) -> None:
+        acked.append(topic)
+
+    async with LocalConnector(hub) as engine, LocalConnector(hub) as link:
+        await engine.subscribe("cascade/ack/+", note, 1)
+        collector = Collector(link, file, name="collector-1")
+        await collector.subscribe()
+        running = asyncio.create_task(collector.run())
+        await engine.publish(status_topic("gone"), None, 1, retain=True)
+        await engine.publish(status_topic("press"), {"status": "online", "session": "a"}, 1, retain=True)
+        for source in ("gone", "host-1", "press"):
+            message = {**event(0, source=source), "event_id": f"{source}-0"}
+            await engine.publish(TOPIC, message, 1)
+        await eventually(lambda: acked)
+        running.cancel()
+        await asyncio.wait({running})
+    assert set(acked) == {ack_topic("press")}
+    file.close()
+
+
 async def test_a_commit_that_runs_at_the_end_is_awaited(tmp_path: Path) -> None:
     """The file takes one batch at a time: the next one follows when the first is committed."""
     hub, path = LocalHub(), tmp_path / "all.sqlite"
