@@ -318,3 +318,13 @@ def test_i7_any_bytes_give_an_outcome(topic: str, payload: bytes) -> None:
         )
     else:
         assert isinstance(found, Cleared | Rejected | Unsupported)
+
+
+def test_what_is_as_long_as_it_may_be_is_accepted() -> None:
+    """The documented lengths themselves: a pattern of 256 characters, an id of 256, a topic of 1,024."""
+    assert isinstance(read(f"task:{'x' * 256}", {"type": "pause"}), Constraint)
+    assert isinstance(read("global", {"type": "pause", "id": "x" * 256}), Constraint)
+    topic = constraint_topic("run:x")
+    topic += "x" * (1024 - len(topic))
+    assert isinstance(parse(topic, b'{"type":"pause"}'), Constraint)
+    assert isinstance(parse(f"{topic}x", b'{"type":"pause"}'), Rejected)

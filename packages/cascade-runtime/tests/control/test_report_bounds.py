@@ -15,7 +15,7 @@ from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_table import RunTable
 from cascade.runtime._control.runs_report import MAX_BYTES, RowMaker, runs_report
-from cascade.runtime._control.state_reports import graph_report
+from cascade.runtime._control.state_reports import graph_report, summary_report
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}
 WIDE = "\U0001f600"  # twelve bytes in JSON
@@ -150,3 +150,27 @@ def test_a_run_counts_the_messages_that_were_lost_since_it_began() -> None:
     run.lost_before = 5
     assert RowMaker(1.0, lost=7).rows([run], MAX_BYTES)[0]["lost"] == 2
     assert RowMaker(1.0, lost=3).rows([run], MAX_BYTES)[0]["lost"] == 0
+
+
+def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
+    """One task that runs says more than many that have ended."""
+    run = ActiveRun("r1", "add", 0.0)
+    for number in range(200):
+        run.facts.known[f"many{number}"] = 9
+    run.facts.known["one"] = 1
+    run.count(TaskStateEvent("r1", "one:0", "one", TaskState.RUNNING, 1.0, 0.0).fields())
+    (row,) = RowMaker(10.0).rows([run], MAX_BYTES)
+    assert len(row["tasks"]) == 100
+    assert "one" in row["tasks"]
+    assert row["tasks_more"] == 101
+
+
+def test_a_summary_adds_the_tasks_of_active_runs_to_those_of_before() -> None:
+    table, run = RunTable(), ActiveRun("r1", "add", 0.0)
+    row = {"run_id": "r0", "status": "FAILED"}
+    table.history.ended(row, completed=5, failed=3)
+    table.begin(run)
+    for number, state in enumerate((TaskState.FAILED, TaskState.COMPLETED, TaskState.RETRYING)):
+        run.count(TaskStateEvent("r1", f"a:{number}", "a", state, 1.0, 5.0).fields())
+    summary = summary_report(table, up=True, paused=False, now=10.0)
+    assert (summary["completed"], summary["failed"], summary["waiting"]) == (6, 4, 1)
