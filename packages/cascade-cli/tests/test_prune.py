@@ -57,6 +57,35 @@ def test_what_belongs_to_no_live_engine_is_left_over() -> None:
     ]
 
 
+def test_a_run_is_over_when_no_live_engine_runs_it() -> None:
+    """Its id may be used on several boxes, and its engine may be lost; a live one still obeys the constraint."""
+
+    def report(source: str, run_id: str, *, runs: bool) -> dict[str, object]:
+        row = {"run_id": run_id, "target": "t", "started": "2026-01-01T00:00:00+00:00", "counts": {}}
+        ended = {**row, "status": "Failed", "ended": "2026-01-01T00:00:09+00:00"}
+        lists = {"runs": [row], "recent": []} if runs else {"runs": [], "recent": [ended]}
+        return {"v": "1.0", "source": source, **lists}
+
+    messages: dict[str, object] = {
+        status_topic("left"): {"status": "online", "session": "a"},
+        state_topic("left", "runs"): report("left", "shared", runs=True),
+        status_topic("right"): {"status": "online", "session": "b"},
+        state_topic("right", "runs"): report("right", "shared", runs=False),
+        status_topic("lost"): {"status": "offline", "session": "c"},
+        state_topic("lost", "runs"): report("lost", "alone", runs=True),
+        status_topic("ended"): {"status": "offline", "session": "d", "reason": "ended"},
+        constraint_topic("run:shared", "pause"): {"type": "pause"},
+        constraint_topic("run:alone", "pause"): {"type": "pause"},
+    }
+    found = list(leftovers(view_of(messages), list(messages), now=1.0, wall=100.0))
+    assert found == [
+        Leftover(constraint_topic("run:alone", "pause"), "the run alone is over"),
+        Leftover(state_topic("lost", "runs"), "the engine is lost"),
+        Leftover(status_topic("ended"), "the engine has ended"),
+        Leftover(status_topic("lost"), "the engine is lost"),
+    ]
+
+
 def test_a_device_stays_for_as_long_as_the_broker_knows_its_engine() -> None:
     """An engine that is offline for the night keeps its device in Home Assistant; one without any trace does not."""
     messages: dict[str, object] = {
