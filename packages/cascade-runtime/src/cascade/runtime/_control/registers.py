@@ -330,7 +330,6 @@ class Registers:
         old = register.deadline
         if old is None or deadline is None or abs(deadline - old) > _TRUNCATED:
             register.content, register.deadline = constraint, deadline
-            self._rows.pop(key_of(constraint), None)
             self._schedule_expiry(register)
         return True
 
