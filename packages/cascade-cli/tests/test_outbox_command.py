@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,30 @@ async def test_senders_are_listed_and_dropped(tmp_path: Path, capsys: pytest.Cap
     assert main(["outbox", "drop", str(folder), "--yes", "--sender", "oven"]) == 0
     assert "2 messages are dropped" in capsys.readouterr().out
     assert [row["sender"] for row in listed(folder, capsys)] == ["press/3"]
+
+
+class _Person(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_a_person_is_asked_with_the_number_of_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the sender that is named, or of all; after a no everything is still there, and the exit code is 1."""
+    await leave(tmp_path, "a", 3)
+    await leave(tmp_path, "b", 2)
+    for options, answer, count, code in (
+        ([], "n", 5, 1),
+        (["--sender", "a"], "n", 3, 1),
+        (["--sender", "a"], "y", 3, 0),
+        ([], "n", 2, 1),
+    ):
+        monkeypatch.setattr("sys.stdin", _Person(f"{answer}\n"))
+        assert await asyncio.to_thread(main, ["outbox", "drop", str(tmp_path), *options]) == code
+        out, err = capsys.readouterr()
+        assert f"Drop {count} messages for good?" in err
+        assert out == ("" if code else f"{count} messages are dropped\n")
 
 
 async def test_a_sender_that_lives_is_listed_as_in_use_and_not_dropped(
