@@ -445,8 +445,10 @@ async def test_a_local_cluster_that_cannot_start_is_closed(monkeypatch: pytest.M
             pass
 
         def __await__(self) -> Generator[Any, None, None]:
+            return self.start().__await__()
+
+        async def start(self) -> None:
             raise RuntimeError("no port is free.")
-            yield
 
         async def close(self, timeout: float) -> None:
             closed.append(timeout)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fakes import FakeClock
@@ -644,7 +644,8 @@ async def test_files_that_cannot_be_read_do_not_keep_old_runs_from_being_deleted
     spoiled = {"damaged": no_database, "newer": newer}
     for run_id in ("a", *spoiled, "z"):
         await recorded(folder, run=RunInfo(run_id, "report"))
-        spoiled.get(run_id, lambda database: None)(folder / f"{run_id}.db")
+        if spoil := spoiled.get(run_id):
+            spoil(folder / f"{run_id}.db")
     assert await state_in(folder, keep=dt.timedelta(0)).prune() == 2
     assert sorted(path.stem for path in folder.glob("*.db")) == ["damaged", "newer"]
 
@@ -927,7 +928,7 @@ def test_a_lock_that_is_held_names_its_holder_at_once(folder: Path, monkeypatch:
     with ended_later(held, monkeypatch):
         with pytest.raises(process_lock.LockedError) as refused:
             process_lock.take(path)
-        waited = process_lock.time.monotonic()
+        waited = cast(Any, process_lock).time.monotonic()
     assert (refused.value.pid, refused.value.since) == (os.getpid(), 5.0)
     assert waited < 2 * process_lock._PATIENCE
     taken.release()

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ async def test_what_is_put_aside_is_bounded(folder: Path, monkeypatch: pytest.Mo
     async with Outbox(folder, delay=0.0).attached(link) as sender:
         for seq in range(5):
             sender.publish(TOPIC, event(seq), 1)
-            await eventually(lambda seq=seq: sender.dropped == seq + 1)
+            await eventually(partial(lambda dropped: sender.dropped == dropped, seq + 1))
             await sender.reached(60.0)
         await sender.drain(1.0)
     (left,) = Outbox(folder).senders()
@@ -162,7 +163,7 @@ async def test_a_file_that_cannot_be_adopted_keeps_no_other_from_it(
     async with Outbox(folder).attached(link):
         await eventually(lambda: len(link.taken) == 1)
         for source in ("box-1", "box-2"):
-            await eventually(lambda source=source: not process_lock.is_held(folder / f"{source}.lock"))
+            await eventually(partial(lambda path: not process_lock.is_held(path), folder / f"{source}.lock"))
     assert link.taken[0]["source"] == "box-3"
     assert sorted(record.message.partition(":")[0] for record in caplog.records) == [
         f"outbox {folder / 'box-1.db'} cannot be adopted",
