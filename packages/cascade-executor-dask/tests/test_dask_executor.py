@@ -17,7 +17,8 @@ import dask
 import psutil  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import WorkerStatusPlugin
 
 from cascade.executors.dask import DaskExecutor
@@ -434,6 +435,32 @@ async def test_a_local_cluster_closes_when_it_has_heard_that_its_workers_have_en
     assert await executor.run(calls.echo, (1,), {}) == 1
     await executor.close()
     assert known == [[]]
+
+
+async def test_a_start_connects_again_if_the_connection_was_just_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client may not know that yet."""
+    clients: list[Any] = []
+    asked: Any = Client.nthreads
+
+    def ask(client: Any) -> Any:
+        clients.append(client)
+        if len(clients) == 2:
+            raise CommClosedError("the scheduler has gone")
+        return asked(client)
+
+    async with LocalCluster(
+        n_workers=1, processes=False, asynchronous=True, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        monkeypatch.setattr(Client, "nthreads", ask)
+        executor = DaskExecutor(cluster.scheduler_address)
+        await executor.start()
+        await executor.start()
+        assert clients[1] is clients[0]
+        assert clients[2] is not clients[1]
+        assert await executor.run(calls.echo, (1,), {}) == 1
+        await executor.close()
 
 
 async def test_a_local_cluster_that_cannot_start_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,9 @@ async def test_row_5_a_broker_that_restarts_during_the_run_misses_nothing(
     running = run.begin()
     await eventually(run.half_way.is_set, BOUND)
     await eventually(lambda: run.connector.statistics().linked, BOUND)
-    before = 2 * run.tasks + 2  # its start, both events of each task, and the first one of the task that waits
+    before = (
+        2 * run.tasks + 2
+    )  # its start, both events of each task, and the first one of the task that waits
     await eventually(lambda: run.telemetry.produced == before, BOUND)
     await run.telemetry.drain(BOUND)  # events of a burst are encoded after it
     assert await run.connector.flush(BOUND)

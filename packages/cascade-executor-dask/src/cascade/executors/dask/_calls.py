@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from distributed import KilledWorker
+from distributed.comm.core import CommClosedError
 
 from cascade.executors.dask._cluster import Cluster
 from cascade.executors.dask._latest_messages import LatestMessages
@@ -83,7 +84,11 @@ class ClusterCalls:
 
         :raises ExecutorUnavailable: if no cluster answers within the time limit.
         """
-        await self._refresh(wait=_START_LIMIT)
+        try:
+            await self._refresh(wait=_START_LIMIT)
+        except CommClosedError:  # its client does not know yet that the connection is lost
+            await self._cluster.close()
+            await self._refresh(wait=_START_LIMIT)
 
     def submit(self, call: Call) -> None:
         """Send a call as soon as there is room for it."""
