@@ -75,6 +75,21 @@ def bench() -> Bench:
     return Bench()
 
 
+def test_what_an_earlier_process_obeyed_is_lifted_by_a_set_that_is_the_same_as_before(bench: Bench) -> None:
+    """An engine with a state may join while the link is down; the set that comes back need not have changed."""
+    held = frozenset[str]()
+    bench.sync.linked()
+    bench.complete_with(held)
+    bench.sync.lost()
+    bench.sync.recall({PAUSE_TOPIC: PAUSE}, None)
+    bench.apply()
+    assert bench.held == {PAUSE_TOPIC}
+    bench.sync.linked()
+    bench.complete_with(held)
+    assert bench.held == set()
+    assert bench.sync.removed == [PAUSE_TOPIC]
+
+
 def test_each_message_applies_as_it_arrives(bench: Bench) -> None:
     """A retained pause is in force before the set is complete, also one that arrives before Linked."""
     bench.receive(PAUSE_TOPIC, PAUSE, retain=True)

@@ -96,6 +96,7 @@ class Sync:
     def recall(self, payloads: Mapping[str, bytes], store: str | None) -> None:
         """Put the registers that an earlier process obeyed in force, until the broker's set replaces them."""
         self._store = store
+        self._held = None  # none of these registers came with a message
         self.state = SyncState.STALE
         for topic, payload in payloads.items():
             self._registers.apply(topic, parse(topic, payload))
