@@ -421,7 +421,7 @@ def test_an_engine_that_is_born_later_is_not_waited_for(plant: Plant) -> None:
 def test_a_cleared_register_may_stand_in_a_report_without_being_in_force(
     plant: Plant, status: str, obeyed: bool
 ) -> None:
-    """Then there is nothing to wait for; and an old refusal is no answer to a clear."""
+    """The command need not wait for that engine; an old refusal does not answer a clear."""
     plant.online("a")
     plant.tell(PAUSE, pause().message, retained=True)
     plant.report("a", {PAUSE: {"id": "pause-global", "status": status, "reason": "bad"}})
@@ -455,7 +455,7 @@ def test_a_clear_of_what_the_broker_does_not_hold_waits_for_its_register(plant: 
     plant.online("a")
     plant.report("a", {PAUSE: APPLIED}, effective=[PAUSED], retained=True)
     answers = plant.begin(clearing("global", "", plant.view.registers))
-    assert answers.complete(plant.now), "all types: there is no topic to wait for"
+    assert answers.complete(plant.now), "a clear of all types names no topic"
     for name in ("", "another"):
         answers = plant.begin(clearing("global", "pause", plant.view.registers, name=name))
         assert not answers.complete(plant.now)

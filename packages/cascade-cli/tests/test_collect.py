@@ -233,7 +233,7 @@ async def test_an_acknowledgement_follows_the_commit_and_only_named_sources_get_
 
 
 async def test_an_engine_without_a_presence_gets_no_retained_acknowledgement(tmp_path: Path) -> None:
-    """Nobody would clear it: the engine has no name, or cascade prune has cleared what it had left."""
+    """No program would clear it: the engine has no name, or cascade prune has cleared what it had left."""
     hub, acked = LocalHub(), list[str]()
     file = SqliteFile(tmp_path / "all.sqlite")
 

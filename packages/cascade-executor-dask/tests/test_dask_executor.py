@@ -464,7 +464,7 @@ async def test_a_start_connects_again_if_the_connection_was_just_lost(
 
 
 async def test_a_local_cluster_that_cannot_start_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it has started by then would go on without anybody who ends it."""
+    """What it has started by then would otherwise go on for ever."""
     closed: list[float] = []
 
     class Broken:

@@ -51,7 +51,7 @@ def defaults() -> Iterator[str]:
 
 
 def test_every_default_is_the_one_that_is_stated() -> None:
-    """``public_defaults.txt`` has a line for each. Who changes one changes that line, and adds one to the changelog."""
+    """``public_defaults.txt`` has a line for each. Change that line with the default, and describe the change in the changelog."""
     stated = STATED.read_text("utf-8").splitlines()
     assert sorted(defaults()) == stated
     assert len(stated) > 300

@@ -118,12 +118,12 @@ def test_what_a_lost_link_gave_back_takes_room() -> None:
         outbox.land(item)
     for number in range(5):
         assert outbox.accept("a", str(number), 1, False) == ""
-    assert outbox.accept("a", "5", 1, False) == ""  # it is told once for each link
+    assert outbox.accept("a", "5", 1, False) == ""  # the overflow is reported once for each link
     assert (outbox.pending, outbox.dropped["outbox full"]) == (5, 2)
 
 
 def test_after_it_was_cleared_an_outbox_is_as_new() -> None:
-    """It has all its room, and an overflow is told again: the next session has a log of its own."""
+    """All its room is free, and it reports an overflow again: the next session has a log of its own."""
     outbox = filled(6, max_bytes=10)
     assert len(taken(outbox)) == 5
     outbox.restore(blame=False)

@@ -386,7 +386,7 @@ def test_a_blocked_event_loop_is_not_taken_for_a_withheld_canary() -> None:
 
 
 def test_echoes_without_the_canary_count_for_their_own_look_only() -> None:
-    """Each look of a slow broker has one; a blocked event loop in a later look is no withheld canary either."""
+    """A slow broker sends one in each look; a blocked event loop in a later look does not mean that it withholds the canary."""
     desk = Desk()
     desk.establish("c/a")
     for blocked in [0.0] * retained_set.MISSES + [10 * retained_set.CANARY_LIMIT]:

@@ -32,9 +32,8 @@ TITLE = "control: from a message at the broker to its effect, and the cost of ad
 TIMEOUT = 60.0
 PAUSE = b'{"type":"pause"}'
 TOPIC = constraint_topic("global", "pause")
-_BETWEEN_REPORTS = (
-    0.3  # an engine reports at most five times a second; the lifting before is not what is measured
-)
+_BETWEEN_REPORTS = 0.3
+"""Seconds after which an engine reports a change at once: the report of the lifting before is not what is measured."""
 
 
 class Run(AdmittedRun):

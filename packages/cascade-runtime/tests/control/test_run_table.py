@@ -225,7 +225,7 @@ def test_of_many_runs_that_ended_the_latest_are_kept_and_the_others_counted() ->
 
 
 def test_runs_of_an_earlier_process_come_behind_and_once() -> None:
-    """A run of this process that the broker shows again is no second one, and none of them pushes out a newer one."""
+    """The table lists a run of this process once although the broker shows it again, and no old run displaces a newer one."""
     history = RunHistory()
     for number in (20, 21, 22):
         history.ended(ended(number), completed=0, failed=0)

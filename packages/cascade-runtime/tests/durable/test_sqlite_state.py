@@ -949,7 +949,7 @@ def test_a_lock_that_cannot_be_described_is_not_kept(folder: Path, monkeypatch: 
 
 
 async def test_a_key_of_another_size_is_refused(folder: Path) -> None:
-    """An editor has added a newline: values signed with the key's beginning would be read by nobody else."""
+    """An editor has added a newline: no other process could read values that are signed with only the beginning of the key."""
     await recorded(folder)
     with (folder / "_secret").open("ab") as file:
         file.write(b"\n")

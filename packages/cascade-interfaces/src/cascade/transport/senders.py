@@ -35,9 +35,10 @@ _LATER = 3
 class Senders:
     """Empty the outbox while they are ``open``. One object for each link.
 
-    There may be ``FIRST_SENDERS`` at first, and each but the first begins when a message needs it. While messages wait and the round trip to a distant peer delays them,
-    their number doubles, up to ``limit``; for a near peer up to ``NEAR_SENDERS``, on a busy loop not at all. If the
-    outbox is half full, it doubles in any case. Once the program waits for the outbox, there are as many as for a near peer.
+    There may be ``FIRST_SENDERS`` at first, and each but the first begins when a message needs it. While messages wait
+    and the round trip to a distant peer delays them, that number doubles, up to ``limit``; for a near peer up to
+    ``NEAR_SENDERS``, on a busy loop not at all. If the outbox is half full, it doubles in any case. Once the program
+    waits for the outbox, there may be as many as for a near peer.
 
     :param send: sends one message and returns when the peer has it, or writes it and returns None; raises
         ``LinkLost`` if the link is down, ``MessageRejected`` if the peer rejects the message, ``MessageTooLarge``
