@@ -63,7 +63,6 @@ class SqliteJournal:
         clock: Clock,
         required: bool,
         required_results: bool,
-        keep: float | None,
         on_closed: Callable[[SqliteJournal], Awaitable[None]],
     ) -> None:
         self._attempt = opened.file.attempt
@@ -74,7 +73,6 @@ class SqliteJournal:
         self._clock = clock
         self._required = required
         self._required_results = required_results
-        self._keep = keep
         self._on_closed = on_closed
         self._names: dict[str, str] = {}  # steps that run now -> their tasks' names
         self._warned = StateLog(_log)
@@ -179,9 +177,7 @@ class SqliteJournal:
 
     async def end(self, status: RunStatus, error: str = "") -> None:
         """Record how the run ended, and close."""
-        now = self._clock.now()
-        expires = None if self._keep is None else now + self._keep
-        await self._call(End(status.value, _text(error), now, expires))
+        await self._call(End(status.value, _text(error), self._clock.now()))
         self._ended = True
         await self.close()
 

@@ -122,7 +122,7 @@ def _before(found: Mapping[str, Any]) -> Before:
     status = found["status"]
     if status == RecordedStatus.RUNNING.value:  # its process has died
         status = RecordedStatus.INTERRUPTED.value
-    return Before(status, found["ended"], found["error"] or "", found["expires"])
+    return Before(status, found["ended"], found["error"] or "")
 
 
 def _continued(

@@ -220,11 +220,10 @@ class End(Operation):
     status: str
     problem: str
     now: float
-    expires: float | None
 
     def apply(self, file: RunFile, codec: ResultCodec) -> None:
         """Update run and attempt."""
-        file.end(self.status, self.problem, now=self.now, expires=self.expires)
+        file.end(self.status, self.problem, now=self.now)
 
 
 @dataclass(slots=True, eq=False)

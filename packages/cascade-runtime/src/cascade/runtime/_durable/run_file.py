@@ -63,7 +63,6 @@ class Before(NamedTuple):
     status: str
     ended: float | None
     error: str
-    expires: float | None
 
 
 class RunFile:
@@ -103,7 +102,7 @@ class RunFile:
         made_by = (metadata.version("cascade-runtime"), platform.python_version(), now, kept)
         process = (platform.node(), os.getpid(), _boot(), run.source)
         self._run(_BEGIN_ATTEMPT, (self.attempt, self._token, *process, *made_by))
-        self._run("UPDATE run SET status = 'Running', ended = NULL, expires = NULL, error = ''")
+        self._run("UPDATE run SET status = 'Running', ended = NULL, error = ''")
 
     def continue_last_attempt(self) -> None:
         """Write as a part of the last attempt, whose process has ended."""
@@ -263,11 +262,9 @@ class RunFile:
         for table in ("step", "result"):
             self._run(f"DELETE FROM {table} WHERE key >= ? AND key < ?", between)
 
-    def end(self, status: str, error: str, *, now: float, expires: float | None) -> None:
+    def end(self, status: str, error: str, *, now: float) -> None:
         """Record how the run and this attempt ended."""
-        self._run(
-            "UPDATE run SET status = ?, ended = ?, error = ?, expires = ?", (status, now, error, expires)
-        )
+        self._run("UPDATE run SET status = ?, ended = ?, error = ?", (status, now, error))
         self._run("UPDATE attempt SET ended = ?, how = ? WHERE n = ?", (now, status, self.attempt))
 
     def interrupt(self, *, now: float, before: Before | None) -> None:
@@ -275,7 +272,7 @@ class RunFile:
         if before is None:
             self._run("UPDATE run SET status = 'Interrupted'")
         else:
-            self._run("UPDATE run SET status = ?, ended = ?, error = ?, expires = ?", before)
+            self._run("UPDATE run SET status = ?, ended = ?, error = ?", before)
         how = "Interrupted" if before is None else "Refused"
         self._run("UPDATE attempt SET ended = ?, how = ? WHERE n = ?", (now, how, self.attempt))
 

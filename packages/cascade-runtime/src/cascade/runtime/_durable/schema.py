@@ -22,7 +22,7 @@ MIGRATIONS: dict[int, str] = {}
 _SCHEMA = """
 CREATE TABLE run (
     run_id TEXT, target TEXT, status TEXT, created REAL, ended REAL, error TEXT, by TEXT, params BLOB,
-    params_mac BLOB, env BLOB, shape BLOB, expires REAL
+    params_mac BLOB, env BLOB, shape BLOB
 );
 CREATE TABLE attempt (
     n INTEGER PRIMARY KEY, token BLOB, host TEXT, pid INT, boot TEXT, source TEXT, cascade TEXT, python TEXT,

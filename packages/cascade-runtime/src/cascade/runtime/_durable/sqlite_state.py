@@ -220,7 +220,6 @@ class SqliteState:
             clock=self._clock,
             required=self._required,
             required_results=self._required_results,
-            keep=self._keep,
             on_closed=self._closed,
         )
         self._journals.add(journal)
