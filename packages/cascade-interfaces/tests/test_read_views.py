@@ -1,0 +1,503 @@
+"""What a view keeps and what it lets go when engines, runs and registers come again, late, or are cleared."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
+from cascade.interfaces.wire import read
+from cascade.interfaces.wire.read import _view
+
+PAUSE = constraint_topic("global", "pause")
+
+
+def put(view: read.View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
+    return view.fold(topic, json.dumps(data).encode() if data else b"", now=now, retained=retained)
+
+
+def ts(second: int) -> str:
+    return f"2026-11-21T03:00:{second:02}+00:00"
+
+
+START = 1795230000.0
+"""Seconds since the epoch at ``ts(0)``."""
+
+
+def event(view: read.View, seq: int, kind: str, token: str = "t", attempt: int = 1, **body: Any) -> None:
+    data = {"run_id": "r", "source": "line", "token": token, "attempt": attempt, "seq": seq, "ts": ts(seq)}
+    data |= {"event_id": f"r-{token}-{seq}", "body": {"type": kind} | body}
+    put(view, telemetry_topic("o", "p", "r"), data)
+
+
+def started(view: read.View, token: str = "t", **more: Any) -> None:
+    event(view, 0, "LifecycleEvent", token, event="ENGINE_STARTED", **more)
+
+
+def stopped(view: read.View, seq: int, token: str = "t", **more: Any) -> None:
+    event(view, seq, "LifecycleEvent", token, event="ENGINE_STOPPED", **more)
+
+
+def task(view: read.View, seq: int, state: str, token: str = "t", attempt: int = 1, **more: Any) -> None:
+    event(view, seq, "TaskStateEvent", token, attempt, task_id="a:0", task_name="a", state=state, **more)
+
+
+def runs(view: read.View, *rows: dict[str, Any], session: str = "s", **more: Any) -> None:
+    listed = [
+        {"run_id": "r", "target": "all", "started": ts(1), "counts": {"RUNNING": 2}} | row for row in rows
+    ]
+    put(view, state_topic("line", "runs"), {"session": session, "runs": listed} | more)
+
+
+def recent(**more: Any) -> dict[str, Any]:
+    row = {
+        "run_id": "r",
+        "target": "all",
+        "status": "Failed",
+        "error": "E: x",
+        "started": ts(1),
+        "ended": ts(9),
+    }
+    return row | {"counts": {"FAILED": 1}} | more
+
+
+def constraints(view: read.View, source: str = "line", **more: Any) -> read.EngineView:
+    put(view, state_topic(source, "constraints"), {"session": "s", "sync": "synced"} | more)
+    return view.engines[source]
+
+
+# Runs
+
+
+def test_a_run_that_has_ended_by_its_event_keeps_what_the_event_said() -> None:
+    """Reports overtake events and are overtaken by them: a late row changes neither status, error nor end."""
+    view = read.View()
+    started(view, name="nightly", tags={"line": 3})
+    task(view, 1, "COMPLETED")
+    stopped(view, 5, status="Cancelled", error="by ada")
+    run = view.runs["line", "r"]
+    runs(view, {"name": "", "tags": {}})
+    assert (run.status, run.started, run.name, run.tags) == ("Cancelled", START, "nightly", {"line": 3})
+    runs(view, recent=[recent()])
+    assert (run.status, run.error, run.ended) == ("Cancelled", "by ada", START + 5)
+    assert (run.started, run.name, run.tags, run.target) == (START, "nightly", {"line": 3}, "all")
+    put(view, state_topic("line", "runs"), {"session": "s2", "presence": "another"})
+    assert run.status == "Cancelled"
+
+
+def test_a_task_event_after_the_end_of_its_run_changes_nothing() -> None:
+    """Nothing runs any more; the message is counted as arrived."""
+    view = read.View()
+    started(view)
+    task(view, 1, "RUNNING")
+    stopped(view, 2, status="Succeeded")
+    run = view.runs["line", "r"]
+    task(view, 3, "BLOCKED")
+    assert (run.tasks, run.counts, run.messages) == ({}, {"RUNNING": 1}, 4)
+
+
+def test_an_end_of_an_unknown_status_is_an_end() -> None:
+    """1.x may add a status; the run is over, in its row of recent runs too."""
+    view = read.View()
+    stopped(view, 0, status="Exploded")
+    assert view.runs["line", "r"].status == "Ended"
+    other = read.View()
+    runs(other, recent=[recent(status="Exploded")])
+    assert other.runs["line", "r"].status == "Ended"
+
+
+def test_the_next_attempt_of_a_run_begins_with_nothing_of_the_one_before() -> None:
+    """Its start, end, error, tasks, failures, counts and reports are those of the new attempt."""
+    view = read.View()
+    started(view)
+    task(view, 1, "FAILED", error="E: x")
+    runs(view, {"known": 9})
+    stopped(view, 3, status="Failed", error="E: x")
+    run = view.runs["line", "r"]
+    assert (run.status, run.error, run.ended, len(run.failures)) == ("Failed", "E: x", START + 3, 1)
+    task(view, 1, "RUNNING", token="u", attempt=2)
+    assert (run.status, run.error, run.ended, run.started) == ("Running", "", None, None)
+    assert (run.token, run.attempt, run.counts, len(run.failures), run.reported) == (
+        "u",
+        2,
+        {"RUNNING": 1},
+        0,
+        None,
+    )
+    started(view, token="u")
+    assert (run.started, run.counts) == (START, {"RUNNING": 1})
+
+
+def test_a_name_that_is_used_again_for_a_run_shows_the_new_run() -> None:
+    """The report lists it as active after its row of recent runs; its own events follow or came before."""
+    view = read.View()
+    started(view, token="old")
+    task(view, 1, "FAILED", token="old")
+    stopped(view, 2, token="old", status="Failed", error="E: x")
+    runs(view, recent=[recent()])
+    run = view.runs["line", "r"]
+    assert (run.status, run.recent is None) == ("Failed", False)
+    runs(view, {"started": ts(20)})
+    assert (run.status, run.error, run.ended, run.started) == ("Running", "", None, START + 20)
+    assert (run.counts, run.recent, list(run.failures)) == ({"RUNNING": 2}, None, [])
+    task(view, 0, "RUNNING", token="new")
+    assert (run.token, run.counts) == ("new", {"RUNNING": 1})
+
+
+def test_a_row_of_an_earlier_attempt_among_the_recent_runs_changes_nothing() -> None:
+    """It ended before this attempt began; the run is active under the same id."""
+    view = read.View()
+    event(view, 10, "LifecycleEvent", event="ENGINE_STARTED")
+    run = view.runs["line", "r"]
+    runs(view, recent=[recent(ended=ts(9))])
+    assert (run.status, run.recent) == ("Running", None)
+    runs(view, {}, recent=[recent(ended=ts(15))])
+    assert (run.status, run.recent) == ("Running", None)
+    runs(view, recent=[recent(ended=ts(10))])
+    assert (run.status, run.ended, run.counts) == ("Failed", START + 10, {"FAILED": 1})
+
+
+def test_the_latest_of_two_rows_of_recent_runs_counts() -> None:
+    """The report lists the latest first; the runs of a view stand the other way round."""
+    view = read.View()
+    rows = [recent(run_id="b"), recent(status="Succeeded", ended=ts(12)), recent(ended=ts(7))]
+    runs(view, recent=rows)
+    assert view.runs["line", "r"].status == "Succeeded"
+    assert [run_id for _, run_id in view.runs] == ["r", "b"]
+
+
+def test_a_run_that_a_full_report_leaves_out_goes_on() -> None:
+    """The engine lists a part of its runs and says so; only a whole report shows that one is over."""
+    view = read.View()
+    runs(view, {}, {"run_id": "q"})
+    runs(view, {"run_id": "q"}, more=1)
+    assert view.runs["line", "r"].status == "Running"
+    runs(view, {}, {"run_id": "q"})
+    runs(view, {"run_id": "q"})
+    assert view.runs["line", "r"].status == "Ended"
+    runs(view, {}, {"run_id": "q"})
+    assert view.runs["line", "r"].status == "Running"
+
+
+def test_a_row_that_says_less_does_not_take_a_name_or_tags_away() -> None:
+    """Nor does a recent row; what a later row says anew counts."""
+    view = read.View()
+    runs(view, {"name": "nightly", "tags": {"line": 3}})
+    runs(view, {"target": "other", "started": ts(5)})
+    run = view.runs["line", "r"]
+    assert (run.name, run.tags, run.target, run.started) == ("nightly", {"line": 3}, "other", START + 1)
+    runs(view, recent=[recent()])
+    assert (run.name, run.tags, run.target, run.started) == ("nightly", {"line": 3}, "all", START + 1)
+    other = read.View()
+    runs(other, recent=[recent(name="weekly", tags={"a": "b"})])
+    run = other.runs["line", "r"]
+    assert (run.name, run.tags, run.started, run.ended) == ("weekly", {"a": "b"}, START + 1, START + 9)
+
+
+def test_progress_belongs_to_a_task_that_runs_and_is_its_latest() -> None:
+    """A progress of a task that is not known, or has ended, says nothing."""
+    view = read.View()
+
+    def progress(seq: int, task_id: str, **body: Any) -> None:
+        event(view, seq, "ProgressEvent", task_id=task_id, **body)
+
+    task(view, 0, "RUNNING")
+    progress(1, "a:0", done=1, total=9, message="one", unit="files")
+    progress(2, "other", done=5)
+    found = view.runs["line", "r"].tasks["a:0"]
+    assert (found.done, found.total, found.message, found.unit) == (1, 9, "one", "files")
+    progress(3, "a:0", done=2)
+    assert (found.done, found.total, found.message, found.unit) == (2, None, "", "")
+    task(view, 4, "COMPLETED")
+    progress(5, "a:0", done=3)
+    assert view.runs["line", "r"].tasks == {}
+
+
+def test_the_run_with_the_latest_message_is_the_last() -> None:
+    """Also if it is old; an event of another source under the same id is another run."""
+    view = read.View()
+    runs(view, {}, {"run_id": "q"})
+    assert [run_id for _, run_id in view.runs] == ["r", "q"]
+    task(view, 0, "RUNNING")
+    assert [run_id for _, run_id in view.runs] == ["q", "r"]
+    data = {"run_id": "r", "source": "zone", "seq": 0, "body": {}}
+    put(view, telemetry_topic("o", "p", "r"), data)
+    assert [*view.runs] == [("line", "q"), ("line", "r"), ("zone", "r")]
+    assert [row["run_id"] for row in read.run_rows(view, 0.0)] == ["r", "r", "q"]
+
+
+@pytest.mark.parametrize(
+    ("report", "known", "is_open"),
+    [({}, 2, True), ({"known": 0}, 0, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
+)
+def test_the_row_of_an_active_run_says_what_its_report_says(
+    report: dict[str, Any] | None, known: int, is_open: bool
+) -> None:
+    """Without one, the tasks that are known are those whose events came, and more may come."""
+    view = read.View()
+    if report is not None:
+        runs(view, report)
+    else:
+        task(view, 0, "RUNNING")
+    (row,) = read.run_rows(view, 0.0)
+    assert (row["known"], row["open"]) == (known, is_open)
+    stopped(view, 5, status="Succeeded")
+    (row,) = read.run_rows(view, 0.0)
+    assert (row["known"], row["open"]) == (sum(row["counts"].values()), False)
+
+
+def test_rows_of_recent_runs_are_those_that_a_next_report_can_carry() -> None:
+    """With a known status, a start and an end, ten at most; names, tags and known counts stand as they came."""
+    full = recent(
+        duration_ms=8.5, attempt=2, name="nightly", tags={"line": 3}, counts={"FAILED": 1, "NEW": 2}
+    )
+    rows = [
+        full,
+        recent(status="Running"),
+        recent(started=""),
+        recent(ended=None),
+        *[recent(run_id=str(n)) for n in range(20)],
+    ]
+    view = read.View()
+    runs(view, recent=rows)
+    report = view.engines["line"].runs
+    assert report is not None
+    first, second, *others = read.recent_rows(report)
+    times = {"started": "2026-11-21T03:00:01.000000+00:00", "ended": "2026-11-21T03:00:09.000000+00:00"}
+    assert first == full | times | {"counts": {"FAILED": 1}}
+    assert second == recent(run_id="0") | times | {"attempt": 1, "duration_ms": None}
+    assert [row["run_id"] for row in others] == [str(n) for n in range(1, 9)]
+
+
+# Engines
+
+
+def test_since_when_a_register_is_obeyed_is_the_time_of_the_first_report_of_it() -> None:
+    """By the engine's clock; a report that does not obey it ends that, and the next one begins anew."""
+    view = read.View()
+
+    def obeyed(second: int, status: str = "applied") -> dict[str, float]:
+        return constraints(view, applied={PAUSE: {"status": status}}, ts=ts(second)).applied_since
+
+    assert obeyed(1) == {PAUSE: START + 1}
+    assert obeyed(2) == {PAUSE: START + 1}
+    assert obeyed(3, "expired") == {}
+    assert obeyed(4) == {PAUSE: START + 4}
+    other = constraints(read.View(), applied={PAUSE: {"status": "applied"}})
+    assert other.applied_since == {PAUSE: 0.0}
+
+
+@pytest.mark.parametrize(
+    ("report", "birth", "another", "no_birth"),
+    [
+        ("p", ("online", "p"), False, False),
+        ("p", ("online", "q"), True, False),
+        ("p", ("offline", "q"), False, False),
+        ("p", ("online", ""), False, False),
+        ("", ("online", "q"), False, False),
+        ("p", None, False, True),
+        ("", None, False, False),
+        (None, ("online", "q"), False, False),
+    ],
+)
+def test_whose_report_an_engine_shows_follows_from_its_birth(
+    report: str | None, birth: tuple[str, str] | None, another: bool, no_birth: bool
+) -> None:
+    """A report names the session of the birth of its process: another process has left one that names another."""
+    view = read.View()
+    if report is None:
+        put(view, state_topic("line", "summary"), {"up": 1})
+    else:
+        constraints(view, presence=report, applied={PAUSE: {"status": "applied"}})
+    if birth is not None:
+        put(view, status_topic("line"), {"status": birth[0], "session": birth[1]})
+    engine = view.engines["line"]
+    assert (engine.reports_of_another, engine.has_no_birth) == (another, no_birth)
+    obeys = report is not None and not another and birth != ("offline", "q")
+    assert bool(view.compliance(PAUSE, 0.0)) is obeys
+
+
+def test_the_session_and_the_sync_of_an_engine_are_those_of_its_reports() -> None:
+    """That on constraints first, then that of its runs; the reason is that of its presence."""
+    view = read.View()
+    put(view, status_topic("line"), {"status": "offline", "session": "p", "reason": "ended"})
+    engine = view.engines["line"]
+    assert (engine.session, engine.sync, engine.reason) == ("", "", "ended")
+    runs(view, session="r1")
+    assert (engine.session, engine.sync) == ("r1", "")
+    constraints(view, session="c1", sync="stale")
+    assert (engine.session, engine.sync) == ("c1", "stale")
+    put(view, status_topic("line"), "")
+    assert engine.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("effective", "paused"),
+    [
+        ([{"type": "pause", "scope": "global"}], True),
+        ([{"type": "pause", "scope": "project:etl"}], True),
+        ([{"type": "cancel", "scope": "global"}, {"type": "pause", "scope": "source:line"}], True),
+        ([{"type": "pause", "scope": "task:a"}, {"type": "pause", "scope": "run:r"}], False),
+        ([{"type": "concurrency", "scope": "global"}], False),
+        ([], False),
+    ],
+)
+def test_an_engine_is_paused_by_a_pause_of_all_that_it_runs(effective: list[object], paused: bool) -> None:
+    """Its report on constraints counts before that of its runs, which alone says it in a word."""
+    view = read.View()
+    runs(view, paused=not paused)
+    assert view.engines["line"].paused is not paused
+    constraints(view, effective=effective)
+    assert view.engines["line"].paused is paused
+    assert read.engine_rows(view, 0.0)[0]["paused"] is paused
+    assert read.engine_rows(view, 99.0)[0]["paused"] is False
+
+
+def test_an_engine_row_says_who_runs_where_since_when() -> None:
+    """Without presence it has neither host nor process; runs that the report leaves out are counted."""
+    view = read.View()
+    runs(view, {}, {"run_id": "q"}, more=3, project_id="etl")
+    row = read.engine_rows(view, 0.0)[0]
+    assert (row["presence"], row["host"], row["pid"], row["since"]) == ("", "", None, None)
+    assert (row["runs"], row["project_id"]) == (5, "etl")
+    birth = {"status": "online", "session": "p", "host": "vm", "pid": 7, "ts": ts(3)}
+    put(view, status_topic("line"), birth)
+    row = read.engine_rows(view, 0.0)[0]
+    assert (row["presence"], row["host"], row["pid"]) == ("p", "vm", 7)
+    assert row["since"] == "2026-11-21T03:00:03.000000+00:00"
+    runs(view)
+    assert read.engine_rows(view, 0.0)[0]["project_id"] == "etl"
+
+
+def test_the_will_of_an_engine_without_a_name_ends_with_its_next_message() -> None:
+    """Its will has no session: it reports again when it is connected again. That of a named engine stays."""
+    for session, status in (("", "online"), ("p", "lost")):
+        view = read.View()
+        put(view, status_topic("line"), {"status": "offline", "session": session})
+        constraints(view)
+        assert view.engines["line"].status(0.0) == status
+    view = read.View()
+    put(view, status_topic("line"), {"status": "offline"})
+    put(view, state_topic("line", "runs"), {"runs": []}, retained=True)
+    assert view.engines["line"].status(0.0) == "lost"
+
+
+def test_a_clean_end_shows_in_the_summary_or_in_the_sync() -> None:
+    """Also without presence; a summary that is up again ends that."""
+    view = read.View()
+    put(view, state_topic("line", "summary"), {"up": 0})
+    engine = view.engines["line"]
+    assert (engine.status(0.0), engine.status(99.0)) == ("ended", "ended")
+    put(view, state_topic("line", "summary"), {"up": 1})
+    assert (engine.status(0.0), engine.status(99.0)) == ("online", "lost")
+    constraints(view, sync="stopped")
+    assert engine.status(0.0) == "ended"
+    put(view, status_topic("line"), {"status": "online", "session": "p"})
+    assert engine.status(99.0) == "online"
+
+
+def test_an_engine_is_forgotten_with_the_last_that_is_kept_of_it() -> None:
+    """Until then it stays; what is cleared twice, or was never there, changes nothing."""
+    view = read.View()
+    topics = [status_topic("line"), ack_topic("line")]
+    topics += [state_topic("line", kind) for kind in ("constraints", "runs", "graph", "summary", "host")]
+    for topic in topics:
+        put(view, topic, {"status": "online", "up": 1})
+    constraints(view, source="other")
+    for topic in topics:
+        assert "line" in view.engines
+        for _ in range(2):
+            put(view, topic, "")
+    put(view, status_topic("nobody"), "")
+    assert [*view.engines] == ["other"]
+
+
+def test_the_engines_heard_of_least_recently_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by what only names them; what is forgotten takes no room for reports any more."""
+    monkeypatch.setattr(_view, "MAX_BYTES", 1_000)
+    view = read.View()
+    for source in ("a", "b", "c"):
+        put(view, state_topic(source, "host"), {"pad": "x" * 280})
+    put(view, status_topic("a"), {"status": "online", "session": "p"})
+    put(view, state_topic("d", "host"), {"pad": "x" * 280})
+    assert [*view.engines] == ["c", "a", "d"]
+    for _ in range(5):
+        put(view, state_topic("a", "host"), {"pad": "x" * 280})
+    assert [*view.engines] == ["c", "d", "a"]
+    put(view, state_topic("d", "host"), "")
+    put(view, state_topic("e", "host"), {"pad": "x" * 280})
+    assert [*view.engines] == ["c", "a", "e"]
+    put(view, state_topic("e", "host"), {"pad": "x" * 5_000})
+    assert [*view.engines] == ["e"]
+
+
+def test_registers_that_are_cleared_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is kept may be replaced as long as all fit; one that is left out is counted each time."""
+    monkeypatch.setattr(_view, "MAX_BYTES", 700)
+    view = read.View()
+    names = [constraint_topic(f"run:{n}", "pause") for n in range(3)]
+    pad = {"type": "pause", "pad": "x" * 270}
+    for _ in range(2):
+        for name in names:
+            put(view, name, pad)
+    assert ([*view.registers], view.left_out) == (names[:2], 2)
+    put(view, names[0], pad | {"pad": "y" * 600})
+    assert (view.registers[names[0]].problem, view.left_out) == ("", 3)
+    put(view, names[0], "")
+    put(view, names[2], pad)
+    assert ([*view.registers], view.left_out) == (names[1:], 3)
+
+
+def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:
+    """By source; those that it does not concern, and those whose report is of another process, stand nowhere."""
+    view = read.View()
+    put(view, PAUSE, {"type": "pause", "id": "x", "by": "ada", "params": {"a": 1}, "expires_at": 5})
+    answers = {
+        "d": "applied",
+        "c": "rejected",
+        "b": "applied",
+        "a": "unsupported",
+        "e": "no_match",
+        "f": "expired",
+    }
+    for source, status in answers.items():
+        constraints(view, source, applied={PAUSE: {"status": status, "reason": f"of {source}"}})
+    (row,) = read.constraint_rows(view, 0.0)
+    assert row == {
+        "topic": PAUSE,
+        "scope": "global",
+        "type": "pause",
+        "params": {"a": 1},
+        "id": "x",
+        "by": "ada",
+        "expires_at": 5,
+        "applied": ["b", "d"],
+        "refused": [{"source": "a", "reason": "of a"}, {"source": "c", "reason": "of c"}],
+    }
+    (row,) = read.constraint_rows(view, 99.0)
+    assert (row["applied"], row["refused"]) == ([], [])
+
+
+def test_what_is_published_or_logged_again_after_a_copy_is_kept_once() -> None:
+    """The value that came last is the last; a copy of an earlier message is none."""
+    view = read.View()
+
+    def data(seq: int, name: str) -> None:
+        body = {"type": "DataEvent", "name": name, "data": seq}
+        envelope = {"run_id": "r", "source": "line", "token": "t", "seq": seq, "event_id": f"r-t-data-{seq}"}
+        put(view, telemetry_topic("o", "p", "r", "data"), envelope | {"body": body})
+
+    for seq, name in ((0, "a"), (1, "b"), (2, "a"), (1, "b"), (0, "a")):
+        data(seq, name)
+    assert [(key[2], item.data) for key, item in view.data.items()] == [("b", 1), ("a", 2)]
+    assert view.runs["line", "r"].duplicates == 2
+
+
+def test_an_event_without_a_source_makes_a_run_and_no_engine() -> None:
+    """Version 1.0 allows that; the run stands under the empty source."""
+    view = read.View()
+    put(view, telemetry_topic("o", "p", "r"), {"run_id": "r", "body": {}})
+    assert ([*view.runs], view.engines) == ([("", "r")], {})
+    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost"]
