@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import selectors
 from collections.abc import Callable
 
 import pytest
+from leaping_loop import LeapingLoop
 
 from cascade.transport.drain import NO_LINK, NO_PROGRESS, RECENT, Drain
 from cascade.transport.outbox import Outbox
 
 LIMIT = 60.0
-
-
-class LeapingSelector(selectors.DefaultSelector):
-    """Moves the clock to the next timer instead of waiting for it."""
-
-    ahead = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.ahead += timeout or 0.0
-        return super().select(0)
-
-
-class LeapingLoop(asyncio.SelectorEventLoop):
-    """Its seconds pass at once."""
-
-    def __init__(self) -> None:
-        self._leaping = LeapingSelector()
-        super().__init__(self._leaping)
-
-    def time(self) -> float:
-        return self._leaping.ahead
 
 
 class Draining:
@@ -70,7 +49,8 @@ class Draining:
 
     def stand_still(self) -> None:
         """Stop the process for ten seconds; answers that came meanwhile take their turns of the loop."""
-        self._loop._leaping.ahead += 10.0  # type: ignore[attr-defined]
+        assert isinstance(self._loop, LeapingLoop)
+        self._loop.stand_still(10.0)
         self._after_turns(3, self.send)
 
     def _after_turns(self, turns: int, step: Callable[[], None]) -> None:

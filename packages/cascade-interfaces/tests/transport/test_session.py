@@ -1,0 +1,704 @@
+"""A connector on a network in memory: its attempts, links and ends. The loop's clock leaps, so no test waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from leaping_loop import LeapingLoop, leaping
+from network_in_memory import TELEMETRY, Fails, MemoryConnector, Peer
+
+from cascade.interfaces.errors import ConnectorUnavailable
+from cascade.interfaces.topics import status_topic
+from cascade.interfaces.watch import Linked, Lost
+from cascade.transport.backoff import Backoff
+from cascade.transport.faults import Kind
+from cascade.transport.outbox import NOT_CONNECTED, POISON, UNSENT
+
+CLOSED, CREDENTIALS, TAKEN_OVER, UNREACHABLE = (
+    Fails(kind) for kind in (Kind.CLOSED, Kind.CREDENTIALS, Kind.TAKEN_OVER, Kind.UNREACHABLE)
+)
+STATUS = status_topic("s")
+FOREIGN = '{"status": "online", "session": "foreign"}'
+
+
+@pytest.fixture(autouse=True)
+def _longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each pause take its longest time."""
+    monkeypatch.setattr(Backoff.__init__, "__defaults__", (lambda low, high: high,))
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What returns the warnings and errors so far."""
+
+    def found() -> list[str]:
+        records = [each for each in caplog.records if each.levelno >= logging.WARNING]
+        return [each.getMessage() for each in records]
+
+    return found
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, for at most 1,000 seconds of the leaping clock."""
+    async with asyncio.timeout(1_000):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def connected(peer: Peer, **keywords: Any) -> MemoryConnector:
+    connector = MemoryConnector(peer, **keywords)
+    await connector.connect()
+    return connector
+
+
+def others() -> set[asyncio.Task[Any]]:
+    """Return the tasks beside the test's own."""
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+@leaping
+async def test_a_peer_is_asked_until_it_is_there_and_each_absence_is_logged_once(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """The pauses double; a link that was up begins them anew, and what follows is a lost connection."""
+    peer = Peer()
+    peer.fail("connect", *[UNREACHABLE] * 5)
+    connector = await connected(peer)
+    assert (connector.connected, connector.statistics().linked) == (True, False)
+    absent = "no connection to memory:1: it is unreachable; trying again in the background"
+    assert warnings() == [absent]
+    connector.publish_nowait(TELEMETRY, {"n": 1}, 1)
+    await until(lambda: connector.statistics().sent)
+    assert (peer.published(), peer.gaps("connect")) == (['{"n": 1}'], [0.5, 1.0, 2.0, 4.0, 5.0])
+    peer.fail("connect", UNREACHABLE)
+    peer.client.lose()
+    await until(lambda: connector.statistics().linked and connector.statistics().connections == 2)
+    assert peer.gaps("connect")[-1] == 1.0
+    lost = "lost the connection to memory:1: the connection was closed; trying again in the background"
+    assert warnings() == [absent, lost]
+    await connector.disconnect()
+    assert not others()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sends", "pause"), [(1.0, False, 1.0), (1.0, True, 0.5), (6.0, False, 0.5)]
+)
+@leaping
+async def test_a_link_was_of_use_if_it_carried_something_or_held(
+    seconds: float, sends: bool, pause: float
+) -> None:
+    """A peer that closes each link before it carried anything is not asked several times a second."""
+    peer = Peer()
+    connector = await connected(peer)
+    for _ in range(2):
+        before = len(peer.clients)
+        if sends:
+            connector.publish_nowait(TELEMETRY, {}, 1)
+        await asyncio.sleep(seconds)
+        ended = now()
+        peer.client.lose()
+        await until(lambda: len(peer.clients) > before and connector.statistics().linked)  # noqa: B023
+    assert peer.times["connect"][-1] - ended == pytest.approx(pause)
+    await connector.disconnect()
+
+
+@leaping
+async def test_a_fault_that_needs_a_person_is_logged_and_asked_about_twice_a_minute(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """Also behind another fault, and once only."""
+    peer = Peer()
+    peer.fail("connect", UNREACHABLE, CREDENTIALS, CREDENTIALS, UNREACHABLE)
+    connector = await connected(peer)
+    await until(lambda: connector.statistics().linked)
+    assert warnings() == [
+        "no connection to memory:1: it is unreachable; trying again in the background",
+        "no connection to memory:1: it is credentials; trying again once every 30 s",
+    ]
+    assert peer.gaps("connect") == [0.5, 30.0, 30.0, 4.0]
+    await connector.disconnect()
+
+
+@leaping
+async def test_a_connector_that_requires_a_link_raises_and_leaves_nothing() -> None:
+    """It can be connected again."""
+    peer = Peer()
+    peer.fail("connect", UNREACHABLE)
+    connector = MemoryConnector(peer, required=True)
+    with pytest.raises(ConnectorUnavailable, match=r"memory.*it is unreachable") as raised:
+        await connector.connect()
+    assert raised.value.kind == "unreachable"
+    assert not connector.connected
+    assert not others()
+    await connector.connect()
+    assert connector.statistics().linked
+    await connector.disconnect()
+
+
+@leaping
+async def test_connect_returns_in_time_and_slow_peers_get_more_time_with_each_attempt(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """The attempt goes on behind it."""
+    peer = Peer()
+    peer.silent.add("connect")
+    connector = await connected(peer, connect_timeout=3.0)
+    assert now() == pytest.approx(3.0)
+    assert warnings() == ["no connection to memory:1: the peer is silent; trying again in the background"]
+    assert "close" not in peer.names()
+    peer.silent.clear()
+    await connector.disconnect()
+    assert peer.client.closed
+    peer.fail("connect", *[Fails(Kind.SILENT)] * 3)
+    await connector.connect()
+    await until(lambda: connector.statistics().linked)
+    assert [client.answer_timeout for client in peer.clients[1:]] == [3.0, 6.0, 10.0, 10.0]
+    await connector.disconnect()
+
+
+@leaping
+async def test_a_connect_that_is_cancelled_leaves_nothing(warnings: Callable[[], list[str]]) -> None:
+    """Neither a task nor an open client, and nothing is logged."""
+    peer = Peer()
+    peer.silent.add("connect")
+    connector = MemoryConnector(peer)
+    connecting = asyncio.create_task(connector.connect())
+    await asyncio.sleep(0.5)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await asyncio.sleep(0)
+    assert (connector.connected, peer.client.closed, warnings()) == (False, True, [])
+    await until(lambda: not others())
+
+
+@leaping
+async def test_a_drain_asks_at_once_and_then_often() -> None:
+    """The link ended a moment ago: what waits is sent if the peer comes back."""
+    peer = Peer()
+    connector = await connected(peer)
+    peer.fail("connect", *[UNREACHABLE] * 5)
+    peer.client.lose()
+    await until(lambda: len(peer.times["connect"]) == 3)  # the next pause is 2 s
+    connector.publish_nowait(TELEMETRY, {}, 1)
+    began = now()
+    await connector.disconnect()
+    assert peer.published() == ["{}"]
+    assert [round(each - began, 2) for each in peer.times["connect"][3:]] == [0.0, 0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize(("drain_timeout", "sent", "seconds"), [(5.0, 0, 0.3), (60.0, 1, 30.0)])
+@leaping
+async def test_a_drain_waits_for_a_later_attempt_only_if_that_comes_in_time(
+    drain_timeout: float, sent: int, seconds: float, warnings: Callable[[], list[str]]
+) -> None:
+    """While a person has to act there is one attempt in 30 s."""
+    peer = Peer()
+    connector = await connected(peer, drain_timeout=drain_timeout)
+    peer.client.lose(CREDENTIALS)
+    await asyncio.sleep(0.01)
+    connector.publish_nowait(TELEMETRY, {}, 1)
+    began = now()
+    await connector.disconnect()
+    assert now() - began == pytest.approx(seconds, abs=0.05)
+    assert connector.statistics().sent == sent
+    assert len(warnings()) == (1 if sent else 2)
+
+
+@leaping
+async def test_what_was_not_delivered_is_logged_at_the_end_for_its_own_session(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """Reports that newer ones have replaced are not missing."""
+    peer = Peer()
+    peer.fail("connect", *[UNREACHABLE] * 9)
+    connector = await connected(peer)
+    for n in range(3):
+        connector.publish_nowait(TELEMETRY, {"n": n})
+        connector.publish_nowait(STATUS, {"n": n}, 1, retain=True)
+    await connector.disconnect()
+    assert warnings()[1:] == ["messages for memory:1 that were not delivered: 4 unsent at disconnect"]
+    peer.errors.clear()
+    await connector.connect()
+    await connector.publish(TELEMETRY, {}, 1)
+    await connector.disconnect()
+    assert len(warnings()) == 2
+    assert connector.statistics().dropped[UNSENT] == 4
+
+
+@pytest.mark.parametrize("named", [True, False])
+@leaping
+async def test_an_end_is_clean_if_everything_was_sent(named: bool) -> None:
+    """A named process takes its leave behind its last message; its will announces any other end."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s", presence=named)
+    await connector.publish(TELEMETRY, {}, 1)
+    await connector.disconnect()
+    assert (peer.published(STATUS)[-1:] != []) is named
+    expected = ["publish"] if named else []
+    assert peer.names()[-len(expected) - 3 :] == [*expected, "ignore_answers", "disconnect", "close"]
+    if named:
+        assert '"reason": "ended"' in peer.published(STATUS)[-1]
+
+
+@pytest.mark.parametrize("named", [True, False])
+@leaping
+async def test_an_end_with_messages_left_is_not_clean_for_a_name(named: bool) -> None:
+    """The socket is closed first, so that others get the will."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s", presence=named, drain_timeout=0.1)
+    peer.silent.add("publish")
+    await connector.publish(TELEMETRY, {}, 1)
+    await connector.disconnect()
+    assert not any("offline" in each for each in peer.published(STATUS))
+    order = ["close", "disconnect"] if named else ["disconnect", "close"]
+    assert peer.names()[-2:] == order
+
+
+@leaping
+async def test_an_offline_message_that_is_not_acknowledged_makes_no_clean_end() -> None:
+    """It is waited for half a second, and so is the client's leave."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s")
+    await asyncio.sleep(1.0)
+    peer.silent |= {"publish", "disconnect"}
+    began = now()
+    await connector.disconnect()
+    assert peer.names()[-4:] == ["publish", "ignore_answers", "close", "disconnect"]
+    assert now() - began == pytest.approx(1.0)
+    assert not others()
+
+
+@leaping
+async def test_a_network_without_wills_gets_births_again_and_withdrawals_also_without_a_name() -> None:
+    """What stands for the will of a process ends by itself."""
+    peer = Peer()
+    connector = await connected(peer, lifetime=12.0)
+    await connector.disconnect()
+    topic = peer.calls("publish")[-1][1]
+    assert topic == status_topic(connector.source_id)
+    assert "offline" in peer.published(topic)[-1]
+
+
+@leaping
+async def test_a_birth_is_published_again_within_its_lifetime() -> None:
+    """Until the link is lost, and again on the next one."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s", lifetime=12.0)
+    await asyncio.sleep(20.5)
+    assert len(peer.published(STATUS)) == 6
+    peer.fail("connect", *[UNREACHABLE] * 4)
+    peer.client.lose()
+    await asyncio.sleep(7.0)
+    assert len(peer.published(STATUS)) == 6
+    await until(lambda: connector.statistics().linked)
+    await asyncio.sleep(4.1)
+    assert len(peer.published(STATUS)) == 8
+    await connector.disconnect()
+
+
+@leaping
+async def test_the_birth_answers_others_once_a_second_and_not_at_the_end(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """One that goes on is reported once."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s")
+    await asyncio.sleep(0.1)
+    birth = peer.published(STATUS)[0]
+    for _ in range(5):
+        peer.client.deliver(STATUS, FOREIGN)
+    await asyncio.sleep(0.8)
+    assert peer.published(STATUS) == [birth]
+    await asyncio.sleep(0.2)
+    assert peer.published(STATUS) == [birth, birth]
+    peer.client.deliver(STATUS, birth)
+    await asyncio.sleep(5.0)
+    assert len(peer.published(STATUS)) == 2
+    assert warnings() == [
+        "memory:1: another process announces itself as s: give every process a source_id of its own"
+    ]
+    peer.client.deliver(STATUS, FOREIGN)
+    peer.silent.add("publish")
+    connector.publish_nowait(TELEMETRY, {}, 1)
+    await connector.disconnect()
+    assert len(peer.published(STATUS)) <= 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "keywords", "text"),
+    [
+        (TAKEN_OVER, {}, "another process uses the name s|source_id"),
+        (CLOSED, {"client_id": "c"}, "another process seems to use the client id c|client_id"),
+        (CLOSED, {}, ""),
+        (UNREACHABLE, {"client_id": "c"}, ""),
+    ],
+    ids=["stated", "client id", "closed", "unreachable"],
+)
+@leaping
+async def test_two_processes_that_disconnect_each_other_slow_down(
+    fault: Fails, keywords: dict[str, Any], text: str, warnings: Callable[[], list[str]]
+) -> None:
+    """The fourth time within a minute shows it; the log states what to do."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s", presence=False, **keywords)
+    for links in range(1, 5):
+        await until(lambda: connector.statistics().connections == links)  # noqa: B023
+        connector.publish_nowait(TELEMETRY, {}, 1)
+        await until(lambda: not connector.statistics().pending)
+        peer.client.lose(fault)
+    await until(lambda: connector.statistics().connections == 5)
+    assert peer.gaps("connect")[-1] == pytest.approx(30.0 if text else 0.5, abs=0.1)
+    errors = [each for each in warnings() if "each disconnects" in each]
+    who, _, keyword = text.partition("|")
+    advice = f"each disconnects the other; give every process a {keyword} of its own; trying again in 30 s"
+    assert errors == ([f"{who} at memory:1: {advice}"] if text else [])
+    await connector.disconnect()
+
+
+@leaping
+async def test_a_message_that_breaks_links_is_put_aside_and_all_others_arrive(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """It is found in halves, sent alone on two links, and logged with its topic and size."""
+    peer = Peer()
+    connector = await connected(peer, client_id="c")
+    poison = TELEMETRY + "/poison"
+
+    def receive(topic: str) -> None:
+        if topic == poison:
+            peer.silent.add("publish")
+            peer.client.lose()
+        else:
+            peer.silent.discard("publish")
+
+    peer.on_publish = lambda item: receive(item.topic)
+    for n in range(8):
+        connector.publish_nowait(poison if n == 3 else TELEMETRY, {"n": n}, 1)
+    await until(lambda: not connector.statistics().pending)
+    assert set(peer.published()) == {f'{{"n": {n}}}' for n in range(8) if n != 3}
+    assert connector.statistics().dropped == {POISON: 1}
+    size = len(poison) + len('{"n": 3}')
+    assert f"a message for {poison} {POISON} and is put aside ({size} bytes)" in warnings()
+    assert not any("each disconnects" in each for each in warnings())
+    await connector.disconnect()
+
+
+@leaping
+async def test_a_watch_reads_each_end_of_a_link_and_the_next_beginning() -> None:
+    """It is subscribed on the next link again."""
+    peer = Peer()
+    connector = await connected(peer)
+    watch = connector.watch("a/#")
+    assert await anext(watch) == Linked()
+    peer.client.lose()
+    assert await anext(watch) == Lost("the link is down")
+    assert await anext(watch) == Linked()
+    assert peer.calls("subscribe") == [("subscribe", "a/#")] * 2
+    await watch.aclose()
+    await until(lambda: peer.calls("unsubscribe") == [("unsubscribe", "a/#")])
+    await connector.disconnect()
+
+
+@leaping
+async def test_messages_wait_until_the_caller_of_connect_could_subscribe() -> None:
+    """What the peer sends while ``connect`` runs reaches a subscription right behind it."""
+    peer = Peer()
+    connector = MemoryConnector(peer)
+    got = list[str]()
+
+    async def receive(topic: str, data: dict[str, Any]) -> None:
+        got.append(topic)
+
+    make_link = connector._make_link
+
+    def linked(client: Any, parts: Any) -> Any:
+        link = make_link(client, parts)
+        client.deliver("a/early", "{}")
+        return link
+
+    connector._make_link = linked  # type: ignore[method-assign]
+    await connector.connect()
+    await connector.subscribe("a/#", receive)
+    await until(lambda: got == ["a/early"])
+    await connector.disconnect()
+
+
+@leaping
+async def test_an_error_of_the_connector_itself_is_logged_and_tried_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its traceback: it is to be reported."""
+    peer = Peer()
+    connector = await connected(peer)
+    errors = [RuntimeError("no client")]
+    make = connector._make_client
+
+    def make_client() -> Any:
+        if errors:
+            raise errors.pop()
+        return make()
+
+    connector._lifecycle.session._make_client = make_client  # type: ignore[union-attr]
+    peer.client.lose()
+    await until(lambda: connector.statistics().connections == 2)
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "unexpected error while connecting to memory:1; please report it" in record.getMessage()
+    assert record.exc_info is not None
+    await connector.disconnect()
+
+
+@leaping
+async def test_a_flush_waits_for_everything_published_before_it() -> None:
+    """Also for messages that are encoded in later turns of the loop; without a session nothing is waited for."""
+    peer = Peer()
+    connector = MemoryConnector(peer)
+    assert await connector.flush(1.0)
+    await connector.connect()
+    peer.silent.add("publish")
+    await connector.publish(TELEMETRY, {}, 1)
+    began = now()
+    assert not await connector.flush(2.0)
+    assert now() - began == pytest.approx(2.0)
+    peer.silent.clear()
+    peer.client.lose()
+    flushing = asyncio.create_task(connector.flush(20.0))
+    await asyncio.sleep(0)
+    connector.publish_nowait(TELEMETRY, {"n": 1}, 1)
+    assert await flushing
+    assert peer.published()[-2:-1] == ["{}"] or peer.published()[-1:] == ["{}"]
+    await connector.disconnect()
+
+
+@leaping
+async def test_nothing_is_sent_before_connect_or_behind_disconnect(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """It is counted, and logged once for each of these times."""
+    peer = Peer()
+    connector = MemoryConnector(peer)
+    connector.publish_nowait(TELEMETRY, {})
+    connector.publish_nowait(TELEMETRY, {})
+    assert connector.statistics().dropped == {NOT_CONNECTED: 2}
+    await connector.connect()
+    await connector.disconnect()
+    await connector.disconnect()
+    connector.publish_nowait(TELEMETRY, {})
+    assert connector.statistics().dropped == {NOT_CONNECTED: 3}
+    text = "memory:1: nothing is sent: call connect() first, in the process that uses the connector"
+    assert warnings() == [text, text]
+    assert not peer.published()
+
+
+@leaping
+async def test_a_connect_waits_for_the_disconnect_before_it_and_does_nothing_when_connected() -> None:
+    """The two sessions do not overlap."""
+    peer = Peer()
+    connector = await connected(peer)
+    await connector.connect()
+    assert len(peer.clients) == 1
+    peer.silent.add("disconnect")
+    ending = asyncio.create_task(connector.disconnect())
+    await asyncio.sleep(0.1)
+    assert not ending.done()
+    again = asyncio.create_task(connector.disconnect())
+    await asyncio.sleep(0.1)
+    assert not again.done()
+    await connector.connect()
+    assert ending.done()
+    assert peer.names()[-4:] == ["disconnect", "close", "connect", "prepare"]
+    assert connector.statistics().connections == 2
+    await again
+    await connector.disconnect()
+    assert not connector.connected
+
+
+@leaping
+async def test_a_disconnect_that_is_cancelled_ends_at_once() -> None:
+    """Nothing runs on behind it, and what waited is counted."""
+    peer = Peer()
+    connector = await connected(peer)
+    peer.silent.add("publish")
+    await connector.publish(TELEMETRY, {}, 1)
+    ending = asyncio.create_task(connector.disconnect())
+    await asyncio.sleep(0.1)
+    began = now()
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert now() == began
+    assert peer.client.closed
+    assert connector.statistics().dropped == {UNSENT: 1}
+    assert not others()
+
+
+@leaping
+async def test_a_callback_may_disconnect_its_own_connector() -> None:
+    """Its call goes on; all other calls end."""
+    peer = Peer()
+    connector = await connected(peer)
+    ended, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def leave(topic: str, data: dict[str, Any]) -> None:
+        await connector.disconnect()
+        ended.set()
+
+    async def stay(topic: str, data: dict[str, Any]) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    await connector.subscribe("a", stay)
+    await connector.subscribe("b", leave)
+    peer.client.deliver("a", "{}")
+    await asyncio.sleep(0)
+    peer.client.deliver("b", "{}")
+    await ended.wait()
+    assert cancelled.is_set()
+    assert not connector.connected
+    await until(lambda: not others())
+
+
+def test_a_session_whose_loop_was_closed_is_forgotten() -> None:
+    """Its client is closed without a word, its messages wait for the next session."""
+    peer = Peer()
+    connector = MemoryConnector(peer)
+    loop = LeapingLoop()
+    loop.run_until_complete(connector.connect())
+    peer.silent.add("publish")
+    loop.run_until_complete(connector.publish(TELEMETRY, {}, 1))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.set_exception_handler(lambda *_: None)  # its tasks are destroyed unfinished
+    loop.close()
+    assert not connector.connected
+    peer.silent.clear()
+
+    @leaping
+    async def again() -> None:
+        await connector.connect()
+        assert peer.clients[0].in_child
+        await connector.disconnect()
+        assert len(peer.published()) == 2
+
+    again()
+
+
+@leaping
+async def test_a_forked_child_sends_nothing_and_leaves_the_link_to_its_parent(
+    warnings: Callable[[], list[str]],
+) -> None:
+    """The child's copy of the socket is closed; what it publishes is counted."""
+    peer = Peer()
+    connector = await connected(peer, source_id="s")
+    await asyncio.sleep(0)
+    before = len(peer.heard)
+    connector.become_inert()
+    await asyncio.sleep(1.0)
+    assert peer.client.in_child
+    assert not peer.client.closed
+    await connector.connect()
+    connector.publish_nowait(TELEMETRY, {})
+    assert not connector.connected
+    assert connector.statistics().dropped == {"forked process": 1}
+    assert peer.heard[before:] == []
+    assert len(peer.clients) == 1
+    assert [each for each in warnings() if "memory:1" in each] == [
+        "memory:1: this is a forked process; its copy of the connector does nothing"
+    ]
+    rest = others()
+    for task in rest:
+        task.cancel()
+    await asyncio.wait(rest)
+    await connector.disconnect()
+
+
+def early_peer() -> tuple[Peer, MemoryConnector]:
+    """Return a peer behind whose connecting packets may follow, and a connector that has a subscription."""
+    peer = Peer(early=True)
+    return peer, MemoryConnector(peer)
+
+
+async def ignore(topic: str, data: dict[str, Any]) -> None:
+    """Do nothing with a message."""
+
+
+@leaping
+async def test_subscriptions_follow_the_first_request_to_connect() -> None:
+    """Those that are added meanwhile too; the next link waits for the peer's answer."""
+    peer, connector = early_peer()
+    await connector.subscribe("a", ignore)
+    peer.silent.add("connect")
+    connecting = asyncio.create_task(connector.connect())
+    await until(lambda: peer.calls("subscribe"))
+    watch = connector.watch("b")
+    await until(lambda: len(peer.calls("subscribe")) == 2)
+    assert Counter(peer.names()) == {"connect": 1, "prepare": 1, "subscribe": 2}
+    await watch.aclose()
+    await until(lambda: peer.calls("unsubscribe") == [("unsubscribe", "b")])
+    connecting.cancel()
+    await asyncio.wait({connecting})
+    await until(lambda: not others())
+    peer.heard.clear()
+    peer.silent.clear()
+    await connector.connect()
+    assert Counter(peer.names())["prepare"] == 1
+    peer.client.lose()
+    peer.heard.clear()
+    peer.silent.add("connect")
+    await until(lambda: peer.calls("connect"))
+    await asyncio.sleep(1.0)
+    assert peer.calls("subscribe") == []
+    await connector.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("fault", "subscribes", "again"),
+    [
+        (CLOSED, True, True),
+        (CLOSED, False, False),
+        (Fails(Kind.CLOSED, stated=True), True, False),
+        (UNREACHABLE, True, False),
+    ],
+    ids=["closed", "nothing sent", "stated", "unreachable"],
+)
+@pytest.mark.parametrize("answered", [False, True])
+@leaping
+async def test_a_peer_that_accepts_nothing_before_its_answer_is_asked_again_at_once(
+    fault: Fails, subscribes: bool, again: bool, answered: bool, warnings: Callable[[], list[str]]
+) -> None:
+    """Without a word, and once only: any other fault is one."""
+    peer, connector = early_peer()
+    if subscribes:
+        await connector.subscribe("a", ignore)
+    if answered:
+        make_link, links = connector._make_link, list[Any]()
+
+        def make(client: Any, parts: Any) -> Any:
+            links.append(link := make_link(client, parts))
+            if len(links) == 1:
+                link.fail(fault)
+            return link
+
+        connector._make_link = make  # type: ignore[method-assign]
+    else:
+        peer.fail("connect", fault)
+    await connector.connect()
+    assert connector.statistics().linked is again
+    assert warnings() == (
+        [] if again else [f"no connection to memory:1: {fault.fault.text}; trying again in the background"]
+    )
+    await until(lambda: connector.statistics().linked)
+    assert peer.gaps("connect") == [0.0 if again else 0.5]
+    await connector.disconnect()
+    assert not others()
