@@ -430,6 +430,24 @@ async def test_an_early_answer_counts_when_its_worker_says_that_it_has_started()
         assert requests(cluster.client, "withdraw_calls") == [("a", [2, 3])]
 
 
+async def test_an_early_answer_outlives_its_worker() -> None:
+    """The call has returned; that its worker is lost then does not fail it."""
+    cluster = StandInCluster(a=1)
+    async with calls_on(cluster, 2) as (calls, _):
+        await calls.start()
+        first, second = Watched(), Watched()
+        calls.submit(first)
+        calls.submit(second)
+        await eventually(lambda: len(cluster.client.sent) == 2)
+        cluster.client.answer(2, b"2")
+        assert second.log == []
+        cluster.client.threads.clear()
+        await eventually(lambda: second.log)
+        assert second.log == ["started", b"2"]
+        assert [type(each) for each in first.log] == [str, WorkerLostError]
+        await eventually(lambda: all(future.released for future in cluster.client.sent.values()))
+
+
 async def test_calls_behind_a_long_one_move_to_a_worker_that_joins() -> None:
     """They are withdrawn first, and get another number; one that has started meanwhile stays."""
     cluster = StandInCluster(a=1)

@@ -366,8 +366,9 @@ class ClusterCalls:
         self._stop_receiving(call.number for call in gone)
         self._stop_receiving([number for number, address in self._answered.items() if address in lost])
         for call in gone:
-            call.start(time.monotonic())
-            self._end(call, call.early or _lost(call))
+            if call.worker is not None:  # else it has ended with the answer that had come early
+                call.start(time.monotonic())
+                self._end(call, call.early or _lost(call))
         self._report(self._placement.threads, self._placement.ahead)
 
     def _stop_receiving(self, numbers: Iterable[int]) -> None:
