@@ -67,6 +67,7 @@ async def test_another_bucket_has_keys_and_a_stream_of_its_own(jetstream: JetStr
         "KV_line-3": ["$KV.line-3.>"],
         "line-3": ["cascade.telemetry.>"],
     }
+    jetstream.pending = 3
     await sent_by(store, "a/b", retain=True)
     assert jetstream.sent[0][0] == "$KV.line-3.a.b"
     assert await store.consume("inbox", ["a.b"]) == 3
