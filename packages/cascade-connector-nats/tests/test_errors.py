@@ -1,0 +1,118 @@
+"""What is said of a link that fails: its kind, the cause, and what to do."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from cascade.connectors.nats._client import CLOSED
+from cascade.connectors.nats._errors import explain, explain_loss
+from cascade.transport.faults import Kind
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "said"),
+    [
+        (
+            "maximum connections exceeded",
+            Kind.CLOSED,
+            "the server accepts no more clients (maximum connections exceeded)",
+        ),
+        ("maximum account active connections exceeded", Kind.CLOSED, "raise its max_connections"),
+        ("not enough values to unpack", Kind.CLOSED, "no NATS server answered; is this the NATS port"),
+        (
+            "empty response when expecting INFO message",
+            Kind.CLOSED,
+            "no NATS server answered; is this the NATS port",
+        ),
+        ("user authentication expired", Kind.CREDENTIALS, "has ended the access of this user (user auth"),
+        ("account authentication expired", Kind.CREDENTIALS, "renew its credentials"),
+        ("user authentication revoked", Kind.CREDENTIALS, "renew its credentials"),
+        ("stale connection", Kind.SILENT, "the server did not answer within the keepalive time"),
+        ("unexpected EOF", Kind.CLOSED, "unexpected EOF"),
+        ("maximum payload violation", Kind.CLOSED, "maximum payload violation"),
+        ("Authorization Violation", Kind.CREDENTIALS, "the server refuses the token; check it, and what"),
+        ("authentication timeout", Kind.CREDENTIALS, "the server refuses the token"),
+        ("User Credentials invalid", Kind.CREDENTIALS, "the server refuses the token"),
+        ("invalid account", Kind.CREDENTIALS, "the server refuses the token"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}", "nats: '{}'", "nats: {}"])
+def test_each_sign_of_a_server_is_explained(form: str, text: str, kind: Kind, said: str) -> None:
+    """However nats-py wraps it."""
+    fault = explain(Exception(form.format(text)), credentials="the token", tls=False)
+    assert fault.kind is kind
+    assert fault.text.startswith(said) or said in fault.text
+    assert "nats: " not in fault.text
+
+
+def test_without_credentials_the_remedies_are_named() -> None:
+    """Each way to pass them."""
+    fault = explain(Exception("nats: 'Authorization Violation'"), credentials="", tls=False)
+    assert fault.kind is Kind.CREDENTIALS
+    for word in ("user and password", "token", "nkeys_seed", "user_credentials", "CASCADE_NATS_PASSWORD"):
+        assert word in fault.text
+
+
+@pytest.mark.parametrize("exc", [None, TimeoutError()])
+def test_a_server_that_does_not_answer_may_be_another_one(exc: BaseException | None) -> None:
+    """With TLS it may wait for a certificate."""
+    plain, encrypted = (explain(exc, credentials="", tls=tls) for tls in (False, True))
+    assert plain.kind is encrypted.kind is Kind.SILENT
+    assert "is this the NATS port of a server (4222)" in plain.text
+    assert "the server may want a client certificate" in encrypted.text
+
+
+@pytest.mark.parametrize(
+    "exc", [ConnectionResetError("reset"), BrokenPipeError("pipe"), EOFError("eof"), ConnectionError(CLOSED)]
+)
+def test_an_end_during_the_handshake_of_tls_may_be_a_missing_certificate(exc: Exception) -> None:
+    """Without TLS no certificate is asked for."""
+    fault = explain(exc, credentials="", tls=True)
+    assert fault.kind is Kind.CLOSED
+    assert fault.text == (
+        "the server ended the connection; if it wants a client certificate, "
+        "set CASCADE_NATS_CERT and CASCADE_NATS_KEY"
+    )
+    assert "certificate" not in explain(exc, credentials="", tls=False).text
+
+
+@pytest.mark.parametrize(
+    ("exc", "kind", "said"),
+    [
+        (ConnectionError(CLOSED), Kind.CLOSED, CLOSED),
+        (ssl.SSLCertVerificationError(1, "self-signed"), Kind.CERTIFICATE, "check tls:// in the URL"),
+        (
+            TypeError("no such keyword"),
+            Kind.SETTINGS,
+            "nats-py cannot work with its keywords: no such keyword",
+        ),
+        (RuntimeError(), Kind.CLOSED, "RuntimeError"),
+    ],
+)
+def test_other_errors_are_told_apart(exc: Exception, kind: Kind, said: str) -> None:
+    """One without a text is named by its kind."""
+    fault = explain(exc, credentials="", tls=False)
+    assert (fault.kind, said in fault.text) == (kind, True)
+
+
+@pytest.mark.parametrize(
+    ("exc", "kind", "blames"),
+    [
+        (ConnectionError("unknown protocol operation"), Kind.CLOSED, True),
+        (ConnectionResetError("reset"), Kind.CLOSED, True),
+        (EOFError(), Kind.CLOSED, True),
+        (Exception("nats: unexpected EOF"), Kind.CLOSED, True),
+        (ConnectionError("maximum payload violation"), Kind.CLOSED, True),
+        (ConnectionError("stale connection"), Kind.SILENT, False),
+        (ConnectionError("user authentication expired"), Kind.CREDENTIALS, False),
+        (ConnectionError("maximum connections exceeded"), Kind.CLOSED, False),
+        (RuntimeError("boom"), Kind.CLOSED, False),
+    ],
+)
+def test_a_lost_link_tells_whether_a_message_may_be_why(exc: Exception, kind: Kind, blames: bool) -> None:
+    """Then the message in flight is sent alone, and not for ever."""
+    fault = explain_loss(exc)
+    assert (fault.kind, fault.blames) == (kind, blames)
+    assert fault.text
