@@ -165,8 +165,7 @@ def test_prune_shows_what_it_clears_and_asks(
         ({status_topic("dead")}, "cascade/status/dead; this user needs the rule: topic readwrite cascade/#"),
         (
             {status_topic("dead"), device_topic("gone")},
-            "cascade/status/dead and 1 more; this user needs the rule: topic readwrite cascade/#, "
-            "and topic readwrite homeassistant/device/#",
+            "cascade/status/dead and 1 more; this user needs the rule: topic readwrite cascade/#, and topic readwrite homeassistant/device/#",
         ),
     ],
 )

@@ -34,6 +34,7 @@ NIGHTLY = RunPanel(
         RunningLine("audit:7", age="12s", done=120.0, total=1000.0, note="rows"),
         RunningLine("audit:8", age="9s", done=7.0, total=None, note=""),
         RunningLine("audit:9", age="3s", done=None, total=None, note="paused"),
+        RunningLine("audit:10", age="1s", done=None, total=4.0, note=""),
     ),
     waiting=(
         WaitingLine(1_240, "at most 10/m (task:audit)", "cascade clear task:audit rate_limit"),
@@ -66,6 +67,7 @@ EVERYTHING = Picture(
         EndedLine(
             "77fe", "old", "press-1", "Failed", "5s", {"COMPLETED": 1_200, "FAILED": 1}, "ValueError: x"
         ),
+        EndedLine("77fd", "oldest", "press-2", "Cancelled", "", {}, ""),
         EndedLine("77ff", "older", "press-2", "Succeeded", "", {"COMPLETED": 4}, ""),
     ),
     constraints=(
@@ -98,6 +100,7 @@ RUNS  3
     audit:7                          12s  █░░░░░░░░░░░ 120/1000  rows
     audit:8                           9s  7
     audit:9                           3s  paused
+    audit:10                          1s  ░░░░░░░░░░░░ 0/4
     1,240 wait: at most 10/m (task:audit)  -> cascade clear task:audit rate_limit
     8 wait: resource gpu is taken
     failed audit:3: ValueError: no such file
@@ -112,9 +115,10 @@ CONSTRAINTS  3
   run:7                    cancel
     refused by a (x), b (x), c (x) and 2 more
 
-ENDED  2
+ENDED  3
   Failed    old 77fe on press-1  1,201 tasks  5s ago
     ValueError: x
+  Cancelled oldest 77fd on press-2  0 tasks
   Succeeded older 77ff on press-2  4 tasks
 """
 NARROW = """\
@@ -132,6 +136,7 @@ RUNS  3
     audit:7              12s  ------ 12…
     audit:8               9s  7
     audit:9               3s  paused
+    audit:10              1s  ------ 0/4
     1,240 wait: at most 10/m (task:audi…
       -> cascade clear task:audit
          rate_limit
@@ -150,9 +155,10 @@ CONSTRAINTS  3
   run:7            cancel
     refused by a (x), b (x), c (x) and …
 
-ENDED  2
+ENDED  3
   Failed    old 77fe  5s ago
     ValueError: x
+  Cancelled oldest 77fd
   Succeeded older 77ff
 """
 
@@ -222,6 +228,7 @@ def test_what_needs_attention_has_a_colour() -> None:
         "refused by oven-1 (too old)": "bold red",
         "Failed": "bold red",
         "Succeeded": "green",
+        "Cancelled": "magenta",
         "ValueError: x": "red",
     }
     assert {text: styles.get(text) for text in expected} == expected

@@ -2,75 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from view_plant import NOW, WALL, ViewPlant
 
 from cascade.cli._watching.picture import (
     ConstraintLine,
     EndedLine,
     EngineLine,
-    Picture,
     RunningLine,
     WaitingLine,
     describe,
-    take,
 )
 from cascade.cli._watching.rates import Rates
-from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
-from cascade.interfaces.wire.read import View
+from cascade.interfaces.topics import constraint_topic, status_topic
 from cascade.interfaces.wire.write import timestamp
 
-WALL = 1_800_000_000.0
-NOW = 100.0
 PAUSE = constraint_topic("source:oven", "pause")
 SLOTS = constraint_topic("global", "concurrency")
 
 
-class Plant:
-    """Engines whose messages the test writes."""
-
-    def __init__(self) -> None:
-        self.view = View()
-
-    def say(self, topic: str, content: dict[str, Any], *, now: float = NOW, retained: bool = True) -> None:
-        self.view.fold(topic, json.dumps(content).encode(), now=now, retained=retained)
-
-    def online(self, source: str, *, age: float = 0.0) -> None:
-        self.say(status_topic(source), {"status": "online", "session": source, "ts": timestamp(WALL - age)})
-
-    def report(
-        self, source: str, kind: str, *, now: float = NOW, retained: bool = True, **content: Any
-    ) -> None:
-        body = {"v": "1.0", "source": source, "session": source, **content}
-        self.say(state_topic(source, kind), body, now=now, retained=retained)
-
-    def event(
-        self, source: str, run_id: str, seq: int, *, now: float = NOW, ago: float = 0.0, **body: Any
-    ) -> None:
-        envelope = {
-            "v": "1.0",
-            "ts": timestamp(WALL - ago),
-            "run_id": run_id,
-            "source": source,
-            "seq": seq,
-            "token": "t",
-            "body": {"type": "TaskStateEvent", **body},
-        }
-        self.say(f"cascade/telemetry/local/default/{run_id}/events", envelope, now=now, retained=False)
-
-    def picture(self, *, later: float = 0.0) -> Picture:
-        return take(self.view, Rates(), now=NOW + later, wall=WALL + later)
-
-
 @pytest.fixture
-def plant() -> Plant:
+def plant() -> ViewPlant:
     """No engine yet."""
-    return Plant()
+    return ViewPlant()
 
 
-def test_engines_are_listed_by_status_and_name_with_age_runs_and_notes(plant: Plant) -> None:
+def test_engines_are_listed_by_status_and_name_with_age_runs_and_notes(plant: ViewPlant) -> None:
     """Those online first; an age is that of the connection, or of the last word of one that is not connected."""
     row = {"run_id": "r1", "target": "t", "started": timestamp(WALL)}
     pause = {"scope": "source:oven", "type": "pause", "topic": PAUSE}
@@ -95,13 +54,13 @@ def test_engines_are_listed_by_status_and_name_with_age_runs_and_notes(plant: Pl
     )
 
 
-def test_an_engine_without_presence_that_has_just_reported_has_no_age(plant: Plant) -> None:
+def test_an_engine_without_presence_that_has_just_reported_has_no_age(plant: ViewPlant) -> None:
     """When it connected is not known, and it is heard of every 10 s."""
     plant.report("nameless", "runs", runs=[], recent=[], now=NOW - 3, retained=False)
     assert plant.picture().engines == (EngineLine("nameless", "online", "", 0, ""),)
 
 
-def test_runs_of_lost_engines_stand_behind_those_that_run(plant: Plant) -> None:
+def test_runs_of_lost_engines_stand_behind_those_that_run(plant: ViewPlant) -> None:
     """Both by source and id; the title is the name of the run, else its target."""
     for source in ("b", "a"):
         plant.online(source)
@@ -119,7 +78,7 @@ def test_runs_of_lost_engines_stand_behind_those_that_run(plant: Plant) -> None:
     ]
 
 
-def test_each_reason_to_wait_is_in_words_with_the_command_that_lifts_it(plant: Plant) -> None:
+def test_each_reason_to_wait_is_in_words_with_the_command_that_lifts_it(plant: ViewPlant) -> None:
     """Only a constraint has a command; a reason of a later version is shown as it is."""
     plant.online("oven")
     plant.say(SLOTS, {"type": "concurrency", "params": {"limit": 3}})
@@ -153,7 +112,7 @@ def test_each_reason_to_wait_is_in_words_with_the_command_that_lifts_it(plant: P
     ]
 
 
-def test_an_older_engine_waits_for_the_pauses_and_limits_in_force_while_tasks_wait(plant: Plant) -> None:
+def test_an_older_engine_waits_for_the_pauses_and_limits_in_force_while_tasks_wait(plant: ViewPlant) -> None:
     """A cancellation holds nothing back; without a waiting task or a report on constraints nothing is named."""
     plant.online("oven")
     force = [
@@ -173,7 +132,7 @@ def test_an_older_engine_waits_for_the_pauses_and_limits_in_force_while_tasks_wa
     assert plant.picture().runs[0].waiting == ()
 
 
-def test_running_tasks_of_a_report_show_progress_and_notes(plant: Plant) -> None:
+def test_running_tasks_of_a_report_show_progress_and_notes(plant: ViewPlant) -> None:
     """A note has the pause, the unit and the task's own words; a task without an id has its name."""
     plant.online("oven")
     since = timestamp(WALL - 12)
@@ -190,7 +149,7 @@ def test_running_tasks_of_a_report_show_progress_and_notes(plant: Plant) -> None
     )
 
 
-def test_without_a_report_running_tasks_and_failures_are_those_of_the_events(plant: Plant) -> None:
+def test_without_a_report_running_tasks_and_failures_are_those_of_the_events(plant: ViewPlant) -> None:
     """The longest first, the latest failure first; what waits or has ended does not run."""
     told = [
         ("a:1", "RUNNING", 5.0),
@@ -223,7 +182,7 @@ def test_without_a_report_running_tasks_and_failures_are_those_of_the_events(pla
     assert plant.picture(later=13.0).runs[0].doubt == ""
 
 
-def test_a_run_never_shows_more_ended_than_known(plant: Plant) -> None:
+def test_a_run_never_shows_more_ended_than_known(plant: ViewPlant) -> None:
     """A report's counts may be ahead of its total; a run without tasks has no share yet."""
     plant.online("oven")
     rows = [
@@ -239,7 +198,7 @@ def test_a_run_never_shows_more_ended_than_known(plant: Plant) -> None:
     ]
 
 
-def test_runs_that_are_over_show_how_and_when(plant: Plant) -> None:
+def test_runs_that_are_over_show_how_and_when(plant: ViewPlant) -> None:
     """A name stands for the target; a run without a time of its end stands last."""
     plant.online("oven")
     recent = [
@@ -261,7 +220,7 @@ def test_runs_that_are_over_show_how_and_when(plant: Plant) -> None:
     )
 
 
-def test_constraints_show_their_expiry_and_who_obeys_and_refuses(plant: Plant) -> None:
+def test_constraints_show_their_expiry_and_who_obeys_and_refuses(plant: ViewPlant) -> None:
     """An expired one stays until it is cleared."""
     plant.say(SLOTS, {"type": "concurrency", "params": {"limit": 3}, "id": "x", "expires_at": WALL})
     plant.say(PAUSE, {"type": "pause", "id": "x", "by": "olaf", "expires_at": WALL + 7_300})

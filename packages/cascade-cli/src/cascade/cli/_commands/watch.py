@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext
 
 import click
 
 from cascade.cli import link
-from cascade.cli._watching.done import Until
+from cascade.cli._watching.done import End, Until
 from cascade.cli._watching.feed import Feed
 from cascade.cli._watching.show import Lines, Show, live_screen
 from cascade.cli.command import command as make
@@ -39,17 +39,24 @@ async def _watch(address: Address, output: Output, *, plain: bool, until: Until 
     async with link.connected(address) as connector:
         feed = Feed(connector)
         with _show(output, address, plain=plain) as show:
-            async for _ in feed.ticks():
-                show.update(feed)
-                if output.closed:
-                    return OK
-                end = until.end(feed.view, time.monotonic()) if until is not None else None
-                if end is not None:
-                    break
-            else:
-                return OK
+            end = await _follow(feed, show, output, until)
+    if end is None:
+        return OK
     output.note(end.text)
     return end.code
+
+
+async def _follow(feed: Feed, show: Show, output: Output, until: Until | None) -> End | None:
+    """Show the feed until the run has ended; return None if the reader of the output has gone before."""
+    async with aclosing(feed.ticks()) as ticks:  # so that the watch ends before the link does
+        async for _ in ticks:
+            show.update(feed)
+            if output.closed:
+                return None
+            end = until.end(feed.view, time.monotonic()) if until is not None else None
+            if end is not None:
+                return end
+    return None
 
 
 def _show(output: Output, address: Address, *, plain: bool) -> AbstractContextManager[Show]:

@@ -1,0 +1,300 @@
+"""``cascade watch`` in a pipe: which lines it prints, and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from io import StringIO
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from memory_broker import MemoryBroker, Person
+from view_plant import NOW, WALL, ViewPlant
+
+from cascade.cli import main
+from cascade.cli._watching import changes as changes_module
+from cascade.cli._watching import only_events
+from cascade.cli._watching.changes import Changes, in_words
+from cascade.cli._watching.done import SURE_SECONDS, Until
+from cascade.cli._watching.show import Lines
+from cascade.cli.output import Output
+from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
+from cascade.interfaces.wire.write import timestamp
+
+PAUSE = constraint_topic("global", "pause")
+
+
+@pytest.fixture
+def plant() -> ViewPlant:
+    """No engine yet."""
+    return ViewPlant()
+
+
+def news(changes: Changes, plant: ViewPlant) -> list[str]:
+    """What has changed, as a person reads it."""
+    return [in_words(kind, row) for kind, row in changes.since_last(plant.view, NOW)]
+
+
+def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
+    """Of engines, constraints and runs; a state without tasks is left out, and a run that is over is not open."""
+    changes = Changes()
+    plant.online("oven")
+    plant.say(PAUSE, {"type": "pause", "id": "x", "params": {}, "by": "olaf"})
+    assert news(changes, plant) == ["engine oven: online", "constraint pause global: on the broker by olaf"]
+    row = {"run_id": "r", "target": "t", "started": timestamp(WALL), "known": 9, "open": True}
+    counts = {"COMPLETED": 1, "FAILED": 2, "RUNNING": 3, "BLOCKED": 4, "SKIPPED": 5}
+    plant.report("oven", "runs", runs=[{**row, "counts": {}}], recent=[])
+    obeys: dict[str, Any] = {"applied": {PAUSE: {"id": "x", "status": "applied"}}}
+    plant.report("oven", "constraints", sync="synced", **obeys, effective=[])
+    assert news(changes, plant) == [
+        "engine oven: online, 1 running",
+        "constraint pause global: obeyed by oven by olaf",
+        "run r t on oven: Running, no tasks, 9+ known",
+    ]
+    plant.report("oven", "runs", runs=[{**row, "counts": counts}], recent=[])
+    states = "1 completed, 2 failed, 3 running, 4 blocked"
+    assert news(changes, plant) == [f"run r t on oven: Running, {states}, 9+ known"]
+    end = {**row, "status": "Failed", "error": "E: x", "ended": timestamp(WALL), "counts": {"FAILED": 1}}
+    plant.report("oven", "runs", runs=[], recent=[end])
+    plant.say(PAUSE, {"type": "pause", "id": "x", "params": {}})
+    assert news(changes, plant) == [
+        "engine oven: online",
+        "constraint pause global: obeyed by oven",
+        "run r t on oven: Failed, 1 failed, 1 known: E: x",
+    ]
+    assert news(changes, plant) == []
+
+
+def test_runs_come_in_the_order_of_their_messages_and_failures_last(plant: ViewPlant) -> None:
+    """A task that fails again in another attempt at another time is another failure."""
+    changes = Changes()
+    failed: dict[str, Any] = {
+        "task_id": "a:0",
+        "task_name": "a",
+        "state": "FAILED",
+        "error": "E",
+        "attempt": 2,
+    }
+    plant.event("oven", "r1", 0, **failed)
+    plant.event("oven", "r2", 0, task_id="a:0", task_name="a", state="RUNNING")
+    kinds = [(kind, row.get("run_id")) for kind, row in changes.since_last(plant.view, NOW)]
+    assert kinds == [("engine", None), ("run", "r1"), ("run", "r2"), ("failure", "r1")]
+    plant.event("oven", "r1", 1, ago=-5.0, **failed)
+    (run, failure) = changes.since_last(plant.view, NOW)
+    assert run[0] == "run"
+    assert failure == (
+        "failure",
+        {"source": "oven", "run_id": "r1", "task_id": "a:0", "task_name": "a", "attempt": 2, "error": "E"},
+    )
+
+
+def test_what_was_shown_long_ago_is_forgotten_first(
+    plant: ViewPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch for months has a bound; the latest rows are still shown once."""
+    monkeypatch.setattr(changes_module, "MAX_SEEN", 2)
+    changes = Changes()
+    for source in ("a", "b", "c"):
+        plant.online(source)
+    assert len(news(changes, plant)) == 3
+    assert news(changes, plant)[0] == "engine a: online"
+
+
+class Link:
+    """A feed as lines show it, at a fixed time."""
+
+    def __init__(self, plant: ViewPlant, monkeypatch: pytest.MonkeyPatch, *, json: bool = False) -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: NOW)
+        self.feed: Any = SimpleNamespace(
+            view=plant.view, lost_since=None, problem="", without_state=lambda now: [*self.silent]
+        )
+        self.silent: list[str] = []
+        self._stream = StringIO()
+        self._lines = Lines(Output(self._stream, json=json))
+
+    def printed(self) -> list[str]:
+        """The lines of one more look."""
+        self._stream.seek(0)
+        self._stream.truncate()
+        self._lines.update(self.feed)
+        return self._stream.getvalue().splitlines()
+
+
+def test_the_link_is_named_when_it_is_lost_and_when_it_is_back(
+    plant: ViewPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once each; meanwhile nothing is known of what changes, and afterwards only changes are printed."""
+    link = Link(plant, monkeypatch, json=True)
+    plant.online("oven")
+    assert [json.loads(line)["kind"] for line in link.printed()] == ["engine"]
+    link.feed.lost_since, link.feed.problem = NOW, "the broker is gone"
+    plant.online("press")
+    lost = '{"kind": "link", "status": "lost", "reason": "the broker is gone"}'
+    assert [link.printed(), link.printed()] == [[lost], []]
+    link.feed.lost_since = None
+    linked, engine = map(json.loads, link.printed())
+    assert linked == {"kind": "link", "status": "linked", "reason": ""}
+    assert (engine["kind"], engine["source"]) == ("engine", "press")
+    assert link.printed() == []
+
+
+def test_a_person_reads_the_time_of_day_before_each_line(
+    plant: ViewPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of the change."""
+    monkeypatch.setattr(time, "strftime", lambda form: {"%H:%M:%S": "12:00:01"}[form])
+    link = Link(plant, monkeypatch)
+    link.feed.lost_since = NOW
+    assert link.printed() == ["12:00:01 link lost"]
+    link.feed.lost_since = None
+    plant.online("oven")
+    assert link.printed() == ["12:00:01 link linked", "12:00:01 engine oven: online"]
+
+
+def test_engines_of_which_only_events_come_are_noted_once_each(
+    plant: ViewPlant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, so that a program that reads the lines is not disturbed."""
+    link = Link(plant, monkeypatch)
+
+    def noted(*silent: str) -> str:
+        link.silent = [*silent]
+        assert link.printed() == []
+        return capsys.readouterr().err
+
+    assert noted() == ""
+    assert noted("a") == f"{only_events.in_words(['a'], over_nats=False)}\n"
+    assert noted("a") == ""
+    assert noted("a", "b") == f"{only_events.in_words(['b'], over_nats=False)}\n"
+
+
+def test_a_note_of_several_engines_speaks_of_several() -> None:
+    """And of at most five by name."""
+    names = [f"e{number}" for number in range(5)]
+    text = only_events.in_words(names, over_nats=False)
+    assert text == (
+        "only events of e0, e1, e2, e3, e4 arrive, neither a birth nor a report: whether they are online, which "
+        "constraints they obey and what waits is not known; if they are connected over NATS, MQTT clients get only "
+        "their events, and what you set over MQTT does not reach them: use --broker nats://HOST; if they are "
+        "connected over MQTT, this user may not read cascade/status/+ and cascade/state/+/+"
+    )
+    one = only_events.in_words(names[:1], over_nats=False)
+    assert "whether it is online, which constraints it obeys" in one
+    assert "if it is connected over NATS, MQTT clients get only its events" in one
+    assert "does not reach it: use" in one
+
+
+def test_until_done_names_how_the_run_has_ended(plant: ViewPlant) -> None:
+    """A run whose engine comes back within the time goes on, and the time begins anew."""
+    until = Until("run-1")
+    row = {"run_id": "run-1", "target": "t", "started": timestamp(WALL)}
+    plant.online("oven")
+    plant.report("oven", "runs", runs=[row], recent=[])
+    assert until.end(plant.view, NOW) is None
+    for start in (NOW, NOW + 100):
+        plant.say(status_topic("oven"), {"status": "offline", "session": "oven"})
+        assert until.end(plant.view, start) is None
+        assert until.end(plant.view, start + SURE_SECONDS - 1) is None
+        plant.online("oven")
+        assert until.end(plant.view, start + SURE_SECONDS - 0.5) is None
+    end = {**row, "status": "Failed", "error": "E: x", "ended": timestamp(WALL)}
+    plant.report("oven", "runs", runs=[], recent=[end])
+    found = until.end(plant.view, NOW + 200)
+    assert found is not None
+    assert (found.code, found.text) == (1, "run run-1 failed: E: x")
+
+
+def test_until_done_does_not_wait_for_ever_for_an_end_that_did_not_arrive(plant: ViewPlant) -> None:
+    """The engine no longer lists the run, and how it has ended is not known."""
+    until = Until("run-1")
+    plant.online("oven")
+    row = {"run_id": "run-1", "target": "t"}
+    plant.report("oven", "runs", runs=[], recent=[{**row, "status": "Odd", "ended": timestamp(WALL)}])
+    assert until.end(plant.view, NOW) is None
+    end = until.end(plant.view, NOW + SURE_SECONDS)
+    assert end is not None
+    text = "run run-1 is no longer running: how it has ended is not known"
+    assert (end.code, end.text) == (1, text)
+
+
+def test_until_done_takes_a_beginning_that_means_one_run(plant: ViewPlant) -> None:
+    """Of several runs with one name the latest; three characters are not enough, nor is an ambiguous beginning."""
+    plant.online("oven")
+    rows = [
+        {
+            "run_id": run_id,
+            "target": "t",
+            "name": "nightly",
+            "status": status,
+            "started": timestamp(WALL + started),
+            "ended": timestamp(WALL + 60),
+        }
+        for run_id, status, started in (
+            ("abcd1", "Succeeded", 0),
+            ("abcd2", "Cancelled", 9),
+            ("xyz12", "Failed", 5),
+        )
+    ]
+    plant.report("oven", "runs", runs=[], recent=rows)
+
+    def code(run: str) -> int | None:
+        end = Until(run).end(plant.view, NOW)
+        return None if end is None else end.code
+
+    assert [code(run) for run in ("nightly", "abcd1", "abcd", "xyz1", "xyz", "yz12")] == [
+        4,
+        0,
+        None,
+        1,
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "note"),
+    [
+        ("Succeeded", 0, "run r0 succeeded"),
+        ("Failed", 1, "run r0 failed: E: x"),
+        ("Cancelled", 4, "run r0 cancelled"),
+    ],
+)
+@pytest.mark.parametrize("form", ["--plain", "--json", ""])
+def test_the_command_ends_with_the_code_of_the_run(
+    status: str, code: int, note: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How it has ended stands on standard error; on a terminal the last picture stays."""
+    error = "E: x" if status == "Failed" else ""
+    row = {"run_id": "r0", "target": "audit", "status": status, "error": error, "ended": timestamp(WALL)}
+    report = {"v": "1.0", "source": "oven", "session": "s", "runs": [], "recent": [row]}
+    birth = {"status": "online", "session": "s"}
+    broker = MemoryBroker({status_topic("oven"): birth, state_topic("oven", "runs"): report})
+    person = Person(broker, monkeypatch)
+    ended, lines, err = person.types("watch", "--until-done", "r0", *filter(None, [form]))
+    assert (ended, err) == (code, f"{note}\n")
+    if form == "--plain":
+        assert lines[0].endswith("engine oven: online")
+        assert f"run r0 audit on oven: {status}, no tasks, 0 known" in lines[1]
+        assert len(lines) == 2
+    elif form == "--json":
+        assert [json.loads(line)["kind"] for line in lines] == ["engine", "run"]
+    else:
+        shown = "\n".join(lines)
+        assert "cascade watch mqtt://broker.example  linked" in shown
+        assert "ENDED  1" in shown
+
+
+def test_a_reader_that_has_gone_ends_the_command_with_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``cascade watch | head -1`` does."""
+
+    class Gone(StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    broker = MemoryBroker({status_topic("oven"): {"status": "online", "session": "s"}})
+    Person(broker, monkeypatch)
+    monkeypatch.setattr("sys.stdout", Gone())
+    monkeypatch.setattr(Output, "_close", lambda output: setattr(output, "closed", True))
+    assert main(["watch"]) == 0
+    assert (broker.links, broker.streams) == (0, [])
