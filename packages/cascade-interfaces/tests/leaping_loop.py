@@ -40,11 +40,14 @@ class LeapingLoop(asyncio.SelectorEventLoop):
 
 
 def leaping(test: Callable[Arguments, Coroutine[Any, Any, None]]) -> Callable[Arguments, None]:
-    """Run an async test on a leaping loop."""
+    """Run an async test on a leaping loop; it fails, too, if a callback of the loop or a forgotten task does."""
 
     @functools.wraps(test)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        problems: list[dict[str, Any]] = []
         with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+            runner.get_loop().set_exception_handler(lambda _, context: problems.append(context))
             runner.run(test(*args, **kwargs))
+        assert not problems, problems
 
     return run

@@ -56,6 +56,7 @@ class Peer:
         """The calls that get no answer."""
         self.codes: dict[str, int] = {}
         """The filters whose subscription is refused, with its code."""
+        self._unanswered: list[asyncio.Future[None]] = []
         self.on_publish: Callable[[Outgoing], None] = lambda item: None
 
     def fail(self, call: str, *errors: BaseException) -> None:
@@ -69,7 +70,15 @@ class Peer:
         if errors := self.errors.get(call):
             raise errors.popleft()
         if call in self.silent:
-            await asyncio.get_running_loop().create_future()
+            self._unanswered.append(asyncio.get_running_loop().create_future())
+            await self._unanswered[-1]
+
+    def resume(self) -> None:
+        """Answer every call that has had no answer."""
+        for future in self._unanswered:
+            if not future.done():
+                future.set_result(None)
+        self._unanswered.clear()
 
     def calls(self, *names: str) -> list[tuple[Any, ...]]:
         """Return what arrived of calls with these names."""
@@ -248,3 +257,27 @@ class MemoryConnector(NetworkConnector):
 
     def _explain(self, exc: BaseException | None) -> Fault:
         return explain(exc)
+
+
+async def connected(peer: Peer, **keywords: Any) -> MemoryConnector:
+    """Return a connector once its call of ``connect`` has returned."""
+    connector = MemoryConnector(peer, **keywords)
+    await connector.connect()
+    return connector
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition, for at most 1,000 seconds of a leaping clock."""
+    async with asyncio.timeout(1_000):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def now() -> float:
+    """Return the time of the loop's clock, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+def other_tasks() -> set[asyncio.Task[Any]]:
+    """Return the tasks beside the test's own."""
+    return asyncio.all_tasks() - {asyncio.current_task()}

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from leaping_loop import LeapingLoop, leaping
-from network_in_memory import TELEMETRY, Fails, MemoryConnector, Peer
+from network_in_memory import TELEMETRY, Fails, MemoryConnector, Peer, connected, now, other_tasks, until
 
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import status_topic
 from cascade.interfaces.watch import Linked, Lost
-from cascade.transport.backoff import Backoff
 from cascade.transport.faults import Kind
 from cascade.transport.outbox import NOT_CONNECTED, POISON, UNSENT
 
@@ -26,43 +25,7 @@ STATUS = status_topic("s")
 FOREIGN = '{"status": "online", "session": "foreign"}'
 
 
-@pytest.fixture(autouse=True)
-def _longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each pause take its longest time."""
-    monkeypatch.setattr(Backoff.__init__, "__defaults__", (lambda low, high: high,))
-
-
-@pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What returns the warnings and errors so far."""
-
-    def found() -> list[str]:
-        records = [each for each in caplog.records if each.levelno >= logging.WARNING]
-        return [each.getMessage() for each in records]
-
-    return found
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition, for at most 1,000 seconds of the leaping clock."""
-    async with asyncio.timeout(1_000):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def connected(peer: Peer, **keywords: Any) -> MemoryConnector:
-    connector = MemoryConnector(peer, **keywords)
-    await connector.connect()
-    return connector
-
-
-def others() -> set[asyncio.Task[Any]]:
-    """Return the tasks beside the test's own."""
-    return asyncio.all_tasks() - {asyncio.current_task()}
+pytestmark = pytest.mark.usefixtures("longest_pauses")
 
 
 @leaping
@@ -86,7 +49,7 @@ async def test_a_peer_is_asked_until_it_is_there_and_each_absence_is_logged_once
     lost = "lost the connection to memory:1: the connection was closed; trying again in the background"
     assert warnings() == [absent, lost]
     await connector.disconnect()
-    assert not others()
+    assert not other_tasks()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +101,7 @@ async def test_a_connector_that_requires_a_link_raises_and_leaves_nothing() -> N
         await connector.connect()
     assert raised.value.kind == "unreachable"
     assert not connector.connected
-    assert not others()
+    assert not other_tasks()
     await connector.connect()
     assert connector.statistics().linked
     await connector.disconnect()
@@ -178,7 +141,7 @@ async def test_a_connect_that_is_cancelled_leaves_nothing(warnings: Callable[[],
         await connecting
     await asyncio.sleep(0)
     assert (connector.connected, peer.client.closed, warnings()) == (False, True, [])
-    await until(lambda: not others())
+    await until(lambda: not other_tasks())
 
 
 @leaping
@@ -275,7 +238,7 @@ async def test_an_offline_message_that_is_not_acknowledged_makes_no_clean_end() 
     await connector.disconnect()
     assert peer.names()[-4:] == ["publish", "ignore_answers", "close", "disconnect"]
     assert now() - began == pytest.approx(1.0)
-    assert not others()
+    assert not other_tasks()
 
 
 @leaping
@@ -538,7 +501,7 @@ async def test_a_disconnect_that_is_cancelled_ends_at_once() -> None:
     assert now() == began
     assert peer.client.closed
     assert connector.statistics().dropped == {UNSENT: 1}
-    assert not others()
+    assert not other_tasks()
 
 
 @leaping
@@ -567,7 +530,7 @@ async def test_a_callback_may_disconnect_its_own_connector() -> None:
     await ended.wait()
     assert cancelled.is_set()
     assert not connector.connected
-    await until(lambda: not others())
+    await until(lambda: not other_tasks())
 
 
 def test_a_session_whose_loop_was_closed_is_forgotten() -> None:
@@ -616,7 +579,7 @@ async def test_a_forked_child_sends_nothing_and_leaves_the_link_to_its_parent(
     assert [each for each in warnings() if "memory:1" in each] == [
         "memory:1: this is a forked process; its copy of the connector does nothing"
     ]
-    rest = others()
+    rest = other_tasks()
     for task in rest:
         task.cancel()
     await asyncio.wait(rest)
@@ -648,7 +611,7 @@ async def test_subscriptions_follow_the_first_request_to_connect() -> None:
     await until(lambda: peer.calls("unsubscribe") == [("unsubscribe", "b")])
     connecting.cancel()
     await asyncio.wait({connecting})
-    await until(lambda: not others())
+    await until(lambda: not other_tasks())
     peer.heard.clear()
     peer.silent.clear()
     await connector.connect()
@@ -701,4 +664,4 @@ async def test_a_peer_that_accepts_nothing_before_its_answer_is_asked_again_at_o
     await until(lambda: connector.statistics().linked)
     assert peer.gaps("connect") == [0.0 if again else 0.5]
     await connector.disconnect()
-    assert not others()
+    assert not other_tasks()
