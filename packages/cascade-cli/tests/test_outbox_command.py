@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import re
+import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,9 +12,11 @@ from typing import Any
 import pytest
 
 import cascade as cs
+from cascade.cli._commands import outbox as outbox_command
+from cascade.cli.link import Address
 from cascade.cli.main import main
 from cascade.connectors.mqtt import MqttConnector
-from cascade.runtime import Outbox
+from cascade.runtime import Outbox, SenderSummary
 from cascade.runtime._outbox.outbox import OutboxSender
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, NatsServer
@@ -103,6 +108,72 @@ def test_a_folder_that_is_missing_is_one_line(
     assert main(["outbox", action, str(tmp_path / "none"), *more]) == 1
     assert capsys.readouterr().err == f"cascade: outbox {tmp_path / 'none'}: the folder does not exist\n"
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.fixture
+def no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every link of the command is one that nothing answers."""
+
+    def tool(_: Address) -> MqttConnector:
+        return MqttConnector("127.0.0.1", 1, connect_timeout=0.05)
+
+    monkeypatch.setattr(Address, "tool", tool)
+    monkeypatch.setattr(outbox_command, "STEP", 0.05)
+
+
+@pytest.mark.usefixtures("no_answer")
+async def test_what_the_broker_does_not_take_stays_and_the_exit_code_is_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command gives up when no message moves, and says how many are left; with nothing to send all is well."""
+    folder = tmp_path / "events"
+    await leave(folder, "press", 2)
+    await leave(folder, "oven", 1)
+    command = ["outbox", "send", str(folder), "--broker", "mqtt://broker.example"]
+    assert await asyncio.to_thread(main, command) == 1
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"[3-6] messages are left\n", out)  # one that goes from file to file may count twice
+    assert re.fullmatch(r"([3-6] messages wait\n)+", err)
+    await eventually(
+        lambda: [(row["waiting"], row["in_use"]) for row in listed(folder, capsys)] == [(3, False)]
+    )  # the file is closed by another thread
+    assert main(["outbox", "drop", str(folder), "--yes"]) == 0
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, command) == 0
+    assert capsys.readouterr().out == "all messages are sent\n"
+
+
+async def test_messages_that_are_put_aside_are_listed_counted_and_dropped_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question counts what the options name, and never what a process uses."""
+    one = SenderSummary(
+        "press", 3, 2, (("plant/line", "{}"), ("plant/door", '{"n": 1}')), oldest=time.time() - 300
+    )
+    two = replace(one, sender="oven", aside=(), in_use=True, oldest=None)
+    dropped: list[tuple[str | None, bool]] = []
+
+    def drop(_: Outbox, sender: str | None = None, *, aside: bool = False) -> int:
+        dropped.append((sender, aside))
+        return 2
+
+    monkeypatch.setattr(Outbox, "senders", lambda _: [one, two])
+    monkeypatch.setattr(Outbox, "drop", drop)
+    (row, other) = listed(tmp_path, capsys)
+    assert (row["waiting"], row["sent"], row["put_aside"], "aside" in row) == (3, 2, 2, False)
+    assert (other["put_aside"], other["in_use"]) == (0, True)
+    assert listed(tmp_path, capsys, "--aside") == [
+        {"sender": "press", "topic": "plant/line", "payload": "{}"},
+        {"sender": "press", "topic": "plant/door", "payload": '{"n": 1}'},
+    ]
+    for options, count in (([], 7), (["--aside"], 2), (["--sender", "oven"], 5), (["--sender", "press"], 7)):
+        monkeypatch.setattr("sys.stdin", _Person("n\n"))
+        assert await asyncio.to_thread(main, ["outbox", "drop", str(tmp_path), *options]) == 1
+        assert f"Drop {count} messages for good?" in capsys.readouterr().err
+    assert dropped == []
+    assert main(["outbox", "drop", str(tmp_path), "--yes", "--aside", "--sender", "press"]) == 0
+    assert dropped == [("press", True)]
+    assert capsys.readouterr() == ("2 messages are dropped\n", "")
 
 
 @pytest.mark.broker
