@@ -3,6 +3,7 @@
 # mypy: disable-error-code="abstract, arg-type, call-arg, misc, name-defined, no-any-return, unused-ignore"
 # The pairs are odd on purpose: what they are made of need not be what a type checker accepts.
 
+import array as arrays
 import collections
 import dataclasses
 import datetime as dt
@@ -11,15 +12,19 @@ import fractions
 import functools
 import importlib
 import importlib.util
+import logging
+import operator
 import os
+import re
 import subprocess
 import sys
 import textwrap
 import types
+import uuid
 import zoneinfo
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 
@@ -180,6 +185,10 @@ def weighed(weight: int) -> Any:
     return made.ONE  # type: ignore[attr-defined]
 
 
+class Bag(dict[str, int]):
+    pass
+
+
 class Folder(PurePosixPath):
     __slots__ = ("owner",)
 
@@ -293,6 +302,17 @@ def noted(order: Any, note: str) -> Any:
 
 days = functools.partial(pd.date_range, "2026-01-01")
 
+
+def in_zone(hours: int) -> Any:
+    """Return times in a zone that is always printed as X."""
+    return pd.to_datetime([0], utc=True).tz_convert(dt.timezone(dt.timedelta(hours=hours), "X"))
+
+
+def levelled(first: list[int], code: int) -> Any:
+    """Return an index of one row and two levels."""
+    return pd.MultiIndex(levels=[first, [1, 2]], codes=[[code], [0]])
+
+
 DIFFERENT_VALUES: list[Pair] = [
     ("dataclass field", Point(1), Point(2)),
     ("dataclass type of field", Point(1), Point(True)),
@@ -337,6 +357,45 @@ DIFFERENT_VALUES: list[Pair] = [
     ("partial function of closures", functools.partial(adder(1)), functools.partial(adder(2))),
     ("partial function with attributes", functools.partial(add), with_attributes(functools.partial(add), n=1)),
     ("cached closures", functools.lru_cache(adder(1)), functools.lru_cache(adder(2))),
+    ("start of a range", range(1, 3), range(3)),
+    ("step of a range", range(0, 3, 1), range(0, 3, 2)),
+    ("start of a slice", slice(1, 3), slice(0, 3)),
+    ("end of a slice", slice(1, 3), slice(1, 4)),
+    ("step of a slice", slice(1, 3), slice(1, 3, 2)),
+    ("real part", 1 + 2j, 2 + 2j),
+    ("imaginary part", 1 + 2j, 1 + 3j),
+    ("capacity of a deque", collections.deque([1], 2), collections.deque([1], 3)),
+    ("items of a deque", collections.deque([1]), collections.deque([2])),
+    ("items of a defaultdict", collections.defaultdict(int, a=1), collections.defaultdict(int, a=2)),
+    ("items of a Counter", collections.Counter(a=1), collections.Counter(a=2)),
+    ("items of a dict subclass", Bag(a=1), Bag(a=2)),
+    ("type code of an array", arrays.array("i", [1]), arrays.array("I", [1])),
+    ("items of an array", arrays.array("i", [1]), arrays.array("i", [2])),
+    ("format of a memory view", memoryview(b"ab"), memoryview(b"ab").cast("c")),
+    ("shape of a memory view", memoryview(b"abcd").cast("c", (2, 2)), memoryview(b"abcd").cast("c", (4, 1))),
+    ("content of a memory view", memoryview(b"ab"), memoryview(b"ac")),
+    ("bytearray", bytearray(b"a"), bytearray(b"b")),
+    ("date", dt.date(2026, 1, 1), dt.date(2026, 1, 2)),
+    ("time", dt.time(1), dt.time(2)),
+    ("fold of a time", dt.time(1), dt.time(1, fold=1)),
+    ("fixed time zone", dt.timezone(dt.timedelta(hours=1)), dt.timezone(dt.timedelta(hours=2))),
+    ("UUID", uuid.UUID(int=1), uuid.UUID(int=2)),
+    ("safety of a UUID", uuid.UUID(int=1), uuid.UUID(int=1, is_safe=uuid.SafeUUID.safe)),
+    ("regular expression", re.compile("a"), re.compile("b")),
+    ("item getter", operator.itemgetter("a"), operator.itemgetter("b")),
+    ("argument of a method caller", operator.methodcaller("f", 1), operator.methodcaller("f", 2)),
+    ("logger", logging.getLogger("a"), logging.getLogger("b")),
+    ("type variable", TypeVar("T"), TypeVar("U")),
+    ("argument of a generic type", ClassVar[local_class(1)], ClassVar[local_class(2)]),
+    ("generic type", ClassVar[int], Final[int]),
+    ("members of a union", int | str, int | float),
+    ("origin of an alias", list[int], set[int]),
+    ("object of a bound method", Point(1).__eq__, Point(2).__eq__),
+    ("function of a bound method", Point(1).__eq__, Point(1).__repr__),
+    ("object of a built-in method", [1].append, [2].append),
+    ("function of a partial function", functools.partial(pow, 1), functools.partial(divmod, 1)),
+    ("int subclass", NamedInt(1), NamedInt(2)),
+    ("path subclass", Folder("a"), Folder("b")),
     ("class of a function", local_class(1), local_class(2)),
     ("class attribute", class_with(rate=1), class_with(rate=2)),
     ("class method", class_with(f=lambda self: 1), class_with(f=lambda self: 2)),
@@ -373,6 +432,11 @@ DIFFERENT_VALUES: list[Pair] = [
     ("long double", np.longdouble("1.1"), np.longdouble("1.2")),
     ("texts of any length", texts("a" * 40), texts("b" * 40)),
     ("NumPy function", np.mean, np.median),
+    ("type of items", np.dtype("i4"), np.dtype("f4")),
+    ("type of a field", np.dtype([("a", "i4")]), np.dtype([("a", "f4")])),
+    ("class of a record", np.dtype("i4,i4"), np.dtype((np.record, "i4,i4"))),
+    ("bytes of a record", np.dtype({"names": ["a"], "formats": ["i4"], "itemsize": 8}), np.dtype([("a", "i4")])),
+    ("type of items of an inner array", np.dtype("(2,)i4"), np.dtype("(2,)f4")),
     ("ufunc", np.add, np.subtract),
     # pandas
     ("frame value", frame(a=[1, 2]), frame(a=[1, 3])),
@@ -401,6 +465,33 @@ DIFFERENT_VALUES: list[Pair] = [
     ("interval", pd.Interval(0, 1, "left"), pd.Interval(0, 1, "right")),
     ("intervals", pd.arrays.IntervalArray.from_breaks([0, 1]), pd.arrays.IntervalArray.from_breaks([0, 2])),
     ("not a time and not available", pd.NaT, pd.NA),
+    ("frame that permits duplicate labels", frame(a=[1]), frame(a=[1]).set_flags(allows_duplicate_labels=False)),
+    ("name of the columns", frame(a=[1]).rename_axis(columns="x"), frame(a=[1]).rename_axis(columns="y")),
+    ("time zone of a column", frame(a=days(periods=1, tz="UTC")), frame(a=days(periods=1, tz="Europe/Berlin"))),
+    ("time zones with one name of an empty column", frame(a=in_zone(1)[:0]), frame(a=in_zone(2)[:0])),
+    ("series that permits duplicate labels", pd.Series([1]), pd.Series([1]).set_flags(allows_duplicate_labels=False)),
+    ("series attributes", pd.Series([1]), with_attributes(pd.Series([1]), attrs={"unit": "m"})),
+    ("series index", pd.Series([1, 2]), pd.Series([1, 2], index=[1, 0])),
+    ("index items", pd.Index([1]), pd.Index([2])),
+    ("index name", pd.Index([1], name="a"), pd.Index([1], name="b")),
+    ("start of a range index", pd.RangeIndex(1, 3), pd.RangeIndex(0, 3)),
+    ("step of a range index", pd.RangeIndex(0, 3, 1), pd.RangeIndex(0, 3, 2)),
+    ("name of a range index", pd.RangeIndex(3, name="a"), pd.RangeIndex(3, name="b")),
+    ("levels of an index", levelled([1, 2], 0), levelled([3, 2], 0)),
+    ("codes of an index", levelled([1, 2], 0), levelled([1, 2], 1)),
+    ("start of an interval", pd.Interval(0, 2), pd.Interval(1, 2)),
+    ("end of an interval", pd.Interval(0, 2), pd.Interval(0, 3)),
+    ("number of a period", pd.Period(ordinal=1, freq="D"), pd.Period(ordinal=2, freq="D")),
+    ("frequency of a period", pd.Period(ordinal=1, freq="D"), pd.Period(ordinal=1, freq="M")),
+    ("unit of a timestamp", pd.Timestamp(0).as_unit("s"), pd.Timestamp(0).as_unit("ns")),
+    ("fold of a timestamp", pd.Timestamp(2026, 10, 25, 2, fold=0), pd.Timestamp(2026, 10, 25, 2, fold=1)),
+    ("unit of a timedelta", pd.Timedelta(0).as_unit("s"), pd.Timedelta(0).as_unit("ns")),
+    ("codes of categories", pd.Categorical(["a"], ["a", "b"]), pd.Categorical(["b"], ["a", "b"])),
+    ("type of categories", pd.CategoricalDtype(["a"]), pd.CategoricalDtype(["b"])),
+    ("type of ordered categories", pd.CategoricalDtype(["a"]), pd.CategoricalDtype(["a"], ordered=True)),
+    ("type of nullable items", pd.Int64Dtype(), pd.Int32Dtype()),
+    ("nullable items", pd.array([1, 2]), pd.array([1, 3])),
+    ("array of nullable items and its type", pd.array([1], dtype="Int64"), pd.array([1], dtype="Int32")),
     # pydantic
     ("model field", Order(item="a"), Order(item="b")),
     ("model class", OtherOrder(item="a"), Order(item="a")),
@@ -433,6 +524,7 @@ scale = Scale(2)
 """
 MODULE = """
 import collections, dataclasses, enum, functools, typing
+import attrs, pydantic
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -500,6 +592,37 @@ DIFFERENT_CODE: list[tuple[str, str, str, str]] = [
     ("imported class", "from collections import {} as C", "OrderedDict", "Counter"),
     ("imported module", "import {} as C", "math", "cmath"),
     ("function or constant", "C = {}", "len", "3"),
+    ("setter of a property", "class C:\n    x = property(len, {})", "len", "repr"),
+    ("deleter of a property", "class C:\n    x = property(len, len, {})", "len", "repr"),
+    ("function of a partial method", "class C:\n    m = functools.partialmethod({}, 1)", "pow", "divmod"),
+    ("keyword of a partial method", "class C:\n    m = functools.partialmethod(pow, mod={})", "2", "3"),
+    ("method under singledispatch", "class C:\n    @functools.singledispatchmethod\n    def m(self, x): return {}", "1", "2"),
+    ("registered method", "class C:\n    @functools.singledispatchmethod\n    def m(self, x): pass\n    @m.register\n    def _(self, x: int): return {}", "1", "2"),
+    ("property of an enum", "class C(enum.Enum):\n    A = 1\n    @enum.property\n    def m(self): return {}", "1", "2"),
+    ("special method of an enum", "class C(enum.Enum):\n    A = 1\n    def __str__(self): return '{}'", "1", "2"),
+    ("name of an alias of a member", "class C(enum.Enum):\n    A = 1\n    {} = 1", "B", "D"),
+    ("metaclass", "class A(type): pass\nclass B(type): pass\nclass C(metaclass={}): pass", "A", "B"),
+    ("type of a field", "@dataclasses.dataclass\nclass C:\n    x: {}", "int", "float"),
+    ("field without a default", "@dataclasses.dataclass\nclass C:\n    x: int{}", "", " = None"),
+    ("default that is a factory", "@dataclasses.dataclass\nclass C:\n    x: int = {}", "int", "dataclasses.field(default_factory=int)"),
+    *((f"{setting} of a field", "@dataclasses.dataclass\nclass C:\n    x: int = dataclasses.field(default=0, {})",
+       f"{setting}=True", f"{setting}=False") for setting in ("init", "repr", "compare", "hash", "kw_only")),
+    ("kind of a field", "@dataclasses.dataclass\nclass C:\n    x: {}[int] = 0", "dataclasses.InitVar", "typing.ClassVar"),
+    ("name of a field of an attrs class", "@attrs.define\nclass C:\n    {}: int", "x", "y"),
+    ("default of an attrs class", "@attrs.define\nclass C:\n    x: int = {}", "1", "2"),
+    ("factory of an attrs class", "@attrs.define\nclass C:\n    x: int = attrs.field(factory={})", "int", "float"),
+    ("converter of an attrs class", "@attrs.define\nclass C:\n    x: int = attrs.field(converter={})", "int", "float"),
+    ("validator of an attrs class", "@attrs.define\nclass C:\n    x: int = attrs.field(validator=attrs.validators.{})", "lt(1)", "lt(2)"),
+    ("validating method of an attrs class", "@attrs.define\nclass C:\n    x: int = attrs.field()\n    @x.validator\n    def check(self, field, value): return {}", "1", "2"),
+    ("assignment to an attrs class", "@attrs.define\nclass C:\n    x: int = attrs.field(on_setattr=attrs.setters.{})", "frozen", "validate"),
+    ("own assignment of an attrs class", "@attrs.define\nclass C:\n    x: int\n    def __setattr__(self, name, value): return {}", "1", "2"),
+    ("init of an attrs class", "@attrs.define\nclass C:\n    x: int = attrs.field(default=1, init={})", "True", "False"),
+    ("keyword of an attrs class", "@attrs.define\nclass C:\n    x: int = attrs.field(default=1, kw_only={})", "True", "False"),
+    ("method of an attrs class", "@attrs.define\nclass C:\n    def m(self): return {}", "1", "2"),
+    ("type of a model's field", "class C(pydantic.BaseModel):\n    x: {}", "int", "float"),
+    ("alias of a model's field", "class C(pydantic.BaseModel):\n    x: int = pydantic.Field(alias='{}')", "a", "b"),
+    ("factory of a model's field", "class C(pydantic.BaseModel):\n    x: int = pydantic.Field(default_factory={})", "int", "float"),
+    ("model's field without a default", "class C(pydantic.BaseModel):\n    x: int | None{}", "", " = None"),
     ("value that the task assigns and reads", "C = {}\ndef g():\n    global C\n    C += 1\n    return C\ng.C = C", "1", "2"),
     ("list that is written to and read", "v = {}\ndef C():\n    v.append(1)\n    return len(v)", "[]", "[1]"),
     ("list that is passed on", "v = {}\ndef C(x):\n    return x(v)", "[]", "[1]"),

@@ -24,6 +24,8 @@ def _counts(class_: type, name: str, value: object) -> bool:
         return isinstance(value, types.FunctionType) and name[:2] == "__"
     if name in _GENERATED or isinstance(value, _DESCRIPTORS_IN_C):
         return False
+    if name == "__setattr__" and vars(class_).get("__attrs_own_setattr__"):  # made from the fields
+        return False
     if isinstance(value, types.FunctionType):
         return not (value.__code__.co_qualname.startswith("__create_fn__") or _is_from_attrs(value))
     return name[:2] != "__" or isinstance(value, staticmethod | classmethod | property)
@@ -62,7 +64,7 @@ def _fields(class_: Any) -> Iterator[tuple[Any, ...]]:
                 field.repr,
                 field.compare,
                 field.hash,
-                field.kw_only,
+                field.kw_only is True,  # that of a class variable is not set
                 field._field_type.name,
             )
             yield (
@@ -75,6 +77,8 @@ def _fields(class_: Any) -> Iterator[tuple[Any, ...]]:
     for field in own.get("__attrs_attrs__", ()):
         default = getattr(field.default, "factory", field.default)
         yield field.name, default, field.converter, field.init, field.kw_only
+        if field.validator is not None or field.on_setattr is not None:
+            yield field.validator, field.on_setattr
     if "__pydantic_core_schema__" in own:
         for name, field in class_.model_fields.items():
             default = None if repr(field.default) == "PydanticUndefined" else (field.default,)
