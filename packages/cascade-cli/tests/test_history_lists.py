@@ -1,0 +1,249 @@
+"""``cascade history``: every column and option, with a state within the test."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from memory_broker import MemoryBroker, Person
+
+from cascade.cli import main
+from cascade.cli._collecting.message import Received
+from cascade.cli._collecting.sqlite_file import SqliteFile
+from cascade.cli._commands import history
+from cascade.interfaces import RunSummary, StepSummary
+from cascade.interfaces.errors import CascadeError
+from cascade.interfaces.state import RecordedStatus, StepState
+from cascade.interfaces.topics import telemetry_topic
+from cascade.interfaces.wire.read import parse_event
+
+NOW = 1_800_000_000.0
+BEGAN = "2027-01-15T07:58:20+00:00"
+"""100 s before now."""
+ENDED = "2027-01-15T07:58:50+00:00"
+TOPIC = telemetry_topic("local", "default", "run")
+
+NIGHT = RunSummary(
+    "night",
+    "press",
+    RecordedStatus.FAILED,
+    2,
+    NOW - 100,
+    NOW - 70,
+    "ValueError: token=abc123secret",
+    "olaf",
+    {StepState.IN_DOUBT: 1, StepState.COMPLETED: 3},
+)
+DAY = RunSummary("day", "bake", RecordedStatus.RUNNING, 1, NOW - 5, None)
+STEPS = [
+    StepSummary("press:0", "press", StepState.IN_DOUBT, 2, 1, NOW - 100, NOW - 70, "E: x\ny", 12),
+    StepSummary("bake:0", "bake", StepState.COMPLETED, 1, 1, NOW - 100, None, "", 7),
+    StepSummary("plan:0", "plan", StepState.COMPLETED, 0, 0, 0.0, NOW - 99, "", 3),
+]
+
+
+class State:
+    """What the command uses of a state."""
+
+    def __init__(self) -> None:
+        self.all = [NIGHT, DAY]
+        self.pruned = 0
+
+    async def prune(self) -> int:
+        self.pruned += 1
+        return 4
+
+    def runs(self, *, limit: int) -> Iterator[RunSummary]:
+        return iter(self.all[:limit])
+
+    def steps(self, run_id: str) -> Iterator[StepSummary]:
+        assert run_id == "night"
+        return iter(STEPS)
+
+    def values(self, run_id: str) -> Iterator[tuple[str, Any]]:
+        assert run_id == "night"
+        return iter([("press:0", {"n": [1, 2]}), ("plan:0", CascadeError("of another version"))])
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> State:
+    """A state with a run that failed, and one that goes on."""
+    made = State()
+    monkeypatch.setattr(history, "state_in", lambda folder: made)
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    return made
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Person:
+    """A person at a terminal."""
+    return Person(MemoryBroker({}), monkeypatch)
+
+
+def cells(lines: list[str]) -> list[list[str]]:
+    """The cells of a table: at least two blanks stand between two of them."""
+    return [re.split(r"\s{2,}", line.strip()) for line in lines if line.strip(" ─")]
+
+
+@pytest.mark.usefixtures("state")
+def test_a_person_reads_runs_with_ages_durations_and_steps(person: Person) -> None:
+    """A run that goes on has no duration; secrets in an error are masked."""
+    code, lines, err = person.types("history")
+    assert (code, err) == (0, "")
+    head, *rows = cells(lines)
+    assert head == ["run", "target", "status", "attempts", "began", "took", "steps", "by", "error"]
+    night = ["night", "press", "Failed", "2", "100s ago", "30s", "3 completed 1 in doubt", "olaf"]
+    assert rows[0][:8] == night
+    assert "abc123secret" not in rows[0][8]
+    assert rows[1] == ["day", "bake", "Running", "1", "5s ago"]
+
+
+@pytest.mark.usefixtures("state")
+def test_a_person_reads_the_steps_of_a_run(person: Person) -> None:
+    """And with --values their values, of which an unreadable one is named."""
+    head, *rows = cells(person.types("history", "night")[1])
+    assert head == ["step", "state", "starts", "tries", "began", "took", "size", "error"]
+    assert rows == [
+        ["press:0", "in doubt", "2", "1", "100s ago", "30s", "12", "E: x y"],
+        ["bake:0", "completed", "1", "1", "100s ago", "7"],
+        ["plan:0", "completed", "0", "0", "3"],
+    ]
+    head, *rows = cells(person.types("history", "night", "--values")[1])
+    assert head[-1] == "value"
+    assert [row[-1] for row in rows] == ["n=1, 2", "7", "unreadable: of another version"]
+
+
+@pytest.mark.usefixtures("state")
+def test_a_program_reads_runs_and_steps_with_times_and_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """Times in UTC; what is not known is null, and only a step with a value has one."""
+    assert main(["history", "--json"]) == 0
+    night, day = json.loads(capsys.readouterr().out)
+    assert (night["created"], night["ended"], night["took"]) == (BEGAN, ENDED, 30.0)
+    assert (day["ended"], day["took"], day["counts"]) == (None, None, {})
+    assert night["counts"] == {"completed": 3, "in_doubt": 1}
+    assert main(["history", "night", "--values", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    steps = found.pop("steps")
+    assert found == night
+    assert steps[0] == {
+        "key": "press:0",
+        "name": "press",
+        "state": "in_doubt",
+        "starts": 2,
+        "tries": 1,
+        "began": BEGAN,
+        "ended": ENDED,
+        "took": 30.0,
+        "error": "E: x y",
+        "size": 12,
+        "value": {"n": [1, 2]},
+    }
+    assert [(step["took"], step.get("value", "none")) for step in steps[1:]] == [
+        (None, "none"),
+        (None, "unreadable: of another version"),
+    ]
+    assert steps[2]["began"] is None
+    assert main(["history", "night", "--json"]) == 0
+    assert all("value" not in step for step in json.loads(capsys.readouterr().out)["steps"])
+
+
+def test_old_runs_are_deleted_only_where_that_is_asked_for(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many is a note: the list is the document."""
+    assert main(["history", "--json"]) == 0
+    assert (state.pruned, capsys.readouterr().err) == (0, "")
+    assert main(["history", "--prune", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert (state.pruned, printed.err, len(json.loads(printed.out))) == (1, "deleted 4 runs\n", 2)
+
+
+def test_a_run_beyond_the_first_thousand_is_listed_by_its_id(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list of all ends there."""
+    state.all = [DAY] * 1_000 + [NIGHT]
+    assert main(["history", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1_000
+    assert main(["history", "night", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run_id"] == "night"
+
+
+@pytest.mark.usefixtures("state")
+@pytest.mark.parametrize("option", ["--values", "--prune"])
+def test_what_needs_a_state_is_refused_for_a_collectors_file(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of them; the file is not read."""
+    assert main(["history", "--from", str(tmp_path / "none.sqlite"), option]) == 2
+    assert capsys.readouterr().err == "cascade: --values and --prune need --state; leave them out\n"
+
+
+def collected(path: Path, *events: tuple[str, str, str, dict[str, Any]]) -> None:
+    """Write a collector's file: source, run, time and body of each event."""
+    file = SqliteFile(path)
+    for seq, (source, run_id, ts, body) in enumerate(events):
+        topic = telemetry_topic("local", "default", run_id)
+        message = {
+            "v": "1.0",
+            "ts": f"2027-01-15T{ts}+00:00",
+            "run_id": run_id,
+            "source": source,
+            "seq": seq,
+            "token": "t",
+            "event_id": f"{run_id}-{seq}",
+            "body": body,
+        }
+        parsed = parse_event(topic, json.dumps(message).encode())
+        assert parsed is not None
+        file.store([Received(topic, message, parsed, NOW + seq)])
+    file.close()
+
+
+def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run id that several boxes used is a list for a program, and has a column of sources for a person."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    path = tmp_path / "all.sqlite"
+    started = {"type": "LifecycleEvent", "event": "ENGINE_STARTED", "name": "nightly"}
+    ended = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Failed", "error": "E: x"}
+    step = {"type": "TaskStateEvent", "task_id": "a:0", "task_name": "a"}
+    collected(
+        path,
+        ("press", "old", "07:00:00", started),
+        ("press", "new", "07:58:20", started),
+        ("press", "new", "07:58:20", {**step, "state": "RUNNING"}),
+        ("press", "new", "07:58:29", {**step, "state": "FAILED", "error": "E: x"}),
+        ("press", "new", "07:58:50", ended),
+        ("oven", "new", "07:30:00", started),
+    )
+    lines = person.types("history", "--from", str(path))[1]
+    head, *rows = cells(lines)
+    assert head == ["run", "source", "target", "status", "attempts", "began", "took", "steps", "error"]
+    assert [row[:2] for row in rows] == [["new", "press"], ["new", "oven"], ["old", "press"]]
+    assert rows[0][3:] == ["Failed", "1", "100s ago", "30s", "1 failed", "E: x"]
+    head, *rows = cells(person.types("history", "new", "--from", str(path))[1])
+    assert head == ["source", "step", "state", "starts", "tries", "began", "took", "size", "error"]
+    assert rows == [["press", "a:0", "failed", "1", "1", "100s ago", "9s", "0", "E: x"]]
+    documents = json.loads("\n".join(person.types("history", "new", "--from", str(path), "--json")[1]))
+    assert [(each["source"], len(each["steps"])) for each in documents] == [("oven", 0), ("press", 1)]
+    alone = json.loads("\n".join(person.types("history", "old", "--from", str(path), "--json")[1]))
+    assert (alone["source"], alone["steps"]) == ("press", [])
+
+
+def test_an_empty_list_is_a_sentence(person: Person, state: State, tmp_path: Path) -> None:
+    """Of a folder without runs, and of a file without events."""
+    state.all = []
+    assert person.types("history")[1] == ["no recorded runs"]
+    collected(tmp_path / "all.sqlite")
+    assert person.types("history", "--from", str(tmp_path / "all.sqlite"))[1] == ["no runs are in the file"]
+    collected(tmp_path / "one.sqlite", ("press", "run", "07:00:00", {"type": "Other"}))
+    assert person.types("history", "run", "--from", str(tmp_path / "one.sqlite"))[1] == [
+        "no steps are in the file"
+    ]
