@@ -1,0 +1,158 @@
+"""How one run asks for the starts of its tasks, and what it gives back: at moments at which no other task helps.
+
+With a clock that stands still, no timer of the engine looks again at what waits.
+"""
+
+import asyncio
+import threading
+
+import pytest
+from desk import Desk
+from observers import watch_tasks
+from simple_tasks import collect, fail, hold, step
+from test_ahead import Ahead, running, work
+
+from cascade.interfaces import TaskCancelledError, TaskStateEvent
+from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
+from cascade.spec import task
+from cascade.testing import ManualClock
+from cascade.testkit import eventually, time_limit
+
+LIMIT = 8.0
+"""Seconds after which what has not happened is a failure."""
+
+
+def told(events: list[TaskStateEvent], name: str) -> list[str]:
+    return [event.state.value for event in events if event.task_name == name]
+
+
+@pytest.fixture
+def engine(hub: LocalHub) -> Engine:
+    return Engine(connector=LocalConnector(hub, source_id="line-3"), system_resources={"gpu": 1})
+
+
+async def test_tasks_that_wait_for_a_worker_start_when_one_joins() -> None:
+    """They were submitted already, because they need resources; no task has to end for that."""
+    executor = Ahead(workers=1, ahead=0)
+    engine = Engine(executor=executor, system_resources={"gpu": 20}, clock=ManualClock())
+    async with running(engine, [work(x).with_constraints(gpu=1) for x in range(6)]) as run:
+        await eventually(lambda: executor.given == 1)
+        executor.grow(4)
+        await eventually(lambda: executor.given == 4)
+        executor.release(6)
+        assert await run == list(range(6))
+
+
+async def test_a_worker_that_is_free_again_serves_another_run_while_its_own_goes_on() -> None:
+    """A task gives its worker back when it ends, and not when its run does."""
+    executor, started, end, release = ThreadExecutor(1), threading.Event(), threading.Event(), asyncio.Event()
+    engine = Engine(executor=executor, clock=ManualClock())
+
+    @task
+    def occupy() -> None:
+        started.set()
+        end.wait(LIMIT)
+
+    @task
+    async def beside() -> None:
+        await release.wait()
+
+    first = asyncio.create_task(engine.run([occupy(), beside()]))
+    await eventually(started.is_set)
+    second = asyncio.create_task(engine.run(work.map(x=[1, 2, 3])))
+    await eventually(lambda: engine._admission.policy.waiting)
+    end.set()
+    async with time_limit(LIMIT):
+        assert await second == [1, 2, 3]
+    assert not first.done()
+    release.set()
+    await first
+    await executor.close()
+
+
+async def test_a_task_that_is_admitted_as_its_run_fails_neither_starts_nor_keeps_what_it_got() -> None:
+    """The failure and the admission come in one iteration of the loop; no event names the task."""
+    engine = Engine(system_resources={"gpu": 1})
+    events = watch_tasks(engine)
+    with pytest.raises(ValueError, match="boom"):
+        await engine.run([fail(), hold().with_constraints(gpu=1)])
+    assert told(events, "hold") == []
+    async with time_limit(LIMIT):
+        assert await engine.run(step(1).with_constraints(gpu=1)) == 1
+
+
+async def test_a_blocked_task_that_is_cancelled_is_reported_once_and_what_needs_it_is_skipped(
+    desk: Desk, engine: Engine
+) -> None:
+    """With on_failure="continue" the rest of the run goes on, also when only the skipped task is its target."""
+    events = watch_tasks(engine)
+    await desk.put("task:step", "pause")
+    run = asyncio.create_task(engine.run(collect(step(1)), on_failure="continue"))
+    await eventually(lambda: told(events, "step") == ["BLOCKED"])
+    await desk.put("task:step", "cancel", expires_at=4e9)
+    async with time_limit(LIMIT):
+        with pytest.raises(ExceptionGroup) as caught:
+            await run
+    assert [type(error) for error in caught.value.exceptions] == [TaskCancelledError]
+    assert told(events, "step") == ["BLOCKED", "CANCELLED"]
+    assert told(events, "collect") == ["SKIPPED"]
+
+
+async def test_a_retry_that_waits_for_its_start_is_cancelled_and_reported_once(
+    desk: Desk, engine: Engine
+) -> None:
+    """Its second attempt was blocked by a pause; the cancel ends the wait, and the rest of the run goes on."""
+    events = watch_tasks(engine)
+    release = asyncio.Event()
+
+    @task
+    async def beside() -> str:
+        await release.wait()
+        return "beside"
+
+    @task
+    async def flaky() -> None:
+        await desk.put("task:flaky", "pause")
+        await eventually(lambda: desk.applied("task:flaky", "pause"))
+        raise OSError("not yet")
+
+    run = asyncio.create_task(engine.run([beside(), flaky().with_retry(2)], on_failure="continue"))
+    await eventually(lambda: told(events, "flaky") == ["RUNNING", "RETRYING", "BLOCKED"])
+    await desk.put("task:flaky", "cancel", expires_at=4e9)
+    await eventually(lambda: told(events, "flaky")[3:] == ["CANCELLED"])
+    assert not run.done()
+    release.set()
+    with pytest.raises(ExceptionGroup):
+        await run
+    assert told(events, "flaky")[3:] == ["CANCELLED"]
+
+
+async def test_a_cancel_reaches_a_checkpoint_that_a_task_waits_for_as_it_ends(
+    desk: Desk, engine: Engine
+) -> None:
+    """The task cleans up after a helper that a pause holds at a checkpoint: the cancel stops the helper, too."""
+    events = watch_tasks(engine)
+    ends: list[bool] = []
+
+    @task
+    async def leads() -> None:
+        async def at_checkpoint() -> None:
+            await checkpoint()
+
+        await desk.put("task:leads", "pause")
+        await eventually(lambda: desk.applied("task:leads", "pause"))
+        helper = asyncio.create_task(at_checkpoint())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.wait({helper})
+            ends.append(helper.cancelled())
+
+    run = asyncio.create_task(engine.run(leads()))
+    await eventually(lambda: told(events, "leads") == ["RUNNING", "BLOCKED"])
+    await desk.put("task:leads", "cancel", expires_at=4e9)
+    async with time_limit(LIMIT):
+        with pytest.raises(TaskCancelledError):
+            await run
+    assert ends == [True]
+    assert told(events, "leads") == ["RUNNING", "BLOCKED", "CANCELLED"]
