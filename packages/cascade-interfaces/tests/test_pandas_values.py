@@ -167,3 +167,10 @@ def test_the_message_is_one_line_with_the_remedy() -> None:
         "task 'take': a lazy result stands in a Series, in which no value can take its place; pass it as an argument "
         "of its own, or in a list, tuple, dict, set or dataclass; its signature is take(value: Any) -> Any"
     )
+
+
+def test_other_objects_of_pandas_are_looked_into_like_any_object() -> None:
+    """A time, a group or an accessor holds no column of values."""
+    frame = pd.DataFrame({"a": [1, 2]})
+    for value in (pd.Timestamp("2026-11-23"), pd.Timedelta(1), frame.groupby("a"), frame.iloc):
+        assert find_lazies(value) == []
