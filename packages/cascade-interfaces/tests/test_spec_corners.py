@@ -247,6 +247,13 @@ def test_a_value_is_shown_on_one_short_line(value: object, text: str) -> None:
     assert short(Hostile()).startswith("<Hostile instance at 0x")
 
 
+def test_a_class_is_shown_as_a_class() -> None:
+    """Also one of a dataclass, whose fields are those of its instances."""
+    for kind in (Wide, Unset, Hostile):
+        assert short(kind).startswith("<class '")
+    assert repr(one(cast("Any", Wide))).startswith("<LazyResult one(<class '")
+
+
 @pytest.mark.parametrize(
     ("declared", "shown"),
     [

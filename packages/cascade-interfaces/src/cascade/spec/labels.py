@@ -74,7 +74,7 @@ class Short(reprlib.Repr):
         return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1] + "…"
 
     def repr_instance(self, x: Any, level: int) -> str:
-        if not is_dataclass(x) or level <= 0:
+        if not is_dataclass(x) or isinstance(x, type) or level <= 0:
             return super().repr_instance(x, level)
         names = [field.name for field in fields(x) if field.repr]
         shown = [f"{name}={self.repr1(getattr(x, name), level - 1)}" for name in names[:_FIELDS]]
