@@ -532,6 +532,11 @@ def test_a_person_reads_a_line_for_each_kind_of_answer(
         "no match    1  d",
         *(["running     3  tasks in the scope have not ended yet"] if running else []),
     ]
+    for source in ("a", "b"):
+        plant.report(source, {change.topic: entry})
+    screen = _Screen()
+    _Desk(Mock(), Mock(), Output(screen))._show(change, answers, wait)
+    assert "running" not in screen.getvalue()
     pipe = StringIO()
     _Desk(Mock(), Mock(), Output(pipe))._show(change, answers, wait)
     assert pipe.getvalue().splitlines() == [

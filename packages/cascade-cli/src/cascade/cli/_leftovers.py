@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cascade.cli._durations import show_duration
 from cascade.cli._home_assistant.device import device_topic, is_device_topic
-from cascade.interfaces.topics import parse_constraint_topic, parse_state_topic, parse_status_topic
+from cascade.interfaces.topics import parse_state_topic, parse_status_topic
 from cascade.interfaces.wire.read import EngineView, Register, View
 
 TRIAL = "doctor-"
@@ -63,7 +63,7 @@ def source_of(topic: str) -> str:
 def _why(register: Register, view: View, online: set[str], wall: float) -> str | None:
     if register.expires_at is not None and register.expires_at <= wall:
         return f"the constraint expired {show_duration(wall - register.expires_at)} ago"
-    kind, _, run_id = (parse_constraint_topic(register.topic) or ("", ""))[0].partition(":")
+    kind, _, run_id = register.scope.partition(":")
     if kind != "run":
         return None
     runs = [run for run in view.runs.values() if run.run_id == run_id]

@@ -45,7 +45,7 @@ class Answers:
     def __init__(self, change: Change, view: View, *, now: float) -> None:
         self._change = change
         self._view = view
-        self._unchanged = change.holds(view.registers.get(change.topic)) and not change.clears
+        self._unchanged = change.is_held_by(view.registers.get(change.topic))
         self._before = {
             source: _seen(engine)
             for source, engine in view.engines.items()

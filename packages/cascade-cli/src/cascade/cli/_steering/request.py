@@ -30,12 +30,12 @@ class Change:
         """Whether the command lifts constraints."""
         return self.message is None
 
-    def holds(self, register: Register | None) -> bool:
-        """Return whether a register holds what this change asks for."""
-        if self.message is None or register is None:
-            return self.message is None and register is None
+    def is_held_by(self, register: Register | None) -> bool:
+        """Return whether a register holds already what this change writes; a change that clears writes nothing."""
         return (
-            register.problem == ""
+            self.message is not None
+            and register is not None
+            and register.problem == ""
             and register.id == self.message["id"]
             and register.expires_at == self.message["expires_at"]
             and dict(register.params or {}) == self.message["params"]
@@ -78,10 +78,6 @@ def clearing(scope: str, kind: str, registers: Mapping[str, Register], *, name: 
     found |= {
         topic
         for topic, register in registers.items()
-        if register.scope == scope and _is_of(register, topic, kind, main) and name in ("", register.id)
+        if register.scope == scope and kind in ("", register.type) and name in ("", register.id)
     }
     return Change(scope, kind, main, None, tuple(sorted(found, key=lambda topic: (topic != main, topic))))
-
-
-def _is_of(register: Register, topic: str, kind: str, main: str) -> bool:
-    return not kind or topic == main or (topic == constraint_topic(register.scope) and register.type == kind)
