@@ -33,7 +33,8 @@ class AbandonedCalls:
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for the calls; return how many still run."""
-        self._ends = {ended for ended in self._ends if not ended.get_loop().is_closed()}
+        # In place: the calls take themselves out of this set when they end.
+        self._ends -= {ended for ended in self._ends if ended.get_loop().is_closed()}
         if self._ends:
             await asyncio.wait(self._ends, timeout=timeout)
         return sum(not ended.done() for ended in self._ends)
