@@ -251,3 +251,161 @@ def test_what_is_no_path_is_refused() -> None:
     for wrong in (3, b"x", None):
         with pytest.raises(ConfigurationError, match="needs the path of a file"):
             FileConnector(wrong)  # type: ignore[arg-type]
+
+
+async def test_it_connects_once_and_belongs_to_its_loop(tmp_path: Path) -> None:
+    """A second connect changes nothing; another loop may neither connect nor disconnect nor publish."""
+    to_file = FileConnector(tmp_path / "run.jsonl")
+    await to_file.disconnect()  # does nothing
+    async with to_file:
+        await to_file.connect()
+        await to_file.publish(TOPIC, {"n": 1})
+
+        async def elsewhere() -> None:
+            for action in (to_file.connect(), to_file.publish(TOPIC, {"n": 2}), to_file.disconnect()):
+                with pytest.raises(WrongThreadError):
+                    await action
+
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        assert to_file.connected
+        assert to_file.statistics().linked
+        assert to_file.statistics().connections == 1
+    assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [1]
+    assert not to_file.statistics().linked
+
+
+async def test_two_connectors_append_to_one_file(tmp_path: Path) -> None:
+    """Neither overwrites what the other has written, nor what was there; the file is as readable as others."""
+    path = tmp_path / "run.jsonl"
+    async with FileConnector(path) as one, FileConnector(path) as other:
+        for n in range(6):
+            to_file = (one, other)[n % 2]
+            await to_file.publish(TOPIC, {"n": n})
+            assert await to_file.flush(LIMIT)
+    assert [line["n"] for line in lines(path)] == [*range(6)]
+    usual = tmp_path / "usual"
+    usual.touch()
+    assert path.stat().st_mode == usual.stat().st_mode
+
+
+async def test_counts_stay_whole_while_the_disk_is_slow_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a disconnect waits, and while another connection writes already."""
+    path, answers, opens = tmp_path / "run.jsonl", threading.Event(), os.open
+
+    def slow(*arguments: Any) -> int:
+        assert answers.wait(LIMIT)
+        return opens(*arguments)
+
+    monkeypatch.setattr("os.open", slow)
+    to_file = FileConnector(path)
+    await to_file.connect()
+    await to_file.publish(TOPIC, {"n": 1})
+    ending = asyncio.create_task(to_file.disconnect())
+    await eventually(lambda: not to_file.connected)
+    assert (to_file.statistics().accepted, to_file.statistics().pending) == (1, 1)
+    await to_file.connect()
+    await to_file.publish(TOPIC, {"n": 2})
+    await to_file.publish(TOPIC, {"n": 3})
+    statistics = to_file.statistics()
+    assert (statistics.accepted, statistics.pending, statistics.sent) == (3, 3, 0)
+    assert "connected, 0 written" in repr(to_file)
+    answers.set()
+    await ending
+    await to_file.disconnect()
+    statistics = to_file.statistics()
+    assert (statistics.accepted, statistics.pending, statistics.sent, statistics.connections) == (3, 0, 3, 2)
+    assert statistics.dropped == {}
+    assert sorted(line["n"] for line in lines(path)) == [1, 2, 3]
+
+
+async def test_a_file_that_was_moved_away_is_made_again_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connector opens it anew; what fails in between is counted once, and warned of once."""
+    caplog.set_level(logging.INFO)
+    path, write, fails = tmp_path / "run.jsonl", os.write, [0]
+
+    def failing(file: int, data: Any) -> int:
+        if fails[0]:
+            raise OSError(5, "Input/output error")
+        return write(file, data)
+
+    monkeypatch.setattr("os.write", failing)
+    async with FileConnector(path) as to_file:
+        for n, failed in enumerate((0, 1, 1, 0)):
+            fails[0] = failed
+            if n == 1:
+                path.rename(tmp_path / "old")
+            await to_file.publish(TOPIC, {"n": n})
+            assert await to_file.flush(LIMIT)
+        assert dict(to_file.statistics().dropped) == {"not written": 2}
+    assert [line["n"] for line in lines(tmp_path / "old")] == [0]
+    assert [line["n"] for line in lines(path)] == [3]
+    assert warnings(caplog) == [f"telemetry is not written to {path} and is lost: Input/output error"]
+    assert caplog.text.count("is written to") == 1
+
+
+async def test_a_disk_that_fills_up_between_two_lines_leaves_no_empty_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a line that was cut is ended before the next one."""
+    path, write, fails = tmp_path / "run.jsonl", os.write, [False]
+
+    def limited(file: int, data: Any) -> int:
+        if fails[0]:
+            raise OSError(28, "No space left on device")
+        first = bytes(data).index(b"\n") + 1
+        fails[0] = first < len(data)
+        return write(file, bytes(data)[:first])
+
+    monkeypatch.setattr("os.write", limited)
+    monkeypatch.setattr(_writer, "GATHER", 600.0)
+    async with FileConnector(path) as to_file:
+        for n in (1, 2):
+            await to_file.publish(TOPIC, {"n": n})
+        assert await to_file.flush(LIMIT)
+        fails[0] = False
+        await to_file.publish(TOPIC, {"n": 3})
+        assert await to_file.flush(LIMIT)
+    assert [json.loads(line)["n"] for line in path.read_text("utf-8").splitlines()] == [1, 3]
+
+
+async def test_a_disk_that_reports_a_loss_only_at_the_end_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a network drive does; the run ends as ever."""
+    path, close = tmp_path / "run.jsonl", os.close
+
+    def failing(file: int) -> None:
+        is_ours = os.fstat(file).st_ino == path.stat().st_ino
+        close(file)
+        if is_ours:
+            raise OSError(5, "Input/output error")
+
+    async with FileConnector(path) as to_file:
+        await to_file.publish(TOPIC, {"n": 1})
+        assert await to_file.flush(LIMIT)
+        monkeypatch.setattr("os.close", failing)
+    monkeypatch.undo()
+    (warning,) = warnings(caplog)
+    assert f"telemetry in {path} may be incomplete" in warning
+    assert to_file.statistics().sent == 1
+
+
+async def test_flush_hurries_a_writer_that_gathers_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the end does, too; without a connection there is nothing to wait for."""
+    monkeypatch.setattr(_writer, "GATHER", 600.0)
+    to_file = FileConnector(tmp_path / "run.jsonl")
+    assert await to_file.flush(0.0)
+    async with to_file:
+        for n in range(3_000):
+            to_file.publish_nowait(TOPIC, {"n": n})
+        assert await to_file.flush(LIMIT)
+        assert to_file.statistics().sent == 3_000
+        to_file.publish_text_nowait(TOPIC, '{"n": "last"}')
+    assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [*range(3_000), "last"]
+    assert await to_file.flush(0.0)
