@@ -1,0 +1,350 @@
+"""Each report, whole: which keys it has, what stands in them, and which texts are masked."""
+
+import json
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from fakes import FakeClock
+
+from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.interfaces.topics import constraint_topic
+from cascade.interfaces.wire.write import timestamp
+from cascade.runtime import LocalConnector
+from cascade.runtime._admission.waits import Wait
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.host_report import host_report
+from cascade.runtime._control.parse import parse
+from cascade.runtime._control.registers import Registers
+from cascade.runtime._control.reports import constraints_report
+from cascade.runtime._control.run_history import RunHistory
+from cascade.runtime._control.run_table import RunTable
+from cascade.runtime._control.runs_report import RowMaker, runs_report
+from cascade.runtime._control.state_reports import graph_report, summary_report
+from cascade.runtime._support.run_facts import MAX_NODES
+
+HEAD = {"v": "1.0", "source": "line"}
+BEGAN = 1_800_000_000.0
+
+
+def event(task_id: str, state: TaskState, at: float, took: float = 0.0) -> TaskStateEvent:
+    return TaskStateEvent("r1", task_id, task_id.partition(":")[0], state, BEGAN + at, took)
+
+
+def mask(text: str) -> str:
+    """Stand in for what masks secrets in free text."""
+    return text.replace("secret", "***")
+
+
+def reported(
+    runs: Iterable[ActiveRun],
+    history: RunHistory | None = None,
+    *,
+    clean: Callable[[str], str] = mask,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return the report of runs 20 s after they began."""
+    rows = RowMaker(BEGAN + 20, clean=clean, **more)
+    listed = list(runs)
+    return runs_report(
+        listed, history or RunHistory(), rows, head=HEAD, count=len(listed), paused=True, now=BEGAN + 20
+    )
+
+
+def busy_run() -> ActiveRun:
+    """Return a run with a task in every state that a report shows apart."""
+    run = ActiveRun("r1", "secret target", BEGAN, name="secret name", tags={"site": "secret"}, attempt=3)
+    run.lost_before = 2
+    run.facts.known.update(load=20, store=4)
+    run.facts.unexpanded = 0
+    for number in range(10):
+        run.count(event(f"load:{number}", TaskState.RUNNING, 1.0).fields())
+        run.count(event(f"load:{number}", TaskState.COMPLETED, 2.0, 1.0 + number).fields())
+    run.count(event("load:10", TaskState.RUNNING, 3.0).fields())
+    run.count(event("load:11", TaskState.RUNNING, 4.0).fields())
+    run.count(event("load:11", TaskState.BLOCKED, 5.0).fields())
+    run.count(event("load:12", TaskState.BLOCKED, 5.0).fields())
+    run.count(event("store:0", TaskState.RETRYING, 6.0).fields())
+    run.facts.retries["store:0"] = BEGAN + 30
+    run.note_progress(ProgressEvent("r1", "load:10", "load", BEGAN, 5, 8, message="secret row", unit="rows"))
+    run.facts.graph.add_call("load:0", "load", "map")
+    run.facts.graph.add_call("store:0", "store", "task")
+    return run
+
+
+def test_a_report_of_runs_shows_all_that_is_known_of_a_run() -> None:
+    """Its target, name, tags and what its tasks say are free text, and masked."""
+    waits = {Wait("constraint", "topic", "rate_limit"): 2, Wait("slot", "load"): 1, Wait("sync"): 0}
+    made = reported([busy_run()], waits=lambda run: waits, ids=lambda topic: f"id of {topic}", lost=9)
+    now = timestamp(BEGAN + 20)
+    (row,) = made.pop("runs")
+    assert made == {"v": "1.0", "source": "line", "recent": [], "paused": True, "ts": now}
+    assert row == {
+        "run_id": "r1",
+        "target": "*** target",
+        "name": "*** name",
+        "tags": {"site": "***"},
+        "started": timestamp(BEGAN),
+        "attempt": 3,
+        "counts": {"RUNNING": 1, "COMPLETED": 10, "BLOCKED": 2, "RETRYING": 1},
+        "known": 24,
+        "open": False,
+        "eta_s": 28.0,
+        "tasks": {
+            "load": {
+                "known": 20,
+                "counts": {"RUNNING": 1, "COMPLETED": 10, "BLOCKED": 2},
+                "ms": {"n": 10, "sum": 55.0, "max": 10.0},
+            },
+            "store": {"known": 4, "counts": {"RETRYING": 1}},
+        },
+        "running": [
+            {
+                "task_id": "load:10",
+                "task_name": "load",
+                "since": timestamp(BEGAN + 3),
+                "done": 5,
+                "total": 8,
+                "message": "*** row",
+                "unit": "rows",
+                "paused": False,
+            },
+            {"task_id": "load:11", "task_name": "load", "since": timestamp(BEGAN + 4), "paused": True},
+        ],
+        "waiting": [
+            {"why": "constraint", "topic": "topic", "type": "rate_limit", "id": "id of topic", "n": 2, "since": now},
+            {"why": "slot", "name": "load", "n": 1, "since": now},
+            {"why": "retry", "n": 1, "until": timestamp(BEGAN + 30)},
+        ],
+        "graph": {"rev": 2, "nodes": 2},
+        "lost": 7,
+    }  # fmt: skip
+
+
+def test_a_report_of_runs_has_no_key_for_what_a_run_does_not_have() -> None:
+    """A run that has just begun: nothing is known of it but when it began, and more tasks may come."""
+    (row,) = reported([ActiveRun("r1", "add", BEGAN)])["runs"]
+    assert row == {
+        "run_id": "r1",
+        "target": "add",
+        "started": timestamp(BEGAN),
+        "attempt": 1,
+        "counts": {},
+        "known": 0,
+        "open": True,
+        "tasks": {},
+        "running": [],
+        "waiting": [],
+        "graph": {"rev": 0, "nodes": 0},
+        "lost": 0,
+    }
+
+
+def test_no_end_is_estimated_while_a_pause_holds_tasks() -> None:
+    """Until when is not known; any other reason to wait is part of the rate so far."""
+    for kind, is_estimated in (("pause", False), ("concurrency", True)):
+        (row,) = reported([busy_run()], waits=lambda run, kind=kind: {Wait("constraint", "t", kind): 1})[
+            "runs"
+        ]
+        assert ("eta_s" in row) is is_estimated
+
+
+def test_what_remains_of_a_run_that_has_ended() -> None:
+    """With its name and tags only where it has them; its error is masked, too."""
+    table, run = RunTable(), busy_run()
+    table.begin(run)
+    table.end("r1", status=RunStatus.FAILED, error="secret: no", now=BEGAN + 7.5, clean=mask)
+    table.begin(ActiveRun("r2", "add", BEGAN))
+    table.end("r2", status=RunStatus.SUCCEEDED, now=BEGAN + 1)
+    second, first = reported([], table.history)["recent"]
+    assert first == {
+        "run_id": "r1",
+        "target": "*** target",
+        "name": "*** name",
+        "tags": {"site": "***"},
+        "status": "Failed",
+        "error": "***: no",
+        "started": timestamp(BEGAN),
+        "ended": timestamp(BEGAN + 7.5),
+        "attempt": 3,
+        "duration_ms": 7500.0,
+        "counts": {"RUNNING": 1, "COMPLETED": 10, "BLOCKED": 2, "RETRYING": 1},
+    }
+    assert second == {
+        "run_id": "r2",
+        "target": "add",
+        "status": "Succeeded",
+        "error": "",
+        "started": timestamp(BEGAN),
+        "ended": timestamp(BEGAN + 1),
+        "attempt": 1,
+        "duration_ms": 1000.0,
+        "counts": {},
+    }
+    assert (table.history.completed, table.history.failed) == (10, 0)
+
+
+def test_a_summary_adds_up_every_active_run() -> None:
+    """What runs and waits is counted now, what ended since the process began."""
+    table = RunTable()
+    table.history.ended({"run_id": "r0", "status": "Cancelled"}, completed=5, failed=3)
+    for run in (busy_run(), ActiveRun("r2", "add", BEGAN)):
+        table.begin(run)
+    table.count(event("x:0", TaskState.FAILED, 1.0)._replace(run_id="r2").fields())
+    table.count(event("x:1", TaskState.RUNNING, 1.0)._replace(run_id="r2").fields())
+    assert summary_report(table, up=True, paused=True, now=BEGAN) == {
+        "up": 1,
+        "runs": 2,
+        "running": 2,
+        "waiting": 3,
+        "completed": 15,
+        "failed": 4,
+        "paused": True,
+        "last_status": "Cancelled",
+        "ts": timestamp(BEGAN),
+    }
+    assert summary_report(RunTable(), up=False, paused=False, now=BEGAN) == {
+        "up": 0, "runs": 0, "running": 0, "waiting": 0, "completed": 0, "failed": 0, "paused": False,
+        "last_status": "", "ts": timestamp(BEGAN),
+    }  # fmt: skip
+
+
+def test_a_graph_has_a_node_for_each_call_or_for_each_name() -> None:
+    """A map is one call with many items. An edge has the indexes of its nodes, and its role if it has one."""
+    run = ActiveRun("r1", "add", BEGAN)
+    graph = run.facts.graph
+    for key, name, kind in (("load:0", "load", "map"), ("add:0", "add", "task"), ("add:1", "add", "task")):
+        graph.add_call(key, name, kind)
+    graph.items["load:0"] = 7
+    graph.add_edge(("load:0", "load"), ("add:0", "add"), "argument")
+    graph.add_edge(("add:0", "add"), ("add:1", "add"), "")
+    graph.add_edge(("unknown:0", "unknown"), ("add:1", "add"), "after")
+    graph.add_edge(("add:1", "add"), ("unknown:0", "unknown"), "after")
+    made = graph_report([run], head=HEAD, now=BEGAN)
+    nodes = [
+        {"id": "load:0", "name": "load", "kind": "map", "known": 7},
+        {"id": "add:0", "name": "add", "kind": "task", "known": 1},
+        {"id": "add:1", "name": "add", "kind": "task", "known": 1},
+    ]
+    row = {
+        "run_id": "r1",
+        "rev": graph.rev,
+        "folded": False,
+        "nodes": nodes,
+        "edges": [[0, 1, "argument"], [1, 2]],
+    }
+    assert made == {**HEAD, "runs": [row], "ts": timestamp(BEGAN)}
+    for number in range(MAX_NODES):
+        graph.add_call(f"add:{number + 2}", "add", "task")
+    run.facts.known.update(load=7)
+    names = [
+        {"id": "load", "name": "load", "kind": "map", "known": 7},
+        {"id": "add", "name": "add", "kind": "task", "known": 1},
+    ]
+    folded = {
+        "run_id": "r1",
+        "rev": graph.rev,
+        "folded": True,
+        "nodes": names,
+        "edges": [[0, 1, "argument"], [1, 1]],
+    }
+    assert graph_report([run], head=HEAD, now=BEGAN)["runs"] == [folded]
+    graph.names_more = 4
+    assert graph_report([run], head=HEAD, now=BEGAN)["runs"] == [{**folded, "more": 4}]
+
+
+def test_a_report_of_constraints_lists_each_register_and_what_is_in_force() -> None:
+    """A register that is obeyed, one that is invalid since, one of another run and one of an unknown type."""
+    clock = FakeClock()
+    registers = Registers(clock, limit=3)
+    expires = clock.now() + 60
+
+    def publish(scope: str, payload: str) -> str:
+        topic = constraint_topic(scope)
+        registers.apply(topic, parse(topic, payload.encode()))
+        return topic
+
+    first = {"type": "concurrency", "id": "c", "params": {"limit": 3}, "by": "me", "expires_at": expires}
+    limit = publish("task:a", json.dumps(first))
+    publish("task:a", '{"type": "concurrency", "params": {"limit": -1}}')
+    other = publish("run:x", '{"type": "pause", "id": "p"}')
+    unknown = publish("task:b", '{"type": "hold", "id": "u"}')
+    rate = publish("task:c", '{"type": "rate_limit", "params": {"rate": "6/m"}}')
+    publish("task:d", '{"type": "rate_limit", "params": {"rate": 1}}')
+    over = publish("task:e", '{"type": "rate_limit", "id": "e", "params": {"rate": 1}}')
+    made = constraints_report(
+        registers,
+        source="line",
+        session="s1",
+        presence="p1",
+        sync="synced",
+        in_scope_running=4,
+        now=clock.now(),
+    )
+    applied = made.pop("applied")
+    assert made == {
+        "v": "1.0",
+        "source": "line",
+        "session": "s1",
+        "presence": "p1",
+        "sync": "synced",
+        "effective": [
+            {
+                "scope": "task:a",
+                "type": "concurrency",
+                "params": {"limit": 3},
+                "topic": limit,
+                "id": "c",
+                "expires_at": expires,
+                "by": "me",
+            },
+            {
+                "scope": "task:d",
+                "type": "rate_limit",
+                "params": {"rate": 1.0, "capacity": 1.0},
+                "topic": constraint_topic("task:d"),
+                "id": "ratelimit-task:d",
+                "expires_at": None,
+            },
+            {
+                "scope": "task:c",
+                "type": "rate_limit",
+                "params": {"rate": "6/m", "capacity": 1.0},
+                "topic": rate,
+                "id": "ratelimit-task:c",
+                "expires_at": None,
+            },
+        ],
+        "in_scope_running": 4,
+        "over_limit": 1,
+        "ts": timestamp(clock.now()),
+    }
+    reason = applied[over].pop("reason")
+    assert "the limit of 3 registers is reached" in reason
+    assert applied == {
+        constraint_topic("task:d"): {"id": "ratelimit-task:d", "status": "applied"},
+        rate: {"id": "ratelimit-task:c", "status": "applied"},
+        limit: {"id": "c", "status": "rejected", "by": "me", "reason": "limit: Expected number >= 0"},
+        unknown: {"id": "u", "status": "unsupported", "reason": applied[unknown]["reason"]},
+        over: {"id": "e", "status": "rejected"},
+    }
+    assert other not in applied  # it has no effect here, and gave its place to another one
+
+
+def test_a_host_reports_its_link_without_what_a_newer_report_replaced() -> None:
+    """A report that was superseded was not lost; the other counts stand as the connector has them."""
+    names = ("connections", "accepted", "sent", "pending", "sanitized", "received", "delivered", "window")
+    counts = {name: number for number, name in enumerate(names, 1)}
+
+    class Counting(LocalConnector):
+        def statistics(self) -> Any:
+            dropped = {"superseded": 50, "outbox full": 3, "too large": 4}
+            return SimpleNamespace(**counts, dropped=dropped, discarded={"a": 1, "b": 2})
+
+    made = host_report(Counting(), head=HEAD, labels={"site": "secret"}, clean=mask, now=BEGAN)
+    assert made["link"] == {**counts, "dropped": 7, "discarded": 3}
+    assert made["labels"] == {"site": "***"}
+    assert (made["v"], made["source"], made["ts"]) == ("1.0", "line", timestamp(BEGAN))
+    assert set(made) == {
+        *HEAD, "os", "machine", "python", "cascade", "cpus", "load1", "rss", "memory", "link", "labels", "ts",
+    }  # fmt: skip
