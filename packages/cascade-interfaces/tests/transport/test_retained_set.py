@@ -516,6 +516,147 @@ def test_an_extension_before_a_look_has_ended_leaves_the_look_to_later() -> None
     assert not desk.set.looking
 
 
+def test_an_extension_of_a_look_that_waits_until_nothing_arrives_is_waited_for_too() -> None:
+    """What comes of the other topics meanwhile does not complete a set without the new one."""
+    desk = Desk(named=False)
+    desk.echo()
+    desk.hear("c/a")
+    desk.echo()  # the broker has echoed early
+    assert desk.actions == []
+    actions = desk.set.extend(["d/run"], desk.now)
+    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._nonce), {})]
+    desk.hear("c/b")
+    assert desk.set.tick(desk.now + retained_set.QUIET) == []
+    desk.hear("d/run")
+    desk.echo()
+    assert desk.actions == []
+    desk.wait()
+    assert desk.actions == [Complete(False, frozenset({"c/a", "c/b", "d/run"}))]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_extension_of_a_second_look_that_waits_until_nothing_arrives_is_waited_for_too(
+    named: bool,
+) -> None:
+    """What the second look has asked for is not gone meanwhile; then nothing is asked for twice."""
+    desk = Desk(named=named)
+    if named:
+        desk.establish("c/a", "c/b")
+    else:
+        desk.hear("c/a")
+        desk.hear("c/b")
+        desk.echo()
+        desk.echo()
+    desk.look_again()
+    desk.echo()
+    if named:  # the canary comes behind the echo
+        desk.hear(CANARY)
+        desk.wait()
+    desk.echo()
+    assert desk.actions[0] == Subscribe(("c/a", "c/b"))
+    desk.echo()
+    assert desk.actions == []
+    actions = desk.set.extend(["d/run"], desk.now)
+    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._nonce), {})]
+    desk.hear("c/a")
+    assert desk.set.tick(desk.now + retained_set.QUIET) == []
+    desk.hear("d/run")
+    desk.echo()
+    assert desk.actions == []
+    desk.hear("c/b")
+    desk.wait()
+    both = ("c/a", "c/b")
+    assert desk.actions == [Unsubscribe(both), Complete(named, frozenset({*both, "d/run"}))]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_an_extension_whose_echo_does_not_come_is_not_complete(quiet: bool) -> None:
+    """The whole look is begun again later."""
+    desk = Desk(named=False)
+    if quiet:
+        desk.echo()
+        desk.hear("c/a")
+    desk.echo()
+    desk.echo()
+    if quiet:
+        assert desk.actions == []
+    desk.set.extend(["d/run"], desk.now)
+    due = desk.set.due()
+    assert due == desk.now + retained_set.ECHO_LIMIT
+    desk.wait()
+    assert desk.actions == []
+    assert not desk.set.looking
+    assert desk.set.due() == due + retained_set.RETRY
+    desk.wait()
+    assert desk.actions[0] == Subscribe(("d/run", ALL, f"cascade/sync/{SOURCE}/+"))
+
+
+def test_a_second_link_begins_with_what_the_first_one_knew() -> None:
+    """Nothing of a second look that it interrupted stays subscribed, and what is missing is asked for again."""
+    desk = Desk()
+    desk.establish("c/a", "c/b")
+    desk.look_again()
+    desk.hear(CANARY)
+    desk.echo()
+    assert desk.actions[0] == Subscribe(("c/a", "c/b"))
+    desk.set.lost()
+    assert desk.set.answered(desk.now) == []
+    desk.actions = desk.set.begin(desk.now)
+    assert [type(action) for action in desk.actions] == [Subscribe, Publish]
+    desk.hear("c/a")
+    desk.hear(CANARY)
+    desk.echo()
+    assert desk.actions[0] == Subscribe(("c/b",))
+    desk.echo()
+    assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a"}))]
+
+
+def test_a_look_within_a_second_look_leaves_its_topics() -> None:
+    """They are asked for anew if they are missing again."""
+    desk = Desk()
+    desk.establish("c/a", "c/b")
+    desk.look_again()
+    desk.hear("c/a")
+    desk.hear(CANARY)
+    desk.echo()
+    desk.look_again()
+    assert desk.actions[0] == Unsubscribe(("c/b",))
+    assert isinstance(desk.actions[1], Subscribe)
+    assert desk.set.leave_second_look() == []
+    for topic in ("c/a", "c/b", CANARY):
+        desk.hear(topic)
+    desk.echo()
+    assert desk.actions == [Complete(True, frozenset({"c/a", "c/b"}))]
+
+
+def test_a_filter_that_joined_a_second_look_stays_subscribed() -> None:
+    """The watch needs it from then on."""
+    desk = Desk()
+    desk.establish("c/a", "c/b")
+    desk.look_again()
+    desk.hear(CANARY)
+    desk.echo()
+    assert desk.actions[0] == Subscribe(("c/a", "c/b"))
+    desk.set.extend(["c/b"], desk.now)
+    desk.echo()
+    assert desk.actions[0] == Unsubscribe(("c/a",))
+
+
+def test_a_canary_that_never_came_back_before_shows_no_loss_of_the_store() -> None:
+    """The broker begins to keep retained messages: what is missing is asked for by its name, and may be gone."""
+    desk = Desk()
+    desk.hear("c/a")
+    while not of(desk.actions, Complete):
+        desk.echo()
+        if not desk.actions:
+            desk.wait()
+    assert of(desk.actions, Complete) == [Complete(False, frozenset({"c/a"}))]
+    lose_canary(desk)
+    assert desk.actions[0] == Subscribe(("c/a",))
+    desk.echo()
+    assert desk.actions[-1] == Complete(True, frozenset())
+
+
 def test_two_watches_of_a_name_both_learn_that_the_store_was_lost() -> None:
     """The first one to look publishes the canary again; the second one finds it there."""
     numbers, canary = nonces(), Canary()
