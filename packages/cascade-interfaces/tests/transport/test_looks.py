@@ -6,16 +6,18 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
+from leaping_loop import leaping
 
 from cascade.interfaces.topics import canary_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
 from cascade.transport.delivery.message import Delivery, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.looks import REFUSED, Looks
-from cascade.transport.retained_set import Canary, RetainedSet
+from cascade.transport.retained_set import INTERVAL, RETRY, WITHHELD, Canary, RetainedSet, Unproved
 
 SOURCE = "s"
 OWN = f"cascade/sync/{SOURCE}/+"
@@ -24,7 +26,7 @@ OWN = f"cascade/sync/{SOURCE}/+"
 class Desk:
     """One watch whose broker is the test."""
 
-    def __init__(self, topic_filter: str, *, canary: Canary | None, turn: asyncio.Lock) -> None:
+    def __init__(self, topic_filter: str = "a/#", *, canary: Canary | None, turn: asyncio.Lock) -> None:
         numbers = itertools.count()
         self.retained = RetainedSet(
             (topic_filter,),
@@ -39,6 +41,8 @@ class Desk:
         self.answering = asyncio.Event()
         """Whether the broker answers SUBSCRIBE."""
         self.answering.set()
+        self.linked = True
+        """Whether an answer can come."""
         self.reports: list[object] = []
         self.looks = Looks(self.queue, self.retained, self, turn=turn, report=self.reports.append)
         self.task = asyncio.create_task(self.looks.run())
@@ -46,7 +50,7 @@ class Desk:
     async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
         self.sent.append(tuple(filters))
         await self.answering.wait()
-        return [each for each in filters if each in self.refused]
+        return [each for each in filters if each in self.refused] if self.linked else None
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         self.sent.append(("unsubscribe", *filters))
@@ -71,6 +75,18 @@ class Desk:
             found.append(await self.queue.next())
         await settle()
         return found
+
+
+@asynccontextmanager
+async def looking(*filters: str, canary: Canary | None = None) -> AsyncIterator[Desk]:
+    """Give a watch whose looks end with the block; for a leaping loop."""
+    desk = Desk(*filters, canary=canary, turn=asyncio.Lock())
+    await settle()
+    try:
+        yield desk
+    finally:
+        desk.task.cancel()
+        await asyncio.wait({desk.task})
 
 
 async def settle() -> None:
@@ -256,3 +272,164 @@ async def test_further_topics_are_subscribed_to_before_the_next_complete(desks: 
     await asyncio.wait([desk.task])
     desk.queue.change(["c"], ["b"])
     assert desk.retained.filters == ("c", "a/#", OWN)
+
+
+@leaping
+async def test_a_link_that_stays_up_is_looked_at_once_a_minute() -> None:
+    """Each result is reported; in between nothing is sent."""
+    async with looking(canary=Canary()) as desk:
+        for looks in range(1, 4):
+            assert desk.sent == [("a/#", OWN)] * looks
+            desk.hear("a/1")
+            desk.hear(canary_topic(SOURCE))
+            await desk.echo()
+            assert desk.reports == [Complete(True, frozenset({"a/1"}))] * looks
+            await asyncio.sleep(INTERVAL - 0.1)
+            assert (len(desk.sent), len(desk.published)) == (looks, looks)
+            await asyncio.sleep(0.2)
+
+
+@leaping
+async def test_a_look_without_an_echo_is_begun_again_by_itself() -> None:
+    """As one that was refused; the pauses become longer."""
+    async with looking() as desk:
+        await asyncio.sleep(5.0 + RETRY - 0.1)
+        assert (len(desk.sent), desk.reports) == (1, [])
+        await asyncio.sleep(0.2)
+        assert len(desk.sent) == 2
+        await asyncio.sleep(5.0 + 2 * RETRY - 0.3)
+        assert len(desk.sent) == 2
+        await asyncio.sleep(0.4)
+        assert len(desk.sent) == 3
+    async with looking() as desk:
+        await desk.items()
+        desk.refused = ("a/#",)
+        desk.looks.look_again()
+        await desk.echo()
+        await desk.echo()
+        await settle()
+        assert await desk.items() == [Complete(False, frozenset()), Lost(REFUSED)]
+        before = len(desk.sent)
+        await asyncio.sleep(RETRY - 0.1)
+        assert len(desk.sent) == before
+        desk.refused = ()
+        await asyncio.sleep(0.2)
+        assert len(desk.sent) == before + 1
+        assert await desk.items() == [Linked()]
+
+
+@leaping
+async def test_a_withheld_canary_is_reported_with_each_unproved_set() -> None:
+    """With what to check; the set is complete as far as it is known."""
+    async with looking(canary=Canary()) as desk:
+        for _ in range(300):
+            await desk.echo()
+            await asyncio.sleep(0.1)
+            if len(desk.reports) == 2:
+                break
+        remedy = WITHHELD.remedy.format(source=SOURCE)
+        assert desk.reports == [Unproved(WITHHELD.cause, remedy), Complete(False, frozenset())]
+        assert SOURCE in remedy
+        assert await desk.items() == [Linked(), Complete(False, frozenset())]
+
+
+@leaping
+async def test_a_granted_topic_does_not_hide_that_the_filters_are_refused() -> None:
+    """The reader gets ``Linked`` when all of them are granted; a refused topic ends the look of a granted watch."""
+    async with looking() as desk:
+        desk.refused = ("a/#",)
+        desk.looks.look_again()
+        await desk.echo()
+        await desk.echo()
+        await desk.items()
+        desk.queue.change(["b"], [])
+        await settle()
+        assert desk.sent[-1:] == [("b",)]
+        assert await desk.items() == []
+        desk.refused = ()
+        desk.looks.look_again()
+        await settle()
+        assert await desk.items() == [Linked()]
+        desk.refused = ("c",)
+        desk.queue.change(["c"], [])
+        assert await desk.items() == [Lost(REFUSED)]
+        assert not desk.retained.looking
+        published = len(desk.published)
+        desk.refused = ()
+        desk.looks.look_again()
+        await settle()
+        assert desk.sent[-1:] == [("c", "b", "a/#", OWN)]
+        assert len(desk.published) == published + 1
+        assert await desk.items() == [Linked()]
+
+
+@leaping
+async def test_topics_that_are_taken_out_are_unsubscribed() -> None:
+    """What is new goes first; nothing is sent for a topic that the watch did not have."""
+    async with looking() as desk:
+        await desk.echo()
+        await desk.echo()
+        desk.queue.change(["b", "c"], [])
+        await settle()
+        desk.queue.change(["d"], ["b", "e"])
+        await desk.echo()
+        assert desk.sent[1:] == [("b", "c"), ("d",), ("unsubscribe", "b")]
+        assert (await desk.items())[-1] == Complete(False, frozenset())
+
+
+@leaping
+async def test_a_watch_that_ends_in_a_second_look_names_the_topics_to_leave() -> None:
+    """Nothing else is sent."""
+    canary = Canary()
+    async with looking(canary=canary) as desk:
+        for topics in (("a/1", "a/2"), ("a/1",)):
+            for topic in (*topics, canary_topic(SOURCE)):
+                desk.hear(topic)
+            await desk.echo()
+            desk.looks.look_again()
+            await settle()
+        assert desk.sent[2] == ("a/2",)
+        sent, published = len(desk.sent), len(desk.published)
+        desk.queue.change(["b"], [])
+        desk.queue.end()
+        assert desk.looks.end() == ["a/2"]
+        await asyncio.wait_for(desk.task, 50)
+        assert (len(desk.sent), len(desk.published)) == (sent, published)
+
+
+@leaping
+async def test_without_an_answer_nothing_is_known_of_the_subscription() -> None:
+    """The link was lost before it: the reader gets no ``Linked``, and nobody waits on for it."""
+    desk = Desk(canary=None, turn=asyncio.Lock())
+    desk.linked = False
+    await settle()
+    assert desk.looks.subscribed.done()
+    assert await desk.items() == []
+    desk.hear("a/1")
+    assert await desk.items() == []
+    desk.task.cancel()
+    await asyncio.wait({desk.task})
+    assert await desk.items() == []
+
+
+@leaping
+async def test_looks_of_a_lost_link_leave_the_watch_to_those_of_the_next_one() -> None:
+    """Also if they end late; those that nobody has answered do not hold anybody up."""
+    async with looking() as desk:
+        await desk.items()
+        old, first = desk.looks, desk.task
+        desk.looks = Looks(desk.queue, desk.retained, desk, turn=asyncio.Lock(), report=desk.reports.append)
+        first.cancel()
+        await asyncio.wait({first})
+        assert desk.queue.looks is desk.looks is not old
+        desk.hear("a/1")  # in front of the answer on the new link
+        desk.task = asyncio.create_task(desk.looks.run())
+        assert await desk.items() == [Linked(), Message("a/1", b"x", retain=True)]
+        desk.answering.clear()
+        third = Looks(desk.queue, desk.retained, desk, turn=asyncio.Lock(), report=desk.reports.append)
+        task = asyncio.create_task(third.run())
+        await settle()
+        task.cancel()
+        await asyncio.wait({task})
+        assert third.subscribed.done()
+        assert desk.queue.looks is None

@@ -176,10 +176,10 @@ ENDED_RUN = {
 }
 
 
-def report(presence: str | None) -> str:
+def report(presence: str | None, ended: dict[str, Any] = ENDED_RUN) -> str:
     """Return a report with a run that has ended, of the process with this session of presence."""
     made: dict[str, Any] = {"v": "1.0", "source": "s", "session": "x", "presence": presence, "runs": []}
-    return json.dumps({**made, "recent": [ENDED_RUN], "ts": "2026-07-01T00:00:09+00:00"})
+    return json.dumps({**made, "recent": [ended], "ts": "2026-07-01T00:00:09+00:00"})
 
 
 def earlier_runs(connector: MemoryConnector) -> list[dict[str, Any]] | None:
@@ -215,6 +215,10 @@ async def test_runs_that_ended_in_an_earlier_process_are_read_once_and_carried_o
     await connector.connect()
     await until(lambda: len(peer.published(RUNS)) > before)
     assert json.loads(peer.published(RUNS)[-1])["recent"] == [ENDED_RUN]
+    await asyncio.sleep(1.0)
+    later = ENDED_RUN | {"run_id": "88aa"}
+    peer.client.deliver(RUNS, report("a third", later), retain=True)
+    assert earlier_runs(connector) == [later]
     await connector.disconnect()
 
 
@@ -300,3 +304,63 @@ async def test_messages_that_wait_to_be_encoded_are_counted_and_flushed(
     assert peer.published() == [*first, *first, *first, *(f'{{"n": {n}}}' for n in range(60, 90))]
     counts = connector.statistics()
     assert (counts.accepted, counts.sent) == (210, 210)
+
+
+@pytest.mark.parametrize("call", ["publish_nowait", "publish_text_nowait", "deliver_nowait"])
+@leaping
+async def test_synchronous_calls_do_not_overtake_messages_that_wait_to_be_encoded(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They leave in the order of the calls."""
+    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)
+    peer = Peer()
+    async with MemoryConnector(peer) as connector:
+        for n in range(30):
+            await connector.publish(TELEMETRY, {"n": n})
+        if call == "publish_nowait":
+            connector.publish_nowait(TELEMETRY, {"last": 1})
+        elif call == "publish_text_nowait":
+            connector.publish_text_nowait(TELEMETRY, '{"last": 1}')
+        else:
+            connector.deliver_nowait(TELEMETRY, '{"last": 1}', settled=lambda _: None)
+    assert not connector.connected
+    assert peer.published() == [*(f'{{"n": {n}}}' for n in range(30)), '{"last": 1}']
+
+
+@leaping
+async def test_messages_are_not_retained_and_need_no_answer_unless_the_caller_says_so() -> None:
+    """Only those whose delivery is reported need one."""
+    peer = Peer()
+    async with MemoryConnector(peer) as connector:
+        await connector.publish(TELEMETRY, {})
+        connector.publish_nowait(TELEMETRY, {})
+        connector.publish_text_nowait(TELEMETRY, "{}")
+        connector.deliver_nowait(TELEMETRY, "{}", settled=lambda _: None)
+        await connector.publish(TELEMETRY, {}, 2, retain=True)
+        connector.publish_nowait(TELEMETRY, {}, 1, retain=True)
+    kinds = [each[3:] for each in peer.calls("publish")]
+    assert kinds == [(0, False), (0, False), (0, False), (1, False), (2, True), (1, True)]
+
+
+@leaping
+async def test_a_task_that_publishes_in_a_row_lets_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it has encoded for a while; one that publishes a single message does not wait."""
+    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)
+    async with MemoryConnector(Peer()) as connector:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        await connector.publish(TELEMETRY, {})
+        assert turns == 0
+        for _ in range(100):
+            await connector.publish(TELEMETRY, {})
+        assert turns > 10
+        counting.cancel()
+        await asyncio.wait({counting})
