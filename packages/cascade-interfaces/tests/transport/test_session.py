@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -557,6 +559,59 @@ def test_a_session_whose_loop_was_closed_is_forgotten() -> None:
     again()
 
 
+def test_a_session_whose_loop_was_closed_while_it_ended_is_not_waited_for() -> None:
+    """The next session begins at once, on another loop."""
+    peer = Peer()
+    connector = MemoryConnector(peer)
+    loop = LeapingLoop()
+    loop.set_exception_handler(lambda *_: None)
+    loop.run_until_complete(connector.connect())
+    peer.silent.add("publish")
+
+    async def begin_to_end() -> None:
+        await connector.publish(TELEMETRY, {}, 1)
+        task = loop.create_task(connector.disconnect())
+        await asyncio.wait({task}, timeout=0.1)
+
+    loop.run_until_complete(begin_to_end())
+    loop.close()
+    peer.silent.clear()
+
+    @leaping
+    async def again() -> None:
+        async with asyncio.timeout(60.0):
+            await connector.connect()
+            assert connector.statistics().linked
+            await connector.disconnect()
+            await connector.disconnect()
+
+    again()
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_session_that_goes_with_its_closed_loop_goes_without_a_word(
+    ending: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it was about to end or not: the garbage collector finds its tasks, and nobody can wait for them."""
+    loop = LeapingLoop()
+    loop.set_exception_handler(lambda *_: None)  # asyncio reports each task that was destroyed
+
+    async def use() -> weakref.ref[object]:
+        peer = Peer()
+        peer.silent.add("publish")
+        connector = await connected(peer)
+        await connector.publish(TELEMETRY, {}, 1)
+        if ending:
+            await asyncio.wait({loop.create_task(connector.disconnect())}, timeout=0.1)
+        return weakref.ref(peer.client)
+
+    client = loop.run_until_complete(use())
+    loop.close()
+    gc.collect()
+    assert client() is None
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
 @leaping
 async def test_a_forked_child_sends_nothing_and_leaves_the_link_to_its_parent(
     warnings: Callable[[], list[str]],
@@ -665,3 +720,42 @@ async def test_a_peer_that_accepts_nothing_before_its_answer_is_asked_again_at_o
     assert peer.gaps("connect") == [0.0 if again else 0.5]
     await connector.disconnect()
     assert not other_tasks()
+
+
+@leaping
+async def test_a_link_that_is_lost_while_it_subscribes_early_is_only_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The peer has answered the request to connect, and nothing else."""
+    peer, connector = early_peer()
+    await connector.subscribe("a", ignore)
+    peer.silent.add("subscribe")
+    connecting = asyncio.create_task(connector.connect())
+    await asyncio.sleep(0.1)
+    peer.silent.clear()
+    peer.client.lose(UNREACHABLE)
+    await connecting
+    await until(lambda: connector.statistics().linked)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "no connection to memory:1: it is unreachable; trying again in the background"
+    ]
+    assert connector.statistics().connections == 1
+    await connector.disconnect()
+
+
+@leaping
+async def test_what_is_subscribed_while_a_link_begins_early_is_subscribed_once_it_is_up() -> None:
+    """A callback of the time in which the peer had not answered is not forgotten."""
+    peer, connector = early_peer()
+    await connector.subscribe("a", ignore)
+    peer.silent.add("connect")
+    connecting = asyncio.create_task(connector.connect())
+    await until(lambda: peer.calls("subscribe"))
+    await connector.subscribe("b", ignore)
+    peer.silent.clear()
+    peer.resume()
+    await connecting
+    assert connector.statistics().linked
+    assert ("subscribe", "b") in peer.heard
+    assert len(peer.clients) == 1
+    await connector.disconnect()

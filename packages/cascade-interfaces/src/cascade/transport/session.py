@@ -189,12 +189,17 @@ class Session(Generic[ClientT]):
                 self._hurry()
                 await self.drain.drain(drain_timeout, unlinked_for=self._unlinked_for)
         finally:
-            self.task.cancel()
-            try:
-                await asyncio.wait({self.task})
-            finally:  # also when this is cancelled once more
-                self._drop_rest()
-                await self._dispatcher.stop(skip=caller)
+            if not self.loop.is_closed():
+                await self._stop(caller)
+
+    async def _stop(self, caller: asyncio.Task[Any] | None) -> None:
+        """End the session's task, then every call of a callback but that in ``caller``."""
+        self.task.cancel()
+        try:
+            await asyncio.wait({self.task})
+        finally:  # also when this is cancelled once more
+            self._drop_rest()
+            await self._dispatcher.stop(skip=caller)
 
     def _hurry(self) -> None:
         """Send what waits as fast as the link can: the program waits for that."""
@@ -324,7 +329,7 @@ class Session(Generic[ClientT]):
             await self._end(link)
 
     async def _end(self, link: Link) -> None:
-        if self._inert:
+        if self._inert or self.loop.is_closed():
             return
         try:
             published = self._closing and await self._publish_offline(link)
