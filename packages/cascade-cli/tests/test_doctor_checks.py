@@ -18,6 +18,7 @@ from typing import cast
 
 import pytest
 import trustme
+from doctor_facts import CONFIGURED, FAR, NOW, good, right
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,39 +45,6 @@ from cascade.cli._doctor.way import try_tls, try_way
 from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.interfaces.wire.read import View
 from cascade.interfaces.wire.write import encode_payload
-
-NOW = 1_800_000_000.0
-FAR = Target("mqtts", "broker.example", 8883, user="press-3", source_id="press-3")
-CONFIGURED = Configuration(
-    "mosquitto",
-    {"persistence": "true", "autosave_on_changes": "true", "max_queued_messages": "65000"},
-    (8080,),
-)
-
-
-def right(topic: str, *, returned: bool = False, refused: bool = False) -> Right:
-    """What became of a message on a topic."""
-    return Right(topic, returned, refused)
-
-
-def good() -> Facts:
-    """A broker with rules, examined with the settings of an engine: nothing is wrong."""
-    return Facts(
-        FAR,
-        way=Way(),
-        certificate=Certificate(ends=NOW + 90 * 86_400),
-        login=Login(linked=True, mqtt5=True),
-        rights={
-            PRESENCE: right("cascade/status/doctor-1", refused=True),
-            EVENTS: right("cascade/telemetry/local/default/doctor-1/events"),
-            PROGRESS: right("cascade/telemetry/local/default/doctor-1/progress"),
-            SYNC: right("cascade/sync/doctor-1/doctor-1", returned=True),
-        },
-        retained=Retained(100, exact=True, received=100, queued=100),
-        view=View(),
-        configuration=CONFIGURED,
-        websocket=True,
-    )
 
 
 def lacks(what: Lacking) -> Limitation:
