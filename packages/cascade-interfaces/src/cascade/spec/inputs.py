@@ -76,7 +76,7 @@ class _Outside(LazyResult[T], Generic[T]):
             raise ConfigurationError(f"{kind}(name)", f"needs a text, not {name!r}")
         if not callable(type):
             raise ConfigurationError(f"{kind}(type=)", f"needs a type or a function, not {type!r}")
-        if default is not _REQUIRED and _holds_lazy(default):
+        if _holds_lazy(default):
             raise ConfigurationError(
                 f"{kind}(default=)",
                 "is or holds a lazy result; a default is a value that is known before the run",
