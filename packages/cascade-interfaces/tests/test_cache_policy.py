@@ -42,6 +42,7 @@ async def key_later(name: str) -> str:
         {"file": "out/{name}-{size:03}.csv"},
         {"file": Path("out") / "{name}.csv", "newer_than": "in/{name}.csv", "ttl": 60},
         {"file": lambda name: name, "newer_than": [Path("a"), lambda name: name]},
+        {"file": "a", "newer_than": len},
         {"file": "{{name}}"},
         {"file": "{name.attribute}{size[0]}{name!r:>{size}}"},
     ],

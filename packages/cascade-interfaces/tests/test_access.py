@@ -1,0 +1,92 @@
+"""Who may read and write which topic, by role."""
+
+from __future__ import annotations
+
+import pytest
+
+from cascade.interfaces import ConfigurationError
+from cascade.interfaces.access import Roles, permits, rules
+from cascade.interfaces.topics import (
+    STORE_TOPIC,
+    ack_topic,
+    canary_topic,
+    constraint_topic,
+    state_topic,
+    status_topic,
+    sync_filter,
+    sync_topic,
+    telemetry_topic,
+)
+
+ROLES = Roles(
+    engines={"press": "hall/2", "other": "lab"},
+    operators=("ada",),
+    leads={"eve": "hall/2"},
+    observers=("wall",),
+    collectors=("store",),
+    org_id="acme",
+)
+RULES = rules(ROLES)
+USERS = ["press", "other", "ada", "eve", "wall", "store"]
+
+TOPICS = [
+    # topic, who reads it, who writes it
+    (telemetry_topic("acme", "hall/2", "r"), "ada eve wall store", "press"),
+    (telemetry_topic("acme", "hall/2", "r", "logs"), "ada eve wall store", "press"),
+    (telemetry_topic("acme", "lab", "r"), "ada wall store", "other"),
+    (telemetry_topic("local", "hall/2", "r"), "ada wall store", ""),
+    (status_topic("press"), "press ada eve wall store", "press"),
+    (status_topic("wall"), "ada eve wall store", ""),
+    (state_topic("press", "runs"), "press ada eve wall store", "press"),
+    (state_topic("other", "runs"), "other ada eve wall store", "other"),
+    (ack_topic("press"), "press ada eve wall store", "store"),
+    (ack_topic("other"), "other ada eve wall store", "store"),
+    (constraint_topic("project:hall/2", "pause"), "press other ada eve wall store", "ada eve"),
+    (constraint_topic("project:lab", "pause"), "press other ada eve wall store", "ada"),
+    (constraint_topic("global", "pause"), "press other ada eve wall store", "ada"),
+    (STORE_TOPIC, "press other ada eve wall store", "ada"),
+    (sync_topic("press", "1"), "press ada", "press"),
+    (canary_topic("wall"), "ada wall", "wall"),
+    (sync_topic("nobody", "1"), "ada", ""),
+    ("cascade/elsewhere", "ada", ""),
+    ("elsewhere", "", ""),
+]
+
+
+@pytest.mark.parametrize(("topic", "readers", "writers"), TOPICS, ids=[topic for topic, _, _ in TOPICS])
+def test_each_role_reads_and_writes_what_it_needs(topic: str, readers: str, writers: str) -> None:
+    """And nothing else: an engine no other engine's topics, a lead no other project, an observer nothing but its sync."""
+    assert [user for user in USERS if permits(RULES, user, "read", topic)] == readers.split()
+    assert [user for user in USERS if permits(RULES, user, "write", topic)] == writers.split()
+
+
+def test_a_user_of_several_roles_may_do_what_each_of_them_may() -> None:
+    """Its rules stand together, and each of them once; users stand in the order of the roles."""
+    both = Roles(
+        engines={"ada": "lab"}, operators=("zoe", "ada"), observers=("ada", "wall"), collectors=("ada",)
+    )
+    assert both.users == ["ada", "zoe", "wall"]
+    made = rules(both)
+    assert len(set(made)) == len(made)
+    users = [rule.user for rule in made]
+    assert users == sorted(users, key=["ada", "zoe", "wall"].index)
+    single = [Roles(engines={"ada": "lab"}), Roles(operators=("ada",)), Roles(collectors=("ada",))]
+    assert {rule for rule in made if rule.user == "ada"} == {
+        rule for roles in single for rule in rules(roles)
+    }
+    assert ("ada", "read", sync_filter("ada")) in made
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "+", "ü", "x" * 65, "a\n", "a.b"])
+@pytest.mark.parametrize("role", ["engines", "operators", "leads", "observers", "collectors"])
+def test_a_name_that_an_access_list_cannot_hold_is_refused(role: str, name: str) -> None:
+    """Whatever the role: a wildcard in a name would permit more than was meant."""
+    users = {name: "p"} if role in ("engines", "leads") else (name,)
+    with pytest.raises(ConfigurationError, match=r"is not a user name; write 1 to 64 of the characters"):
+        Roles(**{role: users})  # type: ignore[arg-type]
+
+
+def test_a_name_of_64_letters_digits_and_dashes_is_taken() -> None:
+    """The longest that every broker's list can hold."""
+    name = "Press-Line_3" + "x" * 52
+    assert Roles(observers=(name,)).users == [name]
