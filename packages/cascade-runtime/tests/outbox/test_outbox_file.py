@@ -1,0 +1,87 @@
+"""The file of a sender: which messages an acknowledgement concerns."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import FakeClock
+
+from cascade.runtime._outbox.file import OutboxFile, Row
+from cascade.runtime._outbox.schema import State
+from cascade.runtime._outbox.settings import checked
+from cascade.runtime._outbox.store import open_file
+
+ODD = ["x", "", "7b", "-1", "²"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[OutboxFile]:
+    settings = checked(
+        tmp_path / "events",
+        max_bytes=1 << 20,
+        max_age=dt.timedelta(days=1),
+        power_safe=False,
+        delay=0.0,
+        order="oldest",
+        ack="c-1",
+    )
+    file = open_file(settings, "press", FakeClock())
+    yield file
+    file.close()
+
+
+def rows_of(first: int, ends: list[str], series: str = "run-a") -> list[Row]:
+    """Return messages whose ``event_id`` have these ends."""
+    return [
+        Row(first + place, "events", json.dumps({"event_id": f"{series}-{end}"}), 1)
+        for place, end in enumerate(ends)
+    ]
+
+
+def test_an_event_without_a_number_is_neither_acknowledged_nor_a_false_claim(file: OutboxFile) -> None:
+    """Another program may send such, or a later version: it does not disturb the acknowledgement of others."""
+    file.write(rows_of(0, ["0", "1", *ODD]), State.SENT)
+    file.write(rows_of(10, ODD), State.WAITS)
+    assert not file.has_unsent([(10, 20)], "run-a", 5, missing=(), in_hand=())
+    assert file.acknowledge({"run-a": 5}, {}) == 1
+    file.send_again()
+    left = [json.loads(row.payload)["event_id"] for row in file.page(0, 20, 100)]
+    assert left == [f"run-a-{end}" for end in (*ODD, *ODD)]
+
+
+def test_an_event_that_waits_is_a_false_claim_unless_it_may_have_arrived(file: OutboxFile) -> None:
+    """It may if the connector has it, or if it was sent before; what the collector misses it does not claim."""
+    file.write(rows_of(3, ["3", "4", "5"]), State.WAITS)
+    file.write(rows_of(6, ["0"], series="run-b"), State.WAITS)
+
+    def claimed(
+        upto: int, *, missing: tuple[tuple[int, int], ...] = (), in_hand: tuple[int, ...] = ()
+    ) -> bool:
+        return file.has_unsent([(0, 4), (5, 9)], "run-a", upto, missing=missing, in_hand=in_hand)
+
+    assert not claimed(2)
+    assert claimed(3)
+    assert not claimed(3, in_hand=(3,))
+    assert claimed(4, in_hand=(3,))
+    assert not claimed(5, missing=((3, 5),))
+    assert claimed(5, missing=((3, 4),))
+    assert not claimed(5, missing=((3, 4),), in_hand=(5,))
+    assert not file.has_unsent([(0, 2), (6, 9)], "run-a", 5, missing=(), in_hand=())
+    file.write(rows_of(3, ["3", "4", "5"]), State.SENT)
+    assert not claimed(5)
+    file.send_again()
+    assert not claimed(5)
+
+
+def test_what_a_collector_has_is_forgotten_by_series(file: OutboxFile) -> None:
+    """Up to its mark, without what it misses; what waits to be sent, and other series, stay."""
+    file.write(rows_of(0, ["0", "1", "2", "3"]), State.SENT)
+    file.write(rows_of(4, ["0", "1"], series="run-ab"), State.SENT)
+    file.write(rows_of(6, ["4"]), State.WAITS)
+    assert file.acknowledge({"run-c": 9}, {}) is None
+    assert file.acknowledge({"run-a": 2, "run-ab": 0}, {"run-a": [(1, 1)]}) == 4
+    assert file.acknowledge({"run-a": 2}, {"run-a": [(1, 1)]}) is None
+    file.send_again()
+    assert [row.number for row in file.page(0, 20, 100)] == [1, 3, 5, 6]
