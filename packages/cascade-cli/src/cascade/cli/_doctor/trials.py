@@ -42,9 +42,7 @@ class RightsTrial:
         self._arrived: dict[str, asyncio.Event] = {}
         self._refused: set[str] = set()
 
-    async def send(
-        self, topic: str, payload: dict[str, object] | None = None, *, retain: bool = True
-    ) -> None:
+    async def send(self, topic: str, payload: dict[str, object] | None, *, retain: bool) -> None:
         """Subscribe to a topic and publish there: an empty message, which leaves nothing, or a payload.
 
         :param retain: as what belongs on the topic is sent: rules may permit one and deny the other.
