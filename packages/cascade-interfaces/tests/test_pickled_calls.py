@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import TaskCallError, TaskNotPicklableError
-from cascade.interfaces.pickled_calls import RemoteTraceback, open_answer, pack_call, run_packed
-from cascade.interfaces.step import in_worker
+from cascade.interfaces.pickled_calls import RemoteTraceback, open_answer, pack, pack_call, run_packed
+from cascade.interfaces.step import StepInfo, in_worker, step_in_worker
 from cascade.spec import task
 
 MODULE = """
@@ -236,3 +236,184 @@ def test_code_in_a_worker_can_tell_that_it_is_there() -> None:
     with pytest.raises(ZeroDivisionError):
         there_and_back(divmod, 1, 0)
     assert in_worker.get() is False
+
+
+class Unreadable:
+    """It can be sent and not read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (divmod, (1, 0))
+
+
+class Unsendable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise ValueError("a socket")
+
+
+def give(value: object, *more: object, key: object = None) -> object:
+    """Return what it was given."""
+    return value
+
+
+def make_unsendable() -> object:
+    return Unsendable()
+
+
+def make_unreadable() -> object:
+    return Unreadable()
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "part"),
+    [
+        ((Unsendable(),), {}, "argument 'value'"),
+        ((1,), {"key": Unsendable()}, "argument 'key'"),
+        ((1,), {"other": 1, "key": [Unsendable()]}, "argument 'key'"),
+    ],
+)
+def test_the_part_of_a_call_that_cannot_be_sent_is_named(
+    args: tuple[Any, ...], kwargs: dict[str, Any], part: str
+) -> None:
+    """With what the pickler says of it, and its error as the cause."""
+    with pytest.raises(TaskNotPicklableError) as raised:
+        pack_call(give, args, kwargs)
+    expected = f"task 'give' cannot run in another process: {part} cannot be pickled (ValueError: a socket)"
+    assert str(raised.value) == expected
+    assert (raised.value.task_name, raised.value.part) == ("give", part)
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_a_call_that_cannot_be_sent_as_a_whole_is_an_error_of_the_call() -> None:
+    """Each part can be sent: an executor may have a bound for all of them together."""
+
+    def pack_little(value: object) -> bytes:
+        packed = pack(value)
+        if len(packed) > 300:
+            raise ValueError("too long")
+        return packed
+
+    with pytest.raises(
+        TaskNotPicklableError, match=r": the call cannot be pickled \(ValueError: too long\)$"
+    ):
+        pack_call(give, ("x" * 200, "y" * 200), {}, pack=pack_little)
+
+
+@pytest.mark.parametrize("number", [1, 2, 12])
+def test_a_builtin_that_hides_its_parameters_has_numbered_arguments(number: int) -> None:
+    """Counted from 1."""
+    with pytest.raises(TaskNotPicklableError, match=f": argument number {number} cannot be pickled"):
+        pack_call(max, (*range(number - 1), Unsendable()), {})
+
+
+def test_a_refusal_by_name_says_what_to_do_and_hides_the_pickler() -> None:
+    """Its frames say nothing about a lambda, or about a function of another one."""
+
+    def nested() -> None: ...
+
+    refused = {
+        "is a lambda": lambda: 1,
+        "is defined inside another function": nested,
+    }
+    for problem, function in refused.items():
+        with pytest.raises(TaskNotPicklableError) as raised:
+            pack_call(function, (), {})
+        assert f"its function {problem}; define it with def at the top of a module" in str(raised.value)
+        assert raised.value.__cause__ is None
+        with pytest.raises(TaskNotPicklableError, match=f"argument 'value' {problem}"):
+            pack_call(give, (function,), {})
+
+
+def test_a_function_whose_module_has_gone_is_refused(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process would find it either."""
+    function = module.replaced
+    monkeypatch.delitem(sys.modules, "pickled_tasks")
+    with pytest.raises(TaskNotPicklableError, match=r"is not what pickled_tasks\.replaced names; define it"):
+        pack_call(function, (), {})
+
+
+def test_what_cannot_be_read_on_the_other_side_is_named() -> None:
+    """An argument there, a result here; a result that cannot be sent at all, too."""
+    with pytest.raises(TaskNotPicklableError) as raised:
+        there_and_back(give, Unreadable())
+    assert str(raised.value) == (
+        "task 'the task' cannot run in another process: its function or an argument cannot be read in the worker: "
+        f"{_division_by_zero()}"
+    )
+    assert raised.value.__cause__ is None
+    with pytest.raises(
+        TaskNotPicklableError, match="its result cannot be read here: ZeroDivisionError: "
+    ) as raised:
+        there_and_back(make_unreadable)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+    with pytest.raises(
+        TaskNotPicklableError, match=r"its result cannot be pickled \(ValueError: a socket\)$"
+    ):
+        there_and_back(make_unsendable)
+
+
+def _division_by_zero() -> str:
+    try:
+        divmod(1, 0)
+    except ZeroDivisionError as exc:
+        return f"ZeroDivisionError: {exc}"
+    raise AssertionError
+
+
+class Stubborn(Exception):
+    """It holds what cannot be sent, in whatever way it is pickled."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = Unsendable()
+
+
+class Changing(Exception):
+    """It is read as another error."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyError, ("other",)
+
+
+def fail(kind: type[Exception]) -> None:
+    raise kind("what happened")
+
+
+def stop() -> None:
+    raise StopIteration("what happened")
+
+
+def test_an_error_that_cannot_be_sent_arrives_as_its_text() -> None:
+    """With the traceback from there as the cause, and the problem."""
+    with pytest.raises(TaskNotPicklableError) as raised:
+        there_and_back(fail, Stubborn)
+    assert "the error that it raised, '" in str(raised.value)
+    assert "Stubborn: what happened', cannot be pickled (ValueError: a socket)" in str(raised.value)
+    assert isinstance(raised.value.__cause__, RemoteTraceback)
+    assert "in fail" in str(raised.value.__cause__)
+    assert str(raised.value.__cause__).startswith(
+        "\n\nwhere the task ran:\nTraceback (most recent call last)"
+    )
+    with pytest.raises(RuntimeError, match=r"^the task raised StopIteration$") as stopped:
+        there_and_back(stop)
+    assert "StopIteration: what happened" in str(stopped.value.__cause__)
+
+
+def test_an_error_that_would_be_read_as_another_one_is_sent_in_another_way() -> None:
+    """The task has raised this one; what its class says about pickling would lose that."""
+    with pytest.raises(Changing, match="what happened"):
+        there_and_back(fail, Changing)
+
+
+def ask_step() -> Any:
+    return step_in_worker.get()
+
+
+def test_the_step_of_a_call_travels_with_it() -> None:
+    """All of it, and only for this call; a call without one has none."""
+    step = StepInfo("r", "resize:0[3]", "resize", attempt=2, start=5)
+    assert open_answer(run_packed(pack_call(ask_step, (), {}, step=step)), "ask_step") == step
+    assert step_in_worker.get() is None
+    assert there_and_back(ask_step) is None
+    with pytest.raises(ValueError, match="what happened"):
+        open_answer(run_packed(pack_call(fail, (ValueError,), {}, step=step)), "fail")
+    assert step_in_worker.get() is None
