@@ -267,6 +267,9 @@ def make_unreadable() -> object:
     ("args", "kwargs", "part"),
     [
         ((Unsendable(),), {}, "argument 'value'"),
+        ((1, Unsendable()), {}, "argument number 2"),
+        ((1, 2, Unsendable()), {}, "argument number 3"),
+        ((1, 2, 3, Unsendable()), {}, "argument number 4"),
         ((1,), {"key": Unsendable()}, "argument 'key'"),
         ((1,), {"other": 1, "key": [Unsendable()]}, "argument 'key'"),
     ],

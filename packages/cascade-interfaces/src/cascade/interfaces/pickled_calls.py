@@ -277,7 +277,8 @@ def _unpicklable_part(
 
 def _labels(function: Callable[..., Any], count: int) -> list[str]:
     try:
-        names = [f"argument {name!r}" for name in inspect.signature(function).parameters]
+        parameters = inspect.signature(function).parameters.values()
+        names = [f"argument {p.name!r}" for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
     except (TypeError, ValueError):
         names = []
     return [*names, *(f"argument number {n}" for n in range(len(names) + 1, count + 1))][:count]
