@@ -1,0 +1,407 @@
+"""What one link asks a broker for, and what it makes of the answers: the broker is played in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from cascade.connectors.mqtt import config
+from cascade.connectors.mqtt._duplicates import DuplicateFilter
+from cascade.connectors.mqtt._link import MqttLink
+from cascade.interfaces import Complete, Linked, Lost, Message
+from cascade.interfaces.topics import matches
+from cascade.testkit import eventually, time_limit
+from cascade.transport.delivery.callbacks import CallbackQueue
+from cascade.transport.delivery.dispatcher import Dispatcher
+from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.link import LinkParts
+from cascade.transport.outbox import Outbox, Outgoing
+from cascade.transport.presence import Presence
+from cascade.transport.retained_set import Canary, RetainedSet
+from cascade.transport.state_log import StateLog
+
+BOUND = 60.0
+Asked = tuple[str, Any]
+
+
+class Broker:
+    """A client port and the broker behind it: its subscriptions, its retained messages, and what it was asked.
+
+    :param copies: whether a message that matches several subscriptions comes for each of them.
+    """
+
+    native = None
+
+    def __init__(self, *, copies: bool = False) -> None:
+        self.copies, self.can_probe = copies, True
+        self.receive_maximum: int | None = None
+        self.packet_limit: int | None = None
+        self.asked: list[Asked] = []
+        self.granted: dict[str, int] = {}
+        self.retained: dict[str, bytes] = {}
+        self.refused: dict[str, int] = {}
+        self.held = asyncio.Event()  # the answer to UNSUBSCRIBE
+        self.held.set()
+        self._queue: asyncio.Queue[IncomingMessage | Exception] = asyncio.Queue()
+
+    def send(self, topic: str, payload: bytes = b"{}") -> None:
+        """Deliver a message that another client publishes."""
+        found = [each for each in self.granted if matches(each, topic)]
+        for _ in found if self.copies else found[:1]:
+            self._queue.put_nowait(IncomingMessage(topic, payload))
+
+    def fail(self, error: Exception) -> None:
+        self._queue.put_nowait(error)
+
+    async def publish(self, item: Outgoing) -> None:
+        self.asked.append(("publish", item.topic))
+        self.send(item.topic, item.payload.encode())
+        if item.retain:
+            self.retained[item.topic] = item.payload.encode()
+
+    async def subscribe(self, filters: str | list[tuple[str, int]], qos: int = 0) -> list[int | None]:
+        self.asked.append(("subscribe", (filters, qos) if isinstance(filters, str) else filters))
+        pairs = [(filters, qos)] if isinstance(filters, str) else filters
+        codes = [self.refused.get(each) for each, _ in pairs]
+        for (each, level), code in zip(pairs, codes, strict=True):
+            if code is None:
+                self.granted[each] = level
+                for topic in [found for found in self.retained if matches(each, found)]:
+                    self._queue.put_nowait(IncomingMessage(topic, self.retained[topic], retain=True))
+        return codes
+
+    async def unsubscribe(self, filters: list[str]) -> None:
+        self.asked.append(("unsubscribe", filters))
+        await self.held.wait()
+        for each in filters:
+            self.granted.pop(each, None)
+
+    async def messages(self) -> AsyncIterator[IncomingMessage]:
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def arrived(self) -> Iterator[IncomingMessage]:
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if isinstance(item, IncomingMessage):
+                yield item
+
+    def of(self, kind: str) -> list[Any]:
+        """Return what was asked of one kind, without the sync topics of probes and looks."""
+        return [found for asked, found in self.asked if asked == kind and "cascade/sync" not in str(found)]
+
+    async def connect(self, answer_timeout: float) -> None: ...
+    def on_lost(self, callback: Any) -> None: ...
+    async def disconnect(self) -> None: ...
+    def ignore_answers(self) -> None: ...
+    def close(self) -> None: ...
+    def close_in_child(self) -> None: ...
+
+
+class Program:
+    """A connector's part of a link: its queues, and what its callbacks got."""
+
+    def __init__(
+        self, broker: Broker, *, named: bool = False, settings: dict[str, Any] | None = None
+    ) -> None:
+        log = logging.getLogger("cascade.connectors.mqtt")
+        self.broker, self.got = broker, list[tuple[str, str]]()
+        made = config.settings("broker", 1883, settings or {}, known=())
+        self.duplicates = DuplicateFilter(lambda: 0.0)
+        self.dispatcher = Dispatcher(
+            Delivery(log), filter_added=self.duplicates.add, filter_removed=self.duplicates.remove
+        )
+        self.canary, self.named, self._nonce = Canary(), named, 0
+        self.presence = Presence("press-3", named=named)
+        self.presence.begin()
+        self.released = asyncio.Event()
+        self.released.set()
+        parts = LinkParts(
+            settings=made,
+            outbox=Outbox(max_messages=100, max_bytes=1_000_000),
+            dispatcher=self.dispatcher,
+            presence=self.presence,
+            state=StateLog(log),
+            released=self.released,
+            first_reports=dict,
+            on_settled=lambda: None,
+            log=log,
+        )
+        self.link = MqttLink(broker, parts, settings=made, duplicates=self.duplicates)
+
+    def callback(self, topic_filter: str, qos: int = 0, name: str = "") -> CallbackQueue:
+        """Add a callback that notes its topics."""
+
+        async def note(topic: str, _data: dict[str, Any]) -> None:
+            self.got.append((name or topic_filter, topic))
+
+        queue = CallbackQueue(topic_filter, note, qos, self.dispatcher.delivery)
+        self.dispatcher.add(queue)
+        return queue
+
+    def watch(self, *filters: str) -> WatchQueue:
+        canary = self.canary if self.named else None
+        retained = RetainedSet(filters, source="press-3", canary=canary, new_nonce=self._new_nonce)
+        queue = WatchQueue(filters, self.dispatcher.delivery, retained=retained)
+        self.dispatcher.add(queue)
+        return queue
+
+    def _new_nonce(self) -> str:
+        self._nonce += 1
+        return f"nonce-{self._nonce}"
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[Broker]:
+        """Establish the link, read, and stop it."""
+        self.link.read()
+        await self.link.establish()
+        try:
+            async with time_limit(BOUND):
+                yield self.broker
+        finally:
+            await self.link.stop()
+            for queue in self.dispatcher.callbacks():
+                await queue.stop(reason="end")
+
+
+@pytest.fixture(autouse=True)
+def unhurried(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still is not a broker that does not answer."""
+    monkeypatch.setattr("cascade.connectors.mqtt._duplicates.PROBE_TIMEOUT", 60.0)
+
+
+async def complete(queue: WatchQueue) -> Complete:
+    """Read a watch up to the end of its set."""
+    while not isinstance(item := await queue.next(), Complete):
+        pass
+    return item
+
+
+async def test_a_link_subscribes_to_everything_in_one_packet() -> None:
+    """Each filter at the highest QoS that a callback wants; one filter alone needs no list."""
+    program = Program(Broker())
+    for topic_filter, qos in (("a", 0), ("b", 1), ("b", 0), ("c", 2)):
+        program.callback(topic_filter, qos)
+    async with program.up() as broker:
+        assert broker.of("subscribe") == [[("a", 0), ("b", 1), ("c", 2)]]
+    program = Program(Broker())
+    program.callback("a", 1)
+    async with program.up() as broker:
+        assert broker.of("subscribe") == [("a", 1)]
+        await program.link.subscribe(program.callback("b", 2))
+        assert broker.of("subscribe")[1:] == [("b", 2)]
+    async with Program(Broker()).up() as broker:
+        assert broker.asked == []
+
+
+@pytest.mark.parametrize(
+    ("receive_maximum", "keywords", "limit"),
+    [(None, {}, 400), (None, {"window": 7}, 7), (3, {}, 3), (3, {"window": 2}, 2), (500, {}, 400)],
+)
+async def test_no_more_is_in_flight_than_either_side_takes(
+    receive_maximum: int | None, keywords: dict[str, int], limit: int
+) -> None:
+    """The statistics show it, beside the broker's own limits."""
+    program = Program(Broker(), settings=keywords)
+    program.broker.receive_maximum, program.broker.packet_limit = receive_maximum, 4096
+    async with program.up():
+        facts = program.link.facts()
+        assert facts["window_limit"] == limit
+        assert (facts["receive_maximum"], facts["packet_limit"]) == (receive_maximum, 4096)
+        assert facts["refused"] == {}
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before the link", "on the link"])
+@pytest.mark.parametrize("copies", [True, False])
+async def test_a_message_comes_once_to_each_callback(copies: bool, early: bool) -> None:
+    """The probe finds out whether the broker sends copies, and leaves no subscription; the same message may come again."""
+    program = Program(Broker(copies=copies))
+    first, second = program.callback("a/+"), None
+    if early:
+        second = program.callback("a/b")
+    async with program.up() as broker:
+        if second is None:
+            await program.link.subscribe(program.callback("a/b"))
+        await eventually(lambda: program.duplicates.sent is copies)
+        for _ in range(2):
+            broker.send("a/b")
+        broker.send("a/c")
+        await eventually(lambda: ("a/+", "a/c") in program.got and len(program.got) >= 5)
+        assert sorted(program.got) == [("a/+", "a/b")] * 2 + [("a/+", "a/c")] + [("a/b", "a/b")] * 2
+        await eventually(lambda: {*broker.granted} == {"a/+", "a/b"})
+        probes = [each for each in broker.asked if "cascade/sync" in str(each)]
+        await program.link.subscribe(program.callback("a/#"))
+        await asyncio.sleep(0)
+        assert [each for each in broker.asked if "cascade/sync" in str(each)] == probes  # it knows
+    assert first.filter == "a/+"
+
+
+@pytest.mark.parametrize(
+    ("filters", "can_probe"), [(("a", "b/+"), True), (("a/+", "a/b"), False)], ids=["apart", "mock"]
+)
+async def test_a_probe_needs_filters_that_overlap(filters: tuple[str, ...], can_probe: bool) -> None:
+    """And a client whose messages come back."""
+    program = Program(Broker())
+    program.broker.can_probe = can_probe
+    for topic_filter in filters:
+        program.callback(topic_filter)
+    async with program.up() as broker:
+        await program.link.subscribe(program.callback("c"))
+        assert not [each for each in broker.asked if "cascade/sync" in str(each)]
+
+
+async def test_a_probe_that_is_refused_holds_nothing_back() -> None:
+    """All that comes is delivered."""
+    program = Program(Broker(copies=True))
+    program.broker.refused["cascade/sync/press-3/+"] = 135
+    subscribe = program.broker.subscribe
+
+    async def refuse(filters: str | list[tuple[str, int]], qos: int = 0) -> list[int | None]:
+        answer = await subscribe(filters, qos)
+        return [135 for _ in answer] if "cascade/sync" in str(filters) else answer
+
+    program.broker.subscribe = refuse  # type: ignore[method-assign]
+    program.callback("a/+")
+    program.callback("a/b")
+    async with program.up() as broker:
+        assert program.duplicates.sent is None
+        broker.send("a/b")
+        await eventually(lambda: len(program.got) == 4)
+
+
+async def test_a_subscription_ends_with_its_last_queue() -> None:
+    """Also one that another watch still needs stays; one that was asked for again meanwhile stays."""
+    program = Program(Broker())
+    one, two, other = program.callback("a"), program.callback("a", name="two"), program.callback("b")
+    async with program.up() as broker:
+        await program.link.unsubscribe(one, program.dispatcher.remove(one))
+        assert broker.of("unsubscribe") == []
+        await program.link.unsubscribe(two, program.dispatcher.remove(two))
+        assert broker.of("unsubscribe") == [["a"]]
+        unused = program.dispatcher.remove(other)
+        program.link.unsubscribe_soon(other, unused)
+        program.callback("b", name="again")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert broker.of("unsubscribe") == [["a"]]
+        program.link.unsubscribe_soon(one, [])
+        await asyncio.sleep(0)
+        assert broker.of("unsubscribe") == [["a"]]
+        assert {*broker.granted} == {"b"}
+
+
+async def test_a_watch_gets_its_set_and_leaves_only_what_callbacks_have(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At the QoS of the callbacks, which the watch had lowered."""
+    program = Program(Broker(), named=True)
+    program.broker.retained = {"a/x": b"{}", "b": b"{}"}
+    program.callback("a/x", 1)
+    async with program.up() as broker:
+        await eventually(lambda: program.got == [("a/x", "a/x")])
+        watch = program.watch("a/x", "b")
+        looks = program.link.watch_soon(watch)
+        assert looks is not None
+        items = [await watch.next() for _ in range(3)]
+        assert items[0] == Linked()
+        assert sorted(each.topic for each in items[1:] if isinstance(each, Message)) == ["a/x", "b"]
+        found = await complete(watch)
+        assert (found.proved, found.topics) == (True, frozenset({"a/x", "b"}))
+        await program.link.unsubscribe(watch, program.dispatcher.remove(watch))
+        await eventually(lambda: broker.granted.get("a/x") == 1 and "b" not in broker.granted)
+    assert not caplog.records
+
+
+async def test_a_watch_without_callbacks_asks_for_nothing_when_it_ends() -> None:
+    """There is no QoS to give back."""
+    program = Program(Broker())
+    async with program.up() as broker:
+        watch = program.watch("b")
+        program.link.watch_soon(watch)
+        await complete(watch)
+        asked = len(broker.of("subscribe"))
+        await program.link.unsubscribe(watch, program.dispatcher.remove(watch))
+        await eventually(lambda: "b" not in broker.granted)
+        assert len(broker.of("subscribe")) == asked
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_watches_of_one_program_are_all_complete(named: bool) -> None:
+    """One after the other where a name has one canary; one that is thrown away is not waited for."""
+    program = Program(Broker(), named=named)
+    async with program.up() as broker:
+        watches = [program.watch(topic) for topic in ("a", "b", "c")]
+        for each in watches:
+            program.link.watch_soon(each)
+        gone = watches.pop(1)
+        gone.end()
+        await program.link.unsubscribe(gone, program.dispatcher.remove(gone))
+        for each in watches:
+            assert (await complete(each)).proved is named
+        assert {"a", "c"} <= {*broker.granted}
+        assert "b" not in broker.granted
+
+
+async def test_refusals_are_known_by_filter_until_they_are_granted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each is logged once."""
+    program = Program(Broker())
+    program.broker.refused = {"a": 135, "w": 128}
+    program.callback("a")
+    program.callback("b")
+    async with program.up() as broker:
+        assert program.link.refused == {"a": 135}
+        watch = program.watch("w", "x")
+        program.link.watch_soon(watch)
+        while not isinstance(await watch.next(), Lost):
+            pass
+        assert program.link.refused == {"a": 135, "w": 128}
+        await program.link.subscribe(program.callback("a", name="again"))
+        broker.refused.clear()
+        await program.link.subscribe(program.callback("a", name="more"))
+        assert program.link.refused == {"w": 128}
+    lines = [each.getMessage() for each in caplog.records]
+    assert sum("refuses the subscription to a (code 135)" in line for line in lines) == 1
+    assert sum("refuses the subscription to w (code 128)" in line for line in lines) == 1
+
+
+async def test_nothing_is_read_before_the_session_is_released() -> None:
+    """Then all of it, in order; an error of the client ends the link."""
+    program = Program(Broker())
+    program.released.clear()
+    program.callback("#")
+    async with program.up() as broker:
+        for number in range(200):
+            broker.send(f"a/{number}")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert program.dispatcher.delivery.received == 0
+        program.released.set()
+        await eventually(lambda: len(program.got) == 200)
+        assert [topic for _, topic in program.got] == [f"a/{number}" for number in range(200)]
+        assert not program.link.lost.done()
+        broker.fail(ConnectionResetError("reset by peer"))
+        await eventually(program.link.lost.done)
+        assert "reset by peer" in program.link.lost.result().text
+    assert program.dispatcher.delivery.received == 200
+
+
+async def test_equal_retained_messages_all_pass() -> None:
+    """A broker sends them for each subscription, whatever it does with live ones."""
+    program = Program(Broker(copies=True))
+    program.callback("a/+")
+    program.callback("a/b")
+    program.broker.retained = {"a/b": b"{}"}
+    async with program.up():
+        await eventually(lambda: len(program.got) == 4)
+        assert program.dispatcher.delivery.received >= 2
