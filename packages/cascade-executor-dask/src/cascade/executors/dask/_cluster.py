@@ -75,15 +75,11 @@ class Cluster:
 
     async def _cluster(self) -> Any:
         """Return the local cluster; never cancel its start, because half a cluster cannot be closed."""
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start_cluster(), name="cascade dask cluster")
+        self._starting = asyncio.create_task(self._start_cluster(), name="cascade dask cluster")
         await asyncio.wait({self._starting}, timeout=START_TIMEOUT)
         if not self._starting.done():
             raise self.unavailable(f"it did not start within {START_TIMEOUT:g} s")
-        if self._starting.exception() is None:
-            return self._starting.result()
-        failed, self._starting = self._starting, None
-        return failed.result()
+        return self._starting.result()
 
     async def _start_cluster(self) -> Any:
         if self._processes and (problem := script_problem()):
