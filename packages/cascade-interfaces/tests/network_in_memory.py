@@ -54,6 +54,8 @@ class Peer:
         """What the next calls of a name raise."""
         self.silent: set[str] = set()
         """The calls that get no answer."""
+        self.qos: dict[str, int] = {}
+        """The filters that were subscribed to, each with its latest QoS."""
         self.codes: dict[str, int] = {}
         """The filters whose subscription is refused, with its code."""
         self._unanswered: list[asyncio.Future[None]] = []
@@ -216,6 +218,7 @@ class MemoryLink(Link):
 
     async def _ask(self, filters: list[str]) -> None:
         for topic_filter in filters:
+            self.client.peer.qos[topic_filter] = self._dispatcher.qos(topic_filter)
             await self._call("subscribe", self.client.peer.answer, "subscribe", topic_filter)
             if code := self.client.peer.codes.get(topic_filter):
                 self._note_refused(topic_filter, code)

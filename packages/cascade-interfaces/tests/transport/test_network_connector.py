@@ -364,3 +364,59 @@ async def test_a_task_that_publishes_in_a_row_lets_others_go_on(monkeypatch: pyt
         assert turns > 10
         counting.cancel()
         await asyncio.wait({counting})
+
+
+@leaping
+async def test_a_filter_is_subscribed_at_the_highest_qos_that_a_callback_asks_for() -> None:
+    """At 0 without a word about it, and if it is watched: a watch is in order only among messages of one QoS."""
+    peer = Peer()
+    async with MemoryConnector(peer) as connector:
+        for qos in ((), (2,), (1,)):
+            await connector.subscribe("a", ignore, *qos)
+            await connector.subscribe(f"only/{qos}", ignore, *qos)
+            assert peer.qos["a"] == (2 if len(peer.qos) > 2 else 0)
+        assert [peer.qos[f"only/{qos}"] for qos in ((), (2,), (1,))] == [0, 2, 1]
+        await anext(connector.watch("a"))
+        assert peer.qos["a"] == 0
+
+
+@leaping
+async def test_filters_that_a_network_does_not_have_are_refused_before_anything_is_sent() -> None:
+    """A shared subscription needs a network that shares out; others have wrong filters and none at all."""
+    peer = Peer()
+    async with MemoryConnector(peer) as connector:
+        for wrong in ("$share/group/a", "a/#/b", ""):
+            with pytest.raises(InvalidTopicError):
+                await connector.subscribe(wrong, ignore)
+            with pytest.raises(InvalidTopicError):
+                connector.watch("a", wrong)
+        with pytest.raises(ConfigurationError, match="name at least one topic filter"):
+            connector.watch()
+        assert peer.qos == {}
+
+
+@leaping
+async def test_a_subscription_that_is_cancelled_before_its_answer_is_none() -> None:
+    """It is ended at the peer, and its callback is not called."""
+    peer = Peer()
+    got = list[str]()
+
+    async def receive(topic: str, data: dict[str, Any]) -> None:
+        got.append(topic)
+
+    async with MemoryConnector(peer) as connector:
+        await connector.subscribe("b", receive)
+        peer.silent.add("subscribe")
+        for topic_filter in ("a", "b"):
+            subscribing = asyncio.ensure_future(connector.subscribe(topic_filter, receive))
+            await asyncio.sleep(0.1)
+            subscribing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await subscribing
+        peer.resume()
+        await asyncio.sleep(0.1)
+        peer.client.deliver("a", "{}")
+        peer.client.deliver("b", "{}")
+        await asyncio.sleep(0.1)
+        assert peer.calls("unsubscribe") == [("unsubscribe", "a")]
+        assert got == ["b"]

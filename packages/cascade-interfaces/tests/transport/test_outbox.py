@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cascade.transport.outbox import Outbox, Outgoing
+from cascade.interfaces.protocols import Delivery
+from cascade.transport.outbox import REFUSED, Outbox, Outgoing
 
 CONTROL = ["cascade/state/s/runs", "cascade/status/s"]
 PLAIN = ["a", "b"]
@@ -422,3 +423,81 @@ def test_what_a_lost_link_gave_back_is_the_oldest() -> None:
     assert outbox.oldest() == 1
     outbox.accept("a", "3", 1, False)
     assert [item.payload for item in taken(outbox)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("end", ["land", "give_up"])
+def test_an_answer_that_comes_behind_the_end_of_its_link_counts_for_nothing(end: str) -> None:
+    """The message waits for the next link; what became of it is reported then, once."""
+    outbox = Outbox(max_messages=10, max_bytes=1_000)
+    reports = list[Delivery]()
+    outbox.accept("a", "{}", 1, False, reports.append)
+    item = outbox.take()
+    assert item is not None
+    outbox.restore(blame=False)
+
+    def answer() -> None:
+        if end == "land":
+            outbox.land(item)
+        else:
+            outbox.give_up(item, REFUSED)
+
+    answer()
+    assert (outbox.sent, outbox.pending, sum(outbox.dropped.values()), reports) == (0, 1, 0, [])
+    assert outbox.take() is item
+    answer()
+    answer()
+    assert outbox.sent + outbox.dropped[REFUSED] == 1
+    assert len(reports) == 1
+
+
+def test_the_oldest_message_is_found_wherever_it_is() -> None:
+    """In flight, given back, in the lane of control messages, or not taken yet: a flush waits for all of them."""
+    outbox = Outbox(max_messages=10, max_bytes=1_000)
+    assert outbox.oldest() is None
+    outbox.accept("a", "{}", 1, False)
+    outbox.accept("cascade/status/s", "{}", 1, True)
+    outbox.accept("b", "{}", 1, False)
+    assert outbox.oldest() == 1
+    control = outbox.take()
+    assert control is not None
+    assert (control.topic, outbox.oldest(), outbox.longest_in_flight()) == ("cascade/status/s", 1, 2)
+    first = outbox.take()
+    assert first is not None
+    outbox.land(control)
+    assert (first.topic, outbox.oldest(), outbox.longest_in_flight()) == ("a", 1, 1)
+    outbox.land(first)
+    assert (outbox.oldest(), outbox.longest_in_flight()) == (3, None)
+    outbox.accept("cascade/status/s", "{}", 1, True)
+    outbox.clear(REFUSED)
+    outbox.accept("cascade/status/s", "{}", 1, True)
+    assert outbox.oldest() == 5
+
+
+def test_a_message_waits_until_it_is_taken_and_again_behind_a_lost_link() -> None:
+    """In the lane of control messages as in the queue."""
+    for topic in ("a", "cascade/status/s"):
+        outbox = Outbox(max_messages=10, max_bytes=1_000)
+        found = [outbox.waiting]
+        outbox.accept(topic, "{}", 1, False)
+        found.append(outbox.waiting)
+        outbox.take()
+        found.append(outbox.waiting)
+        outbox.restore(blame=False)
+        found.append(outbox.waiting)
+        assert found == [False, True, False, True]
+
+
+def test_a_message_leaves_as_it_was_accepted() -> None:
+    """With its QoS and whether it is retained, from the queue as from the lane, and after a lost link."""
+    outbox = Outbox(max_messages=100, max_bytes=10_000)
+    kinds = [(qos, retain) for qos in (0, 1, 2) for retain in (False, True)]
+    for topic in ("a", "cascade/status/s"):
+        for qos, retain in kinds:
+            outbox.accept(f"{topic}/{qos}/{retain}", "{}", qos, retain)
+    for _ in range(2):
+        taken = [item for _ in range(12) if (item := outbox.take()) is not None]
+        assert {(item.topic.split("/", 1)[0], item.qos, item.retain) for item in taken} == {
+            (first, *kind) for first in ("a", "cascade") for kind in kinds
+        }
+        assert all(item.topic.endswith(f"{item.qos}/{item.retain}") for item in taken)
+        outbox.restore(blame=False)

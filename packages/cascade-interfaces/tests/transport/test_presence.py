@@ -1,6 +1,11 @@
 """What a named process publishes on its status topic, and when it answers."""
 
 import json
+import os
+import platform
+import time
+from datetime import datetime
+from importlib.metadata import version
 
 from cascade.transport.presence import Presence
 
@@ -92,3 +97,55 @@ class TestPresence:
                 for _ in range(3):
                     presence.receive(b'{"status": "online", "session": "foreign"}', gap * link)
                 assert presence.contested(gap * link) == (contested and link == 3)
+
+    def test_a_birth_shows_who_and_where_the_process_is(self) -> None:
+        """With the session of the will, so that a reader knows which birth a will ends."""
+        presence = Presence("s", named=True)
+        will = presence.begin()
+        assert (presence.announced, will["topic"], will["qos"], will["retain"]) == (
+            None,
+            presence.topic,
+            1,
+            True,
+        )
+        before = time.time()
+        birth = json.loads(presence.birth(5.0))
+        assert before - 1e-3 <= datetime.fromisoformat(birth.pop("ts")).timestamp() <= time.time()
+        assert birth == {
+            "status": "online",
+            "session": json.loads(will["payload"])["session"],
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "version": version("cascade-interfaces"),
+        }
+        assert json.loads(will["payload"]) == {"status": "offline", "session": presence.announced}
+
+    def test_a_process_without_a_name_keeps_nothing(self) -> None:
+        """Its will is a live message; it announces no session, and answers nobody."""
+        presence = Presence("s", named=False)
+        assert presence.begin() == {"topic": presence.topic, "payload": '{"status": "offline"}'}
+        presence.birth(5.0)
+        assert (presence.announced, presence.session, presence.due()) == (None, "", None)
+
+    def test_what_this_process_announced_on_an_earlier_link_is_not_another_process(self) -> None:
+        """It is replaced, but nobody contests the name; messages without a session show nobody."""
+        presence = Presence("s", named=True)
+        births = list[str]()
+        for link in range(10):
+            presence.begin()
+            for earlier in (*births, '{"status": "online"}', '{"status": "online", "session": 7}'):
+                assert not presence.receive(earlier.encode(), float(link))
+            births.append(presence.birth(float(link)))
+            presence.receive(births[0].encode(), float(link))
+            assert (presence.due() is None) == (link == 0)
+        assert not presence.contested(10.0)
+
+    def test_a_broker_that_reports_a_take_over_shows_another_process(self) -> None:
+        """As a foreign message on the topic does; both on one link are one sign."""
+        presence = Presence("s", named=True)
+        for link in range(4):
+            presence.begin()
+            presence.receive(b'{"status": "offline", "session": "foreign"}', float(link))
+            presence.taken_over(float(link))
+            assert presence.contested(float(link)) == (link == 3)
+        assert not presence.contested(61.0)

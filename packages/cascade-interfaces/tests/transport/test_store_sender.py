@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from leaping_loop import leaping
 
 from cascade.transport import store_sender
 from cascade.transport.errors import LinkLost, MessageRejected
@@ -193,3 +194,66 @@ async def test_the_first_answer_is_waited_for_only_so_long() -> None:
     assert not await sender.is_taken_early(Store())
     assert sender.time_left() == 0.0
     assert sender_of().time_left() > 0.0
+
+
+@pytest.mark.parametrize("absent", [True, False], ids=["absent", "silent"])
+@leaping
+async def test_the_first_answer_is_waited_for_as_long_for_every_message_of_a_link(absent: bool) -> None:
+    """A later message does not begin the time anew; behind it nothing is waited for."""
+    now = asyncio.get_running_loop().time
+
+    async def ask(_: Store) -> None:
+        if absent:
+            raise MessageRejected(ABSENT)
+        await asyncio.Event().wait()
+
+    sender = StoreSender(5.0, once=ask, is_absent=is_absent, look=Store.look)
+    first = asyncio.create_task(sender.is_taken_early(Store()), name="first")
+    await asyncio.sleep(3.0)
+    assert not first.done()
+    assert not await sender.is_taken_early(Store())
+    assert not await first
+    assert now() == pytest.approx(5.0)
+    assert not await sender.is_taken_early(Store())
+    assert now() == pytest.approx(5.0)
+
+
+@leaping
+async def test_a_store_may_be_absent_for_the_whole_patience_and_no_longer() -> None:
+    """All messages that wait for it are refused when it is over, in their order; the time between them counts."""
+    now = asyncio.get_running_loop().time
+    sender, refused = sender_of(patience=5.0), list[tuple[str, float]]()
+    store = Store(*[ABSENT] * 1_000_000)
+
+    async def send(name: str) -> None:
+        with pytest.raises(MessageRejected):
+            await sender.send(store)
+        refused.append((name, now()))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send("first"))
+        await asyncio.sleep(3.0)
+        group.create_task(send("second"))
+    assert [name for name, _ in refused] == ["first", "second"]
+    assert [at for _, at in refused] == pytest.approx([5.0, 5.0], abs=0.1)
+
+
+@leaping
+async def test_a_message_that_is_given_up_while_it_looks_leaves_the_way_to_others() -> None:
+    """Its caller was cancelled; the next one sends."""
+    store, other = Store(ABSENT), Store()
+    looking = asyncio.Event()
+
+    async def look(_: Store) -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, look=look)
+    first = asyncio.create_task(sender.send(store), name="first")
+    await looking.wait()
+    second = asyncio.create_task(sender.send(other), name="second")
+    await asyncio.sleep(1.0)
+    assert other.asked == 0
+    first.cancel()
+    await second
+    assert (store.asked, other.asked) == (1, 1)
