@@ -420,3 +420,22 @@ def test_the_step_of_a_call_travels_with_it() -> None:
     with pytest.raises(ValueError, match="what happened"):
         open_answer(run_packed(pack_call(fail, (ValueError,), {}, step=step)), "fail")
     assert step_in_worker.get() is None
+
+
+class Shifting(Exception):
+    """What it is made as depends on its text."""
+
+    def __new__(cls, text: str) -> Any:
+        return Exception.__new__(KeyError if text == "shifted" else cls, text)
+
+
+def raise_shifting() -> None:
+    error = Shifting("what happened")
+    error.args = ("shifted",)
+    raise error
+
+
+def test_an_error_that_every_way_changes_arrives_as_its_text() -> None:
+    """A handler of the other error must not catch it."""
+    with pytest.raises(TaskNotPicklableError, match=r"Shifting: shifted', changes its type$"):
+        there_and_back(raise_shifting)

@@ -1,5 +1,6 @@
 """Topics: built, checked and matched as MQTT says."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,14 +11,22 @@ from paho.mqtt.matcher import MQTTMatcher
 from cascade.interfaces import InvalidTopicError
 from cascade.interfaces.topics import (
     TopicMatcher,
+    ack_topic,
+    canary_topic,
     check_filter,
     check_topic,
     decode_level,
     encode_level,
     is_control,
     matches,
+    parse_ack_topic,
+    parse_state_topic,
+    parse_status_topic,
     parse_telemetry_topic,
+    state_topic,
     status_topic,
+    sync_filter,
+    sync_topic,
     telemetry_topic,
 )
 
@@ -183,7 +192,9 @@ def test_an_invalid_filter_is_refused(topic_filter: str) -> None:
         check_filter(topic_filter)
 
 
-@pytest.mark.parametrize("topic_filter", ["#", "+", "+/+", "a/#", "a/+/b", "$share/g/a/#", "$SYS/#"])
+@pytest.mark.parametrize(
+    "topic_filter", ["#", "+", "+/+", "a/#", "a/+/b", "$share/g/a/#", "$share/g/a", "$share/g//a", "$SYS/#"]
+)
 def test_a_valid_filter_passes(topic_filter: str) -> None:
     """Every placement of wildcards that MQTT allows is allowed."""
     assert check_filter(topic_filter) == topic_filter
@@ -196,3 +207,67 @@ def test_only_presence_sync_and_reports_overtake_telemetry() -> None:
     assert is_control("cascade/state/a/constraints")
     assert not is_control(telemetry_topic("a", "b", "c"))
     assert not is_control("cascade/statusx")
+
+
+@pytest.mark.parametrize(
+    ("parse", "build", "others"),
+    [
+        (parse_status_topic, status_topic, ["cascade/status", "cascade/status/", "cascade/status/a/b"]),
+        (parse_ack_topic, ack_topic, ["cascade/ack", "cascade/ack/", "cascade/ack/a/b", "other/ack/a"]),
+    ],
+)
+def test_a_topic_of_a_source_tells_its_name(
+    parse: Callable[[str], str | None], build: Callable[[str], str], others: list[str]
+) -> None:
+    """Whatever it is called; a topic of another shape or kind, or with a name that is not UTF-8, tells none."""
+    for source in ("press-line-3", "a/b", "ü %+#", "@x", "$y"):
+        assert parse(check_topic(build(source))) == source
+    for topic in [*others, build("a") + "/runs", build("") + "%ff", "cascade/state/a", "cascade/sync/a"]:
+        assert parse(topic) is None
+
+
+def test_topics_of_a_source_are_written_as_the_protocol_says() -> None:
+    """Letter by letter."""
+    source = "line 3/press"
+    assert status_topic(source) == "cascade/status/line%203%2Fpress"
+    assert ack_topic(source) == "cascade/ack/line%203%2Fpress"
+    assert state_topic(source, "graph") == "cascade/state/line%203%2Fpress/graph"
+    assert canary_topic(source) == "cascade/sync/line%203%2Fpress/@canary"
+    assert sync_topic(source, "@canary") == "cascade/sync/line%203%2Fpress/%40canary"
+    assert sync_filter(source) == "cascade/sync/line%203%2Fpress/+"
+    assert telemetry_topic("o/1", "p", "r", "data") == "cascade/telemetry/o%2F1/p/r/data"
+
+
+@pytest.mark.parametrize(
+    "topic", ["cascade/state/a", "cascade/state/a/b/c", "cascade/status/a/runs", "x/state/a/runs"]
+)
+def test_other_topics_are_no_reports(topic: str) -> None:
+    """Of another length, kind or root."""
+    assert parse_state_topic(topic) is None
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "cascade/telemetry/a/b/c/d/events",
+        "cascade/telemetri/a/b/c/events",
+        "cascade/telemetry/a/%ff/c/events",
+    ],
+)
+def test_a_topic_with_a_level_too_many_is_no_telemetry(topic: str) -> None:
+    """Nor one whose names are not UTF-8."""
+    assert parse_telemetry_topic(topic) is None
+
+
+def test_a_matcher_knows_whether_anything_stands_in_it() -> None:
+    """Several values may stand under one filter; a shared subscription stands under the filter that it shares."""
+    matcher: TopicMatcher[int] = TopicMatcher()
+    seen = [matcher.has_filters]
+    for number in (1, 2):
+        matcher.add("$share/group/a/+", number)
+    seen.append(matcher.has_filters)
+    assert list(matcher.match("a/b")) == [1, 2]
+    matcher.remove("$share/group/a/+", 1)
+    assert list(matcher.match("a/b")) == [2]
+    matcher.remove("a/+", 2)
+    assert [*seen, matcher.has_filters] == [False, True, False]
