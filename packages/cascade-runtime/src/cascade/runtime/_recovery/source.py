@@ -8,6 +8,7 @@ What has no source has no digest, and never counts as changed.
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
@@ -75,17 +76,11 @@ def _is_literal(value: ast.expr) -> bool:
 
 def _reached(tree: ast.AST, around: dict[str, ast.stmt]) -> dict[str, ast.stmt]:
     """Return what a piece of code names of its module, directly or through what it names."""
-    own = {each.name for each in getattr(tree, "body", ()) if isinstance(each, _Definition)}
     reached: dict[str, ast.stmt] = {}
     stack: list[ast.AST] = [tree]
     while stack:
         for node in ast.walk(_bare(stack.pop())):
-            if (
-                isinstance(node, ast.Name)
-                and node.id in around
-                and node.id not in reached
-                and node.id not in own
-            ):
+            if isinstance(node, ast.Name) and node.id in around and node.id not in reached:
                 reached[node.id] = around[node.id]
                 stack.append(around[node.id])
     return reached
@@ -124,10 +119,4 @@ class _Bare(ast.NodeTransformer):
 
 
 def _bare(tree: Any) -> Any:
-    return _Bare().visit(_copy(tree))
-
-
-def _copy(tree: ast.AST) -> ast.AST:
-    import copy
-
-    return copy.deepcopy(tree)
+    return _Bare().visit(copy.deepcopy(tree))
