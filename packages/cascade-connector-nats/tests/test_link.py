@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from jetstream import ABSENT, BUCKET, JetStream
+from jetstream import ABSENT, BUCKET, STREAM, JetStream
 
 from cascade.connectors.nats import config
 from cascade.connectors.nats._client import ApiError
@@ -214,6 +214,45 @@ async def test_callbacks_and_watches_share_a_subscription(jetstream: JetStream) 
         assert watch.looks is None
 
 
+@pytest.mark.parametrize("late", ["ping", "consumer"])
+async def test_a_subscription_is_there_when_both_have_answered(jetstream: JetStream, late: str) -> None:
+    """The server that delivers, and the bucket: only then nothing is missed that is sent afterwards."""
+    async with up(Plant(jetstream)) as plant:
+        answered = asyncio.Event()
+        if late == "ping":
+
+            async def settle(subject: str = "") -> None:
+                await answered.wait()
+
+            jetstream.client.settle = settle
+        else:
+            jetstream.held = answered
+        subscribing = asyncio.create_task(plant.link.subscribe(plant.callback("a")))
+        await eventually(lambda: "a" in jetstream.inboxes)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not subscribing.done()
+        answered.set()
+        await subscribing
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_is_missing_is_looked_for_from_time_to_time(
+    jetstream: JetStream, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """And not as fast as the server answers."""
+    monkeypatch.setattr("cascade.connectors.nats._link.RETRY", 600.0)
+    monkeypatch.setattr("cascade.connectors.nats._retained.PAUSE", 600.0)
+    name = STREAM if kept else BUCKET
+    jetstream.errors[f"$JS.API.STREAM.INFO.{name}"] = MessageRejected(403)
+    async with up(Plant(jetstream, kept=kept)) as plant:
+        await plant.link.subscribe(plant.callback("cascade/telemetry/#", 1))
+        asked = len(jetstream.asked)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(jetstream.asked) == asked
+
+
 async def test_a_watch_that_changes_its_topics_changes_its_subscriptions(jetstream: JetStream) -> None:
     """What another queue still has stays."""
     async with up(Plant(jetstream)) as plant:
@@ -306,6 +345,8 @@ async def test_telemetry_is_read_from_the_stream_as_soon_as_there_is_one(
         jetstream.errors.clear()
         await eventually(lambda: any("durable_name" in each for each in jetstream.consumers()))
         await eventually(lambda: (subject in jetstream.inboxes) is shared)
+        asks = plant.link.store.next_of("")
+        await eventually(lambda: any(each.startswith(asks) for each, _ in jetstream.written))
 
 
 async def test_a_reader_that_is_refused_listens_and_says_so_once(
