@@ -543,9 +543,10 @@ class TestLostLinks:
 
     @pytest.mark.parametrize("copies", [False, True])
     async def test_row_16_finding_out_whether_the_broker_sends_copies_leaves_no_filter_behind(
-        self, copies: bool
+        self, copies: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The filters that were needed for it are unsubscribed, so nothing more is received through them."""
+        monkeypatch.setattr("cascade.connectors.mqtt._link.UNSUBSCRIBE_AFTER", 0.0)
         received = list[int]()
 
         async def receive(_topic: str, data: dict[str, Any]) -> None:
@@ -555,11 +556,27 @@ class TestLostLinks:
             async with MqttConnector(broker.host, broker.port) as connector:
                 await connector.subscribe("a/+", receive, 1)
                 await connector.subscribe("a/b", receive, 1)
-                assert broker.filters() == {"a/+", "a/b"}
+                await eventually(lambda: broker.filters() == {"a/+", "a/b"}, BOUND)
                 assert connector._duplicates.sent is copies
                 await numbered(connector, "a/b", 2)
                 await eventually(lambda: len(received) >= 4, BOUND)
                 assert sorted(received) == [0, 0, 1, 1]
+
+    async def test_row_16_a_link_that_ends_soon_spends_no_packet_on_the_filters_of_the_probe(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Most runs disconnect before the filters are unsubscribed, and the broker forgets them with the link."""
+        monkeypatch.setattr("cascade.connectors.mqtt._link.UNSUBSCRIBE_AFTER", 3600.0)
+
+        async def ignore(_topic: str, _data: dict[str, Any]) -> None:
+            return
+
+        with OddBroker() as broker:
+            async with MqttConnector(broker.host, broker.port) as connector:
+                await connector.subscribe("a/+", ignore, 1)
+                await connector.subscribe("a/b", ignore, 1)
+                await eventually(lambda: connector._duplicates.sent is not None, BOUND)
+            assert broker.unsubscribes == []
 
     async def test_a_message_whose_topic_is_not_utf_8_costs_nothing_else(
         self, caplog: pytest.LogCaptureFixture

@@ -25,6 +25,9 @@ from cascade.transport.retained_set import Unproved
 
 log = get_logger("cascade.connectors.mqtt")
 
+UNSUBSCRIBE_AFTER = 1.0
+"""Seconds from the probe for duplicates until its filters are unsubscribed: most runs disconnect before."""
+
 _UNPROVED = "retained set"
 
 
@@ -47,6 +50,7 @@ class MqttLink(Link):
         self._reader = Reader(client, parts.dispatcher, duplicates, fail=self.fail)
         self._look_turn = asyncio.Lock()
         self._probing: asyncio.Task[None] | None = None
+        self._unsubscribing: asyncio.TimerHandle | None = None  # from the filters of the probe
         super().__init__(
             client,
             parts,
@@ -88,6 +92,8 @@ class MqttLink(Link):
 
     async def stop(self) -> list[Outgoing]:
         """End all tasks, restore the messages in flight, and read what has arrived."""
+        if self._unsubscribing is not None:
+            self._unsubscribing.cancel()
         dropped = await super().stop()
         self._reader.read_rest()
         return dropped
@@ -159,9 +165,15 @@ class MqttLink(Link):
                 self.client, self._dispatcher, self._duplicates, self._presence.source_id
             )
             if unused:
-                self._start(self._unsubscribe(unused), "cascade-mqtt-unsubscribe")
+                self._unsubscribing = self._loop.call_later(
+                    UNSUBSCRIBE_AFTER, self._unsubscribe_probe, unused
+                )
         except Exception as exc:
             self.fail(exc)
+
+    def _unsubscribe_probe(self, filters: list[str]) -> None:
+        if not self.lost.done():
+            self._start(self._unsubscribe(filters), "cascade-mqtt-unsubscribe")
 
     async def _resubscribe(self) -> None:
         new = [queue for queue in self._dispatcher.callbacks() if queue not in self._subscribed]
