@@ -25,6 +25,8 @@ MAX_BYTES = 64 * 1024
 REPEAT = 10.0
 """Seconds after which a report is repeated while a run is active."""
 
+_RUNS_SOON = 0.05
+"""Seconds from a change to the report of runs: a run that ends sooner is reported once, as ended."""
 _SUMMARY_SOON = 0.005
 """Seconds from the end of the last run to its summary."""
 
@@ -122,7 +124,7 @@ class Reporter:
         self._in_force = in_force
         self._presence = presence
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
-        self._runs_schedule = ReportSchedule(soon=0.002, interval=0.5)
+        self._runs_schedule = ReportSchedule(soon=_RUNS_SOON, interval=0.5)
         self._graph_schedule = ReportSchedule(soon=0.002, interval=1.0)
         self._hears_disconnect = hears_disconnect
         self._summary_due: float | None = None
