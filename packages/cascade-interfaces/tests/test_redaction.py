@@ -244,3 +244,91 @@ def test_every_kind_of_key_is_masked(word: str, separator: str) -> None:
 )
 def test_every_name_of_a_secret_is_masked(name: str) -> None:
     assert mask(f"{name}=S3cr3tValue") == f"{name}=***"
+
+
+@pytest.mark.parametrize("length", [0, 99, 100, 101, 400, 500, 501, 1_999, 2_000, 2_001, 5_000])
+@pytest.mark.parametrize("most", [100, 500, 1_000, 3_000])
+def test_a_line_is_as_long_as_its_bound_allows(length: int, most: int) -> None:
+    """Whatever the length of the text: at most 2,000 characters are read; what is cut ends with an ellipsis."""
+    line = one_line("x" * length, most=most)
+    read = min(length, 2_000)
+    assert len(line) == min(read, most)
+    assert line == ("x" * read if read <= most else "x" * (most - 1) + "…")
+
+
+@pytest.mark.parametrize(
+    ("tail", "shown"),
+    [
+        ("amqp://guest:pa", "amqp://***"),
+        ("https://token", "https://***"),
+        ("https://host:80/p", "https://***"),
+        ("https://host/path", "https://host/path"),
+        ("https://u:p@host/a", "https://***@host/a"),
+        ("see https://host now", "see https://host now"),
+        ("a://x b://user", "a://x b://***"),
+        ("plain words", "plain words"),
+    ],
+)
+def test_half_an_address_at_the_place_of_the_cut_is_masked_where_it_may_hold_a_secret(
+    tail: str, shown: str
+) -> None:
+    """What follows would show whether it does. With patterns of the user the last word may be half of one."""
+    text = "a " * 1_000 + tail
+    text = text[-2_000:] + "and more"
+    assert one_line(text, most=9_000).endswith(f" {shown}")
+    mine = Redactor(patterns=["cust-*"]).one_line(text, most=9_000)
+    *before, last = shown.split()
+    assert mine.split()[-len(shown.split()) :] == [*before, last if last.endswith("://***") else "***"]
+    assert one_line(text[:2_000], most=9_000) == mask(text[:2_000].strip())
+
+
+def test_an_error_is_described_by_its_type_and_what_observers_may_see() -> None:
+    """A long message is cut, and its line knows that; a message of Cascade has no values."""
+    assert describe(ValueError("no")) == "ValueError: no"
+    assert (
+        describe(ConfigurationError("n", "needs a number", value="S3cr3t"))
+        == "ConfigurationError: n: needs a number"
+    )
+    assert describe(ValueError("x" * 2_000)) == "ValueError: " + "x" * 2_000
+    long = describe(ValueError("x" * 9_000))
+    assert 2_000 < len(long) < 2_100
+    half = describe(ValueError("a " * 995 + "amqp://guest:secret@host"))
+    assert "guest" not in one_line(half, most=9_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("password='a b', user='c'", "password=***, user='c'"),
+        ('password="a \\" b" user', "password=*** user"),
+        ("tokens=['a', 'b'] user", "tokens=*** user"),
+        ("mysql --password a -u ada", "mysql --password *** -u ada"),
+        ("('Authorization', 'Bearer x'), 1", "('Authorization', ***), 1"),
+        ("<password>x</password>", "<password>***"),
+        ("Authorization: Bearer abc rest", "Authorization: *** rest"),
+        ("Bearer abcdef rest", "Bearer *** rest"),
+        ("https://u:p@host/x?sig=1&y=2", "https://***@host/x?sig=***&y=2"),
+        ("amqp://guest:pa/ss@host/x", "amqp://***@host/x"),
+        ("AKIAABCDEFGH rest", "*** rest"),
+        ("ghp_abcdefgh rest", "*** rest"),
+        ("xoxb-1-2 rest", "*** rest"),
+        ("eyJhbGci.eyJz.sig rest", "*** rest"),
+        ("-----BEGIN KEY-----\na\n-----END KEY----- rest", "*** rest"),
+        ("api_key: *** and more", "api_key: *** and more"),
+        ("PASSWORD%3Dabc", "PASSWORD%3D***"),
+        ("token => abc, x", "token => *** x"),
+    ],
+)
+def test_what_stands_around_a_secret_stays(text: str, masked: str) -> None:
+    """Its name, its separator, and what follows: a message still says what has happened."""
+    assert mask(text) == masked
+
+
+def test_a_word_that_a_user_masks_ends_where_a_word_ends() -> None:
+    """A pattern covers a whole word, with the punctuation that belongs to it or without."""
+    mine = Redactor(patterns=["cust-*", "wow!"])
+    assert (
+        mine.mask("cust-1, cust-2; (cust-3) [cust-4] cust-5=x cust-6.") == "***, ***; (***) [***] ***=x ***."
+    )
+    assert mine.mask("so wow! wow acust-1") == "so ***! wow acust-1"
+    assert Redactor(patterns=["a?c", "[xy]1"]).mask("abc ac x1 z1 ABC") == "*** ac *** z1 ABC"

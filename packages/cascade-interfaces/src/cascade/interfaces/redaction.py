@@ -165,7 +165,7 @@ class Redactor:
         >>> Redactor().one_line("ConnectionError: amqp://guest:s3cret@host:5672\\nrefused")
         'ConnectionError: amqp://***@host:5672 refused'
         """
-        if text.__class__ is str and len(text) <= MAX_CHARACTERS:
+        if text.__class__ is str and len(text) <= MAX_CHARACTERS <= most:
             return self._recent(text)
         return self._make_line(text, most)
 
