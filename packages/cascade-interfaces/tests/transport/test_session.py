@@ -459,6 +459,7 @@ async def test_nothing_is_sent_before_connect_or_behind_disconnect(
     await connector.disconnect()
     connector.publish_nowait(TELEMETRY, {})
     assert connector.statistics().dropped == {NOT_CONNECTED: 3}
+    assert connector.statistics().sanitized == 0
     text = "memory:1: nothing is sent: call connect() first, in the process that uses the connector"
     assert warnings() == [text, text]
     assert not peer.published()
