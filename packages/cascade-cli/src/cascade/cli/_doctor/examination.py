@@ -32,7 +32,7 @@ from cascade.cli.link import Address
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.protocols import SupportsLimitations, supports
-from cascade.interfaces.topics import constraint_topic, encode_level, parse_status_topic, status_topic
+from cascade.interfaces.topics import constraint_topic, encode_level, status_topic
 from cascade.interfaces.watch import Complete, Lost, Message
 from cascade.interfaces.wire.read import Presence, View, parse
 from cascade.transport import urls
@@ -294,7 +294,7 @@ class Examination:
                 self._read.set()
             if found.online and found.session:
                 facts.births.setdefault(found.source, set()).add(found.session)
-        source = parse_status_topic(item.topic) or getattr(found, "source", "")
+        source = getattr(found, "source", "")
         sent = getattr(found, "seconds", None)
         if source and sent is not None and not item.retain:
             facts.late_by[source] = time.time() - sent
