@@ -1,9 +1,10 @@
 """Several topic filters together."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.interfaces.filters import disjoint, first_match, overlap
+from cascade.interfaces.filters import disjoint, first_match, has_wildcard, overlap
 from cascade.interfaces.topics import matches
 
 TOPICS = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=4).map("/".join)
@@ -36,3 +37,50 @@ def test_filters_that_do_not_overlap_stay_as_they_are() -> None:
     filters = ["a/b", "c/+", "a/c"]
     assert sorted(disjoint(filters)) == sorted(filters)
     assert disjoint([]) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "joined"),
+    [
+        (["a/+/c", "a/b/+"], ["a/+/+"]),
+        (["a/+", "a/b"], ["a/+"]),
+        (["a/b", "a/#", "b"], ["b", "a/#"]),
+        (["a/+/c/d", "a/b/#"], ["a/+/#"]),
+        (["a/+/c", "a/b/c/#"], ["a/+/c/#"]),
+        (["a/b/c/#", "a/+/c"], ["a/+/c/#"]),
+        (["x/+", "a/+", "+/b"], ["+/+"]),
+        (["a/b", "a/b"], ["a/b"]),
+        (["+/b", "a/c"], ["a/c", "+/b"]),
+        (["a/+/c", "a/b/d"], ["a/b/d", "a/+/c"]),
+    ],
+)
+def test_filters_are_joined_to_no_more_than_they_need(filters: list[str], joined: list[str]) -> None:
+    """A wider filter would bring messages that nobody asked for, and ask for rights that the user does not have."""
+    assert disjoint(filters) == joined
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("a", "a/#", True),
+        ("a", "a/b/#", False),
+        ("a/b", "a", False),
+        ("a/b/c", "a", False),
+        ("+", "a/+", False),
+        ("a/+/c", "+/b/d", False),
+        ("#", "x/y", True),
+        ("a/#", "b/#", False),
+    ],
+)
+def test_two_filters_meet_or_do_not(one: str, other: str, meet: bool) -> None:
+    """In either order."""
+    assert (overlap(one, other), overlap(other, one)) == (meet, meet)
+
+
+def test_the_first_filter_that_matches_is_found() -> None:
+    """In their order; a wildcard is a wildcard also where the topic is written like a filter."""
+    assert first_match(["b", "a/+", "a/#"], "a/b") == "a/+"
+    assert first_match(["a/#", "a/b"], "a/b") == "a/#"
+    assert first_match(["b"], "a") is None
+    assert first_match(["$SYS/x", "#"], "$SYS/x") == "$SYS/x"
+    assert [has_wildcard(each) for each in ("a/b", "a/+", "#", "a/#/b")] == [False, True, True, True]

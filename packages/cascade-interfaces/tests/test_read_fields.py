@@ -396,3 +396,48 @@ def test_the_identity_of_the_store_is_read_from_its_topic_alone() -> None:
     assert read.parse(topic, b"[]") is None
     assert view.registers == {}
     assert parsed("cascade/constraints/global/@store", {"store": "9a"}).problem == "it names no type"
+
+
+def test_an_event_of_more_than_a_mebibyte_is_not_read() -> None:
+    """No engine sends one; a reader would hold all of it in memory."""
+    for size, read_ in ((900_000, True), (1_100_000, False)):
+        assert (parsed(EVENTS, {"run_id": "r", "body": {"pad": "x" * size}}) is not None) is read_
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("1e999", None),
+        ("-1e999", None),
+        ("NaN", None),
+        ("1e308", 1e308),
+        ("-2.5", -2.5),
+        ("0", 0),
+        ("true", None),
+        ('"1"', None),
+        (f"1{'0' * 400}", None),
+    ],
+)
+def test_a_number_is_finite_and_no_boolean(value: str, number: float | None) -> None:
+    """The rest of the message is read."""
+    payload = f'{{"runs": [{{"run_id": "r", "eta_s": {value}}}]}}'.encode()
+    found = read.parse(state_topic("line", "runs"), payload)
+    assert isinstance(found, read.RunsReport)
+    assert [row.eta_s for row in found.runs] == [number]
+
+
+@pytest.mark.parametrize(
+    ("ts", "seconds"),
+    [
+        ("2026-11-21T03:00:20+00:00", SECONDS),
+        ("2026-11-21T04:00:20+01:00", SECONDS),
+        ("2026-11-21T03:00:20Z", SECONDS),
+        ("yesterday", None),
+        ("", None),
+        (SECONDS, None),
+        (None, None),
+    ],
+)
+def test_a_time_is_read_in_any_zone(ts: object, seconds: float | None) -> None:
+    """A time that cannot be read is missing."""
+    assert state("summary", {"up": 1, "ts": ts}).seconds == seconds

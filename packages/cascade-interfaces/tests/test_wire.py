@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import sys
+import types
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
+    Redactor,
     RunStatus,
     TaskState,
     TaskStateEvent,
@@ -27,6 +29,7 @@ from cascade.interfaces.wire.write import (
     decode_payload,
     default_source,
     encode_payload,
+    idle_reports,
     new_token,
     timestamp,
 )
@@ -356,3 +359,97 @@ def test_free_text_is_cleaned_on_its_way_into_the_body() -> None:
 def test_the_source_of_an_unnamed_process_is_host_and_pid() -> None:
     """Readers tell processes apart by host name and process id."""
     assert default_source() == f"{platform.node()}-{os.getpid()}"
+
+
+def test_a_tag_named_like_a_secret_is_masked_whole() -> None:
+    """Whatever its value is; the others are cleaned, and the name of a tag is a text like any other."""
+    tags: dict[str, Any] = {
+        "password": 3,
+        "api_key": "x",
+        "line": 3,
+        "ok": True,
+        "note": "token=x",
+        "pwd=1": 2,
+    }
+    started = LifecycleEvent("r", Lifecycle.ENGINE_STARTED, 0.0, tags=tags, kept=4)
+    body = body_of(started, clean=Redactor().one_line)
+    assert body == {
+        "type": "LifecycleEvent",
+        "event": "ENGINE_STARTED",
+        "tags": {
+            "password": "***",
+            "api_key": "***",
+            "line": 3,
+            "ok": True,
+            "note": "token=***",
+            "pwd=***": "***",
+        },
+        "kept": 4,
+    }
+    stopped = LifecycleEvent("r", Lifecycle.ENGINE_STOPPED, 0.0, RunStatus.SUCCEEDED)
+    assert body_of(stopped)["error"] == ""  # type: ignore[typeddict-item]
+
+
+def test_the_reports_of_a_process_without_an_engine_replace_those_of_an_earlier_one() -> None:
+    """Nothing is in force, nothing runs; what ended in earlier processes stays in the list of recent runs."""
+    head = {"v": "1.0", "source": "line 3", "session": "p", "presence": "p"}
+    made = idle_reports("line 3", presence="p", now=1795230020.5, recent=[{"run_id": "r"}])
+    ts = "2026-11-21T03:00:20.500000+00:00"
+    assert made == {
+        "cascade/state/line%203/constraints": head
+        | {"sync": "idle", "applied": {}, "effective": [], "in_scope_running": 0, "ts": ts},
+        "cascade/state/line%203/runs": head | {"runs": [], "recent": [{"run_id": "r"}], "ts": ts},
+    }
+    none: list[list[dict[str, Any]] | None] = [None, []]
+    for recent in none:
+        runs = idle_reports("line", presence="p", now=0.0, recent=recent)["cascade/state/line/runs"]
+        assert (runs["recent"], runs["ts"]) == ([], "1970-01-01T00:00:00.000000+00:00")
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (b"[1]", "a JSON list, not an object"),
+        (b"1", "a JSON int, not an object"),
+        (b'{"a": NaN}', "not JSON: NaN is not JSON"),
+        (b'{"a": -Infinity}', "not JSON: -Infinity is not JSON"),
+        (b"x", "not JSON: Expecting value"),
+    ],
+)
+def test_what_is_no_object_is_named(payload: bytes, problem: str) -> None:
+    """The text stands in a log line of a connector."""
+    with pytest.raises(UndecodableMessageError, match=f"^{problem}"):
+        decode_payload(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "text", "replaced"),
+    [
+        ({"a": float("inf"), "b": float("-inf"), "c": 1}, '{"a": "Infinity", "b": "-Infinity", "c": 1}', 2),
+        ({"a": {3}}, '{"a": [3]}', 1),
+        ({"a": frozenset([1j])}, '{"a": ["1j"]}', 2),
+        ({"a": (1, [2j])}, '{"a": [1, ["2j"]]}', 1),
+        ({1j: 1}, '{"1j": 1}', 1),
+        ({float("nan"): 1j}, '{"NaN": "1j"}', 2),
+        ({"a": "x", "b": object}, '{"a": "x", "b": "<class \'object\'>"}', 1),
+        ({"a": 1j, "b": None, "c": True}, '{"a": "1j", "b": null, "c": true}', 1),
+    ],
+)
+def test_each_value_that_json_does_not_have_is_replaced_and_counted(
+    payload: dict[Any, Any], text: str, replaced: int
+) -> None:
+    """Sets by lists, numbers by their names, keys by text, anything else by its repr."""
+    assert encode_payload(payload) == (text, replaced)
+    assert encode_payload(types.MappingProxyType(payload)) == (text, replaced)
+
+
+def test_a_value_that_occurs_twice_is_not_circular() -> None:
+    """Only one that holds itself is; what stands deeper than 64 levels is cut off, and no sooner."""
+    shared = [1j]
+    assert encode_payload({"a": shared, "b": shared}) == ('{"a": ["1j"], "b": ["1j"]}', 2)
+    deep: Any = 1j
+    for _ in range(60):
+        deep = [deep]
+    assert encode_payload({"a": deep})[0].count("[") == 60
+    assert "nested too deep" not in encode_payload({"a": deep})[0]
+    assert json.loads(encode_payload({"a": Exception("x" * 900)})[0])["a"].endswith("xxx…")
