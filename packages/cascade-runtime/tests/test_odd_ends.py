@@ -1,0 +1,224 @@
+"""What becomes of a task's helpers, workers, places under a limit and times when it ends, is tried again or is cancelled."""
+
+import asyncio
+import contextlib
+import threading
+from typing import Any
+
+import pytest
+from desk import Desk
+from observers import watch_tasks
+from simple_tasks import hold
+
+from cascade.interfaces import TaskState, TaskStateEvent
+from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
+from cascade.spec import task
+from cascade.testing import ManualClock
+from cascade.testkit import eventually, time_limit
+
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
+
+
+@pytest.fixture
+def engine(hub: LocalHub) -> Engine:
+    return Engine(connector=LocalConnector(hub, source_id="line-3"))
+
+
+def told(events: list[TaskStateEvent], name: str) -> list[tuple[str, float]]:
+    return [(event.state.value, event.duration_ms) for event in events if event.task_name == name]
+
+
+def states(events: list[TaskStateEvent], name: str) -> list[str]:
+    return [state for state, _ in told(events, name)]
+
+
+@pytest.mark.parametrize("how", ["is tried again", "ends"])
+async def test_a_helper_that_waits_at_a_checkpoint_stops_with_its_attempt(
+    desk: Desk, engine: Engine, how: str
+) -> None:
+    """The pause is still in force: what stops the helper is that the attempt which made it is over."""
+    helpers: list[asyncio.Task[None]] = []
+    events = watch_tasks(engine)
+    release = asyncio.Event()
+
+    async def at_checkpoint() -> None:
+        await checkpoint()
+
+    @task
+    async def leads() -> None:
+        await desk.put("task:leads", "pause")
+        await eventually(lambda: desk.applied("task:leads", "pause"))
+        helpers.append(asyncio.create_task(at_checkpoint()))
+        await eventually(lambda: states(events, "leads")[-1:] == ["BLOCKED"])
+        if how == "is tried again":
+            raise OSError("not yet")
+
+    @task
+    async def beside() -> None:
+        await release.wait()
+
+    run = asyncio.create_task(engine.run([leads().with_retry(2, delay=3600), beside()]))
+    await eventually(lambda: helpers and helpers[0].done(), LIMIT)
+    assert helpers[0].cancelled()
+    assert not run.done()
+    run.cancel()
+    await asyncio.wait({run})
+
+
+async def test_a_task_that_ends_after_its_run_gives_back_no_worker_a_second_time() -> None:
+    """The end of the run has given its worker back: of the next run, no two tasks run at the same time."""
+    executor, started, release = ThreadExecutor(1), asyncio.Event(), asyncio.Event()
+    engine = Engine(executor=executor, stop_timeout=0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def still_running() -> None:
+        started.set()
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    @task
+    def hidden() -> Any:
+        return still_running()
+
+    @task
+    def waits() -> None:
+        begun.set()
+        go_on.wait(LIMIT)
+
+    first = asyncio.create_task(engine.run(hidden()))
+    await started.wait()
+    first.cancel()
+    await asyncio.wait({first})
+    events = watch_tasks(engine)
+    tasks = [waits() for _ in range(3)]
+    second = asyncio.create_task(engine.run(tasks))
+    await eventually(begun.is_set)
+    release.set()
+    await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "hidden:0"])
+    go_on.set()
+    assert await second == [None] * 3
+    await executor.close()
+    assert states(events, "waits") == ["RUNNING", "COMPLETED"] * 3
+
+
+class Busy:
+    """What a task notes and waits for; its first attempt may fail."""
+
+    def __init__(self, *, fails_once: bool) -> None:
+        self.fails = fails_once
+        self.runs = asyncio.Event()
+        self.release = asyncio.Event()
+
+
+@task
+async def be_busy(busy: Busy) -> None:
+    if busy.fails:
+        busy.fails = False
+        raise OSError("not yet")
+    busy.runs.set()
+    await busy.release.wait()
+
+
+@pytest.mark.parametrize("form", ["a cache", "a second attempt"])
+async def test_a_limit_counts_a_task_that_was_admitted_after_it_had_begun(
+    desk: Desk, engine: Engine, form: str
+) -> None:
+    """A task that looks into its cache, or waits for its next attempt, does not count; once it runs, it does."""
+    busy = Busy(fails_once=form == "a second attempt")
+    called = be_busy.with_cache(ignore=("busy",)) if form == "a cache" else be_busy.with_retry(2)
+    run = asyncio.create_task(engine.run(called(busy)))
+    await busy.runs.wait()
+    await desk.put("task:be_busy", "concurrency", limit=3)
+    await eventually(lambda: desk.applied("task:be_busy", "concurrency"))
+    assert desk.reports[-1]["in_scope_running"] == 1
+    busy.release.set()
+    await run
+
+
+async def test_each_event_of_a_task_says_how_long_it_has_taken(desk: Desk, hub: LocalHub) -> None:
+    """From its first start on, over its attempts and the times between them, until the cancel ends it."""
+    clock = ManualClock()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
+    events = watch_tasks(engine)
+
+    @task
+    async def flaky() -> None:
+        clock.advance(1)
+        raise OSError("not yet")
+
+    await desk.put("global", "pause")
+    run = asyncio.create_task(engine.run([flaky().with_retry(3, delay=1000)], on_failure="continue"))
+    await eventually(lambda: states(events, "flaky") == ["BLOCKED"])
+    clock.advance(5)
+    await desk.lift("global", "pause")
+    await eventually(lambda: states(events, "flaky")[-1:] == ["RETRYING"])
+    await desk.put("global", "pause")
+    await eventually(lambda: engine._admission.policy.constrained)
+    clock.advance(1000)
+    await eventually(lambda: states(events, "flaky")[-1:] == ["BLOCKED"])
+    clock.advance(2)
+    await desk.put("task:flaky", "cancel", expires_at=4e9)
+    await asyncio.wait({run})
+    assert told(events, "flaky") == [
+        ("BLOCKED", 0.0),
+        ("RUNNING", 0.0),
+        ("RETRYING", 1_000.0),
+        ("BLOCKED", 1_001_000.0),
+        ("CANCELLED", 1_003_000.0),
+    ]
+
+
+async def test_a_retry_that_waits_for_its_start_is_reported_once_when_its_run_is_cancelled(
+    desk: Desk, engine: Engine
+) -> None:
+    """It has an asyncio task that reports its end, other than a task that waits for its first start."""
+    events = watch_tasks(engine)
+
+    @task
+    async def flaky() -> None:
+        await desk.put("task:*", "pause")
+        await eventually(lambda: desk.applied("task:*", "pause"))
+        raise OSError("not yet")
+
+    run = asyncio.create_task(engine.run([flaky().with_retry(2), hold().after(flaky().with_retry(2))]))
+    await eventually(lambda: states(events, "flaky").count("BLOCKED") == 2)
+    run.cancel()
+    await asyncio.wait({run})
+    for task_id in {event.task_id for event in events}:
+        of_task = [event.state for event in events if event.task_id == task_id]
+        assert of_task[-1] is TaskState.CANCELLED
+        assert of_task.count(TaskState.CANCELLED) == 1
+
+
+async def test_a_second_cancel_of_a_task_that_cleans_up_does_not_interrupt_it(
+    desk: Desk, engine: Engine
+) -> None:
+    """Two registers cover the task: it is cancelled once, with the reason of the first."""
+    events = watch_tasks(engine)
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+    done: list[str] = []
+
+    @task
+    async def leads() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+            done.append("clean")
+
+    run = asyncio.create_task(engine.run([leads()], on_failure="continue"))
+    await eventually(lambda: states(events, "leads") == ["RUNNING"])
+    await desk.put("task:leads", "cancel", expires_at=4e9)
+    await cleaning.wait()
+    await desk.put("task:le*", "cancel", expires_at=4e9)
+    await eventually(lambda: desk.applied("task:le*", "cancel"))
+    clean.set()
+    async with time_limit(LIMIT):
+        await asyncio.wait({run})
+    assert done == ["clean"]
+    assert [event.reason for event in events if event.state is TaskState.CANCELLED] == [
+        "task:leads is cancelled (cascade/constraints/task/leads/@cancel)"
+    ]
