@@ -15,6 +15,7 @@ from cascade.interfaces import (
     InputsError,
     InvalidTargetError,
     RouteError,
+    TaskCallError,
     TaskDefinitionError,
     UsageError,
 )
@@ -25,6 +26,7 @@ from cascade.spec import (
     Param,
     Policies,
     RetryPolicy,
+    Router,
     Search,
     call_of,
     inject,
@@ -543,3 +545,156 @@ def test_an_error_shows_a_value_that_cannot_show_itself() -> None:
     assert str(error).startswith("n: needs a number, not <")
     assert ConfigurationError("n", "needs a number", value=None).value is None
     assert str(ConfigurationError("n", "needs a number", value=None)) == "n: needs a number, not None"
+
+
+# Settings of one call
+
+
+def test_each_setting_of_a_call_arrives_and_leaves_the_others_as_they_are() -> None:
+    """Of a call and of a task; the call that it was made of stays as it was."""
+    policies: list[tuple[Callable[[Any], Any], dict[str, Any]]] = [
+        (lambda x: x.with_timeout(2), {"timeout": 2}),
+        (lambda x: x.with_constraints(gpu=1, ram=LAZY), {"demands": {"gpu": 1, "ram": LAZY}}),
+        (lambda x: x.at_most_once(), {"at_most_once": True}),
+        (lambda x: x.unrecorded(), {"recorded": False}),
+        (lambda x: x.with_retry(2), {"retry": RetryPolicy(2)}),
+        (lambda x: x.with_cache(ttl=3), {"cache": CachePolicy(ttl=3)}),
+    ]
+    call, whole, given = one(3).after(LAZY), one, dict[str, Any]()
+    for change, added in policies:
+        before = call_of(call).policies
+        changed, whole = change(call), change(whole)
+        assert call_of(call).policies is before
+        given |= added
+        call = changed
+        for made in (call, whole(3)):
+            assert call_of(made).policies == Policies(**given)
+        assert (call_of(call).args, call_of(call).predecessors) == ((3,), (LAZY,))
+    assert call_of(one(3)).policies == Policies()
+    assert whole.name == "one"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.with_retry(2),
+        lambda x: x.with_timeout(2),
+        lambda x: x.with_constraints(gpu=1),
+        lambda x: x.at_most_once(),
+        lambda x: x.unrecorded(),
+    ],
+)
+def test_a_step_of_the_graph_takes_no_setting_of_a_task(change: Callable[[Any], Any]) -> None:
+    """It calls none: an item, an attribute, a route, a sequence, an input."""
+    for step in (LAZY[0], LAZY.real, Router(LAZY, {1: LAZY}), sequence(LAZY), Param("n")):
+        with pytest.raises(
+            ConfigurationError, match="is a step of the graph and calls no task; set it on the tasks"
+        ):
+            change(step)
+
+
+def test_a_map_keeps_its_columns_whatever_is_set() -> None:
+    """Its limit, its policies, what it waits for and its name are its own."""
+    mapped = task(lambda a, b: a).partial(b=2).map(a=[1, 2])
+    changed = mapped.with_concurrency(4).with_retry(2).after(LAZY).named("sum")
+    call: Any = call_of(changed)
+    assert (call.kwargs, call.fixed, call.limit) == ({"a": (1, 2)}, {"b": 2}, 4)
+    assert (call.policies.retry, call.predecessors, call.definition.name) == (RetryPolicy(2), (LAZY,), "sum")
+    assert cast("Any", call_of(mapped)).limit is None
+    assert cast("Any", call_of(changed.with_concurrency(1))).limit == 1
+
+
+def test_a_call_waits_for_all_that_it_was_told_to_wait_for() -> None:
+    """In the order of the calls of ``after``; without a condition unless there is one."""
+    first, second, third = one(1), one(2), one(3)
+    call = call_of(LAZY.after(first).after(second, third).after())
+    assert (call.predecessors, call.condition) == ((first, second, third), None)
+
+
+@pytest.mark.parametrize(
+    ("given", "skips", "otherwise"),
+    [
+        ({}, True, None),
+        ({"otherwise": None}, False, None),
+        ({"otherwise": 3}, False, 3),
+        ({"otherwise": LAZY}, False, LAZY),
+    ],
+)
+def test_a_condition_skips_a_call_or_gives_another_value(
+    given: dict[str, Any], skips: bool, otherwise: object
+) -> None:
+    """A value of None is a value; a container with lazy results becomes one that gives it."""
+    condition = call_of(one(1).run_if(LAZY, **given)).condition
+    assert condition is not None
+    assert (condition.lazy, condition.skips) == (LAZY, skips)
+    assert condition.otherwise is otherwise
+    held = call_of(one(1).run_if(LAZY, otherwise=[LAZY])).condition
+    assert held is not None
+    assert isinstance(held.otherwise, LazyResult)
+    assert call_of(held.otherwise).args == ([LAZY],)
+
+
+async def later_one() -> int:
+    return 1
+
+
+class Model:
+    async def __call__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("function", "mode", "on_loop", "is_async", "inline"),
+    [
+        (one.function, "auto", False, False, False),
+        (one.function, "inline", True, False, True),
+        (one.function, "thread", False, False, False),
+        (later_one, "auto", True, True, False),
+        (later_one, "inline", True, True, False),
+        (Model(), "auto", True, True, False),
+        (Model, "auto", False, False, False),
+        (lambda db=inject("db"): db, "inline", True, False, False),  # noqa: B008 - the usual form
+    ],
+)
+def test_where_and_how_a_function_is_called(
+    function: Any, mode: str, on_loop: bool, is_async: bool, inline: bool
+) -> None:
+    """A class whose instances are called asynchronously is called like any other class."""
+    made = task(mode=mode)(function)._definition
+    assert (made.mode, made.on_loop, made.is_async, made.inline) == (mode, on_loop, is_async, inline)
+    assert not made.structural
+    if on_loop and not is_async:
+        with pytest.raises(
+            ConfigurationError, match="has mode='inline' and blocks the event loop, so no time limit"
+        ):
+            task(mode=mode)(function).with_timeout(1)
+    else:
+        assert isinstance(task(mode=mode)(function).with_timeout(1)(), LazyResult)
+
+
+@pytest.mark.parametrize(
+    ("function", "fine", "wrong"),
+    [
+        (
+            lambda a, b=2: a,
+            [((1,), {}), ((1, 2), {}), ((), {"a": 1}), ((1,), {"b": 2})],
+            [((), {}), ((1, 2, 3), {}), ((1,), {"a": 1})],
+        ),
+        (lambda *a: a, [((), {}), ((1, 2, 3), {})], [((1,), {"a": 1})]),
+        (lambda a, *, b: a, [((1,), {"b": 2})], [((1,), {}), ((1, 2), {})]),
+        (lambda a, /: a, [((1,), {})], [((), {"a": 1}), ((1, 2), {})]),
+        (lambda **a: a, [((), {}), ((), {"b": 1})], [((1,), {})]),
+        (lambda: 1, [((), {})], [((1,), {})]),
+    ],
+)
+def test_a_call_takes_what_its_function_takes(
+    function: Any, fine: list[tuple[Any, dict[str, Any]]], wrong: list[tuple[Any, dict[str, Any]]]
+) -> None:
+    """Whatever kinds its parameters are of."""
+    made: Any = task(function)
+    for args, kwargs in fine:
+        call = call_of(made(*args, **kwargs))
+        assert (call.args, dict(call.kwargs)) == (args, kwargs)
+    for args, kwargs in wrong:
+        with pytest.raises(TaskCallError, match="task '<lambda>': "):
+            made(*args, **kwargs)
