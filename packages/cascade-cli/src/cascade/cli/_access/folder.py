@@ -21,7 +21,7 @@ from cascade.transport.credentials import certificate_end, end_problem, is_expos
 _PASSWORD_BYTES = 24
 
 
-def write_folder(folder: Path, rules: Sequence[Rule], *, broker: str = "mosquitto") -> Files:
+def write_folder(folder: Path, rules: Sequence[Rule], *, broker: str) -> Files:
     """Write everything that a broker needs; passwords that are there stay. Return where it stands.
 
     Files that hold a secret can be read by their owner only.

@@ -1,0 +1,131 @@
+"""Tables, blocks, values and mistakes of the command line, as they are printed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.cli import Column, Output
+from cascade.cli._workflow.workflow import workflow_of
+from cascade.cli.columns import shown
+from cascade.cli.main import main
+
+ROWS: list[dict[str, Any]] = [
+    {"run": "night", "n": 3, "note": "x", "none": None},
+    {"run": "day", "n": 12, "note": "", "none": []},
+]
+COLUMNS = [Column("run"), Column("n", "tasks", right=True), Column("none"), Column("note", "what")]
+
+
+class Terminal(StringIO):
+    """A stream that says that it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(rows: list[dict[str, Any]], columns: list[Column]) -> list[str]:
+    """The lines of a table without styles."""
+    stream = Terminal()
+    Output(stream).rows(rows, columns)
+    return re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+
+
+def test_a_table_has_titles_aligns_numbers_and_leaves_out_what_is_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its last column is as wide as its text."""
+    monkeypatch.setenv("COLUMNS", "100")
+    head, line, *rows = printed(ROWS, COLUMNS)
+    assert head.split() == ["run", "tasks", "what"]
+    assert set(line) == {"─"}
+    assert rows == ["night       3   x", "day        12"]
+
+
+def test_a_narrow_terminal_has_a_block_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first value, then each that is not empty with its title."""
+    monkeypatch.setenv("COLUMNS", "40")
+    assert printed(ROWS, COLUMNS) == ["night", "  tasks 3", "  what x", "day", "  tasks 12"]
+
+
+def test_a_table_that_fits_exactly_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three blanks stand between two columns, and the last one has twenty columns at least."""
+    row = {"a": "a" * 30, "b": "b" * 30, "c": "c " * 30}
+    columns = [Column(key) for key in row]
+    for width, is_table in ((30 + 3 + 30 + 3 + 20, True), (30 + 3 + 30 + 3 + 19, False)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = printed([row], columns)
+        assert (lines[0].split() == ["a", "b", "c"]) == is_table
+        assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        ([], ""),
+        ({}, ""),
+        (0, "0"),
+        (False, "no"),
+        (True, "yes"),
+        ("a", "a"),
+        ({"rate": "10/m", "burst": [1, None]}, "rate=10/m burst=1, "),
+        ([True, "x"], "yes, x"),
+        (1.5, "1.5"),
+    ],
+)
+def test_a_value_of_json_as_a_person_reads_it(value: Any, text: str) -> None:
+    """What is empty is nothing, and zero is something."""
+    assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["pse"], "unknown command 'pse'; did you mean 'ps'?"),
+        (["xyzzy"], "unknown command 'xyzzy'; cascade --help lists them"),
+        (["--nonsense"], "No such option '--nonsense'; cascade --help lists what it takes"),
+        (["ps", "--nonsense"], "No such option '--nonsense'; cascade ps --help lists what it takes"),
+        (["run", "twice.py", "-p", "a=1", "-p", "a=2"], "the parameter 'a' is given twice; give it once"),
+    ],
+)
+def test_a_mistake_names_what_is_meant(
+    arguments: list[str],
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On one line, with exit code 2."""
+    job = "import cascade as cs\n@cs.task\ndef one(a): return a\nworkflow = one(cs.Param('a'))\n"
+    (tmp_path / "twice.py").write_text(job)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    try:
+        assert main(arguments) == 2
+    finally:
+        sys.modules.pop("twice", None)
+    assert capsys.readouterr() == ("", f"cascade: {line}\n")
+
+
+@cs.task
+def double(x: int, *, label: str = "a") -> str:
+    """Double a number.
+
+    :param x: the number
+    """
+    return f"{2 * x} {label}"
+
+
+def test_a_task_has_the_types_of_its_function() -> None:
+    """Also where annotations are texts, as in this file: a number of the command line stays one."""
+    found = {each.name: each.conversion.convert("4") for each in workflow_of(double, "double").parameters}
+    assert found == {"x": 4, "label": "4"}
