@@ -215,6 +215,6 @@ class Refusing:
 
 def test_a_value_without_a_digest_never_counts_as_changed() -> None:
     """One that has no content, or whose class refuses to show it."""
-    digests = {taken(value) for value in ((x for x in ''), iter(()), Refusing(), [Refusing()])}
+    digests = {taken(value) for value in ((x for x in ""), iter(()), Refusing(), [Refusing()])}
     assert len(digests) == 1
     assert taken(1) not in digests
