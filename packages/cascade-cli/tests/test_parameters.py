@@ -152,16 +152,17 @@ def test_the_parameters_of_a_function_are_those_that_a_caller_can_give() -> None
         note: Annotated[str, "what to print"] = "",
         db: Any = cs.inject("db"),  # noqa: B008
         label: Any = cs.Param("label"),  # noqa: B008
+        color: Color = Color.BLUE,
         **others: int,
     ) -> Any: ...
 
     found = {each.name: each for each in of_function(made)}
-    assert list(found) == ["number", "scale", "verbose", "plain", "untyped", "note"]
+    assert list(found) == ["number", "scale", "verbose", "plain", "untyped", "note", "color"]
     assert [each.name for each in found.values() if each.required] == ["number"]
     assert found["untyped"].conversion.convert("4") == 4
     assert found["note"].description == "what to print"
     assert found["verbose"].boolean
-    assert [each.shown_default for each in found.values()] == ["", "1.5", "false", "", "3", ""]
+    assert [each.shown_default for each in found.values()] == ["", "1.5", "false", "", "3", "", "2"]
 
 
 def workflow(target: Any) -> Workflow:

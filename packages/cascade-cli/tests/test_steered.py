@@ -1,0 +1,126 @@
+"""The steering commands as a person and a program see them: with a broker within the test, and no engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from memory_broker import MemoryBroker, Person
+
+from cascade.cli._steering import desk
+from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, status_topic
+
+NOW = 1_800_000_000.0
+SHORT, PAUSE = constraint_topic("source:oven"), constraint_topic("source:oven", "pause")
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Person:
+    """A person at a terminal, at a fixed time; an engine named oven was there once."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    return Person(MemoryBroker({status_topic("oven"): {"status": "offline", "session": "s"}}), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("command", "topic", "content"),
+    [
+        ("pause oven", PAUSE, {"type": "pause", "params": {}, "id": "pause-source:oven", "expires_at": None}),
+        ("pause oven --ttl 90s", PAUSE, {"expires_at": NOW + 90}),
+        ("pause oven --id x --by olaf", PAUSE, {"id": "x", "by": "olaf", "scope": "source:oven"}),
+        ("limit global --concurrency 0", constraint_topic("global", "concurrency"), {"params": {"limit": 0}}),
+        ("limit global --rate 5", constraint_topic("global", "rate_limit"), {"params": {"rate": 5.0}}),
+        (
+            "limit global --rate 5/m --capacity 2 --ttl 1h",
+            constraint_topic("global", "rate_limit"),
+            {"params": {"rate": "5/m", "capacity": 2}, "expires_at": NOW + 3_600},
+        ),
+        ("cancel oven", constraint_topic("source:oven", "cancel"), {"params": {}, "expires_at": NOW + 60}),
+        ("cancel run:7 --ttl 5s", constraint_topic("run:7", "cancel"), {"expires_at": NOW + 5}),
+    ],
+)
+def test_a_command_writes_one_register_and_prints_its_topic(
+    command: str, topic: str, content: dict[str, Any], person: Person
+) -> None:
+    """And the identity of the store, which this broker does not have yet, before it."""
+    assert person.types(*command.split()) == (0, [topic], "")
+    (store, _), (written, message) = person.broker.written
+    assert (store, written) == (STORE_TOPIC, topic)
+    assert message.items() >= content.items()
+    assert ("by" in message) == ("--by" in command)
+    person.broker.written.clear()
+    code, lines, _ = person.types(*command.split(), "--json")
+    assert (code, [json.loads(line) for line in lines]) == (0, [{"topic": topic}])
+    assert [sent for sent, _ in person.broker.written] == [topic]
+
+
+@pytest.mark.parametrize(
+    ("command", "cleared"),
+    [
+        ("resume oven", [PAUSE, SHORT]),
+        ("resume oven --id mine", [SHORT]),
+        ("resume oven --id other", []),
+        ("clear oven", [SHORT, constraint_topic("source:oven", "cancel"), PAUSE]),
+        ("clear oven cancel", [constraint_topic("source:oven", "cancel")]),
+        ("clear oven pause --id mine", [SHORT]),
+        ("clear global", []),
+    ],
+)
+def test_a_clear_prints_each_topic_that_it_has_cleared(
+    command: str, cleared: list[str], person: Person
+) -> None:
+    """Other registers stay; where there is none it says so, and that is no failure."""
+    held = {
+        SHORT: ("pause", "mine"),
+        PAUSE: ("pause", "a"),
+        constraint_topic("source:oven", "cancel"): ("cancel", "b"),
+    }
+    for topic, (kind, name) in held.items():
+        person.broker.take(topic, {"type": kind, "id": name, "params": {}})
+    code, lines, err = person.types(*command.split())
+    assert (code, lines, person.broker.written) == (0, cleared, [(topic, None) for topic in cleared])
+    scope = "global" if "global" in command else "source:oven"
+    note = f"no such constraint on {scope}; cascade constraints lists them\n"
+    assert err == ("" if cleared else note)
+    assert {*held} - {*person.broker.retained} == {*cleared}
+
+
+def test_a_name_that_is_nearly_known_is_suggested(person: Person) -> None:
+    """The register is written nevertheless: the engine may come later."""
+    assert person.types("pause", "ovne")[2] == (
+        "no engine named ovne is known to the broker; did you mean oven?\n"
+    )
+    assert person.types("pause", "xyzzy")[2] == "no engine named xyzzy is known to the broker\n"
+    assert person.types("pause", "task:ovne")[2] == ""
+
+
+def test_waiting_without_a_live_engine_ends_at_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With exit code 1: nobody obeys."""
+    monkeypatch.setattr(desk, "UNNAMED_SECONDS", 0.01)
+    code, lines, err = person.types("pause", "--wait")
+    assert (code, lines) == (1, [constraint_topic("global", "pause")])
+    assert err == "no live engine is in the scope global; cascade ps lists the engines\n"
+    code, lines, _ = person.types("pause", "--wait", "--json")
+    found = json.loads("\n".join(lines))
+    assert code == 1
+    assert found == {
+        "topic": constraint_topic("global", "pause"),
+        "applied": [],
+        "refused": [],
+        "unknown": [],
+        "no_match": [],
+        "running": 0,
+    }
+    assert person.types("pause", "--drained")[0] == 2
+
+
+def test_a_silent_engine_is_waited_for_until_the_time_out(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And named; a source of another name is not in the scope."""
+    monkeypatch.setattr(desk, "UNNAMED_SECONDS", 0.01)
+    for source in ("oven", "press"):
+        person.broker.take(status_topic(source), {"status": "online", "session": "s"})
+    code, lines, err = person.types("pause", "oven", "--wait", "--timeout", "0.05s")
+    assert (code, lines, err) == (1, [PAUSE, "unknown     1  oven (silent)"], "")
