@@ -279,3 +279,49 @@ async def test_the_last_run_of_any_engine_disconnects() -> None:
     assert connector.log == ["connect", "disconnect"]
     await Engine(connector=connector).run(short())
     assert connector.log == ["connect", "disconnect"] * 2
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("raises", "cannot connect, the run goes on without it: OSError: no route"),
+        ("is cancelled", "was cancelled while connecting; the run goes on without it"),
+    ],
+)
+async def test_each_run_tries_a_connector_that_failed_again_and_says_why_once(
+    caplog: pytest.LogCaptureFixture, how: str, line: str
+) -> None:
+    """A connector that raises, or whose own helper was cancelled, harms no run and is disconnected after each."""
+
+    class Failing(Plain):
+        async def connect(self) -> None:
+            await super().connect()
+            raise OSError("no route") if how == "raises" else asyncio.CancelledError
+
+    connector = Failing()
+    engine = Engine(connector=connector)
+    for _ in range(2):
+        caplog.clear()
+        assert await engine.run(double(1)) == 2
+        (record,) = caplog.records
+        assert record.getMessage().endswith(line)
+    assert connector.log == ["connect", "disconnect"] * 2
+
+
+async def test_an_error_while_disconnecting_is_logged_and_the_run_keeps_its_result(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The next run connects again."""
+
+    class Failing(Plain):
+        async def disconnect(self) -> None:
+            await super().disconnect()
+            raise OSError("gone")
+
+    connector = Failing()
+    engine = Engine(connector=connector)
+    assert await engine.run(double(1)) == 2
+    (record,) = caplog.records
+    assert record.getMessage().endswith("failed to disconnect: OSError: gone")
+    assert await engine.run(double(2)) == 4
+    assert connector.log == ["connect", "disconnect"] * 2
