@@ -1,0 +1,228 @@
+"""The texts of a run's log and of its progress line, event by event, without an engine."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import Lifecycle, LifecycleEvent, Redactor, RunStatus, TaskState, TaskStateEvent
+from cascade.runtime import EventBus
+from cascade.runtime._observers.progress_bar import render
+from cascade.runtime._observers.run_counts import RunCounts, duration, rate
+from cascade.runtime._observers.run_log import logged
+
+
+@contextmanager
+def logged_bus(caplog: pytest.LogCaptureFixture) -> Iterator[EventBus]:
+    """Yield a bus whose runs are logged at DEBUG."""
+    caplog.set_level(logging.DEBUG, "cascade.run")
+    bus = EventBus()
+    with logged(bus, Redactor()):
+        yield bus
+
+
+def began(run_id: str = "r1", **more: Any) -> LifecycleEvent:
+    return LifecycleEvent(run_id, Lifecycle.ENGINE_STARTED, 10.0, **more)
+
+
+def ended(status: RunStatus | None, run_id: str = "r1", **more: Any) -> LifecycleEvent:
+    return LifecycleEvent(run_id, Lifecycle.ENGINE_STOPPED, 12.5, status, **more)
+
+
+def task(state: TaskState, task_id: str = "t:0", **more: Any) -> TaskStateEvent:
+    return TaskStateEvent(more.pop("run_id", "r1"), task_id, task_id[0], state, 11.0, **more)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_each_change_of_a_task_has_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    """An end shows how long the task took; errors and reasons are masked, and what ends well is for DEBUG."""
+    with logged_bus(caplog) as bus:
+        bus.publish(began())
+        assert lines(caplog) == ["INFO run r1 started"]
+        for state, more, line in (
+            (TaskState.RUNNING, {}, "DEBUG t:0 of run r1 is running"),
+            (TaskState.COMPLETED, {"duration_ms": 1500.0}, "DEBUG t:0 of run r1 completed after 1.5 s"),
+            (
+                TaskState.FAILED,
+                {"duration_ms": 20.0, "error": "OSError: password=x9"},
+                "INFO t:0 of run r1 failed after 20 ms: OSError: password=***",
+            ),
+            (
+                TaskState.RETRYING,
+                {"reason": "attempt 2 of 3", "error": "OSError: no"},
+                "INFO t:0 of run r1 is tried again: attempt 2 of 3: OSError: no",
+            ),
+            (TaskState.BLOCKED, {"reason": "paused"}, "INFO t:0 of run r1 is blocked: paused"),
+            (TaskState.SKIPPED, {"reason": "password=x9"}, "INFO t:0 of run r1 is skipped: password=***"),
+            (
+                TaskState.CANCELLED,
+                {"reason": "global is cancelled"},
+                "INFO t:0 of run r1 cancelled after 0 ms: global is cancelled",
+            ),
+        ):
+            bus.publish(task(state, **more))
+            assert lines(caplog) == [line]
+
+
+def test_a_reason_is_logged_once_for_each_name_and_each_run(caplog: pytest.LogCaptureFixture) -> None:
+    """The next task of the same name and reason is for DEBUG; one of another name or reason is not."""
+    with logged_bus(caplog) as bus:
+        bus.publish(began())
+        for task_id, reason, level in (
+            ("t:0", "paused", "INFO"),
+            ("t:1", "paused", "DEBUG"),
+            ("u:0", "paused", "INFO"),
+            ("t:2", "gpu", "INFO"),
+        ):
+            caplog.clear()
+            bus.publish(task(TaskState.BLOCKED, task_id, reason=reason))
+            assert lines(caplog)[0].split()[0] == level
+        bus.publish(began("r2"))
+        caplog.clear()
+        bus.publish(task(TaskState.BLOCKED, run_id="r2", reason="paused"))
+        assert lines(caplog) == ["INFO t:0 of run r2 is blocked: paused"]
+
+
+def test_the_end_of_a_run_counts_its_tasks_and_a_second_attempt_counts_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two attempts of one run id at the same time are two runs, and one that began before the log has no line."""
+    with logged_bus(caplog) as bus:
+        bus.publish(began(token="a", name="nightly"))
+        bus.publish(began(token="b"))
+        assert lines(caplog) == ["INFO run r1 (nightly) started", "INFO run r1 started"]
+        for number, state in enumerate((TaskState.COMPLETED, TaskState.COMPLETED, TaskState.FAILED)):
+            bus.publish(task(state, f"t:{number}", token="a"))
+        caplog.clear()
+        bus.publish(ended(RunStatus.FAILED, token="a", error="ValueError: password=x9"))
+        bus.publish(ended(RunStatus.SUCCEEDED, token="b"))
+        bus.publish(ended(RunStatus.SUCCEEDED, token="b"))
+        bus.publish(task(TaskState.RUNNING, token="a"))
+        bus.publish(task(TaskState.RUNNING, run_id="earlier"))
+        assert lines(caplog) == [
+            "INFO run r1 failed after 2.5 s: 2 completed, 1 failed: ValueError: password=***",
+            "INFO run r1 succeeded after 2.5 s",
+        ]
+
+
+def test_nothing_is_logged_after_the_last_run_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Two runs of one bus share the log; the end of the first does not end it."""
+    caplog.set_level(logging.INFO, "cascade.run")
+    bus = EventBus()
+    with logged(bus, Redactor()):
+        with logged(bus, Redactor()):
+            pass
+        bus.publish(began())
+        assert lines(caplog) == ["INFO run r1 started"]
+    bus.publish(began())
+    assert (lines(caplog), list(bus.handlers())) == ([], [])
+
+
+def counted(*events: TaskStateEvent, tasks: int = 0, unexpanded: int = 0) -> RunCounts:
+    made = RunCounts(10.0)
+    made.expand(tasks, unexpanded)
+    for event in events:
+        made.count(event)
+    return made
+
+
+def test_the_most_frequent_reason_stands_for_all_that_wait() -> None:
+    """Also when tasks change their reason, or the most frequent one ends."""
+    blocked = [task(TaskState.BLOCKED, f"t:{n}", reason="gpu" if n else "paused") for n in range(3)]
+    made = counted(*blocked)
+    assert (made.blocked, made.running, made.known, made.finished) == ((3, "gpu"), 0, 3, 0)
+    made.count(task(TaskState.BLOCKED, "t:1", reason="paused"))
+    assert made.blocked == (3, "paused")
+    made.count(task(TaskState.CANCELLED, "t:0"))
+    made.count(task(TaskState.RUNNING, "t:1"))
+    assert (made.blocked, made.running, made.running_longest) == ((1, "gpu"), 1, "t:1")
+    made.count(task(TaskState.RETRYING, "t:1"))
+    assert (made.running_longest, made.known, made.finished) == ("", 3, 1)
+    made.count(task(TaskState.COMPLETED, "t:2"))
+    assert made.blocked == (0, "")
+
+
+def test_a_graph_that_grows_is_open_until_its_last_part_has_expanded() -> None:
+    """Then the tasks that the graph has are all that will come."""
+    made = counted(tasks=2, unexpanded=2)
+    made.expand(5, -1)
+    assert (made.known, made.open) == (7, True)
+    made.expand(0, -1)
+    assert (made.known, made.open) == (7, False)
+
+
+def test_the_time_left_needs_a_rate_and_tasks_that_are_left() -> None:
+    """The rate is the mean since the start: 10 tasks in 20 s leave 60 s for 30."""
+    done = [task(TaskState.COMPLETED, f"t:{n}") for n in range(10)]
+    assert counted(*done, tasks=40).seconds_left(20.0) == 60.0
+    assert counted(*done[:9], tasks=40).seconds_left(20.0) is None
+    assert counted(*done, tasks=40, unexpanded=1).seconds_left(20.0) is None
+    assert counted(*done, tasks=10).seconds_left(20.0) is None
+
+
+@pytest.mark.parametrize(
+    ("events", "shown"),
+    [
+        ([], "[....................]  0%  0/4  0 s  0 running"),
+        ([task(TaskState.RUNNING)], "[....................]  0%  0/4  0 s  1 running: t:0"),
+        ([task(TaskState.COMPLETED)], "[#####...............]  25%  1/4  0 s  0 running"),
+        ([task(TaskState.FAILED)], "[#####...............]  25%  1/4  0 s  1 failed  0 running"),
+        ([task(TaskState.BLOCKED, reason="gpu")], "[....................]  0%  0/4  0 s  1 blocked: gpu"),
+    ],
+)
+def test_the_line_of_a_run_in_its_first_second(events: list[TaskStateEvent], shown: str) -> None:
+    """No rate yet; how many run is shown unless all others wait."""
+    assert render(counted(*events, tasks=4), 0.99, 100) == shown
+
+
+def test_the_line_of_a_run_of_which_nothing_is_known_yet() -> None:
+    """There is no share of nothing, and none of an unknown number."""
+    assert render(counted(), 2.0, 100) == "[....................]  0/0  2.0 s  0 running"
+    assert render(counted(tasks=3, unexpanded=1), 2.0, 59) == "0/3+  2.0 s  0 running"
+    assert (
+        render(counted(task(TaskState.COMPLETED), tasks=3, unexpanded=1), 0.5, 60)
+        == "[..........]  1/3+  0 s  0 running"
+    )
+    assert render(counted(tasks=3), 2.0, 60) == "[..........]  0%  0/3  2.0 s  0 running"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 ms"),
+        (0.9994, "999 ms"),
+        (1.0, "1.0 s"),
+        (59.94, "59.9 s"),
+        (60.0, "1:00"),
+        (61.9, "1:01"),
+        (3599.0, "59:59"),
+        (3600.0, "1:00:00"),
+        (90061.0, "25:01:01"),
+    ],
+)
+def test_a_duration_is_shown_in_the_unit_that_a_person_would_use(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("tasks", "seconds", "text"),
+    [(1, 2.0, "30/min"), (1, 1.0, "1.0/s"), (19, 2.0, "9.5/s"), (20, 2.0, "10/s"), (59, 60.0, "59/min")],
+)
+def test_a_rate_is_shown_in_the_unit_that_has_digits(tasks: int, seconds: float, text: str) -> None:
+    assert rate(tasks, seconds) == text
+
+
+def test_a_summary_lists_the_states_that_tasks_ended_in() -> None:
+    """In the order of the alphabet; a run without a status was cancelled from outside."""
+    made = counted(
+        task(TaskState.SKIPPED, "t:0"), task(TaskState.COMPLETED, "t:1"), task(TaskState.FAILED, "t:2")
+    )
+    assert made.summary(ended(RunStatus.FAILED)) == "failed after 2.5 s: 1 completed, 1 failed, 1 skipped"
+    assert made.summary(ended(None)).startswith("cancelled after 2.5 s: ")
