@@ -586,3 +586,44 @@ def test_a_report_names_the_author_that_a_message_claims(registers: Registers) -
     send(registers, GLOBAL, {**PAUSE, "by": "ann@desk"})
     (register,) = registers.reported()
     assert register.entry() == {"id": "pause-global", "status": "applied", "by": "ann@desk"}
+
+
+def test_what_is_cleared_leaves_nothing_behind(clock: FakeClock) -> None:
+    """An engine that follows its broker again begins as if it had never followed one."""
+
+    def state(registers: Registers) -> object:
+        return (
+            *(
+                len(registers),
+                registers.values,
+                registers.problems,
+                registers.topics(),
+                registers.effective(),
+            ),
+            *(registers.to_report, registers.over_limit, registers.problems_forgotten, registers.in_force),
+            *(registers.has_changes, registers.next_expiry()),
+            *(statuses(registers), list(registers.effective_rows()), registers.take_changes()),
+        )
+
+    registers = Registers(clock, limit=2)
+    registers.begin_run("here")
+    for number in range(2):
+        send(registers, constraint_topic(f"task:t{number}"), limit(3, expires_at=clock.now() + 9))
+    registers.remove([constraint_topic("task:t0")])
+    send(registers, constraint_topic("task:t2"), limit(3))
+    for number in range(MAX_PROBLEMS + 1):
+        send(registers, constraint_topic(f"task:p{number}"), b"no JSON")
+    send(registers, constraint_topic("run:here"), PAUSE)
+    revision = registers.revision
+    registers.clear()
+    assert registers.revision > revision
+    assert state(registers) == state(Registers(clock, limit=2))
+    registers.end_run("here")
+    assert registers.topics() == set()
+    registers.remove([])  # the counts begin anew with each set: nothing of the earlier ones is left
+    for number in range(2):
+        send(registers, constraint_topic(f"task:t{number}"), limit(3))
+    send(registers, constraint_topic("run:here"), PAUSE)
+    assert (registers.over_limit, registers.problems_forgotten, registers.in_force) == (1, 0, 2)
+    registers.begin_run("here")
+    assert registers.in_force == 2

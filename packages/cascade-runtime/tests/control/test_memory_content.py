@@ -1,0 +1,210 @@
+"""What an engine saves of its constraints, when, and what of it a later process accepts; without a broker."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime._control.memory import ControlMemory
+from cascade.runtime._control.parse import Constraint, parse
+
+TOPIC = constraint_topic("task:a")
+LIMIT = {"type": "concurrency", "params": {"limit": 3}}
+
+
+class Store:
+    """A store whose writes the test holds back, and which may fail."""
+
+    def __init__(self) -> None:
+        self.found: Mapping[str, Any] | None = None
+        self.written: list[Mapping[str, Any]] = []
+        self.may_write = asyncio.Event()
+        self.may_write.set()
+        self.writes = asyncio.Event()
+        """Set once a write has begun."""
+        self.fault: Exception | None = None
+        self.forgotten: list[str] = []
+
+    async def load_control(self, source: str) -> Mapping[str, Any] | None:
+        self._fail()
+        return self.found
+
+    async def save_control(self, source: str, content: Mapping[str, Any]) -> None:
+        assert source == content["source"]
+        self.writes.set()
+        await self.may_write.wait()
+        self._fail()
+        self.written.append(content)
+
+    async def forget_control(self, source: str) -> None:
+        self._fail()
+        self.forgotten.append(source)
+
+    def _fail(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+def memory_of(store: Store) -> ControlMemory:
+    return ControlMemory(store, "line-3", "plant", clock=FakeClock())
+
+
+def constraint(message: Mapping[str, Any], *, deadline: float | None = None) -> Constraint:
+    found = parse(constraint_topic("task:a"), json.dumps(message).encode(), deadline=deadline)
+    assert isinstance(found, Constraint)
+    return found
+
+
+async def saved(*constraints: Constraint, store: str | None = None) -> Mapping[str, Any]:
+    kept = Store()
+    memory = memory_of(kept)
+    memory.save({f"{TOPIC}/{number}": each for number, each in enumerate(constraints)}, store)
+    await memory.flush(60.0)
+    (content,) = kept.written
+    return content
+
+
+async def test_the_messages_that_lead_to_the_registers_are_saved() -> None:
+    """An author only where one is claimed; a cancel ended what ran then, and is not repeated."""
+    expires = FakeClock().now() + 60
+    content = await saved(
+        constraint({**LIMIT, "id": "c", "by": "me", "expires_at": expires}),
+        constraint({"type": "cancel", "expires_at": expires}),
+        constraint({"type": "pause"}),
+        store="s-1",
+    )
+    assert content == {
+        "v": 1,
+        "source": "line-3",
+        "project_id": "plant",
+        "saved": FakeClock().now(),
+        "store": "s-1",
+        "registers": {
+            f"{TOPIC}/0": {
+                "id": "c",
+                "scope": "task:a",
+                "type": "concurrency",
+                "params": {"limit": 3},
+                "expires_at": expires,
+                "by": "me",
+            },
+            f"{TOPIC}/2": {
+                "id": "pause-task:a",
+                "scope": "task:a",
+                "type": "pause",
+                "params": {},
+                "expires_at": None,
+            },
+        },
+    }
+
+
+async def test_the_expiry_of_the_broker_is_saved_on_the_clock_of_the_wall() -> None:
+    """The monotonic clock means nothing to the next process; the broker's expiry takes precedence."""
+    clock = FakeClock()
+    content = await saved(constraint({**LIMIT, "expires_at": 5e9}, deadline=clock.monotonic() + 30))
+    assert content["registers"][f"{TOPIC}/0"]["expires_at"] == clock.now() + 30
+
+
+async def test_of_several_sets_during_a_write_the_latest_is_written_next() -> None:
+    """No set is written behind a later one, and a set that was replaced meanwhile is not written at all."""
+    store = Store()
+    memory = memory_of(store)
+    store.may_write.clear()
+    memory.save({}, "first")
+    await store.writes.wait()
+    memory.save({}, "second")
+    memory.save({}, "third")
+    store.may_write.set()
+    await memory.flush(60.0)
+    assert [each["store"] for each in store.written] == ["first", "third"]
+    memory.save({}, "fourth")
+    await memory.flush(60.0)
+    assert [each["store"] for each in store.written] == ["first", "third", "fourth"]
+
+
+async def test_a_write_that_hangs_holds_the_end_for_a_limited_time_and_is_not_cancelled() -> None:
+    """A slow disk may still take it."""
+    store = Store()
+    memory = memory_of(store)
+    store.may_write.clear()
+    memory.save({}, "first")
+    await memory.flush(0.0)
+    assert store.written == []
+    store.may_write.set()
+    await memory.flush(60.0)
+    assert len(store.written) == 1
+
+
+VALID = {"v": 1, "project_id": "plant", "registers": {TOPIC: LIMIT}, "store": "s-1"}
+
+
+async def test_what_was_saved_is_recalled_as_messages() -> None:
+    """As bytes, which go through the same checks as those of a broker."""
+    store = Store()
+    store.found = VALID
+    found = await memory_of(store).recall()
+    assert found is not None
+    assert ({topic: json.loads(each) for topic, each in found.payloads.items()}, found.store) == (
+        {TOPIC: LIMIT},
+        "s-1",
+    )
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        {},
+        {**VALID, "v": 2},
+        {**VALID, "project_id": "other"},
+        {**VALID, "registers": [TOPIC]},
+        {key: value for key, value in VALID.items() if key != "registers"},
+    ],
+)
+async def test_what_is_not_of_this_version_and_project_is_not_recalled(
+    found: Mapping[str, Any] | None,
+) -> None:
+    store = Store()
+    store.found = found
+    assert await memory_of(store).recall() is None
+
+
+@pytest.mark.parametrize("identity", [None, 5, ["s-1"]])
+async def test_a_store_without_a_text_has_no_identity(identity: object) -> None:
+    """The registers are recalled all the same."""
+    store = Store()
+    store.found = {**VALID, "store": identity}
+    found = await memory_of(store).recall()
+    assert found is not None
+    assert (list(found.payloads), found.store) == ([TOPIC], None)
+
+
+async def test_each_kind_of_failure_is_logged_once_until_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    """Reading, writing and deleting are reported apart; none raises, and a write that works again is said."""
+    caplog.set_level(logging.INFO, "cascade.constraints")
+    store = Store()
+    memory = memory_of(store)
+    store.fault = OSError("disk full")
+    for _ in range(2):
+        assert await memory.recall() is None
+        await memory.forget()
+        memory.save({}, None)
+        await memory.flush(60.0)
+    store.fault = None
+    memory.save({}, None)
+    await memory.flush(60.0)
+    await memory.forget()
+    assert store.forgotten == ["line-3"]
+    assert [record.getMessage() for record in caplog.records] == [
+        *(
+            f"line-3: cannot {verb} the constraints that its next process should obey: disk full"
+            for verb in ("read", "delete", "write")
+        ),
+        "line-3: its constraints can be saved again",
+    ]
