@@ -1,0 +1,298 @@
+"""Admission at odd moments: runs that come late or end early, requests that go, gates that change hands."""
+
+from collections.abc import Mapping
+
+import pytest
+from fakes import Run
+
+from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError
+from cascade.runtime._admission.buckets import TokenBucket
+from cascade.runtime._admission.capacities import SystemResources
+from cascade.runtime._admission.limits import Cancel, Concurrency, Effective, Pause, RateLimit, Rule
+from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._admission.requests import BlockReason, StartRequest, WorkerSlots
+from cascade.runtime._admission.waits import Wait, waits_of
+
+
+def policy_with(rules: Mapping[str, Rule], **resources: float) -> AdmissionPolicy:
+    """Return a policy with rules by scope, all from one author."""
+    policy = AdmissionPolicy(SystemResources(resources))
+    put(policy, rules)
+    return policy
+
+
+def put(policy: AdmissionPolicy, rules: Mapping[str, Rule]) -> None:
+    changes = {(scope, rule.type): Effective(rule, f"topic/{scope}", "me") for scope, rule in rules.items()}
+    policy.apply(changes, 0.0)
+
+
+def submit(
+    policy: AdmissionPolicy, run: Run, *names: str, slots: WorkerSlots | None = None
+) -> list[StartRequest]:
+    requests = [StartRequest(run, name, slots=slots) for name in names]
+    for request in requests:
+        policy.submit(request)
+    return requests
+
+
+def names(requests: list[StartRequest]) -> list[str]:
+    return [request.name for request in requests]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (Cancel(), "task:a is cancelled"),
+        (Pause(), "task:a is paused"),
+        (Concurrency(1), "1 of at most 1 of task:a are running"),
+        (RateLimit("6/m"), "task:a may start at most 6/m"),
+        (RateLimit(0.25), "task:a may start at most 0.25 a second"),
+    ],
+)
+def test_a_request_that_waits_names_its_register_and_who_claims_to_have_written_it(
+    rule: Rule, text: str
+) -> None:
+    policy, run = policy_with({}), Run()
+    policy.attach(run)
+    put(policy, {"task:a": rule})
+    submit(policy, run, "a", "a")
+    policy.admit(0.0, 9)
+    found = [*policy.notifications.take_rejected(), *policy.notifications.take_blocked(9)]
+    assert found[-1][1] == BlockReason(text, "topic/task:a", rule.type, "me")
+    assert str(found[-1][1]) == f"{text} (topic/task:a, claimed by me)"
+
+
+def test_a_reason_without_an_author_or_a_register_is_shorter() -> None:
+    assert str(BlockReason("paused", "topic", "pause")) == "paused (topic)"
+    assert str(BlockReason("it waits for gpu")) == "it waits for gpu"
+
+
+def test_a_request_for_resources_names_what_is_free_of_each() -> None:
+    """In the order of their names; what other requests have taken is not free."""
+    policy, run = policy_with({}, gpu=2, disk=1.5), Run()
+    policy.attach(run)
+    demands = policy.resources.check("a", {"gpu": 1, "disk": 1})
+    for _ in range(2):
+        policy.submit(StartRequest(run, "a", demands=demands))
+    assert len(policy.admit(0.0, 9)) == 1
+    ((_, reason),) = policy.notifications.take_blocked(9)
+    assert reason == BlockReason("it waits for disk: 0.5 of 1.5 free, gpu: 1 of 2 free")
+    assert waits_of(policy, run.run_id, 0.0, paused={}) == {Wait("resource", "disk"): 1}
+
+
+def test_demands_are_checked_against_what_the_engine_has() -> None:
+    """An amount of 0 is no demand; fractions count; the error names the task and what there is."""
+    resources = SystemResources({"gpu": 1, "disk": 2})
+    assert resources.check("a", {"gpu": 0.5, "disk": 0}) == (("gpu", 0.5),)
+    assert resources.check("a", {"gpu": 1}) == (("gpu", 1.0),)
+    with pytest.raises(ResourceCapacityError, match=r"'a'.*1\.5"):
+        resources.check("a", {"gpu": 1.5})
+    with pytest.raises(UnknownResourceError, match=r"disk.*gpu"):
+        resources.check("a", {"tpu": 1})
+
+
+@pytest.mark.parametrize("capacity", [-1, float("nan"), float("inf"), True, "2", None])
+def test_a_capacity_is_a_finite_number_from_0(capacity: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"system_resources\['gpu'\]"):
+        SystemResources({"gpu": capacity})  # type: ignore[dict-item]
+    assert SystemResources({"gpu": 0}).free == {"gpu": 0}
+
+
+def test_fractions_that_add_up_to_the_capacity_fit() -> None:
+    """Ten times 0.1 is one, and afterwards all of it is free again, no more."""
+    policy, run = policy_with({}, gpu=1), Run()
+    policy.attach(run)
+    for _ in range(11):
+        policy.submit(StartRequest(run, "a", demands=(("gpu", 0.1),)))
+    admitted = policy.admit(0.0, 99)
+    assert len(admitted) == 10
+    for request in [*admitted, *admitted]:
+        policy.release(request)
+    assert len(policy.admit(0.0, 99)) == 1
+    assert policy.resources.free["gpu"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("scope", ["run:r1", "source:line", "global"])
+def test_a_run_that_begins_under_a_cancel_is_cancelled(scope: str) -> None:
+    """One of another id is not, unless the cancel covers everything."""
+    policy, run, other = policy_with({scope: Cancel()}), Run("r1"), Run("r2")
+    for each in (run, other):
+        policy.attach(each)
+    cancelled = [
+        (each.run_id, reason.topic, covers)
+        for each, reason, covers in policy.notifications.take_cancellations()
+    ]
+    runs = ["r1"] if scope == "run:r1" else ["r1", "r2"]
+    assert cancelled == [(run_id, f"topic/{scope}", None) for run_id in runs]
+    assert policy.notifications.take_cancellations() == []
+
+
+def test_a_cancel_of_tasks_does_not_cancel_a_run_that_begins() -> None:
+    """Its tasks of that name are rejected when they ask to start."""
+    policy, run = policy_with({"task:a*": Cancel()}), Run()
+    policy.attach(run)
+    submit(policy, run, "ab", "b")
+    assert names(policy.admit(0.0, 9)) == ["b"]
+    assert [each.name for each, _ in policy.notifications.take_rejected()] == ["ab"]
+    assert policy.notifications.take_cancellations() == []
+    assert policy.waiting == 0
+
+
+def test_the_cancel_of_a_run_that_has_ended_reaches_no_one() -> None:
+    policy, run, other = policy_with({}), Run("r1"), Run("r2")
+    for each in (run, other):
+        policy.attach(each)
+    put(policy, {"source:line": Cancel()})
+    policy.detach(run)
+    assert [each for each, _, _ in policy.notifications.take_cancellations()] == [other]
+
+
+def test_the_requests_behind_one_that_is_withdrawn_are_reported_once_each() -> None:
+    """Whether the withdrawn one was reported or not, and whether it was the first or in between."""
+    policy, run = policy_with({"global": Pause()}), Run()
+    policy.attach(run)
+    first, second, third, fourth, fifth = submit(policy, run, *"aaaaa")
+    policy.admit(0.0, 9)
+    assert [each for each, _ in policy.notifications.take_blocked(3)] == [first, second, third]
+    for request in (second, fourth):
+        policy.withdraw(request)
+        policy.withdraw(request)
+    assert policy.waiting == 3
+    policy.withdraw(first)
+    policy.admit(0.0, 9)
+    assert [each for each, _ in policy.notifications.take_blocked(9)] == [fifth]
+    policy.apply({("global", "pause"): None}, 0.0)
+    assert policy.admit(0.0, 9) == [third, fifth]
+    assert policy.waiting == 0
+
+
+def test_a_call_that_could_not_be_stopped_counts_until_it_is_released() -> None:
+    """Also when its run has ended by then; after that nothing of the run is left."""
+    policy, run, later = policy_with({"global": Concurrency(1)}), Run("r1"), Run("r2")
+    policy.attach(run)
+    request = StartRequest(run, "a")
+    policy.count(request)
+    policy.count(request)
+    policy.detach(run)
+    assert policy.gates.running == 1
+    policy.attach(later)
+    submit(policy, later, "b")
+    assert policy.admit(0.0, 9) == []
+    policy.release(request)
+    policy.release(request)
+    assert policy.gates.groups_of("r1") == []
+    assert names(policy.admit(0.0, 9)) == ["b"]
+    assert policy.gates.running == 1
+
+
+def test_gates_change_hands_only_between_runs() -> None:
+    """Neither while a task runs nor while one waits; the next policy obeys them, and the first one no longer does."""
+    policy, run = policy_with({"global": Concurrency(1)}), Run()
+    policy.attach(run)
+    running, waiting = submit(policy, run, "a", "a")
+    policy.admit(0.0, 9)
+    assert policy.take_gates() is None
+    policy.release(running)
+    assert policy.take_gates() is None
+    policy.withdraw(waiting)
+    policy.detach(run)
+    gates = policy.take_gates()
+    assert gates is not None
+    assert (policy.idle, policy.constrained) == (True, False)
+    other = AdmissionPolicy()
+    other.adopt_gates(gates)
+    other.attach(run)
+    submit(other, run, "a", "a")
+    assert (other.constrained, len(other.admit(0.0, 9))) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("scope", "paused"),
+    [
+        ("global", "ab b"),
+        ("task:a*", "ab"),
+        ("task:b", "b"),
+        ("run:r1", "ab b"),
+        ("run:r2", ""),
+        ("source:x", "ab b"),
+    ],
+)
+def test_a_task_at_a_checkpoint_sees_the_pause_of_each_scope(scope: str, paused: str) -> None:
+    """Before and after a task of its name has asked to start, until the pause is lifted."""
+    policy, run = policy_with({}), Run("r1")
+    policy.attach(run)
+    put(policy, {scope: Pause()})
+    for _ in range(2):
+        reasons = {name: policy.gates.pause_reason("r1", name) for name in ("ab", "b")}
+        assert [name for name, reason in reasons.items() if reason is not None] == paused.split()
+        assert all(reason.topic == f"topic/{scope}" for reason in reasons.values() if reason is not None)
+        submit(policy, run, "ab", "b")
+    assert [policy.gates.is_unpaused("r1", name) for name in ("ab", "b")] == [
+        name not in paused.split() for name in ("ab", "b")
+    ]
+    policy.apply({(scope, "pause"): None}, 0.0)
+    assert policy.gates.pause_reason("r1", "ab") is None
+    assert policy.gates.is_unpaused("r1", "ab")
+
+
+def test_every_reason_of_a_request_is_counted_and_none_of_another_run() -> None:
+    """Two closed gates and no free worker are three reasons of each request."""
+    policy, run, other = policy_with({"global": Pause(), "task:a": Concurrency(0)}), Run("r1"), Run("r2")
+    for each in (run, other):
+        policy.attach(each)
+    submit(policy, run, "a", "a", "b", slots=WorkerSlots(0))
+    submit(policy, other, "a")
+    assert waits_of(policy, "r1", 0.0, paused={}) == {
+        Wait("constraint", "topic/global", "pause"): 3,
+        Wait("constraint", "topic/task:a", "concurrency"): 2,
+        Wait("slot"): 3,
+    }
+    assert waits_of(policy, "r1", 0.0, paused={"a": 2})[Wait("constraint", "topic/global", "pause")] == 5
+
+
+def test_workers_that_come_and_go_change_what_is_free() -> None:
+    """While more workers are busy than there are, none is free."""
+    slots, policy, run = WorkerSlots(2), AdmissionPolicy(), Run()
+    policy.attach(run)
+    submit(policy, run, *"aaaaa", slots=slots)
+    assert len(policy.admit(0.0, 9)) == 2
+    slots.resize(3)
+    assert (len(policy.admit(0.0, 9)), slots.free, slots.workers) == (1, 0, 3)
+    slots.resize(1)
+    assert (policy.admit(0.0, 9), slots.free) == ([], -2)
+    slots.free += 3
+    assert len(policy.admit(0.0, 9)) == 1
+
+
+def test_a_bucket_is_full_at_first_and_fills_at_its_rate() -> None:
+    """Up to its capacity; a clock that stands still or goes back adds nothing."""
+    rule = RateLimit("30/m", 2)
+    bucket = TokenBucket(rule)
+    for _ in range(2):
+        assert bucket.has_token(rule, 10.0)
+        bucket.take(rule, 10.0)
+    assert (bucket.has_token(rule, 10.0), bucket.next_token(rule, 10.0)) == (False, 12.0)
+    assert not bucket.has_token(rule, 9.0)
+    assert bucket.has_token(rule, 12.0)
+    for expected in (True, True, False):
+        assert bucket.has_token(rule, 99.0) is expected
+        bucket.take(rule, 99.0)
+    assert bucket.next_token(rule, 99.0) == 101.0
+
+
+def test_a_rate_that_was_cleared_begins_anew_and_one_that_an_engine_lifts_goes_on() -> None:
+    """What the broker cleared is over; what an engine lifts at its end still counts for its next run."""
+    for is_cleared, starts in ((True, 1), (False, 0)):
+        policy, run = policy_with({"task:a": RateLimit("1/h")}), Run()
+        policy.attach(run)
+        submit(policy, run, "a", "a")
+        assert len(policy.admit(0.0, 9)) == 1
+        if is_cleared:
+            policy.apply({("task:a", "rate_limit"): None}, 0.0)
+            assert len(policy.admit(0.0, 9)) == 1
+        else:
+            policy.withdraw_all(run)
+            policy.clear()
+        put(policy, {"task:a": RateLimit("1/h")})
+        submit(policy, run, "a")
+        assert len(policy.admit(0.0, 9)) == starts
