@@ -148,7 +148,7 @@ async def test_the_loss_of_one_worker_leaves_the_others() -> None:
         del cluster.client.threads["a"]
         await eventually(lambda: len(lost.log) == 2)
         assert isinstance(lost.log[1], WorkerLostError)
-        assert cluster.client.sent[lost.number].released
+        await eventually(lambda: cluster.client.sent[lost.number].released)
         assert kept.log == ["started"]
         assert not cluster.client.sent[kept.number].released
         assert reported[-1] == (1, 0)
