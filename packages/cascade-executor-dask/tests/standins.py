@@ -12,7 +12,7 @@ from typing import Any
 from cascade.executors.dask._calls import ClusterCalls
 from cascade.executors.dask._placement import Call
 from cascade.interfaces import ExecutorUnavailable
-from cascade.interfaces.numbered_calls import UNDERSTANDS_CONFIRMATIONS, Fate
+from cascade.interfaces.numbered_calls import UNDERSTANDS_CONFIRMATIONS, Answer, Fate
 
 
 class Future:
@@ -26,7 +26,12 @@ class Future:
 
     def give(self, fate: Fate = Fate.DONE, packed: bytes = b"", seconds: float = 0.0) -> None:
         """End with what a worker returns."""
-        self._done.set_result((fate.value, seconds, packed))
+        self.finish((fate.value, seconds, packed))
+
+    def finish(self, answer: Answer) -> None:
+        """Do the same."""
+        if not self._done.done():
+            self._done.set_result(answer)
 
     def fail(self, error: Exception) -> None:
         """End with an error of Dask's own."""

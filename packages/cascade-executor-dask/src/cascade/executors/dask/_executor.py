@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import pickle
+import threading
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -64,6 +65,7 @@ class DaskExecutor:
             ClusterCalls.open, connection, limit=workers, changed=self._on_change
         )
         self._portal: Portal[ClusterCalls] | None = None
+        self._opening = threading.Lock()  # runs in several threads may need the portal at the same time
         self._mailbox: Mailbox | None = None  # of the event loop that used this last
         self._abandoned = AbandonedCalls()
         self._watchers: dict[object, tuple[Mailbox, Callable[[], None]]] = {}
@@ -147,8 +149,9 @@ class DaskExecutor:
 
     async def close(self) -> None:
         """Disconnect; a local cluster ends, with the calls that still run. Idempotent."""
-        if self._portal is not None:
+        with self._opening:
             portal, self._portal = self._portal, None
+        if portal is not None:
             atexit.unregister(portal.close_at_exit)
             await portal.close()
             self._abandoned.forget()
@@ -217,10 +220,11 @@ class DaskExecutor:
         return mailbox
 
     def _opened(self) -> Portal[ClusterCalls]:
-        if self._portal is None:
-            self._portal = Portal(self._open_calls, name="cascade dask")
-            atexit.register(self._portal.close_at_exit, 2 * CLOSE_TIMEOUT)
-        return self._portal
+        with self._opening:
+            if self._portal is None:
+                self._portal = Portal(self._open_calls, name="cascade dask")
+                atexit.register(self._portal.close_at_exit, 2 * CLOSE_TIMEOUT)
+            return self._portal
 
 
 def _nothing() -> None:
