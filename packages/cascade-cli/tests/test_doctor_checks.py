@@ -229,9 +229,12 @@ def test_a_plan_holds_the_lines_to_copy() -> None:
 
 def test_a_configuration_is_read_as_mosquitto_reads_it() -> None:
     """The last value counts; a listener with websockets is known by its port."""
-    text = "# x\npersistence false\nlistener 1883 127.0.0.1\n\nlistener 9001\nprotocol websockets\npersistence true\n"
+    text = "#x y\npersistence false\nlistener 1883 127.0.0.1\n\nlistener 9001\nprotocol websockets\npersistence true\n"
     found = parse_mosquitto(tuple(text.splitlines()))
-    assert (found.settings["persistence"], found.websockets) == ("true", (9001,))
+    settings = {"persistence": "true", "listener": "9001", "protocol": "websockets"}
+    assert (found.settings, found.websockets) == (settings, (9001,))
+    lines = ("listener 9002 0.0.0.0", "protocol websockets", "listener /run/m.sock", "protocol websockets")
+    assert parse_mosquitto(lines).websockets == (9002,)
 
 
 def test_a_server_of_this_machine_is_found_by_its_port(tmp_path: Path) -> None:

@@ -288,6 +288,25 @@ async def test_what_engines_say_meanwhile_is_noted(
     assert facts.leftovers == 2
 
 
+@pytest.mark.parametrize(
+    ("url", "mqtt5", "over_nats", "version"),
+    [
+        (URL, False, True, '"mosquitto 2.0.22"'),
+        (URL, True, False, '"mosquitto 2.0.22"'),
+        ("nats://press:pw@127.0.0.1:1", False, False, ""),
+    ],
+)
+async def test_engines_of_the_other_protocol_and_the_version_are_heard_of(
+    url: str, mqtt5: bool, over_nats: bool, version: str, broker: TriedBroker
+) -> None:
+    """A nats-server speaks MQTT 3.1.1 only, so that a broker of MQTT 5 is not asked; NATS has no such topics."""
+    broker.mqtt5 = mqtt5
+    broker.retained["$KV/cascade/cascade/status/oven"] = {"status": "online"}
+    broker.retained["$SYS/broker/version"] = "mosquitto 2.0.22"
+    facts = await examined(broker, url)
+    assert (facts.over_nats, facts.version) == (over_nats, version)
+
+
 async def test_filters_that_the_broker_refuses_are_named(broker: TriedBroker) -> None:
     """Of those that a tool needs."""
     broker.unread = frozenset({"cascade/constraints/#", "cascade/sync/+/@canary"})
