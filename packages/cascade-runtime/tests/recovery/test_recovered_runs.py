@@ -18,6 +18,8 @@ from cascade.interfaces import (
     RunChangedError,
     RunEndedError,
     RunInputsError,
+    RunInUseError,
+    StateUnavailable,
     StepChange,
     StepInDoubtError,
     StepInfo,
@@ -28,10 +30,10 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, LocalConnector, LocalHub, MemoryCache, SqliteState, step
-from cascade.spec import LazyResult, Param, Router, task
+from cascade.spec import Env, LazyResult, Param, Router, task
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
-from cascade.testkit.state import MemoryState, StoredRun
+from cascade.testkit.state import MemoryJournal, MemoryState, StoredRun
 
 ran: Counter[str] = Counter()
 broken: set[str] = set()
@@ -65,6 +67,11 @@ def size(text: str, factor: int = 1) -> int:
 def names(count: int) -> list[str]:
     note("names")
     return ["x" * number for number in range(count)]
+
+
+@task(mode="inline")
+def hidden(token: str) -> None:
+    note("hidden")
 
 
 @task
@@ -496,6 +503,55 @@ async def test_a_step_in_which_the_process_dies_again_and_again_is_not_started_a
     while ran["hang"] == 5:
         await asyncio.sleep(0)
     run.cancel()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [StateUnavailable("runs", "no space"), RunInUseError("night", pid=7, host="press", since=0.0)],
+    ids=lambda refusal: type(refusal).__name__,
+)
+async def test_an_end_that_cannot_be_recorded_hides_no_error_of_the_run(
+    refusal: Exception, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is logged; a run that succeeded is none as long as this is not recorded."""
+
+    async def refuse(journal: MemoryJournal, *ended: Any) -> None:
+        raise refusal
+
+    monkeypatch.setattr(MemoryJournal, "end", refuse)
+    stored: dict[str, StoredRun] = {}
+    broken.add("load abc")
+    with pytest.raises(ValueError, match="load abc"):
+        await Engine(state_backend=MemoryState(stored)).run(load("abc"), run_id="night")
+    assert f"the end of run 'night' is not recorded: {refusal}" in caplog.text
+    broken.clear()
+    with pytest.raises(type(refusal)):
+        await Engine(state_backend=MemoryState(stored)).run(load("abc"), run_id="night")
+    monkeypatch.undo()
+    ran.clear()
+    assert await Engine(state_backend=MemoryState(stored)).run(load("abc"), run_id="night") == "abc"
+    assert not ran
+
+
+async def test_a_variable_of_the_environment_has_to_stay_as_it_was(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message and the file name it and do not show it; one that is set for the first time is no change."""
+    monkeypatch.setenv("PRESS_TOKEN", "hunter-1")
+    monkeypatch.delenv("PRESS_LINE", raising=False)
+    target = total(
+        [size(load("ab").after(*(hidden(Env(name, default="")) for name in ("PRESS_TOKEN", "PRESS_LINE"))))]
+    )
+    await runs.fails(target, "total")
+    monkeypatch.setenv("PRESS_LINE", "hunter-2")
+    await runs.fails(target, "total")
+    monkeypatch.setenv("PRESS_TOKEN", "hunter-3")
+    with pytest.raises(RunInputsError, match="another value of PRESS_TOKEN") as refused:
+        await runs.run(target)
+    assert "hunter" not in str(refused.value)
+    assert not any(b"hunter" in path.read_bytes() for path in runs.folder.iterdir())
+    monkeypatch.setenv("PRESS_TOKEN", "hunter-1")
+    assert await runs.run(target) == 2
 
 
 async def test_a_run_that_a_constraint_cancelled_goes_on_only_on_request() -> None:
