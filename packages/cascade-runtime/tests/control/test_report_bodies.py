@@ -348,3 +348,35 @@ def test_a_host_reports_its_link_without_what_a_newer_report_replaced() -> None:
     assert set(made) == {
         *HEAD, "os", "machine", "python", "cascade", "cpus", "load1", "rss", "memory", "link", "labels", "ts",
     }  # fmt: skip
+
+
+def test_each_report_shows_what_has_changed_since_the_one_before() -> None:
+    """Of a register: its author, an invalid message behind it, and the same valid message again."""
+    registers, topic = Registers(FakeClock()), constraint_topic("task:a")
+
+    def entry_behind(message: str) -> dict[str, Any]:
+        before = registers.revision
+        registers.apply(topic, parse(topic, message.encode()))
+        assert registers.revision > before  # otherwise no report would be made
+        made = constraints_report(
+            registers,
+            source="line",
+            session="s1",
+            presence=None,
+            sync="synced",
+            in_scope_running=0,
+            now=BEGAN,
+        )
+        assert "presence" not in made
+        found: dict[str, Any] = made["applied"][topic]
+        by = registers.effective()["task:a", "pause"].by
+        assert by == made["effective"][0].get("by", "")
+        return {**found, "by": by}
+
+    pause = '{"type": "pause", "id": "p", "by": "me"}'
+    applied = {"id": "p", "status": "applied", "by": "me"}
+    assert entry_behind(pause) == applied
+    refused = entry_behind("no JSON")
+    assert refused == {**applied, "status": "rejected", "reason": refused["reason"]}
+    assert entry_behind(pause) == applied
+    assert entry_behind('{"type": "pause", "id": "q"}') == {"id": "q", "status": "applied", "by": ""}
