@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -136,7 +137,16 @@ class Program:
             on_settled=lambda: None,
             log=log,
         )
-        self.link = MqttLink(broker, parts, settings=made, duplicates=self.duplicates)
+        self._new: Callable[[], MqttLink] = partial(
+            MqttLink, broker, parts, settings=made, duplicates=self.duplicates
+        )
+        self.link = self._new()
+
+    def relink(self) -> None:
+        """Begin the next link to a broker that has forgotten the subscriptions."""
+        self.broker.granted.clear()
+        self.broker.asked.clear()
+        self.link = self._new()
 
     def callback(self, topic_filter: str, qos: int = 0, name: str = "") -> CallbackQueue:
         """Add a callback that notes its topics."""
@@ -245,6 +255,63 @@ async def test_a_message_comes_once_to_each_callback(copies: bool, early: bool) 
     assert first.filter == "a/+"
 
 
+async def test_copies_that_a_lost_link_owed_are_not_expected_on_the_next_one() -> None:
+    """An equal message, such as a heartbeat, would be lost. The next link does not repeat the probe."""
+    program = Program(Broker(copies=True))
+    callbacks = [program.callback(each) for each in ("a/b", "a/+", "a/#")]
+    async with program.up() as broker:
+        await eventually(lambda: program.duplicates.sent is True)
+        await eventually(lambda: {*broker.granted} == {"a/b", "a/+", "a/#"})
+        del broker.granted["a/+"], broker.granted["a/#"]
+        broker.send("a/b")  # once, as if the link was cut before its copies
+        await eventually(lambda: len(program.got) == 3)
+    program.dispatcher.remove(callbacks[2])
+    program.relink()
+    async with program.up() as broker:
+        broker.send("a/b")
+        await eventually(lambda: len(program.got) == 5)
+        assert broker.asked == [("subscribe", [("a/b", 0), ("a/+", 0)])]
+
+
+async def test_a_filter_that_one_link_refused_brings_copies_on_the_next_one() -> None:
+    """Where it is granted again."""
+    program = Program(Broker(copies=True))
+    program.callback("a/+")
+    program.callback("a/b")
+    async with program.up() as broker:
+        await eventually(lambda: program.duplicates.sent is True)
+        broker.refused["a/+"] = 135
+    program.relink()
+    async with program.up() as broker:
+        for _ in range(2):
+            broker.send("a/b")
+        await eventually(lambda: len(program.got) == 4)
+        assert program.link.refused == {"a/+": 135}
+    broker.refused.clear()
+    program.relink()
+    async with program.up() as broker:
+        assert program.link.refused == {}
+        broker.send("a/b")
+        broker.send("a/c")
+        await eventually(lambda: ("a/+", "a/c") in program.got)
+        assert len(program.got) == 7
+
+
+async def test_what_was_subscribed_to_early_is_not_asked_for_again() -> None:
+    """Only what was added while the client still connected."""
+    program = Program(Broker())
+    program.callback("a", 1)
+    watch = program.watch("w")
+    program.link.begin()
+    await eventually(lambda: "a" in program.broker.granted and "w" in program.broker.granted)
+    program.callback("b", 2)
+    async with program.up() as broker:
+        assert broker.of("subscribe") == [("a", 1), ("b", 2)]
+        await complete(watch)
+        asked = [found for kind, found in broker.asked if kind == "subscribe" and ("w", 0) in found]
+        assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ("filters", "can_probe"), [(("a", "b/+"), True), (("a/+", "a/b"), False)], ids=["apart", "mock"]
 )
@@ -297,6 +364,11 @@ async def test_a_subscription_ends_with_its_last_queue() -> None:
         await asyncio.sleep(0)
         assert broker.of("unsubscribe") == [["a"]]
         assert {*broker.granted} == {"b"}
+        late = program.callback("c")
+        await program.link.subscribe(late)
+        program.link.unsubscribe_soon(late, program.dispatcher.remove(late))
+        await eventually(lambda: {*broker.granted} == {"b"})
+        assert broker.of("unsubscribe") == [["a"], ["c"]]
 
 
 async def test_a_watch_gets_its_set_and_leaves_only_what_callbacks_have(
