@@ -1,0 +1,247 @@
+"""What the server answers to each request, and what a browser reads when the broker cannot be reached or breaks off."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from served_page import HOST, browser, close_of, served
+
+from cascade.cli import CommandError
+from cascade.interfaces import ConfigurationError
+from cascade.testkit._process import free_port
+from cascade.testkit.waiting import time_limit
+from cascade.web import _command, page
+from cascade.web._assembly import assemble
+from cascade.web._door import Door
+from cascade.web._relay import relay
+from cascade.web._server import WebServer
+from cascade.web._upstream import NoBroker, Upstream
+
+UPSTREAM = Upstream(HOST, 1)
+
+
+async def answer(port: int, target: str) -> tuple[str, dict[str, str], str]:
+    """Return the status line, the headers and the text of an answer."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
+    async with time_limit():
+        head, _, text = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    status, *lines = head.split("\r\n")
+    return status, dict(line.split(": ", 1) for line in lines), text
+
+
+@pytest.mark.parametrize("target", ["/", "/?broker=ws%3A%2F%2Fhost%3A9001", "/?"])
+async def test_the_page_is_at_the_root_whatever_its_query(target: str, no_leaks: None) -> None:
+    """With headers that keep it to itself; none says which program serves it."""
+    async with served(None) as port:
+        status, headers, text = await answer(port, target)
+    assert status == "HTTP/1.1 200 OK"
+    assert text == page()
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Cache-Control"] == "no-cache"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Content-Security-Policy"] == f"{assemble().policy}; frame-ancestors 'none'"
+    assert "Server" not in headers
+
+
+@pytest.mark.parametrize(
+    ("upstream", "target"),
+    [(UPSTREAM, "/index.html"), (UPSTREAM, "/mqtt/"), (UPSTREAM, "/mqtts"), (None, "/mqtt"), (None, "/x?/")],
+)
+async def test_every_other_path_says_where_the_page_is(
+    upstream: Upstream | None, target: str, no_leaks: None
+) -> None:
+    """So does the relay's where the page reaches the broker directly."""
+    async with served(upstream) as port:
+        status, _, text = await answer(port, target)
+    assert (status, text) == ("HTTP/1.1 404 Not Found", "The page is at /.\n")
+
+
+async def test_a_browser_of_mqtt_is_answered_with_its_protocol(closed_port: int, no_leaks: None) -> None:
+    """A browser that offers one refuses an answer without it; nothing is compressed on the way."""
+    async with served(Upstream(HOST, closed_port)) as port, time_limit(), browser(port) as websocket:
+        assert websocket.subprotocol == "mqtt"
+        assert websocket.response is not None
+        assert "Sec-WebSocket-Extensions" not in websocket.response.headers
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed"), "the connection is refused"),
+        (TimeoutError(), "no answer"),
+        (TimeoutError(110, "Connection timed out"), "no answer"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), "TLS fails: WRONG_VERSION_NUMBER"),
+        (OSError(113, "No route to host"), "No route to host"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (OSError("multiple exceptions"), "the host name cannot be used"),
+        (UnicodeError("label too long"), "the host name cannot be used"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+async def test_why_a_broker_is_not_reached_is_said_in_a_few_words(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, cause: str
+) -> None:
+    """With host and port; the error itself is kept for a log."""
+    if isinstance(error, ssl.SSLError):
+        error.reason = "WRONG_VERSION_NUMBER"
+
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(asyncio, "open_connection", fail)
+    with pytest.raises(NoBroker) as raised:
+        await Upstream("plant", 1883).connect()
+    assert str(raised.value) == f"no broker at plant:1883: {cause}"
+    assert raised.value.__cause__ is error
+
+
+async def test_a_broker_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page then says so, and tries again."""
+    monkeypatch.setattr("cascade.web._upstream.CONNECT_SECONDS", 0.01)
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "open_connection", hang)
+    async with time_limit():
+        with pytest.raises(NoBroker, match="no broker at plant:1883: no answer"):
+            await Upstream("plant", 1883).connect()
+
+
+def test_the_broker_of_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its usual port by its scheme; what it says about a user is the browser's affair."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr("cascade.web._upstream.urls.tls_context_of", lambda *names, **_: (context, names)[0])
+    assert Upstream.of("mqtt://plant") == Upstream("plant", 1883, None)
+    assert Upstream.of("mqtt://ada:x@plant:1884") == Upstream("plant", 1884, None)
+    assert Upstream.of("mqtts://plant") == Upstream("plant", 8883, context)
+    assert Upstream.of("mqtts://[::1]:99") == Upstream("::1", 99, context)
+    for url in ("ws://plant", "mqtt://plant/x", "mqtt://", "mqtt://plant:x"):
+        with pytest.raises(ConfigurationError):
+            Upstream.of(url)
+
+
+@asynccontextmanager
+async def breaking(error: OSError, *, where: str) -> AsyncIterator[int]:
+    """A relay whose connection to the broker breaks when it is read or written."""
+    waiting = asyncio.Event()
+
+    async def read(_size: int) -> bytes:
+        if where == "read":
+            raise error
+        await waiting.wait()
+        return b""
+
+    async def drain() -> None:
+        if where == "write":
+            raise error
+
+    async def wait_closed() -> None:
+        raise error
+
+    writer: Any = SimpleNamespace(write=len, drain=drain, close=lambda: None, wait_closed=wait_closed)
+    reader: Any = SimpleNamespace(read=read)
+
+    class Broken(WebServer):
+        async def _carry(self, websocket: Any) -> None:
+            await relay(websocket, reader, writer)
+
+    port = free_port()
+    async with Broken(assemble(), UPSTREAM, Door()).listening(HOST, port):
+        yield port
+
+
+@pytest.mark.parametrize("where", ["read", "write"])
+async def test_a_broker_that_breaks_off_closes_the_browser_in_words(where: str, no_leaks: None) -> None:
+    """As one that ends in order; the page connects again."""
+    error = ConnectionResetError(104, "reset")
+    async with breaking(error, where=where) as port, time_limit(), browser(port) as websocket:
+        if where == "write":
+            await websocket.send(b"x")
+        assert await close_of(websocket) == (1001, "the broker has closed the connection")
+
+
+@pytest.mark.parametrize(
+    ("host", "place", "url", "way"),
+    [
+        (
+            "127.0.0.1",
+            "mqtt://plant:1883",
+            "http://127.0.0.1:80/ (this machine only)",
+            "through this command",
+        ),
+        (
+            "127.0.0.1",
+            "ws://plant:9001/a",
+            "http://127.0.0.1:80/?broker=ws%3A%2F%2Fplant%3A9001%2Fa (this machine only)",
+            "directly",
+        ),
+        (
+            "192.0.2.1",
+            "mqtts://plant:8883",
+            "http://192.0.2.1:80/#token=t0ken (anyone with this link may use it)",
+            "through this command",
+        ),
+        (
+            "192.0.2.1",
+            "wss://plant:443",
+            "http://192.0.2.1:80/?broker=wss%3A%2F%2Fplant%3A443 (anyone with this link may use it)",
+            "directly",
+        ),
+    ],
+)
+async def test_the_link_is_printed_with_what_it_needs_and_for_whom(
+    monkeypatch: pytest.MonkeyPatch, host: str, place: str, url: str, way: str
+) -> None:
+    """A token where others can open it and the relay is used; a port that is taken is named."""
+    lines: list[str] = []
+
+    class Ended(Exception):
+        pass
+
+    def line(text: str) -> None:
+        lines.append(text)
+        if text == "Ctrl-C ends it.":
+            raise Ended
+
+    made: list[tuple[Upstream | None, Door]] = []
+
+    class Listener:
+        def __init__(self, page: object, upstream: Upstream | None, door: Door) -> None:
+            made.append((upstream, door))
+
+        @asynccontextmanager
+        async def listening(self, *_: object) -> AsyncIterator[None]:
+            yield
+
+    output = SimpleNamespace(json=False, line=line)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr("cascade.web._upstream.urls.tls_context_of", lambda *_, **__: context)
+    monkeypatch.setattr(_command, "settings", lambda: SimpleNamespace(output=output))
+    monkeypatch.setattr(_command, "WebServer", Listener)
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: "t0ken")
+    address: Any = SimpleNamespace(place=place, url=place)
+    with pytest.raises(Ended):
+        await _command._serve(address, host, 80)
+    assert lines == [f"Open {url}", f"The page uses the broker {place} {way}.", "Ctrl-C ends it."]
+    ((upstream, door),) = made
+    assert (upstream is None) is (way == "directly")
+    assert door.token == (None if host == "127.0.0.1" else "t0ken")
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    """With another one to choose."""
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=f"the port {port} of 127.0.0.1 is in use"):
+            async with WebServer(assemble(), None, Door()).listening(HOST, port):
+                pytest.fail("two servers on one port")
