@@ -118,3 +118,71 @@ async def test_a_shared_subscription_is_refused() -> None:
 
 async def _ignore(topic: str, data: dict[str, Any]) -> None:
     """Do nothing."""
+
+
+def test_a_url_may_stand_where_the_host_does() -> None:
+    """With what else is passed; a keyword has precedence."""
+    connector = NatsConnector("nats://ann:x@plant:4333?source_id=press-3", window=7)
+    assert (connector.hostname, connector.port, connector.source_id) == ("plant", 4333, "press-3")
+    assert (connector._nats.client, connector._nats.window) == ({"user": "ann", "password": "x"}, 7)
+    connector = NatsConnector("nats://plant?source_id=press-3", source_id="press-4")
+    assert connector.source_id == "press-4"
+    assert NatsConnector("plant", 4333).port == 4333
+    assert NatsConnector("plant").port == 4222
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "works"),
+    [
+        ("presence_ttl", 1, True),
+        ("presence_ttl", 3600, True),
+        ("presence_ttl", 0.99, False),
+        ("presence_ttl", 3600.5, False),
+        ("presence_ttl", "9", False),
+        ("bucket", "A-z_9", True),
+        ("bucket", "x" * 64, True),
+        ("bucket", "x" * 65, False),
+        ("bucket", "", False),
+        ("bucket", "a.b", False),
+        ("bucket", "a\n", False),
+        ("bucket", 7, False),
+        ("token", None, True),
+    ],
+)
+def test_the_limits_of_a_setting(name: str, value: Any, works: bool) -> None:
+    """What is at the limit works; a keyword that is None counts as not passed."""
+    if works:
+        made = NatsConnector("plant", **{name: value})
+        assert value is None or getattr(made._nats, name) == value
+        assert "token" not in made._nats.client
+    else:
+        with pytest.raises(ConfigurationError, match=name):
+            NatsConnector("plant", **{name: value})
+
+
+def test_only_a_process_with_presence_is_announced_for_a_time() -> None:
+    """A tool that watches leaves no key."""
+    assert NatsConnector("plant", presence_ttl=30)._nats.presence_lifetime == 30
+    assert NatsConnector("plant", presence=False, presence_ttl=30)._nats.presence_lifetime is None
+
+
+@pytest.mark.parametrize(
+    ("url", "keywords", "client"),
+    [
+        ("nats://ann:x@h", {"token": "mine"}, {"token": "mine"}),
+        ("nats://t0ken@h", {"user": "bob", "password": "y"}, {"user": "bob", "password": "y"}),
+        ("nats://h", {"name": "press"}, {"name": "press", "token": "of the environment"}),
+        ("nats://ann:x@h", {"name": "press"}, {"name": "press", "user": "ann", "password": "x"}),
+    ],
+)
+def test_one_proof_is_sent(
+    monkeypatch: pytest.MonkeyPatch, url: str, keywords: dict[str, str], client: dict[str, str]
+) -> None:
+    """That of the keywords, else that of the URL, else that of the environment."""
+    monkeypatch.setenv("CASCADE_NATS_TOKEN", "of the environment")
+    assert client_of(url, **keywords) == client
+
+
+async def test_without_a_link_nothing_is_known_to_be_missing() -> None:
+    """A tool asks before it has connected."""
+    assert await NatsConnector("plant").limitations() == ()

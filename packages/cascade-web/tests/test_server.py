@@ -1,6 +1,7 @@
 """What the server answers to each request, and what a browser reads when the broker cannot be reached or breaks off."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -161,13 +162,16 @@ async def breaking(error: OSError, *, where: str) -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize("where", ["read", "write"])
-async def test_a_broker_that_breaks_off_closes_the_browser_in_words(where: str, no_leaks: None) -> None:
-    """As one that ends in order; the page connects again."""
+async def test_a_broker_that_breaks_off_closes_the_browser_in_words(
+    where: str, no_leaks: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that ends in order; the page connects again, and the terminal shows no traceback."""
     error = ConnectionResetError(104, "reset")
     async with breaking(error, where=where) as port, time_limit(), browser(port) as websocket:
         if where == "write":
             await websocket.send(b"x")
         assert await close_of(websocket) == (1001, "the broker has closed the connection")
+    assert not [each for each in caplog.records if each.levelno > logging.INFO]
 
 
 @pytest.mark.parametrize(
