@@ -131,11 +131,11 @@ class MqttLink(Link):
         refused = await self._call("subscribe", self.client.subscribe, topic_filter, qos)
         self._check([topic_filter], refused)
 
-    async def _subscribe_all(self, filters: Mapping[str, int]) -> bool:
-        """Subscribe to several filters in one packet; return whether all were granted."""
+    async def _subscribe_all(self, filters: Mapping[str, int]) -> None:
+        """Subscribe to several filters in one packet."""
         await self._probe_duplicates(filters)
         refused = await self._call("subscribe", self.client.subscribe, list(filters.items()))
-        return self._check(list(filters), refused)
+        self._check(list(filters), refused)
 
     async def _unsubscribe(self, filters: list[str]) -> None:
         """Unsubscribe from filters that no queue has."""
@@ -218,19 +218,15 @@ class MqttLink(Link):
             self._where, result.cause, result.remedy,
         )  # fmt: skip
 
-    def _check(self, filters: list[str], refused: list[int | None] | None) -> bool:
-        """Log the filters that the broker refused; return whether it granted all."""
-        if refused is None:
-            return False
-        codes = dict(zip(filters, refused, strict=False))
-        for topic_filter, code in codes.items():
+    def _check(self, filters: list[str], refused: list[int | None] | None) -> None:
+        """Note which filters the broker has granted and refused; None: it has not answered."""
+        for topic_filter, code in zip(filters, refused or (), strict=False):
             if code is None:
                 self._duplicates.grant(topic_filter)
                 self._note_granted(topic_filter)
             else:
                 self._duplicates.refuse(topic_filter)
                 self._note_refused(topic_filter, code)
-        return not any(codes.values())
 
     async def _read(self) -> None:
         await self._released.wait()
