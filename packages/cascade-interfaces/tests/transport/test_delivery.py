@@ -8,6 +8,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from cascade.interfaces import Linked, Lost, Message
+from cascade.interfaces.watch import Complete
 from cascade.testkit import eventually
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
@@ -131,3 +132,118 @@ async def test_a_dispatcher_reports_the_filters_of_the_connector(qos: int) -> No
     assert dispatcher.remove(watch) == []
     assert dispatcher.remove(subscription) == ["a"]
     assert seen == ["+a", "+b", "-b", "-a"]
+
+
+SET = Complete(True, frozenset({"a"}))
+OVERFLOWED = Lost("queue full")
+
+
+def offer(queue: WatchQueue, *payloads: bytes) -> None:
+    for payload in payloads:
+        queue.offer(IncomingMessage("a", payload))
+
+
+async def read(queue: WatchQueue, count: int) -> list[Any]:
+    """Return the next items; each of them is there already."""
+    async with asyncio.timeout(50):
+        return [await queue.next() for _ in range(count)]
+
+
+@pytest.mark.parametrize(("limit", "most"), [("WATCH_MESSAGES", 4), ("WATCH_BYTES", 12)])
+async def test_a_watch_that_is_read_never_overflows(limit: str, most: int, mocker: MockerFixture) -> None:
+    """However many messages pass through it, and however many links; what was read takes no room."""
+    mocker.patch(f"cascade.transport.delivery.watches.{limit}", most)
+    counts = delivery()
+    queue = WatchQueue(["a"], counts)
+    for _ in range(20):
+        queue.hold()
+        offer(queue, b"12", b"34")
+        queue.stop_holding()  # the link has ended in front of the answer
+        queue.hold()
+        offer(queue, b"12", b"34")
+        queue.note(Linked())
+        offer(queue, b"56")
+        items = await read(queue, 4)
+        assert [item for item in items if isinstance(item, Lost)] == []
+        queue.note(SET)
+        assert await read(queue, 1) == [SET]
+    assert (counts.delivered, counts.discarded) == (60, {})
+
+
+async def test_a_watch_counts_the_messages_that_it_has_discarded(mocker: MockerFixture) -> None:
+    """Not what it says of the link, nor what was read; those that wait for an answer count, too."""
+    mocker.patch("cascade.transport.delivery.watches.WATCH_MESSAGES", 4)
+    counts = delivery()
+    queue = WatchQueue(["a"], counts)
+    queue.note(Linked())
+    queue.note(SET)
+    offer(queue, *(b"%d" % n for n in range(6)))
+    assert counts.discarded == {"queue full": 3}
+    rest = [Message("a", b"%d" % n, retain=False) for n in (3, 4, 5)]
+    assert await read(queue, 5) == [OVERFLOWED, Linked(), *rest]
+    queue.hold()
+    offer(queue, *(b"%d" % n for n in range(5)))
+    assert counts.discarded == {"queue full": 8}
+    queue.note(Linked())
+    assert await read(queue, 2) == [OVERFLOWED, Linked()]
+    assert counts.delivered == 3
+
+
+@pytest.mark.parametrize("before", [0, 5])
+async def test_a_set_that_arrives_after_an_overflow_was_read_is_complete(
+    before: int, mocker: MockerFixture
+) -> None:
+    """However many sets came before; one that waited in front of it, or arrived between, is not."""
+    mocker.patch("cascade.transport.delivery.watches.WATCH_MESSAGES", 6)
+    queue = WatchQueue(["a"], delivery())
+    for _ in range(before):
+        queue.note(SET)
+    assert await read(queue, before) == [SET] * before
+    offer(queue, *[b"1"] * 4)
+    queue.note(SET)
+    offer(queue, *[b"2"] * 4)
+    queue.note(SET)
+    assert await read(queue, 1) == [OVERFLOWED]
+    queue.note(later := Complete(True, frozenset({"b"})))
+    found = list[Any]()
+    while not found or found[-1] != later:
+        found += await read(queue, 1)
+    assert [item for item in found if isinstance(item, Complete)] == [later]
+
+
+async def test_a_reader_that_waits_learns_of_each_kind_of_item() -> None:
+    """And that the watch has ended; behind that nothing arrives any more."""
+    queue = WatchQueue(["a"], delivery())
+    for item in (Linked(), SET, Lost("the link is down")):
+        reading = asyncio.ensure_future(queue.next())
+        await asyncio.sleep(0)
+        queue.note(item)
+        assert await asyncio.wait_for(reading, 50) == item
+    reading = asyncio.ensure_future(queue.next())
+    await asyncio.sleep(0)
+    queue.end()
+    assert await asyncio.wait_for(reading, 50) is None
+    queue.note(Linked())
+    offer(queue, b"1")
+    assert queue.ended
+    assert await asyncio.wait_for(queue.next(), 50) is None
+
+
+async def test_a_message_that_is_not_json_is_decoded_once_and_wrong_for_everybody() -> None:
+    """Each callback counts it, and a later one is not given what an earlier one could not have."""
+    counts = delivery()
+    got = list[dict[str, Any]]()
+
+    async def callback(_topic: str, data: dict[str, Any]) -> None:
+        got.append(data)
+
+    queues = [CallbackQueue("a", callback, 0, counts) for _ in range(3)]
+    for payload in (b"[", b'{"n": 1}'):
+        message = IncomingMessage("a", payload)
+        for queue in queues:
+            queue.offer(message)
+    for queue in queues:
+        await queue.idle()
+        await queue.stop(reason="end")
+    assert (counts.discarded, counts.delivered) == ({"undecodable": 3}, 3)
+    assert got == [{"n": 1}] * 3
