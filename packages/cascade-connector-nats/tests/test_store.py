@@ -422,3 +422,51 @@ async def test_a_second_set_of_mqtt_clients_is_reported(
     jetstream.errors["$JS.API."] = MessageRejected(403)
     await store.open()
     assert [each.lacking for each in await store.limitations()] == [Lacking.STORE_RIGHTS, Lacking.TELEMETRY]
+
+
+async def test_telemetry_before_the_first_answer_goes_out_once_if_the_stream_takes_it(
+    jetstream: JetStream,
+) -> None:
+    """And is settled by that, with its id."""
+    store = jetstream.store()
+    await sent_by(store, EVENT, '{"event_id": "r-1"}', qos=1)
+    assert jetstream.sent == [(subject_of(EVENT), b'{"event_id": "r-1"}', {"Nats-Msg-Id": "r-1"})]
+    assert (jetstream.written, jetstream.settled) == ([], [])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_telemetry_that_nothing_took_early_waits_for_the_first_answer(
+    jetstream: JetStream, kept: bool
+) -> None:
+    """Then it goes into the stream, or counts as sent when the server has it where there is none."""
+    store = jetstream.store()
+    jetstream.errors["cascade."] = ApiError(ABSENT)
+    sending = asyncio.ensure_future(sent_by(store, EVENT, '{"event_id": "r-1"}', qos=1))
+    await eventually(lambda: len(jetstream.sent) == 1)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not sending.done()
+    jetstream.errors.clear()
+    if not kept:
+        full = ApiError({"code": 400, "err_code": 10047, "description": "insufficient storage"})
+        jetstream.errors[f"$JS.API.STREAM.INFO.{STREAM}"] = full
+    await store.open()
+    await sending
+    assert jetstream.settled == ([] if kept else [subject_of(EVENT)])
+    assert [found for *_, found in jetstream.sent] == [{"Nats-Msg-Id": "r-1"}] * (1 + kept)
+
+
+async def test_a_reader_that_is_away_for_good_and_a_follower_that_is_silent_are_noticed(
+    jetstream: JetStream,
+) -> None:
+    """The server deletes the one after more than a week, and says of the other that it is there."""
+    store = await opened(jetstream)
+    await store.consume("inbox", ["a"])
+    await store.keep_for("box", ["cascade.telemetry.>"])
+    follower, reader = jetstream.consumers()
+    assert follower["idle_heartbeat"] > 0
+    assert reader["inactive_threshold"] > jetstream.streams[STREAM]["config"]["max_age"]
+    assert (reader["ack_policy"], reader["deliver_policy"]) == ("explicit", "all")
+    assert reader["ack_wait"] > 0
+    assert (follower["ack_policy"], follower["deliver_policy"]) == ("none", "last_per_subject")
+    assert follower["flow_control"]
