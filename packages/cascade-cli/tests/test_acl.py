@@ -204,6 +204,22 @@ def test_the_configuration_starts_and_each_user_logs_in_with_its_password(
     assert "user wall" in (folder / "acl").read_text()
 
 
+@pytest.mark.parametrize("broker", [(), ("--for", "nats")], ids=["mosquitto", "nats"])
+def test_a_folder_in_folders_that_do_not_exist_is_created_and_its_passwords_stay(
+    broker: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second call changes the rules and adds the password of the new user."""
+    folder = tmp_path / "plant" / "broker"
+    arguments = ["acl", *broker, "--operator", "ann", "--config", str(folder)]
+    assert main(arguments) == 0
+    before = (folder / "secrets" / "ann").read_text()
+    assert main([*arguments, "--observer", "wall"]) == 0
+    assert (folder / "secrets" / "ann").read_text() == before
+    assert (folder / "secrets" / "wall").read_text() not in ("", before)
+    for path in (folder, *folder.rglob("*")):
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
 def test_tls_is_used_when_its_files_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without them only this machine can connect, and a note says so; a key that others can read is refused."""
     arguments = ["acl", "--operator", "ann", "--config", str(tmp_path)]

@@ -474,6 +474,16 @@ async def test_only_the_owner_can_access_the_files(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+async def test_a_folder_in_folders_that_do_not_exist_is_created(tmp_path: Path) -> None:
+    """Only the folder itself is closed to others; the next run takes it as it is."""
+    folder = tmp_path / "plant" / "line" / "runs"
+    await recorded(folder)
+    await recorded(folder, run=RunInfo("morning", "report"))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == stat.S_IMODE((tmp_path / "plant").stat().st_mode)
+    assert {run.run_id for run in state_in(folder).runs()} == {"night", "morning"}
+
+
 async def test_a_replaced_large_result_leaves_no_file(folder: Path) -> None:
     """Nor does a discarded one."""
     journal = await state_in(folder).open(RUN)
