@@ -14,6 +14,7 @@ from cascade.interfaces import (
 from cascade.spec import (
     LazyResult,
     call_of,
+    filled,
     inject,
     resource,
     sequence,
@@ -159,3 +160,23 @@ def test_a_label_names_only_parameters_of_its_task() -> None:
     for wrong in ("", " ", 3):
         with pytest.raises(ConfigurationError, match="needs a text"):
             one(1).named(cast("Any", wrong))
+
+
+@pytest.mark.parametrize(
+    ("template", "arguments", "label"),
+    [
+        ("parse {path}", {"path": "a.csv"}, "parse a.csv"),
+        ("parse {path} {size:>4}", {"path": "a.csv", "size": 3}, "parse a.csv    3"),
+        ("parse {path}", {}, "parse {path}"),
+        ("parse {path:d}", {"path": "a.csv"}, "parse {path:d}"),
+        ("{{{path}}}", {"path": [1, 2]}, "{[1, 2]}"),
+        ("{path}", {"path": "x" * 120}, "x" * 120),
+        ("{path}", {"path": "x" * 121}, "x" * 119 + "…"),
+        ("{path}", {"path": ["x" * 100]}, short(["x" * 100])),
+    ],
+)
+def test_a_label_shows_texts_as_they_are_and_other_values_in_short(
+    template: str, arguments: dict[str, Any], label: str
+) -> None:
+    """At most 120 characters; a template that the arguments do not fill stays as it is."""
+    assert filled(template, arguments) == label
