@@ -408,3 +408,43 @@ async def test_all_idle_workers_end_at_the_same_time(tmp_path: Path, monkeypatch
     await executor.close()
     assert len(workers) == 2
     await eventually(lambda: not children().keys() & workers)
+
+
+OPTIONS = "(lambda sys: (sys.flags.optimize, sys.warnoptions, sys._xoptions))(__import__('sys'))"
+SHOW_OPTIONS = f"""
+import asyncio
+from cascade.runtime import ProcessExecutor
+
+async def main():
+    executor = ProcessExecutor(1)
+    print(await executor.run(eval, ({OPTIONS!r},), {{}}))
+    await executor.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ([], (0, [], {})),
+        (
+            ["-OO", "-W", "error::UserWarning", "-X", "faulthandler", "-X", "int_max_str_digits=5000"],
+            (2, ["error::UserWarning"], {"faulthandler": True, "int_max_str_digits": "5000"}),
+        ),
+    ],
+    ids=["none", "some"],
+)
+def test_a_worker_has_the_interpreter_options_of_its_program(options: list[str], shown: object) -> None:
+    """Asserts, warnings and limits are the same there as in every other mode."""
+    ours = ("PYTHONOPTIMIZE", "PYTHONWARNINGS")  # they would count as options
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    program = subprocess.run(
+        [sys.executable, *options, "-c", SHOW_OPTIONS],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT * busyness(),
+        env=environment,
+        check=True,
+    )
+    assert program.stdout == f"{shown}\n"
