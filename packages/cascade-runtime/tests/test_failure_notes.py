@@ -1,0 +1,150 @@
+"""What an error says that a run raises, and the log line about what a run leaves behind."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from desk import limits_of, pass_now
+from observers import lines_of, watch
+from simple_tasks import double, fail
+
+from cascade.interfaces import RunCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.spec import inject, resource, task
+from cascade.testkit import eventually
+
+HOUR = 3600.0
+LIMIT = 50.0
+"""Seconds after which what has not happened is a failure."""
+
+
+@task(mode="inline")
+def refuse(*values: Any, **named: Any) -> None:
+    raise ValueError("no")
+
+
+async def note_of(lazy: Any) -> str:
+    with pytest.raises(ValueError, match="no") as raised:
+        await Engine().run(lazy, run_id="night")
+    (note,) = raised.value.__notes__
+    return str(note)
+
+
+async def test_a_note_lists_eight_arguments_and_says_when_there_are_more() -> None:
+    """The eighth is there; a ninth is only hinted at; without arguments the note names the task alone."""
+
+    @task(mode="inline")
+    def eight(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> None:
+        raise ValueError("no")
+
+    @task(mode="inline")
+    def nine(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, *, i: int) -> None:
+        raise ValueError("no")
+
+    listed = "a=0, b=1, c=2, d=3, e=4, f=5, g=6, h=7"
+    assert await note_of(eight(*range(8))) == f"in task 'eight' (eight:0) of run night, called with {listed}"
+    assert (
+        await note_of(nine(*range(8), i=8))
+        == f"in task 'nine' (nine:0) of run night, called with {listed}, …"
+    )
+    assert await note_of(refuse()) == "in task 'refuse' (refuse:0) of run night"
+
+
+async def test_a_note_says_where_arguments_came_from() -> None:
+    """From a task, or how many of a container from tasks, the first of them by its key."""
+
+    @task(mode="inline")
+    def takes(x: Any, xs: Any) -> None:
+        raise ValueError("no")
+
+    one, other = double(1), double(2)
+    note = await note_of(takes(one, [other, 3, one]))
+    assert note.endswith(
+        "called with x=2 from double:0, xs=[4, 3, 2] with 2 results, the first from double:1"
+    )
+
+
+@pytest.mark.parametrize("failures", [20, 22])
+async def test_an_error_that_ends_a_run_lists_twenty_failures_before_it(failures: int) -> None:
+    """In their order; of further ones it gives the number, if there are any."""
+    hub = LocalHub()
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    events = watch(engine)
+    targets = [*(fail(str(n)) for n in range(failures)), task(asyncio.Event().wait)()]
+    run = asyncio.create_task(engine.run(targets, on_failure="continue"))
+    failed = TaskState.FAILED
+    await eventually(
+        lambda: sum(isinstance(e, TaskStateEvent) and e.state is failed for e in events) == failures
+    )
+    async with LocalConnector(hub, source_id="desk") as desk:
+        topic = constraint_topic(f"run:{events[0].run_id}", "cancel")
+        await desk.publish(topic, {"type": "cancel"}, 1, retain=True)
+        with pytest.raises(RunCancelledError) as raised:
+            await run
+    (note,) = raised.value.__notes__
+    first, *lines = note.splitlines()
+    assert first == f"before that, {failures} of the run's tasks had failed:"
+    shown = [line.split(",")[0].strip() for line in lines]
+    assert shown == [f"ValueError: {n}" for n in range(20)] + (["and 2 more"] if failures > 20 else [])
+
+
+async def test_a_run_logs_how_many_calls_it_leaves_behind(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that outlives the time limit of its task; a run that leaves nothing logs nothing."""
+    begun, free, limits = threading.Event(), threading.Event(), limits_of(HOUR, monkeypatch)
+
+    @task(mode="thread")
+    def stuck() -> None:
+        begun.set()
+        free.wait(LIMIT)
+
+    engine = Engine(stop_timeout=0.0)
+    assert await engine.run(double(1)) == 2
+    assert lines_of(caplog, "cascade.engine") == []
+    run = asyncio.create_task(engine.run(stuck().with_timeout(HOUR), run_id="night"))
+    await eventually(begun.is_set)
+    pass_now(limits[0])
+    await asyncio.wait({run})
+    free.set()
+    (line,) = lines_of(caplog, "cascade.engine")
+    assert line.getMessage() == "run night ended, but these run on: 1 calls that cannot be stopped"
+
+
+@pytest.mark.parametrize("what", ["tasks", "resources", "both"])
+async def test_a_run_logs_by_name_what_does_not_end(caplog: pytest.LogCaptureFixture, what: str) -> None:
+    """Tasks and resources that suppress their cancellation; those that end are not named."""
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    async def go_on() -> None:
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    @resource
+    async def stubborn() -> AsyncIterator[int]:
+        yield 1
+        if what != "tasks":
+            await go_on()
+
+    @task
+    async def refuses(held: int = inject(stubborn)) -> None:
+        begun.set()
+        await (asyncio.Event().wait() if what == "resources" else go_on())
+
+    engine = Engine(stop_timeout=0.01, close_timeout=0.01)
+    run = asyncio.create_task(engine.run([refuses(), task(asyncio.Event().wait)()], run_id="night"))
+    await begun.wait()
+    run.cancel()
+    await asyncio.wait({run})
+    free.set()
+    await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+    named = {"tasks": "tasks (refuses:0)", "resources": "resources (cascade resource stubborn)"}
+    parts = [part for kind, part in named.items() if what in {kind, "both"}]
+    line = lines_of(caplog, "cascade.engine")[-1].getMessage()
+    expected = f"{'; '.join(parts)} that suppress asyncio.CancelledError"
+    assert line == f"run night ended, but these run on: {expected}"
