@@ -99,17 +99,31 @@ def test_a_capacity_is_a_finite_number_from_0(capacity: object) -> None:
 
 
 def test_fractions_that_add_up_to_the_capacity_fit() -> None:
-    """Ten times 0.1 is one, and afterwards all of it is free again, no more."""
-    policy, run = policy_with({}, gpu=1), Run()
+    """Three times 0.1 is 0.3, and afterwards all of it is free again, no more."""
+    policy, run = policy_with({}, gpu=0.3), Run()
     policy.attach(run)
-    for _ in range(11):
+    for _ in range(4):
         policy.submit(StartRequest(run, "a", demands=(("gpu", 0.1),)))
     admitted = policy.admit(0.0, 99)
-    assert len(admitted) == 10
+    assert len(admitted) == 3
     for request in [*admitted, *admitted]:
         policy.release(request)
     assert len(policy.admit(0.0, 99)) == 1
-    assert policy.resources.free["gpu"] == pytest.approx(0.9)
+    assert policy.resources.free["gpu"] == pytest.approx(0.2)
+
+
+def test_a_register_that_another_person_writes_anew_names_that_person() -> None:
+    """Also its new topic and parameters; the requests that wait already are not reported again."""
+    policy, run = policy_with({"global": Concurrency(0)}), Run()
+    policy.attach(run)
+    submit(policy, run, "a")
+    policy.admit(0.0, 9)
+    assert len(policy.notifications.take_blocked(9)) == 1
+    policy.apply({("global", "concurrency"): Effective(Concurrency(1), "topic/other", "you")}, 0.0)
+    submit(policy, run, "a")
+    assert len(policy.admit(0.0, 9)) == 1
+    ((_, reason),) = policy.notifications.take_blocked(9)
+    assert str(reason) == "1 of at most 1 of global are running (topic/other, claimed by you)"
 
 
 @pytest.mark.parametrize("scope", ["run:r1", "source:line", "global"])
@@ -191,10 +205,12 @@ def test_gates_change_hands_only_between_runs() -> None:
     policy.attach(run)
     running, waiting = submit(policy, run, "a", "a")
     policy.admit(0.0, 9)
+    policy.withdraw(waiting)
     assert policy.take_gates() is None
+    submit(policy, run, "b")
     policy.release(running)
     assert policy.take_gates() is None
-    policy.withdraw(waiting)
+    policy.withdraw_all(run)
     policy.detach(run)
     gates = policy.take_gates()
     assert gates is not None
@@ -272,7 +288,7 @@ def test_a_bucket_is_full_at_first_and_fills_at_its_rate() -> None:
         assert bucket.has_token(rule, 10.0)
         bucket.take(rule, 10.0)
     assert (bucket.has_token(rule, 10.0), bucket.next_token(rule, 10.0)) == (False, 12.0)
-    assert not bucket.has_token(rule, 9.0)
+    assert (bucket.has_token(rule, 9.0), bucket.next_token(rule, 9.0)) == (False, 11.0)
     assert bucket.has_token(rule, 12.0)
     for expected in (True, True, False):
         assert bucket.has_token(rule, 99.0) is expected
