@@ -17,6 +17,7 @@ from desk import limits_of, pass_now
 from cascade.interfaces import (
     LifecycleEvent,
     ResourceFailedError,
+    ResourceNotFoundError,
     RunStatus,
     TaskTimeoutError,
     UsageError,
@@ -507,3 +508,22 @@ async def test_a_run_resource_that_needs_a_task_resource_is_rejected_before_the_
     with pytest.raises(UsageError, match=r"'long' lives for the run and cannot use 'short'.*the same scope"):
         await Engine().run([first(), using(long).after(first())])
     assert not log
+
+
+async def test_a_resource_that_every_call_passes_itself_need_not_exist() -> None:
+    """By position, by name, as what all items of a map share, and as an argument of each; otherwise it is missed."""
+
+    @task(mode="inline")
+    def read(x: int, database: str = inject("database")) -> str:
+        return f"{x} of {database}"
+
+    passed: list[LazyResult[Any]] = [
+        read(1, "a"),
+        read(2, database="b"),
+        read.partial(database="c").map(x=[3]),
+        read.map(x=[4], database=["d"]),
+    ]
+    assert await Engine().run(passed) == ["1 of a", "2 of b", ["3 of c"], ["4 of d"]]
+    for missing in (read(1), read.map(x=[1])):
+        with pytest.raises(ResourceNotFoundError, match="'read'"):
+            await Engine().run(missing)
