@@ -693,6 +693,10 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "no connector named 'localhost' (installed: file, local, mqtt, mqtts, nats, tls, ws, wss); for a broker on that host write mqtt://localhost",
     ),
     (
+        lambda: cs.connector("local://hub"),
+        "connector: 'local' has no URL; write 'local'",
+    ),
+    (
         lambda: cs.connector("mqtt://"),
         "url: it has no host; write mqtt://user@host:1883, or mqtts:// for TLS",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces.errors import ConnectorNotFoundError, ExecutorNotFoundError
+from cascade.interfaces.errors import ConfigurationError, ConnectorNotFoundError, ExecutorNotFoundError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -31,9 +31,12 @@ def connector(name: str, /, **settings: Any) -> Connector:
     ``connector("file:run.jsonl")`` writes telemetry to a file.
 
     :raises ConnectorNotFoundError: if no installed package offers it, with what to install.
+    :raises ConfigurationError: if that connector has no URL.
     """
     scheme, separator, _ = name.partition(":")
     made = find(CONNECTORS, scheme).load()
+    if separator and not hasattr(made, "from_url"):
+        raise ConfigurationError("connector", f"{scheme!r} has no URL; write {scheme!r}")
     instance: Connector = made.from_url(name, **settings) if separator else made(**settings)
     return instance
 
