@@ -114,6 +114,27 @@ EDITS: dict[str, Edit] = {
     "no items": Edit(
         lambda: last(double.map(x=[1])), lambda: last(double.map(x=[])), ["double:0[0] gone"], ["last"], [[]]
     ),
+    "a map that is a call now": Edit(
+        lambda: last(double.map(x=[1, 2])),
+        lambda: last(double(1)),
+        ["double:0[0] gone", "double:0[1] gone"],
+        ["double 1", "last"],
+        [2],
+    ),
+    "a call that is a map now": Edit(
+        lambda: last(double(1)),
+        lambda: last(double.map(x=[1, 2])),
+        ["double:0 gone"],
+        ["double 1", "double 2", "last"],
+        [[2, 4]],
+    ),
+    "a call that is a map of late items now": Edit(
+        lambda: last(double(1)),
+        lambda: last(double.map(x=last.unrecorded()(1, 2))),
+        ["double:0 gone"],
+        ["double 1", "double 2", "last", "last"],
+        [[2, 4]],
+    ),
     "what all items of a map take": Edit(
         lambda: last(double.partial(more=1).map(x=[1, 2])),
         lambda: last(double.partial(more=2).map(x=[1, 2])),

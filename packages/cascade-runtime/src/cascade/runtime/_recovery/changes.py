@@ -42,6 +42,11 @@ class ChangeFinder:
                 below[key[: found.start()]].append(key)
         return below
 
+    @cached_property
+    def _maps(self) -> set[str]:
+        """What the keys of the recorded items of each map begin with, in all graphs."""
+        return {key[: key.rindex("[")] for key in self._journal.known_keys() if key.endswith("]")}
+
     def kept(self, key: str) -> StepRecord | None:
         """Return what is recorded of a step if it has a value or a plan."""
         record = self._journal.known(key)
@@ -52,9 +57,15 @@ class ChangeFinder:
         for call in calls:
             if call.definition.structural and not isinstance(call, MapCall):
                 continue
+            key = graph.key_of(call)
+            record = self.kept(key)
             if not isinstance(call, MapCall):
-                if type(call) is Call and (record := self.kept(graph.key_of(call))) is not None:
+                if record is None:
+                    yield from self._items_of_a_call(call, key)
+                elif type(call) is Call:
                     yield from self._compared(graph, call, record, call.args, call.kwargs)
+            elif record is not None:  # it was no map
+                yield call, StepChange(key, ChangeKind.GONE)
             elif has_to_wait(call):
                 yield from self._items_by_code(graph, call)
             else:
@@ -122,6 +133,13 @@ class ChangeFinder:
     def recorded_below(self, *beginnings: str) -> list[str]:
         """Return the keys of all recorded items and continuations whose keys begin with one of these."""
         return [each for each in self._below.get(_outer_of(beginnings[0]), ()) if each.startswith(beginnings)]
+
+    def _items_of_a_call(self, call: Call, key: str) -> Iterator[tuple[Call, StepChange]]:
+        """Yield the recorded items of a call that was a map."""
+        scope = scope_of(key)
+        if scope in (self._below if _is_declared(scope) else self._maps):
+            for _, record in self._recorded_items(key):
+                yield call, StepChange(record.key, ChangeKind.GONE)
 
     def _items_by_code(self, graph: RecordedGraph, call: MapCall) -> Iterator[tuple[Call, StepChange]]:
         code = self._digests.code(call.definition.function)
