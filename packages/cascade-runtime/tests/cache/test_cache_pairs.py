@@ -321,6 +321,7 @@ DIFFERENT_VALUES: list[Pair] = [
     ("dataclass with a further attribute", Scaled(1), Scaled(2)),
     ("dataclass with an attribute set later", with_attributes(Point(1), z=1), with_attributes(Point(1), z=2)),
     ("dataclass without and with a further attribute", Point(1), with_attributes(Point(1), z=1)),
+    ("class with slots", class_with(__slots__=("a",)), class_with(__slots__=("a", "b"))),
     ("dataclass with slots", Slotted(1), Slotted(2)),
     ("subclass with slots of a dataclass", SlottedMarked(1, "a"), SlottedMarked(1, "b")),
     ("dataclass that is a list, items", Listed(), with_attributes(Listed(), name="b")),

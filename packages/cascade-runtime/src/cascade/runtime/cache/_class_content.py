@@ -11,12 +11,13 @@ from typing import Any
 
 
 def class_content(class_: type) -> tuple[Any, ...]:
-    """Return bases, metaclass, fields and attributes; what Python and libraries generate is left out."""
+    """Return bases, metaclass, fields, slots and attributes; what Python and libraries generate is left out."""
     own = vars(class_)
+    slots = sorted(name for name, value in own.items() if isinstance(value, types.MemberDescriptorType))
     attributes = [
         (name, _attribute(value)) for name, value in sorted(own.items()) if _counts(class_, name, value)
     ]
-    return list(class_.__bases__), type(class_), list(_fields(class_)), attributes
+    return list(class_.__bases__), type(class_), list(_fields(class_)), slots, attributes
 
 
 def _counts(class_: type, name: str, value: object) -> bool:
