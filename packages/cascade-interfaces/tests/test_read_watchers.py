@@ -269,6 +269,28 @@ def test_each_live_engine_answers_for_a_register_or_has_not_answered() -> None:
     assert [engine.source for engine in view.live(0.0) if engine.source not in answers] == ["e"]
 
 
+@pytest.mark.parametrize(
+    ("status", "id_", "applied", "refused"),
+    [
+        ("applied", "night", True, False),
+        ("applied", "", True, False),
+        ("applied", "day", False, False),
+        ("rejected", "day", False, True),
+        ("unsupported", "", False, True),
+        ("expired", "night", False, False),
+    ],
+)
+def test_an_engine_that_obeys_what_stood_there_before_is_not_listed(
+    status: str, id_: str, applied: bool, refused: bool
+) -> None:
+    """A refusal counts whichever id it names: the last valid value stays in force."""
+    view, topic = read.View(), constraint_topic("global", "pause")
+    put(view, state_topic("a", "constraints"), {"applied": {topic: {"id": id_, "status": status}}})
+    put(view, topic, {"id": "night", "type": "pause"})
+    (row,) = read.constraint_rows(view, 0.0)
+    assert (row["applied"], [each["source"] for each in row["refused"]]) == (["a"] * applied, ["a"] * refused)
+
+
 # Graph, summary, host, acknowledgement
 
 

@@ -360,12 +360,13 @@ const views = (() => {
 
   const constraintRows = (view, now) => [...view.registers.keys()].sort(byText).map((topic) => {
     const register = view.registers.get(topic);
-    const engines = [...view.compliance(topic, now)];
+    const found = [...view.compliance(topic, now)];
     return { topic, scope: register.scope, type: register.type, params: register.params ?? {}, id: register.id,
       by: register.by, expires_at: register.expires_at,
-      applied: engines.filter(([, each]) => each.status === "applied").map(([source]) => source),
-      refused: engines.filter(([, each]) => ["rejected", "unsupported"].includes(each.status))
-        .map(([source, each]) => ({ source, reason: each.reason })) };
+      // Another id is that of the constraint which stood there before.
+      applied: found.filter(([, row]) => row.status === "applied" && ["", register.id].includes(row.id)).map(([source]) => source),
+      refused: found.filter(([, row]) => ["rejected", "unsupported"].includes(row.status))
+        .map(([source, { reason }]) => ({ source, reason })) };
   });
 
   /** Return the view that recorded messages make: `[{topic, payload, retained, received}]`, payloads as text or bytes. */

@@ -91,7 +91,10 @@ def _constraint_row(view: View, topic: str, now: float) -> dict[str, Any]:
         "id": register.id,
         "by": register.by,
         "expires_at": register.expires_at,
-        "applied": sorted(source for source, each in engines if each.status == "applied"),
+        # Another id is that of the constraint which stood there before.
+        "applied": sorted(
+            source for source, each in engines if each.status == "applied" and each.id in ("", register.id)
+        ),
         "refused": [
             {"source": source, "reason": each.reason}
             for source, each in sorted(engines)
