@@ -67,7 +67,14 @@ def view_of(*rows: dict[str, Any], recent: list[dict[str, Any]] | None = None) -
 
     tell(status_topic("press-1"), {"status": "online", "session": "s", "ts": timestamp(WALL - 120)})
     tell(status_topic("press-2"), {"status": "offline", "session": "s"})
-    tell(RATE, {"type": "rate_limit", "params": {"rate": "10/m"}, "by": "olaf", "expires_at": WALL + 600})
+    limit = {
+        "id": "x",
+        "type": "rate_limit",
+        "params": {"rate": "10/m"},
+        "by": "olaf",
+        "expires_at": WALL + 600,
+    }
+    tell(RATE, limit)
     constraints = {
         "v": "1.0",
         "source": "press-1",
