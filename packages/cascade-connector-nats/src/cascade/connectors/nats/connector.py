@@ -84,8 +84,7 @@ class NatsConnector(NetworkConnector):
 
     def _make_client(self) -> NatsClient:
         self._presence.begin()
-        scheme = "tls" if self._nats.tls else "nats"
-        return NatsClient(f"{scheme}://{self._nats.address}", self._nats.client)
+        return NatsClient(f"nats://{self._nats.address}", self._nats.client)  # its keywords decide on TLS
 
     def _make_link(self, client: NatsClient, parts: LinkParts) -> NatsLink:
         return NatsLink(client, parts, bucket=self._nats.bucket, keeping=self._keeping)
