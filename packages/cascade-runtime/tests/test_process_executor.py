@@ -16,6 +16,7 @@ from desk import limits_of, pass_now
 
 from cascade.interfaces import (
     ConfigurationError,
+    Directive,
     ExecutorUnavailable,
     TaskNotPicklableError,
     TaskTimeoutError,
@@ -389,6 +390,21 @@ def test_a_cancel_that_is_repeated_does_not_postpone_the_end() -> None:
     worker.stop()
     assert worker._kill_at == kill_at
     worker.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process is stopped there")
+def test_directives_to_a_process_that_does_not_read_wait_for_nothing() -> None:
+    """A pipe holds only so many; the loop that directs the calls must not stand still for one stopped process."""
+    worker = WorkerProcess()
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    try:
+        directing = threading.Thread(target=lambda: [worker.direct(n, Directive.PAUSE) for n in range(8_000)])
+        directing.daemon = True
+        directing.start()
+        wait_for(lambda: not directing.is_alive())
+    finally:
+        os.kill(worker._process.pid, signal.SIGCONT)
+        worker.close()
 
 
 async def test_all_idle_workers_end_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
