@@ -396,10 +396,14 @@ def test_a_cancel_that_is_repeated_does_not_postpone_the_end() -> None:
 def test_directives_to_a_process_that_does_not_read_wait_for_nothing() -> None:
     """A pipe holds only so many; the loop that directs the calls must not stand still for one stopped process."""
     worker = WorkerProcess()
+
+    def direct() -> None:
+        for number in range(8_000):
+            worker.direct(number, Directive.PAUSE)
+
     os.kill(worker._process.pid, signal.SIGSTOP)
     try:
-        directing = threading.Thread(target=lambda: [worker.direct(n, Directive.PAUSE) for n in range(8_000)])
-        directing.daemon = True
+        directing = threading.Thread(target=direct, daemon=True)
         directing.start()
         wait_for(lambda: not directing.is_alive())
     finally:
