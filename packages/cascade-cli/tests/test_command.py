@@ -63,6 +63,14 @@ def test_every_command_of_the_table_can_be_imported_and_has_help(
 
 
 @pytest.mark.slow
+def test_the_help_names_the_variables_of_the_files_that_tls_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are those that the connector reads."""
+    assert main(["ps", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for variable in ("CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"):
+        assert f"Or {variable}." in text
+
+
 def test_help_imports_no_command_and_nothing_heavy() -> None:
     """``cascade --help`` shows a line for each command without importing any, nor rich or aiomqtt."""
     code = (

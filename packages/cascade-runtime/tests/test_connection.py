@@ -11,6 +11,7 @@ from cascade.interfaces import ConnectorUnavailable
 from cascade.runtime import Engine, LocalConnector
 from cascade.spec import task
 from cascade.testkit import time_limit
+from cascade.transport.patience import Patience
 
 
 async def test_a_required_connector_without_a_link_fails_the_run() -> None:
@@ -25,6 +26,22 @@ async def test_a_required_connector_without_a_link_fails_the_run() -> None:
         await Engine(connector=connector).run(double(1))
     assert not connector.sent
     assert connector.log == ["disconnect"]
+
+
+async def test_the_first_task_waits_two_seconds_for_a_connector_and_the_constraints_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the contract promises: connecting and the sync take their time from one limit."""
+    limits: list[float] = []
+
+    class Noted(Patience):
+        def __init__(self, seconds: float) -> None:
+            limits.append(seconds)
+            super().__init__(seconds)
+
+    monkeypatch.setattr("cascade.runtime._support.connection.Patience", Noted)
+    assert await Engine(connector=LocalConnector()).run(double(1)) == 2
+    assert limits == [2.0]
 
 
 async def test_a_connector_that_hangs_delays_a_run_no_longer_than_the_limits(

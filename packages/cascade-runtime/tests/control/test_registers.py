@@ -270,6 +270,16 @@ def test_only_what_has_no_effect_here_is_evicted(clock: FakeClock) -> None:
     assert registers.over_limit == 2
 
 
+def test_one_without_effect_does_not_replace_another(clock: FakeClock) -> None:
+    """Runs that are not here keep their order of arrival; a flood of them evicts none."""
+    registers = Registers(clock, limit=2)
+    for name in ("first", "second", "third"):
+        send(registers, constraint_topic(f"run:{name}"), PAUSE)
+    kept = [registers.get(constraint_topic(f"run:{name}")) for name in ("first", "second", "third")]
+    assert [each is not None and each.content is not None for each in kept] == [True, True, False]
+    assert registers.over_limit == 1
+
+
 def test_the_own_room_is_bounded(clock: FakeClock) -> None:
     """I6 for the own scopes: spellings of one topic cannot grow without bound."""
     registers = Registers(

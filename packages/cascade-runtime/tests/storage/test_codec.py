@@ -155,6 +155,7 @@ def test_a_value_is_restored_exactly(tagged: bool, examples: int) -> None:
         (Point(1, (2, Small({3}))), "tagged"),
         ([10**5000], "tagged"),
         ([-(10**5000)], "tagged"),
+        *((value, "json") for value in (None, True, 5, 1.5, "text")),
         ("\ud800", "tagged"),
         (Access.READ | Access.WRITE, "pickle"),
         (collections.OrderedDict(a=1), "pickle"),
