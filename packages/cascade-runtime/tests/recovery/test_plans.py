@@ -44,7 +44,7 @@ GRAPHS: dict[str, Callable[[], LazyResult[Any]]] = {
 
 def graph_of(*lazies: LazyResult[Any]) -> RecordedGraph:
     graph = RecordedGraph()
-    graph.declare([OUTER, *lazies])
+    graph.declare_now([OUTER, *lazies])
     return graph
 
 
