@@ -14,6 +14,7 @@ import pytest
 from jetstream import JetStream
 
 from cascade.connectors.nats._client import NatsClient
+from cascade.connectors.nats._consumer import SILENCE
 from cascade.connectors.nats._kept import BATCH, Keeping, KeptTelemetry
 from cascade.testkit import eventually
 from cascade.transport.delivery.callbacks import CallbackQueue
@@ -191,3 +192,14 @@ async def test_without_a_stream_nothing_is_kept(reader: Reader) -> None:
     kept = KeptTelemetry(reader.queue, Keeping("b", reader.store), store=store, delivery=reader.delivery)
     with pytest.raises(MessageRejected):
         await kept.open()
+
+
+async def test_a_request_ends_after_several_signs_of_the_server(reader: Reader) -> None:
+    """All its times are in nanoseconds: the server refuses heartbeats that are further apart than half of the request's time."""
+    async with reader.running():
+        (request,) = reader.requests()
+    assert request["batch"] == BATCH
+    assert SILENCE * 1e9 > request["idle_heartbeat"] >= 1e9
+    assert 2 * request["idle_heartbeat"] <= request["expires"] < 3600e9
+    (subject,) = {subject for subject, _ in reader.jetstream.written}
+    assert subject == f"$JS.API.CONSUMER.MSG.NEXT.cascade.{reader.kept.name}"

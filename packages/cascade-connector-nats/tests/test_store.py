@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -470,3 +471,18 @@ async def test_a_reader_that_is_away_for_good_and_a_follower_that_is_silent_are_
     assert reader["ack_wait"] > 0
     assert (follower["ack_policy"], follower["deliver_policy"]) == ("none", "last_per_subject")
     assert follower["flow_control"]
+
+
+async def test_what_is_kept_has_the_limits_that_are_promised(jetstream: JetStream) -> None:
+    """Telemetry for 7 days and up to 1 GiB, a reader's place for 8 days; the newest value of each key. All of it outlives the server."""
+    store = await opened(jetstream)
+    await store.keep_for("box", ["cascade.telemetry.>"])
+    stream, bucket = (jetstream.streams[name]["config"] for name in (STREAM, BUCKET))
+    (reader,) = jetstream.consumers()
+    assert timedelta(microseconds=stream["max_age"] / 1000) == timedelta(days=7)
+    assert (stream["max_bytes"], stream["discard"]) == (1024**3, "old")
+    assert timedelta(microseconds=reader["inactive_threshold"] / 1000) == timedelta(days=8)
+    assert timedelta(0) < timedelta(microseconds=stream["duplicate_window"] / 1000) < timedelta(days=1)
+    assert (bucket["max_msgs_per_subject"], bucket["discard"]) == (1, "new")
+    assert {"max_age", "max_bytes"}.isdisjoint(bucket)
+    assert (stream["storage"], bucket["storage"]) == ("file", "file")
