@@ -274,8 +274,22 @@ async def test_a_subscription_that_is_not_allowed_is_reported(server: Server) ->
         assert denied == ["plant.>"]
 
 
+async def test_a_publication_that_is_not_allowed_is_not_a_refused_subscription(server: Server) -> None:
+    """A filter of the same subject stays granted."""
+    denied: list[str] = []
+    async with connected(server) as client:
+        client.denied = denied.append
+        asking = asyncio.create_task(client.request("plant", b"{}"))
+        await server.requests(1)
+        server.say(b"-ERR 'Permissions Violation for Publish to \"plant\"'\r\n")
+        server.say(b"-ERR 'Permissions Violation for Subscription to \"line\"'\r\n")
+        with pytest.raises(MessageRejected):
+            await asking
+        await eventually(lambda: denied == ["line"], BOUND)
+
+
 async def test_who_may_not_get_answers_fails_at_once(server: Server) -> None:
-    """What waits, and what asks later: nothing waits for an answer that cannot come."""
+    """What waits, and what asks later: nothing waits for an answer that cannot come. A later refusal is about its own subject only."""
     async with connected(server) as client:
         asking = asyncio.create_task(client.request("$JS.API.x", b"{}"))
         await server.requests(1)
@@ -285,6 +299,10 @@ async def test_who_may_not_get_answers_fails_at_once(server: Server) -> None:
             with pytest.raises(MessageRejected) as raised:
                 await request
             assert raised.value.code == 403
+        server.say(b"-ERR 'Permissions Violation for Publish to \"Topic.A\"'\r\n")
+        await client.settle("topic.b")
+        with pytest.raises(MessageRejected):
+            await client.request("$JS.API.z", b"{}")
         assert len(await server.requests(1)) == 1
         await client.settle()
 

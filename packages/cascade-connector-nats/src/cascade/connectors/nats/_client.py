@@ -187,8 +187,9 @@ class NatsClient(AnsweredClient):
         kind, subject = found.groups()
         if kind == "subscription" and self.denied is not None:
             self.denied(subject)
-        self._deaf |= subject == f"{self._inbox}.*".lower()
-        self.fail(MessageRejected(NOT_ALLOWED), about=None if self._deaf else subject)
+        deafens = subject == f"{self._inbox}.*".lower()
+        self._deaf |= deafens
+        self.fail(MessageRejected(NOT_ALLOWED), about=None if deafens else subject)
         return True
 
     def _command(self, command: bytes) -> bool:
