@@ -273,6 +273,35 @@ async def test_without_presence_nothing_is_published_or_read_unasked(keywords: d
 
 
 @leaping
+async def test_what_can_be_published_does_not_depend_on_how_many_wait_to_be_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message that is encoded later is checked at its call: its caller gets the error, and None clears."""
+    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)  # each further one waits
+    peer = Peer()
+    peer.silent.add("publish")
+    connector = await connected(peer)
+    waiting = [asyncio.create_task(connector.publish(TELEMETRY, {"n": n}, 1)) for n in range(60)]
+    await asyncio.sleep(0)
+    for topic, payload, qos, error in (
+        ("a/#", {}, 0, InvalidTopicError),
+        (TELEMETRY, [], 0, InvalidPayloadError),
+        (TELEMETRY, "{}", 0, InvalidPayloadError),
+        (TELEMETRY, {}, 3, ConfigurationError),
+    ):
+        with pytest.raises(error):
+            await connector.publish(topic, payload, qos)  # type: ignore[arg-type]
+    for each in (MappingProxyType({"a": 2}), UserDict({"a": 3}), None):
+        await connector.publish(TELEMETRY, each, 1)
+    assert connector.statistics().accepted == 63
+    await asyncio.gather(*waiting)
+    peer.silent.clear()
+    peer.resume()
+    await connector.disconnect()
+    assert peer.published()[60:] == ['{"a": 2}', '{"a": 3}', ""]
+
+
+@leaping
 async def test_messages_that_wait_to_be_encoded_are_counted_and_flushed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
