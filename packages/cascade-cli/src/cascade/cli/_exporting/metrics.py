@@ -87,6 +87,7 @@ class Metrics:
             self._durations.setdefault(event.source, {}).setdefault(name, _Durations()).add(
                 milliseconds / 1000
             )
+            _shorten(self._durations, MOST_SOURCES)
 
     def families(self, now: float) -> Iterator[Metric]:
         """Yield every metric with its samples at ``now``."""
