@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextvars import copy_context
 from typing import Any
 
+import pytest
 from fakes import FakeClock
+from live_stream import Live
 
-from cascade.interfaces import WatchItem
+from cascade.interfaces import Complete, Linked, Lost, WatchItem
 from cascade.interfaces.topics import CONSTRAINTS_FILTER
 from cascade.runtime._control.constraint_stream import ConstraintStream, exact_topics
+from cascade.runtime._support.tasks import cancel
+from cascade.testkit import eventually
 
 
 class Watcher:
@@ -55,3 +60,163 @@ async def test_a_stream_that_is_opened_again_asks_for_no_run_of_before() -> None
     for reader in stream.take_readers():
         reader.cancel()
         await asyncio.wait({reader})
+
+
+class Streams:
+    """A stream of constraints on a connector whose watches the test controls."""
+
+    def __init__(self) -> None:
+        self.opened: list[Live] = []
+        self.clock = FakeClock()
+        self.handled: list[WatchItem] = []
+        self.failures: list[Exception | None] = []
+        self.closed: list[bool] = []
+        self.stream = ConstraintStream(
+            self,
+            "line-3",
+            scopes=["global"],
+            clock=self.clock,
+            handle=self._handle,
+            failed=self.failures.append,
+            closed=lambda: self.closed.append(True),
+            context=copy_context(),
+        )
+
+    def watch(self, *filters: str) -> Live:
+        self.opened.append(Live(filters))
+        return self.opened[-1]
+
+    async def _handle(self, item: WatchItem) -> None:
+        self.handled.append(item)
+
+
+@pytest.fixture
+async def streams() -> AsyncIterator[Streams]:
+    made = Streams()
+    made.stream.open()
+    yield made
+    made.stream.end()
+    await cancel(made.stream.take_readers(), timeout=60.0)
+
+
+def topics_of(*scopes: str) -> tuple[str, ...]:
+    return tuple(topic for scope in scopes for topic in exact_topics(scope))
+
+
+async def test_topics_of_ended_runs_are_dropped_together_a_second_after_the_first_end(
+    streams: Streams,
+) -> None:
+    """The runs that end within the second add nothing to the wait; what is watched still stays."""
+    stream, clock = streams.stream, streams.clock
+    (live,) = streams.opened
+    began = clock.ticks
+    assert stream.due() is None
+    for scope in ("run:a", "run:b", "run:c"):
+        assert stream.add_scope(scope)
+    assert live.changes == [("extend", topics_of(each)) for each in ("run:a", "run:b", "run:c")]
+    live.changes.clear()
+    stream.remove_scope("run:a")
+    clock.ticks += 0.5
+    stream.remove_scope("run:c")
+    assert stream.due() == began + 1.0
+    clock.ticks = began + 0.99
+    stream.tick()
+    assert live.changes == []
+    clock.ticks = began + 1.0
+    stream.tick()
+    stream.tick()
+    assert live.changes == [("shrink", topics_of("run:a", "run:c"))]
+    assert stream.due() is None
+    stream.open()
+    assert streams.opened[-1].filters == (*topics_of("run:b", "global"), CONSTRAINTS_FILTER)
+
+
+async def test_a_run_with_the_id_of_one_that_has_just_ended_gets_its_messages_anew(streams: Streams) -> None:
+    """Its topics are dropped and asked for again, so that the broker sends what it retains on them."""
+    stream = streams.stream
+    (live,) = streams.opened
+    stream.add_scope("run:a")
+    stream.remove_scope("run:a")
+    live.changes.clear()
+    assert stream.add_scope("run:a")
+    assert live.changes == [("shrink", topics_of("run:a")), ("extend", topics_of("run:a"))]
+    streams.clock.ticks += 60
+    stream.tick()
+    assert len(live.changes) == 2, "the topics of a run that goes on stay watched"
+
+
+async def test_a_new_stream_drops_nothing_of_the_one_before(streams: Streams) -> None:
+    """It has never asked for the topics of runs that ended earlier."""
+    streams.stream.add_scope("run:a")
+    streams.stream.remove_scope("run:a")
+    streams.stream.open()
+    assert streams.stream.due() is None
+    streams.clock.ticks += 60
+    streams.stream.tick()
+    assert streams.opened[-1].changes == []
+    assert streams.stream.add_scope("run:a")
+    assert streams.opened[-1].changes == [("extend", topics_of("run:a"))]
+
+
+async def test_no_messages_of_a_run_are_on_their_way_on_a_stream_that_has_failed(streams: Streams) -> None:
+    """Its topics are in the first packet of the next stream; a drop that fails does no harm either."""
+    streams.opened[0].fault = OSError("closed")
+    assert not streams.stream.add_scope("run:a")
+    streams.stream.remove_scope("run:a")
+    streams.clock.ticks += 1
+    streams.stream.tick()
+    assert streams.stream.due() is None
+    assert not streams.stream.add_scope("run:b")
+    streams.stream.open()
+    assert streams.opened[-1].filters == (*topics_of("run:b", "global"), CONSTRAINTS_FILTER)
+
+
+async def test_before_the_first_stream_no_messages_are_on_their_way() -> None:
+    streams = Streams()
+    assert not streams.stream.add_scope("run:a")
+
+
+async def test_the_stream_before_is_closed_and_what_it_still_had_is_not_handled(streams: Streams) -> None:
+    """An item of an earlier link must not count for the set of the new one; the close is not a failure."""
+    old = streams.opened[0]
+    old.items.put_nowait(Linked())
+    await eventually(lambda: streams.handled)
+    old.items.put_nowait(Complete(proved=True, topics=frozenset()))
+    streams.stream.open()
+    new = streams.opened[1]
+    await eventually(lambda: old.is_closed)
+    assert not new.is_closed
+    new.items.put_nowait(Lost("link down"))
+    await eventually(lambda: len(streams.handled) == 2)
+    assert streams.handled == [Linked(), Lost("link down")]
+    assert (streams.failures, streams.closed) == ([], [])
+
+
+@pytest.mark.parametrize("error", [None, OSError("broken")])
+async def test_a_stream_that_ends_is_closed_and_its_cause_passed_on(
+    streams: Streams, error: Exception | None
+) -> None:
+    """What came before is handled; an end without an error is passed on, too."""
+    (live,) = streams.opened
+    live.items.put_nowait(Linked())
+    live.items.put_nowait(error)
+    await eventually(lambda: streams.failures)
+    assert streams.failures == [error]
+    assert streams.handled == [Linked()]
+    assert live.is_closed
+    assert streams.closed == []
+
+
+async def test_a_loop_that_cancels_the_reader_closes_and_an_end_does_not(streams: Streams) -> None:
+    """Behind ``end`` nothing is reported any more, whatever happens to the asyncio task."""
+    (reader,) = (each for each in asyncio.all_tasks() if each.get_name() == "cascade constraints line-3")
+    reader.cancel()
+    await asyncio.wait({reader})
+    assert (streams.closed, streams.failures) == ([True], [])
+    streams.stream.open()
+    streams.stream.end()
+    streams.opened[1].items.put_nowait(Linked())
+    streams.opened[1].items.put_nowait(OSError("broken"))
+    await eventually(lambda: not streams.stream.take_readers())
+    assert (streams.closed, streams.failures, streams.handled) == ([True], [], [])
+    assert all(each.is_closed for each in streams.opened)

@@ -212,6 +212,7 @@ class ConstraintManager:
         found = await memory.recall()
         if forget:
             await memory.forget()
+            self._saved = -1  # what the broker has is in force, and is saved again
         known, self._memory = self._memory is not None, memory
         self._save(memory)  # the broker's set may have arrived meanwhile
         if found is None or known or self.sync.has_set or len(self.registers):

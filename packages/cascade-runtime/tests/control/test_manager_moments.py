@@ -1,0 +1,333 @@
+"""The manager at odd moments: second calls, a disconnect, several runs; on a stream whose items the test gives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from live_stream import Live
+
+from cascade.interfaces import Complete, Linked, Lost, Message, Payload, RunStatus
+from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
+from cascade.runtime import EventBus, LocalConnector, LocalHub
+from cascade.runtime._admission.controller import AdmissionController
+from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._control.active_run import ActiveRun
+from cascade.runtime._control.manager import ConstraintManager
+from cascade.runtime._control.sync import SyncState
+from cascade.testing import ManualClock
+from cascade.testkit import eventually
+
+PAUSE = constraint_topic("global", "pause")
+LIMIT = constraint_topic("task:a", "concurrency")
+PAYLOADS = {PAUSE: b'{"type":"pause"}', LIMIT: b'{"type":"concurrency","params":{"limit":3}}'}
+
+
+class Connector(LocalConnector):
+    """Gives the streams that the test feeds, and keeps the reports, by kind."""
+
+    def __init__(self, source_id: str | None) -> None:
+        super().__init__(LocalHub(), source_id=source_id)
+        self.streams: list[Live] = []
+        self.is_up = True
+        self.sent: list[tuple[str, Mapping[str, Any]]] = []
+
+    @property
+    def connected(self) -> bool:
+        return self.is_up
+
+    def watch(self, *filters: str) -> Any:
+        self.streams.append(Live(filters))
+        return self.streams[-1]
+
+    def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        assert isinstance(payload, Mapping)
+        self.sent.append((topic.rpartition("/")[2], payload))
+
+    def of(self, kind: str) -> list[Mapping[str, Any]]:
+        return [payload for each, payload in self.sent if each == kind]
+
+
+class Store:
+    """Remembers one set, and counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.content: Mapping[str, Any] | None = None
+        self.calls: list[str] = []
+
+    async def load_control(self, source: str) -> Mapping[str, Any] | None:
+        self.calls.append("load")
+        return self.content
+
+    async def save_control(self, source: str, content: Mapping[str, Any]) -> None:
+        self.calls.append("save")
+        self.content = content
+
+    async def forget_control(self, source: str) -> None:
+        self.calls.append("forget")
+        self.content = None
+
+    @property
+    def topics(self) -> set[str] | None:
+        return None if self.content is None else set(self.content["registers"])
+
+
+class Bench:
+    """One manager on one connector; the test is the broker."""
+
+    def __init__(self, source_id: str | None = "line-3") -> None:
+        self.connector = Connector(source_id)
+        self.clock = ManualClock()
+        self.manager = ConstraintManager(self.connector, clock=self.clock)
+        self.manager.start()
+        self.store = Store()
+
+    async def give(self, *items: Linked | Lost | Message | Complete) -> None:
+        """Have the latest stream yield these items, and wait until they are handled."""
+        stream = self.connector.streams[-1]
+        for item in items:
+            stream.items.put_nowait(item)
+        await eventually(lambda: stream.waits)
+
+    async def hold(self, *topics: str, linked: bool = True) -> None:
+        """Have the broker's whole set be these topics."""
+        messages = [Message(topic, PAYLOADS[topic], retain=True) for topic in topics]
+        first = [Linked()] if linked else []
+        await self.give(*first, *messages, Complete(proved=True, topics=frozenset(topics)))
+
+    def engine(self) -> tuple[AdmissionController, EventBus]:
+        bus = EventBus()
+        bus.bind(asyncio.get_running_loop())
+        return AdmissionController(AdmissionPolicy(), clock=self.clock), bus
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    await made.manager.stop()
+
+
+async def test_a_second_run_reads_nothing_that_an_earlier_process_obeyed(bench: Bench) -> None:
+    """The first run has read it; what this process obeys since then counts."""
+    bench.store.content = saved(PAUSE)
+    await bench.manager.remember(bench.store, forget=False)
+    assert bench.manager.registers.has_in_force(PAUSE)
+    await bench.hold()
+    assert not bench.manager.registers.has_in_force(PAUSE)
+    await eventually(lambda: bench.store.topics == set())
+    bench.store.content = saved(PAUSE)
+    await bench.manager.remember(bench.store, forget=False)
+    assert not bench.manager.registers.has_in_force(PAUSE)
+    assert bench.store.calls == ["load", "save"]
+
+
+async def test_a_second_run_that_forgets_begins_with_what_the_broker_has(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The old file is deleted; what the broker has is in force and is remembered again, without a warning."""
+    await bench.manager.remember(bench.store, forget=False)
+    await bench.hold(PAUSE)
+    await eventually(lambda: bench.store.topics == {PAUSE})
+    await bench.manager.remember(bench.store, forget=True)
+    assert "forget" in bench.store.calls
+    assert bench.manager.registers.has_in_force(PAUSE)
+    await eventually(lambda: bench.store.topics == {PAUSE})
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+async def test_a_run_that_forgets_deletes_what_an_earlier_run_here_recalled(bench: Bench) -> None:
+    """Without a set of the broker nothing is saved again, and the next process begins without it."""
+    bench.store.content = saved(PAUSE)
+    await bench.manager.remember(bench.store, forget=False)
+    await bench.manager.remember(bench.store, forget=True)
+    assert bench.store.content is None
+
+
+async def test_a_set_that_comes_first_is_not_replaced_by_what_was_saved(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker is the truth: also an empty set, and also a message before the set."""
+    bench.store.content = saved(PAUSE)
+    await bench.hold()
+    await bench.manager.remember(bench.store, forget=False)
+    assert not bench.manager.registers.has_in_force(PAUSE)
+    await eventually(lambda: bench.store.topics == set())
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+async def test_a_message_that_comes_first_is_not_mixed_with_what_was_saved(bench: Bench) -> None:
+    bench.store.content = saved(PAUSE)
+    await bench.give(Linked(), Message(LIMIT, PAYLOADS[LIMIT], retain=True))
+    await bench.manager.remember(bench.store, forget=False)
+    assert bench.manager.registers.topics() == {LIMIT}
+
+
+async def test_an_engine_without_a_name_asks_for_nothing_that_was_saved() -> None:
+    """Not to forget it, either: its next process has another name."""
+    bench = Bench(None)
+    for forget in (False, True):
+        await bench.manager.remember(bench.store, forget=forget)
+    await bench.manager.stop()
+    assert bench.store.calls == []
+
+
+async def test_what_the_end_lifts_stays_saved(bench: Bench) -> None:
+    """The next process obeys what this one obeyed to its end, not what is left behind the end."""
+    await bench.manager.remember(bench.store, forget=False)
+    await bench.hold(PAUSE, LIMIT)
+    await bench.manager.stop()
+    assert bench.manager.sync.state is SyncState.STOPPED
+    assert len(bench.manager.registers) == 0
+    assert bench.store.topics == {PAUSE, LIMIT}
+
+
+def saved(*topics: str) -> Mapping[str, Any]:
+    pause: dict[str, Any] = {"id": "p", "scope": "global", "type": "pause", "params": {}, "expires_at": None}
+    return {"v": 1, "project_id": "default", "store": None, "registers": dict.fromkeys(topics, pause)}
+
+
+async def test_a_run_that_does_not_begin_is_watched_no_longer(bench: Bench) -> None:
+    """Its topics are dropped a second later; a second call, and one for a run that has begun, do nothing."""
+    await bench.hold()
+    controller, bus = bench.engine()
+    bench.manager.expect_run("gone")
+    bench.manager.expect_run("begun")
+    bench.manager.begin_run(ActiveRun("begun", "f", 0.0), controller, bus)
+    for _ in range(2):
+        bench.manager.forget_run("gone")
+        bench.manager.forget_run("begun")
+    bench.clock.advance(1.0)
+    (stream,) = bench.connector.streams
+    await eventually(lambda: len(stream.changes) == 3)
+    kinds = [(kind, {topic.split("/")[3] for topic in filters}) for kind, filters in stream.changes]
+    assert kinds == [("extend", {"gone"}), ("extend", {"begun"}), ("shrink", {"gone"})]
+    await bench.give(
+        Message(constraint_topic("run:begun", "pause"), b'{"type":"pause"}', retain=True),
+        Message(constraint_topic("run:gone", "pause"), b'{"type":"pause"}', retain=True),
+    )
+    assert set(bench.manager.registers.effective()) == {("run:begun", "pause")}
+
+
+@pytest.mark.parametrize("proved", [True, False])
+async def test_a_run_waits_for_its_own_topics_only_if_the_set_is_not_proved(
+    bench: Bench, proved: bool
+) -> None:
+    """A broker that withholds retained messages from a wildcard sends them on the run's exact topics."""
+    await bench.give(Linked(), Complete(proved=proved, topics=frozenset()))
+    bench.manager.expect_run("r")
+    waiting = asyncio.create_task(bench.manager.synced(required=False))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert waiting.done() is proved
+    await bench.give(Complete(proved=proved, topics=frozenset()))
+    await waiting
+
+
+@pytest.mark.parametrize("proved", [True, False])
+async def test_only_a_proved_set_ends_the_wait_of_a_run_that_requires_control(
+    bench: Bench, proved: bool
+) -> None:
+    await bench.give(Linked(), Complete(proved=proved, topics=frozenset()))
+    await bench.manager.synced(required=False)
+    waiting = asyncio.create_task(bench.manager.synced(required=True))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert waiting.done() is proved
+    await bench.give(Lost("queue is full"))
+    assert not bench.manager.sync.has_set
+    await bench.hold()
+    await waiting
+
+
+async def test_reports_of_the_end_say_that_nothing_is_in_force(bench: Bench) -> None:
+    """At a stop, and at a disconnect between runs, before the link is gone; not behind the end."""
+    await bench.hold(PAUSE)
+    await bench.manager.stop()
+    last = bench.connector.of("constraints")[-1]
+    assert (last["sync"], last["applied"], last["effective"]) == ("stopped", {}, [])
+    sent = len(bench.connector.sent)
+    await bench.manager.stop()
+    bench.manager.end_run("r", RunStatus.SUCCEEDED, "")
+    assert len(bench.connector.sent) == sent
+
+
+@pytest.mark.parametrize("active", [True, False])
+async def test_a_lost_link_ends_the_manager_only_between_runs_of_a_connector_that_is_disconnected(
+    bench: Bench, active: bool
+) -> None:
+    """A link that is down stays awaited; a user who disconnects during a run keeps its constraints."""
+    await bench.hold(PAUSE)
+    controller, bus = bench.engine()
+    if active:
+        bench.manager.begin_run(ActiveRun("r", "f", 0.0), controller, bus)
+    await bench.give(Lost("link down"))
+    assert bench.manager.is_following
+    bench.connector.is_up = False
+    bench.connector.streams[-1].items.put_nowait(Lost("disconnected"))
+    await eventually(bench.connector.streams[-1].items.empty)
+    await eventually(lambda: bench.manager.is_following is active)
+    assert bool(len(bench.manager.registers)) is active
+    if active:
+        assert controller.policy.constrained
+        bench.manager.end_run("r", RunStatus.SUCCEEDED, "")
+        bench.manager.end_if_disconnected()
+        assert not bench.manager.is_following
+
+
+async def test_what_another_store_lifts_is_one_warning_about_the_store(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not one about constraints that were cleared meanwhile, and it comes once."""
+    both, empty = frozenset({STORE_TOPIC, PAUSE}), frozenset({STORE_TOPIC})
+    pause = Message(PAUSE, PAYLOADS[PAUSE], retain=True)
+    await bench.give(Linked(), store("s-1"), pause, Complete(proved=True, topics=both))
+    await bench.give(store("s-2"), Complete(proved=True, topics=empty))
+    assert not bench.manager.registers.has_in_force(PAUSE)
+    await bench.give(Complete(proved=True, topics=empty))
+    (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert line == "line-3: the broker has a new store: its constraints replace all that were known"
+
+
+async def test_a_run_that_was_not_expected_obeys_its_own_constraints(bench: Bench) -> None:
+    """Its topics join the stream as it begins, and leave it a second after its end; a late message does nothing."""
+    await bench.hold()
+    controller, bus = bench.engine()
+    bench.manager.begin_run(ActiveRun("r", "f", 0.0), controller, bus)
+    (stream,) = bench.connector.streams
+    assert [kind for kind, _ in stream.changes] == ["extend"]
+    pause = Message(constraint_topic("run:r", "pause"), b'{"type":"pause"}', retain=True)
+    await bench.give(pause)
+    assert set(controller.policy.gates.by_key) == {("run:r", "pause")}
+    bench.manager.end_run("r", RunStatus.SUCCEEDED, "")
+    assert not bench.manager.registers.effective()
+    bench.clock.advance(1.0)
+    await eventually(lambda: [kind for kind, _ in stream.changes] == ["extend", "shrink"])
+    await bench.give(pause)
+    assert not bench.manager.registers.effective()
+
+
+@pytest.mark.parametrize("org", [None, "", "acme"])
+async def test_a_report_of_runs_names_organisation_and_project(
+    org: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dashboards choose by them; an empty variable is as good as none."""
+    if org is None:
+        monkeypatch.delenv("CASCADE_ORG_ID", raising=False)
+    else:
+        monkeypatch.setenv("CASCADE_ORG_ID", org)
+    connector = Connector("line-3")
+    manager = ConstraintManager(connector, clock=ManualClock(), project_id="plant")
+    manager.start()
+    connector.streams[0].items.put_nowait(Linked())
+    await eventually(lambda: manager.sync.is_linked)
+    await manager.stop()
+    runs = connector.of("runs")[-1]
+    assert (runs["org_id"], runs["project_id"]) == (org or "local", "plant")
+
+
+def store(identity: str) -> Message:
+    return Message(STORE_TOPIC, f'{{"store":"{identity}"}}'.encode(), retain=True)
