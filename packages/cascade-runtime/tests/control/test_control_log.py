@@ -1,6 +1,8 @@
 """What the log says of constraints: once for each topic and cause, bounded, with the name of the engine."""
 
+import json
 import logging
+from typing import Any
 
 import pytest
 from fakes import FakeClock
@@ -46,6 +48,34 @@ def test_a_pause_is_logged_with_its_topic_and_id_and_so_is_its_end(
     assert [each.getMessage() for each in caplog.records] == [
         f"press-3: global is paused by {GLOBAL}/@pause (lunch)",
         f"press-3: global is resumed, {GLOBAL}/@pause was lifted",
+    ]
+
+
+def test_of_several_changes_each_pause_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever comes between them: a limit, another register of a pause, and the end of one that never began."""
+    sent: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("task:a", "pause", {}),
+        ("task:b", "concurrency", {"limit": 3}),
+        ("task:c", "pause", {}),
+        ("task:d", "rate_limit", {"rate": "2/h"}),
+        ("task:e", "pause", {}),
+    )
+    for scope, kind, params in sent:
+        payload = json.dumps({"type": kind, "params": params}).encode()
+        bench.registers.apply(constraint_topic(scope, kind), parse(constraint_topic(scope, kind), payload))
+    bench.log.changed(bench.registers.take_changes(), bench.registers)
+    assert [each.getMessage() for each in caplog.records] == [
+        f"press-3: {scope} is paused by {constraint_topic(scope, 'pause')} (pause-{scope})"
+        for scope in ("task:a", "task:c", "task:e")
+    ]
+    caplog.clear()
+    for scope, kind, _ in sent:
+        bench.registers.apply(constraint_topic(scope, kind), parse(constraint_topic(scope, kind), b""))
+    ended = {("task:never", "pause"): None, **bench.registers.take_changes()}
+    bench.log.changed(ended, bench.registers)
+    assert [each.getMessage() for each in caplog.records] == [
+        f"press-3: {scope} is resumed, {constraint_topic(scope, 'pause')} was lifted"
+        for scope in ("task:a", "task:c", "task:e")
     ]
 
 
