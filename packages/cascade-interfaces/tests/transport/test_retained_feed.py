@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
+
+import pytest
 
 from cascade.interfaces.topics import status_topic
 from cascade.interfaces.watch import Complete, Linked, Message, WatchItem
+from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.message import Delivery, IncomingMessage
 from cascade.transport.delivery.retained_feed import RetainedFeed
 from cascade.transport.delivery.watches import WatchQueue
@@ -151,3 +155,136 @@ async def test_a_feed_ends_with_its_link() -> None:
     assert reader.queue.looks is later
     later.close()
     assert reader.queue.looks is None
+
+
+async def test_a_feed_reports_its_subscription_and_the_end_of_its_set_once() -> None:
+    """However often the link says so; a set that is sent anew has an end of its own."""
+    reader = Reader("a")
+    for _ in range(2):
+        reader.feed.grant()
+    reader.feed.entry("a", b"1")
+    for _ in range(2):
+        reader.feed.finish()
+    reader.feed.begin(1)
+    reader.feed.finish()
+    complete = Complete(True, frozenset({"a"}))
+    items = await reader.items(4)
+    assert items == [Linked(), Message("a", b"1", True), complete, Complete(True, frozenset())]
+
+
+async def test_the_message_of_an_added_topic_is_brought_by_the_next_set_however_old_it_is() -> None:
+    """Those of the other topics are not brought again, and in a later set that of the added one neither."""
+    reader = Reader("a")
+    reader.feed.entry("a", b"1", 9)
+    reader.feed.finish()
+    await reader.items(3)
+    reader.queue.filters["b"] = 0
+    reader.queue.change(["b"], [])
+    assert reader.renewed == [9]
+    for expected in ([Message("b", b"2", True)], []):
+        reader.feed.begin(9)
+        reader.feed.entry("b", b"2", 4)
+        reader.feed.entry("a", b"1", 9)
+        reader.feed.finish()
+        assert await reader.items(len(expected) + 1) == [*expected, Complete(True, frozenset({"a", "b"}))]
+
+
+@pytest.mark.parametrize("added", [["a/2", "b"], ["b", "a/2"], ["a/2", "a/3"]], ids=" ".join)
+async def test_topics_that_are_added_together_need_a_set_if_one_of_them_is_not_covered(
+    added: list[str],
+) -> None:
+    """If all of them are, what is there already is complete at once."""
+    reader = Reader("a/+")
+    reader.feed.entry("a/1", b"1", 5)
+    reader.feed.finish()
+    await reader.items(3)
+    reader.queue.filters.update(dict.fromkeys(added, 0))
+    reader.queue.change(added, [])
+    assert reader.renewed == ([5] if "b" in added else [])
+    if "b" not in added:
+        assert await reader.items(1) == [Complete(True, frozenset({"a/1"}))]
+
+
+async def test_a_set_without_its_end_is_not_complete_for_an_added_topic() -> None:
+    """Its end comes later, and once."""
+    reader = Reader("a/+")
+    reader.feed.entry("a/1", b"1", 5)
+    reader.queue.filters["a/2"] = 0
+    reader.queue.change(["a/2"], [])
+    reader.feed.entry("a/2", b"2", 6)
+    reader.feed.finish()
+    assert [type(item) for item in await reader.items(4)] == [Linked, Message, Message, Complete]
+
+
+async def test_what_holds_nothing_is_no_message_of_the_set_but_news_behind_it() -> None:
+    """A topic that is cleared leaves the set, and that with the next link too."""
+    reader = Reader("a/#")
+    reader.feed.entry("a/1", b"1", 1)
+    reader.feed.entry("a/2", b"", 2)
+    reader.feed.entry("a/3", b"3", 3)
+    reader.feed.entry("a/3", b"", 4)
+    reader.feed.finish("one")
+    reader.feed.entry("a/1", b"", 5)
+    reader.feed.entry("a/4", b"4", 6)
+    assert await reader.items(6) == [
+        Linked(),
+        Message("a/1", b"1", True),
+        Message("a/3", b"3", True),
+        Complete(True, frozenset({"a/1"})),
+        Message("a/1", b"", False),
+        Message("a/4", b"4", False),
+    ]
+    later = RetainedFeed(reader.queue, renew=reader.renewed.append)
+    later.begin()
+    later.finish("another")
+    assert await reader.items(1) == [Complete(True, frozenset({"a/4"}), frozenset({"a/4"}))]
+
+
+async def test_a_birth_behind_its_end_is_news_although_it_is_the_same_again() -> None:
+    """And so is the repeated value of a topic that is no presence."""
+    topic = status_topic("s")
+    reader = Reader("#")
+    reader.feed.entry(topic, b"online", 1)
+    reader.feed.finish()
+    await reader.items(3)
+    for data in (b"", b"online", b"online", b"other"):
+        reader.feed.entry(topic, data, 2)
+    for _ in range(2):
+        reader.feed.entry("a", b"1", 3)
+    news = [(topic, b""), (topic, b"online"), (topic, b"other"), ("a", b"1"), ("a", b"1")]
+    assert await reader.items(5) == [Message(*each, False) for each in news]
+
+
+async def test_live_messages_that_wait_for_a_set_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much comes at once; behind the first set nothing waits, also while a later one is sent."""
+    monkeypatch.setattr("cascade.transport.delivery.retained_feed.WATCH_MESSAGES", 2)
+    reader = Reader("a")
+    for data in (b"1", b"2", b"3"):
+        reader.feed.live(IncomingMessage("a", data))
+    reader.feed.entry("a", b"kept")
+    reader.feed.finish()
+    reader.feed.begin(1)
+    reader.feed.live(IncomingMessage("a", b"4"))
+    payloads = [each.payload for each in await reader.items(7) if isinstance(each, Message)]
+    assert payloads == [b"3", b"kept", b"1", b"2", b"4"]
+
+
+async def test_a_callback_gets_the_set_and_what_is_live_behind_it() -> None:
+    """In the same order; it has no state of a link to learn of."""
+    calls: list[tuple[str, Any]] = []
+
+    async def callback(topic: str, data: dict[str, Any]) -> None:
+        calls.append((topic, data))
+
+    queue = CallbackQueue("a/#", callback, 0, Delivery(logging.getLogger(__name__)))
+    feed = RetainedFeed(queue, renew=lambda position: None)
+    feed.begin()
+    feed.live(IncomingMessage("a/live", b"{}"))
+    feed.entry("a/1", b'{"n": 1}')
+    feed.finish()
+    feed.entry("a/1", b"", 2)
+    feed.close()
+    async with asyncio.timeout(60):
+        await queue.idle()
+    assert calls == [("a/1", {"n": 1}), ("a/live", {}), ("a/1", {})]
+    await queue.stop(reason="end")
