@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from leaping_loop import LeapingLoop
 
-from cascade.transport.drain import NO_LINK, NO_PROGRESS, RECENT, Drain
+from cascade.transport.drain import NO_PROGRESS, Drain
 from cascade.transport.outbox import Outbox
 
 LIMIT = 60.0
@@ -24,6 +24,8 @@ class Draining:
             self.outbox.accept("a", "{}", 1, False)
         self.unlinked_since = unlinked_since
         """When the last link ended, in seconds before or after the start; None: there is one."""
+        self.left = 5
+        """How many messages were pending when the drain ended."""
         self._steps: list[tuple[float, Callable[[], None]]] = []
 
     def at(self, seconds: float, step: Callable[[], None]) -> None:
@@ -59,19 +61,25 @@ class Draining:
         else:
             step()
 
-    def seconds(self) -> float:
+    def answer_soon(self) -> None:
+        """Have all answers wait in the socket."""
+        for _ in range(self.outbox.pending):
+            self._after_turns(3, self.send)
+
+    def seconds(self, limit: float = LIMIT) -> float:
         """Drain, and return for how long."""
         with asyncio.Runner(loop_factory=LeapingLoop) as runner:
-            return runner.run(self._run())
+            return runner.run(self._run(limit))
 
     def flushes(self, timeout: float) -> bool:
         """Flush, and return whether all was sent."""
         with asyncio.Runner(loop_factory=LeapingLoop) as runner:
             return runner.run(self._flush(timeout))
 
-    async def _run(self) -> float:
+    async def _run(self, limit: float) -> float:
         began = self._begin()
-        await self.drain.drain(LIMIT, unlinked_for=self._unlinked_for)
+        await self.drain.drain(limit, unlinked_for=self._unlinked_for)
+        self.left = self.outbox.pending
         return self._loop.time() - began
 
     async def _flush(self, timeout: float) -> bool:
@@ -91,7 +99,7 @@ class Draining:
 
 @pytest.mark.parametrize(
     ("unlinked_since", "seconds"),
-    [(-math.inf, NO_LINK), (-RECENT - 1, NO_LINK), (-RECENT + 1, LIMIT), (None, NO_PROGRESS)],
+    [(-math.inf, 0.3), (-10.1, 0.3), (-9.9, LIMIT), (None, 2.0)],
     ids=["never linked", "long ago", "recently", "linked and stalled"],
 )
 def test_a_drain_waits_as_long_as_a_link_is_likely(unlinked_since: float | None, seconds: float) -> None:
@@ -141,6 +149,59 @@ def test_a_drain_that_was_woken_shortly_before_its_end_takes_in_answers_too() ->
         draining.at(12.0 + number, draining.send)
     assert draining.seconds() == pytest.approx(15.0)
     assert not draining.outbox.pending
+
+
+@pytest.mark.parametrize("unlinked_since", [-math.inf, None])
+def test_a_drain_without_any_time_takes_in_answers_that_are_there(unlinked_since: float | None) -> None:
+    """What the peer has already got is not counted as lost."""
+    draining = Draining(unlinked_since=unlinked_since)
+    draining.at(0.0, draining.answer_soon)
+    assert draining.seconds(0.0) == 0.0
+    assert draining.left == 0
+
+
+def test_a_limit_holds_although_a_link_makes_progress() -> None:
+    """Five messages, one each second: three of them leave in time."""
+    draining = Draining(unlinked_since=None)
+    for number in range(5):
+        draining.at(1.0 + number, draining.send)
+    assert draining.seconds(3.5) == pytest.approx(3.5)
+    assert draining.left == 2
+
+
+def test_an_empty_outbox_is_waited_for_by_nobody() -> None:
+    """Neither by a drain nor by a flush, also without any time for it."""
+    draining = Draining(unlinked_since=None)
+    draining.outbox.clear("gone")
+    assert draining.seconds() == 0.0
+    assert draining.flushes(0.0)
+
+
+def test_every_flush_and_drain_at_the_same_time_has_its_end() -> None:
+    """A flush waits for what was accepted before it only; one that is cancelled in the middle costs no other."""
+
+    async def run() -> list[object]:
+        draining._begin()
+        drain, outbox = draining.drain, draining.outbox
+        waits = [asyncio.ensure_future(drain.flush(LIMIT)) for _ in range(2)]
+        drained = asyncio.ensure_future(drain.drain(LIMIT, unlinked_for=lambda: 0.0))
+        await asyncio.sleep(0.5)
+        waits[1].cancel()
+        await asyncio.sleep(0.1)
+        outbox.clear("gone")
+        outbox.accept("a", "{}", 1, False)
+        drain.notify()
+        assert await waits[0]
+        assert draining._loop.time() == pytest.approx(0.6)
+        assert not drained.done()
+        draining.send()
+        await drained
+        assert draining._loop.time() == pytest.approx(0.6)
+        return [*drain.waiters]
+
+    draining = Draining(unlinked_since=None)
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        assert runner.run(run()) == []
 
 
 def test_a_flush_waits_until_all_is_sent_or_its_time_is_over() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade.transport.known_topics import MAX_TOPICS, KnownTopics
+from cascade.transport.known_topics import MAX_TOPICS, KnownSet, KnownTopics
 
 
 @pytest.fixture
@@ -43,3 +43,48 @@ def test_with_more_topics_than_are_remembered_none_is_complete(known: KnownTopic
     assert known.complete() is None
     known.begin_look()
     assert len(known.complete() or ()) == MAX_TOPICS
+
+
+def test_what_is_missing_has_sent_nothing_since_the_look_began(known: KnownTopics) -> None:
+    """Of all topics, or of some; a topic that nobody knows is not missing, nor one with a live message."""
+    for topic in ("c", "d"):
+        known.note(topic, empty=False, retain=True)
+    assert known.missing() == []
+    known.begin_look()
+    known.note("b", empty=False, retain=True)
+    known.note("c", empty=False, retain=False)
+    known.note("e", empty=True, retain=False)
+    assert known.missing() == ["a", "d"]
+    assert known.missing(["x", "d", "b", "c", "e", "a"]) == ["d", "a"]
+    known.note("d", empty=True, retain=False)
+    assert known.missing(["d", "a"]) == ["a"]
+    known.remove(["a"])
+    assert known.missing() == []
+
+
+def test_a_live_message_is_newer_than_the_retained_ones_of_its_own_look_only(known: KnownTopics) -> None:
+    """Also one that clears the topic: the retained message behind it is the one that it has cleared."""
+    known.note("a", empty=False, retain=False)
+    known.note("b", empty=True, retain=False)
+    known.note("c", empty=False, retain=True)
+    assert [known.has_newer(topic) for topic in "abcd"] == [True, True, False, False]
+    known.begin_look()
+    assert not any(known.has_newer(topic) for topic in "abcd")
+
+
+def test_a_forgotten_topic_is_known_until_a_message_shows_what_it_holds(known: KnownTopics) -> None:
+    """Whether it holds something or is cleared, and whether the message is live."""
+    known.note("c", empty=False, retain=True)
+    known.forgotten.update("abc")
+    assert known.complete() == frozenset("abc")
+    known.note("a", empty=False, retain=True)
+    known.note("b", empty=True, retain=False)
+    assert known.forgotten == {"c"}
+    assert known.complete() == frozenset("ac")
+
+
+def test_a_queue_that_leaves_topics_neither_knows_them_nor_misses_them() -> None:
+    """Nor those whose messages went with a store."""
+    known = KnownSet("store", {"a", "b", "c"}, {"c", "d", "e"})
+    known.remove(["b", "c", "d", "x"])
+    assert (known.store, known.topics, known.forgotten) == ("store", {"a"}, {"e"})

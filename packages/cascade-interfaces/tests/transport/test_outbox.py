@@ -272,6 +272,72 @@ def test_what_is_dropped_for_others_is_returned_and_what_is_too_large_refused() 
     assert reports == [("first", "returned"), ("xxxxxx", "refused")]
 
 
+def test_the_end_of_a_session_returns_every_message_wherever_it_is() -> None:
+    """In flight, given back by a link, in the control lane and in the queue; one in the middle wants no report."""
+    outbox = filled(0)
+    reports: list[tuple[str, str]] = []
+
+    def accept(text: str, topic: str = "a") -> None:
+        outbox.accept(topic, text, 1, False, lambda delivery: reports.append((text, delivery)))
+
+    for text in ("0", "1", "2"):
+        accept(text)
+    taken(outbox)
+    outbox.restore(blame=False)
+    outbox.take()
+    outbox.accept("a", "without", 1, False)
+    accept("queued")
+    for topic in CONTROL:
+        accept(topic, topic)
+    assert outbox.clear("unsent") == 7
+    assert sorted(reports) == sorted((text, "returned") for text in ("0", "1", "2", "queued", *CONTROL))
+    assert outbox.clear("unsent") == 0
+    assert +outbox.dropped == {"unsent": 7}
+    accept("next")
+    outbox.land(taken(outbox)[0])
+    assert reports[6:] == [("next", "taken")]
+
+
+def test_a_report_that_a_newer_one_replaces_is_refused_and_one_without_room_returned() -> None:
+    """The oldest goes for lack of room; the overflow is told once for each link, as for telemetry."""
+    outbox = filled(0)
+    reports: list[tuple[str, str]] = []
+
+    def accept(topic: str) -> str:
+        return outbox.accept(topic, "", 0, False, lambda delivery: reports.append((topic, delivery)))
+
+    topics = [f"cascade/sync/s/{number}" for number in range(4_100)]
+    assert [reason for topic in topics if (reason := accept(topic))] == ["outbox full"]
+    assert reports == [(topic, "returned") for topic in topics[:4]]
+    assert accept(topics[50]) == ""
+    assert reports[4:] == [(topics[50], "refused")]
+    assert outbox.dropped == {"outbox full": 4, "superseded": 1}
+    assert [item.topic for item in taken(outbox)] == topics[4:]
+    outbox.restore(blame=False)
+    assert accept("cascade/sync/s/new") == "outbox full"
+
+
+def test_a_report_in_flight_that_gives_way_is_refused_and_the_others_stay_in_order() -> None:
+    """Three were in flight, and the one in the middle has a newer value."""
+    outbox = filled(0)
+    reports: list[tuple[str, str]] = []
+    topics = [f"cascade/state/s/{kind}" for kind in ("constraints", "runs", "summary", "host")]
+    for topic in topics[:3]:
+        outbox.accept(topic, "old", 1, True, lambda delivery, topic=topic: reports.append((topic, delivery)))  # type: ignore[misc]
+    assert len(taken(outbox)) == 3
+    for topic in (topics[1], topics[3]):
+        outbox.accept(topic, "new", 1, True)
+    assert outbox.restore(blame=True) == []
+    assert reports == [(topics[1], "refused")]
+    left = []
+    while group := taken(outbox):
+        left += [(item.topic, item.payload) for item in group]
+        for item in group:
+            outbox.land(item)
+    assert left == [(topics[0], "old"), (topics[2], "old"), (topics[1], "new"), (topics[3], "new")]
+    assert reports[1:] == [(topics[0], "taken"), (topics[2], "taken")]
+
+
 def waiting(outbox: Outbox, flying: list[Outgoing]) -> list[int]:
     """Return the bytes of each message that waits outside the control lane, oldest first."""
     copy, found = deepcopy(outbox), list[int]()
