@@ -1,0 +1,230 @@
+"""What a run reports of its tasks where something is odd: each change once, with its place, and nothing afterwards."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from desk import Desk
+from observers import watch, watch_tasks
+from simple_tasks import collect, double, give, hold, step
+
+from cascade.interfaces import (
+    DataEvent,
+    Lifecycle,
+    LifecycleEvent,
+    LogEvent,
+    ProgressEvent,
+    RunStatus,
+    TaskCancelledError,
+    TaskState,
+    TaskStateEvent,
+)
+from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
+from cascade.runtime._graph.graph import Graph
+from cascade.runtime._scheduler.events import EventEmitter, ProgressReport
+from cascade.runtime._support.run_identity import RunIdentity
+from cascade.spec import LazyResult, Router, task
+from cascade.testing import ManualClock
+from cascade.testkit import eventually
+
+
+def told(events: list[TaskStateEvent], name: str) -> list[str]:
+    return [event.state.value for event in events if event.task_name == name]
+
+
+@pytest.mark.parametrize("on_failure", ["stop", "continue"])
+async def test_a_task_that_waited_and_ran_is_not_cancelled_when_its_run_ends(
+    desk: Desk, hub: LocalHub, on_failure: Any
+) -> None:
+    """A pause held it; then it started like any other. One beside it never started, and is reported so."""
+    engine = Engine(connector=LocalConnector(hub, source_id="line-3"))
+    events = watch_tasks(engine)
+    await desk.put("task:step", "pause")
+    await desk.put("task:double", "pause")
+    release = asyncio.Event()
+
+    @task
+    async def held() -> None:
+        await release.wait()
+        raise ValueError("boom")
+
+    run = asyncio.create_task(engine.run([step(1), double(1), held()], on_failure=on_failure))
+    await eventually(lambda: told(events, "step") == told(events, "double") == ["BLOCKED"])
+    await desk.lift("task:step", "pause")
+    await eventually(lambda: told(events, "step")[-1:] == ["COMPLETED"])
+    if on_failure == "continue":
+        run.cancel()
+    else:
+        release.set()
+    await asyncio.wait({run})
+    assert told(events, "step") == ["BLOCKED", "RUNNING", "COMPLETED"]
+    assert told(events, "double") == ["BLOCKED", "CANCELLED"]
+
+
+async def test_a_task_that_raises_the_cancel_of_another_run_has_failed() -> None:
+    """Only this run's own cancel is one: ``run_id`` of the error tells them apart."""
+
+    @task
+    async def ask() -> None:
+        raise TaskCancelledError("far", "someone wanted it", run_id="another")
+
+    engine = Engine()
+    events = watch(engine)
+    with pytest.raises(TaskCancelledError):
+        await engine.run(ask(), run_id="this")
+    ends = [event for event in events if isinstance(event, TaskStateEvent)][-1]
+    assert (ends.state, ends.reason) == (TaskState.FAILED, "")
+    assert "someone wanted it" in ends.error
+    assert events[-1].status is RunStatus.FAILED
+
+
+class Undecided:
+    """A value that raises when it is asked whether it is true."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __bool__(self) -> bool:
+        raise self.error("undecided")
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("kind", ["task", "map", "route"])
+async def test_a_condition_that_is_neither_true_nor_false_fails_its_task_once(
+    error: type[BaseException], kind: str
+) -> None:
+    """The task does not run, what needs it is skipped, and the rest of the run goes on."""
+    engine = Engine()
+    events = watch_tasks(engine)
+    condition = give(Undecided(error))
+
+    @task
+    async def beside() -> None:
+        for _ in range(50):  # so that a task which must not run could
+            await asyncio.sleep(0)
+        raise ValueError("boom")
+
+    conditional: dict[str, LazyResult[Any]] = {
+        "task": step(1),
+        "map": step.map(x=[1, 2]),
+        "route": Router(give(1), {1: step(1)}),
+    }
+    target = conditional[kind].run_if(condition)
+    with pytest.raises(ExceptionGroup) as caught:
+        await engine.run([double(target), beside(), double(2).after(give(0))], on_failure="continue")
+    assert len(caught.value.exceptions) == 2
+    assert "RUNNING" not in told(events, "step")
+    assert told(events, "double").count("SKIPPED") == told(events, "double").count("COMPLETED") == 1
+    failures = [event.task_name for event in events if event.state is TaskState.FAILED]
+    assert len(failures) == 2
+
+
+async def test_an_event_says_where_its_task_stands_in_the_graph() -> None:
+    """``parent``, ``item`` and, where several calls share a name, ``node``."""
+
+    @task(mode="inline")
+    def returning() -> Any:
+        return collect(step.map(x=[7, 8]), double(1), double(2))
+
+    engine = Engine()
+    events = watch_tasks(engine)
+    await engine.run([step(1), step(2), double(3), fail_again(), returning(), double.map(x=[4, 5])])
+    found = {event.task_id: (event.parent, event.item, event.node) for event in events}
+    assert {key: place for key, place in found.items() if "fail" not in key} == {
+        "step:0": ("", None, "step:0"),
+        "step:1": ("", None, "step:1"),
+        "double:0": ("", None, "double:0"),
+        "double:1[0]": ("double:1", 0, "double:1"),
+        "double:1[1]": ("double:1", 1, "double:1"),
+        "returning:0": ("", None, ""),
+        "returning:0~1/collect:0": ("returning:0", None, ""),
+        "returning:0~1/double:0": ("returning:0", None, "returning:0/double:0"),
+        "returning:0~1/double:1": ("returning:0", None, "returning:0/double:1"),
+        "returning:0~1/step:0[0]": ("returning:0~1/step:0", 0, ""),
+        "returning:0~1/step:0[1]": ("returning:0~1/step:0", 1, ""),
+    }
+    tries = [(event.state.value, event.parent, event.attempt) for event in events if "fail" in event.task_id]
+    assert tries == [("RUNNING", "", 1), ("RETRYING", "", 1), ("COMPLETED", "", 2)]
+
+
+def fail_again() -> LazyResult[Any]:
+    """Return a call that fails the first time."""
+    tried: list[int] = []
+
+    @task(name="fail_again")
+    async def once() -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OSError("reset")
+
+    return once().with_retry(2)
+
+
+def test_the_end_of_a_run_is_its_last_event() -> None:
+    """Whatever still runs: lines, values, progress and ends of tasks that come later are not published."""
+    bus, heard = EventBus(), list[Any]()
+    bus.subscribe(object, heard.append)
+    emitter = EventEmitter(RunIdentity("r1", "nightly", {"shift": 2}), bus, ManualClock(), attempt=3, kept=4)
+    graph = Graph()
+    list(graph.build([lazy := hold()]))
+    node = graph.node(lazy)
+
+    def report() -> None:
+        emitter.progress(node, ProgressReport(1.0, 2.0, "half", "m"))
+        emitter.log(node, 1e9, "INFO", "press", "oil is low", 5)
+        emitter.log(None, 1e9, "INFO", "press", "no task", 0)
+        emitter.data(node, "celsius", 21.5)
+        emitter.task(node, TaskState.FAILED, 1.0, error=ValueError("late"))
+
+    emitter.started()
+    report()
+    before = len(heard)
+    emitter.stopped(RunStatus.FAILED, "ValueError: boom")
+    assert not emitter.wants_tasks()
+    report()
+    emitter.completed(node, 1.0)
+    emitter.expanded([node])
+    begin, progress, line, alone, value, end, last = heard
+    assert before == len(heard) - 1
+    assert isinstance(begin, LifecycleEvent)
+    assert (begin.event, begin.name, begin.tags, begin.kept) == (
+        Lifecycle.ENGINE_STARTED,
+        "nightly",
+        {"shift": 2},
+        4,
+    )
+    assert isinstance(progress, ProgressEvent)
+    assert (progress.task_id, progress.done, progress.total) == ("hold:0", 1.0, 2.0)
+    assert (progress.message, progress.unit) == ("half", "m")
+    assert isinstance(line, LogEvent)
+    assert (line.task_id, line.task_name, line.timestamp) == ("hold:0", "hold", 1e9)
+    assert (line.level, line.logger, line.message, line.skipped) == ("INFO", "press", "oil is low", 5)
+    assert (alone.task_id, alone.task_name, alone.message) == ("", "", "no task")
+    assert isinstance(value, DataEvent)
+    assert (value.task_id, value.task_name, value.name, value.data) == ("hold:0", "hold", "celsius", 21.5)
+    assert (end.state, end.error) == (TaskState.FAILED, "ValueError: late")
+    assert (last.event, last.status, last.error) == (
+        Lifecycle.ENGINE_STOPPED,
+        RunStatus.FAILED,
+        "ValueError: boom",
+    )
+    assert {event.token for event in heard} == {begin.token}
+    assert {event.run_attempt for event in heard} == {3}
+    assert {event.run_id for event in heard} == {"r1"}
+
+
+@pytest.mark.parametrize("outer", [0, 1])
+async def test_a_call_of_a_route_that_is_not_taken_keeps_its_key(outer: int) -> None:
+    """The first route that declares a call names it, whichever route has it built."""
+
+    @task(mode="inline")
+    def returning() -> Any:
+        shared = step(1)
+        inner = Router(give(0), {0: double(shared), 1: double(2)})
+        return Router(give(outer), {0: inner, 1: double(shared)})
+
+    engine = Engine()
+    events = watch_tasks(engine)
+    assert await engine.run(returning()) == 2
+    (place,) = {(event.task_id, event.parent) for event in events if event.task_name == "step"}
+    assert place[0] == "returning:0~1/step:0"
