@@ -115,6 +115,22 @@ async def test_another_outbox_of_the_folder_takes_its_place(
     assert not [*folder.glob("*")]
 
 
+async def test_a_file_that_a_run_uses_again_is_not_closed_for_another_outbox(folder: Path) -> None:
+    """As of a second engine on the same connector: what a run in between has left open belongs to the next run."""
+    async with no_leaks():
+        link, given = FakeLink(up=False), Outbox(folder)
+        await send(given, link, 0)
+        async with given.attached(link) as first, Outbox(folder).attached(link):
+            first.publish(TOPIC, event(1), 1)
+            await first.drain(0.5)
+            assert left(folder) == [(2, True)]
+            link.up = True
+            link.settle()
+        await eventually(lambda: not outbox._left)
+    assert {*link.numbers()} == {0, 1}
+    assert not [*folder.glob("*")]
+
+
 async def test_the_disconnect_of_the_user_closes_it(folder: Path) -> None:
     """What is not acknowledged stays for the next process."""
     async with no_leaks():
