@@ -1,0 +1,215 @@
+"""What lists say of recorded runs: of one that goes on, beside files that cannot be read, and what stays by default."""
+
+import asyncio
+import datetime as dt
+import gc
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces import (
+    RecordedStatus,
+    RunInfo,
+    RunStatus,
+    StateUnavailable,
+    StepState,
+    UnreadableResultError,
+)
+from cascade.runtime import SqliteState
+from cascade.runtime._durable import crash_points
+from cascade.testkit.waiting import eventually
+
+RUN = RunInfo("night", "report")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def state_in(folder: Path, **options: Any) -> SqliteState:
+    return SqliteState(folder, power_safe=False, **options)
+
+
+def clock_at(seconds: float) -> FakeClock:
+    """Return a clock that was set to a time."""
+    clock = FakeClock()
+    clock.put_forward = seconds - clock.now()
+    return clock
+
+
+async def record(
+    folder: Path,
+    run_id: str,
+    status: RunStatus = RunStatus.SUCCEEDED,
+    *,
+    target: str = "report",
+    at: float | None = None,
+) -> None:
+    """Record a run that began and ended at a time, by default now."""
+    clock = clock_at(time.time() if at is None else at)
+    journal = await state_in(folder, keep=None, clock=clock).open(RunInfo(run_id, target))
+    await journal.end(status, "no steam" if status is RunStatus.FAILED else "")
+
+
+async def test_a_run_that_is_continued_has_no_end_while_it_goes_on(folder: Path) -> None:
+    """Nor after its process has died: only what the last attempt came to counts."""
+    state = state_in(folder)
+    journal = await state.open(RUN)
+    await journal.failed("f:0", "no steam")
+    await journal.end(RunStatus.FAILED, "no steam")
+    (ended,) = state.runs()
+    assert (ended.status, ended.error, ended.attempts) == (RecordedStatus.FAILED, "no steam", 1)
+    assert ended.ended is not None
+    journal = await state.open(RUN)
+    journal.started("g:0", name="g", inputs=b"", code=b"")
+    await journal.completed("g:0", 1)
+    for status in (RecordedStatus.RUNNING, RecordedStatus.INTERRUPTED):
+        (run,) = state.runs()
+        assert (run.status, run.ended, run.error, run.attempts) == (status, None, "", 2)
+        await journal.close()
+    journal = await state.open(RUN)
+    await journal.end(RunStatus.SUCCEEDED)
+    (run,) = state.runs()
+    assert (run.status, run.error, run.attempts) == (RecordedStatus.SUCCEEDED, "", 3)
+    assert run.ended is not None
+
+
+@pytest.mark.parametrize("spoiled", ["a", "b", "c"])
+async def test_a_file_that_cannot_be_read_hides_no_other(
+    folder: Path, spoiled: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever it stands; one that a process has only begun to make does not either, and is not worth a warning."""
+    for run_id in ("a", "b", "c"):
+        await record(folder, run_id)
+    (folder / f"{spoiled}.db").write_bytes(b"These are notes, not a database.\n" * 200)
+    (folder / f"{spoiled}0.db").touch(mode=0o600)
+    assert {run.run_id for run in state_in(folder).runs()} == {"a", "b", "c"} - {spoiled}
+    (warning,) = caplog.messages
+    assert f"{spoiled}.db cannot be read" in warning
+
+
+async def test_lists_are_narrowed_by_status_target_time_and_number(folder: Path) -> None:
+    """The newest run comes first, whatever its name is."""
+    await record(folder, "b", at=1e9)
+    await record(folder, "c", RunStatus.FAILED, at=1e9 + 1)
+    await record(folder, "a", at=1e9 + 2)
+    await record(folder, "d", target="other", at=1e9 + 3)
+
+    def names(**narrowed: Any) -> list[str]:
+        return [run.run_id for run in state_in(folder).runs(**narrowed)]
+
+    assert names() == ["d", "a", "c", "b"]
+    assert names(limit=2) == ["d", "a"]
+    assert names(status=RecordedStatus.FAILED) == ["c"]
+    assert names(target="report") == ["a", "c", "b"]
+    assert names(since=1e9 + 1) == ["d", "a", "c"]
+    assert names(status=RecordedStatus.SUCCEEDED, target="report", since=1e9 + 1) == ["a"]
+
+
+@pytest.mark.parametrize(("days", "stays"), [(29, True), (31, False)])
+async def test_a_run_that_has_ended_stays_for_30_days_by_default(
+    folder: Path, days: int, *, stays: bool
+) -> None:
+    await record(folder, "old")
+    later = clock_at(time.time() + dt.timedelta(days=days).total_seconds())
+    assert await state_in(folder, clock=later).prune() == (not stays)
+    assert [run.run_id for run in state_in(folder).runs()] == ["old"] * stays
+
+
+async def test_very_many_values_are_loaded_at_once(folder: Path) -> None:
+    """Each in its place; a step without one stands for itself."""
+    journal = await state_in(folder).open(RUN)
+    keys = [f"f:0[{number}]" for number in range(1_101)]
+    for key in [*keys, "g:0"]:
+        journal.started(key, name="f", inputs=b"", code=b"")
+    values = {key: number for number, key in enumerate(keys) if number != 501} | {"g:0": "last"}
+    await asyncio.gather(*(journal.completed(key, value) for key, value in values.items()))
+    found = await journal.load_all([*keys, "g:0"])
+    assert isinstance(found[501], UnreadableResultError)
+    assert found[501].key == keys[501]
+    assert [*found[:501], *found[502:]] == [*range(501), *range(502, 1_101), "last"]
+    await journal.close()
+
+
+async def test_texts_that_utf_8_cannot_hold_are_recorded_with_escapes(folder: Path) -> None:
+    """An error may quote the name of a file that is not text."""
+    state, text = state_in(folder), "no steam in \udc80.txt"
+    journal = await state.open(RUN)
+    for key in ("f:0", "f:1", "f:2"):
+        journal.started(key, name=text, inputs=b"", code=b"")
+    journal.retrying("f:0", tries=1, not_before=0.0, error=text)
+    await journal.failed("f:1", text)
+    await journal.completed("f:2", 2)
+    await journal.end(RunStatus.FAILED, text)
+    escaped = "no steam in \\udc80.txt"
+    assert [(step.name, step.state, step.error) for step in state.steps("night")] == [
+        (escaped, StepState.RETRYING, escaped),
+        (escaped, StepState.FAILED, escaped),
+        (escaped, StepState.COMPLETED, ""),
+    ]
+    assert [run.error for run in state.runs()] == [escaped]
+
+
+async def test_a_caller_cancelled_while_it_opens_hears_of_no_later_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the folder could not be used concerns nothing any more."""
+    reached, may_go_on = threading.Event(), threading.Event()
+
+    def refuse(point: str) -> None:
+        reached.set()
+        may_go_on.wait(60.0)
+        raise StateUnavailable(str(folder), "the disk is gone")
+
+    monkeypatch.setattr(crash_points, "hook", refuse)
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+    others = asyncio.all_tasks()
+    opening = asyncio.ensure_future(state_in(folder).open(RUN))
+    await eventually(reached.is_set)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    may_go_on.set()
+    await eventually(lambda: asyncio.all_tasks() == others)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert problems == []
+
+
+async def test_the_constraints_of_each_source_are_kept_apart(folder: Path) -> None:
+    """They are replaced as a whole, and can be forgotten twice."""
+    await record(folder, "night")
+    state = state_in(folder)
+    await state.save_control("press", {"paused": True, "why": "no steam"})
+    await state.save_control("saw/1", {"paused": False})
+    await state.save_control("press", {"limit": 2})
+    assert await state_in(folder).load_control("press") == {"limit": 2}
+    assert await state.load_control("saw/1") == {"paused": False}
+    assert await state.load_control("saw") is None
+    files = [*folder.glob("control-*")]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600] * 2
+    with pytest.raises(TypeError):
+        await state.save_control("press", {"limit": object()})
+    assert sorted(folder.glob("control-*")) == sorted(files)
+    assert await state.load_control("press") == {"limit": 2}
+    for _ in range(2):
+        await state.forget_control("press")
+        assert await state.load_control("press") is None
+    assert await state.load_control("saw/1") == {"paused": False}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "null", "[" * 100_000], ids=lambda text: text[:5])
+async def test_constraints_that_no_engine_has_saved_are_none(folder: Path, content: str) -> None:
+    await record(folder, "night")
+    state = state_in(folder)
+    await state.save_control("press", {"limit": 2})
+    (path,) = folder.glob("control-*")
+    path.write_text(content)
+    assert await state.load_control("press") is None
