@@ -1,0 +1,185 @@
+"""An outbox while it is open: what its files have, who shares a sender, and what it takes from dead processes in parts."""
+
+import contextlib
+import datetime as dt
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_link import TOPIC, FakeLink, event
+from fakes import FakeClock
+
+from cascade.interfaces import Delivery
+from cascade.runtime import Outbox
+from cascade.runtime._outbox import adoption, queue
+from cascade.runtime._outbox.schema import State
+from cascade.runtime._storage import process_lock
+from cascade.testkit import eventually, no_leaks
+
+ACK = "cascade/ack/press"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "events"
+
+
+def kept(folder: Path, source: str = "press") -> list[tuple[int, State]]:
+    """Return the ``seq`` and the state of each message in the file of a sender."""
+    path = folder / f"{source}.db"
+    with (
+        contextlib.suppress(sqlite3.OperationalError),  # not filled yet, or no longer there
+        contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        found = connection.execute("SELECT event_id, state FROM message ORDER BY id").fetchall()
+        return [(int(event_id.rpartition("-")[2]), State(state)) for event_id, state in found]
+    return []
+
+
+async def leave(folder: Path, source: str, *states: State, **settings: Any) -> None:
+    """Leave events of a dead process in these states, the oldest first."""
+    link = FakeLink(source, up=False)
+    async with Outbox(folder, **settings).attached(link, adopt=False) as sender:
+        for seq in range(len(states)):
+            sender.publish(TOPIC, event(seq, source=source), 1)
+        await sender.drain(0.05)
+        await link.disconnect()
+    await eventually(lambda: not process_lock.is_held(folder / f"{source}.lock"))
+    with contextlib.closing(sqlite3.connect(folder / f"{source}.db")) as connection, connection:
+        numbers = [row[0] for row in connection.execute("SELECT id FROM message ORDER BY id")]
+        for number, state in zip(numbers, states, strict=True):
+            connection.execute("UPDATE message SET state = ? WHERE id = ?", (state, number))
+
+
+def sent_by(link: FakeLink) -> list[tuple[str, int]]:
+    """Return the sender and the ``seq`` of each message that was taken."""
+    return [(message["source"], message["seq"]) for message in link.taken]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (Delivery.TAKEN, []),
+        (Delivery.REFUSED, [(seq, State.ASIDE) for seq in range(3)]),
+        (Delivery.POISON, [(seq, State.ASIDE) for seq in range(3)]),
+    ],
+    ids=str,
+)
+async def test_what_becomes_of_stored_messages_is_written_though_no_other_follows(
+    folder: Path, verdict: Delivery, expected: list[tuple[int, State]]
+) -> None:
+    """A process that is killed later neither sends them again nor hides that they were refused."""
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        for seq in range(3):
+            sender.publish(TOPIC, event(seq), 1)
+        await eventually(lambda: kept(folder) == [(seq, State.WAITS) for seq in range(3)])
+        link.verdict = verdict
+        link.settle()
+        await eventually(lambda: kept(folder) == expected)
+
+
+async def test_what_a_collector_has_to_acknowledge_is_written_though_no_other_follows(folder: Path) -> None:
+    """A message that the broker took before it was stored is stored now: the collector may not have it."""
+    link = FakeLink()
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(lambda: kept(folder) == [(0, State.SENT)])
+        link.up = False
+        sender.publish(TOPIC, event(1), 1)
+        await eventually(lambda: kept(folder) == [(0, State.SENT), (1, State.WAITS)])
+        link.settle()
+        await eventually(lambda: kept(folder) == [(0, State.SENT), (1, State.SENT)])
+
+
+class CountingLink(FakeLink):
+    """Counts its subscriptions."""
+
+    subscriptions = 0
+
+    async def subscribe(self, topic: str, callback: Callable[..., Any], qos: int = 0) -> Any:
+        self.subscriptions += 1
+        return await super().subscribe(topic, callback, qos)
+
+
+@pytest.mark.parametrize("ack", ["c-1", None])
+async def test_runs_at_the_same_time_share_the_sender_of_their_connector(
+    folder: Path, ack: str | None
+) -> None:
+    """The first that leaves closes nothing, and each connector has its own."""
+    async with no_leaks():
+        given = Outbox(folder, ack=ack, delay=0.0)
+        link, other = CountingLink(up=False), CountingLink("saw", up=False)
+        async with given.attached(link) as sender, given.attached(other) as another:
+            async with given.attached(link) as same:
+                assert same is sender
+                assert same is not another
+            sender.publish(TOPIC, event(0), 1)
+            another.publish(TOPIC, event(1, source="saw"), 1)
+            await eventually(lambda: kept(folder) == [(0, State.WAITS)])
+            await eventually(lambda: kept(folder, "saw") == [(1, State.WAITS)])
+            await link.disconnect()
+            await other.disconnect()
+        assert [link.subscriptions, other.subscriptions] == [1 if ack else 0] * 2
+    assert sorted((each.sender, each.waiting) for each in given.senders()) == [("press", 1), ("saw", 1)]
+
+
+async def test_a_flush_says_whether_everything_was_sent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored in any case."""
+    monkeypatch.setattr(queue, "NO_PROGRESS", 0.05)
+    link = FakeLink(up=False)
+    async with Outbox(folder, delay=60.0).sender(link) as sender:
+        sender.send(TOPIC, event(0))
+        assert not await sender.flush(5.0)
+        assert kept(folder) == [(0, State.WAITS)]
+        link.up = True
+        link.settle()
+        assert await sender.flush(5.0)
+        assert kept(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("ack", "first"),
+    [(None, [0, 2, 3, 4]), ("c-1", [0, 2, 4])],
+    ids=["the broker counts", "the collector counts"],
+)
+async def test_files_of_dead_processes_are_adopted_part_by_part(
+    folder: Path, ack: str | None, first: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of each; one that is in use stays, and so does what was put aside, in a file that nothing holds."""
+    monkeypatch.setattr(adoption, "SLICE", 2)
+    await leave(folder, "box-1", State.WAITS, State.ASIDE, State.WAITS, State.SENT, State.WAITS, ack="c-1")
+    await leave(folder, "box-2", State.WAITS)
+    await leave(folder, "box-3", State.WAITS, State.WAITS)
+    held = process_lock.take(folder / "box-2.lock")
+    link = FakeLink()
+    async with Outbox(folder, ack=ack).attached(link) as sender:
+        await eventually(lambda: not sender.adopting)
+        expected = [("box-1", seq) for seq in first] + [("box-3", 0), ("box-3", 1)]
+        await eventually(lambda: sent_by(link) == expected)
+        await eventually(partial(lambda path: not process_lock.is_held(path), folder / "box-1.lock"))
+        assert kept(folder, "box-1") == [(1, State.ASIDE)]
+        assert kept(folder, "box-2") == [(0, State.WAITS)]
+        assert not (folder / "box-3.db").exists()
+        left = [(3, State.SENT)] if ack else []
+        await eventually(lambda: kept(folder) == left)
+        await link.disconnect()
+    held.release()
+
+
+@pytest.mark.parametrize(("days", "expected"), [(29, [0, 1]), (31, [1])])
+async def test_an_event_waits_for_30_days_by_default(folder: Path, days: int, expected: list[int]) -> None:
+    clock, link = FakeClock(), FakeLink(up=False)
+    await leave(folder, "press", State.WAITS, clock=clock)
+    clock.put_forward += dt.timedelta(days=days).total_seconds()
+    async with Outbox(folder, delay=0.0, clock=clock).attached(link) as sender:
+        sender.publish(TOPIC, event(1), 1)
+        await eventually(lambda: [seq for seq, _ in kept(folder)] == expected)
+        await link.disconnect()
+    dropped = {} if days < 30 else {"too old": 1}
+    assert [each.dropped for each in Outbox(folder).senders()] == [dropped]
