@@ -9,7 +9,7 @@ import pytest
 from observers import watch_tasks
 
 from cascade.interfaces import RecordedStatus, TaskState
-from cascade.runtime import Engine, MemoryCache
+from cascade.runtime import Engine, MemoryCache, ThreadExecutor
 from cascade.spec import LazyResult, task
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
@@ -56,6 +56,14 @@ async def other() -> str:
     return "other"
 
 
+@task
+def offloaded(name: str) -> str:
+    tries.append(name)
+    if name in broken:
+        raise ValueError(name)
+    return name
+
+
 class Night:
     """A run of a step that is tried three times, whose process was killed after the first."""
 
@@ -65,7 +73,7 @@ class Night:
 
     async def kill(self, target: LazyResult[Any], *, failed: int = 1) -> None:
         """Fail so many attempts, and end as a killed process does."""
-        broken.add("flaky")
+        broken.update(("flaky", "late"))
         state = MemoryState(self.stored)
         engine = Engine(state_backend=state, clock=self.clock, cache_backend=MemoryCache())
         run = asyncio.create_task(engine.run(target, run_id="night"))
@@ -189,3 +197,15 @@ async def test_a_step_that_waits_for_its_next_attempt_holds_no_place(night: Nigh
     may_end[0].set()
     assert await run == ["made", "other"]
     assert attempts_of(events) == [2]
+
+
+async def test_a_step_that_waits_for_its_next_attempt_holds_no_worker(night: Night) -> None:
+    """The only thread runs another one meanwhile."""
+    target = offloaded.with_retry(3, delay=DELAY)("late")
+    await night.kill(target)
+    executor = ThreadExecutor(1)
+    run, _ = night.resume([target, offloaded("early")], executor=executor)
+    await eventually(lambda: tries == ["early"])
+    night.clock.advance(DELAY)
+    assert await run == ["late", "early"]
+    assert tries == ["early", "late"]
