@@ -1,0 +1,210 @@
+"""Several cached calls, caches and files at one time, with an odd one in their middle."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces import Hit
+from cascade.runtime.cache import MemoryCache
+from cascade.runtime.cache import _call_cache as call_cache_module
+from cascade.runtime.cache._call_cache import LARGE_ARGUMENT, Answer, CallCache, Prepare
+from cascade.runtime.cache._key import cache_key
+from cascade.spec import task
+from cascade.spec.caching import CachePolicy
+from cascade.testkit.waiting import eventually
+
+ANY = CachePolicy()
+FOUND, SHARED = "found in the cache", "computed by an equal call at the same time"
+
+
+@task
+async def work(x: object, y: object = None) -> object:
+    return x
+
+
+class Steps:
+    """A computation that waits for the test to say how it ends; it notes who computed."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.gates: dict[str, asyncio.Future[str]] = {}
+
+    def by(self, name: str) -> Callable[[Prepare], Any]:
+        async def compute(prepare: Prepare) -> str:
+            await prepare()
+            self.began.append(name)
+            self.gates[name] = asyncio.get_running_loop().create_future()
+            return await self.gates[name]
+
+        return compute
+
+
+async def ready(prepare: Prepare) -> str:
+    await prepare()
+    return "v"
+
+
+async def ask(
+    calls: CallCache,
+    compute: Callable[[Prepare], Any],
+    *args: object,
+    policy: CachePolicy = ANY,
+    **kwargs: Any,
+) -> Answer:
+    return await calls.call(policy, work._definition, args, kwargs, compute)
+
+
+async def test_equal_calls_compute_in_turn_until_one_succeeds_and_the_rest_share_its_value() -> None:
+    """In the order in which they came, without those that were cancelled meanwhile; each fails by its own error only."""
+    calls, steps = CallCache(MemoryCache()), Steps()
+    callers = {name: asyncio.create_task(ask(calls, steps.by(name), 1)) for name in "abcdefg"}
+    await eventually(lambda: "a" in steps.gates)
+    for name in "bdf":
+        callers[name].cancel()
+    steps.gates["a"].set_exception(ValueError("a"))
+    await eventually(lambda: "c" in steps.gates)
+    steps.gates["c"].set_exception(ValueError("c"))
+    await eventually(lambda: "e" in steps.gates)
+    steps.gates["e"].set_result("v")
+    outcomes = await asyncio.gather(*callers.values(), return_exceptions=True)
+    assert steps.began == ["a", "c", "e"]
+    assert [str(each) for each in (outcomes[0], outcomes[2])] == ["a", "c"]
+    assert [type(outcomes[i]) for i in (1, 3, 5)] == [asyncio.CancelledError] * 3
+    assert [outcomes[4], outcomes[6]] == [Answer("v", ""), Answer("v", SHARED)]
+    assert await ask(calls, ready, 1) == Answer("v", FOUND)
+
+
+async def test_equal_calls_that_wait_for_the_cache_have_all_found_their_value() -> None:
+    """They say so, as they ask the cache once; a file that exists is a reason of its own."""
+
+    class Slow(MemoryCache):
+        asked = 0
+
+        async def get(self, key: str) -> Hit | None:
+            self.asked += 1
+            await asyncio.sleep(0)
+            return await super().get(key)
+
+    cache = Slow()
+    await ask(CallCache(cache), ready, 1)
+    calls = CallCache(cache)
+    assert await asyncio.gather(*(ask(calls, ready, 1) for _ in range(3))) == [Answer("v", FOUND)] * 3
+    assert cache.asked == 2
+
+
+async def test_equal_calls_with_caches_of_their_own_compute_for_each_cache() -> None:
+    """A cache would otherwise miss a value that only the other one got."""
+    caches = [MemoryCache(), MemoryCache()]
+    calls, steps = CallCache(caches[0]), Steps()
+    callers = [
+        asyncio.create_task(ask(calls, steps.by(name), 1, policy=policy))
+        for name, policy in (("a", ANY), ("b", CachePolicy(backend=caches[1])), ("c", ANY))
+    ]
+    await eventually(lambda: len(steps.gates) == 2)
+    for name, gate in steps.gates.items():
+        gate.set_result(name)
+    assert await asyncio.gather(*callers) == [Answer("a", ""), Answer("b", ""), Answer("a", SHARED)]
+    assert [len(cache) for cache in caches] == [1, 1]
+
+
+async def test_a_cache_that_cannot_be_closed_keeps_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is closed once, and a next call opens and closes it again."""
+
+    class Closing(MemoryCache):
+        def __init__(self, error: Exception | None = None) -> None:
+            super().__init__()
+            self.error, self.closed = error, 0
+
+        async def close(self) -> None:
+            self.closed += 1
+            if self.error is not None:
+                raise self.error
+
+    caches = [Closing(), Closing(OSError("stuck")), Closing()]
+    calls = CallCache(MemoryCache())
+    for _ in range(2):
+        for cache in caches:
+            await ask(calls, ready, 1, policy=CachePolicy(backend=cache))
+        await calls.close()
+    assert [cache.closed for cache in caches] == [2, 2, 2]
+    assert caplog.text.count("stuck") == 1
+
+
+async def test_a_value_expires_by_the_ttl_with_which_it_was_stored() -> None:
+    """Also for a policy that has none or a longer one."""
+    clock = FakeClock()
+    cache = MemoryCache(clock=clock)
+    brief, longer = CachePolicy(ttl=10), CachePolicy(ttl=100)
+    for other in (ANY, longer):
+        assert (await ask(CallCache(cache), ready, 1, policy=brief)).reason == ""
+        clock.ticks += 9.5
+        assert (await ask(CallCache(cache), ready, 1, policy=other)).reason == FOUND
+        clock.ticks += 0.5
+        assert (await ask(CallCache(cache), ready, 1, policy=brief)).reason == ""
+        clock.ticks += 10
+    assert (await ask(CallCache(cache), ready, 1, policy=longer)).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "on_the_loop"),
+    [
+        ((memoryview(bytes(LARGE_ARGUMENT + 1)),), {}, False),
+        ((1,), {"y": memoryview(bytes(LARGE_ARGUMENT + 1))}, False),
+        ((1, "x" * (LARGE_ARGUMENT + 1)), {}, False),
+        ((1, memoryview(b"abc")), {}, True),
+        ((1, "x" * LARGE_ARGUMENT), {}, True),
+    ],
+)
+async def test_a_large_argument_at_any_place_keeps_its_key_off_the_loop(
+    args: tuple[Any, ...], kwargs: dict[str, Any], on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value with a buffer counts with its bytes; by position or by name, first or last."""
+    threads: list[bool] = []
+
+    def watched(*args: Any) -> str:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return cache_key(*args)
+
+    monkeypatch.setattr(call_cache_module, "cache_key", watched)
+    calls = CallCache(MemoryCache())
+    await ask(calls, ready, *args, **kwargs)
+    await calls.close()
+    assert threads == [on_the_loop]
+
+
+@pytest.mark.parametrize("newer", [0, 1, 2, None])
+async def test_one_newer_source_among_several_makes_the_file_anew(newer: int | None, tmp_path: Path) -> None:
+    """Whichever it is; a source that is missing is not newer. Functions that name files get what the task gets."""
+    made, sources = tmp_path / "a-1.out", [tmp_path / f"a-{i}.in" for i in range(3)]
+    for path in (made, sources[0], sources[2]):
+        path.write_text("x")
+        os.utime(path, (1_000, 1_000))
+    if newer is not None:
+        sources[newer].write_text("x")
+        os.utime(sources[newer], (1_001, 1_001))
+    runs = []
+
+    async def compute(prepare: Prepare) -> None:
+        await prepare()
+        runs.append(1)
+        made.write_text("y")
+
+    def named(x: str, *, y: int) -> Path:
+        return tmp_path / f"{x}-{y}.in"
+
+    policy = CachePolicy(
+        file=lambda x, *, y: tmp_path / f"{x}-{y}.out",
+        newer_than=(f"{tmp_path}/{{x}}-0.in", named, sources[2]),
+    )
+    calls = CallCache(MemoryCache())
+    answers = [await ask(calls, compute, "a", policy=policy, y=1) for _ in range(2)]
+    await calls.close()
+    exists = "its file exists"
+    assert answers == [Answer(made, exists if newer is None else ""), Answer(made, exists)]
+    assert len(runs) == (newer is not None)
