@@ -324,3 +324,78 @@ def test_ctrl_c_leaves_a_clean_terminal() -> None:
     end = shown.decode().replace("\r\n", "\n").rpartition("\r\x1b[K")[2]
     assert re.match(r"run r1 cancelled after \S+ m?s: 1 cancelled\nTraceback", end)
     assert end.endswith("KeyboardInterrupt\n")
+
+
+async def test_a_second_run_draws_again_and_leaves_nothing_behind(
+    new_terminal: Callable[[], Terminal],
+) -> None:
+    """Each run has its line and its last line; afterwards nothing listens to the bus any more."""
+    terminal = new_terminal()
+    engine = Engine()
+    listening = len(engine.bus.handlers())
+    for run_id in ("r1", "r2"):
+        assert await engine.run(give(1), progress=True, run_id=run_id) == 1
+    first, second, rest = re.split(r"run r[12] succeeded .*\n", terminal.getvalue())
+    assert "0/1" in first
+    assert "0/1" in second
+    assert rest == ""
+    assert len(engine.bus.handlers()) == listening
+    assert sys.stderr is terminal
+
+
+def test_only_handlers_that_write_to_the_terminal_write_above_the_line(
+    new_terminal: Callable[[], Terminal],
+) -> None:
+    """Those of the program's log and of Cascade's; one that writes elsewhere keeps its stream."""
+    terminal, elsewhere = new_terminal(), Terminal()
+    handlers = [logging.StreamHandler(stream) for stream in (terminal, elsewhere, terminal)]
+    loggers = [logging.getLogger(), logging.getLogger(), logging.getLogger("cascade")]
+    for logger, handler in zip(loggers, handlers, strict=True):
+        logger.addHandler(handler)
+    try:
+        line = Line(terminal)
+        assert [handler.stream is sys.stderr for handler in handlers] == [True, False, True]
+        line.close()
+    finally:
+        for logger, handler in zip(loggers, handlers, strict=True):
+            logger.removeHandler(handler)
+    assert [handler.stream for handler in handlers] == [terminal, elsewhere, terminal]
+    assert sys.stdout is sys.stderr is terminal
+
+
+def test_nothing_is_drawn_into_a_line_that_a_program_has_not_ended(
+    new_terminal: Callable[[], Terminal],
+) -> None:
+    """Text without characters changes nothing; the line comes back behind a line break."""
+    terminal = new_terminal()
+    line = Line(terminal)
+    line.draw("one")
+    print(end="")
+    line.draw("two")
+    print("half", end="")
+    print(end="")
+    line.draw("not this")
+    print(" done")
+    line.draw("three")
+    line.close()
+    erase = "\r\x1b[K"
+    assert terminal.getvalue() == f"{erase}one{erase}two{erase}half done\n{erase}three{erase}"
+
+
+async def test_a_terminal_that_is_gone_or_has_few_characters_fails_no_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it cannot show is a question mark."""
+
+    class Narrow(io.StringIO):
+        encoding = "ascii"
+
+    class Gone(Narrow):
+        def write(self, text: str) -> int:
+            raise OSError("gone")
+
+    for made, shown in ((Narrow(), "run ?? succeeded"), (Gone(), "")):
+        monkeypatch.setattr(sys, "stderr", made)
+        assert await Engine().run(give(1), progress=True, run_id="日本") == 1
+        assert made.getvalue().startswith(shown)
+        assert made.getvalue().isascii()
