@@ -59,6 +59,7 @@ class Desk:
         """Wait until the set wants the time."""
         due = self.set.due()
         assert due is not None
+        assert due > self.now
         self.now = due
         self.actions = self.set.tick(due)
 
@@ -746,6 +747,113 @@ def test_a_proved_look_ends_the_long_pauses_between_looks() -> None:
     assert desk.actions == [Complete(True, frozenset())]
     desk.set.postpone(desk.now)
     assert desk.set.due() == desk.now + retained_set.RETRY
+
+
+@pytest.mark.parametrize("end", ["interrupt", "lost", "postpone"])
+def test_an_extension_behind_an_overflow_a_lost_link_or_a_refusal_is_not_complete(end: str) -> None:
+    """Although a look had ended before: what has been missed since then comes with the next whole look."""
+    desk = Desk()
+    desk.establish("c/a")
+    if end == "postpone":
+        desk.set.postpone(desk.now)
+    else:
+        getattr(desk.set, end)()
+    expected: list[Action] = [] if end == "lost" else [Subscribe(("d/run",))]
+    assert desk.set.extend(["d/run"], desk.now) == expected
+    desk.actions = desk.set.begin(desk.now)
+    for topic in ("d/run", "c/a", CANARY):
+        desk.hear(topic)
+    desk.echo()
+    assert desk.actions == [Complete(True, frozenset({"c/a", "d/run"}))]
+
+
+def test_a_kept_canary_that_is_late_is_waited_for_before_it_counts_as_lost() -> None:
+    """A slow broker on an old link has lost nothing; what it then does not bring is asked for by name, and gone."""
+    desk = Desk()
+    desk.establish("c/a", "c/b")
+    desk.look_again()
+    began = desk.now
+    while desk.now - began < retained_set.CANARY_LIMIT / 2 - retained_set.REPEAT:
+        desk.echo()
+        assert desk.actions == []
+        desk.wait()
+        assert of(desk.actions, Publish) == desk.actions
+    desk.hear("c/a")
+    desk.hear(CANARY)
+    desk.echo()
+    assert desk.actions[0] == Subscribe(("c/b",))
+    desk.echo()
+    assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a"}))]
+
+
+def test_a_canary_that_stays_away_is_published_once_and_then_counts_as_withheld() -> None:
+    """Also on an old link, and each of both takes its own time; the next look begins with a fresh count."""
+    desk = Desk()
+    desk.establish("c/a")
+    for _ in range(2):
+        desk.look_again()
+        began, published, warned = desk.now, list[float](), list[float]()
+        while not of(desk.actions, Complete):
+            desk.hear("c/a")
+            desk.echo()
+            published += [desk.now for each in of(desk.actions, Publish) if each.topic == CANARY]  # type: ignore[union-attr]
+            warned += [desk.now for _ in of(desk.actions, Unproved)]
+            if not desk.actions:
+                desk.wait()
+        assert of(desk.actions, Complete) == [Complete(False, frozenset({"c/a"}))]
+        assert len(published) == len(warned) == 1
+        late = retained_set.REPEAT + 0.001
+        assert 0 < published[0] - began - retained_set.CANARY_LIMIT / 2 < late
+        assert 0 < warned[0] - published[0] - retained_set.CANARY_LIMIT < late
+
+
+def test_a_live_message_hides_the_retained_ones_of_its_own_look_only() -> None:
+    """A reader that missed the next change gets it with the next look."""
+    desk = Desk()
+    desk.establish("c/a")
+    for _ in range(2):
+        assert desk.hear("c/a", retain=False)
+    assert desk.hear("c/b", retain=False, empty=True)
+    assert not desk.hear("c/a")
+    assert not desk.hear("c/b")
+    desk.look_again()
+    assert desk.hear("c/a")
+    assert desk.hear("c/b")
+    desk.hear(CANARY)
+    desk.echo()
+    assert desk.actions == [Complete(True, frozenset({"c/a", "c/b"}))]
+
+
+def test_a_message_that_arrives_in_time_makes_a_look_wait_until_nothing_more_does() -> None:
+    """Each retained message in the quiet time begins it anew, in the first look and in the second; live ones do not."""
+    desk = Desk(named=False)
+    desk.hear("c/a")
+    desk.echo()
+    desk.hear("c/b")  # behind an echo
+    desk.echo()
+    for topic in ("c/c", "c/d"):
+        desk.now += retained_set.QUIET / 2
+        desk.hear(topic)
+        assert desk.set.due() == desk.now + retained_set.QUIET
+    desk.now += retained_set.QUIET / 2
+    desk.hear("c/e", retain=False)
+    assert desk.set.due() == desk.now + retained_set.QUIET / 2
+    desk.wait()
+    topics = frozenset(f"c/{each}" for each in "abcde")
+    assert desk.actions == [Complete(False, topics)]
+    desk.look_again()
+    desk.echo()
+    desk.echo()
+    desk.wait()
+    assert desk.actions[0] == Subscribe(tuple(sorted(topics)))
+    desk.echo()
+    assert desk.actions == []
+    for topic in sorted(topics):
+        assert desk.set.due() == desk.now + retained_set.QUIET
+        desk.now += retained_set.QUIET / 2
+        desk.hear(topic)
+    desk.wait()
+    assert desk.actions[-1] == Complete(False, topics)
 
 
 # Brokers that do what they like. The reader below does what Complete says; the broker may answer

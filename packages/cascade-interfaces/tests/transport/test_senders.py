@@ -278,6 +278,27 @@ async def test_senders_do_not_multiply_on_a_busy_loop(
     await end(senders, tasks)
 
 
+async def test_senders_multiply_again_once_the_loop_is_no_longer_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A measurement of a busy loop ends without an error, and the next one begins."""
+    problems: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    monkeypatch.setattr("cascade.transport.senders.GROWTH_INTERVAL", 0.0)
+    monkeypatch.setattr("cascade.transport.senders.BUSY", -60.0)
+    client, outbox = DistantClient(), filled(100)
+    senders, tasks = senders_of(client, outbox, limit=40)
+    senders.start()
+    await eventually(lambda: len(client.published) == 20)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert senders.count == 20
+    monkeypatch.setattr("cascade.transport.senders.BUSY", 60.0)
+    await eventually(lambda: len(client.published) == 40)
+    assert problems == []
+    await end(senders, tasks)
+
+
 @pytest.mark.parametrize(("qos", "most"), [(1, 20), (0, 40)])
 async def test_only_an_acknowledgement_shows_that_a_peer_is_near(
     qos: int, most: int, monkeypatch: pytest.MonkeyPatch
