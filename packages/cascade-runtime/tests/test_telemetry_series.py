@@ -1,8 +1,10 @@
 """Each kind of event has a topic and a series of its own, and one subscriber masks for all that use it."""
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from fakes import Plain
 
 from cascade.interfaces import (
@@ -18,6 +20,7 @@ from cascade.interfaces import (
     TaskStateEvent,
 )
 from cascade.runtime import EventBus, TelemetrySubscriber
+from cascade.runtime.telemetry.subscriber import DurableEventQueue
 
 BEGAN = LifecycleEvent("r1", Lifecycle.ENGINE_STARTED, 1.0, token="t")
 RUNS = TaskStateEvent("r1", "a:0", "a", TaskState.RUNNING, 2.0, token="t")
@@ -97,3 +100,41 @@ async def test_a_subscriber_of_the_user_masks_what_a_run_masks_and_stays() -> No
     await own.drain(50.0)
     ((_, message, _),) = connector.sent
     assert message["body"]["message"] == "mine=*** theirs=*** ours=3"
+
+
+class DiskQueue:
+    """A queue that keeps messages on disk, but for the disk."""
+
+    dropped = 3
+    takes_text = False
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    def publish(self, topic: str, payload: Mapping[str, Any], qos: int = 0) -> None:
+        self.kept.append(payload["body"]["type"])
+
+    def publish_text(self, topic: str, text: str, qos: int = 0, *, on_safe: Any = None) -> None:
+        self.kept.append(json.loads(text)["body"]["type"])
+
+    async def drain(self, timeout: float) -> None: ...
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_beside_a_queue_on_disk_only_progress_goes_straight_to_the_connector(recorded: bool) -> None:
+    """Only its latest message matters; all others are kept, also those of a recorded run. Both may drop messages."""
+    bus, connector, queue = EventBus(), Plain(), DiskQueue()
+    subscriber = TelemetrySubscriber(bus, connector, queue=cast(DurableEventQueue, queue))
+    if recorded:
+        assert subscriber.follow("r1") is not None
+    for event in (BEGAN, RUNS, PROGRESS, LINE, VALUE, PROGRESS, ENDED):
+        bus.publish(event)
+    kept = ["LifecycleEvent", "TaskStateEvent", "LogEvent", "DataEvent", "LifecycleEvent"]
+    assert queue.kept == kept
+    await subscriber.drain(50.0)
+    assert [message["body"]["type"] for _, message, _ in connector.sent] == ["ProgressEvent"] * 2
+    assert queue.kept == kept
+    assert (subscriber.produced, subscriber.dropped) == (3, 3)
+    subscriber.unfollow("r1")
+    subscriber.close()
+    assert bus.handlers() == []
