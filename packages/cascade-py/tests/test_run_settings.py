@@ -1,0 +1,313 @@
+"""What cs.run does with its settings: which reach the engine, which its run, and what it refuses."""
+
+import asyncio
+import inspect
+import re
+import signal
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cascade as cs
+from cascade.runtime import SqliteState
+from cascade.sdk import plugins
+from cascade.sdk.signals import run_guarded
+from cascade.testing import FakeExecutor
+
+
+@cs.task(mode="inline")
+def one() -> int:
+    return 1
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the engine was made with, and what its run was given."""
+    found: dict[str, Any] = {}
+
+    class Engine:
+        def __init__(self, **settings: Any) -> None:
+            found["engine"] = settings
+
+        async def run(self, *arguments: Any, **settings: Any) -> str:
+            found["arguments"], found["run"] = arguments, settings
+            return "value"
+
+    monkeypatch.setattr("cascade.runtime.Engine", Engine)
+    return found
+
+
+def parameters(function: Any) -> set[str]:
+    return {*inspect.signature(function).parameters}
+
+
+run: Any = cs.run
+arun: Any = cs.arun
+"""Without its types, which refuse what these tests pass."""
+
+OF_RUN = parameters(cs.Engine.run) - {"self", "target", "params"}
+OF_AN_ENGINE = inspect.signature(cs.Engine).parameters["stop_timeout"].default
+OF_ENGINE = parameters(cs.Engine) - {"connector", "system_resources"}
+
+
+def test_each_setting_reaches_the_engine_or_its_run(given: dict[str, Any]) -> None:
+    """Every keyword of both, unchanged, and the four that have a position; nothing else is added."""
+    target, settings = one(), {name: object() for name in OF_ENGINE | OF_RUN}
+    assert run(target, {"x": 2}, {"gpu": 3.0}, None, **settings) == "value"
+    assert given["arguments"] == (target, {"x": 2})
+    assert given["run"] == {name: settings[name] for name in OF_RUN}
+    expected = {name: settings[name] for name in OF_ENGINE}
+    assert given["engine"] == {**expected, "system_resources": {"gpu": 3.0}, "connector": None}
+
+
+def test_what_was_not_given_is_left_to_the_engine(given: dict[str, Any]) -> None:
+    """So its defaults hold, and each is written in one place."""
+    connector = cs.LocalConnector()
+    run(one(), connector=connector)
+    assert (given["run"], given["engine"]) == ({}, {"system_resources": None, "connector": connector})
+
+
+def test_a_connector_and_an_executor_by_name_are_made_for_the_engine(given: dict[str, Any]) -> None:
+    run(one(), connector="local", executor="thread")
+    assert isinstance(given["engine"]["connector"], cs.LocalConnector)
+    assert isinstance(given["engine"]["executor"], cs.ThreadExecutor)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_of_the_state_is_a_state_backend(given: dict[str, Any], kind: type, tmp_path: Path) -> None:
+    """Also beside ``state_backend=None``; without a folder the backend is the user's."""
+    run(one(), state=kind(tmp_path / "runs"), state_backend=None)
+    made = given["engine"].pop("state_backend")
+    assert isinstance(made, SqliteState)
+    assert str(tmp_path / "runs") in repr(made)
+    run(one(), state=None, state_backend=made)
+    assert given["engine"]["state_backend"] is made
+    assert "state" not in given["engine"]
+
+
+def test_a_state_is_named_once_and_by_a_folder(given: dict[str, Any], tmp_path: Path) -> None:
+    """Two names for one thing, and a number, are refused before an engine is made."""
+    with pytest.raises(cs.UsageError, match="two ways to name one thing; give one of them"):
+        run(one(), state=tmp_path, state_backend=SqliteState(tmp_path))
+    with pytest.raises(cs.ConfigurationError, match=re.escape("run(state=): needs a folder")) as caught:
+        run(one(), state=7)
+    assert caught.value.value == 7
+    assert not given
+
+
+def test_an_outbox_that_was_made_is_taken_as_it_is(given: dict[str, Any], tmp_path: Path) -> None:
+    outbox = cs.Outbox(tmp_path)
+    run(one(), outbox=outbox)
+    assert given["engine"]["outbox"] is outbox
+
+
+def test_an_executor_by_name_is_closed_when_the_engine_refuses_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its processes or its cluster must not outlive a call that never ran."""
+    made, closed = FakeExecutor(), []
+
+    async def close() -> None:
+        closed.append(True)
+
+    monkeypatch.setattr(made, "close", close, raising=False)
+    monkeypatch.setattr(plugins, "executor", {"fake": made}.__getitem__)
+    with pytest.raises(cs.ConfigurationError, match="stop_timeout"):
+        run(one(), executor="fake", stop_timeout=-1.0)
+    assert closed == [True]
+
+
+def test_a_stop_timeout_that_is_no_number_is_refused_by_its_name() -> None:
+    with pytest.raises(cs.ConfigurationError, match="stop_timeout"):
+        run(one(), stop_timeout="soon")
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"), [({}, OF_AN_ENGINE), ({"stop_timeout": 0.25}, 0.25), ({"stop_timeout": 3}, 3)]
+)
+def test_what_is_left_on_the_loop_has_the_stop_timeout_of_the_run(
+    settings: dict[str, Any], limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one that of an engine."""
+    limits: list[float] = []
+
+    def run_on_loop(work: Any, *, loop_factory: Any, close_timeout: float) -> Any:
+        limits.append(close_timeout)
+        return asyncio.run(work())
+
+    monkeypatch.setattr("cascade.runtime.run_on_loop", run_on_loop)
+    assert run(one(), **settings) == 1
+    assert limits == [limit]
+
+
+async def test_an_unknown_setting_is_refused_in_both_forms() -> None:
+    """The first in the order of the alphabet is named."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'labbels'; did you mean 'labels'"):
+        await arun(one(), tagz={}, labbels={})
+
+
+def test_names_that_are_imported_on_demand_are_listed() -> None:
+    """Completion shows them before their first use, beside the names of the module itself."""
+    assert {*cs.__all__, "__version__"} <= {*dir(cs)}
+    assert dir(cs) == sorted({*dir(cs)})
+
+
+# Connectors and executors by name
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names that installed packages offer, in every group."""
+    names: list[str] = []
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        return [EntryPoint(each, "cascade.runtime:LocalConnector", group) for each in names]
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    return names
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_mqtt_over_websockets_names_the_package_of_mqtt(offered: list[str], scheme: str) -> None:
+    with pytest.raises(cs.ConnectorNotFoundError, match=re.escape('pip install "cascade-py[mqtt]"')):
+        cs.connector(f"{scheme}://broker")
+
+
+def test_a_missing_executor_is_named_with_its_remedy(offered: list[str]) -> None:
+    """What is installed comes in order; a host is no executor, and a near name is offered also if it is not installed."""
+    offered += ["thread", "process"]
+    with pytest.raises(
+        cs.ExecutorNotFoundError, match=r'process, thread.*pip install "cascade-py\[dask\]"'
+    ) as caught:
+        cs.executor("dask", address="tcp://host:8786")
+    assert isinstance(caught.value, cs.PluginNotFoundError)
+    with pytest.raises(cs.ExecutorNotFoundError, match="did you mean 'dask'"):
+        cs.executor("dusk")
+    with pytest.raises(
+        cs.ExecutorNotFoundError, match=r"entry point 'localhost' in the group 'cascade\.executors'"
+    ):
+        cs.executor("localhost")
+
+
+def test_a_near_name_of_a_connector_is_offered_also_if_it_is_not_installed(offered: list[str]) -> None:
+    with pytest.raises(cs.ConnectorNotFoundError, match="did you mean 'mqtts'"):
+        cs.connector("mqtss://broker")
+
+
+def test_a_connector_without_a_url_names_the_way_to_write_it(offered: list[str]) -> None:
+    offered += ["local"]
+    with pytest.raises(cs.ConfigurationError, match="'local' has no URL; write 'local'"):
+        cs.connector("local://here")
+
+
+def test_settings_go_along_with_a_url(offered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    offered += ["local"]
+    made: Any = classmethod(lambda cls, url, **settings: (url, settings))
+    monkeypatch.setattr(cs.LocalConnector, "from_url", made, raising=False)
+    connector: Any = cs.connector
+    assert connector("local://here", source_id="me") == ("local://here", {"source_id": "me"})
+
+
+# The command line of a script
+
+
+@pytest.mark.parametrize("arguments", [None, ["--graph"]])
+def test_main_hands_its_target_and_arguments_on_and_exits_with_the_code(
+    arguments: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others of the group are not asked."""
+    calls: list[Any] = []
+
+    class Point:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def load(self) -> Any:
+            def command_line(*args: Any, **options: Any) -> int:
+                calls.append((self.name, args, options))
+                return 3
+
+            return command_line
+
+    points = [Point("other"), Point("script"), Point("third")]
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: points if group == "cascade.command_lines" else []
+    )
+    target = one()
+    with pytest.raises(SystemExit) as ended:
+        cs.main(target, arguments=arguments)
+    assert (ended.value.code, calls) == (3, [("script", (target,), {"arguments": arguments})])
+
+
+def test_main_is_refused_while_a_program_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that imports the script must not read the command line."""
+    monkeypatch.setattr("cascade.interfaces.main_module.is_importing_main", lambda: True)
+    with pytest.raises(cs.UsageError, match=r"put it under `if __name__ == .__main__.:`"):
+        cs.main(one(), arguments=[])
+    with pytest.raises(cs.UsageError, match=r"a run starts while .*`if __name__ == .__main__.:`"):
+        run(one())
+
+
+# Signals
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+
+
+def signalled(*numbers: int, end: Any = None) -> int | None:
+    """Run a coroutine that gets signals; return the status of the exit. ``end`` is what it does when cancelled."""
+
+    async def work() -> None:
+        try:
+            signal.raise_signal(numbers[0])
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            for number in numbers[1:]:
+                signal.raise_signal(number)
+            if end is not None:
+                end()
+            raise
+
+    with pytest.raises(SystemExit) as ended:
+        run_guarded(work, close_timeout=50.0)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@posix
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [(("SIGTERM",), 143), (("SIGHUP",), 129), (("SIGTERM", "SIGHUP"), 129), (("SIGHUP", "SIGTERM"), 143)],
+)
+def test_the_status_names_the_signal_that_ended_the_run(numbers: tuple[str, ...], status: int) -> None:
+    """That is the first one, or the second that ended it at once; the handlers are put back each time."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    assert signalled(*(getattr(signal, name) for name in numbers)) == status
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+@posix
+def test_an_error_after_a_signal_is_raised_as_it_is() -> None:
+    """The run did not end as the signal wanted: its error tells more than the status."""
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise OSError("jam") from None
+
+    with pytest.raises(OSError, match="jam"):
+        run_guarded(work)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@posix
+def test_a_cancel_without_a_signal_is_no_exit() -> None:
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run_guarded(work)
