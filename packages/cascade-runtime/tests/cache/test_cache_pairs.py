@@ -1024,6 +1024,29 @@ def test_a_list_that_the_task_only_appends_to_does_not_count() -> None:
     assert key_of(f, 1) == before
 
 
+@pytest.mark.parametrize(
+    ("write", "one", "other"),
+    [
+        ("held[x] += 1", collections.Counter(a=1), collections.Counter(a="1")),
+        ("held['a'] += 1", collections.Counter(a=1), collections.Counter(a="1")),
+        ("held['a'] += 1", {"a": 1}, {"b": 1}),
+        ("held['a'] = x", {}, [1]),
+        ("held.append(x)", [], types.SimpleNamespace(append=print)),
+    ],
+)
+def test_a_value_that_a_write_may_fail_on_counts_or_is_refused(write: str, one: Any, other: Any) -> None:
+    """A call that would fail must not find the value of one that did not."""
+    keys = []
+    for held in (one, other):
+        declared = from_source(f"@task\ndef f(x):\n    {write}\n    return x\n")
+        declared.function.__globals__["held"] = held
+        try:
+            keys.append(key_of(declared, "a"))
+        except UncacheableArgumentError:
+            keys.append("refused")
+    assert keys[0] != keys[1]
+
+
 def test_a_name_to_ignore_that_does_not_exist_is_an_error() -> None:
     """A misspelt name would not have the effect that its author expects."""
     from cascade.interfaces import ConfigurationError
