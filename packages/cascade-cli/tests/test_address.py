@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -209,3 +210,27 @@ def test_what_connectors_log_is_for_debug_only(debug: bool, capsys: pytest.Captu
     assert re.findall("lost the link", capsys.readouterr().err) == ["lost the link"] * (2 if debug else 0)
     assert records.getvalue() == "later\n"
     assert (logger.propagate, [*logger.handlers], signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_ctrl_c_is_no_sigterm_and_the_callers_handler_stays() -> None:
+    """Ctrl-C ends the work as an interrupt, not with the code of SIGTERM; a program with its own handler keeps it."""
+    ended = list[str]()
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("work")
+
+    def handler(_number: int, _frame: object) -> None:
+        ended.append("handler")
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            link.run(work())
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == ["work"]
