@@ -187,7 +187,7 @@ def _address(url: str | None, files: dict[str, str | None], *, login: bool) -> A
     url = url or os.environ.get("CASCADE_BROKER")
     if not url:
         return None
-    if "://" not in url and ":" not in url:
+    if ":" not in url:
         raise CommandError("the broker's address is not a URL", _WRITE, code=USAGE)
     scheme = url.partition(":")[0]
     for name, path in files.items():
