@@ -1,0 +1,167 @@
+"""What a client of aiomqtt is made with, and what the adapter round it passes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from typing import Any, cast
+from unittest.mock import AsyncMock, MagicMock
+
+import aiomqtt
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.connectors.mqtt._aiomqtt.client import AiomqttClient
+from cascade.connectors.mqtt._aiomqtt.internals import QuietLogger
+from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.outbox import Outgoing
+
+V5 = aiomqtt.ProtocolVersion.V5
+
+
+def adapter(context: Any, **given: Any) -> AiomqttClient:
+    made = AiomqttClient(
+        context,
+        given=given,
+        connect_timeout=1.0,
+        window=400,
+        undecodable=lambda: None,
+        logger=QuietLogger(logging.getLogger("mqtt")),
+    )
+    made.native = context
+    return made
+
+
+def packet_of(item: Outgoing) -> bytes:
+    """Return the PUBLISH that paho writes for a message with MQTT 5."""
+    packets: list[bytes] = []
+    paho: Any = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    paho._sock = MagicMock()
+    paho._packet_queue = lambda _command, packet, *_: packets.append(bytes(packet))
+    paho._send_publish(1, item.topic.encode(), item.payload.encode(), item.qos)
+    paho._sock = None
+    (packet,) = packets
+    return packet
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("topic", ["a", "größe/√"])
+@pytest.mark.parametrize("near", [128, 16_384])
+async def test_a_packet_is_measured_to_the_byte(qos: int, topic: str, near: int) -> None:
+    """Also where its length takes one byte more, and where a character takes several (MQTT 5.0, section 1.5.5)."""
+    sizes = set()
+    for length in range(near - 20, near + 2):
+        item = Outgoing(0, topic, "é" + "x" * (length - 2), qos, False)
+        size = len(packet_of(item))
+        context = aiomqtt.Client("broker", protocol=V5)
+        context.publish = AsyncMock()  # type: ignore[method-assign]
+        client = adapter(context)
+        accepted: Any = context._client.on_connect
+        for limit in (size, size - 1):
+            context._connected = MagicMock()
+            answer = MagicMock(MaximumPacketSize=limit, ReceiveMaximum=0)
+            accepted(context._client, None, MagicMock(), MagicMock(value=0), answer)
+            if limit == size:
+                await client.publish(item)
+            else:
+                with pytest.raises(MessageTooLarge, match=f"it has {size:,} bytes.* at most {limit:,}"):
+                    await client.publish(item)
+        context.publish.assert_called_once()
+        sizes.add(size - length)
+    assert len(sizes) == 2
+
+
+@pytest.mark.parametrize(
+    ("keywords", "found"),
+    [
+        ({}, {}),
+        ({"client_id": "c"}, {"identifier": "c"}),
+        ({"identifier": "i"}, {"identifier": "i"}),
+        ({"source_id": "press"}, {"identifier": "press"}),
+        ({"source_id": "press", "client_id": "c"}, {"identifier": "c"}),
+        ({"source_id": "press", "identifier": "i"}, {"identifier": "i"}),
+        ({"source_id": "tool", "presence": False}, {}),
+        ({"client_id": "c", "presence": False}, {"identifier": "c"}),
+    ],
+    ids=str,
+)
+async def test_a_client_id_is_the_users_or_the_name(
+    monkeypatch: pytest.MonkeyPatch, keywords: dict[str, Any], found: dict[str, str]
+) -> None:
+    """Where a process is announced under its name; every attempt has the same id, and a will of its own session."""
+    made: list[dict[str, Any]] = []
+
+    class Noting(aiomqtt.Client):
+        def __init__(
+            self, hostname: str, port: int = 1, *, identifier: str | None = None, **more: Any
+        ) -> None:
+            made.append({**more, **({} if identifier is None else {"identifier": identifier})})
+            super().__init__(hostname, port, identifier=identifier, **more)
+
+    monkeypatch.setattr("cascade.connectors.mqtt.connector.aiomqtt.Client", Noting)
+    connector = MqttConnector("broker", **keywords)
+    for _ in range(2):
+        connector._make_client()
+    wills = [each.pop("will", None) for each in made]
+    assert made == [found, found]
+    if not keywords.get("presence", True):
+        assert wills == [None, None]
+    elif "source_id" in keywords:
+        sessions = {json.loads(cast(str, each.payload))["session"] for each in wills if each is not None}
+        assert len(sessions) == 2
+        assert all(each is not None and each.retain and each.qos == 1 for each in wills)
+    else:
+        assert not any(each is None or each.retain for each in wills)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "websockets", "unix"])
+async def test_only_a_socket_of_tcp_gets_options_of_tcp(transport: Any) -> None:
+    """The operating system refuses them on a socket of this machine."""
+    context = aiomqtt.Client("broker", transport=transport)
+    adapter(context, transport=transport)
+    assert bool(context._socket_options) is (transport != "unix")
+
+
+@pytest.mark.parametrize("call", ["publish", "publish retained", "subscribe", "unsubscribe"])
+@pytest.mark.parametrize("error", [aiomqtt.MqttError("lost"), OSError(9, "closed")], ids=["mqtt", "system"])
+async def test_a_call_that_fails_is_a_lost_link(call: str, error: Exception) -> None:
+    """With the cause that the client knows, else the error itself; any other error is a fault and stays what it is."""
+    for raised, cause in itertools.product(
+        (error, RuntimeError("bug")), (None, ConnectionResetError("reset"))
+    ):
+        context = aiomqtt.Client("broker")
+        for name in ("publish", "subscribe", "unsubscribe"):
+            setattr(context, name, AsyncMock(side_effect=raised))
+        client = adapter(context)
+        if cause is not None:
+            context._disconnected.set_exception(cause)
+            context._disconnected.exception()
+        calls = {
+            "publish": lambda on: on.publish(Outgoing(0, "a", "{}", 1, False)),
+            "publish retained": lambda on: on.publish(Outgoing(0, "a", "{}", 1, True)),
+            "subscribe": lambda on: on.subscribe("a"),
+            "unsubscribe": lambda on: on.unsubscribe(["a", "b"]),
+        }
+        with pytest.raises(LinkLost if raised is error else RuntimeError) as found:
+            await calls[call](client)
+        if isinstance(found.value, LinkLost):
+            assert found.value.cause is (cause or error)
+
+
+async def test_each_rejection_is_raised_once_and_in_order() -> None:
+    """By the call that it answers; the call behind it succeeds again."""
+    context = aiomqtt.Client("broker", protocol=V5)
+    context.publish = AsyncMock()  # type: ignore[method-assign]
+    client = adapter(context)
+    context._pending_publishes = MagicMock()
+    answered: Any = context._client.on_publish
+    for code in (0x87, 0x97, 0x10):
+        answered(context._client, None, 1, MagicMock(value=code), None)
+    for expected in (0x87, 0x97):
+        with pytest.raises(MessageRejected) as raised:
+            await client.publish(Outgoing(0, "a", "{}", 1, False))
+        assert raised.value.code == expected
+    await client.publish(Outgoing(0, "a", "{}", 1, False))
