@@ -107,3 +107,23 @@ def test_a_broker_is_known_by_its_address() -> None:
 
     assert of(1883) == of(1883)
     assert len({of(1883), of(1884), of(1883, project="other"), of(1883, source="line-4")}) == 4
+
+
+def test_buckets_that_belong_to_no_known_broker_last_as_long_as_their_connector() -> None:
+    """Two connectors to one hub share them; a connector of unknown kind has its own, if it can be a key at all."""
+
+    class Plain:
+        """A connector of which nothing is known."""
+
+    class Unhashable(Plain):
+        __hash__ = None  # type: ignore[assignment]
+
+    def of(connector: Any) -> Any:
+        return BucketStore.buckets(connector, project="acme", source="line-3")
+
+    hub, plain, unhashable = LocalHub(), Plain(), Unhashable()
+    assert of(LocalConnector(hub)) is of(LocalConnector(hub))
+    assert of(LocalConnector(hub)) is not of(LocalConnector(LocalHub()))
+    assert of(plain) is of(plain)
+    assert of(plain) is not of(Plain())
+    assert of(unhashable) is not of(unhashable)

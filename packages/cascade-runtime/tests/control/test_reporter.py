@@ -5,7 +5,7 @@ import logging
 import pytest
 from fakes import FakeClock
 
-from cascade.interfaces import Complete, Payload, RunStatus
+from cascade.interfaces import Complete, Message, Payload, RunStatus
 from cascade.runtime import LocalConnector
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.registers import Registers
@@ -34,6 +34,7 @@ class Bench:
         self.sent = Sent()
         self.registers = Registers(self.clock)
         self.sync = Sync(self.registers, named=True, clock=self.clock)
+        self.withdrawing = False
         self.reporter = Reporter(
             PublishQueue(self.sent, content="constraint reports", logger=logging.getLogger()),
             registers=self.registers,
@@ -43,6 +44,7 @@ class Bench:
             session="s",
             retain=named,
             running=lambda: 0,
+            in_force=lambda: not self.withdrawing,
             watched=WatchedState(self.clock, connector=self.sent, retained=named),
             hears_disconnect=hears_disconnect,
         )
@@ -201,3 +203,79 @@ def test_the_end_of_reports_shows_runs_that_no_report_has_shown() -> None:
     bench.sent.at.clear()
     bench.reporter.publish_down(stopped=True)
     assert [kind for kind, _ in bench.sent.at] == ["constraints", "runs", "summary"]
+
+
+@pytest.mark.parametrize("reason", ["withdrawing", "changes"])
+def test_only_the_report_of_constraints_waits_until_they_are_in_force(reason: str) -> None:
+    """It must not claim what a call that was taken ahead may still break; runs and host are reported meanwhile."""
+    bench = Bench(named=True)
+    bench.sync.linked()
+    bench.withdrawing = reason == "withdrawing"
+    if reason == "changes":
+        bench.sync.receive(Message("cascade/constraints/global/@pause", b'{"type":"pause"}', retain=True))
+    bench.begin_run()
+    bench.clock.ticks += 1
+    bench.reporter.publish_due()
+    assert {kind for kind, _ in bench.sent.at} == {"runs", "summary", "host"}
+    if bench.withdrawing:  # its end is noticed; a timer would fire again and again until then
+        due = bench.reporter.due()
+        assert due is not None
+        assert due > bench.clock.ticks
+    bench.withdrawing = False
+    bench.registers.take_changes()
+    bench.reporter.publish_due()
+    assert [kind for kind, _ in bench.sent.at].count("constraints") == 1
+
+
+def test_reports_wait_for_a_link_and_the_last_ones_do_not_once_there_was_one() -> None:
+    """Without any report so far there is nothing to replace."""
+    bench = Bench(named=True)
+    bench.begin_run()
+    bench.clock.ticks += 60
+    assert bench.reporter.due() is None
+    bench.reporter.publish_due()
+    bench.reporter.publish_end()
+    bench.reporter.publish_last()
+    bench.reporter.publish_down(stopped=True)
+    assert bench.sent.at == []
+    bench.sync.linked()
+    bench.reporter.publish_due()
+    bench.sync.lost()
+    bench.sent.at.clear()
+    bench.reporter.publish_last()
+    assert ("constraints", True) in bench.sent.at
+    bench.sent.at.clear()
+    bench.reporter.publish_down(stopped=False)
+    assert "constraints" not in {kind for kind, _ in bench.sent.at}
+    bench.reporter.publish_down(stopped=True)
+    assert ("constraints", True) in bench.sent.at
+
+
+def test_the_first_of_several_changes_asks_for_a_timer() -> None:
+    """The events behind it find one that is set, until the report has been published."""
+    bench = Bench(named=True)
+    bench.sync.linked()
+    for _ in range(2):
+        asked = []
+        for _ in range(3):
+            bench.reporter.runs.touch()
+            asked.append(bench.reporter.check_runs())
+        assert asked == [True, False, False]
+        bench.clock.ticks += 60
+        bench.reporter.publish_due()
+    assert not bench.reporter.check_runs()
+
+
+def test_the_end_of_a_run_is_reported_at_once_only_after_the_last_one_and_not_twice() -> None:
+    bench = Bench(named=True)
+    bench.sync.linked()
+    for run_id in ("r1", "r2"):
+        bench.reporter.runs.begin(ActiveRun(run_id, "add", 0.0))
+    bench.reporter.runs.end("r1", status=RunStatus.SUCCEEDED, now=bench.clock.now())
+    bench.reporter.publish_end()
+    assert bench.sent.at == []
+    bench.reporter.runs.end("r2", status=RunStatus.SUCCEEDED, now=bench.clock.now())
+    bench.reporter.publish_end()
+    assert [kind for kind, _ in bench.sent.at].count("runs") == 1
+    bench.reporter.check_runs()
+    assert bench.seconds_of("runs", 60) == []
