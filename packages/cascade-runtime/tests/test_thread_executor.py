@@ -53,6 +53,14 @@ async def test_calls_run_in_the_threads_that_the_system_can_start(monkeypatch: p
     assert ran == [1, 2, 3]
 
 
+async def test_calls_one_after_the_other_need_one_thread() -> None:
+    """Threads start when they are needed: an idle one takes the next call."""
+    executor = ThreadExecutor(4)
+    seen = {await executor.run(threading.get_ident, (), {}) for _ in range(6)}
+    assert len(seen) == 1
+    await executor.close()
+
+
 async def test_errors_of_a_call_are_raised() -> None:
     """Errors are raised as they are; StopIteration, which a future cannot hold, as RuntimeError."""
     executor = ThreadExecutor(1)

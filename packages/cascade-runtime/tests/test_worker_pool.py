@@ -379,3 +379,28 @@ async def test_closing_does_not_stop_twice_what_is_being_stopped() -> None:
     pool.close()
     assert hand.process.log == [("cancel", 1)]
     assert hand.woken == 1
+
+
+async def test_a_pool_whose_last_worker_was_stopped_has_nothing_to_close() -> None:
+    """An executor of a long program keeps nothing of each call that was given up."""
+    pool = Pool(1)
+    calls = submitted(pool, 1)
+    (hand,) = pool.hands
+    hand.send()
+    assert pool.abandon(calls[0]) is True
+    assert pool.used
+    pool.left(hand)
+    assert not pool.used
+
+
+async def test_closing_stops_a_worker_that_is_just_being_started() -> None:
+    """Its thread has a call, but no process yet: it ends the process as soon as there is one."""
+    pool = Pool(1)
+    submitted(pool, 1)
+    (hand,) = pool.hands
+    hand.worker = None
+    with pool.lock:
+        pool.occupy(hand)
+    await asyncio.to_thread(pool.close)
+    assert hand.is_stopping
+    assert hand.woken == 1
