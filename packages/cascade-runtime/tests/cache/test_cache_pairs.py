@@ -1027,8 +1027,8 @@ def test_a_list_that_the_task_only_appends_to_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("write", "one", "other"),
     [
-        ("held[x] += 1", collections.Counter(a=1), collections.Counter(a="1")),
-        ("held['a'] += 1", collections.Counter(a=1), collections.Counter(a="1")),
+        ("held[x] += 1", collections.Counter(a=1), collections.Counter({"a": "1"})),
+        ("held['a'] += 1", collections.Counter(a=1), collections.Counter({"a": "1"})),
         ("held['a'] += 1", {"a": 1}, {"b": 1}),
         ("held['a'] = x", {}, [1]),
         ("held.append(x)", [], types.SimpleNamespace(append=print)),
