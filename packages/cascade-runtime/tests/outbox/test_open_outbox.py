@@ -183,3 +183,28 @@ async def test_an_event_waits_for_30_days_by_default(folder: Path, days: int, ex
         await link.disconnect()
     dropped = {} if days < 30 else {"too old": 1}
     assert [each.dropped for each in Outbox(folder).senders()] == [dropped]
+
+
+async def test_only_what_the_collector_says_forgets_an_event(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not another collector, nor what cannot be read: one warning each. A retained message that was deleted is none."""
+    link = FakeLink()
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(lambda: kept(folder) == [(0, State.SENT)])
+        receive = link.subscribed[ACK]
+        said = {"v": "1.0", "by": "c-1", "upto": {"run-c41e07d2": 0}, "missing": {}}
+        await receive(ACK, {})
+        assert not caplog.messages
+        for _ in range(2):
+            await receive(ACK, said | {"by": "c-2"})
+            await receive(ACK, said | {"v": "9.0"})
+        await sender.reached(30.0)
+        assert kept(folder) == [(0, State.SENT)]
+        assert caplog.messages == [
+            "an acknowledgement of c-2 is ignored: the outbox waits for c-1",
+            f"an acknowledgement on {ACK} cannot be read; check the collector",
+        ]
+        await receive(ACK, said)
+        await eventually(lambda: kept(folder) == [])
