@@ -228,3 +228,15 @@ async def test_a_call_of_a_route_that_is_not_taken_keeps_its_key(outer: int) -> 
     assert await engine.run(returning()) == 2
     (place,) = {(event.task_id, event.parent) for event in events if event.task_name == "step"}
     assert place[0] == "returning:0~1/step:0"
+
+
+@pytest.mark.parametrize("otherwise", ["value", "call"])
+async def test_a_task_whose_condition_is_false_is_skipped_once_with_its_reason(otherwise: str) -> None:
+    """Also when a value stands for its own, or another call runs instead."""
+    engine = Engine()
+    events = watch_tasks(engine)
+    instead = 5 if otherwise == "value" else double(2)
+    assert await engine.run(step(1).run_if(give(False), otherwise=instead)) in (4, 5)
+    (skipped,) = (event for event in events if event.task_name == "step")
+    assert (skipped.state, skipped.reason) == (TaskState.SKIPPED, "its condition give:0 is false")
+    assert told(events, "double") == ([] if otherwise == "value" else ["RUNNING", "COMPLETED"])

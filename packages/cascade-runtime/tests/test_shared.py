@@ -1,5 +1,8 @@
 """Shared values: made for the first user, handed back after the last."""
 
+import gc
+import weakref
+
 import pytest
 
 from cascade.runtime._support.shared import Shared
@@ -35,3 +38,23 @@ def test_a_value_that_cannot_be_made_has_no_user() -> None:
         shared.join(key, make=lambda: 1 // 0)
     assert shared.get(key) is None
     assert shared.join(key, make=lambda: 1) == 1
+
+
+class Key:
+    """A key that no one else refers to."""
+
+
+def test_the_objects_of_a_key_live_as_long_as_its_users() -> None:
+    """Otherwise a new object could have the same identity, and share a value that is not its own."""
+    shared: Shared[str] = Shared()
+    key = Key()
+    seen = weakref.ref(key)
+    shared.join(key, make=str)
+    del key
+    gc.collect()
+    kept = seen()
+    assert kept is not None
+    shared.leave(kept)
+    del kept
+    gc.collect()
+    assert seen() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -405,11 +406,13 @@ async def test_a_retry_is_a_reason_until_it_begins(hub: LocalHub, watcher: Watch
     async def flaky() -> int:
         raise OSError("reset")
 
+    began = time.time()
     going = asyncio.create_task(engine(hub).run(flaky.with_retry(max_attempts=2, delay=60)()))
     await eventually(lambda: watcher.waiting() == {"retry": 1})
     assert watcher.run is not None
     (row,) = watcher.run.waiting
     assert row.until is not None
+    assert began + 59 <= row.until <= time.time() + 61
     going.cancel()
     await asyncio.wait({going})
 
