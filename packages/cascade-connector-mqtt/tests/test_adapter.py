@@ -123,6 +123,9 @@ async def test_only_a_socket_of_tcp_gets_options_of_tcp(transport: Any) -> None:
     context = aiomqtt.Client("broker", transport=transport)
     adapter(context, transport=transport)
     assert bool(context._socket_options) is (transport != "unix")
+    made: Any = MqttConnector("broker", transport=transport)._make_client()._context
+    assert made._client._transport == transport
+    assert bool(made._socket_options) is (transport != "unix")
 
 
 @pytest.mark.parametrize("call", ["publish", "publish retained", "subscribe", "unsubscribe"])
