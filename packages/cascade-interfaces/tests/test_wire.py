@@ -258,6 +258,15 @@ def test_the_text_of_an_event_is_what_json_dumps_writes(
     assert TaskStateEvent.of(event.fields()) == event
 
 
+def test_the_texts_of_a_series_have_the_time_of_their_own_event() -> None:
+    """Within one second, in the next one, in an earlier one, and behind an event without a text."""
+    plain, quick = make_series(), make_series()
+    for seconds in (10.25, 10.75, 11.0, 10.25, 0.0, 9.9999996, 10.000001):
+        assert quick.text(event(timestamp=seconds + 1, duration_ms=math.inf)) is None
+        made = event(timestamp=seconds)
+        assert quick.text(made) == json.dumps(plain.envelope(seconds, body_of(made)))
+
+
 @pytest.mark.parametrize("state", [*TaskState, "ELSEWHERE"])
 def test_the_fields_of_an_event_are_a_plain_tuple_of_its_values(state: Any) -> None:
     """The event is made from them again, also one that no run would make."""

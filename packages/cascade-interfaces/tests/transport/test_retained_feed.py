@@ -288,3 +288,19 @@ async def test_a_callback_gets_the_set_and_what_is_live_behind_it() -> None:
         await queue.idle()
     assert calls == [("a/1", {"n": 1}), ("a/live", {}), ("a/1", {})]
     await queue.stop(reason="end")
+
+
+async def test_a_set_that_is_sent_anew_from_its_start_brings_births_again() -> None:
+    """A reader that has lost messages needs all of it, whether or not a value has changed."""
+    topic = status_topic("s")
+    reader = Reader("#")
+    reader.feed.entry(topic, b"online", 4)
+    reader.feed.finish()
+    await reader.items(3)
+    reader.feed.look_again()
+    assert reader.renewed == [0]
+    reader.feed.begin(0)
+    reader.feed.entry(topic, b"online", 4)
+    reader.feed.finish()
+    complete = Complete(True, frozenset({topic}))
+    assert await reader.items(2) == [Message(topic, b"online", True), complete]
