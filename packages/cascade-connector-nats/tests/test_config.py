@@ -61,6 +61,7 @@ def test_credentials_of_a_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         ({"bucket": "a b"}, "bucket: it may have up to 64 of A-Z a-z 0-9 _ and -"),
         ({"tls": True}, "tls: it must be an ssl.SSLContext"),
         ({"token": 7}, "token: it must be text"),
+        *(({name: 7}, f"{name}: it must be text") for name in ("inbox_prefix", "name", "tls_hostname")),
         ({"user": "ann"}, "password: user and password belong together; pass both, or token="),
         (
             {"token": "t", "nkeys_seed_str": "SU"},
