@@ -16,7 +16,6 @@ from cascade.interfaces import (
     Middleware,
     RunCancelledError,
     RunStatus,
-    SupportsSource,
     TaskCancelledError,
     supports,
 )
@@ -26,7 +25,7 @@ from cascade.interfaces import (
 from cascade.interfaces.events import Tag
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.tracebacks import begin_in_user_code
-from cascade.interfaces.wire.write import default_source
+from cascade.interfaces.wire.write import source_of
 from cascade.runtime._admission.capacities import SystemResources
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
@@ -438,7 +437,7 @@ class Engine:
             targets,
             params,
             name=_names(targets),
-            source=_source_of(self._connector),
+            source=source_of(self._connector),
             rules=rules,
             clock=self._clock,
         )
@@ -597,11 +596,6 @@ def _recorded_with_events(
 def _names(targets: list[LazyResult[Any]]) -> str:
     """Name a run's targets in a report."""
     return ", ".join(dict.fromkeys(call_of(lazy).definition.name for lazy in targets[:8]))
-
-
-def _source_of(connector: Connector | None) -> str:
-    """Return the name under which observers see this engine."""
-    return connector.source_id if supports(connector, SupportsSource) else default_source()
 
 
 def _control_memory(state: StateBackend | None) -> SupportsControlMemory | None:

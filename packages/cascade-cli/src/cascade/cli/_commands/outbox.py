@@ -17,8 +17,7 @@ from cascade.cli.command import command as make
 from cascade.cli.command import common_options, settings
 from cascade.cli.errors import FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Address
-from cascade.interfaces.protocols import Connector, SupportsSource, supports
-from cascade.interfaces.wire.write import default_source
+from cascade.interfaces.wire.write import source_of
 
 if TYPE_CHECKING:
     from cascade.runtime import Outbox, SenderSummary
@@ -86,7 +85,7 @@ def _send(address: Address, folder: Path) -> int:
 async def _send_all(outbox: Outbox, address: Address) -> int:
     """Send until no message moves; return how many messages are left that could be sent."""
     async with link.connected(address) as connector, outbox.sender(connector, adopt=True) as sender:
-        own, before = _name_of(connector), None
+        own, before = source_of(connector), None  # the messages of other senders go into its file
         while not await sender.flush(STEP) and (left := _waiting(outbox, own)) != before:
             settings().output.note(f"{left} messages wait")
             before = left
@@ -133,11 +132,6 @@ def _waiting(outbox: Outbox, own: str) -> int:
     """Return how many messages can be sent: those in files that no process uses, or only this one."""
     found = (each for each in outbox.senders() if not each.in_use or each.sender == own)
     return sum(each.waiting + each.sent for each in found)
-
-
-def _name_of(connector: Connector) -> str:
-    """Return the name of the sender of this process: into its file go the messages of the others."""
-    return connector.source_id if supports(connector, SupportsSource) else default_source()
 
 
 for each in (_list, _send, _drop):

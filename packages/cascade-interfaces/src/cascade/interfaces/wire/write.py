@@ -22,6 +22,7 @@ from cascade.interfaces.events import (
     TaskState,
     TaskStateEvent,
 )
+from cascade.interfaces.protocols import SupportsSource, supports
 from cascade.interfaces.redaction import MASK
 from cascade.interfaces.topics import EVENTS, state_topic, telemetry_topic
 from cascade.interfaces.wire.bodies import DataBody, LogBody, ProgressBody, data_body, log_body, progress_body
@@ -108,6 +109,11 @@ def default_source() -> str:
     import platform  # slow to import, and only telemetry needs it
 
     return f"{platform.node()}-{os.getpid()}"
+
+
+def source_of(connector: object) -> str:
+    """Return the source of what leaves through a connector: its name, or that of a process without a name."""
+    return connector.source_id if supports(connector, SupportsSource) else default_source()
 
 
 def new_token() -> str:

@@ -22,7 +22,6 @@ from cascade.interfaces import (
     SupportsAddress,
     SupportsBeforeDisconnect,
     SupportsPresence,
-    SupportsSource,
     SupportsWatch,
     WatchItem,
     supports,
@@ -30,7 +29,7 @@ from cascade.interfaces import (
 from cascade.interfaces.events import Tag
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
-from cascade.interfaces.wire.write import default_source
+from cascade.interfaces.wire.write import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
@@ -86,7 +85,7 @@ class ConstraintManager:
             raise ConfigurationError(
                 "connector", "does not support watch(), which is needed to receive constraints"
             )
-        self.source = connector.source_id if supports(connector, SupportsSource) else default_source()
+        self.source = source_of(connector)
         self._watcher: SupportsWatch = connector
         self._clock = clock
         self._stream_state = StateLog(_log)

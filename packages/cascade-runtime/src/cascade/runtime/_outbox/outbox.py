@@ -20,7 +20,7 @@ from cascade.interfaces import (
     SupportsSource,
     supports,
 )
-from cascade.interfaces.wire.write import default_source
+from cascade.interfaces.wire.write import default_source, source_of
 from cascade.runtime._outbox import settings as checks
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.adoption import Adoption
@@ -153,7 +153,7 @@ class Outbox:
     def _open(self, connector: Any, *, adopt: bool | None) -> Held:
         if adopt is None:
             adopt = _is_named(connector)
-        source = _source_of(connector)
+        source = source_of(connector)
         ack = self._settings.ack
         acknowledgements = None if ack is None else Acknowledgements(connector, source, ack)
         assert supports(connector, SupportsDelivery)
@@ -199,7 +199,7 @@ class Outbox:
             del self._senders[id(held.connector)]
 
     def _file_of(self, connector: object) -> tuple[Path, str]:
-        return self._settings.folder, _source_of(connector)
+        return self._settings.folder, source_of(connector)
 
 
 class OutboxSender:
@@ -255,10 +255,6 @@ def _adopt(queue: DurableQueue, adoption: Adoption) -> None:
 def _forget(file: tuple[Path, str], held: Held) -> None:
     if _left.get(file) is held:
         del _left[file]
-
-
-def _source_of(connector: object) -> str:
-    return connector.source_id if supports(connector, SupportsSource) else default_source()
 
 
 def _is_named(connector: object) -> bool:

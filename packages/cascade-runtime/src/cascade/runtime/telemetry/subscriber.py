@@ -17,16 +17,14 @@ from cascade.interfaces import (
     LifecycleEvent,
     LogEvent,
     ProgressEvent,
-    SupportsSource,
     TaskFields,
     TaskStateEvent,
-    supports,
 )
 from cascade.interfaces.errors import ConfigurationError
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, PROGRESS
-from cascade.interfaces.wire.write import Series, body_of, default_source, encode_payload
+from cascade.interfaces.wire.write import Series, body_of, encode_payload, source_of
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.safe_queue import SafeQueue
 from cascade.runtime._support.shared import Shared
@@ -104,7 +102,7 @@ class TelemetrySubscriber:
         self._qos = qos
         self._org_id = _identifier("CASCADE_ORG_ID", "local")
         self._project_id = _identifier("CASCADE_PROJECT_ID", "default")
-        self._source = connector.source_id if supports(connector, SupportsSource) else default_source()
+        self._source = source_of(connector)
         self._passing = PublishQueue(connector, content="telemetry messages", logger=_log)
         self._queue: EventQueue = queue or self._passing
         self._durable = queue
