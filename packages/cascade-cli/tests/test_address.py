@@ -100,8 +100,10 @@ def test_nobody_is_asked_where_nothing_is_missing(
     assert (logins.of(), logins.questions) == ((url, None), [])
 
 
-def test_where_no_person_is_nobody_is_asked(logins: Logins, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broker's refusal then names what is missing; the password of the other protocol is no help."""
+def test_without_a_person_the_command_asks_for_no_password(
+    logins: Logins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's refusal then names what is missing; the command does not use the password of the other protocol."""
     monkeypatch.setenv("CASCADE_NATS_PASSWORD", "of another broker")
     assert logins.of("--broker", "mqtt://eva@plant")[1] == "s3cret"
     monkeypatch.setattr("sys.stdin", StringIO())

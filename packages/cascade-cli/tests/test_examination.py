@@ -178,7 +178,7 @@ async def test_of_a_broker_in_order_everything_is_tried(broker: TriedBroker) -> 
 
 
 async def test_without_a_user_neither_its_topic_nor_a_login_without_one_is_tried(broker: TriedBroker) -> None:
-    """There is no name by which rules could know it."""
+    """Rules know a user by its name, and this client gives none."""
     facts = await examined(broker, "mqtt://127.0.0.1:1")
     assert OWN_SYNC not in facts.rights
     assert facts.login == Login(linked=True, mqtt5=True, anonymous=False)

@@ -117,7 +117,7 @@ def test_constraints_shows_each_register_in_a_row(person: Person) -> None:
     ],
 )
 def test_an_empty_broker_is_a_sentence(command: str, line: str, person: Person) -> None:
-    """Not an empty table, and nobody is asked whether to clear nothing."""
+    """The command prints no empty table, and does not ask whether to clear nothing."""
     person.broker.retained.clear()
     code, lines, err = person.types(command)
     assert (code, len(lines), err) == (0, 1, "")
@@ -149,7 +149,7 @@ def littered(broker: MemoryBroker) -> MemoryBroker:
 def test_prune_shows_what_it_clears_and_asks(
     options: tuple[str, ...], answer: str, clears: bool, littered: MemoryBroker, person: Person
 ) -> None:
-    """After a no everything is still there; with --yes nobody is asked."""
+    """After a no the broker still holds everything; with --yes the command does not ask."""
     before = dict(littered.retained)
     code, lines, err = person.types("prune", *options, answer=f"{answer}\n")
     assert code == 0

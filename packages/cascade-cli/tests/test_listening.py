@@ -89,7 +89,7 @@ class OddBroker:
 def test_others_read_how_they_reach_the_broker(
     bind: str, host: str, shown: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same URL in every line and in JSON; whoever reaches it may steer, unless that is this machine only."""
+    """Every line and the JSON have one URL; a warning says that all who reach it may steer, unless it is this machine's own."""
     monkeypatch.setattr(platform, "node", lambda: "box")
     options = ["--bind", bind] if bind else []
     screen = Screen()

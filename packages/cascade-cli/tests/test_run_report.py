@@ -271,7 +271,7 @@ def test_a_run_without_options_has_the_defaults_of_a_run(
 def test_the_exit_code_is_that_of_the_run_whatever_was_raised(
     status: RunStatus, code: int, words: str, handed: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error is one line with its notes; as JSON there is no result."""
+    """The command prints the error as one line with its notes; its JSON has no result."""
     error = ValueError("bad\npart")
     error.add_note("in task\n  a:0")
     handed.update(raises=error, status=status)
@@ -300,7 +300,7 @@ def test_a_resource_needs_a_name_and_an_amount(
 def test_a_name_needs_a_broker_that_takes_one(
     handed: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Else nobody would see it; another error of a connector is not hidden."""
+    """No observer would see it, so the command refuses it before the run begins."""
     assert main(["run", "job.py", "--name", "press"]) == 2
     problem = "--name is the name at the broker, and no broker is named"
     assert problem in capsys.readouterr().err

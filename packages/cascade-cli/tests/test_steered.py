@@ -70,7 +70,7 @@ def test_a_command_writes_one_register_and_prints_its_topic(
 def test_a_clear_prints_each_topic_that_it_has_cleared(
     command: str, cleared: list[str], person: Person
 ) -> None:
-    """Other registers stay; where there is none it says so, and that is no failure."""
+    """The command keeps other registers; where it finds none it says so and ends with 0."""
     held = {
         SHORT: ("pause", "mine"),
         PAUSE: ("pause", "a"),
@@ -96,7 +96,7 @@ def test_a_name_that_is_nearly_known_is_suggested(person: Person) -> None:
 
 
 def test_waiting_without_a_live_engine_ends_at_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With exit code 1: nobody obeys."""
+    """The exit code is 1, because no engine obeys."""
     monkeypatch.setattr(desk, "UNNAMED_SECONDS", 0.01)
     code, lines, err = person.types("pause", "--wait")
     assert (code, lines) == (1, [constraint_topic("global", "pause")])

@@ -394,7 +394,7 @@ async def test_a_watch_gets_its_set_and_leaves_only_what_callbacks_have(
 
 
 async def test_a_watch_without_callbacks_asks_for_nothing_when_it_ends() -> None:
-    """There is no QoS to give back."""
+    """No callback has a QoS that the link would have to restore."""
     program = Program(Broker())
     async with program.up() as broker:
         watch = program.watch("b")

@@ -272,15 +272,20 @@ async def test_without_presence_nothing_is_published_or_read_unasked(keywords: d
     await connector.disconnect()
 
 
+async def slow_to_encode(monkeypatch: pytest.MonkeyPatch) -> tuple[Peer, MemoryConnector]:
+    """Return a peer that acknowledges nothing, and a connector that encodes only the first messages at their call."""
+    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)
+    peer = Peer()
+    peer.silent.add("publish")
+    return peer, await connected(peer)
+
+
 @leaping
 async def test_what_can_be_published_does_not_depend_on_how_many_wait_to_be_encoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A message that is encoded later is checked at its call: its caller gets the error, and None clears."""
-    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)  # each further one waits
-    peer = Peer()
-    peer.silent.add("publish")
-    connector = await connected(peer)
+    peer, connector = await slow_to_encode(monkeypatch)
     waiting = [asyncio.create_task(connector.publish(TELEMETRY, {"n": n}, 1)) for n in range(60)]
     await asyncio.sleep(0)
     for topic, payload, qos, error in (
@@ -306,10 +311,7 @@ async def test_messages_that_wait_to_be_encoded_are_counted_and_flushed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They are pending, keep their order and what was in them at the call, and count for a flush and an end."""
-    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)  # each further one waits
-    peer = Peer()
-    peer.silent.add("publish")
-    connector = await connected(peer)
+    peer, connector = await slow_to_encode(monkeypatch)
     for _ in range(2):
         payloads = [{"n": n} for n in range(60)]
         calls = [asyncio.create_task(connector.publish(TELEMETRY, each, 1)) for each in payloads]
