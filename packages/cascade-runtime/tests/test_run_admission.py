@@ -127,6 +127,33 @@ async def test_a_retry_that_waits_for_its_start_is_cancelled_and_reported_once(
     assert told(events, "flaky")[3:] == ["CANCELLED"]
 
 
+@pytest.mark.parametrize("paused", [True, False])
+async def test_a_retry_that_was_blocked_is_reported_as_running_again(
+    paused: bool, desk: Desk, engine: Engine
+) -> None:
+    """Else the run would show a blocked task while it runs; a retry that did not wait is not reported."""
+    events = watch_tasks(engine)
+    attempts: list[int] = []
+
+    @task
+    async def flaky() -> str:
+        attempts.append(1)
+        if len(attempts) == 2:
+            return "done"
+        if paused:
+            await desk.put("task:flaky", "pause")
+            await eventually(lambda: desk.applied("task:flaky", "pause"))
+        raise OSError("not yet")
+
+    run = asyncio.create_task(engine.run(flaky().with_retry(2)))
+    if paused:
+        await eventually(lambda: told(events, "flaky") == ["RUNNING", "RETRYING", "BLOCKED"])
+        await desk.lift("task:flaky", "pause")
+    assert await asyncio.wait_for(run, LIMIT) == "done"
+    again = ["BLOCKED", "RUNNING"] if paused else []
+    assert told(events, "flaky") == ["RUNNING", "RETRYING", *again, "COMPLETED"]
+
+
 async def test_a_cancel_reaches_a_checkpoint_that_a_task_waits_for_as_it_ends(
     desk: Desk, engine: Engine
 ) -> None:
