@@ -1,6 +1,7 @@
 """Several cached calls, caches and files at one time, with an odd one in their middle."""
 
 import asyncio
+import dataclasses
 import os
 import threading
 from collections.abc import Callable
@@ -151,9 +152,36 @@ async def test_a_value_expires_by_the_ttl_with_which_it_was_stored() -> None:
     assert (await ask(CallCache(cache), ready, 1, policy=longer)).reason == ""
 
 
+@dataclasses.dataclass
+class Table:
+    """What has many parts and no length, such as a table of a library."""
+
+    rows: int
+    columns: int = 2
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclasses.dataclass
+class Shirt:
+    number: int
+    size: str = "XL"
+
+
+MANY = LARGE_ARGUMENT + 1
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "on_the_loop"),
     [
+        *(((kind(bytes(MANY)),), {}, False) for kind in (bytes, bytearray, list, tuple)),
+        *(((kind(range(MANY)),), {}, False) for kind in (set, frozenset, dict.fromkeys)),
+        *(((kind(range(LARGE_ARGUMENT)),), {}, True) for kind in (set, frozenset, dict.fromkeys)),
+        ((Table(LARGE_ARGUMENT),), {}, False),
+        ((Table(LARGE_ARGUMENT // 2),), {}, True),
+        ((Shirt(MANY),), {}, True),
         ((memoryview(bytes(LARGE_ARGUMENT + 1)),), {}, False),
         ((1,), {"y": memoryview(bytes(LARGE_ARGUMENT + 1))}, False),
         ((1, "x" * (LARGE_ARGUMENT + 1)), {}, False),
@@ -164,7 +192,7 @@ async def test_a_value_expires_by_the_ttl_with_which_it_was_stored() -> None:
 async def test_a_large_argument_at_any_place_keeps_its_key_off_the_loop(
     args: tuple[Any, ...], kwargs: dict[str, Any], on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value with a buffer counts with its bytes; by position or by name, first or last."""
+    """A value with a buffer counts with its bytes, a table with its size; by position or by name, first or last."""
     threads: list[bool] = []
 
     def watched(*args: Any) -> str:

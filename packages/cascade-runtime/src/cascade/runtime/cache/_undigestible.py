@@ -22,4 +22,4 @@ class UndigestibleError(TypeError):
 def full_name(thing: Any) -> str:
     """Return module and qualified name of a class, function or module."""
     module = getattr(thing, "__module__", None)
-    return f"{module}.{getattr(thing, '__qualname__', thing.__name__)}"
+    return f"{module}.{getattr(thing, '__qualname__', None) or thing.__name__}"
