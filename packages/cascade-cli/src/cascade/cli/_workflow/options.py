@@ -45,9 +45,14 @@ class WorkflowCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own options and those of the workflow."""
-        own = super().get_params(ctx)
-        taken = {option for each in own for option in (*each.opts, *each.secondary_opts)}
-        return [*own, *(option for each in _known(ctx) if (option := _option(each, taken)) is not None)]
+        found = [*super().get_params(ctx)]
+        taken = {option for each in found for option in (*each.opts, *each.secondary_opts)}
+        for each in _known(ctx):
+            made = _option(each, taken)
+            if made is not None:
+                taken.update(made.opts, made.secondary_opts)
+                found.append(made)
+        return found
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the workflow's parameters in a section of their own."""
@@ -86,7 +91,8 @@ class WorkflowCommand(click.Command):
         settings = ctx.ensure_object(Settings)
         settings.debug |= found.get("debug") is True
         settings.output.json |= found.get("json") is True
-        if settings.output.json and found.get("help") is not True:
+        help_option = self.get_help_option(ctx)  # whose name depends on the version of click
+        if settings.output.json and (help_option is None or found.get(help_option.name or "") is not True):
             ctx.with_resource(settings.output.alone())
         return found
 
@@ -158,7 +164,7 @@ def _known(ctx: click.Context) -> tuple[Parameter, ...]:
 
 
 def _option(parameter: Parameter, taken: set[str]) -> click.Option | None:
-    """Return the option of a parameter; None if its name cannot be one, or is one of the command's own."""
+    """Return the option of a parameter; None if its name cannot be one, or is taken: by the command or a parameter."""
     if not _AS_OPTION.fullmatch(parameter.name):
         return None
     name = f"--{parameter.name.replace('_', '-')}"

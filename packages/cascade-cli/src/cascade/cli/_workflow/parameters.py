@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cascade.cli._workflow.conversions import Conversion, conversion_of, truth
@@ -54,7 +56,7 @@ def of_function(function: Callable[..., Any]) -> list[Parameter]:
     signature = inspect.signature(function)
     hints, texts = _hints(function), descriptions(function.__doc__)
     return [
-        _of_argument(each, hints.get(each.name, each.annotation), texts.get(each.name, ""))
+        _of_argument(each, hints.get(each.name, _as_written(each)), texts.get(each.name, ""))
         for each in signature.parameters.values()
         if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
         and not isinstance(each.default, Injection | LazyResult)
@@ -89,8 +91,18 @@ def _annotated(annotation: Any) -> str:
     return next((text for text in texts if isinstance(text, str)), "")
 
 
+def _as_written(argument: inspect.Parameter) -> Any:
+    """Return the annotation, unless it is a text that cannot be resolved."""
+    return argument.empty if isinstance(argument.annotation, str) else argument.annotation
+
+
 def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
-    try:
-        return get_type_hints(getattr(function, "function", function), include_extras=True)
-    except Exception:  # a name that only a type checker can resolve
-        return {}
+    """Return the annotations that can be resolved: a name that only a type checker knows hides no other one."""
+    made = inspect.unwrap(function)
+    names = getattr(made, "__globals__", {})
+    found: dict[str, Any] = {}
+    for name, annotation in getattr(made, "__annotations__", {}).items():
+        alone = SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(Exception):
+            found |= get_type_hints(alone, names, include_extras=True)
+    return found

@@ -1,0 +1,617 @@
+"""The parameters of a workflow as options of a command: names, help, values given twice, and names that cannot be options."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
+
+import pytest
+
+import cascade as cs
+from cascade.cli import CommandError
+from cascade.cli._workflow.conversions import conversion_of
+from cascade.cli._workflow.docstrings import descriptions, summary
+from cascade.cli._workflow.parameters import of_function
+from cascade.cli._workflow.source import split
+from cascade.cli._workflow.workflow import found_in
+from cascade.cli.main import main
+from cascade.cli.script import script
+
+Called = Callable[..., tuple[int, str, str]]
+
+
+@cs.task(mode="inline")
+def told(*values: Any) -> Any:
+    """Give the values back."""
+    return list(values)
+
+
+def workflow(
+    number: int,
+    größe: float = 0.5,  # noqa: PLC2401
+    quiet: bool = False,
+    executor: str = "own",
+    with_dash: str | None = None,
+    check: bool = True,
+) -> Any:
+    """Look at [red] parts.
+
+    More about it, which the help does not show.
+
+    :param number: how many,
+        in all
+    :param executor: who does it
+    """
+    return told(number, größe, quiet, executor, with_dash, check, cs.Param("late", type=int, default=7))
+
+
+@pytest.fixture
+def called(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Called:
+    """A program that calls ``cs.main`` with this workflow: its exit code, stdout and stderr."""
+    monkeypatch.setattr("sys.argv", ["/some/where/tool"])
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str, target: Any = workflow) -> tuple[int, str, str]:
+        code = script(target, arguments=arguments)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["--number", "3"], "[3, 0.5, False, 'own', None, True, 7]"),
+        (["--number=3", "--with-dash", "a b", "--no-check"], "[3, 0.5, False, 'own', 'a b', False, 7]"),
+        (["-p", "number=3", "-p", "with_dash=x=y", "--check"], "[3, 0.5, False, 'own', 'x=y', True, 7]"),
+        (["-p", "größe=2", "-p", "quiet=yes", "-p", "executor=me", "--number", "3"],
+         "[3, 2.0, True, 'me', None, True, 7]"),
+        (["--number", "3", "-p", "check=off", "--param", "late=8"], "[3, 0.5, False, 'own', None, False, 8]"),
+        (["--number", "-3", "-p", "with_dash="], "[-3, 0.5, False, 'own', '', True, 7]"),
+    ],
+)  # fmt: skip
+def test_a_value_is_given_as_an_option_or_as_a_pair(
+    arguments: list[str], printed: str, called: Called
+) -> None:
+    """A pair reaches every parameter: one that no option can have the name of, and one that is an option of the command."""
+    assert called(*arguments, "-q") == (0, f"{printed}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--number", "3", "more"], "Got unexpected extra argument (more)"),
+        (["--number", "x"], "Invalid value for '--number': needs a whole number, not 'x'; tool --help lists"),
+        (["-p", "number"], "Invalid value for '-p' / '--param': needs KEY=VALUE, not 'number'; tool --help lists"),
+        (["-p", "=3"], "Invalid value for '-p' / '--param': needs KEY=VALUE, not '=3'; tool --help lists"),
+        (["-p", "number=x"], "-p number: needs a whole number, not 'x'\n"),
+        (["--number", "1", "-p", "number=1"], "the parameter 'number' is given twice; give it once\n"),
+        (["-p", "late=1", "-p", "late=2"], "the parameter 'late' is given twice; give it once\n"),
+        ([], "tool needs number (how many, in all); pass -p number=...\n"),
+        (["-p", "numbr=1", "--number", "3"], "tool has no parameter 'numbr'; did you mean 'number'?\n"),
+        (["-p", "zzz=1", "--number", "3"],
+         "tool has no parameter 'zzz'; it takes check, executor, größe, late, number, quiet, with_dash\n"),
+        (["--number", "3", "-p", "late=x"], "-p late: needs a whole number, not 'x'\n"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_one_line(arguments: list[str], line: str, called: Called) -> None:
+    """The option that is nearly right is named as one, although the workflow's own are known late."""
+    code, out, err = called(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"tool: {line}")
+
+
+@pytest.mark.parametrize(
+    ("option", "near"), [("--numbr", "--number"), ("--with-dsh", "--with-dash"), ("-x", "")]
+)
+def test_an_option_that_does_not_exist_is_named_with_those_that_are_near(
+    option: str, near: str, called: Called
+) -> None:
+    """Also those of the workflow, although they are unknown when the command line is read first."""
+    code, out, err = called("--number", "3", option, "4")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("tool: No such option")
+    assert option in err
+    assert near in err
+
+
+def test_the_help_lists_each_parameter_with_type_default_and_meaning(called: Called) -> None:
+    """In a section of their own, before the options of the command; those that only -p reaches stand last."""
+    code, out, _ = called("--help", target=workflow)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0
+    begin = lines.index("Parameters of tool:")
+    assert lines[:begin] == ["Usage: tool [OPTIONS]", "", "Look at [red] parts.", ""]
+    assert lines[begin + 1 : lines.index("Options:")] == [
+        "--number INT how many, in all [required]",
+        "--with-dash TEXT",
+        "--check / --no-check [default: true]",
+        "-p größe=FLOAT [default: 0.5]",
+        "-p quiet=BOOL [default: false]",
+        "-p executor=TEXT who does it [default: own]",
+        "",
+    ]
+    options = "\n".join(lines[lines.index("Options:") :])
+    for each in ("-p, --param KEY=VALUE ", "--connector URL ", "-q, --quiet ", "--executor NAME ", "--json "):
+        assert f"\n{each}" in options
+    assert "number" not in options
+
+
+def test_without_parameters_and_docstring_the_help_is_that_of_the_program(
+    called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No empty section stands there."""
+    monkeypatch.setattr(sys.modules["__main__"], "__doc__", "\n  Do what is needed.\n", raising=False)
+    out = called("--help", target=told(1))[1]
+    assert "  Do what is needed.\n" in out
+    assert "Parameters of" not in out
+    monkeypatch.setattr(sys.modules["__main__"], "__doc__", None)
+    assert "  Run this workflow.\n" in called("--help", target=told(1))[1]
+
+
+def test_a_program_lists_its_steps_or_draws_them_and_runs_nothing(called: Called) -> None:
+    """A dry run needs every value, a picture none; as JSON the picture is the graph."""
+    ran: list[int] = []
+
+    @cs.task(mode="thread")
+    def work(x: Any) -> Any:
+        ran.append(x)
+        return x
+
+    target = work(told(cs.Param("label")))
+    code, out, err = called("--graph", target=target)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["work", "└─ told", "   └─ label (input)"]
+    code, out, err = called("--dry-run", target=target)
+    assert (code, out) == (2, "")
+    assert "label" in err
+    code, out, _ = called("--dry-run", "--label", "x", target=target)
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert code == 0
+    assert [row[1:3] for row in rows] == [["input", "inline"], ["task", "inline"], ["task", "thread"]]
+    assert [row[3] for row in rows] == ["", rows[0][0], rows[1][0]]
+    both = called("--dry-run", "--graph", "--label", "x", target=target)[1]
+    assert both == out + "work\n└─ told\n   └─ label (input)\n"
+    code, out, _ = called("--graph", "--json", target=target)
+    assert (code, out.lstrip()[0]) == (0, "[")
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (":param a: one\nnot about a", {"a": "one"}),
+        (":param a: one\n    more\n  less\nelse", {"a": "one more less"}),
+        (":param a: one\n\n    behind a gap", {"a": "one"}),
+        (":param a: one\n    :type a: int\n    more", {"a": "one"}),
+        (":param a: one\n:returns: b\n:param c: two", {"a": "one", "c": "two"}),
+        (":param dict[str, int] a: one", {"a": "one"}),
+        (":param a:\n    below", {"a": "below"}),
+        ("Args:\n    a: one\n    b (int): two\n        more: of it\nReturns:\n    c: three", {"a": "one", "b": "two more: of it"}),
+        ("Arguments\n    a: one\nRaises:\n    b: two\nParameters:\n    c: three", {"a": "one", "c": "three"}),
+        ("Parameters\n----------\na : int\n    one\nb : str\n    two\n\nNotes\n-----\nc : d\n    e", {"a": "one", "b": "two"}),
+        ("a: one", {}),
+        ("Parameters\n----------\nb : int\n    two\n:param a: one", {"a": "one", "b": "two"}),
+        (":param a: one\n:param a: two", {"a": "one"}),
+        (":param first: one\n  Args:\n    b: two", {"first": "one", "b": "two"}),
+    ],
+)  # fmt: skip
+def test_a_description_ends_where_its_text_does(text: str, found: dict[str, str]) -> None:
+    """A line that stands deeper goes on; one that does not, an empty one and another field end it."""
+    assert descriptions(f"Summary.\n\n{text}\n") == found
+
+
+@pytest.mark.parametrize(
+    ("docstring", "line"),
+    [
+        ("One.", "One."),
+        ("One\n    and  more.\n\n    Two.", "One and  more."),
+        (":param a: no summary", ""),
+        ("One.\n:param a: no part of it", "One."),
+        ("", ""),
+    ],
+)
+def test_a_summary_is_the_first_paragraph_without_fields(docstring: str, line: str) -> None:
+    """On one line."""
+    assert summary(docstring) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "name"),
+    [
+        ("night.py", "night.py", "workflow"),
+        ("night.py:", "night.py", "workflow"),
+        ("night.py:report", "night.py", "report"),
+        ("jobs/night.py:a.b", "jobs/night.py", "a.b"),
+        ("c:/jobs/night.py", "c:/jobs/night.py", "workflow"),
+        ("c:\\jobs\\night.py", "c:\\jobs\\night.py", "workflow"),
+        ("c:night.py", "c:night.py", "workflow"),
+        ("c:night.py:report", "c:night.py", "report"),
+        ("night", "night", "workflow"),
+    ],
+)
+def test_a_file_may_be_followed_by_a_name(text: str, file: str, name: str) -> None:
+    """A colon of a drive is none."""
+    assert split(text) == (Path(file), name)
+
+
+MODULE = """\
+import json
+from os.path import join
+import cascade as cs
+
+@cs.task(mode="inline")
+def one(): return 1
+
+class Jobs:
+    nightly = one()
+
+def night(): return one()
+def _hidden(): return one()
+first = one()
+number = 3
+a = b = c = d = first
+"""
+OFFERED = ", ".join(f"of_names.py:{name}" for name in ("night", "first", "a", "b", "c"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder; what is imported from it is forgotten at the end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("sys.argv", ["cascade"])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "printed"),
+    [
+        ("first", 0, "1\n"),
+        ("night", 0, "1\n"),
+        ("Jobs.nightly", 0, "1\n"),
+        ("_hidden", 0, "1\n"),
+        ("nigth", 2, "cascade: of_names.py has no 'nigth'; did you mean of_names.py:night?\n"),
+        ("Jobs.daily", 2, f"cascade: of_names.py has no 'Jobs.daily'; choose one: {OFFERED}\n"),
+        ("jion", 2, f"cascade: of_names.py has no 'jion'; choose one: {OFFERED}\n"),
+    ],
+)  # fmt: skip
+def test_a_name_is_looked_up_in_the_file(
+    name: str, code: int, printed: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With dots, too; offered are its own functions and lazy results: nothing imported, private or of another kind."""
+    (folder / "of_names.py").write_text(MODULE)
+    assert main(["run", f"of_names.py:{name}", "-q"]) == code
+    found = capsys.readouterr()
+    assert (found.err if code else found.out) == printed
+
+
+def test_a_module_that_offers_nothing_names_what_to_write() -> None:
+    """At its end, without a run."""
+    module = type(sys)("empty")
+    with pytest.raises(CommandError) as caught:
+        found_in(module, "empty.py", "workflow")
+    assert (
+        str(caught.value)
+        == "empty.py has no 'workflow'; write workflow = task(...) there, without running it"
+    )
+    assert caught.value.code == 2
+
+
+def test_a_file_of_a_package_finds_the_package_first_and_its_neighbours_last(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So a neighbour never hides a module of the same name that is installed; the arguments of the command are not the file's."""
+    jobs = folder / "plant_jobs"
+    jobs.mkdir()
+    (jobs / "__init__.py").touch()
+    (jobs / "json.py").write_text("raise ImportError('a neighbour')\n")
+    (jobs / "neighbour_of_it.py").write_text("VALUE = 5\n")
+    (jobs / "night_of_it.py").write_text(
+        "import json, sys\n"
+        "import cascade as cs\n"
+        "from neighbour_of_it import VALUE\n"
+        "from plant_jobs.neighbour_of_it import VALUE as SAME\n"
+        "@cs.task(mode='inline')\n"
+        "def give(x): return x\n"
+        "workflow = give([__name__, VALUE + SAME, sys.argv, json.dumps(1)])\n"
+    )
+    before = [*sys.path]
+    path = jobs / "night_of_it.py"
+    assert main(["run", str(path.relative_to(folder)), "-q", "--events", "e.jsonl"]) == 0
+    assert capsys.readouterr().out == f"['plant_jobs.night_of_it', 10, ['{path}'], '1']\n"
+    assert sys.path[0] == str(folder)
+    assert sys.path[-1] == str(jobs)
+    assert sys.path[1:-1] == before
+    assert sys.argv == [str(path)]
+    (folder / "alone_of_it.py").write_text("from plant_jobs.night_of_it import workflow\n")
+    assert main(["run", "alone_of_it.py", "-q"]) == 0
+    assert sys.path[:2] == [str(folder), str(folder)]
+    assert sys.path[-1] == str(jobs), "a file without a package has no neighbours of its own"
+
+
+def test_a_package_within_a_package_is_imported_by_its_whole_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a worker process, and relative imports, find it."""
+    deep = folder / "plant_a" / "plant_b"
+    deep.mkdir(parents=True)
+    for each in (deep, deep.parent):
+        (each / "__init__.py").touch()
+    (deep / "helper_of_b.py").write_text("VALUE = 5\n")
+    (deep / "job_of_b.py").write_text(
+        "import cascade as cs\n"
+        "from .helper_of_b import VALUE\n"
+        "@cs.task(mode='inline')\n"
+        "def workflow(): return [__name__, VALUE]\n"
+    )
+    assert main(["run", "plant_a/plant_b/job_of_b.py", "-q"]) == 0
+    assert capsys.readouterr().out == "['plant_a.plant_b.job_of_b', 5]\n"
+
+
+@pytest.mark.parametrize("name", ["sys", "json", "time"])
+def test_a_file_with_the_name_of_a_module_is_refused(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether that module is a file or part of the interpreter."""
+    (folder / f"{name}.py").touch()
+    assert main(["run", f"{name}.py"]) == 2
+    line = f"cascade: {name}.py has the name of another module, '{name}'; rename the file\n"
+    assert capsys.readouterr().err == line
+
+
+LOUD = """\
+import os
+import cascade as cs
+print("imported", flush=True)
+os.write(1, b"written\\n")
+
+@cs.task(mode="inline")
+def workflow():
+    "Be loud."
+    print("running", flush=True)
+    return 1
+"""
+
+
+def test_what_a_file_prints_is_no_part_of_the_json(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its import on; its help is for a person and stands on the standard output."""
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+    for number, arguments in enumerate((["--json", "run"], ["run", "--json"])):
+        (folder / f"loud_{number}.py").write_text(LOUD)
+        assert main([*arguments, f"loud_{number}.py", "-q"]) == 0
+        out, err = capfd.readouterr()
+        assert (json.loads(out)["result"], out.count("\n")) == (1, 1)
+        assert err == "imported\nwritten\nrunning\n"
+    (folder / "loud_help.py").write_text(LOUD)
+    for option in ("--help", "-h"):
+        assert main(["run", "loud_help.py", "--json", option]) == 0
+        out, err = capfd.readouterr()
+        assert "Be loud." in out
+        assert err == ""
+
+
+@pytest.mark.parametrize("argument", ["", "/some/where/"])
+def test_a_program_without_a_name_is_a_script(
+    argument: str, called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interpreter that reads a program from elsewhere names none."""
+    monkeypatch.setattr("sys.argv", [argument])
+    name = "where" if argument else "script"
+    assert called(target=workflow)[2].startswith(f"{name}: {name} needs number")
+
+
+class Own:
+    """A class of the user's own."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (int, "int"),
+        (float, "float"),
+        (bool, "bool"),
+        (str, "text"),
+        (Path, "path"),
+        (PurePosixPath, "path"),
+        (Own, "Own"),
+        (dt.date, "date"),
+        (dt.datetime, "datetime"),
+        (Literal["a", 3], "a|3"),
+        (int | None, "int"),
+        (int | Literal["all"], "int|all"),
+        (list[int], "JSON array"),
+        (frozenset, "JSON array"),
+        (Collection[int], "JSON array"),
+        (Iterable[int], "JSON array"),
+        (dict, "JSON object"),
+        (Mapping[str, int], "JSON object"),
+        (json.loads, "loads"),
+        (lambda text: text, "value"),
+        (functools.partial(int, base=2), "value"),
+    ],
+)
+def test_the_help_names_each_type(kind: Any, name: str) -> None:
+    """By a word that says what to write."""
+    assert conversion_of(kind).name == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        *((bool, text, True) for text in ("1", "true", "yes", "on", " ON ", "True")),
+        *((bool, text, False) for text in ("0", "false", "no", "off", " Off ", "FALSE")),
+        (frozenset, "[1, 1]", frozenset({1})),
+        (Collection[int], "[1]", [1]),
+        (Iterable[int], "[1]", [1]),
+        (Mapping[str, int], '{"a": 1}', {"a": 1}),
+        (int | Literal["all"], "all", "all"),
+        (functools.partial(int, base=2), "101", 5),
+    ],
+)
+def test_each_word_and_each_container_is_read(kind: Any, text: str, value: Any) -> None:
+    """As people write them."""
+    found = conversion_of(kind).convert(text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "problem"),
+    [
+        (dt.datetime, "now", "needs a time such as 2026-11-21T03:00, not 'now'"),
+        (bool, "2", "needs true or false, not '2'"),
+        (dict, "null", "needs a JSON object such as {\"a\": 1}, not 'null'"),
+        (set, '{"a": 1}', "needs a JSON array such as [1, 2], not '{\"a\": 1}'"),
+        (functools.partial(int, base=2), "2", "'2' cannot be converted (ValueError: invalid literal"),
+    ],
+)
+def test_a_wrong_text_is_answered_with_an_example(kind: Any, text: str, problem: str) -> None:
+    """Of the type that is needed."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        conversion_of(kind).convert(text)
+    assert str(caught.value).startswith(problem)
+
+
+def test_a_description_may_stand_in_the_annotation() -> None:
+    """As a text, or in an object such as typing_extensions.Doc; it comes before that of the docstring."""
+    doc = SimpleNamespace(documentation="how many")
+
+    def made(a: Any, b: Any, c: Any, d: Any) -> None:
+        """Make.
+
+        :param a: not this
+        :param c: this
+        """
+
+    made.__annotations__ = {
+        "a": Annotated[int, 3, doc, "second"],
+        "b": Annotated[int, "first", doc],
+        "c": Annotated[int, 3],
+        "d": int,
+    }
+    assert [each.description for each in of_function(made)] == ["how many", "first", "this", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("\nimport helper_of_it\nhelper_of_it.fail()\n", "line 3: KeyError: 'x'"),
+        ("def f():\n    raise ValueError\n\nf()\n", "line 2: ValueError"),
+        ("x = (\n", "line 1: SyntaxError: "),
+        ("import helper_with_a_fault\n", "line 1: SyntaxError: "),
+    ],
+)
+def test_the_last_line_of_the_file_on_the_way_to_an_error_is_named(
+    text: str, where: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not one of a module that it uses."""
+    (folder / "helper_of_it.py").write_text("\n\n\n\n\ndef fail(): raise KeyError('x')\n")
+    (folder / "helper_with_a_fault.py").write_text("\n\n\nx = (\n")
+    (folder / "faulty_job.py").write_text(text)
+    assert main(["run", "faulty_job.py"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"cascade: faulty_job.py cannot be imported: {where}")
+    assert err.endswith("; --debug shows the traceback\n")
+
+
+def test_two_parameters_never_share_an_option(called: Called) -> None:
+    """The first one has it, and -p reaches the other one: so each line of the help does what it says."""
+
+    def clashing(cache: bool = True, no_cache: int = 3) -> Any:
+        return told(cache, no_cache, cs.Param("a-b", default=1), cs.Param("a_b", default=2))
+
+    assert called("--no-cache", "-q", target=clashing) == (0, "[False, 3, 1, 2]\n", "")
+    given = ("--no-cache", "-p", "no_cache=4", "--a-b", "5", "-p", "a_b=6", "-q")
+    assert called(*given, target=clashing) == (0, "[False, 4, '5', '6']\n", "")
+    lines = [" ".join(line.split()) for line in called("--help", target=clashing)[1].splitlines()]
+    begin = lines.index("Parameters of tool:") + 1
+    assert lines[begin : begin + 4] == [
+        "--cache / --no-cache [default: true]",
+        "--a-b TEXT [default: 1]",
+        "-p no_cache=INT [default: 3]",
+        "-p a_b=TEXT [default: 2]",
+    ]
+
+    def reversed_(no_cache: int = 3, cache: bool = True) -> Any:
+        return told(cache, no_cache)
+
+    assert called("--no-cache", "4", "-p", "cache=no", "-q", target=reversed_) == (0, "[False, 4]\n", "")
+
+
+def test_a_task_with_annotations_as_text_has_the_types_of_its_function(called: Called) -> None:
+    """As this module writes them; a name that only a type checker knows hides neither the other types nor the default's."""
+
+    @cs.task(mode="inline")
+    def typed(size: int = 1, *, names: list[str] | None = None, on: bool = False) -> Any:
+        return [size, names, on]
+
+    given = ("--size", "2", "--names", '["a"]', "--on", "-q")
+    assert called(*given, target=typed) == (0, "[2, ['a'], True]\n", "")
+
+    @cs.task(mode="inline")
+    def odd(
+        size: Unknown,  # type: ignore[name-defined] # noqa: F821
+        times: Unknown = 1,  # type: ignore[name-defined] # noqa: F821
+        names: list[str] | None = None,
+        on: bool = False,
+    ) -> Unknown:  # type: ignore[name-defined] # noqa: F821
+        return [size, times, names, on]
+
+    more = ("--size", "2", "--times", "3", "--names", '["a"]', "--on", "-q")
+    assert called(*more, target=odd) == (0, "['2', 3, ['a'], True]\n", "")
+
+
+def test_a_partial_function_has_the_types_of_its_function(called: Called) -> None:
+    """Which are no texts there; what is given already has a default."""
+
+    def made(size: int, times: int) -> Any:
+        return told(size, times)
+
+    made.__annotations__ = {"size": int, "times": int}
+    bound = functools.partial(made, times=3)
+    assert called("--size", "2", "-q", target=bound) == (0, "[2, 3]\n", "")
+    assert called("--size", "2", "--times", "4", "-q", target=bound) == (0, "[2, 4]\n", "")
+
+
+def test_json_is_the_only_output_of_a_program(called: Called) -> None:
+    """Wherever the option stands; its help is not JSON."""
+    for arguments in (["--json", "--number", "3"], ["--number", "3", "--json"]):
+        code, out, _ = called(*arguments)
+        document = json.loads(out)
+        assert (code, document["status"], document["result"]) == (
+            0,
+            "Succeeded",
+            [3, 0.5, False, "own", None, True, 7],
+        )
+        assert document["counts"] == {"COMPLETED": 1}
+    assert called("--json", "--help")[1].startswith("Usage: tool ")
+
+
+def test_an_error_in_the_file_shows_its_traceback_for_debug(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever the option stands: the file is imported before the rest is read."""
+    (folder / "failing_job.py").write_text("raise ValueError('odd')\n")
+    for arguments in (
+        ["run", "failing_job.py"],
+        ["run", "--debug", "failing_job.py"],
+        ["run", "failing_job.py", "--debug"],
+    ):
+        assert main(arguments) == 2
+        assert ("Traceback" in capsys.readouterr().err) == ("--debug" in arguments)
