@@ -165,6 +165,22 @@ def test_two_redactors_merge() -> None:
 
 
 @pytest.mark.parametrize("setting", ["names", "patterns"])
+def test_redactors_merge_however_much_they_mask_together(setting: str) -> None:
+    """Each was checked when it was made: that of a second engine must not make its run fail."""
+    all_of: list[Redactor] = [
+        Redactor(**{setting: [f"{part}{n}" for n in range(100)]}) for part in ("iban-", "cust-", "line-")
+    ]
+    both = all_of[0].merged(all_of[1]).merged(all_of[2])
+    words = [f"{part}{n}" for part in ("iban-", "cust-", "line-") for n in (0, 99)]
+    text = " ".join(words if setting == "patterns" else (f"{word}=1" for word in words))
+    masked = both.mask(text).split()
+    assert masked == (["***"] * 6 if setting == "patterns" else [f"{word}=***" for word in words])
+    assert len(getattr(both, setting)) == 300
+    for each in all_of:
+        assert both.merged(each) is both
+
+
+@pytest.mark.parametrize("setting", ["names", "patterns"])
 @pytest.mark.parametrize("wrong", ["text", [""], [" "], [1], ["x" * 201], ["x"] * 101])
 def test_a_wrong_name_or_pattern_is_refused(setting: str, wrong: Any) -> None:
     """The message names the setting."""

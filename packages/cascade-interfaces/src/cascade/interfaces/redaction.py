@@ -135,8 +135,10 @@ class Redactor:
     __slots__ = ("__weakref__", "_hints", "_recent", "_rules", "_words", "names", "patterns")
 
     def __init__(self, *, names: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
-        self.names = _checked("names", names)
-        self.patterns = _checked("patterns", patterns)
+        self._mask_these(_checked("names", names), _checked("patterns", patterns))
+
+    def _mask_these(self, names: tuple[str, ...], patterns: tuple[str, ...]) -> None:
+        self.names, self.patterns = names, patterns
         named = _names_rules(self.names) if self.names else _DEFAULT_NAMES
         self._rules = (*_FORMS, *named)
         # One flat tuple: the search for hints is all that a text without secrets costs.
@@ -179,11 +181,13 @@ class Redactor:
         return line if len(line) <= most else line[: most - 1] + "…"
 
     def merged(self, other: Redactor) -> Redactor:
-        """Return a redactor that masks what either of the two masks."""
-        if other == self:
-            return self
+        """Return a redactor that masks what either of the two masks, however much that is."""
         names, patterns = {*self.names, *other.names}, {*self.patterns, *other.patterns}
-        return Redactor(names=sorted(names), patterns=sorted(patterns))
+        if names == set(self.names) and patterns == set(self.patterns):
+            return self
+        both = object.__new__(Redactor)  # unchecked: more than 100 must not fail a second engine's run
+        both._mask_these(tuple(sorted(names)), tuple(sorted(patterns)))
+        return both
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Redactor):
