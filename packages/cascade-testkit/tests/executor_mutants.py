@@ -5,8 +5,7 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,8 +16,11 @@ from cascade.interfaces.call_context import in_call
 from cascade.interfaces.step import step_in_worker
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.contexts import Contexts
+from cascade.testkit._executor.processes import Processes
+from cascade.testkit._executor.values import Values
 from cascade.testkit.executor import Ability, ExecutorContract
 
+pytestmark = pytest.mark.slow  # they start processes
 DEADLY = (calls.die, calls.die_once_more)  # these need a process of their own
 
 
@@ -210,6 +212,14 @@ class TellsAnotherStep(WithContext):
         return mistold
 
 
+class ChangesAValue(Sound):
+    """A text comes back as another text."""
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = await super().run(function, args, kwargs)
+        return value.upper() if value == "text" else value
+
+
 class LosesAResult(Sound):
     """Of many calls at a time, one is answered with nothing."""
 
@@ -254,6 +264,20 @@ class RunsAgain(Sound):
         return super().lose(function, args)
 
 
+class NamesTheFirstDeathOnly(Sound):
+    """The second call that kills its worker fails with an error of the pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deaths = 0
+
+    def lose(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        self._deaths += 1
+        if self._deaths > 1:
+            raise concurrent.futures.BrokenExecutor("a worker of the pool has died")
+        return super().lose(function, args)
+
+
 class TellsTooEarly(Sound):
     """A call that is abandoned is reported as ended while it runs."""
 
@@ -286,11 +310,6 @@ class ContextContract(FailsByWaiting, Contexts):
 
     abilities = frozenset({Ability.CONTEXTS})
     kind: type[InThread] = InThread
-
-    @pytest.fixture(autouse=True)
-    def _end_what_a_failed_test_left(self, tmp_path: Path) -> Iterator[None]:
-        yield
-        (tmp_path / "end").touch()
 
     async def make(self) -> Executor:
         return ContextMutant(self.kind)
@@ -332,6 +351,11 @@ class TestTellsAnotherStep(ContextContract):
         return TellsAnotherStep()
 
 
+class TestChangesAValue(Values):
+    async def make(self) -> Executor:
+        return ChangesAValue()
+
+
 class TestLosesAResult(ExecutorContract):
     async def make(self) -> Executor:
         return LosesAResult()
@@ -347,6 +371,13 @@ class TestRunsAgain(ExecutorContract):
 
     async def make(self) -> Executor:
         return RunsAgain()
+
+
+class TestNamesTheFirstDeathOnly(Processes):
+    abilities = frozenset({Ability.SURVIVES})
+
+    async def make(self) -> Executor:
+        return NamesTheFirstDeathOnly()
 
 
 class TestTellsTooEarly(ExecutorContract):

@@ -109,6 +109,13 @@ def hold(folder: str) -> str:
     return "released"
 
 
+def release_all(folder: Path) -> None:
+    """Release every call that waits in a folder or below it."""
+    for place in (folder, *(each for each in folder.rglob("*") if each.is_dir())):
+        (place / "release").touch()
+        (place / "end").touch()
+
+
 def tidy(folder: str) -> None:
     """Do the same as ``hold``, and write ``tidied`` however it ends."""
     try:

@@ -87,6 +87,7 @@ class GivingUp(Harness):
         await self.until((tmp_path / "started").exists, "a call that starts")
         call.cancel()
         ended = await self.within(call)
+        assert not ended.done()  # nothing has released the call yet
         seen: list[bool] = []
         ended.add_done_callback(lambda _: seen.append((tmp_path / "tidied").exists()))
         (tmp_path / "release").touch()

@@ -37,8 +37,9 @@ class Harness(Declaring):
         raise NotImplementedError
 
     @pytest_asyncio.fixture(autouse=True)
-    async def _close_all(self, _only_what_is_declared: None) -> AsyncIterator[None]:
+    async def _close_all(self, _only_what_is_declared: None, tmp_path: Path) -> AsyncIterator[None]:
         yield
+        calls.release_all(tmp_path)  # or Python would wait at its end for the calls of a test that has failed
         for executor in self.__dict__.pop("_executors", []):  # pytest keeps this object to its end
             await executor.close()
 
