@@ -1,7 +1,9 @@
 """The file of a sender: which messages an acknowledgement concerns."""
 
+import contextlib
 import datetime as dt
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +87,77 @@ def test_what_a_collector_has_is_forgotten_by_series(file: OutboxFile) -> None:
     assert file.acknowledge({"run-a": 2}, {"run-a": [(1, 1)]}) is None
     file.send_again()
     assert [row.number for row in file.page(0, 20, 100)] == [1, 3, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("payload", "series"),
+    [
+        ('{"event_id": "run-a-0"}', "run-a"),
+        ('{"event_id": "run \\"a\\"-0"}', 'run "a"'),
+        ('{"event_id": "run\\u00e9-0"}', "runé"),
+        ('{"note": {"event_id": "run\\u00e9-0"}}', None),
+        ('{"event_id": 7, "note": {"event_id": "run\\u00e9-0"}}', None),
+        ('[{"event_id": "run\\u00e9-0"}]', None),
+        ('{"event_id": "run\\u00e9-0", }', None),
+        ("[" * 100_000 + '"event_id": "run\\u00e9-0"', None),
+        ('{"celsius": 21.5}', None),
+    ],
+    ids=["plain", "quotes", "not ASCII", "inside", "a number", "a list", "no JSON", "too deep", "no event"],
+)
+def test_a_message_is_acknowledged_by_the_event_id_that_a_collector_reads(
+    file: OutboxFile, payload: str, series: str | None
+) -> None:
+    """However JSON writes it. Other programs may send anything: it is stored, and no acknowledgement concerns it."""
+    file.write([Row(0, "events", payload, 1)], State.SENT)
+    for other in ("run", "run-", "run-a-0", "7"):
+        assert file.acknowledge({other: 9}, {}) is None
+    found = [each for each in ("run-a", 'run "a"', "runé") if file.acknowledge({each: 9}, {}) == 0]
+    assert found == [series] * (series is not None)
+    assert file.is_settled() is (series is not None)
+
+
+def test_what_is_sent_again_before_a_number_was_sent_once(file: OutboxFile) -> None:
+    """By time all is sent again; after an acknowledgement of a later event, what is older than that, and only once."""
+    file.write(rows_of(0, ["0", "1", "2", "3"]), State.SENT)
+    assert not file.has_sent_again(4)
+    assert file.send_again(2) == (0, 1, 2)
+    assert [row.number for row in file.page(0, 20, 100)] == [0, 1]
+    assert [file.has_sent_again(number) for number in (0, 1, 4)] == [False, True, True]
+    file.write(rows_of(0, ["0", "1"]), State.SENT)
+    assert file.send_again(3) == (2, 2, 1)
+    file.write(rows_of(2, ["2"]), State.SENT)
+    assert file.send_again(4) == (3, 3, 1)
+    file.write(rows_of(3, ["3"]), State.SENT)
+    assert file.send_again(4) == (0, -1, 0)
+    assert file.send_again() == (0, 3, 4)
+    assert [row.number for row in file.page(0, 20, 3)] == [0, 1, 2]
+    assert [row.number for row in file.page(1, 2, 100)] == [1, 2]
+
+
+def test_a_clock_that_is_set_back_makes_nothing_young_for_ever(tmp_path: Path) -> None:
+    """The age of a stored event goes on from what it was; a clock that is corrected by less than an hour moves none."""
+    clock = FakeClock()
+    settings = checked(
+        tmp_path / "old",
+        max_bytes=1 << 20,
+        max_age=dt.timedelta(days=1),
+        power_safe=False,
+        delay=0.0,
+        order="oldest",
+        ack=None,
+    )
+    file = open_file(settings, "press", clock)
+
+    def ages_after(seq: int) -> list[float]:
+        with file.transact():
+            file.write(rows_of(seq, [str(seq)]), State.WAITS)
+        with contextlib.closing(sqlite3.connect(file.paths.database)) as connection:
+            found = connection.execute("SELECT stored FROM message ORDER BY id").fetchall()
+        return [clock.now() - stored for (stored,) in found]
+
+    ages_after(0)
+    clock.put_forward -= 1e9
+    assert [round(age / 600) for age in ages_after(1)] == [0, 0]
+    clock.put_forward += 1_800
+    assert [round(age / 600) for age in ages_after(2)] == [3, 3, 0]
+    file.close()

@@ -3,15 +3,16 @@
 import contextlib
 import dataclasses
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from fake_link import TOPIC, FakeLink, event
 
-from cascade.interfaces import Delivery
+from cascade.interfaces import Delivery, OutboxUnavailable
 from cascade.runtime import Outbox
 from cascade.runtime._outbox import file, listing
 from cascade.runtime._outbox.listing import SenderSummary
@@ -169,3 +170,81 @@ async def test_a_file_that_cannot_be_adopted_keeps_no_other_from_it(
         f"outbox {folder / 'box-1.db'} cannot be adopted",
         f"outbox {folder / 'box-2.db'} cannot be adopted",
     ]
+
+
+def spoiled(folder: Path, source: str) -> None:
+    (folder / f"{source}.db").write_bytes(b"These are notes, not a database.\n" * 200)
+
+
+async def test_senders_are_listed_in_the_order_of_their_last_change(folder: Path) -> None:
+    """One that cannot be read has its cause, and nothing but zeros; it hides no other."""
+    for source, changed in (("box-1", 3_000), ("box-2", 1_000), ("box-3", 2_000)):
+        await leave(folder, source, State.WAITS)
+        if source == "box-3":
+            spoiled(folder, source)
+        os.utime(folder / f"{source}.db", (changed, changed))
+    found = Outbox(folder).senders()
+    assert [each.waiting for each in found] == [1, 0, 1]
+    assert [each.sender for each in found] == ["box-2", "box-3", "box-1"]
+    unreadable = found[1]
+    assert "not a database" in unreadable.problem
+    values = (unreadable.waiting, unreadable.sent, unreadable.aside, unreadable.size)
+    assert values == (0, 0, (), 0)
+    assert (unreadable.oldest, unreadable.dropped, unreadable.in_use) == (None, None, False)
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+async def test_a_file_that_is_empty_has_no_message_and_no_problem(folder: Path, in_use: bool) -> None:
+    """Its process was killed before it wrote the first one, or is about to."""
+    folder.mkdir(mode=0o700)
+    (folder / "press.db").touch(mode=0o600)
+    lock = process_lock.take(folder / "press.lock") if in_use else None
+    (found,) = Outbox(folder).senders()
+    assert (found.sender, found.waiting, found.sent, found.aside, found.size) == ("press", 0, 0, (), 0)
+    assert (found.oldest, found.dropped, found.in_use, found.problem) == (None, None, in_use, "")
+    if lock is not None:
+        lock.release()
+
+
+async def test_a_summary_says_only_what_was_counted() -> None:
+    """``SenderSummary`` of a name alone: nothing waits, nothing is known of its age, and no process has it."""
+    found = SenderSummary("press")
+    assert (found.waiting, found.sent, found.aside, found.size) == (0, 0, (), 0)
+    assert (found.oldest, found.dropped, found.in_use, found.problem) == (None, None, False, "")
+
+
+async def test_what_cannot_be_deleted_is_refused_with_its_cause(folder: Path) -> None:
+    """An unknown name, a process that lives, a file that is no database; the lock of the last is free afterwards."""
+    for source in ("box-1", "box-2"):
+        await leave(folder, source, State.WAITS)
+    spoiled(folder, "box-2")
+    held = process_lock.take(folder / "box-1.lock")
+    held.describe(since=0.0)
+    for sender, said in (
+        ("press", f"{folder}: sender 'press' does not exist; cascade outbox list shows the senders"),
+        ("box-1", rf"box-1\.db: is in use by process {os.getpid()} on .*; end it first"),
+        ("box-2", r"box-2\.db: .*not a database"),
+    ):
+        with pytest.raises(OutboxUnavailable, match=said):
+            Outbox(folder).drop(sender)
+    held.release()
+    assert not process_lock.is_held(folder / "box-2.lock")
+    assert (folder / "box-2.db").exists()
+    assert Outbox(folder).drop("box-1") == 1
+    assert [path.name for path in folder.glob("*.db")] == ["box-2.db"]
+
+
+@pytest.mark.parametrize("use", [Outbox.senders, Outbox.drop], ids=["senders", "drop"])
+async def test_a_folder_that_may_not_be_used_is_named_and_not_read(
+    folder: Path, use: Callable[[Outbox], object]
+) -> None:
+    """One that does not exist is not created."""
+    with pytest.raises(OutboxUnavailable, match=f"{folder}: the folder does not exist"):
+        use(Outbox(folder))
+    assert not folder.exists()
+    await leave(folder, "press", State.WAITS)
+    folder.chmod(0o755)
+    with pytest.raises(OutboxUnavailable, match=f"{folder}: can be read by others; chmod 700"):
+        use(Outbox(folder))
+    folder.chmod(0o700)
+    assert [each.waiting for each in Outbox(folder).senders()] == [1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given as examples
+from hypothesis import strategies as st
 
 from cascade.interfaces import Delivery
 from cascade.runtime._outbox import order as order_module
-from cascade.runtime._outbox.entry import Entry
+from cascade.runtime._outbox.entry import Entry, Ranges
 from cascade.runtime._outbox.file import Stored
 from cascade.runtime._outbox.order import SendOrder
 
@@ -109,3 +111,105 @@ def test_stored_messages_are_forgotten_only_if_many_wait(monkeypatch: pytest.Mon
     monkeypatch.setattr(order_module, "IN_MEMORY", 3)
     order.forget_stored()
     assert ([*order.stored], [each.number for each in order.waiting]) == ([(1, 2)], [3, 4])
+
+
+def test_old_messages_get_the_whole_window_where_the_oldest_go_first() -> None:
+    """Only ``live-first`` keeps room for new ones: here these wait anyway."""
+    order = SendOrder(live_first=False, limit=4)
+    order.stored.insert(Stored(-9, -1, 9))
+    order.has_read(-9, -5, [entry_of(number, old=True) for number in range(-9, -4)])
+    assert given(order) == [-9, -8, -7, -6]
+    assert order.settled(order.in_hand[-9])
+    assert given(order) == [-5]
+    assert order.unread == (-4, -1)
+
+
+@pytest.mark.parametrize("live_first", [False, True], ids=["in order", "live first"])
+@pytest.mark.parametrize("place", ["in hand", "returned", "waiting", "stored", "page"])
+def test_a_new_message_waits_for_those_that_go_first(place: str, live_first: bool) -> None:
+    """Not for those that the connector has; with ``live-first`` not for older ones in the file either."""
+    order = SendOrder(live_first=live_first, limit=4)
+    order.renew()
+    before = (order.idle, order.behind)
+    if place == "in hand":
+        order.give(entry_of(1))
+    elif place == "returned":
+        order.give_back(entry_of(1))
+    elif place == "waiting":
+        assert not [*order.wait(entry_of(1))]
+    else:
+        order.stored.insert(Stored(-1, -1, 1))
+        if place == "page":
+            order.has_read(-1, -1, [entry_of(-1, old=True)])
+    order.renew()
+    behind = place in ("returned", "waiting") or (place in ("stored", "page") and not live_first)
+    assert (before, order.idle, order.behind) == ((True, False), False, behind)
+
+
+def test_which_message_was_given_before_an_older_one() -> None:
+    """An acknowledgement of a number up to there does not show that an older message was lost. Those of earlier processes count, too."""
+    order = SendOrder(live_first=True, limit=10)
+    overtaken = []
+    for number in (-9, -8, 3, -7, 5, 4):
+        order.give(entry_of(number))
+        overtaken.append(order.overtaken)
+    below_all = overtaken[0]
+    assert below_all < -(1 << 50)
+    assert overtaken == [below_all, below_all, below_all, 3, 3, 5]
+
+
+@examples(st.lists(st.one_of(st.booleans(), st.tuples(st.integers(-30, 0), st.integers(1, 10)))))
+def test_numbers_that_wait_in_the_file_are_read_once_and_in_order(
+    steps: list[bool | tuple[int, int]],
+) -> None:
+    """New ones are added above all others, older ones are inserted, and parts of the first range are read."""
+    ranges, waiting, highest = Ranges(), set[int](), 0
+    for step in steps:
+        if step is True:
+            highest += 1
+            ranges.add(highest)
+            waiting.add(highest)
+        elif step is False:
+            if ranges:
+                first, last = ranges.first
+                upto = (first + last) // 2
+                ranges.has_read(first, upto)
+                assert first == min(waiting)
+                waiting -= {*range(first, upto + 1)}
+        else:
+            start, size = step
+            ranges.insert(Stored(start, start + size - 1, size))
+            waiting |= {*range(start, start + size)}
+            highest = max(highest, start + size - 1)
+        assert [n for low, high in ranges for n in range(low, high + 1)] == sorted(waiting)
+        assert bool(ranges) is bool(waiting)
+
+
+def test_a_range_that_was_read_while_older_ones_came_is_the_one_that_is_removed() -> None:
+    """The file answers late."""
+    ranges = Ranges()
+    for number in (5, 6, 7, 11):
+        ranges.add(number)
+    ranges.insert(Stored(1, 2, 2))
+    ranges.has_read(5, 6)
+    assert [*ranges] == [(1, 2), (7, 7), (11, 11)]
+    ranges.has_read(7, 7)
+    assert [*ranges] == [(1, 2), (11, 11)]
+    ranges.has_read(4, 9)
+    assert [*ranges] == [(1, 2), (11, 11)]
+
+
+@pytest.mark.parametrize("live_first", [False, True], ids=["in order", "live first"])
+def test_the_next_message_waits_behind_one_that_waits_or_was_returned(live_first: bool) -> None:
+    """Also when the connector has room again: nothing asks for the order between two messages."""
+    for wait in (True, False):
+        order = SendOrder(live_first=live_first, limit=1)
+        order.renew()
+        if wait:
+            assert not [*order.wait(entry_of(1))]
+        else:
+            order.give_back(entry_of(1))
+        assert order.behind
+        assert given(order) == [1]
+        order.renew()
+        assert not order.behind

@@ -68,11 +68,26 @@ class Disk:
 
         If that fails, it is tried again later. After :meth:`stop`, and in a forked child, nothing is done.
         """
+        self._post(apply, done, has_failed=False)
+
+    def _post(self, apply: Apply, done: Done, *, has_failed: bool) -> None:
         try:
             future = self._commit.call(Operation(apply=apply))
         except RuntimeError:
             return
-        future.add_done_callback(partial(self._answered, apply, done))
+        future.add_done_callback(partial(self._answered, apply, done, has_failed))
+
+    def try_again(self) -> None:
+        """Try now what has failed, in order; the next failure waits again. Do nothing if nothing has failed."""
+        if not self._again:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        again, self._again = self._again, []
+        for apply, done in again:
+            self._post(apply, done, has_failed=True)
+        self._on_works()
 
     def barrier(self) -> asyncio.Future[Any]:
         """Return a future that completes when everything posted before has been tried."""
@@ -102,23 +117,17 @@ class Disk:
         except RuntimeError:  # a forked child
             return None
 
-    def _answered(self, apply: Apply, done: Done, future: asyncio.Future[Any]) -> None:
+    def _answered(self, apply: Apply, done: Done, has_failed: bool, future: asyncio.Future[Any]) -> None:
         if future.cancelled():
             return
         error = future.exception()
         if error is None:
-            self._state.works("disk", "outbox %s can be written again", self._folder)
+            if has_failed:  # a full disk can be read all the time
+                self._state.works("disk", "outbox %s can be written again", self._folder)
             done(future.result())
             return
         self._state.failed("disk", "%s; events wait in memory only, and it is tried again", error)
         if not self._stopped:
             self._again.append((apply, done))
-            self._timer = self._timer or self._loop.call_later(RETRY_DISK, self._try_again)
+            self._timer = self._timer or self._loop.call_later(RETRY_DISK, self.try_again)
         self._on_fails()
-
-    def _try_again(self) -> None:
-        self._timer = None
-        again, self._again = self._again, []
-        for apply, done in again:
-            self.post(apply, done)
-        self._on_works()

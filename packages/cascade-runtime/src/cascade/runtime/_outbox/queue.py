@@ -165,14 +165,18 @@ class DurableQueue:
         """Begin to close; return the future that completes with it, None if that was begun before."""
         if self._closed:
             return None
-        if not self._loop.is_closed():
+        is_alive = not self._loop.is_closed()
+        if is_alive:
+            self._disk.try_again()  # it may work again by now
             self._store_all()
-        if left := sum(not entry.posted for entry in self._order.in_memory()):
-            _log.warning("outbox %s: %d messages are lost; they could not be stored", self._folder, left)
+        else:
+            self._warn_of_lost(sum(not entry.posted for entry in self._order.in_memory()))
         self._closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._stopped = self._disk.stop()
+        if is_alive and self._stopped is not None:
+            self._stopped.add_done_callback(self._has_stopped)
         return self._stopped
 
     def rest(self) -> None:
@@ -335,6 +339,13 @@ class DurableQueue:
         if not self._disk.failing:
             self._record.settle()
             self._record.write([entry for entry in self._order.in_memory() if not entry.posted])
+
+    def _has_stopped(self, stopped: object) -> None:
+        self._warn_of_lost(sum(not entry.stored for entry in self._order.in_memory()))
+
+    def _warn_of_lost(self, count: int) -> None:
+        if count:
+            _log.warning("outbox %s: %d messages are lost; they could not be stored", self._folder, count)
 
     def _written(self, entries: Sequence[Entry], dropped: int) -> None:
         self._order.forget_stored()

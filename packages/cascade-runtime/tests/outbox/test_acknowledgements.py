@@ -1,0 +1,224 @@
+"""When an outbox sends again what its collector does not acknowledge, and how it leaves the acknowledgements."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fake_link import TOPIC, FakeLink, event
+
+from cascade.interfaces import Delivery
+from cascade.runtime import Outbox
+from cascade.runtime._outbox import acknowledgements as module
+from cascade.runtime._outbox import queue as queue_module
+from cascade.runtime._outbox.acknowledgements import Acknowledgements
+from cascade.runtime._outbox.entry import Entry
+from cascade.runtime._outbox.file import OutboxFile, Stored
+from cascade.runtime._outbox.queue import DurableQueue
+from cascade.testkit.waiting import eventually, time_limit
+
+
+class Timers:
+    """Keeps what an event loop was asked to call later, and calls it when a test wants that."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pauses: list[float] = []
+        self._call: Callable[[], None] | None = None
+        call_later = loop.call_later
+
+        def noted(seconds: float, call: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+            if getattr(call, "__name__", "") == "_send_again":
+                self.pauses.append(seconds)
+                self._call = cast("Callable[[], None]", call)
+                seconds = 3_600.0
+            return call_later(seconds, call, *args)
+
+        monkeypatch.setattr(loop, "call_later", noted)
+
+    def fire(self) -> None:
+        """Do what the timer that was made last does when its time comes."""
+        assert self._call is not None
+        self._call()
+
+
+class Queue:
+    """Answers as a queue does whose file has two events that no collector has acknowledged."""
+
+    linked = True
+    stored_ranges: tuple[tuple[int, int], ...] = ()
+    in_hand = frozenset[int]()
+    overtaken = -1
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.added: list[Stored] = []
+        self.found = Stored(3, 4, 2)
+
+    def call(self, apply: object, done: Callable[[Stored], None]) -> None:
+        assert apply is OutboxFile.send_again
+        self.calls += 1
+        done(self.found)
+
+    def add_stored(self, found: Stored) -> None:
+        self.added.append(found)
+
+
+async def following(link: FakeLink, queue: Queue) -> Acknowledgements:
+    found = Acknowledgements(link, "press", "c-1")
+    await found.follow(cast("DurableQueue", queue))
+    return found
+
+
+async def test_the_pauses_double_from_ten_seconds_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time all that was sent is sent again, and whoever waits for the end is asked to look."""
+    timers = Timers(asyncio.get_running_loop(), monkeypatch)
+    queue, looks = Queue(), list[int]()
+    acknowledgements = await following(FakeLink(), queue)
+    acknowledgements.on_change = lambda: looks.append(queue.calls)
+    after = timers.pauses[-1:]
+    for _ in range(10):
+        timers.fire()
+        after.append(timers.pauses[-1])
+    assert after == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 3600.0, 3600.0]
+    assert (queue.calls, queue.added, looks) == (10, [Stored(3, 4, 2)] * 10, [*range(10)])
+    acknowledgements.stop()
+
+
+async def test_nothing_is_sent_again_without_a_link_or_without_an_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The broker could not take it; the pause stays what it was, and the end is looked for all the same."""
+    timers = Timers(asyncio.get_running_loop(), monkeypatch)
+    queue, looks = Queue(), list[int]()
+    acknowledgements = await following(FakeLink(), queue)
+    acknowledgements.on_change = lambda: looks.append(queue.calls)
+    queue.linked = False
+    timers.fire()
+    timers.fire()
+    assert (queue.calls, looks, timers.pauses[-1]) == (0, [0, 0], 10.0)
+    queue.linked = True
+    queue.found = Stored(0, -1, 0)
+    timers.fire()
+    assert (queue.calls, queue.added, timers.pauses[-1]) == (1, [], 10.0)
+    queue.found = Stored(0, 0, 1)
+    timers.fire()
+    assert (queue.added, timers.pauses[-1]) == ([Stored(0, 0, 1)], 20.0)
+    acknowledgements.stop()
+
+
+async def test_after_the_end_no_timer_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk may answer later than that."""
+    timers = Timers(asyncio.get_running_loop(), monkeypatch)
+    link, queue = FakeLink(), Queue()
+    acknowledgements = await following(link, queue)
+    acknowledgements.stop()
+    acknowledgements.stop()
+    count = len(timers.pauses)
+    timers.fire()
+    assert len(timers.pauses) == count
+    await acknowledgements.stopped(60.0)
+    assert not link.subscribed
+
+
+def entry_of(topic: str, text: str) -> Entry:
+    def settled(entry: Entry, delivery: Delivery) -> None: ...
+
+    return Entry(settled, 1, topic, text, 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("topic", "text", "concerned"),
+    [
+        ("cascade/telemetry/p/press/run/events", '{"seq": 1, "source": "press"}', True),
+        ("cascade/telemetry/p/press/run/events", '{"seq": 1, "source": "press-2"}', False),
+        ("cascade/telemetry/p/press/run/data", '{"seq": 1, "source": "press"}', False),
+        ("cascade/telemetry/p/press/run/events", '{"celsius": 21.5}', False),
+    ],
+    ids=["own event", "event of another source", "data", "another program's"],
+)
+async def test_a_collector_acknowledges_the_events_of_the_own_source(
+    topic: str, text: str, concerned: bool
+) -> None:
+    """Everything else is settled when the broker has it: nothing would ever acknowledge it."""
+    acknowledgements = Acknowledgements(FakeLink(), "press", "c-1")
+    assert acknowledgements.concerns(entry_of(topic, text)) is concerned
+    acknowledgements.stop()
+
+
+class SlowLink(FakeLink):
+    """Unsubscribes when a test wants that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_unsubscribe = asyncio.Event()
+
+    async def unsubscribe(self) -> None:
+        await self.may_unsubscribe.wait()
+        await super().unsubscribe()
+
+
+async def test_the_end_waits_until_the_connector_has_unsubscribed(tmp_path: Path) -> None:
+    """A program that disconnects next cuts nothing off."""
+    link = SlowLink()
+
+    async def use() -> None:
+        async with Outbox(tmp_path / "events", ack="c-1").attached(link):
+            await link.disconnect()
+
+    using = asyncio.create_task(use())
+    await eventually(lambda: not link.connected)
+    await eventually(lambda: not [*(tmp_path / "events").glob("*")])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (using.done(), len(link.subscribed)) == (False, 1)
+    link.may_unsubscribe.set()
+    await using
+    assert not link.subscribed
+
+
+def test_another_event_loop_does_not_wait_for_a_connector_that_never_answers() -> None:
+    """Nor does this one for longer than it wants to."""
+    first = asyncio.new_event_loop()
+
+    async def begin() -> tuple[SlowLink, Acknowledgements]:
+        link = SlowLink()
+        found = await following(link, Queue())
+        await found.stopped(3_600.0)  # before the end there is nothing to wait for
+        found.stop()
+        await found.stopped(0.01)
+        assert link.subscribed
+        return link, found
+
+    link, acknowledgements = first.run_until_complete(begin())
+
+    async def go_on() -> None:
+        async with time_limit():
+            await acknowledgements.stopped(3_600.0)
+
+    asyncio.run(go_on())
+    link.may_unsubscribe.set()
+    first.run_until_complete(acknowledgements.stopped(60.0))
+    first.close()
+
+
+async def test_what_an_earlier_process_had_sent_is_lost_before_a_later_event_that_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent again at once, as in the process that made it."""
+    monkeypatch.setattr(module, "RESEND_AFTER", 3_600.0)
+    monkeypatch.setattr(queue_module, "NO_PROGRESS", 0.05)
+    folder, link = tmp_path / "events", FakeLink(up=False)
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        for seq in range(4):
+            sender.publish(TOPIC, event(seq), 1)
+        await sender.drain(0.05)
+        await link.disconnect()
+    link = FakeLink()
+    async with Outbox(folder, ack="c-1", delay=0.0).attached(link) as sender:
+        await eventually(lambda: link.numbers() == [0, 1, 2, 3])
+        await sender.reached(30.0)
+        said = {"v": "1.0", "by": "c-1", "upto": {"run-c41e07d2": 3}, "missing": {"run-c41e07d2": [[1, 2]]}}
+        await link.subscribed["cascade/ack/press"]("cascade/ack/press", said)
+        await eventually(lambda: link.numbers() == [0, 1, 2, 3, 1, 2])
+        await link.disconnect()
