@@ -328,3 +328,18 @@ def test_what_is_as_long_as_it_may_be_is_accepted() -> None:
     topic += "x" * (1024 - len(topic))
     assert isinstance(parse(topic, b'{"type":"pause"}'), Constraint)
     assert isinstance(parse(f"{topic}x", b'{"type":"pause"}'), Rejected)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["project", "task", "run", "source", "everything", "global:x", "team:x", "Global", "tasks:x", "scope"],
+)
+def test_a_scope_that_is_not_one_of_the_five_is_unsupported(scope: str) -> None:
+    """Also one whose value is missing, and ``global`` with one: nothing is paused by a slip of the pen."""
+    found = parse(f"cascade/constraints/{scope.replace(':', '/')}/@pause", b'{"type":"pause","id":"mine"}')
+    assert found == Unsupported("mine", f"unknown scope {scope!r}")
+
+
+@pytest.mark.parametrize("scope", ["global", "project:a", "task:a", "run:a", "source:a"])
+def test_each_of_the_five_scopes_is_supported(scope: str) -> None:
+    assert read(scope, {"type": "pause"}) == Constraint(f"pause-{scope}", scope, Pause())

@@ -181,3 +181,71 @@ def test_nothing_is_logged_of_an_earlier_process_that_obeyed_nothing(
     assert warnings(caplog) == []
     bench.log.recalled([GLOBAL])
     assert GLOBAL in warnings(caplog)[0]
+
+
+def test_lines_about_pauses_come_again_in_the_next_minute(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last line of a minute says that there are more; warnings about messages have a number of their own."""
+    for number in range(LINES_PER_MINUTE + 5):
+        bench.send(constraint_topic(f"task:t{number}"), b'{"type":"pause"}')
+    lines = [each.getMessage() for each in caplog.records]
+    assert len(lines) == LINES_PER_MINUTE
+    assert lines[-1] == "press-3: there are more pauses; they are not logged for a minute"
+    assert sum(" is paused by " in line for line in lines) == LINES_PER_MINUTE - 1
+    bench.send(GLOBAL, b"?")
+    assert len(warnings(caplog)) == 1
+    bench.clock.ticks += 59
+    bench.send(constraint_topic("task:t0"), b"")
+    assert len(caplog.records) == LINES_PER_MINUTE + 1
+    bench.clock.ticks += 1
+    bench.send(constraint_topic("task:t1"), b"")
+    assert caplog.records[-1].getMessage().startswith("press-3: task:t1 is resumed, ")
+
+
+def test_a_warning_is_repeated_after_an_hour_and_not_before(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each topic and each cause has an hour of its own."""
+    other = constraint_topic("task:other")
+    bench.log.notice(Notice(GLOBAL, "is rejected: x"))
+    bench.clock.ticks += QUIET - 1
+    for notice in (
+        Notice(GLOBAL, "is rejected: x"),
+        Notice(GLOBAL, "is rejected: y"),
+        Notice(other, "is rejected: x"),
+    ):
+        bench.log.notice(notice)
+    assert warnings(caplog) == [
+        f"press-3: {GLOBAL} is rejected: x",
+        f"press-3: {GLOBAL} is rejected: y",
+        f"press-3: {other} is rejected: x",
+    ]
+    bench.clock.ticks += 1
+    caplog.clear()
+    for text in ("is rejected: x", "is rejected: y"):
+        bench.log.notice(Notice(GLOBAL, text))
+    assert warnings(caplog) == [f"press-3: {GLOBAL} is rejected: x"]
+
+
+def test_what_an_earlier_process_obeyed_is_named_with_the_way_to_do_without(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In order, at most ten topics, whether they are in force or forgotten; topics are escaped."""
+    topics = [constraint_topic(f"task:t{number:02}") for number in range(12)]
+    named = f"{', '.join(topics[:10])} and 2 more"
+    bench.log.recalled(topics[::-1])
+    bench.log.forgotten(topics[::-1])
+    bench.log.forgotten([])
+    bench.log.removed_by_sync(["cascade/constraints/task/a\nb", *topics[:9]])
+    recalled, forgotten, nothing, removed = warnings(caplog)
+    assert recalled == (
+        "press-3: these constraints are in force because the last process obeyed them, until the broker's replace "
+        f"them: {named}. To begin without them: forget_control=True, or cascade run --forget-control"
+    )
+    assert forgotten == f"press-3: the constraints that the last process obeyed are forgotten: {named}"
+    assert nothing == "press-3: the constraints that the last process obeyed are forgotten: there were none"
+    assert removed == (
+        "press-3: the broker no longer has these constraints, they are lifted: cascade/constraints/task/a\\x0ab, "
+        f"{', '.join(topics[:9])}. If they were not cleared meanwhile, publish them again"
+    )

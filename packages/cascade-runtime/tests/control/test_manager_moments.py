@@ -10,14 +10,26 @@ from typing import Any
 import pytest
 from live_stream import Live
 
-from cascade.interfaces import Complete, Linked, Lost, Message, Payload, RunStatus
+from cascade.interfaces import (
+    Complete,
+    Linked,
+    Lost,
+    Message,
+    Payload,
+    ProgressEvent,
+    RunStatus,
+    TaskState,
+    TaskStateEvent,
+)
+from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
+from cascade.interfaces.wire.write import timestamp
 from cascade.runtime import EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.manager import ConstraintManager
-from cascade.runtime._control.sync import SyncState
+from cascade.runtime._control.sync import COMPLETE_LIMIT, SyncState
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
 
@@ -327,6 +339,92 @@ async def test_a_report_of_runs_names_organisation_and_project(
     await manager.stop()
     runs = connector.of("runs")[-1]
     assert (runs["org_id"], runs["project_id"]) == (org or "local", "plant")
+
+
+async def test_each_state_of_the_sync_has_its_word_in_the_report(bench: Bench) -> None:
+    """The words of the protocol, which other programs compare with; a set that nothing proves is degraded."""
+    states = []
+
+    async def note() -> None:
+        bench.clock.advance(1.0)
+        await eventually(lambda: bench.connector.of("constraints"))
+        states.append(bench.connector.of("constraints")[-1]["sync"])
+        bench.connector.sent.clear()
+
+    identity = frozenset({STORE_TOPIC})
+    await bench.give(Linked())
+    await note()
+    await bench.give(store("s-1"), Complete(proved=True, topics=identity))
+    await note()
+    await bench.give(Complete(proved=False, topics=identity))
+    await note()
+    await bench.give(Complete(proved=True, topics=frozenset()))
+    await note()
+    await bench.give(Lost("gap"), Linked())
+    bench.clock.advance(COMPLETE_LIMIT)
+    await note()
+    await bench.manager.stop()
+    states.append(bench.connector.of("constraints")[-1]["sync"])
+    assert states == ["syncing", "synced", "degraded", "stale", "degraded", "stopped"]
+
+
+async def test_reports_mask_what_any_engine_of_the_connector_masks(bench: Bench) -> None:
+    """They share the reports: the reason of a rejected message, the target of a run and its error."""
+    bench.manager.mask_with(Redactor(patterns=["cust-*"]))
+    bench.manager.mask_with(Redactor(patterns=["acct-*"]))
+    secret = "cust-4711 and acct-9 and password=S3cr3t"
+    await bench.hold()
+    await bench.give(Message(LIMIT, f'{{"type":"{secret}","id":"cust-12"}}'.encode(), retain=True))
+    controller, bus = bench.engine()
+    bench.manager.begin_run(ActiveRun("r", f"f {secret}", 0.0), controller, bus)
+    bench.clock.advance(1.0)
+    await eventually(lambda: any(body["runs"] for body in bench.connector.of("runs")))
+    bench.manager.end_run("r", RunStatus.FAILED, f"ValueError: {secret}")
+    bench.clock.advance(1.0)
+    masked = "*** and *** and password=***"
+    await eventually(lambda: masked in str(bench.connector.of("constraints")))
+    runs = bench.connector.of("runs")
+    assert {row["target"] for body in runs for row in body["runs"]} == {f"f {masked}"}
+    assert [(row["target"], row["error"]) for row in runs[-1]["recent"]] == [
+        (f"f {masked}", f"ValueError: {masked}")
+    ]
+    assert not any(word in str(bench.connector.sent) for word in ("4711", "acct-9", "S3cr3t", "cust-12"))
+
+
+async def test_a_report_follows_the_attempts_and_the_progress_of_each_run(bench: Bench) -> None:
+    """A retry shows as running from its beginning, without an event; that of another run changes nothing."""
+    await bench.hold()
+    controller, bus = bench.engine()
+    runs = {name: ActiveRun(name, "f", 0.0) for name in ("one", "two")}
+    for run in runs.values():
+        bench.manager.begin_run(run, controller, bus)
+        for state in (TaskState.RUNNING, TaskState.RETRYING):
+            bus.publish(TaskStateEvent(run.run_id, "t", "work", state, bench.clock.now()))
+
+    async def rows() -> dict[str, Any]:
+        bench.connector.sent.clear()
+        bench.clock.advance(1.0)
+        await eventually(lambda: bench.connector.of("runs"))
+        return {row["run_id"]: row for row in bench.connector.of("runs")[-1]["runs"]}
+
+    found = await rows()
+    assert [found[name]["counts"] for name in runs] == [{"RETRYING": 1}, {"RETRYING": 1}]
+    bench.clock.advance(100.0)
+    began = bench.clock.now()
+    runs["two"].facts.attempt_begins("t")
+    found = await rows()
+    assert [found[name]["counts"] for name in runs] == [{"RETRYING": 1}, {"RUNNING": 1}]
+    (running,) = found["two"]["running"]
+    assert running["task_id"] == "t"
+    assert running["since"] == timestamp(began)
+    bus.publish(ProgressEvent("two", "t", "work", began, 3, 8, message="half way", unit="files"))
+    (running,) = (await rows())["two"]["running"]
+    assert (running["done"], running["total"], running["message"], running["unit"]) == (
+        3,
+        8,
+        "half way",
+        "files",
+    )
 
 
 def store(identity: str) -> Message:

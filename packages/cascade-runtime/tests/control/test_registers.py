@@ -637,3 +637,15 @@ def test_what_is_cleared_leaves_nothing_behind(clock: FakeClock) -> None:
     assert (registers.over_limit, registers.problems_forgotten, registers.in_force) == (1, 0, 2)
     registers.begin_run("here")
     assert registers.in_force == 2
+
+
+def test_what_expired_in_a_run_that_has_ended_gives_its_place_to_a_new_register(clock: FakeClock) -> None:
+    """As what expired after the run: neither covers anything here any more."""
+    registers = Registers(clock, limit=1)
+    registers.begin_run("here")
+    send(registers, constraint_topic("run:here"), {**PAUSE, "expires_at": clock.now() + 1})
+    clock.ticks += 2
+    registers.expire()
+    registers.end_run("here")
+    send(registers, constraint_topic("task:a"), PAUSE)
+    assert (list(registers.effective()), registers.over_limit) == ([("task:a", "pause")], 0)

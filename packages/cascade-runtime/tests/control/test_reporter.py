@@ -21,9 +21,13 @@ class Sent(LocalConnector):
     def __init__(self) -> None:
         super().__init__()
         self.at: list[tuple[str, bool]] = []
+        self.up: list[object] = []
+        """What each summary says of the engine."""
 
     def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         self.at.append((topic.rpartition("/")[2], retain))
+        if topic.endswith("/summary"):
+            self.up.append((payload or {})["up"])
 
 
 class Bench:
@@ -165,6 +169,7 @@ def test_the_end_of_reports_repeats_no_report_of_runs() -> None:
     bench.reporter.publish_end()
     bench.reporter.publish_last()
     assert [kind for kind, _ in bench.sent.at] == ["runs", "summary", "constraints", "summary"]
+    assert bench.sent.up[-2:] == [True, False]
 
 
 def test_the_end_of_a_run_and_the_disconnect_behind_it_publish_one_summary() -> None:

@@ -338,12 +338,10 @@ class Registers:
             self._rooms[register.own] -= 1
             register.own = self._is_own(scope)
             self._rooms[register.own] += 1
-            if register.content is not None and register.state is not Status.EXPIRED:
+            if register.content is not None:
                 self._change_state(register, self._state_of(register.content, deadline=register.deadline))
 
     def _change_state(self, register: Register, state: Status) -> None:
-        if state is register.state:
-            return
         self._lift(register)
         register.state = state
         self._table.put(register)

@@ -1,0 +1,238 @@
+"""What an engine asks of the manager of its connector: for runs that begin, that do not, and without a link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from fakes import Plain
+from live_stream import Live
+
+from cascade.interfaces import (
+    Complete,
+    ConfigurationError,
+    ConnectorStatistics,
+    Linked,
+    Lost,
+    Message,
+    Redactor,
+    RunStatus,
+)
+from cascade.interfaces.topics import constraint_topic
+from cascade.runtime import EventBus
+from cascade.runtime._admission.controller import AdmissionController
+from cascade.runtime._admission.policy import AdmissionPolicy
+from cascade.runtime._control.session import ControlSession
+from cascade.runtime._support.run_facts import RunFacts
+from cascade.runtime._support.run_identity import RunIdentity
+from cascade.testing import ManualClock
+from cascade.testkit import eventually, time_limit
+from cascade.transport.patience import Patience
+
+
+class Uncounted(Plain):
+    """Gives streams that the test feeds, keeps the reports of runs, and says nothing of its link."""
+
+    source_id = "line-3"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams: list[Live] = []
+        self.linked = self.is_up = True
+        self.runs: list[Any] = []
+
+    @property
+    def connected(self) -> bool:
+        return self.is_up
+
+    def watch(self, *filters: str) -> Any:
+        self.streams.append(Live(filters))
+        return self.streams[-1]
+
+    async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+        if topic.endswith("/runs"):
+            self.runs.append(payload)
+
+
+class Connector(Uncounted):
+    """Says of its link what the test wants."""
+
+    def statistics(self) -> ConnectorStatistics:
+        return ConnectorStatistics(linked=self.linked)
+
+
+class Bench:
+    """One engine's session on one connector."""
+
+    def __init__(self, connector: Uncounted, *, required: bool = False) -> None:
+        self.connector = connector
+        self.clock = ManualClock()
+        self.bus = EventBus()
+        self.controller = AdmissionController(AdmissionPolicy(), clock=self.clock)
+        self.session = ControlSession(
+            connector,
+            self.controller,
+            clock=self.clock,
+            bus=self.bus,
+            required=required,
+            redactor=Redactor.DEFAULT,
+        )
+        self.begun: list[str] = []
+
+    async def begin(self, run_id: str, seconds: float = 0.0, **more: Any) -> None:
+        await self.session.begin(
+            RunIdentity(run_id, "", {}), "target", RunFacts(), patience=Patience(seconds), **more
+        )
+        self.begun.append(run_id)
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Return which runs the stream was extended by, and which it dropped."""
+        return [
+            (kind, filters[0].rpartition("/")[2])
+            for each in self.connector.streams
+            for kind, filters in each.changes
+        ]
+
+    async def give(self, *items: Any) -> None:
+        stream = self.connector.streams[-1]
+        for item in items:
+            stream.items.put_nowait(item)
+        await eventually(lambda: stream.waits)
+
+    async def end(self) -> None:
+        for run_id in self.begun:
+            await self.session.end(run_id, RunStatus.SUCCEEDED, "")
+        self.connector.is_up = False
+        for stream in self.connector.streams:
+            stream.items.put_nowait(Lost("disconnected"))
+        await eventually(lambda: all(stream.is_closed for stream in self.connector.streams))
+
+
+@asynccontextmanager
+async def bench_on(connector: Uncounted, *, required: bool = False) -> AsyncIterator[Bench]:
+    made = Bench(connector, required=required)
+    try:
+        yield made
+    finally:
+        await made.end()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with bench_on(Connector()) as made:
+        yield made
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_was_prepared_for_a_run_that_did_not_begin_is_undone(bench: Bench, fails: bool) -> None:
+    """Only for that run, however its beginning ended: the topics of the others stay watched."""
+    for run_id in ("first", "second", "third"):
+        await bench.session.prepare(run_id, forget=False)
+    assert bench.changes() == [("extend", "first"), ("extend", "second"), ("extend", "third")]
+    with suppress(ValueError), bench.session.prepared("second"):
+        if fails:
+            raise ValueError("no such file")
+    bench.clock.advance(1.0)
+    await eventually(lambda: len(bench.changes()) == 4)
+    assert bench.changes()[-1] == ("shrink", "second")
+    with bench.session.prepared("first"):
+        await bench.begin("first")
+    with bench.session.prepared("never prepared"):
+        pass
+    bench.clock.advance(1.0)
+    await bench.give(
+        Linked(), Message(constraint_topic("run:first", "pause"), b'{"type":"pause"}', retain=True)
+    )
+    assert len(bench.changes()) == 4
+    assert set(bench.controller.policy.gates.by_key) == {("run:first", "pause")}
+
+
+async def test_a_run_that_was_prepared_is_asked_for_once(bench: Bench) -> None:
+    await bench.session.prepare("one", forget=False)
+    await bench.begin("one")
+    await bench.begin("two")
+    assert bench.changes() == [("extend", "one"), ("extend", "two")]
+    assert len(bench.connector.streams) == 1
+
+
+async def test_a_run_on_a_connector_without_a_link_begins_at_once_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No constraint can arrive, and the connector has said that it has no link."""
+    async with bench_on(Connector()) as bench:
+        bench.connector.linked = False
+        async with time_limit(60):
+            await bench.begin("r", seconds=1e9)
+        assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("kind", [Connector, Uncounted])
+async def test_a_run_that_cannot_wait_any_longer_begins_with_a_warning(
+    kind: type[Uncounted], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a link, or where nothing is known of it: the constraints may come later, and then apply."""
+    async with bench_on(kind()) as bench:
+        await bench.begin("r", seconds=0.0)
+    (line,) = warnings(caplog)
+    assert line == (
+        "the broker's constraints are not known yet; the run starts without them and applies "
+        "them when they arrive. To wait for them, set require_control=True"
+    )
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_a_run_that_requires_control_waits_for_it_without_any_limit(
+    linked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also without a link, and although its patience is over; its report says what it waits for."""
+    async with bench_on(Connector(), required=True) as bench:
+        bench.connector.linked = linked
+        beginning = asyncio.create_task(bench.begin("r", seconds=0.0))
+        await eventually(lambda: bench.connector.streams)
+        await bench.give(Linked())
+        bench.clock.advance(4.0)
+        await eventually(lambda: any(body["runs"] for body in bench.connector.runs))
+        (row,) = bench.connector.runs[-1]["runs"]
+        assert [each["why"] for each in row["waiting"]] == ["sync"]
+        assert not beginning.done()
+        await bench.give(Complete(proved=True, topics=frozenset()))
+        await beginning
+        bench.connector.runs.clear()
+        bench.clock.advance(60.0)
+        await eventually(lambda: bench.connector.runs)
+        assert bench.connector.runs[-1]["runs"][0]["waiting"] == []
+        assert warnings(caplog) == []
+
+
+async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_required() -> None:
+    """Nothing is imported, prepared or waited for."""
+
+    def session(connector: Any, *, required: bool) -> ControlSession:
+        clock = ManualClock()
+        controller = AdmissionController(AdmissionPolicy(), clock=clock)
+        return ControlSession(
+            connector,
+            controller,
+            clock=clock,
+            bus=EventBus(),
+            required=required,
+            redactor=Redactor.DEFAULT,
+        )
+
+    for connector in (None, Plain()):
+        with pytest.raises(ConfigurationError, match=r"require_control.*a connector with watch\(\)"):
+            session(connector, required=True)
+        made = session(connector, required=False)
+        assert not made.reports
+        await made.prepare("r", forget=False)
+        await made.begin(RunIdentity("r", "", {}), "target", RunFacts(), patience=Patience(1e9))
+        await made.end("r", RunStatus.SUCCEEDED, "")
+    assert session(Connector(), required=True).reports
