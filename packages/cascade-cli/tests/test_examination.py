@@ -13,10 +13,10 @@ import pytest
 
 from cascade.cli._doctor import examination, trials
 from cascade.cli._doctor.examination import Examination
-from cascade.cli._doctor.facts import Certificate, Configuration, Facts, Login, Retained, Right, Way
+from cascade.cli._doctor.facts import Certificate, Configuration, Facts, Files, Login, Retained, Right, Way
 from cascade.cli._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
 from cascade.cli.link import Address
-from cascade.interfaces.errors import ConnectorUnavailable
+from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable
 from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
 from cascade.interfaces.wire.write import timestamp
@@ -41,6 +41,8 @@ class TriedBroker:
         self.refuses: Callable[[], bool] = lambda: False
         """Whether no further link may be made now."""
         self.unread: frozenset[str] = frozenset()
+        self.too_many = False
+        """Whether there are too many topics to list."""
         self.live: list[Message] = []
         """What comes once the watch has begun."""
         self.made = 0
@@ -100,7 +102,8 @@ class TriedLink:
         for topic, payload in [*self._broker.retained.items()]:
             if any(matches(each, topic) for each in filters):
                 yield Message(topic, json.dumps(payload).encode(), retain=True)
-        items: list[WatchItem] = [Complete(proved=True, topics=frozenset(self._broker.retained))]
+        topics = None if self._broker.too_many else frozenset(self._broker.retained)
+        items: list[WatchItem] = [Complete(proved=True, topics=topics)]
         if self._broker.unread:
             items = [Lost("refused")]
         for item in [*items, *self._broker.live]:
@@ -356,3 +359,163 @@ async def test_a_websocket_is_looked_for_where_the_configuration_has_one(
     assert (await examined(broker, "mqtt://press@broker.example")).configuration is None
     await examined(broker, "ws://press@127.0.0.1:1")
     assert tried == [("127.0.0.1", (9999,)), ("broker.example", (8080, 8083, 9001))]
+
+
+async def test_telemetry_is_tried_where_this_environment_reports(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules permit it by organisation and project, whose names may need an encoding."""
+    monkeypatch.setenv("CASCADE_ORG_ID", "acme+co")
+    monkeypatch.setenv("CASCADE_PROJECT_ID", "etl/1")
+    facts = await examined(broker)
+    found = {name: facts.rights[name].topic for name in (EVENTS, PROGRESS)}
+    base = f"cascade/telemetry/acme%2Bco/etl%2F1/{NAME}"
+    assert found == {EVENTS: f"{base}/events", PROGRESS: f"{base}/progress"}
+
+
+class Waits:
+    """What the examination has waited for, and whether it has come."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, seconds: float = 60.0) -> None:
+        self.came: list[bool] = []
+        self._seconds = seconds
+        monkeypatch.setattr(examination, "happens", self._happens)
+        monkeypatch.setattr(examination, "ANSWER_SECONDS", seconds)
+
+    async def _happens(self, event: asyncio.Event, seconds: float) -> bool:
+        came = await trials.happens(event, seconds)
+        if seconds == self._seconds:
+            self.came.append(came)
+        return came
+
+
+@pytest.mark.parametrize(
+    ("retained", "unread", "untried", "came"),
+    [
+        ({}, frozenset(), "", True),
+        ({status_topic("press"): {"status": "online", "session": "s"}}, frozenset({"x"}), "press", True),
+        ({status_topic("other"): {"status": "online", "session": "s"}}, frozenset({"x"}), "", False),
+    ],
+    ids=["everything has arrived", "its presence has arrived", "neither"],
+)
+async def test_whether_the_engine_is_online_is_known_from_its_presence_or_from_the_end(
+    retained: dict[str, Any],
+    unread: frozenset[str],
+    untried: str,
+    came: bool,
+    broker: TriedBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever comes first: only a broker that shows neither is waited for until the time is over."""
+    waits = Waits(monkeypatch, seconds=60.0 if came else 0.06)
+    broker.retained.update(retained)
+    broker.unread = unread
+    broker.denies = lambda topic: topic.startswith(SYNCS[0])
+    facts = await examined(broker)
+    assert (facts.untried, waits.came) == (untried, [came])
+
+
+async def test_more_topics_than_can_be_listed_are_no_leftovers(broker: TriedBroker) -> None:
+    """Which of them are left over is then not known, but for registers that have expired."""
+    broker.retained[status_topic("dead")] = {"status": "offline", "session": "s"}
+    broker.retained[constraint_topic("global", "pause")] = {"type": "pause", "expires_at": 2.0}
+    assert (await examined(broker)).leftovers == 2
+    broker.too_many = True
+    assert (await examined(broker)).leftovers == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        ("mqtts://press@127.0.0.1:1", ["CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"]),
+        ("wss://press@127.0.0.1:1", ["CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"]),
+        ("tls://press:pw@127.0.0.1:1", ["CASCADE_NATS_CA", "CASCADE_NATS_CERT", "CASCADE_NATS_KEY"]),
+        ("mqtt://press@127.0.0.1:1", []),
+    ],
+)
+async def test_tls_is_tried_with_the_files_that_the_connector_uses(
+    url: str, variables: list[str], broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the names of its protocol; the client's certificate is looked at before."""
+    read: list[str] = []
+    looked: list[str] = []
+
+    async def certificate(*_: object) -> Certificate:
+        return Certificate(ends=1.0)
+
+    def files(environment: object, *, certificate: str) -> Files:
+        looked.append(certificate)
+        return Files(end="soon")
+
+    monkeypatch.setattr(examination, "try_tls", certificate)
+    monkeypatch.setattr(examination, "files_of", files)
+    monkeypatch.setattr("cascade.transport.urls.tls_context_of", lambda *names, log: read.extend(names))
+    facts = await examined(broker, url)
+    assert read == variables
+    assert facts.certificate == (Certificate(ends=1.0) if variables else None)
+    assert looked == [f"CASCADE_{'NATS' if 'tls:' in url else 'MQTT'}_CERT"]
+    assert facts.files == Files(end="soon")
+    assert facts.login is not None
+    assert facts.login.linked
+
+
+async def test_settings_that_cannot_work_are_named_before_the_network_is_tried(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every other command names them."""
+    tried: list[object] = []
+
+    async def way(target: object) -> Way:
+        tried.append(target)
+        return Way()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigurationError("url", "it has no host")
+
+    monkeypatch.setattr(examination, "try_way", way)
+    monkeypatch.setattr(Address, "connector", refuse)
+    with pytest.raises(ConfigurationError, match="it has no host"):
+        await Examination(Address(URL)).run()
+    assert tried == []
+
+
+async def test_a_login_that_is_refused_ends_the_examination(broker: TriedBroker) -> None:
+    """With the kind of the refusal and its cause; the other protocol and a login without a user are not tried."""
+    broker.refuses = lambda: True
+    facts = await examined(broker)
+    assert facts.login == Login(kind="closed", cause="the broker is full; wait")
+    assert (broker.made, facts.rights, facts.view, facts.websocket) == (1, {}, None, None)
+
+
+async def test_a_broker_that_accepts_nobody_without_a_user_is_not_anonymous(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That login is one of a client that gives neither a user nor a password."""
+    addresses: list[tuple[str, str | None]] = []
+    connector = Address.connector
+
+    def watched(address: Address, **keywords: Any) -> Any:
+        addresses.append((address.url, address.password))
+        return connector(address, **keywords)
+
+    monkeypatch.setattr(Address, "connector", watched)
+    broker.refuses = lambda: addresses[-1][0] == "mqtt://127.0.0.1:1"
+    facts = await Examination(Address(URL, "s3cret")).run()
+    assert facts.login == Login(linked=True, mqtt5=True, anonymous=False)
+    assert facts.rights
+    assert set(addresses) == {(URL, "s3cret"), ("mqtt://127.0.0.1:1", None)}
+    assert broker.open == 0
+
+
+async def test_without_a_named_engine_of_this_user_retained_messages_are_tried_on_any_topic(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine listens there, so that nothing is waited for."""
+    waits = Waits(monkeypatch)
+    facts = await examined(broker, "mqtt://127.0.0.1:1")
+    assert facts.retained == Retained(5, exact=True, received=5, queued=5)
+    assert (facts.untried, waits.came) == ("", [])
+    kept = {
+        topic.rpartition("-")[0] for topic, payload, retain in broker.sent if retain and payload is not None
+    }
+    assert kept == {f"{SYNCS[0]}{NAME}"}

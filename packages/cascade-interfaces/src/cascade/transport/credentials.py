@@ -38,9 +38,7 @@ def certificate_end(path: str | os.PathLike[str]) -> float | None:
 
     text = Path(path).read_text("ascii", "replace")
     begin, end = text.find(_BEGIN), text.find(_END)
-    if begin < 0 or end < begin:
-        return None
-    try:
+    try:  # ssl refuses a text without both marks in this order
         return end_of_validity(ssl.PEM_cert_to_DER_cert(text[begin : end + len(_END)]))
     except (ValueError, IndexError):
         return None
@@ -49,12 +47,11 @@ def certificate_end(path: str | os.PathLike[str]) -> float | None:
 def end_of_validity(der: bytes) -> float:
     """Return when a certificate ends, in seconds since the epoch (RFC 5280, section 4.1.2.5).
 
-    :raises ValueError: if the bytes are not a certificate.
+    :raises ValueError, IndexError: if the bytes are not a certificate.
     """
     fields = _parts(_parts(_parts(der)[0][1])[0][1])
-    if fields and fields[0][0] == _VERSION:
-        del fields[0]
-    validity = fields[3]  # behind the serial number, the algorithm and the issuer
+    # behind the version, which may be missing, the serial number, the algorithm and the issuer
+    validity = fields[3 + (fields[0][0] == _VERSION)]
     if validity[0] != _SEQUENCE:
         raise ValueError("the certificate has another form")
     tag, text = _parts(validity[1])[1]

@@ -68,9 +68,8 @@ class Termination:
         return await work
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        first = self._received is None
-        self._received = self._received or number
-        if not first or self._guarded is None or self._guarded.done():
+        again, self._received = self._received is not None, number
+        if again or self._guarded is None or self._guarded.done():
             raise SystemExit(128 + number)
         self._guarded.cancel()
         self._guarded.get_loop().call_soon_threadsafe(lambda: None)  # wakes a loop that waits in select

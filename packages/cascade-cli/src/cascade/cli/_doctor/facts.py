@@ -100,7 +100,7 @@ class Login:
     cause: str = ""
     mqtt5: bool = False
     anonymous: bool = False
-    """Whether it also accepts a client without a user."""
+    """Whether it also accepts a client without a user; False where this client gives none."""
 
 
 @dataclass(frozen=True, slots=True)

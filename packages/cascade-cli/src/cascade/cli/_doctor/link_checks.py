@@ -134,7 +134,7 @@ def _certificate(seen: Certificate, target: Target, now: float) -> Iterator[Find
 def _login(login: Login, target: Target) -> Iterator[Finding]:
     if not login.linked:
         yield _no_login(login, target)
-    elif target.user and login.anonymous:
+    elif login.anonymous:
         yield Finding(
             "anonymous",
             "the broker also accepts clients without a user",

@@ -99,10 +99,9 @@ class _Bare(ast.NodeTransformer):
         return ast.arg(arg=node.arg, annotation=None)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        self.generic_visit(node)
         if node.value is None:
             return ast.Expr(node.target)
-        return ast.Assign(targets=[node.target], value=node.value, lineno=1, col_offset=0)
+        return ast.Assign(targets=[node.target], value=node.value, lineno=1)
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         self.generic_visit(node)
@@ -114,7 +113,6 @@ class _Bare(ast.NodeTransformer):
             decorator_list=[],
             returns=None,
             lineno=1,
-            col_offset=0,
         )
 
 

@@ -71,11 +71,6 @@ class ReadyQueue:
         if self.due is None and self._state.ready:
             self.wake()
 
-    def stop(self) -> None:
-        """Stop starting nodes."""
-        if self.due is not None:
-            self.due.cancel()
-
     def _turn(self) -> None:
         now = self._clock.monotonic()
         if self._full_since:

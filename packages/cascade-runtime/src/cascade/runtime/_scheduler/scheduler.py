@@ -178,7 +178,6 @@ class RunScheduler:
 
     async def _stopped(self, timeout: float) -> set[asyncio.Task[Any]]:
         self._outcome.close()
-        self._ready_queue.stop()
         self._lost_tasks.stop()
         never_started: deque[Node] = deque()
         try:
