@@ -20,8 +20,8 @@ def publish(name: str, data: Any) -> None:
 
     It leaves with the run's telemetry, on ``cascade/telemetry/{org}/{project}/{run_id}/data``: nothing waits
     for a broker, and without a connector it goes nowhere. In a worker process or on a cluster, a call that publishes
-    faster than its engine takes the values waits. ``data`` is copied at the call; secrets in its texts are
-    masked like those of errors.
+    faster than its engine takes the values waits. ``data`` is copied at the call. Each text in it leaves like that
+    of an error: on one line of up to 500 characters, with secrets masked.
 
     :param name: 1 to 200 characters.
     :param data: any JSON value of at most 16 KiB: None, a boolean, a finite number, a text, and lists and
