@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from settler import Settled, Settler
-from tiny import Board, Callback, Line, Outgoing, Tiny, TinySubscription
+from tiny import Callback, Outgoing, Tiny, TinySubscription
+from tiny_contract import TinyHooks
 from watcher import TinyStream, Watcher, WithholdingBoard
 
-from cascade.interfaces import Connector, ConnectorStatistics, Delivery
+from cascade.interfaces import ConnectorStatistics, Delivery
 from cascade.interfaces.topics import check_topic, matches
 from cascade.testkit.connector import Ability, ConnectorContract, Settling
 
@@ -257,44 +257,8 @@ class ForgetsTheSecondLook(Watcher):
         return missing
 
 
-class TinyContract(ConnectorContract):
-    abilities = frozenset(
-        {
-            Ability.DELIVERY,
-            Ability.RETAINED,
-            Ability.LINK,
-            Ability.BYTES,
-            Ability.STATISTICS,
-            Ability.PUBLISH_NOWAIT,
-            Ability.FLUSH,
-        }
-    )
-    timeout = 2.0
-    kind: type[Tiny]
-
-    board_kind: type[Board] = Board
-
-    @pytest.fixture
-    def environment(self) -> None:
-        self.board, self.line = self.board_kind(), Line()
-
-    async def make(self) -> Connector:
-        return self.kind(self.board, self.line)
-
-    async def make_witness(self) -> Connector:
-        return Tiny(self.board, Line())
-
-    async def send_bytes(self, topic: str, payload: bytes) -> None:
-        self.board.send(topic, payload, retain=False)
-
-    async def interrupt(self) -> None:
-        self.line.turn("down")
-
-    async def silence(self) -> None:
-        self.line.turn("silent")
-
-    async def restore(self) -> None:
-        self.line.turn("up")
+class TinyContract(TinyHooks, ConnectorContract):
+    pass
 
 
 class TestTiny(TinyContract):
@@ -396,15 +360,11 @@ class TestSendsTextFirst(TinyContract):
     kind = SendsTextFirst
 
 
-class SettlerContract(Settling):
+class SettlerContract(TinyHooks, Settling):
     """The section of settlement alone: in all others these are like Tiny."""
 
     abilities = TinyContract.abilities | {Ability.SETTLEMENT}
-    kind: type[Settler] = Settler
-    board_kind = Board
-    environment = TinyContract.environment
-    make, make_witness = TinyContract.make, TinyContract.make_witness
-    interrupt, restore = TinyContract.interrupt, TinyContract.restore
+    kind = Settler
 
 
 class TestSettler(SettlerContract):

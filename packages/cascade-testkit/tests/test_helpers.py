@@ -121,6 +121,17 @@ async def test_no_leaks_names_each_thing_that_was_left(tmp_path: Path) -> None:
     task.cancel()
 
 
+def test_two_workers_of_a_test_run_never_draw_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a share of its own; together they have all ports."""
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+    shares: list[set[int]] = []
+    for worker in ("gw0", "gw1", "gw2"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        shares.append({*_process._share()})
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
+    assert sorted(port for share in shares for port in share) == [*_process._share()]
+
+
 def test_a_free_port_is_given_to_one_server_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while neither of two servers listens yet."""
     draw = _process._draw.choice

@@ -33,7 +33,7 @@ class Board:
             if payload:
                 self.retained[topic] = payload
         for connector, filters in list(self.filters.items()):
-            if any(matches(each, topic) for each in filters):
+            if any(self.matches(each, topic) for each in filters):
                 connector.arrive_soon(topic, payload)
 
     def attach(self, connector: "Tiny", topic_filter: str) -> None:
@@ -46,6 +46,9 @@ class Board:
         for topic, payload in self.retained.items():
             if matches(topic_filter, topic):
                 connector.arrive_soon(topic, payload)
+
+    def matches(self, topic_filter: str, topic: str) -> bool:
+        return matches(topic_filter, topic)
 
     def detach(self, connector: "Tiny") -> None:
         self.filters.pop(connector, None)
@@ -212,7 +215,7 @@ class Tiny:
         with contextlib.suppress(UndecodableMessageError):
             data = decode_payload(payload)
             for subscription in self.subscriptions:
-                if matches(subscription.topic, topic):
+                if self.board.matches(subscription.topic, topic):
                     self.dispatch(subscription, topic, data)
 
     async def call(self, subscription: TinySubscription, topic: str, data: dict[str, Any]) -> None:

@@ -67,9 +67,9 @@ class _Difference:
         self._before = before
         self._left: list[str] = []
 
-    def gone(self) -> Self | bool:
+    def gone(self) -> Self:
         self._left = Holdings.now().beyond(self._before)
-        return self if self._left else True
+        return self
 
     def __bool__(self) -> bool:
         return not self._left

@@ -143,7 +143,7 @@ class Subscribing(Harness):
         async with no_leaks(self.timeout):
             await connector.connect()
             subscription = await connector.subscribe(topic, callback, 1)
-            await connector.publish(topic, {}, 1)
+            await self.within(connector.publish(topic, {}, 1))
             await self.until(lambda: calls, "the call")
             await self.within(connector.disconnect())
             assert calls == [True, False]

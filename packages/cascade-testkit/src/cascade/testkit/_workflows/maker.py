@@ -17,6 +17,7 @@ MOST_STEPS = 14
 MOST_TARGETS = 3
 MOST_TURNS = 6  # of a loop
 _DEEPEST = 2  # containers inside containers
+_NUMBER = 7  # what a step gives instead of a number of its own
 
 
 def make_workflow(random: Random) -> list[Lazy]:
@@ -72,7 +73,7 @@ class _Maker:
         self._steps.append(self._random.choice(self._ways)(seed))
 
     def _plain(self, seed: int) -> Lazy:
-        return self._shaped(self._task(work.mix, seed)(seed, *self._arguments(), x=self._argument()), 7)
+        return self._shaped(self._task(work.mix, seed)(seed, *self._arguments(), x=self._argument()))
 
     def _list(self, seed: int) -> Lazy:
         made = self._shaped(self._task(work.spread, seed)(seed, *self._arguments()), [1, 2])
@@ -92,7 +93,7 @@ class _Maker:
         call = self._task(work.flaky, seed)(seed, self._folder, failures, *self._arguments())
         retried = call.with_retry(attempts)
         blocks = call_of(call).definition.mode == "inline"
-        return self._shaped(retried if blocks else retried.with_timeout(60), 7)
+        return self._shaped(retried if blocks else retried.with_timeout(60))
 
     def _cached(self, seed: int) -> Lazy:
         return self._once(self._random.randint(0, 1), self._folder, *self._arguments()[:1])
@@ -110,7 +111,7 @@ class _Maker:
         return self._never(self._random.randint(0, 1)).with_retry(self._random.randint(1, 2))
 
     def _equipped(self, seed: int) -> Lazy:
-        return self._shaped(self._task(work.equipped, seed)(seed, *self._arguments()), 7)
+        return self._shaped(self._task(work.equipped, seed)(seed, *self._arguments()))
 
     def _loop(self, seed: int) -> Lazy:
         turns, end = (
@@ -118,15 +119,15 @@ class _Maker:
             self._random.choice(("value", "value", "fail", "skip")),
         )
         function = self._random.choice((work.descend, work.cycle))
-        return self._shaped(self._task(function, seed)(seed, turns, end, *self._arguments()), 7)
+        return self._shaped(self._task(function, seed)(seed, turns, end, *self._arguments()))
 
     def _recursion(self, seed: int) -> Lazy:
         depth = self._random.randint(0, MOST_TURNS)
-        return self._shaped(self._task(work.unfold, seed)(seed, depth, *self._arguments()), 7)
+        return self._shaped(self._task(work.unfold, seed)(seed, depth, *self._arguments()))
 
     def _fan_out(self, seed: int) -> Lazy:
         failing = self._chance(6)
-        return self._shaped(self._task(work.fan_out, seed)(seed, failing, *self._arguments()), 7)
+        return self._shaped(self._task(work.fan_out, seed)(seed, failing, *self._arguments()))
 
     def _map(self, seed: int) -> Lazy:
         length = self._random.randint(0, 3)
@@ -155,12 +156,12 @@ class _Maker:
         if not self._steps:
             return selector
         routes = {choice: self._pick(self._steps) for choice in range(self._random.randint(2, 4))}
-        return self._shaped(Router(selector, routes), 7)
+        return self._shaped(Router(selector, routes))
 
     def _item(self, seed: int) -> Lazy:
         if not self._lists:
             return self._list(seed)
-        return self._shaped(self._pick(self._lists)[self._random.randint(0, 1)], 7)
+        return self._shaped(self._pick(self._lists)[self._random.randint(0, 1)])
 
     def _attribute(self, seed: int) -> Lazy:
         if not self._pairs:
@@ -172,7 +173,7 @@ class _Maker:
         runs = work.as_async(function) if where == "async" else function
         return task(name=f"step {seed}", mode="inline" if where == "inline" else "auto")(runs)
 
-    def _shaped(self, made: Lazy, otherwise: Any) -> Lazy:
+    def _shaped(self, made: Lazy, otherwise: Any = _NUMBER) -> Lazy:
         """Give a step demands, an order, a condition, or all of them."""
         if not call_of(made).definition.structural and self._chance(4):
             made = made.with_constraints(slots=self._amount())
@@ -189,7 +190,7 @@ class _Maker:
     def _otherwise(self, plain: Any) -> Any:
         """Return what a step gives whose condition is false: a value, another step, or a list with one."""
         kind = self._random.randint(0, 3)
-        if plain != 7 or kind <= 1:  # steps that need a list or pair get one
+        if plain != _NUMBER or kind <= 1:  # steps that need a list or pair get one
             return plain
         step = self._pick(self._steps)
         return step if kind == 2 else [step, plain]

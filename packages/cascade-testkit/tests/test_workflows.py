@@ -1,0 +1,200 @@
+"""Random workflows find an engine that is wrong in one way, and show the workflow with which it goes wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import TaskState, TaskStateEvent
+from cascade.spec import LazyResult, Router, task
+from cascade.testkit._workflows.describe import describe
+from cascade.testkit._workflows.reference import Reference
+from cascade.testkit._workflows.work import Pair
+from cascade.testkit.workflows import check_workflow
+
+SEEDS = range(40)
+Targets = list[LazyResult[Any]]
+Handler = Callable[[Any], object]
+
+
+def add(x: Any, y: Any = 0) -> Any:
+    return x + y
+
+
+class Bus:
+    """As much of one as the check needs."""
+
+    def __init__(self) -> None:
+        self.handler: Handler | None = None
+
+    def subscribe(self, event_type: type, handler: Handler) -> Callable[[], None]:
+        assert event_type is TaskStateEvent
+        self.handler = handler
+        return lambda: None
+
+
+class ByRecursion:
+    """A correct engine: it does what the reference does, in a folder of its own."""
+
+    def __init__(self, *, system_resources: dict[str, int], resources: list[Any]) -> None:
+        self.bus: Any = Bus()
+        self.slots = system_resources["slots"]
+        self.resources = resources
+
+    async def run(self, targets: Targets, params: dict[str, str], *, on_failure: str) -> list[Any]:
+        reference = Reference(params)
+        values = [reference.evaluate(lazy).value for lazy in targets]
+        self.tell([*reference.published.elements()])
+        failures = self.failures(reference.failures, on_failure)
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise ExceptionGroup("several", failures)
+        return self.values(values, on_failure)
+
+    def tell(self, states: list[tuple[str, TaskState]]) -> None:
+        for name, state in [*states, ("step 0", TaskState.RUNNING)]:
+            if self.bus.handler is not None:
+                self.bus.handler(TaskStateEvent("run", name, name, state, 0.0))
+
+    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
+        return failures[:1] if on_failure == "stop" else failures
+
+    def values(self, values: list[Any], on_failure: str) -> list[Any]:
+        return values
+
+
+class GivesAnotherValue(ByRecursion):
+    def values(self, values: list[Any], on_failure: str) -> list[Any]:
+        return values if on_failure == "stop" else [*values[:-1], 1]
+
+
+class GivesAnotherValueWhereItWouldStop(ByRecursion):
+    def values(self, values: list[Any], on_failure: str) -> list[Any]:
+        return values if on_failure == "continue" else [*values[:-1], 1]
+
+
+class LosesAFailure(ByRecursion):
+    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
+        return failures[1:] if len(failures) > 1 else failures
+
+
+class LosesTheOnlyFailure(ByRecursion):
+    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
+        return [] if len(failures) == 1 and on_failure == "stop" else super().failures(failures, on_failure)
+
+
+class RaisesWhatIsNoFailure(ByRecursion):
+    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
+        return [RuntimeError("none of it")] if on_failure == "stop" else failures
+
+
+class RaisesAnotherType(ByRecursion):
+    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
+        found = super().failures(failures, on_failure)
+        return [RuntimeError(str(exc)) for exc in found] if on_failure == "stop" else found
+
+
+class RaisesAnotherText(ByRecursion):
+    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
+        return [type(exc)("it failed") if exc.args else exc for exc in super().failures(failures, on_failure)]
+
+
+class LosesAnEnd(ByRecursion):
+    def tell(self, states: list[tuple[str, TaskState]]) -> None:
+        super().tell([pair for pair in states if pair[1] is not TaskState.SKIPPED])
+
+
+class TellsAnEndTwice(ByRecursion):
+    def tell(self, states: list[tuple[str, TaskState]]) -> None:
+        super().tell([*states, *(pair for pair in states if pair[0] == "step 0")])
+
+
+class TellsAnotherEnd(ByRecursion):
+    def tell(self, states: list[tuple[str, TaskState]]) -> None:
+        others = {TaskState.FAILED: TaskState.SKIPPED}
+        super().tell([(name, others.get(state, state)) for name, state in states])
+
+
+class LeavesAResourceOpen(ByRecursion):
+    async def run(self, targets: Targets, params: dict[str, str], *, on_failure: str) -> list[Any]:
+        self.kept: list[AsyncIterator[int] | Iterator[int]] = KEPT
+        shared = self.resources[0].function()
+        assert await anext(shared) == 3
+        self.kept.append(shared)
+        return await super().run(targets, params, on_failure=on_failure)
+
+
+KEPT: list[Any] = []
+
+
+def check_all(engine: type[ByRecursion], folder: Path) -> None:
+    for seed in SEEDS:
+        check(engine, seed, folder)
+
+
+def check(engine: type[ByRecursion], seed: int, folder: Path) -> None:
+    place = folder / str(seed)
+    place.mkdir()
+
+    async def run() -> None:
+        try:
+            await check_workflow(engine, Random(seed), place)
+        finally:
+            while KEPT:
+                await KEPT.pop().aclose()
+
+    asyncio.run(run())
+
+
+def test_a_correct_engine_passes(tmp_path: Path) -> None:
+    """It gives the values, failures and ends of the reference with each workflow."""
+    check_all(ByRecursion, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        GivesAnotherValue,
+        GivesAnotherValueWhereItWouldStop,
+        LosesAFailure,
+        LosesTheOnlyFailure,
+        RaisesWhatIsNoFailure,
+        RaisesAnotherType,
+        RaisesAnotherText,
+        LosesAnEnd,
+        TellsAnEndTwice,
+        TellsAnotherEnd,
+        LeavesAResourceOpen,
+    ],
+)
+def test_an_engine_that_is_wrong_in_one_way_fails(engine: type[ByRecursion], tmp_path: Path) -> None:
+    """With one of the workflows at the latest; the error shows this workflow."""
+    with pytest.raises(AssertionError) as caught:
+        check_all(engine, tmp_path)
+    (shown,) = caught.value.__notes__
+    *steps, targets = shown.splitlines()
+    assert steps[0].startswith("#0 = ")
+    assert targets.startswith("targets: #")
+
+
+def test_a_workflow_in_words_names_each_call_once_and_all_that_it_stands_on() -> None:
+    """Dependencies come first; conditions, orders, attempts, limits and what a call holds are shown."""
+    one = task(name="one", mode="inline")(add)(1, y=[2, (3,)])
+    two = task(name="two")(add).with_retry(3)(one, Pair(one, {"k": 4})).after(one)
+    mapped = task(name="many")(add).partial(y=one).map(x=[5, 6]).with_concurrency(2)
+    held = task(name="held")(add)(two).with_constraints(slots=one).run_if(one)
+    instead = task(name="instead")(add)(7).run_if(two, otherwise=8)
+    chosen = Router(one, {0: held, 1: instead})
+    assert describe([chosen, mapped, one]).splitlines() == [
+        "#0 = one (Call, add, inline) [1] {y: [2, [3]]}",
+        "#1 = two (Call, add, auto) [#0, Pair(#0, {k: 4})] {} 3 attempts after [#0]",
+        "#2 = held (Call, add, auto) [#1] {} holding {slots: #0} if #0 else skipped",
+        "#3 = instead (Call, add, auto) [7] {} if #1 else 8",
+        "#4 = route (RouteCall, _taken, inline) [#0] {} routes {0: #2, 1: #3}",
+        "#5 = many (MapCall, add, auto) [] {x: [5, 6]} fixed {y: #0}, 2 at a time",
+        "targets: #4, #5, #0",
+    ]
