@@ -468,6 +468,20 @@ async def test_calls_behind_a_long_one_move_to_a_worker_that_joins() -> None:
         assert moved.log == ["started", b"new"]
 
 
+async def test_calls_move_again_after_a_move_has_ended() -> None:
+    """To each worker that joins, one after the other."""
+    cluster = StandInCluster(a=1)
+    async with calls_on(cluster, 3) as (calls, _):
+        await calls.start()
+        for _ in range(3):
+            calls.submit(Watched())
+        await eventually(lambda: len(cluster.client.sent) == 3)
+        cluster.client.threads["b"] = 1
+        await eventually(lambda: "b" in cluster.client.places.values())
+        cluster.client.threads["c"] = 1
+        await eventually(lambda: "c" in cluster.client.places.values())
+
+
 async def test_one_move_is_asked_for_at_a_time(impatient: None) -> None:
     """A worker that does not answer is not asked again and again."""
     cluster = StandInCluster(a=1)
