@@ -504,6 +504,44 @@ def test_history_counts_events_in_their_order(tmp_path: Path, capsys: pytest.Cap
     ]
 
 
+@pytest.mark.parametrize(
+    ("end", "status", "error"),
+    [
+        ({"status": "Succeeded"}, "Succeeded", ""),
+        ({"status": "Failed", "error": "OSError: jam"}, "Failed", "OSError: jam"),
+        ({}, "", ""),
+        ({"status": None, "error": None}, "", ""),
+        ({"status": 7, "error": 8}, "7", "8"),
+    ],
+    ids=str,
+)
+def test_history_shows_the_end_of_a_run_as_it_was_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: dict[str, Any], status: str, error: str
+) -> None:
+    """What another program leaves out is empty, and so is what it leaves out of the start and of a step."""
+    run = [
+        lifecycle(0, "ENGINE_STARTED", name=None),
+        step(1, "RUNNING", error=None),
+        step(2, "FAILED", **({"error": error} if error else {"error": None})),
+        lifecycle(4, "ENGINE_STOPPED", **end),
+    ]
+    row = history_of(tmp_path / "all.sqlite", capsys, [named(each) for each in run], run="run")
+    (pressed,) = row["steps"]
+    assert (row["status"], row["error"], row["target"]) == (status, error, "")
+    assert (row["created"], row["ended"], row["took"]) == (
+        "2026-11-21T03:00:20+00:00",
+        "2026-11-21T03:00:24+00:00",
+        4.0,
+    )
+    assert (pressed["state"], pressed["error"], pressed["starts"], pressed["tries"]) == (
+        "failed",
+        error,
+        1,
+        1,
+    )
+    assert (pressed["key"], pressed["name"], pressed["took"]) == ("press:0", "press", 1.0)
+
+
 def test_history_has_no_negative_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The clock of the box was set back during the run."""
     run = [lifecycle(9, "ENGINE_STARTED"), {**lifecycle(3, "ENGINE_STOPPED", status="Succeeded"), "seq": 10}]

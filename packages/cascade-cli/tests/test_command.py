@@ -62,7 +62,6 @@ def test_every_command_of_the_table_can_be_imported_and_has_help(
     assert capsys.readouterr().out.startswith(f"Usage: cascade {name} ")
 
 
-@pytest.mark.slow
 def test_the_help_names_the_variables_of_the_files_that_tls_needs(capsys: pytest.CaptureFixture[str]) -> None:
     """They are those that the connector reads."""
     assert main(["ps", "--help"]) == 0
@@ -71,6 +70,7 @@ def test_the_help_names_the_variables_of_the_files_that_tls_needs(capsys: pytest
         assert f"Or {variable}." in text
 
 
+@pytest.mark.slow
 def test_help_imports_no_command_and_nothing_heavy() -> None:
     """``cascade --help`` shows a line for each command without importing any, nor rich or aiomqtt."""
     code = (

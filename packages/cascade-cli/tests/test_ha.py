@@ -128,6 +128,52 @@ def test_the_switch_shows_its_own_register(source: str) -> None:
     assert shown(source, "limit", {"effective": [{"topic": "x", "params": {}}]}) == "None"
 
 
+def test_a_person_sees_each_entity_with_its_name_unit_and_limits() -> None:
+    """Beside the templates and topics: Home Assistant builds its page of these values."""
+    made = device("press", "1.2")
+    assert made["device"] == {
+        "identifiers": ["cascade_press"],
+        "name": "press",
+        "manufacturer": "Cascade",
+        "model": "Engine",
+    }
+    assert made["origin"] == {"name": "Cascade", "sw_version": "1.2"}
+    assert (made["qos"], made["state_topic"]) == (1, state_topic("press", "summary"))
+    assert made["availability"][0]["value_template"] == "{{ value_json.status }}"
+    constraints, runs = state_topic("press", "constraints"), state_topic("press", "runs")
+    counted = {"platform": "sensor", "state_class": "measurement"}
+    expected: dict[str, dict[str, Any]] = {
+        "pause": {"platform": "switch", "name": "Pause", "icon": "mdi:pause", "payload_off": "", "retain": True,
+                  "state_topic": constraints, "state_on": "ON", "state_off": "OFF"},
+        "limit": {"platform": "number", "name": "Limit of running tasks", "icon": "mdi:speedometer", "retain": True,
+                  "state_topic": constraints, "min": 0, "max": 1000, "mode": "box"},
+        "lift_limit": {"platform": "button", "name": "Lift the limit", "icon": "mdi:speedometer-slow",
+                       "payload_press": "", "retain": True},
+        "state": {"platform": "sensor", "name": "State", "device_class": "enum",
+                  "options": ["idle", "running", "paused", "ended"]},
+        "paused": {"platform": "binary_sensor", "name": "Paused"},
+        "running": {**counted, "name": "Running tasks", "unit_of_measurement": "tasks"},
+        "waiting": {**counted, "name": "Waiting tasks", "unit_of_measurement": "tasks"},
+        "progress": {**counted, "name": "Progress", "unit_of_measurement": "%", "state_topic": runs},
+        "time_left": {**counted, "name": "Time left", "unit_of_measurement": "s", "device_class": "duration",
+                      "state_topic": runs},
+        "last_error": {"platform": "sensor", "name": "Last error", "icon": "mdi:alert-circle-outline",
+                       "state_topic": runs},
+        "last_run": {"platform": "sensor", "name": "Last run", "state_topic": runs, "json_attributes_topic": runs},
+        "run_ended": {"platform": "event", "name": "Run ended", "state_topic": runs,
+                      "event_types": ["succeeded", "failed", "cancelled"]},
+    }  # fmt: skip
+    left_out = ("payload_on", "command_topic", "unique_id")
+    assert {
+        name: {
+            key: value for key, value in component.items() if key not in left_out and "template" not in key
+        }
+        for name, component in made["components"].items()
+    } == expected
+    ids = {name: component["unique_id"] for name, component in made["components"].items()}
+    assert ids == {name: f"cascade_press_{name}" for name in expected}
+
+
 def test_sensors_show_the_reports() -> None:
     """Of the protocol's examples, of an engine without a run, and of one with a run whose end is known."""
     (runs,), (summary,) = examples("runs"), examples("summary")

@@ -1,0 +1,400 @@
+"""Commands of other packages, what their exit codes become, and values that all commands read alike."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import pytest
+from memory_broker import MemoryBroker, MemoryLink
+
+from cascade import cli
+from cascade.cli import _drawing as drawing
+from cascade.cli import _returned as returned
+from cascade.cli import link
+from cascade.cli._params import HOST_PORT, SCOPE
+from cascade.cli._returned import publish_and_see
+from cascade.cli.errors import (
+    CANCELLED,
+    FAILED,
+    INTERRUPTED,
+    NO_BROKER,
+    USAGE,
+    CommandError,
+    exit_code,
+    one_line,
+)
+from cascade.cli.link import Address
+from cascade.cli.main import COMMANDS, main
+from cascade.cli.output import Output
+from cascade.interfaces.errors import ConnectorUnavailable, RunCancelledError, UsageError
+from cascade.interfaces.watch import Message
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Commands of an installed package, by name."""
+    made: dict[str, Any] = {}
+
+    def points() -> dict[str, Any]:
+        return {
+            name: SimpleNamespace(load=lambda name=name: made[name], dist=SimpleNamespace(name="plant-tools"))
+            for name in made
+        }
+
+    monkeypatch.setitem(vars(sys.modules[main.__module__]), "_others", points)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (lambda: None, 0),
+        (lambda: 0, 0),
+        (lambda: 5, 5),
+        (lambda: click.get_current_context().exit(), 0),
+        (lambda: click.get_current_context().exit(7), 7),
+    ],
+)
+def test_a_command_ends_with_the_code_that_it_returns_or_exits_with(
+    body: Callable[[], Any], code: int, offered: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a package that brings it by an entry point, as of our own."""
+    offered["press"] = cli.command(name="press")(body)
+    assert main(["press"]) == code
+    assert capsys.readouterr().err == ""
+
+
+def test_the_help_lists_commands_of_other_packages_last(
+    offered: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the package, in the order of their names; none hides one of our own."""
+    for name in ("press", "oven", "run"):
+        offered[name] = cli.command(name=name)(lambda: 9)
+    assert main(["--help"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.partition("Commands:\n")[2].splitlines()]
+    names = [line[0] for line in lines if line]
+    assert names == [*COMMANDS, "oven", "press"]
+    assert [line[1:] for line in lines if line and line[0] in ("oven", "press")] == [
+        ["From", "plant-tools."]
+    ] * 2
+    assert main(["run"]) == 2, "our own, which needs a file"
+    assert "Missing argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["pres"], "unknown command 'pres'; did you mean 'press'?"),
+        (["zzzz"], "unknown command 'zzzz'; cascade --help lists them"),
+        (["--zzzz"], "No such option"),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_nearest_one(
+    arguments: list[str], line: str, offered: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one of another package."""
+    offered["press"] = cli.command(name="press")(lambda: 9)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"cascade: {line}")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (CommandError("it is so"), FAILED, "it is so"),
+        (CommandError("it is so", "do that"), FAILED, "it is so; do that"),
+        (CommandError("it is so", "do that", code=9), 9, "it is so; do that"),
+        (ConnectorUnavailable("b", 1, "it is off"), NO_BROKER, None),
+        (RunCancelledError("r", "olaf"), CANCELLED, None),
+        (UsageError("not so"), USAGE, "not so"),
+        (click.UsageError("not so."), USAGE, "not so; cascade --help lists what it takes"),
+        (click.FileError("a.txt", "gone"), USAGE, "Could not open file 'a.txt': gone"),
+        (click.ClickException("odd"), FAILED, "odd"),
+        (click.Abort(), INTERRUPTED, None),
+        (KeyboardInterrupt(), INTERRUPTED, None),
+        (ValueError("a\n  b\x1b"), FAILED, "ValueError: a b\\u001b; --debug shows where it was raised"),
+        (ValueError(), FAILED, "ValueError; --debug shows where it was raised"),
+    ],
+)
+def test_each_error_has_its_code_and_its_line(error: BaseException, code: int, line: str | None) -> None:
+    """The codes are documented: scripts depend on them."""
+    assert exit_code(error) == code
+    if line is not None:
+        assert one_line(error) == line
+        assert one_line(error, debug=True) == line.removesuffix("; --debug shows where it was raised")
+    assert (FAILED, USAGE, NO_BROKER, CANCELLED, INTERRUPTED) == (1, 2, 3, 4, 130)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("box:0", ("box", 0)),
+        ("9464", None),
+        (":9464", None),
+        ("box:", None),
+        ("box:65536", None),
+        ("box:-1", None),
+        ("box:٣", None),
+        ("box:a", None),
+    ],
+)
+def test_an_address_and_a_port_are_read(text: str, value: tuple[str, int] | None) -> None:
+    """Brackets around IPv6 are no part of it."""
+    if value is not None:
+        assert HOST_PORT.convert(text, None, None) == value
+        assert HOST_PORT.convert(value, None, None) is value, "a default is read already"
+        return
+    with pytest.raises(click.BadParameter) as caught:
+        HOST_PORT.convert(text, None, None)
+    assert caught.value.message == f"{text!r} is not an address and a port, such as 127.0.0.1:9464"
+
+
+@pytest.mark.parametrize(
+    ("begun", "words"),
+    [
+        ("", ["global", "project:", "source:", "run:", "task:"]),
+        ("s", ["source:"]),
+        ("g", ["global"]),
+        ("x", []),
+        ("source:a", []),
+    ],
+)
+def test_a_shell_completes_the_kind_of_a_scope(begun: str, words: list[str]) -> None:
+    """Names need a broker, which completion does not ask."""
+    context: Any = None
+    assert [each.value for each in SCOPE.shell_complete(context, context, begun)] == words
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
+    """A broker within the test, which every address names."""
+    made = MemoryBroker({"a/other": 1})
+    monkeypatch.setattr(Address, "tool", lambda _: MemoryLink(made))
+    monkeypatch.setattr(returned, "ACKNOWLEDGE_SECONDS", 0.05)
+    return made
+
+
+def published(messages: Mapping[str, Any]) -> None:
+    work = publish_and_see(Address("mqtt://b"), messages, "a/#", done="cleared", rule="add the rule")
+    link.run(work)
+
+
+def test_a_message_counts_when_the_broker_has_returned_it(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them: written or cleared. The link and the watch end whatever happens."""
+    monkeypatch.setattr(returned, "ACKNOWLEDGE_SECONDS", 60.0)
+    published({"a/1": {"x": 1}, "a/2": None, "a/3": {"x": 3}})
+    assert broker.written == [("a/1", {"x": 1}), ("a/2", None), ("a/3", {"x": 3})]
+    assert broker.retained.keys() == {"a/other", "a/1", "a/3"}
+    assert (broker.links, broker.streams) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("denied", "line"),
+    [
+        ({"a/2"}, "the broker has not cleared a/2; add the rule"),
+        ({"a/3", "a/2"}, "the broker has not cleared a/2 and 1 more; add the rule"),
+        ({"a/3", "a/2", "a/1"}, "the broker has not cleared a/1 and 2 more; add the rule"),
+    ],
+)
+def test_a_message_that_the_broker_drops_is_named(denied: set[str], line: str, broker: MemoryBroker) -> None:
+    """The first of them, and how many more there are."""
+    broker.read_only = denied
+    with pytest.raises(CommandError) as caught:
+        published({"a/1": None, "a/2": None, "a/3": None})
+    assert (str(caught.value), caught.value.code) == (line, 3)
+    assert (broker.links, broker.streams) == (0, [])
+
+
+def test_a_broker_that_does_not_acknowledge_is_named(broker: MemoryBroker) -> None:
+    """What it has taken is not known."""
+    broker.acknowledges = False
+    with pytest.raises(CommandError) as caught:
+        published({"a/1": None})
+    line = "the broker does not acknowledge; run the command again"
+    assert (str(caught.value), caught.value.code) == (line, 3)
+    assert (broker.links, broker.streams) == (0, [])
+
+
+class Standard(io.StringIO):
+    """A standard output that takes bytes, too."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self.taken = io.BytesIO()
+        self._terminal = terminal
+
+    @property
+    def buffer(self) -> io.BytesIO:
+        return self.taken
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+def test_an_image_goes_to_a_pipe_and_never_to_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of text goes to both; a file gets either."""
+    pipe, terminal = Standard(terminal=False), Standard(terminal=True)
+    for screen in (pipe, terminal):
+        monkeypatch.setattr(sys, "stdout", screen)
+        drawing.write("a\nb\n", None, Output())
+        assert screen.getvalue() == "a\nb\n"
+    with pytest.raises(CommandError) as caught:
+        drawing.write(b"\x89PNG", None, Output())
+    assert str(caught.value) == "an image cannot be shown in a terminal; pass -o FILE"
+    assert caught.value.code == 2
+    monkeypatch.setattr(sys, "stdout", pipe)
+    drawing.write(b"\x89PNG", None, Output())
+    assert (pipe.taken.getvalue(), terminal.taken.getvalue()) == (b"\x89PNG", b"")
+    for picture, data in (("ä", "ä".encode()), (b"\x89PNG", b"\x89PNG")):
+        drawing.write(picture, tmp_path / "x", Output())
+        assert (tmp_path / "x").read_bytes() == data
+
+
+def test_graphviz_gets_the_graph_and_the_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For images only; text needs none."""
+    from cascade import task, visualize
+
+    @task
+    def one() -> int:
+        return 1
+
+    called: list[tuple[list[str], bytes]] = []
+
+    def run(command: list[str], *, input: bytes, **_: Any) -> Any:  # noqa: A002 - the name of subprocess
+        called.append((command, input))
+        return SimpleNamespace(returncode=0, stdout=b"drawn", stderr=b"a warning")
+
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr("subprocess.run", run)
+    target = one()
+    assert [drawing.draw(target, shape) for shape in ("svg", "png")] == [b"drawn", b"drawn"]
+    graph = visualize(target, format="dot").encode()
+    assert called == [(["/bin/dot", "-Tsvg"], graph), (["/bin/dot", "-Tpng"], graph)]
+    assert drawing.draw(target, "dot") == graph.decode()
+    assert drawing.draw(target, "tree") == "one\n"
+    text = drawing.draw(target, "json")
+    assert isinstance(text, str)
+    assert text.endswith("]\n")
+    assert len(called) == 2
+
+
+NAMES = [
+    "run",
+    "graph",
+    "watch",
+    "ps",
+    "runs",
+    "constraints",
+    "pause",
+    "resume",
+    "limit",
+    "cancel",
+    "clear",
+    "history",
+    "resolve",
+    "prune",
+    "collect",
+    "ha",
+    "outbox",
+    "broker",
+    "doctor",
+    "acl",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_its_name(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scripts and pages call it so; without arguments of the caller those of the process count."""
+    assert [*COMMANDS] == NAMES
+    monkeypatch.setattr("sys.argv", ["/usr/bin/cascade", name, "--help"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith(f"Usage: cascade {name} ")
+
+
+@pytest.mark.parametrize(
+    ("shape", "begin"),
+    [
+        ("tree", "one\n"),
+        ("mermaid", "flowchart TD\n"),
+        ("dot", "digraph cascade {\n"),
+        ("json", "[\n"),
+        ("svg", "<svg "),
+        ("png", ""),
+    ],
+)
+def test_a_graph_is_drawn_in_each_form(
+    shape: str,
+    begin: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Named by the option, or by the ending of the file; without Graphviz all but png."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("sys.argv", ["cascade"])
+    file = tmp_path / f"graph_as_{shape}.py"
+    file.write_text("import cascade as cs\n@cs.task\ndef one(): return 1\nworkflow = one()\n")
+    picture = tmp_path / f"picture.{shape}"
+    codes = [main(["graph", str(file), *more]) for more in (("--format", shape), ("-o", str(picture)))]
+    out, err = capsys.readouterr()
+    sys.modules.pop(file.stem)
+    if not begin:
+        assert (codes, out, err.count("png needs Graphviz")) == ([2, 2], "", 2)
+        return
+    assert (codes, out[: len(begin)], err) == ([0, 0], begin, "")
+    assert picture.read_text("utf-8") == out
+
+
+@pytest.mark.parametrize("error", [OSError("no such program"), subprocess.TimeoutExpired("dot", 60.0)])
+def test_graphviz_that_does_not_work_is_named_with_another_form(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large graph may take it minutes."""
+
+    def run(*_: object, **__: object) -> None:
+        raise error
+
+    from cascade import task
+
+    monkeypatch.setattr("shutil.which", lambda _: "dot")
+    monkeypatch.setattr("subprocess.run", run)
+    with pytest.raises(CommandError) as caught:
+        drawing.draw(task(lambda: 1)(), "svg")
+    assert str(caught.value) == f"Graphviz failed: {error}; choose --format mermaid, or a smaller graph"
+    assert (caught.value.code, caught.value.__cause__) == (1, error)
+
+
+def test_what_was_retained_or_comes_from_others_does_not_prove_that_a_message_was_taken(
+    broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A register that was there before the command, and one that another operator writes meanwhile."""
+    broker.retained["a/1"] = b'{"x": 1}'
+    broker.read_only = {"a/1"}
+    with pytest.raises(CommandError, match="has not cleared a/1; add"):
+        published({"a/1": {"x": 1}})
+    take = broker.take
+
+    def of_others(topic: str, content: Any) -> None:
+        take(topic, content)
+        for stream in broker.streams:
+            stream.deliver(Message(topic, b'{"x": 9}', retain=False))
+
+    monkeypatch.setattr(broker, "take", of_others)
+    with pytest.raises(CommandError, match="has not cleared a/1; add"):
+        published({"a/1": None})
