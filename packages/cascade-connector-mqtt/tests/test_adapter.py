@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
-from typing import Any, cast
-from unittest.mock import AsyncMock, MagicMock
+import math
+from types import SimpleNamespace
+from typing import Any, Self, cast
+from unittest.mock import AsyncMock, MagicMock, call
 
 import aiomqtt
 import pytest
@@ -168,3 +171,126 @@ async def test_each_rejection_is_raised_once_and_in_order() -> None:
             await client.publish(Outgoing(0, "a", "{}", 1, False))
         assert raised.value.code == expected
     await client.publish(Outgoing(0, "a", "{}", 1, False))
+
+
+class Entering(aiomqtt.Client):
+    """Connects at once, or fails."""
+
+    error: BaseException | None = None
+
+    async def __aenter__(self) -> Self:
+        if self.error is not None:
+            raise self.error
+        return self
+
+
+def calls_of(context: Any) -> dict[str, AsyncMock]:
+    """Replace what sends packets; return what notes the calls."""
+    found = {name: AsyncMock(return_value=None) for name in ("publish", "subscribe", "unsubscribe")}
+    found["subscribe"].return_value = (MagicMock(value=1), 0x80, 2)
+    for name, noting in found.items():
+        setattr(context, name, noting)
+    return found
+
+
+async def test_each_packet_is_asked_for_with_what_it_needs_and_no_more() -> None:
+    """Another client library of this interface may not know a keyword that says the default."""
+    context = aiomqtt.Client("broker")
+    calls, client = calls_of(context), adapter(context)
+    await client.publish(Outgoing(0, "a", "{}", 1, False))
+    await client.publish(Outgoing(0, "b", "{1}", 0, True))
+    assert await client.subscribe("a") == [None, 0x80, None]
+    await client.subscribe("b", 1)
+    await client.subscribe([("c", 0), ("d", 2)])
+    await client.unsubscribe(["a"])
+    await client.unsubscribe(["b", "c"])
+    assert calls["publish"].mock_calls == [
+        call("a", payload="{}", qos=1),
+        call("b", payload="{1}", qos=0, retain=True),
+    ]
+    assert calls["subscribe"].mock_calls == [call("a"), call("b", qos=1), call([("c", 0), ("d", 2)])]
+    assert calls["unsubscribe"].mock_calls == [call("a"), call(["b", "c"])]
+
+
+async def test_a_call_before_the_broker_has_accepted_the_client_waits_without_a_limit() -> None:
+    """The limit of the client is then that for CONNACK; from the answer on it is the client's own."""
+    context = Entering("broker")
+    calls, opened = calls_of(context), list[Any]()
+    client = adapter(context)
+    client.native = None
+    client.on_open(lambda: opened.append(client.native))
+    client._internals._opened()  # type: ignore[attr-defined]
+    assert opened == [context]
+
+    async def all_calls() -> None:
+        await client.publish(Outgoing(0, "a", "{}", 1, False))
+        await client.publish(Outgoing(0, "a", "{}", 1, True))
+        await client.subscribe("a", 1)
+        await client.subscribe("a")
+        await client.unsubscribe(["a"])
+
+    await all_calls()
+    made = [found for each in calls.values() for found in each.mock_calls]
+    assert [found.kwargs.get("timeout") for found in made] == [math.inf] * 5
+    await client.connect(1.0)
+    for each in calls.values():
+        each.reset_mock()
+    await all_calls()
+    made = [found for each in calls.values() for found in each.mock_calls]
+    assert ["timeout" in found.kwargs for found in made] == [False] * 5
+
+
+async def test_there_is_no_native_client_before_the_link_and_what_connecting_raises_is_passed_on() -> None:
+    """Whatever it is: an error of the network, or a cancellation."""
+    for error in (aiomqtt.MqttError("refused"), OSError(111, "refused"), asyncio.CancelledError()):
+        context = Entering("broker")
+        context.error = error
+        client = AiomqttClient(
+            context,
+            given={},
+            connect_timeout=1.0,
+            window=1,
+            undecodable=lambda: None,
+            logger=QuietLogger(logging.getLogger("mqtt")),
+        )
+        assert client.native is None
+        discarded = MagicMock()
+        client._internals.discard = discarded  # type: ignore[method-assign]
+        with pytest.raises(type(error)) as raised:
+            await client.connect(1.0)
+        assert raised.value is error
+        discarded.assert_called_once_with(error)
+        assert client.native is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "read"),
+    [("é", "é".encode()), (b"\xff", b"\xff"), (bytearray(b"12"), b"12"), (None, b""), (b"", b"")],
+    ids=repr,
+)
+@pytest.mark.parametrize(("retain", "kept"), [(True, True), (False, False), (1, False), (None, False)])
+async def test_a_message_is_bytes_with_its_flag(payload: Any, read: bytes, retain: Any, kept: bool) -> None:
+    """Whatever type the client library gives them; only True is a retained message."""
+    context = aiomqtt.Client("broker")
+    client = adapter(context)
+    context._queue.put_nowait(
+        MagicMock(topic=aiomqtt.Topic("a/b"), payload=payload, retain=retain, properties=None)
+    )
+    (found,) = client.arrived()
+    assert (found.topic, found.payload, found.retain, found.expires_in) == ("a/b", read, kept, None)
+    assert type(found.payload) is bytes
+
+
+@pytest.mark.parametrize(
+    ("left", "found"), [(7, 7.0), (0, 0.0), (None, None), ("7", None), (7.5, None)], ids=repr
+)
+async def test_only_a_whole_number_of_seconds_is_an_expiry(left: Any, found: float | None) -> None:
+    """Paho gives no attribute for a property that did not come."""
+    context = aiomqtt.Client("broker")
+    client = adapter(context)
+    properties = SimpleNamespace() if left is None else SimpleNamespace(MessageExpiryInterval=left)
+    context._queue.put_nowait(
+        MagicMock(topic=aiomqtt.Topic("a"), payload=b"", retain=False, properties=properties)
+    )
+    (message,) = client.arrived()
+    assert message.expires_in == found

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from cascade.connectors.mqtt import MqttConnector, config
 from cascade.testkit import Broker
+from cascade.transport import outbox
+from cascade.transport.settings import OWN
 
 README = Path(__file__).parents[1] / "README.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+TEXT = README.read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 OUTPUT = ["42", "plant/1/temperature {'celsius': 21.5}", ""]
 
 
@@ -31,3 +35,33 @@ def test_an_example_runs(broker: Broker, tmp_path: Path, example: str, output: s
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert output in done.stdout
+
+
+def test_each_reason_for_which_a_message_is_dropped_is_explained() -> None:
+    """By the word that ``statistics().dropped`` has: programs and dashboards ask for it."""
+    table = TEXT.partition("| reason in `dropped` |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE) == [
+        outbox.FULL,
+        outbox.TOO_LARGE,
+        outbox.SUPERSEDED,
+        outbox.POISON,
+        outbox.NOT_ALLOWED,
+        outbox.REFUSED,
+        outbox.NOT_CONNECTED,
+        outbox.UNSENT,
+        outbox.FORKED,
+    ]
+
+
+def test_each_keyword_has_the_default_that_is_stated() -> None:
+    """In the table of the connector's own keywords; none of them is missing there."""
+    table = TEXT.partition("| keyword | default |")[2].partition("\n\n")[0]
+    stated = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE))
+    made = MqttConnector("broker")
+    assert {*stated} == {*OWN, *config.NETWORK.own}
+    assert [made._mqtt.source_id, made._mqtt.client_id] == [None, None]
+    del stated["source_id"], stated["client_id"]  # what stands for them is stated in words
+    for name, default in stated.items():
+        found = getattr(made._mqtt, name)
+        assert default in (f"`{found}`", f"{found / (1 << 20):.0f} MiB"), name
+    assert (made.hostname, made.port) == ("broker", 1883)

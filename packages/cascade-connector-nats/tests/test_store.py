@@ -486,3 +486,91 @@ async def test_what_is_kept_has_the_limits_that_are_promised(jetstream: JetStrea
     assert (bucket["max_msgs_per_subject"], bucket["discard"]) == (1, "new")
     assert {"max_age", "max_bytes"}.isdisjoint(bucket)
     assert (stream["storage"], bucket["storage"]) == ("file", "file")
+
+
+ALLOW = "allow it to publish to $JS.API.> and $KV.plant.>, and to subscribe to _INBOX.>"
+
+
+@pytest.mark.parametrize(
+    ("error", "has_jetstream", "text"),
+    [
+        (TimeoutError(), True, "JetStream does not answer; does its cluster have a leader?"),
+        (
+            MessageRejected(403),
+            True,
+            f"this user may not use JetStream; {ALLOW}",
+        ),
+        (ApiError(ABSENT), False, "it has no JetStream; start it with -js, or allow it for this account"),
+        (ApiError(ABSENT), True, "its JetStream has ended; does the server end? start it again"),
+        (
+            ApiError({"code": 400, "err_code": 10047, "description": "insufficient storage"}),
+            True,
+            "JetStream refuses: insufficient storage; look into the server's log",
+        ),
+    ],
+    ids=["silent", "rights", "without", "ended", "refused"],
+)
+async def test_what_is_missing_names_its_remedy(
+    jetstream: JetStream,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    has_jetstream: bool,
+    text: str,
+) -> None:
+    """In these words, and with the bucket's own name."""
+    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.0)
+    jetstream.client.has_jetstream = has_jetstream
+    jetstream.errors["$JS.API."] = error
+    store = jetstream.store("plant")
+    await store.open()
+    assert {each.text for each in store.missing} == {text}
+
+
+async def test_a_bucket_is_one_that_tools_of_nats_can_read_and_nobody_can_thin_out(
+    jetstream: JetStream,
+) -> None:
+    """What goes, goes by a marker, which a reader that was away for a week still finds; each key may have its own end."""
+    await opened(jetstream)
+    bucket = jetstream.streams[BUCKET]["config"]
+    assert bucket["subjects"] == ["$KV.cascade.>"]
+    assert (bucket["deny_delete"], bucket["allow_rollup_hdrs"]) == (True, True)
+    assert (bucket["allow_direct"], bucket["allow_msg_ttl"]) == (True, True)
+    assert timedelta(microseconds=bucket["subject_delete_marker_ttl"] / 1000) == timedelta(days=7)
+    assert jetstream.streams[STREAM]["config"]["subjects"] == ["cascade.telemetry.>"]
+
+
+async def test_a_follower_leaves_nothing_on_the_disk_of_the_server(jetstream: JetStream) -> None:
+    """It is one of many, ends with its link, and gets what it follows in its own bucket."""
+    store = jetstream.store("plant")
+    await store.open()
+    assert await store.consume("inbox", ["a.b", "c.>"]) == 0
+    (follower,) = jetstream.consumers()
+    assert (follower["mem_storage"], follower["num_replicas"]) == (True, 1)
+    assert follower["deliver_subject"] == "inbox"
+    assert follower["filter_subjects"] == ["$KV.plant.a.b", "$KV.plant.c.>"]
+    assert jetstream.asked[-1][0] == f"$JS.API.CONSUMER.CREATE.KV_plant.{follower['name']}"
+    assert jetstream.asked[-1][1]["stream_name"] == "KV_plant"
+
+
+async def test_a_reader_has_its_place_in_the_stream_by_its_name(jetstream: JetStream) -> None:
+    """So that the next link goes on there."""
+    store = jetstream.store("plant")
+    await store.open()
+    await store.keep_for("box", ["a.b", "c.>"])
+    (reader,) = jetstream.consumers()
+    assert (reader["durable_name"], reader["filter_subjects"]) == ("box", ["a.b", "c.>"])
+    subject, request = jetstream.asked[-1]
+    assert (subject, request["stream_name"]) == ("$JS.API.CONSUMER.CREATE.plant.box", "plant")
+    assert store.next_of("box") == "$JS.API.CONSUMER.MSG.NEXT.plant.box"
+
+
+async def test_what_clears_a_key_stays_for_a_minute_and_no_birth_goes_early(jetstream: JetStream) -> None:
+    """Those who were away for longer read the set anew."""
+    store = await opened(jetstream)
+    await store.keep("a.b", b"")
+    await store.keep("a.b", b"1", ttl=9.5)
+    await store.keep("a.b", b"1")
+    headers = [found for *_, found in jetstream.sent]
+    cleared = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": "60s"}
+    assert headers == [cleared, {"Nats-TTL": "10s"}, None]
+    assert {subject for subject, *_ in jetstream.sent} == {"$KV.cascade.a.b"}
