@@ -57,7 +57,8 @@ class Recorded(RuleBasedStateMachine):
         self.journal: Journal | None = None
         self.steps: dict[str, tuple[StepState, int]] = {}
         self.values: dict[str, Any] = {}
-        self.queued: dict[str, tuple[StepState, int]] = {}
+        self.queue: list[tuple[str, tuple[StepState, int]]] = []
+        """What was handed over and need not be committed, in its order."""
         self.attempts = 0
         self.status: RecordedStatus | None = None
         self.before: RecordedStatus | None = None
@@ -78,8 +79,8 @@ class Recorded(RuleBasedStateMachine):
         return self.journal
 
     def commit(self) -> None:
-        self.steps |= self.queued
-        self.queued.clear()
+        self.steps |= dict(self.queue)
+        self.queue.clear()
 
     @initialize()
     def begin(self) -> None:
@@ -103,23 +104,23 @@ class Recorded(RuleBasedStateMachine):
     @precondition(lambda self: self.journal is not None)
     def start(self, key: str, certain: bool) -> None:
         self.before = None
-        _, starts = (self.steps | self.queued).get(key, (None, 0))
+        _, starts = (self.steps | dict(self.queue)).get(key, (None, 0))
         if certain:
             self.do(self.live.started_for_certain(key, name="f", inputs=b"i", code=b"c"))
-            self.queued[key] = StepState.IN_DOUBT, starts + 1
+            self.queue.append((key, (StepState.IN_DOUBT, starts + 1)))
             self.commit()
         else:
             self.live.started(key, name="f", inputs=b"i", code=b"c")
-            self.queued[key] = StepState.STARTED, starts + 1
+            self.queue.append((key, (StepState.STARTED, starts + 1)))
 
     @rule(key=KEYS)
     @precondition(lambda self: self.journal is not None)
     def retry(self, key: str) -> None:
-        step = (self.steps | self.queued).get(key)
+        step = (self.steps | dict(self.queue)).get(key)
         if step is not None:
             self.before = None
             self.live.retrying(key, tries=1, not_before=1.0, error="OSError")
-            self.queued[key] = StepState.RETRYING, step[1]
+            self.queue.append((key, (StepState.RETRYING, step[1])))
 
     @rule(key=KEYS, value=VALUES)
     @precondition(lambda self: self.journal is not None)
@@ -165,14 +166,14 @@ class Recorded(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.journal is not None)
     def die(self) -> None:
-        """Drop what is queued, unless its commit was quicker; the lock is gone."""
+        """Drop what is queued, except what its commits were quick enough to take from the front; the lock is gone."""
         (journal,) = self.state._journals
         journal._writer.failure = StateUnavailable("test", "killed")
         self.do(journal.close())
         found = {step.key: (step.state, step.starts) for step in self.new_state().steps("night")}
-        assert found in (self.steps, self.steps | self.queued)
+        assert found in [self.steps | dict(self.queue[:taken]) for taken in range(len(self.queue) + 1)]
         self.steps = found
-        self.queued.clear()
+        self.queue.clear()
         self.journal, self.state = None, self.new_state()
 
     @rule()
@@ -194,8 +195,9 @@ class Recorded(RuleBasedStateMachine):
     @invariant()
     def a_reader_sees_what_is_committed(self) -> None:
         found = {step.key: (step.state, step.starts) for step in self.new_state().steps("night")}
-        committed = {key: step for key, step in self.steps.items() if key not in self.queued}
-        assert {key: step for key, step in found.items() if key not in self.queued} == committed
+        queued = dict(self.queue)
+        committed = {key: step for key, step in self.steps.items() if key not in queued}
+        assert {key: step for key, step in found.items() if key not in queued} == committed
 
     def teardown(self) -> None:
         self.do(self.state.close())

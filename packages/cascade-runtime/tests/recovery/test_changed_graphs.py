@@ -54,6 +54,13 @@ def count_down(number: int, so_far: int = 0) -> Any:
 
 
 @task(mode="inline")
+def spread(number: int) -> Any:
+    """Return a map, as an item of a map may."""
+    note(f"spread {number}")
+    return double.map(x=range(number))
+
+
+@task(mode="inline")
 def last(*values: Any) -> Any:
     note("last")
     return [*values]
@@ -163,6 +170,27 @@ EDITS: dict[str, Edit] = {
         ["last"],
         [2],
     ),
+    "items that returned maps": Edit(
+        lambda: last(spread.map(number=[3, 2, 4])),
+        lambda: last(spread.map(number=[3, 4])),
+        ["spread:0[1] arguments", "spread:0[2] gone"],
+        ["double 0", "double 1", "double 2", "double 3", "last", "spread 4"],
+        [[[0, 2, 4], [0, 2, 4, 6]]],
+    ),
+    "a step that returned a map and is a map now": Edit(
+        lambda: last(spread(3)),
+        lambda: last(spread.map(number=[1])),
+        ["spread:0 gone"],
+        ["double 0", "last", "spread 1"],
+        [[[0]]],
+    ),
+    "a map whose items returned maps and is a call now": Edit(
+        lambda: last(spread.map(number=[2, 2])),
+        lambda: last(spread(1)),
+        ["spread:0[0] gone", "spread:0[1] gone"],
+        ["double 0", "last", "spread 1"],
+        [[0]],
+    ),
     "what a loop takes": Edit(
         lambda: last(count_down(1, double(3))),
         lambda: last(count_down(1, double(4))),
@@ -200,6 +228,47 @@ async def test_what_is_declared_otherwise_is_named_and_runs_again_on_request(nam
     assert sorted(ran.elements()) == edit.ran
     assert await night.run(edit.after()) == edit.value
     assert not ran
+
+
+SAME: dict[str, Callable[[], LazyResult[Any]]] = {
+    "items": lambda: last(double.map(x=[1, 2, 3]), double(1)),
+    "items that returned maps": lambda: last(spread.map(number=[3, 1, 0])),
+    "one item that returned a map": lambda: last(spread.map(number=[9])),
+    "a step that returned a map": lambda: last(spread(9), spread(0)),
+    "late items that returned maps": lambda: last(spread.map(number=numbers())),
+    "loops": lambda: turns_of(0, 2, 1),
+    "no items": lambda: last(double.map(x=[]), spread.map(number=[])),
+    "steps without a value": lambda: last(double.unrecorded().map(x=[1, 2])).after(double(5)),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+async def test_what_is_declared_as_before_has_not_changed(name: str, night: Night) -> None:
+    """Whatever is recorded below a step or an item; only what failed runs, and what is not recorded."""
+    given["numbers"] = 2, 3
+    await night.fails(SAME[name]())
+    first = set(ran)
+    value = await night.run(SAME[name]())
+    assert ran["last"] == 1
+    assert set(ran) - {"last"} == (first - {"last", "double 5"} if name == "steps without a value" else set())
+    night.stored.clear()
+    assert await night.run(SAME[name]()) == value
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_step_without_a_value_may_be_declared_otherwise(night: Night, *, late: bool) -> None:
+    """A call or an item that failed runs in any case: what it takes today is no change."""
+
+    def target(*values: int) -> LazyResult[Any]:
+        given["numbers"] = values
+        return last(double.map(x=numbers.unrecorded()() if late else [*values]), double(values[1] * 10))
+
+    broken.update(("double 2", "double 20"))
+    with pytest.raises(ExceptionGroup, match="2 of the run's tasks failed"):
+        await night.run(target(1, 2, 3), on_failure="continue")
+    broken.clear()
+    assert await night.run(target(1, 7, 3)) == [[2, 14, 6], 140]
+    assert sorted(ran.elements()) == sorted(["double 7", "double 70", "last", *["numbers"] * late])
 
 
 async def test_items_that_are_known_late_are_compared_when_they_are_known(night: Night) -> None:

@@ -1,5 +1,6 @@
 """Digests of a step's arguments: those of a map's items are the same as of single calls."""
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -60,6 +61,33 @@ def test_other_arguments_have_another_digest(some: list[Any], others: list[Any])
     same = [(type(value), repr(value)) for value in some] == [(type(value), repr(value)) for value in others]
     equal = inputs_digest(kind, (*some,), {}, key_of) == inputs_digest(kind, (*others,), {}, key_of)
     assert equal == same
+
+
+@task
+def placed(a: Any, /, *more: Any) -> None: ...
+
+
+def test_further_arguments_count() -> None:
+    """Those of ``*args`` by their order, those of ``**kwargs`` by their names; no keyword has a fixed place."""
+    by_place, by_name = definition(placed(1)), definition(named(a=1, b=2))
+    calls = [
+        *((by_place, args, {}) for args in [(1,), (1, 2), (1, 2, 3), (1, 3, 2)]),
+        *((by_name, (), {"a": 1, "b": 2, **more}) for more in [{}, {"x": 1}, {"x": 2}, {"y": 1}]),
+    ]
+    assert len({inputs_digest(kind, args, kwargs, key_of) for kind, args, kwargs in calls}) == len(calls)
+    one = inputs_digest(by_name, (), {"a": 1, "b": 2}, key_of)
+    assert one == inputs_digest(by_name, (), {"b": 2, "a": 1}, key_of)
+
+
+def test_arguments_of_a_builtin_count_by_their_numbers_and_names() -> None:
+    """It may have no signature; the order of its keywords does not count."""
+    untold = dataclasses.replace(definition(three(1, 2)), signature=None, arity=range(0))
+
+    def of(*args: Any, **kwargs: Any) -> bytes:
+        return inputs_digest(untold, args, kwargs, key_of)
+
+    assert of(1, 2, x=3, y=4) == of(1, 2, y=4, x=3)
+    assert len({of(1, 2), of(2, 1), of(1, 2, x=3), of(1, 2, y=3), of(1)}) == 5
 
 
 def test_a_value_is_not_taken_for_the_key_of_a_call() -> None:

@@ -9,7 +9,7 @@ from cascade.interfaces import UnstorableValueError
 from cascade.runtime import plan as steps_of
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery import plans
-from cascade.spec import LazyResult, Param, Router, call_of, pipeline, sequence, task
+from cascade.spec import LazyResult, Param, Router, call_of, collected, pipeline, sequence, task
 
 
 @task
@@ -36,7 +36,9 @@ GRAPHS: dict[str, Callable[[], LazyResult[Any]]] = {
     "order": lambda: add(1).after(half(1), half(2)),
     "sequence": lambda: sequence(half(1), half(2)),
     "item": lambda: add(1)[0].real,
+    "collected": lambda: collected([half(1), 2]),
     "name": lambda: add(1).named("plus"),
+    "label": lambda: add(1).named("add {a}"),
     "policies": lambda: add(1).with_retry(3, delay=2.0).with_timeout(5),
     "outer": lambda: add(OUTER, half(1)),
 }
@@ -67,6 +69,76 @@ def test_a_plan_gives_the_same_calls(name: str) -> None:
     again = plans.decode(outer, content, home=__name__)
     assert call_of(again) is not call_of(lazy)
     assert shown(again) == shown(lazy)
+    assert plans.encode(RecordedGraph(outer), again, home=__name__) == content
+
+
+def half_of(number: int) -> dict[str, Any]:
+    return {"args": [["value", number]], "kwargs": {}, "task": ["", "half", "half", "", None]}
+
+
+def add_of(*args: Any, **more: Any) -> dict[str, Any]:
+    return {"args": [*args], "kwargs": {}, "task": ["", "add", "add", "", None], **more}
+
+
+RECORDED: dict[str, list[dict[str, Any]]] = {
+    "call": [add_of(["value", 1], kwargs={"b": ["value", [2, (3, {"x": 4})]]})],
+    "containers": [
+        *(half_of(number) for number in (1, 2, 3, 4)),
+        add_of(
+            ["list", [["call", 0], ["tuple", [["call", 1], ["dict", [["x", ["call", 2]]]]]]]],
+            kwargs={"b": ["dict", [["y", ["list", [["call", 3]]]]]]},
+        ),
+    ],
+    "map": [
+        half_of(2),
+        half_of(1),
+        add_of(
+            fixed={"b": ["call", 1]},
+            kwargs={"a": ["tuple", [["value", 1], ["call", 0], ["value", 3]]]},
+            limit=2,
+        ),
+    ],
+    "route": [
+        half_of(1),
+        add_of(["value", 1]),
+        half_of(7),
+        add_of(["call", 2]),
+        {"args": [["call", 0]], "kwargs": {}, "routes": [[0, ["call", 1]], [(1, "x"), ["call", 3]]]},
+    ],
+    "condition": [half_of(3), add_of(["value", 1], condition=[["call", 0], ["value", None], True])],
+    "otherwise": [
+        half_of(3),
+        half_of(5),
+        add_of(["value", 1], condition=[["call", 0], ["call", 1], False]),
+    ],
+    "order": [half_of(1), half_of(2), add_of(["value", 1], after=[["call", 0], ["call", 1]])],
+    "sequence": [
+        half_of(1),
+        {**half_of(2), "after": [["call", 0]]},
+        {"args": [["list", [["call", 0], ["call", 1]]]], "kwargs": {}, "structure": "sequence"},
+    ],
+    "item": [
+        add_of(["value", 1]),
+        {"args": [["call", 0], ["value", 0]], "kwargs": {}, "structure": "item"},
+        {"args": [["call", 1], ["value", "real"]], "kwargs": {}, "structure": "attribute"},
+    ],
+    "collected": [
+        half_of(1),
+        {"args": [["list", [["call", 0], ["value", 2]]]], "kwargs": {}, "structure": "collected"},
+    ],
+    "name": [add_of(["value", 1], task=["", "add", "plus", "", None])],
+    "label": [add_of(["value", 1], task=["", "add", "add", "add {a}", None])],
+    "outer": [half_of(1), add_of(["outer", "add:0"], ["call", 0])],
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_plan_in_the_file_of_a_recorded_run_lasts(name: str) -> None:
+    """Another release of Cascade reads what this one writes, and this one what others have written."""
+    outer, calls = graph_of(), RECORDED[name]
+    content = {"turn": 0, "calls": calls, "result": ["call", len(calls) - 1]}
+    again = plans.decode(outer, content, home=__name__)
+    assert shown(again) == shown(GRAPHS[name]())
     assert plans.encode(RecordedGraph(outer), again, home=__name__) == content
 
 

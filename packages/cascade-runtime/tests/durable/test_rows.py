@@ -1,0 +1,550 @@
+"""What stands in the file of a run: of each attempt, of each step, of events; and what is closed and forgotten."""
+
+import contextlib
+import dataclasses
+import gc
+import os
+import platform
+import sqlite3
+import threading
+import weakref
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import FakeClock
+
+from cascade.interfaces import (
+    CascadeError,
+    Journal,
+    PendingEvent,
+    Plan,
+    RecordedStatus,
+    RunEndedError,
+    RunInfo,
+    RunInputsError,
+    RunStatus,
+    StateUnavailable,
+    StepEvents,
+    StepRecord,
+    StepState,
+    StepSummary,
+    UnstorableValueError,
+)
+from cascade.runtime import SqliteState
+from cascade.testkit.waiting import eventually
+
+RUN = RunInfo("night", "report", {"day": 3}, shape=b"shape", source="box", by="anna")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def state_in(folder: Path, **options: Any) -> SqliteState:
+    return SqliteState(folder, power_safe=False, keep=None, **options)
+
+
+def rows(folder: Path, columns: str, table: str) -> list[dict[str, Any]]:
+    """Return the rows of a table, as any other program reads them."""
+    with contextlib.closing(sqlite3.connect(folder / "night.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(f"SELECT {columns} FROM {table}")]
+
+
+async def complete(journal: Journal, key: str, value: Any) -> bool:
+    journal.started(key, name="f", inputs=b"", code=b"")
+    return await journal.completed(key, value)
+
+
+async def test_the_file_says_of_each_attempt_where_it_ran_and_how_it_ended(
+    folder: Path, clock: FakeClock
+) -> None:
+    """Interrupted, refused before any step, failed, and one that goes on: a person may look for the machine."""
+    state, times = state_in(folder, clock=clock), list[float]()
+    ends: list[Any] = [
+        lambda journal: journal.close(),
+        lambda journal: journal.close(),
+        lambda journal: journal.end(RunStatus.FAILED, "no steam"),
+        lambda journal: journal.writable(),
+    ]
+    for number, end in enumerate(ends):
+        clock.ticks += 10
+        times.append(clock.now())
+        journal = await state.open(dataclasses.replace(RUN, source=f"box {number}"))
+        if number != 1:
+            assert await complete(journal, f"f:{number}", number)
+        clock.ticks += 1
+        await end(journal)
+    found = rows(folder, "*", "attempt ORDER BY n")
+    assert len({row.pop("token") for row in found}) == 4
+    process = {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "cascade": metadata.version("cascade-runtime"),
+        "python": platform.python_version(),
+    }
+    assert found == [
+        {
+            "n": n,
+            **process,
+            "source": f"box {n - 1}",
+            "started": began,
+            "ended": ended,
+            "how": how,
+            "kept": kept,
+        }
+        for n, began, ended, how, kept in [
+            (1, times[0], times[0] + 1, "Interrupted", 0),
+            (2, times[1], times[1] + 1, "Refused", 1),
+            (3, times[2], times[2] + 1, "Failed", 1),
+            (4, times[3], None, None, 2),
+        ]
+    ]
+    await journal.close()
+
+
+async def test_the_file_says_of_a_run_who_began_it_and_how_it_stands(folder: Path, clock: FakeClock) -> None:
+    """What began it stays; how it stands is what the last attempt came to."""
+    state, began = state_in(folder, clock=clock), clock.now()
+
+    async def after(end: RunStatus | None) -> tuple[Any, ...]:
+        clock.ticks += 10
+        journal = await state.open(dataclasses.replace(RUN, by="otto", target="other"))
+        clock.ticks += 1
+        assert await complete(journal, "f:0", 1)
+        if end is None:
+            await journal.close()
+        else:
+            await journal.end(end, "no steam" if end is RunStatus.FAILED else "")
+        (row,) = rows(folder, "status, ended, error", "run")
+        return (*row.values(),)
+
+    journal = await state.open(RUN)
+    assert await complete(journal, "f:0", 1)
+    assert rows(folder, "run_id, target, status, created, ended, error, by, shape", "run") == [
+        {
+            "run_id": "night",
+            "target": "report",
+            "status": "Running",
+            "created": began,
+            "ended": None,
+            "error": "",
+            "by": "anna",
+            "shape": b"shape",
+        }
+    ]
+    await journal.close()
+    assert await after(RunStatus.FAILED) == ("Failed", clock.now(), "no steam")
+    ended = clock.now()
+    clock.ticks += 10
+    await (await state.open(RUN)).close()  # it records nothing, so the run stands as it did
+    assert rows(folder, "status, ended, error", "run") == [
+        {"status": "Failed", "ended": ended, "error": "no steam"}
+    ]
+    journal = await state.open(RUN)
+    journal.started("g:0", name="g", inputs=b"", code=b"")  # nobody waits for the row
+    await journal.close()
+    assert rows(folder, "status, ended, error", "run") == [
+        {"status": "Interrupted", "ended": None, "error": ""}
+    ]
+    assert await after(None) == ("Interrupted", None, "")
+    assert await after(RunStatus.SUCCEEDED) == ("Succeeded", clock.now(), "")
+    (run,) = state.runs()
+    assert (run.target, run.by, run.created, run.attempts) == ("report", "anna", began, 6)
+    assert (run.status, run.ended, run.error) == (RecordedStatus.SUCCEEDED, clock.now(), "")
+    assert run.counts == {StepState.COMPLETED: 1, StepState.STARTED: 1}
+
+
+async def steps_in_all_states(journal: Journal, clock: FakeClock) -> None:
+    """Bring a step into each state, a second apart."""
+
+    def start(key: str) -> None:
+        clock.ticks += 1
+        journal.started(key, name=f"task {key}", inputs=f"inputs {key}".encode(), code=f"code {key}".encode())
+
+    start("a")
+    start("b")
+    journal.retrying("b", tries=1, not_before=5.5, error="no steam yet")
+    start("c")
+    journal.retrying("c", tries=1, not_before=5.5, error="no steam yet")
+    start("c")
+    clock.ticks += 0.25
+    assert await journal.completed("c", "value", events=lambda: StepEvents(7, "0123abcd"))
+    start("d")
+    clock.ticks += 0.25
+    await journal.expanded("d", Plan({"turn": 1}), events=StepEvents(8, "0123abcd"))
+    start("e")
+    clock.ticks += 0.25
+    await journal.failed("e", "burst")
+    clock.ticks += 1
+    await journal.started_for_certain("f", name="task f", inputs=b"inputs f", code=b"code f")
+    start("g")
+    assert await journal.completed("g", object()) is False
+
+
+async def test_the_file_says_of_each_step_what_became_of_it(folder: Path, clock: FakeClock) -> None:
+    """Lists show it, and the next attempt of the run knows it; a step whose value is not kept is as if it never ran."""
+    state, zero = state_in(folder, clock=clock, pickle=False), clock.now()
+    journal = await state.open(RUN)
+    await steps_in_all_states(journal, clock)
+    await journal.close()
+    ((size,),) = (row.values() for row in rows(folder, "length(payload)", "result WHERE key = 'd'"))
+    assert [*state.steps("night")] == [
+        StepSummary("a", "task a", StepState.STARTED, 1, 0, zero + 1, None, "", 0),
+        StepSummary("b", "task b", StepState.RETRYING, 1, 1, zero + 2, None, "no steam yet", 0),
+        StepSummary("c", "task c", StepState.COMPLETED, 2, 1, zero + 4, zero + 4.25, "", len('"value"')),
+        StepSummary("d", "task d", StepState.EXPANDED, 1, 0, zero + 5.25, zero + 5.5, "", size),
+        StepSummary("e", "task e", StepState.FAILED, 1, 0, zero + 6.5, zero + 6.75, "burst", 0),
+        StepSummary("f", "task f", StepState.IN_DOUBT, 1, 0, zero + 7.75, None, "", 0),
+    ]
+    assert [step.key for step in state.steps("night", state=StepState.FAILED)] == ["e"]
+    again = await state.open(RUN)
+
+    def of(key: str, state: StepState, *rest: Any) -> StepRecord:
+        return StepRecord(
+            key, state, f"task {key}", f"inputs {key}".encode(), f"code {key}".encode(), 1, *rest
+        )
+
+    assert [again.known(key) for key in "abcdefg"] == [
+        of("a", StepState.STARTED, 1, 0, zero + 1),
+        of("b", StepState.RETRYING, 1, 1, zero + 2, 0.0, 5.5, "no steam yet"),
+        of("c", StepState.COMPLETED, 2, 1),
+        of("d", StepState.EXPANDED, 1, 0),
+        of("e", StepState.FAILED, 1, 0, zero + 6.5, zero + 6.75, 0.0, "burst"),
+        of("f", StepState.IN_DOUBT, 1, 0, zero + 7.75),
+        None,
+    ]
+    assert {*again.known_keys()} == {*"abcdef"}
+    await again.close()
+    assert rows(folder, "key, seq, token", "step WHERE seq IS NOT NULL ORDER BY key") == [
+        {"key": "c", "seq": 7, "token": "0123abcd"},
+        {"key": "d", "seq": 8, "token": "0123abcd"},
+    ]
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["rows of their own", "one row"])
+async def test_a_step_that_runs_again_has_nothing_of_its_earlier_attempt(
+    folder: Path, clock: FakeClock, *, apart: bool
+) -> None:
+    """Only its starts are counted over all attempts; the tries are those of the attempt of the run."""
+    state = state_in(folder, clock=clock)
+    journal = await state.open(RUN)
+    for key in "ab":
+        journal.started(key, name="old", inputs=b"old", code=b"old")
+        journal.retrying(key, tries=2, not_before=9.5, error="old")
+    await journal.failed("a", "old")
+    await journal.close()
+    clock.ticks += 10
+    journal, began = await state.open(RUN), clock.now()
+    for key in "ab":
+        journal.started(key, name="new", inputs=b"new", code=b"new")
+        if apart:
+            await eventually(partial(has_begun, state, key, began))
+        assert await journal.completed(key, 1, events=lambda: StepEvents(3, "89abcdef"))
+    await journal.close()
+    expected = {
+        "name": "new",
+        "state": 3,
+        "inputs": b"new",
+        "code": b"new",
+        "attempt": 2,
+        "starts": 2,
+        "tries": 0,
+        "began": began,
+        "ended": began,
+        "not_before": None,
+        "error": "",
+        "seq": 3,
+        "token": "89abcdef",
+    }
+    assert rows(folder, "*", "step ORDER BY key") == [{"key": key, **expected} for key in "ab"]
+
+
+def has_begun(state: SqliteState, key: str, time: float) -> bool:
+    return time in [step.began for step in state.steps("night") if step.key == key]
+
+
+async def test_a_value_of_a_step_that_was_never_started_is_kept(folder: Path, clock: FakeClock) -> None:
+    """A step may be skipped, or its start discarded meanwhile; a later value takes the place of an earlier one."""
+    state = state_in(folder, clock=clock)
+    journal = await state.open(RUN)
+    assert await journal.completed("f:0", "one")
+    assert await journal.completed("f:0", "two", events=lambda: StepEvents(4, "01234567"))
+    (row,) = rows(folder, "*", "step")
+    assert (row["state"], row["attempt"], row["starts"], row["tries"]) == (3, 1, 0, 0)
+    assert (row["ended"], row["error"], row["seq"], row["token"]) == (clock.now(), "", 4, "01234567")
+    assert await journal.load("f:0") == "two"
+    await journal.close()
+
+
+async def test_each_task_whose_results_are_not_kept_is_one_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its name, however many of its steps there are; the results of the others are kept."""
+    journal = await state_in(folder, pickle=False).open(RUN)
+    for key, name, value in [
+        *((f"load:0[{number}]", "load", object()) for number in range(3)),
+        ("size:0", "size", 4),
+        *((f"draw:{number}", "draw a line", object()) for number in range(2)),
+    ]:
+        journal.started(key, name=name, inputs=b"", code=b"")
+        assert await journal.completed(key, value) is (name == "size")
+    await journal.end(RunStatus.SUCCEEDED)
+    assert [record.getMessage().partition(" a builtins")[0] for record in caplog.records] == [
+        f"task {name}: its result is not recorded, so the step runs again on resume:"
+        for name in ("load", "draw a line")
+    ]
+
+
+ATTEMPTS: dict[str, tuple[str, int]] = {
+    # Of each attempt, the oldest first: D for a process that died, E for an orderly end, R for one that was refused;
+    # then k if it recorded a value, s if it started a step. The last of these has started the step that is asked for.
+    "died once": ("Ds", 1),
+    "died three times in a row": ("Ds Ds Ds", 3),
+    "a value in between": ("Ds Dk Ds", 2),
+    "a value in the last attempt": ("Ds Ds Dk", 1),
+    "an orderly end in between": ("Ds Es Ds Ds", 2),
+    "orderly at last": ("Ds Ds Es", 0),
+    "refused afterwards": ("Ds Ds R R", 2),
+    "refused in between": ("Ds R Ds", 1),
+    "died before any step": ("Ds D Ds", 3),
+    "died before any step at last": ("Ds D", 0),
+}
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+async def test_the_deaths_of_a_process_are_counted_back_to_what_was_recorded_last(
+    name: str, folder: Path
+) -> None:
+    """A step that kills its process each time is found by that number; an orderly end begins anew."""
+    history, deaths = ATTEMPTS[name]
+    state, attempts = state_in(folder), history.split()
+    await (await state.open(RUN)).close()
+    spoiled(folder, "DELETE FROM attempt")
+    asked = max(number for number, attempt in enumerate(attempts, 1) if attempt[1:])
+    for number, attempt in enumerate(attempts, 1):
+        ended = "NULL" if attempt[0] == "D" else "5.0"
+        spoiled(folder, f"INSERT INTO attempt (n, token, ended) VALUES ({number}, x'00', {ended})")
+        if attempt[1:]:
+            kept = f"INSERT INTO step (key, state, attempt, starts, tries) VALUES ('k:{number}', 3, {number}, 1, 0)"
+            begun = kept.replace("'k:", "'s:").replace(", 3, ", ", 1, ")
+            spoiled(folder, kept if attempt[1] == "k" else begun)
+    spoiled(folder, f"INSERT INTO step (key, state, attempt, starts, tries) VALUES ('f:0', 1, {asked}, 9, 0)")
+    journal = await state.open(RUN)
+    record = journal.known("f:0")
+    assert record is not None
+    assert (journal.attempt, record.deaths) == (len(attempts) + 1, deaths)
+    await journal.close()
+
+
+async def test_events_that_may_be_lost_are_kept_until_they_are_settled(folder: Path) -> None:
+    """In the order of their numbers; one that is recorded again replaces what it had."""
+    state = state_in(folder)
+    journal = await state.open(RUN)
+
+    def events(*pending: PendingEvent) -> StepEvents:
+        return StepEvents(pending[-1].number, "01234567", pending)
+
+    three, one, two, four = (PendingEvent(n, f"topic/{n}", f'{{"n": {n}}}', n % 3) for n in (3, 1, 2, 4))
+    assert await journal.completed("f:0", 1, events=lambda: events(three, one))
+    await journal.expanded("f:1", Plan({"turn": 1}), events=events(two))
+    assert await journal.completed("f:2", threading.Lock(), events=lambda: events(four)) is False
+    await journal.close()
+    journal = await state.open(RUN)
+    assert journal.earlier is not None
+    assert journal.earlier.pending == [one, two, three, four]
+    changed = three._replace(topic="other/3", payload="{}", qos=2)
+    journal.settled(3)
+    assert await journal.completed("f:0", 1, events=lambda: events(changed))
+    await journal.close()
+    journal = await state.open(RUN)
+    assert journal.earlier is not None
+    assert journal.earlier.pending == [changed, four]
+    await journal.close()
+
+
+# What is refused
+
+
+def handles_of(folder: Path) -> list[str]:
+    """Return the files of a folder that this process has open."""
+    found = list[str]()
+    for handle in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(handle.readlink()))
+    return sorted(path for path in found if path.startswith(str(folder)))
+
+
+def spoiled(folder: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "night.db")) as connection, connection:
+        connection.execute(statement)
+
+
+REFUSED: dict[str, tuple[type[CascadeError], RunInfo, str]] = {
+    "cancelled": (RunEndedError, RUN, "UPDATE run SET status = 'Cancelled'"),
+    "other inputs": (RunInputsError, dataclasses.replace(RUN, params={"day": 4}), ""),
+    "other secrets": (RunInputsError, dataclasses.replace(RUN, secrets={"TOKEN": "other"}), ""),
+    "an input that cannot be stored": (
+        UnstorableValueError,
+        dataclasses.replace(RUN, params=None, secrets={"TOKEN": threading.Lock()}),
+        "",
+    ),
+    "an unknown status": (StateUnavailable, RUN, "UPDATE run SET status = 'Resting'"),
+    "no JSON": (StateUnavailable, RUN, "UPDATE run SET env = '{'"),
+    "inputs of another type": (StateUnavailable, RUN, "UPDATE run SET params = 5"),
+    "forged inputs": (StateUnavailable, RUN, "UPDATE run SET params_mac = x'00'"),
+    "a step without a state": (StateUnavailable, RUN, "UPDATE step SET state = NULL"),
+    "another run": (StateUnavailable, RUN, "UPDATE run SET run_id = 'day'"),
+    "no table": (StateUnavailable, RUN, "DROP TABLE event"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_run_that_is_refused_leaves_no_file_open(name: str, folder: Path) -> None:
+    """Neither while somebody handles the error, and the run is one file again, which any process can take."""
+    error, run, statement = REFUSED[name]
+    state = state_in(folder)
+    journal = await state.open(dataclasses.replace(RUN, secrets={"TOKEN": "first"}))
+    assert await complete(journal, "f:0", 1)
+    await journal.end(RunStatus.FAILED)
+    if statement:
+        spoiled(folder, statement)
+    with pytest.raises(error) as refused:
+        await state.open(run)
+    assert handles_of(folder) == []
+    assert [path.name for path in folder.glob("night.db-*")] == []
+    assert refused.value
+    await state.forget("night")
+    assert not (folder / "night.db").exists()
+
+
+class Odd:
+    """A value that cannot be compared, such as an array."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"Odd({self.number})"
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth of this is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        (Odd(1), Odd(1), True),
+        (Odd(1), Odd(2), False),
+        (1, 1.0, False),
+        (1, True, False),
+        ((1,), [1], False),
+        (float("nan"), float("nan"), True),
+    ],
+    ids=repr,
+)
+async def test_inputs_are_compared_by_type_and_value_or_as_they_are_stored(
+    folder: Path, before: Any, now: Any, *, same: bool
+) -> None:
+    """One that cannot be compared counts with its content."""
+    state = state_in(folder)
+    await (await state.open(dataclasses.replace(RUN, params={"day": before}))).close()
+    again = dataclasses.replace(RUN, params={"day": now})
+    if same:
+        await (await state.open(again)).close()
+        return
+    with pytest.raises(RunInputsError) as refused:
+        await state.open(again)
+    assert refused.value.names == ("day",)
+
+
+async def test_a_long_input_is_shown_by_its_beginning(folder: Path) -> None:
+    """The message for a person stays readable: 80 characters of each value."""
+    state = state_in(folder)
+    await (await state.open(dataclasses.replace(RUN, params={"day": "x" * 100, "old": 1}))).close()
+    with pytest.raises(RunInputsError) as refused:
+        await state.open(dataclasses.replace(RUN, params={"day": "y" * 78, "new": 2}))
+    assert refused.value.names == ("day", "new", "old")
+    assert refused.value.problem == f"day='{'x' * 78}…, and is given '{'y' * 78}'"
+    for given, problem in ({"new": 2}, "no new, and is given 2"), ({}, "old=1, and is given none"):
+        params = {"day": "x" * 100, **({"old": 1} if given else {}), **given}
+        with pytest.raises(RunInputsError) as refused:
+            await state.open(dataclasses.replace(RUN, params=params))
+        assert refused.value.problem == problem
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_a_lock_that_cannot_be_opened_is_named(
+    folder: Path, caplog: pytest.LogCaptureFixture, *, required: bool
+) -> None:
+    """Something else has its name: a required store refuses the run, another one runs it unrecorded."""
+    state = state_in(folder, required=required)
+    await (await state.open(RunInfo("other", "report"))).close()
+    (folder / "night.lock").mkdir()
+    if required:
+        with pytest.raises(StateUnavailable) as refused:
+            await state.open(RUN)
+        assert refused.value.where == str(folder / "night.lock")
+        assert "Is a directory" in refused.value.cause
+        return
+    journal = await state.open(RUN)
+    assert (journal.attempt, journal.earlier, await complete(journal, "f:0", 1)) == (1, None, False)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"state {folder / 'night.lock'}: ")
+    assert record.getMessage().endswith("; the run continues unrecorded")
+
+
+async def test_nothing_is_read_in_a_folder_of_others(folder: Path) -> None:
+    """Neither runs nor steps nor values; in a folder that is missing there is nothing, and none is made."""
+    state = state_in(folder)
+    assert ([*state.runs()], [*state.steps("night")], [*state.values("night")]) == ([], [], [])
+    assert not folder.exists()
+    journal = await state.open(RUN)
+    assert await complete(journal, "f:0", 1)
+    await journal.close()
+    assert [*state.values("night")] == [("f:0", 1)]
+    folder.chmod(0o750)
+    for read in (state.runs, lambda: [*state.steps("night")], lambda: [*state.values("night")]):
+        with pytest.raises(StateUnavailable, match="can be read by others; chmod 700"):
+            read()
+    folder.chmod(0o770)
+    with pytest.raises(StateUnavailable, match="can be written by others; chmod 700"):
+        state.runs()
+
+
+async def test_a_run_that_has_ended_takes_no_memory(folder: Path) -> None:
+    """An engine may open very many runs in its life; closing the store afterwards closes the others."""
+    state = state_in(folder)
+    ended, closed, open_still = [await state.open(RunInfo(name, "report")) for name in ("a", "b", "c")]
+    await ended.end(RunStatus.SUCCEEDED)
+    await closed.close()
+    gone = [weakref.ref(ended), weakref.ref(closed)]
+    del ended, closed
+
+    def are_gone() -> bool:
+        gc.collect()
+        return [each() for each in gone] == [None, None]
+
+    await eventually(are_gone)
+    await state.close()
+    assert handles_of(folder) == []
+    assert {run.run_id: run.status for run in state.runs()} == {
+        "a": RecordedStatus.SUCCEEDED,
+        "b": RecordedStatus.INTERRUPTED,
+        "c": RecordedStatus.INTERRUPTED,
+    }
+    with pytest.raises(RuntimeError):
+        await open_still.completed("f:0", 1)

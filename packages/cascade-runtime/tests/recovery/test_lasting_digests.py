@@ -1,0 +1,322 @@
+# ruff: noqa: DTZ001 - naive times are among the values whose digests must last
+"""Digests in the files of recorded runs: a run that another release of Cascade or Python recorded goes on.
+
+A digest that changes makes each resume fail with "completed steps changed", although nobody changed anything.
+"""
+
+import array
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import functools
+import json
+import logging
+import operator
+import re
+import types
+import typing
+import uuid
+import zoneinfo
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+
+import pytest
+
+from cascade.runtime._graph.recorded import RecordedGraph
+from cascade.runtime._recovery.digests import StepDigests, inputs_digest
+from cascade.spec import Call, task
+
+
+@task
+def noted(value: Any, more: Any = None) -> Any:
+    return value, more
+
+
+def double(x: float) -> float:
+    return 2 * x
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = "b"
+
+
+class Level(enum.IntEnum):
+    LOW = 3
+
+
+class Planet(enum.Enum):
+    EARTH = 1
+
+    def __init__(self, place: int) -> None:
+        self.mass = place + 0.5
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: float = 0.5
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    x: float
+
+
+class Pair(NamedTuple):
+    x: float
+    y: str
+
+
+class Bag(dict[str, int]):
+    pass
+
+
+class Name(str):
+    __slots__ = ("note",)
+
+
+class Zone(dt.tzinfo):
+    def __init__(self) -> None:
+        self.minutes = 5
+
+    def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:
+        return dt.timedelta(minutes=self.minutes)
+
+    def dst(self, when: dt.datetime | None) -> None: ...
+
+    def tzname(self, when: dt.datetime | None) -> str:
+        return "five"
+
+
+class Scaler:
+    def __call__(self) -> None: ...
+
+
+TEXT = typing.TypeVar("TEXT")
+
+VALUES: dict[str, Any] = {
+    "None": None,
+    "ellipsis": ...,
+    "not implemented": NotImplemented,
+    "bools": [True, False],
+    "ints": [0, 1, -1, 127, 128, -128, -129, 255, 256, 2**70, -(2**70)],
+    "floats": [0.0, -0.0, 1.5, float("inf"), float("nan")],
+    "complex": 1.5 - 2j,
+    "texts": ["", "a", "é", "\udc80"],
+    "bytes": b"ab",
+    "bytearray": bytearray(b"ab"),
+    "list": [1, [2, "3"], []],
+    "tuple": (1, (2, "3"), ()),
+    "dict": {"b": 1, 2: {"a": None}},
+    "set": {"a", 1, (2, 3)},
+    "frozenset": frozenset({"a", 1}),
+    "deque": collections.deque([1, 2], 5),
+    "Counter": collections.Counter("aab"),
+    "OrderedDict": collections.OrderedDict(b=1, a=2),
+    "defaultdict": collections.defaultdict(list, a=[1]),
+    "mapping proxy": types.MappingProxyType({"a": 1}),
+    "array": array.array("d", [1.5]),
+    "memory view": memoryview(b"abcd").cast("c", (2, 2)),
+    "range": range(1, 9, 2),
+    "slice": slice(1, None, 2),
+    "pattern": re.compile("a+", re.IGNORECASE),
+    "date": dt.date(2026, 11, 23),
+    "naive instant": dt.datetime(2026, 11, 23, 4, 5, 6, 7),
+    "instant": dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+    "time": dt.time(4, 5, tzinfo=dt.UTC),
+    "time span": dt.timedelta(1, 2, 3),
+    "fixed zone": dt.timezone(dt.timedelta(hours=1), "X"),
+    "zone": zoneinfo.ZoneInfo("Europe/Berlin"),
+    "own zone": Zone(),
+    "Decimal": decimal.Decimal("1.50"),
+    "Fraction": fractions.Fraction(1, 3),
+    "UUID": uuid.UUID(int=7),
+    "enum member": Colour.RED,
+    "enum member with a text": Colour.BLUE,
+    "number of an enum": Level.LOW,
+    "enum member with an attribute": Planet.EARTH,
+    "dataclass": Point(1.5),
+    "dataclass with slots": Slotted(1.5),
+    "named tuple": Pair(1.5, "a"),
+    "dict subclass": Bag(a=1),
+    "text subclass": Name("a"),
+    "POSIX path": PurePosixPath("a/b"),
+    "Windows path": PureWindowsPath("a/b"),
+    "function": double,
+    "task": noted,
+    "task with fixed arguments": noted.partial(more=3),
+    "partial function": functools.partial(double, 1.5),
+    "cached function": functools.lru_cache(double),
+    "bound method": Bag(a=1).fromkeys,
+    "built-in function": len,
+    "built-in method": "a".join,
+    "method of a class": str.upper,
+    "class": Point,
+    "built-in class": int,
+    "alias of a class": list[int],
+    "generic type": typing.ClassVar[int],
+    "type variable": TEXT,
+    "module": json,
+    "item getter": operator.itemgetter("a", 2),
+    "attribute getter": operator.attrgetter("a.b"),
+    "method caller": operator.methodcaller("f", 1, y=2),
+    "logger": logging.getLogger("a.b"),
+    "object that can be called": Scaler(),
+    "object": object(),
+    "call": noted(1),
+    "calls in a list": [noted(1), {"a": noted(2)}],
+}
+LASTING: dict[str, str] = {
+    "None": "cc6e8601d08bce15",
+    "ellipsis": "696c1eaca4be90a4",
+    "not implemented": "64f7d880ab7a2899",
+    "bools": "954c9065a7c2d9d0",
+    "ints": "b2085aaf474b2ab2",
+    "floats": "07c065de6bdd9b4c",
+    "complex": "950f64eb7e5f4f44",
+    "texts": "51eec9c44d88b03c",
+    "bytes": "f52af9ed0bc5a18a",
+    "bytearray": "5455c4140ce26593",
+    "list": "d52d30276f82d19d",
+    "tuple": "a2e63e9917d1aa8a",
+    "dict": "5bcbdc1ead9d2da6",
+    "set": "eff4d268b0fbe02e",
+    "frozenset": "9f9a559622967d73",
+    "deque": "d90d61225ace3dda",
+    "Counter": "9ac181f4e79c2311",
+    "OrderedDict": "558f9725d3380df1",
+    "defaultdict": "170fe9bc85721d3b",
+    "mapping proxy": "78d6cb1d69f341c0",
+    "array": "ec8caf39b764ee3c",
+    "memory view": "68ac05e9d06b3bd2",
+    "range": "bc4a9dc6bdc544e6",
+    "slice": "771db574eb496070",
+    "pattern": "fa04ed1254499123",
+    "date": "b67a4f03d6704aed",
+    "naive instant": "ebc4098425c28263",
+    "instant": "a249dee627df0dbf",
+    "time": "61c9ebf8d6e6057d",
+    "time span": "eebc395d7a218283",
+    "fixed zone": "5e17f87a263dfc35",
+    "zone": "d11d548780d54167",
+    "own zone": "d0033b1fb2d99c1c",
+    "Decimal": "f2334cd7ca7c81f5",
+    "Fraction": "928cb37dab19e6a2",
+    "UUID": "d53ce565dae63e46",
+    "enum member": "df6c051966227529",
+    "enum member with a text": "b6288859ea38fcc1",
+    "number of an enum": "60f76eee4b3b80f1",
+    "enum member with an attribute": "a397d53e6f90bfae",
+    "dataclass": "12eb0705a3f80bf7",
+    "dataclass with slots": "347b42df3ce8cd16",
+    "named tuple": "93d1eae9857b3217",
+    "dict subclass": "b91955b41f49770d",
+    "text subclass": "81b5853671cb16a2",
+    "POSIX path": "431cc3f6f484fcbe",
+    "Windows path": "71d61b828632be18",
+    "function": "a3ad57b7e3c18379",
+    "task": "193703f3ff3533ef",
+    "task with fixed arguments": "4572a695d204bf6b",
+    "partial function": "2b6246bdaba0b84b",
+    "cached function": "13f8b104fb1b68c3",
+    "bound method": "8cd3f34320f7b327",
+    "built-in function": "ac6c2dff1966f274",
+    "built-in method": "a2ed6b838be1b406",
+    "method of a class": "9e14bb541a3cbe38",
+    "class": "84e46ab8557120bb",
+    "built-in class": "c3cb4c4ed0a2e86f",
+    "alias of a class": "d7c49a4d0b740d4c",
+    "generic type": "6c84bbe7bbefd25d",
+    "type variable": "9d79f1b2a44dbefa",
+    "module": "7eed86f02afcce99",
+    "item getter": "e020e47a6d3832cc",
+    "attribute getter": "a9f06d1ceb114fb4",
+    "method caller": "3f2c0c4ef3de87e6",
+    "logger": "be6f8bb5a60d4f19",
+    "object that can be called": "098188bc25cf12aa",
+    "object": "a4e5079d8fff1f48",
+    "call": "41bc498b15e19939",
+    "calls in a list": "2dc91839d2cf4a43",
+}
+
+
+def key_of(call: Call) -> str:
+    return f"{call.definition.name}:{call.args[0]}"
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_digest_of_an_argument_lasts(name: str) -> None:
+    """For each kind of value: what identifies its type, its length and its content in the digest."""
+    assert inputs_digest(noted._definition, (VALUES[name],), {}, key_of).hex()[:16] == LASTING[name]
+
+
+def test_the_digest_of_an_array_lasts() -> None:
+    """NumPy's arrays count with their type, shape, order and content."""
+    numpy = pytest.importorskip("numpy")
+    values = [numpy.array([[1, 2]], "<i4"), numpy.float64(1.5), numpy.array([1], "<i4")]
+    assert inputs_digest(noted._definition, (values,), {}, key_of).hex()[:16] == "c99f9db5c5d617d9"
+
+
+def test_different_kinds_of_arguments_have_different_digests() -> None:
+    """What has no digest, such as a plain object, never counts as changed."""
+    assert len(set(LASTING.values())) == len(VALUES)
+
+
+LIMIT = 3
+FACTORS: dict[str, float] = {"EUR": 1.0}
+started = double(1)
+
+
+async def fetch(x: int, *more: int, key: str = "a", **rest: Any) -> list[Any]:
+    """Do something; this text does not count."""
+    total: float = x + LIMIT  # nor does this
+    empty: int  # noqa: F842
+    return [helper(total, FACTORS[key]), more, rest, started]
+
+
+@functools.cache
+def helper(x: float, factor: float) -> float:
+    def inner(y: float) -> float:
+        """Return something."""
+        return y * factor
+
+    return inner(further(x))
+
+
+def further(x: float) -> float:
+    return x - START
+
+
+START = 7
+
+
+class Job:
+    def run(self, x: int) -> int:
+        return x + LIMIT
+
+
+CODE: dict[str, tuple[Any, str]] = {
+    "function": (double, "967bd583b4debd5a"),
+    "function that uses a helper and constants": (fetch, "9bbdc2bf80d5facc"),
+    "decorated function": (helper, "b2e0f33b213a5793"),
+    "method": (Job.run, "76057e72bd3c5c30"),
+    "function without a body": (Scaler.__call__, "796728af3f1655f9"),
+    "function without a source": (len, ""),
+}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_the_digest_of_a_function_lasts(name: str) -> None:
+    """With the helpers and constants of its module that it names; without comments, docstrings and annotations."""
+    function, expected = CODE[name]
+    assert StepDigests().code(function).hex()[:16] == expected
+
+
+def test_the_digest_of_calls_that_a_step_returned_lasts() -> None:
+    """That of each call in its order: a resume compares what a step returns again with what it had returned."""
+    target = noted(noted(1), more=[noted(2)])
+    assert StepDigests().returned(RecordedGraph(), target).hex() == "4241c9fd10e088cd3601d6269075e48c"
