@@ -9,6 +9,7 @@ from simple_tasks import double
 
 from cascade.interfaces import ConnectorUnavailable
 from cascade.runtime import Engine, LocalConnector
+from cascade.runtime._support.connection import SharedConnection
 from cascade.spec import task
 from cascade.testkit import time_limit
 from cascade.transport.patience import Patience
@@ -342,3 +343,151 @@ async def test_an_error_while_disconnecting_is_logged_and_the_run_keeps_its_resu
     assert record.getMessage().endswith("failed to disconnect: OSError: gone")
     assert await engine.run(double(2)) == 4
     assert connector.log == ["connect", "disconnect"] * 2
+
+
+async def test_what_surrounds_a_disconnect_is_awaited_in_order_and_once() -> None:
+    """Equal callbacks count as one, and those afterwards come although the connector fails to disconnect."""
+    connector = Plain()
+
+    class Failing(Plain):
+        async def disconnect(self) -> None:
+            await super().disconnect()
+            raise OSError("gone")
+
+    async def before() -> None:
+        connector.log.append("before")
+
+    async def after() -> None:
+        connector.log.append("after")
+
+    async def nothing() -> None:
+        connector.log.append("meanwhile")
+
+    for made in (Plain(), Failing()):
+        connector = made
+        for _ in range(2):
+            async with SharedConnection.hold(connector, meanwhile=nothing):
+                for _ in range(2):
+                    SharedConnection.around_disconnect(connector, before, after)
+        assert connector.log == ["connect", "before", "disconnect", "after"] * 2
+
+
+async def test_nothing_surrounds_the_disconnect_of_a_connector_that_its_user_connected() -> None:
+    """Nor does a connector that no run uses keep what it was given."""
+    log: list[str] = []
+
+    async def noted() -> None:
+        log.append("called")
+
+    connector = LocalConnector()
+    SharedConnection.around_disconnect(connector, noted, noted)
+    async with connector:
+        async with SharedConnection.hold(connector, meanwhile=noted):
+            SharedConnection.around_disconnect(connector, noted, noted)
+        assert connector.connected
+    async with SharedConnection.hold(connector, meanwhile=noted):
+        assert connector.connected
+    assert log == []
+
+
+async def test_other_work_goes_on_while_a_run_connects() -> None:
+    """It begins after the connector has begun, and once; a connector that is there at once leaves no time for it."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Plain):
+        async def connect(self) -> None:
+            await super().connect()
+            begun.set()
+            await go_on.wait()
+
+    connector = Slow()
+
+    async def prepare() -> None:
+        assert begun.is_set()
+        connector.log.append("prepare")
+        go_on.set()
+
+    async with SharedConnection.hold(connector, meanwhile=prepare):
+        connector.log.append("run")
+    assert connector.log == ["connect", "prepare", "run", "disconnect"]
+
+
+async def test_a_run_without_a_connector_waits_for_nothing() -> None:
+    """It has the whole time that others spend on their connection."""
+
+    async def never() -> None:
+        raise AssertionError("nothing connects")
+
+    async with SharedConnection.hold(None, meanwhile=never) as patience:
+        assert isinstance(patience, Patience)
+
+
+async def test_a_run_that_begins_while_another_disconnects_uses_a_new_connection() -> None:
+    """Not the one that is being closed, although that still says that it is connected."""
+    leaving, leave = asyncio.Event(), asyncio.Event()
+
+    class Slow(Plain):
+        connected = False
+
+        async def connect(self) -> None:
+            await super().connect()
+            self.connected = True
+
+        async def disconnect(self) -> None:
+            leaving.set()
+            await leave.wait()
+            await super().disconnect()
+            self.connected = False
+
+    connector = Slow()
+    first = asyncio.create_task(Engine(connector=connector).run(double(1)))
+    await leaving.wait()
+
+    async def hold() -> list[str]:
+        async with SharedConnection.hold(connector, meanwhile=never):
+            return list(connector.log)
+
+    async def never() -> None:
+        raise AssertionError("it does not connect yet")
+
+    second = asyncio.create_task(hold())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert connector.log == ["connect"]
+    leave.set()
+    assert await first == 2
+    assert await second == ["connect", "disconnect", "connect"]
+    assert connector.log == ["connect", "disconnect"] * 2
+
+
+@pytest.mark.parametrize("drain", [None, 0, 3, 3.5, 30, 30.0, "long"])
+async def test_a_connector_is_given_more_than_its_own_limit_to_disconnect(
+    drain: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its drain has to end first; without a number, or with a small one, the engine's own limit holds."""
+    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 0.01)
+    limits: list[float] = []
+    wait = asyncio.wait
+
+    async def noted(tasks: Any, *, timeout: float | None = None) -> Any:
+        if not limits and any("cascade disconnect" in repr(each) for each in tasks):
+            assert timeout is not None
+            limits.append(timeout)
+            return await wait(tasks, timeout=0.01)
+        return await wait(tasks, timeout=timeout)
+
+    monkeypatch.setattr("cascade.runtime._support.connection.asyncio.wait", noted)
+
+    class Hanging(Plain):
+        drain_timeout = drain
+
+        async def disconnect(self) -> None:
+            await asyncio.Event().wait()
+
+    assert await Engine(connector=Hanging()).run(double(1)) == 2
+    own = drain if isinstance(drain, int | float) else -10.0
+    assert limits[0] > max(own, 0.0)
+    assert limits[0] <= max(own, 0.0) + 10.0
+    (record,) = caplog.records
+    assert record.getMessage().endswith("is abandoned; its connection may stay open")
+    assert f"within {limits[0]:g} s" in record.getMessage()

@@ -525,7 +525,7 @@ def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) 
 
 
 STOPPED_PROGRAM = """
-import asyncio, sys
+import asyncio, sys, time
 from cascade.runtime import Engine
 from cascade.runtime._support import loop_lag
 from cascade.spec import task
@@ -538,6 +538,8 @@ async def wait():
     monitor._excuse()  # of the time that the imports took
     monitor.leave()
     loop_lag.LAG_LIMIT = limit
+    while time.process_time() < 1.5 * limit:
+        await asyncio.sleep(0)  # uses CPU time, which the monitor must not count for the time that the process stands still
     print("running", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     await asyncio.sleep(1.0)  # four looks of the monitor
@@ -692,6 +694,49 @@ async def test_an_engine_runs_on_one_loop_at_a_time() -> None:
         await engine.run(runs())
     assert await asyncio.to_thread(asyncio.run, engine.run(double(2))) == 4
     assert await engine.run(double(3)) == 6
+
+
+async def test_an_engine_shows_how_many_runs_it_has() -> None:
+    """Also after one that failed, and on another loop afterwards."""
+    engine = Engine()
+    go_on = asyncio.Event()
+
+    @task
+    async def look() -> str:
+        return repr(engine)
+
+    @task
+    async def wait() -> None:
+        await go_on.wait()
+        raise ValueError("boom")
+
+    assert await engine.run(look()) == "<Engine with 1 runs>"
+    waiting = asyncio.create_task(engine.run(wait()))
+    await asyncio.sleep(0)
+    assert await engine.run(look()) == "<Engine with 2 runs>"
+    assert repr(engine) == "<Engine with 1 runs>"
+    go_on.set()
+    with pytest.raises(ValueError, match="boom"):
+        await waiting
+    assert repr(engine) == "<Engine with 0 runs>"
+    assert await asyncio.to_thread(asyncio.run, engine.run(look())) == "<Engine with 1 runs>"
+    assert repr(engine) == "<Engine with 0 runs>"
+    connector = LocalConnector()
+    assert repr(Engine(connector=connector)) == f"<Engine with 0 runs on {connector!r}>"
+
+
+async def test_an_engine_refuses_a_run_of_an_id_that_it_runs() -> None:
+    """Only while the first one goes on, and by the name of the keyword."""
+    engine = Engine()
+
+    @task
+    async def again() -> object:
+        return await engine.run(double(1), run_id="night")
+
+    with pytest.raises(ConfigurationError, match=r"run\(run_id=\).*'night' is running on this engine; wait"):
+        await engine.run(again(), run_id="night")
+    assert await engine.run(again(), run_id="day") == 2
+    assert await engine.run(double(2), run_id="night") == 4
 
 
 async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:

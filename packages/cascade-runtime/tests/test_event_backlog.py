@@ -276,3 +276,82 @@ async def test_the_messages_of_a_burst_are_those_of_single_events() -> None:
     assert sent[0] == sent[1]
     assert len(sent[0]) == 62
     assert "hunter2" not in str(sent)
+
+
+def fields_of(made: list[Event]) -> list[Event | TaskFields]:
+    return [each.fields() if isinstance(each, TaskStateEvent) else each for each in made]
+
+
+async def test_events_that_come_together_wait_where_single_ones_would() -> None:
+    """A few are encoded at once, a burst behind it, and those that come behind a burst wait, in order."""
+    encoder, made = Encoder(), events(600)
+    encoder.backlog.extend(fields_of(made[:200]))
+    assert encoder.taken == made[:AT_ONCE]
+    encoder.backlog.extend(fields_of(made[200:201]))
+    encoder.backlog.extend(fields_of(made[201:400]))
+    encoder.backlog.extend([])
+    assert (encoder.taken, len(encoder.backlog)) == (made[:AT_ONCE], 400 - AT_ONCE)
+    await eventually(lambda: len(encoder.taken) == 400)
+    encoder.backlog.extend(fields_of(made[400:]))
+    await eventually(lambda: len(encoder.taken) == 600)
+    assert encoder.taken == made
+
+
+async def test_when_too_many_come_together_the_oldest_are_encoded_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory has a bound, and no event is lost for it."""
+    monkeypatch.setattr(_backlog, "CAPACITY", 100)
+    encoder, made = Encoder(), events(500)
+    encoder.backlog.extend(fields_of(made[:90]))
+    assert (encoder.taken, len(encoder.backlog)) == (made[:AT_ONCE], 90 - AT_ONCE)
+    encoder.backlog.extend(fields_of(made[90 : 100 + AT_ONCE]))
+    assert (encoder.taken, len(encoder.backlog)) == (made[:AT_ONCE], 100)
+    encoder.backlog.extend(fields_of(made[100 + AT_ONCE :]))
+    assert (encoder.taken, len(encoder.backlog)) == (made[:400], 100)
+    encoder.backlog.run_all()
+    assert encoder.taken == made
+
+
+def test_events_that_come_together_wait_for_no_loop_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits goes first, and then all of them; the next loop has its own burst."""
+    monkeypatch.setattr(_backlog, "LEAST", 0.0)
+    monkeypatch.setattr(_backlog, "SHARE", 0.0)
+    encoder, made = Encoder(), events(300)
+
+    async def burst() -> None:
+        encoder.backlog.extend(fields_of(made[:100]))
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(burst())
+    loop.close()
+    assert encoder.taken == made[:AT_ONCE]
+    encoder.backlog.extend(fields_of(made[100:200]))
+    assert encoder.taken == made[:200]
+
+    async def another() -> None:
+        encoder.backlog.extend(fields_of(made[200:]))
+        assert encoder.taken == made[: 200 + AT_ONCE]
+        await encoder.backlog.drain(60.0)
+
+    asyncio.run(another())
+    assert encoder.taken == made
+
+
+async def test_another_loop_takes_over_what_waits_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a program that runs one loop in a thread after the other: the events of both come in order."""
+    monkeypatch.setattr(_backlog, "LEAST", 0.0)
+    monkeypatch.setattr(_backlog, "SHARE", 0.0)
+    encoder, made = Encoder(), events(200)
+
+    async def burst(some: list[Event]) -> None:
+        encoder.backlog.extend(fields_of(some))
+
+    first = asyncio.new_event_loop()
+    await asyncio.to_thread(first.run_until_complete, burst(made[:100]))
+    assert len(encoder.backlog) == 100 - AT_ONCE
+    monkeypatch.undo()
+    encoder.backlog.extend(fields_of(made[100:]))
+    await eventually(lambda: len(encoder.taken) == 200)
+    assert encoder.taken == made
+    first.close()

@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 from simple_tasks import give
 
-from cascade.interfaces import ConfigurationError, SupportsWatch, WrongThreadError
+from cascade.interfaces import (
+    ConfigurationError,
+    InvalidPayloadError,
+    InvalidTopicError,
+    SupportsWatch,
+    WrongThreadError,
+)
 from cascade.runtime import Engine, FileConnector
 from cascade.runtime.file import _writer, connector
 from cascade.spec import task
@@ -409,3 +415,118 @@ async def test_flush_hurries_a_writer_that_gathers_lines(
         to_file.publish_text_nowait(TOPIC, '{"n": "last"}')
     assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [*range(3_000), "last"]
     assert await to_file.flush(0.0)
+
+
+async def test_every_way_to_publish_writes_a_line_with_its_topic_first(tmp_path: Path) -> None:
+    """A value that JSON does not have is replaced, and its message counted; text is written as it is."""
+    path = tmp_path / "run.jsonl"
+    async with FileConnector(path) as to_file:
+        await to_file.publish(TOPIC, {"n": float("nan")}, 1, retain=True)
+        to_file.publish_nowait('cascade/telemetry/"a"/ü', {"m": {}})
+        to_file.publish_text_nowait(TOPIC, '{"k": 1.0}')
+        to_file.publish_text_nowait("cascade/telemetry/", "{}")
+        to_file.publish_text_nowait("cascade/status/me", "{}")
+        to_file.publish_nowait(TOPIC, None)
+        await to_file.publish(TOPIC, {"a": float("inf"), "b": float("nan"), "lone": "\ud800"})
+        assert await to_file.flush(LIMIT)
+        found = to_file.statistics()
+        assert (found.accepted, found.sent, found.pending, found.dropped) == (6, 6, 0, {})
+        assert (found.linked, found.connections, found.sanitized) == (True, 1, 2)
+        assert repr(to_file) == f"<FileConnector {path} connected, 6 written, 0 dropped>"
+    raw = path.read_bytes().splitlines(keepends=True)
+    assert raw[0] == b'{"topic": "cascade/telemetry/local/default/r/events", "n": "NaN"}\n'
+    assert raw[3] == b'{"topic": "cascade/telemetry/"}\n'
+    written = lines(path)
+    assert [line.pop("topic") for line in written] == [
+        TOPIC, 'cascade/telemetry/"a"/ü', TOPIC, "cascade/telemetry/", TOPIC, TOPIC,
+    ]  # fmt: skip
+    assert written[:5] == [{"n": "NaN"}, {"m": {}}, {"k": 1.0}, {}, {}]
+    assert (written[5]["a"], written[5]["b"]) == ("Infinity", "NaN")
+
+
+async def test_half_a_character_in_a_ready_text_is_replaced(tmp_path: Path) -> None:
+    """A lone surrogate has no form in UTF-8; the rest of the message is kept."""
+    path = tmp_path / "run.jsonl"
+    async with FileConnector(path) as to_file:
+        to_file.publish_text_nowait(TOPIC, '{"lone": "a\ud800b"}')
+    assert lines(path) == [{"topic": TOPIC, "lone": "a?b"}]
+
+
+async def test_what_cannot_be_published_or_subscribed_to_is_refused_in_any_state(tmp_path: Path) -> None:
+    """As by every connector; what can be subscribed to never arrives."""
+    to_file = FileConnector(tmp_path / "run.jsonl")
+
+    async def callback(topic: str, data: dict[str, Any]) -> None:
+        raise AssertionError
+
+    for _ in range(2):
+        for topic in ("a/#", "", "a\0b"):
+            with pytest.raises(InvalidTopicError):
+                await to_file.publish(topic, {})
+            with pytest.raises(InvalidTopicError):
+                to_file.publish_text_nowait(topic, "{}")
+        with pytest.raises(InvalidPayloadError):
+            to_file.publish_nowait(TOPIC, ["n"])  # type: ignore[arg-type]
+        with pytest.raises(InvalidTopicError):
+            await to_file.subscribe("a/#/b", callback)
+        subscription = await to_file.subscribe("#", callback)
+        await subscription.unsubscribe()
+        await to_file.connect()
+    assert to_file.statistics().accepted == 0
+    await to_file.disconnect()
+    assert not (tmp_path / "run.jsonl").exists()
+
+
+async def test_without_a_connection_nothing_is_accepted_and_one_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once before each connection, however it is published; there is nothing to flush."""
+    to_file = FileConnector(tmp_path / "run.jsonl")
+    assert repr(to_file) == f"<FileConnector {tmp_path / 'run.jsonl'} not connected, 0 written, 0 dropped>"
+    for _ in range(2):
+        await to_file.publish(TOPIC, {})
+        to_file.publish_text_nowait(TOPIC, "{}")
+        assert await to_file.flush(0.0)
+        await to_file.connect()
+        await to_file.disconnect()
+        await to_file.disconnect()
+    assert warnings(caplog) == ["nothing is written: publish was called before connect"] * 2
+    found = to_file.statistics()
+    assert (found.accepted, found.pending, found.connections, found.linked) == (0, 0, 2, False)
+
+
+async def test_a_flush_waits_no_longer_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk answers later; until then the message is pending."""
+    answers, opens = threading.Event(), os.open
+
+    def slow(*arguments: Any) -> int:
+        assert answers.wait(LIMIT)
+        return opens(*arguments)
+
+    monkeypatch.setattr("os.open", slow)
+    async with FileConnector(tmp_path / "run.jsonl") as to_file:
+        await to_file.publish(TOPIC, {"n": 1})
+        assert await to_file.flush(0.02) is False
+        found = to_file.statistics()
+        assert (found.accepted, found.sent, found.pending) == (1, 0, 1)
+        answers.set()
+        assert await to_file.flush(LIMIT) is True
+        assert to_file.statistics().pending == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("mqtt://host", "url: needs the form file:PATH"),
+        ("run.jsonl", "url: needs the form file:PATH"),
+        ("file://host/x", "url: names a host; write file:PATH or file:///PATH"),
+        ("file:", "FileConnector(path): needs the path of a file"),
+        ("file://", "FileConnector(path): needs the path of a file"),
+        ("file:a\0b", "FileConnector(path): needs the path of a file"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_said(url: str, problem: str) -> None:
+    """With the forms that work."""
+    with pytest.raises(ConfigurationError) as raised:
+        FileConnector.from_url(url)
+    assert str(raised.value).startswith(problem)

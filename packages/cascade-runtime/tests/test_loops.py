@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import select
 import selectors
@@ -10,13 +11,17 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cascade.runtime._support import loops
-from cascade.runtime._support.loops import new_event_loop
+from cascade.runtime._support.loops import new_event_loop, run_on_loop
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only epoll rounds")
 
@@ -152,3 +157,197 @@ def test_more_than_a_thousand_sockets_can_be_watched() -> None:
         assert isinstance(vars(loop)["_selector"], selectors.EpollSelector)
     finally:
         loop.close()
+
+
+def closing(work: Callable[[], Any], *, limit: float = 60.0) -> Any:
+    """Run a coroutine on a loop that has so many seconds to close."""
+    return run_on_loop(work, loop_factory=new_event_loop, close_timeout=limit)
+
+
+async def stubborn(released: threading.Event) -> None:
+    """Go on until a test releases it, whatever cancels it."""
+    while not released.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+def test_a_loop_that_closes_gives_the_value_or_the_error_of_its_work() -> None:
+    """As ``asyncio.run`` does; the loop is closed in both cases."""
+    loops_used: list[asyncio.AbstractEventLoop] = []
+    error = ValueError("boom")
+
+    async def work(raised: BaseException | None) -> str:
+        loops_used.append(asyncio.get_running_loop())
+        if raised is not None:
+            raise raised
+        return "value"
+
+    assert closing(lambda: work(None)) == "value"
+    each: BaseException
+    for each in (error, SystemExit(3)):
+        with pytest.raises(type(each)) as caught:
+            closing(partial(work, each))
+        assert caught.value is each
+    assert [each.is_closed() for each in loops_used] == [True] * 3
+
+
+def test_what_is_left_on_a_loop_cleans_up_before_the_loop_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    """Asyncio tasks are cancelled, asynchronous generators are closed, and threads are waited for; no line is logged."""
+    log: list[str] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    async def helper() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0)
+            log.append("task")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            log.append("generator")
+            go_on.set()
+
+    def in_thread() -> None:
+        entered.set()
+        go_on.wait(60)
+        log.append("thread")
+
+    async def work() -> list[Any]:
+        kept = numbers()
+        left = [asyncio.create_task(helper()), asyncio.create_task(asyncio.to_thread(in_thread)), kept]
+        await anext(kept)
+        while not entered.is_set():
+            await asyncio.sleep(0.001)
+        return left
+
+    left = closing(work)
+    assert sorted(log) == ["generator", "task", "thread"]
+    assert left[0].cancelled()
+    assert not caplog.records
+
+
+def test_an_error_of_what_is_cancelled_at_the_end_reaches_the_loops_handler() -> None:
+    """As with ``asyncio.run``: with its task, and without the tasks that ended well."""
+    contexts: list[dict[str, Any]] = []
+
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            raise OSError("cannot clean up")
+
+    async def ends() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+    async def work() -> list[asyncio.Task[None]]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
+        left = [asyncio.create_task(each) for each in (ends(), fails(), asyncio.sleep(3600))]
+        await asyncio.sleep(0)
+        return left
+
+    _, failed, _ = closing(work)
+    (context,) = contexts
+    assert context["task"] is failed
+    assert str(context["exception"]) == "cannot clean up"
+    assert "closed" in context["message"]
+
+
+@pytest.mark.parametrize("kept", [("task",), ("generator",), ("thread",), ("task", "generator", "thread")])
+def test_a_loop_closes_within_its_limit_and_names_what_still_runs(
+    kept: tuple[str, ...], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line says what the program has to change, and the value is returned all the same."""
+    monkeypatch.setattr(
+        loops, "time", SimpleNamespace(monotonic=lambda: 0.0)
+    )  # each wait has its whole limit
+    released, entered = threading.Event(), threading.Event()
+    closed: list[str] = []
+
+    async def endless() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                closed.append("cancelled")
+                raise
+
+    def in_thread() -> None:
+        entered.set()
+        released.wait(60)
+
+    async def work() -> list[Any]:
+        left: list[Any] = []
+        if "task" in kept:
+            left += [asyncio.create_task(stubborn(released), name=name) for name in ("second", "first")]
+        if "generator" in kept:
+            left.append(endless())
+            await anext(left[-1])
+        if "thread" in kept:
+            left.append(asyncio.get_running_loop().run_in_executor(None, in_thread))
+            while not entered.is_set():
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        return left
+
+    try:
+        left = closing(work, limit=0.02)
+    finally:
+        released.set()
+    assert left
+    (record,) = caplog.records
+    line = record.getMessage()
+    assert line.startswith("the event loop is closed 0.02 s after it cancelled what was left")
+    named = {
+        "task": "task first, task second",
+        "generator": "an asynchronous generator",
+        "thread": "a call in a thread (asyncio.to_thread)",
+    }
+    assert f"these still run: {', '.join(named[each] for each in kept)}; they must not suppress" in line
+    assert closed == ["cancelled"] * ("generator" in kept)
+
+
+def test_a_first_ctrl_c_cancels_the_work_and_its_clean_up_is_awaited() -> None:
+    """Then KeyboardInterrupt is raised, as from ``asyncio.run``."""
+    log: list[str] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0)
+            log.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        closing(work)
+    assert log == ["cleaned up"]
+
+
+def test_an_error_is_freed_without_the_garbage_collector() -> None:
+    """No frame in its traceback refers to it: large values in other frames do not wait for the collector."""
+
+    class Boom(Exception):
+        """An error that can be referred to weakly."""
+
+    async def work() -> None:
+        raise Boom
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(Boom):
+            try:
+                closing(work)
+            except Boom as exc:
+                freed = weakref.ref(exc)
+                raise
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -73,3 +73,57 @@ async def test_the_queue_goes_on_after_a_drain_that_gave_up(caplog: pytest.LogCa
     await queue.drain(50)
     assert [payload["n"] for _, payload, _ in connector.sent] == [3]
     assert "2 letters were not sent in time" in caplog.text
+    assert queue.dropped == 2  # the connector had begun with the first one
+
+
+async def test_the_oldest_messages_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are counted, and a drain waits for none of them."""
+    monkeypatch.setattr("cascade.runtime._support.publish_queue.CAPACITY", 2)
+    connector = Plain()
+    queue = PublishQueue(connector, content="letters", logger=log)
+    for number in range(5):
+        queue.publish("t", {"n": number}, 1, retain=True)
+    await queue.drain(50)
+    assert connector.sent == [("t", {"n": 3}, 1), ("t", {"n": 4}, 1)]
+    assert queue.dropped == 3
+
+
+async def test_a_connector_that_takes_text_is_given_text(caplog: pytest.LogCaptureFixture) -> None:
+    """What it refuses is counted and logged like any other message."""
+
+    class Text(Nowait):
+        def publish_text_nowait(self, topic: str, text: str, qos: int = 0) -> None:
+            if self.broken:
+                raise OSError("refused")
+            self.sent.append((topic, {"text": text}, qos))
+
+    assert not PublishQueue(Nowait(), content="letters", logger=log).takes_text
+    connector = Text()
+    queue = PublishQueue(connector, content="letters", logger=log)
+    assert queue.takes_text
+    for broken in (False, True, False):
+        connector.broken = broken
+        queue.publish_text("t", "{}", 1)
+    assert connector.sent == [("t", {"text": "{}"}, 1)] * 2
+    assert queue.dropped == 1
+    assert [r.levelname for r in caplog.records if "letters are lost" in r.getMessage()] == ["WARNING"]
+
+
+async def test_a_message_that_a_slow_connector_refuses_delays_no_other() -> None:
+    """The next one is sent, also one that comes when all others have been sent."""
+
+    class Refusing(Plain):
+        async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+            if payload["n"] == 1:
+                raise OSError("refused")
+            await super().publish(topic, payload, qos, retain=retain)
+
+    connector = Refusing()
+    queue = PublishQueue(connector, content="letters", logger=log)
+    for number in range(3):
+        queue.publish("t", {"n": number})
+    await queue.drain(50)
+    queue.publish("t", {"n": 3})
+    await queue.drain(50)
+    assert [payload["n"] for _, payload, _ in connector.sent] == [0, 2, 3]
+    assert queue.dropped == 1

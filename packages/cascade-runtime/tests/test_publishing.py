@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -226,6 +227,21 @@ async def test_a_line_goes_to_the_run_whose_task_logged_it(hub: LocalHub, reader
     ]
 
 
+async def test_a_line_that_no_task_has_logged_is_sent_without_one(hub: LocalHub, reader: Reader) -> None:
+    """A thread of a library has no task; the handler of the run sends its line all the same."""
+
+    @task
+    def begin_a_thread() -> None:
+        thread = threading.Thread(target=log.warning, args=("from a thread",))
+        thread.start()
+        thread.join()
+
+    await engine(hub, logs="INFO").run(begin_a_thread())
+    await reader.ended()
+    (line,) = reader.bodies("logs")
+    assert (line["message"], line["task_id"], line["task_name"]) == ("from a thread", "", "")
+
+
 async def test_a_warning_is_shown_on_stderr_as_without_logs(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,3 +270,52 @@ def test_labels_that_cannot_be_reported_are_refused(labels: Any) -> None:
     """The message names the argument."""
     with pytest.raises(ConfigurationError, match=r"Engine\(labels="):
         Engine(labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"), [(None, "x"), ([10] + [1] * 5_460, "x" * 200), ([{"n": [1.5, True]}], "a b")]
+)
+async def test_the_longest_value_and_name_are_sent(
+    hub: LocalHub, reader: Reader, data: object, name: str
+) -> None:
+    """The limits that the documentation states are the last ones that are accepted."""
+    await engine(hub).run(task(measure)(data, name))
+    await reader.ended()
+    (body,) = reader.bodies("data")
+    assert (body["name"], body["data"]) == (name, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "message"),
+    [
+        ("x" * (16 * 1024 - 1), "x", "has 16385 bytes as JSON; at most 16384 are sent"),
+        ("ü" * 3_000, "x", "has 18002 bytes as JSON"),
+        (float("inf"), "x", "needs a JSON value"),
+        (1, 7, "1 to 200 characters"),
+        (1, None, "1 to 200 characters"),
+    ],
+)
+async def test_a_value_or_name_beyond_the_limits_is_refused(
+    hub: LocalHub, data: object, name: Any, message: str
+) -> None:
+    """A text is as long as its JSON; a name is a text."""
+    with pytest.raises(UsageError, match=message):
+        await engine(hub).run(task(measure)(data, name))
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("x" * 500, "x" * 500),
+        ("x" * 501, "x" * 499 + "…"),
+        ("first\nsecond", "first second"),
+        ("token=abcdefgh and more", "token=*** and more"),
+    ],
+)
+async def test_each_text_of_a_value_is_sent_on_one_line(
+    hub: LocalHub, reader: Reader, text: str, sent: str
+) -> None:
+    """Wherever it stands in the value; numbers and lists beside it stay as they are."""
+    await engine(hub).run(task(measure)([{"note": [text, 1]}, text, None]))
+    await reader.ended()
+    assert reader.bodies("data")[0]["data"] == [{"note": [sent, 1]}, sent, None]

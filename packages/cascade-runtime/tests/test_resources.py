@@ -15,6 +15,7 @@ import pytest
 from desk import limits_of, pass_now
 
 from cascade.interfaces import (
+    ConfigurationError,
     LifecycleEvent,
     ResourceFailedError,
     ResourceNotFoundError,
@@ -22,7 +23,7 @@ from cascade.interfaces import (
     TaskTimeoutError,
     UsageError,
 )
-from cascade.runtime import Engine, SqliteCache, ThreadExecutor
+from cascade.runtime import Engine, SqliteCache, ThreadExecutor, override_resource
 from cascade.runtime._resources.lifetime import CloseTimeouts, OpenResource, _ThreadSteps
 from cascade.runtime._resources.scope import ResourceScope
 from cascade.spec import LazyResult, Resource, call_of, inject, resource, task
@@ -527,3 +528,348 @@ async def test_a_resource_that_every_call_passes_itself_need_not_exist() -> None
     for missing in (read(1), read.map(x=[1])):
         with pytest.raises(ResourceNotFoundError, match="'read'"):
             await Engine().run(missing)
+
+
+async def test_tasks_that_need_a_resource_at_one_time_open_it_once() -> None:
+    """Also while what it needs itself is still being opened; everything is closed once, the last one first."""
+    log: list[str] = []
+    go_on = asyncio.Event()
+
+    def noted(name: str) -> Iterator[str]:
+        log.append(f"open {name}")
+        yield name
+        log.append(f"close {name}")
+
+    @resource
+    async def server() -> AsyncIterator[str]:
+        await go_on.wait()
+        for each in noted("server"):
+            yield each
+
+    @resource
+    async def pool(server: str = inject(server)) -> AsyncIterator[str]:
+        for each in noted(f"pool of {server}"):
+            yield each
+
+    async with time_limit(LIMIT), no_leaks():
+        run = asyncio.create_task(Engine().run([using(pool), using(server, pool), using(pool)]))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        go_on.set()
+        value = "pool of server"
+        assert await run == [(value, value), ("server", value), (value, value)]
+    assert log == ["open server", "open pool of server", "close pool of server", "close server"]
+
+
+async def test_resources_of_a_task_that_still_runs_close_before_those_of_the_run() -> None:
+    """A task that ignores its cancel keeps nothing open, and nothing that it uses is closed first."""
+    begun, release, log = asyncio.Event(), asyncio.Event(), list[str]()
+
+    @resource
+    async def shared() -> AsyncIterator[str]:
+        yield "shared"
+        log.append("shared")
+
+    @resource(scope="task")
+    async def outer(needed: str = inject(shared)) -> AsyncIterator[str]:
+        yield "outer"
+        log.append("outer")
+
+    @resource(scope="task")
+    async def inner() -> AsyncIterator[str]:
+        yield "inner"
+        log.append("inner")
+
+    async def ignore() -> None:
+        begun.set()
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    async with time_limit(LIMIT), no_leaks():
+        run = asyncio.create_task(Engine(stop_timeout=0.01).run(using(outer, inner, work=ignore)))
+        await begun.wait()
+        run.cancel()
+        await asyncio.wait({run})
+        assert log == ["inner", "outer", "shared"]
+        release.set()
+    assert log == ["inner", "outer", "shared"]
+
+
+async def test_a_value_in_the_place_of_a_resource_is_that_of_the_innermost_context() -> None:
+    """Contexts add to each other, end with an error too, and hold for resources that others need."""
+    opened: list[str] = []
+
+    @resource
+    def database() -> Iterator[str]:
+        opened.append("database")
+        yield "database"
+
+    @resource(name="other")
+    def other_database() -> Iterator[str]:
+        opened.append("other")
+        yield "other"
+
+    @resource
+    def pool(database: str = inject(database)) -> Iterator[str]:
+        yield f"pool of {database}"
+
+    async def used() -> Any:
+        return await Engine(resources=[pool]).run(using("pool", "cache"))
+
+    with override_resource("cache", None), override_resource("database", "fake"):
+        assert await used() == ("pool of fake", None)
+        with suppress(KeyError), override_resource("database", other_database):
+            assert await used() == ("pool of other", None)
+            raise KeyError
+        with override_resource("pool", 0):
+            assert await used() == (0, None)
+        assert await used() == ("pool of fake", None)
+    assert opened == ["other"]
+    with pytest.raises(ResourceNotFoundError, match="'cache'"):
+        await used()
+
+
+async def test_an_override_holds_for_a_run_to_its_end() -> None:
+    """The run was started inside the context; what the program does meanwhile does not matter."""
+    go_on = asyncio.Event()
+
+    @task
+    async def late() -> None:
+        await go_on.wait()
+
+    @task
+    async def read(database: str = inject("database")) -> str:
+        return database
+
+    with override_resource("database", "fake"):
+        run = asyncio.create_task(Engine().run(read().after(late())))
+        await asyncio.sleep(0)
+    go_on.set()
+    assert await run == "fake"
+
+
+@pytest.mark.parametrize("scope", ["run", "task"])
+async def test_every_closing_error_is_noted_on_a_failure(
+    scope: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the order in which the resources were opened, with one line of the log for each and without a password."""
+
+    @resource(scope=scope)
+    def first() -> Iterator[str]:
+        yield "first"
+        raise OSError("no route to db://user:hunter2@host")
+
+    @resource(scope=scope)
+    async def last() -> AsyncIterator[str]:
+        yield "last"
+        raise ValueError("two\nlines")
+
+    async def work() -> None:
+        raise KeyError("boom")
+
+    with pytest.raises(KeyError, match="boom") as caught:
+        await Engine().run(using(first, last, work=work))
+    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert [line.split(":")[1] for line in lines] == [" OSError", " ValueError"]
+    assert all(line.startswith("resources could not be closed: ") for line in lines)
+    assert [note for note in caught.value.__notes__ if note.startswith("resources")] == lines
+    assert "hunter2" not in str(lines)
+    assert "\n" not in lines[1]
+
+
+@pytest.mark.parametrize("exits", ["first", "last"])
+async def test_an_exit_while_closing_goes_before_other_closing_errors(exits: str) -> None:
+    """A group of exceptions cannot hold SystemExit, and the program is to end."""
+
+    def ending(name: str) -> Resource:
+        @resource(name=name)
+        async def each() -> AsyncIterator[str]:
+            yield name
+            if name == exits:
+                raise SystemExit(3)
+            raise OSError("cannot close")
+
+        return each
+
+    threads = ThreadExecutor(1)
+    with pytest.raises(SystemExit) as caught:
+        async with ResourceScope([], threads) as scope:
+            await scope.fill(call_of(using(ending("first"), ending("last"))).definition, (), {})
+    assert caught.value.code == 3
+    await threads.close()
+
+
+@pytest.mark.parametrize("ends", ["raises GeneratorExit", "is cancelled", "does not end"])
+@pytest.mark.parametrize("when", ["opened", "closed"])
+async def test_an_odd_end_of_a_resource_is_a_failure_that_names_it(ends: str, when: str) -> None:
+    """The error says what to do, and what the resource had raised is its cause."""
+    odd: dict[str, type[BaseException]] = {
+        "raises GeneratorExit": GeneratorExit,
+        "is cancelled": asyncio.CancelledError,
+        "does not end": TimeoutError,
+    }
+
+    async def end() -> None:
+        if ends == "does not end" and when == "closed":
+            await endless()
+        raise odd[ends]
+
+    @resource
+    async def strange() -> AsyncIterator[str]:
+        if when == "opened":
+            await end()
+        yield "strange"
+        await end()
+
+    said = {
+        ("raises GeneratorExit", "opened"): "raised GeneratorExit while it was opened",
+        ("raises GeneratorExit", "closed"): "raised GeneratorExit while it was closed",
+        ("is cancelled", "opened"): "was cancelled while it was opened",
+        ("is cancelled", "closed"): "was cancelled while it was closed",
+        ("does not end", "closed"): "did not close within 0.05 s and was cancelled; make it close faster, "
+        "or raise close_timeout=",
+    }.get((ends, when))
+    limit = 0.05 if ends == "does not end" else 60.0
+    async with time_limit(LIMIT), no_leaks():
+        with pytest.raises(ResourceFailedError if said else TimeoutError) as caught:
+            await Engine(close_timeout=limit).run(using(strange))
+    if said:
+        assert f"'strange' {said}" in str(caught.value)
+        assert type(caught.value.__cause__) is odd[ends]
+
+
+async def test_what_is_no_resource_is_refused_by_name() -> None:
+    """So are two of one name: a task could not say which one it means."""
+
+    def named() -> Resource:
+        @resource(name="database")
+        def each() -> Iterator[int]:
+            yield 1
+
+        return each
+
+    plain: Any = len
+    for offered, text in (
+        ([named(), plain], r"needs functions with @cs\.resource, not <built-in function len>"),
+        ([named(), named()], r"two resources have the name 'database'; rename one with @cs\.resource\(name="),
+    ):
+        with pytest.raises(ConfigurationError, match=text):
+            await Engine(resources=offered).run(using("database"))
+
+
+async def test_a_missing_resource_is_named_with_those_that_are_there() -> None:
+    """Sorted, so that the reader finds the name that was meant."""
+
+    def named(name: str) -> Resource:
+        @resource(name=name)
+        def each() -> Iterator[str]:
+            yield name
+
+        return each
+
+    engine = Engine(resources=[named("b"), named("c"), named("a")])
+    with pytest.raises(ResourceNotFoundError, match=r"'use'.*'d' \(it has a, b, c\)") as caught:
+        await engine.run(using("b", "d"))
+    assert caught.value.name == "d"
+    assert await engine.run(using("c", "a")) == ("c", "a")
+
+
+async def test_resources_may_need_one_resource_in_several_ways() -> None:
+    """That is not a cycle; it is opened once and closed after those that use it."""
+    log: list[str] = []
+
+    @resource
+    def base() -> Iterator[str]:
+        log.append("base")
+        yield "base"
+        log.append("closed")
+
+    @resource
+    def left(base: str = inject(base)) -> Iterator[str]:
+        yield f"left of {base}"
+
+    @resource
+    def right(left: str = inject(left), base: str = inject(base)) -> Iterator[str]:
+        yield f"right of {left} and {base}"
+        log.append("right")
+
+    assert await Engine().run(using(right, left)) == ("right of left of base and base", "left of base")
+    assert log == ["base", "right", "closed"]
+
+
+async def test_a_resource_may_be_closed_twice() -> None:
+    """The run closes what a task holds that does not end, and the task closes it again when it ends after all."""
+    log: list[str] = []
+
+    @resource
+    async def held() -> AsyncIterator[str]:
+        yield "held"
+        log.append("closed")
+
+    opened = OpenResource(held, {}, ThreadExecutor(1), CloseTimeouts())
+    assert await opened.value() == "held"
+    for _ in range(2):
+        assert await opened.close() is None
+    assert log == ["closed"]
+    assert not opened.failed
+    assert opened.close_error is None
+
+
+async def test_an_opening_that_is_given_up_twice_is_cancelled_once() -> None:
+    """What it does to clean up is not interrupted by the second one."""
+    begun, release, cancelled = asyncio.Event(), asyncio.Event(), list[str]()
+
+    @resource
+    async def slow() -> AsyncIterator[str]:
+        begun.set()
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                cancelled.append("cancelled")
+        if cancelled:
+            raise OSError("cleaned up")
+        yield "never"
+
+    opened = OpenResource(slow, {}, ThreadExecutor(1), CloseTimeouts(60.0, 0.01))
+    await begun.wait()
+    for _ in range(2):
+        await opened.close()
+        assert cancelled == ["cancelled"]
+        assert "'slow' is still running 0.01 s after it was cancelled" in str(opened.close_error)
+    release.set()
+    with pytest.raises(OSError, match="cleaned up"):
+        await opened.value()
+    assert opened.failed
+
+
+async def test_a_teardown_that_hangs_in_a_thread_is_left_to_the_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It cannot be stopped; nothing else touches its generator meanwhile, and it may end by itself."""
+    begun, release, log = threading.Event(), threading.Event(), list[str]()
+    limits = limits_of(3600, monkeypatch)
+
+    @resource
+    def hangs() -> Iterator[str]:
+        yield "hangs"
+        begun.set()
+        release.wait(60)
+        log.append("closed")
+
+    threads = ThreadExecutor(2)
+    opened = OpenResource(hangs, {}, threads, CloseTimeouts(3600, 60.0))
+    assert await opened.value() == "hangs"
+    async with time_limit(LIMIT):
+        closing = asyncio.create_task(opened.close())
+        await eventually(begun.is_set)
+        pass_now(limits[0])
+        await closing
+        assert "'hangs' did not close within 3600 s" in str(opened.close_error)
+        assert opened.close_error is not None
+        assert type(opened.close_error.__cause__) is TimeoutError
+        assert not log
+        release.set()
+        await eventually(lambda: log == ["closed"])
+    await threads.close()

@@ -178,6 +178,17 @@ def test_an_invalid_number_of_workers_is_rejected(workers: int) -> None:
         ThreadExecutor(workers)
 
 
+@pytest.mark.parametrize(("cores", "workers"), [(None, 5), (1, 5), (4, 8), (28, 32), (64, 32)])
+def test_without_a_number_there_are_some_more_workers_than_cores(
+    cores: int | None, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as those of ``concurrent.futures``: most tasks wait; one core where their number is unknown."""
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert ThreadExecutor().workers == workers
+    assert repr(ThreadExecutor()) == f"ThreadExecutor({workers})"
+    assert (ThreadExecutor(1).workers, ThreadExecutor(100).workers) == (1, 100)
+
+
 @pytest.mark.slow
 def test_a_task_that_hangs_in_a_thread_does_not_block_the_exit() -> None:
     """Row 30: the program ends although a thread sleeps for an hour."""

@@ -152,3 +152,21 @@ def test_a_reported_register_is_not_checked_without_pause() -> None:
     assert bench.stall.due() == bench.now + LIMIT
     assert bench.after(LIMIT) == []
     assert bench.stall.due() == bench.now + LIMIT
+
+
+def test_of_several_reported_registers_those_that_changed_have_ended() -> None:
+    """One that is lifted, one that became stricter and one that another topic holds now; the one between them stays."""
+    bench = Bench()
+    scopes = ("task:a", "task:b", "task:c", "task:d")
+    for scope in scopes:
+        bench.put(scope, Concurrency(0))
+        bench.submit(scope.removeprefix("task:"))
+    assert sorted(bench.after(0, *[LIMIT] * 6)) == [f"topic/{scope}" for scope in scopes]
+    bench.put("task:a", None, "concurrency")
+    bench.put("task:c", Concurrency(0), topic="topic/elsewhere")
+    bench.put("task:d", Concurrency(0))
+    assert sorted(bench.stall.take_ended()) == ["topic/task:a", "topic/task:c"]
+    assert bench.stall.take_ended() == []
+    bench.put("task:b", None, "concurrency")
+    bench.put("task:d", None, "concurrency")
+    assert sorted(bench.stall.take_ended()) == ["topic/task:b", "topic/task:d"]

@@ -1,0 +1,356 @@
+"""What a connector inside one process delivers, counts and says, where several of them, or several queues, share a hub."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from cascade.interfaces import (
+    Complete,
+    Delivery,
+    InvalidPayloadError,
+    InvalidTopicError,
+    Linked,
+    Lost,
+    Message,
+    WrongThreadError,
+)
+from cascade.runtime import LocalConnector, LocalHub
+from cascade.testkit import eventually
+
+
+class Inbox:
+    """What a callback got."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, Any]]] = []
+
+    async def __call__(self, topic: str, data: dict[str, Any]) -> None:
+        self.got.append((topic, data))
+
+
+async def read(stream: Any, *, until: type = Complete) -> list[Any]:
+    """Return the next items of a watch, up to one of a kind."""
+    found: list[Any] = []
+    async with asyncio.timeout(60):
+        while not found or not isinstance(found[-1], until):
+            found.append(await anext(stream))
+    return found
+
+
+def retained(topic: str, payload: bytes = b"1") -> Message:
+    return Message(topic, payload, retain=True)
+
+
+def live(topic: str, payload: bytes) -> Message:
+    return Message(topic, payload, retain=False)
+
+
+def complete(*topics: str) -> Complete:
+    return Complete(True, frozenset(topics))
+
+
+@pytest.fixture
+def hub() -> LocalHub:
+    """A hub that keeps three topics."""
+    made = LocalHub()
+    for topic in ("a/1", "b/1", "a/2"):
+        made.publish(topic, b"1", retain=True)
+    return made
+
+
+async def test_each_complete_is_that_of_this_moment(hub: LocalHub) -> None:
+    """What is added brings its own messages only; the set behind it has those of all filters."""
+    async with LocalConnector(hub) as connector:
+        stream = connector.watch("a/+")
+        both = (retained("a/1"), retained("a/2"))
+        assert await read(stream) == [Linked(), *both, complete("a/1", "a/2")]
+        stream.extend("b/1", "b/2")
+        assert await read(stream) == [retained("b/1"), complete("a/1", "a/2", "b/1")]
+        stream.shrink("b/1")
+        stream.extend("c")
+        assert await read(stream) == [complete("a/1", "a/2")]
+        hub.publish("a/1", b"2", retain=True)  # another value of the same set
+        hub.publish("a/3", b"3", retain=True)
+        stream.extend("d")
+        assert await read(stream) == [
+            live("a/1", b"2"),
+            live("a/3", b"3"),
+            complete("a/1", "a/2", "a/3"),
+        ]
+        hub.publish("a/1", b"", retain=True)
+        hub.publish("a/4", b"4")  # is not kept
+        stream.extend("e")
+        assert await read(stream) == [live("a/1", b""), live("a/4", b"4"), complete("a/2", "a/3")]
+        stream.extend("b/1")
+        assert await read(stream) == [retained("b/1"), complete("a/2", "a/3", "b/1")]
+        stream.shrink("b/1")
+        stream.extend("f")
+        assert await read(stream) == [complete("a/2", "a/3")]
+        hub.publish("b/1", b"5")
+        hub.publish("b/2", b"6")
+        assert await read(stream, until=Message) == [live("b/2", b"6")]
+        await stream.aclose()
+
+
+async def test_a_watch_begins_anew_with_each_connection(hub: LocalHub) -> None:
+    """It reads the end of the first one, and gets what was kept meanwhile."""
+    connector = LocalConnector(hub)
+    stream = connector.watch("a/+")
+    for round_ in range(2):
+        await connector.connect()
+        await connector.connect()  # does nothing
+        found = await read(stream)
+        assert found[0] == Linked()
+        assert found[-1] == complete("a/1", "a/2", *(["a/3"] if round_ else []))
+        assert len(found) == 4 + round_
+        await connector.disconnect()
+        hub.publish("a/3", b"3", retain=True)
+        assert await read(stream, until=Lost) == [Lost("disconnected")]
+    assert connector.statistics().connections == 2
+    await stream.aclose()
+
+
+async def test_every_queue_gets_a_message_once(hub: LocalHub) -> None:
+    """Several filters of one queue, several queues of one connector, several connectors."""
+    callbacks = [Inbox() for _ in range(3)]
+    async with LocalConnector(hub) as first, LocalConnector(hub) as second:
+        await first.subscribe("x/#", callbacks[0])
+        stream = first.watch("x/1", "+/1", "#")
+        await first.subscribe("y", callbacks[1])
+        await second.subscribe("x/1", callbacks[2])
+        assert (await read(stream))[-1] == complete("a/1", "b/1", "a/2")
+        await first.publish("x/1", {"n": 1})
+        hub.publish("x/2", b'{"n": 2}')
+        await eventually(lambda: len(callbacks[0].got) == 2 and len(callbacks[2].got) == 1)
+        one, two = ("x/1", {"n": 1}), ("x/2", {"n": 2})
+        assert [each.got for each in callbacks] == [[one, two], [], [one]]
+        got = [await anext(stream) for _ in range(2)]
+        assert got == [live("x/1", b'{"n": 1}'), live("x/2", b'{"n": 2}')]
+        await stream.aclose()
+        assert first.statistics().received == 3 + 2  # the three that were kept, and these
+        assert second.statistics().received == 1
+
+
+async def test_who_has_left_gets_nothing_and_others_go_on(hub: LocalHub) -> None:
+    """The one in the middle leaves."""
+    inboxes = [Inbox() for _ in range(3)]
+    async with LocalConnector(hub) as connector:
+        subscriptions = [await connector.subscribe("x", each) for each in inboxes]
+        await subscriptions[1].unsubscribe()
+        await subscriptions[1].unsubscribe()
+        stream, other = connector.watch("x"), connector.watch("x")
+        await read(other)
+        await stream.aclose()
+        await connector.publish("x", {"n": 1})
+        await eventually(lambda: inboxes[0].got and inboxes[2].got)
+        assert [len(each.got) for each in inboxes] == [1, 0, 1]
+        assert await anext(other) == live("x", b'{"n": 1}')
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        await other.aclose()
+
+
+async def test_a_watch_that_has_lost_messages_gets_its_set_again_and_no_other_one_does(
+    hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The set that it had not read yet is not complete any more."""
+    monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 10)
+    async with LocalConnector(hub) as connector:
+        slow, other = connector.watch("#"), connector.watch("b/+")
+        assert await read(other) == [Linked(), retained("b/1"), complete("b/1")]
+        for n in range(20):
+            hub.publish("x", b"%d" % n)
+        await eventually(lambda: connector.statistics().received == 4 + 20)
+        lost = await read(slow)
+        assert isinstance(lost[0], Lost)
+        assert lost[1] == Linked()
+        assert lost[-4:] == [retained("a/1"), retained("b/1"), retained("a/2"), complete("a/1", "b/1", "a/2")]
+        assert {each.topic for each in lost[2:-4]} == {"x"}
+        hub.publish("b/1", b"2")
+        assert await anext(other) == live("b/1", b"2")
+        assert connector.statistics().discarded["queue full"] > 0
+        await slow.aclose()
+        await other.aclose()
+
+
+async def test_everything_is_counted(hub: LocalHub) -> None:
+    """What was accepted is sent; what JSON does not have is replaced and counted for each message."""
+    connector = LocalConnector(hub)
+    found = connector.statistics()
+    assert (found.linked, found.connections, found.accepted, found.sent) == (False, 0, 0, 0)
+    inbox = Inbox()
+    async with connector:
+        await connector.subscribe("a", inbox)
+        await connector.publish("a", {"x": float("nan"), "y": float("inf")})
+        connector.publish_nowait("a", {"x": float("-inf")}, 1)
+        await connector.publish("b", None, retain=True)
+        hub.publish("a", b"odd")
+        await eventually(lambda: len(inbox.got) == 2)
+        assert inbox.got == [("a", {"x": "NaN", "y": "Infinity"}), ("a", {"x": "-Infinity"})]
+        await eventually(lambda: connector.statistics().discarded)
+        found = connector.statistics()
+        assert (found.linked, found.connections, found.sanitized) == (True, 1, 2)
+        assert (found.accepted, found.sent, found.pending) == (3, 3, 0)
+        assert (found.received, found.delivered, found.discarded) == (3, 2, {"undecodable": 1})
+        assert await connector.flush(0.0)
+        assert repr(connector) == "<LocalConnector connected, 1 subscriptions, 3 sent, 3 received>"
+    assert connector.statistics().linked is False
+
+
+async def test_a_delivery_is_settled_at_once_and_not_kept(hub: LocalHub) -> None:
+    """Without a connection it is returned."""
+    settled: list[Delivery] = []
+    connector, stream = LocalConnector(hub), LocalConnector(hub)
+    connector.deliver_nowait("x", '{"n": 0}', settled=settled.append)
+    async with connector, stream:
+        watch = stream.watch("x")
+        connector.deliver_nowait("x", '{"n": 1}', settled=settled.append)
+        assert settled == [Delivery.RETURNED, Delivery.TAKEN]
+        assert (await read(watch, until=Message))[-1] == live("x", b'{"n": 1}')
+        late = stream.watch("x")
+        assert await read(late) == [Linked(), complete()]
+        assert connector.statistics().accepted == 1
+        with pytest.raises(InvalidTopicError):
+            connector.deliver_nowait("x/+", "{}", settled=settled.append)
+        assert len(settled) == 2
+        await watch.aclose()
+        await late.aclose()
+
+
+async def test_what_cannot_be_published_is_refused_in_any_state() -> None:
+    """Before the connection, too, where nothing would be sent."""
+    connector = LocalConnector()
+    for _ in range(2):
+        with pytest.raises(InvalidTopicError):
+            await connector.publish("a/#", {})
+        with pytest.raises(InvalidPayloadError):
+            connector.publish_nowait("a", [1])  # type: ignore[arg-type]
+        await connector.connect()
+    assert connector.statistics().accepted == 0
+    with pytest.raises(InvalidTopicError):
+        connector.hub.publish("a/+", b"1")
+    await connector.disconnect()
+
+
+async def test_callbacks_before_a_disconnect_are_called_while_it_can_publish(hub: LocalHub) -> None:
+    """Once for each connection, until they are removed; what they publish is delivered."""
+    connector = LocalConnector(hub)
+    async with LocalConnector(hub) as other:
+        stream = other.watch("bye")
+        removes = [
+            connector.before_disconnect(partial(connector.publish_nowait, "bye", {"n": n})) for n in range(3)
+        ]
+        await connector.disconnect()  # is not connected
+        removes[1]()
+        await connector.connect()
+        await connector.disconnect()
+        await connector.disconnect()
+        hub.publish("bye", b"end")
+        assert await read(stream) == [Linked(), complete()]
+        got = [await anext(stream) for _ in range(3)]
+        assert got == [live("bye", each) for each in (b'{"n": 0}', b'{"n": 2}', b"end")]
+        await stream.aclose()
+
+
+async def test_messages_of_another_thread_wake_the_loop(hub: LocalHub) -> None:
+    """Those of a thread without a loop, and those of one with a loop of its own."""
+    inbox = Inbox()
+
+    async def publish() -> None:
+        async with LocalConnector(hub) as connector:
+            await connector.publish("x", {"n": 2})
+
+    def threads() -> Iterator[threading.Thread]:
+        yield threading.Thread(target=hub.publish, args=("x", b'{"n": 1}'))
+        yield threading.Thread(target=lambda: asyncio.run(publish()))
+
+    async with LocalConnector(hub) as connector:
+        await connector.subscribe("x", inbox)
+        for count, thread in enumerate(threads(), 1):
+            thread.start()
+            await eventually(lambda: len(inbox.got) == count)  # noqa: B023
+            await asyncio.to_thread(thread.join)
+    assert [data["n"] for _, data in inbox.got] == [1, 2]
+
+
+async def test_the_warning_of_an_unconnected_connector_comes_again_after_a_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Once each time."""
+    connector = LocalConnector()
+    for _ in range(2):
+        for _ in range(2):
+            connector.publish_nowait("a", {})
+        await connector.connect()
+        await connector.disconnect()
+    line = "nothing is sent: publish was called before connect"
+    assert [each.getMessage() for each in caplog.records] == [line, line]
+
+
+async def test_a_call_from_elsewhere_names_itself(hub: LocalHub) -> None:
+    """From a thread without a loop, and from another loop."""
+    async with LocalConnector(hub) as connector:
+        inbox = Inbox()
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "connect": connector.connect,
+            "disconnect": connector.disconnect,
+            "publish": partial(connector.publish, "a", {}),
+            "subscribe": partial(connector.subscribe, "a", inbox),
+        }
+        for name, call in calls.items():
+            with pytest.raises(WrongThreadError) as raised:
+                await asyncio.to_thread(asyncio.run, _await(call))
+            assert raised.value.operation == name
+        direct: dict[str, Callable[[], object]] = {
+            "publish": partial(connector.publish_nowait, "a", {}),
+            "deliver_nowait": partial(connector.deliver_nowait, "a", "{}", settled=print),
+            "watch": partial(connector.watch, "a"),
+        }
+        for name, function in direct.items():
+            with pytest.raises(WrongThreadError) as raised:
+                await asyncio.to_thread(function)
+            assert raised.value.operation == name
+        assert connector.connected
+        assert connector.statistics().accepted == 0
+
+
+async def _await(call: Callable[[], Awaitable[object]]) -> None:
+    await call()
+
+
+@pytest.mark.parametrize("unsubscribes", [False, True])
+async def test_a_hub_keeps_nothing_of_those_that_have_left(hub: LocalHub, unsubscribes: bool) -> None:
+    """Neither their callbacks nor their watches, though it lives on."""
+
+    async def use(connector: LocalConnector) -> list[weakref.ref[object]]:
+        inbox = Inbox()
+        subscription, stream = await connector.subscribe("x", inbox), connector.watch("#")
+        hub.publish("x", b'{"n": 1}')
+        await eventually(lambda: inbox.got)
+        await read(stream)
+        if unsubscribes:
+            await subscription.unsubscribe()
+            await stream.aclose()
+        await connector.disconnect()
+        return [weakref.ref(inbox), weakref.ref(stream)]
+
+    connector = LocalConnector(hub)
+    await connector.connect()
+    gone = await use(connector)
+    if not unsubscribes:
+        gone.append(weakref.ref(connector))
+        del connector
+
+    def kept() -> list[object]:
+        gc.collect()
+        return [each for each in gone if each() is not None]
+
+    await eventually(lambda: not kept())
