@@ -90,3 +90,13 @@ def test_a_name_of_64_letters_digits_and_dashes_is_taken() -> None:
     """The longest that every broker's list can hold."""
     name = "Press-Line_3" + "x" * 52
     assert Roles(observers=(name,)).users == [name]
+
+
+def test_an_engine_of_no_organisation_publishes_where_an_engine_does_by_default() -> None:
+    """Without a setting, both belong to the organisation ``local``, and no user has a role."""
+    given = rules(Roles(engines={"press": "lab"}, leads={"eve": "lab"}))
+    topic = telemetry_topic("local", "lab", "r")
+    assert permits(given, "press", "write", topic)
+    assert permits(given, "eve", "read", topic)
+    assert not permits(given, "press", "read", topic)
+    assert (rules(Roles()), Roles().users) == ([], [])

@@ -94,3 +94,25 @@ def test_an_error_of_a_derived_class_arrives_as_it_was(transfer: Callable[[Casca
     error = Derived(code=7)
     error.add_note("seen on Monday")
     assert shown(transfer(error)) == shown(error)
+
+
+IN_THE_TEXT_ALONE = {"value", "payload", "remedy", "advice", "public", "loops"}
+"""What an error says and does not keep: a value may be large, and may contain a secret."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in sorted(set(below(CascadeError)) - {CascadeError}, key=repr)
+        if "__init__" in vars(kind)
+    ],
+)
+def test_an_error_keeps_what_it_was_made_of(kind: type[CascadeError]) -> None:
+    """Code that handles it need not parse its text."""
+    hints = get_type_hints(kind.__init__)
+    made_of = {
+        name: VALUES[hint] for name, hint in hints.items() if name not in {"return"} | IN_THE_TEXT_ALONE
+    }
+    error = made(kind)
+    assert {name: getattr(error, name, "is not kept") for name in made_of} == made_of

@@ -65,6 +65,32 @@ def test_the_main_module_of_a_program_is_not_imported_a_second_time(main: Any, t
     assert found.imported() is module
 
 
+def test_a_program_of_python_m_is_imported_as_a_part_of_its_package(
+    main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its relative imports work, it can tell that it is imported, and its functions are found under its other name."""
+    package = tmp_path / "package_of_a_program"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "other.py").write_text("value = 7\n")
+    (package / "etl.py").write_text(
+        "import sys\n"
+        "from cascade.interfaces.main_module import is_importing_main\n"
+        "from .other import value\n"
+        "def own(): return value\n"
+        "found = __name__, __package__, is_importing_main(), sys.argv[1:], sys.modules[__name__].__dict__ is globals()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = str(package / "etl.py")
+    module = MainModule(path, "package_of_a_program.etl", ("etl.py", "--fast")).imported()
+    assert module.found == ("__mp_main__", "package_of_a_program", True, ["--fast"], True)
+    assert (module.own(), module.own.__module__) == (7, "__mp_main__")
+    assert not is_importing_main()
+    assert MainModule(path, "", ()).imported() is module
+    for name in ("package_of_a_program", "package_of_a_program.other"):
+        monkeypatch.delitem(sys.modules, name)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

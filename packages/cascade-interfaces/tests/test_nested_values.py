@@ -264,6 +264,96 @@ def test_objects_without_lazy_results_are_left_alone() -> None:
         assert find_lazies(value) == []
 
 
+@task
+def take_three(first: Any, second: Any = 0, third: Any = 0) -> None: ...
+
+
+@pytest.mark.parametrize("place", ["first", "second", "third"])
+def test_each_argument_of_a_call_is_looked_into(place: str) -> None:
+    """Whatever stands before and after the one that holds a lazy result where no value can take its place."""
+    arguments: dict[str, Any] = {key: [LAZY, [1]] for key in ("first", "second", "third")}
+    take_three(*arguments.values())
+    arguments[place] = [Holder(LAZY)]
+    with pytest.raises(TaskCallError, match="a lazy result stands in a Holder"):
+        take_three(*arguments.values())
+    with pytest.raises(TaskCallError, match="a lazy result stands in a Holder"):
+        take_three(**arguments)
+
+
+def test_an_attribute_of_an_error_is_looked_at_like_its_arguments() -> None:
+    """An error that a task gets as an argument may have both; one without lazy results passes."""
+    error = ValueError("late", 1)
+    error.add_note("of the day before")
+    take(error)
+    error.origin = LAZY  # type: ignore[attr-defined]
+    for refused in (error, [error], ValueError(LAZY)):
+        with pytest.raises(TaskCallError, match="a lazy result stands in a ValueError"):
+            take(refused)
+
+
+def test_a_tuple_that_holds_itself_is_refused_at_the_call() -> None:
+    """Not in the middle of the run: no copy of it could be made."""
+    inner: list[Any] = []
+    pair = (inner, LAZY)
+    inner.append(pair)
+    with pytest.raises(TaskCallError, match="a tuple holds itself and a lazy result, so it cannot be copied"):
+        take(pair)
+
+
+@pytest.mark.parametrize("mark", ["__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__"])
+def test_records_of_each_library_are_known_by_their_mark(mark: str) -> None:
+    """The library need not be imported; the copy is made without calling the class."""
+
+    def refuse(self: object) -> None:
+        raise RuntimeError("a record is made once")
+
+    kind: Any = type("Row", (), {mark: {}, "__slots__": ("x", "y"), "__init__": refuse})
+    row = kind.__new__(kind)
+    row.x, row.y = [LAZY], 2
+    take(row)
+    made = substitute(row, lambda lazy: 7)
+    assert (type(made), made.x, made.y, row.x) == (kind, [7], 2, [LAZY])
+
+
+class Described:
+    """A class with a lazy result of its own, as a registry of a user might have."""
+
+    of_all = LAZY
+
+    def method(self) -> None: ...
+
+
+def described() -> None: ...
+
+
+described.of_all = LAZY  # type: ignore[attr-defined]
+module = types.ModuleType("described")
+module.of_all = LAZY  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "value", [Described, described, module, Described().method, Described(), len, [1].append]
+)
+def test_what_a_class_a_function_or_a_module_has_is_its_own_affair(value: Any) -> None:
+    """They are passed on as they are, alone or in a container, and no call waits for what they refer to."""
+    for given in (value, [value, LAZY]):
+        take(given)
+        assert find_lazies(given) == ([LAZY] if isinstance(given, list) else [])
+    assert substitute([value, LAZY], lambda lazy: 7) == [value, 7]
+    assert substitute(value, lambda lazy: 7) is value
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, Bag, Frozen])
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: {"k": (x,)}])
+def test_calls_in_every_kind_of_set_have_the_order_of_their_declaration(
+    kind: Callable[[Any], Any], wrap: Callable[[Any], Any]
+) -> None:
+    """Wherever the set stands; without a set they have the order in which they stand."""
+    lazies = [take(n) for n in range(20)]
+    assert find_lazies(wrap(kind(lazies[::-1]))) == lazies
+    assert find_lazies(wrap(lazies[::-1])) == lazies[::-1]
+
+
 def test_one_object_in_is_one_object_out() -> None:
     """A list that occurs in several arguments arrives as one list, and doubling it costs nothing."""
     shared = [LAZY]

@@ -146,6 +146,49 @@ def test_orders_before_their_calls_are_bounded(session: str, monkeypatch: pytest
     assert [*numbered_calls._sessions[session]._orders] == [6, 7, 8]
 
 
+def test_a_call_that_runs_keeps_its_order_whatever_others_are_dropped(
+    session: str, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that was sent before the one in force must not replace it when it comes late."""
+    monkeypatch.setattr(numbered_calls, "_REMEMBERED", 3)
+    call = Running(session, 1, PAUSE)
+    assert heard.next() == [1, "arrived", [True]]
+    direct_calls(session, dict.fromkeys(range(2, 9), GO))
+    assert [*numbered_calls._sessions[session]._orders] == [1, 7, 8]
+    direct_calls(session, {1: PAUSE})
+    direct_calls(session, {1: (1, "cancel")})
+    direct_calls(session, {1: GO})
+    assert call.outcome() == "passed"
+
+
+def test_nothing_of_a_call_is_left_in_the_thread_that_ran_it(session: str, heard: Heard) -> None:
+    """The next function of that thread is not in a call, and the worker drops what comes late for the call."""
+    for function, fate in ((visit, "passed"), (len, None)):
+        call = pack_call(function, (), {})
+        status, seconds, answer = run_numbered(session, 1 if fate else 2, call, pack)
+        assert (status, in_call.get()) == (Fate.DONE.value, None)
+        assert seconds >= 0
+        if fate:
+            assert open_answer(answer, "visit") == fate
+        else:
+            with pytest.raises(TypeError):
+                open_answer(answer, "len")
+    confirm_values(session, {1: 5, 2: 5, 3: 5})
+    direct_calls(session, {1: PAUSE, 2: STOP})
+    assert numbered_calls._sessions[session]._running == {}
+    assert withdraw_calls(session, [2, 1, 3]) == [1, 2]
+    assert run_numbered(session, 3, pack_call(visit, (), {}), pack)[0] == Fate.WITHDRAWN.value
+
+
+def test_a_session_that_is_not_open_knows_no_calls() -> None:
+    """Another process has replaced the one that had it: nothing is withdrawn, ordered or confirmed, or raised."""
+    assert withdraw_calls("elsewhere", [1, 2]) == []
+    direct_calls("elsewhere", {1: PAUSE})
+    confirm_values("elsewhere", {1: 7})
+    close_session("elsewhere")
+    assert run_numbered("elsewhere", 1, pack_call(visit, (), {}), pack) == (Fate.NO_SESSION.value, 0.0, b"")
+
+
 def test_a_paused_call_ends_when_no_task_awaits_it(session: str, heard: Heard) -> None:
     """Its engine has died: nothing else would ever end the pause."""
     call = Running(session, 1, PAUSE)

@@ -271,6 +271,50 @@ def test_rows_of_recent_runs_are_those_that_a_next_report_can_carry() -> None:
     assert [row["run_id"] for row in others] == [str(n) for n in range(1, 9)]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "again", "status"),
+    [
+        ("p", "q", False, "Lost"),
+        ("p", "q", True, "Running"),
+        ("p", "p", False, "Running"),
+        ("p", "", False, "Running"),
+        ("", "q", False, "Running"),
+        ("", "", False, "Running"),
+    ],
+)
+def test_a_run_is_lost_when_another_birth_shows_that_its_process_has_died(
+    before: str, after: str, again: bool, status: str
+) -> None:
+    """Two engines without presence may share a source; a process that lists the run again has taken it over."""
+    view = read.View()
+    runs(view, {}, {"run_id": "other"}, session="s1", presence=before)
+    runs(view, *([{}] if again else []), {"run_id": "new"}, session="s2", presence=after)
+    assert view.runs["line", "r"].status == status
+    assert view.runs["line", "other"].status == ("Lost" if status == "Lost" or again else "Running")
+    assert view.runs["line", "new"].status == "Running"
+
+
+def test_an_active_run_among_the_recent_ones_hides_none_of_the_others() -> None:
+    """An earlier attempt of it has ended, between the ends of two other runs."""
+    view = read.View()
+    rows = [recent(run_id="late"), recent(), recent(run_id="early", status="Succeeded")]
+    runs(view, {"started": ts(1)}, recent=rows)
+    found = {run_id: run.status for (_, run_id), run in view.runs.items()}
+    assert found == {"early": "Succeeded", "late": "Failed", "r": "Running"}
+
+
+def test_texts_of_a_recent_run_that_the_next_report_carries_are_cut() -> None:
+    """Names at 200 characters and an error at 500: anybody may have written the report that was read."""
+    view = read.View()
+    long = dict.fromkeys(("run_id", "target", "name", "error"), "x" * 900)
+    runs(view, recent=[recent(**long)])
+    report = view.engines["line"].runs
+    assert report is not None
+    (row,) = read.recent_rows(report)
+    lengths = {name: len(row[name]) for name in long}
+    assert lengths == {"run_id": 200, "target": 200, "name": 200, "error": 500}
+
+
 # Engines
 
 
@@ -431,6 +475,20 @@ def test_the_engines_heard_of_least_recently_are_forgotten(monkeypatch: pytest.M
     assert [*view.engines] == ["c", "a", "e"]
     put(view, state_topic("e", "host"), {"pad": "x" * 5_000})
     assert [*view.engines] == ["e"]
+
+
+def test_a_report_that_is_cleared_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if its engine stays, because something else is kept of it."""
+    monkeypatch.setattr(_view, "MAX_BYTES", 1_000)
+    view = read.View()
+    put(view, status_topic("a"), {"status": "online", "session": "p"})
+    for source in ("a", "b", "c"):
+        put(view, state_topic(source, "host"), {"pad": "x" * 280})
+    put(view, state_topic("a", "host"), "")
+    put(view, state_topic("d", "host"), {"pad": "x" * 280})
+    assert sorted(view.engines) == ["a", "b", "c", "d"]
+    put(view, state_topic("e", "host"), {"pad": "x" * 280})
+    assert sorted(view.engines) == ["c", "d", "e"]
 
 
 def test_registers_that_are_cleared_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from network_of_posts import POST, settings_of
 
 from cascade.interfaces import ConfigurationError
-from cascade.transport.network import Network
-from cascade.transport.settings import ConnectorSettings
-
-POST = Network(
-    connector="PostConnector",
-    ports={"post": 4000},
-    usual_port="post offices use 4000",
-    example="write post://host:4000",
-    window_reason="a post office needs",
-    variables="CASCADE_TEST_POST",
-    encrypted=(),
-    tls=("tls",),
-    texts=("stamp",),
-    proofs={"stamp": "the stamp", "letter": "the letter", "seal": "the seal"},
-    files={"letter": "LETTER", "seal": "SEAL"},
-    log=logging.getLogger("cascade.test.network"),
-)
-
-
-def settings_of(**keywords: Any) -> ConnectorSettings:
-    def client(given: Mapping[str, Any]) -> Mapping[str, Any]:
-        return given
-
-    return POST.settings(ConnectorSettings, "host", 4000, keywords, client=client, known=POST.proofs)
 
 
 def test_one_proof_is_named_in_words(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import UserDict
 from collections.abc import Callable
 from types import MappingProxyType
@@ -13,7 +14,12 @@ import pytest
 from leaping_loop import leaping
 from network_in_memory import TELEMETRY, MemoryConnector, Peer, connected, until
 
-from cascade.interfaces.errors import ConfigurationError, InvalidPayloadError, InvalidTopicError
+from cascade.interfaces.errors import (
+    ConfigurationError,
+    InvalidPayloadError,
+    InvalidTopicError,
+    WrongThreadError,
+)
 from cascade.interfaces.protocols import Delivery
 from cascade.interfaces.topics import state_topic
 from cascade.transport.outbox import FULL, NOT_CONNECTED, TOO_LARGE
@@ -451,3 +457,29 @@ async def test_a_subscription_that_is_cancelled_before_its_answer_is_none() -> N
         await asyncio.sleep(0.1)
         assert peer.calls("unsubscribe") == [("unsubscribe", "a")]
         assert got == ["b"]
+
+
+@leaping
+async def test_a_synchronous_call_from_another_thread_names_itself() -> None:
+    """It sends nothing, and the connector goes on."""
+    connector = await connected(Peer())
+    calls: dict[str, Callable[[], object]] = {
+        "publish": lambda: connector.publish_nowait(TELEMETRY, {}),
+        "deliver_nowait": lambda: connector.deliver_nowait(TELEMETRY, "{}", settled=print),
+        "watch": lambda: connector.watch("a"),
+    }
+    for name, call in calls.items():
+        errors: list[WrongThreadError] = []
+
+        def run(call: Callable[[], object] = call, errors: list[WrongThreadError] = errors) -> None:
+            try:
+                call()
+            except WrongThreadError as exc:
+                errors.append(exc)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert [each.operation for each in errors] == [name]
+    assert (connector.statistics().accepted, connector.connected) == (0, True)
+    await connector.disconnect()

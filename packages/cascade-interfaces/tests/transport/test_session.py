@@ -642,6 +642,75 @@ async def test_a_forked_child_sends_nothing_and_leaves_the_link_to_its_parent(
     await connector.disconnect()
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["answers first", "early"])
+@leaping
+async def test_a_fork_while_the_parent_connects_leaves_the_attempt_to_the_parent(early: bool) -> None:
+    """The child closes its copy of the socket and ends what it has begun, without a packet."""
+    peer = Peer(early=early)
+    peer.silent.add("connect")
+    connector = MemoryConnector(peer)
+    await connector.subscribe("a", ignore)
+    connecting = asyncio.create_task(connector.connect())
+    await asyncio.sleep(0.5)
+    before = [*peer.heard]
+    connector.become_inert()
+    await asyncio.sleep(0.5)
+    assert (peer.client.in_child, peer.client.closed, len(peer.clients)) == (True, False, 1)
+    assert (peer.heard, connector.connected) == (before, False)
+    assert not [each for each in other_tasks() if each.get_name().startswith("cascade-session")]
+    rest = other_tasks()
+    for task in rest:
+        task.cancel()
+    await asyncio.wait({*rest, connecting})
+
+
+@leaping
+async def test_statistics_add_up_over_links_and_sessions(warnings: Callable[[], list[str]]) -> None:
+    """What was published is sent, dropped or pending at any time; what each session has lost is logged for itself."""
+    peer = Peer()
+    connector = await connected(peer)
+
+    def counts() -> tuple[int, int, int, int]:
+        found = connector.statistics()
+        assert found.accepted == found.sent + found.pending + sum(found.dropped.values())
+        return found.connections, found.sent, found.pending, sum(found.dropped.values())
+
+    await connector.publish(TELEMETRY, {"x": float("nan")}, 1)
+    await until(lambda: counts() == (1, 1, 0, 0))
+    peer.fail("connect", UNREACHABLE)
+    peer.client.lose()
+    for _ in range(3):
+        connector.publish_nowait(TELEMETRY, {"x": float("inf"), "y": float("nan")}, 1)
+    assert counts() == (1, 1, 3, 0)
+    await until(lambda: counts() == (2, 4, 0, 0))
+    for lost in (2, 3):
+        peer.fail("connect", *[UNREACHABLE] * 99)
+        peer.client.lose()
+        await asyncio.sleep(0.01)
+        for _ in range(lost):
+            connector.publish_nowait(TELEMETRY, {}, 1)
+        await connector.disconnect()
+        assert warnings()[-1] == f"messages for memory:1 that were not delivered: {lost} unsent at disconnect"
+        peer.errors.clear()
+        await connector.connect()
+    assert counts() == (4, 4, 0, 5)
+    found = connector.statistics()
+    assert (found.sanitized, found.dropped, found.linked) == (4, {UNSENT: 5}, True)
+    await connector.subscribe("a", ignore)
+    peer.client.deliver("a", "{}")
+    peer.client.deliver("a", "odd")
+    await until(lambda: connector.statistics().delivered and connector.statistics().discarded)
+    found = connector.statistics()
+    assert (found.delivered, found.discarded) == (1, {"undecodable": 1})
+    assert repr(connector) == (
+        "<MemoryConnector memory:1 linked, window 20 of 400, 4 sent, 0 pending, 5 dropped, 0 received>"
+    )
+    await connector.disconnect()
+    assert repr(connector) == (
+        "<MemoryConnector memory:1 disconnected, 4 sent, 0 pending, 5 dropped, 0 received>"
+    )
+
+
 def early_peer() -> tuple[Peer, MemoryConnector]:
     """Return a peer behind whose connecting packets may follow, and a connector that has a subscription."""
     peer = Peer(early=True)

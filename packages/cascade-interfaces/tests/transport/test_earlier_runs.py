@@ -1,0 +1,87 @@
+"""The report of runs that a process finds on its own topic: what of it outlives the process that wrote it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cascade.transport.earlier_runs import EarlierRuns
+
+ENDED: dict[str, Any] = {
+    "run_id": "77fe",
+    "target": "report",
+    "status": "Failed",
+    "error": "ValueError: no such file",
+    "started": "2026-11-21T02:00:20.000000+00:00",
+    "ended": "2026-11-21T02:00:28.123000+00:00",
+    "attempt": 1,
+    "duration_ms": 8123.0,
+    "counts": {"COMPLETED": 40, "FAILED": 1},
+}
+
+
+def report(presence: str, *recent: object, source: str = "press") -> bytes:
+    """Return a report of runs as an engine writes it."""
+    return json.dumps(
+        {
+            "v": "1.0",
+            "source": source,
+            "presence": presence,
+            "ts": "2026-11-21T02:00:30.000000+00:00",
+            "runs": [],
+            "recent": [*recent],
+        }
+    ).encode()
+
+
+def test_the_topic_is_the_own_report_of_runs() -> None:
+    """Nothing is known before it was read."""
+    earlier = EarlierRuns("press")
+    assert (earlier.topic, earlier.rows) == ("cascade/state/press/runs", None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "retained", "complete", "rows"),
+    [
+        (report("before", ENDED), True, True, [ENDED]),
+        (report("before"), True, True, []),
+        (report("before", ENDED), False, False, None),
+        (report("mine", ENDED), True, True, None),
+        (report("mine", ENDED), False, True, None),
+        (report("before", ENDED, source="oven"), True, True, None),
+        (b"", True, True, None),
+        (b"", False, False, None),
+        (b"no json", True, True, None),
+        (b"no json", False, False, None),
+    ],
+    ids=[
+        "of an earlier process",
+        "of one that has ended no run",
+        "published now by another process",
+        "the own one, retained",
+        "the own one, as it comes back",
+        "of another source",
+        "none",
+        "deleted now",
+        "no report",
+        "no report, now",
+    ],
+)
+def test_only_what_an_earlier_process_has_left_is_taken_over(
+    payload: bytes, retained: bool, complete: bool, rows: list[dict[str, Any]] | None
+) -> None:
+    """Nothing more is to be expected after a retained message, or after the own report has come back."""
+    earlier = EarlierRuns("press")
+    assert earlier.receive(payload, retained=retained, session="mine") is complete
+    assert earlier.rows == rows
+
+
+def test_what_was_read_stays_when_the_own_report_comes_back() -> None:
+    """In whatever order another process of the name writes meanwhile."""
+    earlier = EarlierRuns("press")
+    assert not earlier.receive(report("another"), retained=False, session="mine")
+    assert earlier.receive(report("before", ENDED), retained=True, session="mine")
+    assert earlier.receive(report("mine"), retained=False, session="mine")
+    assert earlier.rows == [ENDED]
