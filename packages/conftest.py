@@ -7,6 +7,7 @@ import multiprocessing.process
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,21 +30,23 @@ settings.register_profile("cascade", deadline=None, suppress_health_check=[Healt
 settings.load_profile("cascade")
 
 
-class OnlyQuick:
-    """A plugin for the session ``unit``: a test that starts a program or a process belongs among the slow ones."""
+class ProgramsNeedMarks:
+    """A plugin: a test that starts a program or a process belongs among the slow ones, or ``unit`` would not be quick."""
 
     def __init__(self) -> None:
         self._started: list[str] = []
+        self._others: set[threading.Thread] = set()
         subprocess.Popen.__init__ = self._noted(subprocess.Popen.__init__)  # type: ignore[method-assign]
         process = multiprocessing.process.BaseProcess
         process.start = self._noted(process.start)  # type: ignore[method-assign]
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self) -> Generator[None, None, None]:
-        """Fail a test that has started one."""
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Fail a test without such a mark that has started one."""
         self._started.clear()
+        self._others = {*threading.enumerate()} - {threading.current_thread()}
         yield
-        if self._started:
+        if self._started and not any(item.get_closest_marker(each) for each in STARTING):
             pytest.fail(
                 f"it called {self._started[0]}: mark it slow, or broker if it needs one", pytrace=False
             )
@@ -51,7 +54,9 @@ class OnlyQuick:
     def _noted(self, start: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(start)
         def noted(*arguments: Any, **options: Any) -> None:
-            self._started.append(start.__qualname__)
+            # A thread that was there before the test may work for an earlier one.
+            if threading.current_thread() not in self._others:
+                self._started.append(start.__qualname__)
             start(*arguments, **options)
 
         return noted
@@ -77,8 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Restore signals before any test starts a process, and log runs only where a test asks for it."""
     restore_signals()
-    if "not slow" in config.option.markexpr:
-        config.pluginmanager.register(OnlyQuick(), "cascade-only-quick")
+    config.pluginmanager.register(ProgramsNeedMarks(), "cascade-programs-need-marks")
     logging.getLogger("cascade.run").setLevel(logging.WARNING)  # pytest sets the root logger to INFO
 
 
@@ -110,7 +114,7 @@ def pytest_collection_finish() -> None:
 
 
 STARTING = ("broker", "slow", "nightly")
-"""Marks of tests that may start a broker, or a program that starts one; no other test may (see :class:`OnlyQuick`)."""
+"""Marks of tests that may start a broker, or a program that starts one; no other test may (see :class:`ProgramsNeedMarks`)."""
 
 
 @pytest.fixture(scope="session", autouse=True)
