@@ -14,7 +14,7 @@ from view_plant import NOW, WALL, ViewPlant
 
 from cascade.cli import main
 from cascade.cli._watching import changes as changes_module
-from cascade.cli._watching import only_events
+from cascade.cli._watching import only_events, show
 from cascade.cli._watching.changes import Changes, in_words
 from cascade.cli._watching.done import SURE_SECONDS, Until
 from cascade.cli._watching.show import Lines
@@ -143,7 +143,8 @@ def test_a_person_reads_the_time_of_day_before_each_line(
     plant: ViewPlant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of the change."""
-    monkeypatch.setattr(time, "strftime", lambda form: {"%H:%M:%S": "12:00:01"}[form])
+    told = SimpleNamespace(monotonic=lambda: NOW, strftime={"%H:%M:%S": "12:00:01"}.__getitem__)
+    monkeypatch.setattr(show, "time", told)  # of this module alone: timestamps use the time, too
     link = Link(plant, monkeypatch)
     link.feed.lost_since = NOW
     assert link.printed() == ["12:00:01 link lost"]
