@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import aiomqtt
@@ -205,6 +206,28 @@ async def test_a_client_that_is_silent_is_put_out(odd: OddBroker) -> None:
         assert await reader.readexactly(4) == b"\x20\x02\x00\x00"
         assert await reader.read() == b""
     writer.close()
+
+
+@pytest.mark.parametrize(("keepalive", "limit"), [(40, 60.0), (41, 61.5), (0, None)])
+async def test_a_client_may_be_silent_for_one_and_a_half_times_its_keepalive(
+    odd: OddBroker, keepalive: int, limit: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Section 3.1.2.10; a keepalive of 0 sets no limit."""
+    limits: list[float | None] = []
+    timeout = asyncio.timeout
+
+    def noted(delay: float | None) -> asyncio.Timeout:
+        if (
+            threading.current_thread() is not threading.main_thread()
+        ):  # the odd broker has a thread of its own
+            limits.append(delay)
+        return timeout(delay)
+
+    monkeypatch.setattr(asyncio, "timeout", noted)
+    async with client_of(odd, keepalive=keepalive) as client:
+        await client.subscribe("a")
+    assert limits[1:]
+    assert {*limits[1:]} == {limit}, "of every packet after CONNECT"
 
 
 async def test_a_second_client_of_one_name_puts_the_first_out(odd: OddBroker) -> None:
