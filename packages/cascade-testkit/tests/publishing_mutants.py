@@ -7,13 +7,12 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from tiny import Tiny
-from tiny_contract import TinyHooks, against
+from tiny_contract import TinyHooks, against, counting_wrongly
 
-from cascade.interfaces import ConnectorStatistics, InvalidPayloadError, InvalidTopicError, WrongThreadError
+from cascade.interfaces import InvalidPayloadError, InvalidTopicError, WrongThreadError
 from cascade.interfaces.topics import check_topic
 from cascade.testkit._contract.life import Life
 from cascade.testkit._contract.publishing import Publishing
@@ -390,17 +389,6 @@ class NeverSaysFlushed(Tiny):
     async def flush(self, timeout: float) -> bool:
         await super().flush(timeout)
         return False
-
-
-def counting_wrongly(**changes: Any) -> type[Tiny]:
-    class Counts(Tiny):
-        def statistics(self) -> ConnectorStatistics:
-            return self.wrong(super().statistics())
-
-        def wrong(self, counts: ConnectorStatistics) -> ConnectorStatistics:
-            return replace(counts, **{name: change(counts) for name, change in changes.items()})
-
-    return Counts
 
 
 SOME = {"no reason": 1}

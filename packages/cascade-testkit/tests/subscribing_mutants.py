@@ -6,12 +6,11 @@ Each is run on the section of the suite that is about its fault: no other sectio
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 from tiny import Board, Callback, Tiny, TinySubscription
-from tiny_contract import against
+from tiny_contract import against, counting_wrongly
 
 from cascade.interfaces import ConnectorStatistics
 from cascade.interfaces.topics import matches
@@ -197,16 +196,6 @@ class DropsTheNewest(Tiny):
             super().dispatch(subscription, topic, data)
         else:
             self.discarded["queue full"] += 1
-
-
-def counting_wrongly(**changes: Change) -> type[Tiny]:
-    class Counts(Tiny):
-        def statistics(self) -> ConnectorStatistics:
-            counts = super().statistics()
-            wrong: dict[str, Any] = {name: change(counts) for name, change in changes.items()}
-            return replace(counts, **wrong)
-
-    return Counts
 
 
 class WaitsForItsOwnCallback(Tiny):

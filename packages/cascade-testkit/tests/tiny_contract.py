@@ -1,11 +1,13 @@
 """The hooks of the contract suite for connectors in memory, and single sections of it for mutants."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 from tiny import Board, Line, Tiny
 
-from cascade.interfaces import Connector
+from cascade.interfaces import Connector, ConnectorStatistics
 from cascade.testkit._contract.harness import Harness
 from cascade.testkit.connector import Ability
 
@@ -55,3 +57,15 @@ def against(section: type[Harness], kind: type[Tiny], *further: Ability, **attri
     """Return the tests of one section of the suite, for a connector that is wrong in what this section is about."""
     abilities = TinyHooks.abilities.union(further)
     return type(section.__name__, (TinyHooks, section), {"kind": kind, "abilities": abilities, **attributes})
+
+
+def counting_wrongly(**changes: Callable[[ConnectorStatistics], object]) -> type[Tiny]:
+    """Return a connector whose statistics have other values: each is computed from the true statistics."""
+
+    class Counts(Tiny):
+        def statistics(self) -> ConnectorStatistics:
+            counts = super().statistics()
+            wrong: dict[str, Any] = {name: change(counts) for name, change in changes.items()}
+            return replace(counts, **wrong)
+
+    return Counts
