@@ -324,7 +324,7 @@ ECHO = (
     "print('err', file=sys.stderr); sys.exit(7)"
 )
 WAITS = "import time; print('up', flush=True); time.sleep(600)"
-STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
+IGNORES_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
 
 
 @contextlib.contextmanager
@@ -359,10 +359,10 @@ def test_a_child_reads_nothing_and_adds_all_it_says_to_its_log(tmp_path: Path) -
         (WAITS, lambda it: it.kill(), signal.SIGKILL),
         (WAITS, lambda it: it.terminate(), signal.SIGTERM),
         (WAITS, lambda it: (it.freeze(), it.terminate()), signal.SIGTERM),
-        (STUBBORN, lambda it: it.terminate(0.01), signal.SIGKILL),
+        (IGNORES_SIGTERM, lambda it: it.terminate(0.01), signal.SIGKILL),
         (WAITS, lambda it: it.kill_if_owner(), signal.SIGKILL),
     ],
-    ids=["kill", "terminate", "frozen", "stubborn", "owner"],
+    ids=["kill", "terminate", "frozen", "ignores SIGTERM", "owner"],
 )
 def test_a_child_that_was_ended_is_gone(
     code: str, end: Callable[[Child], object], expected: signal.Signals, tmp_path: Path
@@ -381,15 +381,16 @@ def test_a_child_that_was_ended_is_gone(
 @posix
 @pytest.mark.slow
 def test_a_frozen_child_has_not_ended_and_goes_on(tmp_path: Path) -> None:
-    """Nothing happens in it meanwhile."""
+    """The system shows it as stopped as soon as ``freeze`` returns."""
     log = tmp_path / "log"
     counts = "import itertools, time\nfor n in itertools.count(): print(n, flush=True); time.sleep(0.001)"
     with child(counts, log) as running:
         until(lambda: log.stat().st_size > 0)
         running.freeze()
+        stopped = os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG)
+        assert stopped is not None
+        assert (stopped.si_code, running.running) == (os.CLD_STOPPED, True)
         size = log.stat().st_size
-        assert running.running
-        assert log.stat().st_size == size
         running.thaw()
         until(lambda: log.stat().st_size > size)
 
@@ -397,7 +398,7 @@ def test_a_frozen_child_has_not_ended_and_goes_on(tmp_path: Path) -> None:
 @posix
 @pytest.mark.slow
 def test_a_forked_child_leaves_the_processes_of_its_parent(tmp_path: Path) -> None:
-    """Only who has started a broker ends it."""
+    """Only the process that has started a broker ends it."""
     log = tmp_path / "log"
     with child(WAITS, log) as running:
         owner = os.getpid()
