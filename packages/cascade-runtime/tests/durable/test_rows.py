@@ -6,6 +6,7 @@ import gc
 import os
 import platform
 import sqlite3
+import sys
 import threading
 import weakref
 from functools import partial
@@ -36,6 +37,7 @@ from cascade.interfaces import (
 from cascade.runtime import SqliteState
 from cascade.testkit.waiting import eventually
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the boot id and the open files from /proc")
 RUN = RunInfo("night", "report", {"day": 3}, shape=b"shape", source="box", by="anna")
 
 
@@ -65,6 +67,7 @@ async def complete(journal: Journal, key: str, value: Any) -> bool:
     return await journal.completed(key, value)
 
 
+@linux
 async def test_the_file_says_of_each_attempt_where_it_ran_and_how_it_ended(
     folder: Path, clock: FakeClock
 ) -> None:
@@ -152,7 +155,7 @@ async def test_the_file_says_of_a_run_who_began_it_and_how_it_stands(folder: Pat
         {"status": "Failed", "ended": ended, "error": "no steam"}
     ]
     journal = await state.open(RUN)
-    journal.started("g:0", name="g", inputs=b"", code=b"")  # nobody waits for the row
+    journal.started("g:0", name="g", inputs=b"", code=b"")  # the call returns before the row is written
     await journal.close()
     assert rows(folder, "status, ended, error", "run") == [
         {"status": "Interrupted", "ended": None, "error": ""}
@@ -409,9 +412,10 @@ REFUSED: dict[str, tuple[type[CascadeError], RunInfo, str]] = {
 }
 
 
+@linux
 @pytest.mark.parametrize("name", REFUSED)
 async def test_a_run_that_is_refused_leaves_no_file_open(name: str, folder: Path) -> None:
-    """Neither while somebody handles the error, and the run is one file again, which any process can take."""
+    """Also while the error is being handled; its database has no side files then, so that another process can open the run."""
     error, run, statement = REFUSED[name]
     state = state_in(folder)
     journal = await state.open(dataclasses.replace(RUN, secrets={"TOKEN": "first"}))
@@ -525,6 +529,7 @@ async def test_nothing_is_read_in_a_folder_of_others(folder: Path) -> None:
         state.runs()
 
 
+@linux
 async def test_a_run_that_has_ended_takes_no_memory(folder: Path) -> None:
     """An engine may open very many runs in its life; closing the store afterwards closes the others."""
     state = state_in(folder)
