@@ -124,7 +124,7 @@ def test_nats_server_reads_this_file(tls: bool, listeners: str) -> None:
 
 
 def allowed(user: str, roles: Roles) -> dict[str, list[str]]:
-    """What the configuration of nats-server permits to a user, by verb, without what the rules of MQTT say."""
+    """What the configuration of nats-server permits to a user, by verb, without the subjects that MQTT clients use."""
     lines = iter(nats.authorization(rules(roles), dict.fromkeys(roles.users, "x")))
     found: dict[str, list[str]] = {}
     while next(lines) != f"      user: {json.dumps(user)}":
@@ -168,7 +168,7 @@ TAKES = {
 def test_each_role_asks_jetstream_for_what_it_needs_and_keeps_its_own_keys(
     user: str, requests: set[str], keys: set[str]
 ) -> None:
-    """Only who keeps something makes the bucket, and only a collector takes from the stream; telemetry is never a key."""
+    """Only a user who retains messages makes the bucket, only a collector takes from the stream, and telemetry is never a key."""
     roles = Roles(
         engines={"press": "etl"},
         operators=("ann",),

@@ -197,8 +197,10 @@ def test_the_clock_and_the_certificate_count_in_days_and_seconds() -> None:
 
 
 @pytest.mark.parametrize("code", [62, 64])
-def test_a_certificate_of_another_name_or_address_is_told_from_one_without_authority(code: int) -> None:
-    """The URL may have either; what names it is to be corrected, and no authority is missing."""
+def test_a_certificate_of_another_name_or_address_is_distinguished_from_one_without_authority(
+    code: int,
+) -> None:
+    """The URL may have either; the user has to correct the URL or the certificate, and no authority is missing."""
     facts = Facts(FAR, way=Way(), certificate=Certificate(code, "IP address mismatch"))
     (found,) = findings(facts, now=NOW)
     assert found.found == (
@@ -226,7 +228,7 @@ def process(folder: Path, number: str, command: str, *links: str) -> None:
 
 
 def test_a_process_that_cannot_be_read_hides_no_other_one(tmp_path: Path) -> None:
-    """Only a socket that listens on this port counts, in either table; a short line is none."""
+    """Only a socket that listens on this port counts, in either table; a line that is too short does not."""
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "tcp").write_text(
         "sl\n"

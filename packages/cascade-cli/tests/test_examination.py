@@ -415,7 +415,7 @@ async def test_whether_the_engine_is_online_is_known_from_its_presence_or_from_t
     assert (facts.untried, waits.came) == (untried, [came])
 
 
-async def test_more_topics_than_can_be_listed_are_no_leftovers(broker: TriedBroker) -> None:
+async def test_more_topics_than_can_be_listed_are_not_leftovers(broker: TriedBroker) -> None:
     """Which of them are left over is then not known, but for registers that have expired."""
     broker.retained[status_topic("dead")] = {"status": "offline", "session": "s"}
     broker.retained[constraint_topic("global", "pause")] = {"type": "pause", "expires_at": 2.0}

@@ -148,7 +148,7 @@ def test_each_error_has_its_code_and_its_line(error: BaseException, code: int, l
     ],
 )
 def test_an_address_and_a_port_are_read(text: str, value: tuple[str, int] | None) -> None:
-    """Brackets around IPv6 are no part of it."""
+    """The brackets around an IPv6 address are not part of the address."""
     if value is not None:
         assert HOST_PORT.convert(text, None, None) == value
         assert HOST_PORT.convert(value, None, None) is value, "a default is read already"

@@ -238,7 +238,7 @@ def test_a_summary_is_the_first_paragraph_without_fields(docstring: str, line: s
     ],
 )
 def test_a_file_may_be_followed_by_a_name(text: str, file: str, name: str) -> None:
-    """A colon of a drive is none."""
+    """The colon of a drive does not begin a name."""
     assert split(text) == (Path(file), name)
 
 
@@ -385,7 +385,7 @@ def workflow():
 """
 
 
-def test_what_a_file_prints_is_no_part_of_the_json(
+def test_what_a_file_prints_is_not_part_of_the_json(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From its import on; its help is for a person and stands on the standard output."""
@@ -578,7 +578,7 @@ def test_a_task_with_annotations_as_text_has_the_types_of_its_function(called: C
 
 
 def test_a_partial_function_has_the_types_of_its_function(called: Called) -> None:
-    """Which are no texts there; what is given already has a default."""
+    """Its annotations are types, not texts; a parameter that the partial function sets has a default."""
 
     def made(size: int, times: int) -> Any:
         return told(size, times)

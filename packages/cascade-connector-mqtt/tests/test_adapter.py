@@ -194,7 +194,7 @@ def calls_of(context: Any) -> dict[str, AsyncMock]:
 
 
 async def test_each_packet_is_asked_for_with_what_it_needs_and_no_more() -> None:
-    """Another client library of this interface may not know a keyword that says the default."""
+    """Another client library with this interface may not know a keyword whose value is the default."""
     context = aiomqtt.Client("broker")
     calls, client = calls_of(context), adapter(context)
     await client.publish(Outgoing(0, "a", "{}", 1, False))

@@ -186,7 +186,7 @@ def test_each_scheme_has_its_port_and_its_transport(
 def test_what_a_message_about_a_refusal_needs_to_know(
     keywords: dict[str, Any], user: str, lacks: bool, tls: bool
 ) -> None:
-    """Who logs in, whether a password is missing, and whether the link is encrypted."""
+    """The user, whether a password is missing, and whether the link is encrypted."""
     made = MqttConnector("broker", **keywords)._mqtt
     assert (made.user, made.lacks_password, made.tls) == (user, lacks, tls)
 
@@ -220,7 +220,7 @@ def test_the_password_of_the_environment_is_that_of_a_user_without_one(
 def test_a_limit_of_the_client_lowers_the_window_and_never_raises_it(
     name: str, value: int | None, limit: int
 ) -> None:
-    """0 is none for the client; the other of the two counts, too."""
+    """For the client 0 means no limit; the lower one of the two limits counts."""
     one: dict[str, Any] = {name: value}
     assert MqttConnector("broker", window=30, **one)._mqtt.in_flight_limit == limit
     both: dict[str, Any] = {"max_inflight_messages": 20, "max_queued_outgoing_messages": 20, **one}

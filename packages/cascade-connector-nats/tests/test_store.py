@@ -526,10 +526,10 @@ async def test_what_is_missing_names_its_remedy(
     assert {each.text for each in store.missing} == {text}
 
 
-async def test_a_bucket_is_one_that_tools_of_nats_can_read_and_nobody_can_thin_out(
+async def test_a_bucket_is_one_that_tools_of_nats_can_read_and_from_which_no_client_can_delete(
     jetstream: JetStream,
 ) -> None:
-    """What goes, goes by a marker, which a reader that was away for a week still finds; each key may have its own end."""
+    """A deleted key leaves a marker, which a reader still finds after a week; each key may have an expiry of its own."""
     await opened(jetstream)
     bucket = jetstream.streams[BUCKET]["config"]
     assert bucket["subjects"] == ["$KV.cascade.>"]
@@ -565,7 +565,7 @@ async def test_a_reader_has_its_place_in_the_stream_by_its_name(jetstream: JetSt
 
 
 async def test_what_clears_a_key_stays_for_a_minute_and_no_birth_goes_early(jetstream: JetStream) -> None:
-    """Those who were away for longer read the set anew."""
+    """A reader without a link for longer than that reads the whole set again."""
     store = await opened(jetstream)
     await store.keep("a.b", b"")
     await store.keep("a.b", b"1", ttl=9.5)

@@ -97,7 +97,7 @@ def test_an_error_of_a_derived_class_arrives_as_it_was(transfer: Callable[[Casca
 
 
 IN_THE_TEXT_ALONE = {"value", "payload", "remedy", "advice", "public", "loops"}
-"""What an error says and does not keep: a value may be large, and may contain a secret."""
+"""Arguments that stand in the text of an error and not in its attributes: a value may be large or contain a secret."""
 
 
 @pytest.mark.parametrize(

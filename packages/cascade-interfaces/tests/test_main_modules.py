@@ -68,7 +68,7 @@ def test_the_main_module_of_a_program_is_not_imported_a_second_time(main: Any, t
 def test_a_program_of_python_m_is_imported_as_a_part_of_its_package(
     main: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its relative imports work, it can tell that it is imported, and its functions are found under its other name."""
+    """Its relative imports work, it knows that it is being imported, and its functions are found under its other name."""
     package = tmp_path / "package_of_a_program"
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -1,4 +1,4 @@
-"""How much of what a call sends may be on the way, whoever confirms it, and in whatever order."""
+"""How many characters a call may send before the engine confirms them, and what happens when confirmations come late."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_a_signal_without_work_that_could_be_cancelled_exits_at_once(number: int
 
 
 def test_work_that_ends_in_its_own_way_after_a_signal_is_not_an_exit() -> None:
-    """A result and an error say more than the signal; a cancellation without a signal is none of ours."""
+    """The result or the error of the work replaces the exit; without a signal a cancellation passes unchanged."""
     log: list[str] = []
     assert run_guarded(sending(signal.SIGTERM, log, at_the_end=lambda: 42)) == 42
 

@@ -17,7 +17,7 @@ async def endless() -> None:
     await asyncio.Event().wait()
 
 
-async def stubborn(release: asyncio.Event) -> None:
+async def ignoring_cancellation(release: asyncio.Event) -> None:
     while not release.is_set():
         with suppress(asyncio.CancelledError):
             await release.wait()
@@ -26,7 +26,7 @@ async def stubborn(release: asyncio.Event) -> None:
 async def test_tasks_that_do_not_end_in_time_are_returned() -> None:
     """All are cancelled first, so that one does not shorten the time of the others."""
     release = asyncio.Event()
-    ended = [asyncio.create_task(each) for each in (endless(), stubborn(release), endless())]
+    ended = [asyncio.create_task(each) for each in (endless(), ignoring_cancellation(release), endless())]
     await asyncio.sleep(0)
     assert await cancel(ended, timeout=0.01) == {ended[1]}
     assert [task.done() and task.cancelled() for task in ended] == [True, False, True]

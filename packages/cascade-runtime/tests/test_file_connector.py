@@ -525,7 +525,7 @@ async def test_a_flush_waits_no_longer_than_it_may(tmp_path: Path, monkeypatch: 
         ("file:a\0b", "FileConnector(path): needs the path of a file"),
     ],
 )
-def test_what_is_wrong_with_a_url_is_said(url: str, problem: str) -> None:
+def test_a_wrong_url_is_refused_with_the_reason(url: str, problem: str) -> None:
     """With the forms that work."""
     with pytest.raises(ConfigurationError) as raised:
         FileConnector.from_url(url)

@@ -1,4 +1,4 @@
-"""What a connector inside one process delivers, counts and says, where several of them, or several queues, share a hub."""
+"""What connectors inside one process deliver, count and log, where several connectors, or several queues, share a hub."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_every_queue_gets_a_message_once(hub: LocalHub) -> None:
         assert second.statistics().received == 1
 
 
-async def test_who_has_left_gets_nothing_and_others_go_on(hub: LocalHub) -> None:
+async def test_a_subscription_that_has_ended_gets_nothing_and_others_go_on(hub: LocalHub) -> None:
     """The one in the middle leaves."""
     inboxes = [Inbox() for _ in range(3)]
     async with LocalConnector(hub) as connector:

@@ -164,7 +164,7 @@ def closing(work: Callable[[], Any], *, limit: float = 60.0) -> Any:
     return run_on_loop(work, loop_factory=new_event_loop, close_timeout=limit)
 
 
-async def stubborn(released: threading.Event) -> None:
+async def ignoring_cancellation(released: threading.Event) -> None:
     """Go on until a test releases it, whatever cancels it."""
     while not released.is_set():
         with contextlib.suppress(asyncio.CancelledError):
@@ -285,7 +285,10 @@ def test_a_loop_closes_within_its_limit_and_names_what_still_runs(
     async def work() -> list[Any]:
         left: list[Any] = []
         if "task" in kept:
-            left += [asyncio.create_task(stubborn(released), name=name) for name in ("second", "first")]
+            left += [
+                asyncio.create_task(ignoring_cancellation(released), name=name)
+                for name in ("second", "first")
+            ]
         if "generator" in kept:
             left.append(endless())
             await anext(left[-1])

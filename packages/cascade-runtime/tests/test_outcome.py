@@ -1,4 +1,4 @@
-"""How a run ends: once, with what ended it first, and without an error that nobody reads."""
+"""How a run ends: once, with what ended it first, and without an error that asyncio reports as never retrieved."""
 
 import asyncio
 import gc

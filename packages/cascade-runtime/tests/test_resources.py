@@ -739,8 +739,8 @@ async def test_an_odd_end_of_a_resource_is_a_failure_that_names_it(ends: str, wh
         assert type(caught.value.__cause__) is odd[ends]
 
 
-async def test_what_is_no_resource_is_refused_by_name() -> None:
-    """So are two of one name: a task could not say which one it means."""
+async def test_a_function_that_is_not_a_resource_is_refused_by_name() -> None:
+    """Two resources of one name are refused, too: a task could not choose between them."""
 
     def named() -> Resource:
         @resource(name="database")

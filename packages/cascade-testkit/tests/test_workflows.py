@@ -47,7 +47,7 @@ class ByRecursion:
     async def run(self, targets: Targets, params: dict[str, str], *, on_failure: str) -> list[Any]:
         reference = Reference(params)
         values = [reference.evaluate(lazy).value for lazy in targets]
-        self.tell([*reference.published.elements()])
+        self.publish([*reference.published.elements()])
         failures = self.failures(reference.failures, on_failure)
         if len(failures) == 1:
             raise failures[0]
@@ -55,7 +55,7 @@ class ByRecursion:
             raise ExceptionGroup("several", failures)
         return self.values(values, on_failure)
 
-    def tell(self, states: list[tuple[str, TaskState]]) -> None:
+    def publish(self, states: list[tuple[str, TaskState]]) -> None:
         for name, state in [*states, ("step 0", TaskState.RUNNING)]:
             if self.bus.handler is not None:
                 self.bus.handler(TaskStateEvent("run", name, name, state, 0.0))
@@ -87,9 +87,9 @@ class LosesTheOnlyFailure(ByRecursion):
         return [] if len(failures) == 1 and on_failure == "stop" else super().failures(failures, on_failure)
 
 
-class RaisesWhatIsNoFailure(ByRecursion):
+class RaisesAnErrorOfNoTask(ByRecursion):
     def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
-        return [RuntimeError("none of it")] if on_failure == "stop" else failures
+        return [RuntimeError("of no task")] if on_failure == "stop" else failures
 
 
 class RaisesAnotherType(ByRecursion):
@@ -104,19 +104,19 @@ class RaisesAnotherText(ByRecursion):
 
 
 class LosesAnEnd(ByRecursion):
-    def tell(self, states: list[tuple[str, TaskState]]) -> None:
-        super().tell([pair for pair in states if pair[1] is not TaskState.SKIPPED])
+    def publish(self, states: list[tuple[str, TaskState]]) -> None:
+        super().publish([pair for pair in states if pair[1] is not TaskState.SKIPPED])
 
 
-class TellsAnEndTwice(ByRecursion):
-    def tell(self, states: list[tuple[str, TaskState]]) -> None:
-        super().tell([*states, *(pair for pair in states if pair[0] == "step 0")])
+class ReportsAnEndTwice(ByRecursion):
+    def publish(self, states: list[tuple[str, TaskState]]) -> None:
+        super().publish([*states, *(pair for pair in states if pair[0] == "step 0")])
 
 
-class TellsAnotherEnd(ByRecursion):
-    def tell(self, states: list[tuple[str, TaskState]]) -> None:
+class ReportsAnotherEnd(ByRecursion):
+    def publish(self, states: list[tuple[str, TaskState]]) -> None:
         others = {TaskState.FAILED: TaskState.SKIPPED}
-        super().tell([(name, others.get(state, state)) for name, state in states])
+        super().publish([(name, others.get(state, state)) for name, state in states])
 
 
 class LeavesAResourceOpen(ByRecursion):
@@ -162,12 +162,12 @@ def test_a_correct_engine_passes(tmp_path: Path) -> None:
         GivesAnotherValueWhereItWouldStop,
         LosesAFailure,
         LosesTheOnlyFailure,
-        RaisesWhatIsNoFailure,
+        RaisesAnErrorOfNoTask,
         RaisesAnotherType,
         RaisesAnotherText,
         LosesAnEnd,
-        TellsAnEndTwice,
-        TellsAnotherEnd,
+        ReportsAnEndTwice,
+        ReportsAnotherEnd,
         LeavesAResourceOpen,
     ],
 )

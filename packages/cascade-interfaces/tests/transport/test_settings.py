@@ -70,7 +70,7 @@ def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], message
         ("h:4000", "pass the port beside it: PostConnector('host', 4000)"),
     ],
 )
-def test_what_is_no_host_is_refused(hostname: Any, message: str) -> None:
+def test_an_invalid_host_is_refused(hostname: Any, message: str) -> None:
     """With the form that works."""
     with pytest.raises(ConfigurationError) as raised:
         settings_of(hostname=hostname)
@@ -78,7 +78,7 @@ def test_what_is_no_host_is_refused(hostname: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("port", [0, -1, 65_536, True, "4000", 4000.0, None])
-def test_what_is_no_port_is_refused(port: Any) -> None:
+def test_an_invalid_port_is_refused(port: Any) -> None:
     """With the one that is usual."""
     with pytest.raises(ConfigurationError) as raised:
         settings_of(port=port)

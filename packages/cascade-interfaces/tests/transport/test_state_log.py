@@ -95,7 +95,7 @@ def test_reset(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_failure_is_a_warning_without_a_traceback_and_its_return_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Unless the caller says otherwise; what is only reported as working says nothing, and no quiet time hides a failure."""
+    """Unless the caller sets another level; a report without a failure before it logs nothing, and without a quiet time each failure is logged."""
     caplog.set_level(logging.DEBUG)
     state = StateLog(LOGGER)
     state.works("send", "sends again")

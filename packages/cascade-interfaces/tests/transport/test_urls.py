@@ -98,7 +98,7 @@ def test_a_url_that_cannot_be_understood_is_refused(url: Any, message: str) -> N
 def test_the_name_is_that_of_the_keyword_then_of_the_url_then_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An empty variable names nobody."""
+    """An empty environment variable counts as not set."""
     monkeypatch.setenv("CASCADE_SOURCE_ID", "")
     assert read("post://plant")[2] == {}
     monkeypatch.setenv("CASCADE_SOURCE_ID", "press-1")
@@ -109,7 +109,7 @@ def test_the_name_is_that_of_the_keyword_then_of_the_url_then_of_the_environment
 
 
 def test_an_encrypted_scheme_gets_a_context_unless_one_is_passed() -> None:
-    """Any keyword of TLS counts, also one that says that there is none."""
+    """Any keyword of TLS counts, also one that is None."""
     assert isinstance(read("posts://plant")[2]["tls"], ssl.SSLContext)
     assert read("posts://plant")[1] == 4443
     assert read("posts://plant", tls=None)[2] == {"tls": None}

@@ -335,7 +335,7 @@ def test_what_is_as_long_as_it_may_be_is_accepted() -> None:
     ["project", "task", "run", "source", "everything", "global:x", "team:x", "Global", "tasks:x", "scope"],
 )
 def test_a_scope_that_is_not_one_of_the_five_is_unsupported(scope: str) -> None:
-    """Also one whose value is missing, and ``global`` with one: nothing is paused by a slip of the pen."""
+    """Also one whose value is missing, and ``global`` with one: a typing error never pauses anything."""
     found = parse(f"cascade/constraints/{scope.replace(':', '/')}/@pause", b'{"type":"pause","id":"mine"}')
     assert found == Unsupported("mine", f"unknown scope {scope!r}")
 

@@ -20,7 +20,7 @@ from cascade.testkit.waiting import eventually, time_limit
 
 
 class Timers:
-    """Keeps what an event loop was asked to call later, and calls it when a test wants that."""
+    """Keeps what an event loop was asked to call later, until a test fires it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
         self.pauses: list[float] = []
@@ -71,7 +71,7 @@ async def following(link: FakeLink, queue: Queue) -> Acknowledgements:
 
 
 async def test_the_pauses_double_from_ten_seconds_to_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time all that was sent is sent again, and whoever waits for the end is asked to look."""
+    """Each time the outbox sends everything again that was sent, and calls ``on_change``, for which its drain waits."""
     timers = Timers(asyncio.get_running_loop(), monkeypatch)
     queue, looks = Queue(), list[int]()
     acknowledgements = await following(FakeLink(), queue)

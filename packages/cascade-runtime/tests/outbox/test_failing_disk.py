@@ -1,4 +1,4 @@
-"""A disk that fails: what an outbox tries again, when, and what it says of messages that it could not store."""
+"""A disk that fails: what an outbox tries again, when, and what it logs of messages that it could not store."""
 
 import datetime as dt
 import sqlite3
@@ -127,7 +127,7 @@ async def test_what_is_refused_while_the_disk_fails_is_put_aside_when_it_works(
     assert caplog.messages[-1] == f"outbox {folder} can be written again"
 
 
-async def test_what_a_full_disk_can_still_do_is_no_sign_that_it_works_again(
+async def test_reading_a_full_disk_does_not_show_that_it_works_again(
     folder: Path, full_disk: FullDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It can be read all the time; what it had refused must work."""

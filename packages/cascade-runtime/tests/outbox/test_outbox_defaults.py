@@ -1,4 +1,4 @@
-"""What an outbox does where its user says nothing, and at the bounds of what the user can say."""
+"""The defaults of an outbox, and the bounds of its settings."""
 
 import asyncio
 import datetime as dt

@@ -214,7 +214,7 @@ async def test_a_summary_says_only_what_was_counted() -> None:
 
 
 async def test_what_cannot_be_deleted_is_refused_with_its_cause(folder: Path) -> None:
-    """An unknown name, a process that lives, a file that is no database; the lock of the last is free afterwards."""
+    """An unknown name, a file of a running process, a file that is not a database: its lock is free afterwards."""
     for source in ("box-1", "box-2"):
         await leave(folder, source, State.WAITS)
     spoiled(folder, "box-2")

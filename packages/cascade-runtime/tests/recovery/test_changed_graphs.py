@@ -257,7 +257,7 @@ async def test_what_is_declared_as_before_has_not_changed(name: str, night: Nigh
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_step_without_a_value_may_be_declared_otherwise(night: Night, *, late: bool) -> None:
-    """A call or an item that failed runs in any case: what it takes today is no change."""
+    """A call or an item that failed runs in any case: other arguments do not count as a change."""
 
     def target(*values: int) -> LazyResult[Any]:
         given["numbers"] = values

@@ -105,7 +105,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def test_a_run_that_another_release_has_recorded_goes_on(folder: Path) -> None:
-    """With its values, inputs, steps and events; nobody has to start it anew."""
+    """With its values, inputs, steps and events; the run does not begin again."""
     state = SqliteState(folder, power_safe=False, keep=None)
     journal = await state.open(RunInfo("night", "report", {"day": 3}, {"TOKEN": "hush"}))
     earlier = journal.earlier
