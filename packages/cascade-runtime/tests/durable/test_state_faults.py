@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from cascade.interfaces import (
 )
 from cascade.runtime._durable import journal as journals
 from cascade.runtime._durable import writer
+from cascade.runtime._durable.results import LARGE
 from cascade.runtime._durable.run_file import RunFile
 from cascade.runtime._durable.sqlite_state import SqliteState
 from cascade.testkit.leaks import no_leaks
@@ -66,7 +67,7 @@ async def recorded(folder: Path) -> None:
 
 
 class Disk:
-    """Fails at the calls that the test names."""
+    """Fails in the middle of transactions, when everything is written and nothing is committed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.error: Exception | None = None
@@ -74,15 +75,26 @@ class Disk:
         transact = RunFile.transact
 
         def fail_or_transact(file: RunFile, write: Callable[[], None]) -> None:
-            if self.error is not None:
-                self.failures += 1
-                raise self.error
-            transact(file, write)
+            def write_and_fail() -> None:
+                write()
+                if self.error is not None:
+                    self.failures += 1
+                    raise self.error
+
+            transact(file, write_and_fail)
 
         monkeypatch.setattr(RunFile, "transact", fail_or_transact)
 
     def fill(self) -> None:
         self.error = sqlite3.OperationalError("database or disk is full")
+
+    async def full_for_two_tries(self, recording: Coroutine[Any, Any, object]) -> None:
+        """Be full while something is recorded, until that has failed two times."""
+        self.fill()
+        task, failures = asyncio.create_task(recording), self.failures
+        await eventually(lambda: self.failures >= failures + 2)
+        self.error = None
+        await task
 
 
 @pytest.fixture
@@ -116,6 +128,21 @@ async def test_a_commit_is_tried_again_until_the_disk_works(
     assert [step.starts for step in state_in(folder).steps("night")] == [1, 1]
 
 
+async def test_the_file_of_a_replaced_result_goes_though_the_commit_failed_at_first(
+    folder: Path, disk: Disk
+) -> None:
+    """Of a value that is recorded anew, as of one whose step is deleted."""
+    journal = await state_in(folder).open(RUN)
+    for key in ("f:0", "g:0"):
+        assert await complete(journal, key, key.encode() * LARGE)
+    assert len([*folder.glob("*.result")]) == 2
+    await disk.full_for_two_tries(complete(journal, "f:0", "small"))
+    await disk.full_for_two_tries(journal.discard(["g:0"]))
+    assert await journal.load("f:0") == "small"
+    assert not [*folder.glob("*.result*")]
+    await journal.close()
+
+
 async def test_a_disk_that_does_not_recover_ends_the_run_resumably(folder: Path, disk: Disk) -> None:
     """Every later row fails at once with the cause; what was recorded before is there."""
     journal = await state_in(folder, retry_for=0.05).open(RUN)
@@ -139,13 +166,9 @@ async def test_a_disk_that_does_not_recover_ends_the_run_resumably(folder: Path,
 
 
 async def test_a_large_value_is_whole_though_its_commit_is_tried_again(folder: Path, disk: Disk) -> None:
-    """It is written to its own file once, before the first try."""
+    """It is written to its own file once, before the first try; no later try takes that for an earlier value's."""
     journal = await state_in(folder).open(RUN)
-    disk.fill()
-    completing = asyncio.create_task(complete(journal, "f:0", "x" * (2 << 20)))
-    await eventually(lambda: disk.failures > 1)
-    disk.error = None
-    assert await completing
+    await disk.full_for_two_tries(complete(journal, "f:0", "x" * (2 << 20)))
     assert len([*folder.glob("*.result")]) == 1
     assert await journal.load("f:0") == "x" * (2 << 20)
     await journal.close()

@@ -75,7 +75,8 @@ class RunFile:
         self.attempt = 0
         self._token = b""
         self._large: dict[str, str] = {}  # key of a step -> the file of its result
-        self._unlink: list[str] = []
+        self._unlink: list[str] = []  # files of results that the transaction replaces or deletes
+        self._before: dict[str, str | None] = {}  # what the transaction has changed of ``_large``
 
     # Beginning
 
@@ -180,7 +181,7 @@ class RunFile:
             reach("in-transaction")
             self._run("COMMIT")
         except BaseException:
-            self._unlink.clear()
+            self._restore_files()
             if self._connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     self._run("ROLLBACK")
@@ -315,19 +316,32 @@ class RunFile:
     def _store(self, stored: Stored) -> None:
         self._forget_file(stored.key)
         if stored.file is not None:
+            self._before.setdefault(stored.key, None)
             self._large[stored.key] = stored.file
         self._run("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?)", stored)
 
     def _forget_file(self, key: str) -> None:
         file = self._large.pop(key, None)
         if file is not None:
+            self._before.setdefault(key, file)
             self._unlink.append(file)
+
+    def _restore_files(self) -> None:
+        """Know again which file each result had before a transaction that was not committed; delete none of them."""
+        for key, file in self._before.items():
+            if file is None:
+                self._large.pop(key, None)
+            else:
+                self._large[key] = file
+        self._before.clear()
+        self._unlink.clear()
 
     def _delete_files(self) -> None:
         for file in self._unlink:
             with contextlib.suppress(OSError):
                 (self.paths.folder / file).unlink()
         self._unlink.clear()
+        self._before.clear()
 
 
 def _boot() -> str:
