@@ -141,9 +141,9 @@ class SqliteFile:
             self._connection.executemany(_UPSERT, [(*row, now) for row in rows])
             if not self._deleted_expired:
                 self._connection.execute(_DELETE_EXPIRED, (now,))
-                self._deleted_expired = True
             if self.used_bytes() > self._max_bytes:
                 self._evict(now)
+        self._deleted_expired = True
 
     def used_bytes(self) -> int:
         """Return how many bytes of the file are in use, without free pages, which SQLite reuses."""
