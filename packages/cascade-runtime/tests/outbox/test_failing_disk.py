@@ -1,5 +1,6 @@
 """A disk that fails: what an outbox tries again, when, and what it logs of messages that it could not store."""
 
+import contextlib
 import datetime as dt
 import sqlite3
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from fakes import FakeClock
 
 from cascade.interfaces import Delivery
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import disk, queue
-from cascade.runtime._outbox.file import OutboxFile, Row
+from cascade.runtime._outbox import adoption, disk, queue
+from cascade.runtime._outbox.file import OutboxFile, Row, Stored
 from cascade.runtime._outbox.schema import State
-from cascade.runtime._outbox.settings import Order, checked
+from cascade.runtime._outbox.settings import Order, OutboxSettings, checked
+from cascade.runtime._outbox.store import open_file
 from cascade.testkit.waiting import eventually
 
 
@@ -46,6 +48,18 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "events"
+
+
+def settings_of(folder: Path) -> OutboxSettings:
+    return checked(
+        folder,
+        max_bytes=1 << 20,
+        max_age=dt.timedelta(days=30),
+        power_safe=False,
+        delay=0.0,
+        order="oldest",
+        ack=None,
+    )
 
 
 @pytest.mark.parametrize("order", ["oldest", "live-first"])
@@ -133,15 +147,7 @@ async def test_reading_a_full_disk_does_not_show_that_it_works_again(
     """It can be read all the time; what it had refused must work."""
     caplog.set_level("INFO", "cascade.outbox")
     store = disk.Disk(
-        checked(
-            folder,
-            max_bytes=1 << 20,
-            max_age=dt.timedelta(1),
-            power_safe=False,
-            delay=0.0,
-            order="oldest",
-            ack=None,
-        ),
+        settings_of(folder),
         "me",
         FakeClock(),
         on_works=lambda: None,
@@ -160,3 +166,77 @@ async def test_reading_a_full_disk_does_not_show_that_it_works_again(
     await eventually(lambda: "can be written again" in caplog.text)
     if (stopped := store.stop()) is not None:
         await stopped
+
+
+async def leave_five(folder: Path) -> None:
+    """Leave five messages of a dead process."""
+    dead = FakeLink("box", up=False)
+    async with Outbox(folder).attached(dead, adopt=False) as sender:
+        for seq in range(5):
+            sender.publish(TOPIC, event(seq, source="box"), 1)
+        await sender.drain(0.05)
+        await dead.disconnect()
+
+
+@pytest.mark.parametrize("place", ["before the commit", "within the commit"])
+async def test_a_full_disk_loses_no_message_of_a_dead_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A part that could not be committed to the new file stays in the old one, and is taken over by the next try."""
+    monkeypatch.setattr(disk, "RETRY_DISK", 0.01)
+    monkeypatch.setattr(adoption, "SLICE", 2)
+    await leave_five(folder)
+    adopt, tries = OutboxFile.adopt, list[int]()
+
+    def limited(file: OutboxFile, rows: Sequence[tuple[object, ...]]) -> Stored:
+        tries.append(len(rows))
+        if place == "within the commit":
+            adopt(file, rows)
+        if len(tries) in (1, 3, 4):
+            raise sqlite3.OperationalError("database or disk is full")
+        return adopt(file, rows)
+
+    monkeypatch.setattr(OutboxFile, "adopt", limited)
+    link = FakeLink()
+    async with Outbox(folder).attached(link):
+        await eventually(lambda: len(link.taken) >= 5)
+        await eventually(lambda: not (folder / "box.db").exists())
+    assert link.numbers() == [0, 1, 2, 3, 4]
+    assert tries == [2, 2, 2, 2, 2, 1]
+
+
+async def test_messages_that_cannot_be_deleted_from_their_old_file_are_adopted_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next process may send them again; a warning says so."""
+    monkeypatch.setattr(adoption, "SLICE", 2)
+    await leave_five(folder)
+
+    def fail(orphan: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("cascade.runtime._outbox.adoption._Orphan._delete_adopted", fail)
+    link = FakeLink()
+    async with Outbox(folder).attached(link) as sender:
+        await eventually(lambda: not sender.adopting)
+        await eventually(lambda: len(link.taken) >= 5)
+    assert link.numbers() == [0, 1, 2, 3, 4]
+    assert caplog.messages == [
+        f"messages of outbox {folder / 'box.db'} may be sent twice: database or disk is full"
+    ]
+
+
+async def test_the_time_of_messages_follows_a_clock_that_was_set_while_the_disk_failed(folder: Path) -> None:
+    """The next commit moves it: otherwise they would be dropped as too old."""
+    clock = FakeClock()
+    file = open_file(settings_of(folder), "press", clock)
+    with file.transact():
+        file.write([Row(0, TOPIC, "{}", 1)], State.WAITS)
+    clock.put_forward += dt.timedelta(days=40).total_seconds()
+    with contextlib.suppress(sqlite3.OperationalError), file.transact():
+        file.write([Row(1, TOPIC, "{}", 1)], State.WAITS)
+        raise sqlite3.OperationalError("database or disk is full")
+    with file.transact():
+        assert file.write([Row(1, TOPIC, "{}", 1)], State.WAITS) == 0
+    assert file.unsettled() == 2
+    file.close()

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import sqlite3
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from fake_link import TOPIC, FakeLink, event
 from fakes import FakeClock
 
-from cascade.interfaces import Delivery
+from cascade.interfaces import Delivery, OutboxUnavailable
 from cascade.runtime import Outbox
 from cascade.runtime._outbox import adoption, queue
+from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.schema import State
 from cascade.runtime._storage import process_lock
 from cascade.testkit import eventually, no_leaks
@@ -170,6 +172,64 @@ async def test_files_of_dead_processes_are_adopted_part_by_part(
         await eventually(lambda: kept(folder) == left)
         await link.disconnect()
     held.release()
+
+
+@pytest.mark.parametrize("ack", [None, "c-1"])
+async def test_what_is_left_is_counted_once_while_files_are_adopted(
+    folder: Path, ack: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each moment: before a file is opened, while parts of it are in both, and behind it. What is in use does not count."""
+    monkeypatch.setattr(adoption, "SLICE", 2)
+    states = [State.WAITS, State.ASIDE, State.WAITS, State.SENT, State.WAITS]
+    for source, some in (("box-1", states), ("box-2", states), ("box-3", states[:1]), ("busy", states)):
+        await leave(folder, source, *some, ack="c-1")
+    held = process_lock.take(folder / "busy.lock")
+    counts: list[int] = []
+    take_over = adoption.Adoption.step
+
+    def count_around(taking: adoption.Adoption, own: OutboxFile) -> Stored | None:
+        counts.append(taking.left(own))
+        found = take_over(taking, own)
+        counts.append(taking.left(own))
+        return found
+
+    monkeypatch.setattr(adoption.Adoption, "step", count_around)
+    link = FakeLink(up=False)
+    async with Outbox(folder, ack=ack).sender(link, adopt=True) as sender:
+        await eventually(lambda: len(counts) == 12)
+        assert await sender.left(60.0) == 9
+        sender.send(TOPIC, event(0), 1)
+        assert not await sender.flush(0.1)
+        assert await sender.left(60.0) == 10
+        await link.disconnect()
+    assert counts == [9] * 12
+    held.release()
+
+
+async def test_a_sender_that_adopts_nothing_counts_its_own_messages(folder: Path) -> None:
+    await leave(folder, "box", State.WAITS)
+    link = FakeLink(up=False)
+    sender = Outbox(folder).sender(link, adopt=False)
+    async with sender:
+        sender.send(TOPIC, event(0), 1)
+        assert not await sender.flush(0.1)
+        assert await sender.left(60.0) == 1
+        await link.disconnect()
+    with pytest.raises(RuntimeError, match="the sender is not open"):
+        await sender.left(60.0)
+
+
+async def test_a_disk_that_does_not_answer_is_named(folder: Path) -> None:
+    """Nothing is counted then: a number would be wrong."""
+    link, go_on = FakeLink(up=False), threading.Event()
+    outbox = Outbox(folder)
+    async with outbox.attached(link) as queue, outbox.sender(link) as sender:
+        queue.call(lambda file: go_on.wait(), lambda result: None)
+        with pytest.raises(OutboxUnavailable, match="the disk does not answer"):
+            await sender.left(0.05)
+        go_on.set()
+        assert await sender.left(60.0) == 0
+        await link.disconnect()
 
 
 @pytest.mark.parametrize(("days", "expected"), [(29, [0, 1]), (31, [1])])

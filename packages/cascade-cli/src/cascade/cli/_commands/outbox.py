@@ -17,13 +17,14 @@ from cascade.cli.command import command as make
 from cascade.cli.command import common_options, settings
 from cascade.cli.errors import FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Address
-from cascade.interfaces.wire.write import source_of
 
 if TYPE_CHECKING:
     from cascade.runtime import Outbox, SenderSummary
 
 STEP = 5.0
 """Seconds after which ``send`` says how much is left."""
+PATIENCE = 30.0
+"""Seconds for which ``send`` waits for the disk to count that."""
 
 _FOLDER = click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 
@@ -78,18 +79,24 @@ def _send(address: Address, folder: Path) -> int:
     outbox = _outbox(folder)
     outbox.senders()  # refuses a folder that cannot be used
     left = link.run(_send_all(outbox, address), debug=settings().debug)
-    settings().output.line(f"{left} messages are left" if left else "all messages are sent")
-    return FAILED if left else OK
+    unreadable = [each for each in outbox.senders() if each.problem and not each.in_use]
+    for each in unreadable:
+        settings().output.note(f"the messages of {each.sender} are not sent: {each.problem}")
+    if left:
+        settings().output.line(f"{left} messages are left")
+    else:
+        settings().output.line(f"all {'other ' if unreadable else ''}messages are sent")
+    return FAILED if left or unreadable else OK
 
 
 async def _send_all(outbox: Outbox, address: Address) -> int:
     """Send until no message moves; return how many messages are left that could be sent."""
     async with link.connected(address) as connector, outbox.sender(connector, adopt=True) as sender:
-        own, before = source_of(connector), None  # the messages of other senders go into its file
-        while not await sender.flush(STEP) and (left := _waiting(outbox, own)) != before:
+        before = None
+        while not await sender.flush(STEP) and (left := await sender.left(PATIENCE)) not in (0, before):
             settings().output.note(f"{left} messages wait")
             before = left
-    return _waiting(outbox, own)
+        return await sender.left(PATIENCE)
 
 
 @make(name="drop")
@@ -126,12 +133,6 @@ def _row(found: SenderSummary) -> dict[str, Any]:
 
 def _messages(found: SenderSummary) -> int:
     return found.waiting + found.sent + len(found.aside)
-
-
-def _waiting(outbox: Outbox, own: str) -> int:
-    """Return how many messages can be sent: those in files that no process uses, or only this one."""
-    found = (each for each in outbox.senders() if not each.in_use or each.sender == own)
-    return sum(each.waiting + each.sent for each in found)
 
 
 for each in (_list, _send, _drop):

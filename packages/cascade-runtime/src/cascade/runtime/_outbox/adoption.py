@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from cascade.interfaces import OutboxUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._outbox.file import OutboxFile, OutboxPaths, Stored, delete_files
+from cascade.runtime._outbox.listing import summary
 from cascade.runtime._outbox.schema import KIND
 from cascade.runtime._storage import database, process_lock
 from cascade.runtime._storage.process_lock import LockedError, ProcessLock
@@ -24,7 +25,7 @@ class Adoption:
     """Moves the messages of dead senders into the file of a live one, a slice with each call of :meth:`step`.
 
     What was put aside stays where it is. A slice is deleted from its old file after it was committed to the new one: a process that is killed in
-    between sends it twice, with the same ``event_id``.
+    between sends it twice, with the same ``event_id``. One that could not be committed is taken over by the next call.
     """
 
     def __init__(self) -> None:
@@ -46,9 +47,16 @@ class Adoption:
                 _log.warning("outbox %s cannot be adopted: %s", self._orphan.paths.database, cause_of(exc))
                 rows = []
             if rows:
+                own.at_end(self._orphan.adopted)
                 return own.adopt(rows)
             self._orphan.close()
             self._orphan = None
+
+    def left(self, own: OutboxFile) -> int:
+        """Return how many messages wait in ``own``, and in the files that no other live process uses."""
+        others = [summary(paths) for paths in OutboxPaths.all(own.paths.database.parent)]
+        count = own.unsettled() + sum(each.waiting + each.sent for each in others if not each.in_use)
+        return count if self._orphan is None else count + self._orphan.left()
 
     def close(self) -> None:
         """Let go of a file that is not finished: the next sender goes on with it."""
@@ -71,29 +79,49 @@ class _Orphan:
         self.paths = paths
         self._lock = lock
         self._connection = connection
-        self._adopted = 0
+        self._read = self._adopted = (
+            0  # up to which number messages were read, and are committed to the new file
+        )
 
     def following(self) -> list[tuple[object, ...]]:
-        """Delete what was adopted; return the oldest messages that are left."""
-        self._delete_adopted()
+        """Return the oldest messages that are not adopted."""
         rows = self._connection.execute(
-            "SELECT id, topic, payload, qos, stored, event_id, tries, state FROM message WHERE state < 3 ORDER BY id LIMIT ?",
-            (SLICE,),
+            "SELECT id, topic, payload, qos, stored, event_id, tries, state FROM message WHERE state < 3 AND id > ? ORDER BY id LIMIT ?",
+            (self._adopted, SLICE),
         ).fetchall()
         if rows:
-            self._adopted = rows[-1][0]
+            self._read = rows[-1][0]
         return [row[1:] for row in rows]
 
+    def adopted(self, committed: bool) -> None:
+        """Delete the messages that were read last, if they are committed to the new file; otherwise they are read again."""
+        if committed:
+            self._adopted = self._read
+            with contextlib.suppress(sqlite3.Error):  # tried again with the next ones, and at the end
+                self._delete_adopted()
+        else:
+            self._read = self._adopted
+
+    def left(self) -> int:
+        """Return how many messages are not read, 0 if the file cannot be read; those that were are in the new file."""
+        with contextlib.suppress(sqlite3.Error):
+            (count,) = self._connection.execute(
+                "SELECT count(*) FROM message WHERE state < 3 AND id > ?", (self._read,)
+            ).fetchone()
+            return int(count)
+        return 0
+
     def _delete_adopted(self) -> None:
-        """Delete the slice before: it was committed to the new file."""
         self._connection.execute("DELETE FROM message WHERE id <= ? AND state < 3", (self._adopted,))
 
     def close(self) -> None:
         """Close the file, and delete it if no message is left in it."""
         empty = False
-        with contextlib.suppress(sqlite3.Error):
+        try:
             self._delete_adopted()
             empty = not self._connection.execute("SELECT 1 FROM message LIMIT 1").fetchone()
+        except sqlite3.Error as exc:
+            _log.warning("messages of outbox %s may be sent twice: %s", self.paths.database, cause_of(exc))
         self._connection.close()
         if empty:
             delete_files(self.paths)

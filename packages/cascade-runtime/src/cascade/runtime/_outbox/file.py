@@ -100,6 +100,7 @@ class OutboxFile:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._times = clock.now(), time.monotonic()
+        self._at_end: list[Callable[[bool], None]] = []
         self._connection = self._open(power_safe=power_safe)
         self._run = self._connection.execute
         self._keep_sent = keep_sent
@@ -119,9 +120,24 @@ class OutboxFile:
         ).fetchone()
         return Stored(first - self.base, last - self.base, count) if count else Stored(0, -1, 0)
 
-    def transact(self) -> contextlib.AbstractContextManager[None]:
-        """Commit what is done inside, or none of it."""
-        return _transaction(self._connection)
+    @contextlib.contextmanager
+    def transact(self) -> Iterator[None]:
+        """Commit what is done inside, or none of it; then make the calls of :meth:`at_end`."""
+        committed, times = False, self._times
+        try:
+            with _transaction(self._connection):
+                yield
+            committed = True
+        finally:
+            if not committed:
+                self._times = times
+            calls, self._at_end = self._at_end, []
+            for call in calls:
+                call(committed)
+
+    def at_end(self, call: Callable[[bool], None]) -> None:
+        """Make a call at the end of this transaction, with whether it was committed."""
+        self._at_end.append(call)
 
     def write(self, rows: Sequence[Row], state: State) -> int:
         """Store messages, or change the state of those that are stored; return how many old ones were dropped."""
@@ -233,6 +249,11 @@ class OutboxFile:
     def is_settled(self) -> bool:
         """Return whether no message waits, neither to be sent nor for a collector."""
         return not self._run("SELECT 1 FROM message WHERE state < ? LIMIT 1", (State.ASIDE,)).fetchone()
+
+    def unsettled(self) -> int:
+        """Return how many messages wait, to be sent or for a collector."""
+        (count,) = self._run("SELECT count(*) FROM message WHERE state < ?", (State.ASIDE,)).fetchone()
+        return int(count)
 
     def adopt(self, rows: Sequence[tuple[object, ...]]) -> Stored:
         """Take rows of another sender's file, before all own ones; return their numbers.

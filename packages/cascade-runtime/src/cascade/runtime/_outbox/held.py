@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from cascade.interfaces import SupportsBeforeDisconnect, SupportsDelivery, SupportsLinkState, supports
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
+from cascade.runtime._outbox.adoption import Adoption
 from cascade.runtime._outbox.disk import CLOSE_TIMEOUT
 from cascade.runtime._outbox.file import OutboxFile
 from cascade.runtime._outbox.queue import DurableQueue
@@ -16,11 +18,16 @@ class Held:
     """A queue, the acknowledgements that it follows, and how many use them. For one event loop."""
 
     def __init__(
-        self, connector: SupportsDelivery, queue: DurableQueue, acknowledgements: Acknowledgements | None
+        self,
+        connector: SupportsDelivery,
+        queue: DurableQueue,
+        acknowledgements: Acknowledgements | None,
+        adoption: Adoption | None,
     ) -> None:
         self.connector = connector
         self.queue = queue
         self.acknowledgements = acknowledgements
+        self.adoption = adoption
         self.users = 0
         self.on_closed: Callable[[], None] | None = None
         """Called when its file is closed."""
@@ -41,6 +48,18 @@ class Held:
         self.queue.become_inert()
         if self.acknowledgements is not None:
             self.acknowledgements.become_inert()
+
+    async def left(self, timeout: float) -> int | None:
+        """Return how many messages wait on disk that this can send; None if the disk takes longer than ``timeout`` s."""
+        answer = self.queue.loop.create_future()
+
+        def answered(count: int) -> None:
+            if not answer.done():
+                answer.set_result(count)
+
+        self.queue.call(OutboxFile.unsettled if self.adoption is None else self.adoption.left, answered)
+        await asyncio.wait({answer}, timeout=timeout)
+        return answer.result() if answer.done() else None
 
     @property
     def needed(self) -> bool:

@@ -50,7 +50,7 @@ def senders(folder: Path) -> list[SenderSummary]:
     :raises OutboxUnavailable: if the folder is missing or may not be used.
     """
     _check(folder)
-    return [_summary(paths) for paths in OutboxPaths.all(folder)]
+    return [summary(paths) for paths in OutboxPaths.all(folder)]
 
 
 def drop(folder: Path, sender: str | None, *, aside: bool) -> int:
@@ -79,7 +79,8 @@ def _name(paths: OutboxPaths) -> str:
     return unquote(paths.database.stem)
 
 
-def _summary(paths: OutboxPaths) -> SenderSummary:
+def summary(paths: OutboxPaths) -> SenderSummary:
+    """Return what one sender has in its files; nothing is changed."""
     in_use = process_lock.is_held(paths.lock)
     try:
         with database.reading(paths.database, KIND) as connection:

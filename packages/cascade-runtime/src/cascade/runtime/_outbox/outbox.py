@@ -16,6 +16,7 @@ from cascade.interfaces import (
     Clock,
     ConfigurationError,
     Connector,
+    OutboxUnavailable,
     SupportsDelivery,
     SupportsSource,
     supports,
@@ -30,6 +31,7 @@ from cascade.runtime._outbox.listing import SenderSummary, drop, senders
 from cascade.runtime._outbox.queue import HOLD, DurableQueue
 from cascade.runtime._support.clock import SystemClock
 
+_NOT_OPEN = "the sender is not open; write: async with outbox.sender(connector) as sender"
 _left: dict[tuple[Path, str], Held] = {}
 """Senders without a user whose files are still open, by folder and name: the next sender there has them closed."""
 
@@ -122,6 +124,11 @@ class Outbox:
 
         :param adopt: whether to send, too, what dead processes have left; by default where the connector has a name.
         """
+        async with self._held(connector, adopt=adopt) as held:
+            yield held.queue
+
+    @asynccontextmanager
+    async def _held(self, connector: Connector, *, adopt: bool | None) -> AsyncIterator[Held]:
         await self._make_room(connector)
         held = self._senders.get(id(connector))
         new = held is None
@@ -133,7 +140,7 @@ class Outbox:
         try:
             if new and held.acknowledgements is not None:
                 await held.acknowledgements.follow(held.queue)
-            yield held.queue
+            yield held
         finally:
             held.users -= 1
             if not held.users and self._senders.get(id(connector)) is held:
@@ -164,9 +171,10 @@ class Outbox:
             clock=self._clock,
             awaits_ack=None if acknowledgements is None else acknowledgements.concerns,
         )
-        if adopt:
-            _adopt(queue, Adoption())
-        return Held(connector, queue, acknowledgements)
+        adoption = Adoption() if adopt else None
+        if adoption is not None:
+            _adopt(queue, adoption)
+        return Held(connector, queue, acknowledgements, adoption)
 
     async def _make_room(self, connector: Connector) -> None:
         """Have the file closed that an earlier user has left open: on another loop, or through another outbox."""
@@ -206,34 +214,49 @@ class OutboxSender:
     """Sends messages of any program through an outbox. Its connector must be connected for them to leave."""
 
     def __init__(self, outbox: Outbox, connector: Connector, *, adopt: bool | None) -> None:
-        self._attached = outbox.attached(connector, adopt=adopt)
-        self._queue: DurableQueue | None = None
+        self._folder = str(outbox.folder)
+        self._attached = outbox._held(connector, adopt=adopt)
+        self._held: Held | None = None
 
     def send(self, topic: str, payload: Mapping[str, Any], qos: int = 1) -> None:
         """Send a message, now or later; return at once.
 
         :raises RuntimeError: outside of ``async with``.
         """
-        if self._queue is None:
-            raise RuntimeError("the sender is not open; write: async with outbox.sender(connector) as sender")
-        self._queue.publish(topic, payload, qos)
+        if self._held is None:
+            raise RuntimeError(_NOT_OPEN)
+        self._held.queue.publish(topic, payload, qos)
 
     async def flush(self, timeout: float) -> bool:
         """Store everything, and wait up to ``timeout`` seconds until it is sent; return whether it is.
 
         It returns sooner where no message moves.
         """
-        return self._queue is None or await self._queue.finish(timeout)
+        return self._held is None or await self._held.queue.finish(timeout)
+
+    async def left(self, timeout: float) -> int:
+        """Return how many messages wait on disk: its own, and with ``adopt`` those that dead processes have left.
+
+        :param timeout: seconds for which the disk may take to answer.
+        :raises OutboxUnavailable: if it does not.
+        :raises RuntimeError: outside of ``async with``.
+        """
+        if self._held is None:
+            raise RuntimeError(_NOT_OPEN)
+        count = await self._held.left(timeout)
+        if count is None:
+            raise OutboxUnavailable(self._folder, "the disk does not answer")
+        return count
 
     async def __aenter__(self) -> Self:
-        self._queue = await self._attached.__aenter__()
+        self._held = await self._attached.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.flush(5.0)
-        self._queue = None
+        self._held = None
         await self._attached.__aexit__(kind, error, trace)
 
 
