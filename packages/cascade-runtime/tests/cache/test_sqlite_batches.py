@@ -208,3 +208,22 @@ def test_a_full_file_loses_what_has_expired_before_what_has_not(
     assert get(store, *(key for key, _ in lasting)) == [value for _, value in lasting]
     assert get(store, "brief 29", "brief 28") == [b"x" * 10_000, None]
     assert len(in_file(path, "SELECT key FROM entries")) < 15
+
+
+def test_what_has_expired_is_deleted_by_the_first_commit_that_succeeds(
+    path: Path, clock: FakeClock, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit before it failed after the deletion: nothing of it counts."""
+    put(opened(), ("old", 1), ttl=10)
+    clock.ticks += 20
+    store = opened()
+
+    def fail(file: _sqlite_file.SqliteFile) -> int:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(_sqlite_file.SqliteFile, "used_bytes", fail)
+        put(store, ("new", 2))
+    assert in_file(path, "SELECT key FROM entries") == [("old",)]
+    put(store, ("new", 2))
+    assert in_file(path, "SELECT key FROM entries") == [("new",)]
