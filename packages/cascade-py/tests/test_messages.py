@@ -864,6 +864,7 @@ ELSEWHERE = {
     "publish it from a task with mode='thread' or an async one": "test_publishing.py",
     " is not a user name; ": "test_acl.py",
     " does not exist; cascade outbox list shows the senders": "test_outbox_command.py",
+    "the disk does not answer; try again when it works": "test_open_outbox.py",
     "other users of this machine can read the key ": "test_config.py",
     "it needs a certificate; set ": "test_config.py",
     "it needs a certfile; pass certfile too": "test_config.py",

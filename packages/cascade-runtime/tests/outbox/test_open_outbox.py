@@ -225,7 +225,7 @@ async def test_a_disk_that_does_not_answer_is_named(folder: Path) -> None:
     outbox = Outbox(folder)
     async with outbox.attached(link) as queue, outbox.sender(link) as sender:
         queue.call(lambda file: go_on.wait(), lambda result: None)
-        with pytest.raises(OutboxUnavailable, match="the disk does not answer"):
+        with pytest.raises(OutboxUnavailable, match="the disk does not answer; try again when it works"):
             await sender.left(0.05)
         go_on.set()
         assert await sender.left(60.0) == 0

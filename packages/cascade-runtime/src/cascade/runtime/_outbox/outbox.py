@@ -245,7 +245,7 @@ class OutboxSender:
             raise RuntimeError(_NOT_OPEN)
         count = await self._held.left(timeout)
         if count is None:
-            raise OutboxUnavailable(self._folder, "the disk does not answer")
+            raise OutboxUnavailable(self._folder, "the disk does not answer; try again when it works")
         return count
 
     async def __aenter__(self) -> Self:
