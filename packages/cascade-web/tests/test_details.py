@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from browsing import Tabs
@@ -13,6 +14,8 @@ from playwright.async_api import expect
 from served_page import served
 
 import cascade as cs
+from cascade.interfaces.topics import state_topic
+from cascade.testkit import eventually
 from cascade.web._upstream import Upstream
 
 pytestmark = [
@@ -28,6 +31,10 @@ HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 async def test_values_and_log_lines_of_a_run_are_shown_and_its_graph_stays(tabs: Tabs, kind: Kind) -> None:
     """The latest value of each name, hostile text as it is; after the end, graph and counts are still there."""
     open_, over = asyncio.Event(), asyncio.Event()
+    graphs: list[dict[str, Any]] = []
+
+    async def collect(_: str, report: dict[str, Any]) -> None:
+        graphs.append(report)
 
     @cs.task
     async def bake(part: int) -> int:
@@ -66,6 +73,11 @@ async def test_values_and_log_lines_of_a_run_are_shown_and_its_graph_stays(tabs:
             await ended.get_by_role("button").click()
             await expect(region(tab.page, "Graph").get_by_role("listitem")).to_have_count(2)
             await expect(region(tab.page, "Values")).to_be_visible()
+            reader = cs.connector(broker.url, presence=False, required=True)
+            await reader.connect()
+            await reader.subscribe(state_topic("oven-1", "graph"), collect, 1)
+            await eventually(lambda: graphs and not graphs[-1]["runs"])  # up to a second after the end
+            await reader.disconnect()
             late = await tabs.open(f"http://127.0.0.1:{port}/")
             await row(late.page, "batch-7", panel="Recent runs").get_by_role("button").click()
             await expect(region(late.page, "Graph")).to_contain_text("this page was not open then")
