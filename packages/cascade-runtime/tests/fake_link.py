@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from cascade.interfaces import Delivery
+from cascade.runtime._outbox.settings import OutboxSettings, checked
 
 TOPIC = "cascade/telemetry/local/default/run/events"
 
@@ -88,3 +91,16 @@ def event(seq: int, *, source: str = "press", token: str = "c41e07d2", **more: A
         "event_id": f"run-{token}-{seq}",
         **more,
     }
+
+
+def settings_of(folder: Path, *, ack: str | None = None) -> OutboxSettings:
+    """Return settings of an outbox that writes each message at once and keeps it for a day."""
+    return checked(
+        folder,
+        max_bytes=1 << 20,
+        max_age=dt.timedelta(days=1),
+        power_safe=False,
+        delay=0.0,
+        order="oldest",
+        ack=ack,
+    )

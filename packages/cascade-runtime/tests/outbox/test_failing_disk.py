@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fake_link import TOPIC, FakeLink, event
+from fake_link import TOPIC, FakeLink, event, settings_of
 from fakes import FakeClock
 
 from cascade.interfaces import Delivery
@@ -15,7 +15,7 @@ from cascade.runtime import Outbox
 from cascade.runtime._outbox import adoption, disk, queue
 from cascade.runtime._outbox.file import OutboxFile, Row, Stored
 from cascade.runtime._outbox.schema import State
-from cascade.runtime._outbox.settings import Order, OutboxSettings, checked
+from cascade.runtime._outbox.settings import Order
 from cascade.runtime._outbox.store import open_file
 from cascade.testkit.waiting import eventually
 
@@ -48,18 +48,6 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "events"
-
-
-def settings_of(folder: Path) -> OutboxSettings:
-    return checked(
-        folder,
-        max_bytes=1 << 20,
-        max_age=dt.timedelta(days=30),
-        power_safe=False,
-        delay=0.0,
-        order="oldest",
-        ack=None,
-    )
 
 
 @pytest.mark.parametrize("order", ["oldest", "live-first"])
@@ -178,7 +166,7 @@ async def leave_five(folder: Path) -> None:
         await dead.disconnect()
 
 
-@pytest.mark.parametrize("place", ["before the commit", "within the commit"])
+@pytest.mark.parametrize("place", ["before the rows", "behind the rows"])
 async def test_a_full_disk_loses_no_message_of_a_dead_process(
     folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -190,17 +178,18 @@ async def test_a_full_disk_loses_no_message_of_a_dead_process(
 
     def limited(file: OutboxFile, rows: Sequence[tuple[object, ...]]) -> Stored:
         tries.append(len(rows))
-        if place == "within the commit":
-            adopt(file, rows)
+        adopted = adopt(file, rows) if place == "behind the rows" else None
         if len(tries) in (1, 3, 4):
             raise sqlite3.OperationalError("database or disk is full")
-        return adopt(file, rows)
+        return adopted or adopt(file, rows)
 
     monkeypatch.setattr(OutboxFile, "adopt", limited)
     link = FakeLink()
-    async with Outbox(folder).attached(link):
-        await eventually(lambda: len(link.taken) >= 5)
-        await eventually(lambda: not (folder / "box.db").exists())
+    async with Outbox(folder).attached(link) as sender:
+        await eventually(lambda: not sender.adopting)
+        await eventually(lambda: sender.complete)
+        assert await sender.finish(60.0)
+    await eventually(lambda: not [*folder.iterdir()])
     assert link.numbers() == [0, 1, 2, 3, 4]
     assert tries == [2, 2, 2, 2, 2, 1]
 

@@ -1,18 +1,17 @@
 """The file of a sender: which messages an acknowledgement concerns."""
 
 import contextlib
-import datetime as dt
 import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_link import settings_of
 from fakes import FakeClock
 
 from cascade.runtime._outbox.file import OutboxFile, Row
 from cascade.runtime._outbox.schema import State
-from cascade.runtime._outbox.settings import checked
 from cascade.runtime._outbox.store import open_file
 
 ODD = ["x", "", "7b", "-1", "²"]
@@ -20,16 +19,7 @@ ODD = ["x", "", "7b", "-1", "²"]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[OutboxFile]:
-    settings = checked(
-        tmp_path / "events",
-        max_bytes=1 << 20,
-        max_age=dt.timedelta(days=1),
-        power_safe=False,
-        delay=0.0,
-        order="oldest",
-        ack="c-1",
-    )
-    file = open_file(settings, "press", FakeClock())
+    file = open_file(settings_of(tmp_path / "events", ack="c-1"), "press", FakeClock())
     yield file
     file.close()
 
@@ -137,16 +127,7 @@ def test_what_is_sent_again_before_a_number_was_sent_once(file: OutboxFile) -> N
 def test_a_clock_that_is_set_back_makes_nothing_young_for_ever(tmp_path: Path) -> None:
     """The age of a stored event goes on from what it was; a clock that is corrected by less than an hour moves none."""
     clock = FakeClock()
-    settings = checked(
-        tmp_path / "old",
-        max_bytes=1 << 20,
-        max_age=dt.timedelta(days=1),
-        power_safe=False,
-        delay=0.0,
-        order="oldest",
-        ack=None,
-    )
-    file = open_file(settings, "press", clock)
+    file = open_file(settings_of(tmp_path / "old"), "press", clock)
 
     def ages_after(seq: int) -> list[float]:
         with file.transact():
