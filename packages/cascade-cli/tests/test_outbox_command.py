@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from dataclasses import replace
 from io import StringIO
@@ -16,6 +17,7 @@ from cascade.cli.link import Address
 from cascade.cli.main import main
 from cascade.connectors.mqtt import MqttConnector
 from cascade.runtime import Outbox, SenderSummary
+from cascade.runtime._outbox.file import OutboxFile
 from cascade.runtime._outbox.outbox import OutboxSender
 from cascade.runtime._storage import process_lock
 from cascade.testkit import eventually
@@ -154,11 +156,32 @@ async def test_messages_that_cannot_be_read_are_not_said_to_be_sent(
     lock = process_lock.take(folder / "oven.lock")
     command = ["outbox", "send", str(folder), "--broker", "mqtt://broker.example"]
     assert await asyncio.to_thread(main, command) == 1
+    remedy = f"move its file out of {folder} if you can do without them"
     assert capsys.readouterr() == (
         "all other messages are sent\n",
-        "the messages of press are not sent: file is not a database\n",
+        f"the messages of press are not sent: file is not a database; {remedy}\n",
     )
     lock.release()
+
+
+@pytest.mark.usefixtures("no_answer")
+async def test_a_disk_that_is_full_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No number of messages is printed, which cannot be taken over then; they stay where they are."""
+    await leave(tmp_path / "events", "press", 2)
+
+    def fail(file: OutboxFile, rows: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(OutboxFile, "adopt", fail)
+    command = ["outbox", "send", str(tmp_path / "events"), "--broker", "mqtt://broker.example"]
+    assert await asyncio.to_thread(main, command) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"cascade: outbox {tmp_path / 'events'}: database or disk is full\n",
+    )
+    await eventually(lambda: [row["waiting"] for row in listed(tmp_path / "events", capsys)] == [2])
 
 
 async def test_messages_that_are_put_aside_are_listed_counted_and_dropped_alone(

@@ -81,7 +81,8 @@ def _send(address: Address, folder: Path) -> int:
     left = link.run(_send_all(outbox, address), debug=settings().debug)
     unreadable = [each for each in outbox.senders() if each.problem and not each.in_use]
     for each in unreadable:
-        settings().output.note(f"the messages of {each.sender} are not sent: {each.problem}")
+        remedy = f"move its file out of {folder} if you can do without them"
+        settings().output.note(f"the messages of {each.sender} are not sent: {each.problem}; {remedy}")
     if left:
         settings().output.line(f"{left} messages are left")
     else:

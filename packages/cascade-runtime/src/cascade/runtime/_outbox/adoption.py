@@ -54,9 +54,9 @@ class Adoption:
 
     def left(self, own: OutboxFile) -> int:
         """Return how many messages wait in ``own``, and in the files that no other live process uses."""
-        others = [summary(paths) for paths in OutboxPaths.all(own.paths.database.parent)]
-        count = own.unsettled() + sum(each.waiting + each.sent for each in others if not each.in_use)
-        return count if self._orphan is None else count + self._orphan.left()
+        found = map(summary, OutboxPaths.all(own.paths.database.parent))
+        unused = sum(each.waiting + each.sent for each in found if not each.in_use)
+        return own.unsettled() + unused + (0 if self._orphan is None else self._orphan.left())
 
     def close(self) -> None:
         """Let go of a file that is not finished: the next sender goes on with it."""
@@ -79,9 +79,8 @@ class _Orphan:
         self.paths = paths
         self._lock = lock
         self._connection = connection
-        self._read = self._adopted = (
-            0  # up to which number messages were read, and are committed to the new file
-        )
+        self._read = 0  # the last message that was read
+        self._adopted = 0  # the last message that is committed to the new file
 
     def following(self) -> list[tuple[object, ...]]:
         """Return the oldest messages that are not adopted."""

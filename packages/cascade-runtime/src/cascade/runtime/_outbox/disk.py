@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from cascade.interfaces import Clock
+from cascade.interfaces import Clock, OutboxUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._outbox.file import OutboxFile
 from cascade.runtime._outbox.settings import OutboxSettings
-from cascade.runtime._outbox.store import Operation, OutboxStore
+from cascade.runtime._outbox.store import Operation, OutboxStore, unavailable
 from cascade.runtime._storage.group_commit import GroupCommit
 from cascade.transport.state_log import StateLog
 
@@ -52,6 +52,7 @@ class Disk:
         self._loop = asyncio.get_running_loop()
         self._state = StateLog(_log)
         self._again: list[tuple[Apply, Done]] = []
+        self._fault: BaseException | None = None  # why those calls have failed
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._commit: GroupCommit[Operation] = GroupCommit(
@@ -77,6 +78,22 @@ class Disk:
             return
         future.add_done_callback(partial(self._answered, apply, done, has_failed))
 
+    async def ask(self, apply: Apply, timeout: float) -> Any:
+        """Call ``apply(file)`` once in the thread, behind what was posted; return the result.
+
+        :param timeout: seconds for which the disk may take.
+        :raises OutboxUnavailable: if it takes longer, or fails; the message states why.
+        """
+        future = self._commit.call(Operation(apply=apply))
+        future.add_done_callback(_noted)
+        done, _ = await asyncio.wait({future}, timeout=timeout)
+        if not done:
+            raise OutboxUnavailable(str(self._folder), "the disk does not answer; try again when it works")
+        error = future.exception() or (self._fault if self.failing else None)
+        if error is not None:
+            raise unavailable(self._folder, error)
+        return future.result()
+
     def try_again(self) -> None:
         """Try now what has failed, in order; the next failure waits again. Do nothing if nothing has failed."""
         if not self._again:
@@ -94,8 +111,7 @@ class Disk:
         reached = self._loop.create_future()
 
         def reach(future: asyncio.Future[Any]) -> None:
-            if not future.cancelled():
-                future.exception()
+            _noted(future)
             if not reached.done():
                 reached.set_result(None)
 
@@ -127,7 +143,14 @@ class Disk:
             done(future.result())
             return
         self._state.failed("disk", "%s; events wait in memory only, and it is tried again", error)
+        self._fault = error
         if not self._stopped:
             self._again.append((apply, done))
             self._timer = self._timer or self._loop.call_later(RETRY_DISK, self.try_again)
         self._on_fails()
+
+
+def _noted(future: asyncio.Future[Any]) -> None:
+    """Have asyncio not log an error that nothing waits for now."""
+    if not future.cancelled():
+        future.exception()

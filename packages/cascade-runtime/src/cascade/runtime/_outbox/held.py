@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from cascade.interfaces import SupportsBeforeDisconnect, SupportsDelivery, SupportsLinkState, supports
@@ -49,17 +48,13 @@ class Held:
         if self.acknowledgements is not None:
             self.acknowledgements.become_inert()
 
-    async def left(self, timeout: float) -> int | None:
-        """Return how many messages wait on disk that this can send; None if the disk takes longer than ``timeout`` s."""
-        answer = self.queue.loop.create_future()
+    async def left(self, timeout: float) -> int:
+        """Return how many messages wait on disk that this can send.
 
-        def answered(count: int) -> None:
-            if not answer.done():
-                answer.set_result(count)
-
-        self.queue.call(OutboxFile.unsettled if self.adoption is None else self.adoption.left, answered)
-        await asyncio.wait({answer}, timeout=timeout)
-        return answer.result() if answer.done() else None
+        :raises OutboxUnavailable: if the disk fails, or takes longer than ``timeout`` seconds.
+        """
+        count = OutboxFile.unsettled if self.adoption is None else self.adoption.left
+        return int(await self.queue.ask(count, timeout))
 
     @property
     def needed(self) -> bool:

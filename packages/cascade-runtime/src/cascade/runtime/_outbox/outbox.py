@@ -16,7 +16,6 @@ from cascade.interfaces import (
     Clock,
     ConfigurationError,
     Connector,
-    OutboxUnavailable,
     SupportsDelivery,
     SupportsSource,
     supports,
@@ -124,11 +123,11 @@ class Outbox:
 
         :param adopt: whether to send, too, what dead processes have left; by default where the connector has a name.
         """
-        async with self._held(connector, adopt=adopt) as held:
+        async with self._hold(connector, adopt=adopt) as held:
             yield held.queue
 
     @asynccontextmanager
-    async def _held(self, connector: Connector, *, adopt: bool | None) -> AsyncIterator[Held]:
+    async def _hold(self, connector: Connector, *, adopt: bool | None) -> AsyncIterator[Held]:
         await self._make_room(connector)
         held = self._senders.get(id(connector))
         new = held is None
@@ -214,8 +213,7 @@ class OutboxSender:
     """Sends messages of any program through an outbox. Its connector must be connected for them to leave."""
 
     def __init__(self, outbox: Outbox, connector: Connector, *, adopt: bool | None) -> None:
-        self._folder = str(outbox.folder)
-        self._attached = outbox._held(connector, adopt=adopt)
+        self._attached = outbox._hold(connector, adopt=adopt)
         self._held: Held | None = None
 
     def send(self, topic: str, payload: Mapping[str, Any], qos: int = 1) -> None:
@@ -235,18 +233,16 @@ class OutboxSender:
         return self._held is None or await self._held.queue.finish(timeout)
 
     async def left(self, timeout: float) -> int:
-        """Return how many messages wait on disk: its own, and with ``adopt`` those that dead processes have left.
+        """Return how many messages wait on disk, where :meth:`flush` puts them: its own, and with ``adopt`` those that
+        dead processes have left. What cannot be read does not count.
 
         :param timeout: seconds for which the disk may take to answer.
-        :raises OutboxUnavailable: if it does not.
+        :raises OutboxUnavailable: if it does not, or if it fails.
         :raises RuntimeError: outside of ``async with``.
         """
         if self._held is None:
             raise RuntimeError(_NOT_OPEN)
-        count = await self._held.left(timeout)
-        if count is None:
-            raise OutboxUnavailable(self._folder, "the disk does not answer; try again when it works")
-        return count
+        return await self._held.left(timeout)
 
     async def __aenter__(self) -> Self:
         self._held = await self._attached.__aenter__()

@@ -197,6 +197,14 @@ class DurableQueue:
         self._record.settle()
         self._disk.post(apply, done)
 
+    async def ask(self, apply: Apply, timeout: float) -> Any:
+        """Use the file in its thread once, as :meth:`call` does; return the result.
+
+        :raises OutboxUnavailable: if the disk fails, or takes longer than ``timeout`` seconds.
+        """
+        self._record.settle()
+        return await self._disk.ask(apply, timeout)
+
     def add_stored(self, found: Stored) -> None:
         """Send messages, too, that wait in the file."""
         self._order.stored.insert(found)

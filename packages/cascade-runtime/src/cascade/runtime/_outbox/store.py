@@ -65,7 +65,7 @@ def open_file(settings: OutboxSettings, source: str, clock: Clock) -> OutboxFile
         cause = f"is in use by process {exc.pid} on {exc.host}; give each process a source_id or a folder of its own"
         raise OutboxUnavailable(str(paths.database), cause) from None
     except OSError as exc:
-        raise _unavailable(settings.folder, exc) from exc
+        raise unavailable(settings.folder, exc) from exc
     try:
         return OutboxFile(
             paths,
@@ -79,9 +79,10 @@ def open_file(settings: OutboxSettings, source: str, clock: Clock) -> OutboxFile
     except BaseException as exc:
         lock.release()
         if isinstance(exc, sqlite3.Error | OSError):
-            raise _unavailable(paths.database, exc) from exc
+            raise unavailable(paths.database, exc) from exc
         raise
 
 
-def _unavailable(where: object, error: Exception) -> OutboxUnavailable:
+def unavailable(where: object, error: BaseException) -> OutboxUnavailable:
+    """Return what tells users of an error, with its cause."""
     return error if isinstance(error, OutboxUnavailable) else OutboxUnavailable(str(where), cause_of(error))

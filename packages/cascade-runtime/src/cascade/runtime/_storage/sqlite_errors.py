@@ -12,7 +12,7 @@ def is_damaged(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
-def cause_of(error: Exception) -> str:
+def cause_of(error: BaseException) -> str:
     """Return an error's text, with its extended name where SQLite's text says little ("disk I/O error")."""
     name = getattr(error, "sqlite_errorname", "")
     return f"{error} ({name})" if name and "_" in name.removeprefix("SQLITE_") else str(error)
