@@ -13,7 +13,7 @@ from typing import Any
 
 from cascade.cli.link import Address
 from cascade.cli.main import main
-from cascade.interfaces.protocols import Connector
+from cascade.interfaces.connector import Connector
 
 PATIENT = (sys.executable, "-P", str(Path(__file__)))
 """The command line of this program, for a test of the command in a process of its own."""

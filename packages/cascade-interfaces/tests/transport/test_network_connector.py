@@ -14,13 +14,13 @@ import pytest
 from leaping_loop import leaping
 from network_in_memory import TELEMETRY, MemoryConnector, Peer, connected, until
 
+from cascade.interfaces.abilities import Delivery
 from cascade.interfaces.errors import (
     ConfigurationError,
     InvalidPayloadError,
     InvalidTopicError,
     WrongThreadError,
 )
-from cascade.interfaces.protocols import Delivery
 from cascade.interfaces.topics import state_topic
 from cascade.transport.outbox import FULL, NOT_CONNECTED, TOO_LARGE
 

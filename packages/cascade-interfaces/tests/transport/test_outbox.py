@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cascade.interfaces.protocols import Delivery
+from cascade.interfaces.abilities import Delivery
 from cascade.transport.outbox import REFUSED, Outbox, Outgoing
 
 CONTROL = ["cascade/state/s/runs", "cascade/status/s"]

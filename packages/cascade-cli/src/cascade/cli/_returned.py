@@ -10,7 +10,8 @@ from cascade.cli import link
 from cascade.cli._snapshot import fill
 from cascade.cli.errors import NO_BROKER, CommandError
 from cascade.cli.link import Address
-from cascade.interfaces.protocols import Payload, WatchStream
+from cascade.interfaces.abilities import WatchStream
+from cascade.interfaces.connector import Payload
 from cascade.interfaces.watch import Message
 from cascade.interfaces.wire.read import View
 

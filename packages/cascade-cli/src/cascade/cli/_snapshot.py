@@ -7,7 +7,7 @@ import time
 
 from cascade.cli.errors import NO_BROKER, CommandError
 from cascade.cli.link import Link, unanswered
-from cascade.interfaces.protocols import WatchStream
+from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
 from cascade.interfaces.wire.read import View
 

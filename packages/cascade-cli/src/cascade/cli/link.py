@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 import click
 
 from cascade.cli.errors import NO_BROKER, USAGE, CommandError
+from cascade.interfaces.abilities import SupportsFlush, SupportsWatch
+from cascade.interfaces.connector import Connector
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.protocols import Connector, SupportsFlush, SupportsWatch
 
 
 class Link(Connector, SupportsWatch, SupportsFlush, Protocol):

@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade.interfaces.abilities import *
     from cascade.interfaces.cache import *
     from cascade.interfaces.call_context import *
     from cascade.interfaces.clock import *
+    from cascade.interfaces.connector import *
     from cascade.interfaces.errors import *
+    from cascade.interfaces.event_bus import *
     from cascade.interfaces.events import *
+    from cascade.interfaces.executor import *
     from cascade.interfaces.limitation import *
-    from cascade.interfaces.protocols import *
     from cascade.interfaces.redaction import *
     from cascade.interfaces.state import *
     from cascade.interfaces.state_errors import *
@@ -25,21 +28,24 @@ if TYPE_CHECKING:
     from cascade.interfaces.wire.write import UndecodableMessageError as UndecodableMessageError
 
 _MODULES = {
+    "abilities": """Delivery SupportsAddress SupportsBacklog SupportsBeforeDisconnect SupportsCheck SupportsDelivery
+        SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations
+        SupportsLinkState SupportsPresence SupportsPublishNowait SupportsPublishText SupportsRequired
+        SupportsSource SupportsStart SupportsStatistics SupportsTaskBursts SupportsTaskFields
+        SupportsTracking SupportsWatch WatchStream supports""",
     "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
     "call_context": """CallContext Directive InCall SupportsCallContext""",
     "clock": """Clock SupportsTimers Timer""",
+    "connector": """Connector MessageCallback Payload Subscription""",
     "errors": """CascadeError ConfigurationError ConnectorNotFoundError ConnectorUnavailable ExecutorNotFoundError
         ExecutorUnavailable ExternalError InputsError InvalidPayloadError InvalidTargetError InvalidTopicError
         MapLengthError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
         RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
+    "event_bus": """EventBus""",
     "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskFields TaskState TaskStateEvent""",
+    "executor": """Executor""",
     "limitation": """Lacking Limitation""",
-    "protocols": """Connector Delivery EventBus Executor MessageCallback Payload Subscription SupportsAddress
-        SupportsBacklog SupportsBeforeDisconnect SupportsCheck SupportsDelivery
-        SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations SupportsLinkState SupportsPresence SupportsPublishNowait
-        SupportsPublishText SupportsRequired SupportsSource SupportsStart SupportsStatistics SupportsTaskBursts SupportsTaskFields SupportsTracking SupportsWatch WatchStream
-        supports""",
     "redaction": """Redactor describe""",
     "state": """ChangeKind Earlier Journal NO_EVENTS PendingEvent Plan RecordedStatus Resume RunInfo RunSummary StateBackend StepChange
         StepEvents StepRecord StepState StepSummary SupportsControlMemory""",

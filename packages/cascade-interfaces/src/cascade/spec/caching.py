@@ -170,8 +170,8 @@ def _check_key(key: object) -> None:
 
 
 def _check_backend(backend: object) -> None:
+    from cascade.interfaces.abilities import supports  # declaring a task needs no protocols otherwise
     from cascade.interfaces.cache import CacheBackend
-    from cascade.interfaces.protocols import supports  # declaring a task needs no protocols otherwise
 
     if not supports(backend, CacheBackend):
         _refuse("backend", f"needs get, put and close, as MemoryCache and SqliteCache have; not {backend!r}")

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from cascade.interfaces.abilities import Delivery
+from cascade.interfaces.connector import MessageCallback, Payload, Subscription
 from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
-from cascade.interfaces.protocols import Delivery, MessageCallback, Payload, Subscription
 from cascade.interfaces.topics import check_topic, state_topic
 from cascade.interfaces.wire.write import default_source, encode_payload, idle_reports
 from cascade.transport.capture import Capture, EncodedPayload, encoded, size

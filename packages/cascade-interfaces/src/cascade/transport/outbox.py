@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cascade.interfaces.protocols import Delivery
+from cascade.interfaces.abilities import Delivery
 from cascade.interfaces.topics import check_topic, is_control
 
 FULL = "outbox full"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from cascade.interfaces.protocols import supports
+from cascade.interfaces.abilities import supports
 from cascade.interfaces.watch import Lost
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
 from cascade.transport.delivery.callbacks import CallbackQueue

@@ -24,7 +24,7 @@ from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.errors import OK, USAGE, CommandError
 from cascade.cli.link import Address, Link
-from cascade.interfaces.protocols import SupportsBacklog, SupportsKeep, supports
+from cascade.interfaces.abilities import SupportsBacklog, SupportsKeep, supports
 from cascade.interfaces.wire.read import EventMessage
 
 if TYPE_CHECKING:

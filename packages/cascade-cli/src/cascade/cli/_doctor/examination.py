@@ -29,9 +29,9 @@ from cascade.cli._doctor.way import find_websocket, try_tls, try_way
 from cascade.cli._leftovers import TRIAL, leftovers
 from cascade.cli._snapshot import CANARIES, REGISTERS, STATES, STATUS
 from cascade.cli.link import Address
+from cascade.interfaces.abilities import SupportsLimitations, supports
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.protocols import SupportsLimitations, supports
 from cascade.interfaces.topics import constraint_topic, encode_level, status_topic
 from cascade.interfaces.watch import Complete, Lost, Message
 from cascade.interfaces.wire.read import Presence, View, parse

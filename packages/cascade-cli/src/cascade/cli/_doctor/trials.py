@@ -11,7 +11,8 @@ from typing import Protocol
 
 from cascade.cli._doctor.facts import Retained, Right
 from cascade.cli.link import Link
-from cascade.interfaces.protocols import Subscription, SupportsStatistics
+from cascade.interfaces.abilities import SupportsStatistics
+from cascade.interfaces.connector import Subscription
 from cascade.interfaces.text import printable
 from cascade.interfaces.watch import Complete, Message
 from cascade.interfaces.wire.write import encode_payload

@@ -16,8 +16,8 @@ from cascade.cli._steering.request import Change
 from cascade.cli.errors import FAILED, NO_BROKER, OK, CommandError
 from cascade.cli.link import Link, unanswered
 from cascade.cli.output import Output
+from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.control_messages import store_message
-from cascade.interfaces.protocols import WatchStream
 from cascade.interfaces.topics import STORE_TOPIC
 from cascade.interfaces.watch import Lost, Message
 from cascade.interfaces.wire.read import Register, View

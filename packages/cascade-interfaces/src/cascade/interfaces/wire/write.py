@@ -11,6 +11,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NotRequired, TypedDict
 
+from cascade.interfaces.abilities import SupportsSource, supports
 from cascade.interfaces.errors import ExternalError
 from cascade.interfaces.events import (
     DataEvent,
@@ -22,7 +23,6 @@ from cascade.interfaces.events import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.interfaces.protocols import SupportsSource, supports
 from cascade.interfaces.redaction import MASK
 from cascade.interfaces.topics import EVENTS, state_topic, telemetry_topic
 from cascade.interfaces.wire.bodies import DataBody, LogBody, ProgressBody, data_body, log_body, progress_body

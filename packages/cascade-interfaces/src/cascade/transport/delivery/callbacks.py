@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
-from cascade.interfaces.protocols import MessageCallback
+from cascade.interfaces.connector import MessageCallback
 from cascade.interfaces.wire.write import UndecodableMessageError
 from cascade.transport.delivery.message import OVERFLOW, UNDECODABLE, Delivery, IncomingMessage
 from cascade.transport.state_log import StateLog

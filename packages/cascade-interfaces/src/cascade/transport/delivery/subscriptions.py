@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from cascade.interfaces.connector import MessageCallback
 from cascade.interfaces.errors import ConfigurationError, InvalidTopicError
-from cascade.interfaces.protocols import MessageCallback
 from cascade.interfaces.topics import check_filter
 from cascade.transport.delivery.callbacks import CallbackQueue, CallbackSubscription
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue

@@ -1,0 +1,373 @@
+"""Abilities beyond the required methods, each one small protocol. A docstring here is the contract of its method.
+
+Check for one with :func:`supports`: it looks at the type, so that an object with every attribute (a mock, a proxy)
+does not seem to have every ability.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from cascade.interfaces.connector import Payload
+    from cascade.interfaces.events import TaskFields
+    from cascade.interfaces.limitation import Limitation
+    from cascade.interfaces.statistics import ConnectorStatistics
+    from cascade.interfaces.watch import WatchItem
+
+_AbilityT = TypeVar("_AbilityT")
+
+
+def supports(thing: object, ability: type[_AbilityT]) -> TypeGuard[_AbilityT]:
+    """Return whether the type of ``thing`` defines every member of the protocol ``ability``.
+
+    >>> supports(object(), SupportsFlush)
+    False
+    """
+    members = _MEMBERS.get(ability)
+    if members is None:
+        members = _MEMBERS[ability] = tuple(name for name in vars(ability) if not name.startswith("_"))
+    kind = type(thing)
+    return all(hasattr(kind, name) for name in members)
+
+
+_MEMBERS: dict[object, tuple[str, ...]] = {}
+"""Of each protocol that was asked for: a run asks dozens of times."""
+
+
+@runtime_checkable
+class SupportsPublishNowait(Protocol):
+    """Ability: publish from synchronous code on the event loop."""
+
+    def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
+        """Do what ``publish`` does, with the same promises, without being awaited.
+
+        :raises WrongThreadError: if called from a thread that is not the event loop's.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPublishText(Protocol):
+    """Ability: publish JSON that the caller has encoded, from synchronous code on the event loop."""
+
+    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
+        """Do what ``publish_nowait`` does with the JSON object in ``text``, which is sent as it is.
+
+        Telemetry uses this where a connector has it: it encodes once what is the same in every event of a run.
+
+        :raises InvalidTopicError: if nothing can be published to the topic.
+        :raises WrongThreadError: if called from a thread that is not the event loop's.
+        """
+        ...
+
+
+class Delivery(StrEnum):
+    """What became of a message of ``deliver_nowait``."""
+
+    TAKEN = "taken"
+    """The other side has it; at QoS 1, it has acknowledged it."""
+    REFUSED = "refused"
+    """The client or the other side refuses it for good: a further try would be refused, too."""
+    POISON = "poison"
+    """It broke the link each time that it was sent, and is not sent again."""
+    RETURNED = "returned"
+    """It was not sent: the connector was disconnected, or had no room. Deliver it again later."""
+
+
+@runtime_checkable
+class SupportsDelivery(Protocol):
+    """Ability: publish a text and report what became of it. An outbox on disk needs only this."""
+
+    def deliver_nowait(
+        self, topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]
+    ) -> None:
+        """Queue the JSON object in ``payload`` and return at once; call ``settled`` once, when its fate is known.
+
+        Messages of one topic and QoS leave in the order of their calls, also among those of ``publish``. A lost
+        link settles nothing: the message waits for the next link and is sent again. ``disconnect`` returns
+        what it could not send. ``settled`` is called on the event loop, possibly before this returns; it must not
+        raise, and must not call the connector.
+
+        :raises InvalidTopicError: if nothing can be published to the topic; nothing is settled then.
+        :raises WrongThreadError: if called from a thread that is not the event loop's; nothing is settled then.
+        """
+        ...
+
+
+class WatchStream(Protocol):
+    """The items of a watch, until it is closed. An asynchronous generator is one."""
+
+    def __aiter__(self) -> AsyncIterator[WatchItem]:
+        """Return itself."""
+        ...
+
+    async def __anext__(self) -> WatchItem:
+        """Wait for the next item; the stream is over when it has been closed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Unsubscribe and end the stream. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class SupportsWatch(Protocol):
+    """Ability: one ordered stream over several filters."""
+
+    def watch(self, *filters: str) -> WatchStream:
+        """Yield what arrives for all filters, undecoded, in one order of arrival.
+
+        ``Linked`` comes when the peer has acknowledged all filters, first and on every new link; then the retained
+        messages, then ``Complete``; from time to time retained messages and ``Complete`` come again. A message that
+        matches several filters is yielded once. Messages that the connector itself uses to find out whether
+        the retained messages are complete are yielded only if a filter begins with ``cascade/sync/``. On overflow
+        the oldest items are dropped and ``Lost`` takes their place;
+        ``Lost`` also reports a link that goes down and a filter that the peer refuses.
+        The stream ends only when it is closed (``aclose``), which unsubscribes.
+
+        :raises InvalidTopicError: if a filter is not valid.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsExtend(Protocol):
+    """Ability of a watch stream: change its exact topics while it is open.
+
+    Synchronous, so that a run's topics are part of the watch before its first task starts.
+    """
+
+    def extend(self, *filters: str) -> None:
+        """Add exact topics; their retained messages follow in the stream. Topics that it has are ignored.
+
+        If the link is up, a ``Complete`` follows those messages. On every new link the topics are part of the watch.
+
+        :raises InvalidTopicError: if a filter is not valid.
+        """
+        ...
+
+    def shrink(self, *filters: str) -> None:
+        """Remove exact topics; those that the stream does not have are ignored."""
+        ...
+
+
+@runtime_checkable
+class SupportsFlush(Protocol):
+    """Ability: wait until the published messages have left."""
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds; return whether every message accepted before is sent or dropped."""
+        ...
+
+
+@runtime_checkable
+class SupportsStatistics(Protocol):
+    """Ability: count messages."""
+
+    def statistics(self) -> ConnectorStatistics:
+        """Return the present counts."""
+        ...
+
+
+@runtime_checkable
+class SupportsKeep(Protocol):
+    """Ability: get the telemetry that was published while the connector was away."""
+
+    def keep(self, name: str, stored: Callable[[], Awaitable[None]]) -> None:
+        """Have the network keep telemetry for the subscriptions at QoS 1 under a name. Call it before ``connect``.
+
+        A message is kept until its callback has returned and a call of ``stored`` that began after that has, too.
+        What is not acknowledged like that comes again, on the next link at the latest.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsBacklog(Protocol):
+    """Ability: deliver more messages than usual that have arrived at once."""
+
+    def expect_backlog(self, messages: int) -> None:
+        """Keep up to so many messages waiting for each callback, before the oldest are dropped and counted."""
+        ...
+
+
+@runtime_checkable
+class SupportsLimitations(Protocol):
+    """Ability: report what the network cannot do for this user."""
+
+    async def limitations(self) -> Sequence[Limitation]:
+        """Return the guarantees that are missing on the present link; none without a link."""
+        ...
+
+
+@runtime_checkable
+class SupportsLinkState(Protocol):
+    """Ability: report whether ``connect`` was called and ``disconnect`` was not."""
+
+    @property
+    def connected(self) -> bool:
+        """True from the call of ``connect`` to the call of ``disconnect``, link or no link."""
+        ...
+
+
+@runtime_checkable
+class SupportsRequired(Protocol):
+    """Ability: report whether the connector requires its link."""
+
+    @property
+    def required(self) -> bool:
+        """Whether ``connect`` raises ``ConnectorUnavailable`` if it gets no link; a run then waits for it."""
+        ...
+
+
+@runtime_checkable
+class SupportsSource(Protocol):
+    """Ability: name the process that publishes through the connector."""
+
+    @property
+    def source_id(self) -> str:
+        """The ``source`` of every message."""
+        ...
+
+
+@runtime_checkable
+class SupportsPresence(Protocol):
+    """Ability: announce the process on a retained status topic, which shows others when it has gone."""
+
+    @property
+    def presence(self) -> str | None:
+        """The ``session`` of the latest birth; None before the first one, or without presence."""
+        ...
+
+
+@runtime_checkable
+class SupportsEarlierRuns(Protocol):
+    """Ability: read what an earlier process of this name has left in its report of runs, before replacing it."""
+
+    @property
+    def earlier_runs(self) -> Sequence[Mapping[str, Any]] | None:
+        """The rows of runs that have ended, the latest first; None before they are known, or without a name."""
+        ...
+
+
+@runtime_checkable
+class SupportsBeforeDisconnect(Protocol):
+    """Ability: call back before it disconnects, while it still sends what is published."""
+
+    def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback()`` at the beginning of each ``disconnect``; return how to stop that.
+
+        It is not called by a ``disconnect`` without a ``connect``. An error that it raises is logged.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsAddress(Protocol):
+    """Ability: name the broker that the connector connects to."""
+
+    @property
+    def hostname(self) -> str:
+        """The broker's host, as the user has given it."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """The broker's TCP port."""
+        ...
+
+
+@runtime_checkable
+class SupportsTaskFields(Protocol):
+    """Ability of an event bus: deliver what a :class:`TaskStateEvent` says without making it.
+
+    The fields are a plain tuple of texts and numbers: while thousands of them wait, Python's garbage collector does
+    not look into them. Each event of a task reaches the handlers of both kinds, however it was published; the bus
+    makes the event only for handlers of events.
+    """
+
+    def subscribe_fields(self, handler: Callable[[TaskFields], object]) -> Callable[[], None]:
+        """Call ``handler`` with the fields of each event of a task; return how to stop. See ``subscribe``."""
+        ...
+
+    def publish_fields(self, fields: TaskFields) -> None:
+        """Deliver the event of a task that has these fields. See ``publish``."""
+        ...
+
+
+@runtime_checkable
+class SupportsTaskBursts(SupportsTaskFields, Protocol):
+    """Ability of an event bus: deliver the fields of many events of tasks with one call of a handler.
+
+    A run of small tasks makes hundreds of events in one iteration of the event loop, and to call a function for each
+    takes as long as what most handlers do with it. All events stay in the order in which they are published.
+    """
+
+    @property
+    def waiting(self) -> list[TaskFields] | None:
+        """Where to append fields on the event loop instead of a call of ``publish_soon``.
+
+        Call it if this is None, or if ``MOST_WAITING`` events wait.
+        """
+        ...
+
+    def subscribe_bursts(self, handler: Callable[[Sequence[TaskFields]], object]) -> Callable[[], None]:
+        """Call ``handler`` with the fields of each event of a task, alone or with those that came next; return how to stop."""
+        ...
+
+    def publish_soon(self, fields: TaskFields) -> None:
+        """Do what ``publish_fields`` does, at the latest in the next iteration of the event loop; other handlers never wait."""
+        ...
+
+    def publish_waiting(self) -> None:
+        """Deliver what waits. Whatever is published, and every change of the subscriptions, does that, too."""
+        ...
+
+
+@runtime_checkable
+class SupportsTracking(Protocol):
+    """Ability of an executor: report when a call that was abandoned while it ran has finished."""
+
+    def runs_on(self) -> Future[None] | None:
+        """Return a future that completes when the call last abandoned by the current asyncio task finishes.
+
+        None if it has finished already. An engine calls this as soon as ``run`` has raised
+        ``CancelledError``. Until the future, which belongs to the running loop, completes, the
+        engine counts the task as running and keeps its resources reserved. Without this
+        ability the engine cannot know when the call ends.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsCheck(Protocol):
+    """Ability of an executor: find before a run that it cannot call a function."""
+
+    def check(self, function: Callable[..., Any]) -> None:
+        """Return if the function can be called here; quick, and without starting anything.
+
+        An engine calls this once for each task of a run, before the first one starts.
+
+        :raises TaskNotPicklableError: if the function cannot be sent to where calls run.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsStart(Protocol):
+    """Ability of an executor: get ready before its first call, so that a missing cluster or worker is reported in time."""
+
+    async def start(self) -> None:
+        """Get ready; do nothing if it is ready. ``workers`` is right from here on.
+
+        An engine calls it once in each run that uses the executor: before the first task
+        starts, or when a task that becomes known later needs it. Without this ability the
+        first ``run`` does the same.
+
+        :raises ExecutorUnavailable: if the workers cannot be reached within a stated time.
+        """
+        ...
