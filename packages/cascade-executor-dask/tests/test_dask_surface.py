@@ -114,8 +114,8 @@ async def test_it_counts_the_threads_of_the_cluster_and_tells_who_watches(
 ) -> None:
     """Once for each change; who has stopped to watch hears nothing more, and may say so twice."""
     heard: list[str] = []
-    stop = executor.watch(lambda: heard.append("one"))
-    executor.watch(lambda: heard.append("other"))
+    stop = executor.watch_workers(lambda: heard.append("one"))
+    executor.watch_workers(lambda: heard.append("other"))
     assert (executor.workers, executor.ahead) == (1, 0)
     await executor.start()
     await eventually(lambda: len(heard) == 2)

@@ -31,7 +31,7 @@ _MODULES = {
     "abilities": """Delivery SupportsAddress SupportsBacklog SupportsBeforeDisconnect SupportsCheck SupportsDelivery
         SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations
         SupportsLinkState SupportsPresence SupportsPublishNowait SupportsPublishText SupportsRequired
-        SupportsSource SupportsStart SupportsStatistics SupportsTaskBursts SupportsTaskFields
+        SupportsResize SupportsSource SupportsStart SupportsStatistics SupportsTaskBursts SupportsTaskFields
         SupportsTracking SupportsWatch WatchStream supports""",
     "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
     "call_context": """CallContext Directive InCall SupportsCallContext""",

@@ -371,3 +371,15 @@ class SupportsStart(Protocol):
         :raises ExecutorUnavailable: if the workers cannot be reached within a stated time.
         """
         ...
+
+
+@runtime_checkable
+class SupportsResize(Protocol):
+    """Ability of an executor: change ``workers`` during a run, as when a machine joins its cluster."""
+
+    def watch_workers(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` on this event loop after ``workers`` has changed; return how to stop that.
+
+        An engine reads ``workers`` again then, so that new workers get calls at once.
+        """
+        ...

@@ -128,7 +128,7 @@ class DaskExecutor:
         if self._portal is not None:
             await self._portal.call(ClusterCalls.withdraw)
 
-    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+    def watch_workers(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` on this event loop after ``workers`` has changed; return how to stop that."""
         key = object()
         self._watchers[key] = (self._own_mailbox(), changed)

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
-from cascade.interfaces import Clock, Executor, Timer, supports
-from cascade.interfaces.ahead import SupportsAhead
+from cascade.interfaces import Clock, Executor, Timer
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._admission.policy import AdmissionPolicy
@@ -47,7 +46,6 @@ class AdmissionController:
         self._pace = BatchSize()
         self._full_since = 0.0  # when the last step began, if it left work for the next iteration, else 0
         self._stall = StallDetector(policy)
-        self._withdrawals: set[asyncio.Task[None]] = set()
         self._next_step: asyncio.Handle | None = None
         self._timer: Timer | None = None
 
@@ -114,43 +112,14 @@ class AdmissionController:
         self.wake()
 
     def apply(self, changes: Mapping[Key, Effective | None]) -> None:
-        """Put changed constraints in force; tasks at a checkpoint are checked again at once.
-
-        Calls that executors have taken ahead are withdrawn; their tasks ask for permission again.
-        """
+        """Put changed constraints in force; tasks at a checkpoint are checked again at once."""
         self.policy.apply(changes, self._clock.monotonic())
         self._reconsider()
-        if self.policy.constrained and self._runs:
-            self._withdraw_ahead()
 
     def clear(self) -> None:
         """Remove every constraint; tasks at a checkpoint are checked again at once."""
         self.policy.clear()
         self._reconsider()
-
-    @property
-    def withdrawing(self) -> bool:
-        """Whether a task may still start that no constraint in force has permitted: its call was taken ahead."""
-        return bool(self._withdrawals)
-
-    def _withdraw_ahead(self) -> None:
-        for each in self._slots.valuerefs():  # values() takes longer, and a pause must not wait for it
-            slots = each()
-            if slots is not None and supports(slots.executor, SupportsAhead):
-                task = asyncio.create_task(self._withdraw(slots.executor), name="cascade withdrawal")
-                self._withdrawals.add(task)
-                task.add_done_callback(self._withdrawn)
-
-    async def _withdraw(self, executor: SupportsAhead) -> None:
-        try:
-            await executor.withdraw()
-        except Exception as exc:
-            _log.warning("%r cannot withdraw the calls that it has taken ahead: %r", executor, exc)
-
-    def _withdrawn(self, withdrawal: asyncio.Task[None]) -> None:
-        self._withdrawals.discard(withdrawal)
-        if self.on_step is not None:
-            self.on_step()
 
     def wake(self) -> None:
         """Run a step in the next iteration of the loop, while any run is attached."""

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from cascade.interfaces import supports
-from cascade.interfaces.ahead import SupportsAhead
 from cascade.runtime._support.escaping import printable
 
 Demands = tuple[tuple[str, float], ...]
@@ -184,21 +182,15 @@ class WorkerSlots(WaitQueue):
 
     Admission takes one from ``free`` for each request that it admits. The run that uses the
     worker adds one when the task has ended, and takes one when it starts a task without a request.
-    ``free`` is below zero while the executor has taken calls ahead.
+    ``free`` is below zero while more calls run than the executor has workers, because some have left.
     """
 
-    __slots__ = ("__weakref__", "_takes_ahead", "executor", "free", "workers")
+    __slots__ = ("__weakref__", "executor", "free", "workers")
 
     def __init__(self, workers: int, *, executor: object = None) -> None:
         super().__init__()
         self.executor = executor
         self.workers = self.free = workers
-        self._takes_ahead = executor if supports(executor, SupportsAhead) else None
-
-    @property
-    def ahead(self) -> int:
-        """How many tasks that need no permission may start beyond the free workers; they wait in the executor."""
-        return self._takes_ahead.ahead if self._takes_ahead is not None else 0
 
     def resize(self, workers: int) -> None:
         """Set how many workers the executor has now."""

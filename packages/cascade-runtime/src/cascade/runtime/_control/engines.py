@@ -55,11 +55,6 @@ class ConnectedEngines:
         return sum([controller.policy.gates.running for controller in self._controllers])
 
     @property
-    def withdrawing(self) -> bool:
-        """Whether calls that executors have taken ahead are still being withdrawn."""
-        return any(controller.withdrawing for controller in self._controllers)
-
-    @property
     def have_runs(self) -> bool:
         """Whether any run is active."""
         return bool(self._runs)

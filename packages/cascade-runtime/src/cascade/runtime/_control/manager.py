@@ -129,7 +129,6 @@ class ConstraintManager:
             session=os.urandom(8).hex(),
             retain=named,
             running=lambda: self._engines.running,
-            in_force=lambda: not self._engines.withdrawing,
             presence=lambda: connector.presence if supports(connector, SupportsPresence) else None,
             watched=self._watched,
             hears_disconnect=supports(connector, SupportsBeforeDisconnect),

@@ -89,7 +89,6 @@ class Reporter:
     """Publishes an engine's reports on its two state topics when they are due, and logs what changed.
 
     :param running: returns how many tasks run in the scope of a constraint.
-    :param in_force: returns whether every task that can start now is permitted by the constraints.
     :param retain: whether the broker keeps the reports.
     :param presence: returns the session of the connector's latest birth, or None.
     :param watched: what is reported for watchers.
@@ -107,7 +106,6 @@ class Reporter:
         session: str,
         retain: bool,
         running: Callable[[], int],
-        in_force: Callable[[], bool] = lambda: True,
         presence: Callable[[], str | None] = lambda: None,
         watched: WatchedState | None = None,
         hears_disconnect: bool = False,
@@ -121,7 +119,6 @@ class Reporter:
         self._names = {"source": source, "session": session}
         self._retain = retain
         self._running = running
-        self._in_force = in_force
         self._presence = presence
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
         self._runs_schedule = ReportSchedule(soon=_RUNS_SOON, interval=0.5)
@@ -163,25 +160,20 @@ class Reporter:
         """Return when a report has to be published, on the monotonic clock, or None."""
         if not self._sync.is_linked:
             return None
-        constraints = self._constraints_schedule.due()
-        if constraints is not None and not self._in_force():
-            constraints = None
+        schedules = self._constraints_schedule, self._runs_schedule, self._graph_schedule
         host = self._host_due if self._watched.host_report else None
-        return earliest(
-            constraints, self._runs_schedule.due(), self._graph_schedule.due(), host, self._summary_due
-        )
+        return earliest(*(each.due() for each in schedules), host, self._summary_due)
 
     def publish_due(self) -> None:
         """Publish the reports that are due.
 
-        While changes are still being applied, and calls taken ahead are being withdrawn, the report
-        of constraints waits: it must never claim a constraint that is not in force.
+        While changes are still being applied the report of constraints waits: it must never claim a
+        constraint that is not in force.
         """
         now = self._clock.monotonic()
         if not self._sync.is_linked:
             return
-        settled = self._in_force() and not self._registers.has_changes
-        if _is_due(self._constraints_schedule, now) and settled:
+        if _is_due(self._constraints_schedule, now) and not self._registers.has_changes:
             self._constraints_schedule.sent(now)
             self._publish("constraints", self._constraints_body())
         if _is_due(self._runs_schedule, now):

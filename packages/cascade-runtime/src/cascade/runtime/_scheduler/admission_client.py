@@ -6,8 +6,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from cascade.interfaces import Executor, RunCancelledError, TaskCancelledError, TaskState, supports
-from cascade.interfaces.ahead import SupportsAhead
+from cascade.interfaces import (
+    Executor,
+    RunCancelledError,
+    SupportsResize,
+    TaskCancelledError,
+    TaskState,
+    supports,
+)
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.demands import ConstraintResolver
 from cascade.runtime._admission.requests import (
@@ -32,10 +38,9 @@ class RunAdmission:
     its admission: it looks into its cache, prepares its executor, or waits for its next attempt.
     Such a task holds nothing and calls :meth:`acquire` before it calls its function.
 
-    ``running`` are the asyncio tasks of the run's tasks; None for one whose function is being called without. ``launch`` starts a task that was
-    admitted, ``launch_early`` one before its admission. ``may_go_ahead`` returns whether a task
-    only calls its function, so that its executor may take the call ahead. ``proceed`` is called when the end of a
-    task that never started may have made others ready.
+    ``running`` are the asyncio tasks of the run's tasks; None for one whose function is being called without.
+    ``launch`` starts a task that was admitted, ``launch_early`` one before its admission. ``proceed`` is called when
+    the end of a task that never started may have made others ready.
     """
 
     def __init__(
@@ -49,7 +54,6 @@ class RunAdmission:
         running: Mapping[Node, asyncio.Task[None] | None],
         launch: Callable[[Node], None],
         launch_early: Callable[[Node], None],
-        may_go_ahead: Callable[[Node], bool],
         proceed: Callable[[], None],
     ) -> None:
         self._controller = controller
@@ -59,7 +63,6 @@ class RunAdmission:
         self._tasks = running
         self._launch = launch
         self._launch_early = launch_early
-        self._may_go_ahead = may_go_ahead
         self._proceed = proceed
         self._unwatch: list[Callable[[], None]] = []
         self._run = AdmittedRun(
@@ -117,8 +120,8 @@ class RunAdmission:
         slots = self._slots[mode] = self._controller.slots_of(executor)
         self._working.setdefault(slots, set())
         resize = partial(self._resize, executor)
-        if supports(executor, SupportsAhead):
-            self._unwatch.append(executor.watch(resize))
+        if supports(executor, SupportsResize):
+            self._unwatch.append(executor.watch_workers(resize))
 
     def _resize(self, executor: Executor) -> None:
         """Use the workers that have joined the executor, and no longer those that have left."""
@@ -135,11 +138,7 @@ class RunAdmission:
         slots = self._slots.get(mode)
         if slots is None:
             return True
-        return (
-            slots.free + slots.ahead > 0
-            or not self._controller.idle
-            or len(self._working[slots]) < slots.workers
-        )
+        return slots.free > 0 or not self._controller.idle or len(self._working[slots]) < slots.workers
 
     def is_open_for(self, node: Node) -> bool:
         """Return whether a task for the event loop may start without being submitted."""
@@ -279,15 +278,12 @@ class RunAdmission:
         slots = self._slots_for(node)
         if demands or not self._controller.idle:
             return False
-        if slots is not None and slots.free <= 0 and not self._has_room_ahead(slots, node):
+        if slots is not None and slots.free <= 0:
             return False
         if slots is not None:
             slots.free -= 1
             self._working[slots].add(node)
         return True
-
-    def _has_room_ahead(self, slots: WorkerSlots, node: Node) -> bool:
-        return slots.free + slots.ahead > 0 and self._may_go_ahead(node)
 
     def _demands(self, node: Node) -> Demands:
         declared = node.call.policies.demands

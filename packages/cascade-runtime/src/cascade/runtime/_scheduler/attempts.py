@@ -63,14 +63,6 @@ class AttemptContext:
             raise asyncio.CancelledError
         return blocked
 
-    async def admit_again(self, node: Node) -> None:
-        """Give back what a task holds whose call was withdrawn before it started; wait until it may run.
-
-        :raises asyncio.CancelledError: if it is to stop.
-        """
-        self._admission.release_between_attempts(node)
-        await self.admit(node)
-
     def begin(self, node: Node) -> None:
         """Report that a task's function is about to be called for the first time."""
         if self._events.wants_tasks():

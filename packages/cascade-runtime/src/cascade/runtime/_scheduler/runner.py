@@ -124,18 +124,10 @@ class TaskRunner:
             args, kwargs = node.scope.arguments(node)
             called: Awaitable[Any] = definition.function(*args, **kwargs)
             return called
-        if plain and not definition.on_loop:
-            offloading = self._offloading(definition.mode)
-            if offloading.takes_ahead:
-                return offloading.call_ahead(node, context)
         context.begin(node)
         if not plain:
             return self._wrapped(node)(node, context)
         return self._with_arguments(node, context)
-
-    def is_plain(self, node: Node) -> bool:
-        """Return whether a task asks for nothing: running it is to call its function once."""
-        return node.call.settings.is_plain and not self._middleware
 
     def _wrapped(self, node: Node, prepare: Prepare | None = None) -> Wrapped:
         """Return the call of a task in what it asks for; the last wrapper is the outermost."""

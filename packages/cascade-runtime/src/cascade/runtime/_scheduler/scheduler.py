@@ -106,7 +106,6 @@ class RunScheduler:
             running=self._running,
             launch=self._launch,
             launch_early=partial(self._launch, start=runner.start_unadmitted),
-            may_go_ahead=runner.is_plain,
             proceed=self._proceed,
         )
         self._ready_queue = ReadyQueue(

@@ -128,10 +128,6 @@ class ProcessExecutor:
             if call in self._taken_ahead and call.loop is loop and not call.has_begun:
                 await call.watch_start()
 
-    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Do nothing, because ``workers`` never changes; return a function that does nothing."""
-        return lambda: None
-
     def runs_on(self) -> asyncio.Future[None] | None:
         """Return a future that completes when the call last abandoned by the current asyncio task ends.
 
