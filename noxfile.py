@@ -79,29 +79,48 @@ def demo_survive(session: nox.Session) -> None:
     session.run("python", "packages/cascade-py/demo/survive.py", *session.posargs)
 
 
-@nox.session
+@nox.session(reuse_venv=False)
 def tests(session: nox.Session) -> None:
-    """Run every test but the nightly ones."""
-    install_editable(session, "tests")
+    """Build the wheels, install them in a fresh environment, run the gate there: what an installed user has.
+
+    The examples of third parties and the README's install line follow, unless arguments select tests.
+    """
+    session.install("build", HATCHLING, *dependency_groups(SETTINGS, "tests"))
+    built = build_wheels(session)
+    refuse_shared_paths(session, built)
+    session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
+    session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT), log=False)
     session.run("python", *PYTEST, *session.posargs)
+    if not session.posargs:
+        for example in EXAMPLES:
+            session.install("--no-build-isolation", str(example))
+            session.run("python", "-m", "pytest", "-q", "--rootdir", str(example), str(example))
+        try_install_line(session)
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """Run the gate and the cases that take over a second, from the sources."""
+    install_editable(session, "tests")
+    session.run("python", *PYTEST, "-m", "not nightly", *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Run the same tests and print which lines none of them executes: more than twice the CPU time."""
+    """Run the same tests as ``full`` and print which lines none of them executes: more than twice the CPU time."""
     install_editable(session, "tests")
     session.run("coverage", "erase")
-    session.run("coverage", "run", *PYTEST, *session.posargs)
+    session.run("coverage", "run", *PYTEST, "-m", "not nightly", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Run the tests that need neither a broker nor long: seconds."""
+    """Run the tests that need no broker, start no process and take less than a second: a minute."""
     install_editable(session, "tests")
     each_core = ("-n", "auto", "--maxprocesses", "4")  # these compute, and wait for nothing
-    marked = ("-m", "not broker and not slow and not nightly")
+    marked = ("-m", "not broker and not process and not full and not nightly")
     session.run("python", *PYTEST, *each_core, *marked, *session.posargs)
 
 
@@ -154,27 +173,6 @@ def types(session: nox.Session) -> None:
     check_public_types(session)
 
 
-@nox.session(reuse_venv=False)
-def wheels(session: nox.Session) -> None:
-    """Build all distributions, test them as installed wheels, then the examples and the README's install line."""
-    dist = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    session.install("build", HATCHLING, *dependency_groups(SETTINGS, "tests", "demo"))
-    for name in PROJECTS:  # the wheel is built from the sdist: so the sdist is whole
-        session.run(
-            "python", "-m", "build", "--no-isolation", "--outdir", str(dist), f"packages/{name}", silent=True
-        )
-    built = sorted(dist.glob("*.whl"))
-    refuse_shared_paths(session, built)
-    session.install(*(f"{path}{extras_of(distribution_of(path))}" for path in built))
-    session.run("python", "-P", "-c", PRINT_WHERE, str(ROOT), log=False)
-    session.run("python", *PYTEST, *session.posargs)
-    for example in EXAMPLES:
-        session.install("--no-build-isolation", str(example))
-        session.run("python", "-m", "pytest", "-q", "--rootdir", str(example), str(example))
-    try_install_line(session)
-
-
 @nox.session(python="3.11")
 def lowest(session: nox.Session) -> None:
     """Run the tests on the oldest Python and the oldest direct dependencies that are promised."""
@@ -191,6 +189,17 @@ def bench(session: nox.Session) -> None:
     """Print the figures as ratios within one run (-- --peers: other libraries too; -- --against CHECKOUT)."""
     install_editable(session, *(["peers"] if "--peers" in session.posargs else []))
     session.run("python", "packages/cascade-py/benchmarks", *session.posargs)
+
+
+def build_wheels(session: nox.Session) -> list[Path]:
+    """Build each distribution's wheel from its source archive, so that the archive is known to be whole."""
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    for name in PROJECTS:
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--outdir", str(dist), f"packages/{name}", silent=True
+        )
+    return sorted(dist.glob("*.whl"))
 
 
 def install_editable(session: nox.Session, *groups: str) -> None:

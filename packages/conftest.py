@@ -31,7 +31,7 @@ settings.load_profile("cascade")
 
 
 class ProgramsNeedMarks:
-    """A plugin: a test that starts a program or a process belongs among the slow ones, or ``unit`` would not be quick."""
+    """A plugin: a test that starts a program or a process has a mark, or ``unit`` would not be quick."""
 
     def __init__(self) -> None:
         self._started: list[str] = []
@@ -48,7 +48,7 @@ class ProgramsNeedMarks:
         yield
         if self._started and not any(item.get_closest_marker(each) for each in STARTING):
             pytest.fail(
-                f"it called {self._started[0]}: mark it slow, or broker if it needs one", pytrace=False
+                f"it called {self._started[0]}: mark it process, or broker if it needs one", pytrace=False
             )
 
     def _noted(self, start: Callable[..., None]) -> Callable[..., None]:
@@ -113,7 +113,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-STARTING = ("broker", "slow", "nightly")
+STARTING = ("broker", "process", "nightly")
 """Marks of tests that may start a broker, or a program that starts one; no other test may (see :class:`ProgramsNeedMarks`)."""
 
 

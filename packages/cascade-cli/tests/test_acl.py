@@ -46,8 +46,9 @@ def guarded() -> Iterator[Mosquitto]:
         yield broker
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("version", [MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5])
 @pytest.mark.wrong_messages("each user tries each topic, in each way", "cascade/#")
 def test_each_role_may_do_what_the_table_says_and_nothing_else(
@@ -94,8 +95,9 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(
         assert [client.user for client in clients if client.cuts] == []
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_run_and_every_tool_work_under_the_rules_of_their_roles(
     guarded: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,8 +160,9 @@ def test_the_page_on_security_names_every_role() -> None:
     assert "allow_anonymous true" in page
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.usefixtures("patient")
 def test_the_configuration_starts_and_each_user_logs_in_with_its_password(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

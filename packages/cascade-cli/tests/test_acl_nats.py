@@ -32,8 +32,9 @@ def guarded() -> Iterator[NatsServer]:
         yield broker
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.wrong_messages("each user tries each topic, in each way", "cascade/#")
 def test_each_role_may_do_what_the_table_says_and_nothing_else(guarded: NatsServer) -> None:
     """Every user, topic, QoS 0 and 1, retained or not, as MQTT 3.1.1; a denied message never cuts the link."""
@@ -68,8 +69,9 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(guarded: NatsServ
         assert found == expected
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_run_and_every_tool_work_under_the_rules_of_their_roles(
     guarded: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +109,7 @@ def test_a_run_and_every_tool_work_under_the_rules_of_their_roles(
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("printed", [True, False])
 def test_the_configuration_starts_and_each_user_logs_in(

@@ -25,7 +25,7 @@ from cascade.testkit import eventually, time_limit
 from cascade.testkit.brokers import NatsServer
 from cascade.testkit.waiting import busyness
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.usefixtures("patient_with_nats")]
+pytestmark = [pytest.mark.broker, pytest.mark.process, pytest.mark.usefixtures("patient_with_nats")]
 BOUND = 60.0
 PATIENT = "from cascade.connectors.nats import _link\n_link.OPEN_TIMEOUT = 60.0\n"
 KEPT = {topic for topic in MATRIX if not topic.startswith("cascade/telemetry/")}
@@ -89,6 +89,7 @@ async def test_each_role_may_do_what_the_table_says_and_nothing_else(guarded: Na
     assert {each for each in heard if each[0] != "end"} == expected
 
 
+@pytest.mark.full
 async def test_an_engine_obeys_under_its_rules_and_the_server_refuses_nothing(
     guarded: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ def ended(pid: int) -> bool:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_it_says_what_to_do_next_and_ctrl_c_ends_it(temporary: Path) -> None:
     """The URL to copy answers; after Ctrl-C neither a process nor a file is left."""
     port = free_port()
@@ -85,7 +85,7 @@ def test_it_says_what_to_do_next_and_ctrl_c_ends_it(temporary: Path) -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_with_a_websocket_port_it_names_the_page(temporary: Path) -> None:
     """The command to copy has the port."""
     port, websockets = free_port(), free_port()
@@ -97,8 +97,9 @@ def test_with_a_websocket_port_it_names_the_page(temporary: Path) -> None:
         assert terminal.end() == 130
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
 )
@@ -119,7 +120,7 @@ def test_a_signal_ends_its_child(temporary: Path, sent: signal.Signals, code: in
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_it_listens_on_loopback_only_also_for_websockets(program: BrokerProgram) -> None:
     """As the system reports it, for every socket of the process."""
     listen = Listener("127.0.0.1", free_port(), free_port())
@@ -131,7 +132,7 @@ def test_it_listens_on_loopback_only_also_for_websockets(program: BrokerProgram)
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_it_listens_on_every_address_if_asked_to(program: BrokerProgram) -> None:
     """nats-server then takes IPv6, too."""
     port = free_port()
@@ -144,7 +145,7 @@ def ended_all(listen: Listener) -> bool:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_broker_that_listens_elsewhere_is_refused_and_ended(
     program: BrokerProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,8 +167,9 @@ def test_a_broker_that_listens_elsewhere_is_refused_and_ended(
     assert not answers_mqtt("127.0.0.1", everywhere.port)
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_what_is_kept_is_there_after_the_next_start(
     program: BrokerProgram,
     tmp_path: Path,
@@ -246,8 +248,9 @@ def test_none_that_is_installed_is_a_message_with_the_remedy(
     )
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_broker_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
     """With the end of its log."""
     process = subprocess.Popen(
@@ -263,7 +266,7 @@ def test_a_broker_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
     assert re.fullmatch(r"cascade: \S+ ended by itself: .*\n", err)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_configuration_that_the_broker_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the end of the log, and leaves nothing running."""
     path = NATS_SERVER.find()

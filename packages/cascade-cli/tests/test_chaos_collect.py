@@ -25,7 +25,7 @@ from cascade.testkit import Mosquitto, _witness, eventually
 from cascade.testkit.brokers import Broker, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 _log = logging.getLogger(__name__)
 
@@ -137,6 +137,7 @@ def first_event() -> tuple[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize(("kind", "ack"), [("mqtt", True), ("mqtt", False), ("nats", True), ("nats", False)])
 async def test_every_stored_event_is_in_the_collector_once_whatever_is_killed(

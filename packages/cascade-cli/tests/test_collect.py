@@ -70,6 +70,7 @@ def received(seq: int, at: float = 1e9, *, kind: str = "events") -> Received:
     return Received(topic, payload, parsed, at)
 
 
+@pytest.mark.full
 @given(st.lists(st.integers(0, 30)))
 def test_spans_are_a_set_and_its_holes(numbers: list[int]) -> None:
     """Whatever the order: what was added is there, once, and the holes are the rest below the highest."""
@@ -620,8 +621,9 @@ def test_history_bears_events_of_any_program(
 # The server keeps what comes meanwhile
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_events_come_from_the_stream_that_a_nats_server_kept_meanwhile(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -676,8 +678,9 @@ def test_a_file_that_cannot_be_opened_is_reported_in_one_line(
     assert "--debug" not in error
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_no_event_of_a_burst_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An MQTT broker sends it as fast as it can, and what has reached the collector never again."""
     require_mosquitto()

@@ -70,7 +70,7 @@ def test_the_help_names_the_variables_of_the_files_that_tls_needs(capsys: pytest
         assert f"Or {variable}." in text
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_help_imports_no_command_and_nothing_heavy() -> None:
     """``cascade --help`` shows a line for each command without importing any, nor rich or aiomqtt."""
     code = (
@@ -211,7 +211,7 @@ def test_a_list_shows_these_columns(columns: Sequence[Column], titles: str) -> N
     assert " ".join(column.title or column.key for column in columns) == titles
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_closed_pipe_ends_output_quietly() -> None:
     """Neither a message nor another exit code."""
     reader, writer = os.pipe()

@@ -24,7 +24,7 @@ from cascade.testkit.brokers import Broker, Mosquitto, NatsServer, make_certific
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.odd_broker import OddBroker
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.usefixtures("quick_doctor")]
+pytestmark = [pytest.mark.broker, pytest.mark.process, pytest.mark.usefixtures("quick_doctor")]
 
 ROLES = Roles(engines={"press-3": "default"}, operators=("ann",), observers=("wall",))
 SAFE = ("autosave_on_changes true", "autosave_interval 1000")
@@ -74,6 +74,7 @@ def retained_topics(broker: Broker, user: str = "") -> set[str]:
     return found
 
 
+@pytest.mark.full
 def test_nothing_is_wrong_with_a_broker_under_the_rules(
     doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +98,7 @@ def test_nothing_is_wrong_with_a_broker_under_the_rules(
         assert doctor(broker.url) == (3, {"login"}, set())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("server", ["mosquitto", "nats-server"])
 def test_an_engine_that_is_online_gets_no_trial_messages(
     server: str, doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
@@ -143,6 +145,7 @@ def test_a_broker_that_refuses_a_further_link_is_named(
     assert found == (1, {"links_refused"}, {"no_rules", "persistence_unknown"})
 
 
+@pytest.mark.full
 def test_a_denial_that_cuts_the_link_is_named(
     doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_denial_that_cuts_the_link_is_named(
     assert problems <= {"queue_unlimited", "denial_cuts_link"}
 
 
+@pytest.mark.full
 def test_an_open_broker_without_a_store_is_named(
     doctor: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +175,7 @@ def test_an_open_broker_without_a_store_is_named(
         assert "To do: switch persistence on, and restart the broker." in out
 
 
+@pytest.mark.full
 def test_a_user_does_not_protect_a_broker_that_accepts_anyone(
     doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +185,7 @@ def test_a_user_does_not_protect_a_broker_that_accepts_anyone(
         assert doctor(as_user(broker, "ann")) == (1, {"anonymous"}, set())
 
 
+@pytest.mark.full
 def test_a_short_queue_is_seen_from_outside(
     doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +197,7 @@ def test_a_short_queue_is_seen_from_outside(
         assert doctor(broker.url) == (0, set(), {"no_rules", "queue", "persistence_unknown"})
 
 
+@pytest.mark.full
 def test_tls_is_examined(doctor: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the authority's file nothing is wrong; without it the certificate is not trusted; MQTT without TLS fails."""
     require_mosquitto()
@@ -204,12 +211,14 @@ def test_tls_is_examined(doctor: Callable[..., Any], tmp_path: Path, monkeypatch
         assert doctor(broker.url, "--ca", str(made.ca)) == (3, {"client_certificate"}, set())
 
 
+@pytest.mark.full
 def test_nats_server_has_no_problem(doctor: Callable[..., Any]) -> None:
     """By MQTT; ``test_doctor_nats.py`` has its own protocol."""
     with NatsServer() as broker:
         assert doctor(broker.url) == (0, set(), {"no_rules"})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("switches", "code", "problems", "warnings"),
     [
@@ -240,6 +249,7 @@ def test_an_odd_broker_is_named(
         assert doctor(f"mqtt://{broker.host}:{broker.port}") == (code, problems, warnings | usual)
 
 
+@pytest.mark.full
 def test_version_and_messages_in_flight_are_shown(
     doctor: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,6 +263,7 @@ def test_version_and_messages_in_flight_are_shown(
         assert doctor(broker.url) == (0, set(), {"no_rules", "inflight"})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("switches", "found"),
     [
@@ -274,6 +285,7 @@ def test_a_version_is_shown_where_it_may_be_read(
         assert "a message of 64 KiB arrives" in out
 
 
+@pytest.mark.full
 def test_a_limit_of_packets_is_named(doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A report of 64 KiB breaks the link there."""
     monkeypatch.setattr(trials, "ANSWER_SECONDS", 1.0)
@@ -318,6 +330,7 @@ def test_a_port_that_refuses_is_named(doctor: Callable[..., Any]) -> None:
         assert doctor(f"mqtt://127.0.0.1:{bound.getsockname()[1]}") == (3, {"refused"}, set())
 
 
+@pytest.mark.full
 @pytest.mark.wrong_messages("a presence that no engine has", "cascade/status/+")
 def test_engines_that_collide_and_ghosts_are_named(doctor: Callable[..., Any], broker: Broker) -> None:
     """Births of several sessions while it looks; a retained presence of a dead engine."""

@@ -28,7 +28,7 @@ from cascade.testkit.brokers import NatsServer, make_certificates
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.usefixtures("quick_doctor", "patient_with_nats"),
 ]
 
@@ -87,6 +87,7 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
                 client.close()
 
 
+@pytest.mark.full
 def test_nothing_is_wrong_with_a_good_server(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing stays behind; the lines name what NATS has."""
     with NatsServer() as server:
@@ -110,6 +111,7 @@ def remedy_of(capsys: pytest.CaptureFixture[str], url: str, name: str) -> str:
     return str(remedy)
 
 
+@pytest.mark.full
 def test_a_server_without_jetstream_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
     """Once, and not by what follows from it: that nothing is retained, and that a constraint is refused."""
     with NatsServer(jetstream=False) as server:
@@ -117,6 +119,7 @@ def test_a_server_without_jetstream_is_named(doctor: Doctor, capsys: pytest.Capt
         assert "start it with -js" in remedy_of(capsys, server.nats_url, "no_jetstream")
 
 
+@pytest.mark.full
 def test_missing_rights_are_named(
     doctor: Doctor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +151,7 @@ def test_missing_rights_are_named(
         assert remedy_of(capsys, urls["d"], "read_denied") == 'add the rule: subscribe: "cascade.status.*"'
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("user", "tried"),
     [("press-3?source_id=press-3", True), ("ann", True), ("bob", True), ("c1", True), ("wall", False)],
@@ -180,6 +184,7 @@ def test_under_the_rules_of_a_role_retained_messages_are_tried(
         assert "cascade doctor was killed" not in capsys.readouterr().out
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "settings", [{"max_age": 60_000_000_000}, {"subjects": ["$KV.cascade.>", "x.y"]}], ids=["age", "subjects"]
 )
@@ -193,6 +198,7 @@ def test_a_bucket_of_another_program_is_named(
         assert "nats kv del cascade" in remedy_of(capsys, server.nats_url, "foreign_bucket")
 
 
+@pytest.mark.full
 def test_an_older_server_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
     """It makes a bucket without time to live; on a newer server only the bucket is old."""
     with NatsServer() as server:
@@ -227,6 +233,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.full
 def test_credentials_that_are_refused_are_named(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +251,7 @@ def test_credentials_that_are_refused_are_named(
         assert "linked: NATS" in out
 
 
+@pytest.mark.full
 def test_another_program_on_the_port_is_named(
     doctor: Doctor, closed_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +278,7 @@ def test_another_program_on_the_port_is_named(
     assert "4222" in remedy_of(capsys, f"nats://127.0.0.1:{closed_port}", "refused")
 
 
+@pytest.mark.full
 def test_tls_is_examined(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the greeting of the server: the authority, a server without TLS, a URL without TLS."""
     made = make_certificates(tmp_path)
@@ -290,6 +299,7 @@ def test_tls_is_examined(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.Mon
         assert doctor(server.nats_url.replace("nats", "tls")) == (3, {"tls"}, set())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("topic", "text", "expected"),
     [
@@ -310,6 +320,7 @@ def test_engines_of_mqtt_in_the_same_account_are_named(
             assert "the same protocol" in remedy_of(capsys, server.nats_url, "two_networks")
 
 
+@pytest.mark.full
 def test_engines_of_nats_are_named_over_mqtt(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their presence is renewed in the bucket, which MQTT clients of the account can hear."""
     monkeypatch.setattr(examination, "RENEWAL_SECONDS", 60.0)
@@ -336,6 +347,7 @@ def test_engines_of_nats_are_named_over_mqtt(doctor: Doctor, monkeypatch: pytest
         assert "two_networks" not in doctor(server.url)[2]
 
 
+@pytest.mark.full
 def test_a_limit_of_messages_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
     """A report may have 64 KiB."""
     with NatsServer(lines=["max_payload: 40000"]) as server:

@@ -14,7 +14,7 @@ from terminals import Terminal
 
 from cascade.testkit._process import free_port
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
@@ -72,6 +72,7 @@ def expect(terminal: Terminal, lines: list[str]) -> None:
         pytest.fail(f"{missing()} not in {terminal.text[-3000:]}")
 
 
+@pytest.mark.full
 def test_the_commands_of_the_page_print_what_it_shows(tmp_path: Path, witness: SuiteWitness) -> None:
     """In the order of the page, on the broker that its first command starts; only its port is another."""
     (job,) = re.findall(r"```python\n(import time\nimport cascade as cs.*?)```", README, re.DOTALL)

@@ -128,7 +128,7 @@ async def check_engine_and_collector(
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.wrong_messages("a hostile client writes anything", "cascade/#")
 async def test_an_engine_and_a_collector_go_on(fresh_broker: Broker, tmp_path: Path) -> None:
     """The short form: one fixed seed."""

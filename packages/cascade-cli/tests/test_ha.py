@@ -262,8 +262,9 @@ class Home:
         return found
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_run_that_ended_before_the_discovery_is_no_news(plant: Plant) -> None:
     """``cascade ha`` reads what the engine retains: only the next run makes an event."""
     plant.start("press-1", tasks=0, run_id="old").wait()
@@ -282,8 +283,9 @@ def test_a_run_that_ended_before_the_discovery_is_no_news(plant: Plant) -> None:
     assert json.loads(event())["run_id"] == "new"
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_home_assistant_steers_a_live_engine(plant: Plant) -> None:
     """The engine obeys the payloads of the discovery message; prune and --remove leave nothing behind."""
     source = "pi.local/line 3"

@@ -23,7 +23,7 @@ from cascade.testkit.brokers import Broker, Mosquitto, make_certificates
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import busyness
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 BOUND = 10.0
 """Seconds for a refusal: several times the connect time-out, and far below what waiting for ever takes."""
@@ -74,12 +74,14 @@ def test_no_broker_at_all(command: list[str], closed_port: int, capsys: pytest.C
     assert "is the broker running, and on this port?" in line
 
 
+@pytest.mark.full
 def test_a_port_that_is_silent(silent_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     """The connection is there, and no broker."""
     line = refused(capsys, "ps", "--broker", f"mqtt://127.0.0.1:{silent_port}")
     assert "not answered in time; check host, port and firewall" in line
 
 
+@pytest.mark.full
 def test_a_port_that_answers_with_http(http_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     """It is another program's."""
     line = refused(capsys, "ps", "--broker", f"mqtt://127.0.0.1:{http_port}")
@@ -91,6 +93,7 @@ def test_a_host_that_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "host name is unknown" in refused(capsys, "ps", "--broker", "mqtt://no.such.host.invalid")
 
 
+@pytest.mark.full
 def test_a_broker_that_accepts_and_then_freezes(
     fresh_broker: Broker, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +185,7 @@ def test_tls_with_an_authority_and_a_client_certificate(
         assert "client certificate" in refused(capsys, "ps", "--broker", broker.url, "--ca", str(made.ca))
 
 
+@pytest.mark.full
 def test_in_a_terminal_a_fault_is_one_line_too(
     tmp_path: Path, closed_port: int, http_port: int, silent_port: int
 ) -> None:

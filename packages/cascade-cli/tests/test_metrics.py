@@ -256,8 +256,9 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
         assert all(target["expr"] for target in panel["targets"])
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_scrape_shows_a_live_engine(plant: Plant, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Over HTTP, beside the file; an engine that is killed vanishes with its will."""
     command = [*PATIENT, "collect", "--to", str(tmp_path / "runs.sqlite"), "--prometheus", "127.0.0.1:0"]

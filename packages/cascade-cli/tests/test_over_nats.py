@@ -18,7 +18,11 @@ from cascade.cli.output import Output
 from cascade.interfaces.wire.read import _engine
 from cascade.testkit.brokers import NatsServer
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.usefixtures("patient", "patient_with_nats")]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.process,
+    pytest.mark.usefixtures("patient", "patient_with_nats"),
+]
 
 
 @pytest.fixture

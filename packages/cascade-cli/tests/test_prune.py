@@ -100,8 +100,9 @@ def test_a_device_stays_for_as_long_as_the_broker_knows_its_engine() -> None:
     ]
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_prune_clears_a_dead_engine_and_leaves_a_live_one(plant: Plant) -> None:
     """It asks on a terminal; in a pipe it wants --yes, and without it shows and clears nothing."""
     dead = plant.start("hall 2/x")

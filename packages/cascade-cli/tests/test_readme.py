@@ -26,7 +26,7 @@ COMMANDS = re.findall(
 )  # each with what it prints
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(("command", "printed"), COMMANDS)
 def test_a_command_prints_what_the_page_shows(command: str, printed: str, tmp_path: Path) -> None:
     """The run's id and time differ; a script's progress is not shown again."""
@@ -73,7 +73,7 @@ def test_the_unit_starts_the_command_as_a_service(
     assert capsys.readouterr().out == "1\n"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this system has no systemd")
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """With a program that is there; what it says about other units of the machine is not ours."""

@@ -35,8 +35,9 @@ def pattern_of(lines: list[str]) -> str:
     return r"\s+".join(re.escape(" ".join(line.split())).replace(r"\.\.\.", r".*") for line in lines if line)
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.timeout(180)
 def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
     """On a terminal; the page leaves out the rule below a table's head, and how many tasks still run at that moment."""
@@ -68,7 +69,8 @@ def test_the_picture_of_watch_is_one_that_it_draws() -> None:
     assert shown.splitlines() == screen(view_of(row, recent=[{**recent, **more}]))
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_completes(shell: str) -> None:
     """Its script is printed as the page shows, and completes commands, options and kinds of scope."""
@@ -96,7 +98,7 @@ def completed(shell: str, what: str, line: str = "") -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_package_adds_a_command(tmp_path: Path) -> None:
     """By the entry point of the page's last example; ``cascade --help`` lists it and its package."""
     (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -52,8 +52,9 @@ def mosquitto(plant: Plant, tmp_path: Path) -> Any:
     return run
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_mosquitto_shows_and_steers(plant: Plant, mosquitto: Any) -> None:
     """Each line of the first recipe, in its order, against a live engine."""
     plant.start("press-line-3")
@@ -76,8 +77,9 @@ def test_mosquitto_shows_and_steers(plant: Plant, mosquitto: Any) -> None:
     eventually(lambda: obeyed() == [], "the pause is lifted")
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_alarm_rings(plant: Plant, tmp_path: Path) -> None:
     """For a run that failed and for an engine that was killed; a file stands in for the mail."""
     mailed = tmp_path / "mailed"

@@ -107,7 +107,7 @@ def started(*arguments: str, folder: Path, **further: Any) -> "subprocess.Popen[
     )
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_workflow_is_run_and_its_result_printed(folder: Path) -> None:
     """Its functions and classes can be sent to worker processes and back; progress is on stderr."""
     process = started("run", "job.py", "--label", "good", folder=folder)
@@ -116,7 +116,7 @@ def test_a_workflow_is_run_and_its_result_printed(folder: Path) -> None:
     assert re.search(r"^run [0-9a-f]{32} succeeded after .*: 4 completed$", err, re.MULTILINE)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascade) -> None:
     """A package's file may import its package; a worker process finds the file, too."""
     jobs = folder / "deep" / "jobs"
@@ -215,7 +215,7 @@ def test_bad_input_is_one_line_with_cause_and_remedy(
     assert all(char.isprintable() for char in err.removesuffix("\n"))
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("command", ["run", "graph"])
 def test_a_shell_completes_the_file(folder: Path, command: str) -> None:
     """And imports nothing for it."""
@@ -246,7 +246,7 @@ def test_debug_prints_the_traceback_of_a_file(folder: Path, cascade: Cascade) ->
     assert err.splitlines()[-1].startswith("cascade: broken.py cannot be imported: line 2: ValueError: odd")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_failed_run_says_which_item_failed(folder: Path, cascade: Cascade) -> None:
     """Exit code 1, nothing on stdout; the item and its argument on stderr, literally."""
     code, out, err = cascade("run", "job.py:parts", "--number", "5")
@@ -270,6 +270,7 @@ def test_a_failure_in_a_task_is_never_a_mistake_of_the_command_line(folder: Path
         assert cascade("run", f"odd_errors.py:{name}", "-q")[0] == 1, name
 
 
+@pytest.mark.full
 def test_failures_and_retries_are_listed_at_the_end(folder: Path, cascade: Cascade) -> None:
     """With on-failure=continue there may be several; five are named and the rest counted. So are slow tasks."""
     (folder / "many.py").write_text(
@@ -351,7 +352,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(
     "command",
     [
@@ -386,7 +387,8 @@ def test_events_are_written_to_a_file(folder: Path, cascade: Cascade) -> None:
     assert events[-1]["body"]["event"] == "ENGINE_STOPPED"
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "warning"),
     [
@@ -405,7 +407,8 @@ def test_a_broker_or_a_file_that_fails_is_one_warning(
     assert err.startswith(f"cascade: warning: {warning}")
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
@@ -436,7 +439,7 @@ def answer_all(server: socket.socket, answer: bytes) -> None:
                 link.sendall(answer)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("keys", ["\x03", "\x03\x03"])
 def test_ctrl_c_cancels_the_run(folder: Path, keys: str) -> None:
     """Once: the run ends and says so. Twice: at once. Both with 130 and without a traceback."""
@@ -449,7 +452,7 @@ def test_ctrl_c_cancels_the_run(folder: Path, keys: str) -> None:
         assert re.search(r"run [0-9a-f]{32} cancelled after", terminal.text)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_sigterm_cancels_the_run(folder: Path) -> None:
     """As a service manager sends it: 143, with the document of the run."""
     process = started("run", "job.py:long", "--json", folder=folder)
@@ -462,7 +465,8 @@ def test_sigterm_cancels_the_run(folder: Path) -> None:
     assert json.loads(out)["status"] == "Cancelled"
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_the_progress_is_drawn_in_a_terminal(folder: Path) -> None:
     """At 80 and at 40 columns no line is wider than the terminal, and the result stands alone on the last line."""
     for columns in (80, 40):
@@ -477,7 +481,8 @@ def test_the_progress_is_drawn_in_a_terminal(folder: Path) -> None:
         assert not any("100%" in line for line in drawn)
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_hostile_names_reach_no_terminal(folder: Path) -> None:
     """Of a task, a run's error and a parameter: they are shown with their control characters escaped."""
     (folder / "hostile.py").write_text(
@@ -497,7 +502,8 @@ def test_hostile_names_reach_no_terminal(folder: Path) -> None:
         assert "\x07" not in terminal.raw
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_a_closed_pipe_ends_the_command_quietly(folder: Path) -> None:
     """``cascade run job.py | true`` prints no traceback."""
     cascade = " ".join(CASCADE)
@@ -508,8 +514,9 @@ def test_a_closed_pipe_ends_the_command_quietly(folder: Path) -> None:
     assert (done.stdout, done.stderr) == ("count\n", "")
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_constraint_that_cancels_the_run_is_exit_code_4(folder: Path, plant: Plant) -> None:
     """The engine has the name that ``--name`` gives; the broker comes from the environment."""
     process = started("run", "job.py:long", "--name", "press", folder=folder, env=plant.environment())
@@ -536,7 +543,7 @@ def test_a_graph_in_every_form(folder: Path, cascade: Cascade) -> None:
         assert (folder / name).read_text("utf-8").startswith(begin)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_graph_in_a_terminal(folder: Path) -> None:
     """At 80 and at 40 columns the tree is the one that a pipe gets."""
     for columns in (80, 40):
@@ -545,7 +552,7 @@ def test_a_graph_in_a_terminal(folder: Path) -> None:
         assert terminal.text == "count\n├─ inspect for each\n└─ label (input)\n"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_what_a_graph_cannot_be_drawn_with(
     folder: Path, cascade: Cascade, monkeypatch: pytest.MonkeyPatch
 ) -> None:

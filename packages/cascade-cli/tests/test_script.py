@@ -55,7 +55,8 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_the_inputs_of_a_script_are_its_options(run: Run) -> None:
     """Types, defaults and descriptions; the text above is the script's docstring. Worker processes run its tasks."""
     done = run("--help")
@@ -68,7 +69,7 @@ def test_the_inputs_of_a_script_are_its_options(run: Run) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("sum: 25\n", "", 0)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -85,7 +86,8 @@ def test_bad_input_begins_with_the_name_of_the_script(run: Run, arguments: list[
     assert done.stderr.startswith(f"squares.py: {line}".removesuffix("squares.py:"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_a_script_shows_its_graph_and_its_steps_without_running(run: Run) -> None:
     """A graph needs no values; a dry run checks them."""
     done = run("--graph")
@@ -98,7 +100,8 @@ def test_a_script_shows_its_graph_and_its_steps_without_running(run: Run) -> Non
     assert done.stdout.splitlines()[-1] == "total:0\ttask\tinline\tsquare:0, label:0"
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_a_script_in_a_terminal(run: Run, tmp_path: Path) -> None:
     """The same progress and result as ``cascade run``; Ctrl-C ends it with 130."""
     command = (sys.executable, "squares.py")
@@ -115,7 +118,8 @@ def test_a_script_in_a_terminal(run: Run, tmp_path: Path) -> None:
     assert "Traceback" not in terminal.text
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_the_command_runs_a_target_of_a_script_that_calls_main(tmp_path: Path) -> None:
     """What is under the guard does not run; without a guard the message says so."""
     (tmp_path / "squares.py").write_text(SCRIPT)

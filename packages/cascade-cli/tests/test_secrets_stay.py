@@ -88,8 +88,9 @@ def probed(broker: Mosquitto, folder: Path) -> bool:
     return stored(folder, b"probe")
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_no_secret_is_shown(guarded: Mosquitto, published: list[bytes], tmp_path: Path) -> None:
     """Published bytes, log lines, reports, history, files of the outbox and of the collector, and what objects show."""
     url = guarded.url.replace("://", "://press-3@")
@@ -129,8 +130,9 @@ def test_no_secret_is_shown(guarded: Mosquitto, published: list[bytes], tmp_path
     assert not outbox.stat().st_mode & 0o077
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_no_secret_is_in_a_message_of_nats(tmp_path: Path) -> None:
     """Subjects, headers and payloads of all that the server carries: telemetry, and the bucket with its reports."""
     with NatsServer() as server:

@@ -14,7 +14,7 @@ from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import busyness
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 READ = """
 import asyncio, json, sys
@@ -57,6 +57,7 @@ def registers(broker: Broker) -> dict[str, object]:
     return {topic: content for topic, content in retained(broker).items() if topic != STORE}
 
 
+@pytest.mark.full
 def test_each_command_writes_its_register_and_prints_the_topic(plant: Plant) -> None:
     """Five keys, and ``by`` only if it is given; clear removes what a scope has; a cancellation expires."""
     lines = {
@@ -114,6 +115,7 @@ def test_each_command_writes_its_register_and_prints_the_topic(plant: Plant) -> 
     assert registers(plant.broker) == {}
 
 
+@pytest.mark.full
 def test_the_store_is_written_once(plant: Plant) -> None:
     """The first tool gives the broker's store its identity; the next one leaves it."""
     assert plant.cascade("resume").returncode == 0
@@ -163,6 +165,7 @@ def test_a_clear_takes_the_options_of_a_constraint(plant: Plant, arguments: tupl
     assert (done.returncode, "did you mean 10s" in done.stderr) == (2, True)
 
 
+@pytest.mark.full
 def test_wait_lists_every_engine_exactly(plant: Plant) -> None:
     """Eight engines: one frozen is silent, two killed while the command waits are lost, five obey."""
     processes = {f"press-{number}": plant.start(f"press-{number}") for number in range(8)}
@@ -217,6 +220,7 @@ def test_wait_lists_fifty_engines_exactly(plant: Plant) -> None:
     }
 
 
+@pytest.mark.full
 @pytest.mark.timeout(120)
 def test_wait_returns_when_all_obey_and_drained_when_nothing_runs(plant: Plant) -> None:
     """Engines of three processes, one of them without a name; then nothing starts until resume."""
@@ -251,6 +255,7 @@ def test_wait_returns_when_all_obey_and_drained_when_nothing_runs(plant: Plant) 
     assert json.loads(done.stdout)["applied"] == []
 
 
+@pytest.mark.full
 def test_the_commands_work_on_nats_server() -> None:
     """It speaks MQTT 3.1.1 only, and sends what it retains in another order than mosquitto."""
     with NatsServer() as broker, Plant(broker) as plant:
@@ -274,6 +279,7 @@ def test_the_commands_work_on_nats_server() -> None:
         assert [row["source"] for row in plant.json("ps")] == ["press-2"]
 
 
+@pytest.mark.full
 def test_wait_without_a_live_engine_says_so(plant: Plant) -> None:
     """The register is written, and the exit code is 1; a name that is nearly right is proposed."""
     plant.start("press-1")
@@ -305,6 +311,7 @@ def test_ps_names_a_report_whose_session_has_no_birth(plant: Plant) -> None:
     assert plant.cascade("ps").stderr == ""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["olaf", "eva"])
 def test_a_user_without_the_right_is_answered_with_the_rule(name: str) -> None:
     """Brokers of MQTT 3.1.1 drop what they do not permit without a word."""

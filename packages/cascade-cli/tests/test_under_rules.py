@@ -42,8 +42,9 @@ def test_watch_and_collect_need_no_other_rule() -> None:
     ]
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_an_observer_watches_and_a_collector_stores_and_acknowledges(
     guarded: Mosquitto, tmp_path: Path
 ) -> None:

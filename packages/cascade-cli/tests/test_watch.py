@@ -14,9 +14,10 @@ from terminals import Terminal
 
 from cascade.testkit.waiting import busyness
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 
+@pytest.mark.full
 def test_a_late_watcher_sees_everything_and_a_killed_engine_and_a_new_broker(plant: Plant) -> None:
     """Engines, runs, why they wait; then an engine is killed, the broker restarts, and Ctrl-C ends it with 130."""
     dead = plant.start("press-1")
@@ -44,6 +45,7 @@ def test_a_late_watcher_sees_everything_and_a_killed_engine_and_a_new_broker(pla
         assert "Traceback" not in terminal.text
 
 
+@pytest.mark.full
 def test_a_frozen_engine_without_a_name_is_lost_after_twelve_seconds(plant: Plant) -> None:
     """It has no presence that a broker could take back."""
     process = plant.start("-")
@@ -56,6 +58,7 @@ def test_a_frozen_engine_without_a_name_is_lost_after_twelve_seconds(plant: Plan
         assert terminal.end() == 143
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "style", [{"NO_COLOR": "1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {}]
 )
@@ -73,6 +76,7 @@ def test_colours_and_characters_are_those_of_the_terminal(plant: Plant, style: d
         assert terminal.text.isascii() == ("LC_ALL" in style)
 
 
+@pytest.mark.full
 def test_until_done_ends_with_the_code_of_the_run(plant: Plant) -> None:
     """Cancelled is 4; afterwards a watcher that comes late gets the same code."""
     plant.start("press-1")
@@ -84,6 +88,7 @@ def test_until_done_ends_with_the_code_of_the_run(plant: Plant) -> None:
     assert watch.wait(30 * busyness()) == 4
 
 
+@pytest.mark.full
 def test_json_is_one_object_a_line_and_a_closed_pipe_ends_it_quietly(plant: Plant) -> None:
     """``cascade watch --json | head -1``."""
     plant.start("press-1", "press-2")
@@ -106,6 +111,7 @@ def test_json_is_one_object_a_line_and_a_closed_pipe_ends_it_quietly(plant: Plan
         assert watch.stderr.read() == ""
 
 
+@pytest.mark.full
 def test_two_watchers_see_the_same_and_disturb_no_engine(plant: Plant) -> None:
     """At once; the engine keeps its connection, and one watcher goes on when the other one ends."""
     plant.start("press-1")
@@ -134,6 +140,7 @@ def wait_for_line(watcher: subprocess.Popen[str], **expected: object) -> None:
     raise AssertionError(f"the watcher has ended without {expected}")
 
 
+@pytest.mark.full
 def test_a_failure_is_shown_literally(plant: Plant) -> None:
     """Markup is text, and an escape sequence in an error moves no cursor."""
     watch = plant.begin("watch", "--plain")
@@ -181,6 +188,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.full
 def test_a_burst_of_events_is_counted_right_and_does_not_freeze_the_watch(plant: Plant) -> None:
     """Twenty thousand events and a report; the screen has the right count soon after the last one."""
     with Terminal(["watch"], plant.environment(), command=PATIENT) as terminal:

@@ -596,7 +596,7 @@ def test_a_password_stands_in_no_repr() -> None:
     assert CANARY not in repr(connector) + repr(connector._settings)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_module_imports_without_aiomqtt() -> None:
     """Constructing then says what to install."""
     program = """

@@ -1416,6 +1416,7 @@ class TestNamed:
         assert len({birth["session"] for birth in births}) == 2
         await connector.disconnect()
 
+    @pytest.mark.full
     async def test_a_foreign_offline_is_answered(self, client_class: MagicMock) -> None:
         """The will of an earlier session arrives late; the topic must say online again."""
         connector = MqttConnector("broker", source_id="press-line-3")

@@ -96,6 +96,7 @@ class RetainedSetOn(Beyond, ThroughProxy, Completing):
         monkeypatch.setattr("cascade.transport.retained_set.ECHO_LIMIT", 3_600.0)
 
 
+@pytest.mark.full
 class TestRetainedSetWithheldForWildcards(RetainedSetOn):
     """Row 36: as RabbitMQ does it: exact topics are certain, and nothing that was known is lost."""
 
@@ -111,6 +112,7 @@ class TestRetainedSetBehindTheEcho(RetainedSetOn):
     switches: ClassVar[dict[str, Any]] = {"retained_order": "late"}
 
 
+@pytest.mark.full
 class TestRetainedSetThatIsCut(RetainedSetOn):
     """Row 36: as ejabberd does it with more than a thousand: the first in the order of the filters are certain."""
 

@@ -127,6 +127,7 @@ class TestNoBroker:
         (said,) = warnings_of(caplog)
         assert "no-such-host.invalid:1883: the host name is unknown" in said
 
+    @pytest.mark.full
     async def test_row_2_accepts_and_says_nothing(
         self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -267,6 +268,7 @@ class TestLostLinks:
         (said,) = warnings_of(caplog)
         assert f"127.0.0.1:{fresh_broker.port}" in said
 
+    @pytest.mark.full
     @pytest.mark.parametrize("how", ["cut", "reset"])
     async def test_row_5_a_link_that_ends_is_told_in_one_line(
         self, proxy: ChaosProxy, caplog: pytest.LogCaptureFixture, how: str
@@ -280,6 +282,7 @@ class TestLostLinks:
         assert f"lost the connection to {proxy.host}:{proxy.port}: the broker closed the connection" in said
         assert ("reset by peer" in said) == (how == "reset")
 
+    @pytest.mark.full
     async def test_row_6_half_open(self, proxy: ChaosProxy) -> None:
         """A link that no longer carries anything is given up after two keepalive times."""
         async with MqttConnector(proxy.host, proxy.port, keepalive=1) as connector:
@@ -323,6 +326,7 @@ class TestLostLinks:
         (said,) = warnings_of(caplog)
         assert "20 unsent at disconnect" in said
 
+    @pytest.mark.full
     @pytest.mark.parametrize("gathered", [False, True], ids=["in a row", "gathered"])
     async def test_row_8_a_burst_arrives_whole_and_others_get_their_turns(
         self, fresh_broker: Broker, recorder: Recorder, gathered: bool
@@ -349,6 +353,7 @@ class TestLostLinks:
             for call in calls:
                 await call
 
+    @pytest.mark.full
     async def test_row_9_publish_then_disconnect(self, fresh_broker: Broker, recorder: Recorder) -> None:
         """What was published directly before the end arrives, in order."""
         topic = unique_topic()
@@ -454,6 +459,7 @@ class TestLostLinks:
             assert first_copies(recorder, topic) == list(range(60))
         assert sum("put aside" in said for said in warnings_of(caplog)) == 1
 
+    @pytest.mark.full
     @pytest.mark.parametrize("fault", ["none", "cut", "restart"])
     async def test_row_37_a_distant_broker_gets_everything(
         self, fresh_broker: Broker, proxy: ChaosProxy, recorder: Recorder, fault: str
@@ -598,6 +604,7 @@ class TestLostLinks:
         (line,) = warnings_of(caplog)
         assert "not UTF-8" in line
 
+    @pytest.mark.full
     async def test_twenty_cuts_lose_nothing(
         self, proxy: ChaosProxy, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -617,6 +624,7 @@ class TestLostLinks:
 class TestPresence:
     """Rows 20 to 22, 34 and 35: presence and client ids."""
 
+    @pytest.mark.full
     async def test_row_20_a_stale_will_is_answered(
         self, fresh_broker: Broker, proxy: ChaosProxy, recorder: Recorder
     ) -> None:
@@ -760,6 +768,7 @@ class TestPresence:
             await eventually(lambda: statuses(recorder, "doomed")[-1]["status"] == "offline", BOUND)
         assert len({each["session"] for each in statuses(recorder, "doomed")}) == 1
 
+    @pytest.mark.full
     async def test_row_34_a_task_that_blocks_the_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The broker has told the will meanwhile: a birth follows as soon as the loop is free.
 
@@ -779,6 +788,7 @@ class TestPresence:
                 await eventually(lambda: statuses(recorder, "busy")[-1]["status"] == "online", BOUND)
                 assert len({each["session"] for each in statuses(recorder, "busy")}) == 2
 
+    @pytest.mark.full
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
     async def test_row_35_a_forked_child_is_inert(self, fresh_broker: Broker, recorder: Recorder) -> None:
         """Its copy of the socket is closed, so that the death of the parent is seen at once."""

@@ -230,6 +230,7 @@ async def test_no_more_is_in_flight_than_either_side_takes(
         assert facts["refused"] == {}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("early", [True, False], ids=["before the link", "on the link"])
 @pytest.mark.parametrize("copies", [True, False])
 async def test_a_message_comes_once_to_each_callback(copies: bool, early: bool) -> None:
@@ -255,6 +256,7 @@ async def test_a_message_comes_once_to_each_callback(copies: bool, early: bool) 
     assert first.filter == "a/+"
 
 
+@pytest.mark.full
 async def test_copies_that_a_lost_link_owed_are_not_expected_on_the_next_one() -> None:
     """An equal message, such as a heartbeat, would be lost. The next link does not repeat the probe."""
     program = Program(Broker(copies=True))

@@ -25,6 +25,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.full
 @pytest.mark.broker
 async def test_without_logging_set_up_a_lost_link_is_one_line_on_stderr(broker: Broker) -> None:
     """Python's last resort prints the connector's warning; the client library adds no line of its own."""

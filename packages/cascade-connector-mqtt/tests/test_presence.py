@@ -55,6 +55,7 @@ async def put(broker: Broker, topic: str, payload: bytes) -> None:
         await client.publish(topic, payload, qos=1, retain=True)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "payload",
     [
@@ -83,6 +84,7 @@ async def test_whatever_is_put_on_the_status_topic_the_birth_replaces_it(
             assert recorder.of(STATUS)[-1].payload == birth
 
 
+@pytest.mark.full
 async def test_a_flood_on_the_status_topic_is_answered_by_few_births(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:
@@ -102,6 +104,7 @@ async def test_a_flood_on_the_status_topic_is_answered_by_few_births(
         assert payloads().count(birth) <= 3 + clock() - began
 
 
+@pytest.mark.full
 async def test_a_second_process_of_the_name_is_reported(
     fresh_broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,6 +20,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 OUTPUT = ["42", "plant/1/temperature {'celsius': 21.5}", ""]
 
 
+@pytest.mark.full
 @pytest.mark.broker
 @pytest.mark.parametrize(
     ("example", "output"), list(zip(EXAMPLES, OUTPUT, strict=True)), ids=["run", "alone", "mock"]

@@ -53,6 +53,7 @@ async def complete(stream: WatchStream) -> tuple[Complete, dict[str, bytes]]:
     return found, messages
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("hasty")
 async def test_row_19_a_named_connector_finds_that_the_broker_lost_its_store(fresh_broker: Broker) -> None:
     """mosquitto keeps nothing on disk by default: what was retained is forgotten, not cleared."""

@@ -238,6 +238,7 @@ async def test_websockets_where_there_are_none(broker: Broker) -> None:
     assert "is this a port for MQTT over websockets" in said
 
 
+@pytest.mark.full
 async def test_websockets_carry_messages_both_ways() -> None:
     """A small and a larger message, to and from a client on plain TCP; and again after the link was cut."""
     topic, at_plain, at_web = unique_topic(), Sizes(), Sizes()

@@ -237,6 +237,7 @@ async def test_a_message_over_the_limit_of_the_server_is_dropped(
         assert "accepts at most 1,048,576" in warnings(caplog)[0]
 
 
+@pytest.mark.full
 async def test_a_bucket_that_is_deleted_comes_back_in_sync(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +345,7 @@ async def test_a_constraint_waits_for_jetstream_only_so_long(
         assert connector.statistics().dropped == {"refused by the broker": 1}
 
 
+@pytest.mark.full
 async def test_a_slow_link_loses_nothing(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
@@ -522,6 +524,7 @@ async def test_kept_telemetry_is_read_as_soon_as_the_stream_answers(
     assert any(text in each for each in warnings(caplog))
 
 
+@pytest.mark.full
 async def test_kept_telemetry_that_a_reader_had_not_stored_comes_again(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
@@ -558,6 +561,7 @@ async def test_kept_telemetry_that_a_reader_had_not_stored_comes_again(
         await reader.disconnect()
 
 
+@pytest.mark.full
 async def test_a_process_that_is_killed_is_seen_as_offline(server: NatsServer) -> None:
     """The key lives as long as it is renewed; a late reader sees the same, and an unnamed process leaves nothing."""
     status = status_topic("press-3")

@@ -25,7 +25,7 @@ from cascade.testkit import eventually, time_limit
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 LIMIT = 60.0
 
@@ -125,6 +125,7 @@ async def local() -> AsyncIterator[DaskExecutor]:
     await executor.close()
 
 
+@pytest.mark.full
 async def test_an_answer_counts_although_its_worker_dies_before_it_reports_the_end(
     local: DaskExecutor, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ async def survivor(executor: DaskExecutor) -> Any:
             await asyncio.sleep(0)
 
 
+@pytest.mark.full
 async def test_a_call_whose_worker_dies_before_the_answer_is_lost(
     local: DaskExecutor, tmp_path: Path
 ) -> None:

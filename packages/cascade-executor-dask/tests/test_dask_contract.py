@@ -11,7 +11,7 @@ from cascade.executors.dask import DaskExecutor
 from cascade.interfaces import Executor
 from cascade.testkit.executor import Ability, ExecutorContract
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 
 class ClusterProgram:

@@ -14,7 +14,7 @@ from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit._executor import calls
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 wait = task(name="waiting")(calls.hold)
 
@@ -45,6 +45,7 @@ def assert_ended(events: list[Any], status: RunStatus) -> None:
     assert states == [TaskState.RUNNING, TaskState.CANCELLED]
 
 
+@pytest.mark.full
 async def test_row_26_a_failure_ends_the_run_beside_a_call_on_the_cluster(
     executor: DaskExecutor, tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ async def test_row_26_a_failure_ends_the_run_beside_a_call_on_the_cluster(
     (tmp_path / "release").touch()
 
 
+@pytest.mark.full
 async def test_row_27_a_cancelled_run_abandons_its_call_on_the_cluster(
     executor: DaskExecutor, tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
 from cascade.testkit.waiting import Patience
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 
 @pytest_asyncio.fixture
@@ -54,6 +54,7 @@ async def local() -> AsyncIterator[DaskExecutor]:
     await executor.close()
 
 
+@pytest.mark.full
 async def test_a_local_cluster_starts_and_ends_with_its_executor() -> None:
     """It has the configured number of processes and leaves no process, thread or file; it can start again."""
     executor = DaskExecutor(workers=2)
@@ -100,6 +101,7 @@ async def test_functions_without_a_module_are_pickled_by_value(local: DaskExecut
     assert await local.run(of_the_script, (2,), {}) == 1
 
 
+@pytest.mark.full
 async def test_the_error_names_a_module_that_workers_do_not_have(
     local: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,12 +115,14 @@ async def test_the_error_names_a_module_that_workers_do_not_have(
         await local.run(only_here.work, (), {})
 
 
+@pytest.mark.full
 async def test_equal_calls_are_not_merged(local: DaskExecutor) -> None:
     """A task that is called twice with the same arguments runs twice."""
     times = [await local.run(time.monotonic_ns, (), {}) for _ in range(2)]
     assert times[0] != times[1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", [0, 2 * SHORT])
 async def test_abandoning_a_call_while_its_result_comes_affects_no_other(
     size: int, local: DaskExecutor
@@ -134,6 +138,7 @@ async def test_abandoning_a_call_while_its_result_comes_affects_no_other(
         assert [call.result() for call in calls_[1::2]] == values[1::2]
 
 
+@pytest.mark.full
 async def test_more_than_ten_megabytes_cause_no_warning(local: DaskExecutor) -> None:
     """Dask's advice about large graphs does not concern users of Cascade."""
     assert await local.run(len, (bytes(20_000_000),), {}) == 20_000_000
@@ -161,6 +166,7 @@ async def test_a_server_that_does_not_answer_is_an_error() -> None:
         await executor.close()
 
 
+@pytest.mark.full
 async def test_a_cluster_that_stops_fails_the_running_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +198,7 @@ async def test_a_cluster_that_stops_fails_the_running_task(
         await executor.close()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
 async def test_a_cancelled_start_leaves_nothing_behind(delay: float) -> None:
     """Wherever it is cancelled, no process is left after close."""
@@ -249,6 +256,7 @@ def test_a_script_without_a_guard_is_an_error_with_the_remedy(tmp_path: Path) ->
     assert "put the code that the script runs under" in last
 
 
+@pytest.mark.full
 def test_a_script_without_a_guard_can_use_threads_as_workers(tmp_path: Path) -> None:
     """Threads do not import the script."""
     script = GUARDED.replace("workers=1", "workers=1, processes=False").replace("calls.hold", "calls.meet")
@@ -260,6 +268,7 @@ def test_a_script_without_a_guard_can_use_threads_as_workers(tmp_path: Path) -> 
     assert program.returncode == 0
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])  # by name: Windows has no SIGKILL
 def test_no_worker_outlives_the_program(tmp_path: Path, name: str) -> None:
@@ -360,6 +369,7 @@ async def test_a_worker_that_joins_is_used_by_the_run_that_is_active(tmp_path: P
         await executor.close()
 
 
+@pytest.mark.full
 async def test_a_lost_worker_fails_its_call_once(local: DaskExecutor, tmp_path: Path) -> None:
     """The error counts one start, which is true although Dask would have run the call again."""
     with pytest.raises(WorkerLostError, match=r"task 'die_once_more' was started once.*tcp://127") as raised:
@@ -369,6 +379,7 @@ async def test_a_lost_worker_fails_its_call_once(local: DaskExecutor, tmp_path: 
     assert (tmp_path / "deaths").read_text() == "died\n"
 
 
+@pytest.mark.full
 async def test_the_function_of_a_task_is_sent_as_the_name_of_its_task(
     local: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +423,7 @@ def test_a_cancel_prints_nothing(tmp_path: Path) -> None:
     assert (errors, program.returncode) == ("", 0)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("processes", [False, True])
 async def test_a_local_cluster_closes_when_it_has_heard_that_its_workers_have_ended(
     processes: bool, monkeypatch: pytest.MonkeyPatch
@@ -488,6 +500,7 @@ async def test_a_local_cluster_that_cannot_start_is_closed(monkeypatch: pytest.M
     await executor.close()
 
 
+@pytest.mark.full
 async def test_no_call_is_sent_to_a_worker_that_was_just_lost(tmp_path: Path) -> None:
     """The cluster may list it a moment longer; the next call waits for another one, or for its successor."""
     executor = DaskExecutor(workers=2)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 
+@pytest.mark.full
 def test_the_example_prints_what_its_comment_promises(tmp_path: Path) -> None:
     """With threads as workers it needs no guard."""
     readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")

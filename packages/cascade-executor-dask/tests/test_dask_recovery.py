@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE)}
 LIMIT = 60.0
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(300),  # Dask is slow on a busy machine
     pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL"),
 ]
@@ -54,6 +54,7 @@ def steps_in(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+@pytest.mark.full
 async def test_a_killed_engine_repeats_no_recorded_step_on_a_cluster(address: str, tmp_path: Path) -> None:
     """The step that ran when its engine died runs again, with the same key; an orphan of it may still run."""
     state = SqliteState(tmp_path / "runs")

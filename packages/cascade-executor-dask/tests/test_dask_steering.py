@@ -31,7 +31,7 @@ from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit._executor import calls
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 LIMIT = 60.0
 
@@ -337,6 +337,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.full
 async def test_a_paused_call_ends_when_its_engine_has_died(tmp_path: Path) -> None:
     """It would wait for ever, and its worker with it."""
     async with LocalCluster(

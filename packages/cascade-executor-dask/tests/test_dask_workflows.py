@@ -9,12 +9,12 @@ from cascade.executors.dask._results import SHORT
 from cascade.runtime import Engine
 from cascade.testkit.workflows import check_workflows
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
 
 @pytest.mark.parametrize(
     "examples",
-    [pytest.param(20, marks=pytest.mark.slow), pytest.param(400, marks=pytest.mark.nightly)],
+    [pytest.param(20, marks=pytest.mark.process), pytest.param(400, marks=pytest.mark.nightly)],
 )
 @pytest.mark.parametrize("short", [SHORT, 100])
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(

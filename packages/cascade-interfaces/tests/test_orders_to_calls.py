@@ -189,6 +189,7 @@ def test_a_session_that_is_not_open_knows_no_calls() -> None:
     assert run_numbered("elsewhere", 1, pack_call(visit, (), {}), pack) == (Fate.NO_SESSION.value, 0.0, b"")
 
 
+@pytest.mark.full
 def test_a_paused_call_ends_when_no_task_awaits_it(session: str, heard: Heard) -> None:
     """Its engine has died: nothing else would ever end the pause."""
     call = Running(session, 1, PAUSE)

@@ -152,7 +152,7 @@ def test_a_frame_that_many_calls_share_is_looked_at_once(monkeypatch: pytest.Mon
     assert len(looks) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_pandas_is_not_imported_for_that() -> None:
     """Who has no pandas objects needs no pandas."""
     code = "import sys; from cascade.spec import find_lazies; find_lazies([object()]); print('pandas' in sys.modules)"

@@ -294,7 +294,8 @@ _BYTES = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @given(st.lists(st.tuples(_TOPICS, _BYTES, st.booleans()), max_size=12))
 def test_any_bytes_on_any_topic_are_taken_or_left(messages: list[tuple[str, bytes, bool]]) -> None:
     """Nothing is raised, and the rows are strict JSON."""

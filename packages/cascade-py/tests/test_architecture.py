@@ -231,6 +231,7 @@ def sources() -> dict[str, Module]:
     return read_modules(PACKAGES)
 
 
+@pytest.mark.full
 def test_arrows(sources: dict[str, Module]) -> None:
     """No module imports one that stands beside it or above it."""
     assert wrong_arrows(sources) == []

@@ -105,7 +105,7 @@ async def test_sides_alternate_and_every_other_round_goes_backwards() -> None:
     assert results == [(1, 4), (2, 3)]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_command_measures_the_engine_and_keeps_every_sample(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

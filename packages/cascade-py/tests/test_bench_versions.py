@@ -181,7 +181,8 @@ def test_the_exit_code_is_1_if_a_row_is_worse(
     assert f"that: {CHECKOUT}; 30 rounds" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_a_checkout_is_compared_with_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tiny sizes: this shows that each run has its own process and sources, and judges no time."""
     file = tmp_path / "compared.json"
@@ -195,7 +196,7 @@ def test_a_checkout_is_compared_with_itself(tmp_path: Path, capsys: pytest.Captu
     assert "rows not worse" in capsys.readouterr().out.splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_checkout_whose_sources_are_not_imported_is_refused(tmp_path: Path) -> None:
     """Otherwise the installed version would be compared with itself."""
     (tmp_path / "packages" / "empty" / "src").mkdir(parents=True)

@@ -174,6 +174,7 @@ async def test_row_21_what_others_see_of_an_end(
     assert [each["status"] for each in await retained(fresh_broker, status_topic(name))] == ["offline"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_row_21_a_second_signal_exits_and_the_will_is_seen(
     fresh_broker: Broker, recorder: Recorder, number: signal.Signals
@@ -203,6 +204,7 @@ async def test_row_21_a_second_signal_exits_and_the_will_is_seen(
     assert len({each["session"] for each in statuses(recorder, "line-3")}) == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["on the loop", "in threads"])
 async def test_row_22_a_killed_run_is_seen_at_once(
     fresh_broker: Broker, recorder: Recorder, kind: str
@@ -231,6 +233,7 @@ async def test_row_22_a_killed_run_is_seen_at_once(
     assert last_event(recorder).get("event") != "ENGINE_STOPPED"
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
 async def test_row_22_no_child_process_keeps_the_connection_open(
     fresh_broker: Broker, recorder: Recorder
@@ -262,6 +265,7 @@ def children_of(pid: int) -> list[str]:
     return found
 
 
+@pytest.mark.full
 async def test_row_30_ctrl_c_does_not_wait_for_a_task_in_a_thread(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:
@@ -282,6 +286,7 @@ async def test_row_30_ctrl_c_does_not_wait_for_a_task_in_a_thread(
     await have_last_status(recorder, "line-3", "offline")
 
 
+@pytest.mark.full
 async def test_row_20_a_stale_will_after_a_restart_is_answered(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:
@@ -309,6 +314,7 @@ async def test_row_20_a_stale_will_after_a_restart_is_answered(
     await have_last_status(recorder, "line-3", "offline")
 
 
+@pytest.mark.full
 async def test_row_20_two_runs_of_one_name_keep_their_results(fresh_broker: Broker, tmp_path: Path) -> None:
     """They disconnect each other at first, then one line shouts; both give the right value."""
     body = f"""
@@ -381,6 +387,7 @@ async def test_row_26_fail_fast_is_seen_by_others(fresh_broker: Broker, recorder
     ]
 
 
+@pytest.mark.full
 async def test_row_34_a_task_that_blocks_the_loop_until_the_will_is_published(
     fresh_broker: Broker, recorder: Recorder, tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ async def test_row_1_a_broker_that_comes_during_the_run_hears_all_of_it(
     assert f"127.0.0.1:{proxy.port}" in line
 
 
+@pytest.mark.full
 async def test_row_2_an_address_that_swallows_packets_is_not_felt(
     swallowing_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,6 +208,7 @@ def shorten_keepalive(connector: MqttConnector) -> None:
     connector._client._client._keepalive = 1
 
 
+@pytest.mark.full
 async def test_row_6_a_half_open_link_is_replaced_during_the_run(
     proxy: ChaosProxy, recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,6 +264,7 @@ async def test_row_7_a_broker_that_does_not_read_is_not_felt(
     assert max(lines.values()) == 1
 
 
+@pytest.mark.full
 async def test_row_9_the_last_events_of_a_run_arrive(fresh_broker: Broker, recorder: Recorder) -> None:
     """The run ends with a burst of events directly before the disconnection; all of them leave."""
     run = Gated(

@@ -19,7 +19,7 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit import Mosquitto, eventually
 from cascade.testkit.fixtures import require_mosquitto
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.process, pytest.mark.timeout(120)]
 
 ENGINE = """
 import asyncio, sys

@@ -148,6 +148,7 @@ async def run_under(
         return await run, connector, telemetry
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("count", COUNTS)
 async def test_row_5_restarts_and_cuts_with_a_store_that_is_kept_at_once(
     count: int, seeded_random: random.Random, caplog: pytest.LogCaptureFixture
@@ -177,6 +178,7 @@ async def test_row_5_restarts_and_cuts_with_a_store_that_is_kept_at_once(
     assert max(warnings_of(caplog).values()) < counts.connections  # one line for each link that was lost
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("count", COUNTS)
 async def test_row_5_restarts_and_cuts_of_a_broker_as_it_is_installed(
     count: int, seeded_random: random.Random, caplog: pytest.LogCaptureFixture

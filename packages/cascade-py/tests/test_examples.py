@@ -50,14 +50,15 @@ def test_every_example_is_here() -> None:
         assert f"    python {name}.py" in (EXAMPLES / f"{name}.py").read_text("utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_prints_what_it_computes(name: str) -> None:
     """Run as a program, with every warning an error, it ends well and its output is right."""
     assert re.fullmatch(PRINTED[name], printed(EXAMPLES / f"{name}.py"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_the_same_workflow_runs_on_threads_and_on_dask() -> None:
     """Both give the same."""
     program = EXAMPLES / "anywhere.py"
@@ -75,7 +76,8 @@ def test_the_readme_names_all_that_a_run_can_be_given() -> None:
     assert inspect.signature(cs.Engine.__init__).parameters.keys() == beyond
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_the_readme_is_true(tmp_path: Path) -> None:
     """Its blocks, one after the other in one program, print what the comments beside and below print() promise."""
     page = tmp_path / "page.py"

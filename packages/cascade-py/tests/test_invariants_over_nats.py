@@ -20,7 +20,7 @@ from cascade.testkit import NatsServer, eventually
 from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.waiting import busyness
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 PAUSE = constraint_topic("global", "pause")
 LIMIT = constraint_topic("global", "concurrency")

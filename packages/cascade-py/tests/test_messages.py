@@ -978,6 +978,7 @@ def programs(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in PACKAGES.glob(f"*/{folder}/**/*.py"))
 
 
+@pytest.mark.full
 def test_every_message_that_is_raised_is_listed() -> None:
     """A new error message is added here and reread; one that needs more than a line is named with its test."""
     listed = "\n".join(message for _, message in MESSAGES)
@@ -1004,6 +1005,7 @@ def raised_messages(source: str) -> Iterator[list[str]]:
             yield texts
 
 
+@pytest.mark.full
 def test_no_text_has_a_word_that_the_glossary_replaced() -> None:
     """Errors, log messages and what programs print are in the field's terms, also where no table provokes them."""
     found = [

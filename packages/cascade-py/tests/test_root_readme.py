@@ -14,7 +14,7 @@ from cascade.testkit import Broker, eventually
 from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import busyness
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ROOT / "packages"
@@ -37,6 +37,7 @@ def job(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.full
 @pytest.mark.broker
 def test_a_subscriber_gets_every_event_of_the_job_once(fresh_broker: Broker, job: Path) -> None:
     """The command prints what the page says, and a subscriber with the page's filter gets every event once.
@@ -56,6 +57,7 @@ def test_a_subscriber_gets_every_event_of_the_job_once(fresh_broker: Broker, job
     assert [event["seq"] for event in recorder.first_copies()] == list(range(2 * 61 + 2))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("logging_set_up", [False, True])
 def test_without_a_broker_a_program_prints_the_same(job: Path, logging_set_up: bool) -> None:
     """The same result; the cause and the number of dropped messages are on stderr, also without logging set up."""
@@ -72,6 +74,7 @@ def test_without_a_broker_a_program_prints_the_same(job: Path, logging_set_up: b
     assert all(text in done.stderr for text in ("no connection", "124 unsent"))
 
 
+@pytest.mark.full
 def test_without_a_broker_the_command_shows_one_warning(job: Path) -> None:
     """And prints the same."""
     command = [*CASCADE, "run", job.name, "--quiet", "--broker", "mqtt://127.0.0.1:9"]

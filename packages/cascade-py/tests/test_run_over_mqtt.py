@@ -36,6 +36,7 @@ def either(request: pytest.FixtureRequest) -> Broker:
     return broker
 
 
+@pytest.mark.full
 async def test_every_event_of_ten_thousand_tasks_arrives_in_order(
     either: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,7 @@ def test_a_connector_that_is_missing_is_named_with_its_remedy(
         cs.run(double(1), connector=name)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_importing_cascade_prints_nothing_and_configures_nothing() -> None:
     """No logger has a handler of ours, so Python's last resort shows warnings; nothing is printed."""
     code = "import logging, cascade; cascade.Engine; print(logging.getLogger().handlers, logging.getLogger('cascade').handlers)"
@@ -147,7 +147,7 @@ def test_importing_cascade_prints_nothing_and_configures_nothing() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_hint_on_a_forgotten_pause_appears_without_any_logging_set_up() -> None:
     """Where a user configures no logging, stderr has the register that prevents every start, and how to clear it."""
     code = """
@@ -172,7 +172,7 @@ def test_the_hint_on_a_forgotten_pause_appears_without_any_logging_set_up() -> N
     assert "to lift it, clear cascade/constraints/global/@pause: cascade resume" in hint
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_program_that_does_not_use_mqtt_needs_no_mqtt() -> None:
     """A run without telemetry imports neither aiomqtt nor paho nor the MQTT connector."""
     code = """
@@ -223,7 +223,7 @@ REPORTING = (
 ERRORS = ("difflib", "importlib.metadata", "shutil")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "unused", "most"),
     [
@@ -292,7 +292,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(process.stderr and process.stderr.read())
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_the_first_signal_ends_the_run_cleanly(name: str, status: int) -> None:
@@ -321,7 +321,7 @@ cs.run(wait(), connector=connector, run_id="night-7")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_cancelled_run_ends_a_script_in_a_few_lines(tmp_path: Path) -> None:
     """The traceback shows the user's own line and a message that names the run and the constraint."""
     script = tmp_path / "script.py"
@@ -380,7 +380,7 @@ def test_an_ignored_hangup_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_exits_at_once(number: int) -> None:
@@ -458,7 +458,7 @@ def test_a_command_line_that_is_not_installed_is_an_error_with_the_remedy(mocker
         cs.main(double(1), arguments=[])
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_worker_that_imports_the_program_starts_no_run(tmp_path: Path) -> None:
     """A guard that guards only a part: the task fails with the cause, and the rest does not run in the worker."""
     (tmp_path / "job.py").write_text(

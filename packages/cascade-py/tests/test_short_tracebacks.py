@@ -75,7 +75,7 @@ CALLS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("what", CALLS)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_a_script_ends_with_few_lines(what: str, tmp_path: Path) -> None:

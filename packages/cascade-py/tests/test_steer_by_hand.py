@@ -67,6 +67,7 @@ def test_the_page_has_one_command_for_each_kind_of_constraint() -> None:
     assert [topic_of(command).rpartition("/@")[2] for command in CONSTRAINTS] == types
 
 
+@pytest.mark.full
 @pytest.mark.broker
 def test_the_six_lines_are_what_a_subscriber_sees(
     fresh_broker: Broker, tmp_path: Path, mosquitto_pub: Shell

@@ -166,6 +166,7 @@ async def test_row_27_a_run_is_cancelled_from_python(fresh_broker: Broker, opera
     assert (last["event"], last["status"]) == ("ENGINE_STOPPED", "Cancelled")
 
 
+@pytest.mark.full
 async def test_row_18_a_pause_that_was_cleared_while_the_engine_was_away_is_gone(
     fresh_broker: Broker, operator: Operator
 ) -> None:

@@ -22,7 +22,7 @@ from cascade.testkit import NatsServer
 from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.waiting import busyness
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 SCOPES = [
     "global",
@@ -144,6 +144,7 @@ async def _same_reports(
     return over_nats
 
 
+@pytest.mark.full
 async def test_the_same_acts_are_reported_in_the_same_way(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

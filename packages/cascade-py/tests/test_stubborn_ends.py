@@ -128,7 +128,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("what", PROGRAMS)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_a_run_ends_whatever_does_not_stop(what: str) -> None:

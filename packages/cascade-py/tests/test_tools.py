@@ -263,7 +263,7 @@ def test_a_notebook_shows_a_lazy_result_with_its_graph() -> None:
     assert ">double (502 steps)<" in large["image/svg+xml"]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_notebook_needs_only_the_import_of_cascade() -> None:
     """The picture is there although no name that draws was used before."""
     code = """

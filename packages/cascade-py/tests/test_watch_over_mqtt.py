@@ -135,6 +135,7 @@ async def test_a_late_reader_has_everything_of_a_named_engine(either: Broker) ->
         await eventually(lambda: (summary := view.engines[name].summary) and not summary.up, 20)
 
 
+@pytest.mark.full
 @pytest.mark.wrong_messages("marks the end of what is retained", "cascade/status/marker")
 async def test_a_late_reader_has_everything_of_an_engine_without_a_name(either: Broker) -> None:
     """It repeats its reports every 10 s; nothing of it stays at the broker."""
@@ -154,6 +155,7 @@ async def test_a_late_reader_has_everything_of_an_engine_without_a_name(either: 
         assert source not in view.engines
 
 
+@pytest.mark.full
 async def test_runs_of_an_earlier_process_are_still_recent(either: Broker) -> None:
     """The engine of a new process with the same name carries the rows over, and adds its own."""
     name = f"night-{either.port}"

@@ -64,7 +64,7 @@ def heard_broker(request: pytest.FixtureRequest) -> Iterator[Broker | OddBroker]
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_what_another_process_publishes_is_checked(
     heard_broker: Broker | OddBroker, witness: SuiteWitness
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_wrong_birth_at_a_further_broker_is_found(kind: type[Broker], witness:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_a_wrong_will_is_found(heard_broker: Broker | OddBroker, witness: SuiteWitness) -> None:
     """The broker itself publishes it: of a named process, and of one without a name, for which another one is right."""
     publish(heard_broker, will=(STATUS, '{"status": "offline", "session": "1f"}', 1, True))
@@ -115,7 +115,7 @@ async def test_a_wrong_will_is_found(heard_broker: Broker | OddBroker, witness: 
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_wrong_flag_is_found(witness: SuiteWitness) -> None:
     """mosquitto shows how a message was published: a retained echo, a register that is not, a report at QoS 0."""
     require_mosquitto()
@@ -149,7 +149,7 @@ def test_a_wrong_flag_is_found(witness: SuiteWitness) -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_keys_of_a_nats_server_are_checked(witness: SuiteWitness) -> None:
     """What native clients retain is a key of a bucket; a deleted key clears, and other buckets are not Cascade's."""
     program = """
@@ -179,7 +179,7 @@ asyncio.run(main())
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_broker_that_is_frozen_or_killed_is_not_waited_for(witness: SuiteWitness) -> None:
     """What it had delivered before counts; after a restart it is heard again, on the same port."""
     with NatsServer() as broker:
@@ -196,7 +196,7 @@ def test_a_broker_that_is_frozen_or_killed_is_not_waited_for(witness: SuiteWitne
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_broker_with_rules_is_heard_and_keeps_them(witness: SuiteWitness) -> None:
     """Users, an access list and TLS: the witness has a login of its own, on a socket of its own."""
     require_mosquitto()
@@ -251,7 +251,7 @@ def program(request: pytest.FixtureRequest) -> Iterator[Program]:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_broker_of_a_program_that_a_test_starts_is_heard(program: Program, witness: SuiteWitness) -> None:
     """While it runs and after a restart; not while it is frozen. The end of the program loses nothing."""
     program.do("publish")
@@ -266,7 +266,7 @@ def test_a_broker_of_a_program_that_a_test_starts_is_heard(program: Program, wit
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_program_that_is_killed_loses_nothing(program: Program, witness: SuiteWitness) -> None:
     """Nor does its broker, which ends with it or goes on."""
     program.do("publish")
@@ -275,8 +275,9 @@ def test_a_program_that_is_killed_loses_nothing(program: Program, witness: Suite
     assert {topic for topic, _ in witness.collect()} == {STATUS}
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("words", [("-n", "0"), ("-n", "1")], ids=["plain", "xdist"])
 def test_the_test_that_made_a_wrong_message_fails(tmp_path: Path, words: tuple[str, str]) -> None:
     """With the topic; a test that names the topic as wrong on purpose does not, nor do its neighbours."""

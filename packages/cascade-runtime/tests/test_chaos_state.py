@@ -18,7 +18,7 @@ from cascade.interfaces import RunInfo, RunStatus
 from cascade.runtime._durable.crash_points import CRASH_POINTS
 from cascade.runtime._durable.sqlite_state import SqliteState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 LONG = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 PROGRAM = Path(__file__).with_name("durable") / "crashing.py"
@@ -128,6 +128,7 @@ async def record_an_old_run(folder: Path) -> None:
     await journal.end(RunStatus.SUCCEEDED)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=LONG) for n in range(2, 30))])
 def test_a_kill_at_each_named_moment_loses_nothing(seed: int, tmp_path: Path) -> None:
     """One after the other in one run: each process continues what the ones before have recorded."""
@@ -180,6 +181,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("rounds", [1, pytest.param(30, marks=LONG)])
 def test_of_three_processes_one_has_the_run(rounds: int, tmp_path: Path) -> None:
     """They start at one moment; the others learn which one it is."""

@@ -28,7 +28,7 @@ from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, c
 from cascade.spec import task
 from cascade.testkit import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 LIMIT = 20.0
 
@@ -134,6 +134,7 @@ def number_in(file: Path) -> int:
     return int(file.read_text() or 0) if file.exists() else 0
 
 
+@pytest.mark.full
 async def test_a_task_in_a_process_waits_while_it_is_paused(desk: DeskAndEngine, tmp_path: Path) -> None:
     """It is reported as blocked only when it waits; from then on it does nothing until the pause is lifted."""
     run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
@@ -150,6 +151,7 @@ async def test_a_task_in_a_process_waits_while_it_is_paused(desk: DeskAndEngine,
     assert desk.states() == ["RUNNING", "BLOCKED", "RUNNING", "COMPLETED"]
 
 
+@pytest.mark.full
 async def test_progress_and_values_reach_the_engine(desk: DeskAndEngine, tmp_path: Path) -> None:
     """Progress at most twice a second; ``cs.step`` tells the step, as in a thread."""
     (tmp_path / "end").touch()
@@ -163,6 +165,7 @@ async def test_progress_and_values_reach_the_engine(desk: DeskAndEngine, tmp_pat
     assert len(told.idempotency_key) == 32
 
 
+@pytest.mark.full
 async def test_progress_is_reported_at_most_every_half_second(desk: DeskAndEngine, tmp_path: Path) -> None:
     """Hundreds of checkpoints, few reports, each with its message and unit."""
     run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
@@ -196,6 +199,7 @@ async def test_a_limit_counts_the_time_allowed_to_work(
     await run
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", ["killed", "cancelled"])
 async def test_a_paused_worker_can_be_lost_or_stopped(how: str, desk: DeskAndEngine, tmp_path: Path) -> None:
     """Its task fails or is cancelled at once, and its process has ended."""
@@ -213,6 +217,7 @@ async def test_a_paused_worker_can_be_lost_or_stopped(how: str, desk: DeskAndEng
     assert desk.states()[-1] == ("FAILED" if how == "killed" else "CANCELLED")
 
 
+@pytest.mark.full
 async def test_a_call_that_runs_again_is_paused_again(desk: DeskAndEngine, tmp_path: Path) -> None:
     """The worker died during the pause; the call, in another one, gets the directive in force."""
     desk.executor = ProcessExecutor(1, reruns=1)

@@ -450,7 +450,8 @@ async def test_runs_share_an_engine() -> None:
     assert len({e.run_id for e in events}) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_a_chain_of_a_hundred_thousand_runs() -> None:
     """Depth costs no recursion anywhere: declaring, building, running, freeing."""
     lazy: LazyResult[int] = double(0)
@@ -514,7 +515,8 @@ async def hog(caplog: pytest.LogCaptureFixture) -> None:
     hold_the_loop(lambda: lag_lines(caplog))
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_a_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """Row 34: a task that blocks the loop is named in one warning that says what to do, also if it blocks at once."""
     with caplog.at_level(logging.WARNING, "cascade.engine"):
@@ -548,7 +550,8 @@ asyncio.run(Engine().run(wait()))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="Windows has no SIGSTOP")
 def test_a_process_that_stood_still_blames_no_task() -> None:
     """Row 34: after SIGSTOP, or on a machine that slept, no task held the event loop."""
@@ -618,7 +621,8 @@ async def test_a_task_is_named_once_although_the_process_stands_still_meanwhile(
     assert len(lag_lines(caplog)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_a_blocked_loop_is_logged_once_for_all_its_runs(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ class TestThreadExecutor(ExecutorContract):
         return ThreadExecutor(2)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 class TestProcessExecutor(ExecutorContract):
     abilities = frozenset(
         {Ability.PICKLES, Ability.STOPS, Ability.TRACKS, Ability.CONTEXTS, Ability.SURVIVES}

@@ -91,7 +91,7 @@ class Desk:
             await desk.publish(self.topic, self._payload, 1, retain=True)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("what", GROWING)
 async def test_a_limit_that_comes_during_an_expansion_does_not_count_it(what: str) -> None:
     """I10: a map holds no slot that its items need, also not while it learns which items they are."""

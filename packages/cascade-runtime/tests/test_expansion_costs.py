@@ -93,6 +93,7 @@ class Watched(list[Any]):
         return super().__iter__()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("routers", [0, 1, 2])
 async def test_a_loop_keeps_no_more_with_every_step(frozen: None, routers: int) -> None:
     """A step that is chosen by what the last one returned takes its place, and all that was behind it is freed."""
@@ -112,6 +113,7 @@ async def test_a_loop_keeps_no_more_with_every_step(frozen: None, routers: int) 
     assert len(set(kept[:3])) == 1
 
 
+@pytest.mark.full
 async def test_a_graph_that_a_call_grew_into_is_forgotten_with_its_value(frozen: None) -> None:
     """Many calls that return others keep no more at the end than when the first one was done."""
     kept = []
@@ -313,6 +315,7 @@ def test_a_map_of_calls_is_built_a_few_items_at_a_time() -> None:
     assert node.waiting == MANY + 1  # 1 until it is admitted
 
 
+@pytest.mark.full
 async def test_a_large_map_keeps_only_the_items_that_run(frozen: None) -> None:
     """However many items there are, a node and its arguments exist while an item can run, and not longer."""
     kept: list[int] = []

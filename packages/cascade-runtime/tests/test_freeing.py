@@ -77,6 +77,7 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "last",
     [

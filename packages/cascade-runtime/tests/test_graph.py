@@ -113,6 +113,7 @@ def test_depth_and_cycles_of_containers_harm_nothing() -> None:
     assert substitute(loop, lambda lazy: 7)[0] == 7
 
 
+@pytest.mark.full
 @given(st.data())
 def test_any_graph_gives_what_a_recursive_evaluator_gives(data: st.DataObject) -> None:
     """Random graphs, nested and shared, give the value that plain recursion gives."""
@@ -191,7 +192,8 @@ def test_values_are_released_when_no_dependent_will_read_them() -> None:
         assert [n for n, other in enumerate(links) if graph.node(other).value is not None] == [number]
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_a_graph_of_a_hundred_thousand_links_is_built_in_steps() -> None:
     """Depth costs no recursion, and the builder can be paused every 128 nodes."""
     lazy = leaf(0)

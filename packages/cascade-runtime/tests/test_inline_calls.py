@@ -209,7 +209,8 @@ async def test_a_checkpoint_reports_and_stops_a_call_whose_run_is_over() -> None
     assert reached == ["cancel"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_a_chain_of_100_000_calls_neither_recurses_nor_blocks() -> None:
     """The loop runs other callbacks meanwhile."""
     turns = 0
@@ -258,7 +259,8 @@ async def test_more_inline_calls_than_asyncio_tasks_fit_into_a_batch() -> None:
     assert [called.count(iteration) for iteration in sorted(set(called))] == [256] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_a_pause_that_arrives_between_two_batches_holds_the_other_calls() -> None:
     """Once it is reported as applied nothing starts; lifting it continues the run."""
     hub = LocalHub()
@@ -339,7 +341,8 @@ async def test_at_most_so_many_items_run_and_threads_start_meanwhile() -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_an_inline_task_that_blocks_the_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """The warning names the step although it has no asyncio task."""
 

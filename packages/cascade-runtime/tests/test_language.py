@@ -140,7 +140,8 @@ async def test_a_task_may_return_its_next_step() -> None:
     assert await Engine().run(double.map(x=[factorial(2), factorial(3)])) == [4, 12]
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_a_loop_of_returned_steps_grows_neither_depth_nor_memory() -> None:
     """Five thousand steps keep no more than two hundred did."""
 

@@ -141,7 +141,7 @@ async def test_an_error_that_only_the_run_can_find_names_the_task() -> None:
         await Engine().run(Router(give([]), {1: give(1)}))
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_a_value_that_cannot_come_back_from_a_process_names_the_task() -> None:
     """The task's name and that it is its result; the run fails, and does not hang."""
     with pytest.raises(TaskNotPicklableError, match=r"task 'lock' cannot run in another process: its result"):

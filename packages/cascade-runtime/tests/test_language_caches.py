@@ -144,7 +144,7 @@ async def test_a_file_that_exists_is_not_written_again(tmp_path: Path) -> None:
     assert reason == "its file exists"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_values_computed_in_processes_are_cached(tmp_path: Path) -> None:
     """The cache is in the engine's process: a hit needs no worker."""
     executor = ProcessExecutor(1)

@@ -20,7 +20,7 @@ from cascade.testkit import eventually, no_leaks
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 MODES = ["async", "thread", "process"]
 ENDS = ["success", "failure", "timeout", "cancellation"]
@@ -174,6 +174,7 @@ async def test_resources_close_in_reverse_order_wherever_tasks_run(
     (tmp_path / "release").touch()
 
 
+@pytest.mark.full
 async def test_a_worker_killed_in_mid_task_does_not_change_the_result(tmp_path: Path) -> None:
     """With reruns, a task that kills its process, and one whose process is killed from outside, run again."""
     before = children()

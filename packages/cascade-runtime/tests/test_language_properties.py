@@ -16,7 +16,7 @@ from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, T
 from cascade.spec import Router, task
 from cascade.testkit.workflows import check_workflows
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 
 class OnLoop:
@@ -41,7 +41,8 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["loop", "threads", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["loop", "threads", pytest.param("processes", marks=pytest.mark.process)])
 def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:
     """Values, failures and events agree with the reference, in both modes of on_failure."""
     check_workflows(EXECUTORS[name], Engine, tmp_path, examples=FEW[name])
@@ -96,6 +97,7 @@ COMMANDS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.full
 def test_any_workflow_that_is_steered_gives_what_a_recursive_evaluator_gives(tmp_path: Path) -> None:
     """Tasks that wait, and expansions meanwhile, lose nothing, run nothing twice and are reported once."""
     check_workflows(EXECUTORS["threads"], Steered, tmp_path, examples=50)

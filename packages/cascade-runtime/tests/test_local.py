@@ -21,7 +21,7 @@ async def ignore(topic: str, data: dict[str, Any]) -> None:
     """A callback that does nothing."""
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_readmes_example_prints_what_it_says() -> None:
     """A subscriber receives the message, although disconnect follows at once."""
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -73,7 +73,7 @@ def test_data_that_arrives_during_a_wait_is_read_at_once(how: str, loop: asyncio
         loop.run_until_complete(main())
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_processes_and_signals_reach_it(loop: asyncio.AbstractEventLoop) -> None:
     """The end of a child process and Ctrl-C wake a long wait, as on asyncio's own loop."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from cascade.testkit.waiting import busyness
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 # A program whose task, argument, result and error are all of its main module.
 PROGRAM = """
@@ -100,12 +100,14 @@ def assert_passed(done: "subprocess.CompletedProcess[str]", *names: str) -> None
     assert {line.rpartition(" ")[2] for line in lines if line != "passed"} == set(names)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("begin", ["", WITHOUT_CLOUDPICKLE], ids=["with cloudpickle", "without"])
 def test_a_script_with_a_guard_is_imported_under_another_name(run: Run, begin: str) -> None:
     """As with multiprocessing: classes keep their identity, and ``sys.argv`` is there."""
     assert_passed(run("job.py", job=begin + GUARDED), "__main__", "__mp_main__")
 
 
+@pytest.mark.full
 def test_a_module_that_was_started_by_name_is_imported_under_another_name(run: Run, tmp_path: Path) -> None:
     """``python -m``, with a module in a package, and with a package."""
     (tmp_path / "jobs").mkdir()
@@ -118,6 +120,7 @@ def test_a_module_that_was_started_by_name_is_imported_under_another_name(run: R
     assert_passed(run("-m", "jobs"), "__main__", "__mp_main__")
 
 
+@pytest.mark.full
 def test_what_no_worker_can_import_is_sent_by_value(run: Run, tmp_path: Path) -> None:
     """With cloudpickle: a script without a guard, ``python -c``, stdin, and a notebook; nothing runs twice."""
     assert_passed(run("job.py", job=UNGUARDED), "__main__")
@@ -128,6 +131,7 @@ def test_what_no_worker_can_import_is_sent_by_value(run: Run, tmp_path: Path) ->
     assert_passed(run("notebook.py", notebook=cells), "__main__")
 
 
+@pytest.mark.full
 def test_a_lambda_of_a_script_with_a_guard_is_sent_by_value(run: Run) -> None:
     """What it uses of the main module, the worker imports."""
     use = '@task(mode="process")\ndef apply(function, x):\n    return function(x)\n'

@@ -207,14 +207,16 @@ async def test_a_map_of_very_many_items_some_of_which_fail() -> None:
     assert [str(each) for each in group.value.exceptions] == [str(n) for n in sorted(bad)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_the_values_of_very_many_items_are_collected_in_steps() -> None:
     """Their list is complete and in order, and the loop runs other callbacks before it is."""
     n = _PART * _PARTS_PER_STEP * 3 + 7
     assert await Engine(clock=Racing()).run(give.map(value=range(n))) == list(range(n))
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_no_tasks_start_once_several_engines_on_one_loop_report_a_pause() -> None:
     """A18: five engines that expand and start large maps obey: each reports the pause, and from then on starts nothing."""
     hub = LocalHub()

@@ -47,7 +47,7 @@ async def test_the_first_middleware_is_the_outermost() -> None:
     assert log == ["a before double:0", "b before double:0", "b after double:0", "a after double:0"]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_every_mode_is_wrapped() -> None:
     """Async, inline, thread and process tasks go through the same chain; steps of the graph do not."""
     log = Log()

@@ -20,7 +20,7 @@ from cascade.spec import task
 from cascade.testkit import eventually, time_limit
 from cascade.testkit._executor import calls
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 def noted(file: Path) -> list[str]:

@@ -30,7 +30,7 @@ from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
 from cascade.testkit.waiting import busyness
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 T = TypeVar("T")
 
@@ -239,6 +239,7 @@ async def test_a_retry_policy_runs_a_task_again_whose_worker_was_lost(tmp_path: 
     await executor.close()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", ["settle", "close"])
 async def test_a_task_that_ignores_sigterm_is_killed(how: str, tasks: Any, tmp_path: Path) -> None:
     """It had ignored the signal that stops it: its process ends all the same, and the next call runs."""
@@ -392,6 +393,7 @@ def test_a_cancel_that_is_repeated_does_not_postpone_the_end() -> None:
     worker.close()
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="no process is stopped there")
 def test_directives_to_a_process_that_does_not_read_wait_for_nothing() -> None:
     """A pipe holds only so many; the loop that directs the calls must not stand still for one stopped process."""

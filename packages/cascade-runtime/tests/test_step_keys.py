@@ -34,7 +34,8 @@ async def check_keys(seeds: range) -> None:
             assert await keys_of_one_run(seed, 1000 * seed + order) == first, seed
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_a_call_has_the_same_key_in_every_run_and_shares_it_with_no_other() -> None:
     """Random graphs of maps, routes and continuations keep their keys when calls finish in another order."""
     await check_keys(range(60))

@@ -189,7 +189,7 @@ def test_without_a_number_there_are_some_more_workers_than_cores(
     assert (ThreadExecutor(1).workers, ThreadExecutor(100).workers) == (1, 100)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_task_that_hangs_in_a_thread_does_not_block_the_exit() -> None:
     """Row 30: the program ends although a thread sleeps for an hour."""
     code = (

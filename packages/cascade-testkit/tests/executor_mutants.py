@@ -20,7 +20,7 @@ from cascade.testkit._executor.processes import Processes
 from cascade.testkit._executor.values import Values
 from cascade.testkit.executor import Ability, ExecutorContract
 
-pytestmark = pytest.mark.slow  # they start processes
+pytestmark = pytest.mark.process  # they start processes
 DEADLY = (calls.die, calls.die_once_more)  # these need a process of their own
 
 

@@ -157,6 +157,7 @@ async def test_a_slow_link_takes_its_time_and_loses_nothing(proxy: ChaosProxy, t
         await eventually(lambda: len(target.got) == 100_000)
 
 
+@pytest.mark.full
 async def test_a_delayed_link_carries_everything_later_and_in_order(
     proxy: ChaosProxy, target: Target
 ) -> None:

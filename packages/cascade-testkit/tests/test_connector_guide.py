@@ -13,7 +13,7 @@ BLOCKS = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DO
 PAGE = (HERE / "CONNECTOR.md").read_text(encoding="utf-8")
 PREFIX = "examples/hub-connector/"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def followed(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.full
 def test_a_connector_made_by_the_guide_passes_the_suite(
     followed: Path, run_pytest: Callable[..., CompletedProcess[str]]
 ) -> None:

@@ -72,7 +72,8 @@ def is_test(node: DOCUMENTED) -> bool:
     return not isinstance(node, ast.Module | ast.ClassDef) and node.name.startswith("test_")
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_every_row_that_is_cited_is_on_the_page() -> None:
     """A number in a docstring names a row of the page."""
     assert citations(of_tests=False).keys() - shown_by().keys() == set()

@@ -46,7 +46,8 @@ def unguarded(source: str) -> Iterator[str]:
                 yield node.name
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_no_test_makes_a_mosquitto_unasked() -> None:
     """Where mosquitto is not installed a test that needs it is skipped; it does not fail."""
     files = PACKAGES.glob("*/tests/**/*.py")
@@ -66,7 +67,8 @@ def test_a_mosquitto_made_unasked_is_found(body: str, found: list[str]) -> None:
     assert list(unguarded(f"async def test():\n{body}\n")) == found
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.timeout(180)
 def test_on_windows_tests_run_on_a_selector_loop(tmp_path: Path, run_pytest: Run) -> None:
     """There, and only there, asyncio's default is a loop that cannot watch the sockets of an MQTT client."""
@@ -89,7 +91,8 @@ def test_on_windows_tests_run_on_a_selector_loop(tmp_path: Path, run_pytest: Run
     assert "Selector\n" not in run_pytest(tmp_path, "-rP", PLATFORM="linux").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.timeout(180)
 def test_dice_are_repeated_by_the_seed_that_a_failure_prints(tmp_path: Path, run_pytest: Run) -> None:
     """The first run draws a seed and prints it with the test that fails; the second is given it and draws the same."""

@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Callable[..., None])
 
 def whole_run(test: T) -> T:
     """Mark a test that runs pytest in a process of its own."""
-    marked: T = pytest.mark.slow(pytest.mark.timeout(180)(test))
+    marked: T = pytest.mark.process(pytest.mark.timeout(180)(test))
     return marked
 
 
@@ -151,6 +151,7 @@ def test_unique_topic_never_repeats() -> None:
     assert len({unique_topic() for _ in range(1_000)}) == 1_000
 
 
+@pytest.mark.full
 @whole_run
 def test_the_no_leaks_fixture_fails_a_test_that_leaves_something(tmp_path: Path, run_pytest: Run) -> None:
     """The test passes and its teardown is the error."""
@@ -171,6 +172,7 @@ def test_the_no_leaks_fixture_fails_a_test_that_leaves_something(tmp_path: Path,
     assert "left behind: task left" in done.stdout
 
 
+@pytest.mark.full
 @whole_run
 @pytest.mark.broker
 def test_a_failed_test_shows_the_log_of_its_broker(tmp_path: Path, run_pytest: Run) -> None:
@@ -202,6 +204,7 @@ class TestBare(ConnectorContract):
 """
 
 
+@pytest.mark.full
 @whole_run
 @pytest.mark.parametrize("abilities", ["", "Ability.WATCH, Ability.FLUSH"])
 def test_abilities_must_be_declared_as_they_are(tmp_path: Path, run_pytest: Run, abilities: str) -> None:
@@ -222,6 +225,7 @@ def test_an_undeclared_ability_is_skipped_with_its_reason(tmp_path: Path, run_py
     assert "failed" not in done.stdout
 
 
+@pytest.mark.full
 @whole_run
 def test_a_contract_through_a_proxy_says_that_it_needs_the_port_of_a_peer(
     tmp_path: Path, run_pytest: Run

@@ -153,7 +153,8 @@ def test_a_mutation_that_compiles_to_the_same_code_is_not_chosen(text: str, chan
     assert Mutation(range(1, 2), 1, "constant", 4, 5, text).changes_code("x = 3") is changes
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_random_mutations_of_these_sources_are_valid_python(seeded_random: random.Random) -> None:
     """Whatever is chosen compiles, once for each statement, and its diff has both sides."""
     chosen = choose(Checkout(ROOT), 40, seeded_random, only="cascade/spec/")
@@ -243,7 +244,8 @@ def attempt(checkout: Checkout, scratch: Path, text: str, tests: Sequence[str], 
     return outcome
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.usefixtures("no_plugins")
 def test_a_mutant_is_killed_by_the_first_test_that_fails_twice(tiny: Checkout, tmp_path: Path) -> None:
     """One that fails once and then passes does not count; afterwards the source is as before."""
@@ -251,7 +253,8 @@ def test_a_mutant_is_killed_by_the_first_test_that_fails_twice(tiny: Checkout, t
     assert killed == Outcome("killed", EIGHTEEN, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.usefixtures("no_plugins")
 def test_a_test_that_fails_without_the_mutation_too_kills_nothing(tiny: Checkout, tmp_path: Path) -> None:
     """It cannot notice anything; the tests behind it still can."""
@@ -260,7 +263,7 @@ def test_a_test_that_fails_without_the_mutation_too_kills_nothing(tiny: Checkout
     assert attempt(tiny, tmp_path, line, [ELSEWHERE, EIGHTEEN]) == Outcome("killed", EIGHTEEN, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.usefixtures("no_plugins")
 def test_a_program_may_reserve_more_addresses_than_memory(tiny: Checkout, tmp_path: Path) -> None:
     """Browsers do: a test that starts one would fail with every mutant."""
@@ -269,7 +272,8 @@ def test_a_program_may_reserve_more_addresses_than_memory(tiny: Checkout, tmp_pa
     assert attempt(tiny, tmp_path, done, [RESERVING]) == Outcome("survived", tests=1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.usefixtures("no_plugins")
 def test_a_mutant_that_hangs_is_killed(tiny: Checkout, tmp_path: Path) -> None:
     """All that the tests started ends with the time limit."""
@@ -277,7 +281,8 @@ def test_a_mutant_that_hangs_is_killed(tiny: Checkout, tmp_path: Path) -> None:
     assert killed == Outcome("killed", "the time limit", 1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_the_command_records_once_and_reports_survivors(
     tiny: Checkout, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

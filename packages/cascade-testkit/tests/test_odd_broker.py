@@ -198,6 +198,7 @@ async def test_the_will_of_a_lost_client_is_published_and_that_of_one_that_leave
     assert await take(client, 1) == [("will/lost", b"1", False)]
 
 
+@pytest.mark.full
 async def test_a_client_that_is_silent_is_put_out(odd: OddBroker) -> None:
     """Section 3.1.2.10: after one and a half times the keepalive."""
     reader, writer = await asyncio.open_connection(odd.host, odd.port)

@@ -47,6 +47,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.full
 def test_a_connector_by_a_third_party_passes_the_suite(site: Path, run_pytest: Run) -> None:
     """Found by its entry point, in pytest's default mode, with nothing of this repository's settings."""
     done = run_pytest(EXAMPLE, PYTHONPATH=str(site))
@@ -68,6 +69,7 @@ def test_the_readme_quotes_the_example_as_it_is() -> None:
         assert quoted == (HERE / path).read_text(encoding="utf-8"), path
 
 
+@pytest.mark.full
 @pytest.mark.wrong_messages(
     "in the suite that they run, a witness marks the end of what it sees", "cascade/status/+"
 )

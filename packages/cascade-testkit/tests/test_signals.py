@@ -15,7 +15,8 @@ def test_no_signal_of_a_terminal_is_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_tests_started_in_the_background_ignore_no_signal_of_a_terminal() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -371,6 +371,7 @@ STATES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("mutants", "faults", "words"),
     [
@@ -399,6 +400,7 @@ def test_each_mutant_fails_exactly_the_test_that_names_its_fault(
     assert failed == faults, done.stdout
 
 
+@pytest.mark.full
 def test_a_test_of_an_executor_that_fails_releases_the_call_it_holds(tmp_path: Path, run_pytest: Run) -> None:
     """The end of the author's pytest would wait two minutes for a thread that holds one."""
     mutants = Path(__file__).with_name("executor_mutants.py")

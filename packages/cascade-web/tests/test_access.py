@@ -18,7 +18,7 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -61,6 +61,7 @@ def plant() -> dict[str, Any]:
     return kept
 
 
+@pytest.mark.full
 async def test_a_screen_reader_is_told_everything_that_is_seen(tabs: Tabs, fresh_broker: Broker) -> None:
     """The whole tree of roles, names and values is the one that was read through when it was written down."""
     publish_all(fresh_broker, plant())
@@ -91,6 +92,7 @@ async def press_until(page: Page, name: str, *, key: str = "Tab") -> None:
     assert await page.evaluate(OUTLINE) != "none"
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_keys_alone_pause_limit_cancel_and_select(tabs: Tabs, kind: Kind) -> None:
     """Tab reaches every button in the order of the page; Escape closes a dialog, and the focus goes back."""
@@ -133,6 +135,7 @@ async def test_keys_alone_pause_limit_cancel_and_select(tabs: Tabs, kind: Kind) 
             await expect(page.get_by_role("heading", name="calibrate on press-1")).to_be_visible()
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_phone_shows_everything_below_one_another(tabs: Tabs, kind: Kind) -> None:
     """Nothing scrolls sideways at 360 pixels, also with names that have no place to break; fingers hit every button."""
@@ -172,6 +175,7 @@ async def panels_by_keys(page: Page) -> list[str]:
     return found
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_on_a_phone_keys_and_eyes_meet_the_panels_in_the_same_order(tabs: Tabs, kind: Kind) -> None:
     """The runs of before come last; on a wide screen they stand beside the run, also after the phone has been turned."""

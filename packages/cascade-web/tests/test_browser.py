@@ -42,7 +42,7 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -71,6 +71,7 @@ async def page_of_command(plant: Plant) -> AsyncIterator[str]:
         process.stdout.close()
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_click_pauses_and_resumes_a_live_engine(tabs: Tabs, kind: Kind) -> None:
     """Served and relayed by ``cascade web``: the engine's own report says paused, and the page shows that report."""
@@ -104,6 +105,7 @@ async def test_a_click_pauses_and_resumes_a_live_engine(tabs: Tabs, kind: Kind) 
     assert tab.complaints == []
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_names_and_errors_are_shown_as_they_are(tabs: Tabs, kind: Kind) -> None:
     """Markup, scripts and templates in a source, a run, an error and a constraint stay text."""
@@ -151,6 +153,7 @@ async def test_names_and_errors_are_shown_as_they_are(tabs: Tabs, kind: Kind) ->
     assert tab.complaints == []
 
 
+@pytest.mark.full
 @EACH_BROKER
 @pytest.mark.wrong_messages("only a named process retains a report", "cascade/state/false/constraints")
 async def test_a_report_without_a_birth_is_marked(tabs: Tabs, kind: Kind) -> None:
@@ -169,6 +172,7 @@ async def test_a_report_without_a_birth_is_marked(tabs: Tabs, kind: Kind) -> Non
     assert tab.complaints == []
 
 
+@pytest.mark.full
 async def test_mosquitto_serves_the_page_itself(tabs: Tabs, tmp_path: Path) -> None:
     """With the lines of the README: mosquitto's http_dir names no type of content, and nothing of ours runs."""
     (lines,) = re.findall(r"```conf\n(.*?)```", README, re.DOTALL)
@@ -184,6 +188,7 @@ async def test_mosquitto_serves_the_page_itself(tabs: Tabs, tmp_path: Path) -> N
     assert tab.complaints == []
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_file_uses_the_brokers_own_websocket_port(tabs: Tabs, tmp_path: Path, kind: Kind) -> None:
     """As ``cascade web --save`` writes it: the broker is in the link."""
@@ -196,6 +201,7 @@ async def test_a_file_uses_the_brokers_own_websocket_port(tabs: Tabs, tmp_path: 
         await expect(row(tab.page, "press-1")).to_contain_text("online")
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_broker_that_is_away_is_shown_in_words_until_it_is_back(
     tabs: Tabs, closed_port: int, kind: Kind
@@ -218,6 +224,7 @@ async def test_a_broker_that_is_away_is_shown_in_words_until_it_is_back(
             await expect(tab.page.get_by_text(re.compile("^No engines"))).to_be_visible()
 
 
+@pytest.mark.full
 async def test_a_link_without_its_token_says_what_to_open(tabs: Tabs) -> None:
     """With the token, from the fragment, the page is linked; the token is in no request for the page itself."""
     require_mosquitto()
@@ -239,6 +246,7 @@ SCREENS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_it_fits_every_screen(tabs: Tabs, kind: Kind, request: pytest.FixtureRequest) -> None:
     """No screen scrolls sideways; ``--screenshots FOLDER`` keeps a picture of each."""

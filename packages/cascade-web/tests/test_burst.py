@@ -14,8 +14,9 @@ from cascade.testkit.fixtures import require_mosquitto
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.timeout(600)
 def test_a_small_burst_is_measured() -> None:
     """Every event arrives; a test does not judge how fast."""
@@ -25,8 +26,9 @@ def test_a_small_burst_is_measured() -> None:
     assert "longest frame" in done.stdout
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.timeout(600)
 def test_a_late_page_of_a_few_engines_is_measured() -> None:
     """On both brokers the page shows everything; a test does not judge after how long."""

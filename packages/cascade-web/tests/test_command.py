@@ -23,7 +23,7 @@ from cascade.web import page
 BROKER = "mqtt://127.0.0.1:1883"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_it_serves_the_page_until_ctrl_c() -> None:
     """The link that it prints answers, with headers that keep the page to itself; Ctrl-C ends it as other commands."""
     port = free_port()
@@ -44,7 +44,8 @@ def test_it_serves_the_page_until_ctrl_c() -> None:
     assert "Traceback" not in terminal.text
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("options", "link"),
     [
@@ -103,14 +104,14 @@ def test_bad_input_is_one_line(arguments: list[str], line: str, capsys: pytest.C
     assert printed.err.startswith(f"cascade: {line.replace('TAKEN', taken)}")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_importing_the_package_does_not_import_the_server() -> None:
     """A program that only wants the page needs neither websockets nor asyncio's servers."""
     line = "import sys, cascade.web; cascade.web.page(); sys.exit('websockets' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", line], check=False).returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_page_of_the_package_shows_what_the_command_prints() -> None:
     """The example in the README, on another port."""
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")

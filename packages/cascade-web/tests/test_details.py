@@ -20,13 +20,14 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_values_and_log_lines_of_a_run_are_shown_and_its_graph_stays(tabs: Tabs, kind: Kind) -> None:
     """The latest value of each name, hostile text as it is; after the end, graph and counts are still there."""
@@ -85,6 +86,7 @@ async def test_values_and_log_lines_of_a_run_are_shown_and_its_graph_stays(tabs:
             assert tab.complaints == late.complaints == []
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_limit_lift_and_cancel_are_in_the_engines_reports(tabs: Tabs, kind: Kind) -> None:
     """Each by its dialog or button; the page shows the effect when the engine reports it."""

@@ -18,7 +18,7 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -66,6 +66,7 @@ def without_date(shown: list[str]) -> list[str]:
     return [re.sub(rf"\d{{4}}-\d\d-\d\d ({TIME})", r"\1", each) for each in shown]
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_without_a_link_every_number_is_from_the_moment_of_the_loss(
     tabs: Tabs, kind: Kind, request: pytest.FixtureRequest
@@ -123,6 +124,7 @@ async def test_without_a_link_every_number_is_from_the_moment_of_the_loss(
     assert [each for each in tab.complaints if "WebSocket" not in each] == []
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_run_whose_engine_is_lost_is_not_counted_as_active(
     tabs: Tabs, kind: Kind, request: pytest.FixtureRequest

@@ -31,7 +31,7 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -77,6 +77,7 @@ def banner(page: Page) -> Any:
     return page.locator("#problems p").filter(has_text=BANNER)
 
 
+@pytest.mark.full
 async def test_the_page_says_what_it_does_not_know_of_an_engine_on_nats(
     tabs: Tabs, tmp_path: Path, gate: asyncio.Event, request: pytest.FixtureRequest
 ) -> None:
@@ -166,6 +167,7 @@ async def shows_only_events(page: Page) -> None:
     await expect(page.get_by_role("img", name=re.compile("^1 task name over"))).to_be_visible()
 
 
+@pytest.mark.full
 async def test_a_page_that_is_opened_late_counts_what_it_has_seen_of_a_run_on_nats(
     tabs: Tabs, gate: asyncio.Event
 ) -> None:
@@ -201,6 +203,7 @@ async def test_a_page_that_is_opened_late_counts_what_it_has_seen_of_a_run_on_na
                 await expect(row(first.page, "night", panel="Recent runs")).not_to_contain_text("seen here")
 
 
+@pytest.mark.full
 async def test_a_run_on_nats_is_shown_whatever_characters_its_names_have(
     tabs: Tabs, gate: asyncio.Event
 ) -> None:
@@ -215,6 +218,7 @@ async def test_a_run_on_nats_is_shown_whatever_characters_its_names_have(
                 await expect(row(tab.page, "nats.1 north")).to_contain_text("not known")
 
 
+@pytest.mark.full
 async def test_an_engine_on_nats_without_a_name_reports_and_does_not_get_what_the_page_sets(
     tabs: Tabs, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -335,6 +339,7 @@ async def watched(
             yield tab.page
 
 
+@pytest.mark.full
 async def test_a_user_whose_rules_hide_the_state_of_engines_is_told_so_and_nothing_of_nats(
     tabs: Tabs, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
 ) -> None:
@@ -351,6 +356,7 @@ async def test_a_user_whose_rules_hide_the_state_of_engines_is_told_so_and_nothi
             await expect(row(page, "press-1").get_by_role("button")).to_have_count(0)
 
 
+@pytest.mark.full
 async def test_a_broker_that_hides_state_without_a_word_leaves_both_causes_possible(
     tabs: Tabs, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
 ) -> None:
@@ -364,6 +370,7 @@ async def test_a_broker_that_hides_state_without_a_word_leaves_both_causes_possi
             await expect(row(page, "press-1")).to_contain_text("not known")
 
 
+@pytest.mark.full
 async def test_where_the_broker_does_not_show_that_everything_has_arrived_no_engine_is_said_to_lack_a_state(
     tabs: Tabs, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
 ) -> None:
@@ -379,6 +386,7 @@ async def test_where_the_broker_does_not_show_that_everything_has_arrived_no_eng
             await expect(banner(page)).to_have_count(0)
 
 
+@pytest.mark.full
 async def test_an_engine_whose_birth_this_user_may_not_read_is_not_called_lost(
     tabs: Tabs, monkeypatch: pytest.MonkeyPatch, gate: asyncio.Event
 ) -> None:

@@ -18,7 +18,7 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.wrong_messages("the page must bear anything", "cascade/#"),
     pytest.mark.asyncio(loop_scope="session"),

@@ -16,12 +16,13 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_no_secret_is_on_the_page(tabs: Tabs, kind: Kind, tmp_path: Path) -> None:
     """Values, log lines, errors and names of a run that fails, in the document, its addresses and its complaints."""

@@ -23,7 +23,7 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -47,6 +47,7 @@ async def log_in(page: Page, user: str, password: str = PASSWORD) -> None:
     await page.get_by_role("button", name="Connect").click()
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: Tabs, kind: Kind) -> None:
     """Neither is a crash or a silence: the page says what to do, and with the right user it goes on."""
@@ -78,6 +79,7 @@ async def test_a_wrong_password_and_a_user_who_may_only_look_are_told_so(tabs: T
             assert PASSWORD not in await tab.page.content()
 
 
+@pytest.mark.full
 async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> None:
     """A user without its own sync topic: what is there is shown, and what may be missing is said."""
     acl = ["user wall", "topic read cascade/#"]
@@ -94,6 +96,7 @@ async def test_a_broker_that_proves_nothing_is_not_called_empty(tabs: Tabs) -> N
             await expect(tab.page.get_by_text(NO_ENGINES)).to_have_count(0)
 
 
+@pytest.mark.full
 async def test_a_page_from_https_names_what_to_do_about_a_broker_without_tls(tabs: Tabs) -> None:
     """The browser would refuse it without a word."""
     tab = await tabs.empty()
@@ -129,6 +132,7 @@ def protocol_levels(page: Page) -> list[int]:
     return found
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_page_of_cascade_web_names_a_broker_that_is_away_before_and_after_a_link(
     tabs: Tabs, kind: Kind
@@ -154,6 +158,7 @@ async def test_a_page_of_cascade_web_names_a_broker_that_is_away_before_and_afte
             await expect(problem).to_contain_text(away)
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_broker_without_a_websocket_port_is_told_from_one_that_is_away(
     tabs: Tabs, kind: Kind, tmp_path: Path
@@ -169,6 +174,7 @@ async def test_a_broker_without_a_websocket_port_is_told_from_one_that_is_away(
         await expect(tab.page.get_by_label("Broker")).to_be_visible()
 
 
+@pytest.mark.full
 async def test_an_address_that_cannot_be_one_is_refused_at_once(tabs: Tabs, tmp_path: Path) -> None:
     """With what to write instead."""
     tab = await file_page(tabs, tmp_path, "mqtt://broker:1883")
@@ -176,6 +182,7 @@ async def test_an_address_that_cannot_be_one_is_refused_at_once(tabs: Tabs, tmp_
     assert [each for each in tab.requests if not each.startswith("file:")] == []
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_frozen_broker_is_not_a_live_one(tabs: Tabs, kind: Kind, tmp_path: Path) -> None:
     """A page without a relay whose broker was restarted: it says that the connection is lost, then that it is back."""

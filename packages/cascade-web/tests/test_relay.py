@@ -63,6 +63,7 @@ async def odd_broker(handle: Handler) -> AsyncIterator[Upstream]:
         await asyncio.gather(*connections, return_exceptions=True)
 
 
+@pytest.mark.full
 @pytest.mark.broker
 async def test_a_client_reaches_the_broker_through_it(each_broker: Broker, no_leaks: None) -> None:
     """Retained messages, small and large ones, in both directions, each as it was."""
@@ -81,7 +82,7 @@ async def test_a_client_reaches_the_broker_through_it(each_broker: Broker, no_le
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_the_browser_logs_in_by_itself() -> None:
     """The relay adds nothing: the broker's own access list decides, over TLS as well."""
     require_mosquitto()
@@ -95,7 +96,7 @@ async def test_the_browser_logs_in_by_itself() -> None:
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_it_speaks_tls_to_the_broker(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +157,7 @@ async def test_without_a_broker_the_reason_says_so(closed_port: int, no_leaks: N
 
 
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_a_broker_that_ends_closes_the_browsers_side(each_broker: Broker, no_leaks: None) -> None:
     """And the next connection finds it again once it runs."""
     async with served(Upstream.of(each_broker.url)) as port, time_limit(120):
@@ -196,6 +197,7 @@ async def test_both_sides_close_together(no_leaks: None) -> None:
     assert (page.close_code, page.close_reason) == (1001, "the broker has closed the connection")
 
 
+@pytest.mark.full
 async def test_a_slow_side_slows_the_other_one_down(no_leaks: None) -> None:
     """The relay keeps no more than a few buffers, and loses nothing once the slow side reads."""
     total, read, may_read = 64 << 20, asyncio.Event(), asyncio.Event()
@@ -261,8 +263,9 @@ async def test_text_is_refused(no_leaks: None) -> None:
         assert await close_of(page) == (1003, "MQTT needs binary messages")
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 async def test_many_connections_leave_nothing_behind(each_broker: Broker, no_leaks: None) -> None:
     """However they end: in order, cut off, refused, or by the end of the server."""
     topic = unique_topic()

@@ -17,7 +17,7 @@ from cascade.interfaces.control_messages import constraint_message
 from cascade.interfaces.topics import constraint_topic, encode_level, parse_constraint_topic
 from cascade.web import page
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.process, pytest.mark.asyncio(loop_scope="session")]
 
 HEX = "const hex = (bytes) => [...bytes].map((each) => each.toString(16).padStart(2, '0')).join('');"
 NAMES = (
@@ -35,6 +35,7 @@ async def scripts(browser: Browser) -> AsyncIterator[Page]:
     await tab.close()
 
 
+@pytest.mark.full
 async def test_packets_have_the_bytes_of_the_standard(scripts: Page) -> None:
     """Each byte is written out by hand from MQTT 5.0 and 3.1.1, section 3."""
     found = await scripts.evaluate(f"""() => {{ {HEX} return [
@@ -57,6 +58,7 @@ async def test_packets_have_the_bytes_of_the_standard(scripts: Page) -> None:
     ]
 
 
+@pytest.mark.full
 async def test_packets_are_read_however_the_bytes_are_cut(scripts: Page) -> None:
     """A WebSocket message may hold a part of a packet, or several."""
     stream = [
@@ -93,6 +95,7 @@ async def test_packets_are_read_however_the_bytes_are_cut(scripts: Page) -> None
     assert refused == ["RangeError"] * len(broken)
 
 
+@pytest.mark.full
 async def test_registers_are_those_of_the_command(scripts: Page) -> None:
     """Topic and content are what `cascade pause` writes, for any name."""
     scopes = [
@@ -159,6 +162,7 @@ async def test_compliance_counts_only_reports_on_what_the_register_holds_now(scr
     ]
 
 
+@pytest.mark.full
 async def test_nodes_of_a_graph_do_not_overlap_and_edges_lead_to_the_right(
     scripts: Page, seeded_random: random.Random
 ) -> None:

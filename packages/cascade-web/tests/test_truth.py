@@ -25,7 +25,7 @@ from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(600),
     pytest.mark.asyncio(loop_scope="session"),
 ]
@@ -56,6 +56,7 @@ def send(broker: Broker, topic: str, content: dict[str, Any]) -> None:
     publish.single(topic, json.dumps(content), 1, retain=True, hostname=broker.host, port=broker.port)
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_every_count_is_right_where_a_third_of_the_events_is_lost(
     tabs: Tabs, kind: Kind, seeded_random: random.Random
@@ -92,6 +93,7 @@ async def test_every_count_is_right_where_a_third_of_the_events_is_lost(
             assert losses.carried > losses.lost
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_fifty_engines_are_paused_and_resumed_by_one_button(tabs: Tabs, kind: Kind) -> None:
     """Each reports; the page counts their answers."""
@@ -122,6 +124,7 @@ async def test_fifty_engines_are_paused_and_resumed_by_one_button(tabs: Tabs, ki
             ).to_have_count(0)
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_of_a_hundred_engines_ninety_are_gone(tabs: Tabs, kind: Kind) -> None:
     """Those that live are listed, the others counted, and shown on demand."""
@@ -146,6 +149,7 @@ async def test_of_a_hundred_engines_ninety_are_gone(tabs: Tabs, kind: Kind) -> N
             await expect(engines.get_by_role("row")).to_have_count(10)
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_twenty_thousand_tasks_are_drawn_by_name(tabs: Tabs, kind: Kind) -> None:
     """The page has a few rows, not one for each task, and its buttons answer."""
@@ -173,6 +177,7 @@ async def test_twenty_thousand_tasks_are_drawn_by_name(tabs: Tabs, kind: Kind) -
     assert tab.complaints == []
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_a_list_of_thousands_has_pages(tabs: Tabs, kind: Kind) -> None:
     """A hundred rows at a time; each row can be reached."""
@@ -192,6 +197,7 @@ async def test_a_list_of_thousands_has_pages(tabs: Tabs, kind: Kind) -> None:
             await expect(row(tab.page, "task:t0815", panel="Constraints")).to_be_visible()
 
 
+@pytest.mark.full
 @EACH_BROKER
 @pytest.mark.parametrize("hours", [-2, 2])
 async def test_times_of_a_live_engine_with_a_wrong_clock_are_right(
@@ -224,6 +230,7 @@ async def test_times_of_a_live_engine_with_a_wrong_clock_are_right(
             await expect(alert.filter(has_text="other engines")).to_have_count(0)
 
 
+@pytest.mark.full
 @EACH_BROKER
 async def test_times_that_cannot_be_compared_are_shown_as_they_were_given(tabs: Tabs, kind: Kind) -> None:
     """An engine that is gone had a clock that cannot be checked: the page shows no duration by it, and names a time in the future."""

@@ -150,7 +150,8 @@ def differences(one: Any, other: Any, where: str = "view") -> list[str]:
     return [] if one == other and isinstance(one, bool) == isinstance(other, bool) else [f"{where}: Python {one!r:.300}, page {other!r:.300}"]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.asyncio(loop_scope="session")
 async def test_the_page_reads_recorded_traffic_as_python_does(
     browser: Browser, seeded_random: random.Random

@@ -338,7 +338,7 @@ def child(code: str, log: Path) -> Iterator[Child]:
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_child_reads_nothing_and_adds_all_it_says_to_its_log(tmp_path: Path) -> None:
     """It has a session of its own: Ctrl-C in the terminal does not reach it."""
     log = tmp_path / "log"
@@ -352,7 +352,7 @@ def test_a_child_reads_nothing_and_adds_all_it_says_to_its_log(tmp_path: Path) -
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("code", "end", "expected"),
     [
@@ -379,7 +379,7 @@ def test_a_child_that_was_ended_is_gone(
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_frozen_child_has_not_ended_and_goes_on(tmp_path: Path) -> None:
     """The system shows it as stopped as soon as ``freeze`` returns."""
     log = tmp_path / "log"
@@ -396,7 +396,7 @@ def test_a_frozen_child_has_not_ended_and_goes_on(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_forked_child_leaves_the_processes_of_its_parent(tmp_path: Path) -> None:
     """Only the process that has started a broker ends it."""
     log = tmp_path / "log"
@@ -409,7 +409,7 @@ def test_a_forked_child_leaves_the_processes_of_its_parent(tmp_path: Path) -> No
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     """Linux would kill it with that thread, were it asked to kill it with its parent."""
     log, children = tmp_path / "log", []
@@ -427,7 +427,7 @@ def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_child_starts_where_the_system_cannot_tie_it_to_its_parent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.full
 @settings(deadline=None)
 @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=4), min_size=1, max_size=3))
 def test_a_captured_payload_is_encoded_as_it_was(payloads: list[dict[Any, Any]]) -> None:

@@ -218,6 +218,7 @@ async def test_the_first_answer_is_waited_for_as_long_for_every_message_of_a_lin
     assert now() == pytest.approx(5.0)
 
 
+@pytest.mark.full
 @leaping
 async def test_a_store_may_be_absent_for_the_whole_patience_and_no_longer() -> None:
     """All messages that wait for it are refused when it is over, in their order; the time between them counts."""

@@ -66,6 +66,7 @@ def events_of(files: int) -> int:
     return 2 * (files + REDUCERS) + 2
 
 
+@pytest.mark.full
 def test_an_audit_is_reported_and_seen_whole_by_the_second_process(demo: Path, program: Path) -> None:
     """With a broker of its own: each number is the one counted by hand, and all counts of events agree."""
     done = run_demo(demo, program)
@@ -82,6 +83,7 @@ def test_an_audit_is_reported_and_seen_whole_by_the_second_process(demo: Path, p
     assert re.search(rf"watcher \| #{events - 1} +ENGINE_STOPPED Succeeded", done.stderr)
 
 
+@pytest.mark.full
 def test_files_and_lines_are_those_of_an_independent_count(demo: Path) -> None:
     """For a real package the totals are what a plain search and a plain read of the files find."""
     paths = list((STDLIB / "email").rglob("*.py"))
@@ -93,6 +95,7 @@ def test_files_and_lines_are_those_of_an_independent_count(demo: Path) -> None:
     assert counts_of(done.stdout)[3] == events_of(len(paths))
 
 
+@pytest.mark.full
 def test_a_broker_that_was_given_is_used_and_left_running(demo: Path, program: Path) -> None:
     """The events go through the broker at the URL, which is still there afterwards."""
     with start_broker() as broker:
@@ -104,6 +107,7 @@ def test_a_broker_that_was_given_is_used_and_left_running(demo: Path, program: P
         assert broker.running
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("password_in", ["the URL", "the environment"])
 def test_row_32_a_password_gets_both_in_and_is_shown_nowhere(
     demo: Path, program: Path, monkeypatch: pytest.MonkeyPatch, password_in: str
@@ -120,6 +124,7 @@ def test_row_32_a_password_gets_both_in_and_is_shown_nowhere(
     assert not [text for text in (secret, quote(secret)) if text in done.stdout + done.stderr]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the command lines of all processes from /proc")
 def test_row_32_a_password_stands_in_no_command_of_the_second_process(demo: Path, closed_port: int) -> None:
     """A list of all processes shows what was typed, and that alone; no broker answers there, and the advice is masked."""
@@ -135,6 +140,7 @@ def test_row_32_a_password_stands_in_no_command_of_the_second_process(demo: Path
     assert "s3cret" not in output + rest
 
 
+@pytest.mark.full
 def test_without_a_broker_the_report_is_the_same_and_the_drops_are_shown(
     demo: Path, program: Path, closed_port: int
 ) -> None:
@@ -154,6 +160,7 @@ def report_of(output: str) -> str:
     return output.partition("Events of this run")[0]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "advice"),
     [
@@ -179,6 +186,7 @@ def test_bad_input_is_refused_with_advice_before_anything_starts(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_everything_and_still_counts(demo: Path, ending: signal.Signals) -> None:
     """In the middle of a long audit: no traceback, no orphan, exit code 130, and the counts agree."""

@@ -223,7 +223,8 @@ def test_a_file_that_vanished_is_a_finding(tmp_path: Path) -> None:
     assert finding == Finding("gone.py", 0, "cannot be read: No such file or directory")
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_complexity_is_that_of_ruff_for_real_code() -> None:
     """For each function of some packages of the standard library it is what ruff's C901 finds."""
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -250,7 +251,7 @@ def complexity_by_ruff(folders: list[Path]) -> dict[tuple[str, int, str], int]:
     return result
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_files_are_parsed_in_many_threads_at_once() -> None:
     """Even where every collection of garbage inside the parser lets another thread run, each result is right."""
 

@@ -68,6 +68,7 @@ def in_order(text: str, *parts: str) -> bool:
     return re.search(".*".join(map(re.escape, parts)), text, re.DOTALL) is not None
 
 
+@pytest.mark.full
 def test_the_audit_is_slowed_paused_and_let_go_from_a_second_process(
     demo: Path, folder: Path, marked: Broker
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_audit_is_slowed_paused_and_let_go_from_a_second_process(
     assert set(retained(marked)) == {"other/marker", STORE_TOPIC}
 
 
+@pytest.mark.full
 def test_ctrl_c_in_the_pause_leaves_nothing_behind(demo: Path, folder: Path, marked: Broker) -> None:
     """The registers are cleared, the second process ends, and so does the first, with 130 and no traceback."""
     with started(demo, folder, "--pause", "3600", "--broker", marked.url) as running:

@@ -14,8 +14,9 @@ from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.waiting import busyness
 
 
+@pytest.mark.full
 @pytest.mark.broker
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.timeout(300)
 def test_a_run_survives_five_kills_two_cuts_and_a_pause(demo: Path) -> None:
     """Each stands as a line; no recorded step is done again, and the paused run starts nothing without its link."""

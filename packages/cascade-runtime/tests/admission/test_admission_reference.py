@@ -137,7 +137,8 @@ EVENTS = [
 ]  # one flat list: hypothesis draws from it quickly
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(EVENTS), min_size=30, max_size=90))
 def test_the_policy_admits_what_a_check_of_all_requests_would_admit(script: list[tuple[Any, ...]]) -> None:

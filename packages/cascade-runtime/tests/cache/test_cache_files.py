@@ -160,7 +160,7 @@ async def test_a_file_left_by_a_failed_attempt_is_deleted_before_the_next(tmp_pa
     assert path.read_text() == "written"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_a_file_left_by_a_killed_process_is_written_again(tmp_path: Path) -> None:
     """Even kill -9 while writing leaves no file that counts."""
     path = tmp_path / "a"

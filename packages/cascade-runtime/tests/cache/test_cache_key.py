@@ -270,7 +270,8 @@ def run_with_seed(program: str, seed: int, *arguments: str) -> str:
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @given(st.sets(st.text(st.characters(codec="ascii"), min_size=1), min_size=3))
 @settings(max_examples=3, deadline=None)
 def test_a_key_is_the_same_in_every_process(words: set[str]) -> None:

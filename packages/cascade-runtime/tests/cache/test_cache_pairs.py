@@ -968,7 +968,8 @@ def test_an_edit_anywhere_in_the_module_gives_another_key(
     assert key_in(imported(tmp_path / "edited", source.replace(text, instead), monkeypatch)) != usual
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_another_process_computes_the_same_key(tmp_path: Path) -> None:
     """Whatever the seed of hash(), and whatever was computed before."""
     (tmp_path / "shop.py").write_text(COMMON + FIRST + SECOND + USER)

@@ -122,4 +122,4 @@ def run(coroutine: object) -> Hit | None:
     raise AssertionError("it waited")
 
 
-TestMemoryCacheModel = pytest.mark.slow(MemoryCacheModel.TestCase)
+TestMemoryCacheModel = pytest.mark.process(MemoryCacheModel.TestCase)

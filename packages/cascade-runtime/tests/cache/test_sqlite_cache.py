@@ -597,7 +597,7 @@ def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_several_processes_may_start_and_write_at_the_same_time(path: Path) -> None:
     """They use one file and one key, and every value of each process is found."""
     names = "abcd"
@@ -649,7 +649,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, so that the processes start at one moment")
 @pytest.mark.parametrize("files", [20, pytest.param(200, marks=pytest.mark.nightly)])
 def test_several_processes_may_create_a_file_at_one_moment(files: int, tmp_path: Path) -> None:
@@ -659,7 +659,7 @@ def test_several_processes_may_create_a_file_at_one_moment(files: int, tmp_path:
     assert done.stdout == ""
 
 
-@pytest.mark.slow
+@pytest.mark.process
 async def test_a_value_survives_kill_9_once_put_has_returned(path: Path) -> None:
     """A process that is killed while it writes loses no value whose put had returned."""
     process = writer(path, "a", 100_000)
@@ -706,7 +706,7 @@ asyncio.run(parent())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 async def test_a_forked_child_uses_a_connection_of_its_own(path: Path) -> None:
     """Neither process hangs, and each finds the values of the other."""

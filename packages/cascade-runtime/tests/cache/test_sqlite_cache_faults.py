@@ -24,7 +24,7 @@ from cascade.spec import task
 from cascade.spec.caching import CachePolicy
 from cascade.testkit.leaks import no_leaks
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 VALUES: dict[str, Any] = {f"k{i}": (i, "x" * (i * 37 % 900)) for i in range(60)}
 

@@ -310,6 +310,7 @@ def test_i6_a_set_beyond_the_limits_is_counted_the_same_at_each_look(bench: Benc
     assert counts == [(MAX_REGISTERS, MAX_PROBLEMS + 500)] * 2
 
 
+@pytest.mark.full
 def test_a_set_that_takes_the_room_of_another_one_is_fetched_again(bench: Bench) -> None:
     """I1 at the limit: new registers find no room until the old ones are removed, so a new stream is opened."""
     old, new = (

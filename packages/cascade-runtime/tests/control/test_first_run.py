@@ -40,7 +40,7 @@ print(json.dumps(asyncio.run(main())))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_first_run_imports_what_control_needs_one_module_in_each_iteration_of_the_loop() -> None:
     """Together they take longer than a program's other tasks should wait."""
     done = subprocess.run(

@@ -34,7 +34,7 @@ from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 GLOBAL = "cascade/constraints/global"
 PAUSE = b'{"type":"pause"}'
@@ -322,6 +322,7 @@ async def test_i8_only_the_last_engine_on_a_connector_reports_stopped(hub: Local
     await observer.disconnect()
 
 
+@pytest.mark.full
 async def test_ten_thousand_registers_leave_the_loop_to_others(hub: LocalHub, no_leaks: None) -> None:
     """A large set is applied in small slices with other work in between, and what a later set does not have is removed so."""
     for number in range(10_000):

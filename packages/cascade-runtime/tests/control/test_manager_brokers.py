@@ -113,6 +113,7 @@ async def write(broker: Broker, *messages: tuple[str, bytes], qos: int = 1) -> N
             await client.publish(topic, payload, qos=qos, retain=True)
 
 
+@pytest.mark.full
 async def test_row_17_a_retained_set_of_5000_is_in_force_as_a_whole(
     any_broker: Broker, no_leaks: None
 ) -> None:
@@ -189,6 +190,7 @@ async def test_a_broker_that_restarts_with_its_store_changes_nothing(lasting: Br
         assert steered.manager.registers.revision == revision  # nor was it different in between
 
 
+@pytest.mark.full
 async def test_row_19_a_lost_store_keeps_the_constraints(lasting: Broker, no_leaks: None) -> None:
     """Row 19: the known set stays in force as stale until a tool starts a new store."""
     await write(lasting, (STORE_TOPIC, b'{"store":"A"}'), (GLOBAL, PAUSE))
@@ -218,6 +220,7 @@ async def test_row_23_a_constraint_expires_without_a_message_of_the_broker(
         await eventually(lambda: not steered.gates)
 
 
+@pytest.mark.full
 async def test_row_23_with_mqtt_5_the_remaining_expiry_counts(lasting: Broker, no_leaks: None) -> None:
     """Row 23: an engine whose clock is ten minutes ahead obeys a new pause, live and retained, for its full time."""
     speaks_5: dict[str, Any] = {"clock": FastClock(), "protocol": aiomqtt.ProtocolVersion.V5}
@@ -419,6 +422,7 @@ def read_of(retained: dict[str, bytes]) -> dict[str, Constraint]:
     return {topic: found for topic, found in read.items() if isinstance(found, Constraint)}
 
 
+@pytest.mark.full
 async def test_fifty_engines_report_a_pause_as_applied(any_broker: Broker, no_leaks: None) -> None:
     """A pause of fifty engines causes fifty reports that name the register as applied."""
     topic = constraint_topic("global", "pause")
@@ -441,7 +445,8 @@ async def test_fifty_engines_report_a_pause_as_applied(any_broker: Broker, no_le
         await asyncio.gather(*(engine.__aexit__() for engine in engines))
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_b6_a_store_that_changes_again_and_again_is_logged_once_where_it_lifts_nothing(
     any_broker: Broker, no_leaks: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -473,7 +478,8 @@ async def test_b6_a_store_that_changes_again_and_again_is_logged_once_where_it_l
         await eventually(lambda: warnings() == 2, 30)
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_b6_a_store_that_comes_and_goes_is_logged_once(
     any_broker: Broker, no_leaks: None, caplog: pytest.LogCaptureFixture
 ) -> None:

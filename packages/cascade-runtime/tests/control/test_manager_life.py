@@ -217,7 +217,8 @@ def is_forgotten(reference: weakref.ref[Any]) -> bool:
     return reference() is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_the_next_engine_adopts_the_constraints_in_force(
     hub: LocalHub, desk: Desk, connector: Counted
 ) -> None:

@@ -337,7 +337,7 @@ class ControlSession(RuleBasedStateMachine):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "examples",
-    [pytest.param(150, marks=pytest.mark.slow), pytest.param(5_000, marks=pytest.mark.nightly)],
+    [pytest.param(150, marks=pytest.mark.process), pytest.param(5_000, marks=pytest.mark.nightly)],
     ids=["short", "long"],
 )
 def test_i1_the_engine_converges_whatever_happens(examples: int) -> None:

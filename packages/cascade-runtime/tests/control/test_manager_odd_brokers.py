@@ -19,7 +19,7 @@ from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit.odd_broker import OddBroker
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 PAUSE_TOPIC = constraint_topic("global", "pause")
 PAUSE = b'{"type":"pause"}'
@@ -127,6 +127,7 @@ async def test_a_set_that_is_cut_lifts_no_register(no_leaks: None, caplog: pytes
     assert warnings(caplog, "no longer has these constraints") == []
 
 
+@pytest.mark.full
 async def test_withheld_retained_messages_are_degraded_and_required_control_waits(
     no_leaks: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,6 +148,7 @@ async def test_withheld_retained_messages_are_degraded_and_required_control_wait
             assert not run.done()
 
 
+@pytest.mark.full
 async def test_a_pause_of_a_run_is_known_before_its_first_task(no_leaks: None) -> None:
     """The exact topics of a run join the watch as it begins, also between two runs of one connection."""
     with OddBroker(retained_for_wildcards=False) as broker:

@@ -226,7 +226,8 @@ def test_a_run_register_that_has_expired_does_not_come_back(registers: Registers
 OWN = ("global", "project:acme", "source:press-3", "run:here")
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 def test_what_means_the_engine_has_a_room_of_its_own(clock: FakeClock) -> None:
     """Ten thousand leftovers, and full problems, do not deprive an operator of any pause."""
     registers = Registers(clock, own_scopes=OWN[:3])

@@ -136,7 +136,7 @@ def search(depth: int, apply: Apply, sync: Sync, *, quiet_only: bool) -> tuple[i
     return len(seen), None
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("depth", [6, pytest.param(8, marks=pytest.mark.nightly)])
 def test_i1_the_replica_converges(depth: int) -> None:
     """I1 convergence: in every state up to this depth, the queue folded into the registers gives R."""

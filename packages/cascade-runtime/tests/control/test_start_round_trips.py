@@ -15,7 +15,7 @@ from cascade.testkit import eventually
 from cascade.testkit.chaos import ChaosProxy, Direction
 from cascade.testkit.odd_broker import OddBroker
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.process]
 
 NAME = "line-3"
 RUN = "night-7"
@@ -103,6 +103,7 @@ async def test_the_start_without_a_name_asks_for_everything_in_its_first_packets
         assert sum(constraint_topic(f"run:{RUN}") in packet for packet in asked(broker)) == 1
 
 
+@pytest.mark.full
 async def test_a_run_that_is_cancelled_while_it_connects_leaves_no_filter(no_leaks: None) -> None:
     """Another run connects the same connector: the topics of the cancelled one are not watched any longer."""
     with OddBroker() as broker:
@@ -127,6 +128,7 @@ async def test_the_end_of_a_run_that_disconnects_does_not_unsubscribe(no_leaks: 
         assert not any("cascade/constraints/#" in packet for packet in broker.unsubscribes)
 
 
+@pytest.mark.full
 async def test_a_run_that_leaves_the_connector_connected_gives_its_topics_up_soon(no_leaks: None) -> None:
     """A process that runs for ever does not gather the topics of its runs."""
     with OddBroker() as broker:

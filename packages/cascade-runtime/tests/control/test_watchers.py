@@ -251,6 +251,7 @@ async def test_at_most_ten_runs_are_recent(hub: LocalHub, watcher: Watcher) -> N
 # Waiting
 
 
+@pytest.mark.full
 async def test_a_task_is_counted_under_every_reason_that_blocks_it(
     hub: LocalHub, watcher: Watcher, gate: Gate
 ) -> None:
@@ -417,6 +418,7 @@ async def test_a_retry_is_a_reason_until_it_begins(hub: LocalHub, watcher: Watch
     await asyncio.wait({going})
 
 
+@pytest.mark.full
 async def test_a_task_paused_at_a_checkpoint_is_blocked_and_stands_in_running(
     hub: LocalHub, watcher: Watcher, gate: Gate
 ) -> None:
@@ -483,6 +485,7 @@ async def test_a_summary_is_scalars_and_is_down_after_a_clean_end(
     await eventually(lambda: watcher.view.engines[SOURCE].status(0.0) == "ended")
 
 
+@pytest.mark.full
 async def test_a_summary_is_down_while_its_user_has_disconnected_the_connector(
     hub: LocalHub, watcher: Watcher, gate: Gate
 ) -> None:
@@ -595,7 +598,8 @@ async def test_a_graph_of_many_calls_has_one_node_for_each_name(
 # Bounds
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_a_report_with_5_000_names_of_200_characters_has_at_most_64_kib(
     hub: LocalHub, watcher: Watcher, gate: Gate
 ) -> None:
@@ -618,7 +622,8 @@ async def test_a_report_with_5_000_names_of_200_characters_has_at_most_64_kib(
     assert watcher.of_kind("graph")
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 async def test_the_counts_of_a_burst_of_20_000_events_are_right(hub: LocalHub, watcher: Watcher) -> None:
     """They come from the engine: no reader has to receive every event."""
 

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ def keep(key: str) -> Keep:
     return Keep(key, 1, 2.0, StepEvents())
 
 
+@pytest.mark.full
 @settings(max_examples=300)
 @given(BATCHES)
 @example([[start("a"), Retry("a", 1, 3.0, "bad")], [start("a"), keep("a")]])

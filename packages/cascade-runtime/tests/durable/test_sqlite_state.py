@@ -48,7 +48,7 @@ from cascade.testkit.waiting import eventually
 
 RUN = RunInfo("night", "report")
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 
 @pytest.fixture

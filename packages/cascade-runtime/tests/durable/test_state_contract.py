@@ -8,7 +8,7 @@ from cascade.interfaces import StateBackend, StateUnavailable
 from cascade.runtime._durable.sqlite_state import SqliteState
 from cascade.testkit.state import StateContract
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 
 class TestSqliteState(StateContract):

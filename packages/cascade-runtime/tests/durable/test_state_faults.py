@@ -33,7 +33,7 @@ from cascade.runtime._durable.sqlite_state import SqliteState
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 
-pytestmark = pytest.mark.slow  # left out of the session unit
+pytestmark = pytest.mark.process  # left out of the session unit
 
 RUN = RunInfo("night", "report")
 VALUES: dict[str, Any] = {f"f:0[{n}]": [n, "x" * (n * 37 % 900), (n,)] for n in range(40)}

@@ -32,7 +32,7 @@ from cascade.interfaces import (
 from cascade.runtime._durable import results
 from cascade.runtime._durable.sqlite_state import SqliteState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 RUN = RunInfo("night", "report")
 KEYS = st.sampled_from([f"{name}:{number}" for name in "fgh" for number in range(3)])

@@ -264,6 +264,7 @@ def test_the_share_never_reaches_the_end_before_the_run_does() -> None:
     assert "99%" in render(counts(state("c", TaskState.COMPLETED), tasks=1), 0, 100)
 
 
+@pytest.mark.full
 @given(st.integers(1, 200), st.integers(0, 100), st.text(max_size=50), st.booleans())
 def test_the_line_fits_into_every_terminal(columns: int, done: int, reason: str, unexpanded: bool) -> None:
     """It never wraps: one column stays free."""
@@ -298,7 +299,7 @@ cs.run(wait(), progress=True, run_id="r1")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_ctrl_c_leaves_a_clean_terminal() -> None:
     """The line is erased, the last line says how the run ended, and the traceback follows."""

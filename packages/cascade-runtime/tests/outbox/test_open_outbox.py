@@ -174,6 +174,7 @@ async def test_files_of_dead_processes_are_adopted_part_by_part(
     held.release()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("ack", [None, "c-1"])
 async def test_what_is_left_is_counted_once_while_files_are_adopted(
     folder: Path, ack: str | None, monkeypatch: pytest.MonkeyPatch
@@ -206,6 +207,7 @@ async def test_what_is_left_is_counted_once_while_files_are_adopted(
     held.release()
 
 
+@pytest.mark.full
 async def test_a_sender_that_adopts_nothing_counts_its_own_messages(folder: Path) -> None:
     await leave(folder, "box", State.WAITS)
     link = FakeLink(up=False)

@@ -66,7 +66,10 @@ def fill(folder: Path, count: int) -> None:
 
 @pytest.mark.parametrize(
     "count",
-    [5_000, pytest.param(1_000_000, marks=[pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(900)])],
+    [
+        5_000,
+        pytest.param(1_000_000, marks=[pytest.mark.nightly, pytest.mark.process, pytest.mark.timeout(900)]),
+    ],
 )
 async def test_memory_is_flat_and_new_events_overtake_the_backlog(tmp_path: Path, count: int) -> None:
     """A new event waits for no more than what the connector had in hand: twice its window."""

@@ -431,6 +431,7 @@ async def double(x: int) -> int:
     return 2 * x
 
 
+@pytest.mark.full
 async def test_an_engine_sends_its_events_through_its_outbox(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

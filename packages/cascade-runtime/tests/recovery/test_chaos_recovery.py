@@ -41,7 +41,7 @@ POINTS = (
 LONG = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(120),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL"),
 ]
@@ -110,6 +110,7 @@ class Night:
         assert set(self.values) == {str(EXPECTED)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=LONG) for n in range(2, 12))])
 def test_a_run_killed_at_each_named_moment_goes_on(seed: int, tmp_path: Path) -> None:
     """One kill after the other in one run: each process continues what the ones before have recorded."""

@@ -21,7 +21,7 @@ POINTS = ("committed-unheard", "reported", "turn-deleted", "in-transaction", "en
 LONG = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(240),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL"),
 ]
@@ -81,6 +81,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return set(completed(events))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("up", [True, False], ids=["linked", "offline"])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=LONG) for n in range(2, 12))])
 def test_each_recorded_step_is_reported_once_however_often_the_process_is_killed(
@@ -100,6 +101,7 @@ def test_each_recorded_step_is_reported_once_however_often_the_process_is_killed
     assert set(completed(received)) == undisturbed
 
 
+@pytest.mark.full
 def test_the_events_of_the_killed_process_come_first(tmp_path: Path) -> None:
     """In their order, before those of the attempt that goes on."""
     assert proceed(tmp_path, "committed-unheard", 2, up=False) == (KILLED, [])
@@ -112,6 +114,7 @@ def test_the_events_of_the_killed_process_come_first(tmp_path: Path) -> None:
     assert completed([event for event in events if event.get("attempt", 1) == 1])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_no_end_is_reported_of_a_step_that_failed_because_its_result_has_to_be_recorded(
     times: int, tmp_path: Path

@@ -30,7 +30,7 @@ LAST = 16
 LONG = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.process,
     pytest.mark.timeout(240),
     pytest.mark.skipif(sys.platform != "linux", reason="needs LD_PRELOAD"),
 ]
@@ -153,6 +153,7 @@ def kept(place: Path) -> set[str]:
         return {key for (key,) in connection.execute(KEPT)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("most", [12, pytest.param(10_000, marks=LONG)])
 def test_a_run_goes_on_from_what_the_disk_has_at_each_sync(most: int, tmp_path: Path, library: Path) -> None:
     """No value that had left the engine is missing, no recorded step runs again, and the value is right."""

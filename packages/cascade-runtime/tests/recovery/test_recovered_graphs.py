@@ -83,7 +83,7 @@ async def check(seed: int) -> int:
     return attempts
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 1000), marks=pytest.mark.nightly)])
 @pytest.mark.timeout(1800)
 async def test_a_graph_that_is_stopped_again_and_again_gives_what_it_gives_undisturbed(seeds: range) -> None:

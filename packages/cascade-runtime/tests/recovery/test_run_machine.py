@@ -25,7 +25,7 @@ from cascade.runtime._durable import crash_points
 from cascade.spec import LazyResult, task
 from cascade.testkit.waiting import busyness
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 KINDS = ("plain", "inline", "careful", "flaky", "map", "loop")
 MOMENTS = (

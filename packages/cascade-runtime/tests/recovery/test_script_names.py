@@ -80,7 +80,8 @@ FROM_FILE, INSIDE, AS_MODULE, IMPORTED = (
 STEPS = ("first", "second", "third", "turn 2", "turn 1", "turn 0", "last", "")
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("package", "ways"),
     [

@@ -73,7 +73,8 @@ def of_recording(made: Counter[str]) -> int:
     return sum(times for file, times in made.items() if file.startswith(RECORDING))
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.process
 @pytest.mark.parametrize("earlier", [False, True], ids=["alone", "after a recorded run"])
 async def test_a_run_without_a_state_calls_no_code_of_the_recording(earlier: bool, tmp_path: Path) -> None:
     """Not once for any task, also where an earlier run of the process was recorded; a recorded run calls it for each."""
