@@ -15,7 +15,7 @@ from cascade.runtime._graph.node import Kind
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.changes import ChangeFinder
 from cascade.runtime._recovery.digests import StepDigests
-from cascade.runtime._recovery.recording import open_recording
+from cascade.runtime._recovery.opening import open_recording
 from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.resume_rules import ResumeRules

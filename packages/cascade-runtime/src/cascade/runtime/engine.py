@@ -36,7 +36,7 @@ from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.log_lines import SentLines, checked_level
 from cascade.runtime._scheduler.runner import TaskRunner
-from cascade.runtime._scheduler.scheduler import PLAIN_PARTS, RunScheduler
+from cascade.runtime._scheduler.scheduler import RunScheduler
 from cascade.runtime._scheduler.still_running import StillRunning
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.connection import SharedConnection
@@ -429,7 +429,7 @@ class Engine:
         """Open what is recorded of a run; None if the engine records none."""
         if self._state is None:
             return None
-        from cascade.runtime._recovery.recording import open_recording
+        from cascade.runtime._recovery.opening import open_recording
 
         return await open_recording(
             self._state,
@@ -529,20 +529,20 @@ class Engine:
         recording: RunRecording | None,
     ) -> list[Any]:
         """Run between the opening of what the run owns and its closing."""
-        make_runner = TaskRunner if recording is None else recording.runner
         timeouts = CloseTimeouts(self._close_timeout, self._stop_timeout)
         async with (
             RunExecutors(self._executor, self._executors) as executors,
             ResourceScope(
                 self._resources, executors.threads, timeouts=timeouts, still_running=still_running.resources
             ) as resources,
-            make_runner(
+            TaskRunner(
                 run_id,
                 executors,
                 resources,
                 cache_backend=self._cache_backend,
                 clock=self._clock,
                 middleware=self._middleware,
+                recording=recording,
             ) as runner,
         ):
             monitor = LoopLagMonitor.join(asyncio.get_running_loop())
@@ -555,7 +555,7 @@ class Engine:
                 params=params,
                 carry_on=carry_on,
                 monitor=monitor,
-                parts=PLAIN_PARTS if recording is None else recording.parts,
+                recording=recording,
             )
             limit = self._stop_timeout
             try:
@@ -588,7 +588,8 @@ def _recorded_with_events(
     """Have the journal of a run keep the events that may be lost, as long as the run goes on."""
     end = ExitStack()  # not a generator: contextlib sets attributes of an error that passes through one
     if recording is not None and telemetry is not None:
-        recording.follow(telemetry.follow(run_id))
+        if (trail := telemetry.follow(run_id)) is not None:
+            recording.follow(trail)
         end.callback(telemetry.unfollow, run_id)
     return end
 

@@ -157,6 +157,10 @@ class Graph:
         assert isinstance(node.call, RouteCall)
         return chosen(node.call, node.inputs[node.width - 1].value)
 
+    def continue_at(self, node: Node, turn: int) -> Graph:
+        """Return an empty graph for the calls that ``node``'s call, and those that replaced it, returned last."""
+        return type(self)(self, target=node, turn=turn)
+
     def continuation(self, node: Node) -> tuple[Graph, Node]:
         """Return where to build what ``node``'s call returned, and the node that takes its value.
 
@@ -165,7 +169,7 @@ class Graph:
         """
         target = _replaceable_target(node)
         if target is None:
-            return type(self)(self, target=node, turn=1), node
+            return self.continue_at(node, 1), node
         node.status = Status.DONE
         self.release(node)
         self.clear()

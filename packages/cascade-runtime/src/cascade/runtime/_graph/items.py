@@ -6,11 +6,44 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from cascade.runtime._graph.mapping import Columns
-from cascade.runtime._graph.node import Node, Origin, Status
+from cascade.runtime._graph.node import Kind, Node, Origin, Recorded, Status
 from cascade.spec import Call, MapCall
+
+
+class ArgumentDigests(Protocol):
+    """Computes the digests of the arguments of a map's items."""
+
+    def of(self, number: int) -> bytes:
+        """Return the digest of one item's arguments."""
+        ...
+
+
+class RecordedValues:
+    """What earlier attempts recorded of the items of one map, in little memory."""
+
+    __slots__ = ("_attempts", "_turns", "_values")
+
+    def __init__(self, size: int) -> None:
+        self._values: list[Any] = [None] * size
+        self._attempts = [0] * size
+        self._turns: dict[int, int] = {}
+
+    def put(self, number: int, recorded: Recorded) -> None:
+        """Note what is recorded of an item."""
+        self._values[number], self._attempts[number], turn = recorded
+        if turn:
+            self._turns[number] = turn
+
+    def take(self, number: int) -> Recorded | None:
+        """Return and forget what is recorded of an item; None if nothing is."""
+        attempt = self._attempts[number]
+        if not attempt:
+            return None
+        value, self._values[number], self._attempts[number] = self._values[number], None, 0
+        return Recorded(value, attempt, self._turns.get(number, 0))
 
 
 class MapItems(Origin):
@@ -30,11 +63,13 @@ class MapItems(Origin):
         "begun",
         "call",
         "columns",
+        "digests",
         "has_lazies",
         "input_failed",
         "is_queued",
         "limit",
         "nested",
+        "recorded",
         "running",
         "size",
         "waiting",
@@ -68,6 +103,10 @@ class MapItems(Origin):
         """Whether an input that all items have in common was skipped or failed."""
         self.width = 0
         """How many of the inputs that all items have in common they take the values of."""
+        self.recorded: RecordedValues | None = None
+        """What earlier attempts of the run recorded of the items."""
+        self.digests: ArgumentDigests | None = None
+        """What computes the digests of the items' arguments, once a recording has asked for one."""
         self._inputs: tuple[Node, ...] = ()
         self._kwargs: Mapping[str, Any] = {}
         self._rows: Iterator[tuple[Any, ...]] = zip(*columns.values(), strict=True)
@@ -134,6 +173,8 @@ class MapItems(Origin):
         item.kwargs = kwargs
         item.dependents = self.node
         item.readers = 1
+        if self.recorded is not None and (recorded := self.recorded.take(number)) is not None:
+            item.kind, item.value = Kind.RECORDED, recorded
         return item
 
     def settle(self, item: Node) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
 from cascade.runtime._graph.mapping import Columns
@@ -44,6 +44,15 @@ class Status(Enum):
     FAILED = "failed"
     REMOVED = "removed"
     """It was taken out of its graph before it was admitted to the run."""
+
+
+class Recorded(NamedTuple):
+    """What an earlier attempt of the run recorded of one step: the value of a node of this kind until it expands."""
+
+    value: Any
+    attempt: int
+    turn: int = 0
+    """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
 
 
 class Origin:
@@ -122,6 +131,10 @@ class Scope(Protocol):
 
     def route(self, node: Node) -> LazyResult[Any]:
         """Return the route that the selector's value chooses, or the call to be made instead of this one."""
+        ...
+
+    def continue_at(self, node: Node, turn: int) -> Scope:
+        """Return an empty graph for the calls that ``node``'s call, and those that replaced it, returned last."""
         ...
 
     def continuation(self, node: Node) -> tuple[Scope, Node]:

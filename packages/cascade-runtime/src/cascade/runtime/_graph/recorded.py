@@ -5,76 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from cascade.runtime._graph.graph import Declared, Graph
-from cascade.runtime._graph.items import MapItems
+from cascade.runtime._graph.items import MapItems, RecordedValues
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
 from cascade.runtime._graph.mapping import Columns
-from cascade.runtime._graph.node import Kind, Node
-from cascade.spec import Call, LazyResult, MapCall, Search, call_of
-
-
-class Recorded(NamedTuple):
-    """What an earlier attempt of the run recorded of one step."""
-
-    value: Any
-    attempt: int
-    turn: int = 0
-    """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
-
-
-class ArgumentDigests(Protocol):
-    """Computes the digests of the arguments of a map's items."""
-
-    def of(self, number: int) -> bytes:
-        """Return the digest of one item's arguments."""
-        ...
-
-
-class RecordedValues:
-    """What earlier attempts recorded of the items of one map, in little memory."""
-
-    __slots__ = ("_attempts", "_turns", "_values")
-
-    def __init__(self, size: int) -> None:
-        self._values: list[Any] = [None] * size
-        self._attempts = [0] * size
-        self._turns: dict[int, int] = {}
-
-    def put(self, number: int, recorded: Recorded) -> None:
-        """Note what is recorded of an item."""
-        self._values[number], self._attempts[number], turn = recorded
-        if turn:
-            self._turns[number] = turn
-
-    def take(self, number: int) -> Recorded | None:
-        """Return and forget what is recorded of an item; None if nothing is."""
-        attempt = self._attempts[number]
-        if not attempt:
-            return None
-        value, self._values[number], self._attempts[number] = self._values[number], None, 0
-        return Recorded(value, attempt, self._turns.get(number, 0))
-
-
-class RecordedItems(MapItems):
-    """The items of a map, some of which an earlier attempt completed."""
-
-    __slots__ = ("_recorded", "digests")
-
-    def __init__(self, node: Node, call: MapCall, columns: Columns, recorded: RecordedValues | None) -> None:
-        super().__init__(node, call, columns)
-        self._recorded = recorded
-        self.digests: ArgumentDigests | None = None
-        """What computes the digests of the items' arguments, once one was asked for."""
-
-    def new_node(self, number: int, kwargs: dict[str, Any]) -> Node:
-        """Make the node of an item."""
-        item = super().new_node(number, kwargs)
-        recorded = None if self._recorded is None else self._recorded.take(number)
-        if recorded is not None:
-            item.kind, item.value = Kind.RECORDED, recorded
-        return item
+from cascade.runtime._graph.node import Kind, Node, Recorded
+from cascade.spec import Call, LazyResult, Search, call_of
 
 
 class RecordedGraph(Graph):
@@ -147,7 +85,7 @@ class RecordedGraph(Graph):
         self._restored_items |= items
 
     def continue_at(self, node: Node, turn: int) -> RecordedGraph:
-        """Return where to build the calls that a recorded step had returned."""
+        """Return an empty graph for the calls that ``node``'s call, and those that replaced it, returned last."""
         return RecordedGraph(self, target=node, turn=turn)
 
     def clear(self) -> None:
@@ -195,8 +133,6 @@ class RecordedGraph(Graph):
             node.number = owner._own[node.call].number
 
     def _new_items(self, node: Node, columns: Columns) -> MapItems:
-        assert isinstance(node.call, MapCall)
-        node.kind = Kind.GATHER
-        items = RecordedItems(node, node.call, columns, self._restored_items.pop(node.call, None))
-        node.items = items
+        items = super()._new_items(node, columns)
+        items.recorded = self._restored_items.pop(node.call, None)
         return items

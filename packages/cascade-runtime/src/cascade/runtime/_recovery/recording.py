@@ -1,60 +1,71 @@
-"""One attempt of a recorded run: opened before anything is built, ended before the run's last event."""
+"""The journal of one recorded run: what its scheduler writes to it and reads from it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from cascade.interfaces import (
+    NO_EVENTS,
     Clock,
     Journal,
-    Resume,
+    Plan,
+    RecordedStatus,
+    RunCancelledError,
     RunChangedError,
-    RunInfo,
     RunInUseError,
     RunStatus,
-    StateBackend,
     StateUnavailable,
+    StepEvents,
     StepInDoubtError,
     StepKeepsDyingError,
     StepState,
+    TaskCancelledError,
+    UnstorableValueError,
 )
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._graph.builder import NODES_PER_STEP
-from cascade.runtime._graph.dependencies import inputs_among, walk
+from cascade.interfaces.redaction import describe
+from cascade.runtime._graph.items import MapItems
+from cascade.runtime._graph.keys import scope_of
+from cascade.runtime._graph.mapping import Columns
+from cascade.runtime._graph.node import Node, Scope
 from cascade.runtime._graph.recorded import RecordedGraph
+from cascade.runtime._recovery import plans
 from cascade.runtime._recovery.digests import StepDigests
-from cascade.runtime._recovery.parts import RecordedAttempts, RecordedExpansion, RecordedRunner
-from cascade.runtime._recovery.recorder import Recorder
 from cascade.runtime._recovery.restorer import Restorer
-from cascade.runtime._scheduler.runner import TaskRunner
-from cascade.runtime._scheduler.scheduler import RunParts
+from cascade.runtime._scheduler.recording import EndExpected
 from cascade.runtime._support.event_trail import EventTrail
-from cascade.runtime._support.pace import finished
 from cascade.runtime._support.resume_rules import ResumeRules
-from cascade.spec import LazyResult
+from cascade.spec import LazyResult, MapCall
 
 _log = get_logger("cascade.state")
 
 
 class RunRecording:
-    """The journal of one run, and the parts that a scheduler needs to write and to read it."""
+    """One attempt of a recorded run; what the scheduler calls is described at :class:`Recording`.
+
+    :param home: module of the run's target.
+    """
 
     def __init__(self, journal: Journal, run_id: str, *, home: str, clock: Clock, rules: ResumeRules) -> None:
         self._journal = journal
         self._run_id = run_id
-        digests = StepDigests()
-        restorer = Restorer(journal, run_id, digests, home=home, on_change=rules.on_change, clock=clock)
-        recorder = Recorder(journal, restorer, digests, home=home, clock=clock)
-        self.parts = RunParts(
-            graph=RecordedGraph,
-            attempts=partial(RecordedAttempts, recorder=recorder),
-            expansion=partial(RecordedExpansion, recorder=recorder, restorer=restorer),
+        self._home = home
+        self._clock = clock
+        self._digests = StepDigests()
+        self._restorer = Restorer(
+            journal, run_id, self._digests, home=home, on_change=rules.on_change, clock=clock
         )
-        self._recorder = recorder
+        self._trail: EventTrail | None = None
+        self._wake: Callable[[], None] = _do_nothing
+        self._end_expected: EndExpected = _no_event
+        self._waiting = 0  # steps that wait until rows can be written
+        self._started: set[Node] = set()
+        """Steps that have no outcome yet, and whose start this attempt recorded."""
+        self._recorded_steps = False  # in this attempt
+        self._continues = journal.earlier is not None and journal.earlier.status is RecordedStatus.INTERRUPTED
+        """Whether a process was killed, whose delays between attempts go on."""
         self.forget_control = rules.forget_control
         """Whether the run begins without the constraints that the last process obeyed."""
 
@@ -68,19 +79,16 @@ class RunRecording:
         """How many steps earlier attempts recorded."""
         return self._journal.earlier.kept if self._journal.earlier is not None else 0
 
-    def follow(self, trail: EventTrail | None) -> None:
-        """Record events that may be lost; None: nothing keeps events from being lost."""
-        if trail is not None:
-            self._recorder.follow(trail)
-
     @property
     def params(self) -> Mapping[str, Any] | None:
         """The values of the run's inputs; None for a new run."""
         return self._journal.earlier.params if self._journal.earlier is not None else None
 
-    def runner(self, *parts: Any, **settings: Any) -> TaskRunner:
-        """Make the runner of the run's tasks."""
-        return RecordedRunner(*parts, recorder=self._recorder, run_attempt=self.attempt, **settings)
+    def follow(self, trail: EventTrail) -> None:
+        """Send what earlier attempts recorded and may have lost; from now on record events that may be lost."""
+        self._trail = trail
+        if self._journal.earlier is not None:
+            trail.publish_again(self._journal.earlier.pending)
 
     def check(self, rules: ResumeRules, state: str) -> None:
         """Refuse a run with a step that must not be started again.
@@ -96,12 +104,87 @@ class RunRecording:
             if rules.max_starts is not None and record.deaths >= rules.max_starts:
                 raise StepKeepsDyingError(key, record.deaths)
 
+    def begin(self, *, wake: Callable[[], None], end_expected: EndExpected) -> RecordedGraph:
+        """Return the run's graph, which is empty."""
+        self._wake = wake
+        self._end_expected = end_expected
+        return RecordedGraph()
+
+    def holds(self) -> bool:
+        """Return whether a step waits until rows can be written: further ones would only wait with it."""
+        return self._waiting > 0
+
+    async def recorded_values(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> None:
+        """Give a graph the recorded values of the calls that it is about to build."""
+        await self._restorer.restore(_recorded(graph), lazies)
+
+    async def recorded_items(self, graph: Scope, call: MapCall, columns: Columns) -> None:
+        """Give a graph the recorded values of a map's items."""
+        await self._restorer.restore_items(_recorded(graph), call, columns)
+
+    def delay_left(self, node: Node) -> float:
+        """Give a task the number of its next attempt; return the seconds that it has to wait for it."""
+        retry = node.call.policies.retry
+        record = self._journal.known(node.key) if self._continues and retry is not None else None
+        if record is None or retry is None or not record.tries or record.state not in _UNFINISHED:
+            return 0.0
+        node.attempt = min(record.tries + 1, retry.max_attempts)
+        return min(record.not_before - self._clock.now(), retry.delay_after(record.tries, 1.0))
+
+    async def before_start(self, node: Node) -> None:
+        """Wait until rows can be written, then record that an attempt starts."""
+        if self._journal.stalled:
+            await self._writable()
+        if node.call.policies.at_most_once:
+            self._recorded_steps = True
+            await self._journal.started_for_certain(node.key, **self._described(node))
+        else:
+            self._record_start(node)
+
+    def before_retry(self, node: Node, error: Exception, delay: float) -> None:
+        """Record that an attempt failed and the next one may start in ``delay`` seconds."""
+        not_before = self._clock.now() + delay
+        self._journal.retrying(node.key, tries=node.attempt, not_before=not_before, error=describe(error))
+
+    async def after_value(self, node: Node, value: Any) -> None:
+        """Commit the value of a step, and the event that will report it, unless the task is not to be recorded."""
+        policies = node.call.policies
+        self._complete_row(node)
+        if not policies.recorded:
+            return
+        try:
+            await self._journal.completed(node.key, value, events=partial(self._events, node))
+        except UnstorableValueError as exc:
+            if not policies.at_most_once:  # of such a step it stays in doubt whether it may run again
+                await self.after_failure(node, exc)
+            raise
+
+    async def after_failure(self, node: Node, error: Exception) -> None:
+        """Commit that a step failed for good; a cancellation is not an outcome."""
+        self._started.discard(node)
+        if not isinstance(error, TaskCancelledError | RunCancelledError):
+            await self._journal.failed(node.key, describe(error))
+
+    async def before_expand(self, node: Node, target: Node, graph: Scope, lazy: LazyResult[Any]) -> None:
+        """Commit what the call of ``node`` returned, from which ``target`` will have its value."""
+        graph = _recorded(graph)
+        self._complete_row(node)
+        await self._restorer.check_returned(node.key, target.key, graph, lazy)
+        replaces = f"{scope_of(target.key)}~{graph.turn - 1}/" if graph.turn > 1 else None
+        events = self._events(node)
+        try:
+            plan = Plan(plans.encode(graph, lazy, home=self._home))
+            await self._journal.expanded(target.key, plan, replaces=replaces, events=events)
+        except UnstorableValueError:
+            decider = Plan(self._digests.returned(graph, lazy), decider=True)
+            await self._journal.expanded(node.key, decider, events=events)
+
     async def succeeded(self) -> None:
         """Record that the run ended with its values.
 
         :raises StateUnavailable: if that cannot be recorded.
         """
-        self._recorder.settle()
+        self._settle()
         await self._journal.end(RunStatus.SUCCEEDED)
 
     async def failed(self, status: RunStatus, error: str, cause: Exception) -> None:
@@ -110,10 +193,10 @@ class RunRecording:
         :param cause: where it says that the run cannot go on as it was recorded, the run stands as it did before, if
             no step began.
         """
-        if isinstance(cause, RunChangedError) and not self._recorder.wrote:
+        if isinstance(cause, RunChangedError) and not self._recorded_steps:
             await self._journal.close()
             return
-        self._recorder.settle()
+        self._settle()
         try:
             await self._journal.end(status, error)
         except (StateUnavailable, RunInUseError) as exc:
@@ -123,57 +206,66 @@ class RunRecording:
         """Release the run, which is interrupted unless it has ended."""
         await self._journal.close()
 
+    async def _writable(self) -> None:
+        """Wait until rows can be written; then have the steps start that were held meanwhile."""
+        self._waiting += 1
+        try:
+            await self._journal.writable()
+        finally:
+            self._waiting -= 1
+            self._wake()
 
-async def open_recording(
-    backend: StateBackend,
-    run_id: str,
-    targets: Sequence[LazyResult[Any]],
-    params: Mapping[str, Any],
-    *,
-    name: str,
-    source: str,
-    rules: ResumeRules,
-    clock: Clock,
-) -> RunRecording:
-    """Begin a run, or the next attempt of a recorded one.
+    def _record_start(self, node: Node) -> None:
+        self._recorded_steps = True
+        self._started.add(node)
+        self._journal.started(node.key, **self._described(node))
 
-    :raises RunInUseError: if a live process has it.
-    :raises RunEndedError: if it was cancelled, and the rules do not allow to continue it.
-    :raises RunInputsError: if it was begun with other inputs.
-    :raises StepInDoubtError: if a step that runs at most once may have been done.
-    :raises StepKeepsDyingError: if the process died in one step again and again.
-    :raises StateUnavailable: if the store cannot be used.
-    """
-    environment = await finished(_environment(targets), clock)
-    secrets = {each: os.environ[each] for each in sorted(environment) if each in os.environ}
-    info = RunInfo(run_id, name, dict(params) or None, secrets, source=source)
-    journal = await backend.open(info, resume=Resume(rules.resume))
-    recording = RunRecording(journal, run_id, home=_home(targets), clock=clock, rules=rules)
-    try:
-        recording.check(rules, str(getattr(backend, "folder", "FOLDER")))
-    except BaseException:
-        await recording.close()
-        raise
-    return recording
+    def _complete_row(self, node: Node) -> None:
+        """Record the start of a step that has its value without one: from a cache, or a middleware that answered."""
+        if node in self._started:
+            self._started.remove(node)
+        elif not node.call.policies.at_most_once:
+            self._record_start(node)
+            self._started.remove(node)
 
+    def _described(self, node: Node) -> dict[str, Any]:
+        """Return what a row says of a step from its start on."""
+        code = self._digests.code(node.definition.function)
+        return {"name": node.name, "inputs": self._inputs(node), "code": code}
 
-def _environment(targets: Sequence[LazyResult[Any]]) -> Generator[None, None, set[str]]:
-    """Return the names of the environment's variables that the targets take; yield between steps."""
-    found = set[str]()
-    calls = walk(targets)
-    while some := list(islice(calls, NODES_PER_STEP)):
-        found |= {each.name for each in inputs_among(some) if each.from_environment}
-        yield
-    return found
+    def _settle(self) -> None:
+        """Have the journal forget, with its next commit, the events that can no longer be lost."""
+        if self._trail is not None:
+            self._journal.settled(self._trail.settled)
+
+    def _events(self, node: Node) -> StepEvents:
+        if self._trail is None:
+            return NO_EVENTS
+        self._settle()
+        return self._trail.prepare(self._end_expected(node))
+
+    def _inputs(self, node: Node) -> bytes:
+        """Return the digest of a step's arguments as they were declared."""
+        graph, items = _recorded(node.scope), node.origin
+        if not isinstance(items, MapItems):
+            return self._digests.inputs(graph, node.call, *node.declared_arguments)
+        if items.digests is None:
+            items.digests = self._digests.items(graph, items.call, items.call.kwargs, items.columns)
+        return items.digests.of(node.number)
 
 
-def _home(targets: Sequence[LazyResult[Any]]) -> str:
-    """Return the module of the first task that a target reaches."""
-    for lazy in targets:
-        for call in walk([lazy]):
-            if not call.definition.structural:
-                return str(call.definition.function.__module__)
-    return ""
+def _recorded(graph: Scope) -> RecordedGraph:
+    assert isinstance(graph, RecordedGraph)  # begin() has made the first one, from which all others come
+    return graph
+
+
+def _do_nothing() -> None:
+    """Stand for the scheduler, until it begins."""
+
+
+def _no_event(node: Node) -> None:
+    """Stand for the scheduler, until it begins."""
 
 
 _IN_FLIGHT = (StepState.STARTED, StepState.IN_DOUBT)
+_UNFINISHED = frozenset({StepState.STARTED, StepState.RETRYING})

@@ -12,6 +12,7 @@ from cascade.runtime._scheduler.admission_client import RunAdmission
 from cascade.runtime._scheduler.checkpoints import CheckpointGate, RemoteCall, current
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.outcome import RunOutcome
+from cascade.runtime._scheduler.recording import Recording
 from cascade.runtime._support.clock import call_later_on, pause
 
 
@@ -32,6 +33,7 @@ class AttemptContext:
         clock: Clock,
         ready: Callable[[str], Awaitable[Executor]],
         wake: Callable[[], None],
+        recording: Recording | None,
     ) -> None:
         self._admission = admission
         self._outcome = outcome
@@ -41,6 +43,7 @@ class AttemptContext:
         self._call_later = call_later_on(clock)
         self._ready = ready
         self._wake = wake
+        self._recording = recording
 
     async def make_ready(self, mode: str) -> None:
         """Have the executor of a mode made ready, if no task has needed it before.
@@ -80,6 +83,8 @@ class AttemptContext:
         """
         if self._outcome.is_stopped(node):
             raise error
+        if self._recording is not None:
+            self._recording.before_retry(node, error, delay)
         began = self._outcome.began.get(node, 0.0)
         delayed = pause(self._call_later, delay)  # before the event: an observer of it may move the clock
         self._events.task(node, TaskState.RETRYING, began, error=error, reason=reason)
@@ -92,6 +97,18 @@ class AttemptContext:
             self._events.task(node, TaskState.RUNNING, began)
         else:
             self._events.attempt_begins(node)
+
+    async def resume(self, node: Node, delay: float, *, admitted: bool) -> None:
+        """Wait the rest of a delay between two attempts, which a process that was killed had begun to wait."""
+        current.set((self._checkpoints, node, node.attempt))
+        if delay <= 0:
+            return
+        if admitted:
+            self._admission.release_between_attempts(node)
+        self._wake()
+        await pause(self._call_later, delay)
+        if admitted:
+            await self.admit(node)
 
     def call_context(self, node: Node) -> RemoteCall:
         """Return the context of a call of a task's current attempt in another process."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
@@ -11,11 +12,12 @@ from typing import Any
 
 from cascade.interfaces import Clock
 from cascade.runtime._graph.items import MapItems
-from cascade.runtime._graph.node import Kind, Node, Scope
+from cascade.runtime._graph.node import Kind, Node, Recorded, Scope
 from cascade.runtime._scheduler.outcome import RunOutcome
+from cascade.runtime._scheduler.recording import Recording
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.pace import LoopShare, emptied, finished, turn
-from cascade.spec import LazyResult
+from cascade.spec import LazyResult, MapCall
 
 
 class GraphExpansion:
@@ -37,6 +39,7 @@ class GraphExpansion:
         check: Callable[[Node], None],
         wake: Callable[[], None],
         report: Callable[[Sequence[Node], Node | None], None],
+        recording: Recording | None,
     ) -> None:
         self._state = state
         self._outcome = outcome
@@ -44,6 +47,7 @@ class GraphExpansion:
         self._check = check
         self._wake = wake
         self._report = report
+        self._recording = recording
         self._building = asyncio.Lock()
         self._expanding: dict[Node, asyncio.Task[None]] = {}
 
@@ -70,8 +74,14 @@ class GraphExpansion:
         await self._admit(await self._built(graph, lazies))
 
     def expand(self, node: Node) -> None:
-        """Start to find the items of a map or to collect their values, or to build a chosen route or what replaces a call."""
-        self._start(node, node, partial(self._branch, node))
+        """Start to find the items of a map or to collect their values, or to build a chosen route or what replaces a call.
+
+        A node whose value is recorded takes it.
+        """
+        if node.kind is Kind.RECORDED:
+            self._take_recorded(node)
+        else:
+            self._start(node, node, partial(self._branch, node))
 
     def continue_with(self, node: Node, lazy: LazyResult[Any]) -> None:
         """Start to build the call that a task returned: its value becomes the task's."""
@@ -82,6 +92,19 @@ class GraphExpansion:
         self._start(
             node, continuation_target, partial(self._continue, node, continuation_target, graph, lazy)
         )
+
+    def _take_recorded(self, node: Node) -> None:
+        """Have a node take its recorded value, or start to build the calls that it had returned."""
+        recorded, node.value = node.value, None
+        assert isinstance(recorded, Recorded)
+        self._outcome.skip_reasons[node] = _reason(recorded.attempt)
+        if not recorded.turn:
+            self._outcome.complete(node, recorded.value)
+        elif self._outcome.finished.done():
+            self._outcome.stopped(node)
+        else:
+            graph = node.scope.continue_at(node, recorded.turn)
+            self._start(node, node, partial(self._forward, node, node, graph, recorded.value))
 
     def _start(
         self, node: Node, continuation_target: Node, work: Callable[[], Awaitable[list[Node]]]
@@ -148,12 +171,26 @@ class GraphExpansion:
     async def _with_items(self, graph: Scope, node: Node) -> list[Node]:
         """Turn a map into the gathering of its items; return the nodes that it needs for that already."""
         columns, lazies = await finished(graph.columns(node), self._clock)
+        if self._recording is not None:
+            assert isinstance(node.call, MapCall)
+            await self._recording.recorded_items(graph, node.call, columns)
+            if lazies is not None:
+                wanted = list(lazies)
+                await self._recording.recorded_values(graph, wanted)
+                lazies = iter(wanted)
         if lazies is not None:
             return await self._in_turn(graph.build_items(node, columns, lazies, self._check))
         graph.begin_items(node, columns)
         return []
 
     async def _continue(
+        self, node: Node, continuation_target: Node, graph: Scope, lazy: LazyResult[Any]
+    ) -> list[Node]:
+        if self._recording is not None:
+            await self._recording.before_expand(node, continuation_target, graph, lazy)
+        return await self._forward(node, continuation_target, graph, lazy)
+
+    async def _forward(
         self, node: Node, continuation_target: Node, graph: Scope, lazy: LazyResult[Any]
     ) -> list[Node]:
         built = await self._linked(graph, lazy, lambda: graph.forward(continuation_target, lazy))
@@ -170,7 +207,9 @@ class GraphExpansion:
             raise
         return built
 
-    async def _built(self, graph: Scope, lazies: Iterable[LazyResult[Any]]) -> list[Node]:
+    async def _built(self, graph: Scope, lazies: Sequence[LazyResult[Any]]) -> list[Node]:
+        if self._recording is not None:
+            await self._recording.recorded_values(graph, lazies)
         return await self._in_turn(graph.build(lazies, self._check))
 
     async def _in_turn(self, build: Generator[list[Node], None, None]) -> list[Node]:
@@ -213,6 +252,12 @@ def _undone(
         for _ in build:
             yield
     yield from emptied(built)
+
+
+@functools.lru_cache(maxsize=64)
+def _reason(attempt: int) -> str:
+    """Return why a step need not run: one text for many steps."""
+    return f"recorded in attempt {attempt}"
 
 
 _ADMITTED_AT_ONCE = 1024

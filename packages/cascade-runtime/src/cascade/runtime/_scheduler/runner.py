@@ -22,7 +22,10 @@ from cascade.runtime._graph.node import Node
 from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.attempts import AttemptContext
 from cascade.runtime._scheduler.offloading import Offloading
+from cascade.runtime._scheduler.recording import Recording
+from cascade.runtime._support.returned import with_calls
 from cascade.runtime.executors._registry import RunExecutors
+from cascade.spec import PLAIN, LazyResult
 from cascade.spec.definition import AUTO, TaskDefinition
 from cascade.spec.policies import RetryPolicy
 
@@ -38,8 +41,8 @@ Wrapped = Callable[[Node, AttemptContext], Awaitable[Any]]
 class TaskRunner:
     """Runs tasks for one run, on the loop or through executors, as often as their policies say.
 
-    From the outside to the inside, a call is wrapped in: cache, admission, retries, time limit,
-    middleware, resources. A task that asks for none of them is called directly.
+    From the outside to the inside, a call is wrapped in: recording of its end, cache, admission, retries, recording of
+    its start, time limit, middleware, resources. A task that asks for none of them is called directly.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class TaskRunner:
         cache_backend: Callable[[], CacheBackend],
         clock: Clock,
         middleware: Sequence[Middleware] = (),
+        recording: Recording | None = None,
     ) -> None:
         self._run_id = run_id
         self._executors = executors
@@ -58,9 +62,10 @@ class TaskRunner:
         self._cache_backend = cache_backend
         self._clock = clock
         self._middleware = tuple(reversed(middleware))
-        self.wraps_all = bool(middleware)
+        self._recording = recording
+        self.wraps_all = bool(middleware) or recording is not None
         """Whether the call of any task is wrapped in something that it did not ask for."""
-        self.run_attempt = 1
+        self.run_attempt = 1 if recording is None else recording.attempt
         """Which attempt of the run this is."""
         self._cached: CallCache | None = None
         self._checked: set[TaskDefinition] = set()
@@ -79,10 +84,6 @@ class TaskRunner:
     def modes(self) -> set[str]:
         """Return the modes of the tasks that have been checked and need a worker."""
         return {definition.mode for definition in self._checked}
-
-    def holds(self) -> bool:
-        """Return whether no further task should start now; when that ends, the ready queue is woken."""
-        return False
 
     async def ready(self, mode: str) -> Executor:
         """Return the executor of a mode, made ready for calls.
@@ -108,25 +109,57 @@ class TaskRunner:
         if supports(executor, SupportsCheck):
             executor.check(definition.function)
 
+    @property
+    def start(self) -> Wrapped:
+        """What starts a task that is admitted; awaiting what it returns gives the value, or raises the last failure."""
+        return self._start if self._recording is None else self._start_recorded
+
     async def start_unadmitted(self, node: Node, context: AttemptContext) -> Any:
         """Start a task that has no permission yet: look into its cache, and ask for admission if it has to run."""
-        if node.call.policies.cache is not None:
+        if node.call.policies.cache is None:
+            await context.admit(node)
+            return await self.start(node, context)
+        if self._recording is None:
             return await self._with_cache(node, context)
-        await context.admit(node)
-        return await self.start(node, context)
+        return await self._with_recorded_end(self._recording, self._with_cache, node, context, admitted=False)
 
-    def start(self, node: Node, context: AttemptContext) -> Awaitable[Any]:
-        """Start a task; awaiting what this returns gives its value, or raises what its last attempt raised."""
-        definition = node.definition
-        plain = node.call.settings.is_plain and not self._middleware
-        if plain and definition.is_async:  # the common case, without a frame in between
-            context.begin(node)
-            args, kwargs = node.scope.arguments(node)
-            called: Awaitable[Any] = definition.function(*args, **kwargs)
-            return called
+    async def _start_recorded(self, node: Node, context: AttemptContext) -> Any:
+        assert self._recording is not None
+        return await self._with_recorded_end(self._recording, self._start, node, context, admitted=True)
+
+    async def _with_recorded_end(
+        self,
+        recording: Recording,
+        call: Wrapped,
+        node: Node,
+        context: AttemptContext,
+        *,
+        admitted: bool,
+    ) -> Any:
+        """Commit what becomes of a task before anything sees it."""
+        delay = recording.delay_left(node)
+        if node.attempt > 1:
+            await context.resume(node, delay, admitted=admitted)
+        try:
+            value = await call(node, context)
+            if type(value) not in PLAIN:
+                value = await with_calls(value)
+        except Exception as exc:
+            await recording.after_failure(node, exc)
+            raise
+        if not isinstance(value, LazyResult):  # calls are recorded when it is known where they are built
+            await recording.after_value(node, value)
+        return value
+
+    def _start(self, node: Node, context: AttemptContext) -> Awaitable[Any]:
+        """Start a task that is admitted, with what it asks for."""
         context.begin(node)
-        if not plain:
+        if self.wraps_all or not node.call.settings.is_plain:
             return self._wrapped(node)(node, context)
+        if node.definition.is_async:  # the common case, without a frame in between
+            args, kwargs = node.scope.arguments(node)
+            called: Awaitable[Any] = node.definition.function(*args, **kwargs)
+            return called
         return self._with_arguments(node, context)
 
     def _wrapped(self, node: Node, prepare: Prepare | None = None) -> Wrapped:
@@ -139,6 +172,8 @@ class TaskRunner:
             call = partial(_with_timeout, policies.timeout, call)
         if prepare is not None:
             call = partial(_with_preparation, prepare, call)
+        if self._recording is not None:
+            call = partial(_with_recorded_start, self._recording, call)
         if policies.retry is not None:
             call = partial(_with_retry, policies.retry, call)
         return call
@@ -235,6 +270,14 @@ async def _with_retry(retry: RetryPolicy, call: Wrapped, node: Node, context: At
 async def _with_preparation(prepare: Prepare, call: Wrapped, node: Node, context: AttemptContext) -> Any:
     """Have the cache prepare for each attempt before it is made."""
     await prepare()
+    return await call(node, context)
+
+
+async def _with_recorded_start(
+    recording: Recording, call: Wrapped, node: Node, context: AttemptContext
+) -> Any:
+    """Record each attempt before it is made; waiting until that is possible does not count for its time limit."""
+    await recording.before_start(node)
     return await call(node, context)
 
 

@@ -6,10 +6,10 @@ import asyncio
 import contextvars
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
-from typing import Any, NamedTuple
+from typing import Any
 
 from cascade.interfaces import Clock, UsageError
 from cascade.runtime._admission.controller import AdmissionController
@@ -26,6 +26,7 @@ from cascade.runtime._scheduler.inline import InlineCalls
 from cascade.runtime._scheduler.lost_tasks import LostTasks
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.ready_queue import ReadyQueue
+from cascade.runtime._scheduler.recording import Recording
 from cascade.runtime._scheduler.runner import TaskRunner, Wrapped
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._scheduler.structural import StructuralSteps
@@ -35,17 +36,6 @@ from cascade.runtime._support.pace import finished
 from cascade.runtime._support.returned import with_calls
 from cascade.runtime._support.tasks import cancel
 from cascade.spec import PLAIN, LazyResult, TaskDefinition, may_hold_lazies, read_inputs
-
-
-class RunParts(NamedTuple):
-    """What a run is made of: chosen once, so that a run that is not recorded pays nothing for those that are."""
-
-    graph: Callable[[], Graph] = Graph
-    attempts: Callable[..., AttemptContext] = AttemptContext
-    expansion: Callable[..., GraphExpansion] = GraphExpansion
-
-
-PLAIN_PARTS = RunParts()
 
 
 class RunScheduler:
@@ -68,7 +58,7 @@ class RunScheduler:
         params: Mapping[str, Any],
         carry_on: bool,
         monitor: LoopLagMonitor,
-        parts: RunParts = PLAIN_PARTS,
+        recording: Recording | None = None,
     ) -> None:
         self._runner = runner
         self._start_call: Wrapped = runner.start  # one bound method for all tasks
@@ -80,7 +70,6 @@ class RunScheduler:
         self._context = (
             contextvars.copy_context()
         )  # a context variable that one task sets must not reach the next one
-        self._graph = parts.graph()
         self._state = RunState()
         self._targets: list[Node] = []
         """In their order; not a local variable, which the traceback of a failure would keep."""
@@ -114,15 +103,26 @@ class RunScheduler:
             clock=clock,
             context=self._context,
             has_room=self._admission.has_room,
-            holds=runner.holds,
+            holds=_never if recording is None else recording.holds,
             start=self._start,
         )
         wake = self._ready_queue.wake
-        self._expansion = parts.expansion(
-            self._state, self._outcome, clock=clock, check=self._check, wake=wake, report=events.expanded
+        self._graph = (
+            Graph()
+            if recording is None
+            else recording.begin(wake=wake, end_expected=self._outcome.end_expected)
+        )
+        self._expansion = GraphExpansion(
+            self._state,
+            self._outcome,
+            clock=clock,
+            check=self._check,
+            wake=wake,
+            report=events.expanded,
+            recording=recording,
         )
         self._structural = StructuralSteps(self._graph, self._outcome, params, expand=self._expansion.expand)
-        self._attempts = parts.attempts(
+        self._attempts = AttemptContext(
             self._admission,
             self._outcome,
             self._checkpoints,
@@ -130,6 +130,7 @@ class RunScheduler:
             clock=clock,
             ready=runner.ready,
             wake=wake,
+            recording=recording,
         )
         self._inline = InlineCalls(
             self._context,
@@ -345,6 +346,11 @@ def _values(nodes: list[Node]) -> Generator[None, None, list[Any]]:
 async def _awaited(value: Any, node: Node, context: AttemptContext) -> Any:
     """Return what a synchronous function has returned, or the result of the coroutine that it has returned."""
     return await value if type(value) is CoroutineType else value
+
+
+def _never() -> bool:
+    """Return that nothing holds tasks back that are ready: the run is not recorded."""
+    return False
 
 
 _CALL = Kind.CALL
