@@ -65,20 +65,6 @@ def demo(session: nox.Session) -> None:
     session.run("python", "packages/cascade-py/demo", *session.posargs)
 
 
-@nox.session(name="demo-watch")
-def demo_watch(session: nox.Session) -> None:
-    """Watch the same audit from a second process (-- --help explains more)."""
-    install_for_demo(session)
-    session.run("python", "packages/cascade-py/demo/watch.py", *session.posargs)
-
-
-@nox.session(name="demo-survive")
-def demo_survive(session: nox.Session) -> None:
-    """Kill an engine five times and cut its link twice; no recorded step runs again (-- --help explains more)."""
-    install_for_demo(session)
-    session.run("python", "packages/cascade-py/demo/survive.py", *session.posargs)
-
-
 @nox.session(reuse_venv=False)
 def tests(session: nox.Session) -> None:
     """Build the wheels, install them in a fresh environment, run the gate there: what an installed user has.
@@ -163,7 +149,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types: sources, tests, programs, and the public interface as an installed user has it."""
-    session.install(HATCHLING, *dependency_groups(SETTINGS, "tests", "demo", "types"))
+    session.install(HATCHLING, *dependency_groups(SETTINGS, "tests", "types"))
     session.install("--no-build-isolation", *distributions())
     session.run("mypy")
     for folder in type_checked_folders():
@@ -179,7 +165,7 @@ def lowest(session: nox.Session) -> None:
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text("".join(f"{pin}\n" for pin in lowest_pins()))
     session.log("lowest: " + ", ".join(lowest_pins()))
-    session.install(HATCHLING, "-c", str(constraints), *dependency_groups(SETTINGS, "tests", "demo"))
+    session.install(HATCHLING, "-c", str(constraints), *dependency_groups(SETTINGS, "tests"))
     session.install("--no-build-isolation", "-c", str(constraints), *editable(distributions()))
     session.run("python", *PYTEST, *session.posargs)
 
@@ -210,7 +196,7 @@ def install_editable(session: nox.Session, *groups: str) -> None:
 
 def install_for_demo(session: nox.Session) -> None:
     """Install what a demo uses: no further executors, and no libraries for tests only."""
-    session.install(HATCHLING, *dependency_groups(SETTINGS, "demo"))
+    session.install(HATCHLING)
     session.install("--no-build-isolation", *editable(f"./packages/{name}" for name in FOR_DEMO))
 
 
