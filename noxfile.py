@@ -223,9 +223,9 @@ def distribution_of(wheel: Path) -> str:
 
 def type_checked_folders() -> list[Path]:
     """Folders whose modules are not packages: each is checked by itself, for their names may be equal."""
-    folders = ("tests", "demo", "benchmarks", "mutation", "examples")
+    folders = ("tests", "demo", "benchmarks", "mutation", "tools", "examples")
     found = (path for name in folders for path in sorted(ROOT.glob(f"packages/*/{name}")))
-    return [path for path in found if any(path.glob("*.py"))]
+    return [path for path in found if any((*path.glob("*.py"), *path.glob("*/__init__.py")))]
 
 
 def check_public_types(session: nox.Session) -> None:

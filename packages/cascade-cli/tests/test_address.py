@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 import pytest
-from memory_broker import MemoryBroker, MemoryLink, Screen
 
 from cascade.cli import link, main
 from cascade.cli.link import Address
 from cascade.interfaces.logs import get_logger
+from testing_tools.memory_broker import MemoryBroker, MemoryLink, Screen
 
 NAMES = ("CASCADE_BROKER", *(f"CASCADE_{kind}_{what}" for kind in ("MQTT", "NATS") for what in (
     "PASSWORD", "PASSWORD_FILE", "TOKEN", "CA", "CERT", "KEY")))  # fmt: skip

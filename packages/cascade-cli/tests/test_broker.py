@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import CASCADE, eventually
 from suite_witness import SuiteWitness
-from terminals import Terminal
 
 from cascade.cli import CommandError, main
 from cascade.cli._broker import server as module
@@ -30,6 +28,8 @@ from cascade.transport.broker_programs import (
     Listener,
     answers_mqtt,
 )
+from testing_tools.engines import CASCADE, eventually
+from testing_tools.terminals import Terminal
 
 PROGRAMS = [
     pytest.param(

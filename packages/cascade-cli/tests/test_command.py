@@ -78,7 +78,7 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
         "import json; print(json.dumps(list(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name, (_, line) in COMMANDS.items():
+    for name, line in COMMANDS.items():
         assert f"  {name} " in done.stdout
         assert line in " ".join(done.stdout.split())
     loaded = set(json.loads(done.stderr))
@@ -222,13 +222,29 @@ def test_a_closed_pipe_ends_output_quietly() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [*dict.fromkeys(("doctor", "acl", "collect", "prune", "ha"), "ops").items(), ("web", "web")],
+)
 def test_a_command_of_a_package_that_is_not_installed_names_the_package(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a connector does."""
+    """With the line that installs it; the help lists it below that line."""
     monkeypatch.setitem(vars(sys.modules[main.__module__]), "_others", dict)
-    assert main(["web"]) == 2
-    line = 'cascade: the command web is not installed; install it with: pip install "cascade-py[web]"\n'
-    assert capsys.readouterr().err == line
+    assert main([name, "--broker", "mqtt://b"]) == 2
+    line = f'pip install "cascade-py[{extra}]"'
+    assert capsys.readouterr().err == f"cascade: {name} is in cascade-{extra}: {line}\n"
     assert main(["--help"]) == 0
-    assert "browser" not in capsys.readouterr().out
+    _, found, below = capsys.readouterr().out.partition(f"\nFurther commands, with {line}:\n")
+    assert found
+    assert re.search(rf"^  {name}  ", below.partition("\n\n")[0], re.MULTILINE)
+
+
+def test_the_help_has_installed_commands_of_other_packages_in_one_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is left to install."""
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "Further commands" not in printed
+    assert all(re.search(rf"^  {name}  ", printed, re.MULTILINE) for name in ("run", "doctor", "web"))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from engines import eventually
-from patient import PATIENT
 from suite_witness import SuiteWitness
-from terminals import Terminal
 
 from cascade.testkit._process import free_port
+from testing_tools.engines import eventually
+from testing_tools.patient import PATIENT
+from testing_tools.terminals import Terminal
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import CASCADE
 
 from cascade.cli import main
 from cascade.testkit.waiting import busyness
+from testing_tools.engines import CASCADE
 
 JOB = """
 import os, signal

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_broker import MemoryBroker, Person
 
 from cascade.cli import main
-from cascade.cli._collecting.message import Received
-from cascade.cli._collecting.sqlite_file import SqliteFile
 from cascade.cli._commands import history
 from cascade.interfaces import RunSummary, StepSummary
 from cascade.interfaces.errors import CascadeError
 from cascade.interfaces.state import RecordedStatus, StepState
-from cascade.interfaces.topics import telemetry_topic
-from cascade.interfaces.wire.read import parse_event
+from testing_tools.memory_broker import MemoryBroker, Person
+from testing_tools.retained_reports import cells
 
 NOW = 1_800_000_000.0
 BEGAN = "2027-01-15T07:58:20+00:00"
 """100 s before now."""
 ENDED = "2027-01-15T07:58:50+00:00"
-TOPIC = telemetry_topic("local", "default", "run")
 
 NIGHT = RunSummary(
     "night",
@@ -83,11 +78,6 @@ def state(monkeypatch: pytest.MonkeyPatch) -> State:
 def person(monkeypatch: pytest.MonkeyPatch) -> Person:
     """A person at a terminal."""
     return Person(MemoryBroker({}), monkeypatch)
-
-
-def cells(lines: list[str]) -> list[list[str]]:
-    """The cells of a table: at least two blanks stand between two of them."""
-    return [re.split(r"\s{2,}", line.strip()) for line in lines if line.strip(" ─")]
 
 
 @pytest.mark.usefixtures("state")
@@ -184,66 +174,7 @@ def test_what_needs_a_state_is_refused_for_a_collectors_file(
     assert capsys.readouterr().err == "cascade: --values and --prune need --state; leave them out\n"
 
 
-def collected(path: Path, *events: tuple[str, str, str, dict[str, Any]]) -> None:
-    """Write a collector's file: source, run, time and body of each event."""
-    file = SqliteFile(path)
-    for seq, (source, run_id, ts, body) in enumerate(events):
-        topic = telemetry_topic("local", "default", run_id)
-        message = {
-            "v": "1.0",
-            "ts": f"2027-01-15T{ts}+00:00",
-            "run_id": run_id,
-            "source": source,
-            "seq": seq,
-            "token": "t",
-            "event_id": f"{run_id}-{seq}",
-            "body": body,
-        }
-        parsed = parse_event(topic, json.dumps(message).encode())
-        assert parsed is not None
-        file.store([Received(topic, message, parsed, NOW + seq)])
-    file.close()
-
-
-def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
-    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run id that several boxes used is a list for a program, and has a column of sources for a person."""
-    monkeypatch.setattr(time, "time", lambda: NOW)
-    path = tmp_path / "all.sqlite"
-    started = {"type": "LifecycleEvent", "event": "ENGINE_STARTED", "name": "nightly"}
-    ended = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Failed", "error": "E: x"}
-    step = {"type": "TaskStateEvent", "task_id": "a:0", "task_name": "a"}
-    collected(
-        path,
-        ("press", "old", "07:00:00", started),
-        ("press", "new", "07:58:20", started),
-        ("press", "new", "07:58:20", {**step, "state": "RUNNING"}),
-        ("press", "new", "07:58:29", {**step, "state": "FAILED", "error": "E: x"}),
-        ("press", "new", "07:58:50", ended),
-        ("oven", "new", "07:30:00", started),
-    )
-    lines = person.types("history", "--from", str(path))[1]
-    head, *rows = cells(lines)
-    assert head == ["run", "source", "target", "status", "attempts", "began", "took", "steps", "error"]
-    assert [row[:2] for row in rows] == [["new", "press"], ["new", "oven"], ["old", "press"]]
-    assert rows[0][3:] == ["Failed", "1", "100s ago", "30s", "1 failed", "E: x"]
-    head, *rows = cells(person.types("history", "new", "--from", str(path))[1])
-    assert head == ["source", "step", "state", "starts", "tries", "began", "took", "size", "error"]
-    assert rows == [["press", "a:0", "failed", "1", "1", "100s ago", "9s", "0", "E: x"]]
-    documents = json.loads("\n".join(person.types("history", "new", "--from", str(path), "--json")[1]))
-    assert [(each["source"], len(each["steps"])) for each in documents] == [("oven", 0), ("press", 1)]
-    alone = json.loads("\n".join(person.types("history", "old", "--from", str(path), "--json")[1]))
-    assert (alone["source"], alone["steps"]) == ("press", [])
-
-
-def test_an_empty_list_is_a_sentence(person: Person, state: State, tmp_path: Path) -> None:
-    """Of a folder without runs, and of a file without events."""
+def test_an_empty_list_is_a_sentence(person: Person, state: State) -> None:
+    """Of a folder without runs."""
     state.all = []
     assert person.types("history")[1] == ["no recorded runs"]
-    collected(tmp_path / "all.sqlite")
-    assert person.types("history", "--from", str(tmp_path / "all.sqlite"))[1] == ["no runs are in the file"]
-    collected(tmp_path / "one.sqlite", ("press", "run", "07:00:00", {"type": "Other"}))
-    assert person.types("history", "run", "--from", str(tmp_path / "one.sqlite"))[1] == [
-        "no steps are in the file"
-    ]

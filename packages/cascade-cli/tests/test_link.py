@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from engines import CASCADE, Done, Plant
-from patient import PATIENT
-from terminals import Terminal
 
 from cascade.cli import link, main
 from cascade.testkit.brokers import Broker, Mosquitto, make_certificates
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import busyness
+from testing_tools.engines import CASCADE, Done, Plant
+from testing_tools.patient import PATIENT
+from testing_tools.terminals import Terminal
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 

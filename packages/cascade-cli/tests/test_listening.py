@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from memory_broker import Screen
 
 from cascade.cli import CommandError, main
 from cascade.cli._broker import server as module
@@ -23,6 +22,7 @@ from cascade.cli._commands import broker
 from cascade.cli.listening import in_use, refused
 from cascade.transport.broker_programs import NATS_SERVER as NATS
 from cascade.transport.broker_programs import Child, Listener
+from testing_tools.memory_broker import Screen
 
 HERE = "this machine only"
 OPEN = "every program that reaches this address may steer"

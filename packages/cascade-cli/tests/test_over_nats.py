@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from engines import eventually
 
 import cascade as cs
 from cascade.cli import main
 from cascade.cli.output import Output
 from cascade.interfaces.wire.read import _engine
 from cascade.testkit.brokers import NatsServer
+from testing_tools.engines import eventually
 
 pytestmark = [
     pytest.mark.broker,

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from engines import CASCADE
 
 from cascade.cli import main
 from cascade.testkit.waiting import busyness
+from testing_tools.engines import CASCADE
 
 README, _, _ = (
     (Path(__file__).parents[1] / "README.md")

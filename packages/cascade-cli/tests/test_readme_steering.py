@@ -2,37 +2,21 @@
 
 import os
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import CASCADE, Plant, eventually
-from patient import PATIENT
-from terminals import Terminal
 from test_watch_picture import WALL, run_row, screen, view_of
 
 from cascade.cli.main import COMMANDS
 from cascade.interfaces.wire.write import timestamp
+from testing_tools.engines import CASCADE, Plant, eventually
+from testing_tools.page_examples import check_example, examples
 
 _, _, PAGE = (
     (Path(__file__).parents[1] / "README.md").read_text("utf-8").partition("\n## The link to the broker\n")
 )  # test_readme.py tests what stands before
-
-
-def examples() -> Iterator[tuple[str, list[str]]]:
-    """Each command line of the page, with the lines that it prints."""
-    for block in re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
-        for part in block.split("$ ")[1:]:
-            command, *lines = part.splitlines()
-            yield command, lines
-
-
-def pattern_of(lines: list[str]) -> str:
-    """A pattern for lines; blanks count once, and ``...`` stands for anything on its line."""
-    return r"\s+".join(re.escape(" ".join(line.split())).replace(r"\.\.\.", r".*") for line in lines if line)
 
 
 @pytest.mark.full
@@ -40,23 +24,19 @@ def pattern_of(lines: list[str]) -> str:
 @pytest.mark.process
 @pytest.mark.timeout(180)
 def test_every_example_prints_what_the_page_shows(plant: Plant) -> None:
-    """On a terminal; the page leaves out the rule below a table's head, and how many tasks still run at that moment."""
+    """On a terminal, beside an engine."""
     plant.start("press-line-3", run_id="night-7", tasks=20_000)  # it must not end before its examples
     plant.wait_for_runs("press-line-3")
-    for command, lines in examples():
-        with Terminal(shlex.split(command)[1:], plant.environment(), width=120, command=PATIENT) as terminal:
-            terminal.end()
-            printed = " ".join(re.sub("─+", " ", terminal.text).split())
-            printed = re.sub(r" running \d+ tasks in the scope have not ended yet$", "", printed)
-        assert re.fullmatch(pattern_of(lines).replace(r"\s+", " "), printed), (command, printed)
+    for command, lines in examples(PAGE):
+        check_example(command, lines, plant)
         if command.startswith("cascade cancel"):
             eventually(lambda: "Cancelled" in str(plant.json("runs")), "the run is reported as cancelled")
 
 
 def test_every_command_that_looks_or_steers_has_an_example() -> None:
     """Those that run and draw workflows, or read folders, and the broker, have their own tests."""
-    shown = {command.split()[1] for command, _ in examples()}
-    assert shown >= {*COMMANDS} - {"run", "graph", "broker", "history", "resolve", "outbox", "collect"}
+    shown = {command.split()[1] for command, _ in examples(PAGE)}
+    assert shown >= {*COMMANDS} - {"run", "graph", "broker", "history", "resolve", "outbox"}
 
 
 def test_the_picture_of_watch_is_one_that_it_draws() -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import Plant, eventually
-from patient import PATIENT
 
 from cascade.interfaces.topics import check_filter, parse_constraint_topic, parse_state_topic
 from cascade.interfaces.wire.read import parse_register
+from testing_tools.engines import Plant, eventually
+from testing_tools.patient import PATIENT
 
 INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
 PAGE = (INTERFACES / "RECIPES.md").read_text("utf-8")

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import CASCADE, Plant, eventually
-from terminals import Terminal
 
 from cascade.cli import main
 from cascade.testkit.waiting import busyness
+from testing_tools.engines import CASCADE, Plant, eventually
+from testing_tools.terminals import Terminal
 
 JOB = '''
 """Inspect parts."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from terminals import Terminal
 
 import cascade as cs
 from cascade.testkit.waiting import busyness
+from testing_tools.terminals import Terminal
 
 SCRIPT = '''
 """Add squares.

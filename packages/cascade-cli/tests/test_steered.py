@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from memory_broker import MemoryBroker, Person
 
 from cascade.cli._steering import desk
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, status_topic
+from testing_tools.memory_broker import MemoryBroker, Person
 
 NOW = 1_800_000_000.0
 SHORT, PAUSE = constraint_topic("source:oven"), constraint_topic("source:oven", "pause")

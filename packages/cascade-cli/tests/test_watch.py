@@ -8,11 +8,11 @@ import sys
 import time
 
 import pytest
-from engines import Plant, eventually
-from patient import PATIENT
-from terminals import Terminal
 
 from cascade.testkit.waiting import busyness
+from testing_tools.engines import Plant, eventually
+from testing_tools.patient import PATIENT
+from testing_tools.terminals import Terminal
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from memory_broker import MemoryBroker, Person
 from view_plant import NOW, WALL, ViewPlant
 
 from cascade.cli import main
@@ -21,6 +20,7 @@ from cascade.cli._watching.show import Lines
 from cascade.cli.output import Output
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire.write import timestamp
+from testing_tools.memory_broker import MemoryBroker, Person
 
 PAUSE = constraint_topic("global", "pause")
 

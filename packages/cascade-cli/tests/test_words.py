@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.cli._durations import parse_duration, show_duration
 from cascade.cli._rates import parse_rate
 from cascade.cli._scopes import parse_scope
+from cascade.cli.durations import parse_duration, show_duration
 from cascade.interfaces.topics import constraint_topic, parse_constraint_topic
 
 

@@ -77,7 +77,7 @@ def _templates() -> dict[str, list[Any]]:
     """Return the templates that Home Assistant is given, by the kind of the report that they render."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    from cascade.cli._home_assistant.device import device
+    from cascade.ops._home_assistant.device import device
 
     made, sandbox = device("press-1", "1"), ImmutableSandboxedEnvironment()
     found: dict[str, list[Any]] = {}

@@ -1,4 +1,4 @@
-"""Imports point one way: interfaces <- runtime <- py, and interfaces <- connectors, executors, testkit; cli is on top, web on cli."""
+"""Imports point one way: interfaces <- runtime <- py, and interfaces <- connectors, executors, testkit; cli is on top, ops and web on cli."""
 
 import ast
 import graphlib
@@ -27,6 +27,7 @@ ARROWS = {
     "cascade-testkit": frozenset({BASE}),
     SDK: frozenset({BASE, "cascade-runtime"}),
     "cascade-cli": frozenset({BASE, "cascade-runtime", SDK}),
+    "cascade-ops": frozenset({BASE, "cascade-runtime", SDK, "cascade-cli"}),
     "cascade-web": frozenset({BASE, "cascade-cli"}),
 }
 BLANK = {

@@ -1,4 +1,4 @@
-"""These tests share a served page and a browser, and the engines of the tests of the command: they are found here."""
+"""These tests share a served page and a browser: they are found here."""
 
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -8,13 +8,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "cascade-cli/tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from browsing import Tabs, chromium
-from engines import Plant
 
 from cascade.testkit.brokers import Broker
+from testing_tools.engines import Plant
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit
 import factory
 import pytest
 from browsing import DESKTOP, PHONE, SECONDS, Tabs
-from engines import Plant
 from pages import (
     EACH_BROKER,
     SIDEWAYS,
@@ -39,6 +38,7 @@ from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import eventually
 from cascade.web import page as made_page
 from cascade.web._upstream import Upstream
+from testing_tools.engines import Plant
 
 pytestmark = [
     pytest.mark.broker,

@@ -12,13 +12,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from engines import CASCADE
-from terminals import Terminal
 
 from cascade.cli import main
 from cascade.testkit._process import free_port
 from cascade.testkit.waiting import busyness
 from cascade.web import page
+from testing_tools.engines import CASCADE
+from testing_tools.terminals import Terminal
 
 BROKER = "mqtt://127.0.0.1:1883"
 

@@ -7,7 +7,6 @@ import random
 
 import pytest
 from browsing import Tabs
-from hostile import send
 from pages import publish_all, region, row
 from playwright.async_api import expect
 from served_page import served
@@ -15,6 +14,7 @@ from served_page import served
 from cascade.interfaces.topics import status_topic
 from cascade.testkit.brokers import Broker
 from cascade.web._upstream import Upstream
+from testing_tools.hostile import send
 
 pytestmark = [
     pytest.mark.broker,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from browsing import Tabs
-from canaries import run_with_secrets, shown_in
 from pages import EACH_BROKER, Kind, fresh, region, row
 from playwright.async_api import expect
 from served_page import served
 
 from cascade.web._upstream import Upstream
+from testing_tools.canaries import run_with_secrets, shown_in
 
 pytestmark = [
     pytest.mark.broker,

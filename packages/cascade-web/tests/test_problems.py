@@ -12,10 +12,10 @@ from pages import EACH_BROKER, Kind, fresh, publish_all, region, row, with_webso
 from playwright.async_api import Page, expect
 from served_page import served
 
-from cascade.cli._access.mosquitto import access_list
-from cascade.cli._access.nats import authorization
 from cascade.interfaces.access import Roles, rules
 from cascade.interfaces.topics import status_topic
+from cascade.ops._access.mosquitto import access_list
+from cascade.ops._access.nats import authorization
 from cascade.testkit._process import free_port
 from cascade.testkit.brokers import Broker, Mosquitto
 from cascade.web import page as made_page

@@ -12,35 +12,44 @@ import click
 
 from cascade.cli.command import Settings, common_options
 from cascade.cli.errors import USAGE, CommandError, exit_code, one_line
+from cascade.interfaces.distribution import install_line
 
 ENTRY_POINTS = "cascade.commands"
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("run", "Run a workflow."),
-    "graph": ("graph", "Show a workflow's graph."),
-    "watch": ("watch", "Watch engines and runs live."),
-    "ps": ("ps", "List the engines."),
-    "runs": ("runs", "List running and recent runs."),
-    "constraints": ("constraints", "List the constraints and which engines obey."),
-    "pause": ("pause", "Stop tasks from starting."),
-    "resume": ("resume", "Lift a pause."),
-    "limit": ("limit", "Limit how many tasks run or start."),
-    "cancel": ("cancel", "Cancel a run, tasks, or an engine's runs."),
-    "clear": ("clear", "Lift constraints."),
-    "history": ("history", "List recorded runs and their steps."),
-    "resolve": ("resolve", "Say whether a step in doubt was done."),
-    "prune": ("prune", "Clear what dead engines left on the broker."),
-    "collect": ("collect", "Keep the events of all engines in a file."),
-    "ha": ("ha", "Show engines in Home Assistant."),
-    "outbox": ("outbox", "Look into an outbox on disk, send or drop its events."),
-    "broker": ("broker", "Start a broker to try things out."),
-    "doctor": ("doctor", "Find out what is wrong with a broker."),
-    "acl": ("acl", "Print the access rules of a broker."),
+COMMANDS: dict[str, str] = {
+    "run": "Run a workflow.",
+    "graph": "Show a workflow's graph.",
+    "watch": "Watch engines and runs live.",
+    "ps": "List the engines.",
+    "runs": "List running and recent runs.",
+    "constraints": "List the constraints and which engines obey.",
+    "pause": "Stop tasks from starting.",
+    "resume": "Lift a pause.",
+    "limit": "Limit how many tasks run or start.",
+    "cancel": "Cancel a run, tasks, or an engine's runs.",
+    "clear": "Lift constraints.",
+    "history": "List recorded runs and their steps.",
+    "resolve": "Say whether a step in doubt was done.",
+    "outbox": "Look into an outbox on disk, send or drop its events.",
+    "broker": "Start a broker to try things out.",
 }
-"""By name: the module in ``_commands`` that has the click command as ``command``, and its line of help."""
+"""Lines of help; the module in ``_commands`` of the same name has the click command as ``command``."""
 
-EXTRAS: dict[str, tuple[str, str]] = {"web": ("web", "Show and steer engines in a browser.")}
-"""Our commands in packages of their own, by name: the extra of cascade-py that installs each, and its line of help."""
+EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
+    "ops": (
+        "cascade-ops",
+        {
+            "doctor": "Find out what is wrong with a broker.",
+            "acl": "Print the access rules of a broker.",
+            "collect": "Keep the events of all engines in a file.",
+            "prune": "Clear what dead engines left on the broker.",
+            "ha": "Show engines in Home Assistant.",
+        },
+    ),
+    "web": ("cascade-web", {"web": "Show and steer engines in a browser."}),
+}
+"""By extra: the distribution that it installs, and the lines of help of the commands in it."""
+_MISSABLE = {name: extra for extra, (_, lines) in EXTRAS.items() for name in lines}
 
 
 class LazyGroup(click.Group):
@@ -55,7 +64,7 @@ class LazyGroup(click.Group):
         from importlib import import_module
 
         if cmd_name in COMMANDS:
-            made: click.Command = import_module(f"cascade.cli._commands.{COMMANDS[cmd_name][0]}").command
+            made: click.Command = import_module(f"cascade.cli._commands.{cmd_name}").command
             return made
         point = _others().get(cmd_name)
         return None if point is None else point.load()
@@ -66,23 +75,29 @@ class LazyGroup(click.Group):
         """Find the command that the arguments begin with; name the nearest one if there is none."""
         name = args[0]
         found = self.get_command(ctx, name)
-        if found is None and name in EXTRAS:
-            remedy = f'install it with: pip install "cascade-py[{EXTRAS[name][0]}]"'
-            raise CommandError(f"the command {name} is not installed", remedy, code=USAGE)
+        if found is None and name in _MISSABLE:
+            extra = _MISSABLE[name]
+            raise CommandError(f"{name} is in {EXTRAS[extra][0]}: {install_line(extra)}", code=USAGE)
         if found is None and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            near = difflib.get_close_matches(name, [*self.list_commands(ctx), *_MISSABLE], n=1)
             remedy = f"did you mean {near[0]!r}?" if near else "cascade --help lists them"
             raise CommandError(f"unknown command {name!r}", remedy, code=USAGE)
         return (name, found, args[1:]) if found is not None else super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of commands without importing any."""
-        others = {name: f"From {point.dist.name}." for name, point in _others().items() if point.dist}
-        lines = {**others, **{name: text for name, (_, text) in (*EXTRAS.items(), *COMMANDS.items())}}
-        rows = [(name, lines[name]) for name in self.list_commands(ctx) if name in lines]
-        if rows:
-            with formatter.section("Commands"):
-                formatter.write_dl(rows)
+        """Write the table of commands without importing any, and what brings those that are not installed."""
+        lines = {name: f"From {point.dist.name}." for name, point in _others().items() if point.dist}
+        lines |= {name: text for _, offered in EXTRAS.values() for name, text in offered.items()} | COMMANDS
+        installed = self.list_commands(ctx)
+        sections = {"Commands": [name for name in installed if name in lines]}
+        for extra, (_, offered) in EXTRAS.items():
+            sections[f"Further commands, with {install_line(extra)}"] = [
+                name for name in offered if name not in installed
+            ]
+        for title, names in sections.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name, lines[name]) for name in names])
 
 
 def _others() -> dict[str, Any]:

@@ -10,13 +10,9 @@ from typing import Any
 import click
 
 from cascade.cli import link
-from cascade.cli._durations import show_duration
-from cascade.cli._params import DURATION
-from cascade.cli._snapshot import read_view
 from cascade.cli.columns import Column
-from cascade.cli.command import settings
-from cascade.cli.link import Address
-from cascade.interfaces.wire.read import View
+from cascade.cli.durations import show_duration
+from cascade.cli.params import DURATION
 
 
 def listing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,16 +25,6 @@ def listing(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Wait for engines without a name, too: they report every 10 s.",
     )(function)
     return link.with_broker(function)
-
-
-def read(address: Address, *filters: str, listen: float) -> tuple[View, float]:
-    """Return what the broker retains on the filters, and the time on the clock of that view."""
-
-    async def work() -> View:
-        async with link.connected(address) as connector:
-            return await read_view(connector, *filters, listen=listen)
-
-    return link.run(work(), debug=settings().debug), time.monotonic()
 
 
 def show_age(value: Any) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from cascade.cli import link
-from cascade.cli._params import DURATION
 from cascade.cli._steering import Change, Wait, setting, steer
 from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import Address
+from cascade.cli.params import DURATION
 from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire.read import Register
 

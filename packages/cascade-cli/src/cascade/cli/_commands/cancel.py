@@ -5,9 +5,9 @@ from typing import Any
 import click
 
 from cascade.cli._commands._steered import authored, steering, write
-from cascade.cli._params import SCOPE
 from cascade.cli.command import command as make
 from cascade.cli.errors import USAGE, CommandError
+from cascade.cli.params import SCOPE
 
 TTL = 60.0
 """Seconds after which a cancellation expires, so that it does not meet a later run."""

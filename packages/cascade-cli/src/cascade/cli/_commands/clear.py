@@ -5,9 +5,9 @@ from typing import Any
 import click
 
 from cascade.cli._commands._steered import lift, lifting, steering
-from cascade.cli._params import SCOPE
 from cascade.cli._steering import clearing
 from cascade.cli.command import command as make
+from cascade.cli.params import SCOPE
 
 
 @make(name="clear")

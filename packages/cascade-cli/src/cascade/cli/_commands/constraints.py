@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cascade.cli._commands._listed import listing, read
-from cascade.cli._durations import show_duration
-from cascade.cli._snapshot import CONSTRAINTS, REGISTERS, STATUS
+from cascade.cli._commands._listed import listing
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
+from cascade.cli.durations import show_duration
 from cascade.cli.link import Address
+from cascade.cli.snapshot import CONSTRAINTS, REGISTERS, STATUS, read
 from cascade.interfaces.wire.read import constraint_rows
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from cascade.cli._collecting.history import collected_runs
 from cascade.cli._commands._listed import show_age
 from cascade.cli._commands._recorded import state_in, state_option
-from cascade.cli._durations import show_duration
 from cascade.cli._running.result import as_json
+from cascade.cli.collected import collected_runs
 from cascade.cli.columns import Column, shown
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
+from cascade.cli.durations import show_duration
 from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces import RunSummary, StepSummary
 from cascade.interfaces.errors import CascadeError

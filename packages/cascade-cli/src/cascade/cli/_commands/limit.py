@@ -5,9 +5,9 @@ from typing import Any
 import click
 
 from cascade.cli._commands._steered import authored, steering, write
-from cascade.cli._params import RATE, SCOPE
 from cascade.cli.command import command as make
 from cascade.cli.errors import USAGE, CommandError
+from cascade.cli.params import RATE, SCOPE
 
 
 @make(name="limit")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cascade.cli import link
-from cascade.cli._durations import show_duration
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import common_options, settings
+from cascade.cli.durations import show_duration
 from cascade.cli.errors import FAILED, OK, USAGE, CommandError
 from cascade.cli.link import Address
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cascade.cli._commands._listed import SINCE, listing, read
-from cascade.cli._snapshot import CONSTRAINTS, RUNS, STATUS
+from cascade.cli._commands._listed import SINCE, listing
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
+from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, read
 from cascade.interfaces.wire.read import engine_rows
 
 COLUMNS = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.cli._commands._listed import listing, read, show_age
-from cascade.cli._snapshot import RUNS, STATUS
+from cascade.cli._commands._listed import listing, show_age
 from cascade.cli.columns import Column
 from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
+from cascade.cli.snapshot import RUNS, STATUS, read
 from cascade.interfaces.wire.read import run_rows
 
 

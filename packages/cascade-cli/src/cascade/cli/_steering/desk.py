@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.cli._snapshot import CONSTRAINTS, RUNS, STATUS, fill
 from cascade.cli._steering.answers import Answers, outcome
 from cascade.cli._steering.request import Change
 from cascade.cli.errors import FAILED, NO_BROKER, OK, CommandError
 from cascade.cli.link import Link, unanswered
 from cascade.cli.output import Output
+from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, fill
 from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.control_messages import store_message
 from cascade.interfaces.topics import STORE_TOPIC

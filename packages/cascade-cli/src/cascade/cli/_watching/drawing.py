@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from cascade.cli._durations import show_duration
 from cascade.cli._watching.picture import (
     ConstraintLine,
     EndedLine,
@@ -18,6 +17,7 @@ from cascade.cli._watching.picture import (
     RunPanel,
     WaitingLine,
 )
+from cascade.cli.durations import show_duration
 from cascade.interfaces.text import printable
 
 NARROW = 64

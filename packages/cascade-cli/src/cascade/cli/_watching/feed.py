@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 
-from cascade.cli._snapshot import REGISTERS, STATES, STATUS, not_permitted, unanswered_subscription
 from cascade.cli.link import Link
+from cascade.cli.snapshot import REGISTERS, STATES, STATUS, not_permitted, unanswered_subscription
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
 from cascade.interfaces.wire.read import View
 

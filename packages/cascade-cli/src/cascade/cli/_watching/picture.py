@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.cli._durations import show_duration
 from cascade.cli._watching.rates import Rates
 from cascade.cli._watching.steps import steps
+from cascade.cli.durations import show_duration
 from cascade.interfaces.control_messages import lift_command
 from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.topics import parse_constraint_topic

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from cascade.cli._durations import show_duration
 from cascade.cli._watching.changes import MAX_SEEN, Changes
 from cascade.cli._watching.changes import in_words as change_in_words
 from cascade.cli._watching.feed import Feed
 from cascade.cli._watching.only_events import in_words
+from cascade.cli.durations import show_duration
 from cascade.cli.output import Output
 
 

@@ -1,0 +1,143 @@
+"""The SQLite file of ``cascade collect``: what identifies it, and the runs whose events it has."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cascade.cli.errors import CommandError
+from cascade.interfaces.events import ENDED_STATES
+
+APPLICATION_ID = 0x4353434F
+VERSION = 1
+_EVENTS = """
+SELECT run_id, source, token, payload FROM event WHERE kind = 'events' AND (? IS NULL OR run_id = ?)
+ORDER BY run_id, source, received, token, seq
+"""
+
+
+@dataclass(slots=True)
+class CollectedRun:
+    """What the events of one run on one box say."""
+
+    run_id: str
+    source: str
+    name: str = ""
+    status: str = "Running"
+    """Of the last attempt; ``Running`` where its end was not received."""
+    created: str | None = None
+    ended: str | None = None
+    error: str = ""
+    tokens: set[str] = field(default_factory=set)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, token: str, message: Mapping[str, Any]) -> None:
+        """Follow one event; another program may have published it, so that any field may hold anything."""
+        self.tokens.add(token)
+        body, ts = message.get("body"), message.get("ts")
+        ts = ts if isinstance(ts, str) else None
+        if not isinstance(body, Mapping):
+            return
+        if body.get("type") == "LifecycleEvent":
+            self._follow_run(body, ts)
+        elif body.get("type") == "TaskStateEvent":
+            self._follow_step(body, ts)
+
+    def row(self) -> dict[str, Any]:
+        """Return the run as ``cascade history`` lists it."""
+        counts = Counter(step["state"] for step in self.steps.values())
+        return {
+            "run_id": self.run_id,
+            "source": self.source,
+            "target": self.name,
+            "status": self.status,
+            "attempts": len(self.tokens),
+            "created": self.created,
+            "ended": self.ended,
+            "took": _between(self.created, self.ended),
+            "counts": dict(sorted(counts.items())),
+            "error": self.error,
+        }
+
+    def _follow_run(self, body: Mapping[str, Any], ts: str | None) -> None:
+        if body.get("event") == "ENGINE_STARTED":
+            self.created = self.created or ts
+            self.name = str(body.get("name") or self.name)
+            self.status, self.ended, self.error = "Running", None, ""
+        else:
+            self.status, self.ended = str(body.get("status") or ""), ts
+            self.error = str(body.get("error") or "")
+
+    def _follow_step(self, body: Mapping[str, Any], ts: str | None) -> None:
+        key, state = str(body.get("task_id")), str(body.get("state"))
+        step = self.steps.setdefault(
+            key,
+            {"key": key, "name": str(body.get("task_name")), "state": "", "starts": 0, "tries": 0}
+            | {"began": None, "ended": None, "took": None, "error": "", "size": 0},
+        )
+        step["state"], step["error"] = state.lower(), str(body.get("error") or "")
+        step["starts"] += state == "RUNNING"
+        step["tries"] += state in ("RETRYING", "FAILED")
+        if state == "RUNNING":
+            step["began"], step["ended"] = step["began"] or ts, None
+        elif state in ENDED_STATES:
+            step["ended"] = ts
+        step["took"] = _between(step["began"], step["ended"])
+
+
+def collected_runs(path: Path, run_id: str | None = None) -> Iterator[CollectedRun]:
+    """Yield the runs in a collector's SQLite file, or those with one id: several boxes may have used it.
+
+    :raises CommandError: if the file is missing, or not a collector's.
+    """
+    if not path.exists():
+        raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
+    run: CollectedRun | None = None
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        events = connection.execute(_EVENTS, (run_id, run_id)) if has_tables(connection, path) else ()
+        for found, source, token, payload in events:
+            if run is None or (run.run_id, run.source) != (found, source):
+                if run is not None:
+                    yield run
+                run = CollectedRun(found, source)
+            run.add(token, json.loads(payload))
+    if run is not None:
+        yield run
+
+
+def has_tables(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return whether a file has a collector's tables; an empty file has none.
+
+    :raises CommandError: if the file belongs to another program or version.
+    """
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        empty = not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as exc:
+        raise CommandError(f"{path}: {exc}", "name another file") from exc
+    if application == 0 and empty:
+        return False
+    if application != APPLICATION_ID:
+        raise CommandError(f"{path} is a database of another program", "name another file")
+    if version > VERSION:
+        raise CommandError(
+            f"{path} is of version {version}, and this Cascade writes {VERSION}", "upgrade Cascade"
+        )
+    return True
+
+
+def _between(began: str | None, ended: str | None) -> float | None:
+    try:
+        return max(
+            0.0, (datetime.fromisoformat(ended or "") - datetime.fromisoformat(began or "")).total_seconds()
+        )
+    except (ValueError, TypeError):  # not a time, or one of the two without an offset from UTC
+        return None

@@ -1,0 +1,54 @@
+"""Types of the values that commands take, for click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cascade.cli._param_type import ParamType
+from cascade.cli._rates import parse_rate
+from cascade.cli._scopes import GLOBAL, KINDS, parse_scope
+from cascade.cli.durations import parse_duration
+
+
+class _Parsed(ParamType):
+    """A value that a pure function parses; its ValueError becomes a usage error."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a text; a default is parsed already."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Scope(_Parsed):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Complete the kind of a scope; names need a broker, and completion asks none."""
+        from click.shell_completion import CompletionItem
+
+        words = [GLOBAL, *(f"{kind}:" for kind in KINDS)]
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def _parse_host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not an address and a port, such as 127.0.0.1:9464")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+SCOPE = _Scope("scope", parse_scope)
+HOST_PORT = _Parsed("address:port", _parse_host_port)
+DURATION = _Parsed("duration", parse_duration)
+RATE = _Parsed("rate", parse_rate)

@@ -1,0 +1,1 @@
+"""Commands for whoever sets up the broker and keeps the records: doctor, acl, collect, ha and prune."""

@@ -1,0 +1,167 @@
+"""The collector: it receives, commits, and only then acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cascade.cli.link import Link
+from cascade.interfaces.topics import DATA, EVENTS, LOGS, ack_topic, parse_status_topic
+from cascade.interfaces.wire.read import EventMessage, parse_event
+from cascade.interfaces.wire.write import VERSION
+from cascade.ops._collecting.message import EventFile, Known, Received, Recent, Series
+
+GATHER = 0.1
+"""Seconds for which messages gather to share a commit."""
+MOST = 100_000
+"""Messages that gather while the file is slow; further ones wait in the queues of the subscriptions, which are bounded."""
+KINDS = (EVENTS, DATA, LOGS)
+STATUS = "cascade/status/+"
+
+_Message = tuple[str, dict[str, Any], float]
+"""Topic, payload, and when it came."""
+_Storing = asyncio.Future[tuple[list[Received], dict[Series, Known]]]
+
+
+class Collector:
+    """Keeps the events of all engines in a file.
+
+    :param name: the name in acknowledgements; None: acknowledge nothing.
+    :param observe: called with each event.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        file: EventFile,
+        *,
+        name: str | None,
+        observe: Callable[[EventMessage], None] | None = None,
+    ) -> None:
+        self.stored = 0
+        """Messages that were committed, second copies too."""
+        self._link = link
+        self._file = file
+        self._name = name
+        self._observe = observe
+        self._batch: list[_Message] = []
+        self._taken = 0  # messages that were taken out of the batch, and those of them that were committed
+        self._in_file = 0
+        self._storing: _Storing | None = None
+        """What is being committed."""
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._committed = asyncio.Condition()
+        self._named: set[str] = set()  # sources that a retained acknowledgement may be left for
+        self._recent: dict[str, Recent] = defaultdict(Recent)
+
+    async def subscribe(self) -> None:
+        """Register for events; before the link is made, so that nothing of the broker's session is missed."""
+        await self._link.subscribe(STATUS, self._note_source, 1)
+        for kind in KINDS:
+            await self._link.subscribe(f"cascade/telemetry/+/+/+/{kind}", self._receive, 1)
+
+    async def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Collect until this is cancelled; what has arrived by then is stored.
+
+        :raises OSError: if the file cannot be written.
+        """
+        try:
+            while not until():
+                await self._arrived.wait()
+                self._arrived.clear()
+                await asyncio.sleep(GATHER)
+                await self._store()
+        finally:
+            await self._store()
+
+    async def store_rest(self) -> None:
+        """Store what came since ``run`` has ended, and acknowledge nothing: the link has ended, too.
+
+        :raises OSError: if the file cannot be written.
+        """
+        self._name = None
+        await self._store()
+
+    async def all_stored(self) -> None:
+        """Return when everything that has arrived by now is in the file."""
+        async with self._committed:
+            goal = self._taken + len(self._batch)
+            await self._committed.wait_for(lambda: self._in_file >= goal)
+
+    async def _note_source(self, topic: str, data: dict[str, Any]) -> None:
+        source = parse_status_topic(topic)
+        if source is not None and data and source not in self._named:
+            self._named.add(source)
+            if source in self._recent:
+                await self._acknowledge(source)
+
+    async def _receive(self, topic: str, data: dict[str, Any]) -> None:
+        while len(self._batch) >= MOST:
+            self._room.clear()
+            await self._room.wait()
+        self._batch.append((topic, data, time.time()))
+        self._arrived.set()
+
+    async def _store(self) -> None:
+        if self._storing is not None:  # its caller was cancelled; the file takes one batch at a time
+            await self._commit(self._storing)
+        batch, self._batch = self._batch, []
+        self._room.set()
+        if batch:
+            self._taken += len(batch)
+            await self._commit(asyncio.ensure_future(asyncio.to_thread(self._parse_and_store, batch)))
+
+    async def _commit(self, storing: _Storing) -> None:
+        """Wait until a batch is committed, then acknowledge it; it is also committed if this is cancelled."""
+        self._storing = storing
+        try:
+            messages, found = await asyncio.shield(storing)
+        finally:
+            if storing.done():
+                self._storing = None
+        self.stored += len(messages)
+        async with self._committed:
+            self._in_file = self._taken
+            self._committed.notify_all()
+        if self._observe is not None:
+            for message in messages:
+                self._observe(message.event)
+        await self._acknowledge_each(found)
+
+    async def _acknowledge_each(self, found: Mapping[Series, Known]) -> None:
+        """Acknowledge what was committed: one message has no room for more series, and each must be in one."""
+        by_source: dict[str, list[tuple[Series, Known]]] = defaultdict(list)
+        for series, known in found.items():
+            by_source[series.source].append((series, known))
+        for source, all_known in by_source.items():
+            for start in range(0, len(all_known), Recent.MOST):
+                for series, known in all_known[start : start + Recent.MOST]:
+                    self._recent[source].note(series.name, known)
+                if source in self._named:
+                    await self._acknowledge(source)
+
+    def _parse_and_store(self, batch: list[_Message]) -> tuple[list[Received], dict[Series, Known]]:
+        parsed = ((*each, parse_event(each[0], json.dumps(each[1]).encode())) for each in batch)
+        messages = [
+            Received(topic, data, event, at) for topic, data, at, event in parsed if event is not None
+        ]
+        return messages, self._file.store(messages)
+
+    async def _acknowledge(self, source: str) -> None:
+        """Publish what is stored of a source: it was committed before."""
+        if self._name is None:
+            return
+        recent = self._recent[source]
+        missing = {name: known.spans.missing for name, known in recent.items() if known.since is not None}
+        payload = {
+            "v": VERSION,
+            "by": self._name,
+            "upto": {name: known.spans.upto for name, known in recent.items()},
+            "missing": missing,
+        }
+        await self._link.publish(ack_topic(source), payload, 1, retain=True)

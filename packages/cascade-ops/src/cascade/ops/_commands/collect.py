@@ -1,0 +1,191 @@
+"""``cascade collect``."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from cascade.cli import link
+from cascade.cli.columns import Column
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.durations import show_duration
+from cascade.cli.errors import OK, USAGE, CommandError
+from cascade.cli.link import Address, Link
+from cascade.cli.params import DURATION, HOST_PORT
+from cascade.interfaces.abilities import SupportsBacklog, SupportsKeep, supports
+from cascade.interfaces.distribution import install_line
+from cascade.interfaces.wire.read import EventMessage
+from cascade.ops._collecting.collector import Collector
+from cascade.ops._collecting.lines_file import LinesFile
+from cascade.ops._collecting.message import EventFile, Hole
+from cascade.ops._collecting.sqlite_file import SqliteFile
+
+if TYPE_CHECKING:
+    from cascade.ops._exporting.metrics import Metrics
+
+_SESSIONS = ("mqtt", "mqtts", "ws", "wss")
+"""URL schemes of brokers that keep a session for a client id."""
+
+BACKLOG = 100_000
+"""Messages that may wait when many come at once: an MQTT broker does not send again what has reached this process."""
+
+_HOLES = (
+    Column("source"),
+    Column("run_id", "run"),
+    Column("token"),
+    Column("missing", show=lambda ranges: ", ".join(f"{first}-{last}" for first, last in ranges)),
+    Column("since", show=lambda text: show_duration(time.time() - datetime.fromisoformat(text).timestamp())),
+)
+
+
+@make(name="collect")
+@click.option(
+    "--to",
+    "path",
+    metavar="FILE",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="An SQLite file (.sqlite) or JSON lines (.jsonl).",
+)
+@click.option("--ack", is_flag=True, help="Acknowledge to engines whose outbox waits for it.")
+@click.option(
+    "--name", default="collector-1", show_default=True, help="The collector's name in acknowledgements."
+)
+@click.option("--holes", is_flag=True, help="List the events that are missing in FILE, and end.")
+@click.option(
+    "--keep", type=DURATION, metavar="DURATION", help="Delete events after this time; .sqlite only."
+)
+@click.option(
+    "--prometheus",
+    "serve",
+    type=HOST_PORT,
+    metavar="ADDRESS:PORT",
+    help="Serve metrics, such as 127.0.0.1:9464.",
+)
+@link.with_optional_broker
+def command(
+    address: Address | None,
+    *,
+    path: Path,
+    ack: bool,
+    name: str,
+    holes: bool,
+    keep: float | None,
+    serve: tuple[str, int] | None,
+) -> int:
+    """Keep the events of all engines in FILE: each once, whatever arrives twice or late. Ctrl-C ends it.
+
+    The broker keeps events for the collector while it is away. With --ack an engine with Outbox(ack="collector-1")
+    keeps each event until it is in FILE.
+    """
+    found = settings()
+    if holes:
+        _list(path)
+        return OK
+    if address is None:
+        raise CommandError(
+            "no broker is named", "pass --broker mqtt://localhost, or set CASCADE_BROKER", code=USAGE
+        )
+    file = _open(path, keep=keep)
+    try:
+        link.run(_collect(address, file, name=name, ack=ack, serve=serve), debug=found.debug)
+    except (sqlite3.Error, OSError) as exc:
+        if isinstance(exc, ConnectionError):
+            raise
+        raise CommandError(
+            f"{path} cannot be written: {exc}", "what is not stored is not acknowledged"
+        ) from exc
+    finally:
+        file.close()
+    return OK
+
+
+async def _collect(
+    address: Address, file: EventFile, *, name: str, ack: bool, serve: tuple[str, int] | None
+) -> None:
+    if serve is None:
+        await _store(address, file, name=name, ack=ack)
+        return
+    async with _served(address, *serve) as metrics:
+        await _store(address, file, name=name, ack=ack, observe=metrics.observe)
+
+
+async def _store(
+    address: Address,
+    file: EventFile,
+    *,
+    name: str,
+    ack: bool,
+    observe: Callable[[EventMessage], None] | None = None,
+) -> None:
+    keywords: dict[str, Any] = {"presence": False, "required": True}
+    if address.place.partition(":")[0] in _SESSIONS:
+        keywords |= {"client_id": f"cascade-collect-{name}", "clean_session": False}
+    connector = cast(Link, address.connector(**keywords))
+    collector = Collector(connector, file, name=name if ack else None, observe=observe)
+    if supports(connector, SupportsBacklog):
+        connector.expect_backlog(BACKLOG)
+    if supports(connector, SupportsKeep):
+        connector.keep(f"cascade-collect-{name}", collector.all_stored)
+    await collector.subscribe()
+    await connector.connect()
+    try:
+        await collector.run()
+    finally:
+        try:
+            await connector.disconnect()
+        finally:  # until then messages come, which the broker does not send again
+            await collector.store_rest()
+
+
+def _served(address: Address, host: str, port: int) -> AbstractAsyncContextManager[Metrics]:
+    try:
+        from cascade.ops._exporting.server import served
+    except ImportError:
+        raise CommandError(
+            "--prometheus needs prometheus-client", install_line("prometheus", "cascade-ops"), code=USAGE
+        ) from None
+    return served(address, host, port)
+
+
+def _open(path: Path, *, keep: float | None) -> EventFile:
+    if path.suffix not in (".sqlite", ".jsonl"):
+        raise CommandError(f"{path}: the kind of file is unknown", "name it .sqlite or .jsonl", code=USAGE)
+    if keep is not None and path.suffix != ".sqlite":
+        raise CommandError("--keep needs an SQLite file", "name it .sqlite", code=USAGE)
+    if not path.parent.is_dir():
+        raise CommandError(f"the folder {path.parent} does not exist", "create it, or name another file")
+    try:
+        return SqliteFile(path, keep=keep) if path.suffix == ".sqlite" else LinesFile(path)
+    except (OSError, sqlite3.OperationalError) as exc:
+        raise CommandError(
+            f"{path} cannot be opened: {exc}", "check who may write it and its folder"
+        ) from exc
+
+
+def _list(path: Path) -> None:
+    if not path.exists():
+        raise CommandError(f"the file {path} does not exist", "cascade collect --to creates it")
+    file = _open(path, keep=None)
+    try:
+        settings().output.rows([_row(hole) for hole in file.holes()], _HOLES, empty="no event is missing")
+    finally:
+        file.close()
+
+
+def _row(hole: Hole) -> dict[str, Any]:
+    return {
+        "source": hole.series.source,
+        "run_id": hole.series.run_id,
+        "token": hole.series.token,
+        "missing": hole.missing,
+        "since": datetime.fromtimestamp(hole.since, UTC).isoformat(),
+    }

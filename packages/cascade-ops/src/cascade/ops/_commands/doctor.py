@@ -1,0 +1,76 @@
+"""``cascade doctor``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+
+import click
+
+from cascade.cli import link
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.errors import FAILED, NO_BROKER, OK, USAGE, CommandError
+from cascade.cli.link import Address
+from cascade.ops._doctor.broker_checks import broker_findings
+from cascade.ops._doctor.engine_checks import engine_findings
+from cascade.ops._doctor.examination import Examination
+from cascade.ops._doctor.facts import Facts
+from cascade.ops._doctor.finding import Finding, parted
+from cascade.ops._doctor.link_checks import link_findings
+from cascade.ops._doctor.report import lines_of, plan_of
+from cascade.ops._doctor.retained_checks import retained_findings
+from cascade.ops._doctor.rights_checks import rights_findings
+from cascade.ops._doctor.store_checks import store_findings
+
+_PIPE_WIDTH = 100
+
+
+@make(name="doctor")
+@click.option("--fix-plan", is_flag=True, help="Print only what to do, step by step.")
+@click.option(
+    "--probe-write", is_flag=True, help="Also try to write a constraint, which has expired already."
+)
+@link.with_broker
+def command(address: Address, *, fix_plan: bool, probe_write: bool) -> int:
+    """Find out what is wrong with a broker, and what to do about it.
+
+    What it publishes bears the name doctor-RANDOM, is ignored by engines, and is cleared at the end. Exit code: 0
+    nothing is wrong, there may be warnings; 1 problems; 3 no link.
+    """
+    found = settings()
+    if fix_plan and found.output.json:
+        remedy = "leave one of them out: the JSON has the remedy of each finding"
+        raise CommandError("--fix-plan is text and cannot be printed with --json", remedy, code=USAGE)
+    facts = link.run(Examination(address, probe_write=probe_write).run(), debug=found.debug)
+    problems, warnings = parted(findings(facts, now=time.time()))
+    output, width = found.output, _width()
+    if output.json:
+        output.document(
+            {
+                "broker": address.place,
+                "problems": [each.row for each in problems],
+                "warnings": [each.row for each in warnings],
+            }
+        )
+    elif fix_plan:
+        output.text("\n".join(plan_of([*problems, *warnings], width)))
+    else:
+        output.text("\n".join(lines_of(facts, problems, warnings, width)))
+    if facts.login is None or not facts.login.linked:
+        return NO_BROKER
+    return FAILED if problems else OK
+
+
+def findings(facts: Facts, *, now: float) -> list[Finding]:
+    """Return everything that is wrong; of a broker that was not reached, nothing is said."""
+    found = [*link_findings(facts, now=now)]
+    if facts.login is not None and facts.login.linked:
+        found += [*rights_findings(facts), *retained_findings(facts), *engine_findings(facts, now=now)]
+        found += [*store_findings(facts), *broker_findings(facts)]
+    return found
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH

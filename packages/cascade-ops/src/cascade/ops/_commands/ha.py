@@ -1,0 +1,61 @@
+"""``cascade ha``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+import cascade
+from cascade.cli import link
+from cascade.cli.columns import Column
+from cascade.cli.command import command as make
+from cascade.cli.command import settings
+from cascade.cli.errors import OK, USAGE, CommandError
+from cascade.cli.link import Address
+from cascade.cli.snapshot import read
+from cascade.interfaces.topics import state_topic
+from cascade.ops._home_assistant.device import RULE, device, device_topic
+from cascade.ops._retained_writes import publish_and_see
+
+COLUMNS = (Column("source"), Column("topic"))
+
+
+@make(name="ha")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--remove", is_flag=True, help="Remove the devices again.")
+@link.with_broker
+def command(address: Address, sources: Sequence[str], *, remove: bool) -> int:
+    """Show engines in Home Assistant as devices, with a switch that pauses and a number that limits.
+
+    Publishes one retained discovery message for each SOURCE. Home Assistant must use the same broker.
+    """
+    found = settings()
+    if not address.url.startswith(("mqtt", "ws")):
+        raise CommandError("Home Assistant needs an MQTT broker", "write mqtt://host:1883", code=USAGE)
+    messages = dict.fromkeys(map(device_topic, sources)) if remove else _devices(address, sources)
+    done = "cleared" if remove else "returned"
+    link.run(
+        publish_and_see(address, messages, *messages, done=done, rule=f"this user needs the rule: {RULE}"),
+        debug=found.debug,
+    )
+    rows = [{"source": source, "topic": device_topic(source)} for source in sources]
+    found.output.rows(rows, COLUMNS, empty="")
+    if not remove:
+        found.output.note(
+            "Home Assistant shows them below Settings, Devices, MQTT; cascade ha --remove undoes this"
+        )
+    return OK
+
+
+def _devices(address: Address, sources: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """Return the discovery messages by topic; each names the latest ended run, for which no event fires."""
+    view, _ = read(address, *(state_topic(source, "runs") for source in sources), listen=0.0)
+    found: dict[str, dict[str, Any] | None] = {}
+    for source in sources:
+        engine = view.engines.get(source)
+        recent = engine.runs.recent if engine is not None and engine.runs is not None else ()
+        last = recent[0].run_id if recent else ""
+        found[device_topic(source)] = device(source, cascade.__version__, last_run=last)
+    return found

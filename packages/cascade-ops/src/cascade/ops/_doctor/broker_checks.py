@@ -1,0 +1,91 @@
+"""Checks of a broker's configuration, of its listeners, and of this machine. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cascade.ops._doctor.facts import Facts, Target
+from cascade.ops._doctor.finding import Finding
+
+MOSQUITTO, _NATS_SERVER = "mosquitto", "nats-server"
+
+
+def broker_findings(facts: Facts) -> Iterator[Finding]:
+    """Yield what is wrong with the configuration of the broker, and with this machine."""
+    program = facts.configuration.program if facts.configuration is not None else ""
+    if facts.configuration is not None and program == MOSQUITTO:
+        yield from _mosquitto(facts.configuration.settings)
+    elif program != _NATS_SERVER:  # that one writes each message; a container's proxy hides the broker
+        yield from _unseen(facts.target)
+    if facts.websocket is False:
+        yield Finding(
+            "websocket",
+            "no listener for MQTT over WebSocket was found on the usual ports",
+            "a page in a browser cannot connect to this broker directly",
+            "add a listener with 'protocol websockets', or use the relay of cascade-web",
+            ("listener 8080 127.0.0.1", "protocol websockets"),
+            warning=True,
+        )
+    if facts.sqlite:
+        yield Finding(
+            "sqlite",
+            f"this Python has SQLite {facts.sqlite}, which has the WAL-reset fault",
+            "a cache file that several processes write at once may lose values, which are then computed again",
+            "use SQLite 3.51.3, 3.50.7 or 3.44.6, or give each process a cache file of its own",
+            warning=True,
+        )
+
+
+def _unseen(target: Target) -> Iterator[Finding]:
+    if not target.nats:
+        yield Finding(
+            "persistence_unknown",
+            "whether the broker keeps retained messages on disk cannot be seen from here",
+            "without that, a restart of the broker lifts every constraint",
+            "check it on the broker's machine (mosquitto: persistence true, autosave_on_changes true)",
+            ("persistence true", "autosave_on_changes true", "autosave_interval 1000"),
+            warning=True,
+        )
+
+
+def _is_on(settings: Mapping[str, str], name: str) -> bool:
+    """Return whether a setting is true: mosquitto accepts true, false, 1 and 0."""
+    return settings.get(name) in ("true", "1")
+
+
+def _mosquitto(settings: Mapping[str, str]) -> Iterator[Finding]:
+    if not _is_on(settings, "persistence"):
+        yield Finding(
+            "persistence",
+            "the broker keeps retained messages in memory only (persistence false)",
+            "a restart of the broker lifts every constraint: a paused job runs again",
+            "switch persistence on, and restart the broker",
+            ("persistence true", "autosave_on_changes true", "autosave_interval 1000"),
+        )
+    elif not _is_on(settings, "autosave_on_changes"):
+        yield Finding(
+            "autosave",
+            f"the broker writes its store every {settings.get('autosave_interval', '1800')} s only",
+            "when it is killed, constraints since then are lost",
+            "have it write after changes, and restart it",
+            ("autosave_on_changes true", "autosave_interval 1000"),
+            warning=True,
+        )
+    queued = settings.get("max_queued_messages", "1000")
+    if queued == "0":
+        yield Finding(
+            "queue_unlimited",
+            "the broker has no limit of queued messages (max_queued_messages 0)",
+            "mosquitto 2.0.11 ends the connection of a client whose message it denies, and 2.0.16 drops every message",
+            "set a limit, and restart the broker",
+            ("max_queued_messages 65000",),
+        )
+    elif queued.isdecimal() and int(queued) < 10_000:
+        yield Finding(
+            "queue",
+            f"the broker keeps at most {queued} messages for a client that is slow (max_queued_messages)",
+            "in a burst, watchers and collectors lose events",
+            "raise the limit, and restart the broker",
+            ("max_queued_messages 65000",),
+            warning=True,
+        )

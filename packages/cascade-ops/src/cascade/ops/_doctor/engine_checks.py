@@ -1,0 +1,103 @@
+"""Checks of what engines have left on a broker: clocks, ghosts, collisions, lost stores. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cascade.interfaces.wire.read import View
+from cascade.ops._doctor.facts import Facts
+from cascade.ops._doctor.finding import Finding
+
+SKEW_SECONDS = 5.0
+"""Difference of two clocks that is named: a constraint may then expire early or late."""
+COLLIDING_BIRTHS = 3
+"""Births of one source within an examination that show two processes: one that restarts has two at most."""
+_SHOWN = 3
+
+
+def engine_findings(facts: Facts, *, now: float) -> Iterator[Finding]:
+    """Yield what is wrong with the engines on a broker; ``now`` in seconds since the epoch."""
+    if facts.view is None:
+        return
+    yield from _clock(facts, now)
+    yield from _collisions(facts)
+    yield from _lost_store(facts.view)
+    yield from _ghosts(facts)
+
+
+def _clock(facts: Facts, now: float) -> Iterator[Finding]:
+    assert facts.view is not None
+    ahead = {
+        source: engine.presence.seconds - now
+        for source, engine in facts.view.engines.items()
+        if engine.presence is not None and engine.presence.seconds is not None
+    }
+    skewed = {source: by for source, by in ahead.items() if by > SKEW_SECONDS}
+    skewed |= {source: -by for source, by in facts.late_by.items() if abs(by) > SKEW_SECONDS}
+    if skewed:
+        most = max(skewed, key=lambda source: abs(skewed[source]))
+        by = skewed[most]
+        yield Finding(
+            "clock",
+            f"the clock of {_some(skewed)} differs from this machine's: {most} by {by:+.0f} s",
+            "constraints with an expiry end early or late there",
+            "set the clocks of both machines by NTP",
+            ("timedatectl set-ntp true",),
+        )
+
+
+def _collisions(facts: Facts) -> Iterator[Finding]:
+    found = [source for source, births in facts.births.items() if len(births) >= COLLIDING_BIRTHS]
+    if found:
+        yield Finding(
+            "collision",
+            f"{_some(found)} connected again and again while this was watched",
+            "two processes have the same name or client id and disconnect each other",
+            "give each process a source_id of its own",
+        )
+
+
+def _lost_store(view: View) -> Iterator[Finding]:
+    if stale := [source for source, engine in view.engines.items() if engine.sync == "stale"]:
+        yield Finding(
+            "store_lost",
+            f"the broker has lost its retained messages, as {_some(stale)} reported",
+            "each engine keeps the constraints that it knew; others are gone",
+            "set the constraints again, and check the broker's persistence",
+        )
+    if late := [source for source, engine in view.engines.items() if engine.sync == "degraded"]:
+        yield Finding(
+            "degraded",
+            f"{_some(late)} could not confirm which constraints are set",
+            "an engine may obey an old set",
+            "check the engine's rights on cascade/sync/SOURCE/+ and its connection",
+            warning=True,
+        )
+
+
+def _ghosts(facts: Facts) -> Iterator[Finding]:
+    assert facts.view is not None
+    if nameless := [source for source, engine in facts.view.engines.items() if engine.has_no_birth]:
+        yield Finding(
+            "no_birth",
+            f"the broker has reports of {_some(nameless)}, but no birth",
+            "another client may have written such a report, or the presence was cleared",
+            "check who may write cascade/state; cascade prune clears what an engine that is gone has left",
+            ("cascade prune",),
+            warning=True,
+        )
+    if facts.leftovers:
+        yield Finding(
+            "ghosts",
+            f"retained messages of dead engines or expired constraints are left: {facts.leftovers}",
+            "lists show engines that are gone",
+            "clear them",
+            ("cascade prune",),
+            warning=True,
+        )
+
+
+def _some(sources: Iterable[str]) -> str:
+    names = sorted(sources)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,54 @@
+"""These tests share roles, collectors and an examination: put their folder where Python finds it."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cascade.cli import main
+from cascade.ops._doctor import examination, trials, way
+from testing_tools.command_fixtures import no_settings, patient, patient_with_nats, plant
+from testing_tools.engines import PASSWORD
+from testing_tools.patient import SECONDS, lengthen_connecting
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+__all__ = ["no_settings", "patient", "patient_with_nats", "plant"]
+
+_OF_THE_MACHINE = {"sqlite", "websocket"}
+"""Warnings of the doctor that do not depend on the broker."""
+
+
+@pytest.fixture
+def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer messages and a shorter wait for what does not come; a link that comes late is waited for."""
+    lengthen_connecting(monkeypatch.setattr)
+    monkeypatch.setattr(way, "LOOKUP_SECONDS", SECONDS)
+    monkeypatch.setattr(way, "CONNECT_SECONDS", SECONDS)
+    monkeypatch.setattr(examination, "MESSAGES", 30)
+    monkeypatch.setattr(trials, "RETURN_SECONDS", 0.3)
+    monkeypatch.setattr(trials, "QUIET_SECONDS", 0.15)
+    monkeypatch.setattr(examination, "LISTEN_SECONDS", 0.2)
+    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.2)
+    monkeypatch.setattr(examination, "_WEBSOCKET_PORTS", (9,))
+
+
+@pytest.fixture
+def doctor(
+    quick_doctor: None, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, set[str], set[str]]]:
+    """Run the command; return its code, and the names of problems and of warnings."""
+
+    def call(url: str, *arguments: str) -> tuple[int, set[str], set[str]]:
+        code = main(["doctor", "--broker", url, "--json", *arguments])
+        out, err = capsys.readouterr()
+        assert err == ""
+        document = json.loads(out)
+        assert document.keys() == {"broker", "problems", "warnings"}
+        assert PASSWORD not in out
+        found = [{each["name"] for each in document[key]} for key in ("problems", "warnings")]
+        return code, found[0], found[1] - _OF_THE_MACHINE
+
+    return call

@@ -1,0 +1,49 @@
+"""A broker that is in order, as an examination finds it: tests change one fact of it."""
+
+from __future__ import annotations
+
+from cascade.interfaces.wire.read import View
+from cascade.ops._doctor.facts import (
+    Certificate,
+    Configuration,
+    Facts,
+    Login,
+    Retained,
+    Right,
+    Target,
+    Way,
+)
+from cascade.ops._doctor.rights_checks import EVENTS, PRESENCE, PROGRESS, SYNC
+
+NOW = 1_800_000_000.0
+FAR = Target("mqtts", "broker.example", 8883, user="press-3", source_id="press-3")
+CONFIGURED = Configuration(
+    "mosquitto",
+    {"persistence": "true", "autosave_on_changes": "true", "max_queued_messages": "65000"},
+    (8080,),
+)
+
+
+def right(topic: str, *, returned: bool = False, refused: bool = False) -> Right:
+    """What became of a message on a topic."""
+    return Right(topic, returned, refused)
+
+
+def good() -> Facts:
+    """A broker with rules, examined with the settings of an engine: nothing is wrong."""
+    return Facts(
+        FAR,
+        way=Way(),
+        certificate=Certificate(ends=NOW + 90 * 86_400),
+        login=Login(linked=True, mqtt5=True),
+        rights={
+            PRESENCE: right("cascade/status/doctor-1", refused=True),
+            EVENTS: right("cascade/telemetry/local/default/doctor-1/events"),
+            PROGRESS: right("cascade/telemetry/local/default/doctor-1/progress"),
+            SYNC: right("cascade/sync/doctor-1/doctor-1", returned=True),
+        },
+        retained=Retained(100, exact=True, received=100, queued=100),
+        view=View(),
+        configuration=CONFIGURED,
+        websocket=True,
+    )

@@ -1,0 +1,132 @@
+"""Who may do what under the rules of ``cascade acl``: a table, and a client that finds it out at a broker."""
+
+import threading
+from typing import Any, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from cascade.interfaces.access import Roles
+from cascade.testkit.brokers import Broker
+from cascade.testkit.waiting import busyness
+from testing_tools.engines import eventually
+
+PASSWORD = "s3cret"
+ROLES = Roles(
+    engines={"press-3": "default"},
+    operators=("ann",),
+    leads={"bob": "etl"},
+    observers=("wall",),
+    collectors=("c1",),
+)
+USERS = ("press-3", "ann", "bob", "wall", "c1", "stranger")
+VIEWERS = {"ann", "bob", "wall", "c1"}
+
+# By topic: who may write, and who may read it.
+MATRIX: dict[str, tuple[set[str], set[str]]] = {
+    "cascade/status/press-3": ({"press-3"}, {"press-3"} | VIEWERS),
+    "cascade/status/press-4": (set(), VIEWERS),
+    "cascade/state/press-3/runs": ({"press-3"}, {"press-3"} | VIEWERS),
+    "cascade/state/press-4/runs": (set(), VIEWERS),
+    "cascade/sync/press-3/nonce": ({"press-3"}, {"press-3", "ann"}),
+    "cascade/sync/press-4/@canary": (set(), {"ann"}),
+    "cascade/sync/wall/nonce": ({"wall"}, {"wall", "ann"}),
+    "cascade/telemetry/local/default/9a81/events": ({"press-3"}, {"ann", "wall", "c1"}),
+    "cascade/telemetry/local/default/9a81/progress": ({"press-3"}, {"ann", "wall", "c1"}),
+    "cascade/telemetry/local/etl/9a81/events": (set(), VIEWERS),
+    "cascade/constraints/global/@pause": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/global": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/project/etl/@pause": ({"ann", "bob"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/project/default/@pause": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/run/9a81/@cancel": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/task/a*/@concurrency": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/source/press-3/@pause": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/constraints/@store": ({"ann"}, {"press-3"} | VIEWERS),
+    "cascade/ack/press-3": ({"c1"}, {"press-3"} | VIEWERS),
+    "cascade/ack/press-4": ({"c1"}, VIEWERS),
+    "elsewhere": (set(), set()),
+}
+
+RUN = """
+import asyncio, json, sys
+import cascade as cs
+
+@cs.task
+async def one(x: int) -> int:
+    await cs.checkpoint(done=x, total=3)
+    cs.publish("temperature", {"celsius": 21.5})
+    return x
+
+async def main():
+    connector = cs.connector(sys.argv[1], source_id="press-3", protocol="5", connect_timeout=50, required=True)
+    async with connector:
+        value = await cs.Engine(connector=connector, require_control=True, logs="INFO").run(one.map(x=[1, 2, 3]))
+        assert await connector.flush(50)
+        dropped = {why: n for why, n in connector.statistics().dropped.items() if why != "superseded"}
+        print(json.dumps({"value": value, "dropped": dropped}))
+
+asyncio.run(main())
+"""
+"""A program whose run uses every kind of message."""
+
+
+class Client:
+    """One user's connection: what it may read by the broker's answers, what arrives, and whether the link was cut."""
+
+    def __init__(
+        self, broker: Broker, user: str, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311
+    ) -> None:
+        self.user = user
+        self.received: set[tuple[str, bytes]] = set()
+        self.readable: set[str] = set()
+        self.cuts = 0
+        self._sent: set[int] = set()
+        self._acknowledged: set[int] = set()
+        self._asked: dict[int, str] = {}
+        self._answered: dict[int, int] = {}
+        self._ended = False
+        self._connected = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"client-{user}", protocol=version)
+        self._client.username_pw_set(user, PASSWORD)
+        self._client.max_inflight_messages_set(1_000)
+        self._client.on_connect = lambda *_: self._connected.set()
+        self._client.on_message = self._take
+        self._client.on_publish = lambda client, data, mid, *rest: self._acknowledged.add(mid)
+        self._client.on_subscribe = lambda client, data, mid, codes, *rest: self._answered.update(
+            {mid: codes[0].value}
+        )
+        self._client.on_disconnect = self._count_cut
+        self._client.connect(broker.host, broker.port)
+        self._client.loop_start()
+        assert self._connected.wait(40 * busyness()), user
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def subscribe(self, *filters: str) -> None:
+        """Subscribe to each filter alone; wait for the answers."""
+        for each in filters:
+            _, number = self._client.subscribe(each, 1)
+            assert number is not None
+            self._asked[number] = each
+        eventually(lambda: self._asked.keys() <= self._answered.keys(), f"{self.user}: SUBACK")
+        self.readable = {each for number, each in self._asked.items() if self._answered[number] < 0x80}
+
+    def publish(self, topic: str, payload: str, qos: int, *, retain: bool) -> None:
+        """Publish, and do not wait."""
+        self._sent.add(self._client.publish(topic, payload, qos, retain).mid)
+
+    def settle(self) -> None:
+        """Wait until the broker has answered everything."""
+        eventually(lambda: self._sent <= self._acknowledged, f"{self.user}: everything is acknowledged")
+
+    def _take(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+        self.received.add((message.topic, bytes(message.payload)))
+
+    def _count_cut(self, *_: object) -> None:
+        self.cuts += not self._ended

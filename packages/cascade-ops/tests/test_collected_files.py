@@ -1,0 +1,269 @@
+"""The files of ``cascade collect``: what stays after a fault, a restart, and many runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.cli import main
+from cascade.interfaces.topics import telemetry_topic
+from cascade.interfaces.wire.read import parse_event
+from cascade.ops._collecting import sqlite_file
+from cascade.ops._collecting.lines_file import LinesFile
+from cascade.ops._collecting.message import EventFile, Known, Received, Recent
+from cascade.ops._collecting.sqlite_file import SqliteFile
+from testing_tools.memory_broker import MemoryBroker, Person
+
+NOW = 1_800_000_000.0
+
+
+def received(
+    seq: int, at: float = NOW, *, source: str = "press", run: str = "run", kind: str = "events", **more: Any
+) -> Received:
+    """An event as the collector gets it."""
+    topic = telemetry_topic("local", "default", run, kind)
+    payload = {
+        "v": "1.0",
+        "ts": "2027-01-15T08:00:00+00:00",
+        "run_id": run,
+        "source": source,
+        "seq": seq,
+        "token": "t",
+        "event_id": f"{source}-{run}-{kind}-{seq}",
+        "body": {"type": "TaskStateEvent", "task_id": "a:0", "state": "RUNNING"},
+        **more,
+    }
+    parsed = parse_event(topic, json.dumps(payload).encode())
+    assert parsed is not None
+    return Received(topic, payload, parsed, at)
+
+
+@pytest.fixture(params=["sqlite", "jsonl"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file of either kind."""
+    return tmp_path / f"all.{request.param}"
+
+
+def opened(path: Path) -> EventFile:
+    """Open a file of either kind."""
+    return SqliteFile(path) if path.suffix == ".sqlite" else LinesFile(path)
+
+
+def rows(path: Path) -> list[tuple[str, ...]]:
+    """The columns of each event, or its line."""
+    if path.suffix == ".sqlite":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return connection.execute(
+                "SELECT event_id, source, run_id, token, seq, kind, topic, received, payload FROM event ORDER BY rowid"
+            ).fetchall()
+    return [(line,) for line in path.read_text().splitlines()]
+
+
+def test_a_row_has_everything_that_a_query_needs(tmp_path: Path) -> None:
+    """Each column of the table, and the envelope as it came."""
+    file = SqliteFile(tmp_path / "all.sqlite")
+    message = received(3, NOW + 0.5, kind="data")
+    file.store([message])
+    file.close()
+    ((*columns, payload),) = rows(tmp_path / "all.sqlite")
+    assert columns == [
+        "press-run-data-3",
+        "press",
+        "run",
+        "t",
+        3,
+        "data",
+        "cascade/telemetry/local/default/run/data",
+        NOW + 0.5,
+    ]
+    assert json.loads(payload) == message.payload
+
+
+def test_a_line_is_the_envelope_with_topic_and_time_for_its_owner_only(tmp_path: Path) -> None:
+    """Events may hold what other users of the machine must not read."""
+    path = tmp_path / "all.jsonl"
+    file = LinesFile(path)
+    message = received(0)
+    file.store([message])
+    file.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    line = json.loads(path.read_text())
+    assert line == {**message.payload, "topic": message.topic, "received": "2027-01-15T08:00:00+00:00"}
+
+
+def test_holes_are_those_of_each_attempt_the_oldest_first(path: Path) -> None:
+    """A further hole does not make the first one younger; what fills the last one ends it, after a restart too."""
+    file = opened(path)
+    file.store([received(0, run="b"), received(2, NOW + 5, run="b")])
+    file.store([received(1, NOW + 1, run="a"), received(0, NOW + 2, run="c"), received(4, NOW + 9, run="b")])
+    file.close()
+    file = opened(path)
+    found = [(hole.series.run_id, [*map(tuple, hole.missing)], hole.since) for hole in file.holes()]
+    assert found == [("a", [(0, 0)], NOW + 1), ("b", [(1, 1), (3, 3)], NOW + 5)]
+    file.store([received(1, NOW + 20, run="b"), received(0, NOW + 20, run="a")])
+    assert [(hole.series.run_id, hole.since) for hole in file.holes()] == [("b", NOW + 5)]
+    file.store([received(3, NOW + 21, run="b")])
+    file.store([received(6, NOW + 30, run="b")])
+    assert [hole.since for hole in file.holes()] == [NOW + 30]
+    file.close()
+
+
+def test_what_has_no_number_or_id_is_kept_as_it_comes(path: Path) -> None:
+    """A message of another program cannot be told from a copy; with an id it can."""
+    file = opened(path)
+    nameless = received(0, kind="logs", event_id="")
+    named = received(0, kind="logs")
+    assert file.store([nameless, nameless, named, named]) == {}
+    file.close()
+    file = opened(path)
+    file.store([named, nameless])
+    file.close()
+    assert len(rows(path)) == 4
+
+
+def test_a_commit_that_fails_stores_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+    """The next attempt with the same messages stores all of them: they were not acknowledged."""
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+    file.store([received(0)])
+    broken = received(2)._replace(payload={"odd": object()})
+    with pytest.raises(TypeError):
+        file.store([received(1), broken])
+    assert len(rows(path)) == 1
+    found = file.store([received(1), received(2)])
+    assert [known.spans.ranges for known in found.values()] == [[(0, 2)]]
+    assert len(rows(path)) == 3
+    file.close()
+
+
+def test_a_run_that_was_not_heard_of_for_long_is_still_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory has a bound; what it has dropped is read from the file."""
+    monkeypatch.setattr(sqlite_file, "_RECENT", 2)
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path)
+    for run in ("a", "b", "c", "d"):
+        file.store([received(0, run=run), received(2, NOW + 1, run=run)])
+    found = file.store([received(2, run="a"), received(1, run="a")])
+    assert [known.spans.ranges for known in found.values()] == [[(0, 2)]]
+    assert [hole.series.run_id for hole in file.holes()] == ["b", "c", "d"]
+    file.close()
+    assert len(rows(path)) == 9
+
+
+def test_old_events_are_deleted_once_an_hour(tmp_path: Path) -> None:
+    """And only those that are older than --keep."""
+    path = tmp_path / "all.sqlite"
+    file = SqliteFile(path, keep=60.0)
+
+    def kept(*messages: Received) -> list[int]:
+        file.store(messages)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return [seq for (seq,) in connection.execute("SELECT seq FROM event ORDER BY seq")]
+
+    assert kept(received(0, NOW)) == [0]
+    assert kept(received(1, NOW + 100)) == [0, 1]
+    assert kept(received(2, NOW + 3_590)) == [0, 1, 2]
+    assert kept(received(3, NOW + 3_601)) == [2, 3]
+    assert kept() == [2, 3]
+    file.close()
+
+
+def test_an_empty_file_gets_the_tables_once(tmp_path: Path) -> None:
+    """The second time they are there, and what is in them stays."""
+    path = tmp_path / "all.sqlite"
+    path.touch()
+    for count in (0, 1):
+        file = SqliteFile(path)
+        file.store([received(count)])
+        file.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA application_id").fetchone() == (0x4353434F,)
+    assert len(rows(path)) == 2
+
+
+def test_an_acknowledgement_names_the_series_that_were_heard_of_last() -> None:
+    """One that is heard of again does not leave."""
+    recent = Recent()
+    for number in range(Recent.MOST):
+        recent.note(f"r{number}", Known())
+    recent.note("r0", Known())
+    recent.note("new", Known())
+    assert len(recent) == Recent.MOST
+    assert [*recent][-2:] == ["r0", "new"]
+    assert "r1" not in recent
+
+
+def test_a_person_reads_what_is_missing_and_since_when(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No broker is needed; a file without holes is a sentence."""
+    monkeypatch.setattr(time, "time", lambda: NOW + 600)
+    person = Person(MemoryBroker({}), monkeypatch)
+    monkeypatch.delenv("CASCADE_BROKER")
+    file = opened(path)
+    file.store([received(0), received(2), received(6)])
+    file.close()
+    code, lines, err = person.types("collect", "--to", str(path), "--holes")
+    assert (code, err) == (0, "")
+    assert [line.split() for line in (lines[0], lines[2])] == [
+        ["source", "run", "token", "missing", "since"],
+        ["press", "run", "t", "1-1,", "3-5", "10m"],
+    ]
+    assert main(["collect", "--to", str(path), "--holes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "source": "press",
+            "run_id": "run",
+            "token": "t",
+            "missing": [[1, 1], [3, 5]],
+            "since": "2027-01-15T08:00:00+00:00",
+        }
+    ]
+    file = opened(path)
+    file.store([received(number) for number in (1, 3, 4, 5)])
+    file.close()
+    assert person.types("collect", "--to", str(path), "--holes")[1] == ["no event is missing"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (
+            ("--to", "all.sqlite"),
+            2,
+            "no broker is named; pass --broker mqtt://localhost, or set CASCADE_BROKER",
+        ),
+        (("--to", "all.jsonl", "--keep", "1d"), 2, "--keep needs an SQLite file; name it .sqlite"),
+        (("--to", "none/all.jsonl"), 1, "the folder none does not exist; create it, or name another file"),
+        (("--to", "all.csv"), 2, "all.csv: the kind of file is unknown; name it .sqlite or .jsonl"),
+        (
+            ("--to", "all.jsonl", "--holes"),
+            1,
+            "the file all.jsonl does not exist; cascade collect --to creates it",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_is_not_created(
+    options: tuple[str, ...],
+    code: int,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command line is checked before the broker is asked."""
+    monkeypatch.chdir(tmp_path)
+    broker = () if "no broker" in text else ("--broker", "mqtt://127.0.0.1:9")
+    assert main(["collect", *options, *broker]) == code
+    assert capsys.readouterr().err == f"cascade: {text}\n"
+    assert [*tmp_path.iterdir()] == []

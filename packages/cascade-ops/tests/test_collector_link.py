@@ -1,0 +1,289 @@
+"""What the collector does with its link: which session it asks for, in which order, and whom it acknowledges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collectors import kept
+from test_collect import event
+
+from cascade.cli import main
+from cascade.cli.link import Address
+from cascade.interfaces.errors import ConnectorUnavailable
+from cascade.interfaces.topics import ack_topic, matches, status_topic, telemetry_topic
+from cascade.interfaces.wire.read import EventMessage
+from cascade.ops._collecting.collector import Collector
+from cascade.ops._collecting.sqlite_file import SqliteFile
+from cascade.ops._commands import collect
+
+Callback = Callable[[str, dict[str, Any]], Awaitable[None]]
+
+
+class ScriptedLink:
+    """Notes what the collector calls, in order; the test delivers messages by hand."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.acks: list[tuple[str, dict[str, Any]]] = []
+        self.callbacks: dict[str, Callback] = {}
+        self.on_connect: Callable[[], Awaitable[None]] | None = None
+        self.on_disconnect: Callable[[], Awaitable[None]] | None = None
+
+    async def connect(self) -> None:
+        self.calls.append("connect")
+        if self.on_connect is not None:
+            await self.on_connect()
+
+    async def disconnect(self) -> None:
+        self.calls.append("disconnect")
+        if self.on_disconnect is not None:
+            await self.on_disconnect()
+
+    async def subscribe(self, topic_filter: str, callback: Callback, qos: int) -> None:
+        assert qos == 1, "only so the broker keeps events for a session"
+        self.calls.append("subscribe")
+        self.callbacks[topic_filter] = callback
+
+    async def publish(self, topic: str, payload: dict[str, Any], qos: int, *, retain: bool) -> None:
+        assert (qos, retain) == (1, True), "an engine that starts later reads it"
+        self.acks.append((topic, payload))
+
+    def expect_backlog(self, messages: int) -> None:
+        self.calls.append(f"backlog {messages}")
+
+    def keep(self, name: str, stored: Callable[[], Awaitable[None]]) -> None:
+        self.calls.append(f"keep {name}")
+
+    async def deliver(self, topic: str, content: dict[str, Any]) -> None:
+        for topic_filter, callback in self.callbacks.items():
+            if matches(topic_filter, topic):
+                await callback(topic, content)
+
+    async def birth(self, source: str) -> None:
+        await self.deliver(status_topic(source), {"status": "online", "session": "a"})
+
+    async def sends(self, source: str, seq: int, *, run_id: str = "run", kind: str = "events") -> None:
+        content = {
+            **event(seq, source=source, kind=kind),
+            "run_id": run_id,
+            "event_id": f"{source}-{run_id}-{kind}-{seq}",
+        }
+        await self.deliver(telemetry_topic("local", "default", run_id, kind), content)
+
+    def acked(self) -> dict[str, dict[str, int]]:
+        """The latest acknowledgement of each source: the highest number by series."""
+        return {topic: content["upto"] for topic, content in self.acks}
+
+
+class CollectorPlant:
+    """A collector whose link and file belong to the test."""
+
+    def __init__(self, path: Path, *, name: str | None = "collector-1") -> None:
+        self.link, self.file = ScriptedLink(), SqliteFile(path)
+        self.observed: list[EventMessage] = []
+        self.collector = Collector(
+            self.link,  # type: ignore[arg-type]
+            self.file,
+            name=name,
+            observe=self.observed.append,
+        )
+
+    async def store(self, total: int) -> None:
+        """Collect until so many messages are stored in all."""
+        await self.collector.run(until=lambda: self.collector.stored >= total)
+
+
+@pytest.fixture
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CollectorPlant]:
+    """A collector that commits at once."""
+    monkeypatch.setattr("cascade.ops._collecting.collector.GATHER", 0.0)
+    found = CollectorPlant(tmp_path / "all.sqlite")
+    yield found
+    found.file.close()
+
+
+async def test_each_engine_of_a_batch_is_acknowledged_except_one_without_a_presence(
+    plant: CollectorPlant,
+) -> None:
+    """It stands in the middle; when its presence comes, it gets what it had missed, and only once."""
+    await plant.collector.subscribe()
+    for source in ("a", "c", "idle"):
+        await plant.link.birth(source)
+    for source, seq in (("a", 0), ("b", 0), ("c", 0), ("b", 1), ("a", 1)):
+        await plant.link.sends(source, seq)
+    await plant.store(5)
+    series = "run-c41e07d2"
+    assert plant.link.acked() == {ack_topic("a"): {series: 1}, ack_topic("c"): {series: 0}}
+    for _ in range(2):
+        await plant.link.birth("b")
+    await plant.link.birth("a")
+    assert [topic for topic, _ in plant.link.acks] == [ack_topic(each) for each in ("a", "c", "b")]
+    assert plant.link.acked()[ack_topic("b")] == {series: 1}
+
+
+async def test_a_later_batch_acknowledges_only_whom_it_concerns_and_names_earlier_runs(
+    plant: CollectorPlant,
+) -> None:
+    """Holes stand where they are: another run's are none of this run; a hole that is filled is not missing."""
+    await plant.collector.subscribe()
+    for source in ("a", "b"):
+        await plant.link.birth(source)
+    for run_id, seq in (("one", 0), ("one", 3), ("two", 0)):
+        await plant.link.sends("a", seq, run_id=run_id)
+    await plant.link.sends("b", 0)
+    await plant.store(4)
+    plant.link.acks.clear()
+    await plant.link.sends("a", 1, run_id="three")
+    await plant.link.sends("a", 1, run_id="one")
+    await plant.store(6)
+    upto = {"one-c41e07d2": 3, "two-c41e07d2": 0, "three-c41e07d2": 1}
+    missing = {"one-c41e07d2": [(2, 2)], "three-c41e07d2": [(0, 0)]}
+    assert plant.link.acks == [
+        (ack_topic("a"), {"v": "1.0", "by": "collector-1", "upto": upto, "missing": missing})
+    ]
+    await plant.link.sends("a", 2, run_id="one")
+    await plant.store(7)
+    assert plant.link.acks[-1][1]["missing"] == {"three-c41e07d2": [(0, 0)]}
+
+
+async def test_a_second_copy_is_acknowledged_and_observed_too(plant: CollectorPlant, tmp_path: Path) -> None:
+    """The engine sends again because it has no acknowledgement; the observer knows copies by their id."""
+    await plant.collector.subscribe()
+    await plant.link.birth("a")
+    for total in (1, 2):
+        await plant.link.sends("a", 0)
+        await plant.store(total)
+    assert [topic for topic, _ in plant.link.acks] == [ack_topic("a")] * 2
+    assert [each.event_id for each in plant.observed] == ["a-run-events-0"] * 2
+    assert len(kept(tmp_path / "all.sqlite")) == 1
+
+
+async def test_data_and_logs_are_stored_and_what_is_no_telemetry_is_left_out(
+    plant: CollectorPlant, tmp_path: Path
+) -> None:
+    """Those have no acknowledgement: no hole in their numbers is a loss. The odd message is in the middle."""
+    await plant.collector.subscribe()
+    await plant.link.birth("a")
+    await plant.link.sends("a", 0, kind="data")
+    await plant.link.deliver(telemetry_topic("local", "default", "run"), {"odd": 1})
+    await plant.link.sends("a", 5, kind="logs")
+    await plant.store(2)
+    assert [each.kind for each in plant.observed] == ["data", "logs"]
+    assert plant.link.acks == []
+
+
+async def test_what_comes_when_the_link_has_ended_is_stored_and_not_acknowledged(
+    plant: CollectorPlant, tmp_path: Path
+) -> None:
+    """And a collector whose stop has come before the first message stores what has arrived."""
+    await plant.collector.subscribe()
+    await plant.link.birth("a")
+    await plant.link.sends("a", 0)
+    await plant.collector.run(until=lambda: True)
+    assert len(plant.link.acks) == 1
+    await plant.link.sends("a", 1)
+    await plant.collector.store_rest()
+    assert (len(plant.link.acks), plant.collector.stored) == (1, 2)
+    assert len(kept(tmp_path / "all.sqlite")) == 2
+
+
+@pytest.mark.parametrize(
+    ("scheme", "session"), [("mqtt", True), ("mqtts", True), ("wss", True), ("nats", False), ("tls", False)]
+)
+def test_the_session_is_that_of_the_name_and_is_ready_before_the_link(
+    scheme: str,
+    session: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The broker keeps events for it, so that a subscription after the link would miss the first ones."""
+    found, keywords = ScriptedLink(), list[dict[str, Any]]()
+
+    async def fails() -> None:
+        raise ConnectorUnavailable("plant", 1883, "it is gone")
+
+    found.on_connect = fails
+
+    def connector(_address: Address, **words: Any) -> ScriptedLink:
+        keywords.append(words)
+        return found
+
+    monkeypatch.setattr(Address, "connector", connector)
+    path = tmp_path / "all.sqlite"
+    url = f"{scheme}://plant"
+    assert main(["collect", "--broker", url, "--to", str(path), "--name", "night"]) == 3
+    tool = {"presence": False, "required": True}
+    named = {"client_id": "cascade-collect-night", "clean_session": False} if session else {}
+    assert keywords == [tool | named]
+    first, *_ = found.calls
+    assert first == f"backlog {collect.BACKLOG}"
+    assert found.calls[1:] == ["keep cascade-collect-night", *["subscribe"] * 4, "connect"]
+    assert set(found.callbacks) == {
+        "cascade/status/+",
+        *(f"cascade/telemetry/+/+/+/{kind}" for kind in ("events", "data", "logs")),
+    }
+    assert capsys.readouterr().err.startswith("cascade: ")
+
+
+@pytest.mark.parametrize("ack", [False, True])
+def test_a_disk_that_fails_ends_the_command_after_its_link(
+    ack: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line names the file; with and without --ack nothing was acknowledged, and what follows is tried once more."""
+    found, batches = ScriptedLink(), list[int]()
+
+    async def arrives() -> None:
+        await found.birth("a")
+        await found.sends("a", 0)
+
+    async def comes_late() -> None:
+        await found.sends("a", 1)
+
+    def fails(_file: SqliteFile, batch: list[Any]) -> None:
+        batches.append(len(batch))
+        raise OSError(28, "No space left on device")
+
+    found.on_connect, found.on_disconnect = arrives, comes_late
+    monkeypatch.setattr(Address, "connector", lambda _address, **_words: found)
+    monkeypatch.setattr(SqliteFile, "store", fails)
+    path = tmp_path / "all.sqlite"
+    command = ["collect", "--broker", "mqtt://plant", "--to", str(path), *(["--ack"] if ack else [])]
+    assert main(command) == 1
+    assert capsys.readouterr().err == (
+        f"cascade: {path} cannot be written: [Errno 28] No space left on device; "
+        "what is not stored is not acknowledged\n"
+    )
+    assert (batches, found.acks, found.calls[-1]) == ([1, 1], [], "disconnect")
+
+
+@pytest.mark.parametrize(
+    ("options", "by"), [([], None), (["--ack"], "collector-1"), (["--ack", "--name", "n"], "n")]
+)
+def test_only_with_ack_the_collector_acknowledges_and_with_its_name(
+    options: list[str], by: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine waits for the acknowledgement of this name."""
+    found = ScriptedLink()
+
+    async def arrives() -> None:
+        await found.birth("a")
+        await found.sends("a", 0)
+
+    async def ends(_collector: Collector, **_: Any) -> None:
+        await _collector._store()
+
+    found.on_connect = arrives
+    monkeypatch.setattr(Address, "connector", lambda _address, **_words: found)
+    monkeypatch.setattr(Collector, "run", ends)
+    path = tmp_path / "all.sqlite"
+    assert main(["collect", "--broker", "mqtt://plant", "--to", str(path), *options]) == 0
+    assert [content["by"] for _, content in found.acks] == ([] if by is None else [by])
+    assert len(kept(path)) == 1
+    assert json.loads(json.dumps(found.acked())) == (
+        {} if by is None else {ack_topic("a"): {"run-c41e07d2": 0}}
+    )

@@ -1,0 +1,357 @@
+"""``cascade doctor`` over the protocol of NATS, on real servers: it names each problem with its remedy, and invents none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from paho.mqtt import publish
+from roles import ROLES
+
+from cascade.cli import main
+from cascade.connectors.nats import NatsConnector
+from cascade.interfaces.access import Rule, rules
+from cascade.ops._access.nats import authorization
+from cascade.ops._doctor import examination
+from cascade.testkit.brokers import NatsServer, make_certificates
+from testing_tools import patient
+from testing_tools.engines import PASSWORD
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.process,
+    pytest.mark.usefixtures("quick_doctor", "patient_with_nats"),
+]
+
+Doctor = Callable[..., tuple[int, set[str], set[str]]]
+OPEN = {"no_rules"}
+
+
+def users(*each: str) -> str:
+    """The line with the users of a server."""
+    return f"authorization {{ users: [ {', '.join(each)} ] }}"
+
+
+def ask(server: NatsServer, what: str, request: dict[str, Any]) -> None:
+    """Have another program call JetStream's API."""
+
+    async def call() -> None:
+        client = await nats.connect(server.nats_url)
+        answer = await client.request(f"$JS.API.{what}", json.dumps(request).encode(), timeout=60)
+        await client.close()
+        assert "error" not in json.loads(answer.data)
+
+    asyncio.run(call())
+
+
+def make_bucket(server: NatsServer, **settings: Any) -> None:
+    """Make the bucket as another program, or an older server, does."""
+    config = {"name": "KV_cascade", "subjects": ["$KV.cascade.>"], "max_msgs_per_subject": 1}
+    ask(server, "STREAM.CREATE.KV_cascade", {**config, "allow_rollup_hdrs": True, **settings})
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port of this machine where a function answers each client, in a thread."""
+    clients: list[tuple[socket.socket, threading.Thread]] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                thread = threading.Thread(target=answer, args=(client,))
+                clients.append((client, thread))
+                thread.start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for client, each in clients:
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+                each.join()
+                client.close()
+
+
+@pytest.mark.full
+def test_nothing_is_wrong_with_a_good_server(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing stays behind; the lines name what NATS has."""
+    with NatsServer() as server:
+        assert doctor(server.nats_url) == (0, set(), OPEN)
+        assert doctor(server.nats_url, "--probe-write") == (0, set(), OPEN)
+        assert main(["doctor", "--broker", server.nats_url]) == 0
+        out = capsys.readouterr().out
+        assert "linked: NATS" in out
+        assert "retained messages: 30 of 30, in order" in out
+        assert main(["constraints", "--broker", server.nats_url, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == []
+
+
+def remedy_of(capsys: pytest.CaptureFixture[str], url: str, name: str) -> str:
+    """Run the command; return what to do about a finding."""
+    main(["doctor", "--broker", url, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    (remedy,) = [
+        each["remedy"] for key in ("problems", "warnings") for each in found[key] if each["name"] == name
+    ]
+    return str(remedy)
+
+
+@pytest.mark.full
+def test_a_server_without_jetstream_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once, and not by what follows from it: that nothing is retained, and that a constraint is refused."""
+    with NatsServer(jetstream=False) as server:
+        assert doctor(server.nats_url, "--probe-write") == (1, {"no_jetstream"}, OPEN)
+        assert "start it with -js" in remedy_of(capsys, server.nats_url, "no_jetstream")
+
+
+@pytest.mark.full
+def test_missing_rights_are_named(
+    doctor: Doctor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For JetStream, for its answers, for the telemetry of the project, and for subscriptions, as subjects."""
+    rights = {
+        "a": '{ publish: ["cascade.>"], subscribe: ["cascade.>", "_INBOX.>"] }',
+        "b": '{ publish: [">"], subscribe: ["cascade.>"] }',
+        "c": '{ publish: { deny: ["cascade.telemetry.>"] } }',
+        "d": '{ subscribe: { deny: ["cascade.status.*"] } }',
+    }
+    lines = users(
+        *(
+            f'{{ user: "{user}", password: "{PASSWORD}", permissions: {each} }}'
+            for user, each in rights.items()
+        )
+    )
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
+    with NatsServer(lines=[lines]) as server:
+        urls = {user: server.nats_url.replace("://", f"://{user}@") for user in rights}
+        for user in "ab":
+            assert doctor(urls[user]) == (1, {"jetstream_denied"}, OPEN), user
+            remedy = remedy_of(capsys, urls[user], "jetstream_denied")
+            assert (
+                "allow it to publish to $JS.API.> and $KV.cascade.>, and to subscribe to _INBOX.>" in remedy
+            )
+        assert doctor(f"{urls['c']}?source_id=c") == (0, set(), OPEN)
+        code, problems, warnings = doctor(urls["d"])
+        assert (code, problems, warnings & {"read_denied"}) == (0, set(), {"read_denied"})
+        assert remedy_of(capsys, urls["d"], "read_denied") == 'add the rule: subscribe: "cascade.status.*"'
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("user", "tried"),
+    [("press-3?source_id=press-3", True), ("ann", True), ("bob", True), ("c1", True), ("wall", False)],
+    ids=["engine", "operator", "lead", "collector", "observer"],
+)
+def test_under_the_rules_of_a_role_retained_messages_are_tried(
+    user: str,
+    tried: bool,
+    doctor: Doctor,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the user's own sync topics; where the rules leave no place for that, a warning says so. Nothing stays."""
+    monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
+    name, _, source = user.partition("?")
+    lines = authorization(
+        [*rules(ROLES), Rule("root", "write", "#"), Rule("root", "read", "#")],
+        dict.fromkeys((*ROLES.users, "root"), PASSWORD),
+    )
+    with NatsServer(lines=lines) as server:
+        main(["ps", "--broker", server.nats_url.replace("://", "://root@")])  # makes the bucket
+        url = f"{server.nats_url.replace('://', f'://{name}@')}{'?' if source else ''}{source}"
+        capsys.readouterr()
+        code = main(["doctor", "--broker", url])
+        out = capsys.readouterr().out
+        assert code == 0, out
+        assert ("retained messages: 30 of 30, in order" in out) is tried
+        assert ("not_tried" in out) is not tried
+        assert main(["prune", "--broker", server.nats_url.replace("://", "://root@"), "--yes"]) == 0
+        assert "cascade doctor was killed" not in capsys.readouterr().out
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "settings", [{"max_age": 60_000_000_000}, {"subjects": ["$KV.cascade.>", "x.y"]}], ids=["age", "subjects"]
+)
+def test_a_bucket_of_another_program_is_named(
+    settings: dict[str, Any], doctor: Doctor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the settings, and how to delete it."""
+    with NatsServer() as server:
+        make_bucket(server, **settings)
+        assert doctor(server.nats_url) == (1, {"foreign_bucket"}, OPEN)
+        assert "nats kv del cascade" in remedy_of(capsys, server.nats_url, "foreign_bucket")
+
+
+@pytest.mark.full
+def test_an_older_server_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
+    """It makes a bucket without time to live; on a newer server only the bucket is old."""
+    with NatsServer() as server:
+        make_bucket(server)
+
+        def pretend(client: socket.socket) -> None:
+            with suppress(OSError), socket.create_connection((server.host, server.nats_port)) as upstream:
+                greeting = upstream.makefile("rb").readline()
+                client.sendall(re.sub(rb'"version":"[^"]*"', b'"version":"2.10.22"', greeting))
+                up = threading.Thread(target=pump, args=(client, upstream))
+                up.start()
+                pump(upstream, client)
+                up.join()
+
+        with answering(pretend) as port:
+            url = f"nats://127.0.0.1:{port}"
+            assert doctor(url) == (1, {"no_presence"}, OPEN)
+            remedy = remedy_of(capsys, url, "no_presence")
+            assert remedy.startswith(
+                "upgrade to nats-server 2.11 or newer (this is 2.10.22) and delete the bucket"
+            )
+        assert doctor(server.nats_url) == (1, {"no_presence"}, OPEN)
+        assert remedy_of(capsys, server.nats_url, "no_presence").startswith("delete the bucket")
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Carry bytes one way until either end is closed."""
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.full
+def test_credentials_that_are_refused_are_named(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A token is never shown, also not one that a URL of the environment holds; with the right one nothing is wrong."""
+    with NatsServer(lines=[f'authorization {{ token: "{PASSWORD}" }}']) as server:
+        assert doctor(server.nats_url) == (3, {"login"}, set())
+        assert "CASCADE_NATS_PASSWORD" in remedy_of(capsys, server.nats_url, "login")
+        monkeypatch.setenv("CASCADE_NATS_TOKEN", "wrong")
+        assert doctor(server.nats_url) == (3, {"login"}, set())
+        monkeypatch.delenv("CASCADE_NATS_TOKEN")
+        monkeypatch.setenv("CASCADE_BROKER", server.nats_url.replace("://", f"://{PASSWORD}@"))
+        assert main(["doctor"]) == 0
+        out, err = capsys.readouterr()
+        assert PASSWORD not in out + err
+        assert "linked: NATS" in out
+
+
+@pytest.mark.full
+def test_another_program_on_the_port_is_named(
+    doctor: Doctor, closed_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A web server, one that stays silent, and none; what to do names the ports of NATS."""
+
+    def refuse(client: socket.socket) -> None:
+        with suppress(OSError):
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            client.shutdown(socket.SHUT_RDWR)
+
+    def hold(client: socket.socket) -> None:
+        with suppress(OSError):
+            while client.recv(1 << 12):
+                pass
+
+    for answer, name in ((refuse, "not_a_broker"), (hold, "silent")):
+        with answering(answer) as port:
+            if name == "silent":
+                monkeypatch.setattr(patient, "SECONDS", 0.5)
+            url = f"nats://127.0.0.1:{port}"
+            assert doctor(url) == (3, {name}, set())
+            assert "4222" in remedy_of(capsys, url, name)
+    assert doctor(f"nats://127.0.0.1:{closed_port}") == (3, {"refused"}, set())
+    assert "4222" in remedy_of(capsys, f"nats://127.0.0.1:{closed_port}", "refused")
+
+
+@pytest.mark.full
+def test_tls_is_examined(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the greeting of the server: the authority, a server without TLS, a URL without TLS."""
+    made = make_certificates(tmp_path)
+    with NatsServer(tls=made) as server:
+        assert doctor(server.nats_url, "--ca", str(made.ca)) == (0, set(), OPEN)
+        monkeypatch.delenv("CASCADE_NATS_CA")
+        assert doctor(server.nats_url) == (3, {"certificate_authority"}, set())
+        assert doctor(server.nats_url.replace("tls", "nats")) == (3, {"tls_wanted"}, set())
+    verify = f'tls {{ cert_file: "{made.cert}", key_file: "{made.key}", ca_file: "{made.ca}", verify: true }}'
+    with NatsServer(lines=[verify]) as server:
+        url = server.nats_url.replace("nats", "tls")
+        assert doctor(url, "--ca", str(made.ca)) == (3, {"client_certificate"}, set())
+        certificate = ("--cert", str(made.client_cert), "--key", str(made.client_key))
+        assert doctor(url, "--ca", str(made.ca), *certificate) == (0, set(), OPEN)
+        for name in ("CA", "CERT", "KEY"):
+            monkeypatch.delenv(f"CASCADE_NATS_{name}")
+    with NatsServer() as server:
+        assert doctor(server.nats_url.replace("nats", "tls")) == (3, {"tls"}, set())
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("topic", "text", "expected"),
+    [
+        ("cascade/constraints/global/@pause", '{"type": "pause"}', {"two_networks"}),
+        ("cascade/status/press-3", '{"status": "online", "session": "s"}', {"two_networks"}),
+        ("plant/1/temperature", "21.5", set()),
+    ],
+)
+@pytest.mark.wrong_messages("a presence that no engine has", "cascade/status/+")
+def test_engines_of_mqtt_in_the_same_account_are_named(
+    topic: str, text: str, expected: set[str], doctor: Doctor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their retained messages are not in the bucket; those of other programs do not concern Cascade."""
+    with NatsServer() as server:
+        publish.single(topic, text, 1, retain=True, hostname=server.host, port=server.port)
+        assert doctor(server.nats_url) == (0, set(), OPEN | expected)
+        if expected:
+            assert "the same protocol" in remedy_of(capsys, server.nats_url, "two_networks")
+
+
+@pytest.mark.full
+def test_engines_of_nats_are_named_over_mqtt(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their presence is renewed in the bucket, which MQTT clients of the account can hear."""
+    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 60.0)
+    with NatsServer() as server:
+        announced = threading.Event()
+        ended = threading.Event()
+
+        async def announce() -> None:
+            async with NatsConnector(server.host, server.nats_port, source_id="press-3", presence_ttl=1):
+                announced.set()
+                await asyncio.to_thread(ended.wait)
+
+        engine = threading.Thread(target=lambda: asyncio.run(announce()))
+        engine.start()
+        try:
+            assert announced.wait(60)
+            code, problems, warnings = doctor(server.url)
+        finally:
+            ended.set()
+            engine.join()
+        assert (code, problems, warnings & {"two_networks"}) == (0, set(), {"two_networks"})
+    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.2)
+    with NatsServer() as server:
+        assert "two_networks" not in doctor(server.url)[2]
+
+
+@pytest.mark.full
+def test_a_limit_of_messages_is_named(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report may have 64 KiB."""
+    with NatsServer(lines=["max_payload: 40000"]) as server:
+        code, problems, _ = doctor(server.nats_url)
+        assert (code, problems) == (1, {"size"})
+        assert main(["doctor", "--broker", server.nats_url, "--fix-plan"]) == 1
+        assert "     max_payload: 1048576\n" in capsys.readouterr().out

@@ -1,0 +1,521 @@
+"""One examination of ``cascade doctor``, from the first step to the last: with a broker within the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cascade.cli.link import Address
+from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable
+from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
+from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
+from cascade.interfaces.wire.write import timestamp
+from cascade.ops._doctor import examination, trials
+from cascade.ops._doctor.examination import Examination
+from cascade.ops._doctor.facts import Certificate, Configuration, Facts, Files, Login, Retained, Right, Way
+from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
+
+NAME = "doctor-00c0ffee"
+URL = "mqtt://press@127.0.0.1:1"
+SYNCS = (f"cascade/sync/{NAME}/", "cascade/sync/press/")
+
+
+class TriedBroker:
+    """Keeps, returns and denies what the test says."""
+
+    def __init__(self) -> None:
+        self.retained: dict[str, Any] = {}
+        self.sent: list[tuple[str, Any, bool]] = []
+        self.keywords: list[dict[str, Any]] = []
+        """Of each connector that was made."""
+        self.mqtt5 = True
+        self.denies: Callable[[str], bool] = lambda topic: False
+        self.most_queued = 1_000
+        """Retained messages that a subscription at QoS 1 gets."""
+        self.refuses: Callable[[], bool] = lambda: False
+        """Whether no further link may be made now."""
+        self.unread: frozenset[str] = frozenset()
+        self.too_many = False
+        """Whether there are too many topics to list."""
+        self.live: list[Message] = []
+        """What comes once the watch has begun."""
+        self.made = 0
+        self.open = 0
+
+
+class TriedLink:
+    """A connector to it."""
+
+    def __init__(self, broker: TriedBroker, keywords: dict[str, Any]) -> None:
+        self._broker, self._keywords = broker, keywords
+        self._callbacks: dict[str, Any] = {}
+        self._dropped: dict[str, int] = {"denied": 0}
+        broker.keywords.append(keywords)
+
+    async def connect(self) -> None:
+        self._broker.made += 1
+        await asyncio.sleep(0)
+        if self._keywords.get("protocol") == "5" and not self._broker.mqtt5:
+            raise ConnectorUnavailable("b", 1, "it does not speak MQTT 5", kind="protocol")
+        if self._broker.refuses():
+            raise ConnectorUnavailable("b", 1, "the broker is full; wait", kind="closed")
+        self._broker.open += 1
+
+    async def disconnect(self) -> None:
+        self._broker.open -= 1
+
+    async def subscribe(self, topic: str, callback: Any, qos: int = 0) -> Any:
+        self._callbacks[topic] = callback
+        found = [each for each in self._broker.retained.items() if matches(topic, each[0])]
+        for each in found[: self._broker.most_queued] if qos else found:
+            await callback(*each)
+
+        async def unsubscribe() -> None:
+            del self._callbacks[topic]
+
+        return SimpleNamespace(unsubscribe=unsubscribe)
+
+    async def publish(self, topic: str, payload: Any, qos: int, *, retain: bool = False) -> None:
+        self._broker.sent.append((topic, payload, retain))
+        if self._broker.denies(topic):
+            self._dropped["denied"] += self._keywords.get("protocol") == "5"
+            return
+        if retain:
+            self._broker.retained.pop(topic, None)
+        if retain and payload is not None:
+            self._broker.retained[topic] = payload
+        for topic_filter, callback in [*self._callbacks.items()]:
+            if matches(topic_filter, topic):
+                await callback(topic, payload or {})
+
+    async def flush(self, timeout: float) -> bool:
+        return True
+
+    async def watch(self, *filters: str) -> Any:
+        yield Linked()
+        for topic, payload in [*self._broker.retained.items()]:
+            if any(matches(each, topic) for each in filters):
+                yield Message(topic, json.dumps(payload).encode(), retain=True)
+        topics = None if self._broker.too_many else frozenset(self._broker.retained)
+        items: list[WatchItem] = [Complete(proved=True, topics=topics)]
+        if self._broker.unread:
+            items = [Lost("refused")]
+        for item in [*items, *self._broker.live]:
+            yield item
+        await asyncio.Event().wait()
+
+    def statistics(self) -> Any:
+        return SimpleNamespace(
+            dropped=self._dropped,
+            refused=self._broker.unread,
+            linked=True,
+            connections=1,
+            receive_maximum=20 if self._keywords.get("protocol") == "5" else None,
+        )
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> TriedBroker:
+    """A broker that permits and keeps everything; every connector of the examination is one to it."""
+    made = TriedBroker()
+
+    def connector(address: Address, **keywords: Any) -> TriedLink:
+        assert (keywords.pop("presence"), keywords.pop("required")) == (False, True)
+        return TriedLink(made, {"url": address.url, **keywords})
+
+    async def way(*_: object) -> Way:
+        return Way()
+
+    async def websocket(host: str, ports: tuple[int, ...]) -> bool:
+        return ports == (8080, 8083, 9001)
+
+    monkeypatch.setattr(Address, "connector", connector)
+    monkeypatch.setattr(examination, "try_way", way)
+    monkeypatch.setattr(examination, "find_websocket", websocket)
+    monkeypatch.setattr(examination, "local_configuration", lambda port: None)
+    monkeypatch.setattr("secrets.token_hex", lambda size: "00c0ffee")
+    monkeypatch.setattr(examination, "MESSAGES", 5)
+    monkeypatch.setattr(examination, "LISTEN_SECONDS", 0.05)
+    monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.05)
+    monkeypatch.setattr(trials, "RETURN_SECONDS", 0.05)
+    monkeypatch.setattr(trials, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(trials, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(examination, "ANSWER_SECONDS", 0.5)
+    return made
+
+
+async def examined(broker: TriedBroker, url: str = URL, *, probe_write: bool = False) -> Facts:
+    """What an examination finds; it leaves no link and no message of its own."""
+    before = dict(broker.retained)
+    facts = await Examination(Address(url), probe_write=probe_write).run()
+    assert broker.open == 0
+    assert broker.retained == before
+    return facts
+
+
+async def test_of_a_broker_in_order_everything_is_tried(broker: TriedBroker) -> None:
+    """Every right with a message of its kind, all retained messages, a large one, and a login without a user."""
+    facts = await examined(broker)
+    telemetry = f"cascade/telemetry/local/default/{NAME}"
+    topics = {
+        PRESENCE: f"cascade/status/{NAME}",
+        EVENTS: f"{telemetry}/events",
+        PROGRESS: f"{telemetry}/progress",
+        SYNC: f"cascade/sync/{NAME}/{NAME}",
+        OWN_SYNC: f"cascade/sync/press/{NAME}",
+    }
+    assert facts.rights == {name: Right(topic, returned=True) for name, topic in topics.items()}
+    first = {topic: retain for topic, _, retain in reversed(broker.sent)}
+    assert {name for name, topic in topics.items() if first[topic]} == {PRESENCE, SYNC, OWN_SYNC}
+    assert facts.retained == Retained(5, exact=True, received=5, queued=5)
+    assert facts.login == Login(linked=True, mqtt5=True, anonymous=True)
+    assert (facts.size, facts.untried, facts.cut, facts.inflight, facts.leftovers) == (None, "", False, 20, 0)
+    assert (facts.websocket, facts.refused, facts.unread, facts.keeps_none) == (True, "", (), False)
+    assert {"url": "mqtt://127.0.0.1:1"} in broker.keywords
+
+
+async def test_without_a_user_neither_its_topic_nor_a_login_without_one_is_tried(broker: TriedBroker) -> None:
+    """Rules know a user by its name, and this client gives none."""
+    facts = await examined(broker, "mqtt://127.0.0.1:1")
+    assert OWN_SYNC not in facts.rights
+    assert facts.login == Login(linked=True, mqtt5=True, anonymous=False)
+
+
+async def test_a_broker_of_mqtt_3_is_tried_with_it(broker: TriedBroker) -> None:
+    """It says of no message that it denies it."""
+    broker.mqtt5 = False
+    broker.denies = lambda topic: topic.startswith("cascade/status/")
+    facts = await examined(broker)
+    assert facts.login == Login(linked=True, mqtt5=False, anonymous=True)
+    assert facts.rights[PRESENCE] == Right(f"cascade/status/{NAME}", returned=False, refused=False)
+    assert facts.inflight is None
+    assert sum(each.get("protocol") == "5" for each in broker.keywords) == 1
+
+
+async def test_a_denied_message_is_told_from_one_that_is_late(broker: TriedBroker) -> None:
+    """MQTT 5 says so."""
+    broker.denies = lambda topic: topic.startswith("cascade/status/")
+    facts = await examined(broker)
+    assert facts.rights[PRESENCE] == Right(f"cascade/status/{NAME}", returned=False, refused=True)
+    assert facts.rights[EVENTS].returned
+
+
+async def test_a_slow_client_gets_fewer_messages(broker: TriedBroker) -> None:
+    """At QoS 1 a broker queues them, and only so many."""
+    broker.most_queued = 3
+    facts = await examined(broker)
+    assert facts.retained == Retained(5, exact=True, received=5, queued=3)
+
+
+@pytest.mark.parametrize(
+    ("status", "untried"), [("online", "press"), ("offline", ""), ("", "")], ids=["online", "offline", "none"]
+)
+async def test_an_engine_that_is_online_is_not_disturbed(
+    status: str, untried: str, broker: TriedBroker
+) -> None:
+    """Only its own sync topic may be written, and the engine listens there."""
+    broker.denies = lambda topic: topic.startswith(SYNCS[0])
+    if status:
+        broker.retained[status_topic("press")] = {"status": status, "session": "s"}
+    facts = await examined(broker)
+    assert facts.untried == untried
+    assert (facts.retained is None) == bool(untried)
+    kept = [topic for topic, payload, retain in broker.sent if retain and payload is not None]
+    assert all(topic.startswith(f"{SYNCS[1]}{NAME}-") for topic in kept)
+    assert len(kept) == (0 if untried else 5)
+
+
+async def test_retained_messages_are_not_tried_where_none_may_be_written(broker: TriedBroker) -> None:
+    """Nor a large message: the place for them is missing."""
+    broker.denies = lambda topic: topic.startswith(SYNCS)
+    facts = await examined(broker)
+    assert (facts.retained, facts.size, facts.untried, facts.keeps_none) == (None, None, "", False)
+    over_nats = await examined(broker, "nats://press:pw@127.0.0.1:1")
+    assert (over_nats.retained, over_nats.keeps_none) == (None, True)
+
+
+async def test_a_constraint_is_written_only_when_that_is_asked_for(broker: TriedBroker) -> None:
+    """It has expired, and it is cleared whatever becomes of it."""
+    topic = constraint_topic(f"source:{NAME}", "pause")
+    facts = await examined(broker)
+    assert STEERING not in facts.rights
+    assert topic not in [sent for sent, _, _ in broker.sent]
+    facts = await examined(broker, probe_write=True)
+    assert facts.rights[STEERING] == Right(topic, returned=True)
+    written = [(payload, retain) for sent, payload, retain in broker.sent if sent == topic]
+    assert written == [({"type": "pause", "expires_at": 1.0}, True), (None, True)]
+
+
+async def test_a_broker_that_refuses_a_further_link_is_named_with_what_is_known(broker: TriedBroker) -> None:
+    """What was found before stays, leftovers are counted, and what is retained for a trial is cleared."""
+    broker.retained[status_topic("dead")] = {"status": "offline", "session": "s"}
+    broker.refuses = lambda: broker.open == 0 and broker.made > 3  # after the three of the login
+    facts = await examined(broker)
+    assert facts.login == Login(linked=True, mqtt5=True, anonymous=True)
+    assert (facts.refused, facts.rights, facts.view) == ("the broker is full; wait", {}, None)
+    assert facts.websocket
+    broker.refuses = lambda: any(topic.startswith("cascade/sync/") for topic in broker.retained)
+    facts = await examined(broker)
+    assert (facts.refused, facts.retained, facts.leftovers) == ("the broker is full; wait", None, 1)
+    assert len(facts.rights) == 5
+
+
+async def test_what_engines_say_meanwhile_is_noted(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Births by session, and how late a live message is; a retained one is as old as it is."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    def birth(session: str, age: float) -> Any:
+        return {"status": "online", "session": session, "ts": timestamp(now - age)}
+
+    broker.retained[status_topic("oven")] = birth("s0", 9_000.0)
+    broker.retained[status_topic("dead")] = {"status": "offline", "session": "s"}
+    broker.retained[state_topic("gone", "runs")] = {"v": "1.0", "source": "gone", "runs": [], "recent": []}
+    for topic, content in (
+        (status_topic("oven"), birth("s1", 60.0)),
+        (status_topic("oven"), birth("s2", 90.0)),
+        (status_topic("dead"), {"status": "offline", "session": "s"}),
+    ):
+        broker.live.append(Message(topic, json.dumps(content).encode(), retain=False))
+    facts = await examined(broker)
+    assert facts.births == {"oven": {"s0", "s1", "s2"}}
+    assert facts.late_by == pytest.approx({"oven": 90.0}, abs=0.01)
+    assert facts.leftovers == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "mqtt5", "over_nats", "version"),
+    [
+        (URL, False, True, '"mosquitto 2.0.22"'),
+        (URL, True, False, '"mosquitto 2.0.22"'),
+        ("nats://press:pw@127.0.0.1:1", False, False, ""),
+    ],
+)
+async def test_engines_of_the_other_protocol_and_the_version_are_heard_of(
+    url: str, mqtt5: bool, over_nats: bool, version: str, broker: TriedBroker
+) -> None:
+    """A nats-server speaks MQTT 3.1.1 only, so that a broker of MQTT 5 is not asked; NATS has no such topics."""
+    broker.mqtt5 = mqtt5
+    broker.retained["$KV/cascade/cascade/status/oven"] = {"status": "online"}
+    broker.retained["$SYS/broker/version"] = "mosquitto 2.0.22"
+    facts = await examined(broker, url)
+    assert (facts.over_nats, facts.version) == (over_nats, version)
+
+
+async def test_filters_that_the_broker_refuses_are_named(broker: TriedBroker) -> None:
+    """Of those that a tool needs."""
+    broker.unread = frozenset({"cascade/constraints/#", "cascade/sync/+/@canary"})
+    facts = await examined(broker)
+    assert facts.unread == ("cascade/constraints/#",)
+
+
+async def test_a_fault_on_the_way_ends_the_examination(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes behind it cannot be known: no link is tried."""
+
+    async def certificate(*_: object) -> Certificate:
+        return next(seen)
+
+    async def refused(*_: object) -> Way:
+        return Way("refused")
+
+    monkeypatch.setattr(examination, "try_tls", certificate)
+    seen = iter([Certificate(10), Certificate(detail="odd"), Certificate()])
+    for _ in range(2):
+        facts = await examined(broker, "mqtts://press@127.0.0.1:1")
+        assert (facts.login, broker.made) == (None, 0)
+    facts = await examined(broker, "mqtts://press@127.0.0.1:1")
+    assert facts.login is not None
+    assert facts.websocket is None
+    made = broker.made
+    monkeypatch.setattr(examination, "try_way", refused)
+    facts = await examined(broker)
+    assert (facts.way, facts.login, broker.made) == (Way("refused"), None, made)
+
+
+async def test_a_websocket_is_looked_for_where_the_configuration_has_one(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only of a broker on this machine; elsewhere on the usual ports."""
+    tried: list[tuple[str, tuple[int, ...]]] = []
+
+    async def websocket(host: str, ports: tuple[int, ...]) -> bool:
+        tried.append((host, ports))
+        return True
+
+    configured = Configuration("mosquitto", {}, (9999,))
+    monkeypatch.setattr(examination, "find_websocket", websocket)
+    monkeypatch.setattr(examination, "local_configuration", lambda port: configured)
+    assert (await examined(broker)).configuration == configured
+    assert (await examined(broker, "mqtt://press@broker.example")).configuration is None
+    await examined(broker, "ws://press@127.0.0.1:1")
+    assert tried == [("127.0.0.1", (9999,)), ("broker.example", (8080, 8083, 9001))]
+
+
+async def test_telemetry_is_tried_where_this_environment_reports(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules permit it by organisation and project, whose names may need an encoding."""
+    monkeypatch.setenv("CASCADE_ORG_ID", "acme+co")
+    monkeypatch.setenv("CASCADE_PROJECT_ID", "etl/1")
+    facts = await examined(broker)
+    found = {name: facts.rights[name].topic for name in (EVENTS, PROGRESS)}
+    base = f"cascade/telemetry/acme%2Bco/etl%2F1/{NAME}"
+    assert found == {EVENTS: f"{base}/events", PROGRESS: f"{base}/progress"}
+
+
+class Waits:
+    """What the examination has waited for, and whether it has come."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, seconds: float = 60.0) -> None:
+        self.came: list[bool] = []
+        self._seconds = seconds
+        monkeypatch.setattr(examination, "happens", self._happens)
+        monkeypatch.setattr(examination, "ANSWER_SECONDS", seconds)
+
+    async def _happens(self, event: asyncio.Event, seconds: float) -> bool:
+        came = await trials.happens(event, seconds)
+        if seconds == self._seconds:
+            self.came.append(came)
+        return came
+
+
+@pytest.mark.parametrize(
+    ("retained", "unread", "untried", "came"),
+    [
+        ({}, frozenset(), "", True),
+        ({status_topic("press"): {"status": "online", "session": "s"}}, frozenset({"x"}), "press", True),
+        ({status_topic("other"): {"status": "online", "session": "s"}}, frozenset({"x"}), "", False),
+    ],
+    ids=["everything has arrived", "its presence has arrived", "neither"],
+)
+async def test_whether_the_engine_is_online_is_known_from_its_presence_or_from_the_end(
+    retained: dict[str, Any],
+    unread: frozenset[str],
+    untried: str,
+    came: bool,
+    broker: TriedBroker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever comes first: only a broker that shows neither is waited for until the time is over."""
+    waits = Waits(monkeypatch, seconds=60.0 if came else 0.06)
+    broker.retained.update(retained)
+    broker.unread = unread
+    broker.denies = lambda topic: topic.startswith(SYNCS[0])
+    facts = await examined(broker)
+    assert (facts.untried, waits.came) == (untried, [came])
+
+
+async def test_more_topics_than_can_be_listed_are_not_leftovers(broker: TriedBroker) -> None:
+    """Which of them are left over is then not known, but for registers that have expired."""
+    broker.retained[status_topic("dead")] = {"status": "offline", "session": "s"}
+    broker.retained[constraint_topic("global", "pause")] = {"type": "pause", "expires_at": 2.0}
+    assert (await examined(broker)).leftovers == 2
+    broker.too_many = True
+    assert (await examined(broker)).leftovers == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        ("mqtts://press@127.0.0.1:1", ["CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"]),
+        ("wss://press@127.0.0.1:1", ["CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"]),
+        ("tls://press:pw@127.0.0.1:1", ["CASCADE_NATS_CA", "CASCADE_NATS_CERT", "CASCADE_NATS_KEY"]),
+        ("mqtt://press@127.0.0.1:1", []),
+    ],
+)
+async def test_tls_is_tried_with_the_files_that_the_connector_uses(
+    url: str, variables: list[str], broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the names of its protocol; the client's certificate is looked at before."""
+    read: list[str] = []
+    looked: list[str] = []
+
+    async def certificate(*_: object) -> Certificate:
+        return Certificate(ends=1.0)
+
+    def files(environment: object, *, certificate: str) -> Files:
+        looked.append(certificate)
+        return Files(end="soon")
+
+    monkeypatch.setattr(examination, "try_tls", certificate)
+    monkeypatch.setattr(examination, "files_of", files)
+    monkeypatch.setattr("cascade.transport.urls.tls_context_of", lambda *names, log: read.extend(names))
+    facts = await examined(broker, url)
+    assert read == variables
+    assert facts.certificate == (Certificate(ends=1.0) if variables else None)
+    assert looked == [f"CASCADE_{'NATS' if 'tls:' in url else 'MQTT'}_CERT"]
+    assert facts.files == Files(end="soon")
+    assert facts.login is not None
+    assert facts.login.linked
+
+
+async def test_settings_that_cannot_work_are_named_before_the_network_is_tried(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every other command names them."""
+    tried: list[object] = []
+
+    async def way(target: object) -> Way:
+        tried.append(target)
+        return Way()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigurationError("url", "it has no host")
+
+    monkeypatch.setattr(examination, "try_way", way)
+    monkeypatch.setattr(Address, "connector", refuse)
+    with pytest.raises(ConfigurationError, match="it has no host"):
+        await Examination(Address(URL)).run()
+    assert tried == []
+
+
+async def test_a_login_that_is_refused_ends_the_examination(broker: TriedBroker) -> None:
+    """With the kind of the refusal and its cause; the other protocol and a login without a user are not tried."""
+    broker.refuses = lambda: True
+    facts = await examined(broker)
+    assert facts.login == Login(kind="closed", cause="the broker is full; wait")
+    assert (broker.made, facts.rights, facts.view, facts.websocket) == (1, {}, None, None)
+
+
+async def test_a_broker_that_accepts_nobody_without_a_user_is_not_anonymous(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That login is one of a client that gives neither a user nor a password."""
+    addresses: list[tuple[str, str | None]] = []
+    connector = Address.connector
+
+    def watched(address: Address, **keywords: Any) -> Any:
+        addresses.append((address.url, address.password))
+        return connector(address, **keywords)
+
+    monkeypatch.setattr(Address, "connector", watched)
+    broker.refuses = lambda: addresses[-1][0] == "mqtt://127.0.0.1:1"
+    facts = await Examination(Address(URL, "s3cret")).run()
+    assert facts.login == Login(linked=True, mqtt5=True, anonymous=False)
+    assert facts.rights
+    assert set(addresses) == {(URL, "s3cret"), ("mqtt://127.0.0.1:1", None)}
+    assert broker.open == 0
+
+
+async def test_without_a_named_engine_of_this_user_retained_messages_are_tried_on_any_topic(
+    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine listens there, so that nothing is waited for."""
+    waits = Waits(monkeypatch)
+    facts = await examined(broker, "mqtt://127.0.0.1:1")
+    assert facts.retained == Retained(5, exact=True, received=5, queued=5)
+    assert (facts.untried, waits.came) == ("", [])
+    kept = {
+        topic.rpartition("-")[0] for topic, payload, retain in broker.sent if retain and payload is not None
+    }
+    assert kept == {f"{SYNCS[0]}{NAME}"}

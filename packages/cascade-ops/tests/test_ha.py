@@ -1,0 +1,322 @@
+"""``cascade ha``: what Home Assistant discovers, shows and publishes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.interfaces.topics import check_topic, constraint_topic, state_topic, status_topic
+from cascade.interfaces.watch import Complete, Message
+from cascade.ops._home_assistant.device import device, device_id, device_topic
+from testing_tools.engines import Plant, eventually
+
+PROTOCOL = Path(__file__).parents[2] / "cascade-interfaces" / "PROTOCOL.md"
+HOSTILE = ["pi.local/line 3", 'a"b\\c', "{{ 1/0 }}", "{% raw %}", "{# x", "hall%2F2", "ü日本", "x' ~ y"]
+
+COMMON = {"platform", "name", "unique_id", "icon", "qos"}
+STATE = COMMON | {
+    "state_topic",
+    "value_template",
+    "device_class",
+    "json_attributes_topic",
+    "json_attributes_template",
+}
+KEYS = {
+    "switch": STATE | {"command_topic", "payload_on", "payload_off", "state_on", "state_off", "retain"},
+    "number": STATE | {"command_topic", "command_template", "retain", "min", "max", "mode"},
+    "button": COMMON | {"command_topic", "payload_press", "retain"},
+    "sensor": STATE | {"unit_of_measurement", "state_class", "options"},
+    "binary_sensor": STATE,
+    "event": STATE | {"event_types"},
+}
+"""By platform: the keys of Home Assistant's documented discovery that a component may have."""
+
+
+def examples(name: str) -> list[dict[str, Any]]:
+    """The messages of one kind that the protocol's page shows."""
+    found = re.findall(rf"```json {name}\n(.*?)```", PROTOCOL.read_text("utf-8"), re.DOTALL)
+    return [json.loads(text) for text in found]
+
+
+def rendered(template: str, content: Any, **variables: Any) -> str:
+    """What Home Assistant makes of a message: its sandbox, without strict undefined names."""
+    made = ImmutableSandboxedEnvironment().from_string(template)
+    return made.render(value=json.dumps(content), value_json=content, **variables).strip()
+
+
+def shown(source: str, component: str, content: Any, **variables: Any) -> str:
+    """The state of one entity after a message."""
+    found = device(source, "1")["components"][component]
+    return rendered(found["value_template"], content, **variables)
+
+
+@pytest.mark.parametrize("source", ["press-line-3", *HOSTILE])
+def test_a_discovery_message_has_only_documented_keys(source: str) -> None:
+    """Topics and ids are legal for any source; every template can be read; ids differ within a device."""
+    made = json.loads(json.dumps(device(source, "1.2")))
+    check_topic(device_topic(source))
+    assert re.fullmatch(r"homeassistant/device/cascade_[a-zA-Z0-9_-]+/config", device_topic(source))
+    assert made.keys() == {"device", "origin", "availability", "state_topic", "qos", "components"}
+    assert made["device"]["name"] == source
+    assert made["availability"][0]["topic"] == status_topic(source)
+    ids = [component["unique_id"] for component in made["components"].values()]
+    assert len(set(ids)) == len(ids)
+    for component in made["components"].values():
+        assert component.keys() <= KEYS[component["platform"]]
+        for key, value in component.items():
+            if key.endswith("_topic"):
+                check_topic(value)
+            if key.endswith("_template"):
+                ImmutableSandboxedEnvironment().from_string(value)
+
+
+def test_ids_keep_sources_apart() -> None:
+    """A source that is not a legal id gets a digest; two that become the same text stay two devices."""
+    assert device_id("press-line-3") == "press-line-3"
+    assert device_id("pi.local/line 3") == "pi_local_line_3_5a184c"
+    assert len({device_id("a b"), device_id("a/b"), device_id("a_b")}) == 3
+
+
+@pytest.mark.parametrize("source", ["press-line-3", *HOSTILE])
+def test_what_is_published_is_a_register(source: str) -> None:
+    """Switch and number: the five keys of a register and its author, whatever the source is called."""
+    components = device(source, "1")["components"]
+    register = {"id": f"pause-source:{source}", "scope": f"source:{source}", "type": "pause", "params": {}}
+    pause = components["pause"]
+    assert json.loads(pause["payload_on"]) == register | {"expires_at": None, "by": "Home Assistant"}
+    assert pause["command_topic"] == constraint_topic(f"source:{source}", "pause")
+    assert (pause["payload_off"], pause["retain"]) == ("", True)
+    limit = components["limit"]
+    text = ImmutableSandboxedEnvironment().from_string(limit["command_template"]).render(value=3.0)
+    assert json.loads(text) == {
+        "id": f"concurrency-source:{source}",
+        "scope": f"source:{source}",
+        "type": "concurrency",
+        "params": {"limit": 3},
+        "expires_at": None,
+        "by": "Home Assistant",
+    }
+    lift = components["lift_limit"]
+    assert (lift["command_topic"], lift["payload_press"], lift["retain"]) == (
+        limit["command_topic"],
+        "",
+        True,
+    )
+
+
+@pytest.mark.parametrize("source", ["press-line-3", *HOSTILE])
+def test_the_switch_shows_its_own_register(source: str) -> None:
+    """Neither a global pause nor a refused one turns it on."""
+    own = constraint_topic(f"source:{source}", "pause")
+    for applied, state in (
+        ({own: {"status": "applied"}}, "ON"),
+        ({own: {"status": "rejected"}}, "OFF"),
+        ({constraint_topic("global", "pause"): {"status": "applied"}}, "OFF"),
+        ({}, "OFF"),
+    ):
+        assert shown(source, "pause", {"applied": applied}) == state
+    assert shown(source, "pause", {"sync": "idle"}) == "OFF"
+    limit = constraint_topic(f"source:{source}", "concurrency")
+    assert shown(source, "limit", {"effective": [{"topic": limit, "params": {"limit": 4}}]}) == "4"
+    assert shown(source, "limit", {"effective": [{"topic": "x", "params": {}}]}) == "None"
+
+
+def test_a_person_sees_each_entity_with_its_name_unit_and_limits() -> None:
+    """Beside the templates and topics: Home Assistant builds its page of these values."""
+    made = device("press", "1.2")
+    assert made["device"] == {
+        "identifiers": ["cascade_press"],
+        "name": "press",
+        "manufacturer": "Cascade",
+        "model": "Engine",
+    }
+    assert made["origin"] == {"name": "Cascade", "sw_version": "1.2"}
+    assert (made["qos"], made["state_topic"]) == (1, state_topic("press", "summary"))
+    assert made["availability"][0]["value_template"] == "{{ value_json.status }}"
+    constraints, runs = state_topic("press", "constraints"), state_topic("press", "runs")
+    counted = {"platform": "sensor", "state_class": "measurement"}
+    expected: dict[str, dict[str, Any]] = {
+        "pause": {"platform": "switch", "name": "Pause", "icon": "mdi:pause", "payload_off": "", "retain": True,
+                  "state_topic": constraints, "state_on": "ON", "state_off": "OFF"},
+        "limit": {"platform": "number", "name": "Limit of running tasks", "icon": "mdi:speedometer", "retain": True,
+                  "state_topic": constraints, "min": 0, "max": 1000, "mode": "box"},
+        "lift_limit": {"platform": "button", "name": "Lift the limit", "icon": "mdi:speedometer-slow",
+                       "payload_press": "", "retain": True},
+        "state": {"platform": "sensor", "name": "State", "device_class": "enum",
+                  "options": ["idle", "running", "paused", "ended"]},
+        "paused": {"platform": "binary_sensor", "name": "Paused"},
+        "running": {**counted, "name": "Running tasks", "unit_of_measurement": "tasks"},
+        "waiting": {**counted, "name": "Waiting tasks", "unit_of_measurement": "tasks"},
+        "progress": {**counted, "name": "Progress", "unit_of_measurement": "%", "state_topic": runs},
+        "time_left": {**counted, "name": "Time left", "unit_of_measurement": "s", "device_class": "duration",
+                      "state_topic": runs},
+        "last_error": {"platform": "sensor", "name": "Last error", "icon": "mdi:alert-circle-outline",
+                       "state_topic": runs},
+        "last_run": {"platform": "sensor", "name": "Last run", "state_topic": runs, "json_attributes_topic": runs},
+        "run_ended": {"platform": "event", "name": "Run ended", "state_topic": runs,
+                      "event_types": ["succeeded", "failed", "cancelled"]},
+    }  # fmt: skip
+    left_out = ("payload_on", "command_topic", "unique_id")
+    assert {
+        name: {
+            key: value for key, value in component.items() if key not in left_out and "template" not in key
+        }
+        for name, component in made["components"].items()
+    } == expected
+    ids = {name: component["unique_id"] for name, component in made["components"].items()}
+    assert ids == {name: f"cascade_press_{name}" for name in expected}
+
+
+def test_sensors_show_the_reports() -> None:
+    """Of the protocol's examples, of an engine without a run, and of one with a run whose end is known."""
+    (runs,), (summary,) = examples("runs"), examples("summary")
+    row = runs["runs"][0]
+    known = {
+        **row,
+        "open": False,
+        "known": 10,
+        "counts": {"COMPLETED": 3, "SKIPPED": 1, "RUNNING": 2},
+        "eta_s": 41.5,
+    }
+    cases = [
+        ("state", summary, "running"),
+        ("state", summary | {"runs": 0}, "idle"),
+        ("state", summary | {"paused": True}, "paused"),
+        ("state", summary | {"up": 0}, "ended"),
+        ("paused", summary, "OFF"),
+        ("running", summary, "1"),
+        ("waiting", summary, "2"),
+        ("progress", runs, "None"),  # more tasks may come
+        ("progress", runs | {"runs": [known]}, "40"),
+        ("time_left", runs, "None"),
+        ("time_left", runs | {"runs": [known]}, "41.5"),
+        ("last_error", runs, "ValueError: no such file"),
+        ("last_error", {"recent": [{"error": "x" * 300}]}, "x" * 255),
+        ("last_run", runs, "Failed"),
+    ]
+    for component, report, state in cases:
+        assert shown("press-line-3", component, report) == state, component
+    for component in ("progress", "time_left", "last_error", "last_run"):
+        assert shown("press-line-3", component, {"v": "1.0", "source": "x"}) == "None", component
+
+
+def test_the_event_fires_once_for_each_run() -> None:
+    """A report that repeats the row of a run that Home Assistant knows makes no event."""
+    (runs,) = examples("runs")
+    event = json.loads(shown("x", "run_ended", runs))
+    assert event == {
+        "event_type": "failed",
+        "run_id": "77fe",
+        "target": "report",
+        "error": "ValueError: no such file",
+    }
+    assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "77fe"}}) == ""
+    assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "older"}}) != ""
+    assert shown("x", "run_ended", {"v": "1.0"}) == ""
+    found = device("x", "1", last_run="77fe")["components"]["run_ended"]["value_template"]
+    assert rendered(found, runs) == ""  # it had ended when Home Assistant discovered the engine
+    newer = runs | {"recent": [{**runs["recent"][0], "run_id": "newer"}]}
+    assert json.loads(rendered(found, newer))["run_id"] == "newer"
+    assert rendered(found, runs, this={"attributes": {"run_id": "older"}}) != ""
+    attributes = device("x", "1")["components"]["last_run"]["json_attributes_template"]
+    assert json.loads(rendered(attributes, runs))["duration_ms"] == 8123.0
+    assert json.loads(rendered(attributes, {})) == {}
+
+
+class Home:
+    """Stands in for Home Assistant: it reads the discovery message, and publishes as its entities would."""
+
+    def __init__(self, plant: Plant, source: str) -> None:
+        self._url, self._source = plant.broker.url, source
+
+    def publish(self, topic: str, payload: str) -> None:
+        """Publish a retained message, as an entity with ``retain`` does."""
+        asyncio.run(self._publish(topic, json.loads(payload) if payload else None))
+
+    async def _publish(self, topic: str, message: dict[str, Any] | None) -> None:
+        async with MqttConnector.from_url(self._url) as connector:
+            await connector.publish(topic, message, 1, retain=True)
+            await connector.flush(10)
+
+    def retained(self, *topics: str) -> dict[str, Any]:
+        """What the broker retains."""
+        return asyncio.run(self._retained(*topics))
+
+    async def _retained(self, *topics: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        async with MqttConnector.from_url(self._url) as connector:
+            stream = connector.watch(*topics)
+            async for item in stream:
+                if isinstance(item, Complete):
+                    break
+                if isinstance(item, Message) and item.payload:
+                    found[item.topic] = json.loads(item.payload)
+            await stream.aclose()
+        return found
+
+
+@pytest.mark.full
+@pytest.mark.broker
+@pytest.mark.process
+def test_a_run_that_ended_before_the_discovery_is_no_news(plant: Plant) -> None:
+    """``cascade ha`` reads what the engine retains: only the next run makes an event."""
+    plant.start("press-1", tasks=0, run_id="old").wait()
+    plant.json("ha", "press-1")
+    home = Home(plant, "press-1")
+    (made,) = home.retained("homeassistant/#").values()
+    ended = made["components"]["run_ended"]
+
+    def event() -> str:
+        return "".join(
+            rendered(ended["value_template"], each) for each in home.retained(ended["state_topic"]).values()
+        )
+
+    assert event() == ""
+    plant.start("press-1", tasks=0, run_id="new").wait()
+    assert json.loads(event())["run_id"] == "new"
+
+
+@pytest.mark.full
+@pytest.mark.broker
+@pytest.mark.process
+def test_home_assistant_steers_a_live_engine(plant: Plant) -> None:
+    """The engine obeys the payloads of the discovery message; prune and --remove leave nothing behind."""
+    source = "pi.local/line 3"
+    plant.start(source)
+    plant.wait_for_runs(source)
+    assert plant.json("ha", source) == [{"source": source, "topic": device_topic(source)}]
+    home = Home(plant, source)
+    (made,) = home.retained("homeassistant/#").values()
+    components = made["components"]
+    report = state_topic(source, "constraints")
+
+    def state(name: str) -> str:
+        found = home.retained(components[name].get("state_topic", made["state_topic"]))
+        return "".join(rendered(components[name]["value_template"], each) for each in found.values())
+
+    assert state("pause") == "OFF"
+    home.publish(components["pause"]["command_topic"], components["pause"]["payload_on"])
+    eventually(lambda: state("pause") == "ON", "the switch is on")
+    eventually(lambda: state("paused") == "ON", "the engine is paused")
+    assert plant.json("constraints")[0]["by"] == "Home Assistant"
+    text = (
+        ImmutableSandboxedEnvironment().from_string(components["limit"]["command_template"]).render(value=2)
+    )
+    home.publish(components["limit"]["command_topic"], text)
+    eventually(lambda: state("limit") == "2", "the number is 2")
+    home.publish(components["lift_limit"]["command_topic"], components["lift_limit"]["payload_press"])
+    home.publish(components["pause"]["command_topic"], components["pause"]["payload_off"])
+    eventually(lambda: (state("pause"), state("limit")) == ("OFF", "None"), "both are lifted")
+    assert report in home.retained("cascade/state/#")
+    plant.json("ha", "gone")
+    assert [row["topic"] for row in plant.json("prune", "--yes")] == [device_topic("gone")]
+    assert home.retained("homeassistant/#").keys() == {device_topic(source)}
+    plant.json("ha", source, "--remove")
+    assert home.retained("homeassistant/#") == {}

@@ -1,0 +1,306 @@
+"""``cascade collect --prometheus``: totals from reports, series of live engines only, and what Prometheus reads."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
+from cascade.interfaces.wire.read import parse_event
+from cascade.ops._exporting.metrics import BUCKETS, MOST_SOURCES, Metrics
+from cascade.ops._exporting.totals import MOST_NAMES, OTHER
+from testing_tools.engines import Plant, eventually
+from testing_tools.patient import PATIENT
+
+DASHBOARD = Path(__file__).parents[1] / "dashboards" / "grafana.json"
+
+
+class Exported:
+    """Metrics that are fed with messages, and read as Prometheus reads them."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.now = 100.0
+
+    def report(
+        self, kind: str, content: dict[str, Any], source: str = "press", *, retained: bool = False
+    ) -> None:
+        """Take a report of an engine."""
+        head = {"v": "1.0", "source": source, "session": "s", "project_id": "p"}
+        self.fold(state_topic(source, kind), head | content, retained=retained)
+
+    def fold(self, topic: str, content: dict[str, Any], *, retained: bool = False) -> None:
+        """Take a message."""
+        self.metrics.fold(topic, json.dumps(content).encode(), now=self.now, retained=retained)
+
+    def birth(self, source: str = "press", status: str = "online") -> None:
+        """The presence of an engine."""
+        self.fold(status_topic(source), {"status": status, "session": "b"}, retained=True)
+
+    def samples(self, name: str) -> dict[tuple[str, ...], float]:
+        """Samples by their labels in alphabetical order, without source and project."""
+        metrics, now = self.metrics, self.now
+
+        class Scrape(Collector):
+            def collect(self) -> list[Metric]:
+                return list(metrics.families(now))
+
+        registry = CollectorRegistry()
+        registry.register(Scrape())
+        families = text_string_to_metric_families(generate_latest(registry).decode())
+        return {
+            tuple(
+                value for label, value in sorted(sample.labels.items()) if label not in ("source", "project")
+            ): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name
+        }
+
+
+def row(
+    counts: dict[str, int],
+    tasks: dict[str, dict[str, int]] | None = None,
+    *,
+    run_id: str = "r1",
+    lost: int = 0,
+) -> dict[str, Any]:
+    """An active run in a report; ``tasks`` are counts by name."""
+    named = {name: {"known": 9, "counts": found} for name, found in (tasks or {}).items()}
+    return {"run_id": run_id, "target": "t", "counts": counts, "known": 9, "tasks": named, "lost": lost}
+
+
+def end(counts: dict[str, int], run_id: str = "r1", status: str = "Succeeded") -> dict[str, Any]:
+    """A run that has ended in a report."""
+    return {
+        "run_id": run_id,
+        "target": "t",
+        "status": status,
+        "ended": "2026-01-01T00:00:00+00:00",
+        "counts": counts,
+    }
+
+
+def test_totals_come_from_reports() -> None:
+    """Repeated reports add nothing; what a run's end counts beyond them has no name; a new attempt begins anew."""
+    exported = Exported()
+    exported.birth()
+    exported.report("runs", {"runs": [], "recent": [end({"COMPLETED": 50}, "old")]}, retained=True)
+    for _ in range(3):
+        counts = {"RUNNING": 1, "COMPLETED": 4, "FAILED": 1}
+        exported.report(
+            "runs", {"runs": [row(counts, {"audit": {"COMPLETED": 4, "FAILED": 1, "RUNNING": 1}})]}
+        )
+    assert exported.samples("cascade_tasks_total") == {("COMPLETED", "audit"): 4, ("FAILED", "audit"): 1}
+    assert exported.samples("cascade_runs_total") == {}
+    exported.report("runs", {"runs": [], "recent": [end({"COMPLETED": 7, "FAILED": 1}, status="Failed")]})
+    assert exported.samples("cascade_tasks_total") == {
+        ("COMPLETED", "audit"): 4,
+        ("FAILED", "audit"): 1,
+        ("COMPLETED", OTHER): 3,
+    }
+    assert exported.samples("cascade_runs_total") == {("Failed", "t"): 1}
+    exported.report("runs", {"runs": [row({"COMPLETED": 2}, {"audit": {"COMPLETED": 2}})]})
+    exported.report("runs", {"runs": [row({"COMPLETED": 1}, {"audit": {"COMPLETED": 1}})]})
+    assert exported.samples("cascade_tasks_total")["COMPLETED", "audit"] == 4 + 2 + 1
+
+
+def test_lost_events_are_added_up() -> None:
+    """Of one run what came since its last report, of the next one all."""
+    exported = Exported()
+    exported.birth()
+    for run_id, lost in (("r1", 2), ("r1", 5), ("r2", 1)):
+        exported.report("runs", {"runs": [row({}, run_id=run_id, lost=lost)]})
+    assert exported.samples("cascade_events_lost_total") == {(): 6}
+
+
+def test_gauges_show_what_is_true_now() -> None:
+    """States and reasons of all runs, constraints by scope and type; the id of a run is not a label."""
+    exported = Exported()
+    exported.birth()
+    waiting = [{"why": "constraint", "n": 3}, {"why": "constraint", "n": 2}, {"why": "retry", "n": 1}]
+    rows = [row({"RUNNING": 2, "BLOCKED": 5}) | {"waiting": waiting}, row({"RUNNING": 1}, run_id="r2")]
+    exported.report("runs", {"runs": rows})
+    effective = [
+        {"scope": "global", "type": "pause", "params": {}},
+        {"scope": "run:r1", "type": "cancel", "params": {}},
+        {"scope": "run:r2", "type": "cancel", "params": {}},
+    ]
+    exported.report("constraints", {"sync": "synced", "applied": {}, "effective": effective})
+    assert exported.samples("cascade_engine_up") == {(): 1}
+    assert exported.samples("cascade_tasks_now") == {("RUNNING",): 3, ("BLOCKED",): 5}
+    assert exported.samples("cascade_waiting") == {("constraint",): 5, ("retry",): 1}
+    assert exported.samples("cascade_constraint_in_force") == {("global", "pause"): 1, ("run", "cancel"): 2}
+    assert exported.samples("cascade_broker_up") == {(): 0}
+
+
+@pytest.mark.parametrize("reason", [{}, {"reason": "ended"}])
+def test_series_of_an_engine_that_is_gone_vanish(reason: dict[str, str]) -> None:
+    """With its will or its farewell; what another engine has stays, and a new process counts from zero."""
+    exported = Exported()
+    for source in ("press", "gate"):
+        exported.birth(source)
+        exported.report("runs", {"runs": [row({"COMPLETED": 4}, {"audit": {"COMPLETED": 4}})]}, source)
+    exported.fold(status_topic("press"), {"status": "offline", "session": "b", **reason})
+    assert exported.samples("cascade_engine_up") == {(): 1}
+    assert exported.samples("cascade_tasks_total") == {("COMPLETED", "audit"): 4}
+    exported.birth()
+    exported.report("runs", {"runs": [row({"COMPLETED": 1}, {"clean": {"COMPLETED": 1}})]})
+    assert exported.samples("cascade_tasks_total") == {("COMPLETED", "audit"): 4, ("COMPLETED", "clean"): 1}
+
+
+def test_an_engine_without_a_name_vanishes_when_it_is_silent() -> None:
+    """It has no will: it counts as connected for 12 s after its last report."""
+    exported = Exported()
+    exported.report("runs", {"runs": [row({"RUNNING": 1})]})
+    assert exported.samples("cascade_tasks_now") == {("RUNNING",): 1}
+    exported.now += 13
+    assert exported.samples("cascade_tasks_now") == {}
+    assert exported.samples("cascade_events_lost_total") == {}
+
+
+def test_names_have_a_bound() -> None:
+    """The thousand first names are labels, and the others one."""
+    exported = Exported()
+    exported.birth()
+    for number in range(MOST_NAMES + 50):
+        exported.report("runs", {"runs": [row({}, {f"n{number}": {"COMPLETED": 1}}, run_id=f"r{number}")]})
+    found = exported.samples("cascade_tasks_total")
+    assert len(found) == MOST_NAMES + 1
+    assert found["COMPLETED", OTHER] == 50
+
+
+def test_durations_are_observed_once() -> None:
+    """From events, which alone have them: a second copy counts once, a failed call does not."""
+    exported = Exported()
+    exported.birth()
+    for event_id, state, milliseconds in (
+        ("a", "COMPLETED", 20.0),
+        ("a", "COMPLETED", 20.0),
+        ("b", "FAILED", 1.0),
+    ):
+        body = {"type": "TaskStateEvent", "state": state, "task_name": "audit", "duration_ms": milliseconds}
+        content = {
+            "v": "1.0",
+            "source": "press",
+            "run_id": "r1",
+            "event_id": event_id,
+            "seq": 1,
+            "body": body,
+        }
+        event = parse_event(telemetry_topic("o", "p", "r1"), json.dumps(content).encode())
+        assert event is not None
+        exported.metrics.observe(event)
+    buckets = exported.samples("cascade_task_seconds_bucket")
+    assert [buckets[bound, "audit"] for bound in ("0.01", "0.05", "+Inf")] == [0, 1, 1]
+    assert len(buckets) == len(BUCKETS) + 1
+    assert exported.samples("cascade_task_seconds_sum") == {("audit",): pytest.approx(0.02)}
+
+
+def test_no_message_of_a_client_breaks_the_scrape() -> None:
+    """Half a character in every place that becomes a label; events without an id count each."""
+    exported = Exported()
+    half = "\ud800"
+    exported.metrics.fold("cascade/status/%ED%A0%80", b'{"status": "online"}', now=100.0, retained=True)
+    odd = {**row({half: 1}, {half: {"COMPLETED": 1}}), "target": half, "waiting": [{"why": half, "n": 1}]}
+    for source in (half, "press"):
+        exported.birth(source)
+        exported.report("runs", {"runs": [odd], "recent": []}, source)
+        exported.report("runs", {"runs": [], "recent": [end({"COMPLETED": 2}) | {"target": half}]}, source)
+        exported.report("constraints", {"effective": [{"scope": half, "type": half, "params": {}}]}, source)
+    body = {"type": "TaskStateEvent", "state": "COMPLETED", "task_name": half, "duration_ms": 1.0}
+    for _ in range(2):
+        event = parse_event(
+            telemetry_topic("o", "p", "r"),
+            json.dumps({"run_id": "r", "source": "press", "body": body}).encode(),
+        )
+        assert event is not None
+        exported.metrics.observe(event)
+    assert exported.samples("cascade_task_seconds_count") == {("?",): 2}
+    assert ("COMPLETED", "?") in exported.samples("cascade_tasks_total")
+    assert exported.samples("cascade_constraint_in_force") == {("?", "?"): 1}
+
+
+def test_what_is_kept_of_engines_has_a_bound() -> None:
+    """Also while nothing scrapes: programs without a name come and go."""
+    exported = Exported()
+    for number in range(MOST_SOURCES + 20):
+        exported.report("runs", {"runs": [row({"RUNNING": 1})]}, f"s{number}")
+    assert len(exported.metrics._totals) == MOST_SOURCES
+
+
+def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
+    """Every query of the Grafana dashboard; each metric is on it."""
+    exported = Exported()
+    exported.birth()
+    exported.report("runs", {"runs": [row({"RUNNING": 1}, {"audit": {"COMPLETED": 1}})]})
+    exported.report("runs", {"runs": [], "recent": [end({"COMPLETED": 1})]})
+    text = DASHBOARD.read_text("utf-8")
+    asked = set(re.findall(r"cascade_[a-z_]+", text))
+    names = {metric.name for metric in exported.metrics.families(exported.now)}
+    suffixes = ("", "_total", "_bucket", "_sum", "_count")
+    assert asked <= {name + suffix for name in names for suffix in suffixes}
+    assert {name for name in names if not any(name + suffix in asked for suffix in suffixes)} == set()
+    for panel in json.loads(text)["panels"]:
+        assert all(target["expr"] for target in panel["targets"])
+
+
+@pytest.mark.full
+@pytest.mark.broker
+@pytest.mark.process
+def test_a_scrape_shows_a_live_engine(plant: Plant, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Over HTTP, beside the file; an engine that is killed vanishes with its will."""
+    command = [*PATIENT, "collect", "--to", str(tmp_path / "runs.sqlite"), "--prometheus", "127.0.0.1:0"]
+    collector = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=plant.environment())
+    request.addfinalizer(collector.communicate)
+    request.addfinalizer(collector.kill)
+    assert collector.stderr is not None
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+/metrics", collector.stderr.readline())
+
+    def scraped() -> str:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    eventually(lambda: "cascade_broker_up 1.0" in scraped(), "the broker is up")
+    engine = plant.start("press-line-3", seconds=0.02)
+    who = 'project="default",source="press-line-3"'
+    eventually(lambda: f"cascade_engine_up{{{who}}} 1.0" in scraped(), "the engine is up")
+    eventually(
+        lambda: f'cascade_task_seconds_count{{{who},task="audit"}}' in scraped(), "durations are there"
+    )
+    eventually(
+        lambda: f'cascade_tasks_total{{{who},state="COMPLETED",task="audit"}}' in scraped(),
+        "totals are there",
+    )
+    engine.kill()
+    eventually(
+        lambda: "cascade_broker_up 1.0" in scraped() and who not in scraped(), "its series have vanished"
+    )
+
+
+def test_a_wrong_address_is_refused(plant: Plant, tmp_path: Path) -> None:
+    """No port, or one that is taken: one line that says what to write."""
+    file = str(tmp_path / "runs.sqlite")
+    done = plant.cascade("collect", "--to", file, "--prometheus", "9464")
+    assert done.returncode == 2
+    assert "'9464' is not an address and a port, such as 127.0.0.1:9464" in done.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = plant.cascade("collect", "--to", file, "--prometheus", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 2
+    assert "cannot be opened: Address already in use; choose another for --prometheus" in done.stderr

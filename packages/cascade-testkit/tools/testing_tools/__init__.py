@@ -1,0 +1,1 @@
+"""Tools for the tests and benchmarks of this repository; no distribution contains them."""
