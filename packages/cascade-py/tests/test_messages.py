@@ -889,7 +889,7 @@ ELSEWHERE = {
     " is running on this engine; wait for it to end, or give another id": "test_run_identity.py",
     "the engine has runs on another event loop; make one engine for each loop": "test_engine.py",
     "the system cannot start more threads": "test_thread_executor.py",
-    'cs.main needs the command line; install it with: pip install "cascade-py[cli]"': "test_sdk.py",
+    "cs.main needs the command line; install it with: ": "test_sdk.py",
     # the store of recorded runs
     "needs a connector, through which the events leave": "test_outbox_queue.py",
     "needs a connector with deliver_nowait, such as MqttConnector, not ": "test_outbox_queue.py",

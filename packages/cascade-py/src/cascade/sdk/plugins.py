@@ -68,9 +68,11 @@ def find(group: str, name: str) -> EntryPoint:
 def _remedy(group: str, name: str, offered: list[str]) -> str:
     import difflib
 
+    from cascade.interfaces.distribution import install_line
+
     extras = _EXTRAS[group]
     if name in extras:
-        return f'install it with: pip install "cascade-py[{extras[name]}]"'
+        return f"install it with: {install_line(extras[name])}"
     if group == CONNECTORS and (name == "localhost" or "." in name):
         return f"for a broker on that host write mqtt://{name}"
     close = difflib.get_close_matches(name, [*offered, *extras], n=1)

@@ -31,11 +31,12 @@ def main(
     """
     from importlib.metadata import entry_points
 
+    from cascade.interfaces.distribution import install_line
     from cascade.interfaces.main_module import GUARD, is_importing_main
 
     if is_importing_main():
         raise UsageError(f"cs.main is called while the program is imported; put it under `{GUARD}`")
     found = {point.name: point for point in entry_points(group=COMMAND_LINES)}
     if "script" not in found:
-        raise UsageError('cs.main needs the command line; install it with: pip install "cascade-py[cli]"')
+        raise UsageError(f"cs.main needs the command line; install it with: {install_line('cli')}")
     sys.exit(found["script"].load()(target, arguments=arguments))

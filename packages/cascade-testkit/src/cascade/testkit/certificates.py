@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade.interfaces.distribution import install_line
+
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
@@ -42,7 +44,7 @@ def _trustme() -> Any:
     try:
         import trustme
     except ImportError as exc:
-        raise ImportError('certificates need trustme: pip install "cascade-testkit[brokers]"') from exc
+        raise ImportError(f"certificates need trustme: {install_line('brokers', 'cascade-testkit')}") from exc
     return trustme
 
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cascade.interfaces import ConnectorUnavailable
+from cascade.interfaces.distribution import install_line
 from cascade.interfaces.topics import matches
 
 _START_SECONDS = 60.0
@@ -133,7 +134,9 @@ class Recorder:
             from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as exc:
-            raise ImportError('Recorder needs paho-mqtt: pip install "cascade-testkit[brokers]"') from exc
+            raise ImportError(
+                f"Recorder needs paho-mqtt: {install_line('brokers', 'cascade-testkit')}"
+            ) from exc
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, clean_session=clean)
         if self._credentials[0] is not None:
             client.username_pw_set(*self._credentials)

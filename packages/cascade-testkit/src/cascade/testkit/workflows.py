@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Protocol
 
 from cascade.interfaces import EventBus, Executor, TaskState, TaskStateEvent
+from cascade.interfaces.distribution import install_line
 from cascade.interfaces.events import ENDED_STATES
 from cascade.spec import LazyResult
 from cascade.testkit._workflows.describe import describe
@@ -56,7 +57,7 @@ def check_workflows(
         from hypothesis import strategies as st
     except ImportError as exc:
         raise ImportError(
-            'random workflows need hypothesis: pip install "cascade-testkit[workflows]"'
+            f"random workflows need hypothesis: {install_line('workflows', 'cascade-testkit')}"
         ) from exc
     numbers = itertools.count()
     with asyncio.Runner() as runner:

@@ -31,7 +31,6 @@ from cascade.transport.session import Session
 log = config.NETWORK.log
 
 _UNNAMED = "a user without a name"
-_MISSING = 'MqttConnector needs aiomqtt: pip install "cascade-py[mqtt]"'
 
 
 class MqttConnector(NetworkConnector):
@@ -57,7 +56,9 @@ class MqttConnector(NetworkConnector):
 
     def __init__(self, hostname: str, port: int = 1883, **keywords: Any) -> None:
         if aiomqtt is None:
-            raise ImportError(_MISSING)
+            from cascade.interfaces.distribution import install_line
+
+            raise ImportError(f"MqttConnector needs aiomqtt: {install_line('mqtt')}")
         settings = config.settings(hostname, port, keywords, known=client_keywords())
         self._duplicates = DuplicateFilter(time.monotonic)
         dispatcher = Dispatcher(

@@ -19,8 +19,6 @@ from cascade.transport.connector import NetworkConnector
 from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts
 
-_MISSING = 'NatsConnector needs nats-py: pip install "cascade-py[nats]"'
-
 
 class NatsConnector(NetworkConnector):
     """A connector to one NATS server. Call all methods on the event loop on which ``connect`` was called.
@@ -50,7 +48,9 @@ class NatsConnector(NetworkConnector):
 
     def __init__(self, hostname: str, port: int = 4222, **keywords: Any) -> None:
         if nats is None:
-            raise ImportError(_MISSING)
+            from cascade.interfaces.distribution import install_line
+
+            raise ImportError(f"NatsConnector needs nats-py: {install_line('nats')}")
         if "://" in str(hostname):
             hostname, port, keywords = config.from_url(hostname, keywords)
         self._nats = config.settings(hostname, port, keywords)
