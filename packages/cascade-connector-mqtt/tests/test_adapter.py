@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import logging
-import math
 from types import SimpleNamespace
 from typing import Any, Self, cast
 from unittest.mock import AsyncMock, MagicMock, call
@@ -210,34 +209,6 @@ async def test_each_packet_is_asked_for_with_what_it_needs_and_no_more() -> None
     ]
     assert calls["subscribe"].mock_calls == [call("a"), call("b", qos=1), call([("c", 0), ("d", 2)])]
     assert calls["unsubscribe"].mock_calls == [call("a"), call(["b", "c"])]
-
-
-async def test_a_call_before_the_broker_has_accepted_the_client_waits_without_a_limit() -> None:
-    """The limit of the client is then that for CONNACK; from the answer on it is the client's own."""
-    context = Entering("broker")
-    calls, opened = calls_of(context), list[Any]()
-    client = adapter(context)
-    client.native = None
-    client.on_open(lambda: opened.append(client.native))
-    client._internals._opened()  # type: ignore[attr-defined]
-    assert opened == [context]
-
-    async def all_calls() -> None:
-        await client.publish(Outgoing(0, "a", "{}", 1, False))
-        await client.publish(Outgoing(0, "a", "{}", 1, True))
-        await client.subscribe("a", 1)
-        await client.subscribe("a")
-        await client.unsubscribe(["a"])
-
-    await all_calls()
-    made = [found for each in calls.values() for found in each.mock_calls]
-    assert [found.kwargs.get("timeout") for found in made] == [math.inf] * 5
-    await client.connect(1.0)
-    for each in calls.values():
-        each.reset_mock()
-    await all_calls()
-    made = [found for each in calls.values() for found in each.mock_calls]
-    assert ["timeout" in found.kwargs for found in made] == [False] * 5
 
 
 async def test_there_is_no_native_client_before_the_link_and_what_connecting_raises_is_passed_on() -> None:

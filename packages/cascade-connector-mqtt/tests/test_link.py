@@ -299,21 +299,6 @@ async def test_a_filter_that_one_link_refused_brings_copies_on_the_next_one() ->
         assert len(program.got) == 7
 
 
-async def test_what_was_subscribed_to_early_is_not_asked_for_again() -> None:
-    """Only what was added while the client still connected."""
-    program = Program(Broker())
-    program.callback("a", 1)
-    watch = program.watch("w")
-    program.link.begin()
-    await eventually(lambda: "a" in program.broker.granted and "w" in program.broker.granted)
-    program.callback("b", 2)
-    async with program.up() as broker:
-        assert broker.of("subscribe") == [("a", 1), ("b", 2)]
-        await complete(watch)
-        asked = [found for kind, found in broker.asked if kind == "subscribe" and ("w", 0) in found]
-        assert len(asked) == 1
-
-
 @pytest.mark.parametrize(
     ("filters", "can_probe"), [(("a", "b/+"), True), (("a/+", "a/b"), False)], ids=["apart", "mock"]
 )

@@ -8,7 +8,7 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice, product
 from typing import Any
 from unittest.mock import MagicMock
@@ -312,15 +312,6 @@ def _ignore(*_: object) -> None:
     """Do nothing."""
 
 
-class NotWalked(dict[int, Any]):
-    """Messages or calls, each of which is found by its number only."""
-
-    def __iter__(self) -> Iterator[int]:
-        raise AssertionError
-
-    keys = values = items = __iter__  # type: ignore[assignment]
-
-
 def delivery() -> Delivery:
     return Delivery(logging.getLogger("cascade.connectors.mqtt"))
 
@@ -424,28 +415,6 @@ class TestGuard:
         assert answered.is_set()
         assert told == [135]
 
-    async def test_a_call_in_flight_does_not_cost_more_beside_others(self) -> None:
-        """aiomqtt and paho go through all messages in flight for each one; with 400 that was half the CPU time."""
-        client = aiomqtt.Client("broker")
-        guarded(client, QuietLogger(logging.getLogger("mqtt")))
-        assert callable(vars(aiomqtt.Client)["_pending_call"])
-        assert callable(client._client._update_inflight)
-        client._pending_publishes = NotWalked()
-        answer = asyncio.Event()
-        with client._pending_call(7, answer, client._pending_publishes):
-            assert client._pending_publishes[7] is answer
-            others: tuple[dict[int, Any], ...] = (client._pending_subscribes, client._pending_unsubscribes)
-            for other in others:
-                with pytest.raises(RuntimeError, match="message id 7"):
-                    client._pending_call(7, asyncio.Event(), other)
-        assert 7 not in client._pending_publishes
-        paho: Any = client._client
-        paho._out_messages, paho._inflight_messages = NotWalked({7: None}), 1
-        assert paho._update_inflight() == MQTTErrorCode.MQTT_ERR_SUCCESS
-        paho._inflight_messages = 0
-        with pytest.raises(AssertionError):  # then one of them waits for room
-            paho._update_inflight()
-
     @pytest.mark.parametrize("packet", [b"\x00\x07", b"\x00\x08", b"\x00", b"\x00\x07\x10"])
     async def test_an_acknowledgement_of_mqtt_3_is_taken_as_paho_takes_it(self, packet: bytes) -> None:
         """Also one of another message, and one that is malformed."""
@@ -501,15 +470,17 @@ class TestGuard:
         internals.close()
 
     async def test_a_client_is_closed_whatever_it_does(self) -> None:
-        """The socket, aiomqtt's loop task and every waiting call."""
+        """The socket, the task that keeps the link alive and every waiting call."""
         client = aiomqtt.Client("broker")
         ours, theirs = socket.socketpair()
         client._client._sock = ours
-        client._misc_task = asyncio.create_task(asyncio.sleep(60))
-        Aiomqtt2(client, {}).close()
+        internals = Aiomqtt2(client, {})
+        internals._service._begin()
+        (upkeep,) = (each for each in asyncio.all_tasks() if each.get_name() == "cascade-mqtt-upkeep")
+        internals.close()
         assert ours.fileno() == -1
         with pytest.raises(asyncio.CancelledError):
-            await client._misc_task
+            await upkeep
         assert client._disconnected.done()
         theirs.close()
 

@@ -42,9 +42,7 @@ def explain(exc: BaseException | None) -> Fault:
 class Peer:
     """The peer of every link; without further orders it grants and acknowledges everything."""
 
-    def __init__(self, *, early: bool = False) -> None:
-        self.early = early
-        """Whether packets may follow the request to connect."""
+    def __init__(self) -> None:
         self.clients: list[Client] = []
         self.heard: list[tuple[Any, ...]] = []
         """What arrived, in order: the name of a call and its arguments."""
@@ -161,13 +159,6 @@ class Client:
         self.link.arrived(IncomingMessage(topic, payload.encode(), retain=retain))
 
 
-class EarlyClient(Client):
-    """A client behind whose request to connect packets may follow."""
-
-    def on_open(self, callback: Callable[[], None]) -> None:
-        callback()
-
-
 class MemoryLink(Link):
     """A link to the peer."""
 
@@ -253,7 +244,7 @@ class MemoryConnector(NetworkConnector):
 
     def _make_client(self) -> Client:
         will = self._presence.begin()
-        return (EarlyClient if self.peer.early else Client)(self.peer, will)
+        return Client(self.peer, will)
 
     def _make_link(self, client: Client, parts: LinkParts) -> MemoryLink:
         return MemoryLink(client, parts)

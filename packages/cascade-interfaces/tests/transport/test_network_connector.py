@@ -278,90 +278,23 @@ async def test_without_presence_nothing_is_published_or_read_unasked(keywords: d
     await connector.disconnect()
 
 
-async def slow_to_encode(monkeypatch: pytest.MonkeyPatch) -> tuple[Peer, MemoryConnector]:
-    """Return a peer that acknowledges nothing, and a connector that encodes only the first messages at their call."""
-    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)
-    peer = Peer()
-    peer.silent.add("publish")
-    return peer, await connected(peer)
-
-
 @leaping
-async def test_what_can_be_published_does_not_depend_on_how_many_wait_to_be_encoded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A message that is encoded later is checked at its call: its caller gets the error, and None clears."""
-    peer, connector = await slow_to_encode(monkeypatch)
-    waiting = [asyncio.create_task(connector.publish(TELEMETRY, {"n": n}, 1)) for n in range(60)]
-    await asyncio.sleep(0)
-    for topic, payload, qos, error in (
-        ("a/#", {}, 0, InvalidTopicError),
-        (TELEMETRY, [], 0, InvalidPayloadError),
-        (TELEMETRY, "{}", 0, InvalidPayloadError),
-        (TELEMETRY, {}, 3, ConfigurationError),
-    ):
-        with pytest.raises(error):
-            await connector.publish(topic, payload, qos)  # type: ignore[arg-type]
-    for each in (MappingProxyType({"a": 2}), UserDict({"a": 3}), None):
-        await connector.publish(TELEMETRY, each, 1)
-    assert connector.statistics().accepted == 63
-    await asyncio.gather(*waiting)
-    peer.silent.clear()
-    peer.resume()
-    await connector.disconnect()
-    assert peer.published()[60:] == ['{"a": 2}', '{"a": 3}', ""]
-
-
-@leaping
-async def test_messages_that_wait_to_be_encoded_are_counted_and_flushed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """They are pending, keep their order and what was in them at the call, and count for a flush and an end."""
-    peer, connector = await slow_to_encode(monkeypatch)
-    for _ in range(2):
-        payloads = [{"n": n} for n in range(60)]
-        calls = [asyncio.create_task(connector.publish(TELEMETRY, each, 1)) for each in payloads]
-        await asyncio.sleep(0)
-        counts = connector.statistics()
-        assert (counts.accepted - counts.sent, counts.pending) == (60, 60)
-        for payload in payloads:
-            payload["n"] = -1
-        assert not await connector.flush(0.0)
-        assert await asyncio.wait_for(asyncio.gather(*calls), 5.0)
-        peer.silent.clear()
-        peer.resume()
-        assert await connector.flush(60.0)
-        peer.silent.add("publish")
-    peer.silent.clear()
-    for n in range(60):
-        connector.publish_nowait(TELEMETRY, {"n": n}, 1)
-    await asyncio.gather(*(connector.publish(TELEMETRY, {"n": n}, 1) for n in range(60, 90)))
-    await connector.disconnect()
-    first = [f'{{"n": {n}}}' for n in range(60)]
-    assert peer.published() == [*first, *first, *first, *(f'{{"n": {n}}}' for n in range(60, 90))]
-    counts = connector.statistics()
-    assert (counts.accepted, counts.sent) == (210, 210)
-
-
-@pytest.mark.parametrize("call", ["publish_nowait", "publish_text_nowait", "deliver_nowait"])
-@leaping
-async def test_synchronous_calls_do_not_overtake_messages_that_wait_to_be_encoded(
-    call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They leave in the order of the calls."""
-    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)
+async def test_what_cannot_be_published_is_an_error_at_the_call_and_nothing_is_sent() -> None:
+    """A mapping of any type can be, and None clears."""
     peer = Peer()
     async with MemoryConnector(peer) as connector:
-        for n in range(30):
-            await connector.publish(TELEMETRY, {"n": n})
-        if call == "publish_nowait":
-            connector.publish_nowait(TELEMETRY, {"last": 1})
-        elif call == "publish_text_nowait":
-            connector.publish_text_nowait(TELEMETRY, '{"last": 1}')
-        else:
-            connector.deliver_nowait(TELEMETRY, '{"last": 1}', settled=lambda _: None)
-    assert not connector.connected
-    assert peer.published() == [*(f'{{"n": {n}}}' for n in range(30)), '{"last": 1}']
+        for topic, payload, qos, error in (
+            ("a/#", {}, 0, InvalidTopicError),
+            (TELEMETRY, [], 0, InvalidPayloadError),
+            (TELEMETRY, "{}", 0, InvalidPayloadError),
+            (TELEMETRY, {}, 3, ConfigurationError),
+        ):
+            with pytest.raises(error):
+                await connector.publish(topic, payload, qos)  # type: ignore[arg-type]
+        for each in (MappingProxyType({"a": 2}), UserDict({"a": 3}), None):
+            await connector.publish(TELEMETRY, each, 1)
+        assert connector.statistics().accepted == 3
+    assert peer.published() == ['{"a": 2}', '{"a": 3}', ""]
 
 
 @leaping
@@ -381,8 +314,8 @@ async def test_messages_are_not_retained_and_need_no_answer_unless_the_caller_sa
 
 @leaping
 async def test_a_task_that_publishes_in_a_row_lets_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it has encoded for a while; one that publishes a single message does not wait."""
-    monkeypatch.setattr("cascade.transport.session.ENCODING", -1.0)
+    """Once it has published for a while; one that publishes a single message does not wait."""
+    monkeypatch.setattr("cascade.transport.yielding.LOOP_BUDGET", -1.0)
     async with MemoryConnector(Peer()) as connector:
         turns = 0
 

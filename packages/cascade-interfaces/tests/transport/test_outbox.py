@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from copy import deepcopy
 
@@ -441,28 +440,6 @@ def test_what_broke_a_link_all_alone_waits_for_one_that_holds() -> None:
     assert outbox.take(steady=True) is first
     assert outbox.restore(blame=True) == [first]
     assert [item.payload for item in taken(outbox)] == ["1"]
-
-
-def walked(root: object) -> int:
-    """Return how many objects below ``root`` Python's garbage collector walks through."""
-    found, unseen = {id(root)}, [root]
-    while unseen:
-        for each in gc.get_referents(unseen.pop()):
-            if gc.is_tracked(each) and not isinstance(each, type) and id(each) not in found:
-                found.add(id(each))
-                unseen.append(each)
-    return len(found)
-
-
-def test_messages_that_wait_give_the_garbage_collector_no_work() -> None:
-    """A burst of thousands would make it walk through all of them, again and again, while the loop waits."""
-    outbox = filled(0)
-    before = walked(outbox)
-    for number in range(1_000):
-        outbox.accept("a", f"{number}", 1, False)
-    assert walked(outbox) == before
-    outbox.take()
-    assert walked(outbox) == before + 2  # the message in flight, and the dict that now has it
 
 
 def test_an_outbox_is_half_full_by_messages_or_by_bytes() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import weakref
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -642,11 +641,10 @@ async def test_a_forked_child_sends_nothing_and_leaves_the_link_to_its_parent(
     await connector.disconnect()
 
 
-@pytest.mark.parametrize("early", [False, True], ids=["answers first", "early"])
 @leaping
-async def test_a_fork_while_the_parent_connects_leaves_the_attempt_to_the_parent(early: bool) -> None:
+async def test_a_fork_while_the_parent_connects_leaves_the_attempt_to_the_parent() -> None:
     """The child closes its copy of the socket and ends what it has begun, without a packet."""
-    peer = Peer(early=early)
+    peer = Peer()
     peer.silent.add("connect")
     connector = MemoryConnector(peer)
     await connector.subscribe("a", ignore)
@@ -711,121 +709,28 @@ async def test_statistics_add_up_over_links_and_sessions(warnings: Callable[[], 
     )
 
 
-def early_peer() -> tuple[Peer, MemoryConnector]:
-    """Return a peer behind whose connecting packets may follow, and a connector that has a subscription."""
-    peer = Peer(early=True)
-    return peer, MemoryConnector(peer)
-
-
 async def ignore(topic: str, data: dict[str, Any]) -> None:
     """Do nothing with a message."""
 
 
 @leaping
-async def test_subscriptions_follow_the_first_request_to_connect() -> None:
-    """Those that are added meanwhile too; the next link waits for the peer's answer."""
-    peer, connector = early_peer()
+async def test_what_is_subscribed_while_the_peer_has_not_answered_is_subscribed_once_the_link_is_up() -> None:
+    """A callback or a watch of that time is not forgotten, and one that was closed again is not subscribed."""
+    peer = Peer()
+    connector = MemoryConnector(peer)
     await connector.subscribe("a", ignore)
     peer.silent.add("connect")
     connecting = asyncio.create_task(connector.connect())
-    await until(lambda: peer.calls("subscribe"))
-    watch = connector.watch("b")
-    await until(lambda: len(peer.calls("subscribe")) == 2)
-    assert Counter(peer.names()) == {"connect": 1, "prepare": 1, "subscribe": 2}
-    await watch.aclose()
-    await until(lambda: peer.calls("unsubscribe") == [("unsubscribe", "b")])
-    connecting.cancel()
-    await asyncio.wait({connecting})
-    await until(lambda: not other_tasks())
-    peer.heard.clear()
-    peer.silent.clear()
-    await connector.connect()
-    assert Counter(peer.names())["prepare"] == 1
-    peer.client.lose()
-    peer.heard.clear()
-    peer.silent.add("connect")
     await until(lambda: peer.calls("connect"))
-    await asyncio.sleep(1.0)
-    assert peer.calls("subscribe") == []
-    await connector.disconnect()
-
-
-@pytest.mark.parametrize(
-    ("fault", "subscribes", "again"),
-    [
-        (CLOSED, True, True),
-        (CLOSED, False, False),
-        (Fails(Kind.CLOSED, stated=True), True, False),
-        (UNREACHABLE, True, False),
-    ],
-    ids=["closed", "nothing sent", "stated", "unreachable"],
-)
-@pytest.mark.parametrize("answered", [False, True])
-@leaping
-async def test_a_peer_that_accepts_nothing_before_its_answer_is_asked_again_at_once(
-    fault: Fails, subscribes: bool, again: bool, answered: bool, warnings: Callable[[], list[str]]
-) -> None:
-    """Without a word, and once only: any other fault is one."""
-    peer, connector = early_peer()
-    if subscribes:
-        await connector.subscribe("a", ignore)
-    if answered:
-        make_link, links = connector._make_link, list[Any]()
-
-        def make(client: Any, parts: Any) -> Any:
-            links.append(link := make_link(client, parts))
-            if len(links) == 1:
-                link.fail(fault)
-            return link
-
-        connector._make_link = make  # type: ignore[method-assign]
-    else:
-        peer.fail("connect", fault)
-    await connector.connect()
-    assert connector.statistics().linked is again
-    assert warnings() == (
-        [] if again else [f"no connection to memory:1: {fault.fault.text}; trying again in the background"]
-    )
-    await until(lambda: connector.statistics().linked)
-    assert peer.gaps("connect") == [0.0 if again else 0.5]
-    await connector.disconnect()
-    assert not other_tasks()
-
-
-@leaping
-async def test_a_link_that_is_lost_while_it_subscribes_early_is_only_lost(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The peer has answered the request to connect, and nothing else."""
-    peer, connector = early_peer()
-    await connector.subscribe("a", ignore)
-    peer.silent.add("subscribe")
-    connecting = asyncio.create_task(connector.connect())
-    await asyncio.sleep(0.1)
-    peer.silent.clear()
-    peer.client.lose(UNREACHABLE)
-    await connecting
-    await until(lambda: connector.statistics().linked)
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "no connection to memory:1: it is unreachable; trying again in the background"
-    ]
-    assert connector.statistics().connections == 1
-    await connector.disconnect()
-
-
-@leaping
-async def test_what_is_subscribed_while_a_link_begins_early_is_subscribed_once_it_is_up() -> None:
-    """A callback of the time in which the peer had not answered is not forgotten."""
-    peer, connector = early_peer()
-    await connector.subscribe("a", ignore)
-    peer.silent.add("connect")
-    connecting = asyncio.create_task(connector.connect())
-    await until(lambda: peer.calls("subscribe"))
     await connector.subscribe("b", ignore)
+    watch, closed = connector.watch("c"), connector.watch("d")
+    await closed.aclose()
+    assert peer.calls("subscribe") == []
     peer.silent.clear()
     peer.resume()
     await connecting
     assert connector.statistics().linked
-    assert ("subscribe", "b") in peer.heard
+    assert [("subscribe", each) in peer.heard for each in "abcd"] == [True, True, True, False]
     assert len(peer.clients) == 1
+    await watch.aclose()
     await connector.disconnect()

@@ -9,7 +9,6 @@ For authors of connectors. Each part is a module of its own; import what you nee
 - :mod:`cascade.transport.answers`: ``AnsweredClient``, the calls of a client that wait for an answer.
 - :mod:`cascade.transport.settings`, :mod:`cascade.transport.network`: settings and their checks, and the URLs of one network.
 - :mod:`cascade.transport.faults`: why a link failed.
-- :mod:`cascade.transport.capture`: the values of a payload at the call of ``publish``.
 - :mod:`cascade.transport.outbox`: ``Outbox``, the messages that wait or are in flight, with its control lane.
 - :mod:`cascade.transport.senders`: ``Senders``, the tasks that send them over one link.
 - :mod:`cascade.transport.store_sender`: ``StoreSender``, send to a store of the network again until it answers.
@@ -23,7 +22,7 @@ For authors of connectors. Each part is a module of its own; import what you nee
 - :mod:`cascade.transport.retained_set`, :mod:`cascade.transport.known_topics`: know when the retained messages have
   arrived, and which of them are gone.
 - :mod:`cascade.transport.state_log`: ``StateLog``, log a failure once, until it works again.
-- :mod:`cascade.transport.yielding`: ``LoopBudget`` and ``CallQueue``, yield after 5 ms of work.
+- :mod:`cascade.transport.yielding`: ``LoopBudget``, yield after 5 ms of work.
 - :mod:`cascade.transport.event_loop`: ``watches_sockets`` and ``AutoResetEvent``.
 - :mod:`cascade.transport.fork`: ``inert_in_children``, for connectors in forked processes.
 """

@@ -16,7 +16,6 @@ from cascade.interfaces.connector import MessageCallback, Payload, Subscription
 from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
 from cascade.interfaces.topics import check_topic, state_topic
 from cascade.interfaces.wire.write import default_source, encode_payload, idle_reports
-from cascade.transport.capture import Capture, EncodedPayload, encoded, size
 from cascade.transport.delivery.callbacks import RawQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import Delivery as DeliveryCounts
@@ -32,7 +31,6 @@ from cascade.transport.link import Link, LinkClient, LinkParts
 from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox
 from cascade.transport.presence import Presence
 from cascade.transport.retained_set import RetainedSet
-from cascade.transport.senders import FIRST_SENDERS
 from cascade.transport.session import Session
 from cascade.transport.settings import QOS, ConnectorSettings, no_qos
 from cascade.transport.state_log import StateLog
@@ -66,7 +64,6 @@ class NetworkConnector(ABC):
         self._log = log
         self._source_id = settings.source_id or default_source()
         self._outbox = Outbox(max_messages=settings.outbox_messages, max_bytes=settings.outbox_bytes)
-        self._capture = Capture()
         self._dispatcher = dispatcher
         self._presence = Presence(self._source_id, named=settings.named, lifetime=settings.presence_lifetime)
         self._lifecycle = Lifecycle(settings)
@@ -195,23 +192,15 @@ class NetworkConnector(ABC):
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Put one message into the outbox, with the payload's values of this moment, and return at once.
 
-        When callers have encoded for 1 ms in one iteration of the event loop, and 20 messages or more are
-        pending, the connector encodes further messages in the next iterations, in order.
+        A caller that has published for 5 ms in one iteration of the event loop yields to other tasks.
 
         :raises InvalidTopicError: if nothing can be published to the topic.
         :raises InvalidPayloadError: if the payload is neither a mapping nor None.
         :raises WrongThreadError: if called on another loop than ``connect``.
         """
         session = self._lifecycle.on_this_loop("publish")
-        if session is None or not (session.publishing.full() and self._is_behind(session)):
-            self._accept(session, topic, payload, qos, retain)
-            if session is None or not session.budget.spent():
-                return
-        else:
-            self._check(topic, payload, qos)
-            captured = self._capture(payload)
-            session.publishing.later(size(captured), topic, captured, qos, retain)
-        if session.budget.repeated():
+        self._accept(session, topic, payload, qos, retain)
+        if session is not None and session.budget.spent():
             await asyncio.sleep(0)
 
     def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
@@ -219,18 +208,14 @@ class NetworkConnector(ABC):
 
         :raises WrongThreadError: if called from another thread than the loop's.
         """
-        if (session := self._lifecycle.on_this_loop("publish")) is not None:
-            session.publishing.run_all()  # they were called before this
-        self._accept(session, topic, payload, qos, retain)
+        self._accept(self._lifecycle.on_this_loop("publish"), topic, payload, qos, retain)
 
     def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
         """Do what ``publish_nowait`` does with the JSON object in ``text``.
 
         :raises WrongThreadError: if called from another thread than the loop's.
         """
-        if (session := self._lifecycle.on_this_loop("publish")) is not None:
-            session.publishing.run_all()
-        self._accept_text(session, topic, text, qos, retain)
+        self._accept_text(self._lifecycle.on_this_loop("publish"), topic, text, qos, retain)
 
     def deliver_nowait(
         self, topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]
@@ -239,21 +224,8 @@ class NetworkConnector(ABC):
 
         :raises WrongThreadError: if called from another thread than the loop's.
         """
-        if (session := self._lifecycle.on_this_loop("deliver_nowait")) is not None:
-            session.publishing.run_all()
+        session = self._lifecycle.on_this_loop("deliver_nowait")
         self._accept_text(session, topic, payload, qos, False, settled)
-
-    def _is_behind(self, session: Session[Any]) -> bool:
-        """Return whether a message must wait after a long turn: as many as are in flight at first never wait."""
-        return len(session.publishing) > 0 or self._outbox.pending >= FIRST_SENDERS
-
-    def _check(self, topic: str, payload: Payload, qos: int) -> None:
-        """Raise what ``_accept`` would raise, for a message that it gets later."""
-        if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
-            raise InvalidPayloadError(check_topic(topic), payload)
-        if qos not in QOS:
-            raise no_qos(qos)
-        self._outbox.check(topic)
 
     def _accept(
         self, session: Session[Any] | None, topic: str, payload: Payload, qos: int, retain: bool
@@ -261,19 +233,6 @@ class NetworkConnector(ABC):
         if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
             raise InvalidPayloadError(check_topic(topic), payload)
         text, replaced = encode_payload(payload) if session is not None else ("", 0)
-        self._accept_text(session, topic, text, qos, retain)
-        if replaced:
-            self._outbox.sanitized += 1
-
-    def _accept_captured(
-        self,
-        session: Session[Any],
-        topic: str,
-        captured: bytes | EncodedPayload | None,
-        qos: int,
-        retain: bool,
-    ) -> None:
-        text, replaced = encoded(captured)
         self._accept_text(session, topic, text, qos, retain)
         if replaced:
             self._outbox.sanitized += 1
@@ -327,13 +286,12 @@ class NetworkConnector(ABC):
         from cascade.interfaces.statistics import ConnectorStatistics  # few programs ask for them
 
         session, outbox, incoming = self._lifecycle.session, self._outbox, self._dispatcher.delivery
-        waiting = len(session.publishing) if session is not None else 0
         return ConnectorStatistics(
             linked=session is not None and session.linked,
             connections=self._lifecycle.connections,
-            accepted=outbox.accepted + waiting,
+            accepted=outbox.accepted,
             sent=outbox.sent,
-            pending=outbox.pending + waiting,
+            pending=outbox.pending,
             dropped={reason: count for reason, count in outbox.dropped.items() if count},
             sanitized=self._outbox.sanitized,
             received=incoming.received,
@@ -393,7 +351,6 @@ class NetworkConnector(ABC):
             make_client=self._make_client,
             make_link=self._new_link,
             explain=self._explain,
-            publish=self._accept_captured,
             on_linked=self._note_link,
             log=self._log,
         )

@@ -9,7 +9,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.transport.delivery.callbacks import CallbackQueue
@@ -70,15 +70,6 @@ class LinkClient(Protocol):
         ...
 
 
-@runtime_checkable
-class OpensEarly(Protocol):
-    """Ability of a ``LinkClient``: packets may follow its request to connect before the peer has answered that."""
-
-    def on_open(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when packets can be sent; never if the peer has to answer first."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkParts:
     """What a connector gives each of its links."""
@@ -129,7 +120,6 @@ class Link(ABC):
         self._refusals = StateLog(parts.log)
         self.lost: asyncio.Future[Fault] = self._loop.create_future()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._begun: asyncio.Task[None] | None = None
         self.refused: dict[str, int] = {}
         """The filters that the peer refuses, with its reason code."""
         self.senders = Senders(
@@ -155,20 +145,12 @@ class Link(ABC):
             "refused": dict(self.refused),
         }
 
-    def begin(self) -> None:
-        """Begin to subscribe to everything while the client still connects; see ``OpensEarly``."""
-        self._begun = self._create_task(self._subscribe_early(), "cascade-subscribe-early")
-
     async def establish(self) -> None:
-        """Subscribe to everything that :meth:`begin` did not, publish the birth, then start the senders."""
+        """Subscribe to everything, publish the birth, then start the senders."""
         self._peer.on_lost(self._went_down)
-        if self._begun is None:
-            await self._prepare()
+        await self._prepare()
         if self._presence.named:
             self._start(self._announce(), "cascade-birth")
-        if self._begun is not None:
-            await self._done_or_lost(self._begun)
-            _ = self._begun.done() and self._begun.result()
         await self._resubscribe()
         if self.lost.done():
             return
@@ -197,14 +179,7 @@ class Link(ABC):
 
     @abstractmethod
     async def _resubscribe(self) -> None:
-        """Subscribe to every filter of the connector; return when the peer has answered, or the link is lost.
-
-        After :meth:`begin` this is called once more, for what was added since.
-        """
-
-    async def _subscribe_early(self) -> None:
-        await self._prepare()
-        await self._resubscribe()
+        """Subscribe to every filter of the connector; return when the peer has answered, or the link is lost."""
 
     def fail(self, exc: BaseException) -> None:
         """End the link because of an error."""

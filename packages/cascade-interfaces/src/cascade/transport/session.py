@@ -7,10 +7,8 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Generic, TypeVar
 
-from cascade.interfaces.abilities import supports
 from cascade.interfaces.watch import Lost
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
 from cascade.transport.delivery.callbacks import CallbackQueue
@@ -19,16 +17,13 @@ from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.drain import Drain
 from cascade.transport.faults import Fault, Kind
-from cascade.transport.link import Link, LinkClient, OpensEarly
+from cascade.transport.link import Link, LinkClient
 from cascade.transport.outbox import POISON, SUPERSEDED, UNSENT, Outbox
 from cascade.transport.patience import Patience
 from cascade.transport.presence import Presence
 from cascade.transport.settings import ConnectorSettings
 from cascade.transport.state_log import StateLog
-from cascade.transport.yielding import CallQueue, LoopBudget
-
-ENCODING = 0.001
-"""Seconds of encoding in one iteration of the loop after which a task that publishes in a row yields."""
+from cascade.transport.yielding import LoopBudget
 
 DRAIN_PAUSE = 0.5
 """The longest pause between two attempts to connect while ``disconnect`` has messages to send, in seconds."""
@@ -44,7 +39,6 @@ class Session(Generic[ClientT]):
     :param make_client: returns a new client for each attempt.
     :param make_link: returns the link of a client that has connected.
     :param explain: returns why a client could not connect, from what it raised; None: it did not answer.
-    :param publish: encodes a message and puts it into the outbox.
     :param on_linked: called when a link is up.
     """
 
@@ -58,18 +52,11 @@ class Session(Generic[ClientT]):
         make_client: Callable[[], ClientT],
         make_link: Callable[[ClientT, Session[ClientT]], Link],
         explain: Callable[[BaseException | None], Fault],
-        publish: Callable[..., None],
         on_linked: Callable[[], None],
         log: logging.Logger,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.budget = LoopBudget(ENCODING)
-        self.publishing = CallQueue(
-            partial(publish, self),
-            most=settings.outbox_messages,
-            heaviest=settings.outbox_bytes,
-            limit=ENCODING,
-        )
+        self.budget = LoopBudget()
         self.link: Link | None = None
         self.first_outcome: asyncio.Future[Fault | None] = self.loop.create_future()
         self.released = asyncio.Event()
@@ -86,7 +73,6 @@ class Session(Generic[ClientT]):
         self._birth_timer: asyncio.TimerHandle | None = None
         self._on_linked = on_linked
         self._first_client: ClientT | None = make_client()
-        self._early: Link | None = None  # begun while its client connects
         self.drain = Drain(outbox)
         self._logged: Kind | None = None
         self._was_linked = False
@@ -121,14 +107,8 @@ class Session(Generic[ClientT]):
 
     async def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether everything published before is sent or dropped."""
-        until = self.loop.time() + timeout
-        last = self.publishing.made + len(self.publishing)
-        while self.publishing.made < last:
-            if self.loop.time() >= until:
-                return False
-            await asyncio.sleep(0)  # the queue makes its calls in the loop's next iterations
         self._hurry()
-        return await self.drain.flush(max(0.0, until - self.loop.time()))
+        return await self.drain.flush(timeout)
 
     def release(self) -> None:
         """Allow messages to be read: the caller of ``connect`` has had a chance to subscribe."""
@@ -156,21 +136,19 @@ class Session(Generic[ClientT]):
             await self.link.subscribe(queue)
 
     def watch_soon(self, queue: WatchQueue) -> None:
-        """Start to subscribe to the filters of a new watch, if there is a link or one begins."""
-        if (link := self.link or self._early) is not None:
-            link.watch_soon(queue)
+        """Start to subscribe to the filters of a new watch, if there is a link."""
+        if self.link is not None:
+            self.link.watch_soon(queue)
 
     async def unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
         """Unsubscribe from the filters that only ``queue`` had, if there is a link."""
         if self.link is not None:
             await self.link.unsubscribe(queue, unused)
-        else:
-            self.unsubscribe_soon(queue, unused)
 
     def unsubscribe_soon(self, queue: Queue, unused: Sequence[str]) -> None:
-        """Start to unsubscribe, if there is a link or one begins."""
-        if (link := self.link or self._early) is not None:
-            link.unsubscribe_soon(queue, unused)
+        """Start to unsubscribe, if there is a link."""
+        if self.link is not None:
+            self.link.unsubscribe_soon(queue, unused)
 
     async def close(self, drain_timeout: float, *, caller: asyncio.Task[Any] | None = None) -> None:
         """Drain, disconnect, and leave nothing behind.
@@ -181,7 +159,6 @@ class Session(Generic[ClientT]):
         if not self._draining.done():
             self._draining.set_result(None)
         self._plan_birth()
-        self.publishing.run_all()
         if not self.first_outcome.done():
             self.first_outcome.set_result(None)  # connect() stops waiting
         try:
@@ -263,57 +240,23 @@ class Session(Generic[ClientT]):
             await asyncio.wait({self._draining}, timeout=pause)
 
     async def _attempt(self) -> Fault:
-        """Connect and serve the link until it is lost; return why it failed.
-
-        The first connection subscribes behind its request to connect. If the peer ends that one, another one at once
-        waits for its answer first: the peer may not accept anything before, and then says why it accepts none at all.
-        """
-        fault = None
-        while fault is None:
-            fault = await self._connect()
-        return fault
-
-    async def _connect(self) -> Fault | None:
-        """Make one connection; return why it failed, or None if it may have failed because it was begun early."""
-        early = self._first_client is not None
+        """Connect and serve the link until it is lost; return why it failed."""
         client, self._first_client = self._first_client or self._make_client(), None
         self._client = client
-        begin = partial(self._begin_link, client)
-        if early and supports(client, OpensEarly):
-            client.on_open(begin)
         connecting = self.loop.create_task(client.connect(self._backoff.answer_timeout), name="cascade-enter")
         try:
             await asyncio.wait({connecting})
         except asyncio.CancelledError:
             if not self._inert:
                 _abandon(client, connecting)
-                await self._end_early()
             raise
         if (exc := connecting.exception()) is None:
             return await self._serve(client)
         client.close()
-        fault = self._explain(exc)
-        return None if await self._end_early() and self._is_too_early(fault) else self._failed(fault)
+        return self._failed(self._explain(exc))
 
-    def _begin_link(self, client: ClientT) -> None:
-        """Subscribe while the client connects."""
-        self._early = self._make_link(client, self)
-        self._early.begin()
-
-    async def _end_early(self) -> bool:
-        """End a link whose client did not connect; return whether there is one."""
-        link, self._early = self._early, None
-        if link is not None:
-            await link.stop()
-        return link is not None
-
-    def _is_too_early(self, fault: Fault) -> bool:
-        """Return whether a link may have failed because packets were sent before the peer had answered."""
-        return fault.kind is Kind.CLOSED and not fault.stated and bool(self._dispatcher.filters())
-
-    async def _serve(self, client: ClientT) -> Fault | None:
-        early, self._early = self._early, None
-        link = self.link = early or self._make_link(client, self)
+    async def _serve(self, client: ClientT) -> Fault:
+        link = self.link = self._make_link(client, self)
         try:
             link.read()
             await link.establish()
@@ -322,9 +265,7 @@ class Session(Generic[ClientT]):
             await asyncio.wait({link.lost})
             if self._was_linked:
                 self._link_ended = self.loop.time()
-            fault = link.lost.result()
-            too_early = early is not None and not self._was_linked and self._is_too_early(fault)
-            return None if too_early else self._failed(fault)
+            return self._failed(link.lost.result())
         finally:
             await self._end(link)
 

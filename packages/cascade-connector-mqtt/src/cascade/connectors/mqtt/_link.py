@@ -46,7 +46,6 @@ class MqttLink(Link):
         self._duplicates = duplicates
         self._released = parts.released
         self._most_in_flight = settings.in_flight_limit
-        self._subscribed: set[Queue] = set()  # before the link was established
         self._reader = Reader(client, parts.dispatcher, duplicates, fail=self.fail)
         self._look_turn = asyncio.Lock()
         self._probing: asyncio.Task[None] | None = None
@@ -68,7 +67,6 @@ class MqttLink(Link):
         """Do what every link does, within the limits of the broker's CONNACK."""
         self.senders.limit = min(self._most_in_flight, self.client.receive_maximum or self._most_in_flight)
         await super().establish()
-        self._subscribed.clear()
 
     def read(self) -> None:
         """Start to read messages once the session is released."""
@@ -105,7 +103,6 @@ class MqttLink(Link):
         """Subscribe to the filters of a watch, before any message is sent that is published from now on."""
         if (retained := queue.retained) is None:
             return None
-        self._subscribed.add(queue)
         turn = self._look_turn if self._presence.named else asyncio.Lock()  # only a name has a canary
         looks = Looks(queue, retained, _Packets(self, queue), turn=turn, report=self._report_set)
         self._start(looks.run(), "cascade-mqtt-watch")
@@ -176,15 +173,12 @@ class MqttLink(Link):
             self._start(self._unsubscribe(filters), "cascade-mqtt-unsubscribe")
 
     async def _resubscribe(self) -> None:
-        new = [queue for queue in self._dispatcher.callbacks() if queue not in self._subscribed]
-        self._subscribed.update(new)
         filters = {
             topic_filter: self._dispatcher.qos(topic_filter)
-            for queue in new
+            for queue in self._dispatcher.callbacks()
             for topic_filter in queue.filters
         }
-        watches = [queue for queue in self._dispatcher.watches() if queue not in self._subscribed]
-        looks = [self.watch_soon(queue) for queue in watches]
+        looks = [self.watch_soon(queue) for queue in self._dispatcher.watches()]
         if len(filters) == 1:
             await self._subscribe(*next(iter(filters.items())))
         elif filters:

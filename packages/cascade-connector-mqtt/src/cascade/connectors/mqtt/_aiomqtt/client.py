@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache
 from types import ModuleType
@@ -52,8 +51,6 @@ class AiomqttClient:
         self.native: Any = None
         self._context = context
         self._rejections: list[int] = []
-        self._early: dict[str, float] = {}
-        """Further keywords of calls before the broker has accepted the client."""
         self._internals: Internals = internals_of(context, given)
         self._internals.prepare(
             connect_timeout=connect_timeout,
@@ -83,15 +80,6 @@ class AiomqttClient:
         except BaseException as exc:
             self._internals.discard(exc)
             raise
-        self._early = {}
-
-    def on_open(self, callback: Callable[[], None]) -> None:
-        def opened() -> None:
-            self.native = self._context
-            self._early = {"timeout": math.inf}  # that of the client is the one for CONNACK
-            callback()
-
-        self._internals.on_open(opened)
 
     def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
         self._internals.on_lost(callback)
@@ -104,18 +92,16 @@ class AiomqttClient:
             raise MessageTooLarge(size, limit)
         try:
             if item.retain:
-                await self.native.publish(
-                    item.topic, payload=item.payload, qos=item.qos, retain=True, **self._early
-                )
+                await self.native.publish(item.topic, payload=item.payload, qos=item.qos, retain=True)
             else:
-                await self.native.publish(item.topic, payload=item.payload, qos=item.qos, **self._early)
+                await self.native.publish(item.topic, payload=item.payload, qos=item.qos)
         except (_MqttError, OSError) as exc:
             raise self._lost(exc) from exc
         if self._rejections:  # noted just before the call that it answers returns
             raise MessageRejected(self._rejections.pop(0))
 
     async def subscribe(self, filters: str | list[tuple[str, int]], qos: int = 0) -> list[int | None]:
-        options = {**self._early, "qos": qos} if qos else self._early
+        options = {"qos": qos} if qos else {}
         try:
             return _errors.refusals(await self.native.subscribe(filters, **options))
         except (_MqttError, OSError) as exc:
@@ -123,7 +109,7 @@ class AiomqttClient:
 
     async def unsubscribe(self, filters: list[str]) -> None:
         try:
-            await self.native.unsubscribe(filters if len(filters) > 1 else filters[0], **self._early)
+            await self.native.unsubscribe(filters if len(filters) > 1 else filters[0])
         except (_MqttError, OSError) as exc:
             raise self._lost(exc) from exc
 

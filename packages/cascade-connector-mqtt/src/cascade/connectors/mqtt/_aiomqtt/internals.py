@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from cascade.connectors.mqtt._aiomqtt import sockets
-from cascade.connectors.mqtt._aiomqtt.packets import SUCCESS
+from cascade.connectors.mqtt._aiomqtt.sockets import SocketService
 from cascade.connectors.mqtt._errors import UNANSWERED
 from cascade.transport.fork import close_copy
 from cascade.transport.state_log import StateLog
@@ -47,19 +46,11 @@ LOGGER = logging.getLogger("mqtt")
 """aiomqtt's own, unless the caller passes another."""
 LOGGER.addHandler(logging.NullHandler())  # without one, logging prints its warnings on stderr
 
-_PRIVATE = frozenset(
-    {
-        "_client",
-        "_connected",
-        "_disconnected",
-        "_loop",
-        "_misc_task",
-        "_pending_publishes",
-        "_pending_subscribes",
-    }
-    | {"_pending_unsubscribes", "_properties", "_queue"}
-)
+_PRIVATE = frozenset({"_client", "_connected", "_disconnected", "_properties", "_queue"})
 """The attributes of aiomqtt 2 that are used here and in ``sockets``, besides those that are set."""
+
+_ACKNOWLEDGED = SimpleNamespace(value=0)
+"""The reason of an acknowledgement that has none: only MQTT 5 transmits one."""
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
@@ -135,9 +126,6 @@ class Internals:
     def set_answer_timeout(self, seconds: float) -> None:
         """Set how long to wait for the answer to CONNECT."""
 
-    def on_open(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when CONNECT is written and packets may follow it, if the client can do that."""
-
     def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
         """Call ``callback`` as soon as the link is down. From here on, calls wait without a time limit."""
 
@@ -174,7 +162,7 @@ class Aiomqtt2(Internals):
         self._context = context
         self._paho = context._client
         self._given = given
-        self._opened: Callable[[], None] = lambda: None
+        self._service = SocketService(context)
 
     def prepare(
         self,
@@ -188,8 +176,7 @@ class Aiomqtt2(Internals):
         context, paho, given = self._context, self._paho, self._given
         paho.connect_timeout = connect_timeout
         paho.on_disconnect = functools.partial(_disconnected, context, paho.on_disconnect, logger)
-        paho.on_socket_close = functools.partial(_closing, context, paho.on_socket_close, logger)
-        sockets.watch_when_connected(context, self._open)
+        paho.on_socket_close = functools.partial(self._closing, paho.on_socket_close, logger)
         if paho.protocol == _MQTT_5:
             if "properties" not in given:
                 context._properties = _limit_packets()
@@ -199,12 +186,9 @@ class Aiomqtt2(Internals):
             paho._handle_pubrec = functools.partial(_pubrec, paho, paho._handle_pubrec)
         else:
             paho._handle_connack = functools.partial(_connack, context, paho, paho._handle_connack)
-            paho._handle_suback = functools.partial(_suback, paho, paho._handle_suback)
             paho._handle_pubackcomp = functools.partial(_puback, paho, paho._handle_pubackcomp)
         paho.on_message = functools.partial(_message, paho.on_message, undecodable)
         context.pending_calls_threshold = PENDING_CALLS
-        context._pending_call = functools.partial(PendingCall, context)
-        paho._update_inflight = functools.partial(_update_inflight, paho, paho._update_inflight)
         if "max_inflight_messages" not in given:
             paho.max_inflight_messages_set(window)
         if "keepalive" not in given:
@@ -220,20 +204,29 @@ class Aiomqtt2(Internals):
         self.broker_limit = getattr(args[3], "MaximumPacketSize", None)
         if most := getattr(args[3], "ReceiveMaximum", 0):
             self.receive_maximum = most
-            paho._max_inflight_messages = min(paho._max_inflight_messages or most, most)
+            paho._max_inflight_messages = min(paho.max_inflight_messages or most, most)
         original(paho, *args)
+
+    def _closing(self, original: Callable[..., None], logger: QuietLogger, *args: Any) -> None:
+        """Note the alert of a broker that refuses a certificate: it arrives with the reset, behind which writing fails.
+
+        With TLS 1.3 the client's handshake is over before the broker has checked its certificate; RFC 8446, section 4.4.
+        """
+        self._service.stop()
+        sock = args[2]
+        if isinstance(sock, ssl.SSLSocket) and not self._context._connected.done():
+            try:
+                sock.recv(1)
+            except ssl.SSLError as exc:
+                if exc.reason is not None and "_ALERT_" in exc.reason:
+                    logger.note_socket_error(exc)
+            except (OSError, ValueError):
+                pass
+        original(*args)
 
     def set_answer_timeout(self, seconds: float) -> None:
         if "timeout" not in self._given:
             self._context.timeout = seconds
-
-    def _open(self) -> None:
-        self._opened()
-
-    def on_open(self, callback: Callable[[], None]) -> None:
-        # MQTT 3.1.1 and 5.0, section 3.1.4: a client need not wait for CONNACK, except to authenticate (4.12).
-        if getattr(self._context._properties, "AuthenticationMethod", None) is None:
-            self._opened = callback
 
     def on_lost(self, callback: Callable[[BaseException | None], None]) -> None:
         # Without a limit, aiomqtt needs no task for each publish; the limits are the link's own.
@@ -259,8 +252,7 @@ class Aiomqtt2(Internals):
         if not context._connected.done():
             self._stop_connecting()
         self._paho._sock_close()
-        if context._misc_task is not None:
-            context._misc_task.cancel()
+        self._service.stop()
         if context._disconnected.done():
             _outcome(context._disconnected)
         else:
@@ -289,45 +281,10 @@ class Aiomqtt2(Internals):
         close_copy(getattr(sock, "_socket", sock))  # of a websocket
 
 
-class PendingCall:
-    """Notes that a call waits for its answer: what aiomqtt does, without going through all calls that wait."""
-
-    __slots__ = ("_answer", "_calls", "_mid")
-
-    def __init__(self, context: Any, mid: int, answer: Any, calls: dict[int, Any]) -> None:
-        publishes, subscribes = context._pending_publishes, context._pending_subscribes
-        if mid in publishes or mid in subscribes or mid in context._pending_unsubscribes:
-            raise RuntimeError(f"the message id {mid} is in use")
-        self._mid, self._answer, self._calls = mid, answer, calls
-
-    def __enter__(self) -> None:
-        self._calls[self._mid] = self._answer
-
-    def __exit__(self, *_: object) -> None:
-        self._calls.pop(self._mid, None)  # the answer has removed it, unless the call failed
-
-
 def internals_of(context: Any, given: Mapping[str, Any]) -> Internals:
     """Return how to use the private parts of a client; a client that lacks one of them is used without."""
     found = getattr(context, "__dict__", {})
     return Aiomqtt2(context, given) if found.keys() >= _PRIVATE else Internals()
-
-
-def _closing(context: Any, original: Callable[..., None], logger: QuietLogger, *args: Any) -> None:
-    """Note the alert of a broker that refuses a certificate: it arrives with the reset, behind which writing fails.
-
-    With TLS 1.3 the client's handshake is over before the broker has checked its certificate; RFC 8446, section 4.4.
-    """
-    sock = args[2]
-    if isinstance(sock, ssl.SSLSocket) and not context._connected.done():
-        try:
-            sock.recv(1)
-        except ssl.SSLError as exc:
-            if exc.reason is not None and "_ALERT_" in exc.reason:
-                logger.note_socket_error(exc)
-        except (OSError, ValueError):
-            pass
-    original(*args)
 
 
 def _disconnected(context: Any, original: Callable[..., None], logger: QuietLogger, *args: Any) -> None:
@@ -348,20 +305,7 @@ def _puback(paho: Any, original: Callable[[str], Any], kind: str) -> Any:
     if len(packet) != 2 or mid not in paho._out_messages:
         return original(kind)
     with paho._out_message_mutex:
-        return paho._do_on_publish(mid, SUCCESS, None)
-
-
-def _suback(paho: Any, original: Callable[[], Any]) -> Any:
-    """Take the codes of a SUBACK as numbers, of which paho makes objects; MQTT 3.1.1, section 3.9."""
-    packet, on_subscribe = paho._in_packet["packet"], paho.on_subscribe
-    if len(packet) < 3 or on_subscribe is None:
-        return original()
-    return on_subscribe(paho, None, int.from_bytes(packet[:2]), [*packet[2:]], None)
-
-
-def _update_inflight(paho: Any, original: Callable[[], Any]) -> Any:
-    """Send what waits for room in the window; paho goes through all messages in flight to find that nothing does."""
-    return 0 if len(paho._out_messages) == paho._inflight_messages else original()
+        return paho._do_on_publish(mid, _ACKNOWLEDGED, None)
 
 
 def _limit_packets() -> Any:

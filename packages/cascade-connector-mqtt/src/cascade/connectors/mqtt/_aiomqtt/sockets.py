@@ -1,67 +1,72 @@
-"""Watch the socket of one of aiomqtt's clients from the event loop, in one step.
+"""Serve the socket of one of aiomqtt's clients from the event loop.
 
-aiomqtt needs several loop iterations for it, and starts while a thread still connects: by then the
-socket may be closed, and its number may belong to another socket. Private attributes of aiomqtt 2
-are used here, too.
+aiomqtt starts while a thread still connects: by then the socket may be closed, and its number may belong to
+another socket. Private attributes of aiomqtt 2 are used here, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Callable
 from typing import Any
 
-from cascade.connectors.mqtt._aiomqtt.packets import Incoming, join
+UPKEEP = 1.0
+"""Seconds between two calls that send what keeps the connection alive; aiomqtt's own value."""
 
 
-def watch_when_connected(context: Any, opened: Callable[[], None]) -> None:
-    """Watch the socket of a new client as soon as it is connected, and not before; then call ``opened()``."""
-    context._client.on_socket_open = None
-    context._client.on_socket_register_write = functools.partial(_register_write, context)
-    context._client_connect = functools.partial(_connect, context, context._client_connect, opened)
+class SocketService:
+    """Reads and writes for a new client from the moment when it is connected; made on the event loop.
 
+    :param context: an ``aiomqtt.Client`` that was not entered.
+    """
 
-def _connect(context: Any, connect: Callable[[], None], opened: Callable[[], None]) -> None:
-    connect()  # in a thread
-    with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
-        context._loop.call_soon_threadsafe(_watch_socket, context, opened)
+    def __init__(self, context: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = context
+        self._paho = context._client
+        self._connect = context._client_connect
+        self._upkeep: asyncio.Task[None] | None = None
+        context._client_connect = self._connect_in_thread
+        self._paho.on_socket_open = None
+        self._paho.on_socket_register_write = self._register_write
 
+    def stop(self) -> None:
+        """End the task that keeps the connection alive. Idempotent."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
 
-def _watch_socket(context: Any, opened: Callable[[], None]) -> None:
-    paho, loop = context._client, context._loop
-    if (sock := paho.socket()) is None:
-        return
-    loop.add_reader(sock.fileno(), _read, context, Incoming(paho))
-    if paho.want_write():
-        loop.add_writer(sock.fileno(), _write, context, paho)
-    context._misc_task = loop.create_task(context._misc_loop())
-    if not context._connected.done():
-        opened()
+    def _connect_in_thread(self) -> None:
+        self._connect()
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
+            self._loop.call_soon_threadsafe(self._begin)
 
+    def _begin(self) -> None:
+        if (sock := self._paho.socket()) is None:
+            return
+        self._loop.add_reader(sock.fileno(), self._call, self._read)
+        if self._paho.want_write():
+            self._loop.add_writer(sock.fileno(), self._call, self._paho.loop_write)
+        self._upkeep = self._loop.create_task(self._keep_alive(), name="cascade-mqtt-upkeep")
 
-def _register_write(context: Any, paho: Any, _userdata: Any, sock: Any) -> None:
-    loop = asyncio._get_running_loop()
-    if loop is not None and loop is context._loop:  # not in a thread that connects
-        loop.add_writer(sock.fileno(), _write, context, paho)
+    def _register_write(self, _paho: Any, _userdata: Any, sock: Any) -> None:
+        if asyncio._get_running_loop() is self._loop:  # not in the thread that connects
+            self._loop.add_writer(sock.fileno(), self._call, self._paho.loop_write)
 
+    def _read(self) -> None:
+        more = True
+        while more:
+            self._paho.loop_read()
+            sock = self._paho.socket()
+            more = hasattr(sock, "pending") and sock.pending() > 0  # decrypted bytes of TLS
 
-def _read(context: Any, incoming: Incoming) -> None:
-    try:
-        incoming.read()
-    except Exception as exc:
-        _fail(context, exc)
+    def _call(self, serve: Callable[[], object]) -> None:
+        try:
+            serve()
+        except Exception as exc:
+            if not self._context._disconnected.done():
+                self._context._disconnected.set_exception(exc)
 
-
-def _write(context: Any, paho: Any) -> None:
-    try:
-        join(paho._out_packet)
-        paho.loop_write()
-    except Exception as exc:
-        _fail(context, exc)
-
-
-def _fail(context: Any, exc: Exception) -> None:
-    if not context._disconnected.done():
-        context._disconnected.set_exception(exc)
+    async def _keep_alive(self) -> None:
+        while self._paho.loop_misc() == 0:  # noqa: ASYNC110 - paho has to be asked; 0 is success
+            await asyncio.sleep(UPKEEP)
