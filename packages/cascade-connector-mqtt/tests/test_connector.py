@@ -70,6 +70,7 @@ class FakeMessages:
 def unhurried(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no iteration of the loop end early because the machine was slow in it."""
     monkeypatch.setattr("cascade.transport.yielding.LOOP_BUDGET", 600.0)
+    monkeypatch.setattr("cascade.transport.session.PUBLISHING", 600.0)
 
 
 @pytest.fixture

@@ -315,7 +315,7 @@ async def test_messages_are_not_retained_and_need_no_answer_unless_the_caller_sa
 @leaping
 async def test_a_task_that_publishes_in_a_row_lets_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it has published for a while; one that publishes a single message does not wait."""
-    monkeypatch.setattr("cascade.transport.yielding.LOOP_BUDGET", -1.0)
+    monkeypatch.setattr("cascade.transport.session.PUBLISHING", -1.0)
     async with MemoryConnector(Peer()) as connector:
         turns = 0
 

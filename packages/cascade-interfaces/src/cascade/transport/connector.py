@@ -192,7 +192,7 @@ class NetworkConnector(ABC):
     async def publish(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Put one message into the outbox, with the payload's values of this moment, and return at once.
 
-        A caller that has published for 5 ms in one iteration of the event loop yields to other tasks.
+        A caller that has published for 1 ms in one iteration of the event loop yields to other tasks.
 
         :raises InvalidTopicError: if nothing can be published to the topic.
         :raises InvalidPayloadError: if the payload is neither a mapping nor None.

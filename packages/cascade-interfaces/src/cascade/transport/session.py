@@ -25,6 +25,9 @@ from cascade.transport.settings import ConnectorSettings
 from cascade.transport.state_log import StateLog
 from cascade.transport.yielding import LoopBudget
 
+PUBLISHING = 0.001
+"""Seconds of publishing in one iteration of the loop after which a caller yields, so that the senders send meanwhile."""
+
 DRAIN_PAUSE = 0.5
 """The longest pause between two attempts to connect while ``disconnect`` has messages to send, in seconds."""
 
@@ -56,7 +59,7 @@ class Session(Generic[ClientT]):
         log: logging.Logger,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.budget = LoopBudget()
+        self.budget = LoopBudget(PUBLISHING)
         self.link: Link | None = None
         self.first_outcome: asyncio.Future[Fault | None] = self.loop.create_future()
         self.released = asyncio.Event()
