@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,10 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from figures import against, command
-from figures.measure import Settings
 from figures.programs.version import sample_of
 from figures.table import Row
-from figures.versions import Comparison, Run, Verdict, block_medians, header, line_of, orders, summary
+from figures.versions import Comparison, Verdict
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -30,46 +26,10 @@ def comparison(
     return Comparison("r", unit, this, that, again)
 
 
-def test_all_six_orders_take_turns_so_that_each_run_comes_first_twice() -> None:
-    """Drift within a round harms no run more than another."""
-    six = list(islice(orders(), 6))
-    assert len(set(six)) == 6
-    assert [order[0] for order in six].count(Run.THAT) == 2
-    assert next(islice(orders(), 6, None)) == six[0]
-
-
-def test_the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians() -> None:
-    """Each round compares runs that were close in time."""
-    assert comparison((10, 60, 90), (10, 20, 90), (10, 60, 90)).ratio == 1
-
-
 def test_a_rate_is_worse_where_it_is_lower() -> None:
     """The ratio is always one of costs."""
     assert comparison((50,), (100,), (50,), unit="/s").ratio == 2
     assert comparison((50,), (100,), (50,)).ratio == 0.5
-
-
-def test_nothing_beside_nothing_is_the_same_and_something_beside_nothing_is_worse() -> None:
-    """Counts of lost events are usually 0 on both sides."""
-    assert comparison((0,), (0,), (0,)).ratio == 1
-    assert comparison((2,), (0,), (2,)).ratio == math.inf
-    assert comparison((2,), (0,), (2,)).verdict is Verdict.WORSE
-
-
-@pytest.mark.parametrize(
-    ("ratios", "medians"),
-    [
-        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]),
-        ([1, 3, 2, 2, 5, 5, 0, 8, 1, 1], [2, 2, 5, 4, 1]),
-        ([1, 3, 2, 2, 5, 5, 0, 8, 1, 1, 99], [2, 2, 5, 4, 1]),
-        ([1.0] * 30, [1.0] * 5),
-    ],
-)
-def test_blocks_are_of_consecutive_rounds_and_all_of_one_size(
-    ratios: list[float], medians: list[float]
-) -> None:
-    """An incomplete last block is left out; few rounds are blocks of one."""
-    assert block_medians(ratios) == medians
 
 
 def test_the_spread_counts_an_a_a_ratio_in_both_directions() -> None:
@@ -94,53 +54,6 @@ def test_a_row_is_worse_or_better_only_beyond_both_the_bound_and_the_spread(
 ) -> None:
     """Neither chance nor a difference too small to matter is a verdict."""
     assert comparison((this,), (100,), (again,)).verdict is verdict
-
-
-@pytest.mark.parametrize(
-    ("samples", "message"),
-    [(((1, 2), (1,), (1, 2)), "r: every round must measure all three runs"), (((), (), ()), "r: no rounds")],
-)
-def test_samples_that_do_not_match_are_refused(samples: tuple[Sequence[float], ...], message: str) -> None:
-    """A missing sample would shift all later rounds."""
-    with pytest.raises(ValueError, match=message):
-        comparison(*samples)
-
-
-def test_a_line_shows_both_medians_the_ratio_the_spread_and_the_verdict() -> None:
-    """Headings stand over their columns."""
-    row = comparison((12,), (10,), (11,))
-    cells = [cell.strip() for cell in line_of(row).split("  ") if cell.strip()]
-    assert cells == ["r", "12 us", "10 us", "1.200x", "0.917-1.091", "WORSE"]
-    heading = header().splitlines()[0]
-    assert heading.index("ratio") + len("ratio") == line_of(row).index("1.200x") + len("1.200x")
-    assert summary([row]) == "0 of 1 rows not worse; worse: r"
-    assert summary([comparison((1,), (1,), (1,))]) == "1 of 1 rows not worse"
-
-
-def test_a_brief_run_has_a_third_of_the_rounds_and_moderate_sizes() -> None:
-    """Thirty rounds of three processes then take minutes."""
-    brief = Settings(brief=True)
-    assert (brief.rounds_or(25), brief.rounds_or(3), brief.size(1_000), brief.size(100_000)) == (
-        8,
-        1,
-        1_000,
-        5_000,
-    )
-    assert Settings(quick=True, brief=True).size(1_000) == 10
-
-
-def test_each_row_of_a_group_gets_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several rows are called "- peak memory"; rows of one name differ only in the other side, left out here."""
-    lines = [{"sources": str(CHECKOUT / "x.py")}]
-    lines += [
-        {"name": name, "unit": "MB", "value": "1"}
-        for name in ("refused", "- peak", "frozen", "frozen", "- peak")
-    ]
-    printed = "\n".join(map(json.dumps, lines))
-    checkout = against.Checkout(CHECKOUT)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, printed, ""))
-    names = [sample.name for sample in against.measure("faults", checkout, quick=True)]
-    assert names == ["refused", "refused - peak", "frozen", "frozen - peak"]
 
 
 @pytest.mark.parametrize(("unit", "value"), [("us", 1), ("ms", 3), ("/s", 3), ("KB", 3)])

@@ -15,7 +15,7 @@ from pathlib import Path
 from figures.versions import Comparison, Run, orders
 
 ROUNDS = 30
-SHORT = ("engine", "event", "publish", "receive", "imports")
+SHORT = ("startup", "engine", "event", "publish", "receive")
 """Measured unless groups are chosen. A round of all takes about 40 seconds, one of engine and event 10."""
 EXCLUDED = {
     "control": "its rows use private modules, which another version may not have",

@@ -19,26 +19,22 @@ from figures.measure import Settings
 from figures.table import Row, header, line_of, summary
 
 GROUPS = (
+    "startup",
     "engine",
     "event",
-    "redaction",
     "publish",
     "receive",
-    "nats",
     "stall",
     "maps",
     "telemetry",
     "control",
-    "steering",
     "fleet",
     "executors",
-    "inside",
     "journal",
     "recorded",
     "outbox",
     "faults",
     "distance",
-    "imports",
 )
 PEERS = "peers"
 _EPILOG = f"""\

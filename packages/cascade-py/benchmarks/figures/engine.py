@@ -18,7 +18,7 @@ from figures.table import Row, Target, at_most, no_more_than
 
 TITLE = "CPU time of the loop's thread per no-op task, without subscribers"
 
-FAN_TARGET, CHAIN_TARGET, LONG_CHAIN_TARGET = at_most(2), at_most(2.2), at_most(2.6)
+FAN_TARGET, CHAIN_TARGET, LONG_CHAIN_TARGET = at_most(2), at_most(2.6), at_most(2.6)
 INLINE_TARGET = at_most(1.6)
 GROWTH = at_most(2)
 KILOBYTES = no_more_than(2)

@@ -19,7 +19,7 @@ from figures.table import Row, at_most
 
 TITLE = "CPU time of the loop's thread for an event: the event, its JSON, a linked MqttConnector's queue"
 
-COST = at_most(1.8)
+COST = at_most(2.5)
 _BURST = 500  # events in one iteration of the loop; the senders empty the queue before the next burst
 _TIMEOUT = 30.0
 _RUN_ID = "9a8110f0c0ff4cc2aaf81a5b4fba9a81"

@@ -1,4 +1,7 @@
-"""What the engine adds to an executor: the same calls through it and through the bare pool beneath."""
+"""What the engine adds to an executor: the same calls through it and through the bare pool beneath.
+
+Calls of some milliseconds are what users have; calls that do nothing show the floor.
+"""
 
 from __future__ import annotations
 
@@ -8,54 +11,69 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from cascade.interfaces import Executor
 from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache, ThreadExecutor
-from figures.jobs import echo
+from figures.jobs import echo, rest
 from figures.measure import Settings, alternate, run
 from figures.table import Row, Target, at_most, no_more_than
 
-TITLE = "no-op calls in threads, processes and on a Dask cluster; steps with a cache"
+TITLE = "calls in threads, processes and on a Dask cluster; steps with a cache"
 
 WORKERS = 2
 CALLS = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """So many calls, each of so many seconds; 0: it does nothing."""
+
+    n: int
+    seconds: float
+    rounds: int
+
+    def named(self, name: str) -> str:
+        """Return the row's name."""
+        return f"{name}, {WORKERS} workers, a call {f'of {self.seconds * 1e3:g} ms' if self.seconds else 'that does nothing'}"
+
+
 def rows(settings: Settings) -> Iterator[Row]:
     """Measure each executor beside the bare pool, with as many workers, and the caches."""
     n, rounds = settings.size(CALLS), settings.rounds_or(5)
-    yield run(_threads(n, rounds))
-    yield run(_processes(n, rounds))
-    yield run(_dask(min(n, 200) if settings.brief else n, rounds))  # ten times slower than the others
+    fewer = min(n, 200) if settings.brief else n  # Dask is ten times slower than the others
+    yield run(_threads(Calls(n, 0, rounds)))
+    yield run(_processes(Calls(n, 0.005, rounds), at_most(1.05)))
+    yield run(_processes(Calls(n, 0, rounds), at_most(2)))
+    yield run(_dask(Calls(fewer, 0.01, rounds), at_most(1.15)))
+    yield run(_dask(Calls(fewer, 0, rounds), at_most(4)))
     yield run(_cached(n, rounds))
 
 
-async def _threads(n: int, rounds: int) -> Row:
+async def _threads(calls: Calls) -> Row:
     ours = ThreadExecutor(WORKERS)
     with ThreadPoolExecutor(WORKERS) as bare:
         try:
-            return await _compare(
-                "threads", ours, "ThreadPoolExecutor", partial(_in_pool, bare, n), n, rounds
-            )
+            return await _compare("threads", ours, "ThreadPoolExecutor", partial(_in_pool, bare), calls)
         finally:
             await ours.close()
 
 
-async def _processes(n: int, rounds: int) -> Row:
+async def _processes(calls: Calls, target: Target) -> Row:
     ours = ProcessExecutor(WORKERS)
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as bare:
         try:
             return await _compare(
-                "processes", ours, "ProcessPoolExecutor", partial(_in_pool, bare, n), n, rounds
+                "processes", ours, "ProcessPoolExecutor", partial(_in_pool, bare), calls, target
             )
         finally:
             await ours.close()
 
 
-async def _dask(n: int, rounds: int) -> Row:
+async def _dask(calls: Calls, target: Target) -> Row:
     """Both use one local cluster, in processes."""
     from distributed import Client, LocalCluster
 
@@ -65,8 +83,8 @@ async def _dask(n: int, rounds: int) -> Row:
     with LocalCluster(host="127.0.0.1", **options) as cluster, Client(cluster) as client:
         ours = DaskExecutor(cluster.scheduler_address)
         try:
-            bare = partial(asyncio.to_thread, _submit, client, n)
-            return await _compare("a Dask cluster", ours, "client.submit", bare, n, rounds, at_most(1.4))
+            bare = partial(_submitted, client)
+            return await _compare("a Dask cluster", ours, "client.submit", bare, calls, target)
         finally:
             await ours.close()
 
@@ -75,18 +93,22 @@ async def _compare(
     name: str,
     executor: Executor,
     against: str,
-    bare: Callable[[], Awaitable[object]],
-    n: int,
-    rounds: int,
+    bare: Callable[[Calls], Awaitable[object]],
+    calls: Calls,
     target: Target | None = None,
 ) -> Row:
     async def through_the_engine() -> object:
-        return await Engine(executor=executor).run([echo(number) for number in range(n)])
+        made = [rest(number, calls.seconds) if calls.seconds else echo(number) for number in range(calls.n)]
+        return await Engine(executor=executor).run(made)
 
     await through_the_engine()  # workers are started, and modules imported there
-    await bare()
-    ours, theirs = await alternate(rounds, partial(_each, through_the_engine, n), partial(_each, bare, n))
-    return Row(f"{name}, {WORKERS} workers, a call", "us", ours, against, theirs, target)
+    await bare(calls)
+    ours, theirs = await alternate(
+        calls.rounds,
+        partial(_each, through_the_engine, calls.n),
+        partial(_each, partial(bare, calls), calls.n),
+    )
+    return Row(calls.named(name), "us", ours, against, theirs, target)
 
 
 async def _each(work: Callable[[], Awaitable[object]], n: int) -> float:
@@ -95,17 +117,28 @@ async def _each(work: Callable[[], Awaitable[object]], n: int) -> float:
     return (time.perf_counter() - began) / n * 1e6
 
 
-async def _in_pool(pool: Pool, n: int) -> None:
+async def _in_pool(pool: Pool, calls: Calls) -> None:
     loop = asyncio.get_running_loop()
-    await asyncio.gather(*(loop.run_in_executor(pool, _echo, number) for number in range(n)))
+    function = partial(_rest, calls.seconds) if calls.seconds else _echo
+    await asyncio.gather(*(loop.run_in_executor(pool, function, number) for number in range(calls.n)))
 
 
-def _submit(client: object, n: int) -> None:
-    submitted = [client.submit(_echo, number, pure=False) for number in range(n)]  # type: ignore[attr-defined]
+async def _submitted(client: object, calls: Calls) -> None:
+    await asyncio.to_thread(_submit, client, calls)
+
+
+def _submit(client: object, calls: Calls) -> None:
+    function = partial(_rest, calls.seconds) if calls.seconds else _echo
+    submitted = [client.submit(function, number, pure=False) for number in range(calls.n)]  # type: ignore[attr-defined]
     client.gather(submitted)  # type: ignore[attr-defined]
 
 
 def _echo(x: int) -> int:
+    return x
+
+
+def _rest(seconds: float, x: int) -> int:
+    time.sleep(seconds)
     return x
 
 

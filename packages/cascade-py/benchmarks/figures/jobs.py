@@ -43,6 +43,13 @@ def echo(x: int) -> int:
     return x
 
 
+@task
+def rest(x: int, seconds: float) -> int:
+    """Take some time, wherever it is sent."""
+    time.sleep(seconds)
+    return x
+
+
 def noops(n: int) -> Job:
     """Return tasks that do nothing."""
     return [noop(number) for number in range(n)]
@@ -53,14 +60,20 @@ def naps(n: int) -> Job:
     return [nap(number) for number in range(n)]
 
 
-def waits(n: int, *, at_a_time: int = AT_A_TIME, note: Callable[[int], None] | None = None) -> Job:
-    """Return tasks of 10 ms for the event loop, of which 8 wait at the same time."""
+def waits(
+    n: int,
+    *,
+    at_a_time: int = AT_A_TIME,
+    seconds: float = TEN_MILLISECONDS,
+    note: Callable[[int], None] | None = None,
+) -> Job:
+    """Return tasks for the event loop, of which ``at_a_time`` wait at the same time, each for ``seconds``."""
     places = asyncio.Semaphore(at_a_time)
 
     @task
     async def wait(x: int) -> int:
         async with places:
-            await asyncio.sleep(TEN_MILLISECONDS)
+            await asyncio.sleep(seconds)
         if note is not None:
             note(x)
         return x

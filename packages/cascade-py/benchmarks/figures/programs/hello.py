@@ -1,0 +1,16 @@
+"""One task; with a port as argument, over MQTT under a name."""
+
+import sys
+
+import cascade as cs
+
+
+@cs.task
+def hello(name: str) -> str:
+    """Greet."""
+    return f"Hello, {name}!"
+
+
+if __name__ == "__main__":
+    connector = f"mqtt://127.0.0.1:{sys.argv[1]}?source_id=hello" if len(sys.argv) > 1 else None
+    cs.run(hello("world"), connector=connector)
