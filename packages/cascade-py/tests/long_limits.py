@@ -17,7 +17,7 @@ LIMITS = (
     ("cascade.runtime._support.connection", "START_LIMIT"),
     ("cascade.runtime._support.loop_lag", "LAG_LIMIT"),
     ("cascade.runtime._control.sync", "COMPLETE_LIMIT"),
-    ("cascade.runtime.engine", "TELEMETRY_DRAIN"),
+    ("cascade.runtime._run", "TELEMETRY_DRAIN"),
     ("cascade.transport.drain", "NO_PROGRESS"),
     ("cascade.transport.link", "ANSWER_TIMEOUT"),
     ("cascade.transport.link", "LEAVE_TIMEOUT"),

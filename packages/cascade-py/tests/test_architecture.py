@@ -45,6 +45,9 @@ PUBLIC = "__init__"
 # to admission, and recorded runs wrap the scheduler. The runtime's __init__ may import them all.
 FOLDERS: dict[str, frozenset[str]] = {
     "engine": frozenset(
+        {"_run", "_scheduler", "_control", "_observers", "_outbox", "_admission", "_support", "bus"}
+    ),
+    "_run": frozenset(
         {
             "_scheduler",
             "_control",
@@ -54,7 +57,6 @@ FOLDERS: dict[str, frozenset[str]] = {
             "_admission",
             "_resources",
             "_support",
-            "bus",
             "cache",
             "executors",
             "telemetry",

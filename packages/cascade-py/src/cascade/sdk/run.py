@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cascade.interfaces.errors import ConfigurationError, UsageError
 from cascade.interfaces.tracebacks import begin_in_user_code
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         StateBackend,
     )
     from cascade.runtime import Outbox
-else:
+    from cascade.sdk.overloads import awaits_targets, runs_targets
+else:  # what only a type checker needs takes a millisecond of each start
 
     class TypedDict:
         """Keeps the annotations as text: to make a real one of so many takes half a millisecond of each start."""
@@ -37,13 +38,11 @@ else:
         def __init_subclass__(cls, *, total: bool) -> None:
             """Take what a real one takes."""
 
+    def runs_targets(function: Any) -> Any:
+        """Return the function."""
+        return function
 
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E")
-R = TypeVar("R")
+    awaits_targets = runs_targets
 
 
 class Settings(TypedDict, total=False):
@@ -94,62 +93,7 @@ _OF_ENGINE_RUN = (  # the other settings are the engine's
 )
 
 
-@overload
-def run(
-    target: LazyResult[R],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> R: ...
-@overload
-def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B]: ...
-@overload
-def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B, C]: ...
-@overload
-def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B, C, D]: ...
-@overload
-def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D], LazyResult[E]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B, C, D, E]: ...
-@overload
-def run(  # type: ignore[overload-overlap] # a tuple is a sequence
-    target: tuple[LazyResult[R], ...],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[R, ...]: ...
-@overload
-def run(
-    target: Sequence[LazyResult[R]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> list[R]: ...
+@runs_targets
 def run(
     target: LazyResult[Any] | Sequence[LazyResult[Any]],
     params: Mapping[str, Any] | None = None,
@@ -194,62 +138,7 @@ def run(
         raise begin_in_user_code(error)  # noqa: B904 - the same error
 
 
-@overload
-async def arun(
-    target: LazyResult[R],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> R: ...
-@overload
-async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B]: ...
-@overload
-async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B, C]: ...
-@overload
-async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B, C, D]: ...
-@overload
-async def arun(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-    target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D], LazyResult[E]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[A, B, C, D, E]: ...
-@overload
-async def arun(  # type: ignore[overload-overlap] # a tuple is a sequence
-    target: tuple[LazyResult[R], ...],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> tuple[R, ...]: ...
-@overload
-async def arun(
-    target: Sequence[LazyResult[R]],
-    params: Mapping[str, Any] | None = None,
-    system_resources: Mapping[str, float] | None = None,
-    connector: Connector | str | None = None,
-    **settings: Unpack[Settings],
-) -> list[R]: ...
+@awaits_targets
 async def arun(
     target: LazyResult[Any] | Sequence[LazyResult[Any]],
     params: Mapping[str, Any] | None = None,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
 from cascade.interfaces import (
@@ -14,37 +13,23 @@ from cascade.interfaces import (
     Connector,
     Executor,
     Middleware,
-    RunCancelledError,
-    RunStatus,
-    TaskCancelledError,
     supports,
 )
 from cascade.interfaces import (
     EventBus as EventBusProtocol,
 )
 from cascade.interfaces.events import Tag
-from cascade.interfaces.redaction import Redactor, describe
+from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.tracebacks import begin_in_user_code
-from cascade.interfaces.wire.write import source_of
 from cascade.runtime._admission.capacities import SystemResources
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.session import ControlSession
-from cascade.runtime._observers.run_log import logged
-from cascade.runtime._resources.lifetime import CloseTimeouts
-from cascade.runtime._resources.scope import ResourceScope
-from cascade.runtime._scheduler.events import EventEmitter
-from cascade.runtime._scheduler.log_lines import SentLines, checked_level
-from cascade.runtime._scheduler.runner import TaskRunner
-from cascade.runtime._scheduler.scheduler import RunScheduler
-from cascade.runtime._scheduler.still_running import StillRunning
+from cascade.runtime._run import Run, RunServices
+from cascade.runtime._scheduler.log_lines import checked_level
 from cascade.runtime._support.clock import SystemClock
-from cascade.runtime._support.connection import SharedConnection
-from cascade.runtime._support.loop_lag import LoopLagMonitor
-from cascade.runtime._support.pace import emptied, finished
-from cascade.runtime._support.resume_rules import OnChange, ResumeMode, ResumeRules, checked_rules
-from cascade.runtime._support.run_facts import RunFacts
-from cascade.runtime._support.run_identity import RunIdentity, checked_identity, checked_tags
+from cascade.runtime._support.resume_rules import OnChange, ResumeMode, checked_rules
+from cascade.runtime._support.run_identity import checked_identity, checked_tags
 from cascade.runtime._support.settings import (
     check_connector,
     check_middleware,
@@ -54,31 +39,18 @@ from cascade.runtime._support.settings import (
     checked_redactor,
 )
 from cascade.runtime.bus import EventBus
-from cascade.runtime.executors._registry import RunExecutors
-from cascade.spec import LazyResult, Resource, call_of, targets_of
-from cascade.transport.patience import Patience
+from cascade.spec import LazyResult, Resource, targets_of
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, StateBackend, SupportsControlMemory
     from cascade.runtime._observers.progress_bar import ProgressBar
     from cascade.runtime._outbox.outbox import Outbox
-    from cascade.runtime._outbox.queue import DurableQueue
-    from cascade.runtime._recovery.recording import RunRecording
-    from cascade.runtime.telemetry import TelemetrySubscriber
 
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E")
 R = TypeVar("R")
 OnFailure = Literal["stop", "continue"]
 
 STOP_TIMEOUT = 2.0
 """Seconds that a run waits for tasks that do not stop, unless ``stop_timeout`` says otherwise."""
-
-TELEMETRY_DRAIN = 5.0
-"""Seconds that a run may wait at its end for a connector to take the last messages."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -170,23 +142,12 @@ class Engine:
             close_timeout=close_timeout,
         )
         check_outbox(outbox, connector)
-        self._connector = connector
-        self._outbox = outbox
-        self._redactor = checked_redactor(redactor)
-        level = checked_level(logs)
-        self._logs = level if connector is not None else None
-        self._middleware = tuple(middleware)
-        self._executor = executor
-        self._executors = dict(executors or {})
-        self._resources = tuple(resources)
         self._clock: Clock = clock or SystemClock()
-        self._stop_timeout = stop_timeout
-        self._close_timeout = close_timeout
-        self._cache = cache_backend
-        self._state = state_backend
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runs = 0
         self._run_ids: set[str] = set()
+        redactor = checked_redactor(redactor)
+        level = checked_level(logs)
         self._admission = AdmissionController(
             AdmissionPolicy(SystemResources(system_resources)), clock=self._clock
         )
@@ -196,14 +157,33 @@ class Engine:
             clock=self._clock,
             bus=self.bus,
             required=require_control,
-            redactor=self._redactor,
+            redactor=redactor,
             labels=checked_tags("Engine(labels=)", {} if labels is None else labels),
             host_report=host_report,
             memory=_control_memory(state_backend),
         )
+        self._services = RunServices(
+            connector=connector,
+            outbox=outbox,
+            bus=self.bus,
+            redactor=redactor,
+            logs=level if connector is not None else None,
+            control=self._control,
+            admission=self._admission,
+            executor=executor,
+            executors=dict(executors or {}),
+            resources=tuple(resources),
+            middleware=tuple(middleware),
+            cache_backend=cache_backend,
+            state_backend=state_backend,
+            clock=self._clock,
+            stop_timeout=stop_timeout,
+            close_timeout=close_timeout,
+        )
 
     def __repr__(self) -> str:
-        connected = "" if self._connector is None else f" on {self._connector!r}"
+        connector = self._services.connector
+        connected = "" if connector is None else f" on {connector!r}"
         return f"<Engine with {self._runs} runs{connected}>"
 
     @overload
@@ -213,34 +193,6 @@ class Engine:
         params: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> R: ...
-    @overload
-    async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-        self,
-        target: tuple[LazyResult[A], LazyResult[B]],
-        params: Mapping[str, Any] | None = None,
-        **options: Unpack[RunOptions],
-    ) -> tuple[A, B]: ...
-    @overload
-    async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-        self,
-        target: tuple[LazyResult[A], LazyResult[B], LazyResult[C]],
-        params: Mapping[str, Any] | None = None,
-        **options: Unpack[RunOptions],
-    ) -> tuple[A, B, C]: ...
-    @overload
-    async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-        self,
-        target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D]],
-        params: Mapping[str, Any] | None = None,
-        **options: Unpack[RunOptions],
-    ) -> tuple[A, B, C, D]: ...
-    @overload
-    async def run(  # type: ignore[overload-overlap] # a lazy result derives from Any, and a tuple is a sequence
-        self,
-        target: tuple[LazyResult[A], LazyResult[B], LazyResult[C], LazyResult[D], LazyResult[E]],
-        params: Mapping[str, Any] | None = None,
-        **options: Unpack[RunOptions],
-    ) -> tuple[A, B, C, D, E]: ...
     @overload
     async def run(  # type: ignore[overload-overlap] # a tuple is a sequence
         self,
@@ -306,12 +258,18 @@ class Engine:
         check_params(params)
         if on_failure not in get_args(OnFailure):
             raise ConfigurationError("run(on_failure=)", f"needs 'stop' or 'continue', not {on_failure!r}")
-        run = checked_identity(run_id, name, tags)
+        identity = checked_identity(run_id, name, tags)
         rules = checked_rules(resume, on_change, max_starts, forget_control)
-        with self._reserved(run.run_id), self._shown(run.run_id, progress=progress) as bar:
-            values, error = await self._connected(
-                run, targets, params or {}, carry_on=on_failure == "continue", bar=bar, rules=rules
+        with (
+            self._on_one_loop(),
+            self._reserved(identity.run_id),
+            self._shown(identity.run_id, progress=progress) as bar,
+        ):
+            carry_on = on_failure == "continue"
+            run = Run(
+                self._services, identity, targets, params or {}, carry_on=carry_on, rules=rules, bar=bar
             )
+            values, error = await run.execute()
         if error is not None:
             try:
                 raise begin_in_user_code(error)
@@ -321,51 +279,12 @@ class Engine:
             return values[0]
         return tuple(values) if is_tuple else values
 
-    async def _connected(
-        self,
-        run: RunIdentity,
-        targets: list[LazyResult[Any]],
-        params: Mapping[str, Any],
-        *,
-        carry_on: bool,
-        bar: ProgressBar | None,
-        rules: ResumeRules,
-    ) -> tuple[list[Any], Exception | None]:
-        """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
-        with self._on_one_loop(), logged(self.bus, self._redactor), self._control.prepared(run.run_id):
-            async with (
-                self._stored() as queue,
-                SharedConnection.hold(
-                    self._connector,
-                    meanwhile=partial(self._control.prepare, run.run_id, forget=rules.forget_control),
-                ) as patience,
-                self._telemetry(queue) as telemetry,
-            ):
-                try:
-                    recording = await self._recording(run.run_id, targets, params, rules)
-                    try:
-                        with _recorded_with_events(recording, telemetry, run.run_id):
-                            return await self._observed(
-                                run,
-                                targets,
-                                params,
-                                carry_on=carry_on,
-                                bar=bar,
-                                patience=patience,
-                                recording=recording,
-                            ), None
-                    finally:
-                        if recording is not None:
-                            await recording.close()
-                except Exception as exc:
-                    return [], exc
-
     def _shown(self, run_id: str, *, progress: bool) -> AbstractContextManager[ProgressBar | None]:
         if not progress:
             return nullcontext()
         from cascade.runtime._observers.progress_bar import progress_bar
 
-        return progress_bar(self.bus, run_id, self._redactor)
+        return progress_bar(self.bus, run_id, self._services.redactor)
 
     @contextmanager
     def _reserved(self, run_id: str) -> Iterator[None]:
@@ -396,207 +315,6 @@ class Engine:
         finally:
             if self._loop is loop:
                 self._runs -= 1
-
-    @asynccontextmanager
-    async def _stored(self) -> AsyncIterator[DurableQueue | None]:
-        """Open the outbox until the connector was disconnected: only then it is known what is left to keep."""
-        if self._outbox is None or self._connector is None:
-            yield None
-            return
-        async with self._outbox.attached(self._connector) as queue:
-            yield queue
-
-    @asynccontextmanager
-    async def _telemetry(self, queue: DurableQueue | None) -> AsyncIterator[TelemetrySubscriber | None]:
-        """Send events through the connector, and wait at the end until it has taken them."""
-        self.bus.bind(asyncio.get_running_loop())
-        if self._connector is None:
-            yield None
-            return
-        from cascade.runtime.telemetry import TelemetrySubscriber
-
-        with TelemetrySubscriber.attached(
-            self.bus, self._connector, self._redactor, queue=queue
-        ) as telemetry:
-            try:
-                yield telemetry
-            finally:
-                await telemetry.drain(TELEMETRY_DRAIN)
-
-    async def _recording(
-        self, run_id: str, targets: list[LazyResult[Any]], params: Mapping[str, Any], rules: ResumeRules
-    ) -> RunRecording | None:
-        """Open what is recorded of a run; None if the engine records none."""
-        if self._state is None:
-            return None
-        from cascade.runtime._recovery.opening import open_recording
-
-        return await open_recording(
-            self._state,
-            run_id,
-            targets,
-            params,
-            name=_names(targets),
-            source=source_of(self._connector),
-            rules=rules,
-            clock=self._clock,
-        )
-
-    async def _observed(
-        self,
-        run: RunIdentity,
-        targets: list[LazyResult[Any]],
-        params: Mapping[str, Any],
-        *,
-        carry_on: bool,
-        bar: ProgressBar | None,
-        patience: Patience,
-        recording: RunRecording | None,
-    ) -> list[Any]:
-        """Run between the first event and the last one."""
-        run_id = run.run_id
-        attempt = recording.attempt if recording is not None else 1
-        params = recording.params if recording is not None and recording.params is not None else params
-        graph_changed = bar.graph if bar is not None else None
-        facts = RunFacts()
-        events = EventEmitter(
-            run,
-            self.bus,
-            self._clock,
-            graph_changed=graph_changed,
-            facts=facts if self._control.reports else None,
-            attempt=attempt,
-            kept=recording.kept if recording is not None else 0,
-        )
-        events.started()
-        status, error = RunStatus.CANCELLED, ""
-        lines = SentLines(self._logs, events, run_id=run_id, clock=self._clock, redactor=self._redactor)
-        try:
-            with lines:
-                await self._control.begin(
-                    run,
-                    _names(targets),
-                    facts,
-                    patience=patience,
-                    attempt=attempt,
-                    forget=recording is not None and recording.forget_control,
-                )
-                values = await self._scheduled(
-                    run_id, targets, params, events, carry_on=carry_on, recording=recording
-                )
-            if recording is not None:
-                await recording.succeeded()
-            status = RunStatus.SUCCEEDED
-        except Exception as exc:
-            # an error of another run comes from a run inside a task
-            ours = isinstance(exc, RunCancelledError | TaskCancelledError) and exc.run_id == run_id
-            status, error = RunStatus.CANCELLED if ours else RunStatus.FAILED, describe(exc)
-            if recording is not None:
-                await recording.failed(status, error, exc)
-            raise
-        finally:
-            events.stopped(status, error)
-            await self._control.end(run_id, status, error)
-        return values
-
-    async def _scheduled(
-        self,
-        run_id: str,
-        targets: list[LazyResult[Any]],
-        params: Mapping[str, Any],
-        events: EventEmitter,
-        *,
-        carry_on: bool,
-        recording: RunRecording | None,
-    ) -> list[Any]:
-        still_running = StillRunning()
-        try:
-            return await self._within_scope(
-                run_id, targets, params, events, still_running, carry_on=carry_on, recording=recording
-            )
-        finally:
-            still_running.report(run_id)
-
-    async def _within_scope(
-        self,
-        run_id: str,
-        targets: list[LazyResult[Any]],
-        params: Mapping[str, Any],
-        events: EventEmitter,
-        still_running: StillRunning,
-        *,
-        carry_on: bool,
-        recording: RunRecording | None,
-    ) -> list[Any]:
-        """Run between the opening of what the run owns and its closing."""
-        timeouts = CloseTimeouts(self._close_timeout, self._stop_timeout)
-        async with (
-            RunExecutors(self._executor, self._executors) as executors,
-            ResourceScope(
-                self._resources, executors.threads, timeouts=timeouts, still_running=still_running.resources
-            ) as resources,
-            TaskRunner(
-                run_id,
-                executors,
-                resources,
-                cache_backend=self._cache_backend,
-                clock=self._clock,
-                middleware=self._middleware,
-                recording=recording,
-            ) as runner,
-        ):
-            monitor = LoopLagMonitor.join(asyncio.get_running_loop())
-            scheduler = RunScheduler(
-                run_id,
-                events=events,
-                clock=self._clock,
-                runner=runner,
-                controller=self._admission,
-                params=params,
-                carry_on=carry_on,
-                monitor=monitor,
-                recording=recording,
-            )
-            limit = self._stop_timeout
-            try:
-                values = await scheduler.run(targets)
-                limit = 0.0  # the values are known: calls that were abandoned on the way run on alone
-                return values
-            finally:
-                monitor.leave()
-                await self._stop(scheduler, executors, still_running, limit=limit)
-                await finished(emptied(targets), self._clock)  # often nothing else refers to them
-
-    def _cache_backend(self) -> CacheBackend:
-        if self._cache is None:
-            from cascade.runtime.cache import MemoryCache
-
-            self._cache = MemoryCache(clock=self._clock)
-        return self._cache
-
-    async def _stop(
-        self, scheduler: RunScheduler, executors: RunExecutors, still_running: StillRunning, *, limit: float
-    ) -> None:
-        """Stop what still runs, and wait up to ``limit`` seconds for calls that cannot be stopped."""
-        still_running.tasks += await scheduler.stop(self._stop_timeout)
-        still_running.calls = await executors.settle(limit)
-
-
-def _recorded_with_events(
-    recording: RunRecording | None, telemetry: TelemetrySubscriber | None, run_id: str
-) -> ExitStack:
-    """Have the journal of a run keep the events that may be lost, as long as the run goes on."""
-    end = ExitStack()  # not a generator: contextlib sets attributes of an error that passes through one
-    if recording is not None and telemetry is not None:
-        if (trail := telemetry.follow(run_id)) is not None:
-            recording.follow(trail)
-        end.callback(telemetry.unfollow, run_id)
-    return end
-
-
-def _names(targets: list[LazyResult[Any]]) -> str:
-    """Name a run's targets in a report."""
-    return ", ".join(dict.fromkeys(call_of(lazy).definition.name for lazy in targets[:8]))
 
 
 def _control_memory(state: StateBackend | None) -> SupportsControlMemory | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
 from cascade.interfaces import Clock, Executor, TaskState
 from cascade.runtime._graph.node import Node
@@ -12,8 +13,10 @@ from cascade.runtime._scheduler.admission_client import RunAdmission
 from cascade.runtime._scheduler.checkpoints import CheckpointGate, RemoteCall, current
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.outcome import RunOutcome
-from cascade.runtime._scheduler.recording import Recording
 from cascade.runtime._support.clock import call_later_on, pause
+
+if TYPE_CHECKING:  # only recorded runs import it
+    from cascade.runtime._scheduler.recording import Recording
 
 
 class AttemptContext:

@@ -8,16 +8,18 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Clock
 from cascade.runtime._graph.items import MapItems
 from cascade.runtime._graph.node import Kind, Node, Recorded, Scope
 from cascade.runtime._scheduler.outcome import RunOutcome
-from cascade.runtime._scheduler.recording import Recording
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.pace import LoopShare, emptied, finished, turn
 from cascade.spec import LazyResult, MapCall
+
+if TYPE_CHECKING:  # only recorded runs import it
+    from cascade.runtime._scheduler.recording import Recording
 
 
 class GraphExpansion:

@@ -22,7 +22,6 @@ from cascade.runtime._graph.node import Node
 from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.attempts import AttemptContext
 from cascade.runtime._scheduler.offloading import Offloading
-from cascade.runtime._scheduler.recording import Recording
 from cascade.runtime._support.returned import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
@@ -31,6 +30,7 @@ from cascade.spec.policies import RetryPolicy
 
 if TYPE_CHECKING:
     from cascade.interfaces import CacheBackend
+    from cascade.runtime._scheduler.recording import Recording
     from cascade.runtime.cache._call_cache import CallCache, Prepare
 
 

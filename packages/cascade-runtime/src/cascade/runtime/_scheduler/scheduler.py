@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from types import CoroutineType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Clock, UsageError
 from cascade.runtime._admission.controller import AdmissionController
@@ -26,7 +26,6 @@ from cascade.runtime._scheduler.inline import InlineCalls
 from cascade.runtime._scheduler.lost_tasks import LostTasks
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.ready_queue import ReadyQueue
-from cascade.runtime._scheduler.recording import Recording
 from cascade.runtime._scheduler.runner import TaskRunner, Wrapped
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._scheduler.structural import StructuralSteps
@@ -36,6 +35,9 @@ from cascade.runtime._support.pace import finished
 from cascade.runtime._support.returned import with_calls
 from cascade.runtime._support.tasks import cancel
 from cascade.spec import PLAIN, LazyResult, TaskDefinition, may_hold_lazies, read_inputs
+
+if TYPE_CHECKING:  # only recorded runs import it
+    from cascade.runtime._scheduler.recording import Recording
 
 
 class RunScheduler:

@@ -1,0 +1,89 @@
+"""The types of functions that run targets: the value of each target is known, whichever of their forms is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+
+from cascade.spec import LazyResult
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+R = TypeVar("R")
+P = ParamSpec("P")
+T = LazyResult  # short, so that a type checker's list of the forms can be read
+
+# A lazy result derives from Any, and a tuple is a sequence: so the forms overlap, and the first one counts.
+
+
+class RunsTargets(Protocol[P]):
+    """Takes a target, a tuple or a list of them, and further arguments; returns the value or values."""
+
+    @overload
+    def __call__(self, target: T[R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[A, B]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B], T[C]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[A, B, C]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B], T[C], T[D]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[A, B, C, D]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B], T[C], T[D], T[E]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[A, B, C, D, E]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[R], ...], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[R, ...]: ...
+    @overload
+    def __call__(self, target: Sequence[T[R]], /, *args: P.args, **kwargs: P.kwargs) -> list[R]: ...
+
+
+class AwaitsTargets(Protocol[P]):
+    """Does what :class:`RunsTargets` does, in a coroutine."""
+
+    @overload
+    def __call__(self, target: T[R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, tuple[A, B]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B], T[C]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, tuple[A, B, C]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B], T[C], T[D]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, tuple[A, B, C, D]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[A], T[B], T[C], T[D], T[E]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, tuple[A, B, C, D, E]]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, target: tuple[T[R], ...], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, tuple[R, ...]]: ...
+    @overload
+    def __call__(
+        self, target: Sequence[T[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, list[R]]: ...
+
+
+def runs_targets(function: Callable[Concatenate[Any, P], Any]) -> RunsTargets[P]:
+    """Return a function that runs targets with the types of what it returns."""
+    return function
+
+
+def awaits_targets(function: Callable[Concatenate[Any, P], Coroutine[Any, Any, Any]]) -> AwaitsTargets[P]:
+    """Return a coroutine function that runs targets with the types of what it returns."""
+    return function
