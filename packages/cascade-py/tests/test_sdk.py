@@ -233,8 +233,8 @@ ERRORS = ("difflib", "importlib.metadata", "shutil")
             27,
             id="declaring",
         ),
-        pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 122, id="running"),
-        pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 166, id="linked"),
+        pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 123, id="running"),
+        pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 167, id="linked"),
         pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 170, id="mqtt"),
     ],
 )
@@ -359,7 +359,7 @@ def test_an_error_inside_the_house_keeps_its_traceback(monkeypatch: pytest.Monke
     code = compile("def broken(*_, **__): raise RuntimeError('a fault')", "<inside>", "exec")
     inside: dict[str, Any] = {"__name__": "cascade.inside"}
     exec(code, inside)
-    monkeypatch.setattr("cascade.runtime.engine.RunScheduler", inside["broken"])
+    monkeypatch.setattr("cascade.runtime._run.RunScheduler", inside["broken"])
     with pytest.raises(RuntimeError, match="a fault") as caught:
         cs.run(double(1))
     assert caught.traceback[-1].name == "broken"

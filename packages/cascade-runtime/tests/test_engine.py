@@ -36,7 +36,7 @@ from cascade.interfaces import (
 from cascade.runtime import Engine, EventBus, LocalConnector, ThreadExecutor
 from cascade.runtime._support import loop_lag
 from cascade.runtime._support.loop_lag import LAG_LIMIT, LoopLagMonitor
-from cascade.runtime._support.pace import BatchSize
+from cascade.runtime._support.loop_steps import BatchSize
 from cascade.spec import LazyResult, task
 from cascade.testkit import eventually, no_leaks, time_limit
 
@@ -479,18 +479,18 @@ async def test_a_large_run_yields_to_other_tasks() -> None:
 
 def test_the_pace_follows_how_long_turns_take() -> None:
     """A turn over 5 ms halves the batch, a quick one doubles it, within bounds."""
-    pace = BatchSize()
-    start = pace.batch
-    pace.learn(0.006)
-    assert pace.batch == start // 2
-    pace.learn(0.004)
-    assert pace.batch == start // 2
+    batch_size = BatchSize()
+    start = batch_size.batch
+    batch_size.learn(0.006)
+    assert batch_size.batch == start // 2
+    batch_size.learn(0.004)
+    assert batch_size.batch == start // 2
     for _ in range(20):
-        pace.learn(0.001)
-    assert pace.batch == 2048
+        batch_size.learn(0.001)
+    assert batch_size.batch == 2048
     for _ in range(20):
-        pace.learn(1.0)
-    assert pace.batch == 16
+        batch_size.learn(1.0)
+    assert batch_size.batch == 16
 
 
 async def test_a_run_leaves_nothing_behind() -> None:

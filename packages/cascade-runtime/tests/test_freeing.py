@@ -14,10 +14,9 @@ from cascade.runtime import Engine
 from cascade.runtime._graph.builder import NODES_PER_STEP
 from cascade.runtime._graph.graph import Graph
 from cascade.runtime._graph.node import Node
-from cascade.runtime._scheduler.freeing import freed
-from cascade.runtime._scheduler.state import RunState
+from cascade.runtime._scheduler.state import RunState, freed
 from cascade.runtime._support.clock import SystemClock
-from cascade.runtime._support.pace import FREED_PER_STEP, finished
+from cascade.runtime._support.loop_steps import FREED_PER_STEP, finished
 from cascade.spec import LazyResult, task
 from cascade.transport.yielding import LOOP_BUDGET
 

@@ -157,7 +157,7 @@ async def test_what_is_not_taken_in_time_is_dropped_and_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A publish that never returns costs the run the drain and no more; the rest is counted."""
-    monkeypatch.setattr("cascade.runtime.engine.TELEMETRY_DRAIN", 0.01)
+    monkeypatch.setattr("cascade.runtime._run.TELEMETRY_DRAIN", 0.01)
 
     class Stuck(Plain):
         async def publish(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:

@@ -33,7 +33,7 @@ from cascade.runtime._scheduler.scheduler import RunScheduler
 from cascade.runtime._scheduler.still_running import StillRunning
 from cascade.runtime._support.connection import SharedConnection
 from cascade.runtime._support.loop_lag import LoopLagMonitor
-from cascade.runtime._support.pace import emptied, finished
+from cascade.runtime._support.loop_steps import emptied, finished
 from cascade.runtime._support.resume_rules import ResumeRules
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity

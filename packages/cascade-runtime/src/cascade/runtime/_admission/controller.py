@@ -15,7 +15,7 @@ from cascade.runtime._admission.requests import AdmittedRun, StartRequest, Worke
 from cascade.runtime._admission.stall import LIMIT, StallDetector
 from cascade.runtime._support.clock import call_later_on
 from cascade.runtime._support.escaping import printable
-from cascade.runtime._support.pace import BatchSize
+from cascade.runtime._support.loop_steps import BatchSize
 
 _log = get_logger("cascade.constraints")
 

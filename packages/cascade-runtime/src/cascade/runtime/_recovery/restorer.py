@@ -28,7 +28,7 @@ from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery import plans
 from cascade.runtime._recovery.changes import ChangeFinder
 from cascade.runtime._recovery.digests import StepDigests
-from cascade.runtime._support.pace import LoopShare, finished, turn
+from cascade.runtime._support.loop_steps import LoopShare, finished, turn
 from cascade.runtime._support.resume_rules import OnChange
 from cascade.spec import Call, LazyResult, MapCall, Search, call_of
 

@@ -15,7 +15,7 @@ from cascade.runtime._graph.items import MapItems
 from cascade.runtime._graph.node import Kind, Node, Recorded, Scope
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.state import RunState
-from cascade.runtime._support.pace import LoopShare, emptied, finished, turn
+from cascade.runtime._support.loop_steps import LoopShare, emptied, finished, turn
 from cascade.spec import LazyResult, MapCall
 
 if TYPE_CHECKING:  # only recorded runs import it

@@ -10,7 +10,7 @@ from cascade.interfaces import Clock
 from cascade.runtime._graph.node import Kind, Node
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.state import RunState
-from cascade.runtime._support.pace import BatchSize
+from cascade.runtime._support.loop_steps import BatchSize
 from cascade.transport.yielding import LOOP_BUDGET
 
 

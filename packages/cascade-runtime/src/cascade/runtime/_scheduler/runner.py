@@ -22,7 +22,7 @@ from cascade.runtime._graph.node import Node
 from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.attempts import AttemptContext
 from cascade.runtime._scheduler.offloading import Offloading
-from cascade.runtime._support.returned import with_calls
+from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
 from cascade.spec.definition import AUTO, TaskDefinition

@@ -21,18 +21,16 @@ from cascade.runtime._scheduler.attempts import AttemptContext
 from cascade.runtime._scheduler.checkpoints import CheckpointGate, current
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.expansion import GraphExpansion
-from cascade.runtime._scheduler.freeing import freed
 from cascade.runtime._scheduler.inline import InlineCalls
 from cascade.runtime._scheduler.lost_tasks import LostTasks
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.ready_queue import ReadyQueue
 from cascade.runtime._scheduler.runner import TaskRunner, Wrapped
-from cascade.runtime._scheduler.state import RunState
+from cascade.runtime._scheduler.state import RunState, freed
 from cascade.runtime._scheduler.structural import StructuralSteps
 from cascade.runtime._scheduler.tracebacks import add_declaration
 from cascade.runtime._support.loop_lag import LoopLagMonitor
-from cascade.runtime._support.pace import finished
-from cascade.runtime._support.returned import with_calls
+from cascade.runtime._support.loop_steps import finished, with_calls
 from cascade.runtime._support.tasks import cancel
 from cascade.spec import PLAIN, LazyResult, TaskDefinition, may_hold_lazies, read_inputs
 

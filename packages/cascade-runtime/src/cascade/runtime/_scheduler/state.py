@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from itertools import islice
 from typing import Any
 
+from cascade.runtime._graph.graph import Graph
 from cascade.runtime._graph.items import MapItems
 from cascade.runtime._graph.node import Kind, Node, Status
+from cascade.runtime._support.loop_steps import FREED_PER_STEP, emptied
 
 
 class RunState:
@@ -163,6 +165,22 @@ class RunState:
         if definition.on_loop or input_failed or node.call.settings.policies.cache is not None:
             return self.on_loop
         return self.offloaded.setdefault(definition.mode, deque())
+
+
+def freed(targets: list[Node], state: RunState, graph: Graph) -> Generator[None, None, None]:
+    """Forget the nodes of a run that is over; those first that others are inputs of."""
+    yield from emptied(targets)
+    waiting: list[deque[Node] | set[Node]] = [state.on_loop, *state.offloaded.values(), state.targets]
+    for nodes in waiting:
+        while nodes:
+            for _ in range(min(len(nodes), FREED_PER_STEP)):
+                nodes.pop()
+            yield
+    forgotten = graph.forget_last(FREED_PER_STEP)
+    while last := graph.forget_last(FREED_PER_STEP):
+        forgotten += last
+        yield
+    yield from emptied(forgotten)
 
 
 def _items_around(node: Node) -> MapItems | None:

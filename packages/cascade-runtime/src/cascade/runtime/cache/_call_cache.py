@@ -16,7 +16,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.clock import SystemClock
-from cascade.runtime._support.returned import with_calls
+from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.cache._file_target import FileTarget
 from cascade.runtime.cache._fingerprint import values_read_by
 from cascade.runtime.cache._key import bound_arguments, cache_key

@@ -1,4 +1,4 @@
-"""How much work to do before the event loop runs other tasks. No I/O."""
+"""Long work on the event loop in steps, so that it runs other callbacks every few milliseconds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from cascade.interfaces import Clock
+from cascade.spec import Walk, collected, may_hold_lazies
 from cascade.transport.yielding import LOOP_BUDGET
 
 T = TypeVar("T")
@@ -87,6 +88,21 @@ async def finished(steps: Generator[None, None, T], clock: Clock) -> T:
             except StopIteration as end:
                 value: T = end.value
                 return value
+
+
+async def with_calls(value: Any) -> Any:
+    """Return ``value``, or a lazy result for it if it is a container that holds lazy results.
+
+    Looks into large values in steps, so that the loop runs other callbacks in between.
+
+    :raises UsageError: if a lazy result stands where no value can take its place.
+    """
+    if not may_hold_lazies(value):
+        return value
+    walk = Walk([value])
+    for _ in walk.steps():
+        await asyncio.sleep(0)
+    return collected(value) if walk.found else value
 
 
 def emptied(items: list[Any]) -> Generator[None, None, None]:
