@@ -274,18 +274,12 @@ async def test_a_call_is_cancelled_at_its_checkpoint_before_it_is_stopped(
 
 @pytest.mark.usefixtures("long_stop")
 async def test_a_close_leaves_no_call_to_a_worker_that_goes_on(tmp_path: Path) -> None:
-    """Of calls that a worker has ahead, the one that runs is cancelled, and none of the others begins."""
+    """Of the calls of one worker, the one that runs is cancelled, and none of the others begins."""
     executor = ProcessExecutor(1)
-    for _ in range(20):  # short ones: so it takes some ahead
-        await executor.run(os.getpid, (), {})
-    assert executor.ahead
     folders = [tmp_path / str(number) for number in range(4)]
     for folder in folders:
         folder.mkdir()
-    calls = [
-        asyncio.create_task(executor.run_ahead(stand_firm, (str(folder), False), {}, lambda: None))
-        for folder in folders
-    ]
+    calls = [asyncio.create_task(executor.run(stand_firm, (str(folder), False), {})) for folder in folders]
     await eventually((folders[0] / "passed").exists, LIMIT)
     await executor.close()
     ended = await asyncio.gather(*calls, return_exceptions=True)

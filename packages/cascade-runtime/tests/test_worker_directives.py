@@ -13,7 +13,7 @@ import pytest
 from cascade.interfaces import Directive
 from cascade.interfaces.running_call import RunningCall
 from cascade.runtime.executors import _worker_call
-from cascade.runtime.executors._frames import (
+from cascade.runtime.executors._pipe_frames import (
     DATA,
     DIRECTIVES,
     PAUSED,
@@ -25,7 +25,7 @@ from cascade.runtime.executors._frames import (
     framed,
     write,
 )
-from cascade.runtime.executors._worker_call import EVERY, Answers, Directives
+from cascade.runtime.executors._worker_call import Answers, Directives
 from cascade.testkit import eventually
 
 
@@ -78,37 +78,30 @@ async def test_a_directive_waits_for_its_call_and_reaches_the_one_that_runs(link
     """The latest one counts; one for a call that has ended changes no other."""
     first = link.directives.begin(1)
     assert is_directed(first, Directive.RUN)
-    for kind in (Directive.PAUSE, Directive.RUN, Directive.PAUSE):
-        link.say(DIRECTIVES[kind], 3)
-    link.say(DIRECTIVES[Directive.CANCEL], 2)
-    link.say(DIRECTIVES[Directive.PAUSE], 9)
     link.say(DIRECTIVES[Directive.PAUSE], 1)
     await eventually(lambda: is_directed(first, Directive.PAUSE))
     assert link.directives.end() is False
-    third = link.directives.begin(3)
-    assert is_directed(third, Directive.PAUSE)
+    for kind in (Directive.PAUSE, Directive.RUN, Directive.PAUSE):
+        link.say(DIRECTIVES[kind], 2)
+    await eventually(lambda: link.directives._early == (2, Directive.PAUSE))
+    second = link.directives.begin(2)
+    assert is_directed(second, Directive.PAUSE)
     link.say(DIRECTIVES[Directive.CANCEL], 1)
-    link.say(DIRECTIVES[Directive.CANCEL], 2)
-    link.say(DIRECTIVES[Directive.RUN], 3)
-    await eventually(lambda: is_directed(third, Directive.RUN))
+    link.say(DIRECTIVES[Directive.RUN], 2)
+    await eventually(lambda: is_directed(second, Directive.RUN))
     link.directives.end()
-    link.say(DIRECTIVES[Directive.CANCEL], 3)
-    assert is_directed(link.directives.begin(4), Directive.RUN)
-    assert is_directed(link.directives.begin(9), Directive.PAUSE)
+    link.say(DIRECTIVES[Directive.CANCEL], 2)
+    assert is_directed(link.directives.begin(3), Directive.RUN)
 
 
-@pytest.mark.parametrize("number", [2, EVERY])
-async def test_a_call_that_is_to_stop_does_not_begin(
-    number: int, link: Link, killed: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor is anything sent about it; a call before it is not concerned, unless all are to stop."""
-    monkeypatch.setattr(_worker_call, "GRACE", 600.0)
+async def test_a_call_that_is_to_stop_does_not_begin(link: Link, killed: list[int]) -> None:
+    """Nor is anything sent about it; a call before it is not concerned."""
     call = link.directives.begin(1)
     call.checkpoint(None)
-    link.say(STOP, number)
+    link.say(STOP, 2)
     link.say(DIRECTIVES[Directive.PAUSE], 1)
-    await eventually(lambda: is_directed(call, Directive.CANCEL if number == EVERY else Directive.PAUSE))
-    assert link.directives.end() is (number == EVERY)
+    await eventually(lambda: is_directed(call, Directive.PAUSE))
+    assert link.directives.end() is False
     with pytest.raises(SystemExit) as raised:
         link.directives.begin(2)
     assert raised.value.code == 128 + signal.SIGTERM

@@ -13,8 +13,10 @@ from concurrent.futures import Executor as Pool
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from cascade.interfaces import Executor
 from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache, ThreadExecutor
@@ -123,14 +125,26 @@ async def _in_pool(pool: Pool, calls: Calls) -> None:
     await asyncio.gather(*(loop.run_in_executor(pool, function, number) for number in range(calls.n)))
 
 
-async def _submitted(client: object, calls: Calls) -> None:
-    await asyncio.to_thread(_submit, client, calls)
+async def _submitted(client: Any, calls: Calls) -> None:
+    await asyncio.to_thread(_submit_few if calls.seconds else _submit, client, calls)
 
 
-def _submit(client: object, calls: Calls) -> None:
-    function = partial(_rest, calls.seconds) if calls.seconds else _echo
-    submitted = [client.submit(function, number, pure=False) for number in range(calls.n)]  # type: ignore[attr-defined]
-    client.gather(submitted)  # type: ignore[attr-defined]
+def _submit(client: Any, calls: Calls) -> None:
+    client.gather([client.submit(_echo, number, pure=False) for number in range(calls.n)])
+
+
+def _submit_few(client: Any, calls: Calls) -> None:
+    """Submit as many at a time as there are workers, as the engine does."""
+    from distributed import as_completed
+
+    further = iter(range(calls.n))
+    in_flight = as_completed()
+    for number in islice(further, WORKERS):
+        in_flight.add(client.submit(_rest, calls.seconds, number, pure=False))
+    for future in in_flight:
+        future.result()
+        for number in islice(further, 1):
+            in_flight.add(client.submit(_rest, calls.seconds, number, pure=False))
 
 
 def _echo(x: int) -> int:

@@ -55,7 +55,6 @@ class ProcessExecutor:
         self._pool = WorkerPool(self._workers, reruns=reruns, start=WorkerThread)
         self._mailbox: Mailbox | None = None  # of the event loop that used this last
         self._abandoned = AbandonedCalls()
-        self._taken_ahead: set[ProcessCall] = set()  # until their outcome was returned
 
     def __repr__(self) -> str:
         reruns = f", reruns={self._reruns}" if self._reruns else ""
@@ -65,11 +64,6 @@ class ProcessExecutor:
     def workers(self) -> int:
         """How many calls run at the same time."""
         return self._workers
-
-    @property
-    def ahead(self) -> int:
-        """How many further calls it takes, so that no worker waits for its next one: up to 8 for each worker."""
-        return self._workers * self._pool.ahead
 
     def check(self, function: Callable[..., Any]) -> None:
         """Check that a worker can import a function.
@@ -87,46 +81,20 @@ class ProcessExecutor:
         """
         return await self._run(ProcessCall(self._own_mailbox(), function, args, kwargs))
 
-    async def run_ahead(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        started: Callable[[], None],
-    ) -> Any:
-        """Do what ``run`` does, and call ``started`` when the call's worker starts it.
-
-        :raises CallWithdrawn: if the call was withdrawn before it started.
-        """
-        return await self._run(ProcessCall(self._own_mailbox(), function, args, kwargs, started=started))
-
     async def run_with(
         self,
         context: CallContext,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        started: Callable[[], None] | None = None,
     ) -> Any:
-        """Do what ``run`` does, or ``run_ahead`` if ``started`` is given; the call obeys pause at its checkpoints.
-
-        :raises CallWithdrawn: if the call was withdrawn before it started.
-        """
-        call = ProcessCall(self._own_mailbox(), function, args, kwargs, started=started, context=context)
+        """Do what ``run`` does; the call obeys pause at its checkpoints, and reports to the context."""
+        call = ProcessCall(self._own_mailbox(), function, args, kwargs, context)
         unfollow = context.follow(partial(self._pool.direct, call))
         try:
             return await self._run(call)
         finally:
             unfollow()
-
-    async def withdraw(self) -> None:
-        """Withdraw every call that was taken ahead and has not started; no worker can delay that."""
-        loop = asyncio.get_running_loop()
-        self._pool.withdraw()
-        for call in [*self._taken_ahead]:
-            # Its start, or even its answer, may still be on the way to the loop.
-            if call in self._taken_ahead and call.loop is loop and not call.has_begun:
-                await call.watch_start()
 
     def runs_on(self) -> asyncio.Future[None] | None:
         """Return a future that completes when the call last abandoned by the current asyncio task ends.
@@ -155,18 +123,12 @@ class ProcessExecutor:
     async def _run(self, call: ProcessCall) -> Any:
         pool = self._pool
         pool.submit(call)
-        if not call.has_begun:
-            self._taken_ahead.add(call)
         try:
             return await call.outcome
         except asyncio.CancelledError:
             if pool.abandon(call):
-                call.ended = call.loop.create_future()
-                self._abandoned.add(call.ended)
+                self._abandoned.add(call.will_end())
             raise
-        finally:
-            self._taken_ahead.discard(call)
-            call.end_watch()
 
     def _own_mailbox(self) -> Mailbox:
         """Return the mailbox of the running event loop."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from cascade.interfaces import Directive
 from cascade.interfaces.running_call import RunningCall
-from cascade.runtime.executors._frames import (
+from cascade.runtime.executors._pipe_frames import (
     DATA,
     DIRECTIVES,
     PAUSED,
@@ -29,9 +29,6 @@ from cascade.runtime.executors._frames import (
 GRACE = 0.5
 """Seconds in which a call that was given up may reach its next checkpoint, if it has reached one before."""
 
-EVERY = 0
-"""In place of the number of a call that is to stop: the call that runs, and all after it. Numbers begin with 1."""
-
 _LONGEST = 4_096  # bytes of a frame that a pipe takes whole or not at all
 
 _DIRECTIVES = {kind: directive for directive, kind in DIRECTIVES.items()}
@@ -46,10 +43,10 @@ class Answers:
         if sys.platform != "win32":
             os.set_blocking(end.fileno(), False)
 
-    def send(self, kind: bytes, number: int = 0, body: bytes = b"", *, seconds: float = 0.0) -> None:
+    def send(self, kind: bytes, number: int = 0, body: bytes = b"") -> None:
         """Send a frame; wait until the pipe has room for it."""
         with self._lock:
-            write(self._end, framed(kind, number, body, seconds=seconds))
+            write(self._end, framed(kind, number, body))
 
     def offer(self, kind: bytes, number: int, body: bytes) -> None:
         """Send a small frame, or drop it if the pipe has no room."""
@@ -58,8 +55,8 @@ class Answers:
                 write_at_once(self._end, framed(kind, number, body))
 
 
-class _PipeLine:
-    """The line of one call over the pipe to the executor, whose end ends the worker."""
+class _PipeReports:
+    """The reports of one call, over the pipe to the executor, whose end ends the worker."""
 
     def __init__(self, number: int, answers: Answers) -> None:
         self._number = number
@@ -79,7 +76,7 @@ class _PipeLine:
 
 
 class Directives:
-    """What the executor wants of the calls: of the one that runs, and of those that have not begun."""
+    """What the executor wants of the call that runs, or is about to."""
 
     def __init__(self, control: Connection, answers: Answers) -> None:
         self._frames = FrameReader(control)
@@ -87,9 +84,9 @@ class Directives:
         self._lock = threading.Lock()
         self._number = 0
         self._call: RunningCall | None = None
-        self._early: dict[int, Directive] = {}
+        self._early: tuple[int, Directive] = 0, Directive.RUN  # to a call that has not arrived
         self._stopped: int | None = None
-        """The number of the call that is to stop, or ``EVERY``; a worker stops only once."""
+        """The number of the call that is to stop; a worker stops only once."""
         self._ended = threading.Event()  # set when a call has ended
 
     def begin(self, number: int) -> RunningCall:
@@ -101,9 +98,8 @@ class Directives:
             if self._is_stopped(number):
                 raise SystemExit(128 + signal.SIGTERM)
             self._ended.clear()
-            directive = self._early.get(number, Directive.RUN)
-            self._early = {later: each for later, each in self._early.items() if later > number}
-            self._number, self._call = number, RunningCall(_PipeLine(number, self._answers), directive)
+            directive = self._early[1] if self._early[0] == number else Directive.RUN
+            self._number, self._call = number, RunningCall(_PipeReports(number, self._answers), directive)
             return self._call
 
     def end(self) -> bool:
@@ -137,7 +133,7 @@ class Directives:
                     os.kill(os.getpid(), signal.SIGTERM)
 
     def _is_stopped(self, number: int) -> bool:
-        return self._stopped in (number, EVERY)
+        return self._stopped == number
 
     def _ends_within(self, seconds: float) -> bool:
         """Wait for the end of the call; of a pause in which the whole process stood still only a part counts."""
@@ -146,6 +142,6 @@ class Directives:
     def _pass_on(self, number: int, directive: Directive) -> None:
         with self._lock:
             if number > self._number:
-                self._early[number] = directive
+                self._early = number, directive
             elif self._call is not None and number == self._number:
                 self._call.direct(directive)

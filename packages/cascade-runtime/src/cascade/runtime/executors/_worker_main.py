@@ -1,8 +1,8 @@
 """The main program of a worker process: it runs one packed call after the other.
 
-The main thread takes the permit of a call, then the call. Another thread reads the pipe of
-control. So the worker notices at once, also during a call, that the pipe was closed: the
-executor closed the worker, or the executor's process was killed.
+The main thread runs the calls, another thread reads the pipe of control. So the worker notices at
+once, also during a call, that the pipe was closed: the executor closed the worker, or the
+executor's process was killed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from multiprocessing import connection
 from types import FrameType
@@ -21,14 +20,9 @@ from typing import NoReturn
 
 from cascade.interfaces.call_context import in_call
 from cascade.interfaces.pickled_calls import run_packed
-from cascade.runtime.executors._frames import CALL, READY, RESULT, START, Frame, FrameReader
 from cascade.runtime.executors._main_pickling import pack
+from cascade.runtime.executors._pipe_frames import READY, RESULT, Frame, FrameReader
 from cascade.runtime.executors._worker_call import Answers, Directives
-
-if sys.platform != "win32":
-    import select
-
-    from cascade.runtime.executors._permits import PermitReader
 
 STOP_TIMEOUT = 1.0
 """Seconds that a stopped call has for its ``finally`` blocks."""
@@ -41,16 +35,12 @@ def open_end(handle: int, *, writable: bool) -> connection.Connection:
     return connection.Connection(handle, readable=not writable, writable=writable)
 
 
-def main(requests: int, control: int, answers: int, permits: int) -> None:
-    """Run calls until the pipes are closed; the arguments are this process's pipe ends.
-
-    ``permits`` is negative where there are none: then every call may start as soon as it arrives.
-    """
+def main(requests: int, control: int, answers: int) -> None:
+    """Run calls until the pipes are closed; the arguments are this process's pipe ends."""
     _Worker(
         open_end(requests, writable=False),
         open_end(control, writable=False),
         open_end(answers, writable=True),
-        permits,
     ).serve()
 
 
@@ -60,17 +50,15 @@ class _Worker:
         requests: connection.Connection,
         control: connection.Connection,
         answers: connection.Connection,
-        permits: int,
     ) -> None:
         for end in (requests, control, answers):
             if sys.platform != "win32":
                 os.set_inheritable(
                     end.fileno(), False
                 )  # processes that a task starts must not keep them open
-        self._calls = _permitted(requests, permits)
+        self._calls = _calls(requests)
         self._answers = Answers(answers)
         self._directives = Directives(control, self._answers)
-        self._permits = permits
         self._busy = False
         self._ending = False
         self._stopped = False
@@ -84,15 +72,13 @@ class _Worker:
             if self._ending:
                 return
             in_call.set(self._directives.begin(call.number))
-            began = time.perf_counter()
             answer = run_packed(call.body, pack)
-            seconds = time.perf_counter() - began
             self._busy = False
             given_up = self._directives.end()
             _flush()
             if self._stopped or given_up:
                 sys.exit(1)
-            self._answers.send(RESULT, call.number, answer, seconds=seconds)
+            self._answers.send(RESULT, call.number, answer)
             del call, answer  # otherwise an idle worker would keep the data alive
 
     def _follow(self) -> None:
@@ -115,55 +101,9 @@ def _flush() -> None:
             stream.flush()
 
 
-def _permitted(requests: connection.Connection, permits: int) -> Iterator[Frame]:
-    """Yield each call when it may start, until the pipes are closed."""
+def _calls(requests: connection.Connection) -> Iterator[Frame]:
+    """Yield each call that arrives, until the pipes are closed."""
     reader = FrameReader(requests)
     with contextlib.suppress(EOFError, OSError):
-        if sys.platform == "win32":
-            while True:
-                yield from reader.read()
-        else:
-            yield from _Calls(reader, requests, PermitReader(permits))
-
-
-class _Calls:
-    """The calls that have arrived, and the permit that was taken last."""
-
-    def __init__(self, reader: FrameReader, requests: connection.Connection, permits: PermitReader) -> None:
-        self._reader = reader
-        self._permits = permits
-        self._arrived: deque[Frame] = deque()
-        self._poll = select.poll()
-        self._requests = requests.fileno()
-        for end in (permits.fileno(), self._requests):
-            self._poll.register(end, select.POLLIN)
-
-    def __iter__(self) -> Iterator[Frame]:
-        permit: int | None = 0
-        while permit is not None:
-            while self._arrived and self._arrived[0].kind == CALL and self._arrived[0].number < permit:
-                self._arrived.popleft()  # the executor has taken it back
-            if self._arrived and self._arrived[0].kind == START:
-                yield self._arrived.popleft()
-            elif self._arrived and self._arrived[0].number == permit:
-                permit = 0
-                yield self._arrived.popleft()
-            elif permit or self._is_call_next():
-                self._read()
-            else:
-                permit = self._permits.take()
-
-    def _is_call_next(self) -> bool:
-        """Wait until something arrives; return whether there is a call.
-
-        Calls are read before a permit is taken: a call that has its permit counts as started, and
-        must not wait for one that needs none. The permits are looked at first, because the
-        executor writes a call before the permits of those behind it.
-        """
-        return self._requests in [file for file, _ in self._poll.poll()]
-
-    def _read(self) -> None:
-        for frame in self._reader.read():
-            if frame.kind == START:  # the executor has taken back all that were sent before
-                self._arrived.clear()
-            self._arrived.append(frame)
+        while True:
+            yield from reader.read()

@@ -1,8 +1,6 @@
 """The calls of one executor, and the threads that each serve them with one worker process.
 
-A thread sends its worker one call to run, and some ahead while calls are short. What has not
-started can be taken back at any time: to be cancelled, withdrawn, moved to a worker without work,
-or run elsewhere because its worker died.
+A call waits here until a thread has none: a worker has one call at a time.
 """
 
 from __future__ import annotations
@@ -12,14 +10,40 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from cascade.interfaces import Directive, ExecutorUnavailable
-from cascade.interfaces.ahead import AheadWindow
 from cascade.runtime.executors._process_call import ProcessCall
 from cascade.runtime.executors._worker_call import GRACE
-from cascade.runtime.executors._worker_calls import WorkerCalls
 from cascade.runtime.executors._worker_main import STOP_TIMEOUT
-from cascade.runtime.executors._worker_process import CAN_TAKE_BACK
+
+
+class ServingThread(Protocol):
+    """A thread of the pool. The pool's lock is held when these are called."""
+
+    call: ProcessCall | None
+    """The one that it serves."""
+    thread: threading.Thread
+
+    def wake(self) -> None:
+        """Make it look for a call if it sleeps."""
+        ...
+
+    def sleep(self) -> None:
+        """Wait until :meth:`wake`; without the lock, in the thread."""
+        ...
+
+    def direct(self, directive: Directive) -> None:
+        """Tell its call, which was sent, what to do at its checkpoints."""
+        ...
+
+    def stop(self) -> None:
+        """Have its call stop at its next checkpoint or, without one, where it is; then the worker ends. Idempotent."""
+        ...
+
+    def kill(self) -> None:
+        """Kill its worker."""
+        ...
 
 
 class WorkerPool:
@@ -28,23 +52,19 @@ class WorkerPool:
     :param start: starts a thread that serves calls of this pool; raises RuntimeError if there can be none.
     """
 
-    def __init__(self, workers: int, *, reruns: int, start: Callable[[WorkerPool, int], WorkerCalls]) -> None:
+    def __init__(
+        self, workers: int, *, reruns: int, start: Callable[[WorkerPool, int], ServingThread]
+    ) -> None:
         self.lock = threading.Lock()
         self.closed = False
         self.reruns = reruns
         self._workers = workers
         self._start = start
-        self._window = AheadWindow()
         self._waiting: deque[ProcessCall] = deque()
         self._unfinished = 0  # calls that were neither given up nor answered
-        self._threads: set[WorkerCalls] = set()
-        self._leaving: set[WorkerCalls] = set()  # they take no more calls; their workers are being stopped
-        self._idle: list[WorkerCalls] = []
-
-    @property
-    def ahead(self) -> int:
-        """How many calls each worker takes beyond the one that it runs."""
-        return self._window.each if CAN_TAKE_BACK else 0
+        self._threads: set[ServingThread] = set()
+        self._leaving: set[ServingThread] = set()  # they take no more calls; their workers are being stopped
+        self._idle: list[ServingThread] = []
 
     @property
     def used(self) -> bool:
@@ -79,44 +99,22 @@ class WorkerPool:
                 return False
             call.is_over = True
             self._unfinished -= 1
-            thread = next((thread for thread in self._threads if call in thread.calls), None)
+            thread = self._serving(call)
             if thread is None:
-                return False  # it waits, and is passed over
-            back = thread.take_back()
-            if call in back or not call.number:
-                back = [other for other in back if other is not call]
-                thread.calls = deque(other for other in thread.calls if other is not call)
-                thread.keep(back)
-                return False
+                return False  # it was not sent, and will not be
             self._threads.discard(thread)
             self._leaving.add(thread)
-            thread.cancel(call)
-            self.put_back(back)
-            self._rouse()
+            thread.stop()
+            if self._waiting:
+                self._rouse()
             return True
-
-    def withdraw(self) -> None:
-        """Withdraw the calls that were taken ahead and have not started."""
-        withdrawn: list[ProcessCall] = []
-        with self.lock:
-            withdrawn += [call for call in self._waiting if call.may_be_withdrawn and not call.is_over]
-            for thread in self._threads:
-                back = thread.take_back()
-                thread.keep([call for call in back if not call.may_be_withdrawn])
-                withdrawn += [call for call in back if call.may_be_withdrawn]
-            for call in withdrawn:
-                call.is_over = True
-            self._unfinished -= len(withdrawn)
-        for call in withdrawn:
-            call.withdraw()
 
     def direct(self, call: ProcessCall, directive: Directive) -> None:
         """Tell a call what to do at its checkpoints, also if it runs only later, or again in another worker."""
         with self.lock:
             call.directive = directive
-            for thread in self._threads:
-                if call.number and call in thread.calls and thread.worker is not None:
-                    thread.worker.direct(call.number, directive)
+            if (thread := self._serving(call)) is not None:
+                thread.direct(directive)
 
     def kill_leaving(self) -> None:
         """Kill the workers that are being stopped."""
@@ -126,46 +124,19 @@ class WorkerPool:
 
     # For the threads.
 
-    def next_calls(self, thread: WorkerCalls) -> bool:
-        """Wait for calls of a thread that has none; return False if there will be none."""
+    def next_call(self, thread: ServingThread) -> ProcessCall | None:
+        """Wait for a call for a thread that has none; return None if there will be none."""
         while True:
             with self.lock:
                 if self.closed or thread in self._leaving:
-                    return False
-                self.occupy(thread)
-                if thread.calls:
-                    return True
+                    return None
+                while self._waiting:
+                    call = self._waiting.popleft()
+                    if not call.is_over:
+                        thread.call = call
+                        return call
+                self._idle.append(thread)
             thread.sleep()
-
-    def occupy(self, thread: WorkerCalls) -> None:
-        """Give a thread more calls if it has few; count it as idle if there are none; the lock is held."""
-        if self.closed or thread in self._leaving:
-            return
-        if self.take(thread) or thread.calls or self._steal(thread):
-            if thread in self._idle:
-                self._idle.remove(thread)
-        elif thread not in self._idle:
-            self._idle.append(thread)
-
-    def take(self, thread: WorkerCalls) -> bool:
-        """Give a thread calls that wait, if it has few; the lock is held."""
-        if not self._waiting or self.closed or 2 * len(thread.calls) > 1 + self.ahead:
-            return False
-        free = sum(not other.calls for other in self._threads)
-        room = min(1 + self.ahead - len(thread.calls), max(1, len(self._waiting) // max(1, free)))
-        taken = False
-        while self._waiting and room > 0:
-            call = self._waiting.popleft()
-            if not call.is_over:
-                thread.calls.append(call)
-                room -= 1
-                taken = True
-        return taken
-
-    def answered(self, call: ProcessCall, seconds: float) -> None:
-        """Note that a call has been answered; the lock is held."""
-        self._window.learn(seconds)
-        self.ended(call)
 
     def ended(self, call: ProcessCall) -> None:
         """Note that a call has ended in another way than being given up; the lock is held."""
@@ -173,17 +144,14 @@ class WorkerPool:
             call.is_over = True
             self._unfinished -= 1
 
-    def put_back(self, calls: list[ProcessCall]) -> None:
-        """Let calls that have not started run at another worker, before all others; the lock is held."""
-        for call in reversed(calls):
-            call.number = 0
-            self._waiting.appendleft(call)
+    def put_back(self, call: ProcessCall) -> None:
+        """Let a call run again before all others; its thread, which is free now, looks for one next. The lock is held."""
+        call.number = 0
+        self._waiting.appendleft(call)
         if self.closed:
             self._fail_waiting()
-        elif calls:
-            self._rouse()
 
-    def left(self, thread: WorkerCalls) -> None:
+    def left(self, thread: ServingThread) -> None:
         """Forget a thread that ends."""
         with self.lock:
             self._leaving.discard(thread)
@@ -199,8 +167,8 @@ class WorkerPool:
             self._fail_waiting()
             threads = [*self._threads, *self._leaving]
             for thread in threads:  # all first: so they end at the same time
-                if thread.calls:
-                    thread.cancel_all()
+                if thread.call is not None:
+                    thread.stop()
                 thread.wake()
         deadline = time.monotonic() + GRACE + 2 * STOP_TIMEOUT
         for thread in threads:
@@ -212,6 +180,12 @@ class WorkerPool:
                 thread.thread.join(STOP_TIMEOUT)
 
     # The lock is held in all of these.
+
+    def _serving(self, call: ProcessCall) -> ServingThread | None:
+        """Return the thread that has sent a call to its worker."""
+        if not call.number:
+            return None
+        return next((thread for thread in self._threads if thread.call is call), None)
 
     def _rouse(self) -> None:
         """Have a thread look for calls; start one if there are fewer than calls.
@@ -225,23 +199,13 @@ class WorkerPool:
                 atexit.register(self.close)
             self._threads.add(self._start(self, len(self._threads)))
 
-    def _steal(self, thread: WorkerCalls) -> bool:
-        """Give a thread without calls half of those that wait at the fullest worker."""
-        if not self._threads:
-            return False
-        fullest = max(self._threads, key=lambda other: len(other.calls))
-        if len(fullest.calls) < 2:
-            return False
-        back = fullest.take_back()
-        kept = len(back) // 2
-        fullest.keep(back[:kept])
-        for call in back[kept:]:
-            call.number = 0
-            thread.calls.append(call)
-        return bool(thread.calls)
-
     def _fail_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
+        """Fail the calls that no worker has, also those that a thread is about to send."""
+        taken = [
+            thread.call for thread in self._threads if thread.call is not None and not thread.call.number
+        ]
+        waiting = [*taken, *self._waiting]
+        self._waiting.clear()
         for call in waiting:
             if not call.is_over:
                 self.ended(call)

@@ -14,15 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from cascade.interfaces import Directive
-from cascade.runtime.executors._frames import (
+from cascade.runtime.executors._pipe_frames import (
     CALL,
     DIRECTIVES,
-    START,
     STOP,
     Frame,
     FrameReader,
@@ -36,14 +34,6 @@ from cascade.runtime.executors._worker_main import STOP_TIMEOUT
 if sys.platform != "win32":
     import select
 
-    from cascade.runtime.executors._permits import Permits
-
-CAN_TAKE_BACK = sys.platform != "win32"
-"""Whether calls that have not started can be taken back from a worker, so that it may have some ahead."""
-
-ROOM_AHEAD = 8192
-"""Bytes of calls that a worker need not have read yet: fewer than any pipe holds, so that sending them never blocks."""
-
 _POLL = 0.1
 """Seconds between two checks whether a worker still runs: a child of the worker may keep its pipe open."""
 
@@ -51,8 +41,7 @@ _POLL = 0.1
 class WorkerProcess:
     """One process. Only the thread that owns it may send and receive.
 
-    Other threads may call ``take_back`` and ``give`` while they exclude the owner from sending and
-    closing; and ``stop`` and ``kill`` at any time.
+    Other threads may call ``direct``, ``cancel``, ``stop`` and ``kill`` at any time.
 
     :raises OSError: if no process can be started.
     """
@@ -61,77 +50,46 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._kill_at = 0.0
         self._count = 0
-        self._unread: deque[tuple[int, int]] = deque()  # numbers and sizes of calls not known to be read
-        self._unread_bytes = 0
-        self._undelivered: dict[int, Directive] = {}  # to calls, by number; the process had no room for them
-        self._refused: list[int] = []  # calls that could not be sent
+        self._undelivered: tuple[int, Directive] | None = None  # the pipe had no room for it
         self.ready = False
         """Whether the interpreter has started and takes calls."""
         with contextlib.ExitStack() as inherited, contextlib.ExitStack() as kept:
             requests, self._requests = _pipe(inherited, kept)
             control, self._control = _pipe(inherited, kept)
             answers, self._answers = _pipe(inherited, kept, writes=True)
-            self._permits = Permits() if CAN_TAKE_BACK else None
-            if self._permits is not None:
-                kept.callback(self._permits.close)
-            self._process = _start(requests, control, answers, self._permits)
+            self._process = _start(requests, control, answers)
             self._ends = kept.pop_all()
         if sys.platform != "win32":
             os.set_blocking(self._control.fileno(), False)
         self._reader = FrameReader(self._answers)
         self._arrival = _Arrival(self._answers)
 
-    @property
-    def room(self) -> int:
-        """How many bytes of further calls can be sent without waiting for the process."""
-        return ROOM_AHEAD - self._unread_bytes
+    def next_number(self) -> int:
+        """Return the number of the call that is sent next; directives, reports and answers name the call by it."""
+        self._count += 1
+        return self._count
 
-    def enlist(self, packed_calls: list[bytes]) -> list[int]:
-        """Return the numbers of calls that are to be sent next; answers name their calls by them."""
-        numbers = [*range(self._count + 1, self._count + len(packed_calls) + 1)]
-        self._count += len(packed_calls)
-        self._unread += zip(numbers, map(len, packed_calls), strict=True)
-        self._unread_bytes += sum(map(len, packed_calls))
-        return numbers
+    def send(self, number: int, packed: bytes) -> None:
+        """Send a call; wait for the process to read it.
 
-    def send(self, numbers: list[int], packed_calls: list[bytes], *, idle: bool) -> None:
-        """Send calls that were enlisted; to an idle process, the first one needs no permit.
-
-        If ``room`` is below zero, wait for the process to read; then there may be only that one.
+        :raises OSError: if the process has ended: the call does not start.
         """
-        kinds = [START if idle and number == numbers[0] else CALL for number in numbers]
-        calls = zip(kinds, numbers, packed_calls, strict=True)
-        try:
-            write(self._requests, [part for call in calls for part in framed(*call)])
-        except OSError:  # it has ended
-            self._refused += numbers
-        else:
-            self.give(numbers[1:] if idle else numbers)
-
-    def give(self, numbers: list[int]) -> None:
-        """Permit calls again that were taken back, in their order."""
-        if self._permits is not None and numbers:
-            with contextlib.suppress(OSError):
-                self._permits.give(numbers)
-
-    def take_back(self) -> list[int]:
-        """Return the numbers of the calls that have not started: without :meth:`give` they never do."""
-        return [*self._refused, *(self._permits.take_back() if self._permits is not None else ())]
+        write(self._requests, framed(CALL, number, packed))
 
     def direct(self, number: int, directive: Directive) -> None:
         """Tell the process what a call is to do at its checkpoints; from any thread, and without waiting."""
         with self._lock:
-            self._undelivered.pop(number, None)  # the latest one comes last
-            self._undelivered[number] = directive
+            self._undelivered = number, directive
             self._deliver()
 
     def _deliver(self) -> None:
-        """Send the directives that wait, as far as the pipe has room for them."""
+        """Send the latest directive, if the pipe has room for it."""
+        if self._undelivered is None:
+            return
+        number, directive = self._undelivered
         with contextlib.suppress(OSError):  # the process has ended
-            for number, directive in [*self._undelivered.items()]:
-                if not write_at_once(self._control, framed(DIRECTIVES[directive], number)):
-                    return
-                del self._undelivered[number]
+            if write_at_once(self._control, framed(DIRECTIVES[directive], number)):
+                self._undelivered = None
 
     def receive(self) -> list[Frame]:
         """Wait for frames from the process; the first time, until it takes calls.
@@ -142,20 +100,11 @@ class WorkerProcess:
         while not frames:
             self._wait_for_arrival()
             frames = self._reader.read()
-        self._note(frames)
+        self.ready = True
         return frames
 
-    def _note(self, frames: list[Frame]) -> None:
-        self.ready = True
-        read = frames[-1].number  # it has read this call, and all before it
-        while self._unread and self._unread[0][0] <= read:
-            self._unread_bytes -= self._unread.popleft()[1]
-
     def cancel(self, number: int) -> None:
-        """Cancel a call at its next checkpoint, else stop it; kill the process after ``GRACE`` and ``STOP_TIMEOUT``.
-
-        :param number: of the call; ``EVERY`` for the call that runs.
-        """
+        """Cancel a call at its next checkpoint, else stop it; kill the process after ``GRACE`` and ``STOP_TIMEOUT``."""
         with self._lock, contextlib.suppress(OSError):  # it has ended
             if write_at_once(self._control, framed(STOP, number)):
                 self._kill_at = self._kill_at or time.monotonic() + GRACE + STOP_TIMEOUT
@@ -178,8 +127,6 @@ class WorkerProcess:
         """End the process, kill it after ``STOP_TIMEOUT``; return how it ended, for a message."""
         self._control.close()
         self._requests.close()
-        if self._permits is not None:
-            self._permits.end()
         self.wait()
         with self._lock:
             self._kill()  # also when it has ended: what it started may still run
@@ -199,9 +146,8 @@ class WorkerProcess:
         while not self._arrival.within(_POLL):
             if self._kill_at and time.monotonic() > self._kill_at:
                 self.kill()
-            if self._undelivered:
-                with self._lock:
-                    self._deliver()
+            with self._lock:
+                self._deliver()
             if self._ended() and not self._arrival.within(0):
                 raise EOFError
 
@@ -252,17 +198,14 @@ def _pipe(
     return theirs, ours
 
 
-def _start(
-    requests: Connection, control: Connection, answers: Connection, permits: Permits | None
-) -> subprocess.Popen[bytes]:
+def _start(requests: Connection, control: Connection, answers: Connection) -> subprocess.Popen[bytes]:
     ends = (requests.fileno(), control.fileno(), answers.fileno())
-    shared = (permits.readable,) if permits is not None else ()
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; "
-        f"from cascade.runtime.executors._worker_main import main; main{(*ends, *(shared or (-1,)))}"
+        f"from cascade.runtime.executors._worker_main import main; main{ends}"
     )
     command = [sys.executable, *_interpreter_options(), "-c", code]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=True, **_inheriting(ends + shared))
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=True, **_inheriting(ends))
 
 
 def _interpreter_options() -> list[str]:

@@ -2,76 +2,146 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections import deque
 
 from cascade.interfaces import Directive, ExecutorUnavailable, WorkerLostError
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.main_module import GUARD, is_importing_main
-from cascade.runtime.executors._frames import RESULT, Frame
+from cascade.runtime.executors._pipe_frames import RESULT, Frame
 from cascade.runtime.executors._process_call import ProcessCall
-from cascade.runtime.executors._worker_calls import WorkerCalls
 from cascade.runtime.executors._worker_pool import WorkerPool, closed
 from cascade.runtime.executors._worker_process import WorkerProcess
 
 _log = get_logger("cascade.executor")
 
 
-class WorkerThread(WorkerCalls):
+class WorkerThread:
     """A daemon thread with one worker process at a time, which it starts when it has a call.
+
+    It sends its worker one call, and the next one when that was answered.
 
     :raises RuntimeError: if the system cannot start a thread.
     """
 
     def __init__(self, pool: WorkerPool, number: int) -> None:
-        super().__init__()
         self._pool = pool
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # The pool's lock guards the following.
+        self.call: ProcessCall | None = None
+        self._worker: WorkerProcess | None = None
+        self._is_stopping = False
         self.thread = threading.Thread(target=self._run, name=f"cascade worker {number}", daemon=True)
         self.thread.start()
+
+    # For the pool.
+
+    def wake(self) -> None:
+        """Make the thread look for a call if it sleeps."""
+        self._woken.put(None)
+
+    def sleep(self) -> None:
+        """Wait until :meth:`wake`."""
+        self._woken.get()
+
+    def direct(self, directive: Directive) -> None:
+        """Tell the call what to do at its checkpoints."""
+        if self.call is not None and self._worker is not None:
+            self._worker.direct(self.call.number, directive)
+
+    def stop(self) -> None:
+        """Have the call stop at its next checkpoint or, without one, where it is; then the worker ends. Idempotent."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        if self._worker is None:
+            return
+        if self.call is not None and self.call.number:
+            self._worker.cancel(self.call.number)
+        else:
+            self._worker.stop()
+
+    def kill(self) -> None:
+        """Kill the worker."""
+        if self._worker is not None:
+            self._worker.kill()
+
+    # In the thread.
 
     def _run(self) -> None:
         """Serve calls until the pool is closed, or the worker is being stopped."""
         try:
-            while self._pool.next_calls(self):
-                if (
-                    self.worker is not None or self._pack_first()
-                ):  # no worker starts for calls that cannot be sent
-                    self._serve()
+            while (call := self._pool.next_call(self)) is not None:
+                self._serve(call)
+                del call  # otherwise an idle thread would keep the arguments alive
         finally:
-            with self._pool.lock:
-                worker, self.worker = self.worker, None
-            if worker is not None:
+            if (worker := self._without_worker()) is not None:
                 worker.close()
             self._pool.left(self)
 
-    def _serve(self) -> None:
-        """Send calls and answer them until there are none, or the worker has ended."""
+    def _serve(self, call: ProcessCall) -> None:
+        """Run a call in the worker; start that first if there is none."""
         try:
-            worker = self.worker or self._opened()
-            while self.calls:
-                self._send(worker)
-                if self.calls and self.calls[0].number:
-                    self._handle(worker.receive())
+            packed = call.pack()  # no worker starts for a call that cannot be sent
+        except Exception as exc:
+            self._fail(call, exc)
+            return
+        try:
+            worker = self._worker or self._opened()
         except ExecutorUnavailable as exc:
-            self._fail_first(exc)
-        except (EOFError, OSError):
-            self._lost()
+            self._fail(call, exc)
+        except (EOFError, OSError):  # it ended before it took calls, and another one would, too
+            self._lost(call, started=True)
+        else:
+            self._run_in(worker, call, packed)
 
-    def _pack_first(self) -> bool:
-        """Pack the oldest call; fail those that cannot be packed, and return False if no call is left."""
-        while call := next(iter(self.calls.copy()), None):
-            try:
-                call.pack()
-            except Exception as exc:
-                self._fail(call, exc)
-            else:
-                return True
-        return False
+    def _run_in(self, worker: WorkerProcess, call: ProcessCall, packed: bytes) -> None:
+        """Send a call and wait for its answer, unless it was given up meanwhile."""
+        if not self._is_numbered(worker, call):
+            return
+        try:
+            worker.send(call.number, packed)
+        except OSError:  # the worker has ended without it
+            self._lost(call, started=False)
+            return
+        try:
+            answer = self._answer(worker, call)
+        except (EOFError, OSError):
+            self._lost(call, started=True)
+            return
+        with self._pool.lock:
+            given_up, self.call = call.is_over, None
+            self._pool.ended(call)
+        if given_up:
+            call.finish(None)
+        else:
+            call.answer(answer.body)
+
+    def _is_numbered(self, worker: WorkerProcess, call: ProcessCall) -> bool:
+        """Return whether a call, which has a number now, is to be sent."""
+        with self._pool.lock:
+            if call.is_over:
+                self.call = None
+                return False
+            call.number = worker.next_number()
+            if call.directive is not Directive.RUN:
+                worker.direct(call.number, call.directive)
+            return True
+
+    def _answer(self, worker: WorkerProcess, call: ProcessCall) -> Frame:
+        """Wait for the answer to a call, and pass on what the call reports until then."""
+        while True:
+            for frame in worker.receive():
+                if frame.kind == RESULT:
+                    return frame
+                if frame.number == call.number:
+                    call.report(frame.kind, frame.body)
 
     def _opened(self) -> WorkerProcess:
         """Start a worker, and wait until it takes calls.
 
         :raises ExecutorUnavailable: if it cannot be started.
+        :raises EOFError, OSError: if it ends before that.
         """
         if is_importing_main():
             raise _not_started("the main module that it imports runs tasks", f"put that code under `{GUARD}`")
@@ -80,146 +150,58 @@ class WorkerThread(WorkerCalls):
         except OSError as exc:
             raise _not_started(str(exc)) from exc
         with self._pool.lock:
-            self.worker = worker
-            if self.is_stopping:
+            self._worker = worker
+            if self._is_stopping:
                 worker.stop()
         worker.receive()
         return worker
 
-    def _send(self, worker: WorkerProcess) -> None:
-        """Send calls as far as there is room; one that is too large, when nothing runs."""
-        room = worker.room
-        packed: list[tuple[ProcessCall, bytes]] = []
-        for call in self.calls.copy():
-            if call.number:
-                continue
-            if packed and room <= 0:
-                break
-            try:
-                content = call.pack()
-            except Exception as exc:
-                self._fail(call, exc)
-                continue
-            room -= len(content)
-            if room < 0 and self.calls[0] is not call:
-                break
-            packed.append((call, content))
-        if packed:
-            self._send_packed(worker, packed)
-
-    def _send_packed(self, worker: WorkerProcess, packed: list[tuple[ProcessCall, bytes]]) -> None:
+    def _without_worker(self) -> WorkerProcess | None:
         with self._pool.lock:
-            still = [(call, content) for call, content in packed if call in self.calls]
-            if not still:
-                return
-            contents = [content for _, content in still]
-            idle = self.calls[0] is still[0][0]
-            numbers = worker.enlist(contents)
-            for (call, _), number in zip(still, numbers, strict=True):
-                call.number = number
-                if call.directive is not Directive.RUN:
-                    worker.direct(number, call.directive)
-            first = self._reported_first()
-            must_wait = worker.room < 0
-            if not must_wait:
-                worker.send(numbers, contents, idle=idle)
-        if first is not None:
-            first.report_start()
-        if must_wait:
-            worker.send(numbers, contents, idle=idle)
-
-    def _reported_first(self) -> ProcessCall | None:
-        """Return the oldest call, if it was sent: its start is to be reported; the lock is held."""
-        if not (self.calls and self.calls[0].number):
-            return None
-        self.calls[0].is_reported = True
-        return self.calls[0]
-
-    def _handle(self, frames: list[Frame]) -> None:
-        """Note what the worker has answered, and take more calls; then report it, which wakes the loop."""
-        answered: list[tuple[ProcessCall, Frame, bool]] = []
-        with self._pool.lock:
-            for frame in frames:
-                if frame.kind != RESULT:
-                    self._hear(frame)
-                else:
-                    call = self.calls.popleft()
-                    answered.append((call, frame, call.is_over))
-                    self._pool.answered(call, frame.seconds)
-            first = self._reported_first()
-            self._pool.occupy(self)
-        for call, frame, given_up in answered:
-            call.report_start()
-            if given_up:
-                call.finish(None)
-            else:
-                call.answer(frame.body)
-        if first is not None:
-            first.report_start()  # after the answer to the call whose place it takes
-
-    def _hear(self, frame: Frame) -> None:
-        """Pass on what the call that runs says; the lock is held."""
-        if self.calls and self.calls[0].number == frame.number:
-            self.calls[0].hear(frame.kind, frame.body)
+            worker, self._worker = self._worker, None
+            self.call = None
+        return worker
 
     def _fail(self, call: ProcessCall, error: Exception) -> None:
-        """End a call that cannot be sent, unless it was taken away meanwhile."""
+        """End a call that cannot be sent, unless it was given up."""
         with self._pool.lock:
-            if call not in self.calls:
+            self.call = None
+            if call.is_over:
                 return
-            self.calls.remove(call)
             self._pool.ended(call)
         call.fail(error)
 
-    def _fail_first(self, error: Exception) -> None:
-        """Fail the oldest call, because no worker could be started for it; the others are tried again."""
-        with self._pool.lock:
-            calls, self.calls = [*self.calls], deque()
-            self._pool.put_back(calls[1:])
-        for call in calls[:1]:
-            with self._pool.lock:
-                self._pool.ended(call)
-            call.fail(error)
-
-    def _lost(self) -> None:
-        """Discard a worker that has ended; let the calls that it had not started run elsewhere."""
-        with self._pool.lock:
-            worker, self.worker = self.worker, None
-            assert worker is not None
-            waiting = worker.take_back()
-            calls, self.calls = [*self.calls], deque()
-            if worker.ready:
-                begun = [call for call in calls if call.number and call.number not in waiting]
-            else:
-                begun = calls[:1]  # or a worker that cannot start would be started for ever
-            self._pool.put_back([call for call in calls if call not in begun])
+    def _lost(self, call: ProcessCall, *, started: bool) -> None:
+        """Discard a worker that has ended; fail its call, or let it run again in another one."""
+        worker = self._without_worker()
+        assert worker is not None
         how = worker.close()
-        for call in begun:
-            self._end_or_rerun(call, how, ready=worker.ready)
-
-    def _end_or_rerun(self, call: ProcessCall, how: str, *, ready: bool) -> None:
-        """End a call whose worker died, or let it run again in another one."""
-        error: ExecutorUnavailable | WorkerLostError | None = None
+        error: Exception | None = None
         with self._pool.lock:
-            if not call.is_over:
-                if self._pool.closed:
-                    error = closed()
-                elif not ready:
-                    error = _not_started(how)
-                elif call.times > self._pool.reruns:
-                    error = WorkerLostError(call.name, call.times, how)
-                else:
-                    call.times += 1
-                    self._pool.put_back([call])
-                    _log.warning(
-                        "the worker process of task %r died (%s); the task runs again", call.name, how
-                    )
-                    return
-            self._pool.ended(call)
-        if error is None:
-            call.finish(None)  # it was given up
-        else:
+            given_up = call.is_over
+            if started and not given_up:
+                error = self._error(call, how, ready=worker.ready)
+            if given_up or error is not None:
+                self._pool.ended(call)
+            else:
+                call.times += started
+                self._pool.put_back(call)
+        if error is not None:
             call.fail(error)
+        elif given_up:
+            call.finish(None)
+        elif started:
+            _log.warning("the worker process of task %r died (%s); the task runs again", call.name, how)
+
+    def _error(self, call: ProcessCall, how: str, *, ready: bool) -> Exception | None:
+        """Return the error of a call whose worker died; None if it may run again. The lock is held."""
+        if self._pool.closed:
+            return closed()
+        if not ready:
+            return _not_started(how)
+        if call.times > self._pool.reruns:
+            return WorkerLostError(call.name, call.times, how)
+        return None
 
 
 def _not_started(

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 from cascade.interfaces import Directive
 
-CALL, START, READY, RESULT = b"C", b"S", b"Y", b"R"
-# START is a call that needs no permit.
+CALL, READY, RESULT = b"C", b"Y", b"R"
 PROGRESS, PAUSED, RESUMED, DATA = b"P", b"W", b"G", b"D"  # about a call that runs, from its worker
 STOP = b"s"  # to the worker: the call was given up
 DIRECTIVES = {Directive.RUN: b"r", Directive.PAUSE: b"p", Directive.CANCEL: b"c"}  # to the worker
 
-_HEADER = struct.Struct("<cQdQ")  # kind, number of the call, seconds that it ran, bytes of the body
+_HEADER = struct.Struct("<cQQ")  # kind, number of the call, bytes of the body
 _CHUNK = 1 << 16  # as much as a pipe of Linux holds
 
 
@@ -26,13 +25,12 @@ class Frame(NamedTuple):
 
     kind: bytes
     number: int
-    seconds: float
     body: memoryview
 
 
-def framed(kind: bytes, number: int = 0, body: bytes = b"", *, seconds: float = 0.0) -> list[bytes]:
+def framed(kind: bytes, number: int = 0, body: bytes = b"") -> list[bytes]:
     """Return the parts of a frame, for :func:`write`."""
-    return [_HEADER.pack(kind, number, seconds, len(body)), body]
+    return [_HEADER.pack(kind, number, len(body)), body]
 
 
 def write(end: Connection, parts: list[bytes]) -> None:
@@ -87,10 +85,7 @@ class FrameReader:
 
         :raises EOFError: if the other end is closed.
         """
-        chunk = self._chunk()
-        if not self._buffer and _end_of_frame(chunk, 0) == len(chunk):  # the usual case: just one
-            return [_frame(memoryview(chunk), 0, len(chunk))]
-        self._buffer += chunk
+        self._buffer += self._chunk()
         frames: list[Frame] = []
         view, start = memoryview(self._buffer), 0
         while (end := _end_of_frame(self._buffer, start)) is not None:
@@ -110,12 +105,12 @@ class FrameReader:
 
 
 def _frame(view: memoryview, start: int, end: int) -> Frame:
-    kind, number, seconds, _ = _HEADER.unpack_from(view, start)
-    return Frame(kind, number, seconds, view[start + _HEADER.size : end])
+    kind, number, _ = _HEADER.unpack_from(view, start)
+    return Frame(kind, number, view[start + _HEADER.size : end])
 
 
-def _end_of_frame(content: bytes | bytearray, start: int) -> int | None:
+def _end_of_frame(content: bytearray, start: int) -> int | None:
     if len(content) - start < _HEADER.size:
         return None
-    end: int = start + _HEADER.size + _HEADER.unpack_from(content, start)[3]
+    end: int = start + _HEADER.size + _HEADER.unpack_from(content, start)[2]
     return end if end <= len(content) else None

@@ -1,0 +1,39 @@
+"""Frames in the pipes between an executor and its worker processes."""
+
+import os
+import threading
+from multiprocessing import Pipe
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.runtime.executors._pipe_frames import CALL, RESULT, FrameReader, framed, write
+
+
+@given(st.lists(st.binary(max_size=100), max_size=8), st.integers(1, 40))
+def test_frames_arrive_whole_however_the_pipe_splits_them(bodies: list[bytes], size: int) -> None:
+    """Each read gets an arbitrary part of the stream."""
+    readable, writable = Pipe(duplex=False)
+    stream = b"".join(part for n, body in enumerate(bodies) for part in framed(RESULT, n, body))
+    reader, found = FrameReader(readable), []
+    with readable, writable:
+        for start in range(0, len(stream), size):
+            os.write(writable.fileno(), stream[start : start + size])
+            found += reader.read()
+    assert [(frame.kind, frame.number, bytes(frame.body)) for frame in found] == [
+        (RESULT, n, body) for n, body in enumerate(bodies)
+    ]
+
+
+def test_a_frame_that_no_pipe_can_hold_arrives_whole() -> None:
+    """The writer continues while the reader reads."""
+    readable, writable = Pipe(duplex=False)
+    body = os.urandom(1_000_000)
+    writing = threading.Thread(target=lambda: write(writable, framed(CALL, 7, body)))
+    writing.start()
+    reader = FrameReader(readable)
+    with readable, writable:
+        while not (frames := reader.read()):
+            pass
+        writing.join()
+    assert bytes(frames[0].body) == body

@@ -1,0 +1,140 @@
+"""Calls of ProcessExecutor that wait for a worker: each runs at most once, whatever happens to others."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from cascade.interfaces import TaskState, TaskStateEvent, WorkerLostError
+from cascade.runtime import Engine, ProcessExecutor
+from cascade.spec import task
+from cascade.testkit import eventually
+from cascade.testkit._executor import calls
+
+pytestmark = pytest.mark.process
+
+
+def noted(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+@pytest_asyncio.fixture
+async def executor() -> AsyncIterator[ProcessExecutor]:
+    """One worker, which has started."""
+    executor = ProcessExecutor(1)
+    await executor.run(calls.echo, (1,), {})
+    yield executor
+    await executor.close()
+
+
+async def test_no_more_tasks_are_reported_as_running_than_there_are_workers() -> None:
+    """A run of many small tasks: their values are right, and each start follows the end whose place it takes."""
+    executor = ProcessExecutor(2)
+    engine = Engine(executor=executor)
+    events: list[TaskStateEvent] = []
+    engine.bus.subscribe(TaskStateEvent, events.append)
+    echo = task(calls.echo)
+    assert await engine.run([echo(n) for n in range(300)]) == list(range(300))
+    most, now = 0, set[str]()
+    for event in events:
+        now.add(event.task_id) if event.state is TaskState.RUNNING else now.discard(event.task_id)
+        most = max(most, len(now))
+    assert most == 2
+    assert len(events) == 600
+    await executor.close()
+
+
+async def test_a_lost_worker_fails_only_the_call_that_ran(executor: ProcessExecutor, tmp_path: Path) -> None:
+    """Those that waited run in another one, each once."""
+    file = tmp_path / "notes"
+    dying = asyncio.create_task(executor.run(calls.die, (), {}))
+    behind = [asyncio.create_task(executor.run(calls.note, (str(file), n), {})) for n in range(8)]
+    with pytest.raises(WorkerLostError, match="task 'die' was started once"):
+        await dying
+    assert len(set(await asyncio.gather(*behind))) == 1
+    assert Counter(noted(file)) == Counter(map(str, range(8)))
+
+
+async def test_a_call_is_not_failed_by_a_worker_that_died_before_it(executor: ProcessExecutor) -> None:
+    """The idle worker was killed from outside: the next call runs in another one."""
+    worker = await executor.run(os.getpid, (), {})
+    os.kill(worker, signal.SIGKILL)
+    await eventually(lambda: os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT), 60)
+    assert await executor.run(calls.echo, (1,), {}) == 1
+
+
+async def test_a_cancelled_call_that_waits_never_starts(executor: ProcessExecutor, tmp_path: Path) -> None:
+    """The worker and the calls around it go on."""
+    file = tmp_path / "notes"
+    worker = await executor.run(os.getpid, (), {})
+    holding = asyncio.create_task(executor.run(calls.hold, (str(tmp_path),), {}))
+    behind = [asyncio.create_task(executor.run(calls.note, (str(file), n), {})) for n in range(6)]
+    await eventually((tmp_path / "started").exists, 60)
+    for cancelled in (behind[0], behind[3], behind[5]):
+        cancelled.cancel()
+    await asyncio.wait([behind[0], behind[3], behind[5]])
+    (tmp_path / "release").touch()
+    await holding
+    assert [await behind[n] for n in (1, 2, 4)] == [worker] * 3
+    assert noted(file) == ["1", "2", "4"]
+
+
+async def test_calls_behind_a_cancelled_one_run_elsewhere(executor: ProcessExecutor, tmp_path: Path) -> None:
+    """The worker of the cancelled call ends; those that wait run once, in another one."""
+    file = tmp_path / "notes"
+    worker = await executor.run(os.getpid, (), {})
+    holding = asyncio.create_task(executor.run(calls.hold, (str(tmp_path),), {}))
+    behind = [asyncio.create_task(executor.run(calls.note, (str(file), n), {})) for n in range(4)]
+    await eventually((tmp_path / "started").exists, 60)
+    holding.cancel()
+    assert worker not in await asyncio.gather(*behind)
+    assert Counter(noted(file)) == Counter(map(str, range(4)))
+    assert await executor.settle(50) == 0
+
+
+async def test_calls_that_no_pipe_holds_arrive_whole(executor: ProcessExecutor) -> None:
+    """Large and small ones, in any order."""
+    sizes = [10, 1_000_000, 20, 300_000, 9_000]
+    assert await asyncio.gather(*(executor.run(len, (b"x" * size,), {}) for size in sizes)) == sizes
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(None, marks=pytest.mark.nightly)])
+async def test_random_cancels_and_losses(seed: int | None, tmp_path: Path) -> None:
+    """No call runs twice; those that return ran once."""
+    seed = random.randrange(1 << 32) if seed is None else seed
+    print("seed", seed)
+    chance, file = random.Random(seed), tmp_path / "notes"
+    executor = ProcessExecutor(2)
+    count = 400 if seed == 1 else 5_000
+
+    async def one(number: int) -> str:
+        try:
+            await executor.run(calls.note, (str(file), number), {})
+        except WorkerLostError:
+            return "lost"
+        return "ran"
+
+    running: list[asyncio.Task[str]] = []
+    for number in range(count):
+        running.append(asyncio.create_task(one(number)))
+        await asyncio.sleep(0 if chance.random() < 0.9 else 0.002)
+        if chance.random() < 0.05:
+            chance.choice(running).cancel()
+        if chance.random() < 0.01:
+            asyncio.ensure_future(executor.run(calls.die, (), {})).add_done_callback(
+                lambda end: end.exception()
+            )
+    await asyncio.wait(running, timeout=120)
+    runs = Counter(map(int, noted(file)))
+    assert max(runs.values()) == 1
+    for number, one_task in enumerate(running):
+        if not one_task.cancelled():
+            assert one_task.result() == "lost" or runs[number] == 1, number
+    await executor.settle(10)
+    await executor.close()
