@@ -153,7 +153,7 @@ def delivered(request: pytest.FixtureRequest, witness: SuiteWitness) -> Iterator
 def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[Traffic]:
     """Check in every test that the AsyncAPI document describes what the engines of this process publish."""
     traffic = Traffic()
-    publish, publish_text = PublishQueue.publish, PublishQueue.publish_text
+    publish = PublishQueue.publish
 
     def kept(
         queue: PublishQueue, topic: str, payload: Mapping[str, Any], qos: int = 0, *, retain: bool = False
@@ -161,11 +161,6 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[Traffic]:
         traffic.keep(topic, payload)
         publish(queue, topic, payload, qos, retain=retain)
 
-    def kept_text(queue: PublishQueue, topic: str, text: str, qos: int = 0) -> None:
-        traffic.keep(topic, text)
-        publish_text(queue, topic, text, qos)
-
     monkeypatch.setattr(PublishQueue, "publish", kept)
-    monkeypatch.setattr(PublishQueue, "publish_text", kept_text)
     yield traffic
     assert traffic.problems() == []

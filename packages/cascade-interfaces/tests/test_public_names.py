@@ -6,7 +6,7 @@ import pytest
 
 import cascade.interfaces
 
-_ALIASES = {"Event", "MessageCallback", "Middleware", "Payload", "Tag", "TaskFields", "WatchItem"}
+_ALIASES = {"Event", "MessageCallback", "Middleware", "Payload", "Tag", "WatchItem"}
 """Their ``__module__`` is not that of the module that defines them."""
 
 

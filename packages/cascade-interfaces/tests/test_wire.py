@@ -2,7 +2,6 @@
 
 import enum
 import json
-import math
 import os
 import platform
 import sys
@@ -220,81 +219,6 @@ def test_a_task_event_has_exactly_the_keys_of_version_1_0() -> None:
             "error": "ValueError: no",
         },
     }
-
-
-hostile = st.text(max_size=20) | st.sampled_from(["\ud800", "\x00\x7f", '"\\', "\u2028é😀"])
-
-
-@given(
-    event=st.builds(
-        event,
-        task_id=hostile,
-        task_name=hostile | st.just(Word.ONE),
-        state=st.sampled_from(TaskState),
-        timestamp=st.floats(min_value=0, max_value=4e9),
-        duration_ms=st.floats(allow_nan=False, allow_infinity=False),
-        error=hostile,
-        reason=hostile,
-        attempt=st.integers(min_value=1),
-        parent=hostile,
-        item=st.none() | st.integers(min_value=0),
-        node=hostile,
-    ),
-    run=hostile,
-    names=st.fixed_dictionaries({"org_id": hostile, "project_id": hostile, "source": hostile}),
-    attempt=st.integers(min_value=1, max_value=3),
-)
-def test_the_text_of_an_event_is_what_json_dumps_writes(
-    event: TaskStateEvent, run: str, names: dict[str, str], attempt: int
-) -> None:
-    """Whatever the texts are, to the letter: the same keys in the same order, and ``seq`` counts on."""
-    plain, quick = (Series(run, token="c41e07d2", attempt=attempt, **names) for _ in range(2))
-    for _ in range(3):
-        message = plain.envelope(event.timestamp, body_of(event, clean=str.upper))
-        assert quick.text(event, clean=str.upper) == json.dumps(message)
-    assert quick.text(event.fields(), clean=str.upper) == json.dumps(
-        plain.envelope(event.timestamp, body_of(event, clean=str.upper))
-    )
-    assert TaskStateEvent.of(event.fields()) == event
-
-
-def test_the_texts_of_a_series_have_the_time_of_their_own_event() -> None:
-    """Within one second, in the next one, in an earlier one, and behind an event without a text."""
-    plain, quick = make_series(), make_series()
-    for seconds in (10.25, 10.75, 11.0, 10.25, 0.0, 9.9999996, 10.000001):
-        assert quick.text(event(timestamp=seconds + 1, duration_ms=math.inf)) is None
-        made = event(timestamp=seconds)
-        assert quick.text(made) == json.dumps(plain.envelope(seconds, body_of(made)))
-
-
-@pytest.mark.parametrize("state", [*TaskState, "ELSEWHERE"])
-def test_the_fields_of_an_event_are_a_plain_tuple_of_its_values(state: Any) -> None:
-    """The event is made from them again, also one that no run would make."""
-    made = event(state=state, item=3)
-    fields = made.fields()
-    assert type(fields) is tuple
-    assert type(fields[3]) is str
-    assert [*fields] == [*made]
-    again = TaskStateEvent.of(fields)
-    assert (again, again.state) == (made, state)
-    assert type(again) is TaskStateEvent
-    assert type(again.state) is type(state)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"duration_ms": math.nan}, {"duration_ms": math.inf}, {"duration_ms": 1}, {"duration_ms": Number.TWO},
-        {"item": True}, {"item": 1.5}, {"item": 10**5000}, {"attempt": 2.5}, {"task_id": 7}, {"task_name": None},
-        {"state": "ELSEWHERE"}, {"node": b"x"},
-    ],
-)  # fmt: skip
-def test_an_event_with_an_odd_value_has_no_text(changes: dict[str, Any]) -> None:
-    """It uses no number either: the whole envelope, encoded with more care, is the next message."""
-    series = make_series()
-    assert series.text(event(**changes)) is None
-    assert series.seq == 0
-    assert json.loads(series.text(event()) or "")["event_id"] == "9a81-c41e07d2-0"
 
 
 def test_optional_keys_come_only_with_something_to_say() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from cascade.interfaces import NO_EVENTS, PendingEvent, StepEvents, TaskState, TaskStateEvent
-from cascade.interfaces.wire.write import Series
+from cascade.interfaces.wire.write import Series, body_of
 from cascade.runtime._support import event_trail
 from cascade.runtime._support.event_trail import EventTrail
 
@@ -40,7 +40,7 @@ class Trail:
     def encode(self, series: Series, event: TaskStateEvent) -> str:
         if self.broken:
             raise ValueError("a pattern of the user")
-        return series.text(event) or ""
+        return json.dumps(series.envelope(event.timestamp, body_of(event)))
 
     def report(self, task: str, state: TaskState) -> None:
         """Publish an event as telemetry does."""

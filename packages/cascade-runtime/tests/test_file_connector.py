@@ -412,20 +412,20 @@ async def test_flush_hurries_a_writer_that_gathers_lines(
             to_file.publish_nowait(TOPIC, {"n": n})
         assert await to_file.flush(LIMIT)
         assert to_file.statistics().sent == 3_000
-        to_file.publish_text_nowait(TOPIC, '{"n": "last"}')
+        to_file.publish_nowait(TOPIC, {"n": "last"})
     assert [line["n"] for line in lines(tmp_path / "run.jsonl")] == [*range(3_000), "last"]
     assert await to_file.flush(0.0)
 
 
 async def test_every_way_to_publish_writes_a_line_with_its_topic_first(tmp_path: Path) -> None:
-    """A value that JSON does not have is replaced, and its message counted; text is written as it is."""
+    """A value that JSON does not have is replaced, and its message counted."""
     path = tmp_path / "run.jsonl"
     async with FileConnector(path) as to_file:
         await to_file.publish(TOPIC, {"n": float("nan")}, 1, retain=True)
         to_file.publish_nowait('cascade/telemetry/"a"/ü', {"m": {}})
-        to_file.publish_text_nowait(TOPIC, '{"k": 1.0}')
-        to_file.publish_text_nowait("cascade/telemetry/", "{}")
-        to_file.publish_text_nowait("cascade/status/me", "{}")
+        to_file.publish_nowait(TOPIC, {"k": 1.0})
+        to_file.publish_nowait("cascade/telemetry/", {})
+        to_file.publish_nowait("cascade/status/me", {})
         to_file.publish_nowait(TOPIC, None)
         await to_file.publish(TOPIC, {"a": float("inf"), "b": float("nan"), "lone": "\ud800"})
         assert await to_file.flush(LIMIT)
@@ -444,14 +444,6 @@ async def test_every_way_to_publish_writes_a_line_with_its_topic_first(tmp_path:
     assert (written[5]["a"], written[5]["b"]) == ("Infinity", "NaN")
 
 
-async def test_half_a_character_in_a_ready_text_is_replaced(tmp_path: Path) -> None:
-    """A lone surrogate has no form in UTF-8; the rest of the message is kept."""
-    path = tmp_path / "run.jsonl"
-    async with FileConnector(path) as to_file:
-        to_file.publish_text_nowait(TOPIC, '{"lone": "a\ud800b"}')
-    assert lines(path) == [{"topic": TOPIC, "lone": "a?b"}]
-
-
 async def test_what_cannot_be_published_or_subscribed_to_is_refused_in_any_state(tmp_path: Path) -> None:
     """As by every connector; what can be subscribed to never arrives."""
     to_file = FileConnector(tmp_path / "run.jsonl")
@@ -464,7 +456,7 @@ async def test_what_cannot_be_published_or_subscribed_to_is_refused_in_any_state
             with pytest.raises(InvalidTopicError):
                 await to_file.publish(topic, {})
             with pytest.raises(InvalidTopicError):
-                to_file.publish_text_nowait(topic, "{}")
+                to_file.publish_nowait(topic, {})
         with pytest.raises(InvalidPayloadError):
             to_file.publish_nowait(TOPIC, ["n"])  # type: ignore[arg-type]
         with pytest.raises(InvalidTopicError):
@@ -485,7 +477,7 @@ async def test_without_a_connection_nothing_is_accepted_and_one_line_says_so(
     assert repr(to_file) == f"<FileConnector {tmp_path / 'run.jsonl'} not connected, 0 written, 0 dropped>"
     for _ in range(2):
         await to_file.publish(TOPIC, {})
-        to_file.publish_text_nowait(TOPIC, "{}")
+        to_file.publish_nowait(TOPIC, {})
         assert await to_file.flush(0.0)
         await to_file.connect()
         await to_file.disconnect()

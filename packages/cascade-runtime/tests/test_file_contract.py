@@ -13,9 +13,7 @@ from cascade.testkit.naming import unique_topic
 
 
 class TestFileConnector(ConnectorContract):
-    abilities = frozenset(
-        {Ability.PUBLISH_NOWAIT, Ability.PUBLISH_TEXT, Ability.FLUSH, Ability.STATISTICS, Ability.LINK_STATE}
-    )
+    abilities = frozenset({Ability.PUBLISH_NOWAIT, Ability.FLUSH, Ability.STATISTICS, Ability.LINK_STATE})
 
     @pytest.fixture
     def environment(self, tmp_path: Path) -> None:

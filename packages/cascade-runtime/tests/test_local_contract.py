@@ -8,7 +8,7 @@ from cascade.testkit.connector import Ability, ConnectorContract
 
 
 class TestLocalConnector(ConnectorContract):
-    abilities = frozenset(Ability) - {Ability.LINK, Ability.WILL, Ability.PRESENCE, Ability.PUBLISH_TEXT}
+    abilities = frozenset(Ability) - {Ability.LINK, Ability.WILL, Ability.PRESENCE}
 
     @pytest.fixture
     def environment(self) -> None:

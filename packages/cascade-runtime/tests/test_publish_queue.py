@@ -88,27 +88,6 @@ async def test_the_oldest_messages_make_room_for_new_ones(monkeypatch: pytest.Mo
     assert queue.dropped == 3
 
 
-async def test_a_connector_that_takes_text_is_given_text(caplog: pytest.LogCaptureFixture) -> None:
-    """What it refuses is counted and logged like any other message."""
-
-    class Text(Nowait):
-        def publish_text_nowait(self, topic: str, text: str, qos: int = 0) -> None:
-            if self.broken:
-                raise OSError("refused")
-            self.sent.append((topic, {"text": text}, qos))
-
-    assert not PublishQueue(Nowait(), content="letters", logger=log).takes_text
-    connector = Text()
-    queue = PublishQueue(connector, content="letters", logger=log)
-    assert queue.takes_text
-    for broken in (False, True, False):
-        connector.broken = broken
-        queue.publish_text("t", "{}", 1)
-    assert connector.sent == [("t", {"text": "{}"}, 1)] * 2
-    assert queue.dropped == 1
-    assert [r.levelname for r in caplog.records if "letters are lost" in r.getMessage()] == ["WARNING"]
-
-
 async def test_a_message_that_a_slow_connector_refuses_delays_no_other() -> None:
     """The next one is sent, also one that comes when all others have been sent."""
 

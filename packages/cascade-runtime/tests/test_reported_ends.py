@@ -182,7 +182,7 @@ def test_the_end_of_a_run_is_its_last_event() -> None:
     emitter.stopped(RunStatus.FAILED, "ValueError: boom")
     assert not emitter.wants_tasks()
     report()
-    emitter.completed(node, 1.0)
+    emitter.task(node, TaskState.COMPLETED, 1.0)
     emitter.expanded([node])
     begin, progress, line, alone, value, end, last = heard
     assert before == len(heard) - 1

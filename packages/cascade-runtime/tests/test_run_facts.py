@@ -93,7 +93,6 @@ def test_a_run_may_get_further_tasks_until_its_first_build_is_done() -> None:
     seen.append(facts.open)
     assert seen == [True, False]
     assert (facts.known, facts.retries, facts.waits_for_slot(), facts.held_by_maps()) == ({}, {}, 0, {})
-    facts.publish_waiting()
     facts.attempt_begins("step:0")
     assert (facts.graph.total, facts.graph.names_more, facts.graph.rev, facts.graph.folded) == (
         0,

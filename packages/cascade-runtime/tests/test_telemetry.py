@@ -61,11 +61,12 @@ async def test_attempts_of_one_run_id_have_series_of_their_own() -> None:
     connector, bus = LocalConnector(), EventBus()
     sent: list[Mapping[str, Any]] = []
     connector.publish_nowait = lambda topic, payload, qos, retain: sent.append(payload)  # type: ignore[assignment, misc]
-    TelemetrySubscriber(bus, connector)
+    subscriber = TelemetrySubscriber(bus, connector)
     tokens = ("c41e07d2", "5f0c9b1e")
     for kind in Lifecycle:
         for attempt, token in enumerate(tokens, 1):
             bus.publish(LifecycleEvent("r", kind, 0.0, token=token, run_attempt=attempt))
+    await subscriber.drain(50.0)
     assert [(m["event_id"], m.get("attempt")) for m in sent] == [
         ("r-c41e07d2-0", None),
         ("r-5f0c9b1e-0", 2),

@@ -106,7 +106,6 @@ class DiskQueue:
     """A queue that keeps messages on disk, but for the disk."""
 
     dropped = 3
-    takes_text = False
 
     def __init__(self) -> None:
         self.kept: list[str] = []

@@ -12,7 +12,7 @@ from tiny_contract import TinyHooks
 from watcher import TinyStream, Watcher, WithholdingBoard
 
 from cascade.interfaces import ConnectorStatistics, Delivery
-from cascade.interfaces.topics import check_topic, matches
+from cascade.interfaces.topics import matches
 from cascade.testkit.connector import Ability, ConnectorContract, Settling
 
 
@@ -119,14 +119,6 @@ class LosesWhatIsPublishedNowait(Tiny):
         super().publish_nowait(topic, payload, qos, retain=retain)
         if self.outbox:
             self.outbox.pop()
-
-
-class SendsTextFirst(Tiny):
-    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
-        check_topic(topic)
-        self.check_thread()
-        self.counts.update(accepted=1)
-        self.outbox.appendleft((topic, text.encode(), retain))
 
 
 class SettlesTwice(Settler):
@@ -353,11 +345,6 @@ class TestSendsFromAnyThread(TinyContract):
 
 class TestLosesWhatIsPublishedNowait(TinyContract):
     kind = LosesWhatIsPublishedNowait
-
-
-class TestSendsTextFirst(TinyContract):
-    abilities = TinyContract.abilities | {Ability.PUBLISH_TEXT}
-    kind = SendsTextFirst
 
 
 class SettlerContract(TinyHooks, Settling):

@@ -13,7 +13,6 @@ from tiny import Tiny
 from tiny_contract import TinyHooks, against, counting_wrongly
 
 from cascade.interfaces import InvalidPayloadError, InvalidTopicError, WrongThreadError
-from cascade.interfaces.topics import check_topic
 from cascade.testkit._contract.life import Life
 from cascade.testkit._contract.publishing import Publishing
 from cascade.testkit.connector import Ability
@@ -351,40 +350,6 @@ class RefusesNoThread(NowaitTakesAnyTopic):
             self.dropped["wrong thread"] += 1
 
 
-class Writer(Tiny):
-    """Correct."""
-
-    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
-        self.check_text(topic)
-        self.check_thread()
-        self.counts.update(accepted=1)
-        self.outbox.append((topic, self.encoded(text), retain))
-        self.wake.set()
-
-    def check_text(self, topic: str) -> None:
-        check_topic(topic)
-
-    def encoded(self, text: str) -> bytes:
-        return text.encode()
-
-
-class WritesToAnyTopic(Writer):
-    def check_text(self, topic: str) -> None: ...
-
-
-class WritesFromAnyThread(Writer):
-    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
-        try:
-            super().publish_text_nowait(topic, text, qos, retain=retain)
-        except WrongThreadError:
-            self.dropped["wrong thread"] += 1
-
-
-class WritesTextAsAString(Writer):
-    def encoded(self, text: str) -> bytes:
-        return json.dumps({"text": text}).encode()
-
-
 class NeverSaysFlushed(Tiny):
     async def flush(self, timeout: float) -> bool:
         await super().flush(timeout)
@@ -413,7 +378,6 @@ TestHasAnEmptyName = against(Life, HasAnEmptyName, Ability.SOURCE)
 TestHasANumberForAName = against(Life, HasANumberForAName, Ability.SOURCE)
 TestChangesItsName = against(Life, ChangesItsName, Ability.SOURCE)
 
-TestWriter = against(Publishing, Writer, Ability.PUBLISH_TEXT)
 TestEncodesLater = against(Publishing, EncodesLater)
 TestEncodesLaterWhatIsOutside = against(Publishing, EncodesLaterWhatIsOutside)
 TestSendsNothingInsteadOfAThing = against(Publishing, SendsNothingInsteadOfAThing)
@@ -439,9 +403,6 @@ TestDrainsOnlyQualityZero = against(Publishing, DrainsOnlyQualityZero)
 TestNowaitTakesAnyTopic = against(Publishing, NowaitTakesAnyTopic)
 TestNowaitTakesAnyPayload = against(Publishing, NowaitTakesAnyPayload)
 TestRefusesNoThread = against(Publishing, RefusesNoThread)
-TestWritesToAnyTopic = against(Publishing, WritesToAnyTopic, Ability.PUBLISH_TEXT)
-TestWritesFromAnyThread = against(Publishing, WritesFromAnyThread, Ability.PUBLISH_TEXT)
-TestWritesTextAsAString = against(Publishing, WritesTextAsAString, Ability.PUBLISH_TEXT)
 TestNeverSaysFlushed = against(Publishing, NeverSaysFlushed)
 (
     TestCountsLessThanItTook,

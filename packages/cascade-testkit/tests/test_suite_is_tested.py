@@ -30,7 +30,6 @@ CONNECTORS = {
     "TestCountsNoNewLink": {"test_every_new_link_is_counted"},
     "TestSendsFromAnyThread": {"test_publish_nowait_from_another_thread_is_refused"},
     "TestLosesWhatIsPublishedNowait": {"test_publish_nowait_does_what_publish_does"},
-    "TestSendsTextFirst": {"test_a_text_is_published_in_turn_as_its_object"},
     "TestSettler": set(),
     "TestSettlesTwice": {
         "test_each_message_is_settled_once_as_taken",
@@ -103,7 +102,6 @@ PUBLISHERS = {
     "TestHasAnEmptyName": {_NAME},
     "TestHasANumberForAName": {_NAME},
     "TestChangesItsName": {_NAME},
-    "TestWriter": set(),
     "TestEncodesLater": {"test_a_payload_is_what_it_was_at_the_call"},
     "TestEncodesLaterWhatIsOutside": {"test_a_payload_is_what_it_was_at_the_call"},
     "TestSendsNothingInsteadOfAThing": {_JSON},
@@ -133,9 +131,6 @@ PUBLISHERS = {
     "TestNowaitTakesAnyTopic": {"test_publish_nowait_does_what_publish_does"},
     "TestNowaitTakesAnyPayload": {"test_publish_nowait_does_what_publish_does"},
     "TestRefusesNoThread": {"test_publish_nowait_from_another_thread_is_refused"},
-    "TestWritesToAnyTopic": {"test_a_text_is_published_in_turn_as_its_object"},
-    "TestWritesFromAnyThread": {"test_a_text_is_published_in_turn_as_its_object"},
-    "TestWritesTextAsAString": {"test_a_text_is_published_in_turn_as_its_object"},
     "TestNeverSaysFlushed": {"test_flush_waits_until_all_has_left"},
     "TestCountsLessThanItTook": {_INVALID_TOPIC, _STATISTICS},
     "TestCountsLessThanItSent": {_STATISTICS},
@@ -329,7 +324,6 @@ STATES = {
         "test_what_is_not_awaited_is_committed_with_the_next_row",
     },
     "TestKeepsTheObject": {"test_the_value_is_recorded_as_it_was"},
-    "TestWritesJson": {"test_values_are_recorded"},
     "TestKeepsTheFirstValue": {"test_a_later_value_replaces_an_earlier_one"},
     "TestFailsForWhatItCannotKeep": {
         "test_a_value_that_cannot_be_kept_is_reported_and_the_step_runs_again",

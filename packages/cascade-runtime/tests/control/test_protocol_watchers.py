@@ -45,10 +45,10 @@ def the_run() -> ActiveRun:
     since = seconds(row["running"][0]["since"])
     for number, milliseconds in enumerate((41.2, 30.0, 19.2)):
         ended = (TaskState.COMPLETED, since, milliseconds)
-        run.count(TaskStateEvent("9a81", f"audit:0[{number}]", "audit", *ended).fields())
-    run.count(TaskStateEvent("9a81", "audit:0[3]", "audit", TaskState.RUNNING, since).fields())
+        run.count(TaskStateEvent("9a81", f"audit:0[{number}]", "audit", *ended))
+    run.count(TaskStateEvent("9a81", "audit:0[3]", "audit", TaskState.RUNNING, since))
     for number in (4, 5):
-        run.count(TaskStateEvent("9a81", f"audit:0[{number}]", "audit", TaskState.BLOCKED, since).fields())
+        run.count(TaskStateEvent("9a81", f"audit:0[{number}]", "audit", TaskState.BLOCKED, since))
     run.note_progress(
         ProgressEvent("9a81", "audit:0[3]", "audit", since, 120, 1000, message="part 2", unit="files")
     )

@@ -58,13 +58,13 @@ def busy_run() -> ActiveRun:
     run.facts.known.update(load=20, store=4)
     run.facts.unexpanded = 0
     for number in range(10):
-        run.count(event(f"load:{number}", TaskState.RUNNING, 1.0).fields())
-        run.count(event(f"load:{number}", TaskState.COMPLETED, 2.0, 1.0 + number).fields())
-    run.count(event("load:10", TaskState.RUNNING, 3.0).fields())
-    run.count(event("load:11", TaskState.RUNNING, 4.0).fields())
-    run.count(event("load:11", TaskState.BLOCKED, 5.0).fields())
-    run.count(event("load:12", TaskState.BLOCKED, 5.0).fields())
-    run.count(event("store:0", TaskState.RETRYING, 6.0).fields())
+        run.count(event(f"load:{number}", TaskState.RUNNING, 1.0))
+        run.count(event(f"load:{number}", TaskState.COMPLETED, 2.0, 1.0 + number))
+    run.count(event("load:10", TaskState.RUNNING, 3.0))
+    run.count(event("load:11", TaskState.RUNNING, 4.0))
+    run.count(event("load:11", TaskState.BLOCKED, 5.0))
+    run.count(event("load:12", TaskState.BLOCKED, 5.0))
+    run.count(event("store:0", TaskState.RETRYING, 6.0))
     run.facts.retries["store:0"] = BEGAN + 30
     run.note_progress(ProgressEvent("r1", "load:10", "load", BEGAN, 5, 8, message="secret row", unit="rows"))
     run.facts.graph.add_call("load:0", "load", "map")
@@ -190,8 +190,8 @@ def test_a_summary_adds_up_every_active_run() -> None:
     table.history.ended({"run_id": "r0", "status": "Cancelled"}, completed=5, failed=3)
     for run in (busy_run(), ActiveRun("r2", "add", BEGAN)):
         table.begin(run)
-    table.count(event("x:0", TaskState.FAILED, 1.0)._replace(run_id="r2").fields())
-    table.count(event("x:1", TaskState.RUNNING, 1.0)._replace(run_id="r2").fields())
+    table.count(event("x:0", TaskState.FAILED, 1.0)._replace(run_id="r2"))
+    table.count(event("x:1", TaskState.RUNNING, 1.0)._replace(run_id="r2"))
     assert summary_report(table, up=True, paused=True, now=BEGAN) == {
         "up": 1,
         "runs": 2,

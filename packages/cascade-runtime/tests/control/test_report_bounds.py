@@ -35,9 +35,7 @@ def run_of(number: int, names: int, *, char: str = "n", tags: int = 0) -> Active
         run.facts.known[name] = 3
         run.facts.graph.add_call(f"{name}:0", name, "task")
         for state in (TaskState.RUNNING, TaskState.BLOCKED, TaskState.COMPLETED):
-            run.count(
-                TaskStateEvent(run.run_id, f"{state.value}:{name}"[:200], name, state, 1.0, 5.0).fields()
-            )
+            run.count(TaskStateEvent(run.run_id, f"{state.value}:{name}"[:200], name, state, 1.0, 5.0))
         key = f"RUNNING:{name}"[:200]
         run.note_progress(ProgressEvent(run.run_id, key, name, 1.0, 1, 2, message=char * 200, unit=char))
     return run
@@ -114,7 +112,7 @@ def row_of(ended: int, known: int, *, now: float, started: float = 0.0) -> dict[
     run = ActiveRun("r1", "add", started)
     run.facts.known["add"], run.facts.unexpanded = known, 0
     for number in range(ended):
-        run.count(TaskStateEvent("r1", f"add:{number}", "add", TaskState.COMPLETED, 1.0, 5.0).fields())
+        run.count(TaskStateEvent("r1", f"add:{number}", "add", TaskState.COMPLETED, 1.0, 5.0))
     (row,) = RowMaker(now).rows([run], MAX_BYTES)
     return row
 
@@ -158,7 +156,7 @@ def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
     for number in range(200):
         run.facts.known[f"many{number}"] = 9
     run.facts.known["one"] = 1
-    run.count(TaskStateEvent("r1", "one:0", "one", TaskState.RUNNING, 1.0, 0.0).fields())
+    run.count(TaskStateEvent("r1", "one:0", "one", TaskState.RUNNING, 1.0, 0.0))
     (row,) = RowMaker(10.0).rows([run], MAX_BYTES)
     assert len(row["tasks"]) == 100
     assert "one" in row["tasks"]
@@ -171,6 +169,6 @@ def test_a_summary_adds_the_tasks_of_active_runs_to_those_of_before() -> None:
     table.history.ended(row, completed=5, failed=3)
     table.begin(run)
     for number, state in enumerate((TaskState.FAILED, TaskState.COMPLETED, TaskState.RETRYING)):
-        run.count(TaskStateEvent("r1", f"a:{number}", "a", state, 1.0, 5.0).fields())
+        run.count(TaskStateEvent("r1", f"a:{number}", "a", state, 1.0, 5.0))
     summary = summary_report(table, up=True, paused=False, now=10.0)
     assert (summary["completed"], summary["failed"], summary["waiting"]) == (6, 4, 1)

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "abilities": """Delivery SupportsAddress SupportsBacklog SupportsBeforeDisconnect SupportsCheck SupportsDelivery
         SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations
-        SupportsLinkState SupportsPresence SupportsPublishNowait SupportsPublishText SupportsRequired
-        SupportsResize SupportsSource SupportsStart SupportsStatistics SupportsTaskBursts SupportsTaskFields
-        SupportsTracking SupportsWatch WatchStream supports""",
+        SupportsLinkState SupportsPresence SupportsPublishNowait SupportsRequired
+        SupportsResize SupportsSource SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream supports""",
     "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
     "call_context": """CallContext Directive InCall SupportsCallContext""",
     "clock": """Clock SupportsTimers Timer""",
@@ -43,7 +42,7 @@ _MODULES = {
         RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
     "event_bus": """EventBus""",
-    "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskFields TaskState TaskStateEvent""",
+    "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",
     "executor": """Executor""",
     "limitation": """Lacking Limitation""",
     "redaction": """Redactor describe""",

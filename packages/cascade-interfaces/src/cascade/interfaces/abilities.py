@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_che
 
 if TYPE_CHECKING:
     from cascade.interfaces.connector import Payload
-    from cascade.interfaces.events import TaskFields
     from cascade.interfaces.limitation import Limitation
     from cascade.interfaces.statistics import ConnectorStatistics
     from cascade.interfaces.watch import WatchItem
@@ -45,21 +44,6 @@ class SupportsPublishNowait(Protocol):
     def publish_nowait(self, topic: str, payload: Payload, qos: int = 0, *, retain: bool = False) -> None:
         """Do what ``publish`` does, with the same promises, without being awaited.
 
-        :raises WrongThreadError: if called from a thread that is not the event loop's.
-        """
-        ...
-
-
-@runtime_checkable
-class SupportsPublishText(Protocol):
-    """Ability: publish JSON that the caller has encoded, from synchronous code on the event loop."""
-
-    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
-        """Do what ``publish_nowait`` does with the JSON object in ``text``, which is sent as it is.
-
-        Telemetry uses this where a connector has it: it encodes once what is the same in every event of a run.
-
-        :raises InvalidTopicError: if nothing can be published to the topic.
         :raises WrongThreadError: if called from a thread that is not the event loop's.
         """
         ...
@@ -278,53 +262,6 @@ class SupportsAddress(Protocol):
     @property
     def port(self) -> int:
         """The broker's TCP port."""
-        ...
-
-
-@runtime_checkable
-class SupportsTaskFields(Protocol):
-    """Ability of an event bus: deliver what a :class:`TaskStateEvent` says without making it.
-
-    The fields are a plain tuple of texts and numbers: while thousands of them wait, Python's garbage collector does
-    not look into them. Each event of a task reaches the handlers of both kinds, however it was published; the bus
-    makes the event only for handlers of events.
-    """
-
-    def subscribe_fields(self, handler: Callable[[TaskFields], object]) -> Callable[[], None]:
-        """Call ``handler`` with the fields of each event of a task; return how to stop. See ``subscribe``."""
-        ...
-
-    def publish_fields(self, fields: TaskFields) -> None:
-        """Deliver the event of a task that has these fields. See ``publish``."""
-        ...
-
-
-@runtime_checkable
-class SupportsTaskBursts(SupportsTaskFields, Protocol):
-    """Ability of an event bus: deliver the fields of many events of tasks with one call of a handler.
-
-    A run of small tasks makes hundreds of events in one iteration of the event loop, and to call a function for each
-    takes as long as what most handlers do with it. All events stay in the order in which they are published.
-    """
-
-    @property
-    def waiting(self) -> list[TaskFields] | None:
-        """Where to append fields on the event loop instead of a call of ``publish_soon``.
-
-        Call it if this is None, or if ``MOST_WAITING`` events wait.
-        """
-        ...
-
-    def subscribe_bursts(self, handler: Callable[[Sequence[TaskFields]], object]) -> Callable[[], None]:
-        """Call ``handler`` with the fields of each event of a task, alone or with those that came next; return how to stop."""
-        ...
-
-    def publish_soon(self, fields: TaskFields) -> None:
-        """Do what ``publish_fields`` does, at the latest in the next iteration of the event loop; other handlers never wait."""
-        ...
-
-    def publish_waiting(self) -> None:
-        """Deliver what waits. Whatever is published, and every change of the subscriptions, does that, too."""
         ...
 
 

@@ -1,14 +1,14 @@
-"""Events of the bus: one class for each kind of message on the wire.
+"""Events of the bus: one immutable class for each kind of message on the wire.
 
-They are named tuples because a task makes several of them while the event loop waits, and a
-frozen dataclass takes three times as long to make.
+An event keeps this form from the run that makes it to the encoder that sends it. The classes are named tuples because
+a task makes several events while the event loop waits, and a frozen dataclass takes three times as long to make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 
 class TaskState(StrEnum):
@@ -47,12 +47,6 @@ Tag = str | float | bool
 _NO_TAGS: Mapping[str, Tag] = {}
 
 
-TaskFields = tuple[str, str, str, str, float, float, str, str, int, str, int | None, str, str, int]
-"""The values of a :class:`TaskStateEvent` in their order, with the text of its state: see ``SupportsTaskFields``."""
-MOST_WAITING = 256
-"""Events of tasks that may wait for a burst: see ``SupportsTaskBursts``."""
-
-
 class TaskStateEvent(NamedTuple):
     """A task changed its state."""
 
@@ -81,23 +75,6 @@ class TaskStateEvent(NamedTuple):
     """Token of the run's attempt: see :class:`LifecycleEvent`."""
     run_attempt: int = 1
     """Attempt of the run, counted from 1."""
-
-    @classmethod
-    def of(cls, fields: TaskFields) -> Self:
-        """Return the event with these values."""
-        values: list[Any] = [*fields]
-        values[_STATE] = _STATES.get(values[_STATE], values[_STATE])
-        return tuple.__new__(cls, values)
-
-    def fields(self) -> TaskFields:
-        """Return the values as a plain tuple of texts and numbers."""
-        values: list[Any] = [*self]
-        values[_STATE] = getattr(self.state, "_value_", self.state)
-        return tuple(values)
-
-
-_STATE = TaskStateEvent._fields.index("state")
-_STATES = {state._value_: state for state in TaskState}
 
 
 class LifecycleEvent(NamedTuple):

@@ -210,17 +210,10 @@ class NetworkConnector(ABC):
         """
         self._accept(self._lifecycle.on_this_loop("publish"), topic, payload, qos, retain)
 
-    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
-        """Do what ``publish_nowait`` does with the JSON object in ``text``.
-
-        :raises WrongThreadError: if called from another thread than the loop's.
-        """
-        self._accept_text(self._lifecycle.on_this_loop("publish"), topic, text, qos, retain)
-
     def deliver_nowait(
         self, topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]
     ) -> None:
-        """Do what ``publish_text_nowait`` does, and report what became of the message; see ``SupportsDelivery``.
+        """Do what ``publish_nowait`` does with a JSON object, and report what became of it; see ``SupportsDelivery``.
 
         :raises WrongThreadError: if called from another thread than the loop's.
         """

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import lru_cache
-from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NotRequired, TypedDict
 
 from cascade.interfaces.abilities import SupportsSource, supports
@@ -20,7 +19,6 @@ from cascade.interfaces.events import (
     LogEvent,
     ProgressEvent,
     Tag,
-    TaskState,
     TaskStateEvent,
 )
 from cascade.interfaces.redaction import MASK
@@ -153,7 +151,7 @@ class Series:
     :param attempt: of the run, counted from 1.
     """
 
-    __slots__ = ("_event_id", "_fixed", "_head", "_second", "_start", "seq", "topic")
+    __slots__ = ("_event_id", "_head", "seq", "topic")
 
     def __init__(
         self,
@@ -186,8 +184,6 @@ class Series:
         if attempt > 1:
             head["attempt"] = attempt
         self._head = head
-        self._fixed: tuple[str, str, str] | None = None  # of text(), made when it is needed
-        self._second, self._start = -1, ""
 
     def envelope(self, seconds: float, body: Mapping[str, Any]) -> Envelope:
         """Wrap a body as the next message; ``seconds`` since the epoch is when it happened."""
@@ -199,71 +195,6 @@ class Series:
         message["event_id"] = f"{self._event_id}{seq}"
         message["body"] = body
         return message
-
-    def text(self, event: tuple[Any, ...], clean: Callable[[str], str] = str) -> str | None:
-        """Return the next message as JSON, as ``json.dumps`` writes ``envelope(..., body_of(event))``.
-
-        What is the same in every message of the series is encoded once. Return None, without a message,
-        for an event with a value that needs more care, such as a duration of infinity.
-
-        :param event: a ``TaskStateEvent``, or a plain tuple of its values with the text of its state.
-        """
-        _, task_id, name, state, seconds, duration, error, reason, attempt, parent, item, node, _, _ = event
-        if duration.__class__ is not float or not math.isfinite(duration):
-            return None
-        micro = round(seconds * 1_000_000)
-        if (whole := micro // 1_000_000) != self._second:
-            self._second, self._start = whole, f'{{"v": {_quoted(VERSION)}, "ts": "{_second(whole)}.'
-        ids, event_id, end = self._fixed or self._encode_fixed()
-        try:
-            text = (
-                f"{self._start}{micro - whole * 1_000_000:06d}{ids}{self.seq}{event_id}{self.seq}{_BODY}"
-                f'{_quoted(task_id)}, "task_name": {_quoted(name)}{_STATES[state]}'
-                f'{duration!r}, "error": {_quoted(clean(error)) if error else _EMPTY}'
-                f"{_optional(clean, reason, attempt, parent, item, node)}{end}"
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
-        self.seq += 1
-        return text
-
-    def _encode_fixed(self) -> tuple[str, str, str]:
-        head = self._head
-        ids = (
-            f'"run_id": {_quoted(head["run_id"])}, "org_id": {_quoted(head["org_id"])}, '
-            f'"project_id": {_quoted(head["project_id"])}, "source": {_quoted(head["source"])}'
-        )
-        self._fixed = (
-            f'+00:00", {ids}, "seq": ',
-            f', "token": {_quoted(head["token"])}, "event_id": {_quoted(self._event_id)[:-1]}',
-            f'}}, "attempt": {head["attempt"]}}}' if "attempt" in head else "}}",
-        )
-        return self._fixed
-
-
-_BODY = '", "body": {"type": "TaskStateEvent", "task_id": '
-_STATES = {state.value: f', "state": {_quoted(state.value)}, "duration_ms": ' for state in TaskState}
-_EMPTY = '""'
-
-
-def _optional(
-    clean: Callable[[str], str], reason: str, attempt: int, parent: str, item: int | None, node: str
-) -> str:
-    """Return the keys of a body that only some events have, as JSON behind the others."""
-    text = f', "reason": {_quoted(clean(reason))}' if reason else ""
-    if attempt > 1:
-        text += f', "attempt": {_number(attempt)}'
-    if parent:
-        text += f', "parent": {_quoted(parent)}'
-    if item is not None:
-        text += f', "item": {_number(item)}'
-    return f'{text}, "node": {_quoted(node)}' if node else text
-
-
-def _number(value: int) -> str:
-    if value.__class__ is not int:
-        raise TypeError
-    return int.__repr__(value)
 
 
 def clean_tags(tags: Mapping[str, Tag], clean: Callable[[str], str]) -> dict[str, Tag]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskFields
+from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskStateEvent
 from cascade.runtime._admission.buckets import TokenBuckets
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.waits import Wait, waits_of
 from cascade.runtime._support.shared import Shared
-from cascade.runtime._support.task_fields import subscribe_bursts
 
 
 class ConnectedEngines:
@@ -21,7 +20,7 @@ class ConnectedEngines:
     Between runs the constraints in force are kept ready for the next engine, whichever that is: a run
     begins under them at once, however many there are.
 
-    :param on_events: called with the fields of each event of a task, alone or with those that came next.
+    :param on_event: called with each event of a task.
     :param on_progress: called with each progress of such a task.
     :param on_step: called after each step of admission in which a constraint is in force.
     """
@@ -33,7 +32,7 @@ class ConnectedEngines:
         buckets: TokenBuckets,
         *,
         clock: Clock,
-        on_events: Callable[[Sequence[TaskFields]], None],
+        on_event: Callable[[TaskStateEvent], None],
         on_progress: Callable[[ProgressEvent], None],
         on_step: Callable[[], None],
     ) -> None:
@@ -41,7 +40,7 @@ class ConnectedEngines:
         self._broker = broker
         self._buckets = buckets
         self._clock = clock
-        self._on_events = on_events
+        self._on_event = on_event
         self._on_progress = on_progress
         self._on_step = on_step
         self._controllers: dict[AdmissionController, None] = {}
@@ -117,7 +116,7 @@ class ConnectedEngines:
 
     def _observe(self, bus: EventBus) -> Callable[[], None]:
         ends = (
-            subscribe_bursts(bus, self._on_events),
+            bus.subscribe(TaskStateEvent, self._on_event),
             bus.subscribe(ProgressEvent, self._on_progress),
         )
 

@@ -116,7 +116,7 @@ class ConstraintManager:
             (connector.hostname, connector.port) if supports(connector, SupportsAddress) else None,
             BucketStore.buckets(bucket_owner, project=project_id, source=self.source),
             clock=clock,
-            on_events=self._watched.runs.count_all,
+            on_event=self._watched.runs.count,
             on_progress=self._note_progress,
             on_step=self._check_reports,
         )
@@ -415,7 +415,7 @@ class ConstraintManager:
 
     def _waits(self, run: ActiveRun) -> Counter[Wait]:
         """Count the tasks of a run that wait under each reason now."""
-        paused = Counter(run.began(task_id).task_name for task_id in run.paused)
+        paused = Counter(run.running[task_id].task_name for task_id in run.paused)
         waits = self._engines.waits(run.run_id, paused)
         waits[Wait("slot")] += run.facts.waits_for_slot()
         for name, held in run.facts.held_by_maps().items():

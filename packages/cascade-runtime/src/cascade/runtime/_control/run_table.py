@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import itemgetter
-from typing import Final
+from collections.abc import Callable
 
-from cascade.interfaces import ProgressEvent, RunStatus, TaskFields, TaskState
+from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._control.runs_report import recent_row
-
-COUNTED_AT_ONCE = 256
-"""Events that begin or complete a task are counted so many at a time, or when something is read."""
-
-_COUNTED_LATER = frozenset({TaskState.RUNNING.value, TaskState.COMPLETED.value})
-"""Beside other events a run notes further facts, such as when a retry is due, which belong behind them."""
-_RUN_ID: Final = 0
-_STATE: Final = 3
-"""Indexes in the fields of a task's event."""
-_RUN_OF = itemgetter(_RUN_ID)
 
 
 class RunTable:
@@ -42,9 +29,7 @@ class RunTable:
         return len(self._runs)
 
     def active(self) -> list[ActiveRun]:
-        """Return the active runs, the oldest first, with all their events counted."""
-        for run in self._runs.values():
-            run.settle()
+        """Return the active runs, the oldest first."""
         return list(self._runs.values())
 
     def begin(self, run: ActiveRun) -> None:
@@ -53,11 +38,8 @@ class RunTable:
         self.revision += 1
 
     def get(self, run_id: str) -> ActiveRun | None:
-        """Return an active run, with all its events counted."""
-        run = self._runs.get(run_id)
-        if run is not None:
-            run.settle()
-        return run
+        """Return an active run."""
+        return self._runs.get(run_id)
 
     def end(
         self,
@@ -78,34 +60,11 @@ class RunTable:
         self.history.ended(row, completed=completed, failed=failed)
         self.revision += 1
 
-    def count(self, fields: TaskFields) -> None:
-        """Move one task to its new state, at the latest when the counts are read.
-
-        :attr:`revision` goes up, and ``on_change`` is called, for the first of several events that are counted together.
-        """
-        run = self._runs.get(fields[_RUN_ID])
-        if run is None:
-            return
-        uncounted = run.uncounted
-        uncounted.append(fields)
-        first = len(uncounted) == 1
-        if fields[_STATE] not in _COUNTED_LATER or len(uncounted) >= COUNTED_AT_ONCE:
-            run.settle()
-        if first:
-            self.revision += 1
-            self._on_change()
-
-    def count_all(self, events: Sequence[TaskFields]) -> None:
-        """Move tasks to their new states, in the order of their events."""
-        if len(events) == 1:
-            self.count(events[0])
-            return
-        counted = False
-        for run_id, of_run in groupby(events, _RUN_OF):
-            if (run := self._runs.get(run_id)) is not None:
-                run.count_all(of_run)
-                counted = True
-        if counted:
+    def count(self, event: TaskStateEvent) -> None:
+        """Move one task to its new state."""
+        run = self._runs.get(event.run_id)
+        if run is not None:
+            run.count(event)
             self.revision += 1
             self._on_change()
 

@@ -128,7 +128,7 @@ class RowMaker:
         return round((self._now - run.started) / ended * max(known - ended, 0), 1)
 
     def _running(self, run: ActiveRun, task_id: str, detail: Detail) -> Row:
-        began, progress = run.began(task_id), run.progress.get(task_id)
+        began, progress = run.running[task_id], run.progress.get(task_id)
         row: Row = {"task_id": task_id, "task_name": began.task_name[:_LONGEST]}
         row["since"] = timestamp(began.timestamp)
         if progress is not None:

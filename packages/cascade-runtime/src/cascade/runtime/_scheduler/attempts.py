@@ -73,7 +73,7 @@ class AttemptContext:
         """Report that a task's function is about to be called for the first time."""
         if self._events.wants_tasks():
             self._outcome.began[node] = self._clock.monotonic()
-            self._events.begins(node)
+            self._events.task(node, TaskState.RUNNING)
 
     def skip(self, node: Node, reason: str) -> None:
         """Note why a task need not run: it is reported as skipped when its value is there."""

@@ -16,11 +16,9 @@ from cascade.interfaces import (
     LogEvent,
     ProgressEvent,
     RunStatus,
-    TaskFields,
     TaskState,
     TaskStateEvent,
 )
-from cascade.interfaces.events import MOST_WAITING
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import describe
 from cascade.interfaces.wire.write import new_token
@@ -30,10 +28,8 @@ from cascade.runtime._scheduler.graph_counts import GraphCounts
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
-from cascade.runtime._support.task_fields import task_publisher
 
 _log = get_logger("cascade.bus")
-_RUNNING, _COMPLETED = TaskState.RUNNING.value, TaskState.COMPLETED.value
 _EXPANDING = {Kind.MAP, Kind.ROUTE}
 
 
@@ -66,17 +62,12 @@ class EventEmitter:
         self._run_id = run.run_id
         self._token = new_token()
         self._bus = bus
-        self._tasks = task_publisher(bus)
         self.wants_tasks: Callable[[], bool] = partial(bus.wants, TaskStateEvent)
         """Whether the bus has a subscriber for what becomes of tasks; asked before each task."""
         self._clock = clock
-        self._now, self._monotonic = clock.now, clock.monotonic
         self._graph_changed = graph_changed
         self._facts = facts
-        self._graph_counts: GraphCounts | None = None
-        if facts is not None:
-            facts.publish_waiting = self._tasks.publish_waiting
-            self._graph_counts = GraphCounts(facts)
+        self._graph_counts = GraphCounts(facts) if facts is not None else None
         self._closed = False
         self._failed = False
 
@@ -124,17 +115,12 @@ class EventEmitter:
         reason: str = "",
     ) -> None:
         """Report that a task changed its state; ``began`` is when it began on the monotonic clock, 0 before."""
-        if self.wants_tasks():
-            self._change(node, state, began, error, reason)
-
-    def begins(self, node: Node) -> None:
-        """Report that a task's function is about to be called; only while :attr:`wants_tasks` returns True."""
-        self._change_soon(node, _RUNNING, 0.0)
-
-    def completed(self, node: Node, began: float) -> None:
-        """Report the end of a task that was reported as running, unless nothing more is to be reported."""
-        if not self._closed:
-            self._change_soon(node, _COMPLETED, round((self._monotonic() - began) * 1e6) / 1e3)
+        if not self.wants_tasks():
+            return
+        try:
+            self._bus.publish(self.made(node, state, began, error=error, reason=reason))
+        except Exception:
+            self._report_failure()
 
     def made(
         self,
@@ -146,29 +132,18 @@ class EventEmitter:
         reason: str = "",
     ) -> TaskStateEvent:
         """Return the event that :meth:`task` publishes."""
-        return TaskStateEvent.of(self._fields(node, state._value_, self._milliseconds(began), error, reason))
-
-    def _milliseconds(self, began: float) -> float:
-        """Return how long something has taken that began then on the monotonic clock; 0 if it has not begun."""
-        return round((self._monotonic() - began) * 1e6) / 1e3 if began else 0.0  # faster than to three digits
-
-    def _fields(
-        self,
-        node: Node,
-        state: str,
-        milliseconds: float,
-        error: BaseException | None = None,
-        reason: str = "",
-    ) -> TaskFields:
         scope, name = node.scope, node.definition.name
         inside = node.origin is not None or scope.target is not None
         key = node.known_key or node.key
-        return (
+        clock = self._clock
+        # Three digits; round(..., 3) takes longer, and so do keywords below.
+        milliseconds = round((clock.monotonic() - began) * 1e6) / 1e3 if began else 0.0
+        return TaskStateEvent(
             self._run_id,
             key,
             name,
             state,
-            self._now(),
+            clock.now(),
             milliseconds,
             describe(error) if error is not None else "",
             reason,
@@ -266,41 +241,6 @@ class EventEmitter:
                     run_attempt=self._attempt,
                 )
             )
-
-    def _change_soon(self, node: Node, state: str, milliseconds: float) -> None:
-        """Report what happens to most tasks; the run notes nothing else with it that belongs behind the event."""
-        try:
-            scope, name = node.scope, node.definition.name
-            if node.origin is not None or scope.target is not None:
-                fields = self._fields(node, state, milliseconds)
-            else:  # the same, without a call
-                key = node.known_key or node.key
-                again = key if scope.names.get(name, 0) > 1 else ""
-                fields = (
-                    self._run_id, key, name, state, self._now(), milliseconds, "", "", node.attempt,
-                    "", None, again, self._token, self._attempt,
-                )  # fmt: skip
-            waiting = self._tasks.waiting
-            if waiting is None or len(waiting) >= MOST_WAITING:
-                self._tasks.publish_soon(fields)
-            else:
-                waiting.append(fields)
-        except Exception:
-            self._report_failure()
-
-    def _change(
-        self,
-        node: Node,
-        state: TaskState,
-        began: float = 0.0,
-        error: BaseException | None = None,
-        reason: str = "",
-    ) -> None:
-        try:
-            fields = self._fields(node, state._value_, self._milliseconds(began), error, reason)
-            self._tasks.publish_fields(fields)
-        except Exception:
-            self._report_failure()
 
     def _publish(self, event: Event) -> None:
         try:

@@ -77,7 +77,7 @@ class RunOutcome:
         """Report that a task gave a value, if it was reported as running, or that it need not run."""
         began = self.began.pop(node, None)
         if began is not None:
-            self._events.completed(node, began)
+            self._events.task(node, TaskState.COMPLETED, began)
         elif (reason := self.skip_reasons.pop(node, None)) is not None:
             self._events.task(node, TaskState.SKIPPED, reason=reason)
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from cascade.interfaces import Connector, SupportsPublishNowait, SupportsPublishText, supports
+from cascade.interfaces import Connector, SupportsPublishNowait, supports
 from cascade.transport.state_log import StateLog
 
 CAPACITY = 65_536
@@ -40,7 +40,6 @@ class PublishQueue:
         """Messages that the connector has not taken and will not be offered again."""
         self._connector = connector
         self._nowait = connector if supports(connector, SupportsPublishNowait) else None
-        self._text = connector if supports(connector, SupportsPublishText) else None
         self._content = content
         self._logger = logger
         self._state = StateLog(logger)
@@ -58,21 +57,6 @@ class PublishQueue:
             return
         try:
             self._nowait.publish_nowait(topic, payload, qos, retain=retain)
-        except Exception as exc:
-            self._failed(exc)
-        else:
-            self._state.works(_PUBLISH)
-
-    @property
-    def takes_text(self) -> bool:
-        """Whether :meth:`publish_text` can be used."""
-        return self._text is not None
-
-    def publish_text(self, topic: str, text: str, qos: int = 0) -> None:
-        """Publish a message that is JSON already, through a connector that takes such text."""
-        assert self._text is not None
-        try:
-            self._text.publish_text_nowait(topic, text, qos)
         except Exception as exc:
             self._failed(exc)
         else:

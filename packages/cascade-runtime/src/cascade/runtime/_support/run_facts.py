@@ -75,8 +75,6 @@ class RunFacts:
         """Parts of the graph that may still add tasks: maps, routes, and the first build."""
         self.retries: dict[str, float] = {}
         """When the next attempt of a task begins, in seconds since the epoch, by its key."""
-        self.publish_waiting: Callable[[], None] = lambda: None
-        """Delivers events of tasks that have not reached the reports yet; called before anything is read from them."""
         self.attempt_begins: Callable[[str], None] = lambda key: None
         """Called with the key of a task whose next attempt begins without an event."""
         self.waits_for_slot: Callable[[], int] = lambda: 0

@@ -125,15 +125,6 @@ class FileConnector:
             self._sanitized += bool(replaced)
             writer.put(_line(topic, text))
 
-    def publish_text_nowait(self, topic: str, text: str, qos: int = 0, *, retain: bool = False) -> None:
-        """Do what ``publish_nowait`` does with the JSON object in ``text``.
-
-        :raises WrongThreadError: if called from another thread than that of the event loop.
-        """
-        check_topic(topic)
-        if (writer := self._writer_for(topic)) is not None:
-            writer.put(_line(topic, text))
-
     async def subscribe(self, topic: str, callback: MessageCallback, qos: int = 0) -> NoMessages:
         """Return a subscription whose callback is never called: a file sends no messages."""
         check_filter(topic)
@@ -225,7 +216,7 @@ def _sum(first: _Counts, second: _Counts) -> _Counts:
 def _line(topic: str, text: str) -> bytes:
     head = f'{{"topic": {json.dumps(topic)}'
     line = f"{head}, {text[1:]}\n" if text != "{}" else f"{head}}}\n"
-    return line.encode("utf-8", "replace")
+    return line.encode()
 
 
 def _setter(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from cascade.interfaces import (
     Connector,
@@ -17,7 +17,6 @@ from cascade.interfaces import (
     LifecycleEvent,
     LogEvent,
     ProgressEvent,
-    TaskFields,
     TaskStateEvent,
 )
 from cascade.interfaces.errors import ConfigurationError
@@ -28,8 +27,7 @@ from cascade.interfaces.wire.write import Series, body_of, encode_payload, sourc
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.safe_queue import SafeQueue
 from cascade.runtime._support.shared import Shared
-from cascade.runtime._support.task_fields import subscribe_bursts, subscribe_fields
-from cascade.runtime.telemetry._backlog import Backlog
+from cascade.runtime.telemetry._paced_queue import PacedQueue
 
 if TYPE_CHECKING:
     from cascade.runtime._support.event_trail import EventTrail
@@ -49,17 +47,8 @@ class EventQueue(Protocol):
         """Messages that will not be sent."""
         ...
 
-    @property
-    def takes_text(self) -> bool:
-        """Whether :meth:`publish_text` can be used."""
-        ...
-
     def publish(self, topic: str, payload: Mapping[str, Any], qos: int = 0) -> None:
         """Publish a message, now or later."""
-        ...
-
-    def publish_text(self, topic: str, text: str, qos: int = 0) -> None:
-        """Publish a message that is JSON already."""
         ...
 
     async def drain(self, timeout: float) -> None:
@@ -107,16 +96,10 @@ class TelemetrySubscriber:
         self._queue: EventQueue = queue or self._passing
         self._durable = queue
         self._trails: dict[str, EventTrail] = {}  # of the recorded runs, by id
-        self._takes_text = self._queue.takes_text
-        self._backlog = Backlog(self._encode)
+        self._paced = PacedQueue(self._publish)
         self._series: dict[tuple[str, str, str], Series] = {}
         handler: Callable[[Any], object] = self.handle
-        self._unsubscribe = [
-            subscribe_bursts(event_bus, self._handle_burst)
-            if queue is None
-            else subscribe_fields(event_bus, self._handle_fields),
-            *(event_bus.subscribe(kind, handler) for kind in _KINDS if kind is not TaskStateEvent),
-        ]
+        self._unsubscribe = [event_bus.subscribe(kind, handler) for kind in _KINDS]
 
     @classmethod
     @contextmanager
@@ -155,33 +138,22 @@ class TelemetrySubscriber:
         return self._queue.dropped + (0 if self._queue is self._passing else self._passing.dropped)
 
     def handle(self, event: Event) -> None:
-        """Publish one event; those of a burst are published in order in the loop's next iterations."""
-        if type(event) is TaskStateEvent:
-            self._handle_fields(event.fields())
-            return
+        """Publish one event; on a busy event loop in one of its next iterations, in order."""
         kind = _KINDS[type(event)]
         self.produced += kind is EVENTS
         if self._durable is None:
-            self._backlog.add(event)
-        elif (trail := self._trails.get(event.run_id)) is None or type(event) is ProgressEvent:
-            self._encode(event)  # a queue on disk keeps what a killed process had made
+            self._paced.add(event)
+        elif (trail := self._trails.get(event.run_id)) is None or kind is PROGRESS:
+            self._publish(event)  # a queue on disk keeps what a killed process had made
         else:
             self._follow(trail, event)
 
-    def _handle_burst(self, events: Sequence[TaskFields]) -> None:
-        """Publish the events of tasks, as :meth:`handle` does."""
-        self.produced += len(events)
-        self._backlog.extend(events)
-
-    def _handle_fields(self, fields: TaskFields) -> None:
-        """Publish the event of a task, as :meth:`handle` does."""
-        self.produced += 1
-        if self._durable is None:
-            self._backlog.add(fields)
-        elif (trail := self._trails.get(fields[_RUN_ID])) is None:
-            self._encode(fields)
-        else:
-            self._follow(trail, TaskStateEvent.of(fields))
+    def _publish(self, event: Event) -> None:
+        series, queue = self._series_of(event), self._queue
+        if type(event) is ProgressEvent:
+            queue = self._passing
+        queue.publish(series.topic, self._message(series, event), self._qos)
+        self._forget_ended(event)
 
     def _follow(self, trail: EventTrail, event: Event) -> None:
         """Publish an event of a recorded run in its turn."""
@@ -189,30 +161,6 @@ class TelemetrySubscriber:
         if not (type(event) is TaskStateEvent and trail.end_of(series, event)):
             trail.publish(series.topic, self._text(series, event), in_turn=_KINDS[type(event)] is EVENTS)
             self._forget_ended(event)
-
-    def _encode(self, waited: Event | TaskFields) -> None:
-        """Publish an event, or the event of a task that has these fields."""
-        if type(waited) is tuple:
-            self._encode_fields(cast(TaskFields, waited))
-            return
-        event = cast(Event, waited)
-        queue = self._passing if type(event) is ProgressEvent else self._queue
-        series, body = self._series_of(event), body_of(event, self.redactor.one_line)
-        queue.publish(series.topic, series.envelope(event.timestamp, body), self._qos)
-        self._forget_ended(event)
-
-    def _encode_fields(self, fields: TaskFields) -> None:
-        if self._takes_text:
-            series = self._series.get((fields[_RUN_ID], fields[_TOKEN], EVENTS)) or self._series_of(
-                TaskStateEvent.of(fields)
-            )
-            text = series.text(fields, self.redactor.one_line)
-            if text is not None:
-                self._queue.publish_text(series.topic, text, self._qos)
-                return
-        event = TaskStateEvent.of(fields)
-        series, body = self._series_of(event), body_of(event, self.redactor.one_line)
-        self._queue.publish(series.topic, series.envelope(event.timestamp, body), self._qos)
 
     def _forget_ended(self, event: Event) -> None:
         """Forget the series of a run that is over."""
@@ -239,16 +187,18 @@ class TelemetrySubscriber:
         if (trail := self._trails.pop(run_id, None)) is not None:
             trail.release()
 
-    def _text(self, series: Series, event: Event) -> str:
+    def _message(self, series: Series, event: Event) -> Mapping[str, Any]:
         """Return an event as the next message of its series."""
-        clean = self.redactor.one_line
-        text = series.text(event, clean) if type(event) is TaskStateEvent else None
-        return text or encode_payload(series.envelope(event.timestamp, body_of(event, clean)))[0]
+        return series.envelope(event.timestamp, body_of(event, self.redactor.one_line))
+
+    def _text(self, series: Series, event: Event) -> str:
+        """Return an event as the next message of its series, encoded."""
+        return encode_payload(self._message(series, event))[0]
 
     async def drain(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the connector has taken every message."""
         until = time.monotonic() + timeout
-        await self._backlog.drain(timeout)
+        await self._paced.drain(timeout)
         await self._passing.drain(max(0.0, until - time.monotonic()))
         if self._queue is not self._passing:
             await self._queue.drain(timeout)
@@ -257,7 +207,7 @@ class TelemetrySubscriber:
         """Stop listening; what was produced is still carried."""
         for unsubscribe in self._unsubscribe:
             unsubscribe()
-        self._backlog.run_all()
+        self._paced.run_all()
 
     def _series_of(self, event: Event) -> Series:
         kind = _KINDS[type(event)]
@@ -275,9 +225,6 @@ class TelemetrySubscriber:
         return series
 
 
-_RUN_ID: Final = 0
-_TOKEN: Final = 12
-"""Indexes in the fields of a task's event."""
 _KINDS: dict[type, str] = {
     TaskStateEvent: EVENTS,
     LifecycleEvent: EVENTS,

@@ -11,7 +11,6 @@ from cascade.interfaces import (
     SupportsFlush,
     SupportsLinkState,
     SupportsPublishNowait,
-    SupportsPublishText,
     SupportsSource,
     SupportsStatistics,
     SupportsWatch,
@@ -28,7 +27,6 @@ class Ability(Enum):
     WILL = "informs others when it disappears without a disconnect (status_of, interrupt)"
     PRESENCE = "announces that a named one is online and offline (make_named, status_of)"
     PUBLISH_NOWAIT = "has publish_nowait"
-    PUBLISH_TEXT = "has publish_text_nowait"
     SETTLEMENT = "has deliver_nowait, and reports what became of each message"
     WATCH = "has watch"
     EXTEND = "can change the exact topics of an open watch (extend, shrink)"
@@ -41,7 +39,6 @@ class Ability(Enum):
 METHODS: Mapping[Ability, type] = MappingProxyType(
     {
         Ability.PUBLISH_NOWAIT: SupportsPublishNowait,
-        Ability.PUBLISH_TEXT: SupportsPublishText,
         Ability.SETTLEMENT: SupportsDelivery,
         Ability.WATCH: SupportsWatch,
         Ability.FLUSH: SupportsFlush,

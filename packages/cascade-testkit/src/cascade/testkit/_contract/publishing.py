@@ -15,7 +15,6 @@ from cascade.interfaces import (
     InvalidTopicError,
     SupportsFlush,
     SupportsPublishNowait,
-    SupportsPublishText,
     SupportsStatistics,
     WrongThreadError,
 )
@@ -131,23 +130,6 @@ class Publishing(Harness):
         await connector.publish(topic, {"n": 2}, 1)
         await self.until(seen, "what was published afterwards")
         assert numbers(seen()) == [2]
-
-    @needs(Ability.PUBLISH_TEXT)
-    async def test_a_text_is_published_in_turn_as_its_object(self) -> None:
-        """JSON text comes out as the object it is, between the messages before and after it."""
-        topic = self.topic()
-        seen = await self.observe(topic)
-        connector = await self.open()
-        assert isinstance(connector, SupportsPublishText)
-        await connector.publish(topic, {"n": 1}, 1)
-        connector.publish_text_nowait(topic, '{"n": 2, "text": "\\u00e4"}', 1)
-        await connector.publish(topic, {"n": 3}, 1)
-        await self.until(lambda: len(seen()) >= 3, "all messages")
-        assert numbers(seen()) == [1, 2, 3]
-        with pytest.raises(InvalidTopicError):
-            connector.publish_text_nowait("a/#", "{}")
-        with pytest.raises(WrongThreadError):
-            await asyncio.to_thread(connector.publish_text_nowait, topic, "{}")
 
     @needs(Ability.FLUSH)
     async def test_flush_waits_until_all_has_left(self) -> None:

@@ -1,0 +1,199 @@
+"""Telemetry of a busy run: its events are encoded behind the tasks that made them, in order, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakes import Plain
+
+from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
+from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber
+from cascade.runtime.telemetry import _paced_queue
+from cascade.spec import task
+from cascade.testkit import eventually
+
+RUN = "r" * 32
+
+
+def event(number: int, **values: Any) -> TaskStateEvent:
+    return TaskStateEvent(RUN, f"t:{number}", "t", TaskState.COMPLETED, 1.0, 2.0, token="0" * 8, **values)
+
+
+class Nowait(Plain):
+    """A connector that takes messages at once."""
+
+    def publish_nowait(self, topic: str, payload: Any, qos: int = 0, *, retain: bool = False) -> None:
+        self.sent.append((topic, payload, qos))
+
+
+class Telemetry:
+    """A subscriber, its bus, and the numbers of the tasks whose events the connector has got."""
+
+    def __init__(self) -> None:
+        self.bus, self.connector = EventBus(), Nowait()
+        self.subscriber = TelemetrySubscriber(self.bus, self.connector)
+
+    def publish(self, *numbers: int) -> None:
+        for number in numbers:
+            self.bus.publish(event(number))
+
+    @property
+    def sent(self) -> list[int]:
+        return [int(message["body"]["task_id"][2:]) for _, message, _ in self.connector.sent]
+
+
+async def test_the_task_that_makes_a_burst_does_not_wait_for_its_encoding() -> None:
+    """All messages come in the next iterations, in order, with numbers without a gap."""
+    telemetry = Telemetry()
+    telemetry.publish(*range(500))
+    assert telemetry.sent == []
+    await eventually(lambda: len(telemetry.sent) == 500)
+    assert telemetry.sent == list(range(500))
+    assert [message["seq"] for _, message, _ in telemetry.connector.sent] == list(range(500))
+    telemetry.publish(500)
+    await eventually(lambda: telemetry.sent[-1] == 500)
+
+
+async def test_a_busy_loop_spends_little_of_its_time_on_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It saves that time until it is worth a slice; an iteration with little else to do encodes at once."""
+    now = 0.0
+
+    async def iteration(seconds: float) -> int:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0)
+        return len(telemetry.sent)
+
+    def clock() -> float:
+        nonlocal now
+        now += _paced_queue.SLICE / 100
+        return now
+
+    monkeypatch.setattr(_paced_queue, "time", SimpleNamespace(monotonic=clock, thread_time=lambda: now))
+    telemetry, slice_ = Telemetry(), _paced_queue.SLICE
+    telemetry.publish(*range(1_000))
+    busy = [await iteration(0.4 * slice_ / _paced_queue.SHARE) for _ in range(5)]
+    assert busy[:2] == [0, 0]
+    assert 0 < busy[2] == busy[4] <= 100
+    assert await iteration(slice_ / 2) > busy[4]
+    telemetry.subscriber.close()
+    assert telemetry.sent == list(range(1_000))
+
+
+async def test_when_too_many_events_wait_the_oldest_are_encoded_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory has a bound, and no event is lost for it."""
+    monkeypatch.setattr(_paced_queue, "CAPACITY", 100)
+    telemetry = Telemetry()
+    telemetry.publish(*range(500))
+    assert telemetry.sent == list(range(400))
+    await telemetry.subscriber.drain(0.0)
+    assert telemetry.sent == list(range(500))
+
+
+async def test_a_drain_leaves_the_loop_to_others_between_its_turns() -> None:
+    """The connector sends in the same iterations: together they must not keep the loop for long."""
+    telemetry, others = Telemetry(), 0
+
+    async def other() -> None:
+        nonlocal others
+        while True:
+            await asyncio.sleep(0)
+            others += 1
+
+    telemetry.publish(*range(5_000))
+    beside = asyncio.create_task(other())
+    await telemetry.subscriber.drain(60.0)
+    beside.cancel()
+    assert telemetry.sent == list(range(5_000))
+    assert others > 1
+
+
+def test_an_event_waits_for_no_loop_that_is_over() -> None:
+    """What waits goes with the next loop; without a running loop every event is encoded at once."""
+    telemetry = Telemetry()
+
+    async def publish(*numbers: int) -> None:
+        telemetry.publish(*numbers)
+
+    telemetry.publish(0)
+    assert telemetry.sent == [0]
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(publish(*range(1, 100)))
+    loop.close()
+
+    async def go_on() -> None:
+        telemetry.publish(100)
+        await eventually(lambda: len(telemetry.sent) == 101)
+
+    asyncio.run(go_on())
+    asyncio.run(publish(101))
+    telemetry.publish(102)
+    assert telemetry.sent == list(range(103))
+
+
+async def test_an_event_that_cannot_be_encoded_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has one line until one has worked again."""
+    telemetry = Telemetry()
+    for number in range(100):
+        telemetry.bus.publish(event(number, error=object() if number in (40, 41, 60) else ""))
+    telemetry.subscriber.close()
+    assert telemetry.sent == [number for number in range(100) if number not in (40, 41, 60)]
+    assert [line.message.split(";")[0] for line in caplog.records] == ["an event is not sent"] * 2
+
+
+async def test_the_messages_of_a_burst_are_those_of_single_events() -> None:
+    """The same messages, masked, whether the loop has time after each event or not."""
+    sent = []
+    for pause in (0, 1):
+        telemetry = Telemetry()
+        telemetry.bus.publish(LifecycleEvent(RUN, Lifecycle.ENGINE_STARTED, 0.5, token="0" * 8))
+        for number in range(60):
+            telemetry.bus.publish(event(number, error="password=hunter2" if number == 40 else ""))
+            await asyncio.sleep(0) if pause else None
+        stopped = LifecycleEvent(RUN, Lifecycle.ENGINE_STOPPED, 2.0, RunStatus.SUCCEEDED, token="0" * 8)
+        telemetry.bus.publish(stopped)
+        assert telemetry.subscriber.produced == 62
+        telemetry.subscriber.close()
+        sent.append(telemetry.connector.sent)
+    assert sent[0] == sent[1]
+    assert len(sent[0]) == 62
+    assert "hunter2" not in str(sent)
+
+
+@task
+async def quick(x: int) -> int:
+    return x
+
+
+@task
+async def failing(x: int) -> int:
+    raise ValueError(x)
+
+
+async def test_every_event_of_a_run_of_small_tasks_arrives_in_order() -> None:
+    """Each task begins before it ends, between the first and the last event of the run."""
+    connector, messages = LocalConnector(), list[dict[str, Any]]()
+
+    async def keep(topic: str, message: dict[str, Any]) -> None:
+        messages.append(message)
+
+    targets = [quick(n) for n in range(300)] + [failing(n) for n in range(3)]
+    async with connector:
+        await connector.subscribe("cascade/telemetry/#", keep)
+        with pytest.raises(ExceptionGroup):
+            await Engine(connector=connector).run(targets, on_failure="continue")
+        await eventually(lambda: len(messages) == 2 + 2 * len(targets))
+    bodies = [each["body"] for each in messages]
+    assert [each["seq"] for each in messages] == list(range(len(messages)))
+    assert [bodies[0]["event"], bodies[-1]["event"]] == ["ENGINE_STARTED", "ENGINE_STOPPED"]
+    states: dict[str, list[str]] = {}
+    for body in bodies[1:-1]:
+        states.setdefault(body["task_id"], []).append(body["state"])
+    assert states == {f"quick:{n}": ["RUNNING", "COMPLETED"] for n in range(300)} | {
+        f"failing:{n}": ["RUNNING", "FAILED"] for n in range(3)
+    }
