@@ -268,7 +268,7 @@ def walked(steps: Generator[None, None, Any]) -> tuple[int, Any]:
 def with_inputs_done(node: Node, value: Any) -> None:
     """Pretend that the one task that a map waits for has given its value."""
     node.inputs[0].value, node.inputs[0].status = value, Status.DONE
-    node.waiting = 0
+    node.unmet = 0
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known before the run", "given by a task"])
@@ -297,8 +297,8 @@ def test_the_items_of_a_map_have_no_nodes_before_they_start(known: bool) -> None
     assert [each.number for each in first] == list(range(len(first)))
     assert 0 < len(first) <= 100
     assert node.items is not None
-    assert node.items.unbegun == LARGE - len(first)
-    assert node.waiting == LARGE
+    assert node.items.unstarted == LARGE - len(first)
+    assert node.unmet == LARGE
     assert len(graph) <= 2, "items are not entered"
 
 
@@ -311,8 +311,8 @@ def test_a_map_of_calls_is_built_a_few_items_at_a_time() -> None:
     assert sum(sizes) == 2 * MANY + 1
     node = graph.node(lazy)
     assert node.items is not None
-    assert node.items.unbegun == 0
-    assert node.waiting == MANY + 1  # 1 until it is admitted
+    assert node.items.unstarted == 0
+    assert node.unmet == MANY + 1  # 1 until it is admitted
 
 
 @pytest.mark.full

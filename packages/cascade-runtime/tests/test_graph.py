@@ -62,7 +62,7 @@ def simulate(target: LazyResult[Any]) -> Any:
     state.aim([graph.node(target)])
     while state.on_loop:
         node = state.on_loop.popleft()
-        if node.items is not None and node.items.unbegun:
+        if node.items is not None and node.items.unstarted:
             state.begin_items(node)
         else:
             state.complete(node, outcome(graph, state, node))

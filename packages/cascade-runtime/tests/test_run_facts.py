@@ -92,7 +92,7 @@ def test_a_run_may_get_further_tasks_until_its_first_build_is_done() -> None:
     facts.unexpanded -= 1
     seen.append(facts.open)
     assert seen == [True, False]
-    assert (facts.known, facts.retries, facts.waits_for_slot(), facts.held_by_maps()) == ({}, {}, 0, {})
+    assert (facts.known, facts.retries, facts.waits_for_slot(), facts.over_map_limits()) == ({}, {}, 0, {})
     facts.attempt_begins("step:0")
     assert (facts.graph.total, facts.graph.names_more, facts.graph.rev, facts.graph.folded) == (
         0,

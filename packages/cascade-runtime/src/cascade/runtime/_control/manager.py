@@ -418,7 +418,7 @@ class ConstraintManager:
         paused = Counter(run.running[task_id].task_name for task_id in run.paused)
         waits = self._engines.waits(run.run_id, paused)
         waits[Wait("slot")] += run.facts.waits_for_slot()
-        for name, held in run.facts.held_by_maps().items():
+        for name, held in run.facts.over_map_limits().items():
             waits[Wait("slot", name)] += held
         if run.waits_for_sync:
             waits[Wait("sync")] += max(sum(run.facts.known.values()), 1)

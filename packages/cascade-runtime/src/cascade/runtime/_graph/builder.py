@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from cascade.runtime._graph.node import Node
+from cascade.runtime._graph.node import Node, Status
 from cascade.spec import Call, LazyResult, MapCall, Search, call_of
 
 NODES_PER_STEP = 128
@@ -123,7 +123,7 @@ class GraphBuilder:
                 if missing:
                     stack += missing
                     continue
-            if node.number < 0:
+            if node.status is Status.OPENED:
                 self._items = close_node(node, search)
                 self._built.append(node)
                 check(node)
@@ -134,7 +134,7 @@ class GraphBuilder:
     def _undo(self) -> Generator[list[Node], None, None]:
         """Remove all nodes in steps; the rest at once if this generator is closed."""
         opened = map(self._find, self._stack)
-        unfinished = (node for node in opened if node is not None and node.number < 0)
+        unfinished = (node for node in opened if node is not None and node.status is Status.OPENED)
         steps = self._remove(unfinished, self._built)
         try:
             for _ in steps:

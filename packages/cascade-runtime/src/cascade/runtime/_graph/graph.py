@@ -25,7 +25,8 @@ from cascade.runtime._graph.routing import RouteRefCounts, chosen
 from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, Search, call_of, substitute
 
 _NOTHING: Mapping[str, Any] = {}
-_CALL, _GATHER, _WAITING, _DONE = Kind.CALL, Kind.GATHER, Status.WAITING, Status.DONE  # asked for each node
+_CALL, _GATHER = Kind.CALL, Kind.GATHER
+_OPENED, _WAITING, _DONE = Status.OPENED, Status.WAITING, Status.DONE  # asked for each node
 
 
 class Declared(NamedTuple):
@@ -194,7 +195,7 @@ class Graph:
         taker = self._tail_call(node)
         self.release(taker)
         taker.kind = Kind.FORWARD
-        taker.waiting = 0  # the call that this one replaced will never be done
+        taker.unmet = 0  # the call that this one replaced will never be done
         self._link(taker, (lazy,), 1)
         found.readers -= 1
         if taker.scope is not self:
@@ -205,15 +206,15 @@ class Graph:
 
     def release(self, node: Node) -> None:
         """Release what only ``node`` kept, now that it is settled: values, and its expansion."""
-        pinned = self._route_counts.counts
+        counted = self._route_counts.counts
         for needed in node.inputs:
             needed.readers -= 1
-            if not needed.readers and not (pinned and needed.call in pinned):
+            if not needed.readers and not (counted and needed.call in counted):
                 needed.value = None
         node.inputs = node.args = ()
         node.kwargs = _NOTHING
-        if node.pins:
-            self._unpin(node)
+        if node.keeps_alternatives:
+            self._release_alternatives(node)
         if node.expansion is not None:
             node.expansion.clear()
             node.expansion = None
@@ -229,6 +230,7 @@ class Graph:
     def _open(self, call: Call, search: Search) -> tuple[Node, list[Call]]:
         """Make the node of ``call``; return it, and what has to be built before it."""
         node = Node(call, self)
+        node.status = _OPENED
         self._enter(call, node)
         if type(call) is Call:
             taken, node.nested = inputs_of(call, search)
@@ -238,8 +240,8 @@ class Graph:
         condition = settings.condition
         if condition is not None:
             taken = (condition.lazy, *taken)
-            if isinstance(condition.otherwise, LazyResult) and not node.pins:
-                self._pin(node)
+            if isinstance(condition.otherwise, LazyResult) and not node.keeps_alternatives:
+                self._keep_alternatives(node)
         gathers = node.kind is _GATHER
         found = (*taken, *settings.predecessors) if settings.predecessors else taken
         missing: list[Call] = []
@@ -252,7 +254,7 @@ class Graph:
             known = self.find(needed)
             if known is None:
                 missing.append(needed)
-            elif known.number < 0:
+            elif known.status is _OPENED:
                 raise UsageError(f"{lazy!r} {DEPENDS_ON_ITSELF}")
         if gathers:  # before the items, so that numbers do not depend on how many there are
             dependencies = dependencies_of(call, search)
@@ -267,6 +269,7 @@ class Graph:
 
         Return what makes the nodes of a map's items, if these take lazy results of their own.
         """
+        node.status = _WAITING
         found: Any = node.inputs
         if found:
             self._link(node, found, node.width)
@@ -320,7 +323,7 @@ class Graph:
             self._link(item, (*taken, *call.predecessors), len(taken))
             if not item.nested:
                 self._take_nodes(item)
-            node.waiting += 1
+            node.unmet += 1
             yield item
 
     def _new_items(self, node: Node, columns: Columns) -> MapItems:
@@ -365,8 +368,8 @@ class Graph:
             needed.dependents = kept or None
         while some := [*islice(unfinished, NODES_PER_STEP)]:
             for node in some:
-                if node.pins:
-                    self._unpin(node)
+                if node.keeps_alternatives:
+                    self._release_alternatives(node)
                 self._lookup.forget(node.call)
             yield
 
@@ -381,7 +384,7 @@ class Graph:
     def _take_number(self, node: Node, declared: dict[Call, Declared]) -> None:
         """Give a node its number in a graph whose calls may have theirs before they are built."""
         call = node.call
-        if node.pins:
+        if node.keeps_alternatives:
             self._declare(alternatives_of(call), call)
         place = declared.get(call)
         if place is None:
@@ -459,7 +462,7 @@ class Graph:
             return self._map_inputs(node, call, search)
         if isinstance(call, RouteCall):
             node.kind = Kind.ROUTE
-            self._pin(node)
+            self._keep_alternatives(node)
             return call.args
         self._root.dynamic = True
         node.kind = Kind.INPUT
@@ -480,7 +483,7 @@ class Graph:
                     needed.dependents = node
                 else:
                     needed.add_dependent(node)
-                node.waiting += 1
+                node.unmet += 1
             elif needed.status is not _DONE:
                 node.input_failed = True
 
@@ -515,15 +518,15 @@ class Graph:
         taken, items.nested = inputs_of(items.call, search)
         return () if items.has_lazies else taken
 
-    def _pin(self, node: Node) -> None:
+    def _keep_alternatives(self, node: Node) -> None:
         """Keep what the alternatives of a node may need, until one of them is chosen."""
-        node.pins = True
+        node.keeps_alternatives = True
         self._root.dynamic = True
         self._number_ahead()
         self._route_counts.add(node.call)
 
-    def _unpin(self, node: Node) -> None:
-        node.pins = False
+    def _release_alternatives(self, node: Node) -> None:
+        node.keeps_alternatives = False
         for freed in self._route_counts.remove(node.call):
             kept = self.find(freed)
             if kept is not None and not kept.readers and kept.status is Status.DONE:

@@ -60,7 +60,6 @@ class MapItems(Origin):
         "_unsettled",
         "_values",
         "_why",
-        "begun",
         "call",
         "columns",
         "digests",
@@ -72,6 +71,7 @@ class MapItems(Origin):
         "recorded",
         "running",
         "size",
+        "started",
         "waiting",
         "width",
     )
@@ -85,7 +85,7 @@ class MapItems(Origin):
         self.columns = columns
         """The arguments of the items, by parameter."""
         self.size = len(next(iter(columns.values()))) if columns else 0
-        self.begun = 0
+        self.started = 0
         """How many items have got a node: the first ones."""
         self.has_lazies = False
         """Whether items take lazy results of their own, and so may have to wait for them."""
@@ -117,9 +117,9 @@ class MapItems(Origin):
         self._why: tuple[bool, int, str] | None = None
 
     @property
-    def unbegun(self) -> int:
+    def unstarted(self) -> int:
         """How many items have no node yet."""
-        return self.size - self.begun
+        return self.size - self.started
 
     @property
     def are_many(self) -> bool:
@@ -132,9 +132,9 @@ class MapItems(Origin):
         return self.limit is None or self.running < self.limit
 
     @property
-    def held(self) -> int:
-        """How many items the limit holds back that could start otherwise."""
-        return len(self.waiting) + (0 if self.is_queued else self.unbegun)
+    def over_limit(self) -> int:
+        """How many items could start if the limit permitted it."""
+        return len(self.waiting) + (0 if self.is_queued else self.unstarted)
 
     def arguments_of(self, number: int) -> dict[str, Any]:
         """Return the arguments of an item as they were declared."""
@@ -144,10 +144,10 @@ class MapItems(Origin):
         """Yield the numbers and arguments of the items that have no node yet; each has one from then on."""
         names, fixed = tuple(self.columns), self._kwargs or self.call.kwargs
         for row in self._rows:
-            number = self.begun
+            number = self.started
             if not number % _PART:
                 self._begin_part(min(_PART, self.size - number))
-            self.begun += 1
+            self.started += 1
             yield number, {**fixed, **dict(zip(names, row, strict=True))}
 
     def share(self, inputs: tuple[Node, ...], kwargs: Mapping[str, Any]) -> None:
@@ -225,7 +225,7 @@ class MapItems(Origin):
         item.width = self.width
         item.nested = self.nested
         item.input_failed = self.input_failed
-        item.waiting = 0
+        item.unmet = 0
         return item
 
 

@@ -38,6 +38,8 @@ TASKS = frozenset({Kind.CALL, Kind.RECORDED})
 class Status(Enum):
     """Where a node stands."""
 
+    OPENED = "opened"
+    """It is in its graph, but what it needs may not be built yet."""
     WAITING = "waiting"
     DONE = "done"
     SKIPPED = "skipped"
@@ -66,7 +68,7 @@ class Origin:
         self.node = node
 
     @property
-    def unbegun(self) -> int:
+    def unstarted(self) -> int:
         """How many items of a map have no node yet."""
         return 0
 
@@ -160,19 +162,19 @@ class Node:
         "input_failed",
         "inputs",
         "items",
+        "keeps_alternatives",
         "kind",
         "known_key",
         "kwargs",
         "nested",
         "number",
         "origin",
-        "pins",
         "readers",
         "scope",
         "skipped_by_failure",
         "status",
+        "unmet",
         "value",
-        "waiting",
         "width",
     )
 
@@ -185,8 +187,8 @@ class Node:
         self.kwargs: Mapping[str, Any] = call.kwargs
         self.nested = False
         """Whether lazy results stand inside containers of the arguments."""
-        self.number = -1
-        """Index in its map, or among the calls of its name in the declaration; -1 while being built."""
+        self.number = 0
+        """Index in its map, or among the calls of its name in the declaration; known when the node is built."""
         self.origin: Origin | None = None
         """From what the node was expanded; None if its graph had it at first."""
         self.known_key: str | None = None
@@ -199,9 +201,9 @@ class Node:
         """How many of its inputs it takes the value of."""
         self.dependents: Node | list[Node] | None = None
         """What waits for it: mostly one node, which needs no list."""
-        self.waiting = 1
-        """Inputs that are not settled, and 1 until it is admitted to the run."""
-        self.pins = False
+        self.unmet = 1
+        """For how many things it still waits: inputs that are not settled, items of a map, and its admission to the run."""
+        self.keeps_alternatives = False
         """Whether it keeps the values that its alternatives may need; see :class:`RouteRefCounts`."""
         self.readers = 0
         """Dependents, and the run itself for a target, that may still read the value."""
@@ -303,7 +305,7 @@ class Node:
             return {}
 
     def __repr__(self) -> str:
-        return f"<Node {self.key} {self.kind.value} {self.status.value}, waits for {self.waiting}>"
+        return f"<Node {self.key} {self.kind.value} {self.status.value}, waits for {self.unmet}>"
 
 
 _CALL, _WAITING = (

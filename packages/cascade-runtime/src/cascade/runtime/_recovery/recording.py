@@ -110,7 +110,7 @@ class RunRecording:
         self._end_expected = end_expected
         return RecordedGraph()
 
-    def holds(self) -> bool:
+    def is_blocked(self) -> bool:
         """Return whether a step waits until rows can be written: further ones would only wait with it."""
         return self._waiting > 0
 

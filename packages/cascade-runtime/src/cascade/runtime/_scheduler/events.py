@@ -166,7 +166,7 @@ class EventEmitter:
         tasks = sum(node.kind in TASKS and not node.definition.structural for node in nodes)
         for each in nodes if by is None else (by,):
             if each.items is not None:
-                tasks += each.items.unbegun  # they will be no new nodes
+                tasks += each.items.unstarted  # they will be no new nodes
         unexpanded = sum(node.kind in _EXPANDING for node in nodes) - (by is not None)
         self._graph_changed(tasks, unexpanded)
 
@@ -175,7 +175,7 @@ class EventEmitter:
         if self._graph_counts is not None and self._facts is not None:
             self._graph_counts.built()
             self._facts.waits_for_slot = state.waits_for_slot
-            self._facts.held_by_maps = state.held_by_maps
+            self._facts.over_map_limits = state.over_map_limits
 
     def waits(self, node: Node, seconds: float) -> None:
         """Note that the next attempt of a task begins after so many seconds."""

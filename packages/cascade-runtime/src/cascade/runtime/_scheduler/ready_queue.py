@@ -18,7 +18,7 @@ class ReadyQueue:
     """Starts the nodes of one run that are ready, until the run is over.
 
     All nodes are started in ``context``, because :meth:`wake` may be called in the context of a task.
-    ``has_room`` returns whether it makes sense to start a call of a mode now, ``holds`` whether to start nothing until
+    ``has_room`` returns whether it makes sense to start a call of a mode now, ``is_blocked`` whether to start nothing until
     :meth:`wake` is called again; ``start`` starts one node.
     """
 
@@ -30,7 +30,7 @@ class ReadyQueue:
         clock: Clock,
         context: contextvars.Context,
         has_room: Callable[[str], bool],
-        holds: Callable[[], bool],
+        is_blocked: Callable[[], bool],
         start: Callable[[Node], None],
     ) -> None:
         self.due: asyncio.Handle | None = None
@@ -40,7 +40,7 @@ class ReadyQueue:
         self._over = outcome.finished.done
         self._clock = clock
         self._has_room = has_room
-        self._holds = holds
+        self._is_blocked = is_blocked
         self._start = start
         self._loop = asyncio.get_running_loop()
         self._context = context
@@ -90,7 +90,7 @@ class ReadyQueue:
 
         A node may end at once, and so make others ready.
         """
-        if self._holds():
+        if self._is_blocked():
             return False
         most, started = self._batch_size.batch, 0.0
         start, over = self._start, self._over

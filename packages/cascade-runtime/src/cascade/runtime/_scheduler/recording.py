@@ -34,10 +34,10 @@ class Recording(Protocol):
         ...
 
     def begin(self, *, wake: Callable[[], None], end_expected: EndExpected) -> Graph:
-        """Return the run's graph, which is empty; call ``wake`` whenever :meth:`holds` has ended."""
+        """Return the run's graph, which is empty; call ``wake`` whenever :meth:`is_blocked` has ended."""
         ...
 
-    def holds(self) -> bool:
+    def is_blocked(self) -> bool:
         """Return whether no further task should start, because rows cannot be written as fast. Cheap."""
         ...
 

@@ -103,7 +103,7 @@ class RunScheduler:
             clock=clock,
             context=self._context,
             has_room=self._admission.has_room,
-            holds=_never if recording is None else recording.holds,
+            is_blocked=_never if recording is None else recording.is_blocked,
             start=self._start,
         )
         wake = self._ready_queue.wake
@@ -265,7 +265,7 @@ class RunScheduler:
                 await asyncio.sleep(0)
 
     def _start(self, node: Node) -> None:
-        if node.items is not None and node.items.unbegun:
+        if node.items is not None and node.items.unstarted:
             self._state.begin_items(node)
         elif (
             node.input_failed or node.call.settings.condition is not None

@@ -22,7 +22,7 @@ class RunState:
         self.offloaded: dict[str, deque[Node]] = {}
         """Ready: calls that need a worker at once, by mode."""
         self._full: set[MapItems] = set()
-        """Maps whose own limit holds items back, and maps that were so."""
+        """Maps whose own limit keeps items from starting, and maps that were so."""
         self.targets: set[Node] = set()
         """Those that are not settled."""
 
@@ -40,16 +40,16 @@ class RunState:
         """Return how many calls are ready and wait for a worker."""
         queues = self.offloaded.values()
         first = [node for queue in queues for node in islice(queue, _MAPS_LOOKED_AT)]
-        of_maps = [node.items.unbegun - 1 for node in first if isinstance(node.items, MapItems)]
+        of_maps = [node.items.unstarted - 1 for node in first if isinstance(node.items, MapItems)]
         return sum(map(len, queues)) + sum(of_maps)
 
-    def held_by_maps(self) -> dict[str, int]:
-        """Return how many items that are ready otherwise the limit of their own map holds back, by task."""
-        self._full = {items for items in self._full if items.held}
+    def over_map_limits(self) -> dict[str, int]:
+        """Return how many items could start if the limit of their own map permitted it, by task."""
+        self._full = {items for items in self._full if items.over_limit}
         found: dict[str, int] = {}
         for items in self._full:
             name = items.node.definition.name
-            found[name] = found.get(name, 0) + items.held
+            found[name] = found.get(name, 0) + items.over_limit
         return found
 
     def aim(self, targets: Iterable[Node]) -> None:
@@ -62,8 +62,8 @@ class RunState:
     def admit(self, nodes: Iterable[Node]) -> None:
         """Add new nodes; those that wait for nothing become ready."""
         for node in nodes:
-            node.waiting -= 1
-            if not node.waiting:
+            node.unmet -= 1
+            if not node.unmet:
                 self._arrive(node)
 
     def complete(self, node: Node, value: Any) -> None:
@@ -85,7 +85,7 @@ class RunState:
 
     def resume(self, node: Node) -> None:
         """Look again at a node that was given new inputs, or at a map whose items are known now."""
-        if not node.waiting:
+        if not node.unmet:
             self._arrive(node)
 
     def begin_items(self, node: Node) -> None:
@@ -94,10 +94,10 @@ class RunState:
         assert isinstance(items, MapItems)
         queue = self._queue_of(node)
         made = items.take(_ITEMS_AT_ONCE)
-        items.is_queued = items.unbegun > 0 and items.has_room
+        items.is_queued = items.unstarted > 0 and items.has_room
         if items.is_queued:
             queue.appendleft(node)
-        elif items.unbegun:
+        elif items.unstarted:
             self._full.add(items)
         queue.extendleft(reversed(made))
 
@@ -113,8 +113,8 @@ class RunState:
             dependents = node.all_dependents
             node.dependents = None
             for dependent in dependents:
-                dependent.waiting -= 1
-                if not dependent.waiting:
+                dependent.unmet -= 1
+                if not dependent.unmet:
                     self._arrive(dependent)
         if node.origin is not None and node.origin.is_map:
             self._leave(node)
@@ -131,8 +131,8 @@ class RunState:
                     self._full.add(items)
                     return
                 items.running += 1
-        elif isinstance(node.items, MapItems) and node.items.unbegun:
-            node.waiting = node.items.unbegun
+        elif isinstance(node.items, MapItems) and node.items.unstarted:
+            node.unmet = node.items.unstarted
             node.items.input_failed = node.input_failed
             node.items.is_queued = True
         self._queue_of(node).append(node)
@@ -145,7 +145,7 @@ class RunState:
         if items.waiting:
             items.running += 1
             following = items.waiting.popleft()
-        elif items.unbegun and not items.is_queued:
+        elif items.unstarted and not items.is_queued:
             (following,) = items.take(1)
         else:
             if self._full:
@@ -158,7 +158,7 @@ class RunState:
         definition = node.definition
         if node.kind is _CALL:
             input_failed = node.input_failed
-        elif isinstance(node.items, MapItems) and node.items.unbegun:
+        elif isinstance(node.items, MapItems) and node.items.unstarted:
             input_failed = node.items.input_failed
         else:
             return self.on_loop

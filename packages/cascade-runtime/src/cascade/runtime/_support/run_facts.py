@@ -79,7 +79,7 @@ class RunFacts:
         """Called with the key of a task whose next attempt begins without an event."""
         self.waits_for_slot: Callable[[], int] = lambda: 0
         """Returns how many tasks are ready and wait for a worker."""
-        self.held_by_maps: Callable[[], Mapping[str, int]] = dict
+        self.over_map_limits: Callable[[], Mapping[str, int]] = dict
         """Returns how many items the limit of their own map holds back, by the name of their task."""
         self.graph = GraphFacts()
 
