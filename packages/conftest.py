@@ -9,21 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_timeout
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent / "cascade-interfaces/tests"))
-
-from suite_witness import UNHEARD, SuiteWitness
-from wire_traffic import Traffic
-
 from cascade.interfaces.topics import matches
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.testkit.waiting import busyness
+from testing_tools.suite_witness import UNHEARD, SuiteWitness
+from testing_tools.wire_traffic import Traffic
 
 # A busy machine is slow, which is not a fault of the code: no example has a time limit.
 settings.register_profile("cascade", deadline=None, suppress_health_check=[HealthCheck.too_slow])

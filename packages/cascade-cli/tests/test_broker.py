@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite_witness import SuiteWitness
 
 from cascade.cli import CommandError, main
 from cascade.cli._broker import server as module
 from cascade.cli._broker.server import served
 from cascade.cli._broker.sockets import listening, of_lsof, of_netstat, of_proc
 from cascade.testkit import Broker
-from cascade.testkit._process import free_port
+from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import busyness
 from cascade.transport.broker_programs import (
     MOSQUITTO,
@@ -29,6 +28,7 @@ from cascade.transport.broker_programs import (
     answers_mqtt,
 )
 from testing_tools.engines import CASCADE, eventually
+from testing_tools.suite_witness import SuiteWitness
 from testing_tools.terminals import Terminal
 
 PROGRAMS = [

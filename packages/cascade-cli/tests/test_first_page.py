@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from suite_witness import SuiteWitness
 
-from cascade.testkit._process import free_port
+from cascade.testkit.ports import free_port
 from testing_tools.engines import eventually
 from testing_tools.patient import PATIENT
+from testing_tools.suite_witness import SuiteWitness
 from testing_tools.terminals import Terminal
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]

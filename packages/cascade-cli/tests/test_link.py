@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from cascade.cli import link, main
-from cascade.testkit.brokers import Broker, Mosquitto, make_certificates
+from cascade.testkit.brokers import Broker, Mosquitto
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import busyness
+from testing_tools.certificates import make_certificates
 from testing_tools.engines import CASCADE, Done, Plant
 from testing_tools.patient import PATIENT
 from testing_tools.terminals import Terminal

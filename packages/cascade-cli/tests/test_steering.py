@@ -10,9 +10,9 @@ from paho.mqtt import publish
 
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import busyness
 from testing_tools.engines import Plant, eventually
+from testing_tools.recorder import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from cascade.connectors.mqtt import MqttConnector, config
 from cascade.interfaces import ConfigurationError, SupportsRequired, UsageError, supports
-from cascade.testkit.certificates import Certificates, make_certificates
+from cascade.testkit.brokers import Certificates
+from testing_tools.certificates import make_certificates
 
 PASSWORD = "p@ss/w:rd%"
 CANARY = secrets.token_hex(8)

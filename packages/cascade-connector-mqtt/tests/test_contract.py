@@ -12,9 +12,11 @@ import pytest
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import Connector
 from cascade.testkit import Broker
-from cascade.testkit.brokers import Aedes, IotCore, RabbitMq
 from cascade.testkit.connector import Ability, Completing, ConnectorContract, ThroughProxy
-from cascade.testkit.odd_broker import OddBroker
+from testing_tools.aedes import Aedes
+from testing_tools.iotcore import IotCore
+from testing_tools.odd_broker import OddBroker
+from testing_tools.rabbitmq import RabbitMq
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 

@@ -28,8 +28,8 @@ from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually, no_leaks, time_limit, unique_topic
 from cascade.testkit.chaos import ChaosProxy, Direction
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.odd_broker import OddBroker
-from cascade.testkit.recorder import Recorder
+from testing_tools.odd_broker import OddBroker
+from testing_tools.recorder import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 

@@ -18,7 +18,7 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import SupportsEarlierRuns, SupportsPresence, supports
 from cascade.interfaces.topics import state_topic, status_topic
 from cascade.testkit import Broker, eventually
-from cascade.testkit.recorder import Recorder
+from testing_tools.recorder import Recorder
 
 pytestmark = [
     pytest.mark.broker,

@@ -10,7 +10,7 @@ import pytest
 from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit import Mosquitto, eventually
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.recorder import Recorder
+from testing_tools.recorder import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 

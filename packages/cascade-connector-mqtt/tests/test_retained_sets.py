@@ -15,8 +15,8 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import Complete, Linked, Lost, Message, WatchStream
 from cascade.interfaces.topics import canary_topic, sync_filter
 from cascade.testkit import Broker, eventually, time_limit
-from cascade.testkit.odd_broker import OddBroker
-from cascade.testkit.recorder import Recorder
+from testing_tools.odd_broker import OddBroker
+from testing_tools.recorder import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 

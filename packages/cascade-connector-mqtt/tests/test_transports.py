@@ -17,11 +17,11 @@ import pytest
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import ConnectorUnavailable
 from cascade.testkit import Broker, Mosquitto, eventually, no_leaks, time_limit, unique_topic
-from cascade.testkit._process import free_port
-from cascade.testkit.brokers import BrokerFailedError
-from cascade.testkit.certificates import Certificates, make_certificates
+from cascade.testkit.brokers import BrokerFailedError, Certificates
 from cascade.testkit.chaos import ChaosProxy
 from cascade.testkit.fixtures import require_mosquitto
+from cascade.testkit.ports import free_port
+from testing_tools.certificates import make_certificates
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 

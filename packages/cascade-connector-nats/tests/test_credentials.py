@@ -19,7 +19,7 @@ from cascade.interfaces import Complete, ConnectorUnavailable
 from cascade.interfaces.topics import constraint_topic
 from cascade.testkit import time_limit
 from cascade.testkit.brokers import NatsServer
-from cascade.testkit.certificates import make_certificates
+from testing_tools.certificates import make_certificates
 
 pytestmark = pytest.mark.broker
 BOUND = 60.0

@@ -35,10 +35,10 @@ from cascade.interfaces import (
     WatchStream,
 )
 from cascade.interfaces.topics import constraint_topic, status_topic, telemetry_topic
-from cascade.testkit import _witness, eventually, time_limit, unique_topic
+from cascade.testkit import Broker, eventually, time_limit, unique_topic
 from cascade.testkit.brokers import NatsServer
-from cascade.testkit.certificates import make_certificates
 from cascade.testkit.chaos import ChaosProxy, Direction
+from testing_tools.certificates import make_certificates
 
 pytestmark = [
     pytest.mark.broker,
@@ -734,7 +734,7 @@ async def test_a_server_that_is_ended_while_events_come_refuses_none(
     monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
     """By SIGTERM: all are in its stream after the next start."""
-    monkeypatch.setattr(_witness, "witness", None)  # what is heard is not refused
+    monkeypatch.setattr(Broker, "observer", None)  # what is heard is not refused
     found, numbers = list[Delivery](), itertools.count()
     with NatsServer() as server:
         async with connector_to(server, presence=False) as connector:
@@ -758,7 +758,7 @@ async def test_a_stream_that_was_deleted_is_made_anew(
     monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
     """By the next event, which it keeps."""
-    monkeypatch.setattr(_witness, "witness", None)  # what is heard is not refused
+    monkeypatch.setattr(Broker, "observer", None)  # what is heard is not refused
     found = list[Delivery]()
     with NatsServer() as server:
         async with connector_to(server, presence=False) as connector:

@@ -7,7 +7,7 @@ import pytest
 from cascade.executors.dask import DaskExecutor
 from cascade.executors.dask._results import SHORT
 from cascade.runtime import Engine
-from cascade.testkit.workflows import check_workflows
+from testing_tools.workflows.check import check_workflows
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 

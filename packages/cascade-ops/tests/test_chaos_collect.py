@@ -21,8 +21,8 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import StepState
 from cascade.interfaces.topics import telemetry_topic
 from cascade.runtime import SqliteState
-from cascade.testkit import Mosquitto, _witness, eventually
-from cascade.testkit.brokers import Broker, NatsServer
+from cascade.testkit import Broker, Mosquitto, eventually
+from cascade.testkit.brokers import NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
@@ -157,9 +157,8 @@ async def test_every_stored_event_is_in_the_collector_once_whatever_is_killed(
     """
     if kind == "mqtt":
         require_mosquitto()
-    monkeypatch.setattr(
-        _witness, "witness", None
-    )  # nats-server refuses, while it ends, messages that no client hears
+    # nats-server refuses, while it ends, messages that no client hears
+    monkeypatch.setattr(Broker, "observer", None)
     events, path, stored = tmp_path / "events", tmp_path / "all.sqlite", set[str]()
     with Mosquitto() if kind == "mqtt" else NatsServer() as broker, contextlib.ExitStack() as alive:
         url = broker.nats_url if isinstance(broker, NatsServer) else broker.url

@@ -18,11 +18,12 @@ from cascade.interfaces.access import Roles, rules
 from cascade.ops._access.mosquitto import access_list
 from cascade.ops._access.nats import authorization
 from cascade.ops._doctor import examination, trials
-from cascade.testkit.brokers import Broker, Mosquitto, NatsServer, make_certificates
+from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.odd_broker import OddBroker
 from testing_tools import patient
+from testing_tools.certificates import make_certificates
 from testing_tools.engines import PASSWORD, eventually
+from testing_tools.odd_broker import OddBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.process, pytest.mark.usefixtures("quick_doctor")]
 

@@ -22,8 +22,9 @@ from cascade.connectors.nats import NatsConnector
 from cascade.interfaces.access import Rule, rules
 from cascade.ops._access.nats import authorization
 from cascade.ops._doctor import examination
-from cascade.testkit.brokers import NatsServer, make_certificates
+from cascade.testkit.brokers import NatsServer
 from testing_tools import patient
+from testing_tools.certificates import make_certificates
 from testing_tools.engines import PASSWORD
 
 pytestmark = [

@@ -19,8 +19,8 @@ from paho.mqtt import publish
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, eventually
 from cascade.testkit.chaos import ChaosProxy
-from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import busyness
+from testing_tools.recorder import Recorder
 
 pytestmark = [
     pytest.mark.broker,

@@ -13,8 +13,8 @@ import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit import Broker, eventually, no_leaks
 from cascade.testkit.chaos import ChaosProxy, Direction
-from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import time_limit
+from testing_tools.recorder import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 

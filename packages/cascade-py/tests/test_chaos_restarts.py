@@ -15,8 +15,8 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit import Broker, Mosquitto, eventually
 from cascade.testkit.chaos import ChaosProxy, Direction
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import time_limit
+from testing_tools.recorder import Recorder
 
 pytestmark = [pytest.mark.broker, pytest.mark.usefixtures("patient")]
 

@@ -16,7 +16,7 @@ from cascade.interfaces import ProgressEvent, TaskStateEvent
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, Mosquitto, eventually, no_leaks
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.recorder import Recorder
+from testing_tools.recorder import Recorder
 
 pytestmark = pytest.mark.broker
 

@@ -13,7 +13,8 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import TaskState
 from cascade.testing import Recorder as Events
 from cascade.testkit import Broker, eventually
-from cascade.testkit.brokers import Aedes, RabbitMq
+from testing_tools.aedes import Aedes
+from testing_tools.rabbitmq import RabbitMq
 
 pytestmark = [pytest.mark.broker, pytest.mark.nightly, pytest.mark.timeout(300)]
 

@@ -11,8 +11,8 @@ import long_limits
 import pytest
 
 from cascade.testkit import Broker, eventually
-from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import busyness
+from testing_tools.recorder import Recorder
 
 pytestmark = pytest.mark.process  # left out of the session unit
 

@@ -11,8 +11,8 @@ import pytest
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.testkit import Broker, eventually
-from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import busyness
+from testing_tools.recorder import Recorder
 
 pytestmark = pytest.mark.broker
 

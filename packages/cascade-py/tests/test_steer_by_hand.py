@@ -20,8 +20,8 @@ import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.testkit import Broker, eventually
-from cascade.testkit.recorder import Recorder
 from cascade.testkit.waiting import busyness
+from testing_tools.recorder import Recorder
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 

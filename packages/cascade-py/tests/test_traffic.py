@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from wire_traffic import Traffic, channels_of, document, problems
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.control_messages import constraint_message, store_message
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
 from cascade.testkit import Broker, eventually
-from cascade.testkit.recorder import Recorder
+from testing_tools.recorder import Recorder
+from testing_tools.wire_traffic import Traffic, channels_of, document, problems
 
 
 def values_of(content: Any, wanted: set[str]) -> Iterator[tuple[str, Any]]:

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite_witness import UNHEARD, SuiteWitness
-from wire_links import Heard, MqttLink, NatsLink, RefusedError
-from wire_rules import Deliveries
 
 from cascade.testkit import eventually
-from cascade.testkit._witness import nats_lines, nats_login
-from cascade.testkit.brokers import Aedes, Broker, IotCore, Mosquitto, NatsServer, RabbitMq
+from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.odd_broker import OddBroker
+from testing_tools.aedes import Aedes
+from testing_tools.heard_brokers import nats_lines, nats_login
+from testing_tools.iotcore import IotCore
+from testing_tools.odd_broker import OddBroker
+from testing_tools.rabbitmq import RabbitMq
+from testing_tools.suite_witness import UNHEARD, SuiteWitness
+from testing_tools.wire_links import Heard, MqttLink, NatsLink, RefusedError
+from testing_tools.wire_rules import Deliveries
 
 CONFTEST = Path(__file__).parents[2] / "conftest.py"
 BIRTH = {"status": "online", "session": "1f", "ts": "t", "pid": 1, "host": "h", "version": "0.1.0"}
@@ -209,70 +212,6 @@ def test_a_broker_with_rules_is_heard_and_keeps_them(witness: SuiteWitness) -> N
         ((topic, problem),) = witness.collect()
     assert topic == UNHEARD
     assert "is not heard" in problem
-
-
-PROGRAM = """
-import sys
-from paho.mqtt import publish
-from cascade.testkit import brokers
-
-with getattr(brokers, sys.argv[1])() as broker:
-    for line in sys.stdin:
-        getattr(broker, line.strip())() if line.strip() != "publish" else publish.single(
-            "cascade/status/press", "{}", 1, True, broker.host, broker.port
-        )
-        print("done", flush=True)
-"""
-
-
-class Program:
-    """A program that starts a broker, and does what it is asked."""
-
-    def __init__(self, kind: str) -> None:
-        command = [sys.executable, "-c", PROGRAM, kind]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def do(self, *words: str) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        for word in words:
-            self.process.stdin.write(f"{word}\n")
-            self.process.stdin.flush()
-            assert self.process.stdout.readline() == "done\n"
-
-
-@pytest.fixture(params=["Mosquitto", "NatsServer"])
-def program(request: pytest.FixtureRequest) -> Iterator[Program]:
-    if request.param == "Mosquitto":
-        require_mosquitto()
-    made = Program(request.param)
-    with made.process:
-        yield made
-
-
-@pytest.mark.broker
-@pytest.mark.process
-def test_a_broker_of_a_program_that_a_test_starts_is_heard(program: Program, witness: SuiteWitness) -> None:
-    """While it runs and after a restart; not while it is frozen. The end of the program loses nothing."""
-    program.do("publish")
-    assert {topic for topic, _ in witness.collect()} == {STATUS}
-    program.do("freeze")
-    assert witness.collect() == []
-    program.do("thaw", "kill", "start", "publish")
-    assert {topic for topic, _ in witness.collect()} == {STATUS}
-    program.do("publish")
-    program.process.communicate(timeout=120)
-    assert {topic for topic, _ in witness.collect()} == {STATUS}
-
-
-@pytest.mark.broker
-@pytest.mark.process
-def test_a_program_that_is_killed_loses_nothing(program: Program, witness: SuiteWitness) -> None:
-    """Nor does its broker, which ends with it or goes on."""
-    program.do("publish")
-    program.process.kill()
-    program.process.wait(120)
-    assert {topic for topic, _ in witness.collect()} == {STATUS}
 
 
 @pytest.mark.full

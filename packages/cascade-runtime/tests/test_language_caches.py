@@ -11,7 +11,7 @@ from cascade.runtime import Engine, MemoryCache, ProcessExecutor, SqliteCache, T
 from cascade.runtime._support.clock import SystemClock
 from cascade.spec import Task, task
 from cascade.testkit import time_limit
-from cascade.testkit._workflows import work
+from testing_tools.workflows import work
 
 runs: list[Any] = []
 

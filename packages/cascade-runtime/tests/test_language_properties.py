@@ -14,7 +14,7 @@ from simple_tasks import give
 from cascade.interfaces import Executor, TaskState, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, ProcessExecutor, ThreadExecutor
 from cascade.spec import Router, task
-from cascade.testkit.workflows import check_workflows
+from testing_tools.workflows.check import check_workflows
 
 pytestmark = pytest.mark.process  # left out of the session unit
 

@@ -15,18 +15,18 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from cascade.testkit import _broker, _process, eventually, time_limit
+from cascade.testkit import _broker, eventually, ports, time_limit
 from cascade.testkit.brokers import (
     Broker,
     BrokerFailedError,
     BrokerNotFoundError,
     Mosquitto,
     NatsServer,
-    make_certificates,
     start_broker,
 )
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import Patience
+from testing_tools.certificates import make_certificates
 
 pytestmark = pytest.mark.broker
 
@@ -186,7 +186,7 @@ def test_a_port_taken_in_between_is_replaced_by_another(
 ) -> None:
     """The race for a free port is lost once: the broker starts on the next one."""
     with kind() as first:
-        drawn = iter([first.port, _process.free_port()])
+        drawn = iter([first.port, ports.free_port()])
         monkeypatch.setattr(_broker, "free_port", lambda: next(drawn))
         with kind() as second:
             assert second.port != first.port

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from cascade.testkit import _process, eventually, no_leaks, time_limit, unique_topic, waiting
+from cascade.testkit import eventually, no_leaks, ports, time_limit, unique_topic, waiting
 from cascade.testkit.connector import Ability
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -127,22 +127,22 @@ def test_two_workers_of_a_test_run_never_draw_one_port(monkeypatch: pytest.Monke
     shares: list[set[int]] = []
     for worker in ("gw0", "gw1", "gw2"):
         monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
-        shares.append({*_process._share()})
+        shares.append({*ports._share()})
     monkeypatch.delenv("PYTEST_XDIST_WORKER")
-    assert sorted(port for share in shares for port in share) == [*_process._share()]
+    assert sorted(port for share in shares for port in share) == [*ports._share()]
 
 
 def test_a_free_port_is_given_to_one_server_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while neither of two servers listens yet."""
-    draw = _process._draw.choice
+    draw = ports._draw.choice
     drawn: list[int] = []
 
     def each_twice(ports: range) -> int:
         drawn.append(drawn[-1] if len(drawn) % 2 else draw(ports))
         return drawn[-1]
 
-    monkeypatch.setattr(_process, "_draw", SimpleNamespace(choice=each_twice))
-    given = [_process.free_port() for _ in range(20)]
+    monkeypatch.setattr(ports, "_draw", SimpleNamespace(choice=each_twice))
+    given = [ports.free_port() for _ in range(20)]
     assert len(set(given)) == 20
 
 

@@ -13,10 +13,10 @@ import aiomqtt
 import pytest
 import pytest_asyncio
 
-from cascade.testkit import _mqtt_packets as mqtt
 from cascade.testkit import eventually, time_limit
-from cascade.testkit._mqtt_packets import MalformedPacketError, PacketType, Publication
-from cascade.testkit.odd_broker import OddBroker
+from testing_tools import mqtt_packets as mqtt
+from testing_tools.mqtt_packets import MalformedPacketError, PacketType, Publication
+from testing_tools.odd_broker import OddBroker
 
 pytestmark = pytest.mark.broker
 

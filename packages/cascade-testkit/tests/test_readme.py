@@ -76,7 +76,7 @@ def test_the_readme_quotes_the_example_as_it_is() -> None:
 def test_the_readmes_tests_pass(tmp_path: Path, run_pytest: Run) -> None:
     """Each block that begins with the name of a file is one."""
     blocks = FILES.findall(README)
-    assert len(blocks) == 8
+    assert len(blocks) == 6
     for name, code in blocks:
         (tmp_path / name).write_text(code, encoding="utf-8")
     (tmp_path / "conftest.py").write_text(HASTE, encoding="utf-8")

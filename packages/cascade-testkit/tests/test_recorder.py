@@ -10,7 +10,7 @@ import pytest
 from cascade.interfaces import ConnectorUnavailable
 from cascade.testkit import Broker, Mosquitto, eventually, no_leaks, unique_topic
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.recorder import Recorder
+from testing_tools.recorder import Recorder
 
 pytestmark = pytest.mark.broker
 
@@ -81,6 +81,6 @@ def test_a_broker_that_refuses_is_an_error_in_words(
             Recorder(broker.host, broker.port, username="ann", password="wrong").start()
         with Recorder(broker.host, broker.port, username="ann", password="secret") as recorder:
             assert repr(recorder) == "<Recorder of #: 0 messages>"
-    monkeypatch.setattr("cascade.testkit.recorder._START_SECONDS", 0.5)
+    monkeypatch.setattr("testing_tools.recorder._START_SECONDS", 0.5)
     with pytest.raises(ConnectorUnavailable, match="no answer"):
         Recorder("127.0.0.1", closed_port).start()

@@ -10,10 +10,10 @@ import pytest
 
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.spec import LazyResult, Router, task
-from cascade.testkit._workflows.describe import describe
-from cascade.testkit._workflows.reference import Reference
-from cascade.testkit._workflows.work import Pair
-from cascade.testkit.workflows import check_workflow
+from testing_tools.workflows.check import check_workflow
+from testing_tools.workflows.describe import describe
+from testing_tools.workflows.reference import Reference
+from testing_tools.workflows.work import Pair
 
 SEEDS = range(40)
 Targets = list[LazyResult[Any]]

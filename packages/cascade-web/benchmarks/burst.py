@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browsing import Tab, chromium
 from playwright.async_api import CDPSession, Page
 
-from cascade.testkit._process import free_port
 from cascade.testkit.brokers import NatsServer
+from cascade.testkit.ports import free_port
 from cascade.web import page
 
 EVENTS, NAMES = 100_000, 20

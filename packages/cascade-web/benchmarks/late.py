@@ -28,8 +28,8 @@ from playwright.async_api import Browser
 
 import cascade as cs
 from cascade.interfaces.topics import constraint_topic
-from cascade.testkit._process import free_port
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
+from cascade.testkit.ports import free_port
 from cascade.web import page
 
 ENGINES, RUNS, TASKS, ROUNDS = 50, 10, 200, 10

@@ -15,7 +15,7 @@ from playwright.async_api import Locator, Page, expect
 from cascade.interfaces.topics import state_topic
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.recorder import Recorder
+from testing_tools.recorder import Recorder
 
 expect.set_options(timeout=SECONDS * 1000)
 

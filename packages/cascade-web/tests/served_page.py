@@ -7,7 +7,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Origin, Subprotocol
 
-from cascade.testkit._process import free_port
+from cascade.testkit.ports import free_port
 from cascade.web._assembly import assemble
 from cascade.web._door import Door
 from cascade.web._server import WebServer

@@ -31,14 +31,14 @@ from served_page import served
 
 from cascade.cli import main
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
-from cascade.testkit._process import free_port
 from cascade.testkit.brokers import Mosquitto
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.recorder import Recorder
+from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import eventually
 from cascade.web import page as made_page
 from cascade.web._upstream import Upstream
 from testing_tools.engines import Plant
+from testing_tools.recorder import Recorder
 
 pytestmark = [
     pytest.mark.broker,

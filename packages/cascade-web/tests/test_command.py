@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cascade.cli import main
-from cascade.testkit._process import free_port
+from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import busyness
 from cascade.web import page
 from testing_tools.engines import CASCADE

@@ -23,11 +23,11 @@ import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.nats import NatsConnector
 from cascade.interfaces.topics import constraint_topic, state_topic
-from cascade.testkit._process import free_port
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
-from cascade.testkit.recorder import Recorder
+from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import eventually
 from cascade.web._upstream import Upstream
+from testing_tools.recorder import Recorder
 
 pytestmark = [
     pytest.mark.broker,

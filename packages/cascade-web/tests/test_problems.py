@@ -16,8 +16,8 @@ from cascade.interfaces.access import Roles, rules
 from cascade.interfaces.topics import status_topic
 from cascade.ops._access.mosquitto import access_list
 from cascade.ops._access.nats import authorization
-from cascade.testkit._process import free_port
 from cascade.testkit.brokers import Broker, Mosquitto
+from cascade.testkit.ports import free_port
 from cascade.web import page as made_page
 from cascade.web._upstream import Upstream
 

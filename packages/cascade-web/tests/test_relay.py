@@ -11,10 +11,11 @@ from served_page import HOST, browser, close_of, served
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cascade.testkit import unique_topic
-from cascade.testkit.brokers import Broker, Mosquitto, NatsServer, make_certificates
+from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import eventually, time_limit
 from cascade.web._upstream import Upstream
+from testing_tools.certificates import make_certificates
 
 CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"
 """The first packet of a client without a name: MQTT 3.1.1, section 3.1."""

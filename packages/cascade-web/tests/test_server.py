@@ -14,7 +14,7 @@ from served_page import HOST, browser, close_of, served
 
 from cascade.cli import CommandError
 from cascade.interfaces import ConfigurationError
-from cascade.testkit._process import free_port
+from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import time_limit
 from cascade.web import _command, page
 from cascade.web._assembly import assemble

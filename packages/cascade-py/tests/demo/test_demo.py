@@ -14,7 +14,7 @@ from paho.mqtt import publish
 from cascade.interfaces.topics import STORE_TOPIC
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker, start_broker
-from cascade.testkit.recorder import Recorder
+from testing_tools.recorder import Recorder
 
 DEMO = Path(__file__).parents[2] / "demo"
 

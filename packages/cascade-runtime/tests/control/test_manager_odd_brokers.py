@@ -17,7 +17,7 @@ from cascade.runtime import Engine
 from cascade.runtime._control.sync import SyncState
 from cascade.spec import task
 from cascade.testkit import eventually
-from cascade.testkit.odd_broker import OddBroker
+from testing_tools.odd_broker import OddBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 

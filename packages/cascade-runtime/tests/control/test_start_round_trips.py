@@ -13,7 +13,7 @@ from cascade.runtime import Engine
 from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit.chaos import ChaosProxy, Direction
-from cascade.testkit.odd_broker import OddBroker
+from testing_tools.odd_broker import OddBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.process]
 

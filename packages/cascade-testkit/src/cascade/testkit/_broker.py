@@ -7,13 +7,13 @@ import ssl
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 from cascade.interfaces import ExternalError, UsageError
-from cascade.testkit import _witness
-from cascade.testkit._process import free_port
+from cascade.testkit.ports import free_port
 from cascade.transport.broker_programs import Child, answers_mqtt, says_port_in_use
 
 _STOP_SECONDS = 60.0  # one that is killed loses its store
@@ -37,11 +37,37 @@ class BrokerFailedError(ExternalError, RuntimeError):
         super().__init__(f"{name} {problem}; its log ends with\n{tail}")
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Paths of PEM files: the authority's certificate, a server's pair and a client's pair."""
+
+    ca: Path
+    cert: Path
+    key: Path
+    client_cert: Path
+    client_key: Path
+
+
+class BrokerObserver(Protocol):
+    """Called for every broker of a process: for a suite that checks what its brokers deliver. It must not raise."""
+
+    def configuration(self, broker: Broker, text: str) -> str:
+        """Return the configuration with which the broker is started, from its own."""
+
+    def started(self, broker: Broker) -> None:
+        """Take note of a broker that answers; called after each of its starts, before ``start`` returns."""
+
+    def ended(self, broker: Broker) -> None:
+        """Take note that the broker's process is gone; called more than once, also if it never answered."""
+
+
 class Broker(ABC):
     """A broker's process and its folder. Made stopped; ``start()`` or ``with`` starts it."""
 
     name: ClassVar[str]
     mqtt_versions: ClassVar[tuple[str, ...]]
+    observer: ClassVar[BrokerObserver | None] = None
+    """Of all brokers of this process."""
 
     def __init__(self, *, port: int | None = None, start_timeout: float = 60.0) -> None:
         self.host = "127.0.0.1"
@@ -68,9 +94,14 @@ class Broker(ABC):
         return f"mqtt://{self.host}:{self.port}"
 
     @property
-    def heard_at(self) -> dict[str, Any] | None:
-        """Where and how a witness connects; None for a kind that admits none."""
-        return None
+    def folder(self) -> Path:
+        """The folder of its files, from the first start to ``stop()``.
+
+        :raises BrokerFailedError: at any other time.
+        """
+        if self._folder is None:
+            raise BrokerFailedError(self.name, "has no folder before it is started", self._log)
+        return Path(self._folder.name)
 
     @property
     def pid(self) -> int:
@@ -108,8 +139,8 @@ class Broker(ABC):
         finally:
             if not self.running:
                 self.stop()
-        if _witness.witness is not None:
-            _witness.witness.started(self)
+        if self.observer is not None:
+            self.observer.started(self)
         return self
 
     def stop(self) -> None:
@@ -190,17 +221,12 @@ class Broker(ABC):
         return None
 
     @property
-    def _path(self) -> Path:
-        assert self._folder is not None
-        return Path(self._folder.name)
-
-    @property
     def _log_file(self) -> Path:
-        return self._path / "broker.log"
+        return self.folder / "broker.log"
 
     @property
     def _store(self) -> Path:
-        return self._path / "store"
+        return self.folder / "store"
 
     def _running_child(self) -> Child:
         if self._child is None or not self._child.running:
@@ -208,8 +234,8 @@ class Broker(ABC):
         return self._child
 
     def _gone(self) -> None:
-        if _witness.witness is not None:
-            _witness.witness.ended(self)
+        if self.observer is not None:
+            self.observer.ended(self)
 
     def _failed(self, problem: str) -> BrokerFailedError:
         return BrokerFailedError(self.name, problem, self.log)
@@ -230,8 +256,11 @@ class Broker(ABC):
         first = self._port is None
         self._port = self._port or free_port()
         self._store.mkdir(exist_ok=True)
-        configuration = self._path / "broker.conf"
-        configuration.write_text(self._configuration(), encoding="utf-8")
+        configuration = self.folder / "broker.conf"
+        text = self._configuration()
+        if self.observer is not None:
+            text = self.observer.configuration(self, text)
+        configuration.write_text(text, encoding="utf-8")
         before = len(self.log)
         self._child = Child(self._command(program, configuration), log=self._log_file)
         if self._wait_until_ready(before, deadline):

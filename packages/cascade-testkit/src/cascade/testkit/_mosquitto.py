@@ -8,11 +8,8 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from cascade.testkit import _witness
-from cascade.testkit._broker import Broker
-from cascade.testkit.certificates import Certificates
+from cascade.testkit._broker import Broker, Certificates
 from cascade.transport.broker_programs import MOSQUITTO, Listener, password_line
 
 _SAVE_SECONDS = 60.0
@@ -85,16 +82,6 @@ class Mosquitto(Broker):
             return None
         return found.st_ino, found.st_mtime_ns
 
-    @property
-    def heard_at(self) -> dict[str, Any]:
-        """A socket, on a listener of its own: others neither count nor bind it."""
-        login = [_witness.USER, _witness.PASSWORD]
-        return {"network": "mqtt", "path": str(self._witness_socket), "login": login}
-
-    @property
-    def _witness_socket(self) -> Path:
-        return self._path / "witness"
-
     @classmethod
     def find(cls) -> str | None:
         return MOSQUITTO.find()
@@ -104,12 +91,9 @@ class Mosquitto(Broker):
         return MOSQUITTO.remedy()
 
     def _configuration(self) -> str:
-        *begin, listener = MOSQUITTO.configuration(Listener(self.host, self.port), self._store, self._durable)
+        lines = MOSQUITTO.configuration(Listener(self.host, self.port), self._store, self._durable)
         limits = [f"max_queued_messages {self._max_queued_messages}"]
-        own = [] if _witness.witness is None else [f"listener 0 {self._witness_socket}"]
-        return "\n".join(
-            [*begin, *own, listener, *self._tls_lines(), *limits, *self._access(), *self._lines, ""]
-        )
+        return "\n".join([*lines, *self._tls_lines(), *limits, *self._access(), *self._lines, ""])
 
     def _tls_lines(self) -> list[str]:
         if self._tls is None:
@@ -119,19 +103,15 @@ class Mosquitto(Broker):
 
     def _access(self) -> list[str]:
         lines = [f"allow_anonymous {str(self._allow_anonymous).lower()}"]
-        users, acl = self._users, self._acl
-        if _witness.witness is not None:
-            users = users and {**users, _witness.USER: _witness.PASSWORD}
-            acl = acl and (*acl, *_witness.ACL)
-        if users:
-            passwords = [password_line(user, password) for user, password in users.items()]
+        if self._users:
+            passwords = [password_line(user, password) for user, password in self._users.items()]
             lines.append(f"password_file {self._write('passwords', passwords)}")
-        if acl:
-            lines.append(f"acl_file {self._write('acl', acl)}")
+        if self._acl:
+            lines.append(f"acl_file {self._write('acl', self._acl)}")
         return lines
 
     def _write(self, name: str, lines: Sequence[str]) -> Path:
-        path = self._path / name
+        path = self.folder / name
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")
         path.chmod(0o600)
         return path

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cascade.interfaces.distribution import install_line
-from cascade.testkit import _witness
-from cascade.testkit._broker import Broker
-from cascade.testkit._process import free_port
-from cascade.testkit.certificates import Certificates
+from cascade.testkit._broker import Broker, Certificates
+from cascade.testkit.ports import free_port
 from cascade.transport.broker_programs import NATS_SERVER, Listener
 
 
@@ -56,16 +52,6 @@ class NatsServer(Broker):
         """Where clients of NATS connect to."""
         return f"{'nats' if self._tls is None else 'tls'}://{self.host}:{self.nats_port}"
 
-    @property
-    def heard_at(self) -> dict[str, Any]:
-        """The port of NATS, with a login, and a certificate if the server may ask for one."""
-        configuration = self._configuration()
-        certificate = re.search(r'cert_file: "([^"]*)", key_file: "([^"]*)"', configuration)
-        files = {"cert": certificate[1], "key": certificate[2]} if certificate else {}
-        login = _witness.nats_login(self._lines) | files
-        where = {"network": "nats", "host": self.host, "port": self.nats_port}
-        return {**where, "login": login, "tls": "tls {" in configuration}
-
     @classmethod
     def find(cls) -> str | None:
         return NATS_SERVER.find()
@@ -81,8 +67,7 @@ class NatsServer(Broker):
             lines = [each for each in lines if not each.startswith(("jetstream", "mqtt"))]
         if self._tls is not None:
             lines.append(f'tls {{ cert_file: "{self._tls.cert}", key_file: "{self._tls.key}" }}')
-        more = self._lines if _witness.witness is None else _witness.nats_lines(self._lines)
-        return "\n".join([*lines, *more, ""])
+        return "\n".join([*lines, *self._lines, ""])
 
     def _command(self, program: str, configuration: Path) -> list[str]:
         return NATS_SERVER.command(program, configuration)

@@ -9,25 +9,24 @@ it wrote to its log stands in ``broker.log`` and in the error if it does not sta
 
 from __future__ import annotations
 
-from cascade.testkit._aedes import Aedes
-from cascade.testkit._broker import Broker, BrokerFailedError, BrokerNotFoundError
-from cascade.testkit._iotcore import IotCore
+from cascade.testkit._broker import (
+    Broker,
+    BrokerFailedError,
+    BrokerNotFoundError,
+    BrokerObserver,
+    Certificates,
+)
 from cascade.testkit._mosquitto import Mosquitto
 from cascade.testkit._nats import NatsServer
-from cascade.testkit._rabbitmq import RabbitMq
-from cascade.testkit.certificates import Certificates, make_certificates
 
 __all__ = [
-    "Aedes",
     "Broker",
     "BrokerFailedError",
     "BrokerNotFoundError",
+    "BrokerObserver",
     "Certificates",
-    "IotCore",
     "Mosquitto",
     "NatsServer",
-    "RabbitMq",
-    "make_certificates",
     "start_broker",
 ]
 

@@ -24,7 +24,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from cascade.testkit._process import free_port
+from cascade.testkit.ports import free_port
 
 _CHUNK = 65_536
 _UNDER_WAY = 256  # pieces that a delayed direction carries at the same time

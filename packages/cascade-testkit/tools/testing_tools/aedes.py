@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cascade.testkit import _witness
-from cascade.testkit._broker import Broker
+from cascade.testkit.brokers import Broker
+from testing_tools.heard_brokers import anonymous_client
 
 FOLDER = "CASCADE_AEDES"
 
@@ -35,7 +35,7 @@ class Aedes(Broker):
     @property
     def heard_at(self) -> dict[str, Any]:
         """The port of all clients. Its answer to a ping may overtake messages."""
-        return _witness.anonymous_client(self.host, self.port)
+        return anonymous_client(self.host, self.port)
 
     @classmethod
     def find(cls) -> str | None:

@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Literal, Self
 
 from cascade.interfaces.topics import matches
-from cascade.testkit import _mqtt_packets as mqtt
-from cascade.testkit import _witness
-from cascade.testkit._mqtt_packets import MalformedPacketError, PacketType, Publication
+from testing_tools import heard_brokers
+from testing_tools import mqtt_packets as mqtt
+from testing_tools.mqtt_packets import MalformedPacketError, PacketType, Publication
 
 RetainedOrder = Literal["first", "late"]
 
@@ -238,8 +238,8 @@ class OddBroker:
         self._clients[client.client_id] = client
 
     def _route(self, message: Publication) -> None:
-        if _witness.witness is not None:
-            _witness.witness.routed(self, message)
+        if heard_brokers.witness is not None:
+            heard_brokers.witness.routed(self, message)
         if message.retain:
             if message.payload:
                 self._retained[message.topic] = message

@@ -15,14 +15,16 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from cascade.interfaces import EventBus, Executor, TaskState, TaskStateEvent
-from cascade.interfaces.distribution import install_line
 from cascade.interfaces.events import ENDED_STATES
 from cascade.spec import LazyResult
-from cascade.testkit._workflows.describe import describe
-from cascade.testkit._workflows.maker import FOLDER, make_workflow
-from cascade.testkit._workflows.needed import Needed
-from cascade.testkit._workflows.reference import Reference
+from testing_tools.workflows.describe import describe
+from testing_tools.workflows.maker import FOLDER, make_workflow
+from testing_tools.workflows.needed import Needed
+from testing_tools.workflows.reference import Reference
 
 __all__ = ["EngineLike", "check_workflow", "check_workflows", "make_workflow"]
 
@@ -50,15 +52,7 @@ def check_workflows(
     ``make_engine(executor=, ...)`` is called with what :func:`check_workflow` chooses, for each run.
 
     :raises AssertionError: showing the simplest workflow that goes wrong.
-    :raises ImportError: if hypothesis is not installed (``pip install "cascade-testkit[workflows]"``).
     """
-    try:
-        from hypothesis import given, settings
-        from hypothesis import strategies as st
-    except ImportError as exc:
-        raise ImportError(
-            f"random workflows need hypothesis: {install_line('workflows', 'cascade-testkit')}"
-        ) from exc
     numbers = itertools.count()
     with asyncio.Runner() as runner:
         executor = make_executor()

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade.interfaces.distribution import install_line
+import trustme
 
-
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """Paths of PEM files: the authority's certificate, a server's pair and a client's pair."""
-
-    ca: Path
-    cert: Path
-    key: Path
-    client_cert: Path
-    client_key: Path
+from cascade.testkit.brokers import Certificates
 
 
 def make_certificates(folder: Path, *names: str, client: str = "cascade-client") -> Certificates:
@@ -25,9 +15,7 @@ def make_certificates(folder: Path, *names: str, client: str = "cascade-client")
 
     :param names: host names and addresses for which the server's certificate is valid;
         ``127.0.0.1`` and ``localhost`` when none is given.
-    :raises ImportError: if ``trustme`` is not installed (``pip install "cascade-testkit[brokers]"``).
     """
-    trustme = _trustme()
     folder.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     made = Certificates(
@@ -38,14 +26,6 @@ def make_certificates(folder: Path, *names: str, client: str = "cascade-client")
     _write(server, made.cert, made.key)
     _write(authority.issue_cert(client, common_name=client), made.client_cert, made.client_key)
     return made
-
-
-def _trustme() -> Any:
-    try:
-        import trustme
-    except ImportError as exc:
-        raise ImportError(f"certificates need trustme: {install_line('brokers', 'cascade-testkit')}") from exc
-    return trustme
 
 
 def _write(leaf: Any, cert: Path, key: Path) -> None:

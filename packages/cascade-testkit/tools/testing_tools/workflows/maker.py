@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from cascade.spec import LazyResult, Param, Router, Task, call_of, task
-from cascade.testkit._workflows import work
+from testing_tools.workflows import work
 
 Lazy = LazyResult[Any]
 FOLDER = "folder"

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
 from cascade.interfaces import ConnectorUnavailable
-from cascade.interfaces.distribution import install_line
 from cascade.interfaces.topics import matches
 
 _START_SECONDS = 60.0
@@ -53,7 +55,6 @@ class Recorder:
     """Records what a broker delivers for some filters, from ``start`` to ``stop``.
 
     :param username: for brokers that ask for one.
-    :raises ImportError: if paho-mqtt is not installed (``pip install "cascade-testkit[brokers]"``).
     """
 
     def __init__(
@@ -130,13 +131,6 @@ class Recorder:
         return f"<Recorder of {', '.join(self._filters)}: {len(self._messages)} messages>"
 
     def _made(self, *, clean: bool) -> Any:
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as exc:
-            raise ImportError(
-                f"Recorder needs paho-mqtt: {install_line('brokers', 'cascade-testkit')}"
-            ) from exc
         client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, clean_session=clean)
         if self._credentials[0] is not None:
             client.username_pw_set(*self._credentials)

@@ -19,13 +19,15 @@ ALL, EVERY, MOST = 100, 50, 1_000
 ENUMS = {"type", "state", "event", "status", "sync", "why", "kind", "last_status", "level"}
 """Keys whose text the schema looks at."""
 
+PACKAGES = Path(__file__).parents[3]
+
 Content = Mapping[str, Any] | str
 
 
 @cache
 def document() -> dict[str, Any]:
     """Return the AsyncAPI document of the wire."""
-    found: dict[str, Any] = json.loads((Path(__file__).parents[1] / "asyncapi.json").read_text("utf-8"))
+    found: dict[str, Any] = json.loads((PACKAGES / "cascade-interfaces/asyncapi.json").read_text("utf-8"))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cascade.interfaces import TaskState
 from cascade.interfaces.errors import RouteError
 from cascade.spec import Call, CallSettings, InputCall, LazyResult, MapCall, RouteCall, as_call, call_of
-from cascade.testkit._workflows.needed import RESOURCES
+from testing_tools.workflows.needed import RESOURCES
 
 
 @dataclass(frozen=True, slots=True)

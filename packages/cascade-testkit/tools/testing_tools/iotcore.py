@@ -7,8 +7,8 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from cascade.testkit import _witness
-from cascade.testkit._broker import Broker
+from cascade.testkit.brokers import Broker
+from testing_tools.heard_brokers import anonymous_client
 
 
 class IotCore(Broker):
@@ -24,7 +24,7 @@ class IotCore(Broker):
     @property
     def heard_at(self) -> dict[str, Any]:
         """The port of all clients."""
-        return {**_witness.anonymous_client(self.host, self.port), "shows_qos": False}
+        return {**anonymous_client(self.host, self.port), "shows_qos": False}
 
     @classmethod
     def find(cls) -> str | None:

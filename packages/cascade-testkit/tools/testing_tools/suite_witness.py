@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from wire_links import Heard
-from wire_rules import Deliveries
+from cascade.testkit.brokers import Broker
+from testing_tools import heard_brokers
+from testing_tools.mqtt_packets import Publication
+from testing_tools.wire_links import Heard
+from testing_tools.wire_rules import Deliveries
 
-from cascade.testkit import _witness
-from cascade.testkit._broker import Broker
-from cascade.testkit._mqtt_packets import Publication
-
-PROGRAM = Path(__file__).with_name("wire_witness.py")
+PROGRAM = "testing_tools.wire_witness"
 UNHEARD = "(no topic)"
 """The topic of a problem that concerns no message: a broker that the witness cannot hear."""
 Problem = tuple[str, str]
@@ -27,7 +26,7 @@ Problem = tuple[str, str]
 
 
 class SuiteWitness:
-    """Has every broker heard that this process or a program of its tests starts; ``stop()`` ends the process that does it."""
+    """Has every broker heard that this process starts; ``stop()`` ends the process that does it."""
 
     def __init__(self) -> None:
         self.test = ""
@@ -42,32 +41,32 @@ class SuiteWitness:
 
     def start(self) -> None:
         """Begin to see brokers; the process starts with the first of them."""
-        assert not isinstance(_witness.witness, SuiteWitness)
-        _witness.witness = self  # where a test has started pytest, in place of the announcer
+        heard_brokers.set_witness(self)
 
     def stop(self) -> None:
         """Stop hearing brokers, and end the process."""
-        _witness.witness = None
-        os.environ.pop(_witness.ADDRESS, None)
+        heard_brokers.set_witness(None)
         process, self._process = self._process, None
         if process is not None:
             process.communicate()
 
     def prepare(self) -> None:
-        """Start the process, so that no test is the one that opens its pipes, and name its port to programs of tests."""
+        """Start the process, so that no test is the one that opens its pipes."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, str(PROGRAM)],
+                [sys.executable, "-m", PROGRAM],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 start_new_session=True,  # Ctrl-C is not for it: its pipe ends with the tests
             )
-            assert self._process.stdout is not None
-            os.environ[_witness.ADDRESS] = self._process.stdout.readline().strip()
+
+    def configuration(self, broker: Broker, text: str) -> str:
+        return heard_brokers.configuration(broker, text)
 
     def started(self, broker: Broker) -> None:
-        if (wanted := broker.heard_at) is not None:
+        if (wanted := heard_brokers.heard_at(broker)) is not None:
             with self._lock:
                 number, _ = self._numbers.get(id(broker), (self._last + 1, None))
                 self._last = max(self._last, number)
@@ -110,7 +109,7 @@ class SuiteWitness:
             answer = self._ask({"awake": list(awake)})
             found += [(topic, problem) for topic, problem in answer["found"]]
             for number in awake.keys() - set(answer["heard"]):
-                self.listen(number, awake[number].heard_at or {}, awake[number])
+                self.listen(number, heard_brokers.heard_at(awake[number]) or {}, awake[number])
         return found
 
     def _odd_problems(self) -> list[Problem]:

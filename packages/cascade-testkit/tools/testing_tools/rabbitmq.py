@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from cascade.testkit import _witness
-from cascade.testkit._broker import Broker
-from cascade.testkit._process import free_port
+from cascade.testkit.brokers import Broker
+from cascade.testkit.ports import free_port
+from testing_tools.heard_brokers import anonymous_client
 
 _PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in /usr/sbin changes the user and the folder
 
@@ -31,7 +31,7 @@ class RabbitMq(Broker):
     @property
     def heard_at(self) -> dict[str, Any]:
         """The port of all clients. Its answer to a ping may overtake messages."""
-        return _witness.anonymous_client(self.host, self.port)
+        return anonymous_client(self.host, self.port)
 
     @classmethod
     def find(cls) -> str | None:
@@ -66,19 +66,19 @@ class RabbitMq(Broker):
         )
 
     def _command(self, program: str, configuration: Path) -> list[str]:
-        plugins = self._path / "enabled_plugins"
+        plugins = self.folder / "enabled_plugins"
         plugins.write_text("[rabbitmq_mqtt].\n", encoding="utf-8")
         self._mapper = free_port()
         environment = {
-            "HOME": self._path,
+            "HOME": self.folder,
             "RUNNING_UNDER_SYSTEMD": "1",  # its start script then becomes the server, with one process id
             "RABBITMQ_NODENAME": f"cascade-{self.port}@localhost",
             "RABBITMQ_DIST_PORT": free_port(),
             "RABBITMQ_CONFIG_FILE": configuration,
             "RABBITMQ_ENABLED_PLUGINS_FILE": plugins,
             "RABBITMQ_MNESIA_BASE": self._store,
-            "RABBITMQ_LOG_BASE": self._path,
-            "RABBITMQ_PID_FILE": self._path / "pid",
+            "RABBITMQ_LOG_BASE": self.folder,
+            "RABBITMQ_PID_FILE": self.folder / "pid",
             "RABBITMQ_LOGS": "-",
             "ERL_EPMD_PORT": self._mapper,
             "ERL_EPMD_ADDRESS": self.host,

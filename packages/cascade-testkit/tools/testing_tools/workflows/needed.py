@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cascade.spec import Resource, inject, resource
-from cascade.testkit._workflows.work import MOST_SLOTS
+from testing_tools.workflows.work import MOST_SLOTS
 
 RESOURCES = {"shared": 3, "own": 4}
 """The values of the resources that steps ask for."""

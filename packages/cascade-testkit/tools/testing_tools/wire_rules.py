@@ -7,9 +7,11 @@ import re
 from functools import cache
 from typing import Any
 
-from wire_document import CLEARS
-from wire_links import Heard
-from wire_traffic import channels_of, document, look_of, problems, rendering_problems
+from testing_tools.wire_links import Heard
+from testing_tools.wire_traffic import channels_of, document, look_of, problems, rendering_problems
+
+_CLEARS = "or {}, clears it"
+"""In the description of a channel on which an empty object is no mistake."""
 
 FIRST, EVERY = 100, 50
 """Of each kind of message the schemas see the first ones, then every fiftieth; topics and flags are checked in each."""
@@ -58,7 +60,7 @@ class Deliveries:
             return []
         found = self._flag_problems(channel, heard)
         if not heard.payload or (
-            heard.payload == b"{}" and CLEARS in document()["channels"][channel]["description"]
+            heard.payload == b"{}" and _CLEARS in document()["channels"][channel]["description"]
         ):
             return (
                 found if _operation(channel)["bindings"]["mqtt"]["retain"] else [*found, "an empty message"]

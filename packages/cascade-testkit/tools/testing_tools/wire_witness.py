@@ -1,8 +1,7 @@
 """The witness of the suite: a process that listens at brokers, and checks what they deliver.
 
-It reads requests, one JSON object per line, and answers each with one. The tests write theirs to its standard input;
-programs that tests start connect to its port, which is the first line that it prints. It is a process of its own, so that
-tests keep their threads, their open files and their processor's time.
+It reads requests on its standard input, one JSON object per line, and answers each with one. It is a process of its own,
+so that tests keep their threads, their open files and their processor's time.
 """
 
 from __future__ import annotations
@@ -17,18 +16,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from wire_links import Heard, Link, MqttLink, NatsLink, RefusedError
-from wire_rules import Deliveries
+from testing_tools.wire_links import Heard, Link, MqttLink, NatsLink, RefusedError
+from testing_tools.wire_rules import Deliveries
 
 SECONDS = 30.0
 """How long a broker may take to answer; a busy machine does not count as a fault."""
 MOST = 50
 """Problems that one answer lists."""
-Number = int | str
-"""Names a broker: the tests count theirs, and programs say what and where it is."""
 
 
 class Ear:
@@ -122,47 +118,21 @@ def _begun(wanted: dict[str, Any], plain: socket.socket) -> tuple[Link, socket.s
     return link, wire
 
 
-class Requests:
-    """What the tests, or one of their programs, ask: lines that may arrive in parts."""
-
-    def __init__(self, read: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
-        self.ended = False
-        self._read, self._write = read, write
-        self._buffer = b""
-
-    def answer(self, answer_to: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Read once, and answer the requests that are whole."""
-        try:
-            data = self._read()
-        except OSError:
-            data = b""
-        self.ended = not data
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            answer = json.dumps(answer_to(json.loads(line))).encode() + b"\n"
-            with contextlib.suppress(OSError):  # a program that was killed meanwhile
-                self._write(answer)
-
-
 class Witness:
     """Brokers by number, and what was wrong since it was last asked."""
 
     def __init__(self) -> None:
-        self._ears: dict[Number, Ear] = {}
-        self._pids: dict[Number, int] = {}
-        """Processes of the brokers that programs have started."""
+        self._ears: dict[int, Ear] = {}
         self._found: dict[tuple[str, str], None] = {}
         self._selector = selectors.DefaultSelector()
+        self._buffer = b""
+        self._ended = False
 
     def serve(self, requests: int, answers: int) -> None:
-        """Answer requests until the end of the tests' ones; read what comes from brokers meanwhile."""
-        tests = Requests(partial(os.read, requests, 65_536), partial(_write, answers))
-        with socket.create_server(("127.0.0.1", 0)) as programs:
-            self._on_data(requests, partial(self._take_requests, requests, tests, self._answer))
-            self._on_data(programs, partial(self._accept, programs))
-            _write(answers, f"{programs.getsockname()[1]}\n".encode())
-            while not tests.ended:
-                self._turn(None)
+        """Answer requests until their end; read what comes from brokers meanwhile."""
+        self._on_data(requests, partial(self._take_requests, requests, answers))
+        while not self._ended:
+            self._turn(None)
 
     def _on_data(self, stream: int | socket.socket, read: Callable[[], None]) -> None:
         self._selector.register(stream, selectors.EVENT_READ, read)
@@ -173,32 +143,13 @@ class Witness:
             if self._selector.get_map().get(key.fd) is key:  # a request before it may have closed it
                 key.data()
 
-    def _accept(self, programs: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            program, _ = programs.accept()
-            requests = Requests(partial(program.recv, 65_536), program.sendall)
-            self._on_data(program, partial(self._take_requests, program, requests, self._announced))
-
-    def _take_requests(
-        self,
-        stream: int | socket.socket,
-        requests: Requests,
-        answer_to: Callable[[dict[str, Any]], dict[str, Any]],
-    ) -> None:
-        requests.answer(answer_to)
-        if requests.ended and stream in self._selector.get_map():
-            self._selector.unregister(stream)
-            if isinstance(stream, socket.socket):
-                stream.close()
-
-    def _announced(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what a program asks. Problems belong to the test that has started it."""
-        answer = self._answer(request)
-        if "problem" in answer:
-            self._take([("(no topic)", f"{request['number']} is not heard: {answer['problem']}")])
-        elif "listen" in request:
-            self._pids[request["number"]] = request["pid"]
-        return {}
+    def _take_requests(self, requests: int, answers: int) -> None:
+        """Read once, and answer the requests that are whole."""
+        data = os.read(requests, 65_536)
+        self._ended = not data
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            _write(answers, json.dumps(self._answer(json.loads(line))).encode() + b"\n")
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "listen" in request:
@@ -208,7 +159,7 @@ class Witness:
             return {}
         return self._collected(request["awake"])
 
-    def _listen(self, number: Number, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _listen(self, number: int, wanted: dict[str, Any]) -> dict[str, Any]:
         self._leave(number)
         try:
             ear = self._ears[number] = Ear(wanted)
@@ -218,17 +169,16 @@ class Witness:
         self._take(ear.early)
         return {}
 
-    def _leave(self, number: Number) -> None:
+    def _leave(self, number: int) -> None:
         """Read what a broker that is gone had sent."""
         while number in self._ears:
             self._read(number)
 
-    def _read(self, number: Number) -> None:
+    def _read(self, number: int) -> None:
         ear = self._ears[number]
         self._take(ear.read())
         if ear.closed:
             del self._ears[number]
-            self._pids.pop(number, None)
             self._selector.unregister(ear.socket)
             ear.close()
 
@@ -237,8 +187,7 @@ class Witness:
 
     def _collected(self, awake: list[int]) -> dict[str, Any]:
         """Wait until brokers that are awake have answered; return what was wrong, and the numbers of those heard."""
-        of_programs = [number for number, pid in self._pids.items() if _awake(pid)]
-        calls = {n: self._ears[n].link.answers for n in (*awake, *of_programs) if n in self._ears}
+        calls = {n: self._ears[n].link.answers for n in awake if n in self._ears}
         for number in calls:
             self._ears[number].send(self._ears[number].link.call())
         deadline = time.monotonic() + SECONDS
@@ -258,15 +207,6 @@ class Witness:
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
-
-
-def _awake(pid: int) -> bool:
-    """Whether the broker of a program answers, or is gone, so that its connection ends; only Linux shows this."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return sys.platform == "linux"
-    return status.rpartition(")")[2].split()[0] != "T"
 
 
 if __name__ == "__main__":
