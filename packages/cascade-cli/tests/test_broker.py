@@ -17,16 +17,16 @@ from cascade.cli import CommandError, main
 from cascade.cli._broker import server as module
 from cascade.cli._broker.server import served
 from cascade.cli._broker.sockets import listening, of_lsof, of_netstat, of_proc
-from cascade.testkit import Broker
-from cascade.testkit.ports import free_port
-from cascade.testkit.waiting import busyness
-from cascade.transport.broker_programs import (
+from cascade.interfaces.broker_programs import (
     MOSQUITTO,
     NATS_SERVER,
     BrokerProgram,
     Listener,
     answers_mqtt,
 )
+from cascade.testkit import Broker
+from cascade.testkit.ports import free_port
+from cascade.testkit.waiting import busyness
 from testing_tools.engines import CASCADE, eventually
 from testing_tools.suite_witness import SuiteWitness
 from testing_tools.terminals import Terminal

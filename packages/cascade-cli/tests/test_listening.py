@@ -20,8 +20,8 @@ from cascade.cli._broker import server as module
 from cascade.cli._broker.server import Server
 from cascade.cli._commands import broker
 from cascade.cli.listening import in_use, refused
-from cascade.transport.broker_programs import NATS_SERVER as NATS
-from cascade.transport.broker_programs import Child, Listener
+from cascade.interfaces.broker_programs import NATS_SERVER as NATS
+from cascade.interfaces.broker_programs import Child, Listener
 from testing_tools.memory_broker import Screen
 
 HERE = "this machine only"

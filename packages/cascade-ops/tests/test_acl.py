@@ -19,12 +19,12 @@ from roles import MATRIX, PASSWORD, ROLES, RUN, USERS, Client
 
 from cascade.cli import main
 from cascade.interfaces.access import permits, rules
+from cascade.interfaces.broker_programs import Child
 from cascade.ops._access.mosquitto import MQTT_PORT, WEBSOCKET_PORT, Files, access_list, configuration
 from cascade.testkit.brokers import Mosquitto
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import busyness
-from cascade.transport.broker_programs import Child
 from testing_tools.certificates import make_certificates
 from testing_tools.engines import Plant, eventually
 

@@ -14,9 +14,9 @@ from roles import MATRIX, PASSWORD, ROLES, RUN, USERS, Client
 
 from cascade.cli import main
 from cascade.interfaces.access import Roles, Rule, rules
+from cascade.interfaces.broker_programs import Child
 from cascade.ops._access.nats import authorization, subject_of
 from cascade.testkit.brokers import NatsServer
-from cascade.transport.broker_programs import Child
 from testing_tools.engines import Plant, eventually
 
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from cascade.interfaces.broker_programs import password_line
 from cascade.testkit.brokers import Broker, BrokerObserver, Mosquitto, NatsServer
-from cascade.transport.broker_programs import password_line
 from testing_tools.mqtt_packets import Publication
 
 USER, PASSWORD = "suite-witness", "only-reads"

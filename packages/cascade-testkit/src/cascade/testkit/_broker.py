@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
 from cascade.interfaces import ExternalError, UsageError
+from cascade.interfaces.broker_programs import Child, answers_mqtt, says_port_in_use
 from cascade.testkit.ports import free_port
-from cascade.transport.broker_programs import Child, answers_mqtt, says_port_in_use
 
 _STOP_SECONDS = 60.0  # one that is killed loses its store
 

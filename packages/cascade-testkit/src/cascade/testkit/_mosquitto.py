@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cascade.interfaces.broker_programs import MOSQUITTO, Listener, password_line
 from cascade.testkit._broker import Broker, Certificates
-from cascade.transport.broker_programs import MOSQUITTO, Listener, password_line
 
 _SAVE_SECONDS = 60.0
 

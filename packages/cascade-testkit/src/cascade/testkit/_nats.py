@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cascade.interfaces.broker_programs import NATS_SERVER, Listener
 from cascade.interfaces.distribution import install_line
 from cascade.testkit._broker import Broker, Certificates
 from cascade.testkit.ports import free_port
-from cascade.transport.broker_programs import NATS_SERVER, Listener
 
 
 class NatsServer(Broker):

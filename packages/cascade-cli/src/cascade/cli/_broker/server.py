@@ -15,7 +15,7 @@ from pathlib import Path
 from cascade.cli._broker.sockets import listening
 from cascade.cli.errors import FAILED, USAGE, CommandError
 from cascade.cli.listening import in_use, other_port, refused, url_of
-from cascade.transport.broker_programs import (
+from cascade.interfaces.broker_programs import (
     MOSQUITTO,
     NATS_SERVER,
     BrokerProgram,

@@ -19,7 +19,7 @@ from cascade.cli.command import settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.listening import PORT, bind_address, is_local, name_of, url_of
 from cascade.cli.output import Output
-from cascade.transport.broker_programs import Listener
+from cascade.interfaces.broker_programs import Listener
 
 _POLL = 0.1
 

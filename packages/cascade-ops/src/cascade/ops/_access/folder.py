@@ -12,10 +12,10 @@ from pathlib import Path
 
 from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces.access import Rule
+from cascade.interfaces.broker_programs import password_line
 from cascade.ops._access import nats
 from cascade.ops._access.mosquitto import Files, access_list, configuration
 from cascade.ops._access.nats import NatsFiles
-from cascade.transport.broker_programs import password_line
 from cascade.transport.credentials import certificate_end, end_problem, is_exposed
 
 _PASSWORD_BYTES = 24

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade.transport.broker_programs import (
+from cascade.interfaces.broker_programs import (
     MOSQUITTO,
     NATS_SERVER,
     BrokerProgram,

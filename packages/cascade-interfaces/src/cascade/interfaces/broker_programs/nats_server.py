@@ -8,7 +8,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-from cascade.transport.broker_programs.program import BrokerProgram, Listener
+from cascade.interfaces.broker_programs.program import BrokerProgram, Listener
 
 
 def _find() -> str | None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from cascade.transport.broker_programs.program import BrokerProgram, Listener
+from cascade.interfaces.broker_programs.program import BrokerProgram, Listener
 
 _SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"  # not on the PATH of ordinary users
 

@@ -4,12 +4,12 @@ The command ``cascade broker`` and the brokers of the testkit use them. mosquitt
 system; nats-server is a wheel, and installs wherever Python does.
 """
 
-from cascade.transport.broker_programs.child import Child
-from cascade.transport.broker_programs.mosquitto import MOSQUITTO
-from cascade.transport.broker_programs.nats_server import NATS_SERVER
-from cascade.transport.broker_programs.passwords import password_line
-from cascade.transport.broker_programs.probe import answers_mqtt
-from cascade.transport.broker_programs.program import BrokerProgram, Listener, says_port_in_use
+from cascade.interfaces.broker_programs.child import Child
+from cascade.interfaces.broker_programs.mosquitto import MOSQUITTO
+from cascade.interfaces.broker_programs.nats_server import NATS_SERVER
+from cascade.interfaces.broker_programs.passwords import password_line
+from cascade.interfaces.broker_programs.probe import answers_mqtt
+from cascade.interfaces.broker_programs.program import BrokerProgram, Listener, says_port_in_use
 
 __all__ = [
     "MOSQUITTO",
