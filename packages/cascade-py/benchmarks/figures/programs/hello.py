@@ -12,5 +12,9 @@ def hello(name: str) -> str:
 
 
 if __name__ == "__main__":
-    connector = f"mqtt://127.0.0.1:{sys.argv[1]}?source_id=hello" if len(sys.argv) > 1 else None
+    connector = None
+    if len(sys.argv) > 1:
+        from cascade.connectors.mqtt import MqttConnector
+
+        connector = MqttConnector("127.0.0.1", int(sys.argv[1]), source_id="hello")
     cs.run(hello("world"), connector=connector)
