@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cascade.interfaces.distribution import VERSION
+
 PACKAGES = Path(__file__).parents[2]
 SDK = "cascade-py"
 FIRST = '__path__ = __import__("pkgutil").extend_path(__path__, __name__)'
@@ -140,3 +142,11 @@ def test_a_fault_is_found(tree: Path, path: str, found: list[str]) -> None:
     messages = faults(tree)
     assert len(messages) == len(found)
     assert all(part in line for part, line in zip(found, messages, strict=True))
+
+
+def test_every_distribution_has_the_one_version() -> None:
+    versions = {
+        path.parent.name: tomllib.loads(path.read_text("utf-8"))["project"]["version"]
+        for path in PACKAGES.glob("*/pyproject.toml")
+    }
+    assert set(versions.values()) == {VERSION}

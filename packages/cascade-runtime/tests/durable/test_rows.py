@@ -10,7 +10,6 @@ import sys
 import threading
 import weakref
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from cascade.interfaces import (
     StepSummary,
     UnstorableValueError,
 )
+from cascade.interfaces.distribution import VERSION
 from cascade.runtime import SqliteState
 from cascade.testkit.waiting import eventually
 
@@ -93,7 +93,7 @@ async def test_the_file_says_of_each_attempt_where_it_ran_and_how_it_ended(
         "host": platform.node(),
         "pid": os.getpid(),
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        "cascade": metadata.version("cascade-runtime"),
+        "cascade": VERSION,
         "python": platform.python_version(),
     }
     assert found == [

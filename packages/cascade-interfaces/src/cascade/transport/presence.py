@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import Any
 
+from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.topics import status_topic
 from cascade.interfaces.wire.write import UndecodableMessageError, decode_payload, timestamp
 
@@ -87,7 +88,7 @@ class Presence:
                     "ts": timestamp(time.time()),
                     "pid": os.getpid(),
                     "host": platform.node(),
-                    "version": _version(),
+                    "version": VERSION,
                 }
             )
         return self._birth
@@ -145,12 +146,3 @@ def _decoded(payload: bytes) -> dict[str, Any]:
         return decode_payload(payload)
     except UndecodableMessageError:
         return {}
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # slow to import, and only watchers need it
-
-    try:
-        return version("cascade-interfaces")  # all distributions have one version
-    except PackageNotFoundError:
-        return "unknown"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.interfaces import Connector, SupportsStatistics, supports
+from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.events import Tag
 from cascade.interfaces.wire.write import clean_tags, timestamp
 from cascade.transport.outbox import SUPERSEDED
@@ -48,18 +49,9 @@ def _machine() -> dict[str, Any]:
         "os": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "cascade": _version(),
+        "cascade": VERSION,
         "cpus": os.cpu_count(),
     }
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # slow to import, and only watchers need it
-
-    try:
-        return version("cascade-interfaces")  # all distributions have one version
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _load() -> float | None:

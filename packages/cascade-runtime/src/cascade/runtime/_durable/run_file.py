@@ -10,11 +10,11 @@ import os
 import platform
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cascade.interfaces import PendingEvent, RunInfo, RunInUseError, StepState
+from cascade.interfaces.distribution import VERSION
 from cascade.runtime._durable.crash_points import reach
 from cascade.runtime._durable.index import KEPT, StepIndex
 from cascade.runtime._durable.paths import RunPaths
@@ -100,7 +100,7 @@ class RunFile:
         """Insert the next attempt, with a new token, and how many values it begins with; in a transaction."""
         (last,) = self._run("SELECT max(n) FROM attempt").fetchone()
         self.attempt, self._token = (last or 0) + 1, os.urandom(16)
-        made_by = (metadata.version("cascade-runtime"), platform.python_version(), now, kept)
+        made_by = (VERSION, platform.python_version(), now, kept)
         process = (platform.node(), os.getpid(), _boot(), run.source)
         self._run(_BEGIN_ATTEMPT, (self.attempt, self._token, *process, *made_by))
         self._run("UPDATE run SET status = 'Running', ended = NULL, error = ''")
