@@ -18,6 +18,7 @@ from cascade.connectors.mqtt._aiomqtt.internals import LOGGER, QuietLogger
 from cascade.connectors.mqtt._duplicates import DuplicateFilter
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.connectors.mqtt.config import Settings
+from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
 from cascade.transport.connector import NetworkConnector, new_nonce
 from cascade.transport.delivery.dispatcher import Dispatcher
@@ -56,8 +57,6 @@ class MqttConnector(NetworkConnector):
 
     def __init__(self, hostname: str, port: int = 1883, **keywords: Any) -> None:
         if aiomqtt is None:
-            from cascade.interfaces.distribution import install_line
-
             raise ImportError(f"MqttConnector needs aiomqtt: {install_line('mqtt')}")
         settings = config.settings(hostname, port, keywords, known=client_keywords())
         self._duplicates = DuplicateFilter(time.monotonic)

@@ -14,6 +14,7 @@ from cascade.connectors.nats import _errors, config
 from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._kept import Keeping
 from cascade.connectors.nats._link import NatsLink
+from cascade.interfaces.distribution import install_line
 from cascade.interfaces.limitation import Limitation
 from cascade.transport.connector import NetworkConnector
 from cascade.transport.faults import Fault
@@ -48,8 +49,6 @@ class NatsConnector(NetworkConnector):
 
     def __init__(self, hostname: str, port: int = 4222, **keywords: Any) -> None:
         if nats is None:
-            from cascade.interfaces.distribution import install_line
-
             raise ImportError(f"NatsConnector needs nats-py: {install_line('nats')}")
         if "://" in str(hostname):
             hostname, port, keywords = config.from_url(hostname, keywords)
