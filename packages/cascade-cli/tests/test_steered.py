@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cascade.cli._steering import desk
+from cascade.cli._steering import publishing
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, status_topic
 from testing_tools.memory_broker import MemoryBroker, Person
 
@@ -97,7 +97,7 @@ def test_a_name_that_is_nearly_known_is_suggested(person: Person) -> None:
 
 def test_waiting_without_a_live_engine_ends_at_once(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exit code is 1, because no engine obeys."""
-    monkeypatch.setattr(desk, "UNNAMED_SECONDS", 0.01)
+    monkeypatch.setattr(publishing, "UNNAMED_SECONDS", 0.01)
     code, lines, err = person.types("pause", "--wait")
     assert (code, lines) == (1, [constraint_topic("global", "pause")])
     assert err == "no live engine is in the scope global; cascade ps lists the engines\n"
@@ -119,7 +119,7 @@ def test_a_silent_engine_is_waited_for_until_the_time_out(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And named; a source of another name is not in the scope."""
-    monkeypatch.setattr(desk, "UNNAMED_SECONDS", 0.01)
+    monkeypatch.setattr(publishing, "UNNAMED_SECONDS", 0.01)
     for source in ("oven", "press"):
         person.broker.take(status_topic(source), {"status": "online", "session": "s"})
     code, lines, err = person.types("pause", "oven", "--wait", "--timeout", "0.05s")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cascade.cli import main
-from cascade.ops._doctor import examination, trials, way
+from cascade.ops._doctor import broker_probes, examination, network_probes
 from testing_tools.command_fixtures import no_settings, patient, patient_with_nats, plant
 from testing_tools.engines import PASSWORD
 from testing_tools.patient import SECONDS, lengthen_connecting
@@ -25,11 +25,11 @@ _OF_THE_MACHINE = {"sqlite", "websocket"}
 def quick_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer messages and a shorter wait for what does not come; a link that comes late is waited for."""
     lengthen_connecting(monkeypatch.setattr)
-    monkeypatch.setattr(way, "LOOKUP_SECONDS", SECONDS)
-    monkeypatch.setattr(way, "CONNECT_SECONDS", SECONDS)
+    monkeypatch.setattr(network_probes, "LOOKUP_SECONDS", SECONDS)
+    monkeypatch.setattr(network_probes, "CONNECT_SECONDS", SECONDS)
     monkeypatch.setattr(examination, "MESSAGES", 30)
-    monkeypatch.setattr(trials, "RETURN_SECONDS", 0.3)
-    monkeypatch.setattr(trials, "QUIET_SECONDS", 0.15)
+    monkeypatch.setattr(broker_probes, "RETURN_SECONDS", 0.3)
+    monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 0.15)
     monkeypatch.setattr(examination, "LISTEN_SECONDS", 0.2)
     monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.2)
     monkeypatch.setattr(examination, "_WEBSOCKET_PORTS", (9,))

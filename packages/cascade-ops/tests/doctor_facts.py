@@ -8,10 +8,10 @@ from cascade.ops._doctor.facts import (
     Configuration,
     Facts,
     Login,
+    Reachability,
     Retained,
     Right,
     Target,
-    Way,
 )
 from cascade.ops._doctor.rights_checks import EVENTS, PRESENCE, PROGRESS, SYNC
 
@@ -33,7 +33,7 @@ def good() -> Facts:
     """A broker with rules, examined with the settings of an engine: nothing is wrong."""
     return Facts(
         FAR,
-        way=Way(),
+        reachability=Reachability(),
         certificate=Certificate(ends=NOW + 90 * 86_400),
         login=Login(linked=True, mqtt5=True),
         rights={

@@ -17,7 +17,7 @@ from cascade.cli import main
 from cascade.interfaces.access import Roles, rules
 from cascade.ops._access.mosquitto import access_list
 from cascade.ops._access.nats import authorization
-from cascade.ops._doctor import examination, trials
+from cascade.ops._doctor import broker_probes, examination
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from testing_tools import patient
@@ -104,7 +104,7 @@ def test_nothing_is_wrong_with_a_broker_under_the_rules(
 def test_an_engine_that_is_online_gets_no_trial_messages(
     server: str, doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its user, the trial topics would be its own: they are not tried while it is online."""
+    """With its user, the probe topics would be its own: they are not tried while it is online."""
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
     lines = authorization(rules(ROLES), dict.fromkeys(ROLES.users, PASSWORD))
     with guarded() if server == "mosquitto" else NatsServer(lines=lines) as broker:
@@ -152,7 +152,7 @@ def test_a_denial_that_cuts_the_link_is_named(
 ) -> None:
     """mosquitto 2.0.11 with max_queued_messages 0; later versions keep the link, and the setting is named there, too."""
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    monkeypatch.setattr(trials, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 1.0)
     with guarded(max_queued_messages=0) as broker:
         code, problems, warnings = doctor(as_user(broker, "wall"))
     assert (code, warnings) == (1, set())
@@ -164,7 +164,7 @@ def test_a_denial_that_cuts_the_link_is_named(
 def test_an_open_broker_without_a_store_is_named(
     doctor: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On this machine its configuration shows the cause; registers of the trial are gone afterwards."""
+    """On this machine its configuration shows the cause; registers of the probe are gone afterwards."""
     require_mosquitto()
     with Mosquitto(lines=["persistence false"]) as broker:
         assert doctor(broker.url, "--probe-write") == (1, {"persistence", "queue_unlimited"}, {"no_rules"})
@@ -244,7 +244,7 @@ def test_an_odd_broker_is_named(
 ) -> None:
     """Each mode by its name, and nothing else."""
     if "retained_order" in switches:  # on a busy machine what comes late comes later still
-        monkeypatch.setattr(trials, "QUIET_SECONDS", 2.5)
+        monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 2.5)
     with OddBroker(**switches) as broker:
         usual = {"no_rules", "persistence_unknown"} if code != 3 else set()
         assert doctor(f"mqtt://{broker.host}:{broker.port}") == (code, problems, warnings | usual)
@@ -269,7 +269,7 @@ def test_version_and_messages_in_flight_are_shown(
     ("switches", "found"),
     [
         ({}, r"rumqttd \u001b[2J\u000a1"),
-        ({"refused_filters": frozenset({trials.VERSION})}, ""),
+        ({"refused_filters": frozenset({broker_probes.VERSION})}, ""),
         ({"retained_for_wildcards": False}, r"rumqttd \u001b[2J\u000a1"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_version_is_shown_where_it_may_be_read(
 ) -> None:
     """Control characters in it reach no terminal, and a broker that refuses the topic is examined as any other."""
     with OddBroker(**switches) as broker:
-        broker.publish(trials.VERSION, b"rumqttd \x1b[2J\n1", retain=True)
+        broker.publish(broker_probes.VERSION, b"rumqttd \x1b[2J\n1", retain=True)
         main(["doctor", "--broker", f"mqtt://{broker.host}:{broker.port}"])
         out, _ = capsys.readouterr()
         lines = [line for line in out.splitlines() if "the broker says" in line]
@@ -289,7 +289,7 @@ def test_a_version_is_shown_where_it_may_be_read(
 @pytest.mark.full
 def test_a_limit_of_packets_is_named(doctor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A report of 64 KiB breaks the link there."""
-    monkeypatch.setattr(trials, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 1.0)
     with OddBroker(max_packet=10_000) as broker:
         code, problems, _ = doctor(f"mqtt://{broker.host}:{broker.port}")
     assert (code, problems) == (1, {"size"})

@@ -26,7 +26,8 @@ from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.interfaces.wire.read import View
 from cascade.interfaces.wire.write import encode_payload
 from cascade.ops._commands.doctor import findings
-from cascade.ops._doctor import examination, way
+from cascade.ops._doctor import examination, network_probes
+from cascade.ops._doctor.broker_probes import Examined, try_size
 from cascade.ops._doctor.examination import files_of, target_of
 from cascade.ops._doctor.facts import (
     Certificate,
@@ -34,17 +35,16 @@ from cascade.ops._doctor.facts import (
     Facts,
     Files,
     Login,
+    Reachability,
     Retained,
     Right,
     Target,
-    Way,
 )
 from cascade.ops._doctor.finding import parted
 from cascade.ops._doctor.local_server import local_configuration, parse_mosquitto
+from cascade.ops._doctor.network_probes import try_port, try_tls
 from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.rights_checks import EVENTS, PRESENCE, PROGRESS, SYNC
-from cascade.ops._doctor.trials import Examined, try_size
-from cascade.ops._doctor.way import try_tls, try_way
 
 
 def lacks(what: Lacking) -> Limitation:
@@ -65,10 +65,10 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"way": Way("dns", "Name or service not known")}, ["dns"]),
-        ({"way": Way("refused")}, ["refused"]),
-        ({"way": Way("silent")}, ["silent"]),
-        ({"way": Way("unreachable", "No route to host")}, ["unreachable"]),
+        ({"reachability": Reachability("dns", "Name or service not known")}, ["dns"]),
+        ({"reachability": Reachability("refused")}, ["refused"]),
+        ({"reachability": Reachability("silent")}, ["silent"]),
+        ({"reachability": Reachability("unreachable", "No route to host")}, ["unreachable"]),
         ({"certificate": Certificate(10, "certificate has expired")}, ["certificate_expired"]),
         ({"certificate": Certificate(9, "not yet valid")}, ["clock"]),
         ({"certificate": Certificate(62, "hostname mismatch")}, ["certificate_name"]),
@@ -137,10 +137,10 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
 def test_each_fault_is_named_and_nothing_else(change: dict[str, object], expected: list[str]) -> None:
     """One fault at a time, in a broker that is in order otherwise."""
     facts = replace(good(), **change)  # type: ignore[arg-type]
-    if facts.way is not None and facts.way.fault:
-        facts = Facts(FAR, way=facts.way)
+    if facts.reachability is not None and facts.reachability.fault:
+        facts = Facts(FAR, reachability=facts.reachability)
     elif facts.certificate is not None and (facts.certificate.code or facts.certificate.detail):
-        facts = Facts(FAR, way=Way(), certificate=facts.certificate)
+        facts = Facts(FAR, reachability=Reachability(), certificate=facts.certificate)
     assert names(facts) == expected
     for each in findings(facts, now=NOW):
         assert each.found
@@ -205,7 +205,11 @@ def test_engines_that_a_broker_has_lost_are_named() -> None:
 @given(st.integers(1, 200), st.booleans())
 def test_no_line_is_wider_than_the_terminal(width: int, wide: bool) -> None:
     """But for words and commands that have no place to break."""
-    facts = Facts(FAR, way=Way("refused"), login=None) if wide else replace(good(), cut=True, size=65_536)
+    facts = (
+        Facts(FAR, reachability=Reachability("refused"), login=None)
+        if wide
+        else replace(good(), cut=True, size=65_536)
+    )
     problems, warnings = parted(findings(facts, now=NOW))
     lines = list(lines_of(facts, problems, warnings, width))
     assert all(len(line) <= max(width, 20) or " " not in line.strip() for line in lines)
@@ -328,7 +332,7 @@ async def test_tls_faults_are_told_apart(tmp_path: Path) -> None:
         async with answering(leaf) as port:
             target = Target("mqtts", "127.0.0.1", port)
             seen = await try_tls(target, trusted)
-        facts = Facts(target, way=Way(), certificate=seen)
+        facts = Facts(target, reachability=Reachability(), certificate=seen)
         found[name] = [each.name for each in findings(facts, now=now.timestamp())]
     assert found == {
         "good": ["certificate_end"],
@@ -355,7 +359,7 @@ async def test_faults_of_the_way_are_told_apart(monkeypatch: pytest.MonkeyPatch)
             raise error
 
         monkeypatch.setattr(asyncio, "open_connection", fail)
-        assert (await try_way(Target("mqtt", "127.0.0.1", 1))).fault == expected
+        assert (await try_port(Target("mqtt", "127.0.0.1", 1))).fault == expected
 
 
 async def test_a_dns_that_does_not_answer_is_told_from_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,9 +368,11 @@ async def test_a_dns_that_does_not_answer_is_told_from_a_port(monkeypatch: pytes
     async def wait(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(way, "LOOKUP_SECONDS", 0.0)
+    monkeypatch.setattr(network_probes, "LOOKUP_SECONDS", 0.0)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", wait)
-    assert await try_way(Target("mqtt", "broker.example", 1)) == Way("dns", "the DNS does not answer")
+    assert await try_port(Target("mqtt", "broker.example", 1)) == Reachability(
+        "dns", "the DNS does not answer"
+    )
 
 
 async def test_a_large_message_has_64_kib() -> None:
@@ -453,12 +459,12 @@ def printed(facts: Facts) -> list[str]:
             ],
         ),
         (
-            {"way": None, "certificate": None, "target": replace(FAR, scheme="tls"), "rights": {},
+            {"reachability": None, "certificate": None, "target": replace(FAR, scheme="tls"), "rights": {},
              "retained": None, "view": None},
             ["linked as press-3: NATS"],
         ),
         ({"certificate": Certificate(10), "login": Login()}, ["broker.example:8883 accepts connections"]),
-        ({"certificate": Certificate(detail="WRONG_VERSION"), "login": None, "way": Way("silent")}, []),
+        ({"certificate": Certificate(detail="WRONG_VERSION"), "login": None, "reachability": Reachability("silent")}, []),
     ],
 )  # fmt: skip
 def test_what_is_in_order_is_listed_first(change: dict[str, object], expected: list[str]) -> None:
@@ -476,7 +482,7 @@ def test_the_last_line_counts_the_findings_and_names_the_plan() -> None:
     heads = [number for number, line in enumerate(lines) if line.startswith(("problem", "warning"))]
     assert [lines[number - 1] for number in heads] == ["", "", ""]
     soon = Files(end="the certificate c.pem expires in 4 days; renew it")
-    lines = printed(Facts(FAR, files=soon, way=Way("refused")))
+    lines = printed(Facts(FAR, files=soon, reachability=Reachability("refused")))
     assert lines[0].startswith("problem  refused: ")
     assert lines[lines.index("") + 1].startswith("warning  client_certificate_end: ")
     plan = "no problems, 1 warning; cascade doctor --fix-plan lists what to do"

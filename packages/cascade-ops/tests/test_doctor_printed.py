@@ -21,23 +21,23 @@ from cascade.interfaces.topics import matches, status_topic
 from cascade.interfaces.watch import Complete, Message, WatchItem
 from cascade.interfaces.wire.read import View
 from cascade.ops._commands.doctor import findings
-from cascade.ops._doctor import trials, way
-from cascade.ops._doctor.examination import files_of
-from cascade.ops._doctor.facts import Certificate, Facts, Login, Retained, Right, Target, Way
-from cascade.ops._doctor.finding import Finding
-from cascade.ops._doctor.local_server import local_configuration
-from cascade.ops._doctor.report import lines_of, plan_of
-from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
-from cascade.ops._doctor.trials import (
+from cascade.ops._doctor import broker_probes, network_probes
+from cascade.ops._doctor.broker_probes import (
     Examined,
-    RightsTrial,
+    RightsProbe,
     count_queued,
     look,
     read_version,
     retained,
     try_size,
 )
-from cascade.ops._doctor.way import find_websocket, try_tls
+from cascade.ops._doctor.examination import files_of
+from cascade.ops._doctor.facts import Certificate, Facts, Login, Reachability, Retained, Right, Target
+from cascade.ops._doctor.finding import Finding
+from cascade.ops._doctor.local_server import local_configuration
+from cascade.ops._doctor.network_probes import find_websocket, try_tls
+from cascade.ops._doctor.report import lines_of, plan_of
+from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
 
 LOST = Finding("lost", "a thing that was there has gone", "work stops", "bring it back again", ("mv a b",))
 SLOW = Finding("slow", "it is slow", "one waits", "wait", warning=True)
@@ -58,7 +58,7 @@ def test_a_line_that_is_too_long_goes_on_below_its_text() -> None:
         "   now (lost)",
         "     mv a b",
     ]
-    facts = Facts(FAR, way=Way("refused"))
+    facts = Facts(FAR, reachability=Reachability("refused"))
     assert list(lines_of(facts, [LOST], [SLOW], 50)) == [
         "problem  lost: a thing that was there has gone",
         "         It means: work stops.",
@@ -201,7 +201,7 @@ def test_a_certificate_of_another_name_or_address_is_distinguished_from_one_with
     code: int,
 ) -> None:
     """The URL may have either; the user has to correct the URL or the certificate, and no authority is missing."""
-    facts = Facts(FAR, way=Way(), certificate=Certificate(code, "IP address mismatch"))
+    facts = Facts(FAR, reachability=Reachability(), certificate=Certificate(code, "IP address mismatch"))
     (found,) = findings(facts, now=NOW)
     assert found.found == (
         "the broker's certificate is for another name than broker.example: IP address mismatch"
@@ -274,7 +274,7 @@ async def server(
 
 async def test_a_websocket_is_asked_for_as_a_browser_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any port that changes to it counts; a web server that does not, or a closed port, does not hide it."""
-    monkeypatch.setattr(way, "CONNECT_SECONDS", 60.0)
+    monkeypatch.setattr(network_probes, "CONNECT_SECONDS", 60.0)
     requests: list[list[str]] = []
     lines = {True: b"HTTP/1.1 101 Switching Protocols\r\n\r\n", False: b"HTTP/1.1 200 OK\r\n\r\n"}
 
@@ -316,7 +316,7 @@ async def test_tls_begins_behind_the_greeting_of_a_nats_server(
     offer: bytes, error: OSError, found: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it requires or offers it, and with the host's name, by which the certificate is checked."""
-    monkeypatch.setattr(way, "CONNECT_SECONDS", 60.0)
+    monkeypatch.setattr(network_probes, "CONNECT_SECONDS", 60.0)
     asked: list[object] = []
 
     async def start_tls(writer: object, context: object, *, server_hostname: str) -> None:
@@ -374,7 +374,7 @@ async def test_a_nats_server_without_tls_says_so_in_its_greeting(
     greeting: bytes, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is closed at once then: nothing is sent to it."""
-    monkeypatch.setattr(way, "CONNECT_SECONDS", 60.0)
+    monkeypatch.setattr(network_probes, "CONNECT_SECONDS", 60.0)
     heard: list[bytes] = []
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -456,7 +456,7 @@ async def test_a_denial_that_comes_with_the_acknowledgement_belongs_to_its_topic
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The broker answers later than the message is written: each is waited for before the next one is sent."""
-    monkeypatch.setattr(trials, "RETURN_SECONDS", 0.01)
+    monkeypatch.setattr(broker_probes, "RETURN_SECONDS", 0.01)
     link, denied = Kept(), {"denied": 0}
     link.silent = True
     pending: list[str] = []
@@ -470,10 +470,10 @@ async def test_a_denial_that_comes_with_the_acknowledgement_belongs_to_its_topic
     monkeypatch.setattr(
         link, "statistics", lambda: SimpleNamespace(dropped=denied, refused=frozenset()), raising=False
     )
-    trial = RightsTrial(link.link)
+    probe = RightsProbe(link.link)
     for topic in ("a", "b", "c"):
-        await trial.send(topic, None, retain=False)
-    found = await trial.outcome()
+        await probe.send(topic, None, retain=False)
+    found = await probe.outcome()
     assert [each.refused for each in found.values()] == [False, True, False]
 
 
@@ -495,7 +495,7 @@ async def test_a_version_is_one_short_line(items: list[WatchItem], version: str)
 
 async def test_retained_messages_are_counted_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """By one topic, by a filter, and behind a message that was sent later; what is kept for it is cleared."""
-    monkeypatch.setattr(trials, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 0.01)
     link = Kept()
     link.retained["base/other"] = {"number": 9}
     async with retained(link.link, "base", "n", 3):
@@ -548,8 +548,8 @@ class Slow(Kept):
 
 async def test_a_broker_that_is_slow_has_lost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes before the echo is in order, however late both are; what was retained comes before it."""
-    monkeypatch.setattr(trials, "QUIET_SECONDS", 0.0)
-    monkeypatch.setattr(trials, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 60.0)
     link = Slow()
     async with retained(link.link, "base", "n", 3):
         assert await look(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=0)
@@ -567,9 +567,9 @@ async def test_a_link_that_ended_was_cut_whether_it_has_come_back_or_not(
     link = Kept()
     found = SimpleNamespace(linked=linked, connections=connections)
     monkeypatch.setattr(link, "statistics", lambda: found, raising=False)
-    trial = RightsTrial(link.link)
-    assert trial.cut == cut
-    await trial.clear("a")
+    probe = RightsProbe(link.link)
+    assert probe.cut == cut
+    await probe.clear("a")
     assert (link.sent, link.flushed) == ([("a", None, 1, True)], 1)
 
 
@@ -587,7 +587,7 @@ async def test_a_large_message_that_does_not_come_back_is_named_by_its_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of the payload, not of its text."""
-    monkeypatch.setattr(trials, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 0.01)
     link = Kept()
     link.silent = True
     assert await try_size(link.link, "base/n") == 65_536

@@ -16,14 +16,23 @@ from doctor_facts import FAR, NOW, good, right
 
 from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.ops._commands.doctor import findings
-from cascade.ops._doctor import trials
+from cascade.ops._doctor import broker_probes
+from cascade.ops._doctor.broker_probes import Examined, RightsProbe
 from cascade.ops._doctor.examination import target_of
-from cascade.ops._doctor.facts import Certificate, Configuration, Files, Login, Retained, Right, Target, Way
+from cascade.ops._doctor.facts import (
+    Certificate,
+    Configuration,
+    Files,
+    Login,
+    Reachability,
+    Retained,
+    Right,
+    Target,
+)
 from cascade.ops._doctor.finding import Finding
 from cascade.ops._doctor.local_server import local_configuration
+from cascade.ops._doctor.network_probes import try_port
 from cascade.ops._doctor.rights_checks import OWN_SYNC
-from cascade.ops._doctor.trials import Examined, RightsTrial
-from cascade.ops._doctor.way import try_way
 
 NATS = replace(FAR, scheme="nats", port=4222)
 HERE = Target("mqtt", "localhost", 1883)
@@ -44,9 +53,9 @@ def rights(**change: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "change", "found", "remedy", "steps"),
     [
-        ("refused", {"way": Way("refused"), "target": HERE}, 'localhost:1883 refuses connections', 'start the broker, or correct the port; usual: 1883, with TLS 8883', ('cascade broker',)),
-        ("refused", {"way": Way("refused"), "target": replace(HERE, scheme="nats")}, 'localhost:1883 refuses connections', 'start the broker, or correct the port; usual: 4222', ()),
-        ("refused", {"way": Way("refused")}, 'broker.example:8883 refuses connections', 'start the broker, or correct the port; usual: 1883, with TLS 8883', ()),
+        ("refused", {"reachability": Reachability("refused"), "target": HERE}, 'localhost:1883 refuses connections', 'start the broker, or correct the port; usual: 1883, with TLS 8883', ('cascade broker',)),
+        ("refused", {"reachability": Reachability("refused"), "target": replace(HERE, scheme="nats")}, 'localhost:1883 refuses connections', 'start the broker, or correct the port; usual: 4222', ()),
+        ("refused", {"reachability": Reachability("refused")}, 'broker.example:8883 refuses connections', 'start the broker, or correct the port; usual: 1883, with TLS 8883', ()),
         ("certificate_authority", {"certificate": Certificate(19, "self-signed"), "target": replace(NATS, scheme="tls")}, "nothing that this machine trusts has signed the broker's certificate: self-signed", 'name the file of your authority: --ca FILE or CASCADE_NATS_CA', ()),
         ("tls", {"certificate": Certificate(detail="odd"), "target": replace(FAR, scheme="wss")}, 'broker.example:8883 does not speak TLS: odd', 'use the port for TLS (usual: 1883, with TLS 8883), or ws:// for a network that you trust', ()),
         ("tls", {"certificate": Certificate(detail="odd"), "target": replace(NATS, scheme="tls")}, 'broker.example:4222 does not speak TLS: odd', 'use the port for TLS (usual: 4222), or nats:// for a network that you trust', ()),
@@ -164,7 +173,7 @@ def test_a_way_that_is_open_has_no_fault_and_an_unknown_error_is_named(
 ) -> None:
     """By the system's words where it has some."""
 
-    async def tried(error: Exception | None) -> Way:
+    async def tried(error: Exception | None) -> Reachability:
         async def opened(*_: object) -> tuple[None, Any]:
             if error is not None:
                 raise error
@@ -172,13 +181,15 @@ def test_a_way_that_is_open_has_no_fault_and_an_unknown_error_is_named(
 
         with monkeypatch.context() as patched:
             patched.setattr(asyncio, "open_connection", opened)
-            return await try_way(Target("mqtt", "127.0.0.1", 1))
+            return await try_port(Target("mqtt", "127.0.0.1", 1))
 
-    assert asyncio.run(tried(None)) == Way()
-    assert asyncio.run(tried(OSError(errno.EHOSTUNREACH, "no route"))) == Way("unreachable", "no route")
-    assert asyncio.run(tried(OSError("odd"))) == Way("unreachable", "odd")
-    assert asyncio.run(tried(socket.gaierror(socket.EAI_NONAME, "unknown"))) == Way("dns", "unknown")
-    assert asyncio.run(tried(socket.gaierror("odd"))) == Way("dns", "odd")
+    assert asyncio.run(tried(None)) == Reachability()
+    assert asyncio.run(tried(OSError(errno.EHOSTUNREACH, "no route"))) == Reachability(
+        "unreachable", "no route"
+    )
+    assert asyncio.run(tried(OSError("odd"))) == Reachability("unreachable", "odd")
+    assert asyncio.run(tried(socket.gaierror(socket.EAI_NONAME, "unknown"))) == Reachability("dns", "unknown")
+    assert asyncio.run(tried(socket.gaierror("odd"))) == Reachability("dns", "odd")
 
 
 @pytest.mark.parametrize(
@@ -246,18 +257,18 @@ class Answering:
 
 def test_what_becomes_of_each_message_is_known_by_its_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is sent as what belongs there is: retained or not; a second link shows that the first one was cut."""
-    monkeypatch.setattr(trials, "RETURN_SECONDS", 0.05)
+    monkeypatch.setattr(broker_probes, "RETURN_SECONDS", 0.05)
 
     async def tried() -> tuple[dict[str, Right], Answering, tuple[bool, bool]]:
         link = Answering(a="returned", b="refused", c="unreadable")
-        trial = RightsTrial(cast(Examined, link))
+        probe = RightsProbe(cast(Examined, link))
         for topic, retain in (("a", True), ("b", False), ("c", True), ("d", True)):
-            await trial.send(topic, {"n": 1} if topic == "d" else None, retain=retain)
-        found = await trial.outcome()
-        await trial.clear("d")
-        cut = trial.cut
+            await probe.send(topic, {"n": 1} if topic == "d" else None, retain=retain)
+        found = await probe.outcome()
+        await probe.clear("d")
+        cut = probe.cut
         link.connections = 2
-        return found, link, (cut, trial.cut)
+        return found, link, (cut, probe.cut)
 
     found, link, cut = asyncio.run(tried())
     assert found == {

@@ -16,9 +16,18 @@ from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable
 from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
 from cascade.interfaces.wire.write import timestamp
-from cascade.ops._doctor import examination, trials
+from cascade.ops._doctor import broker_probes, examination
 from cascade.ops._doctor.examination import Examination
-from cascade.ops._doctor.facts import Certificate, Configuration, Facts, Files, Login, Retained, Right, Way
+from cascade.ops._doctor.facts import (
+    Certificate,
+    Configuration,
+    Facts,
+    Files,
+    Login,
+    Reachability,
+    Retained,
+    Right,
+)
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
 
 NAME = "doctor-00c0ffee"
@@ -129,23 +138,23 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> TriedBroker:
         assert (keywords.pop("presence"), keywords.pop("required")) == (False, True)
         return TriedLink(made, {"url": address.url, **keywords})
 
-    async def way(*_: object) -> Way:
-        return Way()
+    async def way(*_: object) -> Reachability:
+        return Reachability()
 
     async def websocket(host: str, ports: tuple[int, ...]) -> bool:
         return ports == (8080, 8083, 9001)
 
     monkeypatch.setattr(Address, "connector", connector)
-    monkeypatch.setattr(examination, "try_way", way)
+    monkeypatch.setattr(examination, "try_port", way)
     monkeypatch.setattr(examination, "find_websocket", websocket)
     monkeypatch.setattr(examination, "local_configuration", lambda port: None)
     monkeypatch.setattr("secrets.token_hex", lambda size: "00c0ffee")
     monkeypatch.setattr(examination, "MESSAGES", 5)
     monkeypatch.setattr(examination, "LISTEN_SECONDS", 0.05)
     monkeypatch.setattr(examination, "RENEWAL_SECONDS", 0.05)
-    monkeypatch.setattr(trials, "RETURN_SECONDS", 0.05)
-    monkeypatch.setattr(trials, "QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(trials, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(broker_probes, "RETURN_SECONDS", 0.05)
+    monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(examination, "ANSWER_SECONDS", 0.5)
     return made
 
@@ -325,8 +334,8 @@ async def test_a_fault_on_the_way_ends_the_examination(
     async def certificate(*_: object) -> Certificate:
         return next(seen)
 
-    async def refused(*_: object) -> Way:
-        return Way("refused")
+    async def refused(*_: object) -> Reachability:
+        return Reachability("refused")
 
     monkeypatch.setattr(examination, "try_tls", certificate)
     seen = iter([Certificate(10), Certificate(detail="odd"), Certificate()])
@@ -337,9 +346,9 @@ async def test_a_fault_on_the_way_ends_the_examination(
     assert facts.login is not None
     assert facts.websocket is None
     made = broker.made
-    monkeypatch.setattr(examination, "try_way", refused)
+    monkeypatch.setattr(examination, "try_port", refused)
     facts = await examined(broker)
-    assert (facts.way, facts.login, broker.made) == (Way("refused"), None, made)
+    assert (facts.reachability, facts.login, broker.made) == (Reachability("refused"), None, made)
 
 
 async def test_a_websocket_is_looked_for_where_the_configuration_has_one(
@@ -383,7 +392,7 @@ class Waits:
         monkeypatch.setattr(examination, "ANSWER_SECONDS", seconds)
 
     async def _happens(self, event: asyncio.Event, seconds: float) -> bool:
-        came = await trials.happens(event, seconds)
+        came = await broker_probes.happens(event, seconds)
         if seconds == self._seconds:
             self.came.append(came)
         return came
@@ -465,14 +474,14 @@ async def test_settings_that_cannot_work_are_named_before_the_network_is_tried(
     """As every other command names them."""
     tried: list[object] = []
 
-    async def way(target: object) -> Way:
+    async def way(target: object) -> Reachability:
         tried.append(target)
-        return Way()
+        return Reachability()
 
     def refuse(*_: object, **__: object) -> None:
         raise ConfigurationError("url", "it has no host")
 
-    monkeypatch.setattr(examination, "try_way", way)
+    monkeypatch.setattr(examination, "try_port", way)
     monkeypatch.setattr(Address, "connector", refuse)
     with pytest.raises(ConfigurationError, match="it has no host"):
         await Examination(Address(URL)).run()

@@ -109,8 +109,8 @@ def test_prune_clears_a_dead_engine_and_leaves_a_live_one(plant: Plant) -> None:
     plant.start("live")
     plant.wait_for_runs("hall 2/x", "live")
     dead.kill()
-    trial = "cascade/sync/live/doctor-1a2b3c4d-7"
-    publish.single(trial, '{"number": 7}', 1, retain=True, hostname=plant.broker.host, port=plant.broker.port)
+    probe = "cascade/sync/live/doctor-1a2b3c4d-7"
+    publish.single(probe, '{"number": 7}', 1, retain=True, hostname=plant.broker.host, port=plant.broker.port)
     eventually(
         lambda: {row["source"]: row["status"] for row in plant.json("ps")}.get("hall 2/x") == "lost",
         "it is lost",
@@ -122,8 +122,8 @@ def test_prune_clears_a_dead_engine_and_leaves_a_live_one(plant: Plant) -> None:
         with Terminal(["prune"], plant.environment(), width=100, command=PATIENT) as terminal:
             shown = terminal.wait_for("retained messages? [y/N]")
             assert "cascade/sync/hall%202%2Fx/@canary" in shown
-            assert trial in shown
-            assert "live" not in shown.replace("the engine is", "").replace(trial, "")
+            assert probe in shown
+            assert "live" not in shown.replace("the engine is", "").replace(probe, "")
             terminal.type(f"{answer}\n")
             assert terminal.end() == 0
         rows = {row["source"] for row in plant.json("ps")}

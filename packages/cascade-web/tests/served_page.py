@@ -9,7 +9,7 @@ from websockets.typing import Origin, Subprotocol
 
 from cascade.testkit.ports import free_port
 from cascade.web._assembly import assemble
-from cascade.web._door import Door
+from cascade.web._relay_access import RelayAccess
 from cascade.web._server import WebServer
 from cascade.web._upstream import Upstream
 
@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 async def served(upstream: Upstream | None, *, token: str | None = None) -> AsyncIterator[int]:
     """Serve for as long as the context lasts; the value is the port."""
     port = free_port()
-    async with WebServer(assemble(), upstream, Door(token)).listening(HOST, port):
+    async with WebServer(assemble(), upstream, RelayAccess(token)).listening(HOST, port):
         yield port
 
 

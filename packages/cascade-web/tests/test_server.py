@@ -18,8 +18,8 @@ from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import time_limit
 from cascade.web import _command, page
 from cascade.web._assembly import assemble
-from cascade.web._door import Door
 from cascade.web._relay import relay
+from cascade.web._relay_access import RelayAccess
 from cascade.web._server import WebServer
 from cascade.web._upstream import NoBroker, Upstream
 
@@ -157,7 +157,7 @@ async def breaking(error: OSError, *, where: str) -> AsyncIterator[int]:
             await relay(websocket, reader, writer)
 
     port = free_port()
-    async with Broken(assemble(), UPSTREAM, Door()).listening(HOST, port):
+    async with Broken(assemble(), UPSTREAM, RelayAccess()).listening(HOST, port):
         yield port
 
 
@@ -217,11 +217,11 @@ async def test_the_link_is_printed_with_what_it_needs_and_for_whom(
         if text == "Ctrl-C ends it.":
             raise Ended
 
-    made: list[tuple[Upstream | None, Door]] = []
+    made: list[tuple[Upstream | None, RelayAccess]] = []
 
     class Listener:
-        def __init__(self, page: object, upstream: Upstream | None, door: Door) -> None:
-            made.append((upstream, door))
+        def __init__(self, page: object, upstream: Upstream | None, access: RelayAccess) -> None:
+            made.append((upstream, access))
 
         @asynccontextmanager
         async def listening(self, *_: object) -> AsyncIterator[None]:
@@ -237,9 +237,9 @@ async def test_the_link_is_printed_with_what_it_needs_and_for_whom(
     with pytest.raises(Ended):
         await _command._serve(address, host, 80)
     assert lines == [f"Open {url}", f"The page uses the broker {place} {way}.", "Ctrl-C ends it."]
-    ((upstream, door),) = made
+    ((upstream, access),) = made
     assert (upstream is None) is (way == "directly")
-    assert door.token == (None if host == "127.0.0.1" else "t0ken")
+    assert access.token == (None if host == "127.0.0.1" else "t0ken")
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
@@ -247,5 +247,5 @@ async def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CommandError, match=f"the port {port} of 127.0.0.1 is in use"):
-            async with WebServer(assemble(), None, Door()).listening(HOST, port):
+            async with WebServer(assemble(), None, RelayAccess()).listening(HOST, port):
                 pytest.fail("two servers on one port")

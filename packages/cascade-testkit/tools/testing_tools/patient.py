@@ -22,7 +22,7 @@ LIMITS = (
     ("cascade.cli.snapshot", "ANSWER_SECONDS"),
     ("cascade.cli.snapshot", "ECHO_SECONDS"),
     ("cascade.cli._watching.feed", "SUBSCRIBE_SECONDS"),
-    ("cascade.cli._steering.desk", "ACKNOWLEDGE_SECONDS"),
+    ("cascade.cli._steering.publishing", "ACKNOWLEDGE_SECONDS"),
     ("cascade.ops._retained_writes", "ACKNOWLEDGE_SECONDS"),
 )
 """After which a command says that the broker does not answer, or takes what has come for everything."""

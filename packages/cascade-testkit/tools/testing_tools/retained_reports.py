@@ -1,4 +1,4 @@
-"""What three engines have left on a broker, and a reader of the tables that commands print."""
+"""Messages that three engines have left on a broker, and a reader of the tables that commands print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of all packages know of their witness: the process that hears the brokers that they start."""
+"""The tests' side of their witness: the process that hears the brokers that they start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a delivered message must be by the AsyncAPI document: a channel, a schema, a QoS, and the flag "retain"."""
+"""Rules for a delivered message, from the AsyncAPI document: a channel, a schema, a QoS, and the flag "retain"."""
 
 from __future__ import annotations
 

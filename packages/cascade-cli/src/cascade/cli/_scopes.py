@@ -1,4 +1,4 @@
-"""What a constraint covers, as it is written on a command line. No I/O."""
+"""Scopes of constraints, as they are written on a command line. No I/O."""
 
 from __future__ import annotations
 

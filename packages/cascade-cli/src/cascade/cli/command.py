@@ -1,4 +1,4 @@
-"""What every command has in common: ``--json``, ``--debug``, and where its output goes."""
+"""Options and settings of every command: ``--json``, ``--debug``, and where its output goes."""
 
 from __future__ import annotations
 

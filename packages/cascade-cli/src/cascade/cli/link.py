@@ -1,4 +1,4 @@
-"""Where the broker is, and a link to it for a tool: without will, presence or a name."""
+"""The broker that a command uses, and a link to it for a tool: without will, presence or a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a command listens: the address and port that it is given, and why they cannot be used."""
+"""The address and port on which a command listens, and why they cannot be used."""
 
 from __future__ import annotations
 

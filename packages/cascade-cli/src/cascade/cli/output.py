@@ -1,4 +1,4 @@
-"""What a command prints: a table on a terminal, lines with tabs in a pipe, or one JSON document."""
+"""Output of a command: a table on a terminal, lines with tabs in a pipe, or one JSON document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dead engines and expired registers have left on the broker. No I/O."""
+"""Messages that dead engines and expired registers have left on the broker. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cascade.interfaces.topics import parse_state_topic, parse_status_topic
 from cascade.interfaces.wire.read import EngineView, Register, View
 from cascade.ops._home_assistant.device import device_topic, is_device_topic
 
-TRIAL = "doctor-"
+PROBE = "doctor-"
 """With what the last level of each topic begins on which ``cascade doctor`` retains messages."""
 _SYNC, _CANARY = "cascade/sync/", "/@canary"
 
@@ -38,16 +38,16 @@ def leftovers(view: View, topics: Collection[str], *, now: float, wall: float) -
     for topic in sorted(topics):
         if is_device_topic(topic) and topic not in known:
             yield Leftover(topic, "the broker knows no engine of this device")
-        if is_trial_topic(topic):
+        if is_probe_topic(topic):
             yield Leftover(topic, "cascade doctor was killed before it cleared this")
         source = source_of(topic)
         if source and source not in online:
             yield Leftover(topic, _end(view.engines.get(source), now))
 
 
-def is_trial_topic(topic: str) -> bool:
+def is_probe_topic(topic: str) -> bool:
     """Return whether ``cascade doctor`` tries retained messages on a topic."""
-    return topic.startswith(_SYNC) and topic.rpartition("/")[2].startswith(TRIAL)
+    return topic.startswith(_SYNC) and topic.rpartition("/")[2].startswith(PROBE)
 
 
 def source_of(topic: str) -> str:

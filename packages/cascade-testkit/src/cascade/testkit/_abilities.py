@@ -1,4 +1,4 @@
-"""How the tests of a suite declare what the tested object must be able to do; tests of other abilities are skipped."""
+"""Abilities that the tested object declares; the suite skips the tests of other abilities."""
 
 from __future__ import annotations
 

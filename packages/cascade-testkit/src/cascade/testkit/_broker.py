@@ -1,4 +1,4 @@
-"""What every broker has: a process, a folder, a port of its own, and a way to know that it answers."""
+"""The base of every broker: a process, a folder, a port of its own, and a way to know that it answers."""
 
 from __future__ import annotations
 

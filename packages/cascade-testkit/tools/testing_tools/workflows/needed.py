@@ -1,4 +1,4 @@
-"""What random workflows ask of the engine that runs them."""
+"""Settings that random workflows need of the engine that runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workflow must give: a recursive evaluator, one call after the other, without an engine."""
+"""The reference for workflows: a recursive evaluator, one call after the other, without an engine."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from cascade.cli.errors import USAGE
 from cascade.cli.link import Address
 from cascade.cli.listening import PORT, bind_address, is_local, name_of, url_of
 from cascade.web._assembly import assemble, page
-from cascade.web._door import Door
+from cascade.web._relay_access import RelayAccess
 from cascade.web._server import USUAL_PORT, WebServer
 from cascade.web._upstream import Upstream
 
@@ -66,7 +66,7 @@ async def _serve(address: Address, host: str, port: int) -> None:
     """Serve until the command is ended."""
     token = None if is_local(host) else secrets.token_urlsafe(18)
     direct = address.place.partition(":")[0] in _OVER_WEBSOCKET
-    server = WebServer(assemble(), None if direct else Upstream.of(address.url), Door(token))
+    server = WebServer(assemble(), None if direct else Upstream.of(address.url), RelayAccess(token))
     async with server.listening(host, port):
         _describe(address, host, port, token=token, direct=direct)
         await asyncio.Event().wait()

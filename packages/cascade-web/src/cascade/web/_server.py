@@ -14,8 +14,8 @@ from websockets.typing import Subprotocol
 
 from cascade.cli.listening import refused
 from cascade.web._assembly import Page
-from cascade.web._door import Door
 from cascade.web._relay import CLOSE_SECONDS, relay
+from cascade.web._relay_access import RelayAccess
 from cascade.web._upstream import NoBroker, Upstream, log
 
 USUAL_PORT: Final = 8765
@@ -35,10 +35,10 @@ class WebServer:
     :param upstream: the broker of the relay; None: without a relay.
     """
 
-    def __init__(self, page: Page, upstream: Upstream | None, door: Door) -> None:
+    def __init__(self, page: Page, upstream: Upstream | None, access: RelayAccess) -> None:
         self._page = page
         self._upstream = upstream
-        self._door = door
+        self._access = access
 
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[None]:
@@ -74,7 +74,7 @@ class WebServer:
             return _document(connection, self._page)
         if path != RELAY or self._upstream is None:
             return connection.respond(HTTPStatus.NOT_FOUND, "The page is at /.\n")
-        if not self._door.admits_origin(request.headers.get("Host", ""), request.headers.get("Origin")):
+        if not self._access.admits_origin(request.headers.get("Host", ""), request.headers.get("Origin")):
             return connection.respond(HTTPStatus.FORBIDDEN, _WRONG_ORIGIN)
         return None
 
@@ -82,7 +82,7 @@ class WebServer:
         """Relay for one browser. What is wrong is the reason of the close: of an HTTP status a page sees nothing."""
         assert websocket.request is not None
         assert self._upstream is not None
-        if not self._door.admits_token(websocket.request.path):
+        if not self._access.admits_token(websocket.request.path):
             await websocket.close(CloseCode.POLICY_VIOLATION, _NO_TOKEN)
             return
         try:

@@ -1,4 +1,4 @@
-"""Where a process listens, as the system reports it."""
+"""The addresses on which a process listens, as the system reports them."""
 
 from __future__ import annotations
 

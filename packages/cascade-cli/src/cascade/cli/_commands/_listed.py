@@ -1,4 +1,4 @@
-"""What the commands that list have in common."""
+"""Options and columns of the commands that list."""
 
 from __future__ import annotations
 

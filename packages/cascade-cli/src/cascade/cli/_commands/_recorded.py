@@ -1,4 +1,4 @@
-"""What the commands have in common that read or change recorded runs."""
+"""Options of the commands that read or change recorded runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands that steer have in common: their options, and how they are run."""
+"""Options of the commands that steer, and how they are run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's events say about it at its end: counts, and the tasks that were slow, tried again or failed."""
+"""The summary of a run from its events: counts, and the tasks that were slow, tried again or failed."""
 
 from __future__ import annotations
 

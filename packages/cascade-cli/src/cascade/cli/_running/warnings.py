@@ -1,4 +1,4 @@
-"""What Cascade logs during a run, for a person at a terminal."""
+"""Log messages of Cascade during a run, for a person at a terminal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Write a register, and find out which engines obey it."""
 
-from cascade.cli._steering.answers import Answers
-from cascade.cli._steering.desk import Wait, steer
+from cascade.cli._steering.compliance import ComplianceTracker
+from cascade.cli._steering.publishing import Wait, steer
 from cascade.cli._steering.request import Change, clearing, setting
 
-__all__ = ["Answers", "Change", "Wait", "clearing", "setting", "steer"]
+__all__ = ["Change", "ComplianceTracker", "Wait", "clearing", "setting", "steer"]

@@ -1,4 +1,4 @@
-"""What a steering command changes on the broker. No I/O."""
+"""The change that a steering command makes on the broker. No I/O."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What ``cascade watch`` shows: the feed from the broker, a picture of the view, and its forms."""
+"""The parts of ``cascade watch``: the feed from the broker, a picture of the view, and its forms."""

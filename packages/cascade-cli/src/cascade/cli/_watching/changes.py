@@ -1,4 +1,4 @@
-"""What has changed in a view since the last look: for ``watch --json`` and ``watch --plain``. No I/O."""
+"""Changes of a view since they were last asked for: for ``watch --json`` and ``watch --plain``. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run that a watcher waits for has ended. No I/O."""
+"""The end of a run that a watcher waits for. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a watch says of engines of which only events arrive. No I/O."""
+"""Notes of a watch on engines of which only events arrive. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a view, as plain data. No I/O."""
+"""The picture that a person sees of a view, as plain data. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many tasks a run ends in a second. No I/O."""
+"""The rate at which a run ends tasks. No I/O."""
 
 from __future__ import annotations
 

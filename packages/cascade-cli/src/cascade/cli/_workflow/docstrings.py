@@ -1,4 +1,4 @@
-"""What a docstring says about parameters: the fields of Sphinx, or the sections of Google and NumPy. No I/O."""
+"""Descriptions of parameters in a docstring: the fields of Sphinx, or the sections of Google and NumPy. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file offers to run: a lazy result, a list of them, or a function that returns one."""
+"""The workflow that a file offers: a lazy result, a list of them, or a function that returns one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a collector keeps of one message, and what both kinds of file have in common. No I/O."""
+"""Messages as a collector keeps them, and what both kinds of file have in common. No I/O."""
 
 from __future__ import annotations
 

@@ -18,12 +18,12 @@ from cascade.cli.link import Address
 from cascade.cli.snapshot import CANARIES, REGISTERS, STATES, STATUS, fill
 from cascade.interfaces.wire.read import View
 from cascade.ops._home_assistant.device import FILTER, RULE, is_device_topic
-from cascade.ops._leftovers import Leftover, is_trial_topic, leftovers
+from cascade.ops._leftovers import Leftover, is_probe_topic, leftovers
 from cascade.ops._retained_writes import publish_and_see
 
 COLUMNS = (Column("topic"), Column("why"))
 _EVERYTHING = (STATUS, STATES, REGISTERS, CANARIES)
-_FURTHER: dict[str, Callable[[str], bool]] = {FILTER: is_device_topic, "cascade/sync/+/+": is_trial_topic}
+_FURTHER: dict[str, Callable[[str], bool]] = {FILTER: is_device_topic, "cascade/sync/+/+": is_probe_topic}
 """Filters that a user may be denied, and which of their topics may be left over."""
 _RULE = "this user needs the rule: topic readwrite cascade/#"
 

@@ -1,1 +1,1 @@
-"""What is wrong with a broker: facts are gathered over the network, and pure checks make findings of them."""
+"""The examination of a broker: facts are gathered over the network, and pure checks make findings of them."""

@@ -18,14 +18,11 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import constraint_topic, encode_level, status_topic
 from cascade.interfaces.watch import Complete, Lost, Message
 from cascade.interfaces.wire.read import Presence, View, parse
-from cascade.ops._doctor.facts import Facts, Files, Login, Target
-from cascade.ops._doctor.local_server import local_configuration
-from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
-from cascade.ops._doctor.trials import (
+from cascade.ops._doctor.broker_probes import (
     ANSWER_SECONDS,
     EXPIRED,
     Examined,
-    RightsTrial,
+    RightsProbe,
     count_queued,
     happens,
     look,
@@ -33,8 +30,11 @@ from cascade.ops._doctor.trials import (
     retained,
     try_size,
 )
-from cascade.ops._doctor.way import find_websocket, try_tls, try_way
-from cascade.ops._leftovers import TRIAL, leftovers
+from cascade.ops._doctor.facts import Facts, Files, Login, Target
+from cascade.ops._doctor.local_server import local_configuration
+from cascade.ops._doctor.network_probes import find_websocket, try_port, try_tls
+from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
+from cascade.ops._leftovers import PROBE, leftovers
 from cascade.transport import urls
 from cascade.transport.credentials import end_problem, is_exposed
 
@@ -71,7 +71,7 @@ class Examination:
     def __init__(self, address: Address, *, probe_write: bool = False) -> None:
         self._address = address
         self._probe_write = probe_write
-        self._name = f"{TRIAL}{secrets.token_hex(4)}"
+        self._name = f"{PROBE}{secrets.token_hex(4)}"
         self._topics_seen: frozenset[str] = frozenset()
         self._read = asyncio.Event()
         """Set when the presence of this user's engine has arrived, or it is known that there is none."""
@@ -83,8 +83,8 @@ class Examination:
         self._connector()  # raises what is wrong with the settings
         facts.files = files_of(os.environ, certificate=f"{target.prefix}CERT")
         facts.sqlite = _sqlite()
-        facts.way = await try_way(target)
-        if facts.way.fault:
+        facts.reachability = await try_port(target)
+        if facts.reachability.fault:
             return facts
         if target.tls:
             variables = (f"{target.prefix}{name}" for name in _TLS)
@@ -205,17 +205,17 @@ class Examination:
             facts.inflight = link.statistics().receive_maximum
             if supports(link, SupportsLimitations):
                 facts.limitations = tuple(await link.limitations())
-            trial = RightsTrial(link)
+            probe = RightsProbe(link)
             try:
                 for name, topic in topics.items():
                     payload = dict(EXPIRED) if name == STEERING else None
-                    await trial.send(topic, payload, retain=name not in (EVENTS, PROGRESS))
-                found = await trial.outcome()
+                    await probe.send(topic, payload, retain=name not in (EVENTS, PROGRESS))
+                found = await probe.outcome()
                 facts.rights = {name: found[topic] for name, topic in topics.items()}
-                facts.cut = trial.cut
+                facts.cut = probe.cut
             finally:
                 if STEERING in topics:
-                    await trial.clear(topics[STEERING])
+                    await probe.clear(topics[STEERING])
 
     def _topics(self) -> dict[str, str]:
         name, user = self._name, self.facts.target.user
@@ -257,7 +257,7 @@ class Examination:
         facts.retained = seen
 
     async def _is_used(self, base: str) -> bool:
-        """Return whether an engine is online whose subscription the trial messages would reach."""
+        """Return whether an engine is online whose subscription the probe messages would reach."""
         user = self.facts.target.user
         if not user or base != f"cascade/sync/{encode_level(user)}":
             return False

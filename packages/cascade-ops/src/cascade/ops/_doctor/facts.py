@@ -1,4 +1,4 @@
-"""What an examination of a broker has found. Data only: the checks decide what it means."""
+"""Facts that an examination of a broker has found. Data only: the checks decide what they mean."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Reachability:
     """Whether the address can be reached by TCP."""
 
     fault: str = ""
@@ -156,17 +156,17 @@ class Facts:
 
     target: Target
     files: Files = field(default_factory=Files)
-    way: Way | None = None
+    reachability: Reachability | None = None
     certificate: Certificate | None = None
     login: Login | None = None
     rights: dict[str, Right] = field(default_factory=dict)
-    """By the name of the trial."""
+    """By the name of the probe."""
     cut: bool = False
-    """Whether the broker ended the link during the trials."""
+    """Whether the broker ended the link during the probes."""
     unread: tuple[str, ...] = ()
     """Filters to which the broker refuses a subscription."""
     refused: str = ""
-    """Why the broker refused a further link during the trials; empty if it did not."""
+    """Why the broker refused a further link during the probes; empty if it did not."""
     version: str = ""
     """What the broker says of itself; empty if it says nothing, or nothing that this user may read."""
     inflight: int | None = None
@@ -196,7 +196,7 @@ class Facts:
 
     @property
     def keeps_nothing(self) -> bool:
-        """Whether it is known why the broker retains nothing, so that no trial has to show it."""
+        """Whether it is known why the broker retains nothing, so that no probe has to show it."""
         return any(each.of_store for each in self.limitations)
 
     @property

@@ -1,11 +1,11 @@
-"""Checks of the way to a broker: name, port, TLS, login. No I/O."""
+"""Checks of the connection to a broker: name, port, TLS, login. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from cascade.ops._doctor.facts import Certificate, Facts, Files, Login, Target, Way
+from cascade.ops._doctor.facts import Certificate, Facts, Files, Login, Reachability, Target
 from cascade.ops._doctor.finding import Finding
 from cascade.transport.credentials import WARN_DAYS
 
@@ -15,10 +15,10 @@ _EXPIRED, _NOT_YET, _OTHER_HOST = 10, 9, (62, 64)  # X509_V_ERR_... in OpenSSL's
 
 
 def link_findings(facts: Facts, *, now: float) -> Iterator[Finding]:
-    """Yield what is wrong with the way to the broker; ``now`` in seconds since the epoch."""
+    """Yield what is wrong with the connection to the broker; ``now`` in seconds since the epoch."""
     yield from _files(facts.files, facts.target)
-    if facts.way is not None:
-        yield from _way(facts.way, facts.target)
+    if facts.reachability is not None:
+        yield from _unreachable(facts.reachability, facts.target)
     if facts.certificate is not None:
         yield from _certificate(facts.certificate, facts.target, now)
     if facts.login is not None:
@@ -52,11 +52,11 @@ def _files(files: Files, target: Target) -> Iterator[Finding]:
         )
 
 
-def _way(way: Way, target: Target) -> Iterator[Finding]:
+def _unreachable(found: Reachability, target: Target) -> Iterator[Finding]:
     place = f"{target.host}:{target.port}"
     known = {
         "dns": (
-            f"no address of the host name {target.host} was found: {way.detail}",
+            f"no address of the host name {target.host} was found: {found.detail}",
             "no client finds the broker",
             "check the spelling, and the DNS of this machine",
             (f"getent hosts {target.host}",),
@@ -74,14 +74,14 @@ def _way(way: Way, target: Target) -> Iterator[Finding]:
             (),
         ),
         "unreachable": (
-            f"{place} cannot be reached: {way.detail}",
+            f"{place} cannot be reached: {found.detail}",
             "this machine has no route to that address",
             "check the network, and the address",
             (),
         ),
     }
-    if way.fault:
-        yield Finding(way.fault, *known[way.fault])
+    if found.fault:
+        yield Finding(found.fault, *known[found.fault])
 
 
 def _certificate(seen: Certificate, target: Target, now: float) -> Iterator[Finding]:

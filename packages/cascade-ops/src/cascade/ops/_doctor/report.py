@@ -1,4 +1,4 @@
-"""What ``cascade doctor`` prints: findings, or the steps of a plan."""
+"""The report of ``cascade doctor``: findings, or the steps of a plan."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plan_of(findings: Sequence[Finding], width: int) -> Iterator[str]:
 
 def _in_order(facts: Facts) -> Iterator[str]:
     login, target = facts.login, facts.target
-    if facts.way is not None and not facts.way.fault:
+    if facts.reachability is not None and not facts.reachability.fault:
         yield f"{target.host}:{target.port} accepts connections"
     if facts.certificate is not None and facts.certificate.code is None and not facts.certificate.detail:
         yield "TLS: the certificate is valid"

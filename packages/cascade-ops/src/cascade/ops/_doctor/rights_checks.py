@@ -18,7 +18,7 @@ PRESENCE, EVENTS, PROGRESS, STEERING, SYNC, OWN_SYNC = (
     "sync",
     "own sync",
 )
-"""Names of the trials."""
+"""Names of the probes."""
 
 _ACL = "cascade acl --engine NAME --operator NAME --config FOLDER"
 

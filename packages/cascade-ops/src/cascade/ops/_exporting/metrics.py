@@ -1,4 +1,4 @@
-"""What Prometheus reads, as samples made from a view of the broker. No I/O."""
+"""Samples for Prometheus, made from a view of the broker. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connector may be able to do beyond its four methods, as its author declares it."""
+"""Abilities of a connector beyond its four methods, as its author declares them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the retained set of a watch is complete."""
+"""Tests of when the retained set of a watch is complete."""
 
 from __future__ import annotations
 

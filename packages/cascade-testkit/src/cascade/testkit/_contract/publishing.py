@@ -1,4 +1,4 @@
-"""What is published comes out."""
+"""Tests that what is published comes out."""
 
 from __future__ import annotations
 

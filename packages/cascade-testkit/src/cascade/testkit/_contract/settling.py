@@ -1,4 +1,4 @@
-"""What became of each message: the ability on which an outbox on disk stands."""
+"""Tests of what became of each message: the ability on which an outbox on disk stands."""
 
 from __future__ import annotations
 

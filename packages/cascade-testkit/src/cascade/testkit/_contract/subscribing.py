@@ -1,4 +1,4 @@
-"""What is subscribed to arrives, and callbacks do each other no harm."""
+"""Tests that what is subscribed to arrives, and that callbacks do each other no harm."""
 
 from __future__ import annotations
 

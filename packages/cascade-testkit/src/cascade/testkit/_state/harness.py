@@ -1,4 +1,4 @@
-"""What the author of a state backend fills in, and what every section of the suite builds on."""
+"""The methods that the author of a state backend fills in, and what every section of the suite builds on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a journal records, and what the next attempt finds."""
+"""Tests of what a journal records, and of what the next attempt finds."""
 
 from __future__ import annotations
 

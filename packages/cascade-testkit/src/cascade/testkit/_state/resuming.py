@@ -1,4 +1,4 @@
-"""Which process may open a run, and what the next attempt finds."""
+"""Tests of which process may open a run, and of what the next attempt finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Try the way to a broker step by step: name, port, TLS, WebSocket. What it means is decided elsewhere."""
+"""Attempts to reach a broker step by step: name, port, TLS, WebSocket. What they mean is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 
-from cascade.ops._doctor.facts import Certificate, Target, Way
+from cascade.ops._doctor.facts import Certificate, Reachability, Target
 from cascade.transport.credentials import end_of_validity
 
 LOOKUP_SECONDS = 3.0
@@ -19,24 +19,24 @@ _UPGRADE = (
 )
 
 
-async def try_way(target: Target) -> Way:
+async def try_port(target: Target) -> Reachability:
     """Return whether the host name is known and the port accepts a connection."""
     try:
         await _look_up(target)
         async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(target.host, target.port)
     except socket.gaierror as error:
-        return Way("dns", error.strerror or str(error))
+        return Reachability("dns", error.strerror or str(error))
     except UnicodeError:
-        return Way("dns", "it is not a host name")
+        return Reachability("dns", "it is not a host name")
     except ConnectionRefusedError:
-        return Way("refused")
+        return Reachability("refused")
     except TimeoutError:
-        return Way("silent")
+        return Reachability("silent")
     except OSError as error:
-        return Way("unreachable", error.strerror or str(error))
+        return Reachability("unreachable", error.strerror or str(error))
     writer.transport.abort()
-    return Way()
+    return Reachability()
 
 
 async def _look_up(target: Target) -> None:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.cli._steering import desk as desk_module
-from cascade.cli._steering.answers import Answers, outcome
-from cascade.cli._steering.desk import Wait, _Desk
+from cascade.cli._steering import publishing as desk_module
+from cascade.cli._steering.compliance import ComplianceTracker, outcome
+from cascade.cli._steering.publishing import Wait, _ChangePublisher
 from cascade.cli._steering.request import Change, clearing, setting
 from cascade.cli.output import Output
 from cascade.interfaces import Message, WatchStream
@@ -87,8 +87,8 @@ class Plant:
         ]
         self.tell(state_topic(source, "runs"), {"v": "1.0", "source": source, "session": "s", "runs": rows})
 
-    def begin(self, change: Change) -> Answers:
-        return Answers(change, self.view, now=self.now)
+    def begin(self, change: Change) -> ComplianceTracker:
+        return ComplianceTracker(change, self.view, now=self.now)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def plant() -> Plant:
     return Plant()
 
 
-def lists(change: Change, answers: Answers, now: float) -> dict[str, Any]:
+def lists(change: Change, answers: ComplianceTracker, now: float) -> dict[str, Any]:
     """The answers when the time is over, without the empty ones."""
     found = outcome(change, answers.get(now, final=True))
     return {key: value for key, value in found.items() if value and key != "topic"}
@@ -333,8 +333,8 @@ async def test_what_came_while_the_command_stood_still_is_read_before_it_gives_u
         arrive(5)
 
     loop.call_soon(stand_still)
-    desk = _Desk(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
-    assert await desk._next(loop.time() + 0.05) == message
+    publisher = _ChangePublisher(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
+    assert await publisher._next(loop.time() + 0.05) == message
 
 
 async def test_a_command_that_stood_still_gives_up_if_nothing_came_meanwhile(
@@ -348,7 +348,7 @@ async def test_a_command_that_stood_still_gives_up_if_nothing_came_meanwhile(
         async def __anext__(self) -> Message:
             return await asyncio.Future[Message]()
 
-    desk = _Desk(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
+    publisher = _ChangePublisher(Mock(), cast(WatchStream, Stream()), Output(StringIO(), json=True))
     loop, nexts = asyncio.get_running_loop(), list[float]()
     timeout_at = asyncio.timeout_at
 
@@ -359,7 +359,7 @@ async def test_a_command_that_stood_still_gives_up_if_nothing_came_meanwhile(
         return timeout_at(when)
 
     monkeypatch.setattr(asyncio, "timeout_at", limited)
-    assert await desk._next(loop.time() - 10) is None
+    assert await publisher._next(loop.time() - 10) is None
     assert len(nexts) == 2
     assert 0 < nexts[1] <= 0.05
 
@@ -377,8 +377,8 @@ def test_an_answer_whose_session_has_no_birth_is_marked(
     assert answers.unproved(given) == ["false"]
     stream = StringIO()
     monkeypatch.setattr("time.monotonic", lambda: plant.now)
-    desk = _Desk(Mock(), Mock(), Output(stream, json=True))
-    assert desk._show(change, answers, Wait()) == 0
+    publisher = _ChangePublisher(Mock(), Mock(), Output(stream, json=True))
+    assert publisher._show(change, answers, Wait()) == 0
     assert json.loads(stream.getvalue())["unproved"] == ["false"]
     assert capsys.readouterr().err.startswith("the session of false has no birth on the broker")
     plant.tell(status_topic("false"), {"status": "online", "session": "made up"})
@@ -524,7 +524,7 @@ def test_a_person_reads_a_line_for_each_kind_of_answer(
     plant.report("d", {change.topic: {**entry, "status": "no_match"}})
     monkeypatch.setattr("time.monotonic", lambda: plant.now)
     screen = _Screen()
-    assert _Desk(Mock(), Mock(), Output(screen))._show(change, answers, wait) == 1
+    assert _ChangePublisher(Mock(), Mock(), Output(screen))._show(change, answers, wait) == 1
     assert screen.getvalue().splitlines() == [
         "applied     2  a, b",
         "refused     1  c (too old)",
@@ -535,10 +535,10 @@ def test_a_person_reads_a_line_for_each_kind_of_answer(
     for source in ("a", "b"):
         plant.report(source, {change.topic: entry})
     screen = _Screen()
-    _Desk(Mock(), Mock(), Output(screen))._show(change, answers, wait)
+    _ChangePublisher(Mock(), Mock(), Output(screen))._show(change, answers, wait)
     assert "running" not in screen.getvalue()
     pipe = StringIO()
-    _Desk(Mock(), Mock(), Output(pipe))._show(change, answers, wait)
+    _ChangePublisher(Mock(), Mock(), Output(pipe))._show(change, answers, wait)
     assert pipe.getvalue().splitlines() == [
         "applied\ta",
         "applied\tb",
@@ -575,7 +575,10 @@ def test_the_exit_code_is_0_only_if_what_was_asked_for_is_true(
     for source, status in (reports or {}).items():
         plant.report(source, {PAUSE: {"id": "pause-global", "status": status}}, running=1)
     monkeypatch.setattr("time.monotonic", lambda: plant.now)
-    assert _Desk(Mock(), Mock(), Output(StringIO()))._show(change, answers, Wait(drained=drained)) == code
+    assert (
+        _ChangePublisher(Mock(), Mock(), Output(StringIO()))._show(change, answers, Wait(drained=drained))
+        == code
+    )
     assert capsys.readouterr().err.count("no live engine is in the scope global") == notes
 
 

@@ -1,4 +1,4 @@
-"""Who may use the relay: decided from the request alone."""
+"""The decision who may use the relay, from the request alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class RelayAccess:
     """What a request must show before the relay opens a connection to the broker.
 
     :param token: what it must know; None where only this machine reaches the relay.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.cli._steering.answers import Answers, outcome
+from cascade.cli._steering.compliance import ComplianceTracker, outcome
 from cascade.cli._steering.request import Change
 from cascade.cli.errors import FAILED, NO_BROKER, OK, CommandError
 from cascade.cli.link import Link, unanswered
@@ -58,12 +58,12 @@ async def steer(
     reports = (CONSTRAINTS, RUNS) if wait else ()
     stream = link.watch(STORE_TOPIC, *filters, STATUS, *reports)
     try:
-        return await _Desk(link, stream, output).steer(plan, wait)
+        return await _ChangePublisher(link, stream, output).steer(plan, wait)
     finally:
         await stream.aclose()
 
 
-class _Desk:
+class _ChangePublisher:
     """One change, from the present registers to the answers of the engines."""
 
     def __init__(self, link: Link, stream: WatchStream, output: Output) -> None:
@@ -75,7 +75,7 @@ class _Desk:
     async def steer(self, plan: Callable[[Mapping[str, Register]], Change], wait: Wait | None) -> int:
         complete = await fill(self._view, self._stream)
         change = plan(self._view.registers)
-        answers = Answers(change, self._view, now=time.monotonic())
+        answers = ComplianceTracker(change, self._view, now=time.monotonic())
         await self._write(change, with_store=complete is not None)
         self._show_written(change)
         if wait is None:
@@ -124,7 +124,7 @@ class _Desk:
             if isinstance(item, Message | Lost):
                 return item
 
-    async def _wait_for(self, answers: Answers, wait: Wait) -> None:
+    async def _wait_for(self, answers: ComplianceTracker, wait: Wait) -> None:
         loop = asyncio.get_running_loop()
         newcomers = loop.time() + UNNAMED_SECONDS
         deadline = loop.time() + wait.seconds
@@ -148,7 +148,7 @@ class _Desk:
             hint = f"; did you mean {near[0]}?" if near else ""
             self._output.note(f"no engine named {value} is known to the broker{hint}")
 
-    def _show(self, change: Change, answers: Answers, wait: Wait) -> int:
+    def _show(self, change: Change, answers: ComplianceTracker, wait: Wait) -> int:
         given = answers.get(time.monotonic(), final=True)
         found = outcome(change, given)
         if unproved := answers.unproved(given):

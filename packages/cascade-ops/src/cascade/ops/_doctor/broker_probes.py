@@ -1,4 +1,4 @@
-"""Try what a broker permits and keeps. Everything is published under one random name and cleared afterwards."""
+"""Messages that show what a broker permits and keeps. Everything is published under one random name and cleared afterwards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Examined(Link, SupportsStatistics, Protocol):
     """A connector whose counts show what the broker denies."""
 
 
-class RightsTrial:
+class RightsProbe:
     """Tries topics one after another, so that each denial is known to belong to its topic."""
 
     def __init__(self, link: Examined) -> None:

@@ -1,4 +1,4 @@
-"""Which engines obey a change: decided from their reports, without I/O."""
+"""Compliance with a change: which engines obey it, decided from their reports. No I/O."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Before:
     runs: frozenset[str] = frozenset()
 
 
-class Answers:
+class ComplianceTracker:
     """Follows the engines that were live when a change was written, until each has answered.
 
     :param view: all messages so far; the caller folds further ones into it.

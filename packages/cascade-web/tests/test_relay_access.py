@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade.web._door import Door
+from cascade.web._relay_access import RelayAccess
 
 
 @pytest.mark.parametrize(
@@ -10,9 +10,9 @@ from cascade.web._door import Door
 )
 def test_a_page_from_here_is_admitted(host: str) -> None:
     """By whatever name of this machine a person has opened it, through a forwarded port as well."""
-    assert Door().admits_origin(host, f"http://{host}")
-    assert Door().admits_origin(host, f"https://{host.lower()}")
-    assert Door().admits_origin(host, None), "a program that is not a browser"
+    assert RelayAccess().admits_origin(host, f"http://{host}")
+    assert RelayAccess().admits_origin(host, f"https://{host.lower()}")
+    assert RelayAccess().admits_origin(host, None), "a program that is not a browser"
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,16 @@ def test_a_page_from_here_is_admitted(host: str) -> None:
 )
 def test_a_page_from_elsewhere_is_refused(host: str, origin: str | None) -> None:
     """Another host, another server of this machine, a file, and a host name that was made to lead here."""
-    assert not Door().admits_origin(host, origin)
+    assert not RelayAccess().admits_origin(host, origin)
 
 
 def test_a_browser_with_the_token_may_use_any_name_of_the_host() -> None:
     """The names of a machine in its network are not known; the origin must still be the same."""
-    door = Door("secret")
-    assert door.admits_origin("box.local:8765", "http://box.local:8765")
-    assert not door.admits_origin("box.local:8765", "http://evil.example")
-    assert door.admits_token("/mqtt?token=secret")
-    assert Door().admits_token("/mqtt")
+    access = RelayAccess("secret")
+    assert access.admits_origin("box.local:8765", "http://box.local:8765")
+    assert not access.admits_origin("box.local:8765", "http://evil.example")
+    assert access.admits_token("/mqtt?token=secret")
+    assert RelayAccess().admits_token("/mqtt")
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_a_browser_with_the_token_may_use_any_name_of_the_host() -> None:
 )
 def test_a_wrong_token_is_refused(target: str) -> None:
     """Also one that is missing, too short, or not ASCII."""
-    assert not Door("secret").admits_token(target)
+    assert not RelayAccess("secret").admits_token(target)
