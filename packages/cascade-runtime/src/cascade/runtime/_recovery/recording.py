@@ -135,11 +135,14 @@ class RunRecording:
         """Wait until rows can be written, then record that an attempt starts."""
         if self._journal.stalled:
             await self._writable()
-        if node.call.policies.at_most_once:
-            self._recorded_steps = True
-            await self._journal.started_for_certain(node.key, **self._described(node))
-        else:
+        if not node.call.policies.at_most_once:
             self._record_start(node)
+            return
+        self._recorded_steps = True
+        code = self._digests.code(node.definition.function)
+        await self._journal.started_for_certain(
+            node.key, name=node.name, inputs=self._inputs(node), code=code
+        )
 
     def before_retry(self, node: Node, error: Exception, delay: float) -> None:
         """Record that an attempt failed and the next one may start in ``delay`` seconds."""
@@ -218,20 +221,14 @@ class RunRecording:
     def _record_start(self, node: Node) -> None:
         self._recorded_steps = True
         self._started.add(node)
-        self._journal.started(node.key, **self._described(node))
+        code = self._digests.code(node.definition.function)
+        self._journal.started(node.key, name=node.name, inputs=self._inputs(node), code=code)
 
     def _complete_row(self, node: Node) -> None:
         """Record the start of a step that has its value without one: from a cache, or a middleware that answered."""
-        if node in self._started:
-            self._started.remove(node)
-        elif not node.call.policies.at_most_once:
+        if node not in self._started and not node.call.policies.at_most_once:
             self._record_start(node)
-            self._started.remove(node)
-
-    def _described(self, node: Node) -> dict[str, Any]:
-        """Return what a row says of a step from its start on."""
-        code = self._digests.code(node.definition.function)
-        return {"name": node.name, "inputs": self._inputs(node), "code": code}
+        self._started.discard(node)
 
     def _settle(self) -> None:
         """Have the journal forget, with its next commit, the events that can no longer be lost."""

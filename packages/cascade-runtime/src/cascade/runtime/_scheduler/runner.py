@@ -123,9 +123,9 @@ class TaskRunner:
             return await self._with_cache(node, context)
         return await self._with_recorded_end(self._recording, self._with_cache, node, context, admitted=False)
 
-    async def _start_recorded(self, node: Node, context: AttemptContext) -> Any:
+    def _start_recorded(self, node: Node, context: AttemptContext) -> Awaitable[Any]:
         assert self._recording is not None
-        return await self._with_recorded_end(self._recording, self._start, node, context, admitted=True)
+        return self._with_recorded_end(self._recording, self._start, node, context, admitted=True)
 
     async def _with_recorded_end(
         self,
@@ -218,9 +218,9 @@ class TaskRunner:
         async with self._resources.attempt() as scope:
             return await self._call(node, context, args, await scope.fill(node.definition, args, kwargs))
 
-    async def _with_arguments(self, node: Node, context: AttemptContext) -> Any:
+    def _with_arguments(self, node: Node, context: AttemptContext) -> Awaitable[Any]:
         args, kwargs = node.scope.arguments(node)
-        return await self._call(node, context, args, kwargs)
+        return self._call(node, context, args, kwargs)
 
     async def _call(
         self, node: Node, context: AttemptContext, args: tuple[Any, ...], kwargs: dict[str, Any]
