@@ -30,14 +30,7 @@ from cascade.runtime._scheduler.log_lines import checked_level
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.resume_rules import OnChange, ResumeMode, checked_rules
 from cascade.runtime._support.run_identity import checked_identity, checked_tags
-from cascade.runtime._support.settings import (
-    check_connector,
-    check_middleware,
-    check_outbox,
-    check_params,
-    check_settings,
-    checked_redactor,
-)
+from cascade.runtime._support.settings import check_params, check_settings, checked_redactor
 from cascade.runtime.bus import EventBus
 from cascade.spec import LazyResult, Resource, targets_of
 
@@ -127,9 +120,10 @@ class Engine:
         close_timeout: float = 30.0,
     ) -> None:
         self.bus: EventBusProtocol = bus if bus is not None else EventBus()
-        check_connector(connector)
-        check_middleware(middleware)
         check_settings(
+            connector=connector,
+            middleware=middleware,
+            outbox=outbox,
             executor=executor,
             executors=executors,
             resources=resources,
@@ -141,20 +135,18 @@ class Engine:
             stop_timeout=stop_timeout,
             close_timeout=close_timeout,
         )
-        check_outbox(outbox, connector)
-        self._clock: Clock = clock or SystemClock()
+        clock = clock or SystemClock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runs = 0
         self._run_ids: set[str] = set()
         redactor = checked_redactor(redactor)
-        level = checked_level(logs)
-        self._admission = AdmissionController(
-            AdmissionPolicy(SystemResources(system_resources)), clock=self._clock
-        )
+        level = checked_level(logs)  # also if nothing is sent: a wrong one is refused
+        policy = AdmissionPolicy(SystemResources(system_resources))
+        self._admission = AdmissionController(policy, clock=clock)
         self._control = ControlSession(
             connector,
             self._admission,
-            clock=self._clock,
+            clock=clock,
             bus=self.bus,
             required=require_control,
             redactor=redactor,
@@ -176,7 +168,7 @@ class Engine:
             middleware=tuple(middleware),
             cache_backend=cache_backend,
             state_backend=state_backend,
-            clock=self._clock,
+            clock=clock,
             stop_timeout=stop_timeout,
             close_timeout=close_timeout,
         )

@@ -31,11 +31,13 @@ _REMEDIES = {
 }
 
 
-def check_settings(**settings: Any) -> None:
+def check_settings(*, connector: Any, middleware: object, outbox: object, **settings: Any) -> None:
     """Refuse what is not of the kind that an engine needs; what is None was not given.
 
     :raises ConfigurationError: naming the first wrong one, and the right form of it.
     """
+    _check_connector(connector)
+    _check_middleware(middleware)
     for name, value in settings.items():
         if name in _METHODS:
             _check_methods(name, name, value)
@@ -49,6 +51,7 @@ def check_settings(**settings: Any) -> None:
                 raise ConfigurationError(f"Engine({name}=)", "takes a list; write resources=[database]")
         elif not isinstance(value, Real) or math.isnan(value) or value < 0:
             raise ConfigurationError(f"Engine({name}=)", f"needs seconds, such as 2.0, not {value!r}")
+    _check_outbox(outbox, connector)
 
 
 def check_params(params: object) -> None:
@@ -59,11 +62,8 @@ def check_params(params: object) -> None:
     _mapping("params", params, "params={'name': value}", where="run")
 
 
-def check_connector(connector: object) -> None:
-    """Refuse what is not a connector.
-
-    :raises ConfigurationError: naming the first method that is missing.
-    """
+def _check_connector(connector: object) -> None:
+    """Refuse what is not a connector."""
     if isinstance(connector, str):
         raise ConfigurationError(
             "Engine(connector=)", "takes a connector, not a URL; make one with cs.connector('mqtt://broker')"
@@ -78,11 +78,8 @@ def check_connector(connector: object) -> None:
         )
 
 
-def check_middleware(middleware: object) -> None:
-    """Refuse middleware that is not a list of callables.
-
-    :raises ConfigurationError: with the right form.
-    """
+def _check_middleware(middleware: object) -> None:
+    """Refuse middleware that is not a list of callables."""
     if not isinstance(middleware, Sequence) or isinstance(middleware, str):
         raise ConfigurationError(
             "Engine(middleware=)", f"takes a list; write middleware=[around], not {middleware!r}"
@@ -95,11 +92,8 @@ def check_middleware(middleware: object) -> None:
             )
 
 
-def check_outbox(outbox: object, connector: Connector | None) -> None:
-    """Refuse what is not an outbox, or one that cannot be used with this connector.
-
-    :raises ConfigurationError: with the right form.
-    """
+def _check_outbox(outbox: object, connector: Connector | None) -> None:
+    """Refuse what is not an outbox, or one that cannot be used with this connector."""
     if outbox is None:
         return
     if not callable(check := getattr(outbox, "check", None)):
