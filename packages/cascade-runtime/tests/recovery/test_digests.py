@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.runtime._recovery.digests import ItemDigests, inputs_digest
+from cascade.runtime._recovery.step_digests import ItemDigests, inputs_digest
 from cascade.spec import Call, LazyResult, call_of, task
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cascade.runtime._graph.recorded import RecordedGraph
-from cascade.runtime._recovery.digests import StepDigests, inputs_digest
+from cascade.runtime._recovery.step_digests import StepDigests, inputs_digest
 from cascade.spec import Call, task
 
 

@@ -8,7 +8,7 @@ import pytest
 from cascade.interfaces import UnstorableValueError
 from cascade.runtime import plan as steps_of
 from cascade.runtime._graph.recorded import RecordedGraph
-from cascade.runtime._recovery import plans
+from cascade.runtime._recovery import returned_calls
 from cascade.spec import LazyResult, Param, Router, call_of, collected, pipeline, sequence, task
 
 
@@ -65,11 +65,11 @@ def test_a_plan_gives_the_same_calls(name: str) -> None:
     outer = graph_of()
     node_graph = RecordedGraph(outer)
     lazy = GRAPHS[name]()
-    content = plans.encode(node_graph, lazy, home=__name__)
-    again = plans.decode(outer, content, home=__name__)
+    content = returned_calls.encode(node_graph, lazy, home=__name__)
+    again = returned_calls.decode(outer, content, home=__name__)
     assert call_of(again) is not call_of(lazy)
     assert shown(again) == shown(lazy)
-    assert plans.encode(RecordedGraph(outer), again, home=__name__) == content
+    assert returned_calls.encode(RecordedGraph(outer), again, home=__name__) == content
 
 
 def half_of(number: int) -> dict[str, Any]:
@@ -137,9 +137,9 @@ def test_a_plan_in_the_file_of_a_recorded_run_lasts(name: str) -> None:
     """Another release of Cascade reads what this one writes, and this one what others have written."""
     outer, calls = graph_of(), RECORDED[name]
     content = {"turn": 0, "calls": calls, "result": ["call", len(calls) - 1]}
-    again = plans.decode(outer, content, home=__name__)
+    again = returned_calls.decode(outer, content, home=__name__)
     assert shown(again) == shown(GRAPHS[name]())
-    assert plans.encode(RecordedGraph(outer), again, home=__name__) == content
+    assert returned_calls.encode(RecordedGraph(outer), again, home=__name__) == content
 
 
 def local() -> LazyResult[Any]:
@@ -162,4 +162,4 @@ def local() -> LazyResult[Any]:
 def test_what_has_no_name_has_no_plan(make: Callable[[], LazyResult[Any]], problem: str) -> None:
     """The task that returned it decides again."""
     with pytest.raises(UnstorableValueError, match=problem):
-        plans.encode(RecordedGraph(graph_of()), make(), home=__name__)
+        returned_calls.encode(RecordedGraph(graph_of()), make(), home=__name__)

@@ -5,6 +5,7 @@ import contextlib
 import math
 import threading
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,24 @@ async def test_a_hit_of_a_cache_is_recorded(runs: Runs) -> None:
     assert runs.steps()["load:0"] is runs.steps()["load:1"] is StepState.COMPLETED
     assert await runs.run(target) == 2
     assert ran == {"total": 1}
+
+
+async def test_a_value_that_a_middleware_gives_is_recorded_as_the_step_s_own(tmp_path: Path) -> None:
+    """Its row is complete although no attempt started, so a later attempt compares it and takes it."""
+
+    async def answer(info: StepInfo, call_next: Callable[[], Awaitable[Any]]) -> Any:
+        return "answered" if info.name == "load" else await call_next()
+
+    state = SqliteState(tmp_path / "runs", power_safe=False)
+    target = total([size(load("a"))])
+    broken.add("total")
+    with pytest.raises(ValueError, match="total"):
+        await Engine(state_backend=state, middleware=[answer]).run(target, run_id="night")
+    (loaded,) = [found for found in state.steps("night") if found.key == "load:0"]
+    assert (loaded.name, loaded.state, loaded.starts) == ("load", StepState.COMPLETED, 1)
+    broken.clear()
+    assert await Engine(state_backend=state).run(target, run_id="night") == len("answered")
+    assert ran["load a"] == 0
 
 
 async def test_observers_see_which_values_are_recorded(runs: Runs) -> None:

@@ -13,10 +13,10 @@ from cascade.interfaces import RunInfo
 from cascade.runtime import Engine
 from cascade.runtime._graph.node import Kind
 from cascade.runtime._graph.recorded import RecordedGraph
-from cascade.runtime._recovery.changes import ChangeFinder
-from cascade.runtime._recovery.digests import StepDigests
+from cascade.runtime._recovery.changed_steps import ChangeFinder
 from cascade.runtime._recovery.opening import open_recording
 from cascade.runtime._recovery.restorer import Restorer
+from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.resume_rules import ResumeRules
 from cascade.spec import LazyResult, MapCall, call_of, task

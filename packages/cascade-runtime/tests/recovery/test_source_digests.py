@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cascade.runtime._recovery.digests import inputs_digest
-from cascade.runtime._recovery.source import SourceDigests
+from cascade.runtime._recovery.source_digests import SourceDigests
+from cascade.runtime._recovery.step_digests import inputs_digest
 from cascade.spec import call_of, task
 
 Load = Callable[[str], ModuleType]

@@ -1,4 +1,4 @@
-"""What a call takes the values of. No I/O."""
+"""The calls whose values a call takes. No I/O."""
 
 from __future__ import annotations
 

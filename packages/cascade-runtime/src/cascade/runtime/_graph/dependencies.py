@@ -1,4 +1,4 @@
-"""What a call may depend on, and in which order to walk a declaration. No I/O."""
+"""The calls that a call may depend on, and the order in which to walk a declaration. No I/O."""
 
 from __future__ import annotations
 

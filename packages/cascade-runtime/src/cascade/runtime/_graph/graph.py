@@ -292,12 +292,13 @@ class Graph:
     def _take_nodes(self, node: Node) -> None:
         """Put nodes in the places of the lazy results that are arguments of a call."""
         settings = node.call.settings
+        # where every argument is a lazy result, one tuple serves as inputs and as arguments
         if (
             node.width == len(node.args)
             and not node.kwargs
             and settings.condition is None
             and not settings.policies.demands
-        ):  # every argument is a lazy result: mostly one tuple serves as both
+        ):
             node.args = node.inputs[: node.width]
             return
         find = self.node

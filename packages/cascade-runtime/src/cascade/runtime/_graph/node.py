@@ -308,10 +308,8 @@ class Node:
         return f"<Node {self.key} {self.kind.value} {self.status.value}, waits for {self.unmet}>"
 
 
-_CALL, _WAITING = (
-    Kind.CALL,
-    Status.WAITING,
-)  # looking up a name in an enum costs as much as several attributes
+# looking up a name in an enum costs as much as several attributes
+_CALL, _WAITING = Kind.CALL, Status.WAITING
 
 
 def _find_key(node: Node) -> str:

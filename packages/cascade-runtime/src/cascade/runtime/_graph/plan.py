@@ -1,4 +1,4 @@
-"""What a target would run: described without running anything. No I/O."""
+"""The plan of a target: what it would run, without running anything. No I/O."""
 
 from __future__ import annotations
 

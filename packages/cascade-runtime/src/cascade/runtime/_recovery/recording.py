@@ -31,9 +31,9 @@ from cascade.runtime._graph.keys import scope_of
 from cascade.runtime._graph.mapping import Columns
 from cascade.runtime._graph.node import Node, Scope
 from cascade.runtime._graph.recorded import RecordedGraph
-from cascade.runtime._recovery import plans
-from cascade.runtime._recovery.digests import StepDigests
+from cascade.runtime._recovery import returned_calls
 from cascade.runtime._recovery.restorer import Restorer
+from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._scheduler.recording import EndExpected
 from cascade.runtime._support.event_trail import EventTrail
 from cascade.runtime._support.resume_rules import ResumeRules
@@ -176,7 +176,7 @@ class RunRecording:
         replaces = f"{scope_of(target.key)}~{graph.turn - 1}/" if graph.turn > 1 else None
         events = self._events(node)
         try:
-            plan = Plan(plans.encode(graph, lazy, home=self._home))
+            plan = Plan(returned_calls.encode(graph, lazy, home=self._home))
             await self._journal.expanded(target.key, plan, replaces=replaces, events=events)
         except UnstorableValueError:
             decider = Plan(self._digests.returned(graph, lazy), decider=True)

@@ -25,9 +25,9 @@ from cascade.runtime._graph.keys import item_keys, scope_of
 from cascade.runtime._graph.mapping import has_to_wait
 from cascade.runtime._graph.node import Recorded
 from cascade.runtime._graph.recorded import RecordedGraph
-from cascade.runtime._recovery import plans
-from cascade.runtime._recovery.changes import ChangeFinder
-from cascade.runtime._recovery.digests import StepDigests
+from cascade.runtime._recovery import returned_calls
+from cascade.runtime._recovery.changed_steps import ChangeFinder
+from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._support.loop_steps import LoopShare, finished, turn
 from cascade.runtime._support.resume_rules import OnChange
 from cascade.spec import Call, LazyResult, MapCall, Search, call_of
@@ -298,7 +298,7 @@ class Restorer:
         try:
             if isinstance(value, UnreadableResultError):
                 raise value
-            lazy = plans.decode(graph, value.content, home=self._home)
+            lazy = returned_calls.decode(graph, value.content, home=self._home)
             return Recorded(lazy, attempt, value.content["turn"])
         except Exception as exc:  # a task of the plan is gone, or a class of its arguments
             problems.append(_unreadable(place, exc))

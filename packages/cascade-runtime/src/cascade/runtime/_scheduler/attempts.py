@@ -1,4 +1,4 @@
-"""What a run does around the attempts of its tasks: admission before them, delays between them, events about them."""
+"""The attempts of tasks: admission before them, delays between them, events about them."""
 
 from __future__ import annotations
 

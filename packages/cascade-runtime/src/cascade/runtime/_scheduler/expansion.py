@@ -124,9 +124,8 @@ class GraphExpansion:
         outcome = self._outcome
         try:
             try:
-                if (
-                    node not in self._expanding
-                ):  # an eager task factory runs this before _start() has recorded it
+                # an eager task factory runs this before _start() has recorded it
+                if node not in self._expanding:
                     await asyncio.sleep(0)
                 built = await work()
             except asyncio.CancelledError as exc:
@@ -136,9 +135,8 @@ class GraphExpansion:
             except BaseException as exc:
                 outcome.interrupted(node, exc, continuation_target=continuation_target)
             else:
-                with suppress(
-                    asyncio.CancelledError
-                ):  # the nodes are linked, so they are admitted nevertheless
+                # the nodes are linked, so they are admitted nevertheless
+                with suppress(asyncio.CancelledError):
                     await self._admit(built)
             finally:
                 del self._expanding[node]

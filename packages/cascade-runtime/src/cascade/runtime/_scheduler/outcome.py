@@ -91,9 +91,8 @@ class RunOutcome:
 
     def skip(self, node: Node, reason: str, *, by_failure: bool) -> None:
         """Record that a node does not run; ``by_failure`` says that a failure is the reason."""
-        if (
-            not node.definition.structural and node.kind is not Kind.FORWARD
-        ):  # a forwarding node was reported when its call ended
+        # a forwarding node was reported when its call ended
+        if not node.definition.structural and node.kind is not Kind.FORWARD:
             self._events.task(node, TaskState.SKIPPED, reason=reason)
         self._state.skip(node, by_failure=by_failure)
         self.conclude()

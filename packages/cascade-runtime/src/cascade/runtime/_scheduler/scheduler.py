@@ -67,9 +67,8 @@ class RunScheduler:
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self._context = (
-            contextvars.copy_context()
-        )  # a context variable that one task sets must not reach the next one
+        # a context variable that one task sets must not reach the next one
+        self._context = contextvars.copy_context()
         self._state = RunState()
         self._targets: list[Node] = []
         """In their order; not a local variable, which the traceback of a failure would keep."""
@@ -302,9 +301,8 @@ class RunScheduler:
         outcome = self._outcome
         try:
             try:
-                if (
-                    node not in self._running
-                ):  # an eager task factory runs this before _launch() has recorded the task
+                # an eager task factory runs this before _launch() has recorded the task
+                if node not in self._running:
                     await asyncio.sleep(0)
                 value = await start(node, self._attempts)
                 if type(value) not in PLAIN and may_hold_lazies(value):

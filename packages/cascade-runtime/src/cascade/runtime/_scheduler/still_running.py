@@ -1,4 +1,4 @@
-"""What a run leaves behind at its end, because it did not stop in time."""
+"""The tasks and calls that a run leaves behind at its end, because they did not stop in time."""
 
 from __future__ import annotations
 

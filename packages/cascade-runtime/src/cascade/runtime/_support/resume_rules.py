@@ -1,4 +1,4 @@
-"""What a user allows a run to do that continues a recorded one. No I/O."""
+"""The rules of a user for a run that continues a recorded one. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run knows of itself and its events do not show: written by its scheduler, read by its reports. No I/O."""
+"""Facts of a run that its events do not show: written by its scheduler, read by its reports. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run is identified: its id, and the name and tags that the user gave it. No I/O."""
+"""The identity of a run: its id, and the name and tags that the user gave it. No I/O."""
 
 from __future__ import annotations
 

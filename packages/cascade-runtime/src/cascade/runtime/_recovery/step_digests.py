@@ -13,7 +13,7 @@ from typing import Any
 
 from cascade.runtime._graph.dependencies import dependencies_first
 from cascade.runtime._graph.recorded import RecordedGraph
-from cascade.runtime._recovery.source import SourceDigests
+from cascade.runtime._recovery.source_digests import SourceDigests
 from cascade.runtime.cache._digest import Reference, digest, written
 from cascade.runtime.cache._undigestible import UndigestibleError
 from cascade.spec import (

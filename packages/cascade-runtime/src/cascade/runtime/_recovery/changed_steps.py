@@ -14,7 +14,7 @@ from cascade.runtime._graph.dependencies import dependencies_of
 from cascade.runtime._graph.keys import item_keys, scope_of
 from cascade.runtime._graph.mapping import has_to_wait
 from cascade.runtime._graph.recorded import RecordedGraph
-from cascade.runtime._recovery.digests import StepDigests
+from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.spec import Call, MapCall, Search
 
 KEPT = frozenset({StepState.COMPLETED, StepState.EXPANDED})
