@@ -26,7 +26,7 @@ from cascade.ops._doctor.broker_probes import (
     Examined,
     RightsProbe,
     count_queued,
-    look,
+    read_back,
     read_version,
     retained,
     try_size,
@@ -502,15 +502,15 @@ async def test_retained_messages_are_counted_as_they_come(monkeypatch: pytest.Mo
         kept = [("base/n-0", {"number": 0}), ("base/n-1", {"number": 1}), ("base/n-2", {"number": 2})]
         assert link.sent == [(topic, content, 1, True) for topic, content in kept]
         link.retained["base/n-strange"] = {}
-        assert await look(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=0)
+        assert await read_back(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=0)
         assert link.flushed == 3
         assert ["echo" in each[0] for each in link.filters] == [False, True, False]
         assert [each for each in link.filters if "echo" not in each[0]] == [("base/n-0", 0), ("base/+", 0)]
         del link.retained["base/n-strange"]
         link.late = 1
-        assert await look(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=1)
+        assert await read_back(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=1)
         link.late, link.lost = 0, 3
-        assert await look(link.link, "base", "n", 3) == Retained(3, exact=True, received=1, late=0)
+        assert await read_back(link.link, "base", "n", 3) == Retained(3, exact=True, received=1, late=0)
         assert await count_queued(link.link, "base", "n") == 1
         assert link.filters[-1] == ("base/+", 1)
         link.lost, link.late = 0, 2
@@ -552,7 +552,7 @@ async def test_a_broker_that_is_slow_has_lost_nothing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(broker_probes, "ANSWER_SECONDS", 60.0)
     link = Slow()
     async with retained(link.link, "base", "n", 3):
-        assert await look(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=0)
+        assert await read_back(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=0)
         assert await count_queued(link.link, "base", "n") == 3
     assert await try_size(link.link, "base/n") is None
 

@@ -125,7 +125,7 @@ async def retained(link: Examined, base: str, name: str, count: int) -> AsyncIte
         await link.flush(BURST_SECONDS)
 
 
-async def look(link: Examined, base: str, name: str, count: int) -> Retained:
+async def read_back(link: Examined, base: str, name: str, count: int) -> Retained:
     """Return what new subscriptions of a link get of the retained messages."""
     one = await _Arrivals(link, f"{base}/{name}-0", base, name).until_echo()
     every = await _Arrivals(link, f"{base}/+", base, name).until_echo()

@@ -25,7 +25,7 @@ from cascade.ops._doctor.broker_probes import (
     RightsProbe,
     count_queued,
     happens,
-    look,
+    read_back,
     read_version,
     retained,
     try_size,
@@ -251,7 +251,7 @@ class Examination:
                 return
             async with retained(writer, base, name, MESSAGES):
                 async with self._link() as reader:
-                    seen = await look(reader, base, name, MESSAGES)
+                    seen = await read_back(reader, base, name, MESSAGES)
                 async with self._link() as reader:
                     seen = seen.with_queued(await count_queued(reader, base, name))
         facts.retained = seen
