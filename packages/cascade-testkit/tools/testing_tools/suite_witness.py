@@ -19,6 +19,7 @@ from testing_tools.wire_links import Heard
 from testing_tools.wire_rules import Deliveries
 
 PROGRAM = "testing_tools.wire_witness"
+TOOLS = str(Path(__file__).parents[1])
 UNHEARD = "(no topic)"
 """The topic of a problem that concerns no message: a broker that the witness cannot hear."""
 Problem = tuple[str, str]
@@ -55,7 +56,10 @@ class SuiteWitness:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", PROGRAM],
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, [TOOLS, os.environ.get("PYTHONPATH")])),
+                },
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
