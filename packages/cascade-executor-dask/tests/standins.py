@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import struct
+import concurrent.futures
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from cascade.executors.dask._call import Call
 from cascade.executors.dask._calls import ClusterCalls
-from cascade.executors.dask._placement import Call
+from cascade.executors.dask._worker_side import NotStarted
 from cascade.interfaces import ExecutorUnavailable
-from cascade.interfaces.numbered_calls import UNDERSTANDS_CONFIRMATIONS, Answer, Fate
 
 
 class Future:
@@ -24,12 +24,8 @@ class Future:
         self.released = False
         self._done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def give(self, fate: Fate = Fate.DONE, packed: bytes = b"", seconds: float = 0.0) -> None:
+    def give(self, answer: bytes | NotStarted = b"") -> None:
         """End with what a worker returns."""
-        self.finish((fate.value, seconds, packed))
-
-    def finish(self, answer: Answer) -> None:
-        """Do the same."""
         if not self._done.done():
             self._done.set_result(answer)
 
@@ -37,16 +33,15 @@ class Future:
         """End with an error of Dask's own."""
         self._done.set_exception(error)
 
-    async def exception(self) -> None:
-        """Wait for the end; raise as Dask does if the future was cancelled."""
-        await asyncio.wait([self._done])
-
     def __await__(self) -> Any:
         return self._done.__await__()
 
     def release(self) -> None:
-        """Note that nobody wants the result."""
+        """Note that nobody wants the result; end as Dask does then."""
         self.released = True
+        if not self._done.done():
+            self._done.set_exception(concurrent.futures.CancelledError("released"))
+            self._done.exception()  # whether or not it is awaited
 
 
 class StandInClient:
@@ -54,15 +49,13 @@ class StandInClient:
 
     def __init__(self, threads: dict[str, int]) -> None:
         self.threads = threads
-        self.versions: dict[str, Any] = {}
-        """What a worker answers to the opening of a session, if it is not of this version."""
+        self.broken: dict[str, Exception] = {}
+        """What a worker answers to the opening of a session, if it cannot."""
         self.sent: dict[int, Future] = {}
         """By number of the call."""
         self.places: dict[int, str] = {}
         self.requests: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         """By name of the function: the worker's address, and the last argument."""
-        self.started: set[int] = set()
-        """Calls that a worker has started, as it answers to a withdrawal."""
         self.silent: set[str] = set()
         """Workers that answer nothing."""
         self.handlers: dict[str, Any] = {}
@@ -72,12 +65,13 @@ class StandInClient:
         """Return the workers."""
         return dict(self.threads)
 
-    def map(self, function: Any, *columns: Any, workers: list[str], **options: Any) -> list[Future]:
-        """Take a graph of calls."""
-        for number in columns[1]:
-            self.sent[number] = Future(self, number)
-            self.places[number] = workers[0]
-        return [self.sent[number] for number in columns[1]]
+    def submit(
+        self, function: Any, session: str, number: int, *args: Any, workers: list[str], **options: Any
+    ) -> Future:
+        """Take a call."""
+        self.places[number] = workers[0]
+        future = self.sent[number] = Future(self, number)
+        return future
 
     async def run(
         self, function: Any, session: str, *args: Any, workers: Iterable[str] = (), on_error: str = "raise"
@@ -90,14 +84,8 @@ class StandInClient:
                 await asyncio.Event().wait()
             if address not in self.threads:
                 continue
-            found[address] = self._answer(name, address, args)
+            found[address] = self.broken.get(address) if name == "open_session" else None
         return found
-
-    def _answer(self, name: str, address: str, args: tuple[Any, ...]) -> Any:
-        if name == "open_session":
-            answer = self.versions.get(address, UNDERSTANDS_CONFIRMATIONS)
-            return answer(*args) if callable(answer) else answer
-        return sorted(self.started.intersection(args[0])) if name == "withdraw_calls" else None
 
     def subscribe_topic(self, topic: str, handler: Any) -> None:
         """Have what workers send go to a handler."""
@@ -111,18 +99,10 @@ class StandInClient:
         """Take a function for the scheduler."""
         self.scheduler_requests.append(function)
 
-    async def gather(self, futures: list[Future]) -> list[Any]:
-        """Return the results of several futures."""
-        return [await future for future in futures]
-
-    def say(self, text: str | bytes) -> None:
-        """Deliver what a worker sends."""
+    def report(self, text: str) -> None:
+        """Deliver what a worker reports."""
         for handler in self.handlers.values():
             handler((0.0, text))
-
-    def answer(self, number: int, packed: bytes = b"", seconds: float = 0.0) -> None:
-        """Deliver the answer of a call, before its future is done."""
-        self.say(struct.pack("<Qd", number, seconds) + packed)
 
 
 class StandInCluster:
@@ -157,25 +137,16 @@ class StandInCluster:
 
 
 class Watched(Call):
-    """A call that records what is reported of it."""
+    """A call that records how it ends."""
 
-    def __init__(self, packed: bytes = b"", *, ahead: bool = False, **settings: Any) -> None:
+    def __init__(self, packed: bytes = b"", **settings: Any) -> None:
         self.log: list[Any] = []
-        super().__init__(
-            packed,
-            "work",
-            on_start=lambda: self.log.append("started"),
-            on_end=self.log.append,
-            withdrawable=ahead,
-            **settings,
-        )
+        super().__init__(packed, "work", on_end=self.log.append, **settings)
 
 
 @asynccontextmanager
-async def calls_on(cluster: Any, limit: int | None = None) -> AsyncIterator[tuple[ClusterCalls, list[Any]]]:
-    """Open calls on a cluster; also return what they report: numbers of threads and of calls to take ahead."""
-    reported: list[Any] = []
-    async with ClusterCalls.open(
-        lambda: cluster, limit=limit, changed=lambda *counts: reported.append(counts)
-    ) as calls:
+async def calls_on(cluster: Any, limit: int | None = None) -> AsyncIterator[tuple[ClusterCalls, list[int]]]:
+    """Open calls on a cluster; also return the numbers of threads that they report."""
+    reported: list[int] = []
+    async with ClusterCalls.open(lambda: cluster, limit=limit, changed=reported.append) as calls:
         yield calls, reported

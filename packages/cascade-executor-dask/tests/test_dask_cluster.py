@@ -97,6 +97,7 @@ class Part:
         self.closed: list[float] = []
         self.workers: dict[int, Any] = {}
         self.scheduler_info: dict[str, Any] = {"workers": {}}
+        self.scheduler_comm = SimpleNamespace(interval=0.01)
         self.made.append(self)
 
     def __await__(self) -> Generator[Any, None, Any]:

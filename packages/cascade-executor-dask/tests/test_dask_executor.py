@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Generator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from distributed.scheduler import WorkerStatusPlugin
 
 from cascade.executors.dask import DaskExecutor
 from cascade.executors.dask._cluster import CLOSE_TIMEOUT, Cluster
-from cascade.executors.dask._results import SHORT
 from cascade.executors.dask._sessions import Sessions
 from cascade.interfaces import (
     ExecutorUnavailable,
@@ -34,8 +32,6 @@ from cascade.interfaces import (
     WorkerLostError,
     supports,
 )
-from cascade.interfaces.ahead import AheadWindow, CallWithdrawn
-from cascade.interfaces.numbered_calls import UNDERSTANDS_ORDERS
 from cascade.runtime import Engine
 from cascade.spec import task
 from cascade.testkit import eventually, no_leaks, time_limit
@@ -123,11 +119,11 @@ async def test_equal_calls_are_not_merged(local: DaskExecutor) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("size", [0, 2 * SHORT])
+@pytest.mark.parametrize("size", [0, 2_000])
 async def test_abandoning_a_call_while_its_result_comes_affects_no_other(
     size: int, local: DaskExecutor
 ) -> None:
-    """Dask's client fetches many long results in one request: one cancellation must not end it for the others."""
+    """Dask's client fetches many results in one request: one cancellation must not end it for the others."""
     for _ in range(40):
         values = [(n, bytes(size)) for n in range(8)]
         calls_ = [asyncio.create_task(local.run(calls.echo, (value,), {})) for value in values]
@@ -282,7 +278,7 @@ def test_no_worker_outlives_the_program(tmp_path: Path, name: str) -> None:
         assert program.wait(600) == -signal.Signals[name]
 
 
-# Calls that are sent ahead.
+# How many calls run, and where.
 
 
 def in_process() -> DaskExecutor:
@@ -290,25 +286,20 @@ def in_process() -> DaskExecutor:
     return DaskExecutor(workers=2, processes=False)
 
 
-async def test_short_calls_are_sent_ahead_and_no_more_are_running_than_threads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_no_more_calls_are_running_than_threads() -> None:
     """A run of many small tasks: their values are right, and never more than two are reported as running."""
-    learn = AheadWindow.learn
-    monkeypatch.setattr(AheadWindow, "learn", lambda self, _: learn(self, 0.001))  # also on a busy machine
     executor = in_process()
     engine = Engine(executor=executor)
     events: list[TaskStateEvent] = []
     engine.bus.subscribe(TaskStateEvent, events.append)
     echo = task(calls.echo)
-    assert await engine.run([echo(n) for n in range(200)]) == list(range(200))
-    assert executor.ahead > 0
+    assert await engine.run([echo(n) for n in range(100)]) == list(range(100))
     most, now = 0, set[str]()
     for event in events:
         now.add(event.task_id) if event.state is TaskState.RUNNING else now.discard(event.task_id)
         most = max(most, len(now))
     assert most == 2
-    assert len(events) == 400
+    assert len(events) == 200
     await executor.close()
 
 
@@ -325,30 +316,6 @@ async def test_calls_behind_a_long_one_do_not_wait_for_it(tmp_path: Path) -> Non
     assert not long.done()
     (tmp_path / "release").touch()
     assert await long == "released"
-    await executor.close()
-
-
-async def test_calls_sent_ahead_are_withdrawn_unless_they_have_started(tmp_path: Path) -> None:
-    """The long calls have started and go on; those behind them never start, and this is certain at once."""
-    executor = in_process()
-    await asyncio.gather(*(executor.run(calls.echo, (n,), {}) for n in range(20)))
-    started: list[int] = []
-    folders = [tmp_path / str(n) for n in range(6)]
-    for folder in folders:
-        folder.mkdir()
-    held = [
-        asyncio.create_task(executor.run_ahead(calls.hold, (str(folder),), {}, partial(started.append, n)))
-        for n, folder in enumerate(folders)
-    ]
-    await eventually(lambda: len(started) == 2, 60)
-    await executor.withdraw()
-    outcomes = await asyncio.gather(*held[2:], return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [CallWithdrawn] * 4
-    for folder in folders:
-        (folder / "release").touch()
-    assert await asyncio.gather(*held[:2]) == ["released"] * 2
-    assert await executor.run(calls.echo, (1,), {}) == 1
-    assert [folder.name for folder in folders if (folder / "started").exists()] == ["0", "1"]
     await executor.close()
 
 
@@ -500,6 +467,38 @@ async def test_a_local_cluster_that_cannot_start_is_closed(monkeypatch: pytest.M
     await executor.close()
 
 
+async def test_the_cluster_keeps_no_result() -> None:
+    """After the end of the executor, no report of a call either."""
+
+    def report(value: bytes) -> bytes:
+        from cascade.interfaces.call_context import in_call
+
+        call = in_call.get()
+        assert call is not None
+        call.publish("row", 1)
+        return value
+
+    async with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, asynchronous=True, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        executor = DaskExecutor(cluster.scheduler_address)
+        values = [bytes(n) for n in range(10)]
+        assert await asyncio.gather(*(executor.run(report, (value,), {}) for value in values)) == values
+        scheduler: Any = cluster.scheduler
+        await eventually(lambda: not scheduler.tasks, 60)
+        worker: Any
+        (worker,) = cluster.workers.values()
+        await eventually(lambda: not worker.data, 60)
+
+        def kept() -> list[Any]:
+            topics = [topic for topic in scheduler.get_events() if topic.startswith("cascade-")]
+            return [event for topic in topics for event in scheduler.get_events(topic)]
+
+        assert len(kept()) == 10
+        await executor.close()
+        assert kept() == []
+
+
 @pytest.mark.full
 async def test_no_call_is_sent_to_a_worker_that_was_just_lost(tmp_path: Path) -> None:
     """The cluster may list it a moment longer; the next call waits for another one, or for its successor."""
@@ -521,7 +520,7 @@ class StuckClient:
     async def run(self, function: Any, *args: Any, workers: list[str], **_: Any) -> dict[str, Any]:
         if workers == ["stuck"]:
             await self.released.wait()
-        return dict.fromkeys(workers, UNDERSTANDS_ORDERS)
+        return dict.fromkeys(workers)
 
 
 async def test_a_worker_that_does_not_answer_delays_no_other() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 
-from cascade.executors.dask import DaskExecutor
+from cascade.executors.dask import DaskExecutor, _worker_side
 from cascade.executors.dask._calls import ClusterCalls
-from cascade.executors.dask._placement import WINDOW
+from cascade.executors.dask._worker_side import WINDOW
 from cascade.interfaces import (
     DataEvent,
     ProgressEvent,
@@ -24,7 +24,6 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
     TaskTimeoutError,
-    numbered_calls,
 )
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint, publish, step
 from cascade.spec import task
@@ -153,7 +152,7 @@ async def test_a_task_that_publishes_faster_than_its_engine_takes_waits(
     run = asyncio.create_task(desk.engine.run(flood(200)))
 
     def waits() -> bool:
-        sessions = [*numbered_calls._sessions.values()]
+        sessions = [*_worker_side._sessions.values()]
         return any(call.window.waiting for session in sessions for call in [*session._running.values()])
 
     await eventually(waits, LIMIT)
@@ -290,32 +289,6 @@ async def test_a_call_that_is_not_stopped_is_counted_until_it_has_ended(desk: De
     with pytest.raises(ExceptionGroup) as raised:
         await run
     assert [type(error) for error in raised.value.exceptions] == [TaskCancelledError]
-
-
-async def test_workers_of_an_older_version_are_used_without_directives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The pause holds starts, the call runs on, and one warning names the worker."""
-
-    def open_as_before(session: str, connect: object) -> None:  # without a window
-        from cascade.interfaces.numbered_calls import open_session
-
-        open_session(session)
-
-    monkeypatch.setattr("cascade.executors.dask._sessions.open_session", open_as_before)
-    async with Desk() as desk:
-        run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
-        await desk.until_state(TaskState.RUNNING)
-        for _ in range(2):
-            await desk.put("pause")
-            await eventually(lambda: desk.reports and desk.reports[-1]["applied"], LIMIT)
-            await desk.lift("pause")
-            await eventually(lambda: not desk.reports[-1]["applied"], LIMIT)
-        (tmp_path / "end").touch()
-        assert await run
-    warned = [line for line in caplog.messages if "understands no directives" in line]
-    assert len(warned) == 1
-    assert warned[0].endswith("understands no directives; pause holds only starts there")
 
 
 PROGRAM = """

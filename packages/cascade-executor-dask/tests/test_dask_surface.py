@@ -6,16 +6,16 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from standins import StandInClient, StandInCluster
 
-from cascade.executors.dask import DaskExecutor, _calls, _executor
+from cascade.executors.dask import DaskExecutor, _calls, _executor, _worker_side
+from cascade.executors.dask._worker_side import run_call
 from cascade.interfaces import Directive, ExecutorUnavailable
 from cascade.interfaces.call_context import in_call
-from cascade.interfaces.numbered_calls import open_session, run_numbered
 from cascade.testkit import eventually
 
 LIMIT = 50.0
@@ -29,27 +29,32 @@ class LiveClient(StandInClient):
         self._pool = ThreadPoolExecutor(sum(threads.values()))
         self._loop = asyncio.get_running_loop()
 
-    def map(self, function: Any, *columns: Any, workers: list[str], **options: Any) -> list[Any]:
-        """Run a graph of calls."""
-        futures = super().map(function, *columns, workers=workers, **options)
-        for future, *arguments in zip(futures, *columns, strict=True):
-            running = self._pool.submit(run_numbered, *arguments)
-            running.add_done_callback(partial(self._ended, future))
-        return futures
+    def submit(
+        self, function: Any, session: str, number: int, *args: Any, workers: list[str], **options: Any
+    ) -> Any:
+        """Run a call."""
+        future = super().submit(function, session, number, *args, workers=workers)
+        running = self._pool.submit(run_call, session, number, *args)
+        running.add_done_callback(lambda ended: self._post(future.give, ended.result()))
+        return future
 
     async def run(
         self, function: Any, session: str, *args: Any, workers: Iterable[str] = (), on_error: str = "raise"
     ) -> dict[str, Any]:
         """Do what the worker would."""
-        if function is open_session:
-            args = (self._connect, *args[1:])
         return {address: function(session, *args) for address in workers or self.threads}
 
-    def _connect(self) -> Any:
-        return lambda text: self._post(self.say, text), lambda: True
+    # Of the Dask worker in whose threads the calls run.
 
-    def _ended(self, future: Any, running: Any) -> None:
-        self._post(future.finish, running.result())
+    state = SimpleNamespace(tasks={"key": SimpleNamespace(state="executing")})
+
+    def get_current_task(self) -> str:
+        """Return the key of the task that runs in this thread."""
+        return "key"
+
+    def log_event(self, topic: str, text: str) -> None:
+        """Send an event of a topic."""
+        self._post(self.report, text)
 
     def _post(self, function: Any, *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -76,6 +81,7 @@ def clusters(monkeypatch: pytest.MonkeyPatch) -> list[LiveCluster]:
     monkeypatch.setattr(LiveCluster, "made", made, raising=False)
     monkeypatch.setattr(_executor, "Cluster", LiveCluster)
     monkeypatch.setattr(_calls, "_POLL", 0.001)
+    monkeypatch.setattr(_worker_side, "get_worker", lambda: made[-1].client)
     return made
 
 
@@ -116,7 +122,7 @@ async def test_it_counts_the_threads_of_the_cluster_and_tells_who_watches(
     heard: list[str] = []
     stop = executor.watch_workers(lambda: heard.append("one"))
     executor.watch_workers(lambda: heard.append("other"))
-    assert (executor.workers, executor.ahead) == (1, 0)
+    assert executor.workers == 1
     await executor.start()
     await eventually(lambda: len(heard) == 2)
     assert heard == ["one", "other"]
@@ -133,19 +139,15 @@ async def test_it_counts_the_threads_of_the_cluster_and_tells_who_watches(
 
 
 @pytest.mark.parametrize("workers", [None, 1, 2, 5])
-async def test_calls_are_taken_ahead_unless_the_user_wants_fewer_than_there_are_threads(
+async def test_the_number_of_workers_is_that_of_the_user_or_of_the_threads(
     workers: int | None, clusters: list[LiveCluster]
 ) -> None:
-    """The number of workers stays that of the user."""
+    """The threads are known after the start."""
     executor = DaskExecutor("tcp://host:8786", workers=workers)
     assert executor.workers == (workers or 1)
     await executor.start()
     assert executor.workers == (workers or 2)
     assert await executor.run(int, ("12",), {"base": 8}) == 10
-    if workers == 1:
-        assert executor.ahead == 0
-    else:
-        await eventually(lambda: executor.ahead > 0)
     await executor.close()
 
 
@@ -171,8 +173,7 @@ async def test_the_settings_of_the_connection_are_handed_on(clusters: list[LiveC
 async def test_what_was_never_used_needs_no_cluster(
     executor: DaskExecutor, clusters: list[LiveCluster]
 ) -> None:
-    """A run that had no task for it withdraws, settles and closes in an instant."""
-    await executor.withdraw()
+    """A run that had no task for it settles and closes in an instant."""
     assert await executor.settle(LIMIT) == 0
     assert executor.runs_on() is None
     await executor.close()
@@ -260,21 +261,17 @@ _visits = threading.Event()
 
 
 async def test_a_call_with_a_context_is_steered_and_heard_until_it_ends(executor: DaskExecutor) -> None:
-    """Its start is reported; after its end nothing follows the directives any more."""
+    """After its end nothing follows the directives any more."""
     _visits.clear()
     context: Any = Context()
-    started: list[None] = []
-    call = asyncio.create_task(
-        executor.run_with(context, visit, (), {}, started=lambda: started.append(None))
-    )
-    await eventually(lambda: started)
+    call = asyncio.create_task(executor.run_with(context, visit, (), {}))
+    await eventually(lambda: context.heard)
     context.notify[0](Directive.PAUSE)
     await eventually(lambda: True in context.heard)
     _visits.set()
     context.notify[0](Directive.RUN)
     assert await call == "visited"
     assert context.heard == [("table", {"n": 1}), True, False]
-    assert started == [None]
     assert context.notify == []
 
 

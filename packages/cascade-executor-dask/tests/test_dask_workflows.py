@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from cascade.executors.dask import DaskExecutor
-from cascade.executors.dask._results import SHORT
 from cascade.runtime import Engine
 from testing_tools.workflows.check import check_workflows
 
@@ -16,10 +15,6 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on 
     "examples",
     [pytest.param(20, marks=pytest.mark.process), pytest.param(400, marks=pytest.mark.nightly)],
 )
-@pytest.mark.parametrize("short", [SHORT, 100])
-def test_any_workflow_gives_what_a_recursive_evaluator_gives(
-    short: int, examples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Values, failures and events agree, for both settings of on_failure; also where only the shortest results come on their own."""
-    monkeypatch.setattr("cascade.executors.dask._sessions.SHORT", short)
+def test_any_workflow_gives_what_a_recursive_evaluator_gives(examples: int, tmp_path: Path) -> None:
+    """Values, failures and events agree, for both settings of on_failure."""
     check_workflows(lambda: DaskExecutor(workers=2), Engine, tmp_path, examples=examples)

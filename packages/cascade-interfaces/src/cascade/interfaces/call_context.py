@@ -1,4 +1,4 @@
-"""What a call of a task in another process and its engine tell each other while the call runs."""
+"""The context of a call in another process: what the call and its engine report to each other while it runs."""
 
 from __future__ import annotations
 
@@ -60,9 +60,8 @@ class SupportsCallContext(Protocol):
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        started: Callable[[], None] | None = None,
     ) -> Any:
-        """Do what ``run`` does, or ``run_ahead`` if ``started`` is given, with a context.
+        """Do what ``run`` does, with a context.
 
         A directive reaches the call as long as its worker can be reached; a call that runs again
         elsewhere gets the one in force. After ``arrived(paused=True)`` the call does nothing until

@@ -1,4 +1,4 @@
-"""The worker's side of a call that runs: it reports on a line to the engine, and obeys at its checkpoints."""
+"""The worker's side of a call that runs: it reports to the engine, and obeys at its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cascade.interfaces.call_context import Directive
 PROGRESS_INTERVAL = 0.5
 """Seconds between two reports of progress of one call, at the least."""
 
-_LOOK_INTERVAL = 1.0  # seconds after which a paused call looks again whether anybody awaits it
+_CHECK_INTERVAL = 1.0  # seconds after which a paused call checks again whether an engine awaits it
 
 
-class Line(Protocol):
+class ReportChannel(Protocol):
     """How one call reaches its engine; called in any thread of the task."""
 
     def progress(self, done: float, total: float | None, message: str, unit: str) -> None:
@@ -38,8 +38,8 @@ class Line(Protocol):
 class RunningCall:
     """One call that runs or is about to: the :class:`cascade.interfaces.InCall` of its task."""
 
-    def __init__(self, line: Line, directive: Directive = Directive.RUN) -> None:
-        self._line = line
+    def __init__(self, channel: ReportChannel, directive: Directive = Directive.RUN) -> None:
+        self._channel = channel
         self._directive = directive
         self._changed = threading.Condition()
         self._reported = -PROGRESS_INTERVAL
@@ -62,22 +62,22 @@ class RunningCall:
             now = time.monotonic()
             if now - self._reported >= PROGRESS_INTERVAL:
                 self._reported = now
-                self._line.progress(*progress)
+                self._channel.progress(*progress)
         if self._directive is not Directive.RUN:
             self._wait()
 
     def publish(self, name: str, data: Any) -> None:
         """Send a value to the engine."""
-        self._line.publish(name, data)
+        self._channel.publish(name, data)
 
     def _wait(self) -> None:
         with self._changed:
             if self._is(Directive.PAUSE):
-                self._line.arrived(paused=True)
+                self._channel.arrived(paused=True)
                 while self._is(Directive.PAUSE):
-                    if not self._changed.wait(_LOOK_INTERVAL) and not self._line.is_awaited():
+                    if not self._changed.wait(_CHECK_INTERVAL) and not self._channel.is_awaited():
                         raise asyncio.CancelledError
-                self._line.arrived(paused=False)
+                self._channel.arrived(paused=False)
             if self._is(Directive.CANCEL):
                 raise asyncio.CancelledError
 

@@ -14,6 +14,7 @@ from cascade.executors.dask._script import REMEDY, script_problem
 from cascade.interfaces import ExecutorUnavailable
 
 START_TIMEOUT, CLOSE_TIMEOUT = 60.0, 5.0
+_COLLECTED = 0.001  # seconds for which messages to the scheduler are collected
 _WORKER_CLOSE_TIMEOUT = 1.0  # seconds that a local worker has to end
 _ONE_BY_ONE = {"threads_per_worker": 1}  # so that a worker that dies costs only one call
 _QUIET = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
@@ -65,6 +66,8 @@ class Cluster:
         try:
             async with asyncio.timeout(self._timeout):  # Dask's own limit covers only the TCP connection
                 await client
+            # Dask collects what a client sends for 10 ms: as long as a short call takes.
+            client.scheduler_comm.interval = _COLLECTED
             connected = True
         except (OSError, ValueError) as exc:
             raise self.unavailable(str(exc) or f"no answer within {self._timeout:g} s") from exc

@@ -15,10 +15,10 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from cascade.executors.dask._call import Call
 from cascade.executors.dask._calls import ClusterCalls
 from cascade.executors.dask._cluster import CLOSE_TIMEOUT, Cluster
-from cascade.executors.dask._placement import Call
-from cascade.executors.dask._portal import Portal
+from cascade.executors.dask._loop_thread import LoopThread
 from cascade.interfaces import CallContext, ConfigurationError, Directive
 from cascade.interfaces.abandoned_calls import AbandonedCalls
 from cascade.interfaces.mailbox import Mailbox
@@ -36,7 +36,7 @@ class DaskExecutor:
 
     The Dask client runs in a thread of its own. So several runs, each with its own event loop,
     share one connection, and a task that blocks an event loop does not break it. Workers need
-    cascade-interfaces and the modules of the tasks; functions of the main script, lambdas and
+    cascade-executor-dask and the modules of the tasks; functions of the main script, lambdas and
     nested functions are pickled by value. A call that is abandoned before it starts never
     starts; one that runs stops at its next checkpoint, else it goes on to its end, and
     ``settle`` counts it until then. A call is sent to one worker; if that dies, it fails and
@@ -56,7 +56,6 @@ class DaskExecutor:
         _check(address, workers, connect_timeout, cluster)
         self._workers = workers
         self._cluster_threads = 0  # known after start()
-        self._cluster_ahead = 0
         self._expected_threads = _expected_threads(workers, cluster) if address is None else 1
         connection = functools.partial(
             Cluster, address, workers=workers, timeout=connect_timeout, cluster=cluster
@@ -64,8 +63,8 @@ class DaskExecutor:
         self._open_calls = functools.partial(
             ClusterCalls.open, connection, limit=workers, changed=self._on_change
         )
-        self._portal: Portal[ClusterCalls] | None = None
-        self._opening = threading.Lock()  # runs in several threads may need the portal at the same time
+        self._thread: LoopThread[ClusterCalls] | None = None
+        self._opening = threading.Lock()  # runs in several threads may need it at the same time
         self._mailbox: Mailbox | None = None  # of the event loop that used this last
         self._abandoned = AbandonedCalls()
         self._watchers: dict[object, tuple[Mailbox, Callable[[], None]]] = {}
@@ -74,11 +73,6 @@ class DaskExecutor:
     def workers(self) -> int:
         """How many calls run at the same time; an estimate until ``start``."""
         return self._workers or self._cluster_threads or self._expected_threads
-
-    @property
-    def ahead(self) -> int:
-        """How many further calls it takes, so that no worker waits for its next one: up to 8 for each thread."""
-        return self._cluster_ahead if self.workers >= self._cluster_threads else 0
 
     async def start(self) -> None:
         """Connect; start the local cluster first if no address was given.
@@ -96,37 +90,15 @@ class DaskExecutor:
         """
         return await self._run(function, args, kwargs)
 
-    async def run_ahead(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        started: Callable[[], None],
-    ) -> Any:
-        """Do what ``run`` does, and call ``started`` when a thread of a worker is free for the call.
-
-        :raises CallWithdrawn: if the call was withdrawn before it started.
-        """
-        return await self._run(function, args, kwargs, started=started)
-
     async def run_with(
         self,
         context: CallContext,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        started: Callable[[], None] | None = None,
     ) -> Any:
-        """Do what ``run`` does, or ``run_ahead`` if ``started`` is given; the call obeys pause at its checkpoints.
-
-        :raises CallWithdrawn: if the call was withdrawn before it started.
-        """
-        return await self._run(function, args, kwargs, started=started, context=context)
-
-    async def withdraw(self) -> None:
-        """Withdraw every call that was taken ahead and has not started; return when that is certain."""
-        if self._portal is not None:
-            await self._portal.call(ClusterCalls.withdraw)
+        """Do what ``run`` does; the call obeys pause at its checkpoints, and reports to the context."""
+        return await self._run(function, args, kwargs, context)
 
     def watch_workers(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` on this event loop after ``workers`` has changed; return how to stop that."""
@@ -143,17 +115,17 @@ class DaskExecutor:
 
     async def settle(self, timeout: float) -> int:
         """Wait up to ``timeout`` seconds for abandoned calls; return how many still run."""
-        if self._portal is None:
+        if self._thread is None:
             return 0
-        return await self._portal.call(lambda calls: calls.settle(timeout))
+        return await self._thread.call(lambda calls: calls.settle(timeout))
 
     async def close(self) -> None:
         """Disconnect; a local cluster ends, with the calls that still run. Idempotent."""
         with self._opening:
-            portal, self._portal = self._portal, None
-        if portal is not None:
-            atexit.unregister(portal.close_at_exit)
-            await portal.close()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            atexit.unregister(thread.close_at_exit)
+            await thread.close()
             self._abandoned.forget()
 
     async def _run(
@@ -161,42 +133,35 @@ class DaskExecutor:
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        *,
-        started: Callable[[], None] | None = None,
         context: CallContext | None = None,
     ) -> Any:
         name = name_of(function)
         packed = pack_call(
             function, args, kwargs, pack=_pack, step=context.step if context is not None else None
         )
-        portal = self._opened()
-        await portal.opened()
+        thread = self._opened()
+        await thread.opened()
         post = self._own_mailbox().post
 
-        def on_heard(total: int) -> None:
-            post(portal.post, ClusterCalls.confirm, call, total)  # when this loop has taken what was heard
+        def on_received(total: int) -> None:
+            post(thread.post, ClusterCalls.confirm, call, total)  # when this loop has taken what came
 
         awaited = _Awaited(asyncio.get_running_loop())
         call = Call(
             packed,
             name,
-            # One iteration of the loop later, as the outcome of the call whose place it takes is then known.
-            on_start=functools.partial(post, awaited.loop.call_soon, started)
-            if started is not None
-            else _nothing,
             on_end=functools.partial(post, awaited.settle),
-            withdrawable=started is not None,
             context=context,
-            on_heard=on_heard,
+            on_received=on_received,
         )
-        unfollow = _follow(context, portal, call)
-        portal.post(ClusterCalls.submit, call)
+        unfollow = _follow(context, thread, call)
+        thread.post(ClusterCalls.submit, call)
         try:
             answer = await awaited.outcome
         except asyncio.CancelledError:
             if not call.claim() and not awaited.has_ended:
                 self._abandoned.add(awaited.watch_end())
-            portal.post(ClusterCalls.abandon, call)
+            thread.post(ClusterCalls.abandon, call)
             raise
         finally:
             unfollow()
@@ -204,10 +169,9 @@ class DaskExecutor:
             raise answer
         return open_answer(answer, name)
 
-    def _on_change(self, threads: int, ahead: int) -> None:
-        """Note how many calls the cluster takes; called in the portal's thread."""
+    def _on_change(self, threads: int) -> None:
+        """Note how many threads the cluster has; called in the thread of its client."""
         changed, self._cluster_threads = threads != self._cluster_threads, threads
-        self._cluster_ahead = ahead
         if changed:
             for mailbox, callback in [*self._watchers.values()]:
                 mailbox.post(callback)
@@ -219,25 +183,25 @@ class DaskExecutor:
             mailbox = self._mailbox = Mailbox(loop)
         return mailbox
 
-    def _opened(self) -> Portal[ClusterCalls]:
+    def _opened(self) -> LoopThread[ClusterCalls]:
         with self._opening:
-            if self._portal is None:
-                self._portal = Portal(self._open_calls, name="cascade dask")
-                atexit.register(self._portal.close_at_exit, 2 * CLOSE_TIMEOUT)
-            return self._portal
+            if self._thread is None:
+                self._thread = LoopThread(self._open_calls, name="cascade dask")
+                atexit.register(self._thread.close_at_exit, 2 * CLOSE_TIMEOUT)
+            return self._thread
 
 
 def _nothing() -> None:
-    """Ignore the start of a call that has no observer."""
+    """Stop nothing: a call without a context follows no directives."""
 
 
-def _follow(context: CallContext | None, portal: Portal[ClusterCalls], call: Call) -> Callable[[], None]:
+def _follow(context: CallContext | None, thread: LoopThread[ClusterCalls], call: Call) -> Callable[[], None]:
     """Pass on the directives to a call; return how to stop that."""
     if context is None:
         return _nothing
 
     def notify(directive: Directive) -> None:
-        portal.post(ClusterCalls.direct, call, directive)
+        thread.post(ClusterCalls.direct, call, directive)
 
     return context.follow(notify)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-_LOOK_INTERVAL = 1.0  # seconds after which a call that waits looks again whether an engine awaits it
+_CHECK_INTERVAL = 1.0  # seconds after which a call that waits checks again whether an engine awaits it
 
 
 class SendWindow:
     """Holds back a call that sends faster than its engine takes. Any thread may call any method.
 
-    :param size: characters that may be on the way at the same time; a longer text goes alone. None: no bound.
+    :param size: characters that may be on the way at the same time; a longer text goes alone.
     :param is_awaited: returns whether an engine still awaits the call, as far as the worker knows.
     """
 
-    def __init__(self, size: int | None, is_awaited: Callable[[], bool]) -> None:
+    def __init__(self, size: int, is_awaited: Callable[[], bool]) -> None:
         self._size = size
         self._is_awaited = is_awaited
         self._changed = threading.Condition()
@@ -56,10 +56,10 @@ class SendWindow:
     def _wait(self) -> bool:
         self.waiting += 1
         try:
-            return self._changed.wait(_LOOK_INTERVAL)
+            return self._changed.wait(_CHECK_INTERVAL)
         finally:
             self.waiting -= 1
 
     def _has_room(self, amount: int) -> bool:
         on_the_way = self._sent - self._taken
-        return self._size is None or not on_the_way or on_the_way + amount <= self._size
+        return not on_the_way or on_the_way + amount <= self._size

@@ -4,10 +4,11 @@ import asyncio
 from collections import defaultdict
 
 from cascade.executors.dask._latest_messages import LatestMessages
-from cascade.interfaces.numbered_calls import Order
+from cascade.executors.dask._worker_side import Order
+from cascade.interfaces import Directive
 from cascade.testkit import eventually, time_limit
 
-PAUSE, GO, STOP = (1, "pause"), (2, "run"), (3, "cancel")
+PAUSE, GO, STOP = (1, Directive.PAUSE), (2, Directive.RUN), (3, Directive.CANCEL)
 
 
 class Workers:

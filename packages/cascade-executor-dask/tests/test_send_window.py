@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from cascade.interfaces import send_window
-from cascade.interfaces.send_window import SendWindow
+from cascade.executors.dask import _send_window
+from cascade.executors.dask._send_window import SendWindow
 from cascade.testkit import eventually
 
 
@@ -83,7 +83,7 @@ async def test_a_call_that_is_to_stop_waits_no_more() -> None:
 
 async def test_a_call_that_no_engine_awaits_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """It finds that out by itself, once."""
-    monkeypatch.setattr(send_window, "_LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(_send_window, "_CHECK_INTERVAL", 0.01)
     asked: list[None] = []
 
     def is_awaited() -> bool:
@@ -93,9 +93,3 @@ async def test_a_call_that_no_engine_awaits_waits_no_more(monkeypatch: pytest.Mo
     window = SendWindow(5, is_awaited)
     assert Sender(window, "aaaaa", "b", "c", "d").ended() == ["aaaaa"]
     assert len(asked) == 2
-
-
-async def test_without_a_bound_everything_leaves() -> None:
-    """No confirmation ever comes."""
-    texts = ["x" * 1_000] * 50
-    assert Sender(SendWindow(None, lambda: False), *texts).ended() == texts

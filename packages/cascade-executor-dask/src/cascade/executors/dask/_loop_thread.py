@@ -15,10 +15,10 @@ ResourceT = TypeVar("ResourceT")
 R = TypeVar("R")
 
 
-class Portal(Generic[ResourceT]):
+class LoopThread(Generic[ResourceT]):
     """A daemon thread with an event loop that keeps an async context open until :meth:`close`.
 
-    Callers run functions on the value of that context, in the portal's thread.
+    Callers run functions on the value of that context, in the thread.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Portal(Generic[ResourceT]):
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def call(self, function: Callable[[ResourceT], Coroutine[Any, Any, R]]) -> R:
-        """Run a coroutine function in the portal's thread; cancelling this call cancels it there."""
+        """Run a coroutine function in that thread; cancelling this call cancels it there."""
         await self.opened()
         loop = self._loop
         _, resource = self._entered.result()
@@ -43,7 +43,7 @@ class Portal(Generic[ResourceT]):
             await asyncio.shield(asyncio.wrap_future(self._entered))
 
     def post(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function(resource, *args)`` in the portal's thread soon; do nothing if it is not open."""
+        """Call ``function(resource, *args)`` in that thread soon; do nothing if it is not open."""
         if self._entered.done():
             mailbox, resource = self._entered.result()
             mailbox.post(function, resource, *args)
