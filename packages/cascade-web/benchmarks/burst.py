@@ -1,4 +1,4 @@
-"""How the page takes bursts of events through the WebSocket of a nats-server: ``python packages/cascade-web/benchmarks/burst.py``.
+"""Bursts of events at the page, through the WebSocket of a nats-server: ``python packages/cascade-web/benchmarks/burst.py``.
 
 Each round sends a run with 100,000 events at once, and waits until the page shows its end. It prints events for each second of
 the page's own processor time (the main thread of the tab, by the DevTools protocol) and of the clock on the wall, the longest time

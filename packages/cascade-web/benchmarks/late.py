@@ -1,4 +1,4 @@
-"""How long a page that is opened late needs: ``python packages/cascade-web/benchmarks/late.py``.
+"""The time that a page needs which is opened late: ``python packages/cascade-web/benchmarks/late.py``.
 
 50 engines are connected, and ten of them have a run with 200 tasks. Each round opens the page as a file at the broker's own
 WebSocket port, in a new tab, and takes the time from the start of the navigation until the page shows every engine, every run, the

@@ -1,4 +1,4 @@
-"""How soon engines apply a constraint, and what admission costs."""
+"""The time until engines apply a constraint, and the cost of admission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run loses to a distant broker: 800 events a second over a proxy that delays every byte.
+"""A distant broker: 800 events a second over a proxy that delays every byte.
 
 A run is compared from its call to its result. Before the first task it waits for the broker's retained constraints:
 CONNECT and SUBSCRIBE with a nonce are one round trip, and without a name a second nonce behind the first is another one.

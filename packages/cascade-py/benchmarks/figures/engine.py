@@ -1,4 +1,4 @@
-"""What the engine adds to a task that does nothing, beside plain asyncio, without subscribers."""
+"""The engine's cost for a task that does nothing, beside plain asyncio, without subscribers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one event costs the event loop before it returns: event, JSON, the connector's queue."""
+"""The cost of one event for the event loop before it returns: event, JSON, the connector's queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine adds to an executor: the same calls through it and through the bare pool beneath.
+"""The engine's cost beside an executor's: the same calls through it and through the bare pool beneath.
 
 Calls of some milliseconds are what users have; calls that do nothing show the floor.
 """

@@ -1,4 +1,4 @@
-"""What a run feels of a broker that is absent, silent or killed; each run is a process of its own.
+"""Runs with a broker that is absent, silent or killed; each run is a process of its own.
 
 The runs are on the event loop of ``cs.run``. The whole run with a broker that is killed halfway is measured on
 asyncio's own loop too, for comparison: in its first half the broker's answers wake the loop, and each task

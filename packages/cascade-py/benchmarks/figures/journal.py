@@ -1,4 +1,4 @@
-"""What recording a step takes: the journal alone, without an engine, beside what the disk needs for one flush.
+"""The cost of recording a step: the journal alone, without an engine, beside one flush of the disk.
 
 Each step records its start and its value. In a chain a step begins when the value of the one before is
 committed; in a fan-out all steps begin at once, so that they share commits. FULL survives a power cut,

@@ -1,4 +1,4 @@
-"""How figures are taken: sides alternate within a round, and garbage is collected before each."""
+"""The way figures are taken: sides alternate within a round, and garbage is collected before each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an outbox on disk costs: CPU time of messages through it, beside the same messages in memory only."""
+"""The cost of an outbox on disk: CPU time of messages through it, beside the same messages in memory only."""
 
 from __future__ import annotations
 

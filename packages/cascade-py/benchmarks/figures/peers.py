@@ -1,4 +1,4 @@
-"""What other libraries need for a task that does nothing, in the same run."""
+"""Other libraries with tasks that do nothing, in the same run."""
 
 from __future__ import annotations
 

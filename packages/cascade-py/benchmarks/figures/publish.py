@@ -1,4 +1,4 @@
-"""How many messages of 300 bytes leave in a second, beside raw aiomqtt; no JSON is made on its side."""
+"""Messages of 300 bytes that leave in a second, beside raw aiomqtt; no JSON is made on its side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many messages are received and dispatched in a second, beside aiomqtt's bare iterator."""
+"""Messages received and dispatched in a second, beside aiomqtt's bare iterator."""
 
 from __future__ import annotations
 

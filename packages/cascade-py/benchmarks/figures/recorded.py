@@ -1,4 +1,4 @@
-"""What a recorded run takes of the processor, beside the same run without a state; and what its resume takes.
+"""CPU time of a recorded run beside the same run without a state, and of its resume.
 
 All tasks do nothing, so this is the most that recording can cost. The time is that of all threads, in NORMAL.
 """

@@ -1,4 +1,4 @@
-"""How long the event loop is blocked at a time, as another task on it sees it."""
+"""The longest time for which the event loop is blocked, as another task on it sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a small program costs from its start to its exit, installed as the README says, in a new environment."""
+"""The cost of a small program from its start to its exit, installed as the README says, in a new environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What telemetry over MQTT costs a run, until an independent subscriber has its last event.
+"""The cost of telemetry over MQTT for a run, until an independent subscriber has its last event.
 
 Tasks of 10 ms are run on the event loop of ``cs.run``, and once more on asyncio's own, for comparison: there a
 loop that the broker's answers wake keeps each sleeping task asleep until a whole millisecond is over.

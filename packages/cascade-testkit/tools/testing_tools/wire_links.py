@@ -1,4 +1,4 @@
-"""How a broker delivers messages to the witness of the suite: the bytes of MQTT and of NATS as messages. No I/O.
+"""Links of the suite's witness to a broker: the bytes of MQTT and of NATS as messages. No I/O.
 
 Both are written for this purpose alone, so that they share nothing with the connectors whose traffic they read.
 """

@@ -1,4 +1,4 @@
-"""Who may read and write which topics, by role: the rules of a broker's access list. No I/O."""
+"""Access rules by role: who may read and write which topics. No I/O."""
 
 from __future__ import annotations
 

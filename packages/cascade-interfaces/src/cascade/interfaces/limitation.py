@@ -1,4 +1,4 @@
-"""What a network cannot do for its user although there is a link."""
+"""Limitations: guarantees that a network does not give its user although there is a link."""
 
 from __future__ import annotations
 

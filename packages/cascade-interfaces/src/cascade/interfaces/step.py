@@ -1,4 +1,4 @@
-"""What a task, or a middleware that wraps it, learns about the step that runs."""
+"""Facts about the running step, for a task and for middleware around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which text MQTT carries (MQTT 5.0, section 1.5.4), and how to show text from outside."""
+"""Text that MQTT carries (MQTT 5.0, section 1.5.4), and foreign text made safe to show."""
 
 from __future__ import annotations
 

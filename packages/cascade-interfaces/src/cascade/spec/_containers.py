@@ -1,4 +1,4 @@
-"""What each kind of container holds, and how to rebuild one with other items. No I/O."""
+"""Containers: the items of each kind, and a copy with other items. No I/O."""
 
 from __future__ import annotations
 

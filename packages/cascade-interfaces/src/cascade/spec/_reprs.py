@@ -1,4 +1,4 @@
-"""How declarations show themselves: two that differ look different, and secrets are masked. No I/O.
+"""The repr of declarations: two that differ look different, and secrets are masked. No I/O.
 
 It takes calls and policies as they come, because their modules import this one.
 """

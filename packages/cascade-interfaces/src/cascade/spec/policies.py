@@ -1,4 +1,4 @@
-"""How often and how long a task is tried, and what it needs: plain values, without a clock."""
+"""Policies of a task: attempts, time limits and needs, as plain values without a clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt to connect. No I/O; the randomness is injected."""
+"""Back-off: the wait before the next attempt to connect. No I/O; the randomness is injected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every networked connector is: a session with an outbox and queues, and the abilities over it."""
+"""The base of every networked connector: a session with an outbox and queues, and the abilities over it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier process of this name has left in its report of runs. No I/O."""
+"""Runs that an earlier process of this name has left in its report. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client port raises when it sends: errors are mapped once, at the edge."""
+"""Errors that a client raises when it sends: they are mapped once, at the edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an event loop can do, and an event that belongs to no loop."""
+"""Abilities of an event loop, and an event that belongs to no loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a link failed: the cause and the remedy in one line, and what that means for the next attempt."""
+"""Faults of a link: the cause and the remedy in one line, and what that means for the next attempt."""
 
 from __future__ import annotations
 

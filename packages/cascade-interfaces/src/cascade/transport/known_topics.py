@@ -1,4 +1,4 @@
-"""Which topics hold a retained message, as far as the reader of a watch knows. No I/O."""
+"""Topics that hold a retained message, as far as the reader of a watch knows. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long to wait for the outside world: only for as long as this process can read what it answers."""
+"""A time limit that counts only while this process can read what the other side answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the retained set of a watch has arrived, and what of it is gone: decided without I/O.
+"""Decisions about the retained set of a watch: when it has arrived, and what of it is gone. No I/O.
 
 MQTT does not mark the end of the retained messages that answer a SUBSCRIBE, and not every broker
 sends them in full, in time, or at all. A *look* therefore is a SUBSCRIBE to all filters, one after

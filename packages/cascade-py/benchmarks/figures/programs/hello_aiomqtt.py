@@ -1,4 +1,4 @@
-"""What hello.py does over MQTT, in plain aiomqtt: a will, a birth, a subscription, four events, a clean end."""
+"""The counterpart of hello.py over MQTT in plain aiomqtt: a will, a birth, a subscription, four events, a clean end."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What hello.py does, in plain asyncio: one call in a thread."""
+"""The counterpart of hello.py in plain asyncio: one call in a thread."""
 
 import asyncio
 

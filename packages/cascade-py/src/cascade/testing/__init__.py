@@ -1,4 +1,4 @@
-"""What tests of workflows need: a recorder of events, a clock set by hand, a fake executor, fake resources."""
+"""Helpers for tests of workflows: a recorder of events, a clock set by hand, a fake executor, fake resources."""
 
 from cascade.runtime import override_resource
 from cascade.testing.clock import ManualClock

@@ -1,4 +1,4 @@
-"""What JetStream keeps: the bucket of retained messages, and the stream of telemetry at QoS 1."""
+"""The store in JetStream: the bucket of retained messages, and the stream of telemetry at QoS 1."""
 
 from __future__ import annotations
 

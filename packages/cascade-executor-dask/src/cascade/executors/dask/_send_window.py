@@ -1,4 +1,4 @@
-"""How much of what a call sends may be on the way to its engine."""
+"""A window that bounds the messages from a call to its engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an MQTT broker answers."""
+"""A probe: does an MQTT broker answer?"""
 
 from __future__ import annotations
 

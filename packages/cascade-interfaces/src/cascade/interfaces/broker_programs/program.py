@@ -1,4 +1,4 @@
-"""What is known about the program of a broker."""
+"""The program of a broker, as the command finds it."""
 
 from __future__ import annotations
 

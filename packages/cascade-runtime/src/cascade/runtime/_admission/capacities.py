@@ -1,4 +1,4 @@
-"""How much of each resource an engine has: given out all at once or not at all, in order of arrival. No I/O."""
+"""Capacities of an engine's resources: given out all at once or not at all, in order of arrival. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a person lifts a constraint: a line that can be pasted into a shell."""
+"""The command that lifts a constraint: a line that can be pasted into a shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why requests wait now, under every reason. Read when a report is made; nothing is kept for it. No I/O."""
+"""Reasons for which requests wait now. Read when a report is made; nothing is kept for it. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which wait queues may have opened, and which request is the oldest there. No I/O."""
+"""Wait queues that may have opened, and the oldest request there. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process keeps for each broker, however often it connects."""
+"""State that a process keeps for each broker, however often it connects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the log says of constraints: bad messages, pauses, and what a sync has removed."""
+"""Log lines about constraints: bad messages, pauses, and what a sync has removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a named engine remembers of its constraints, so that its next process obeys them before it has a link."""
+"""Constraints that a named engine remembers, so that its next process obeys them before it has a link."""
 
 from __future__ import annotations
 

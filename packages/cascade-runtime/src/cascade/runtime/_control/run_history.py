@@ -1,4 +1,4 @@
-"""What remains of runs that have ended: how the latest ended, and the tasks of all of them. No I/O."""
+"""History of the runs that have ended: how the latest ended, and the tasks of all of them. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When registers are in step with the broker, and which of them a sync removes. No I/O.
+"""Sync of the registers with the broker, and which of them a sync removes. No I/O.
 
 The connector decides when the retained set of a watch has arrived (``Complete``). Until then, and
 after it, each message applies as it arrives; ``Complete`` then names every topic that holds a

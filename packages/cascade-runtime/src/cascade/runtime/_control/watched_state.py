@@ -1,4 +1,4 @@
-"""What an engine reports for watchers: its runs, their graphs, a summary and its host."""
+"""State that an engine reports for watchers: its runs, their graphs, a summary and its host."""
 
 from __future__ import annotations
 

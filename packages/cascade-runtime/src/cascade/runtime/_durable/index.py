@@ -1,4 +1,4 @@
-"""What earlier attempts recorded of each step, in little memory. No I/O."""
+"""Index of what earlier attempts recorded of each step, in little memory. No I/O."""
 
 from __future__ import annotations
 

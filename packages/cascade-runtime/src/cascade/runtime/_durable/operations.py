@@ -1,4 +1,4 @@
-"""What a journal asks of the thread that writes its run's file."""
+"""Operations that a journal asks of the thread that writes its run's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the thread of a run's file does: it encodes, commits what waits at once, and tries again while the file fails."""
+"""The thread of a run's file: it encodes, commits what waits at once, and tries again while the file fails."""
 
 from __future__ import annotations
 

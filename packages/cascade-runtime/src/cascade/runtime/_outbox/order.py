@@ -1,4 +1,4 @@
-"""Which message of a sender goes to the connector next. No I/O."""
+"""Order in which the messages of a sender go to the connector. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the thread of a sender's file does: it opens the file, and serves what waits in one commit."""
+"""The thread of a sender's file: it opens the file, and serves what waits in one commit."""
 
 from __future__ import annotations
 

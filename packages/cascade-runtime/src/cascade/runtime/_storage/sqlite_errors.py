@@ -1,4 +1,4 @@
-"""What the errors of SQLite mean."""
+"""Meanings of SQLite's errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a class contains: methods, fields, members and other attributes. No I/O."""
+"""Contents of a class: methods, fields, members and other attributes. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a function's code is and which variables it reads. No I/O."""
+"""Facts about a function's code, and the variables that it reads. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the thread of an SQLite cache does: it serves all waiting requests at once, so that they share a commit."""
+"""The thread of an SQLite cache: it serves all waiting requests at once, so that they share a commit."""
 
 from __future__ import annotations
 

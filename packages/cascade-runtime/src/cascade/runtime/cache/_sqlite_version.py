@@ -1,4 +1,4 @@
-"""Whether this Python's SQLite has the WAL-reset fault. No I/O."""
+"""A check for the WAL-reset fault of this Python's SQLite. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes the place of the broker inside one process, and a connector's session with it."""
+"""The hub: it takes the place of the broker inside one process, with a session for each connector."""
 
 from __future__ import annotations
 

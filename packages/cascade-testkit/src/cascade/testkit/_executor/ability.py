@@ -1,4 +1,4 @@
-"""What an executor may be able to do beyond its four methods, as its author declares it."""
+"""Abilities of an executor beyond its four methods, as its author declares them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What running calls and their engine tell each other."""
+"""Messages between running calls and their engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the author of an executor fills in, and what every section of the suite builds on."""
+"""The harness: what the author of an executor fills in, and what every section of the suite builds on."""
 
 from __future__ import annotations
 

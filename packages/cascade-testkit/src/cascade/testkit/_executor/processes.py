@@ -1,4 +1,4 @@
-"""What only executors with processes of their own can get wrong."""
+"""Faults that only executors with processes of their own can have."""
 
 from __future__ import annotations
 

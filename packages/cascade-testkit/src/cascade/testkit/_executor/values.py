@@ -1,4 +1,4 @@
-"""What a call gives back."""
+"""Values and errors that a call gives back."""
 
 from __future__ import annotations
 

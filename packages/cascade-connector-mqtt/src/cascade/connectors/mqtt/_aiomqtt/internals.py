@@ -1,4 +1,4 @@
-"""What aiomqtt 2 lacks, set on one of its clients through private attributes of aiomqtt and paho.
+"""Settings that aiomqtt 2 lacks, made on one of its clients through private attributes of aiomqtt and paho.
 
 They are used here and in ``sockets``, and nowhere else; a test fails when aiomqtt changes there.
 """

@@ -1,4 +1,4 @@
-"""What a run's code says of itself: log lines and data."""
+"""Log lines and data that a run's code publishes."""
 
 from __future__ import annotations
 

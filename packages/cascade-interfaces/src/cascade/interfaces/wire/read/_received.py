@@ -1,4 +1,4 @@
-"""Which messages of one series have arrived: duplicates and holes."""
+"""Record of the messages of one series that have arrived: duplicates and holes."""
 
 from __future__ import annotations
 
