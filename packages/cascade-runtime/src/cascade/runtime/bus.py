@@ -51,7 +51,8 @@ class EventBus:
 
     def wants(self, event_type: type) -> bool:
         """Return whether a handler is subscribed to events of this type."""
-        return bool(self._route(event_type))
+        route = self._routes.get(event_type)  # asked before each task
+        return bool(self._route(event_type) if route is None else route)
 
     def publish(self, event: object) -> None:
         """Deliver an event; from another thread than the bound loop's, hand it to that loop first."""
