@@ -20,7 +20,6 @@ SHORT = ("startup", "engine", "event", "publish", "receive")
 EXCLUDED = {
     "control": "its rows use private modules, which another version may not have",
     "journal": "its rows use private modules, which another version may not have",
-    "outbox": "its rows use private modules, which another version may not have",
     "peers": "its rows measure other libraries",
 }
 """Groups that cannot be compared, and why."""
