@@ -233,7 +233,7 @@ ERRORS = ("difflib", "importlib.metadata", "shutil")
             27,
             id="declaring",
         ),
-        pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 123, id="running"),
+        pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 122, id="running"),
         pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 167, id="linked"),
         pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 170, id="mqtt"),
     ],

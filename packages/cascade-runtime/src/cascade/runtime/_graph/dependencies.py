@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from cascade.spec import Call, Input, InputCall, LazyResult, MapCall, RouteCall, Search, call_of
+from cascade.interfaces import UsageError
+from cascade.spec import PLAIN, Call, Input, InputCall, LazyResult, MapCall, RouteCall, Search, call_of
 
 Role = Literal["argument", "condition", "amount", "before", "route"]
 
@@ -38,6 +39,29 @@ def dependencies_of(call: Call, search: Search) -> Dependencies:
     found += [(call_of(lazy), "before") for lazy in call.predecessors]
     found += [(alternative, "route") for alternative in alternatives_of(call)]
     return found
+
+
+def inputs_of(call: Call, search: Search) -> tuple[tuple[LazyResult[Any], ...], bool]:
+    """Return what a call takes the values of, and whether any of it stands inside a container.
+
+    :raises UsageError: if a lazy result stands where no value can take its place.
+    """
+    demands = call.settings.policies.demands
+    found: list[LazyResult[Any]] = (
+        [a for a in demands.values() if isinstance(a, LazyResult)] if demands else []
+    )
+    nested = False
+    for argument in (*call.args, *call.kwargs.values()) if call.kwargs else call.args:
+        if type(argument) in PLAIN:
+            continue
+        if isinstance(argument, LazyResult):
+            found.append(argument)
+        else:
+            inside = _inside(call, argument, search)
+            if inside:
+                nested = True
+                found += inside
+    return tuple(found), nested
 
 
 def alternatives_of(call: Call) -> list[Call]:
@@ -80,3 +104,10 @@ def dependencies_first(
 def inputs_among(calls: Iterable[Call]) -> list[Input]:
     """Return the inputs from outside among calls."""
     return [call.source for call in calls if isinstance(call, InputCall)]
+
+
+def _inside(call: Call, argument: object, search: Search) -> list[LazyResult[Any]]:
+    try:
+        return search.inside(argument)
+    except UsageError as exc:
+        raise call.definition.call_error(str(exc)) from None

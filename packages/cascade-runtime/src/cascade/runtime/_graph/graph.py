@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from cascade.interfaces import UsageError
-from cascade.runtime._graph.arguments import inputs_of
 from cascade.runtime._graph.builder import NODES_PER_STEP, GraphBuilder
 from cascade.runtime._graph.cycles import waits_for
 from cascade.runtime._graph.dependencies import (
     DEPENDS_ON_ITSELF,
-    Dependencies,
     alternatives_of,
-    dependencies_first,
     dependencies_of,
+    inputs_of,
 )
 from cascade.runtime._graph.index import NodeIndex
 from cascade.runtime._graph.items import MapItems
 from cascade.runtime._graph.mapping import Columns, columns_of, has_to_wait
 from cascade.runtime._graph.node import Kind, Node, Origin, Status
+from cascade.runtime._graph.numbering import CallNumbers, Declared
 from cascade.runtime._graph.routing import RouteRefCounts, chosen
 from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, Search, call_of, substitute
 
 _NOTHING: Mapping[str, Any] = {}
 _CALL, _GATHER = Kind.CALL, Kind.GATHER
 _OPENED, _WAITING, _DONE = Status.OPENED, Status.WAITING, Status.DONE  # asked for each node
-
-
-class Declared(NamedTuple):
-    """Place of a call that was numbered before it is built."""
-
-    number: int
-    origin: Call | None
-    """The route, or the call with a condition, whose expansion adds the call, if the first build does not."""
 
 
 class Graph:
@@ -55,10 +46,9 @@ class Graph:
         """Gives the node of a call, if it has one here or further out."""
         self._enter = self._lookup.enter
         self._route_counts: RouteRefCounts = parent._route_counts if parent is not None else RouteRefCounts()
-        self.names: dict[str, int] = {}
+        self._numbers = CallNumbers()
+        self.names = self._numbers.counts
         """How many calls of each name are numbered."""
-        self._declared: dict[Call, Declared] | None = None
-        """Calls that were numbered before they are built, if they ever are; None until one may be."""
         self._complete = False
         """Whether the first build is done: later ones expand maps and routes."""
         self._expanded = False
@@ -275,8 +265,8 @@ class Graph:
             self._link(node, found, node.width)
             if node.kind is _CALL and not node.nested:
                 self._take_nodes(node)
-        if self._declared is not None:
-            self._take_number(node, self._declared)
+        if self._numbers.ahead is not None:
+            self._take_number(node, self._numbers.ahead)
         else:
             name, counts = node.definition.name, self.names
             node.number = number = counts.get(name, 0)
@@ -389,7 +379,7 @@ class Graph:
             self._declare(alternatives_of(call), call)
         place = declared.get(call)
         if place is None:
-            node.number = self._next_number(node.definition.name)
+            node.number = self._numbers.take(node.definition.name)
             return
         node.number, origin = place
         if self._complete and origin is not None:
@@ -402,50 +392,18 @@ class Graph:
         node.number = number
         return node
 
-    def _number_ahead(self) -> dict[Call, Declared]:
-        """Return the calls that have their numbers before they are built; from now on there may be some."""
-        if self._declared is None:
-            self._declared = {}
-        return self._declared
-
-    def _next_number(self, name: str) -> int:
-        counts = self.names
-        number = counts.get(name, 0)
-        counts[name] = number + 1
-        return number
-
     def _declare(self, calls: list[Call], chooser: Call | None = None) -> None:
         """Give numbers to calls, and all that they reach, before they are built; ``chooser`` may choose them.
 
         A graph that other graphs may have expanded numbers all its calls so: which of them it
         finds there, as a route's or not yet, depends on the order of events.
         """
-        for _ in self._declaring(calls, chooser):
+        for _ in self._numbers.declare(calls, self._is_numbered, chooser):
             pass
-
-    def _declaring(self, calls: list[Call], chooser: Call | None = None) -> Generator[None, None, None]:
-        """Do what ``_declare`` does; yield between steps, in which this graph declares nothing else."""
-        declared = self._number_ahead()
-        found: list[tuple[Call, Dependencies]] = []
-        for each in dependencies_first(calls, Search(), self._is_numbered):
-            found.append(each)
-            if len(found) % NODES_PER_STEP == 0:
-                yield
-        origins: dict[Call, Call | None] = dict.fromkeys(calls, chooser)
-        for number, (call, dependencies) in enumerate(reversed(found), 1):
-            origin = origins.get(call)
-            for needed, role in dependencies:
-                origins.setdefault(needed, call if role == "route" else origin)
-            if number % NODES_PER_STEP == 0:
-                yield
-        for number, (call, _) in enumerate(found, 1):
-            declared[call] = Declared(self._next_number(call.definition.name), origins.get(call))
-            if number % NODES_PER_STEP == 0:
-                yield
 
     def _is_numbered(self, call: Call) -> bool:
         node = self.find(call)
-        return call in (self._declared or ()) or (node is not None and node.origin is None)
+        return call in (self._numbers.ahead or ()) or (node is not None and node.origin is None)
 
     def _value(self, lazy: LazyResult[Any]) -> Any:
         return self.node(lazy).value
@@ -523,7 +481,7 @@ class Graph:
         """Keep what the alternatives of a node may need, until one of them is chosen."""
         node.keeps_alternatives = True
         self._root.dynamic = True
-        self._number_ahead()
+        self._numbers.begin_ahead()
         self._route_counts.add(node.call)
 
     def _release_alternatives(self, node: Node) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from cascade.runtime._graph.graph import Declared, Graph
+from cascade.runtime._graph.graph import Graph
 from cascade.runtime._graph.items import MapItems, RecordedValues
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
 from cascade.runtime._graph.mapping import Columns
 from cascade.runtime._graph.node import Kind, Node, Recorded, Status
+from cascade.runtime._graph.numbering import Declared
 from cascade.spec import Call, LazyResult, Search, call_of
 
 
@@ -24,7 +25,7 @@ class RecordedGraph(Graph):
 
     def __init__(self, parent: Graph | None = None, *, target: Node | None = None, turn: int = 0) -> None:
         super().__init__(parent, target=target, turn=turn)
-        self._own: dict[Call, Declared] = self._number_ahead()
+        self._own: dict[Call, Declared] = self._numbers.begin_ahead()
         self._outer: RecordedGraph | None = parent if isinstance(parent, RecordedGraph) else None
         self._outermost: RecordedGraph = self._outer._outermost if self._outer is not None else self
         self._between: Counter[Call] = self._outer._between if self._outer is not None else Counter()
@@ -37,7 +38,7 @@ class RecordedGraph(Graph):
     def declare(self, lazies: Iterable[LazyResult[Any]]) -> Generator[None, None, None]:
         """Give keys to calls and all that they reach, routes that may not be taken too; yield between steps."""
         before = len(self._own)
-        yield from self._declaring([call_of(lazy) for lazy in lazies])
+        yield from self._numbers.declare([call_of(lazy) for lazy in lazies], self._is_numbered)
         if self._outer is not None:
             self._between.update(islice(self._own, before, None))
 
