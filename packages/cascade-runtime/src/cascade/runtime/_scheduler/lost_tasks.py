@@ -1,4 +1,4 @@
-"""Find steps whose asyncio task other code cancelled before it first ran: it could not record its own end."""
+"""Steps whose asyncio task other code cancelled before it first ran: it could not record its own end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cascade.runtime._graph.node import Node
 
 
 class LostTasks:
-    """Looks at the running steps once a second, because a callback on each task would cost every task.
+    """Checks the running steps once a second: a callback on each task would cost every task a tenth of its time.
 
-    It looks at those that were started first: a lost task stays recorded, so it becomes one of them.
+    It checks those that were started first: a lost task stays recorded, so it becomes one of them.
     """
 
     def __init__(
@@ -23,11 +23,11 @@ class LostTasks:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
-        """Look in a second, and again each second until :meth:`stop`."""
-        self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._look)
+        """Check in a second, and again each second until :meth:`stop`."""
+        self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._check)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Check no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -36,9 +36,9 @@ class LostTasks:
         """Return all steps that are lost now."""
         return _lost(self._running, len(self._running))
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self.watch()
-        for node in _lost(self._running, _LOOKED_AT):
+        for node in _lost(self._running, _CHECKED_AT_ONCE):
             self._record(node)
 
 
@@ -47,7 +47,7 @@ def _lost(running: Mapping[Node, asyncio.Task[None] | None], count: int) -> list
 
 
 _INTERVAL = 1.0
-"""Seconds between two looks; a run has one timer, whatever its size."""
+"""Seconds between two checks; a run has one timer, whatever its size."""
 
-_LOOKED_AT = 1000
-"""Running steps that one look covers, in about 50 microseconds."""
+_CHECKED_AT_ONCE = 1000
+"""Running steps that one check covers, in about 50 microseconds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,14 +37,8 @@ class StructuralSteps:
                     if self._outcome.decline(node, condition_node):
                         self._expand(node)
                     return True
-            except Exception as exc:  # a value without a truth value, such as an array
-                self._outcome.fail(node, exc)
-                return True
-            except asyncio.CancelledError as exc:
-                self._outcome.cancelled(node, exc)
-                return True
-            except GeneratorExit as exc:
-                self._outcome.interrupted(node, exc)
+            except BaseException as exc:  # a value without a truth value, such as an array
+                self._outcome.raised(node, exc)
                 return True
         why = why_skipped(node)
         if why is not None:
@@ -71,12 +64,8 @@ class StructuralSteps:
             else:
                 args, kwargs = node.scope.arguments(node)
                 value = node.definition.function(*args, **kwargs)
-        except Exception as exc:
-            self._outcome.fail(node, exc)
-        except asyncio.CancelledError as exc:  # an attribute may be a property that asks a future
-            self._outcome.cancelled(node, exc)
-        except GeneratorExit as exc:
-            self._outcome.interrupted(node, exc)
+        except BaseException as exc:
+            self._outcome.raised(node, exc)
         else:
             self._outcome.complete(node, value)
 

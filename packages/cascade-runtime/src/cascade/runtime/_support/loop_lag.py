@@ -29,8 +29,7 @@ class LoopLagMonitor:
     the last run, so that short runs in a row share it.
 
     When the whole process stood still (SIGSTOP, a machine that slept), the thread did not run either, and
-    no CPU time was used: then no task is to blame. The time in which the loop's thread waits for a processor
-    does not count either; Linux reports it, other systems do not.
+    no CPU time was used: then no task is to blame.
     """
 
     _all: ClassVar[Shared[LoopLagMonitor]] = Shared()
@@ -41,7 +40,6 @@ class LoopLagMonitor:
         self.inline: Callable[[], str] | None = None
         """Returns the name of the task whose function the loop calls without an asyncio task."""
         self._loop = loop
-        self._thread_id = threading.get_native_id()
         self._warned_at_beat = 0.0
         self._beat()
 
@@ -94,22 +92,20 @@ class LoopLagMonitor:
             return monitors
 
     def _beat(self) -> None:
-        self._last_beat, self._delay = time.monotonic(), _delay_of(self._thread_id)
+        self._last_beat = time.monotonic()
         self._handle = self._loop.call_later(_BEAT, self._beat)
 
     def _excuse(self) -> None:
         """Measure from now on: the loop could not note the time. A task that was named is not named again."""
         is_logged = self._warned_at_beat == self._last_beat
-        self._last_beat, self._delay = time.monotonic(), _delay_of(self._thread_id)
+        self._last_beat = time.monotonic()
         if is_logged:
             self._warned_at_beat = self._last_beat
 
     def _check(self, now: float) -> None:
         """Warn if the loop was blocked at a moment; the process may have stood still since then."""
-        last_beat, delay = self._last_beat, self._delay
-        if now - last_beat <= LAG_LIMIT or self._warned_at_beat == last_beat:
-            return
-        if now - last_beat - (_delay_of(self._thread_id) - delay) > LAG_LIMIT:
+        last_beat = self._last_beat
+        if now - last_beat > LAG_LIMIT and self._warned_at_beat != last_beat:
             self._warned_at_beat = last_beat
             self._warn()
 
@@ -125,21 +121,11 @@ class LoopLagMonitor:
 
 
 def _stood_still(elapsed: float, worked: float) -> bool:
-    """Return whether the process did not run between two looks of the thread, in seconds of time and CPU time.
+    """Return whether the process did not run between two checks of the thread, in seconds of time and CPU time.
 
-    A call that holds the interpreter's lock keeps the thread from looking, too, but works meanwhile.
+    A call that holds the interpreter's lock delays the thread, too, but uses CPU time meanwhile.
     """
     return elapsed > LAG_LIMIT and worked < elapsed / 2
-
-
-def _delay_of(thread_id: int) -> float:
-    """Return the seconds for which a thread has waited for a processor so far; 0 where the system does not report it."""
-    try:
-        name = f"/proc/self/task/{thread_id}/schedstat"
-        with open(name, encoding="ascii") as file:  # noqa: PTH123 - pathlib would be imported for this
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 if hasattr(os, "register_at_fork"):
