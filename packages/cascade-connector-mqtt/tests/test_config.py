@@ -24,9 +24,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cascade.connectors.mqtt import MqttConnector, config
+<<<<<<< HEAD
 from cascade.interfaces import ConfigurationError, SupportsRequired, UsageError, supports
 from cascade.testkit.brokers import Certificates
 from testing_tools.certificates import make_certificates
+=======
+from cascade.interfaces import ConfigurationError, SupportsBroker, UsageError, supports
+from cascade.testkit.certificates import Certificates, make_certificates
+>>>>>>> b662c52 (Change seven abilities of a link into two: SupportsLink and SupportsBroker)
 
 PASSWORD = "p@ss/w:rd%"
 CANARY = secrets.token_hex(8)
@@ -619,5 +624,5 @@ def test_whether_a_link_is_required_can_be_seen() -> None:
     """An engine then waits until connect() has told, instead of going on without a link."""
     for required in (True, False):
         connector = MqttConnector("broker", required=required)
-        assert supports(connector, SupportsRequired)
+        assert supports(connector, SupportsBroker)
         assert connector.required is required

@@ -15,7 +15,7 @@ import aiomqtt
 import pytest
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces import SupportsEarlierRuns, SupportsPresence, supports
+from cascade.interfaces import SupportsBroker, supports
 from cascade.interfaces.topics import state_topic, status_topic
 from cascade.testkit import Broker, eventually
 from testing_tools.recorder import Recorder
@@ -123,7 +123,7 @@ async def test_both_reports_say_idle_after_the_birth_and_name_its_session(
     """What an earlier process of the name has left is replaced before the first run."""
     await put(fresh_broker, RUNS, json.dumps(DEAD_RUN).encode())
     connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME)
-    assert supports(connector, SupportsPresence)
+    assert supports(connector, SupportsBroker)
     assert connector.presence is None
     async with connector:
         await eventually(lambda: last(recorder, RUNS).get("presence") and last(recorder, CONSTRAINTS))
@@ -157,7 +157,7 @@ async def test_runs_that_ended_in_an_earlier_process_outlive_it(
     recent = [ENDED_RUN, {"run_id": "bad", "status": "Lost"}, "garbage", ENDED_RUN | {"ended": "never"}]
     await put(fresh_broker, RUNS, json.dumps(DEAD_RUN | {"recent": recent}).encode())
     connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME)
-    assert supports(connector, SupportsEarlierRuns)
+    assert supports(connector, SupportsBroker)
     for _ in range(2):  # a second session of the same connector carries them over, too
         async with connector:
             await eventually(lambda: last(recorder, RUNS).get("presence") == connector.presence)

@@ -17,7 +17,7 @@ from cascade.interfaces import (
     InvalidTargetError,
     ResourceNotFoundError,
     SupportsFlush,
-    SupportsLinkState,
+    SupportsLink,
     SupportsPublishNowait,
     TaskCallError,
     UncacheableArgumentError,
@@ -75,6 +75,9 @@ def test_an_error_has_a_text_without_values_for_observers(error: CascadeError, p
 
 class Whole:
     connected = True
+    source_id = "press"
+
+    def before_disconnect(self, callback: Any) -> Any: ...
 
     async def flush(self, timeout: float) -> bool:
         return True
@@ -90,7 +93,7 @@ def test_an_ability_is_that_of_a_type_with_all_its_members() -> None:
     instance.flush = lambda timeout: True
     for _ in range(2):
         assert supports(Whole(), SupportsFlush)
-        assert supports(Whole(), SupportsLinkState)
+        assert supports(Whole(), SupportsLink)
         assert not supports(Whole(), SupportsPublishNowait)
         assert not supports(Whole(), Connector)
         assert not supports(instance, SupportsFlush)

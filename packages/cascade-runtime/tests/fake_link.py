@@ -35,6 +35,9 @@ class FakeLink:
     def connected(self) -> bool:
         return self._connected
 
+    def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        return lambda: None
+
     async def connect(self) -> None:
         self._connected = True
 

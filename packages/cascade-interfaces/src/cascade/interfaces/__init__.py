@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from cascade.interfaces.wire.write import UndecodableMessageError as UndecodableMessageError
 
 _MODULES = {
-    "abilities": """Delivery SupportsAddress SupportsBacklog SupportsBeforeDisconnect SupportsCheck SupportsDelivery
-        SupportsEarlierRuns SupportsExtend SupportsFlush SupportsKeep SupportsLimitations
-        SupportsLinkState SupportsPresence SupportsPublishNowait SupportsRequired
-        SupportsResize SupportsSource SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream supports""",
+    "abilities": """Delivery SupportsBacklog SupportsBroker SupportsCheck SupportsDelivery SupportsExtend SupportsFlush
+        SupportsKeep SupportsLimitations SupportsLink SupportsPublishNowait
+        SupportsResize SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream supports""",
     "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
     "call_context": """CallContext Directive InCall SupportsCallContext""",
     "clock": """Clock SupportsTimers Timer""",

@@ -189,70 +189,34 @@ class SupportsLimitations(Protocol):
 
 
 @runtime_checkable
-class SupportsLinkState(Protocol):
-    """Ability: report whether ``connect`` was called and ``disconnect`` was not."""
+class SupportsLink(Protocol):
+    """Ability: have a link that begins and ends, for a process that has a name.
+
+    An engine needs only ``connected`` to leave a connector as it found it; that attribute may stand alone.
+    """
 
     @property
     def connected(self) -> bool:
         """True from the call of ``connect`` to the call of ``disconnect``, link or no link."""
         ...
 
-
-@runtime_checkable
-class SupportsRequired(Protocol):
-    """Ability: report whether the connector requires its link."""
-
-    @property
-    def required(self) -> bool:
-        """Whether ``connect`` raises ``ConnectorUnavailable`` if it gets no link; a run then waits for it."""
-        ...
-
-
-@runtime_checkable
-class SupportsSource(Protocol):
-    """Ability: name the process that publishes through the connector."""
-
     @property
     def source_id(self) -> str:
-        """The ``source`` of every message."""
+        """The ``source`` of every message: the name of the process that publishes through the connector."""
         ...
-
-
-@runtime_checkable
-class SupportsPresence(Protocol):
-    """Ability: announce the process on a retained status topic, which shows others when it has gone."""
-
-    @property
-    def presence(self) -> str | None:
-        """The ``session`` of the latest birth; None before the first one, or without presence."""
-        ...
-
-
-@runtime_checkable
-class SupportsEarlierRuns(Protocol):
-    """Ability: read what an earlier process of this name has left in its report of runs, before replacing it."""
-
-    @property
-    def earlier_runs(self) -> Sequence[Mapping[str, Any]] | None:
-        """The rows of runs that have ended, the latest first; None before they are known, or without a name."""
-        ...
-
-
-@runtime_checkable
-class SupportsBeforeDisconnect(Protocol):
-    """Ability: call back before it disconnects, while it still sends what is published."""
 
     def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call ``callback()`` at the beginning of each ``disconnect``; return how to stop that.
 
-        It is not called by a ``disconnect`` without a ``connect``. An error that it raises is logged.
+        What it publishes is still sent. It is not called by a ``disconnect`` without a ``connect``. An error that it
+        raises is logged.
         """
         ...
 
 
 @runtime_checkable
-class SupportsAddress(Protocol):
-    """Ability: name the broker that the connector connects to."""
+class SupportsBroker(Protocol):
+    """Ability: have a link to a broker on the network."""
 
     @property
     def hostname(self) -> str:
@@ -262,6 +226,24 @@ class SupportsAddress(Protocol):
     @property
     def port(self) -> int:
         """The broker's TCP port."""
+        ...
+
+    @property
+    def required(self) -> bool:
+        """Whether ``connect`` raises ``ConnectorUnavailable`` if it gets no link; a run then waits for it."""
+        ...
+
+    @property
+    def presence(self) -> str | None:
+        """The ``session`` of the latest birth on the retained status topic; None before the first one, or without presence."""
+        ...
+
+    @property
+    def earlier_runs(self) -> Sequence[Mapping[str, Any]] | None:
+        """The rows of ended runs in the report of an earlier process of this name, read before it is replaced.
+
+        The latest run comes first. None before they are known, or without a name.
+        """
         ...
 
 

@@ -32,7 +32,7 @@ class Connector(Protocol):
 
     An engine connects a connector that is not connected, and disconnects it after the last run
     that uses it; one that it finds connected stays connected. It can see that only in the
-    attribute ``connected`` (:class:`SupportsLinkState`; an attribute of the instance is enough):
+    attribute ``connected`` (see :class:`SupportsLink`; an attribute of the instance is enough):
     a connector without it is disconnected after a run even if its user had connected it.
     """
 

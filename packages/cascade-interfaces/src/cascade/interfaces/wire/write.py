@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any, NotRequired, TypedDict
 
-from cascade.interfaces.abilities import SupportsSource, supports
+from cascade.interfaces.abilities import SupportsLink, supports
 from cascade.interfaces.errors import ExternalError
 from cascade.interfaces.events import (
     DataEvent,
@@ -111,7 +111,7 @@ def default_source() -> str:
 
 def source_of(connector: object) -> str:
     """Return the source of what leaves through a connector: its name, or that of a process without a name."""
-    return connector.source_id if supports(connector, SupportsSource) else default_source()
+    return connector.source_id if supports(connector, SupportsLink) else default_source()
 
 
 def new_token() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from cascade.interfaces import Connector, SupportsAddress, supports
+from cascade.interfaces import Connector, SupportsBroker, supports
 
 T = TypeVar("T")
 _Values = dict[tuple[str, str], T]
@@ -32,7 +32,7 @@ class ByBroker(Generic[T]):
         return values[key]
 
     def _of_broker(self, connector: Connector) -> _Values[T]:
-        if supports(connector, SupportsAddress):
+        if supports(connector, SupportsBroker):
             return self.by_address.setdefault((connector.hostname, connector.port), {})
         try:
             hub: Any = getattr(connector, "hub", connector)

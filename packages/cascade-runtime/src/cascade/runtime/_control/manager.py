@@ -19,9 +19,8 @@ from cascade.interfaces import (
     Message,
     ProgressEvent,
     RunStatus,
-    SupportsAddress,
-    SupportsBeforeDisconnect,
-    SupportsPresence,
+    SupportsBroker,
+    SupportsLink,
     SupportsWatch,
     WatchItem,
     supports,
@@ -113,7 +112,7 @@ class ConstraintManager:
         )
         self._engines = ConnectedEngines(
             self.source,
-            (connector.hostname, connector.port) if supports(connector, SupportsAddress) else None,
+            (connector.hostname, connector.port) if supports(connector, SupportsBroker) else None,
             BucketStore.buckets(bucket_owner, project=project_id, source=self.source),
             clock=clock,
             on_event=self._watched.runs.count,
@@ -129,9 +128,9 @@ class ConstraintManager:
             session=os.urandom(8).hex(),
             retain=named,
             running=lambda: self._engines.running,
-            presence=lambda: connector.presence if supports(connector, SupportsPresence) else None,
+            presence=lambda: connector.presence if supports(connector, SupportsBroker) else None,
             watched=self._watched,
-            hears_disconnect=supports(connector, SupportsBeforeDisconnect),
+            hears_disconnect=supports(connector, SupportsLink),
         )
         self._project_id = project_id
         self._named = named
@@ -165,7 +164,7 @@ class ConstraintManager:
         self._peers.join(self.source)
         self._loop = asyncio.get_running_loop()
         self._timer.start(self._loop)
-        if supports(self._watcher, SupportsBeforeDisconnect):
+        if supports(self._watcher, SupportsLink):
             self._forget_disconnect = self._watcher.before_disconnect(self._before_disconnect)
         self._open()
 

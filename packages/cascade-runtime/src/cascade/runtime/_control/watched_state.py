@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cascade.interfaces import Clock, Connector, SupportsEarlierRuns, SupportsStatistics, supports
+from cascade.interfaces import Clock, Connector, SupportsBroker, SupportsStatistics, supports
 from cascade.interfaces.events import Tag
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
@@ -65,7 +65,7 @@ class WatchedState:
 
     def _carry_over(self) -> None:
         connector = self._connector
-        earlier = connector.earlier_runs if supports(connector, SupportsEarlierRuns) else None
+        earlier = connector.earlier_runs if supports(connector, SupportsBroker) else None
         if earlier:
             self.runs.history.carry_over(earlier)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cascade.interfaces import SupportsBeforeDisconnect, SupportsDelivery, SupportsLinkState, supports
+from cascade.interfaces import SupportsDelivery, SupportsLink, supports
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.adoption import Adoption
 from cascade.runtime._outbox.disk import CLOSE_TIMEOUT
@@ -68,7 +68,7 @@ class Held:
     @property
     def _connected(self) -> bool:
         connector = self.connector
-        return supports(connector, SupportsLinkState) and connector.connected
+        return supports(connector, SupportsLink) and connector.connected
 
     async def stay(self, ended: Callable[[], None]) -> None:
         """Stay open until everything is settled and acknowledged, or the connector is disconnected.
@@ -82,7 +82,7 @@ class Held:
         self.queue.on_change = self._look
         if self.acknowledgements is not None:
             self.acknowledgements.on_change = self._look
-        if supports(self.connector, SupportsBeforeDisconnect):
+        if supports(self.connector, SupportsLink):
             self._forget = self.connector.before_disconnect(self._leave)
         self._look()
         if self.acknowledgements is not None:

@@ -17,7 +17,7 @@ from cascade.interfaces import (
     ConfigurationError,
     Connector,
     SupportsDelivery,
-    SupportsSource,
+    SupportsLink,
     supports,
 )
 from cascade.interfaces.wire.write import default_source, source_of
@@ -277,4 +277,4 @@ def _forget(file: tuple[Path, str], held: Held) -> None:
 
 
 def _is_named(connector: object) -> bool:
-    return supports(connector, SupportsSource) and connector.source_id != default_source()
+    return supports(connector, SupportsLink) and connector.source_id != default_source()

@@ -6,16 +6,6 @@ from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
 
-from cascade.interfaces import (
-    SupportsDelivery,
-    SupportsFlush,
-    SupportsLinkState,
-    SupportsPublishNowait,
-    SupportsSource,
-    SupportsStatistics,
-    SupportsWatch,
-)
-
 
 class Ability(Enum):
     """One ability; its value describes what its tests show, and is the reason where they are skipped."""
@@ -36,15 +26,15 @@ class Ability(Enum):
     SOURCE = "has source_id"
 
 
-METHODS: Mapping[Ability, type] = MappingProxyType(
+MEMBERS: Mapping[Ability, str] = MappingProxyType(
     {
-        Ability.PUBLISH_NOWAIT: SupportsPublishNowait,
-        Ability.SETTLEMENT: SupportsDelivery,
-        Ability.WATCH: SupportsWatch,
-        Ability.FLUSH: SupportsFlush,
-        Ability.STATISTICS: SupportsStatistics,
-        Ability.LINK_STATE: SupportsLinkState,
-        Ability.SOURCE: SupportsSource,
+        Ability.PUBLISH_NOWAIT: "publish_nowait",
+        Ability.SETTLEMENT: "deliver_nowait",
+        Ability.WATCH: "watch",
+        Ability.FLUSH: "flush",
+        Ability.STATISTICS: "statistics",
+        Ability.LINK_STATE: "connected",
+        Ability.SOURCE: "source_id",
     }
 )
-"""The abilities that show in a connector's type."""
+"""The abilities that show in a connector's type, each with the member that shows it."""

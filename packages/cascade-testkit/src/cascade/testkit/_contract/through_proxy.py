@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cascade.interfaces import Connector, SupportsSource
+from cascade.interfaces import Connector, SupportsLink
 from cascade.interfaces.topics import status_topic
 from cascade.testkit.chaos import ChaosProxy
 
@@ -67,5 +67,5 @@ class ThroughProxy:
 
     def status_of(self, connector: Connector) -> str:
         """Return the topic on which a connector's presence is published."""
-        assert isinstance(connector, SupportsSource)
+        assert isinstance(connector, SupportsLink)
         return status_topic(connector.source_id)
