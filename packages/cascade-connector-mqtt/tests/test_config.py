@@ -24,14 +24,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cascade.connectors.mqtt import MqttConnector, config
-<<<<<<< HEAD
-from cascade.interfaces import ConfigurationError, SupportsRequired, UsageError, supports
+from cascade.interfaces import ConfigurationError, SupportsBroker, UsageError, supports
 from cascade.testkit.brokers import Certificates
 from testing_tools.certificates import make_certificates
-=======
-from cascade.interfaces import ConfigurationError, SupportsBroker, UsageError, supports
-from cascade.testkit.certificates import Certificates, make_certificates
->>>>>>> b662c52 (Change seven abilities of a link into two: SupportsLink and SupportsBroker)
 
 PASSWORD = "p@ss/w:rd%"
 CANARY = secrets.token_hex(8)

@@ -15,7 +15,7 @@ import aiomqtt
 import pytest
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces import SupportsBroker, supports
+from cascade.interfaces import SupportsBroker, SupportsLink, supports
 from cascade.interfaces.topics import state_topic, status_topic
 from cascade.testkit import Broker, eventually
 from testing_tools.recorder import Recorder
@@ -123,7 +123,7 @@ async def test_both_reports_say_idle_after_the_birth_and_name_its_session(
     """What an earlier process of the name has left is replaced before the first run."""
     await put(fresh_broker, RUNS, json.dumps(DEAD_RUN).encode())
     connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME)
-    assert supports(connector, SupportsBroker)
+    assert supports(connector, SupportsLink)
     assert connector.presence is None
     async with connector:
         await eventually(lambda: last(recorder, RUNS).get("presence") and last(recorder, CONSTRAINTS))

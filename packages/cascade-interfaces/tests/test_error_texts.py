@@ -76,6 +76,7 @@ def test_an_error_has_a_text_without_values_for_observers(error: CascadeError, p
 class Whole:
     connected = True
     source_id = "press"
+    presence = None
 
     def before_disconnect(self, callback: Any) -> Any: ...
 

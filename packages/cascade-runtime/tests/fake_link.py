@@ -35,6 +35,10 @@ class FakeLink:
     def connected(self) -> bool:
         return self._connected
 
+    @property
+    def presence(self) -> None:
+        return None
+
     def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
         return lambda: None
 

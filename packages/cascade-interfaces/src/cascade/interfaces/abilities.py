@@ -205,6 +205,11 @@ class SupportsLink(Protocol):
         """The ``source`` of every message: the name of the process that publishes through the connector."""
         ...
 
+    @property
+    def presence(self) -> str | None:
+        """The ``session`` of the latest birth on the retained status topic; None before the first one, or without presence."""
+        ...
+
     def before_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call ``callback()`` at the beginning of each ``disconnect``; return how to stop that.
 
@@ -231,11 +236,6 @@ class SupportsBroker(Protocol):
     @property
     def required(self) -> bool:
         """Whether ``connect`` raises ``ConnectorUnavailable`` if it gets no link; a run then waits for it."""
-        ...
-
-    @property
-    def presence(self) -> str | None:
-        """The ``session`` of the latest birth on the retained status topic; None before the first one, or without presence."""
         ...
 
     @property

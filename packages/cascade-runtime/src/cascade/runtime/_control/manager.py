@@ -128,7 +128,7 @@ class ConstraintManager:
             session=os.urandom(8).hex(),
             retain=named,
             running=lambda: self._engines.running,
-            presence=lambda: connector.presence if supports(connector, SupportsBroker) else None,
+            presence=lambda: connector.presence if supports(connector, SupportsLink) else None,
             watched=self._watched,
             hears_disconnect=supports(connector, SupportsLink),
         )

@@ -75,6 +75,11 @@ class LocalConnector:
         """The ``source`` of every message."""
         return self._source_id
 
+    @property
+    def presence(self) -> str | None:
+        """None: in one process, nobody has to be shown that it is there."""
+        return None
+
     async def connect(self) -> None:
         """Attach to the hub; do nothing when attached. Retained messages are delivered again."""
         if self._open_session() is not None:
