@@ -127,7 +127,7 @@ class Reporter:
         self._summary_due: float | None = None
         self._host_due = 0.0
         self._checked: tuple[int, SyncState, int] | None = None
-        self._runs_checked = 0
+        self._runs_reported = 0  # the revision of the runs in the latest report
         self._has_reported = False
         self._runs_shown: dict[str, Any] | None = None
         """The latest report of runs, without its time."""
@@ -150,11 +150,9 @@ class Reporter:
 
     def check_runs(self) -> bool:
         """Schedule the report of runs if their counts changed; return whether :meth:`due` changed by that."""
-        revision = self.runs.revision
-        if revision == self._runs_checked:
+        if self._runs_schedule.is_touched or self.runs.revision == self._runs_reported:
             return False
-        self._runs_checked = revision
-        return not self._runs_schedule.is_touched and self._runs_schedule.touch(self._clock.monotonic())
+        return self._runs_schedule.touch(self._clock.monotonic())
 
     def due(self) -> float | None:
         """Return when a report has to be published, on the monotonic clock, or None."""
@@ -178,6 +176,7 @@ class Reporter:
             self._publish("constraints", self._constraints_body())
         if _is_due(self._runs_schedule, now):
             self._runs_schedule.sent(now)
+            self._runs_reported = self.runs.revision
             self._publish_runs(up=True)
             if self._watched.graphs_changed():
                 self._graph_schedule.touch(now)
@@ -198,7 +197,7 @@ class Reporter:
         if len(self.runs) == 0 and self._sync.is_linked:
             now = self._clock.monotonic()
             self._runs_schedule.sent(now)
-            self._runs_checked = self.runs.revision
+            self._runs_reported = self.runs.revision
             self._publish_runs(up=True, with_summary=not self._hears_disconnect)
             if self._hears_disconnect:
                 self._summary_due = now + _SUMMARY_SOON

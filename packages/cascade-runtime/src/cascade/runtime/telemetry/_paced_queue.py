@@ -14,20 +14,24 @@ from cascade.transport.state_log import StateLog
 
 CAPACITY = 65_536
 """Events that wait; when more come, the oldest are encoded at once."""
-SHARE = 0.005
-"""Part of a busy loop's CPU time that encoding takes: sending the messages takes ten times as long."""
+TURN = 0.002
+"""Seconds between two turns while events wait."""
 SLICE = 0.0002
-"""Seconds of encoding in one iteration of the loop: of an idle one, whose other work takes less than this, or if so much is owed."""
+"""The longest turn, in seconds."""
+BUSY = 0.5
+"""Part of the time for which the loop may work if that is for telemetry; a busier one has tasks that go first."""
 DRAINED = 0.001
 """Seconds of encoding in one iteration once the run is over: the connector sends in the same iteration."""
+
+_SENDING = 5  # to send a message takes so many times as long as to encode it
 
 _log = get_logger("cascade.telemetry")
 
 
 class PacedQueue:
-    """Encodes events in order, between the tasks that make them: a busy loop gives little time to it, an idle one all.
+    """Encodes events in order, in the time that tasks leave to the event loop.
 
-    Encoding and sending an event takes longer than a small task, and a run must not wait for its telemetry.
+    To encode and send an event takes longer than a small task, and no run may wait for its telemetry.
 
     :param encode: encodes and publishes one event. Its errors are logged.
     """
@@ -35,20 +39,21 @@ class PacedQueue:
     def __init__(self, encode: Callable[[Event], None]) -> None:
         self._encode = encode
         self._events: deque[Event] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None  # whose next iteration calls _turn()
-        self._worked = 0.0  # CPU time of the loop's thread when that was planned
-        self._owed = 0.0  # seconds of encoding that busy iterations have left over
         self._encoded = 0  # events so far
+        self._loop: asyncio.AbstractEventLoop | None = None  # has a turn planned
+        self._last_turn = 0.0
+        self._worked = 0.0  # CPU time of the loop's thread at the latest turn
         self._state = StateLog(_log)
 
     def add(self, event: Event) -> None:
-        """Encode an event in one of the loop's next iterations; without a running loop, at once."""
+        """Encode an event in the loop's next iteration, or later if the loop is busy; without a running loop, at once."""
         loop = _running_loop()
         self._events.append(event)
         if loop is None:
             self.run_all()
         elif loop is not self._loop:
-            self._plan(loop)
+            self._loop = loop
+            loop.call_soon(self._turn, loop)
         elif len(self._events) > CAPACITY:
             self._encode_next()
 
@@ -66,28 +71,29 @@ class PacedQueue:
         while self._encoded < last:
             self._encode_next()
 
-    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._worked = time.thread_time()
-        loop.call_soon(self._turn, loop)
-
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:  # another loop has taken over
             return
-        passed = time.thread_time() - self._worked
-        self._owed += SHARE * passed
-        if passed < SLICE or self._owed >= SLICE:
-            self._run(SLICE)
-            self._owed = 0.0
+        self._run(min(SLICE, self._time_for_it()))
         if self._events:
-            self._plan(loop)
+            loop.call_later(TURN, self._turn, loop)
         else:
             self._loop = None
 
+    def _time_for_it(self) -> float:
+        """Return for how many seconds to encode, after what the loop has done since the latest turn."""
+        now, worked = time.monotonic(), time.thread_time()
+        passed, busy = now - self._last_turn, worked - self._worked
+        self._last_turn, self._worked = now, worked
+        return (BUSY * passed - busy) / _SENDING
+
     def _run(self, seconds: float) -> None:
+        """Encode for so many seconds, and one event at least."""
         until = time.monotonic() + seconds
-        while self._events and time.monotonic() < until:
+        while self._events:
             self._encode_next()
+            if time.monotonic() >= until:
+                return
 
     def _encode_next(self) -> None:
         self._encoded += 1
