@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 MAX_BYTES = 65_535
 """The longest text, in bytes of UTF-8."""
@@ -33,3 +34,15 @@ def text_problem(text: str) -> str:
     if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
         return f"is longer than {MAX_BYTES} bytes"
     return ""
+
+
+def nearest(word: str, known: Iterable[str], *, least: float = 0.6) -> str:
+    """Return the known word that is most like ``word``; empty if none is.
+
+    :param least: how alike two words have to be, from 0 to 1.
+    """
+    # Slow to import, and only an error needs it.
+    import difflib
+
+    found = difflib.get_close_matches(word, known, n=1, cutoff=least)
+    return found[0] if found else ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from cascade.interfaces.errors import UsageError
+from cascade.interfaces.text import nearest
 from cascade.spec._reprs import described
 
 _ARITHMETIC = (
@@ -46,7 +47,5 @@ def called(lazy: object, attribute: str | None, methods: Iterable[str]) -> str:
 
 def meant(name: str, known: Iterable[Any], form: str = "{}") -> str:
     """Return ", did you mean ...?" for the most similar of the known names; "" if none is similar."""
-    import difflib  # slow to import, and only an error needs it
-
-    similar = difflib.get_close_matches(name, [each for each in known if not each.startswith("_")], 1, 0.6)
-    return f"; did you mean {form.format(similar[0])}?" if similar else ""
+    similar = nearest(name, (each for each in known if not each.startswith("_")))
+    return f"; did you mean {form.format(similar)}?" if similar else ""

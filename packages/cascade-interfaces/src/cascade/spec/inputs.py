@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from cascade.interfaces.errors import ConfigurationError, InputsError, UsageError
+from cascade.interfaces.text import nearest
 from cascade.spec.definition import structural
 from cascade.spec.labels import short
 from cascade.spec.lazy import Call, CallSettings, LazyResult
@@ -185,10 +186,8 @@ def _unknown(wanted: list[Input], params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    import difflib  # here, because only mistakes need it
-
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(str(name), known)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _contradictions(wanted: list[Input]) -> dict[str, str]:

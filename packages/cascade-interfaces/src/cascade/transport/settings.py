@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascade.interfaces.errors import ConfigurationError
-from cascade.interfaces.text import text_problem
+from cascade.interfaces.text import nearest, text_problem
 
 MIB = 1024 * 1024
 MAX_SOURCE_BYTES = 64
@@ -90,10 +90,8 @@ def check_keywords(names: Collection[str], known: Collection[str], *, connector:
     """
     for name in names:
         if name not in known:
-            import difflib  # slow to import, and only an error needs it
-
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"known keywords: {', '.join(sorted(known))}"
+            near = nearest(name, known)
+            meant = f"did you mean {near!r}?" if near else f"known keywords: {', '.join(sorted(known))}"
             raise ConfigurationError(name, f"{connector} has no such keyword; {meant}")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from cascade.interfaces.errors import ConfigurationError
+from cascade.interfaces.text import nearest
 from cascade.transport.credentials import end_problem, is_exposed
 
 if TYPE_CHECKING:
@@ -55,10 +56,8 @@ def scheme_of(parts: SplitResult, known: Mapping[str, int], *, example: str) -> 
     """
     if parts.scheme in known:
         return parts.scheme
-    import difflib  # slow to import, and only an error needs it
-
-    near = difflib.get_close_matches(parts.scheme, known, n=1, cutoff=0.7)
-    meant = f"did you mean {near[0]}://?" if near else example
+    near = nearest(parts.scheme, known, least=0.7)
+    meant = f"did you mean {near}://?" if near else example
     *others, last = (f"{each}://" for each in known)
     raise ConfigurationError("url", f"it begins with none of {', '.join(others)} and {last}; {meant}")
 
