@@ -74,7 +74,7 @@ def test_type_checkers_see_every_public_name() -> None:
     source = ast.parse(Path(cs.__file__ or "").read_text("utf-8"))
     checked = next(node for node in source.body if isinstance(node, ast.If))
     modules = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
-    assert {alias.name: node.module for node in modules for alias in node.names} == cs._ON_DEMAND
+    assert {alias.name: node.module for node in modules for alias in node.names} == cs._MODULE_OF
     bound = [
         alias.asname or alias.name
         for node in (*source.body, *checked.body)

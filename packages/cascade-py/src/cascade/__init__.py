@@ -12,42 +12,18 @@ __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 from typing import TYPE_CHECKING, Any
 
-from cascade.interfaces.errors import (
-    CascadeError,
-    ConnectorUnavailable,
-    ExternalError,
-    RunCancelledError,
-    TaskCancelledError,
-    TaskTimeoutError,
-    UsageError,
-)
-from cascade.sdk import _notebook as _notebook  # shows lazy results there
-from cascade.sdk.plugins import connector, executor
-from cascade.sdk.run import arun, run
-from cascade.spec import (
-    CachePolicy,
-    Env,
-    LazyResult,
-    Param,
-    Resource,
-    Router,
-    Task,
-    inject,
-    pipeline,
-    resource,
-    sequence,
-    task,
-)
-
 if TYPE_CHECKING:
     from cascade.interfaces import (
         CacheFileError,
         CacheUnavailable,
+        CascadeError,
         ConfigurationError,
         Connector,
         ConnectorNotFoundError,
+        ConnectorUnavailable,
         ExecutorNotFoundError,
         ExecutorUnavailable,
+        ExternalError,
         InputsError,
         InvalidPayloadError,
         InvalidTargetError,
@@ -60,6 +36,7 @@ if TYPE_CHECKING:
         ResourceFailedError,
         ResourceNotFoundError,
         RouteError,
+        RunCancelledError,
         RunChangedError,
         RunEndedError,
         RunInputsError,
@@ -69,13 +46,16 @@ if TYPE_CHECKING:
         StepInfo,
         StepKeepsDyingError,
         TaskCallError,
+        TaskCancelledError,
         TaskDefinitionError,
         TaskNotPicklableError,
+        TaskTimeoutError,
         UncacheableArgumentError,
         UndecodableMessageError,
         UnknownResourceError,
         UnreadableResultError,
         UnstorableValueError,
+        UsageError,
         WorkerLostError,
         WrongThreadError,
     )
@@ -96,20 +76,51 @@ if TYPE_CHECKING:
         publish,
         step,
     )
-    from cascade.sdk.script import main
-    from cascade.sdk.tools import dry_run, to_json, visualize
+    from cascade.sdk.declarations import (
+        CachePolicy,
+        Env,
+        LazyResult,
+        Param,
+        Resource,
+        Router,
+        Task,
+        inject,
+        pipeline,
+        resource,
+        sequence,
+        task,
+    )
+    from cascade.sdk.plugins import (
+        connector,
+        executor,
+    )
+    from cascade.sdk.run import (
+        arun,
+        run,
+    )
+    from cascade.sdk.script import (
+        main,
+    )
+    from cascade.sdk.tools import (
+        dry_run,
+        to_json,
+        visualize,
+    )
 
 __version__ = "0.1.0"
 
-_LATER = {
+_MODULES = {
     "cascade.interfaces": (
         "CacheFileError",
         "CacheUnavailable",
+        "CascadeError",
         "ConfigurationError",
         "Connector",
         "ConnectorNotFoundError",
+        "ConnectorUnavailable",
         "ExecutorNotFoundError",
         "ExecutorUnavailable",
+        "ExternalError",
         "InputsError",
         "InvalidPayloadError",
         "InvalidTargetError",
@@ -122,6 +133,7 @@ _LATER = {
         "ResourceFailedError",
         "ResourceNotFoundError",
         "RouteError",
+        "RunCancelledError",
         "RunChangedError",
         "RunEndedError",
         "RunInUseError",
@@ -131,13 +143,16 @@ _LATER = {
         "StepInfo",
         "StepKeepsDyingError",
         "TaskCallError",
+        "TaskCancelledError",
         "TaskDefinitionError",
         "TaskNotPicklableError",
+        "TaskTimeoutError",
         "UncacheableArgumentError",
         "UndecodableMessageError",
         "UnknownResourceError",
         "UnreadableResultError",
         "UnstorableValueError",
+        "UsageError",
         "WorkerLostError",
         "WrongThreadError",
     ),
@@ -158,10 +173,36 @@ _LATER = {
         "publish",
         "step",
     ),
+    "cascade.sdk.declarations": (
+        "CachePolicy",
+        "Env",
+        "LazyResult",
+        "Param",
+        "Resource",
+        "Router",
+        "Task",
+        "inject",
+        "pipeline",
+        "resource",
+        "sequence",
+        "task",
+    ),
+    "cascade.sdk.plugins": (
+        "connector",
+        "executor",
+    ),
+    "cascade.sdk.run": (
+        "arun",
+        "run",
+    ),
     "cascade.sdk.script": ("main",),
-    "cascade.sdk.tools": ("dry_run", "to_json", "visualize"),
+    "cascade.sdk.tools": (
+        "dry_run",
+        "to_json",
+        "visualize",
+    ),
 }
-_ON_DEMAND = {name: module for module, names in _LATER.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "CacheFileError",
@@ -247,11 +288,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name at its first use: declaring tasks needs none of these."""
-    if name in _ON_DEMAND:
+    """Import a name at its first use, so that a program and a command load only what they need."""
+    if name in _MODULE_OF:
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(_ON_DEMAND[name]), name)
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

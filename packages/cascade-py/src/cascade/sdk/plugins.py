@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces.errors import ConfigurationError, ConnectorNotFoundError, ExecutorNotFoundError
+from cascade.interfaces.text import nearest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -66,8 +67,6 @@ def find(group: str, name: str) -> EntryPoint:
 
 
 def _remedy(group: str, name: str, offered: list[str]) -> str:
-    import difflib
-
     from cascade.interfaces.distribution import install_line
 
     extras = _EXTRAS[group]
@@ -75,7 +74,7 @@ def _remedy(group: str, name: str, offered: list[str]) -> str:
         return f"install it with: {install_line(extras[name])}"
     if group == CONNECTORS and (name == "localhost" or "." in name):
         return f"for a broker on that host write mqtt://{name}"
-    close = difflib.get_close_matches(name, [*offered, *extras], n=1)
+    close = nearest(name, [*offered, *extras])
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {close!r}?"
     return f"install a package that has an entry point {name!r} in the group {group!r}"

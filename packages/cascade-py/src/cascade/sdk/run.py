@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from cascade.interfaces.errors import ConfigurationError, UsageError
+from cascade.interfaces.text import nearest
 from cascade.interfaces.tracebacks import begin_in_user_code
 from cascade.sdk import plugins
 from cascade.sdk.signals import run_guarded
-from cascade.spec import LazyResult, Resource
 
 if TYPE_CHECKING:
     from typing import TypedDict
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from cascade.runtime import Outbox
     from cascade.sdk.overloads import awaits_targets, runs_targets
+    from cascade.spec import LazyResult, Resource
 else:  # what only a type checker needs takes a millisecond of each start
 
     class TypedDict:
@@ -192,11 +193,9 @@ def _refuse_unknown(settings: Settings) -> None:
     unknown = sorted(settings.keys() - Settings.__annotations__.keys())
     if not unknown:
         return
-    import difflib
-
     known = (*_POSITIONAL, *sorted(Settings.__annotations__))
-    close = difflib.get_close_matches(unknown[0], known, n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
+    close = nearest(unknown[0], known)
+    remedy = f"did you mean {close!r}?" if close else f"it takes {', '.join(known)}"
     raise TypeError(f"run() got an unexpected keyword argument {unknown[0]!r}; {remedy}")
 
 

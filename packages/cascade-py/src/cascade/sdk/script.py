@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cascade.interfaces.errors import UsageError
-from cascade.spec import LazyResult
+
+if TYPE_CHECKING:
+    from cascade.spec import LazyResult
 
 COMMAND_LINES = "cascade.command_lines"
 """Group of the entry point ``script``: a function that is called as :func:`main` is, and returns an exit code."""

@@ -1,10 +1,38 @@
-"""Show a lazy result in a notebook."""
+"""Declarations of a graph, and the picture of a lazy result that a notebook shows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cascade.spec import LazyResult
+from cascade.spec import (
+    CachePolicy,
+    Env,
+    LazyResult,
+    Param,
+    Resource,
+    Router,
+    Task,
+    inject,
+    pipeline,
+    resource,
+    sequence,
+    task,
+)
+
+__all__ = [
+    "CachePolicy",
+    "Env",
+    "LazyResult",
+    "Param",
+    "Resource",
+    "Router",
+    "Task",
+    "inject",
+    "pipeline",
+    "resource",
+    "sequence",
+    "task",
+]
 
 _MERMAID = 500
 """Steps; Mermaid draws no more of them, and SVG shows them by name."""
