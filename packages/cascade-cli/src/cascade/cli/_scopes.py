@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from cascade.interfaces.text import text_problem
+from cascade.interfaces.text import nearest, text_problem
 
 KINDS = ("project", "source", "run", "task")
 GLOBAL = "global"
@@ -43,5 +41,5 @@ def _check_value(text: str, kind: str, value: str) -> None:
 def _nearest(kind: str) -> str:
     if kind.strip().lower() == GLOBAL:
         return "global takes no name; write global"
-    near = difflib.get_close_matches(kind.strip().lower(), KINDS, n=1)
-    return f"did you mean {near[0]}:?" if near else _WRITE
+    near = nearest(kind.strip().lower(), KINDS)
+    return f"did you mean {near}:?" if near else _WRITE

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cascade.cli.output import Output
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    # Generic only in newer versions of click.
+    ParamType = click.ParamType
 
-@dataclass(slots=True)
+
 class Settings:
     """The options that every command takes, before or after its name."""
 
-    debug: bool = False
-    """Print a traceback where an error ends the command."""
-    output: Output = field(default_factory=Output)
+    def __init__(self) -> None:
+        self.debug = False
+        """Print a traceback where an error ends the command."""
+        self.output = Output()
 
 
 def settings() -> Settings:

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -35,12 +34,12 @@ _FILES = {"ca": "CASCADE_MQTT_CA", "cert": "CASCADE_MQTT_CERT", "key": "CASCADE_
 _WRITE = "write mqtt://host:1883, or mqtts://, ws://, wss://, nats:// or tls://"
 
 
-@dataclass(frozen=True, slots=True)
 class Address:
-    """A broker, and how to log in there. It never shows a password."""
+    """A broker, and how to log in there."""
 
-    url: str = field(repr=False)
-    password: str | None = field(default=None, repr=False)
+    def __init__(self, url: str, password: str | None = None) -> None:
+        self.url = url
+        self.password = password
 
     @property
     def place(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import click
 from cascade.cli.command import Settings, common_options
 from cascade.cli.errors import USAGE, CommandError, exit_code, one_line
 from cascade.interfaces.distribution import install_line
+from cascade.interfaces.text import nearest
 
 ENTRY_POINTS = "cascade.commands"
 
@@ -79,8 +79,8 @@ class LazyGroup(click.Group):
             extra = _MISSABLE[name]
             raise CommandError(f"{name} is in {EXTRAS[extra][0]}: {install_line(extra)}", code=USAGE)
         if found is None and not name.startswith("-"):
-            near = difflib.get_close_matches(name, [*self.list_commands(ctx), *_MISSABLE], n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else "cascade --help lists them"
+            near = nearest(name, [*self.list_commands(ctx), *_MISSABLE])
+            remedy = f"did you mean {near!r}?" if near else "cascade --help lists them"
             raise CommandError(f"unknown command {name!r}", remedy, code=USAGE)
         return (name, found, args[1:]) if found is not None else super().resolve_command(ctx, args)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from cascade.cli._param_type import ParamType
 from cascade.cli._rates import parse_rate
 from cascade.cli._scopes import GLOBAL, KINDS, parse_scope
+from cascade.cli.command import ParamType
 from cascade.cli.durations import parse_duration
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from cascade.cli._param_type import ParamType
 from cascade.cli._running.run import Plan, run_workflow
 from cascade.cli._workflow.workflow import Workflow
-from cascade.cli.command import Settings
+from cascade.cli.command import ParamType, Settings
 from cascade.cli.link import Address
 
 

@@ -6,8 +6,8 @@ import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from cascade.cli._running.result import as_json, show
 from cascade.cli._running.summary import RunSummary
@@ -23,14 +23,13 @@ EVENTS_DRAIN = 5.0
 """Seconds that the file of events may take at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How a workflow is run."""
 
     address: Address | None = None
     source: str | None = None
     executor: str | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
+    resources: Mapping[str, float] = MappingProxyType({})
     on_failure: Literal["stop", "continue"] = "stop"
     state: str | None = None
     run_id: str | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from cascade.cli._steering.request import Change
 from cascade.interfaces.wire.read import Compliance, ConstraintsReport, EngineView, View
@@ -17,8 +17,7 @@ _FOLLOWING = ("syncing", "synced", "degraded", "stale")
 """Values of ``sync`` of an engine that follows the broker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What one engine does with a change."""
 
     kind: str
@@ -27,11 +26,10 @@ class Answer:
     """Tasks in the scope of its constraints that still run."""
 
 
-@dataclass(slots=True)
-class _Before:
+class _Before(NamedTuple):
     """What an engine had reported when the change was about to be written."""
 
-    entries: Mapping[str, Compliance] = field(default_factory=dict)
+    entries: Mapping[str, Compliance] = MappingProxyType({})
     runs: frozenset[str] = frozenset()
 
 

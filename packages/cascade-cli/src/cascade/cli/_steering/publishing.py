@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cascade.cli._steering.compliance import ComplianceTracker, outcome
 from cascade.cli._steering.request import Change
@@ -18,6 +16,7 @@ from cascade.cli.output import Output
 from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, fill
 from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.control_messages import store_message
+from cascade.interfaces.text import nearest
 from cascade.interfaces.topics import STORE_TOPIC
 from cascade.interfaces.watch import Lost, Message
 from cascade.interfaces.wire.read import Register, View
@@ -33,8 +32,7 @@ READ_SECONDS = 1.0
 _MISSING_RULE = "its access list needs the rule: topic readwrite cascade/constraints/#"
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """How long to wait for the engines, and for what."""
 
     seconds: float = 15.0
@@ -144,8 +142,8 @@ class _ChangePublisher:
             self._output.note(f"no such constraint on {change.scope}; cascade constraints lists them")
         kind, _, value = change.scope.partition(":")
         if kind == "source" and value not in self._view.engines:
-            near = difflib.get_close_matches(value, self._view.engines, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = nearest(value, self._view.engines)
+            hint = f"; did you mean {near}?" if near else ""
             self._output.note(f"no engine named {value} is known to the broker{hint}")
 
     def _show(self, change: Change, answers: ComplianceTracker, wait: Wait) -> int:

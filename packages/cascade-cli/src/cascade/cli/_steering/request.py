@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cascade.interfaces.control_messages import constraint_id, constraint_message
 from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire.read import Register
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The registers that a command writes or clears."""
 
     scope: str
@@ -22,7 +20,7 @@ class Change:
     """The register that the command is about; it may be empty already."""
     message: Mapping[str, Any] | None = None
     """What the register is to hold; None clears it."""
-    topics: tuple[str, ...] = field(default=())
+    topics: tuple[str, ...] = ()
     """What the command publishes to: the register, and others that it clears too; empty if all are clear."""
 
     @property

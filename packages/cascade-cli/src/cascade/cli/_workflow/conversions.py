@@ -9,9 +9,8 @@ import inspect
 import json
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _WORDS = {
@@ -34,8 +33,7 @@ _CONTAINERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(NamedTuple):
     """How a text becomes a value."""
 
     name: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 
-_FIELD = re.compile(r":param\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)")
-_SECTION = re.compile(r"(?:args|arguments|parameters)\s*:?", re.IGNORECASE)
-_OTHER_SECTION = re.compile(r"(?:returns?|raises|yields?|examples?|notes?)\s*:?", re.IGNORECASE)
-_ENTRY = re.compile(r"(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
+_FIELD = r":param\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)"
+_SECTION = r"(?i)(?:args|arguments|parameters)\s*:?"
+_OTHER_SECTION = r"(?i)(?:returns?|raises|yields?|examples?|notes?)\s*:?"
+_ENTRY = r"(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)"
 
 
 def summary(docstring: str | None) -> str:
@@ -24,14 +24,14 @@ def descriptions(docstring: str | None) -> dict[str, str]:
     indent, inside, typed = 0, False, False
     for line in inspect.cleandoc(docstring or "").splitlines():
         text, depth = line.strip(), len(line) - len(line.lstrip())
-        if _SECTION.fullmatch(text) or _OTHER_SECTION.fullmatch(text):
-            inside, typed, current = _SECTION.fullmatch(text) is not None, False, None
+        if re.fullmatch(_SECTION, text) or re.fullmatch(_OTHER_SECTION, text):
+            inside, typed, current = re.fullmatch(_SECTION, text) is not None, False, None
             continue
         if text and set(text) == {"-"}:  # NumPy: a line under the section's name, and types after the names
             typed = True
             continue
-        field = _FIELD.match(text)
-        entry = field or (_ENTRY.match(text) if inside else None)
+        field = re.match(_FIELD, text)
+        entry = field or (re.match(_ENTRY, text) if inside else None)
         if entry is not None and (current is None or depth <= indent):
             begin = "" if typed and field is None else entry.group(2)
             current, indent = found.setdefault(entry.group(1), [begin]), depth

@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
-from cascade.cli._param_type import ParamType
 from cascade.cli._workflow.parameters import Parameter
 from cascade.cli._workflow.source import load
 from cascade.cli._workflow.workflow import Workflow
-from cascade.cli.command import Settings
+from cascade.cli.command import ParamType, Settings
 from cascade.cli.errors import USAGE, CommandError
 from cascade.interfaces.text import printable
 

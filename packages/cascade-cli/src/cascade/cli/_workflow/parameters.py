@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from cascade.cli._workflow.conversions import Conversion, conversion_of, truth
 from cascade.cli._workflow.docstrings import descriptions
@@ -17,8 +16,7 @@ REQUIRED: Any = inspect.Parameter.empty
 """The default of a parameter that has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A value that the command line can give."""
 
     name: str

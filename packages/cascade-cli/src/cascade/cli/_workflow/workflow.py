@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from cascade.cli._workflow.docstrings import summary
 from cascade.cli._workflow.parameters import Parameter, of_function, of_inputs
 from cascade.cli.errors import USAGE, CommandError
+from cascade.interfaces.text import nearest
 from cascade.runtime import inputs_of
 from cascade.spec import LazyResult, Task, targets_of
 
@@ -22,8 +21,7 @@ DEFAULT = "workflow"
 Target = LazyResult[Any] | Sequence[LazyResult[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Workflow:
+class Workflow(NamedTuple):
     """A target, or the function that makes it.
 
     :ivar title: how the help names it: ``night.py:report``.
@@ -36,7 +34,7 @@ class Workflow:
     target: Target | None
     summary: str
     parameters: tuple[Parameter, ...]
-    _of_function: frozenset[str]
+    of_function: frozenset[str]
 
     def build(self, values: Mapping[str, Any], *, to_run: bool = True) -> tuple[Target, dict[str, Any]]:
         """Return the target, and the values of its inputs; ``values`` are converted, or texts where unknown.
@@ -44,8 +42,8 @@ class Workflow:
         :param to_run: False: a required input may be missing, because nothing runs.
         :raises CommandError: if a parameter is missing or unknown.
         """
-        given = {name: value for name, value in values.items() if name in self._of_function}
-        rest = {name: value for name, value in values.items() if name not in self._of_function}
+        given = {name: value for name, value in values.items() if name in self.of_function}
+        rest = {name: value for name, value in values.items() if name not in self.of_function}
         target = self.target if self.made_by is None else self._made(self.made_by, given)
         assert target is not None
         inputs = of_inputs(inputs_of(targets_of(target)))
@@ -56,7 +54,7 @@ class Workflow:
         return target, {name: _late(late.get(name), value) for name, value in rest.items()}
 
     def _made(self, function: Callable[..., Any], values: Mapping[str, Any]) -> Target:
-        self._check_present([each for each in self.parameters if each.name in self._of_function], values)
+        self._check_present([each for each in self.parameters if each.name in self.of_function], values)
         return checked(function(**values), self.title)
 
     def _check_present(self, parameters: list[Parameter], values: Mapping[str, Any]) -> None:
@@ -69,12 +67,12 @@ class Workflow:
             raise CommandError(f"{self.title} needs {' and '.join(described)}", remedy, code=USAGE)
 
     def _check_names(self, rest: Mapping[str, Any], inputs: list[Parameter]) -> None:
-        known = sorted({*self._of_function, *(each.name for each in inputs)})
+        known = sorted({*self.of_function, *(each.name for each in inputs)})
         for name in rest:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
+                near = nearest(name, known)
                 takes = f"it takes {', '.join(known)}" if known else "it takes none"
-                hint = f"did you mean {near[0]!r}?" if near else takes
+                hint = f"did you mean {near!r}?" if near else takes
                 raise CommandError(f"{self.title} has no parameter {name!r}", hint, code=USAGE)
 
 
@@ -151,9 +149,9 @@ def _missing(module: ModuleType, file: str, name: str) -> CommandError:
         if isinstance(value, LazyResult)
         or (inspect.isfunction(value) and value.__module__ == module.__name__ and not key.startswith("_"))
     ]
-    near = difflib.get_close_matches(name, offered, n=1)
+    near = nearest(name, offered)
     if near:
-        remedy = f"did you mean {file}:{near[0]}?"
+        remedy = f"did you mean {file}:{near}?"
     elif offered:
         remedy = f"choose one: {', '.join(f'{file}:{each}' for each in offered[:5])}"
     else:
