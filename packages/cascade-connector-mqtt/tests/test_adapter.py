@@ -106,7 +106,7 @@ async def test_a_client_id_is_the_users_or_the_name(
     monkeypatch.setattr("cascade.connectors.mqtt.connector.aiomqtt.Client", Noting)
     connector = MqttConnector("broker", **keywords)
     for _ in range(2):
-        connector._make_client()
+        connector.make_client()
     wills = [each.pop("will", None) for each in made]
     assert made == [found, found]
     if not keywords.get("presence", True):
@@ -125,7 +125,7 @@ async def test_only_a_socket_of_tcp_gets_options_of_tcp(transport: Any) -> None:
     context = aiomqtt.Client("broker", transport=transport)
     adapter(context, transport=transport)
     assert bool(context._socket_options) is (transport != "unix")
-    made: Any = MqttConnector("broker", transport=transport)._make_client()._context
+    made: Any = MqttConnector("broker", transport=transport).make_client()._context
     assert made._client._transport == transport
     assert bool(made._socket_options) is (transport != "unix")
 

@@ -304,7 +304,7 @@ class TestConnecting:
         self, client_class: MagicMock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The standstill is longer than the whole limit; the answer needs some more turns of the loop."""
-        monkeypatch.setattr("cascade.transport.patience.STEP", 0.001)
+        monkeypatch.setattr("cascade.transport.awake_timeout.STEP", 0.001)
 
         async def enter(*_: object) -> Any:
             time.sleep(0.2)  # noqa: ASYNC251 - the standstill

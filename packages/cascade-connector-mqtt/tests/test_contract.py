@@ -94,8 +94,8 @@ class RetainedSetOn(Beyond, ThroughProxy, Completing):
 
     @pytest.fixture(autouse=True)
     def no_echo_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each look must end by what arrives, not by its time limit."""
-        monkeypatch.setattr("cascade.transport.retained_set.ECHO_LIMIT", 3_600.0)
+        """Each check must end by what arrives, not by its time limit."""
+        monkeypatch.setattr("cascade.transport.retained_proof.retained_set.ECHO_LIMIT", 3_600.0)
 
 
 @pytest.mark.full

@@ -19,12 +19,12 @@ from cascade.interfaces.topics import matches
 from cascade.testkit import eventually, time_limit
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.presence import Presence
-from cascade.transport.retained_set import Canary, RetainedSet
+from cascade.transport.retained_proof.retained_set import Canary, RetainedSet
 from cascade.transport.state_log import StateLog
 
 BOUND = 60.0
@@ -97,7 +97,7 @@ class Broker:
                 yield item
 
     def of(self, kind: str) -> list[Any]:
-        """Return what was asked of one kind, without the sync topics of probes and looks."""
+        """Return what was asked of one kind, without the sync topics of probes and checks."""
         return [found for asked, found in self.asked if asked == kind and "cascade/sync" not in str(found)]
 
     async def connect(self, answer_timeout: float) -> None: ...
@@ -119,7 +119,7 @@ class Program:
         made = config.settings("broker", 1883, settings or {}, known=())
         self.duplicates = DuplicateFilter(lambda: 0.0)
         self.dispatcher = Dispatcher(
-            Delivery(log), filter_added=self.duplicates.add, filter_removed=self.duplicates.remove
+            DeliveryCounts(log), filter_added=self.duplicates.add, filter_removed=self.duplicates.remove
         )
         self.canary, self.named, self._nonce = Canary(), named, 0
         self.presence = Presence("press-3", named=named)
@@ -368,8 +368,8 @@ async def test_a_watch_gets_its_set_and_leaves_only_what_callbacks_have(
     async with program.up() as broker:
         await eventually(lambda: program.got == [("a/x", "a/x")])
         watch = program.watch("a/x", "b")
-        looks = program.link.watch_soon(watch)
-        assert looks is not None
+        checks = program.link.watch_soon(watch)
+        assert checks is not None
         items = [await watch.next() for _ in range(3)]
         assert items[0] == Linked()
         assert sorted(each.topic for each in items[1:] if isinstance(each, Message)) == ["a/x", "b"]

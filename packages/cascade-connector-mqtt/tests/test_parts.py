@@ -34,7 +34,7 @@ from cascade.connectors.mqtt._link import MqttLink
 from cascade.interfaces import ConnectorUnavailable, Message, Redactor
 from cascade.interfaces.filters import overlap
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery
+from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import Kind, unanswered
 from cascade.transport.link import LinkParts
@@ -312,8 +312,8 @@ def _ignore(*_: object) -> None:
     """Do nothing."""
 
 
-def delivery() -> Delivery:
-    return Delivery(logging.getLogger("cascade.connectors.mqtt"))
+def delivery() -> DeliveryCounts:
+    return DeliveryCounts(logging.getLogger("cascade.connectors.mqtt"))
 
 
 def guarded(client: aiomqtt.Client, logger: QuietLogger, given: dict[str, Any] | None = None) -> Aiomqtt2:
@@ -398,7 +398,7 @@ class TestGuard:
         assert properties.MaximumPacketSize == MAX_PACKET
 
     async def test_row_11_a_refused_publication_is_told(self) -> None:
-        """MQTT 5 says so in the answer, which aiomqtt does not look at; 3.1.1 has no word for it."""
+        """MQTT 5 says so in the answer, which aiomqtt does not check at; 3.1.1 has no word for it."""
         told: list[int] = []
         client = aiomqtt.Client("broker", protocol=aiomqtt.ProtocolVersion.V5)
         Aiomqtt2(client, {}).prepare(

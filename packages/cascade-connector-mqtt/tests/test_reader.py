@@ -13,7 +13,7 @@ from cascade.connectors.mqtt._reader import Reader
 from cascade.interfaces import Message
 from cascade.testkit import time_limit
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 
 
@@ -39,7 +39,7 @@ class Program:
     def __init__(self, client: Client) -> None:
         self.duplicates = DuplicateFilter(lambda: 0.0)
         self.dispatcher = Dispatcher(
-            Delivery(logging.getLogger(__name__)),
+            DeliveryCounts(logging.getLogger(__name__)),
             filter_added=self.duplicates.add,
             filter_removed=self.duplicates.remove,
         )

@@ -139,8 +139,8 @@ async def test_row_17_a_broker_that_withholds_retained_messages_is_reported_once
     odd: OddBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One warning names the broker, the cause and the remedy; a broker that has been corrected ends it."""
-    monkeypatch.setattr("cascade.transport.retained_set.RETRY", 0.01)
-    monkeypatch.setattr("cascade.transport.retained_set.CANARY_LIMIT", 0.1)
+    monkeypatch.setattr("cascade.transport.retained_proof.retained_set.RETRY", 0.01)
+    monkeypatch.setattr("cascade.transport.retained_proof.retained_set.CANARY_LIMIT", 0.1)
     odd.retained_for_wildcards = False
     async with named(odd) as connector:
         stream = connector.watch("a/exact", "a/#")
@@ -161,13 +161,13 @@ async def test_a_broker_that_refuses_the_sync_topics_still_feeds_the_watch(
     odd: OddBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader gets ``Linked`` and messages but no ``Complete``; one warning names the refused filter."""
-    monkeypatch.setattr("cascade.transport.retained_set.RETRY", 0.01)
+    monkeypatch.setattr("cascade.transport.retained_proof.retained_set.RETRY", 0.01)
     odd.refused_filters = frozenset({sync_filter(NAME)})
     odd.publish("a", b"kept", retain=True)
     async with named(odd) as connector:
         stream = connector.watch("a")
         assert await item(stream) == Linked()
-        for _ in range(3):  # each look brings it once more
+        for _ in range(3):  # each check brings it once more
             assert await item(stream) == Message("a", b"kept", retain=True)
         assert caplog.text.count(f"refuses the subscription to {sync_filter(NAME)}") == 1
         odd.refused_filters = frozenset()
@@ -179,7 +179,7 @@ async def test_a_filter_that_was_refused_is_tried_again(
     odd: OddBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``Lost`` for as long as it is refused; ``Linked`` and ``Complete`` once it is granted."""
-    monkeypatch.setattr("cascade.transport.retained_set.RETRY", 0.01)
+    monkeypatch.setattr("cascade.transport.retained_proof.retained_set.RETRY", 0.01)
     odd.refused_filters = frozenset({"secret"})
     async with named(odd) as connector:
         stream = connector.watch("a", "secret")
@@ -216,7 +216,7 @@ async def test_after_an_overflow_the_set_comes_again(
 
 
 async def test_two_watches_of_one_connector_are_both_complete(odd: OddBroker) -> None:
-    """Row 36: they share a canary, so they look one after the other, also on a broker that answers late."""
+    """Row 36: they share a canary, so they check one after the other, also on a broker that answers late."""
     odd.retained_order = "late"
     for topic in ("a/1", "b/1"):
         odd.publish(topic, b"kept", retain=True)
@@ -224,7 +224,7 @@ async def test_two_watches_of_one_connector_are_both_complete(odd: OddBroker) ->
         one, other = connector.watch("a/#"), connector.watch("b/#")
         assert (await complete(one))[0] == Complete(True, frozenset({"a/1"}))
         assert (await complete(other))[0] == Complete(True, frozenset({"b/1"}))
-        assert [("b/#", 0)] in odd.subscribes  # it got its messages before its look began
+        assert [("b/#", 0)] in odd.subscribes  # it got its messages before its check began
         await connector.disconnect()
         await connector.connect()
         for stream, topic in ((one, "a/1"), (other, "b/1")):
@@ -235,7 +235,7 @@ async def test_two_watches_of_one_connector_are_both_complete(odd: OddBroker) ->
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-async def test_a_second_look_leaves_the_subscriptions_of_callbacks_alone(odd: OddBroker, qos: int) -> None:
+async def test_a_recheck_leaves_the_subscriptions_of_callbacks_alone(odd: OddBroker, qos: int) -> None:
     """A topic that a callback has too is not unsubscribed, and gets its QoS back."""
     odd.retained_for_wildcards = False
     received: list[dict[str, Any]] = []
@@ -284,7 +284,7 @@ async def test_topics_added_without_a_link_are_part_of_the_next_one(odd: OddBrok
         await stream.aclose()
 
 
-async def test_a_watch_that_is_thrown_away_ends_its_looks(fresh_broker: Broker) -> None:
+async def test_a_watch_that_is_thrown_away_ends_its_checks(fresh_broker: Broker) -> None:
     """A loop that breaks out of the stream and forgets it leaves no task behind."""
     async with named(fresh_broker) as connector:
         async for found in connector.watch("a/#"):

@@ -42,14 +42,14 @@ class TestForgetsToResubscribe(Mutant):
 
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        resubscribe, linked = NatsLink._resubscribe, WeakSet[Dispatcher]()
+        resubscribe, linked = NatsLink.resubscribe, WeakSet[Dispatcher]()
 
         async def first_only(self: NatsLink) -> None:
             if self._dispatcher not in linked:
                 linked.add(self._dispatcher)
                 await resubscribe(self)
 
-        patch.setattr(NatsLink, "_resubscribe", first_only)
+        patch.setattr(NatsLink, "resubscribe", first_only)
 
 
 class TestNeverCompletes(Mutant):
@@ -163,7 +163,7 @@ class TestEndsTheFilterOfAnother(Mutant):
 
     @staticmethod
     def spoil(patch: pytest.MonkeyPatch) -> None:
-        unsubscribe = NatsLink._unsubscribe
+        unsubscribe = NatsLink.close_queue
 
         async def all_of_them(self: NatsLink, queue: Any, unused: Sequence[str]) -> None:
             for topic_filter in queue.filters:
@@ -171,7 +171,7 @@ class TestEndsTheFilterOfAnother(Mutant):
                     self.client.unsubscribe(number)
             await unsubscribe(self, queue, unused)
 
-        patch.setattr(NatsLink, "_unsubscribe", all_of_them)
+        patch.setattr(NatsLink, "close_queue", all_of_them)
 
 
 class TestLeavesTasks(Mutant):

@@ -90,7 +90,7 @@ async def test_a_creds_file_connects(tmp_path: Path, monkeypatch: pytest.MonkeyP
     operator = Key.make(nkeys.PREFIX_BYTE_OPERATOR)
     system, account, other = (Key.make(nkeys.PREFIX_BYTE_ACCOUNT) for _ in range(3))
     of_account = operator.sign("plant", account, {"type": "account", "limits": UNLIMITED})
-    of_system = operator.sign("system", system, {"type": "account", "limits": UNLIMITED | NO_STORE})
+    system_fault = operator.sign("system", system, {"type": "account", "limits": UNLIMITED | NO_STORE})
 
     def creds(signer: Key) -> Path:
         user = Key.make(nkeys.PREFIX_BYTE_USER)
@@ -107,7 +107,7 @@ async def test_a_creds_file_connects(tmp_path: Path, monkeypatch: pytest.MonkeyP
         f"operator: {operator.sign('operator', operator, {'type': 'operator'})}",
         "resolver: MEMORY",
         f"system_account: {system.public}",
-        f"resolver_preload: {{ {account.public}: {of_account}, {system.public}: {of_system} }}",
+        f"resolver_preload: {{ {account.public}: {of_account}, {system.public}: {system_fault} }}",
     ]
     with NatsServer(lines=lines) as server:
         monkeypatch.setenv("CASCADE_NATS_CREDS", str(creds(account)))

@@ -203,6 +203,6 @@ def test_the_line_of_the_log_says_what_to_do(
 )
 def test_what_the_server_refuses_is_named_as_it_was_passed(keywords: dict[str, Any], words: str) -> None:
     """A connector knows what it has sent."""
-    fault = NatsConnector("plant", **keywords)._explain(Exception("nats: 'Authorization Violation'"))
+    fault = NatsConnector("plant", **keywords).explain(Exception("nats: 'Authorization Violation'"))
     assert fault.text == f"the server refuses {words}; {CHECK}"
     assert fault.slow

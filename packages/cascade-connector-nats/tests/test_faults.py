@@ -333,7 +333,7 @@ async def test_a_constraint_waits_for_jetstream_only_so_long(
 ) -> None:
     """Then it is rejected: the one who steers must learn of it."""
     monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.05)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 0.05)
 
     async def never(self: NatsClient, subject: str, *rest: Any) -> None:
         await asyncio.Event().wait()
@@ -446,7 +446,7 @@ async def test_added_topics_are_followed_once_after_the_set_is_read_anew(server:
         assert isinstance(stream, SupportsExtend)
         stream.extend(f"{base}/b")
         assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
-        retained_of(connector).feed.look_again()
+        retained_of(connector).feed.check_again()
         assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
         for n in (1, 2, 3):
             await connector.publish(f"{base}/b", {"n": n}, 1, retain=True)
@@ -710,7 +710,7 @@ async def test_what_a_server_refuses_that_ends_is_sent_again(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch, error: dict[str, Any], api: bool, no_leaks: None
 ) -> None:
     """Telemetry and a constraint: a server closes its streams before its connections, and that refuses nothing."""
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", BOUND)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", BOUND)
     monkeypatch.setattr("cascade.transport.store_sender.AGAIN", 0.02)
     ending = Ending(monkeypatch, error=error, api=api)
     found, topic = list[Delivery](), constraint_topic("global", "pause")
@@ -787,7 +787,7 @@ async def test_a_stream_that_never_answers_refuses_telemetry_in_the_end(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
     """Such as one of another account whose subjects were not imported: the link stays, and nothing waits for ever."""
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.2)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 0.2)
     ending = Ending(monkeypatch, error=_ABSENT[0], api=True)
     found = list[Delivery]()
     async with connector_to(server, presence=False) as connector:
@@ -804,7 +804,7 @@ async def test_telemetry_before_the_first_answer_of_jetstream_is_kept(
 ) -> None:
     """It goes to those who listen at once; it counts as sent when the stream has it."""
     monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", BOUND)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", BOUND)
     answers = hold_answers(monkeypatch)
     found, topic = list[Delivery](), telemetry_topic("o", "p", "r")
     listener = await nats.connect(server.nats_url)

@@ -18,7 +18,7 @@ from cascade.connectors.nats._consumer import SILENCE
 from cascade.connectors.nats._kept import BATCH, Keeping, KeptTelemetry
 from cascade.testkit import eventually
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import Delivery
+from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.errors import MessageRejected
 
 
@@ -33,7 +33,7 @@ async def test_messages_of_two_requests_are_followed_by_a_third(monkeypatch: pyt
     async def stored() -> None:
         pass
 
-    client, delivery = mock.Mock(spec=NatsClient), Delivery(log)
+    client, delivery = mock.Mock(spec=NatsClient), DeliveryCounts(log)
     client.new_inbox.return_value = "inbox"
     queue = CallbackQueue("cascade/telemetry/#", note, 1, delivery)
     store = mock.Mock(client=client)
@@ -56,7 +56,7 @@ class Reader:
         self.jetstream, self.got = jetstream, list[str]()
         self.stored, self.stores = asyncio.Event(), 0
         self.stored.set()
-        self.delivery = Delivery(logging.getLogger(__name__))
+        self.delivery = DeliveryCounts(logging.getLogger(__name__))
         self.queue = CallbackQueue(topic_filter, self.note, 1, self.delivery)
         self.kept = KeptTelemetry(
             self.queue, Keeping("box 1", self.store), store=jetstream.store(), delivery=self.delivery

@@ -22,7 +22,7 @@ from cascade.interfaces.topics import constraint_topic, status_topic, telemetry_
 from cascade.testkit import eventually
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery
+from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import MessageRejected
 from cascade.transport.link import LinkParts
@@ -41,7 +41,7 @@ class Plant:
     ) -> None:
         self.jetstream, self.got, self.stored = jetstream, list[tuple[str, dict[str, Any]]](), 0
         log, settings = logging.getLogger("cascade"), config.settings("server", 4222, {})
-        self.dispatcher = Dispatcher(Delivery(log))
+        self.dispatcher = Dispatcher(DeliveryCounts(log))
         self.presence = Presence("press-3", named=named, lifetime=lifetime)
         self.presence.begin()
         parts = LinkParts(
@@ -88,7 +88,7 @@ class Plant:
 
 @pytest.fixture
 async def jetstream(monkeypatch: pytest.MonkeyPatch) -> JetStream:
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 600.0)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 600.0)
     for name in ("_link.OPEN_TIMEOUT", "_consumer.SILENCE", "_retained.SILENCE"):
         monkeypatch.setattr(f"cascade.connectors.nats.{name}", 600.0)
     monkeypatch.setattr("cascade.connectors.nats._link.RETRY", 0.01)
@@ -211,7 +211,7 @@ async def test_callbacks_and_watches_share_a_subscription(jetstream: JetStream) 
         assert {"a.*", "b"} <= {*jetstream.inboxes}
         await plant.link.unsubscribe(watch, plant.dispatcher.remove(watch))
         assert jetstream.inboxes == {}
-        assert watch.looks is None
+        assert watch.watch_link is None
 
 
 @pytest.mark.parametrize("late", ["ping", "consumer"])
@@ -259,7 +259,7 @@ async def test_a_watch_that_changes_its_topics_changes_its_subscriptions(jetstre
         other, watch = plant.callback("c"), plant.watch("a", "c")
         await plant.link.subscribe(other)
         plant.link.watch_soon(watch)
-        await eventually(lambda: "a" in jetstream.inboxes and watch.looks is not None)
+        await eventually(lambda: "a" in jetstream.inboxes and watch.watch_link is not None)
         added = plant.dispatcher.extend(watch, ["b"])
         watch.change(added, plant.dispatcher.shrink(watch, ["a", "c"]))
         live = {each for each in jetstream.inboxes if not each.startswith("inbox")}

@@ -17,7 +17,7 @@ from cascade.interfaces import Complete, Linked, Message
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import eventually, time_limit
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import LinkLost, MessageRejected
 from cascade.transport.presence import UNNAMED_WILL
@@ -32,7 +32,7 @@ class Follower:
     """One watch over a bucket in memory; a test sends what the server's consumer would send."""
 
     def __init__(self, jetstream: JetStream, store: Store, *filters: str) -> None:
-        self.jetstream, self.delivery = jetstream, Delivery(logging.getLogger("cascade"))
+        self.jetstream, self.delivery = jetstream, DeliveryCounts(logging.getLogger("cascade"))
         self.queue = WatchQueue(filters, self.delivery)
         self.retained = RetainedMessages(
             self.queue, store=store, delivery=self.delivery, changed=lambda *_: None
@@ -86,7 +86,7 @@ class Follower:
 @pytest.fixture
 async def jetstream(monkeypatch: pytest.MonkeyPatch) -> JetStream:
     """A server with bucket and stream; nothing is taken for silence because the machine stands still."""
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 600.0)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 600.0)
     monkeypatch.setattr("cascade.connectors.nats._retained.PAUSE", 0.0)
     monkeypatch.setattr("cascade.connectors.nats._retained.SILENCE", 600.0)
     monkeypatch.setattr("cascade.connectors.nats._consumer.SILENCE", 600.0)
@@ -112,7 +112,7 @@ async def following(
         running.cancel()
         await asyncio.wait({running})
     assert jetstream.inboxes == {}
-    assert follower.queue.looks is None
+    assert follower.queue.watch_link is None
 
 
 async def test_the_set_comes_first_then_its_end_then_each_change(jetstream: JetStream) -> None:
@@ -308,11 +308,11 @@ async def test_a_lost_link_ends_it_quietly(jetstream: JetStream) -> None:
     await store.open()
     jetstream.errors["$JS.API.CONSUMER"] = LinkLost(EOFError())
     follower = Follower(jetstream, store, "a/#")
-    looks = [follower.queue.looks]
+    links = [follower.queue.watch_link]
     async with time_limit(BOUND):
         await follower.retained.run()
-    looks.append(follower.queue.looks)
-    assert looks == [follower.retained.feed, None]
+    links.append(follower.queue.watch_link)
+    assert links == [follower.retained.feed, None]
     assert jetstream.inboxes == {}
 
 
@@ -326,7 +326,7 @@ async def test_a_new_bucket_is_not_the_old_one(jetstream: JetStream) -> None:
         jetstream.streams[BUCKET]["created"] = "2026-02-02"
         await follower.retained._store.open()
         jetstream.pending = 0
-        follower.retained.feed.look_again()
+        follower.retained.feed.check_again()
         item = await follower.next(Complete)
         assert isinstance(item, Complete)
         assert (item.topics, item.forgotten) == (frozenset({"a/x"}), frozenset({"a/x"}))
@@ -349,7 +349,7 @@ async def test_a_topic_that_is_added_brings_its_value_and_no_other_one_again(jet
         assert await follower.complete() == {"a", "b"}
         follower.queue.filters["c"] = 0
         follower.queue.change(["c"], [])
-        follower.retained.feed.look_again()
+        follower.retained.feed.check_again()
         await follower.consumer(3)
         follower.send("a", position=7)
         assert await follower.message() == ("a", b"1", True)

@@ -29,7 +29,7 @@ KEY = f"$KV.cascade.{subject_of(PAUSE)}"
 @pytest.fixture
 async def jetstream(monkeypatch: pytest.MonkeyPatch) -> JetStream:
     """A server that has neither bucket nor stream."""
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 600.0)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 600.0)
     return JetStream()
 
 
@@ -131,7 +131,7 @@ async def test_why_nothing_is_kept_is_named(
     text: str,
 ) -> None:
     """By kind, so that a tool can tell the cases apart; nothing is made where the server did not say that it is missing."""
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.0)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 0.0)
     jetstream.client.has_jetstream = has_jetstream
     jetstream.errors["$JS.API."] = error
     store = await opened(jetstream)
@@ -518,7 +518,7 @@ async def test_what_is_missing_names_its_remedy(
     text: str,
 ) -> None:
     """In these words, and with the bucket's own name."""
-    monkeypatch.setattr("cascade.connectors.nats._store.PATIENCE", 0.0)
+    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 0.0)
     jetstream.client.has_jetstream = has_jetstream
     jetstream.errors["$JS.API."] = error
     store = jetstream.store("plant")

@@ -199,10 +199,10 @@ class MemoryLink(Link):
         await self._ask([*queue.filters])
         queue.note(Linked())
 
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
         self.client.peer.heard.append(("prepare",))
 
-    async def _resubscribe(self) -> None:
+    async def resubscribe(self) -> None:
         await self._ask([*self._dispatcher.filters()])
         for queue in self._dispatcher.watches():
             queue.note(Linked())
@@ -242,14 +242,14 @@ class MemoryConnector(NetworkConnector):
         super().__init__(kind("memory", 1, **keywords), log=logging.getLogger(LOG))
         self.peer = peer
 
-    def _make_client(self) -> Client:
+    def make_client(self) -> Client:
         will = self._presence.begin()
         return Client(self.peer, will)
 
-    def _make_link(self, client: Client, parts: LinkParts) -> MemoryLink:
+    def make_link(self, client: Client, parts: LinkParts) -> MemoryLink:
         return MemoryLink(client, parts)
 
-    def _explain(self, exc: BaseException | None) -> Fault:
+    def explain(self, exc: BaseException | None) -> Fault:
         return explain(exc)
 
 

@@ -12,7 +12,7 @@ from cascade.runtime import Engine, LocalConnector
 from cascade.runtime._support.connection import SharedConnection
 from cascade.spec import task
 from cascade.testkit import time_limit
-from cascade.transport.patience import Patience
+from cascade.transport.awake_timeout import AwakeTimeout
 
 
 async def test_a_required_connector_without_a_link_fails_the_run() -> None:
@@ -35,12 +35,12 @@ async def test_the_first_task_waits_two_seconds_for_a_connector_and_the_constrai
     """As the contract promises: connecting and the sync take their time from one limit."""
     limits: list[float] = []
 
-    class Noted(Patience):
+    class Noted(AwakeTimeout):
         def __init__(self, seconds: float) -> None:
             limits.append(seconds)
             super().__init__(seconds)
 
-    monkeypatch.setattr("cascade.runtime._support.connection.Patience", Noted)
+    monkeypatch.setattr("cascade.runtime._support.connection.AwakeTimeout", Noted)
     assert await Engine(connector=LocalConnector()).run(double(1)) == 2
     assert limits == [2.0]
 
@@ -419,7 +419,7 @@ async def test_a_run_without_a_connector_waits_for_nothing() -> None:
         raise AssertionError("nothing connects")
 
     async with SharedConnection.hold(None, meanwhile=never) as patience:
-        assert isinstance(patience, Patience)
+        assert isinstance(patience, AwakeTimeout)
 
 
 async def test_a_run_that_begins_while_another_disconnects_uses_a_new_connection() -> None:

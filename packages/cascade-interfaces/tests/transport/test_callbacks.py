@@ -16,7 +16,7 @@ from cascade.interfaces.errors import InvalidTopicError
 from cascade.interfaces.watch import Linked, Message
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 
 
@@ -275,7 +275,7 @@ class Early:
         self.now = 100.0
         clock = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr("cascade.transport.delivery.dispatcher.time", clock)
-        self.delivery = Delivery(logging.getLogger("cascade.test.early"))
+        self.delivery = DeliveryCounts(logging.getLogger("cascade.test.early"))
         self.dispatcher = Dispatcher(self.delivery)
 
     def arrive(self, *topics: str) -> None:

@@ -12,12 +12,12 @@ from cascade.interfaces.watch import Complete
 from cascade.testkit import eventually
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 
 
-def delivery() -> Delivery:
-    return Delivery(logging.getLogger("cascade.test.delivery"))
+def delivery() -> DeliveryCounts:
+    return DeliveryCounts(logging.getLogger("cascade.test.delivery"))
 
 
 async def test_a_watch_that_no_task_reads_is_bounded_also_while_links_come_and_go(

@@ -1,13 +1,14 @@
-"""The topics of a watch from one look to the next."""
+"""The topics of a watch from one check to the next."""
 
 import pytest
 
-from cascade.transport.known_topics import MAX_TOPICS, KnownSet, KnownTopics
+from cascade.transport.delivery.known_set import MAX_TOPICS, KnownSet
+from cascade.transport.retained_proof.known_topics import KnownTopics
 
 
 @pytest.fixture
 def known() -> KnownTopics:
-    """Topics that a first look has found."""
+    """Topics that a first check has found."""
     topics = KnownTopics()
     for topic in ("a", "b"):
         topics.note(topic, empty=False, retain=True)
@@ -18,7 +19,7 @@ def test_a_set_is_the_same_object_until_a_topic_comes_or_goes(known: KnownTopics
     """Its reader then knows without comparing thousands of topics that nothing has changed."""
     first = known.complete()
     assert first == frozenset({"a", "b"})
-    known.begin_look()
+    known.begin_check()
     known.note("a", empty=False, retain=True)
     known.note("c", empty=True, retain=False)
     assert known.complete() is first
@@ -33,7 +34,7 @@ def test_a_set_is_the_same_object_until_a_topic_comes_or_goes(known: KnownTopics
 
 
 def test_with_more_topics_than_are_remembered_none_is_complete(known: KnownTopics) -> None:
-    """Until the next look, which may find fewer."""
+    """Until the next check, which may find fewer."""
     for number in range(MAX_TOPICS - 2):
         known.note(f"t/{number}", empty=False, retain=True)
     assert len(known.complete() or ()) == MAX_TOPICS
@@ -41,16 +42,16 @@ def test_with_more_topics_than_are_remembered_none_is_complete(known: KnownTopic
     assert not known.overflow
     known.note("one more", empty=False, retain=True)
     assert known.complete() is None
-    known.begin_look()
+    known.begin_check()
     assert len(known.complete() or ()) == MAX_TOPICS
 
 
-def test_what_is_missing_has_sent_nothing_since_the_look_began(known: KnownTopics) -> None:
+def test_what_is_missing_has_sent_nothing_since_the_check_began(known: KnownTopics) -> None:
     """Of all topics, or of some; a topic that nobody knows is not missing, nor one with a live message."""
     for topic in ("c", "d"):
         known.note(topic, empty=False, retain=True)
     assert known.missing() == []
-    known.begin_look()
+    known.begin_check()
     known.note("b", empty=False, retain=True)
     known.note("c", empty=False, retain=False)
     known.note("e", empty=True, retain=False)
@@ -62,13 +63,13 @@ def test_what_is_missing_has_sent_nothing_since_the_look_began(known: KnownTopic
     assert known.missing() == []
 
 
-def test_a_live_message_is_newer_than_the_retained_ones_of_its_own_look_only(known: KnownTopics) -> None:
+def test_a_live_message_is_newer_than_the_retained_ones_of_its_own_check_only(known: KnownTopics) -> None:
     """Also one that clears the topic: the retained message behind it is the one that it has cleared."""
     known.note("a", empty=False, retain=False)
     known.note("b", empty=True, retain=False)
     known.note("c", empty=False, retain=True)
     assert [known.has_newer(topic) for topic in "abcd"] == [True, True, False, False]
-    known.begin_look()
+    known.begin_check()
     assert not any(known.has_newer(topic) for topic in "abcd")
 
 

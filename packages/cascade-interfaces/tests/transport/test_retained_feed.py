@@ -11,7 +11,7 @@ import pytest
 from cascade.interfaces.topics import status_topic
 from cascade.interfaces.watch import Complete, Linked, Message, WatchItem
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.retained_feed import RetainedFeed
 from cascade.transport.delivery.watches import WatchQueue
 
@@ -21,7 +21,7 @@ class Reader:
 
     def __init__(self, *filters: str, follows: bool = True) -> None:
         self.renewed: list[int] = []
-        self.queue = WatchQueue(filters, Delivery(logging.getLogger(__name__)))
+        self.queue = WatchQueue(filters, DeliveryCounts(logging.getLogger(__name__)))
         self.feed = RetainedFeed(self.queue, renew=self.renewed.append, follows=follows)
         self.feed.begin()
 
@@ -152,9 +152,9 @@ async def test_a_feed_ends_with_its_link() -> None:
     reader = Reader("a")
     later = RetainedFeed(reader.queue, renew=reader.renewed.append)
     reader.feed.close()
-    assert reader.queue.looks is later
+    assert reader.queue.watch_link is later
     later.close()
-    assert reader.queue.looks is None
+    assert reader.queue.watch_link is None
 
 
 async def test_a_feed_reports_its_subscription_and_the_end_of_its_set_once() -> None:
@@ -276,7 +276,7 @@ async def test_a_callback_gets_the_set_and_what_is_live_behind_it() -> None:
     async def callback(topic: str, data: dict[str, Any]) -> None:
         calls.append((topic, data))
 
-    queue = CallbackQueue("a/#", callback, 0, Delivery(logging.getLogger(__name__)))
+    queue = CallbackQueue("a/#", callback, 0, DeliveryCounts(logging.getLogger(__name__)))
     feed = RetainedFeed(queue, renew=lambda position: None)
     feed.begin()
     feed.live(IncomingMessage("a/live", b"{}"))
@@ -297,7 +297,7 @@ async def test_a_set_that_is_sent_anew_from_its_start_brings_births_again() -> N
     reader.feed.entry(topic, b"online", 4)
     reader.feed.finish()
     await reader.items(3)
-    reader.feed.look_again()
+    reader.feed.check_again()
     assert reader.renewed == [0]
     reader.feed.begin(0)
     reader.feed.entry(topic, b"online", 4)

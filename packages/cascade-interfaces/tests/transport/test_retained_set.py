@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from cascade.interfaces.topics import canary_topic, matches, sync_topic
 from cascade.interfaces.watch import Complete
-from cascade.transport import known_topics, retained_set
-from cascade.transport.retained_set import (
+from cascade.transport.retained_proof import known_topics, retained_set
+from cascade.transport.retained_proof.retained_set import (
     Action,
     Canary,
     Publish,
@@ -63,12 +63,12 @@ class Desk:
         self.now = due
         self.actions = self.set.tick(due)
 
-    def look_again(self) -> None:
+    def check_again(self) -> None:
         self.now += retained_set.INTERVAL
         self.actions = self.set.begin(self.now)
 
     def establish(self, *topics: str) -> None:
-        """Bring a fresh named set to its first complete look."""
+        """Bring a fresh named set to its first complete check."""
         self.echo()
         for topic in topics:
             self.hear(topic)
@@ -79,7 +79,7 @@ class Desk:
 
 def lose_canary(desk: Desk) -> None:
     """Look at a broker that has lost its store, until the set is complete."""
-    desk.look_again()
+    desk.check_again()
     while not any(isinstance(action, Publish) and action.topic == CANARY for action in desk.actions):
         desk.echo()
         if not desk.actions:
@@ -92,7 +92,7 @@ def of(actions: list[Action], kind: type[Action]) -> list[Action]:
     return [action for action in actions if isinstance(action, kind)]
 
 
-def test_a_look_subscribes_to_everything_in_one_packet_and_then_sends_its_nonce() -> None:
+def test_a_check_subscribes_to_everything_in_one_packet_and_then_sends_its_nonce() -> None:
     """The watcher's own sync topics come last, so that the canary is sent behind the set."""
     desk = Desk(filters=("c/global", ALL))
     assert desk.actions == [
@@ -101,7 +101,7 @@ def test_a_look_subscribes_to_everything_in_one_packet_and_then_sends_its_nonce(
     ]
 
 
-def test_the_first_look_of_a_name_publishes_the_canary_and_looks_again() -> None:
+def test_the_first_check_of_a_name_publishes_the_canary_and_looks_again() -> None:
     desk = Desk()
     desk.hear("c/a")
     desk.echo()
@@ -146,7 +146,7 @@ def test_without_a_name_a_second_echo_counts_and_nothing_is_proved() -> None:
     assert desk.actions == [Complete(False, frozenset({"c/a", "c/b", "c/c"}))]
 
 
-def test_live_messages_do_not_keep_a_look_from_its_end() -> None:
+def test_live_messages_do_not_keep_a_check_from_its_end() -> None:
     """On a busy topic there is always one more of them within a fifth of a second."""
     desk = Desk(named=False)
     desk.echo()
@@ -186,7 +186,7 @@ def test_an_echo_counts_when_the_broker_has_answered_the_subscribe(named: bool) 
 
 
 def test_a_set_behind_an_echo_that_waits_is_out_of_order() -> None:
-    """Such a broker echoes early: the look then waits until nothing retained arrives."""
+    """Such a broker echoes early: the check then waits until nothing retained arrives."""
     desk = Desk(named=False)
     desk.set.asked()
     desk.echo()
@@ -199,13 +199,13 @@ def test_a_set_behind_an_echo_that_waits_is_out_of_order() -> None:
 
 
 @pytest.mark.parametrize("end", ["lost", "interrupt", "begin"])
-def test_an_echo_that_waits_ends_with_its_look(end: str) -> None:
+def test_an_echo_that_waits_ends_with_its_check(end: str) -> None:
     """An answer that comes then completes nothing."""
     desk = Desk(named=False)
     desk.set.asked()
     desk.echo()
     if end == "begin":
-        desk.look_again()
+        desk.check_again()
         desk.set.asked()
     else:
         getattr(desk.set, end)()
@@ -230,7 +230,7 @@ def test_a_foreign_or_an_old_echo_counts_for_nothing() -> None:
 def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
     desk = Desk()
     desk.establish("c/a")
-    desk.look_again()
+    desk.check_again()
     desk.echo()
     assert desk.actions == []
     desk.wait()
@@ -244,7 +244,7 @@ def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
 def test_a_missing_topic_is_asked_for_by_its_name_and_found_there() -> None:
     desk = Desk()
     desk.establish("c/a", "c/b")
-    desk.look_again()
+    desk.check_again()
     desk.hear("c/a")
     desk.hear(CANARY)
     desk.echo()
@@ -254,10 +254,10 @@ def test_a_missing_topic_is_asked_for_by_its_name_and_found_there() -> None:
     assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a", "c/b"}))]
 
 
-def test_what_a_second_look_does_not_bring_is_gone() -> None:
+def test_what_a_recheck_does_not_bring_is_gone() -> None:
     desk = Desk()
     desk.establish("c/a", "c/b")
-    desk.look_again()
+    desk.check_again()
     desk.hear("c/a")
     desk.hear(CANARY)
     desk.echo()
@@ -265,24 +265,24 @@ def test_what_a_second_look_does_not_bring_is_gone() -> None:
     assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a"}))]
 
 
-def test_an_exact_filter_of_the_watch_stays_subscribed_after_a_second_look() -> None:
+def test_an_exact_filter_of_the_watch_stays_subscribed_after_a_recheck() -> None:
     desk = Desk(filters=("c/a", ALL))
     desk.establish("c/a")
-    desk.look_again()
+    desk.check_again()
     desk.hear(CANARY)
     desk.echo()
     desk.echo()
     assert desk.actions == [Complete(True, frozenset())]
 
 
-def test_a_second_look_whose_order_is_not_proved_waits_until_nothing_arrives() -> None:
+def test_a_recheck_whose_order_is_not_proved_waits_until_nothing_arrives() -> None:
     """The echo comes first; what follows within 0.2 s still counts, and each retained message extends the wait."""
     desk = Desk(named=False)
     desk.hear("c/a")
     desk.hear("c/b")
     desk.echo()
     desk.echo()
-    desk.look_again()
+    desk.check_again()
     desk.echo()
     desk.echo()
     assert desk.actions[0] == Subscribe(("c/a", "c/b"))
@@ -299,11 +299,11 @@ def test_a_second_look_whose_order_is_not_proved_waits_until_nothing_arrives() -
     ]
 
 
-def test_a_packet_of_the_second_look_that_was_cut_is_asked_again() -> None:
+def test_a_packet_of_the_recheck_that_was_cut_is_asked_again() -> None:
     desk = Desk()
     topics = [f"c/{n}" for n in range(5)]
     desk.establish(*topics)
-    desk.look_again()
+    desk.check_again()
     desk.hear(CANARY)
     desk.echo()
     for rest in (topics[2:], topics[4:]):
@@ -315,11 +315,11 @@ def test_a_packet_of_the_second_look_that_was_cut_is_asked_again() -> None:
     assert desk.actions[-1] == Complete(True, frozenset(topics[:4]))
 
 
-def test_a_large_second_look_goes_out_in_packets_of_two_hundred() -> None:
+def test_a_large_recheck_goes_out_in_packets_of_two_hundred() -> None:
     desk = Desk()
     topics = [f"c/{n}" for n in range(450)]
     desk.establish(*topics)
-    desk.look_again()
+    desk.check_again()
     desk.hear(CANARY)
     desk.echo()
     assert [len(a.filters) for a in desk.actions if isinstance(a, Subscribe)] == [200, 200, 50]
@@ -342,13 +342,13 @@ def test_a_canary_that_was_lost_means_that_nothing_missing_was_cleared() -> None
     lose_canary(desk)
     both = frozenset({"c/a", "c/b"})
     assert desk.actions == [Complete(True, both, both)]
-    desk.look_again()
+    desk.check_again()
     desk.hear(CANARY)
     desk.echo()
     assert desk.actions == [Complete(True, both, both)]
     desk.hear("c/a", retain=False)
     desk.hear("c/b", empty=True, retain=False)
-    desk.look_again()
+    desk.check_again()
     desk.hear("c/a")
     desk.hear(CANARY)
     desk.echo()
@@ -386,12 +386,12 @@ def test_a_blocked_event_loop_is_not_taken_for_a_withheld_canary() -> None:
     assert desk.actions == [Complete(True, frozenset())]
 
 
-def test_echoes_without_the_canary_count_for_their_own_look_only() -> None:
-    """A slow broker sends one in each look; a blocked event loop in a later look does not mean that it withholds the canary."""
+def test_echoes_without_the_canary_count_for_their_own_check_only() -> None:
+    """A slow broker sends one in each check; a blocked event loop in a later check does not mean that it withholds the canary."""
     desk = Desk()
     desk.establish("c/a")
     for blocked in [0.0] * retained_set.MISSES + [10 * retained_set.CANARY_LIMIT]:
-        desk.look_again()
+        desk.check_again()
         desk.now += blocked
         desk.echo()
         assert desk.actions == []
@@ -433,7 +433,7 @@ def test_what_is_missing_is_looked_for_by_name_also_when_the_canary_is_withheld(
     assert of(desk.actions, Complete) == [Complete(False, frozenset({"c/global", "c/x"}))]
 
 
-def test_without_any_echo_the_look_is_begun_again_later_and_nothing_is_taken_as_complete() -> None:
+def test_without_any_echo_the_check_is_begun_again_later_and_nothing_is_taken_as_complete() -> None:
     desk = Desk()
     desk.wait()
     assert desk.actions == []
@@ -470,7 +470,7 @@ def test_beyond_its_bound_nothing_is_taken_as_gone(monkeypatch: pytest.MonkeyPat
     desk.echo()
     desk.echo()
     assert desk.actions == [Complete(False, None)]
-    desk.look_again()
+    desk.check_again()
     for n in range(3):
         desk.hear(f"c/{n}")
     desk.echo()
@@ -479,7 +479,7 @@ def test_beyond_its_bound_nothing_is_taken_as_gone(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_extension_is_complete_behind_the_messages_of_its_topics() -> None:
-    """Also while a look goes on, and without asking for the other topics again."""
+    """Also while a check goes on, and without asking for the other topics again."""
     desk = Desk()
     desk.establish("c/a")
     actions = desk.set.extend(["d/run"], desk.now)
@@ -487,7 +487,7 @@ def test_an_extension_is_complete_behind_the_messages_of_its_topics() -> None:
     desk.hear("d/run")
     desk.echo()
     assert desk.actions == [Complete(True, frozenset({"c/a", "d/run"}))]
-    desk.look_again()
+    desk.check_again()
     old = desk.set._nonce
     desk.set.extend(["d/other"], desk.now)
     for topic in ("c/a", "d/run", CANARY, "d/other"):
@@ -509,15 +509,15 @@ def test_an_extension_takes_nothing_as_gone() -> None:
     assert desk.actions == [Complete(True, both, both)]
 
 
-def test_an_extension_before_a_look_has_ended_leaves_the_look_to_later() -> None:
-    """A look that was interrupted is begun anew as a whole."""
+def test_an_extension_before_a_check_has_ended_leaves_the_check_to_later() -> None:
+    """A check that was interrupted is begun anew as a whole."""
     desk = Desk()
     desk.set.interrupt()
     assert desk.set.extend(["d/run"], 0.0) == [Subscribe(("d/run",))]
-    assert not desk.set.looking
+    assert not desk.set.checking
 
 
-def test_an_extension_of_a_look_that_waits_until_nothing_arrives_is_waited_for_too() -> None:
+def test_an_extension_of_a_check_that_waits_until_nothing_arrives_is_waited_for_too() -> None:
     """What comes of the other topics meanwhile does not complete a set without the new one."""
     desk = Desk(named=False)
     desk.echo()
@@ -536,10 +536,10 @@ def test_an_extension_of_a_look_that_waits_until_nothing_arrives_is_waited_for_t
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_an_extension_of_a_second_look_that_waits_until_nothing_arrives_is_waited_for_too(
+def test_an_extension_of_a_recheck_that_waits_until_nothing_arrives_is_waited_for_too(
     named: bool,
 ) -> None:
-    """What the second look has asked for is not gone meanwhile; then nothing is asked for twice."""
+    """What the recheck has asked for is not gone meanwhile; then nothing is asked for twice."""
     desk = Desk(named=named)
     if named:
         desk.establish("c/a", "c/b")
@@ -548,7 +548,7 @@ def test_an_extension_of_a_second_look_that_waits_until_nothing_arrives_is_waite
         desk.hear("c/b")
         desk.echo()
         desk.echo()
-    desk.look_again()
+    desk.check_again()
     desk.echo()
     if named:  # the canary comes behind the echo
         desk.hear(CANARY)
@@ -572,7 +572,7 @@ def test_an_extension_of_a_second_look_that_waits_until_nothing_arrives_is_waite
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_an_extension_whose_echo_does_not_come_is_not_complete(quiet: bool) -> None:
-    """The whole look is begun again later."""
+    """The whole check is begun again later."""
     desk = Desk(named=False)
     if quiet:
         desk.echo()
@@ -586,17 +586,17 @@ def test_an_extension_whose_echo_does_not_come_is_not_complete(quiet: bool) -> N
     assert due == desk.now + retained_set.ECHO_LIMIT
     desk.wait()
     assert desk.actions == []
-    assert not desk.set.looking
+    assert not desk.set.checking
     assert desk.set.due() == due + retained_set.RETRY
     desk.wait()
     assert desk.actions[0] == Subscribe(("d/run", ALL, f"cascade/sync/{SOURCE}/+"))
 
 
 def test_a_second_link_begins_with_what_the_first_one_knew() -> None:
-    """Nothing of a second look that it interrupted stays subscribed, and what is missing is asked for again."""
+    """Nothing of a recheck that it interrupted stays subscribed, and what is missing is asked for again."""
     desk = Desk()
     desk.establish("c/a", "c/b")
-    desk.look_again()
+    desk.check_again()
     desk.hear(CANARY)
     desk.echo()
     assert desk.actions[0] == Subscribe(("c/a", "c/b"))
@@ -612,29 +612,29 @@ def test_a_second_link_begins_with_what_the_first_one_knew() -> None:
     assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a"}))]
 
 
-def test_a_look_within_a_second_look_leaves_its_topics() -> None:
+def test_a_check_within_a_recheck_leaves_its_topics() -> None:
     """They are asked for anew if they are missing again."""
     desk = Desk()
     desk.establish("c/a", "c/b")
-    desk.look_again()
+    desk.check_again()
     desk.hear("c/a")
     desk.hear(CANARY)
     desk.echo()
-    desk.look_again()
+    desk.check_again()
     assert desk.actions[0] == Unsubscribe(("c/b",))
     assert isinstance(desk.actions[1], Subscribe)
-    assert desk.set.leave_second_look() == []
+    assert desk.set.leave_recheck() == []
     for topic in ("c/a", "c/b", CANARY):
         desk.hear(topic)
     desk.echo()
     assert desk.actions == [Complete(True, frozenset({"c/a", "c/b"}))]
 
 
-def test_a_filter_that_joined_a_second_look_stays_subscribed() -> None:
+def test_a_filter_that_joined_a_recheck_stays_subscribed() -> None:
     """The watch needs it from then on."""
     desk = Desk()
     desk.establish("c/a", "c/b")
-    desk.look_again()
+    desk.check_again()
     desk.hear(CANARY)
     desk.echo()
     desk.set.extend(["c/b"], desk.now)
@@ -658,7 +658,7 @@ def test_a_canary_that_never_came_back_before_shows_no_loss_of_the_store() -> No
 
 
 def test_two_watches_of_a_name_both_learn_that_the_store_was_lost() -> None:
-    """The first one to look publishes the canary again; the second one finds it there."""
+    """The first one to check publishes the canary again; the second one finds it there."""
     numbers, canary = nonces(), Canary()
     first, second = Desk(), Desk()
     for desk in (first, second):
@@ -671,17 +671,17 @@ def test_two_watches_of_a_name_both_learn_that_the_store_was_lost() -> None:
     lost = Complete(True, frozenset({"c/a"}), frozenset({"c/a"}))
     lose_canary(first)
     assert first.actions == [lost]
-    second.look_again()
+    second.check_again()
     second.hear(CANARY)
     second.echo()
     assert second.actions == [lost]
 
 
-def test_a_canary_behind_an_echo_makes_second_looks_wait_until_nothing_arrives() -> None:
+def test_a_canary_behind_an_echo_makes_rechecks_wait_until_nothing_arrives() -> None:
     """The broker has echoed early, so it may do that again."""
     desk = Desk()
     desk.establish("c/a", "c/b")
-    desk.look_again()
+    desk.check_again()
     desk.echo()
     desk.hear("c/a")
     desk.hear(CANARY)
@@ -695,7 +695,7 @@ def test_a_canary_behind_an_echo_makes_second_looks_wait_until_nothing_arrives()
     assert desk.actions[-1] == Complete(True, frozenset({"c/a", "c/b"}))
 
 
-def test_a_reader_of_sync_topics_gets_the_messages_of_its_own_looks() -> None:
+def test_a_reader_of_sync_topics_gets_the_messages_of_its_own_checks() -> None:
     """Other readers do not, however wide their filters are."""
     for filters, shown in (((f"cascade/sync/{SOURCE}/+", ALL), True), (("#",), False)):
         desk = Desk(filters=filters)
@@ -736,12 +736,12 @@ def test_looks_that_are_not_proved_become_rarer() -> None:
     assert desk.set.due() == retained_set.RETRY
 
 
-def test_a_proved_look_ends_the_long_pauses_between_looks() -> None:
+def test_a_proved_check_ends_the_long_pauses_between_checks() -> None:
     """The next one that is not proved is tried again soon."""
     desk = Desk()
     for _ in range(4):
         desk.set.postpone(desk.now)
-    desk.look_again()
+    desk.check_again()
     desk.hear(CANARY)
     desk.echo()
     assert desk.actions == [Complete(True, frozenset())]
@@ -751,7 +751,7 @@ def test_a_proved_look_ends_the_long_pauses_between_looks() -> None:
 
 @pytest.mark.parametrize("end", ["interrupt", "lost", "postpone"])
 def test_an_extension_behind_an_overflow_a_lost_link_or_a_refusal_is_not_complete(end: str) -> None:
-    """Although a look had ended before: what has been missed since then comes with the next whole look."""
+    """Although a check had ended before: what has been missed since then comes with the next whole check."""
     desk = Desk()
     desk.establish("c/a")
     if end == "postpone":
@@ -771,7 +771,7 @@ def test_a_kept_canary_that_is_late_is_waited_for_before_it_counts_as_lost() -> 
     """A slow broker on an old link has lost nothing; what it then does not bring is asked for by name, and gone."""
     desk = Desk()
     desk.establish("c/a", "c/b")
-    desk.look_again()
+    desk.check_again()
     began = desk.now
     while desk.now - began < retained_set.CANARY_LIMIT / 2 - retained_set.REPEAT:
         desk.echo()
@@ -787,11 +787,11 @@ def test_a_kept_canary_that_is_late_is_waited_for_before_it_counts_as_lost() -> 
 
 
 def test_a_canary_that_stays_away_is_published_once_and_then_counts_as_withheld() -> None:
-    """Also on an old link, and each of both takes its own time; the next look begins with a fresh count."""
+    """Also on an old link, and each of both takes its own time; the next check begins with a fresh count."""
     desk = Desk()
     desk.establish("c/a")
     for _ in range(2):
-        desk.look_again()
+        desk.check_again()
         began, published, warned = desk.now, list[float](), list[float]()
         while not of(desk.actions, Complete):
             desk.hear("c/a")
@@ -807,8 +807,8 @@ def test_a_canary_that_stays_away_is_published_once_and_then_counts_as_withheld(
         assert 0 < warned[0] - published[0] - retained_set.CANARY_LIMIT < late
 
 
-def test_a_live_message_hides_the_retained_ones_of_its_own_look_only() -> None:
-    """A reader that missed the next change gets it with the next look."""
+def test_a_live_message_hides_the_retained_ones_of_its_own_check_only() -> None:
+    """A reader that missed the next change gets it with the next check."""
     desk = Desk()
     desk.establish("c/a")
     for _ in range(2):
@@ -816,7 +816,7 @@ def test_a_live_message_hides_the_retained_ones_of_its_own_look_only() -> None:
     assert desk.hear("c/b", retain=False, empty=True)
     assert not desk.hear("c/a")
     assert not desk.hear("c/b")
-    desk.look_again()
+    desk.check_again()
     assert desk.hear("c/a")
     assert desk.hear("c/b")
     desk.hear(CANARY)
@@ -824,8 +824,8 @@ def test_a_live_message_hides_the_retained_ones_of_its_own_look_only() -> None:
     assert desk.actions == [Complete(True, frozenset({"c/a", "c/b"}))]
 
 
-def test_a_message_that_arrives_in_time_makes_a_look_wait_until_nothing_more_does() -> None:
-    """Each retained message in the quiet time begins it anew, in the first look and in the second; live ones do not."""
+def test_a_message_that_arrives_in_time_makes_a_check_wait_until_nothing_more_does() -> None:
+    """Each retained message in the quiet time begins it anew, in the first check and in the second; live ones do not."""
     desk = Desk(named=False)
     desk.hear("c/a")
     desk.echo()
@@ -841,7 +841,7 @@ def test_a_message_that_arrives_in_time_makes_a_look_wait_until_nothing_more_doe
     desk.wait()
     topics = frozenset(f"c/{each}" for each in "abcde")
     assert desk.actions == [Complete(False, topics)]
-    desk.look_again()
+    desk.check_again()
     desk.echo()
     desk.echo()
     desk.wait()
@@ -939,7 +939,7 @@ class AnyBroker:
             self.down.append((action.topic, b"x", False))
 
     def answer(self) -> None:
-        """Let the client look at a SUBACK."""
+        """Let the client check at a SUBACK."""
         if self.answers:
             self.answers -= 1
             self.do(self.set.answered(self.now))
@@ -999,7 +999,7 @@ class AnyBroker:
             self.do(self.set.tick(self.now))
 
     def settle(self) -> None:
-        """Let one more look begin and end."""
+        """Let one more check begin and end."""
         self.link()
         before = self.completed
         for _ in range(500):
@@ -1007,7 +1007,7 @@ class AnyBroker:
             if self.completed > before + 1:
                 return
             self.pass_time()
-        raise AssertionError("no look has ended")
+        raise AssertionError("no check has ended")
 
 
 def moves(broker: AnyBroker, steps: int, *, store: bool) -> None:
@@ -1031,7 +1031,7 @@ def moves(broker: AnyBroker, steps: int, *, store: bool) -> None:
 
 @given(seed=st.integers(0, 2**32), named=st.booleans(), odd=st.booleans(), store=st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_nothing_is_lifted_but_by_its_clear_or_a_second_look(
+def test_nothing_is_lifted_but_by_its_clear_or_a_recheck(
     seed: int, named: bool, odd: bool, store: bool
 ) -> None:
     """Whatever the broker does, a topic that has held a message all the time stays in the set."""

@@ -383,14 +383,14 @@ async def test_messages_wait_until_the_caller_of_connect_could_subscribe() -> No
     async def receive(topic: str, data: dict[str, Any]) -> None:
         got.append(topic)
 
-    make_link = connector._make_link
+    make_link = connector.make_link
 
     def linked(client: Any, parts: Any) -> Any:
         link = make_link(client, parts)
         client.deliver("a/early", "{}")
         return link
 
-    connector._make_link = linked  # type: ignore[method-assign]
+    connector.make_link = linked  # type: ignore[method-assign]
     await connector.connect()
     await connector.subscribe("a/#", receive)
     await until(lambda: got == ["a/early"])
@@ -405,7 +405,7 @@ async def test_an_error_of_the_connector_itself_is_logged_and_tried_again(
     peer = Peer()
     connector = await connected(peer)
     errors = [RuntimeError("no client")]
-    make = connector._make_client
+    make = connector.make_client
 
     def make_client() -> Any:
         if errors:

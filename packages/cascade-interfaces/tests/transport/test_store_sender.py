@@ -44,9 +44,9 @@ class Store:
             raise self.look_raises
 
 
-def sender_of(*, patience: float = BOUND) -> StoreSender[Store]:
+def sender_of(*, timeout: float = BOUND) -> StoreSender[Store]:
     """Return a sender whose messages each name a store of their own."""
-    return StoreSender(patience, once=Store.once, is_absent=is_absent, look=Store.look)
+    return StoreSender(timeout, once=Store.once, is_absent=is_absent, find_store=Store.look)
 
 
 async def test_a_message_is_sent_again_until_the_store_has_it() -> None:
@@ -74,20 +74,20 @@ async def test_the_next_link_sends_what_the_store_of_this_one_does_not_take_any_
     assert store.asked == 1
 
 
-async def test_a_store_that_is_absent_for_the_whole_patience_refuses() -> None:
-    """Without patience at once, with some after further attempts."""
+async def test_a_store_that_is_absent_for_the_whole_timeout_refuses() -> None:
+    """Without a timeout at once, with some after further attempts."""
     with pytest.raises(MessageRejected):
-        await sender_of(patience=0.0).send(store := Store(ABSENT))
+        await sender_of(timeout=0.0).send(store := Store(ABSENT))
     assert (store.asked, store.looks) == (1, 0)
     away = Store(*[ABSENT] * 100_000)
     with pytest.raises(MessageRejected):
-        await sender_of(patience=0.05).send(away)
+        await sender_of(timeout=0.05).send(away)
     assert away.asked > 1
 
 
-async def test_the_patience_is_over_for_all_messages_at_once_and_begins_anew_with_one_that_is_taken() -> None:
+async def test_the_timeout_is_over_for_all_messages_at_once_and_begins_anew_with_one_that_is_taken() -> None:
     """What waits behind an absent store does not add up; an absence that ended does not count for the next one."""
-    sender = sender_of(patience=0.05)
+    sender = sender_of(timeout=0.05)
     away = Store(*[ABSENT] * 100_000)
     with pytest.raises(MessageRejected):
         await sender.send(away)
@@ -95,7 +95,7 @@ async def test_the_patience_is_over_for_all_messages_at_once_and_begins_anew_wit
         await sender.send(late := Store(ABSENT))
     assert (late.asked, late.looks) == (1, 0)
     await sender.send(Store())
-    sender._patience = BOUND
+    sender._timeout = BOUND
     await sender.send(again := Store(ABSENT))
     assert (again.asked, again.looks) == (2, 1)
 
@@ -113,7 +113,7 @@ async def test_messages_wait_behind_one_that_is_sent_again() -> None:
         looks.append(message)
         await there.wait()
 
-    sender = StoreSender(BOUND, once=once, is_absent=is_absent, look=look)
+    sender = StoreSender(BOUND, once=once, is_absent=is_absent, find_store=look)
     async with asyncio.TaskGroup() as group:
         for message in ("first", "second"):  # both leave before the answer to the first
             group.create_task(sender.send(message))
@@ -134,7 +134,7 @@ async def test_a_look_that_fails_holds_nothing_up() -> None:
         await waiting.wait()
         raise LinkLost(ConnectionError("ended"))
 
-    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, look=look)
+    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, find_store=look)
     sending = [asyncio.ensure_future(sender.send(store)) for _ in range(2)]
     while not store.looks:
         await asyncio.sleep(0)
@@ -173,7 +173,7 @@ async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent
         finally:
             ended.set()
 
-    sender = StoreSender(BOUND, once=ask, is_absent=is_absent, look=Store.look)
+    sender = StoreSender(BOUND, once=ask, is_absent=is_absent, find_store=Store.look)
     sending = asyncio.create_task(sender.is_taken_early(Store()), name="early")
     for _ in range(10):
         await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_the_first_answer_is_waited_for_only_so_long() -> None:
     async def never(_: Store) -> None:
         await asyncio.Event().wait()
 
-    sender = StoreSender(0.01, once=never, is_absent=is_absent, look=Store.look)
+    sender = StoreSender(0.01, once=never, is_absent=is_absent, find_store=Store.look)
     assert not await sender.is_taken_early(Store())
     assert sender.time_left() == 0.0
     assert sender_of().time_left() > 0.0
@@ -207,7 +207,7 @@ async def test_the_first_answer_is_waited_for_as_long_for_every_message_of_a_lin
             raise MessageRejected(ABSENT)
         await asyncio.Event().wait()
 
-    sender = StoreSender(5.0, once=ask, is_absent=is_absent, look=Store.look)
+    sender = StoreSender(5.0, once=ask, is_absent=is_absent, find_store=Store.look)
     first = asyncio.create_task(sender.is_taken_early(Store()), name="first")
     await asyncio.sleep(3.0)
     assert not first.done()
@@ -220,10 +220,10 @@ async def test_the_first_answer_is_waited_for_as_long_for_every_message_of_a_lin
 
 @pytest.mark.full
 @leaping
-async def test_a_store_may_be_absent_for_the_whole_patience_and_no_longer() -> None:
+async def test_a_store_may_be_absent_for_the_whole_timeout_and_no_longer() -> None:
     """All messages that wait for it are refused when it is over, in their order; the time between them counts."""
     now = asyncio.get_running_loop().time
-    sender, refused = sender_of(patience=5.0), list[tuple[str, float]]()
+    sender, refused = sender_of(timeout=5.0), list[tuple[str, float]]()
     store = Store(*[ABSENT] * 1_000_000)
 
     async def send(name: str) -> None:
@@ -249,7 +249,7 @@ async def test_a_message_that_is_given_up_while_it_looks_leaves_the_way_to_other
         looking.set()
         await asyncio.Event().wait()
 
-    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, look=look)
+    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, find_store=look)
     first = asyncio.create_task(sender.send(store), name="first")
     await looking.wait()
     second = asyncio.create_task(sender.send(other), name="second")

@@ -31,7 +31,7 @@ from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
 from cascade.testing import ManualClock
 from cascade.testkit import eventually, time_limit
-from cascade.transport.patience import Patience
+from cascade.transport.awake_timeout import AwakeTimeout
 
 
 class Uncounted(Plain):
@@ -85,7 +85,7 @@ class Bench:
 
     async def begin(self, run_id: str, seconds: float = 0.0, **more: Any) -> None:
         await self.session.begin(
-            RunIdentity(run_id, "", {}), "target", RunFacts(), patience=Patience(seconds), **more
+            RunIdentity(run_id, "", {}), "target", RunFacts(), patience=AwakeTimeout(seconds), **more
         )
         self.begun.append(run_id)
 
@@ -233,6 +233,6 @@ async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_
         made = session(connector, required=False)
         assert not made.reports
         await made.prepare("r", forget=False)
-        await made.begin(RunIdentity("r", "", {}), "target", RunFacts(), patience=Patience(1e9))
+        await made.begin(RunIdentity("r", "", {}), "target", RunFacts(), patience=AwakeTimeout(1e9))
         await made.end("r", RunStatus.SUCCEEDED, "")
     assert session(Connector(), required=True).reports

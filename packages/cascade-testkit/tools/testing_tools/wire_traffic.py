@@ -118,7 +118,7 @@ class Traffic:
     """What the engines of one test have published."""
 
     known: set[Any] = set()  # noqa: RUF012 - of all tests of this process
-    """Looks that were checked, with their channel."""
+    """RetainedChecks that were checked, with their channel."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[str, Content]] = []

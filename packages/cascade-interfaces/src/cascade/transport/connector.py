@@ -18,8 +18,7 @@ from cascade.interfaces.topics import check_topic, state_topic
 from cascade.interfaces.wire.write import default_source, encode_payload, idle_reports
 from cascade.transport.delivery.callbacks import RawQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery as DeliveryCounts
-from cascade.transport.delivery.message import IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.subscriptions import Subscriptions
 from cascade.transport.delivery.watches import Watch
 from cascade.transport.disconnecting import BeforeDisconnect
@@ -30,7 +29,7 @@ from cascade.transport.lifecycle import Lifecycle
 from cascade.transport.link import Link, LinkClient, LinkParts
 from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox
 from cascade.transport.presence import Presence
-from cascade.transport.retained_set import RetainedSet
+from cascade.transport.retained_proof.retained_set import RetainedSet
 from cascade.transport.session import Session
 from cascade.transport.settings import QOS, ConnectorSettings, no_qos
 from cascade.transport.state_log import StateLog
@@ -70,7 +69,7 @@ class NetworkConnector(ABC):
         self._subscriptions = Subscriptions(
             dispatcher,
             lambda: self._lifecycle.session,
-            new_retained_set=self._new_retained_set,
+            new_retained_set=self.new_retained_set,
             shared=shared,
         )
         self._state = StateLog(log)
@@ -87,22 +86,22 @@ class NetworkConnector(ABC):
         inert_in_children(self)
 
     @abstractmethod
-    def _make_client(self) -> Any:
+    def make_client(self) -> Any:
         """Return the client of one attempt to connect: a ``LinkClient``."""
 
     @abstractmethod
-    def _make_link(self, client: Any, parts: LinkParts) -> Link:
+    def make_link(self, client: Any, parts: LinkParts) -> Link:
         """Return the link of a client that has connected."""
 
     @abstractmethod
-    def _explain(self, exc: BaseException | None) -> Fault:
+    def explain(self, exc: BaseException | None) -> Fault:
         """Return why a client could not connect, from what it raised; None: the peer did not answer."""
 
-    def _new_retained_set(self, filters: Sequence[str]) -> RetainedSet | None:
+    def new_retained_set(self, filters: Sequence[str]) -> RetainedSet | None:
         """Return what finds out when the retained set of a watch is complete; None: its link reports that."""
         return None
 
-    def _problem_of(self, loop: asyncio.AbstractEventLoop) -> str:
+    def problem_of(self, loop: asyncio.AbstractEventLoop) -> str:
         """Return why the connector cannot work on an event loop, or ``""``."""
         return ""
 
@@ -170,10 +169,10 @@ class NetworkConnector(ABC):
         await self._lifecycle.settle()
         if self._lifecycle.on_this_loop("connect") is not None:
             return
-        if problem := self._problem_of(asyncio.get_running_loop()):
+        if problem := self.problem_of(asyncio.get_running_loop()):
             self._refuse_loop(problem)
         else:
-            await self._lifecycle.begin(self._make_session)
+            await self._lifecycle.begin(self.make_session)
 
     async def disconnect(self) -> None:
         """Send waiting messages for at most ``drain_timeout`` seconds, and disconnect. Idempotent."""
@@ -333,18 +332,18 @@ class NetworkConnector(ABC):
             on_settled=session.drain.notify,
             log=self._log,
         )
-        return self._make_link(client, parts)
+        return self.make_link(client, parts)
 
-    def _make_session(self) -> Session[Any]:
+    def make_session(self) -> Session[Any]:
         session: Session[LinkClient] = Session(
             settings=self._settings,
             outbox=self._outbox,
             dispatcher=self._dispatcher,
             presence=self._presence,
-            make_client=self._make_client,
+            make_client=self.make_client,
             make_link=self._new_link,
-            explain=self._explain,
-            on_linked=self._note_link,
+            explain=self.explain,
+            on_linked=self.note_linked,
             log=self._log,
         )
         self._state.reset()
@@ -353,7 +352,7 @@ class NetworkConnector(ABC):
         self._dispatcher.begin()
         return session
 
-    def _note_link(self) -> None:
+    def note_linked(self) -> None:
         self._lifecycle.connections += 1
 
     def _receive_status(self, message: IncomingMessage) -> None:

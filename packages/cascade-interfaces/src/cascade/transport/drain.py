@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cascade.transport.awake_timeout import AwakeTimeout
 from cascade.transport.outbox import Outbox
-from cascade.transport.patience import Patience
 
 NO_PROGRESS = 2.0
 """Seconds that a drain waits while the link is up and no message is sent or dropped."""
@@ -28,7 +28,7 @@ class Drain:
         self._loop = asyncio.get_running_loop()
 
     def notify(self) -> None:
-        """Wake every waiter, which then looks at the outbox."""
+        """Wake every waiter, which then checks the outbox."""
         while self.waiters:
             waiter = self.waiters.pop()
             if not waiter.done():
@@ -39,13 +39,13 @@ class Drain:
 
         :param timeout: seconds; those in which this process stands still do not count.
         """
-        patience = Patience(timeout)
+        limit = AwakeTimeout(timeout)
         target = self._outbox.accepted
         while (oldest := self._outbox.oldest()) is not None and oldest <= target:
-            if patience.left <= 0:
+            if limit.left <= 0:
                 return False
             with self._waiter() as waiter:
-                await patience.wait(waiter)
+                await limit.wait(waiter)
         return True
 
     async def drain(self, timeout: float, *, unlinked_for: Callable[[], float]) -> None:
@@ -60,7 +60,7 @@ class Drain:
         began = self._loop.time()
         deadline = progress_by = began + timeout
         link_by = began + NO_LINK
-        settled, was_linked, is_last_look = self._outbox.settled, False, False
+        settled, was_linked, is_last_check = self._outbox.settled, False, False
         while self._outbox.pending:
             now = self._loop.time()
             linked, recent = unlinked_for() == 0, unlinked_for() <= RECENT
@@ -71,12 +71,12 @@ class Drain:
             settled, was_linked = self._outbox.settled, linked
             if (left := min(deadline, progress_by if linked else link_by) - now) > 0:
                 await self._wait(left)
-            elif is_last_look:
+            elif is_last_check:
                 return
             else:  # if the process stood still, answers have arrived meanwhile: take them in first
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
-            is_last_look = left <= 0
+            is_last_check = left <= 0
 
     async def _wait(self, timeout: float) -> None:
         with self._waiter() as waiter:

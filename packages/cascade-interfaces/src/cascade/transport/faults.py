@@ -55,7 +55,7 @@ def silent(what: str, *, hint: str) -> Fault:
     return Fault(Kind.SILENT, f"{what} was not answered in time; check host, port and firewall; {hint}")
 
 
-def of_text(text: str, signs: Mapping[str, Fault]) -> Fault | None:
+def text_fault(text: str, signs: Mapping[str, Fault]) -> Fault | None:
     """Return the fault for the first sign that an error's text has; None if it has none of them.
 
     :param signs: parts of texts in lower case, and what each means; ``{}`` in a fault stands for the error's own text.
@@ -65,7 +65,7 @@ def of_text(text: str, signs: Mapping[str, Fault]) -> Fault | None:
     return None if found is None else replace(found, text=found.text.replace("{}", text))
 
 
-def of_tls(text: str, cause: BaseException, *, remedy: str) -> Fault | None:
+def tls_fault(text: str, cause: BaseException, *, remedy: str) -> Fault | None:
     """Return the fault for an error of TLS; None for any other error."""
     shown = any(sign in text.lower() for sign in _TLS)
     if shown or isinstance(cause, ssl.SSLError | ssl.CertificateError):
@@ -73,7 +73,7 @@ def of_tls(text: str, cause: BaseException, *, remedy: str) -> Fault | None:
     return None
 
 
-def of_keywords(library: str, exc: BaseException) -> Fault | None:
+def keyword_fault(library: str, exc: BaseException) -> Fault | None:
     """Return the fault for a client library that raises because of its arguments; None for any other error."""
     if isinstance(exc, TypeError | ValueError) and not isinstance(exc, OSError):
         text = f"{library} cannot work with its keywords: {exc}; check those that you pass"
@@ -81,7 +81,7 @@ def of_keywords(library: str, exc: BaseException) -> Fault | None:
     return None
 
 
-def of_system(text: str, cause: BaseException) -> Fault | None:
+def system_fault(text: str, cause: BaseException) -> Fault | None:
     """Return the fault for an error of the operating system on the way to the peer; None for any other error."""
     if isinstance(cause, socket.gaierror) or any(sign in text for sign in _UNKNOWN_HOST):
         return Fault(Kind.UNREACHABLE, f"the host name is unknown ({text}); check its spelling and the DNS")

@@ -148,10 +148,10 @@ class Link(ABC):
     async def establish(self) -> None:
         """Subscribe to everything, publish the birth, then start the senders."""
         self._peer.on_lost(self._went_down)
-        await self._prepare()
+        await self.prepare()
         if self._presence.named:
             self._start(self._announce(), "cascade-birth")
-        await self._resubscribe()
+        await self.resubscribe()
         if self.lost.done():
             return
         self.senders.start()
@@ -174,11 +174,11 @@ class Link(ABC):
         """Unsubscribe from the filters that only ``queue`` had."""
 
     @abstractmethod
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
         """Do what comes before the first subscription."""
 
     @abstractmethod
-    async def _resubscribe(self) -> None:
+    async def resubscribe(self) -> None:
         """Subscribe to every filter of the connector; return when the peer has answered, or the link is lost."""
 
     def fail(self, exc: BaseException) -> None:
@@ -192,7 +192,7 @@ class Link(ABC):
     def publish_birth_soon(self) -> None:
         """Start to publish that this session is online."""
         birth = self._presence.birth(self._loop.time())
-        self._start(self._publish_presence(birth), "cascade-birth")
+        self._start(self.publish_presence(birth), "cascade-birth")
 
     def _still_unused(self, filters: Iterable[str]) -> list[str]:
         """Return the filters without those that were subscribed to again since, and forget that they were refused."""
@@ -229,13 +229,13 @@ class Link(ABC):
 
     async def _announce(self) -> None:
         """Publish the birth, and behind it what replaces the reports of an earlier process of this name."""
-        calls = [self._publish_presence(self._presence.birth(self._loop.time()))]
+        calls = [self.publish_presence(self._presence.birth(self._loop.time()))]
         for topic, report in self._first_reports().items():
             message = Outgoing(0, topic, json.dumps(report), qos=1, retain=True)
             calls.append(self._publish(message))
         await asyncio.gather(*calls)
 
-    async def _publish_presence(self, payload: str, *, ends: bool = False) -> None:
+    async def publish_presence(self, payload: str, *, ends: bool = False) -> None:
         """Publish a retained message on the own status topic; ``ends``: it is the offline message, and stays."""
         await self._publish(Outgoing(0, self._presence.topic, payload, qos=1, retain=True))
 
@@ -255,7 +255,7 @@ class Link(ABC):
         self.senders.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT):
-                await self._publish_presence(self._presence.offline(), ends=True)
+                await self.publish_presence(self._presence.offline(), ends=True)
                 return not self.lost.done()
         return False
 

@@ -16,10 +16,10 @@ from cascade.transport import urls
 from cascade.transport.settings import (
     OWN,
     ConnectorSettings,
-    check,
     check_hostname,
     check_keywords,
     check_port,
+    check_settings,
     check_text,
 )
 
@@ -91,7 +91,7 @@ class Network:
             tls=any(of_client.get(name) is not None for name in self.tls),
             **{name: value for name, value in keywords.items() if name in own},
         )
-        check(made, max_window=MAX_WINDOW, window_reason=self.window_reason)
+        check_settings(made, max_window=MAX_WINDOW, window_reason=self.window_reason)
         return made
 
     def _check_client(self, client: Mapping[str, Any]) -> None:

@@ -13,10 +13,9 @@ from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.retained_feed import RetainedFeed
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.delivery.watches import REFUSED, WatchQueue
 from cascade.transport.faults import Fault
 from cascade.transport.link import Link, LinkClient, LinkParts
-from cascade.transport.looks import REFUSED
 from cascade.transport.outbox import Outgoing
 
 
@@ -39,7 +38,7 @@ class QueueLink(Link):
     def read(self) -> None:
         """Do nothing: the client reads from the beginning, and nothing arrives before the first subscription."""
 
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
         """Do nothing before the first subscription."""
 
     async def subscribe(self, queue: CallbackQueue) -> None:
@@ -55,9 +54,9 @@ class QueueLink(Link):
         for task in self._of_queue.pop(queue, ()):
             task.cancel()
         self._feeds.pop(queue, None)
-        await self._call("unsubscribe", self._unsubscribe, queue, unused)
+        await self._call("unsubscribe", self.close_queue, queue, unused)
 
-    async def _resubscribe(self) -> None:
+    async def resubscribe(self) -> None:
         queues: list[Queue] = [*self._dispatcher.callbacks(), *self._dispatcher.watches()]
         await asyncio.gather(*(self._call("subscribe", self._begin, queue) for queue in queues))
 
@@ -81,7 +80,7 @@ class QueueLink(Link):
     async def _begin(self, queue: Queue) -> None:
         """Subscribe a queue once, whether it is new or the link is."""
         if queue not in self._of_queue:
-            self._start_for(queue, self._subscribe(queue), "cascade-subscribe")
+            self._start_for(queue, self.open_queue(queue), "cascade-subscribe")
         await asyncio.shield(self._of_queue[queue][0])
 
     def _start_for(self, queue: Queue, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
@@ -89,9 +88,9 @@ class QueueLink(Link):
         self._of_queue.setdefault(queue, []).append(self._create_task(coroutine, name))
 
     @abstractmethod
-    async def _subscribe(self, queue: Queue) -> None:
+    async def open_queue(self, queue: Queue) -> None:
         """Subscribe to the filters of a queue; return when the peer has answered. Called once on each link."""
 
     @abstractmethod
-    async def _unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
-        """End what ``_subscribe`` began; ``unused`` are the filters that only ``queue`` had."""
+    async def close_queue(self, queue: Queue, unused: Sequence[str]) -> None:
+        """End what ``open_queue`` began; ``unused`` are the filters that only ``queue`` had."""

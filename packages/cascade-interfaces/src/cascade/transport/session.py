@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from cascade.interfaces.watch import Lost
+from cascade.transport.awake_timeout import AwakeTimeout
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue
@@ -19,7 +20,6 @@ from cascade.transport.drain import Drain
 from cascade.transport.faults import Fault, Kind
 from cascade.transport.link import Link, LinkClient
 from cascade.transport.outbox import POISON, SUPERSEDED, UNSENT, Outbox
-from cascade.transport.patience import Patience
 from cascade.transport.presence import Presence
 from cascade.transport.settings import ConnectorSettings
 from cascade.transport.state_log import StateLog
@@ -103,7 +103,7 @@ class Session(Generic[ClientT]):
 
         :param timeout: seconds; those in which this process stands still do not count.
         """
-        await Patience(timeout).wait(self.first_outcome)
+        await AwakeTimeout(timeout).wait(self.first_outcome)
         if self.first_outcome.done():
             return self.first_outcome.result()
         return self._explain(None)

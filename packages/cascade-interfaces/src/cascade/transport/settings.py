@@ -66,7 +66,7 @@ class ConnectorSettings:
         return None
 
 
-def check(made: ConnectorSettings, *, max_window: int, window_reason: str) -> None:
+def check_settings(made: ConnectorSettings, *, max_window: int, window_reason: str) -> None:
     """Check the common settings.
 
     :param max_window: the largest ``window``; ``window_reason`` states what sets that limit.

@@ -21,29 +21,29 @@ class StoreSender(Generic[*Message]):
 
     For a network whose store can be absent while the connection is up. It is made with the link, and ends with it.
 
-    :param patience: seconds for which the first answer of the store is waited for, and for which the store may be absent.
+    :param timeout: seconds for which the first answer of the store is waited for, and for which the store may be absent.
     :param once: sends a message once, also to those who listen, and returns when the store has it.
     :param is_absent: returns whether an error means that the store is not there now; any other one is a refusal.
-    :param look: called before a message is sent again: it may make the store anew, and raises ``LinkLost`` if the next
+    :param find_store: called before a message is sent again: it may make the store anew, and raises ``LinkLost`` if the next
         link has to send the message.
     """
 
     def __init__(
         self,
-        patience: float,
+        timeout: float,
         *,
         once: Callable[[*Message], Awaitable[object]],
         is_absent: Callable[[BaseException | None], bool],
-        look: Callable[[*Message], Awaitable[object]],
+        find_store: Callable[[*Message], Awaitable[object]],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._patience = patience
+        self._timeout = timeout
         self._once = once
         self._is_absent = is_absent
-        self._look = look
-        self._there = asyncio.Event()  # not set while one message looks for the store
+        self._find_store = find_store
+        self._there = asyncio.Event()  # not set while one message finds the store
         self._there.set()
-        self._known_by = self._loop.time() + patience
+        self._known_by = self._loop.time() + timeout
         self._absent_until = math.inf  # on the loop's clock; infinity: the store has taken the latest message
         self.known: asyncio.Future[None] = self._loop.create_future()
         """Done when it is known for the first time what the store can do; the code that opens the store sets it."""
@@ -52,7 +52,7 @@ class StoreSender(Generic[*Message]):
         """Send a message until the store has it.
 
         :raises LinkLost: if the next link has to send the message.
-        :raises MessageRejected: if the store refuses the message, or was absent for the whole patience.
+        :raises MessageRejected: if the store refuses the message, or was absent for all this time.
         """
         while True:
             if not self._there.is_set():
@@ -66,12 +66,12 @@ class StoreSender(Generic[*Message]):
                 self._absent_until = math.inf
                 return
             if self._there.is_set():
-                await self._look_again(*message)
+                await self._find_again(*message)
 
     async def is_taken_early(self, *message: *Message) -> bool:
         """Send a message before the store is known; return whether the store has it.
 
-        Return False when the store is known, or at the end of the patience.
+        Return False when the store is known, or at the end of the timeout.
 
         :raises MessageRejected: if the store refuses the message.
         """
@@ -91,16 +91,16 @@ class StoreSender(Generic[*Message]):
         """Return the seconds for which the first answer of the store is still waited for."""
         return max(0.0, self._known_by - self._loop.time())
 
-    async def _look_again(self, *message: *Message) -> None:
-        """Look for the store; all other messages wait, so that none is overtaken by a later one of its topic."""
+    async def _find_again(self, *message: *Message) -> None:
+        """Find the store; all other messages wait, so that none is overtaken by a later one of its topic."""
         self._there.clear()
         try:
-            await self._look(*message)
+            await self._find_store(*message)
             await asyncio.sleep(AGAIN)
         finally:
             self._there.set()
 
     def _is_given_up(self) -> bool:
         now = self._loop.time()
-        self._absent_until = min(self._absent_until, now + self._patience)
+        self._absent_until = min(self._absent_until, now + self._timeout)
         return now >= self._absent_until

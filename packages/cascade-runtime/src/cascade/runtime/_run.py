@@ -39,7 +39,7 @@ from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import LazyResult, Resource, call_of
-from cascade.transport.patience import Patience
+from cascade.transport.awake_timeout import AwakeTimeout
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, StateBackend
@@ -135,7 +135,7 @@ class Run:
                 except Exception as exc:
                     return [], exc
 
-    async def _observe(self, patience: Patience) -> list[Any]:
+    async def _observe(self, patience: AwakeTimeout) -> list[Any]:
         """Run between the first event and the last one."""
         services, recording, facts = self._services, self._recording, RunFacts()
         events = self._emitter(facts)

@@ -16,7 +16,7 @@ from cascade.connectors.mqtt._port import ClientPort
 from cascade.interfaces.filters import has_wildcard, overlap
 from cascade.interfaces.topics import TopicMatcher, sync_filter, sync_topic
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.outbox import Outgoing
 
@@ -158,11 +158,13 @@ async def probe_duplicates(
 class _Probe(WatchQueue):
     """Counts the messages of a probe until its last one comes."""
 
-    def __init__(self, source_id: str, nonce: str, duplicates: DuplicateFilter, delivery: Delivery) -> None:
+    def __init__(
+        self, source_id: str, nonce: str, duplicates: DuplicateFilter, delivery: DeliveryCounts
+    ) -> None:
         self.topics = (sync_topic(source_id, nonce), sync_topic(source_id, f"{nonce}-last"))
         self.decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A delivery of its own: what the probe reads is not counted as delivered.
-        super().__init__([self.topics[0], sync_filter(source_id)], Delivery(delivery.log))
+        super().__init__([self.topics[0], sync_filter(source_id)], DeliveryCounts(delivery.log))
         self._duplicates = duplicates
         self._count = 0
 

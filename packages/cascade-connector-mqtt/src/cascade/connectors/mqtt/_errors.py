@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from cascade.transport import faults
-from cascade.transport.faults import Fault, Kind, of_keywords, of_system, of_text, of_tls
+from cascade.transport.faults import Fault, Kind, keyword_fault, system_fault, text_fault, tls_fault
 
 NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD, or pass the keyword password"
 
@@ -61,7 +61,7 @@ def explain(exc: BaseException, *, tls: bool = False, lacks_password: bool = Fal
         return Fault(Kind.CREDENTIALS, f"the broker does not allow this client; {NO_PASSWORD}")
     if code is not None:
         return Fault(_kind_of(code), _REASONS.get(code, str(exc)), stated=True)
-    return of_keywords("aiomqtt", exc) or _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
+    return keyword_fault("aiomqtt", exc) or _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
 
 
 def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
@@ -132,9 +132,9 @@ def _from_text(text: str, exc: BaseException, *, tls: bool) -> Fault:
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) or any(sign in text for sign in _ENDED):
         return Fault(Kind.CLOSED, f"{_with_cause(text, exc)}; {_hint(tls=tls)}")
     return (
-        of_tls(text, cause, remedy=_CERTIFICATES)
-        or of_system(text, cause)
-        or of_text(text, _SIGNS)
+        tls_fault(text, cause, remedy=_CERTIFICATES)
+        or system_fault(text, cause)
+        or text_fault(text, _SIGNS)
         or Fault(Kind.CLOSED, text)
     )
 

@@ -1,4 +1,4 @@
-"""A link to an MQTT broker: its subscriptions, the looks of its watches, and the probe for duplicates."""
+"""A link to an MQTT broker: its subscriptions, the checks of its watches, and the probe for duplicates."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.link import Link, LinkParts
-from cascade.transport.looks import Looks
 from cascade.transport.outbox import Outgoing
-from cascade.transport.retained_set import Unproved
+from cascade.transport.retained_proof.checks import RetainedChecks
+from cascade.transport.retained_proof.retained_set import Unproved
 
 log = get_logger("cascade.connectors.mqtt")
 
@@ -47,7 +47,7 @@ class MqttLink(Link):
         self._released = parts.released
         self._most_in_flight = settings.in_flight_limit
         self._reader = Reader(client, parts.dispatcher, duplicates, fail=self.fail)
-        self._look_turn = asyncio.Lock()
+        self._check_lock = asyncio.Lock()
         self._probing: asyncio.Task[None] | None = None
         self._unsubscribing: asyncio.TimerHandle | None = None  # from the filters of the probe
         super().__init__(
@@ -96,17 +96,17 @@ class MqttLink(Link):
         self._reader.read_rest()
         return dropped
 
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
         self._duplicates.forget()
 
-    def watch_soon(self, queue: WatchQueue) -> Looks | None:
+    def watch_soon(self, queue: WatchQueue) -> RetainedChecks | None:
         """Subscribe to the filters of a watch, before any message is sent that is published from now on."""
         if (retained := queue.retained) is None:
             return None
-        turn = self._look_turn if self._presence.named else asyncio.Lock()  # only a name has a canary
-        looks = Looks(queue, retained, _Packets(self, queue), turn=turn, report=self._report_set)
-        self._start(looks.run(), "cascade-mqtt-watch")
-        return looks
+        lock = self._check_lock if self._presence.named else asyncio.Lock()  # only a name has a canary
+        checks = RetainedChecks(queue, retained, _Packets(self, queue), lock=lock, report=self._report_set)
+        self._start(checks.run(), "cascade-mqtt-watch")
+        return checks
 
     async def release(self, filters: Sequence[str]) -> None:
         """Unsubscribe from filters that no queue has; give the others the QoS back that their callbacks need."""
@@ -117,10 +117,10 @@ class MqttLink(Link):
             await self._subscribe_all(raised)
 
     async def publish_sync(self, topic: str, payload: dict[str, str], *, retain: bool) -> None:
-        """Publish a message of a look on this link: it must not wait in the outbox for another one."""
+        """Publish a message of a check on this link: it must not wait in the outbox for another one."""
         message = Outgoing(0, topic, json.dumps(payload), qos=0, retain=retain)
         await self._answer("publish", self.client.publish, message)
-        self._start_probe()  # behind the look, which does not wait for it
+        self._start_probe()  # behind the check, which does not wait for it
 
     async def _subscribe(self, topic_filter: str, qos: int) -> None:
         """Subscribe to one filter."""
@@ -172,18 +172,18 @@ class MqttLink(Link):
         if not self.lost.done():
             self._start(self._unsubscribe(filters), "cascade-mqtt-unsubscribe")
 
-    async def _resubscribe(self) -> None:
+    async def resubscribe(self) -> None:
         filters = {
             topic_filter: self._dispatcher.qos(topic_filter)
             for queue in self._dispatcher.callbacks()
             for topic_filter in queue.filters
         }
-        looks = [self.watch_soon(queue) for queue in self._dispatcher.watches()]
+        checks = [self.watch_soon(queue) for queue in self._dispatcher.watches()]
         if len(filters) == 1:
             await self._subscribe(*next(iter(filters.items())))
         elif filters:
             await self._subscribe_all(filters)
-        for each in looks:
+        for each in checks:
             if each is not None:
                 await self._done_or_lost(each.subscribed)
 
@@ -227,10 +227,10 @@ class MqttLink(Link):
         await self._reader.read()
 
     def _unneeded(self, queue: Queue, unused: Sequence[str]) -> list[str]:
-        """End the looks of a watch; return the filters that are no longer needed."""
-        if not isinstance(queue, WatchQueue) or queue.looks is None:
+        """End the checks of a watch; return the filters that are no longer needed."""
+        if not isinstance(queue, WatchQueue) or queue.watch_link is None:
             return [*unused]
-        asked = (topic for topic in queue.looks.end() if not self._dispatcher.has(topic))
+        asked = (topic for topic in queue.watch_link.end() if not self._dispatcher.has(topic))
         return [*dict.fromkeys((*unused, *asked))]
 
     async def _raise_qos(self, watched: WatchQueue) -> None:
@@ -242,7 +242,7 @@ class MqttLink(Link):
 
 
 class _Packets:
-    """The packets of the looks of one watch on a link."""
+    """The packets of the checks of one watch on a link."""
 
     def __init__(self, link: MqttLink, queue: WatchQueue) -> None:
         self._link = link

@@ -22,11 +22,11 @@ from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
 from cascade.transport.connector import NetworkConnector, new_nonce
 from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import UNDECODABLE, Delivery
+from cascade.transport.delivery.message import UNDECODABLE, DeliveryCounts
 from cascade.transport.event_loop import NO_SOCKETS, watches_sockets
 from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts
-from cascade.transport.retained_set import Canary, RetainedSet
+from cascade.transport.retained_proof.retained_set import Canary, RetainedSet
 from cascade.transport.session import Session
 
 log = config.NETWORK.log
@@ -61,7 +61,7 @@ class MqttConnector(NetworkConnector):
         settings = config.settings(hostname, port, keywords, known=client_keywords())
         self._duplicates = DuplicateFilter(time.monotonic)
         dispatcher = Dispatcher(
-            Delivery(log), filter_added=self._duplicates.add, filter_removed=self._duplicates.remove
+            DeliveryCounts(log), filter_added=self._duplicates.add, filter_removed=self._duplicates.remove
         )
         self._canary = Canary()
         self._client_logger = QuietLogger(LOGGER)
@@ -87,15 +87,15 @@ class MqttConnector(NetworkConnector):
         link = self._link
         return link.client.native if isinstance(link, MqttLink) else None
 
-    def _problem_of(self, loop: asyncio.AbstractEventLoop) -> str:
+    def problem_of(self, loop: asyncio.AbstractEventLoop) -> str:
         return "" if watches_sockets(loop) else NO_SOCKETS
 
-    def _explain(self, exc: BaseException | None) -> Fault:
+    def explain(self, exc: BaseException | None) -> Fault:
         if exc is None:
             return _errors.silent("the connection", tls=self._mqtt.tls)
         return _errors.explain(exc, tls=self._mqtt.tls, lacks_password=self._mqtt.lacks_password)
 
-    def _make_client(self) -> AiomqttClient:
+    def make_client(self) -> AiomqttClient:
         """Return the client of one attempt. These are the only keywords that aiomqtt gets."""
         keywords: dict[str, Any] = {"hostname": self.hostname, "port": self.port}
         will = self._presence.begin()
@@ -115,18 +115,18 @@ class MqttConnector(NetworkConnector):
             logger=self._client_logger,
         )
 
-    def _make_link(self, client: AiomqttClient, parts: LinkParts) -> MqttLink:
+    def make_link(self, client: AiomqttClient, parts: LinkParts) -> MqttLink:
         return MqttLink(client, parts, settings=self._mqtt, duplicates=self._duplicates)
 
-    def _make_session(self) -> Session[Any]:
+    def make_session(self) -> Session[Any]:
         try:
-            session = super()._make_session()
+            session = super().make_session()
         except (TypeError, ValueError, AttributeError) as exc:
             raise ConfigurationError("MqttConnector", f"aiomqtt refuses its keywords: {exc}") from exc
         self._client_logger.reset()
         return session
 
-    def _new_retained_set(self, filters: Sequence[str]) -> RetainedSet:
+    def new_retained_set(self, filters: Sequence[str]) -> RetainedSet:
         """Return what finds out when the retained set of a watch is complete.
 
         A process without a name must leave nothing retained, so it has no canary. Its sync topics are those
@@ -147,8 +147,8 @@ class MqttConnector(NetworkConnector):
             UNDECODABLE, "messages are discarded: their topics are not UTF-8; check who sends them"
         )
 
-    def _note_link(self) -> None:
-        super()._note_link()
+    def note_linked(self) -> None:
+        super().note_linked()
         self._client_logger.reset()
         if self._settings.presence and not self._settings.named and (user := self._mqtt.user):
             # access lists know an engine by its user, and deny the reports of any other name

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cascade.interfaces.subjects import subject_of
-from cascade.transport.answers import AnsweredClient
 from cascade.transport.errors import MessageRejected
 from cascade.transport.fork import close_copy
+from cascade.transport.pending_calls import PendingCalls
 
 try:
     from nats.aio.client import Client as _Client
@@ -49,7 +49,7 @@ class ApiError(MessageRejected):
         self.args = (str(error.get("description", "refused")),)
 
 
-class NatsClient(AnsweredClient):
+class NatsClient(PendingCalls):
     """One connection: it connects once, and is closed afterwards.
 
     :param url: of the server, without credentials.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from cascade.connectors.nats._client import Handler
 from cascade.connectors.nats._store import HEARTBEAT, Store
 from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import Delivery
+from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.event_loop import AutoResetEvent
 
 SILENCE = 3 * HEARTBEAT
@@ -28,7 +28,7 @@ class Consumer:
     _take: Handler
     _take_status: Callable[[str, bytes], None]
 
-    def __init__(self, queue: Queue, *, store: Store, delivery: Delivery) -> None:
+    def __init__(self, queue: Queue, *, store: Store, delivery: DeliveryCounts) -> None:
         self._queue = queue
         self._store = store
         self._client = store.client

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cascade.connectors.nats._client import CLOSED
-from cascade.transport.faults import Fault, Kind, of_keywords, of_system, of_text, of_tls, silent
+from cascade.transport.faults import Fault, Kind, keyword_fault, silent, system_fault, text_fault, tls_fault
 
 _HINT = "is this the NATS port of a server (4222), and not its port for MQTT or HTTP?"
 _WANTS = "; if it wants a client certificate, set CASCADE_NATS_CERT and CASCADE_NATS_KEY"
@@ -41,10 +41,10 @@ def explain(exc: BaseException | None, *, credentials: str, tls: bool) -> Fault:
     refused = f"the server refuses {credentials}; check it, and what the server allows"
     denied = Fault(Kind.CREDENTIALS, refused if credentials else _NO_CREDENTIALS)
     return (
-        of_system(text, exc)
-        or of_tls(text, exc, remedy="check tls:// in the URL, CASCADE_NATS_CA and tls=")
-        or of_text(text, _SIGNS | dict.fromkeys(_AUTHORIZATION, denied))
-        or of_keywords("nats-py", exc)
+        system_fault(text, exc)
+        or tls_fault(text, exc, remedy="check tls:// in the URL, CASCADE_NATS_CA and tls=")
+        or text_fault(text, _SIGNS | dict.fromkeys(_AUTHORIZATION, denied))
+        or keyword_fault("nats-py", exc)
         or Fault(Kind.CLOSED, text)
     )
 
@@ -53,7 +53,7 @@ def explain_loss(exc: BaseException) -> Fault:
     """Return why a link that was up is lost."""
     text = _text_of(exc)
     blames = isinstance(exc, EOFError | ConnectionError)
-    return of_text(text, _SIGNS) or Fault(Kind.CLOSED, text, blames=blames)
+    return text_fault(text, _SIGNS) or Fault(Kind.CLOSED, text, blames=blames)
 
 
 def _text_of(exc: BaseException) -> str:

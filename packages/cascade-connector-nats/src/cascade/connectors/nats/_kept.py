@@ -13,7 +13,7 @@ from cascade.connectors.nats._store import HEARTBEAT, Store
 from cascade.connectors.nats._subjects import arrived_topic
 from cascade.interfaces.subjects import subject_of, subjects_of
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.errors import LinkLost
 
 BATCH = 500
@@ -41,7 +41,9 @@ class KeptTelemetry(Consumer):
 
     _queue: CallbackQueue
 
-    def __init__(self, queue: CallbackQueue, keeping: Keeping, *, store: Store, delivery: Delivery) -> None:
+    def __init__(
+        self, queue: CallbackQueue, keeping: Keeping, *, store: Store, delivery: DeliveryCounts
+    ) -> None:
         super().__init__(queue, store=store, delivery=delivery)
         self.name = keeping.consumer_of(queue.filter)
         self._stored = keeping.stored

@@ -20,7 +20,7 @@ from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.errors import LinkLost, MessageRejected
 from cascade.transport.link import LinkParts
 from cascade.transport.queue_link import QueueLink
-from cascade.transport.retained_set import RETRY
+from cascade.transport.retained_proof.retained_set import RETRY
 
 OPEN_TIMEOUT = 1.5
 """Seconds that a link waits for JetStream before it goes on without."""
@@ -48,28 +48,28 @@ class NatsLink(QueueLink):
             if subject == subjects_of(topic_filter)[-1].lower():
                 self._refuse(topic_filter, NOT_ALLOWED)
 
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
         """Open the bucket and the stream; go on without them if JetStream takes long."""
         self._start(self._open(), "cascade-nats-open")
         await self._done_or_lost(self.store.answered, timeout=OPEN_TIMEOUT)
 
     async def _open(self) -> None:
         with contextlib.suppress(LinkLost):
-            await self._look()
+            await self._open_store()
             while not self.store.usable:
                 await asyncio.sleep(RETRY)
-                await self._look()
+                await self._open_store()
             if not self._presence.named:
                 self.publish_birth_soon()
             elif self._presence.announced == self._presence.session:  # in vain: nothing kept it
                 await self._announce()
 
-    async def _look(self) -> None:
+    async def _open_store(self) -> None:
         """Open the bucket and the stream, and log once what they cannot do."""
         await self.store.open()
         self._report_limitations(self.store.missing)
 
-    async def _publish_presence(self, payload: str, *, ends: bool = False) -> None:
+    async def publish_presence(self, payload: str, *, ends: bool = False) -> None:
         """Put the birth, which is renewed, or the offline message; of an unnamed process a key that is not a topic."""
         lifetime = self._presence.lifetime
         if lifetime is None or not self.store.usable or self.store.no_presence:
@@ -80,7 +80,7 @@ class NatsLink(QueueLink):
             keep = partial(self.store.keep, self._key, payload.encode(), ttl=None if ends else lifetime)
             await self._call("publish", keep)
 
-    async def _subscribe(self, queue: Queue) -> None:
+    async def open_queue(self, queue: Queue) -> None:
         """Subscribe to the filters of a queue and follow its retained messages; return when the server has answered."""
         if isinstance(queue, CallbackQueue) and _is_telemetry(queue) and await self._reads_kept(queue):
             return
@@ -92,7 +92,7 @@ class NatsLink(QueueLink):
         await self.client.settle()
         await asyncio.wait({retained.feed.granted})
 
-    async def _unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
+    async def close_queue(self, queue: Queue, unused: Sequence[str]) -> None:
         self._ignore(self._still_unused(unused))
 
     async def _reads_kept(self, queue: CallbackQueue) -> bool:

@@ -13,12 +13,12 @@ from cascade.connectors.nats._subjects import WILL, arrived_topic, cover
 from cascade.interfaces.filters import first_match
 from cascade.interfaces.topics import parse_status_topic
 from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.retained_feed import Changed, RetainedFeed
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.errors import LinkLost, MessageRejected
 from cascade.transport.presence import UNNAMED_WILL
-from cascade.transport.retained_set import INTERVAL
+from cascade.transport.retained_proof.retained_set import INTERVAL
 
 PAUSE = 1.0
 """Seconds between two attempts to follow the bucket."""
@@ -38,7 +38,7 @@ class RetainedMessages(Consumer):
     :param changed: called with filters that a watch got, and with those that it has given up.
     """
 
-    def __init__(self, queue: Queue, *, store: Store, delivery: Delivery, changed: Changed) -> None:
+    def __init__(self, queue: Queue, *, store: Store, delivery: DeliveryCounts, changed: Changed) -> None:
         super().__init__(queue, store=store, delivery=delivery)
         self.feed = RetainedFeed(queue, renew=self._renew, changed=changed)
         self._renewal: int | None = None  # the queue has what came up to this position; None: none is due

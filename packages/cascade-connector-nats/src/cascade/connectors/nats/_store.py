@@ -22,7 +22,7 @@ from cascade.transport.store_sender import StoreSender
 
 ANSWER_TIMEOUT = 30.0
 """Seconds after which a request to JetStream is made again; without JetStream the server answers at once."""
-PATIENCE = 10.0
+STORE_TIMEOUT = 10.0
 """Seconds for which a constraint waits for JetStream's first answer, and telemetry until it is known what keeps it.
 
 So long, too, a message waits for what was there and does not answer now.
@@ -98,7 +98,9 @@ class Store:
         """Why telemetry at QoS 1 is not kept; None if it is."""
         self.created = ""
         """When the bucket was made: another time means another bucket."""
-        self._sender = StoreSender(PATIENCE, once=client.request, is_absent=_is_absent, look=self._look_for)
+        self._sender = StoreSender(
+            STORE_TIMEOUT, once=client.request, is_absent=_is_absent, find_store=self._find_store
+        )
         self.answered = self._sender.known
         """Done when it is known for the first time what JetStream can do."""
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -199,7 +201,7 @@ class Store:
 
         :raises MessageRejected: if nothing keeps it.
         """
-        await asyncio.wait({self.answered}, timeout=PATIENCE)
+        await asyncio.wait({self.answered}, timeout=STORE_TIMEOUT)
         if not self.usable:
             raise MessageRejected(NO_RESPONDERS)
         await self.keep(key, data)
@@ -213,7 +215,7 @@ class Store:
         else:
             await self.client.settle(subject)
 
-    async def _look_for(self, subject: str, *_: object) -> None:
+    async def _find_store(self, subject: str, *_: object) -> None:
         """Check that the stream that did not answer on a subject is still there, or is again; make it if it was deleted.
 
         A server that ends closes its streams first, then the rest of JetStream, and its connections last.
@@ -263,7 +265,7 @@ class Store:
         """Look whether MQTT keeps retained messages of Cascade in the same account; one without rights cannot know."""
         try:
             asked = self._api("STREAM.INFO.$MQTT_rmsgs", {"subjects_filter": f"{_MQTT}cascade.>"})
-            found = await asyncio.wait_for(asked, PATIENCE)
+            found = await asyncio.wait_for(asked, STORE_TIMEOUT)
         except (LinkLost, MessageRejected, TimeoutError):
             return None
         count = sum(each.startswith(_SHARED) for each in found["state"].get("subjects", ()))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cascade.interfaces.filters import disjoint, overlap
 from cascade.interfaces.subjects import subjects_of, topic_of
 from cascade.interfaces.topics import status_topic
-from cascade.transport.delivery.message import UNDECODABLE, Delivery
+from cascade.transport.delivery.message import UNDECODABLE, DeliveryCounts
 
 MAX_SUBJECT = 2_048
 """Bytes: nats-server takes 4,096 for one line of its protocol, and a line holds two subjects and more."""
@@ -34,7 +34,7 @@ def is_hidden(subject: str) -> bool:
     return subject.startswith(_INTERNAL)
 
 
-def arrived_topic(subject: str, delivery: Delivery) -> str | None:
+def arrived_topic(subject: str, delivery: DeliveryCounts) -> str | None:
     """Count a message that has arrived, and return its topic; None if it is discarded: its subject is not UTF-8."""
     delivery.received += 1
     try:

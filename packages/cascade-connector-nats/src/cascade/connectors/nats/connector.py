@@ -81,12 +81,12 @@ class NatsConnector(NetworkConnector):
         link = self._link
         return await link.store.limitations() if isinstance(link, NatsLink) else ()
 
-    def _make_client(self) -> NatsClient:
+    def make_client(self) -> NatsClient:
         self._presence.begin()
         return NatsClient(f"nats://{self._nats.address}", self._nats.client)  # its keywords decide on TLS
 
-    def _make_link(self, client: NatsClient, parts: LinkParts) -> NatsLink:
+    def make_link(self, client: NatsClient, parts: LinkParts) -> NatsLink:
         return NatsLink(client, parts, bucket=self._nats.bucket, keeping=self._keeping)
 
-    def _explain(self, exc: BaseException | None) -> Fault:
+    def explain(self, exc: BaseException | None) -> Fault:
         return _errors.explain(exc, credentials=config.NETWORK.proof(self._nats.client), tls=self._nats.tls)

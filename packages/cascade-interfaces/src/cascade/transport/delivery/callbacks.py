@@ -12,7 +12,7 @@ from typing import Any
 
 from cascade.interfaces.connector import MessageCallback
 from cascade.interfaces.wire.write import UndecodableMessageError
-from cascade.transport.delivery.message import OVERFLOW, UNDECODABLE, Delivery, IncomingMessage
+from cascade.transport.delivery.message import OVERFLOW, UNDECODABLE, DeliveryCounts, IncomingMessage
 from cascade.transport.state_log import StateLog
 from cascade.transport.yielding import LoopBudget
 
@@ -35,7 +35,9 @@ class CallbackQueue:
     is logged and affects no other callback.
     """
 
-    def __init__(self, topic_filter: str, callback: MessageCallback, qos: int, delivery: Delivery) -> None:
+    def __init__(
+        self, topic_filter: str, callback: MessageCallback, qos: int, delivery: DeliveryCounts
+    ) -> None:
         self.filter = topic_filter
         self.filters = {topic_filter: qos}
         self._callback = callback
@@ -197,7 +199,7 @@ class RawQueue(CallbackQueue):
         topic_filter: str,
         receive: Callable[[IncomingMessage], None],
         qos: int,
-        delivery: Delivery,
+        delivery: DeliveryCounts,
     ) -> None:
         super().__init__(topic_filter, _never_called, qos, delivery)
         self._receive = receive

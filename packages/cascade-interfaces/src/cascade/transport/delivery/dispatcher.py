@@ -10,7 +10,7 @@ from typing import Any
 
 from cascade.interfaces.topics import TopicMatcher, matches
 from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import Delivery, IncomingMessage
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 
 WAITING = "waiting at disconnect"
@@ -34,7 +34,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        delivery: Delivery,
+        delivery: DeliveryCounts,
         *,
         filter_added: Callable[[str], None] = _ignore,
         filter_removed: Callable[[str], None] = _ignore,

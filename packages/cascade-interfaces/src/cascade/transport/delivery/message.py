@@ -12,7 +12,7 @@ OVERFLOW = "queue full"
 UNDECODABLE = "undecodable"
 
 
-class Delivery:
+class DeliveryCounts:
     """What all queues of one connector share: counters and a logger.
 
     :param quiet: seconds for which a queue does not log the same kind of failure again; None: 60 s.

@@ -10,10 +10,10 @@ from cascade.interfaces.filters import first_match
 from cascade.interfaces.topics import parse_status_topic
 from cascade.interfaces.watch import Complete, Linked
 from cascade.transport.delivery.dispatcher import Queue
+from cascade.transport.delivery.known_set import MAX_TOPICS, KnownSet
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.watches import WATCH_MESSAGES, WatchQueue
-from cascade.transport.known_topics import MAX_TOPICS, KnownSet
-from cascade.transport.retained_set import Action
+from cascade.transport.retained_proof.retained_set import Action
 
 Changed = Callable[[Sequence[str], Sequence[str]], None]
 """Called with filters that a watch got, and with those that it has given up."""
@@ -60,7 +60,7 @@ class RetainedFeed:
         self._has = 0  # the position up to which the queue had the messages before this set
         self._last = 0  # and up to which it has them now
         if self._watch is not None:
-            self._watch.looks = self
+            self._watch.watch_link = self
 
     def begin(self, has: int = 0) -> None:
         """Expect the set, of which the queue has what came up to the position ``has``."""
@@ -122,7 +122,7 @@ class RetainedFeed:
     def do(self, actions: Iterable[Action]) -> None:
         """Do nothing: the network marks the end of a set."""
 
-    def look_again(self) -> None:
+    def check_again(self) -> None:
         """Get the set anew."""
         self._renew(0)
 
@@ -140,13 +140,13 @@ class RetainedFeed:
             self._note_complete()
 
     def end(self) -> Sequence[str]:
-        """Return that no look has subscribed to anything."""
+        """Return that no check has subscribed to anything."""
         return ()
 
     def close(self) -> None:
         """End with the link."""
-        if self._watch is not None and self._watch.looks is self:
-            self._watch.looks = None
+        if self._watch is not None and self._watch.watch_link is self:
+            self._watch.watch_link = None
 
     def _note_complete(self) -> None:
         if self._watch is not None:

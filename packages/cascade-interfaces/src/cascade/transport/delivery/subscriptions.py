@@ -13,7 +13,7 @@ from cascade.interfaces.topics import check_filter
 from cascade.transport.delivery.callbacks import CallbackQueue, CallbackSubscription
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue
 from cascade.transport.delivery.watches import Watch, WatchQueue
-from cascade.transport.retained_set import RetainedSet
+from cascade.transport.retained_proof.retained_set import RetainedSet
 
 
 class Wire(Protocol):

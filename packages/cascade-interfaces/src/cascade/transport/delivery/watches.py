@@ -10,9 +10,12 @@ from typing import Protocol, Self
 
 from cascade.interfaces.topics import check_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.transport.delivery.message import OVERFLOW, Delivery, IncomingMessage
-from cascade.transport.known_topics import KnownSet
-from cascade.transport.retained_set import Action, RetainedSet
+from cascade.transport.delivery.known_set import KnownSet
+from cascade.transport.delivery.message import OVERFLOW, DeliveryCounts, IncomingMessage
+from cascade.transport.retained_proof.retained_set import Action, RetainedSet
+
+REFUSED = "the broker refused a subscription"
+"""Why a watch is lost although its link is up."""
 
 WATCH_MESSAGES = 65_536
 WATCH_BYTES = 32 * 1024 * 1024
@@ -25,7 +28,7 @@ class WatchLink(Protocol):
         """Do what the retained set asks for, and when it is due."""
         ...
 
-    def look_again(self) -> None:
+    def check_again(self) -> None:
         """Get the retained set anew, because messages were discarded."""
         ...
 
@@ -34,7 +37,7 @@ class WatchLink(Protocol):
         ...
 
     def end(self) -> Sequence[str]:
-        """End with the watch; return the topics that only a look has subscribed to."""
+        """End with the watch; return the topics that only a check has subscribed to."""
         ...
 
 
@@ -53,12 +56,12 @@ class WatchQueue:
     """
 
     def __init__(
-        self, filters: Iterable[str], delivery: Delivery, *, retained: RetainedSet | None = None
+        self, filters: Iterable[str], delivery: DeliveryCounts, *, retained: RetainedSet | None = None
     ) -> None:
         self.retained = retained
         self.filters = dict.fromkeys(retained.filters if retained is not None else filters, 0)
         self.known = KnownSet()
-        self.looks: WatchLink | None = None
+        self.watch_link: WatchLink | None = None
         """The link's part; None without a link."""
         self._incomplete = False  # messages were discarded, and the set was not asked for anew
         self._completes = 0  # how many Complete are in the queue
@@ -94,8 +97,8 @@ class WatchQueue:
             from cascade.interfaces.filters import first_match  # few programs remove topics
 
             self.known.remove([each for each in removed if first_match(self.filters, each) is None])
-        if self.looks is not None:
-            self.looks.change(added, removed)
+        if self.watch_link is not None:
+            self.watch_link.change(added, removed)
         elif self.retained is not None:
             self.retained.extend(added, 0.0)
             self.retained.shrink(removed)
@@ -183,8 +186,8 @@ class WatchQueue:
         item = self._overflow.popleft()
         if isinstance(item, Lost):
             self._incomplete = False
-            if self.looks is not None:
-                self.looks.look_again()
+            if self.watch_link is not None:
+                self.watch_link.check_again()
         return item
 
     def _hear(self, retained: RetainedSet, message: IncomingMessage) -> bool:
@@ -193,8 +196,8 @@ class WatchQueue:
         passed, actions = retained.hear(
             message.topic, empty=not message.payload, retain=message.retain, now=now
         )
-        if (actions or retained.due() != due) and self.looks is not None:
-            self.looks.do(actions)
+        if (actions or retained.due() != due) and self.watch_link is not None:
+            self.watch_link.do(actions)
         return passed
 
     def _hold(self, item: Message) -> None:

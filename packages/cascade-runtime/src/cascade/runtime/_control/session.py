@@ -30,7 +30,7 @@ from cascade.runtime._support.connection import SharedConnection
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
 from cascade.runtime._support.tasks import cancel
-from cascade.transport.patience import Patience
+from cascade.transport.awake_timeout import AwakeTimeout
 
 if TYPE_CHECKING:  # only a run under control pays for the import
     from cascade.interfaces import SupportsControlMemory
@@ -126,7 +126,7 @@ class ControlSession:
         target: str,
         facts: RunFacts,
         *,
-        patience: Patience,
+        patience: AwakeTimeout,
         attempt: int = 1,
         forget: bool = False,
     ) -> None:
@@ -184,7 +184,7 @@ class ControlSession:
             self._managers[key] = manager
         return manager
 
-    async def _wait_for_sync(self, manager: ConstraintManager, patience: Patience) -> None:
+    async def _wait_for_sync(self, manager: ConstraintManager, patience: AwakeTimeout) -> None:
         if not self._required and self._is_known_unlinked():
             return
         synced = asyncio.create_task(manager.synced(required=self._required), name="cascade first sync")

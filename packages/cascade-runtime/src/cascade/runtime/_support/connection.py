@@ -11,7 +11,7 @@ from cascade.interfaces import Connector, ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.shared import Shared
 from cascade.runtime._support.tasks import cancel
-from cascade.transport.patience import Patience
+from cascade.transport.awake_timeout import AwakeTimeout
 
 START_LIMIT = 2.0
 """Seconds that a run waits for its connector, and then for the broker's constraints, before it starts without.
@@ -54,7 +54,7 @@ class SharedConnection:
     @asynccontextmanager
     async def hold(
         cls, connector: Connector | None, *, meanwhile: Callable[[], Awaitable[None]]
-    ) -> AsyncIterator[Patience]:
+    ) -> AsyncIterator[AwakeTimeout]:
         """Keep a connector connected inside the context, and leave it afterwards as it was found.
 
         Yield what is left of :data:`START_LIMIT`.
@@ -63,7 +63,7 @@ class SharedConnection:
             connected already, or still disconnects from an earlier run.
         :raises ConnectorUnavailable: if the connector requires its link and has none.
         """
-        patience = Patience(START_LIMIT)
+        patience = AwakeTimeout(START_LIMIT)
         if connector is None:
             yield patience
             return
@@ -88,7 +88,7 @@ class SharedConnection:
             connection._before_disconnect[before] = None
             connection._after_disconnect[after] = None
 
-    async def _acquire(self, patience: Patience, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    async def _acquire(self, patience: AwakeTimeout, meanwhile: Callable[[], Awaitable[None]]) -> None:
         disconnecting = self._disconnecting.get(id(self._connector))
         if self._connecting is None and (disconnecting is not None or not _is_connected(self._connector)):
             self._owned = True

@@ -16,7 +16,7 @@ from cascade.transport.delivery.dispatcher import Dispatcher, Queue
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.event_loop import AutoResetEvent
-from cascade.transport.retained_set import Action
+from cascade.transport.retained_proof.retained_set import Action
 
 INBOX_ITEMS = 65_536
 _SLICE = 256  # delivered before the callbacks run: well below the capacity of a callback's queue
@@ -266,14 +266,14 @@ class Session:
     def _attach(self, queue: Queue) -> None:
         self._attached[queue] = None
         if isinstance(queue, WatchQueue):
-            queue.looks = _WatchLink(self, queue)
+            queue.watch_link = _WatchLink(self, queue)
         self._hub.attach(self, queue)
 
     def _detach(self, queue: Queue) -> None:
         if queue in self._attached:
             del self._attached[queue]
             if isinstance(queue, WatchQueue):
-                queue.looks = None
+                queue.watch_link = None
             self._hub.detach(self, queue)
 
 
@@ -285,9 +285,9 @@ class _WatchLink:
         self._queue = queue
 
     def do(self, actions: Iterable[Action]) -> None:
-        """Do nothing: there are no looks."""
+        """Do nothing: there are no checks."""
 
-    def look_again(self) -> None:
+    def check_again(self) -> None:
         """Get the retained messages once more."""
         self._session.repeat(self._queue)
 
@@ -298,5 +298,5 @@ class _WatchLink:
         self._session.detach_some(self._queue, removed)
 
     def end(self) -> Sequence[str]:
-        """Return that no look has subscribed to anything."""
+        """Return that no check has subscribed to anything."""
         return ()

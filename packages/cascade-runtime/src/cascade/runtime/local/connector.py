@@ -54,7 +54,7 @@ class LocalConnector:
         self._source_id = source_id or default_source()
         self._session: Session | None = None
         # A callback's failure is logged each time that it begins: it has no network that comes and goes.
-        self._dispatcher = Dispatcher(message.Delivery(logger, quiet=0.0))
+        self._dispatcher = Dispatcher(message.DeliveryCounts(logger, quiet=0.0))
         self._subscriptions = Subscriptions(self._dispatcher, self._open_session)
         self._before_disconnect = BeforeDisconnect(logger)
         self._state = StateLog(logger)

@@ -6,19 +6,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cascade.transport.answers import AnsweredClient
-from cascade.transport.delivery.message import Delivery
-from cascade.transport.errors import LinkLost
-from cascade.transport.fork import close_copy
-from cascade.transport.outbox import Outgoing
+from cascade.transport import DeliveryCounts, LinkLost, Outgoing, PendingCalls, close_copy
 
 Receive = Callable[[dict[str, Any]], None]
 
 
-class HubClient(AnsweredClient):
+class HubClient(PendingCalls):
     """See ``LinkClient`` and ``Senders`` for what each method promises."""
 
-    def __init__(self, host: str, port: int, will: dict[str, Any] | None, delivery: Delivery) -> None:
+    def __init__(self, host: str, port: int, will: dict[str, Any] | None, delivery: DeliveryCounts) -> None:
         super().__init__()
         self._address, self._will = (host, port), will
         self._delivery = delivery

@@ -6,12 +6,7 @@ from functools import partial
 from typing import Any
 
 from cascade.interfaces.filters import first_match
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.delivery.retained_feed import RetainedFeed
-from cascade.transport.faults import Fault
-from cascade.transport.link import LinkParts
-from cascade.transport.queue_link import QueueLink
+from cascade.transport import Fault, IncomingMessage, LinkParts, Queue, QueueLink, RetainedFeed
 from hub_connector._client import HubClient
 
 
@@ -26,7 +21,7 @@ class HubLink(QueueLink):
         self._numbers: dict[Queue, list[int]] = {}
         super().__init__(client, parts, send=client.publish, explain=explain)
 
-    async def _subscribe(self, queue: Queue) -> None:
+    async def open_queue(self, queue: Queue) -> None:
         def renew(position: int) -> None:
             self._start_for(queue, self._call("subscribe", self._fill, queue, feed), "hub-renew")
 
@@ -34,7 +29,7 @@ class HubLink(QueueLink):
         self._numbers[queue] = []
         await self._fill(queue, feed)
 
-    async def _unsubscribe(self, queue: Queue, unused: Sequence[str]) -> None:
+    async def close_queue(self, queue: Queue, unused: Sequence[str]) -> None:
         async with self._turn:
             for number in self._numbers.pop(queue, ()):
                 await self._hub.unsubscribe(number)

@@ -5,30 +5,30 @@ import time
 
 import pytest
 
-from cascade.transport import patience as patience_module
-from cascade.transport.patience import Patience
+from cascade.transport import awake_timeout
+from cascade.transport.awake_timeout import AwakeTimeout
 
 
 @pytest.fixture(autouse=True)
 def _short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience_module, "STEP", 0.001)
+    monkeypatch.setattr(awake_timeout, "STEP", 0.001)
 
 
 async def test_waits_share_the_time_and_end_when_it_is_over() -> None:
     """After that, each takes one look only."""
-    patience, never = Patience(0.01), asyncio.get_running_loop().create_future()
-    await patience.wait(never)
-    assert patience.left <= 0
-    await patience.wait(never)
+    timeout, never = AwakeTimeout(0.01), asyncio.get_running_loop().create_future()
+    await timeout.wait(never)
+    assert timeout.left <= 0
+    await timeout.wait(never)
     assert not never.done()
 
 
 async def test_an_answer_ends_the_wait_and_leaves_the_rest() -> None:
     """The next wait has it."""
-    patience, answer = Patience(60.0), asyncio.create_task(asyncio.sleep(0))
-    await patience.wait(answer)
+    timeout, answer = AwakeTimeout(60.0), asyncio.create_task(asyncio.sleep(0))
+    await timeout.wait(answer)
     assert answer.done()
-    assert patience.left > 59
+    assert timeout.left > 59
 
 
 async def test_what_came_while_the_process_stood_still_is_read_first() -> None:
@@ -39,6 +39,6 @@ async def test_what_came_while_the_process_stood_still_is_read_first() -> None:
         for _ in range(5):  # reading takes some iterations of the loop
             await asyncio.sleep(0)
 
-    patience, answer = Patience(0.1), asyncio.create_task(answer_after_a_standstill())
-    await patience.wait(answer)
+    timeout, answer = AwakeTimeout(0.1), asyncio.create_task(answer_after_a_standstill())
+    await timeout.wait(answer)
     assert answer.done()

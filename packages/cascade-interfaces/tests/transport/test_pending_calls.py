@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from cascade.transport.answers import AnsweredClient
 from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.pending_calls import PendingCalls
 
 
-async def ask(client: AnsweredClient, key: str, about: str = "") -> object:
+async def ask(client: PendingCalls, key: str, about: str = "") -> object:
     """Wait for the answer for a key."""
     with client.expecting(key, about) as answer:
         return await answer
@@ -18,7 +18,7 @@ async def ask(client: AnsweredClient, key: str, about: str = "") -> object:
 
 async def test_each_call_gets_its_own_answer() -> None:
     """An answer that no call awaits is ignored."""
-    client = AnsweredClient()
+    client = PendingCalls()
     one, other = (asyncio.create_task(ask(client, key), name=key) for key in ("one", "other"))
     await asyncio.sleep(0)
     client.answer("no call", 0)
@@ -30,7 +30,7 @@ async def test_each_call_gets_its_own_answer() -> None:
 
 async def test_calls_about_one_thing_fail_alone() -> None:
     """The others wait on."""
-    client = AnsweredClient()
+    client = PendingCalls()
     one, other = (asyncio.create_task(ask(client, key, key), name=key) for key in ("one", "other"))
     await asyncio.sleep(0)
     client.fail(MessageRejected(403), about="one")
@@ -42,7 +42,7 @@ async def test_calls_about_one_thing_fail_alone() -> None:
 
 async def test_a_lost_connection_ends_every_call() -> None:
     """Those that wait, and each later one; the first cause counts and is reported once."""
-    client = AnsweredClient()
+    client = PendingCalls()
     causes: list[BaseException | None] = []
     client.on_lost(causes.append)
     waiting = asyncio.create_task(ask(client, "one"), name="one")

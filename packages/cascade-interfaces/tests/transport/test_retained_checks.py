@@ -1,4 +1,4 @@
-"""The looks of watches on one link, with packets that only write down what is sent."""
+"""The checks of watches on one link, with packets that only write down what is sent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from leaping_loop import leaping
 
 from cascade.interfaces.topics import canary_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
-from cascade.transport.delivery.message import Delivery, IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.looks import REFUSED, Looks
-from cascade.transport.retained_set import INTERVAL, RETRY, WITHHELD, Canary, RetainedSet, Unproved
+from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
+from cascade.transport.delivery.watches import REFUSED, WatchQueue
+from cascade.transport.retained_proof.checks import RetainedChecks
+from cascade.transport.retained_proof.retained_set import (
+    INTERVAL,
+    RETRY,
+    WITHHELD,
+    Canary,
+    RetainedSet,
+    Unproved,
+)
 
 SOURCE = "s"
 OWN = f"cascade/sync/{SOURCE}/+"
@@ -26,7 +33,7 @@ OWN = f"cascade/sync/{SOURCE}/+"
 class Desk:
     """One watch whose broker is the test."""
 
-    def __init__(self, topic_filter: str = "a/#", *, canary: Canary | None, turn: asyncio.Lock) -> None:
+    def __init__(self, topic_filter: str = "a/#", *, canary: Canary | None, lock: asyncio.Lock) -> None:
         numbers = itertools.count()
         self.retained = RetainedSet(
             (topic_filter,),
@@ -34,7 +41,7 @@ class Desk:
             canary=canary,
             new_nonce=lambda: f"{topic_filter[0]}{next(numbers)}",
         )
-        self.queue = WatchQueue((), Delivery(logging.getLogger("cascade")), retained=self.retained)
+        self.queue = WatchQueue((), DeliveryCounts(logging.getLogger("cascade")), retained=self.retained)
         self.sent: list[tuple[str, ...]] = []
         self.published: list[str] = []
         self.refused: tuple[str, ...] = ()
@@ -44,8 +51,8 @@ class Desk:
         self.linked = True
         """Whether an answer can come."""
         self.reports: list[object] = []
-        self.looks = Looks(self.queue, self.retained, self, turn=turn, report=self.reports.append)
-        self.task = asyncio.create_task(self.looks.run())
+        self.checks = RetainedChecks(self.queue, self.retained, self, lock=lock, report=self.reports.append)
+        self.task = asyncio.create_task(self.checks.run())
 
     async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
         self.sent.append(tuple(filters))
@@ -78,9 +85,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def looking(*filters: str, canary: Canary | None = None) -> AsyncIterator[Desk]:
-    """Give a watch whose looks end with the block; for a leaping loop."""
-    desk = Desk(*filters, canary=canary, turn=asyncio.Lock())
+async def checking(*filters: str, canary: Canary | None = None) -> AsyncIterator[Desk]:
+    """Give a watch whose checks end with the block; for a leaping loop."""
+    desk = Desk(*filters, canary=canary, lock=asyncio.Lock())
     await settle()
     try:
         yield desk
@@ -103,10 +110,10 @@ async def desks() -> AsyncIterator[list[Desk]]:
     await asyncio.gather(*(desk.task for desk in made), return_exceptions=True)
 
 
-async def test_watches_that_share_a_canary_look_one_after_the_other(desks: list[Desk]) -> None:
-    """The second one gets its messages at once, and begins its look when the first one has ended."""
-    canary, turn = Canary(), asyncio.Lock()
-    desks += [Desk(each, canary=canary, turn=turn) for each in ("a/#", "b/#")]
+async def test_watches_that_share_a_canary_check_one_after_the_other(desks: list[Desk]) -> None:
+    """The second one gets its messages at once, and begins its check when the first one has ended."""
+    canary, lock = Canary(), asyncio.Lock()
+    desks += [Desk(each, canary=canary, lock=lock) for each in ("a/#", "b/#")]
     one, other = desks
     await settle()
     assert one.sent == [("a/#", OWN)]
@@ -123,7 +130,7 @@ async def test_watches_that_share_a_canary_look_one_after_the_other(desks: list[
 
 async def test_messages_in_front_of_the_answer_follow_linked(desks: list[Desk]) -> None:
     """A broker may send them first, and both may arrive in one packet."""
-    desk = Desk("a/#", canary=None, turn=asyncio.Lock())
+    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     desk.answering.clear()
     await settle()
@@ -139,7 +146,7 @@ async def test_messages_in_front_of_the_answer_follow_linked(desks: list[Desk]) 
 
 async def test_a_link_that_ends_in_front_of_the_answer_takes_its_messages_along(desks: list[Desk]) -> None:
     """The next link brings the retained ones again, and no message comes behind ``Lost``."""
-    desk = Desk("a/#", canary=None, turn=asyncio.Lock())
+    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     desk.answering.clear()
     await settle()
@@ -156,7 +163,7 @@ async def test_what_waits_for_the_answer_is_bounded(
 ) -> None:
     """Beyond the limits of the queue they are discarded, and the reader learns it."""
     monkeypatch.setattr(f"cascade.transport.delivery.watches.{limit}", 4 if limit == "WATCH_MESSAGES" else 16)
-    desk = Desk("a/#", canary=None, turn=asyncio.Lock())
+    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     desk.answering.clear()
     await settle()
@@ -169,9 +176,9 @@ async def test_what_waits_for_the_answer_is_bounded(
 async def test_after_an_overflow_no_complete_is_yielded_before_the_set_is_there_again(
     desks: list[Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither one that waited, nor that of the look that went on, nor that of a further link."""
+    """Neither one that waited, nor that of the check that went on, nor that of a further link."""
     monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 4)
-    desk = Desk("a/#", canary=None, turn=asyncio.Lock())
+    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     await settle()
     desk.hear("a/1")
@@ -195,29 +202,29 @@ async def test_after_an_overflow_no_complete_is_yielded_before_the_set_is_there_
     assert (await desk.items())[-1] == Complete(False, frozenset({"a/1", "a/2"}))
 
 
-async def test_a_closed_watch_ends_its_looks(desks: list[Desk]) -> None:
+async def test_a_closed_watch_ends_its_checks(desks: list[Desk]) -> None:
     """Nothing is sent, and no task is left."""
-    desk = Desk("a/#", canary=None, turn=asyncio.Lock())
+    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     await settle()
     desk.queue.end()
-    desk.looks.end()
+    desk.checks.end()
     await asyncio.wait_for(desk.task, 50)
-    assert desk.queue.looks is None
+    assert desk.queue.watch_link is None
 
 
 async def test_a_refused_filter_is_tried_again_and_reported_once(desks: list[Desk]) -> None:
     """``Linked`` follows when it is granted; the sync topics do not concern the reader."""
-    desk = Desk("a", canary=None, turn=asyncio.Lock())
+    desk = Desk("a", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     desk.refused = ("a",)
     await settle()
     assert await desk.items() == [Lost(REFUSED)]
-    desk.looks.look_again()
+    desk.checks.check_again()
     await settle()
     assert await desk.items() == []
     desk.refused = (OWN,)
-    desk.looks.look_again()
+    desk.checks.check_again()
     await settle()
     assert await desk.items() == [Linked()]
     assert desk.published == []
@@ -225,7 +232,7 @@ async def test_a_refused_filter_is_tried_again_and_reported_once(desks: list[Des
 
 async def test_a_nonce_does_not_wait_for_the_answer_to_subscribe(desks: list[Desk]) -> None:
     """SUBSCRIBE and nonce take one round trip; the set is complete when both are answered."""
-    desk = Desk("a/#", canary=(canary := Canary()), turn=asyncio.Lock())
+    desk = Desk("a/#", canary=(canary := Canary()), lock=asyncio.Lock())
     desks.append(desk)
     canary.kept = True
     desk.answering.clear()
@@ -235,7 +242,7 @@ async def test_a_nonce_does_not_wait_for_the_answer_to_subscribe(desks: list[Des
     desk.hear(canary_topic(SOURCE))
     await desk.echo()
     assert await desk.items() == []
-    assert not desk.looks.subscribed.done()
+    assert not desk.checks.subscribed.done()
     desk.answering.set()
     assert await desk.items() == [
         Linked(),
@@ -244,21 +251,21 @@ async def test_a_nonce_does_not_wait_for_the_answer_to_subscribe(desks: list[Des
     ]
 
 
-async def test_a_look_that_is_refused_in_the_end_is_not_complete(desks: list[Desk]) -> None:
+async def test_a_check_that_is_refused_in_the_end_is_not_complete(desks: list[Desk]) -> None:
     """The echo of the sync topics came before the answer that refuses the reader's filter."""
-    desk = Desk("a", canary=None, turn=asyncio.Lock())
+    desk = Desk("a", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     desk.refused = ("a",)
     desk.answering.clear()
     await desk.echo()
     desk.answering.set()
     assert await desk.items() == [Lost(REFUSED)]
-    assert not desk.retained.looking
+    assert not desk.retained.checking
 
 
 async def test_further_topics_are_subscribed_to_before_the_next_complete(desks: list[Desk]) -> None:
     """Without a link they are part of the next SUBSCRIBE."""
-    desk = Desk("a/#", canary=None, turn=asyncio.Lock())
+    desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     await desk.echo()
     await desk.echo()
@@ -277,22 +284,22 @@ async def test_further_topics_are_subscribed_to_before_the_next_complete(desks: 
 @leaping
 async def test_a_link_that_stays_up_is_looked_at_once_a_minute() -> None:
     """Each result is reported; in between nothing is sent."""
-    async with looking(canary=Canary()) as desk:
-        for looks in range(1, 4):
-            assert desk.sent == [("a/#", OWN)] * looks
+    async with checking(canary=Canary()) as desk:
+        for checks in range(1, 4):
+            assert desk.sent == [("a/#", OWN)] * checks
             desk.hear("a/1")
             desk.hear(canary_topic(SOURCE))
             await desk.echo()
-            assert desk.reports == [Complete(True, frozenset({"a/1"}))] * looks
+            assert desk.reports == [Complete(True, frozenset({"a/1"}))] * checks
             await asyncio.sleep(INTERVAL - 0.1)
-            assert (len(desk.sent), len(desk.published)) == (looks, looks)
+            assert (len(desk.sent), len(desk.published)) == (checks, checks)
             await asyncio.sleep(0.2)
 
 
 @leaping
-async def test_a_look_without_an_echo_is_begun_again_by_itself() -> None:
+async def test_a_check_without_an_echo_is_begun_again_by_itself() -> None:
     """As one that was refused; the pauses become longer."""
-    async with looking() as desk:
+    async with checking() as desk:
         await asyncio.sleep(5.0 + RETRY - 0.1)
         assert (len(desk.sent), desk.reports) == (1, [])
         await asyncio.sleep(0.2)
@@ -301,10 +308,10 @@ async def test_a_look_without_an_echo_is_begun_again_by_itself() -> None:
         assert len(desk.sent) == 2
         await asyncio.sleep(0.4)
         assert len(desk.sent) == 3
-    async with looking() as desk:
+    async with checking() as desk:
         await desk.items()
         desk.refused = ("a/#",)
-        desk.looks.look_again()
+        desk.checks.check_again()
         await desk.echo()
         await desk.echo()
         await settle()
@@ -321,7 +328,7 @@ async def test_a_look_without_an_echo_is_begun_again_by_itself() -> None:
 @leaping
 async def test_a_withheld_canary_is_reported_with_each_unproved_set() -> None:
     """With what to check; the set is complete as far as it is known."""
-    async with looking(canary=Canary()) as desk:
+    async with checking(canary=Canary()) as desk:
         for _ in range(300):
             await desk.echo()
             await asyncio.sleep(0.1)
@@ -335,10 +342,10 @@ async def test_a_withheld_canary_is_reported_with_each_unproved_set() -> None:
 
 @leaping
 async def test_a_granted_topic_does_not_hide_that_the_filters_are_refused() -> None:
-    """The reader gets ``Linked`` when all of them are granted; a refused topic ends the look of a granted watch."""
-    async with looking() as desk:
+    """The reader gets ``Linked`` when all of them are granted; a refused topic ends the check of a granted watch."""
+    async with checking() as desk:
         desk.refused = ("a/#",)
-        desk.looks.look_again()
+        desk.checks.check_again()
         await desk.echo()
         await desk.echo()
         await desk.items()
@@ -347,16 +354,16 @@ async def test_a_granted_topic_does_not_hide_that_the_filters_are_refused() -> N
         assert desk.sent[-1:] == [("b",)]
         assert await desk.items() == []
         desk.refused = ()
-        desk.looks.look_again()
+        desk.checks.check_again()
         await settle()
         assert await desk.items() == [Linked()]
         desk.refused = ("c",)
         desk.queue.change(["c"], [])
         assert await desk.items() == [Lost(REFUSED)]
-        assert not desk.retained.looking
+        assert not desk.retained.checking
         published = len(desk.published)
         desk.refused = ()
-        desk.looks.look_again()
+        desk.checks.check_again()
         await settle()
         assert desk.sent[-1:] == [("c", "b", "a/#", OWN)]
         assert len(desk.published) == published + 1
@@ -366,7 +373,7 @@ async def test_a_granted_topic_does_not_hide_that_the_filters_are_refused() -> N
 @leaping
 async def test_topics_that_are_taken_out_are_unsubscribed() -> None:
     """What is new goes first; nothing is sent for a topic that the watch did not have."""
-    async with looking() as desk:
+    async with checking() as desk:
         await desk.echo()
         await desk.echo()
         desk.queue.change(["b", "c"], [])
@@ -378,21 +385,21 @@ async def test_topics_that_are_taken_out_are_unsubscribed() -> None:
 
 
 @leaping
-async def test_a_watch_that_ends_in_a_second_look_names_the_topics_to_leave() -> None:
+async def test_a_watch_that_ends_in_a_recheck_names_the_topics_to_leave() -> None:
     """Nothing else is sent."""
     canary = Canary()
-    async with looking(canary=canary) as desk:
+    async with checking(canary=canary) as desk:
         for topics in (("a/1", "a/2"), ("a/1",)):
             for topic in (*topics, canary_topic(SOURCE)):
                 desk.hear(topic)
             await desk.echo()
-            desk.looks.look_again()
+            desk.checks.check_again()
             await settle()
         assert desk.sent[2] == ("a/2",)
         sent, published = len(desk.sent), len(desk.published)
         desk.queue.change(["b"], [])
         desk.queue.end()
-        assert desk.looks.end() == ["a/2"]
+        assert desk.checks.end() == ["a/2"]
         await asyncio.wait_for(desk.task, 50)
         assert (len(desk.sent), len(desk.published)) == (sent, published)
 
@@ -400,10 +407,10 @@ async def test_a_watch_that_ends_in_a_second_look_names_the_topics_to_leave() ->
 @leaping
 async def test_without_an_answer_nothing_is_known_of_the_subscription() -> None:
     """The link was lost before it: the reader gets no ``Linked``, and nobody waits on for it."""
-    desk = Desk(canary=None, turn=asyncio.Lock())
+    desk = Desk(canary=None, lock=asyncio.Lock())
     desk.linked = False
     await settle()
-    assert desk.looks.subscribed.done()
+    assert desk.checks.subscribed.done()
     assert await desk.items() == []
     desk.hear("a/1")
     assert await desk.items() == []
@@ -415,21 +422,25 @@ async def test_without_an_answer_nothing_is_known_of_the_subscription() -> None:
 @leaping
 async def test_looks_of_a_lost_link_leave_the_watch_to_those_of_the_next_one() -> None:
     """Also if they end late; those that nobody has answered do not hold anybody up."""
-    async with looking() as desk:
+    async with checking() as desk:
         await desk.items()
-        old, first = desk.looks, desk.task
-        desk.looks = Looks(desk.queue, desk.retained, desk, turn=asyncio.Lock(), report=desk.reports.append)
+        old, first = desk.checks, desk.task
+        desk.checks = RetainedChecks(
+            desk.queue, desk.retained, desk, lock=asyncio.Lock(), report=desk.reports.append
+        )
         first.cancel()
         await asyncio.wait({first})
-        assert desk.queue.looks is desk.looks is not old
+        assert desk.queue.watch_link is desk.checks is not old
         desk.hear("a/1")  # in front of the answer on the new link
-        desk.task = asyncio.create_task(desk.looks.run())
+        desk.task = asyncio.create_task(desk.checks.run())
         assert await desk.items() == [Linked(), Message("a/1", b"x", retain=True)]
         desk.answering.clear()
-        third = Looks(desk.queue, desk.retained, desk, turn=asyncio.Lock(), report=desk.reports.append)
+        third = RetainedChecks(
+            desk.queue, desk.retained, desk, lock=asyncio.Lock(), report=desk.reports.append
+        )
         task = asyncio.create_task(third.run())
         await settle()
         task.cancel()
         await asyncio.wait({task})
         assert third.subscribed.done()
-        assert desk.queue.looks is None
+        assert desk.queue.watch_link is None

@@ -1,4 +1,4 @@
-"""The looks of one watch on one link: send what its retained set asks for, in order and in time."""
+"""The checks of one watch on one link: send what its retained set asks for, in order and in time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from cascade.interfaces.watch import Complete, Linked, Lost
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.delivery.watches import REFUSED, WatchQueue
 from cascade.transport.event_loop import AutoResetEvent
-from cascade.transport.retained_set import Action, Publish, RetainedSet, Subscribe, Unproved, Unsubscribe
+from cascade.transport.retained_proof.retained_set import (
+    Action,
+    Publish,
+    RetainedSet,
+    Subscribe,
+    Unproved,
+    Unsubscribe,
+)
 
-REFUSED = "the broker refused a subscription"
 
-
-class LookPackets(Protocol):
-    """The packets of a look. Each method returns when the broker has answered, or the link is lost."""
+class CheckPackets(Protocol):
+    """The packets of a check. Each method returns when the broker has answered, or the link is lost."""
 
     async def subscribe(self, filters: Sequence[str]) -> Sequence[str] | None:
         """Subscribe at QoS 0 in one packet; return the filters that the broker refused.
@@ -34,10 +39,10 @@ class LookPackets(Protocol):
         ...
 
 
-class Looks:
+class RetainedChecks:
     """Drives the retained set of a watch on one link, from :meth:`run` until that is cancelled.
 
-    :param turn: held during a look: watches that share a canary must not look at the same time.
+    :param lock: held during a check: watches that share a canary must not check at the same time.
     :param report: called with ``Unproved`` when the set cannot be proved, and with each ``Complete``.
     """
 
@@ -45,16 +50,16 @@ class Looks:
         self,
         queue: WatchQueue,
         retained: RetainedSet,
-        packets: LookPackets,
+        packets: CheckPackets,
         *,
-        turn: asyncio.Lock,
+        lock: asyncio.Lock,
         report: Callable[[Unproved | Complete], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue = queue
         self._retained = retained
         self._packets = packets
-        self._turn = turn
+        self._lock = lock
         self._report = report
         self._waiting: deque[Subscribe | Unsubscribe | Publish] = deque()
         self._wakeup = AutoResetEvent()
@@ -62,24 +67,24 @@ class Looks:
         self._granted: bool | None = None
         self.subscribed: asyncio.Future[None] = self._loop.create_future()
         """Done when the broker has answered the first SUBSCRIBE, or the link is lost."""
-        queue.looks = self
+        queue.watch_link = self
         queue.hold()
 
     async def run(self) -> None:
-        """Look at once, from time to time, and when asked to."""
+        """Check at once, from time to time, and when asked to."""
         try:
-            if self._turn.locked():  # the messages need not wait until another watch has looked
+            if self._lock.locked():  # the messages need not wait until another watch has checked
                 await self._send(Subscribe((*self._retained.wanted,)))
             while not self._queue.ended:
-                async with self._turn:
+                async with self._lock:
                     self._wanted = False
                     self.do(self._retained.begin(self._loop.time()))
-                    await self._serve(lambda: not self._retained.looking)
+                    await self._serve(lambda: not self._retained.checking)
                 await self._serve(self._is_wanted)
         finally:
             self._retained.lost()
-            if self._queue.looks is self:
-                self._queue.looks = None
+            if self._queue.watch_link is self:
+                self._queue.watch_link = None
                 self._queue.stop_holding()
             if not self.subscribed.done():
                 self.subscribed.set_result(None)
@@ -96,8 +101,8 @@ class Looks:
                 self._waiting.append(action)
         self._wakeup.set()
 
-    def look_again(self) -> None:
-        """Begin a look soon."""
+    def check_again(self) -> None:
+        """Begin a check soon."""
         self._wanted = True
         self._wakeup.set()
 
@@ -107,20 +112,20 @@ class Looks:
         self.do(self._retained.shrink(removed))
 
     def end(self) -> list[str]:
-        """End with the packet that is on its way; return the topics that a second look has subscribed to."""
+        """End with the packet that is on its way; return the topics that a recheck has subscribed to."""
         self._waiting.clear()
         self._wakeup.set()
-        return [topic for action in self._retained.leave_second_look() for topic in action.filters]
+        return [topic for action in self._retained.leave_recheck() for topic in action.filters]
 
     def _is_wanted(self) -> bool:
-        return self._wanted or (not self._retained.looking and self._is_due())
+        return self._wanted or (not self._retained.checking and self._is_due())
 
     def _is_due(self) -> bool:
         due = self._retained.due()
         return due is not None and due <= self._loop.time()
 
     async def _serve(self, until: Callable[[], bool]) -> None:
-        """Send what waits, and do what the time asks for during a look."""
+        """Send what waits, and do what the time asks for during a check."""
         while not self._queue.ended:
             if self._waiting:
                 await self._send(self._waiting.popleft())
@@ -164,7 +169,7 @@ class Looks:
             await self._send(self._waiting.popleft())
 
     def _answered(self, filters: Sequence[str], refused: Sequence[str]) -> None:
-        """Note for the reader whether its filters are granted; a look does not go on with a refused one."""
+        """Note for the reader whether its filters are granted; a check does not go on with a refused one."""
         if any(each in self._retained.wanted for each in refused):
             self._grant(False)
         elif self._granted is None or self._retained.own_filter in filters:  # it was about all filters

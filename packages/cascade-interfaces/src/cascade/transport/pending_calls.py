@@ -10,7 +10,7 @@ from typing import Any
 from cascade.transport.errors import LinkLost
 
 
-class AnsweredClient:
+class PendingCalls:
     """The part of a ``LinkClient`` that knows what waits for an answer, and why the connection has ended.
 
     For a client that reads the answers itself; the others have a client library that does this.

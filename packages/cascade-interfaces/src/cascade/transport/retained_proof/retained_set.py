@@ -1,20 +1,20 @@
 """Decisions about the retained set of a watch: when it has arrived, and what of it is gone. No I/O.
 
 MQTT does not mark the end of the retained messages that answer a SUBSCRIBE, and not every broker
-sends them in full, in time, or at all. A *look* therefore is a SUBSCRIBE to all filters, one after
+sends them in full, in time, or at all. A *check* therefore is a SUBSCRIBE to all filters, one after
 it to the watcher's own sync topics, and a nonce that is published to one of these:
 
-1. The look ends when the nonce comes back, the *echo*, and the broker has answered the SUBSCRIBE; the nonce
+1. The check ends when the nonce comes back, the *echo*, and the broker has answered the SUBSCRIBE; the nonce
    does not wait for that answer. A watcher with a name also keeps a retained
    *canary* on its own sync topics. The broker sends it behind the set; an echo before the canary
    proves nothing, and a further nonce is sent. A source without a name has no canary: the echo of a
    second nonce, sent behind the first echo, counts, but the set is not proved. If retained
-   messages came behind an echo, the look then waits until no more of them arrive.
+   messages came behind an echo, the check then waits until no more of them arrive.
 2. A topic that held a message before and is missing now is asked for once more by its exact name,
-   the *second look*. Only what is missing there too is gone.
+   the *recheck*. Only what is missing there too is gone.
 
 So a broker that echoes early, cuts a large set or withholds it never makes a topic disappear from
-the set; only a message that clears the topic, or a second look, does.
+the set; only a message that clears the topic, or a recheck, does.
 
 Sources: MQTT 3.1.1, sections 3.3.1.3 (retain flag) and 3.8.4 (retained messages on SUBSCRIBE).
 """
@@ -28,10 +28,10 @@ from typing import NamedTuple
 
 from cascade.interfaces.topics import canary_topic, matches, sync_filter, sync_topic
 from cascade.interfaces.watch import Complete
-from cascade.transport.known_topics import KnownTopics
+from cascade.transport.retained_proof.known_topics import KnownTopics
 
 INTERVAL = 60.0
-"""Seconds from the end of one look to the next one on a link that stays up."""
+"""Seconds from the end of one check to the next one on a link that stays up."""
 CANARY_LIMIT = 1.5
 """Seconds in which the canary has to arrive, after which the set is not proved."""
 MISSES = 5
@@ -39,13 +39,13 @@ MISSES = 5
 REPEAT = 0.05
 """Seconds between two nonces while the canary is awaited."""
 QUIET = 0.2
-"""Seconds without a retained message that end a look where the order of messages is not proved."""
+"""Seconds without a retained message that end a check where the order of messages is not proved."""
 ECHO_LIMIT = 5.0
-"""Seconds in which a nonce has to come back; a look without its echo is begun again later."""
+"""Seconds in which a nonce has to come back; a check without its echo is begun again later."""
 RETRY = 10.0
-"""Seconds until the next look after one that was not proved or had no echo; doubled up to ``INTERVAL``."""
+"""Seconds until the next check after one that was not proved or had no echo; doubled up to ``INTERVAL``."""
 TOPICS_A_PACKET = 200
-"""How many topics one SUBSCRIBE of a second look holds."""
+"""How many topics one SUBSCRIBE of a recheck holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ WITHHELD = Unproved(
 
 
 class _Phase(Enum):
-    IDLE = "between two looks, or not linked"
+    IDLE = "between two checks, or not linked"
     FIRST = "waits for the echo behind the whole set"
     AGAIN = "has had an echo, and without a canary waits for a second one"
     SETTLING = "has had that one, on a broker that echoes early, and waits until nothing retained arrives"
@@ -119,7 +119,7 @@ class RetainedSet:
         one SUBSCRIBE in the order of its filters, or at least completes those of exact topics.
     :param source: whose sync topics are used; unique among the broker's clients.
     :param canary: what is known of the canary; None: keep none, in a process that must leave
-        nothing retained. Two sets that share it must not look at the same time.
+        nothing retained. Two sets that share it must not check at the same time.
     :param new_nonce: returns a new random text at each call.
     """
 
@@ -138,22 +138,22 @@ class RetainedSet:
         self._new_nonce = new_nonce
         self._canary_topic = canary_topic(source)
         self._own = sync_filter(source)
-        # What is true from one look to the next.
+        # What is true from one check to the next.
         self._linked = False
-        self._ended = False  # the last look has ended with Complete
+        self._ended = False  # the last check has ended with Complete
         self._retry = RETRY
         self._phase = _Phase.IDLE
         self._due: float | None = None
         self._out_of_order = False  # this broker has sent retained messages behind an echo
         self._topics = KnownTopics()
-        # What is true of the look that goes on.
+        # What is true of the check that goes on.
         self._began = 0.0
         self._misses = 0  # echoes that came before the canary
         self._nonce = ""
         self._unanswered = 0  # packets of SUBSCRIBE whose SUBACK has not come
         self._echo_waits = False  # for the SUBACK
         self._canary_seen = False
-        self._asked: list[tuple[str, ...]] = []  # the packets of the second look
+        self._asked: list[tuple[str, ...]] = []  # the packets of the recheck
 
     @property
     def own_filter(self) -> str:
@@ -166,8 +166,8 @@ class RetainedSet:
         return self._filters.keys()
 
     @property
-    def looking(self) -> bool:
-        """Whether a look has begun and has not ended."""
+    def checking(self) -> bool:
+        """Whether a check has begun and has not ended."""
         return self._phase is not _Phase.IDLE
 
     @property
@@ -176,19 +176,19 @@ class RetainedSet:
         return (*(each for each in self._filters if each != self._own), self._own)
 
     def begin(self, now: float) -> list[Action]:
-        """Begin a look: the link is up, messages may have been missed, or the time has come."""
-        leftover = self.leave_second_look()
+        """Begin a check: the link is up, messages may have been missed, or the time has come."""
+        leftover = self.leave_recheck()
         self._linked = True
         self._ended = False
         self._phase = _Phase.FIRST
         self._began = now
         self._misses = 0
         self._canary_seen = False
-        self._topics.begin_look()
+        self._topics.begin_check()
         return [*leftover, Subscribe(self.filters), *self._ask(now)]
 
     def asked(self) -> None:
-        """Note that a SUBSCRIBE was sent: its look does not end before :meth:`answered`."""
+        """Note that a SUBSCRIBE was sent: its check does not end before :meth:`answered`."""
         self._unanswered += 1
 
     def answered(self, now: float) -> list[Action]:
@@ -208,7 +208,7 @@ class RetainedSet:
         self.interrupt()
 
     def interrupt(self) -> None:
-        """End the look without a result, if there is one; the next look begins with :meth:`begin`."""
+        """End the check without a result, if there is one; the next check begins with :meth:`begin`."""
         self._phase = _Phase.IDLE
         self._ended = False
         self._nonce = ""
@@ -216,7 +216,7 @@ class RetainedSet:
         self._due = None
 
     def postpone(self, now: float) -> None:
-        """End the look without a result because the broker refused a filter; try again later."""
+        """End the check without a result because the broker refused a filter; try again later."""
         self.interrupt()
         self._rest_unproved(now)
 
@@ -227,7 +227,7 @@ class RetainedSet:
         if not new or not self._linked:
             return []
         if self._phase is _Phase.IDLE and not self._ended:
-            return [Subscribe(new)]  # a whole look comes later
+            return [Subscribe(new)]  # a whole check comes later
         if self._phase in (_Phase.IDLE, _Phase.QUIET):
             self._phase = _Phase.SECOND
         elif self._phase is _Phase.SETTLING:
@@ -258,7 +258,7 @@ class RetainedSet:
         self._topics.note(topic, empty=empty, retain=retain)
         return True, []
 
-    def leave_second_look(self) -> list[Unsubscribe]:
+    def leave_recheck(self) -> list[Unsubscribe]:
         """Return how to unsubscribe from the topics that were asked for by name."""
         asked, self._asked = self._asked, []
         topics = (topic for part in asked for topic in part if topic not in self._filters)
@@ -275,9 +275,9 @@ class RetainedSet:
         if self._phase is _Phase.IDLE:
             return self.begin(now)
         if self._phase is _Phase.SETTLING:
-            return self._end_first_look(now)
+            return self._end_check(now)
         if self._phase is _Phase.QUIET:
-            return self._end_second_look(now)
+            return self._end_recheck(now)
         if not self._nonce:  # an echo came before the canary
             return self._ask(now)
         self._rest_unproved(now)  # no echo at all: the reader waits, and reports that by itself
@@ -294,7 +294,7 @@ class RetainedSet:
         self._due = now + pause
 
     def _rest_unproved(self, now: float) -> None:
-        """Wait longer each time: a broker that withholds messages sends the whole set at each look."""
+        """Wait longer each time: a broker that withholds messages sends the whole set at each check."""
         self._rest(now, self._retry)
         self._retry = min(2 * self._retry, INTERVAL)
 
@@ -312,7 +312,7 @@ class RetainedSet:
     def _hear_echo(self, now: float) -> list[Action]:
         if self._phase is _Phase.SECOND:
             if self._canary_seen and not self._out_of_order:
-                return self._end_second_look(now)
+                return self._end_recheck(now)
             self._phase = _Phase.QUIET
             self._due = now + QUIET
             return []
@@ -324,7 +324,7 @@ class RetainedSet:
             self._due = now + QUIET
             return []
         if self._canary is None or self._canary_seen:
-            return self._end_first_look(now)
+            return self._end_check(now)
         return self._miss_canary(self._canary, now)
 
     def _miss_canary(self, known: Canary, now: float) -> list[Action]:
@@ -344,9 +344,9 @@ class RetainedSet:
             self._due = now + REPEAT
             return []
         problem = Unproved(WITHHELD.cause, WITHHELD.remedy.format(source=self._source))
-        return [problem, *self._end_first_look(now)]
+        return [problem, *self._end_check(now)]
 
-    def _end_first_look(self, now: float) -> list[Action]:
+    def _end_check(self, now: float) -> list[Action]:
         topics = self._topics
         missing = topics.missing()
         if self._canary is not None and self._canary_seen:
@@ -359,17 +359,17 @@ class RetainedSet:
         return self._ask_for([topic for topic in missing if topic not in topics.forgotten], now)
 
     def _ask_for(self, missing: list[str], now: float) -> list[Action]:
-        """Ask for missing topics by their names, or complete the look if there are none."""
+        """Ask for missing topics by their names, or complete the check if there are none."""
         if not missing or self._topics.overflow:
             return self._complete(now)
         self._phase = _Phase.SECOND
         self._asked = list(_parts(missing))
         return [*(Subscribe(part) for part in self._asked), *self._ask(now)]
 
-    def _end_second_look(self, now: float) -> list[Action]:
+    def _end_recheck(self, now: float) -> list[Action]:
         """Take as gone what no packet has brought; a packet that brought some may have been cut."""
         asked = self._asked
-        done = self.leave_second_look()
+        done = self.leave_recheck()
         again = []
         for part in asked:
             missing = self._topics.missing(part)
