@@ -91,6 +91,8 @@ def test_a_broker_is_known_by_its_address() -> None:
     """Two connectors to one host and port share the buckets; another port, project or source has its own."""
 
     class Addressed:
+        required, earlier_runs = False, None
+
         def __init__(self, port: int) -> None:
             self._port = port
 
