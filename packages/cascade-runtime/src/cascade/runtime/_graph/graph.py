@@ -220,7 +220,6 @@ class Graph:
     def _open(self, call: Call, search: Search) -> tuple[Node, list[Call]]:
         """Make the node of ``call``; return it, and what has to be built before it."""
         node = Node(call, self)
-        node.status = _OPENED
         self._enter(call, node)
         if type(call) is Call:
             taken, node.nested = inputs_of(call, search)

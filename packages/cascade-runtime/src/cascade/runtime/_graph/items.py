@@ -168,6 +168,7 @@ class MapItems(Origin):
     def new_node(self, number: int, kwargs: dict[str, Any]) -> Node:
         """Make the node of an item."""
         item = Node(self.call, self.node.scope)
+        item.status = _WAITING
         item.origin = self
         item.number = number
         item.kwargs = kwargs
@@ -229,7 +230,7 @@ class MapItems(Origin):
         return item
 
 
-_DONE = Status.DONE  # asked for each item
+_WAITING, _DONE = Status.WAITING, Status.DONE  # asked for each item
 _PART = 512
 """How many values stand in one tuple."""
 _PARTS_PER_STEP = 128

@@ -208,7 +208,7 @@ class Node:
         self.readers = 0
         """Dependents, and the run itself for a target, that may still read the value."""
         self.value: Any = None
-        self.status = _WAITING
+        self.status = _OPENED
         self.input_failed = False
         """Whether an input was skipped or failed."""
         self.skipped_by_failure = False
@@ -309,7 +309,7 @@ class Node:
 
 
 # looking up a name in an enum costs as much as several attributes
-_CALL, _WAITING = Kind.CALL, Status.WAITING
+_CALL, _OPENED = Kind.CALL, Status.OPENED
 
 
 def _find_key(node: Node) -> str:

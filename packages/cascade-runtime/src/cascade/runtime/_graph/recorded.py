@@ -11,7 +11,7 @@ from cascade.runtime._graph.graph import Graph
 from cascade.runtime._graph.items import MapItems, RecordedValues
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
 from cascade.runtime._graph.mapping import Columns
-from cascade.runtime._graph.node import Kind, Node, Recorded, Status
+from cascade.runtime._graph.node import Kind, Node, Recorded
 from cascade.runtime._graph.numbering import Declared
 from cascade.spec import Call, LazyResult, Search, call_of
 
@@ -120,7 +120,7 @@ class RecordedGraph(Graph):
             node, missing = super()._open(call, search)
         else:
             node, missing = Node(call, self), []
-            node.kind, node.value, node.status = Kind.RECORDED, recorded, Status.OPENED
+            node.kind, node.value = Kind.RECORDED, recorded
             self._enter(call, node)
         if self._outer is not None and self.is_outer(call):
             node.known_key = self.key_of(call)
