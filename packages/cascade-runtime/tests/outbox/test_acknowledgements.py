@@ -13,9 +13,9 @@ from cascade.runtime import Outbox
 from cascade.runtime._outbox import acknowledgements as module
 from cascade.runtime._outbox import queue as queue_module
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
-from cascade.runtime._outbox.entry import Entry
 from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.queue import DurableQueue
+from cascade.runtime._outbox.send_order import QueuedMessage
 from cascade.testkit.waiting import eventually, time_limit
 
 
@@ -121,10 +121,10 @@ async def test_after_the_end_no_timer_is_made(monkeypatch: pytest.MonkeyPatch) -
     assert not link.subscribed
 
 
-def entry_of(topic: str, text: str) -> Entry:
-    def settled(entry: Entry, delivery: Delivery) -> None: ...
+def entry_of(topic: str, text: str) -> QueuedMessage:
+    def settled(entry: QueuedMessage, delivery: Delivery) -> None: ...
 
-    return Entry(settled, 1, topic, text, 1, 0.0)
+    return QueuedMessage(settled, 1, topic, text, 1, 0.0)
 
 
 @pytest.mark.parametrize(

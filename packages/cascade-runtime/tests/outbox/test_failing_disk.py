@@ -12,11 +12,11 @@ from fakes import FakeClock
 
 from cascade.interfaces import Delivery
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import adoption, disk, queue
+from cascade.runtime._outbox import file_thread, open_sender, queue
 from cascade.runtime._outbox.file import OutboxFile, Row, Stored
+from cascade.runtime._outbox.file_thread import open_file
 from cascade.runtime._outbox.schema import State
 from cascade.runtime._outbox.settings import Order
-from cascade.runtime._outbox.store import open_file
 from cascade.testkit.waiting import eventually
 
 
@@ -40,7 +40,7 @@ class FullDisk:
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
     """Have a disk that is full, and no second try before the end of a test."""
-    monkeypatch.setattr(disk, "RETRY_DISK", 3_600.0)
+    monkeypatch.setattr(file_thread, "RETRY_DISK", 3_600.0)
     monkeypatch.setattr(queue, "NO_PROGRESS", 0.05)
     return FullDisk(monkeypatch)
 
@@ -134,10 +134,11 @@ async def test_reading_a_full_disk_does_not_show_that_it_works_again(
 ) -> None:
     """It can be read all the time; what it had refused must work."""
     caplog.set_level("INFO", "cascade.outbox")
-    store = disk.Disk(
+    store = file_thread.FileThread(
         settings_of(folder),
         "me",
         FakeClock(),
+        written=lambda *_: None,
         on_works=lambda: None,
         on_fails=lambda: None,
     )
@@ -171,8 +172,8 @@ async def test_a_full_disk_loses_no_message_of_a_dead_process(
     folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     """A part that could not be committed to the new file stays in the old one, and is taken over by the next try."""
-    monkeypatch.setattr(disk, "RETRY_DISK", 0.01)
-    monkeypatch.setattr(adoption, "SLICE", 2)
+    monkeypatch.setattr(file_thread, "RETRY_DISK", 0.01)
+    monkeypatch.setattr(open_sender, "SLICE", 2)
     await leave_five(folder)
     adopt, tries = OutboxFile.adopt, list[int]()
 
@@ -198,13 +199,13 @@ async def test_messages_that_cannot_be_deleted_from_their_old_file_are_adopted_o
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The next process may send them again; a warning says so."""
-    monkeypatch.setattr(adoption, "SLICE", 2)
+    monkeypatch.setattr(open_sender, "SLICE", 2)
     await leave_five(folder)
 
     def fail(orphan: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("cascade.runtime._outbox.adoption._Orphan._delete_adopted", fail)
+    monkeypatch.setattr("cascade.runtime._outbox.open_sender._Orphan._delete_adopted", fail)
     link = FakeLink()
     async with Outbox(folder).attached(link) as sender:
         await eventually(lambda: not sender.adopting)

@@ -15,7 +15,7 @@ from fakes import FakeClock
 
 from cascade.interfaces import Delivery, OutboxUnavailable
 from cascade.runtime import Outbox
-from cascade.runtime._outbox import adoption, queue
+from cascade.runtime._outbox import open_sender, queue
 from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.schema import State
 from cascade.runtime._storage import process_lock
@@ -154,7 +154,7 @@ async def test_files_of_dead_processes_are_adopted_part_by_part(
     folder: Path, ack: str | None, first: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of each; one that is in use stays, and so does what was put aside, in a file that nothing holds."""
-    monkeypatch.setattr(adoption, "SLICE", 2)
+    monkeypatch.setattr(open_sender, "SLICE", 2)
     await leave(folder, "box-1", State.WAITS, State.ASIDE, State.WAITS, State.SENT, State.WAITS, ack="c-1")
     await leave(folder, "box-2", State.WAITS)
     await leave(folder, "box-3", State.WAITS, State.WAITS)
@@ -180,21 +180,21 @@ async def test_what_is_left_is_counted_once_while_files_are_adopted(
     folder: Path, ack: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each moment: before a file is opened, while parts of it are in both, and behind it. What is in use does not count."""
-    monkeypatch.setattr(adoption, "SLICE", 2)
+    monkeypatch.setattr(open_sender, "SLICE", 2)
     states = [State.WAITS, State.ASIDE, State.WAITS, State.SENT, State.WAITS]
     for source, some in (("box-1", states), ("box-2", states), ("box-3", states[:1]), ("busy", states)):
         await leave(folder, source, *some, ack="c-1")
     held = process_lock.take(folder / "busy.lock")
     counts: list[int] = []
-    take_over = adoption.Adoption.step
+    take_over = open_sender.Adoption.step
 
-    def count_around(taking: adoption.Adoption, own: OutboxFile) -> Stored | None:
+    def count_around(taking: open_sender.Adoption, own: OutboxFile) -> Stored | None:
         counts.append(taking.left(own))
         found = take_over(taking, own)
         counts.append(taking.left(own))
         return found
 
-    monkeypatch.setattr(adoption.Adoption, "step", count_around)
+    monkeypatch.setattr(open_sender.Adoption, "step", count_around)
     link = FakeLink(up=False)
     async with Outbox(folder, ack=ack).sender(link, adopt=True) as sender:
         await eventually(lambda: len(counts) == 12)

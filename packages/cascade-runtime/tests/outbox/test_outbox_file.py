@@ -11,8 +11,8 @@ from fake_link import settings_of
 from fakes import FakeClock
 
 from cascade.runtime._outbox.file import OutboxFile, Row
+from cascade.runtime._outbox.file_thread import open_file
 from cascade.runtime._outbox.schema import State
-from cascade.runtime._outbox.store import open_file
 
 ODD = ["x", "", "7b", "-1", "²"]
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Engine, FileConnector, LocalConnector, Outbox
-from cascade.runtime._outbox import acknowledgements, disk, order, queue
-from cascade.runtime._outbox.entry import Ranges
+from cascade.runtime._outbox import acknowledgements, file_thread, queue, send_order
 from cascade.runtime._outbox.file import OutboxFile, Row, Stored
+from cascade.runtime._outbox.file_thread import Operation, OutboxStore
 from cascade.runtime._outbox.schema import State
-from cascade.runtime._outbox.store import Operation, OutboxStore
+from cascade.runtime._outbox.send_order import Ranges
 from cascade.runtime._storage import process_lock
 from cascade.spec import task
 from cascade.testkit.waiting import eventually, time_limit
@@ -38,10 +38,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon, so that no test waits for seconds."""
-    monkeypatch.setattr(disk, "RETRY_DISK", 0.02)
+    monkeypatch.setattr(file_thread, "RETRY_DISK", 0.02)
     monkeypatch.setattr(queue, "RETRY_LINK", 0.02)
     monkeypatch.setattr(queue, "NO_PROGRESS", 0.1)
-    monkeypatch.setattr(order, "IN_MEMORY", 0)
+    monkeypatch.setattr(send_order, "IN_MEMORY", 0)
 
 
 def rows(folder: Path, columns: str = "*") -> list[tuple[Any, ...]]:
@@ -836,7 +836,7 @@ async def test_a_message_that_is_dropped_and_counted_is_forgotten(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller that keeps it until it is safe need not keep it for ever."""
-    monkeypatch.setattr(order, "CAPACITY", 1)
+    monkeypatch.setattr(send_order, "CAPACITY", 1)
     link, safe = FakeLink(up=False), list[int]()
     await link.disconnect()
     async with Outbox(folder, delay=60.0).attached(link) as sender:

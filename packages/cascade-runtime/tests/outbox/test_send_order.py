@@ -7,18 +7,17 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from cascade.interfaces import Delivery
-from cascade.runtime._outbox import order as order_module
-from cascade.runtime._outbox.entry import Entry, Ranges
+from cascade.runtime._outbox import send_order as order_module
 from cascade.runtime._outbox.file import Stored
-from cascade.runtime._outbox.order import SendOrder
+from cascade.runtime._outbox.send_order import QueuedMessage, Ranges, SendOrder
 
 
-def settled(entry: Entry, delivery: Delivery) -> None:
+def settled(entry: QueuedMessage, delivery: Delivery) -> None:
     """Do nothing."""
 
 
-def entry_of(number: int, *, old: bool = False, text: str = "{}") -> Entry:
-    return Entry(settled, number, "a", text, 1, 0.0, old=old)
+def entry_of(number: int, *, old: bool = False, text: str = "{}") -> QueuedMessage:
+    return QueuedMessage(settled, number, "a", text, 1, 0.0, old=old)
 
 
 def given(order: SendOrder) -> list[int]:

@@ -12,9 +12,9 @@ from cascade.interfaces import Connector, Subscription
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import ack_topic
 from cascade.interfaces.wire.read import Ack, parse_ack
-from cascade.runtime._outbox.entry import Entry
 from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.queue import DurableQueue
+from cascade.runtime._outbox.send_order import QueuedMessage
 from cascade.transport.state_log import StateLog
 
 _log = get_logger("cascade.outbox")
@@ -46,9 +46,9 @@ class Acknowledgements:
         self.on_change: Callable[[], None] | None = None
         """Called when an acknowledgement was applied, and from time to time while some are missing."""
 
-    def concerns(self, entry: Entry) -> bool:
+    def concerns(self, message: QueuedMessage) -> bool:
         """Return whether a collector acknowledges this message: it is an event of this source."""
-        if not entry.topic.endswith("/events") or self._marker not in entry.text:
+        if not message.topic.endswith("/events") or self._marker not in message.text:
             return False
         if self._timer is None:
             self._restart()

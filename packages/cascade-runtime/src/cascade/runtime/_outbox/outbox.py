@@ -23,15 +23,14 @@ from cascade.interfaces import (
 from cascade.interfaces.wire.write import default_source, source_of
 from cascade.runtime._outbox import settings as checks
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
-from cascade.runtime._outbox.adoption import Adoption
 from cascade.runtime._outbox.file import Stored
-from cascade.runtime._outbox.held import Held
 from cascade.runtime._outbox.listing import SenderSummary, drop, senders
+from cascade.runtime._outbox.open_sender import Adoption, OpenSender
 from cascade.runtime._outbox.queue import HOLD, DurableQueue
 from cascade.runtime._support.clock import SystemClock
 
 _NOT_OPEN = "the sender is not open; write: async with outbox.sender(connector) as sender"
-_left: dict[tuple[Path, str], Held] = {}
+_left: dict[tuple[Path, str], OpenSender] = {}
 """Senders without a user whose files are still open, by folder and name: the next sender there has them closed."""
 
 
@@ -75,7 +74,7 @@ class Outbox:
             ack=ack,
         )
         self._clock = clock or SystemClock()
-        self._senders: dict[int, Held] = {}
+        self._senders: dict[int, OpenSender] = {}
 
     @property
     def folder(self) -> os.PathLike[str]:
@@ -123,27 +122,27 @@ class Outbox:
 
         :param adopt: whether to send, too, what dead processes have left; by default where the connector has a name.
         """
-        async with self._hold(connector, adopt=adopt) as held:
-            yield held.queue
+        async with self._hold(connector, adopt=adopt) as sender:
+            yield sender.queue
 
     @asynccontextmanager
-    async def _hold(self, connector: Connector, *, adopt: bool | None) -> AsyncIterator[Held]:
+    async def _hold(self, connector: Connector, *, adopt: bool | None) -> AsyncIterator[OpenSender]:
         await self._make_room(connector)
-        held = self._senders.get(id(connector))
-        new = held is None
-        if held is None:
-            held = self._senders[id(connector)] = self._open(connector, adopt=adopt)
-        held.users += 1
-        held.go_on()
-        _forget(self._file_of(connector), held)
+        sender = self._senders.get(id(connector))
+        new = sender is None
+        if sender is None:
+            sender = self._senders[id(connector)] = self._open(connector, adopt=adopt)
+        sender.users += 1
+        sender.go_on()
+        _forget(self._file_of(connector), sender)
         try:
-            if new and held.acknowledgements is not None:
-                await held.acknowledgements.follow(held.queue)
-            yield held
+            if new and sender.acknowledgements is not None:
+                await sender.acknowledgements.follow(sender.queue)
+            yield sender
         finally:
-            held.users -= 1
-            if not held.users and self._senders.get(id(connector)) is held:
-                await self._leave(held, self._file_of(connector))
+            sender.users -= 1
+            if not sender.users and self._senders.get(id(connector)) is sender:
+                await self._leave(sender, self._file_of(connector))
 
     def sender(self, connector: Connector, *, adopt: bool | None = None) -> OutboxSender:
         """Return what sends messages of another program through this outbox: ``async with`` it.
@@ -156,7 +155,7 @@ class Outbox:
     def __repr__(self) -> str:
         return f"<Outbox {self._settings.folder}>"
 
-    def _open(self, connector: Any, *, adopt: bool | None) -> Held:
+    def _open(self, connector: Any, *, adopt: bool | None) -> OpenSender:
         if adopt is None:
             adopt = _is_named(connector)
         source = source_of(connector)
@@ -173,37 +172,37 @@ class Outbox:
         adoption = Adoption() if adopt else None
         if adoption is not None:
             _adopt(queue, adoption)
-        return Held(connector, queue, acknowledgements, adoption)
+        return OpenSender(connector, queue, acknowledgements, adoption)
 
     async def _make_room(self, connector: Connector) -> None:
         """Have the file closed that an earlier user has left open: on another loop, or through another outbox."""
         loop = asyncio.get_running_loop()
-        held = self._senders.get(id(connector))
-        if held is not None and (held.inert or held.queue.loop is not loop):
+        sender = self._senders.get(id(connector))
+        if sender is not None and (sender.inert or sender.queue.loop is not loop):
             del self._senders[id(connector)]
-            await held.close(HOLD)
+            await sender.close(HOLD)
         left = _left.get(self._file_of(connector))
         if left is None or left is self._senders.get(id(connector)):
             return
         if left.queue.loop is loop or left.queue.loop.is_closed():
             await left.close(HOLD)
 
-    async def _leave(self, held: Held, file: tuple[Path, str]) -> None:
+    async def _leave(self, sender: OpenSender, file: tuple[Path, str]) -> None:
         """Close a sender; while its connector stays connected and messages of it wait, only when they are settled."""
-        if held.inert:
-            self._drop_sender(held)
+        if sender.inert:
+            self._drop_sender(sender)
             return
-        _left[file] = held
-        held.on_closed = partial(_forget, file, held)
-        if held.needed:
-            await held.stay(partial(self._drop_sender, held))
+        _left[file] = sender
+        sender.on_closed = partial(_forget, file, sender)
+        if sender.needed:
+            await sender.stay(partial(self._drop_sender, sender))
         else:
-            self._drop_sender(held)
-            await held.close()
+            self._drop_sender(sender)
+            await sender.close()
 
-    def _drop_sender(self, held: Held) -> None:
-        if self._senders.get(id(held.connector)) is held:
-            del self._senders[id(held.connector)]
+    def _drop_sender(self, sender: OpenSender) -> None:
+        if self._senders.get(id(sender.connector)) is sender:
+            del self._senders[id(sender.connector)]
 
     def _file_of(self, connector: object) -> tuple[Path, str]:
         return self._settings.folder, source_of(connector)
@@ -214,23 +213,23 @@ class OutboxSender:
 
     def __init__(self, outbox: Outbox, connector: Connector, *, adopt: bool | None) -> None:
         self._attached = outbox._hold(connector, adopt=adopt)
-        self._held: Held | None = None
+        self._sender: OpenSender | None = None
 
     def send(self, topic: str, payload: Mapping[str, Any], qos: int = 1) -> None:
         """Send a message, now or later; return at once.
 
         :raises RuntimeError: outside of ``async with``.
         """
-        if self._held is None:
+        if self._sender is None:
             raise RuntimeError(_NOT_OPEN)
-        self._held.queue.publish(topic, payload, qos)
+        self._sender.queue.publish(topic, payload, qos)
 
     async def flush(self, timeout: float) -> bool:
         """Store everything, and wait up to ``timeout`` seconds until it is sent; return whether it is.
 
         It returns sooner where no message moves.
         """
-        return self._held is None or await self._held.queue.finish(timeout)
+        return self._sender is None or await self._sender.queue.finish(timeout)
 
     async def left(self, timeout: float) -> int:
         """Return how many messages wait on disk, where :meth:`flush` puts them: its own, and with ``adopt`` those that
@@ -240,19 +239,19 @@ class OutboxSender:
         :raises OutboxUnavailable: if it does not, or if it fails.
         :raises RuntimeError: outside of ``async with``.
         """
-        if self._held is None:
+        if self._sender is None:
             raise RuntimeError(_NOT_OPEN)
-        return await self._held.left(timeout)
+        return await self._sender.left(timeout)
 
     async def __aenter__(self) -> Self:
-        self._held = await self._attached.__aenter__()
+        self._sender = await self._attached.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.flush(5.0)
-        self._held = None
+        self._sender = None
         await self._attached.__aexit__(kind, error, trace)
 
 
@@ -271,8 +270,8 @@ def _adopt(queue: DurableQueue, adoption: Adoption) -> None:
     queue.call(adoption.step, adopted)
 
 
-def _forget(file: tuple[Path, str], held: Held) -> None:
-    if _left.get(file) is held:
+def _forget(file: tuple[Path, str], sender: OpenSender) -> None:
+    if _left.get(file) is sender:
         del _left[file]
 
 

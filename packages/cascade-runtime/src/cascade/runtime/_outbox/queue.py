@@ -10,12 +10,10 @@ from typing import Any
 from cascade.interfaces import Clock, Delivery, SupportsDelivery, SupportsStatistics, supports
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.wire.write import encode_payload
-from cascade.runtime._outbox.disk import CLOSE_TIMEOUT, Apply, Disk, Done
-from cascade.runtime._outbox.entry import Entry
 from cascade.runtime._outbox.file import Row, Stored
-from cascade.runtime._outbox.order import SendOrder
+from cascade.runtime._outbox.file_thread import CLOSE_TIMEOUT, PAGE, Apply, Done, FileThread
 from cascade.runtime._outbox.progress import Progress
-from cascade.runtime._outbox.record import PAGE, Record
+from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder
 from cascade.runtime._outbox.settings import OutboxSettings
 from cascade.transport.state_log import StateLog
 
@@ -34,7 +32,7 @@ class DurableQueue:
     """Delivers messages in order, and keeps each until the other side has it.
 
     A message that is settled within ``delay`` is never written. All methods must be called on the event
-    loop; the file belongs to a thread. :class:`SendOrder` decides what goes next, :class:`Record` writes the file.
+    loop; the file belongs to a thread. :class:`SendOrder` decides what goes next, :class:`FileThread` writes the file.
 
     :param source: the sender's name.
     :param awaits_ack: whether a message that was taken must be acknowledged by a collector, too.
@@ -49,7 +47,7 @@ class DurableQueue:
         source: str,
         *,
         clock: Clock,
-        awaits_ack: Callable[[Entry], bool] | None = None,
+        awaits_ack: Callable[[QueuedMessage], bool] | None = None,
     ) -> None:
         self.dropped = 0
         """Messages that will not be sent, because the bounds were reached or they cannot be published."""
@@ -71,15 +69,16 @@ class DurableQueue:
         live_first = settings.order == "live-first"
         self._order = SendOrder(live_first=live_first, limit=2 * _window(connector))
         self._next = self._lost = 0
-        self._held = not live_first  # whether all new messages have to wait until the file is open
+        self._blocked = not live_first  # whether all new messages have to wait until the file is open
         self._reading = self._pumping = self._resting = self._closed = False
         self._stopped: asyncio.Future[None] | None = None
         self._opening = True
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._after("hold", HOLD, self._release)
-        self._disk = Disk(settings, source, clock, on_works=self._write_late, on_fails=self._release)
-        self._record = Record(self._disk, written=self._written)
-        self._disk.post(lambda file: (file.waiting(), file.damaged, str(file.paths.database)), self._opened)
+        self._file = FileThread(
+            settings, source, clock, written=self._written, on_works=self._write_late, on_fails=self._release
+        )
+        self._file.post(lambda file: (file.waiting(), file.damaged, str(file.paths.database)), self._opened)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -111,15 +110,15 @@ class DurableQueue:
         if self._lost:
             text, self._lost = f'{text[:-1]}, "lost": {self._lost}}}', 0
         self._next = number = self._next + 1
-        entry = Entry(self._settled, number, topic, text, qos, self._time())
-        entry.on_safe = on_safe
+        message = QueuedMessage(self._settled, number, topic, text, qos, self._time())
+        message.on_safe = on_safe
         order = self._order
         if order.behind or len(order.in_hand) >= order.limit:
-            for dropped in order.wait(entry):
+            for dropped in order.wait(message):
                 self._note_lost(1)
                 dropped.safe()
         else:
-            self._give(entry)
+            self._give(message)
         if "write" not in self._timers:
             self._after("write", self._delay, self._write_late)
 
@@ -134,14 +133,14 @@ class DurableQueue:
 
     async def _drain(self, timeout: float, done: Callable[[], bool]) -> None:
         until = self._time() + timeout
-        while self._held and (left := until - self._time()) > 0:
+        while self._blocked and (left := until - self._time()) > 0:
             await self._progress.following(left)
         self._store_all()
         while not done() and (left := until - self._time()) > 0:
             if not await self._progress.following(min(left, NO_PROGRESS if self.linked else NO_LINK)):
                 break
         self._store_all()
-        await asyncio.wait({self._disk.barrier()}, timeout=max(0.0, until - self._time()))
+        await asyncio.wait({self._file.barrier()}, timeout=max(0.0, until - self._time()))
 
     async def close(self) -> None:
         """Store what is not settled, and close the file; wait a few seconds for the disk at most. Idempotent."""
@@ -150,7 +149,7 @@ class DurableQueue:
 
     async def reached(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the disk has tried everything that was begun before."""
-        await asyncio.wait({self._disk.barrier()}, timeout=timeout)
+        await asyncio.wait({self._file.barrier()}, timeout=timeout)
 
     async def closed(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the file is closed, after :meth:`stop`; log it if that is too short."""
@@ -167,14 +166,14 @@ class DurableQueue:
             return None
         is_alive = not self._loop.is_closed()
         if is_alive:
-            self._disk.try_again()  # it may work again by now
+            self._file.try_again()  # it may work again by now
             self._store_all()
         else:
-            self._warn_of_lost(sum(not entry.posted for entry in self._order.in_memory()))
+            self._warn_of_lost(sum(not message.posted for message in self._order.in_memory()))
         self._closed = True
         for timer in self._timers.values():
             timer.cancel()
-        self._stopped = self._disk.stop()
+        self._stopped = self._file.stop()
         if is_alive and self._stopped is not None:
             self._stopped.add_done_callback(self._has_stopped)
         return self._stopped
@@ -194,16 +193,16 @@ class DurableQueue:
 
         The file then has what became of messages until now.
         """
-        self._record.settle()
-        self._disk.post(apply, done)
+        self._file.settle()
+        self._file.post(apply, done)
 
     async def ask(self, apply: Apply, timeout: float) -> Any:
         """Use the file in its thread once, as :meth:`call` does; return the result.
 
         :raises OutboxUnavailable: if the disk fails, or takes longer than ``timeout`` seconds.
         """
-        self._record.settle()
-        return await self._disk.ask(apply, timeout)
+        self._file.settle()
+        return await self._file.ask(apply, timeout)
 
     def add_stored(self, found: Stored) -> None:
         """Send messages, too, that wait in the file."""
@@ -242,53 +241,53 @@ class DurableQueue:
 
     # The way of a message
 
-    def _give(self, entry: Entry) -> None:
-        self._order.give(entry)
+    def _give(self, message: QueuedMessage) -> None:
+        self._order.give(message)
         try:
-            self._deliver(entry.topic, entry.text, entry.qos, settled=entry)
+            self._deliver(message.topic, message.text, message.qos, settled=message)
         except Exception as exc:
-            if self._order.settled(entry):
-                self._refused(entry, f"{type(exc).__name__}: {exc}")
+            if self._order.settled(message):
+                self._refused(message, f"{type(exc).__name__}: {exc}")
 
-    def _settled(self, entry: Entry, delivery: Delivery) -> None:
+    def _settled(self, message: QueuedMessage, delivery: Delivery) -> None:
         order = self._order
-        if not order.settled(entry):
+        if not order.settled(message):
             return
         if delivery is Delivery.TAKEN:
-            self._taken(entry)
+            self._taken(message)
         elif delivery is Delivery.RETURNED:
-            order.give_back(entry)
+            order.give_back(message)
             if "link" not in self._timers and not self._closed:
                 self._after("link", RETRY_LINK, self._pump)
         else:
-            self._refused(entry, delivery.value)
+            self._refused(message, delivery.value)
         if order.behind or order.stored or order.page:
             self._pump_soon()
         self._progress.note()
         if self.on_change is not None:
             self.on_change()
 
-    def _taken(self, entry: Entry) -> None:
+    def _taken(self, message: QueuedMessage) -> None:
         self.sent += 1
-        if self._awaits_ack is not None and self._awaits_ack(entry):
-            self._record.sent(entry)
+        if self._awaits_ack is not None and self._awaits_ack(message):
+            self._file.sent(message)
         else:
-            entry.safe()
-            if not entry.posted:
+            message.safe()
+            if not message.posted:
                 return
-            self._record.taken(entry)
+            self._file.taken(message)
         if "write" not in self._timers:
             self._after("write", self._delay, self._write_late)
 
-    def _refused(self, entry: Entry, cause: str) -> None:
+    def _refused(self, message: QueuedMessage, cause: str) -> None:
         """Put a message aside that no further try would send."""
         self.dropped += 1
-        entry.safe()
-        self._record.aside(entry)
+        message.safe()
+        self._file.aside(message)
         self._state.failed(
             "deliver",
             "outbox %s: a message for %s is put aside (%s); cascade outbox list shows such messages",
-            self._folder, entry.topic, cause,
+            self._folder, message.topic, cause,
         )  # fmt: skip
         if "write" not in self._timers:
             self._after("write", self._delay, self._write_late)
@@ -302,15 +301,15 @@ class DurableQueue:
     def _pump(self) -> None:
         """Give the connector what waits, as much as it has room for."""
         self._pumping = False
-        if self._held or self._resting:
+        if self._blocked or self._resting:
             return
         order = self._order
         while not self._closed and "link" not in self._timers and len(order.in_hand) < order.limit:
-            entry = order.following()
-            if entry is None:
+            message = order.following()
+            if message is None:
                 self._read()
                 break
-            self._give(entry)
+            self._give(message)
         order.renew()
 
     def _read(self) -> None:
@@ -318,12 +317,12 @@ class DurableQueue:
         unread = self._order.unread
         if unread is not None and not self._reading:
             self._reading = True
-            self._record.read(*unread, partial(self._has_read, *unread))
+            self._file.read(*unread, partial(self._has_read, *unread))
 
     def _has_read(self, first: int, last: int, rows: list[Row]) -> None:
         self._reading = False
-        entries = [Entry(self._settled, *row, 0.0, old=True) for row in rows]
-        self._order.has_read(first, rows[-1].number if len(rows) == PAGE else last, entries)
+        messages = [QueuedMessage(self._settled, *row, 0.0, old=True) for row in rows]
+        self._order.has_read(first, rows[-1].number if len(rows) == PAGE else last, messages)
         self._pump()
         if self.on_change is not None:
             self.on_change()
@@ -332,30 +331,30 @@ class DurableQueue:
 
     def _write_late(self) -> None:
         """Store what has waited for long enough, and what became of stored messages."""
-        if self._disk.failing or self._held:
+        if self._file.failing or self._blocked:
             return  # this is called again when the disk works, or has opened the file
-        unposted = [entry for entry in self._order.in_memory() if not entry.posted]
+        unposted = [message for message in self._order.in_memory() if not message.posted]
         due_before = self._time() - self._delay / 2
-        self._record.settle()  # first: an event on disk means that all before it are there or have arrived
-        self._record.write([entry for entry in unposted if entry.at <= due_before])
-        left = [entry.at for entry in unposted if not entry.posted]
+        self._file.settle()  # first: an event on disk means that all before it are there or have arrived
+        self._file.write([message for message in unposted if message.at <= due_before])
+        left = [message.at for message in unposted if not message.posted]
         if left and not self._closed and "write" not in self._timers:
             self._after("write", min(left) + self._delay - self._time(), self._write_late)
 
     def _store_all(self) -> None:
         """Write everything that is not settled, and what became of the rest."""
-        if not self._disk.failing:
-            self._record.settle()
-            self._record.write([entry for entry in self._order.in_memory() if not entry.posted])
+        if not self._file.failing:
+            self._file.settle()
+            self._file.write([message for message in self._order.in_memory() if not message.posted])
 
     def _has_stopped(self, stopped: object) -> None:
-        self._warn_of_lost(sum(not entry.stored for entry in self._order.in_memory()))
+        self._warn_of_lost(sum(not message.stored for message in self._order.in_memory()))
 
     def _warn_of_lost(self, count: int) -> None:
         if count:
             _log.warning("outbox %s: %d messages are lost; they could not be stored", self._folder, count)
 
-    def _written(self, entries: Sequence[Entry], dropped: int) -> None:
+    def _written(self, messages: Sequence[QueuedMessage], dropped: int) -> None:
         self._order.forget_stored()
         if dropped:
             self._note_lost(dropped)
@@ -373,7 +372,7 @@ class DurableQueue:
 
     def _opened(self, found: tuple[Stored, str, str]) -> None:
         stored, damaged, path = found
-        self._opening = self._held = False
+        self._opening = self._blocked = False
         if damaged:
             _log.warning("outbox %s: %s", path, damaged)
         self.add_stored(stored)
@@ -381,8 +380,8 @@ class DurableQueue:
 
     def _release(self) -> None:
         """Send new messages though the file is not open: no fault of the disk may hold them."""
-        if self._held:
-            self._held = False
+        if self._blocked:
+            self._blocked = False
             self._progress.note()
             self._pump()
             self._write_late()
