@@ -67,9 +67,9 @@ def pack_call(
 
     :raises TaskNotPicklableError: naming the task, and the argument that cannot be pickled.
     """
-    told = (step.run_id, step.key, step.name, step.attempt, step.start) if step is not None else None
+    step_fields = (step.run_id, step.key, step.name, step.attempt, step.start) if step is not None else None
     try:
-        return pack((function, args, kwargs, told))
+        return pack((function, args, kwargs, step_fields))
     except Exception as exc:
         part, cause = _unpicklable_part(function, args, kwargs, pack) or ("the call", exc)
     # Outside the except block, because the pickler's frames say nothing about what it refuses by itself.
@@ -80,7 +80,7 @@ def pack_call(
 def run_packed(packed: bytes | memoryview, pack: Pack = pack) -> bytes:
     """Run a packed call and return its outcome as bytes, for ``open_answer``; it raises nothing."""
     try:
-        function, args, kwargs, told = pickle.loads(packed)
+        function, args, kwargs, step_fields = pickle.loads(packed)
     except Exception as exc:
         return pack(
             _Unpicklable(
@@ -88,7 +88,7 @@ def run_packed(packed: bytes | memoryview, pack: Pack = pack) -> bytes:
             )
         )
     entered = in_worker.set(True)
-    known = step_in_worker.set(StepInfo(*told) if told is not None else None)
+    known = step_in_worker.set(StepInfo(*step_fields) if step_fields is not None else None)
     try:
         value = function(*args, **kwargs)
     except BaseException as exc:

@@ -168,13 +168,13 @@ class CheckpointGate:
         waiting.add_done_callback(partial(_pass_on, answer))
 
     def reconsider(self) -> None:
-        """Have all tasks look again whether they may continue: constraints have changed, or the run stops."""
+        """Have all tasks check again whether they may continue: constraints have changed, or the run stops."""
         self._wake()
         for call, notify in [*self._calls.items()]:
             self._direct(call, notify)
 
     def _wake(self) -> None:
-        """Have the tasks that wait at a checkpoint look again."""
+        """Have the tasks that wait at a checkpoint check again."""
         for change in self._waiting:
             if not change.done():
                 change.set_result(None)
