@@ -20,8 +20,8 @@ from cascade.cli._steering.request import Change, clearing, setting
 from cascade.cli.output import Output
 from cascade.interfaces import Message, WatchStream
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
-from cascade.interfaces.wire.read import View
 from cascade.interfaces.wire.write import timestamp
+from cascade.wire import View
 
 PAUSE = constraint_topic("global", "pause")
 APPLIED = {"id": "pause-global", "status": "applied"}

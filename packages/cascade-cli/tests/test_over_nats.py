@@ -14,8 +14,8 @@ import pytest
 import cascade as cs
 from cascade.cli import main
 from cascade.cli.output import Output
-from cascade.interfaces.wire.read import _engine
 from cascade.testkit.brokers import NatsServer
+from cascade.wire import engine_view
 from testing_tools.engines import eventually
 
 pytestmark = [
@@ -98,7 +98,7 @@ def test_a_watch_over_mqtt_says_what_it_does_not_know_of_an_engine_on_nats(
     server: NatsServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its status is unknown, never lost, and a watch that begins late says which events are not counted."""
-    monkeypatch.setattr(_engine, "LIVE_SECONDS", 0.0)  # it is silent between two messages
+    monkeypatch.setattr(engine_view, "LIVE_SECONDS", 0.0)  # it is silent between two messages
     noted: list[str] = []
     note = Output.note
 

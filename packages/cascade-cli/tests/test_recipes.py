@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces.topics import check_filter, parse_constraint_topic, parse_state_topic
-from cascade.interfaces.wire.read import parse_register
+from cascade.wire import parse_register
 from testing_tools.engines import Plant, eventually
 from testing_tools.patient import PATIENT
 

@@ -162,7 +162,8 @@ BURST = """
 import asyncio, json, sys, time
 import cascade as cs
 from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
-from cascade.interfaces.wire.write import Series, timestamp
+from cascade.interfaces.wire.write import timestamp
+from cascade.wire import Series
 
 async def main():
     async with cs.connector(sys.argv[1], presence=False, outbox_messages=100_000) as connector:

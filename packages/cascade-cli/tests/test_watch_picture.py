@@ -19,8 +19,8 @@ from cascade.cli._watching.picture import Picture, describe, take
 from cascade.cli._watching.rates import Rates
 from cascade.cli._watching.show import Screen
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
-from cascade.interfaces.wire.read import View
 from cascade.interfaces.wire.write import timestamp
+from cascade.wire import View
 
 WALL = 1_800_000_000.0
 NOW = 100.0

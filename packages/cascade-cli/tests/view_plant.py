@@ -8,8 +8,8 @@ from typing import Any
 from cascade.cli._watching.picture import Picture, take
 from cascade.cli._watching.rates import Rates
 from cascade.interfaces.topics import state_topic, status_topic
-from cascade.interfaces.wire.read import View
 from cascade.interfaces.wire.write import timestamp
+from cascade.wire import View
 
 WALL = 1_800_000_000.0
 NOW = 100.0

@@ -18,8 +18,8 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.interfaces.wire.write import body_of
 from cascade.spec import CachePolicy, CallSettings, Param, Policies, RetryPolicy, call_of, settings_of, task
+from cascade.wire import body_of, to_wire
 
 
 @task
@@ -79,7 +79,7 @@ def test_an_event_says_nothing_that_it_was_not_made_of(event: Any, rest: dict[st
     given = len(event) - len(rest) - 2
     assert {*event._fields[given:]} == {*rest, "token", "run_attempt"}
     optional = {"reason", "attempt", "parent", "item", "node", "name", "tags", "kept", "status", "unit"}
-    body = body_of(event)
+    body = to_wire(body_of(event))
     assert {*body} & optional == ({"name"} if body["type"] == "DataEvent" else set())
 
 

@@ -1,4 +1,4 @@
-"""The wire: exact shapes, and JSON that is always made."""
+"""JSON that is always made, and what a connector writes itself."""
 
 import enum
 import json
@@ -14,22 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces import (
-    Lifecycle,
-    LifecycleEvent,
-    Redactor,
-    RunStatus,
-    TaskState,
-    TaskStateEvent,
     UndecodableMessageError,
 )
 from cascade.interfaces.wire.write import (
-    Series,
-    body_of,
     decode_payload,
     default_source,
     encode_payload,
     idle_reports,
-    new_token,
     timestamp,
 )
 
@@ -62,24 +53,6 @@ class Number(enum.IntEnum):
 class Hostile:
     def __repr__(self) -> str:
         raise RuntimeError("no")
-
-
-def event(**changes: Any) -> TaskStateEvent:
-    fields: dict[str, Any] = {
-        "run_id": "9a81",
-        "task_id": "bad:0",
-        "task_name": "bad",
-        "state": TaskState.FAILED,
-        "timestamp": 1795230020.26927,
-        "duration_ms": 1.09,
-        "error": "ValueError: no",
-    }
-    return TaskStateEvent(**(fields | changes))
-
-
-def make_series(**changes: Any) -> Series:
-    fields = {"org_id": "local", "project_id": "default", "source": "vm-14304", "token": "c41e07d2"}
-    return Series("9a81", **(fields | changes))
 
 
 @given(st.dictionaries(st.text(max_size=4), anything, max_size=4))
@@ -195,132 +168,9 @@ def test_a_timestamp_is_iso_8601_in_utc(seconds: float) -> None:
     assert datetime.fromisoformat(text).tzinfo == UTC
 
 
-def test_a_task_event_has_exactly_the_keys_of_version_1_0() -> None:
-    """The envelope and the body of a task's change of state, to the letter."""
-    changed = event()
-    series = make_series()
-    series.seq = 17
-    assert series.envelope(changed.timestamp, body_of(changed)) == {
-        "v": "1.0",
-        "ts": timestamp(1795230020.26927),
-        "run_id": "9a81",
-        "org_id": "local",
-        "project_id": "default",
-        "source": "vm-14304",
-        "seq": 17,
-        "token": "c41e07d2",
-        "event_id": "9a81-c41e07d2-17",
-        "body": {
-            "type": "TaskStateEvent",
-            "task_id": "bad:0",
-            "task_name": "bad",
-            "state": "FAILED",
-            "duration_ms": 1.09,
-            "error": "ValueError: no",
-        },
-    }
-
-
-def test_optional_keys_come_only_with_something_to_say() -> None:
-    """A reason stands beside skips, blocks and retries; status and error end a run."""
-    assert "reason" not in body_of(event())
-    assert body_of(event(state=TaskState.RETRYING, reason="attempt 1"))["reason"] == "attempt 1"  # type: ignore[typeddict-item]
-    assert body_of(LifecycleEvent("r", Lifecycle.ENGINE_STARTED, 0.0)) == {
-        "type": "LifecycleEvent",
-        "event": "ENGINE_STARTED",
-    }
-    assert body_of(LifecycleEvent("r", Lifecycle.ENGINE_STOPPED, 0.0, RunStatus.FAILED, "E: x")) == {
-        "type": "LifecycleEvent",
-        "event": "ENGINE_STOPPED",
-        "status": "Failed",
-        "error": "E: x",
-    }
-
-
-def test_a_task_event_names_its_place_only_where_it_has_one() -> None:
-    """Attempt, parent, item and node stand in the body only when they say something; item 0 does."""
-    plain = {"type", "task_id", "task_name", "state", "duration_ms", "error"}
-    assert set(body_of(event())) == plain
-    body = body_of(event(attempt=2, parent="walk", item=0, node="audit-2"))
-    assert {key: value for key, value in body.items() if key not in plain} == {
-        "attempt": 2,
-        "parent": "walk",
-        "item": 0,
-        "node": "audit-2",
-    }
-
-
-def test_the_start_of_a_run_has_its_name_and_tags() -> None:
-    """Only when the user gave some; their text is cleaned, numbers stay numbers."""
-    started = LifecycleEvent(
-        "r", Lifecycle.ENGINE_STARTED, 0.0, name="nightly", tags={"line": 3, "shift": "early"}
-    )
-    assert body_of(started, clean=str.upper) == {
-        "type": "LifecycleEvent",
-        "event": "ENGINE_STARTED",
-        "name": "NIGHTLY",
-        "tags": {"LINE": 3, "SHIFT": "EARLY"},
-    }
-
-
-def test_a_series_counts_the_messages_of_one_kind_of_one_attempt() -> None:
-    """``seq`` from 0; ``event_id`` from run, token, kind and ``seq``; the run's attempt only from 2."""
-    events, progress = make_series(), make_series(kind="progress", attempt=2)
-    ids = [each["event_id"] for each in (events.envelope(0.0, {}), events.envelope(0.0, {}))]
-    assert ids == ["9a81-c41e07d2-0", "9a81-c41e07d2-1"]
-    message = progress.envelope(0.0, {})
-    assert (message["event_id"], message["attempt"]) == ("9a81-c41e07d2-progress-0", 2)
-    assert "attempt" not in events.envelope(0.0, {})
-    assert progress.topic == "cascade/telemetry/local/default/9a81/progress"
-
-
-def test_a_series_without_a_token_makes_one() -> None:
-    """8 hex digits, so that two series of one run_id share no event_id."""
-    one, other = (make_series(token="").envelope(0.0, {}) for _ in range(2))
-    assert one["token"] != other["token"]
-    assert one["event_id"] == f"9a81-{one['token']}-0" != other["event_id"]
-    assert len(new_token()) == 8
-    assert int(new_token(), 16) >= 0
-
-
-def test_free_text_is_cleaned_on_its_way_into_the_body() -> None:
-    """Error and reason go through the caller's cleaning, the rest does not."""
-    body = body_of(event(reason="r"), clean=str.upper)
-    assert (body["error"], body["reason"], body["task_name"]) == ("VALUEERROR: NO", "R", "bad")  # type: ignore[typeddict-item]
-
-
 def test_the_source_of_an_unnamed_process_is_host_and_pid() -> None:
     """Readers tell processes apart by host name and process id."""
     assert default_source() == f"{platform.node()}-{os.getpid()}"
-
-
-def test_a_tag_named_like_a_secret_is_masked_whole() -> None:
-    """Whatever its value is; the others are cleaned, and the name of a tag is a text like any other."""
-    tags: dict[str, Any] = {
-        "password": 3,
-        "api_key": "x",
-        "line": 3,
-        "ok": True,
-        "note": "token=x",
-        "pwd=1": 2,
-    }
-    started = LifecycleEvent("r", Lifecycle.ENGINE_STARTED, 0.0, tags=tags, kept=4)
-    body = body_of(started, clean=Redactor().one_line)
-    assert body == {
-        "type": "LifecycleEvent",
-        "event": "ENGINE_STARTED",
-        "tags": {
-            "password": "***",
-            "api_key": "***",
-            "line": 3,
-            "ok": True,
-            "note": "token=***",
-            "pwd=***": "***",
-        },
-        "kept": 4,
-    }
-    stopped = LifecycleEvent("r", Lifecycle.ENGINE_STOPPED, 0.0, RunStatus.SUCCEEDED)
-    assert body_of(stopped)["error"] == ""  # type: ignore[typeddict-item]
 
 
 def test_the_reports_of_a_process_without_an_engine_replace_those_of_an_earlier_one() -> None:

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: it is what the shapes say, and every example of the protocol's page is valid by it."""
+"""The AsyncAPI document: it is what the messages of ``cascade.wire`` are, and every example of the protocol's page is valid by it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
-from wire_document import CHANNELS, EXAMPLES, FILE, PARAMETERS, Schemas, document, examples, examples_of, text
+from wire_document import CHANNELS, EXAMPLES, FILE, PARAMETERS, document, examples, examples_of, text
 
 DOCUMENT = document()
 
@@ -19,7 +19,7 @@ def problems(message: str, content: dict[str, Any]) -> list[str]:
 
 
 def test_the_file_is_up_to_date() -> None:
-    """After a change of a shape: python packages/cascade-interfaces/tests/wire_document.py."""
+    """After a change of a message: python packages/cascade-interfaces/tests/wire_document.py."""
     assert FILE.read_text("utf-8") == text()
 
 
@@ -78,12 +78,6 @@ def test_references_and_parameters_lead_somewhere() -> None:
     used = {name for channel in DOCUMENT["channels"].values() for name in channel["parameters"]}
     assert used == PARAMETERS.keys()
     assert DOCUMENT["channels"].keys() == DOCUMENT["operations"].keys() == CHANNELS.keys()
-
-
-def test_a_type_without_a_schema_is_refused() -> None:
-    """The document never leaves out what it does not understand."""
-    with pytest.raises(TypeError, match="no schema for"):
-        Schemas().of(bytes)
 
 
 def test_the_file_is_json_that_others_can_read() -> None:

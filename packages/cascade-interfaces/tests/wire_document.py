@@ -1,4 +1,4 @@
-"""The AsyncAPI document of the wire, made from the typed shapes; run as a program, it writes the file.
+"""The AsyncAPI document of the wire, made from the messages of ``cascade.wire``; run as a program, it writes the file.
 
 python packages/cascade-interfaces/tests/wire_document.py
 """
@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import (
-    Any,
-    Literal,
-    NotRequired,
-    Required,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Any
 
-from cascade.interfaces import Lifecycle, RunStatus, TaskState
+import msgspec
+
 from cascade.interfaces.control_messages import ConstraintMessage, StoreMessage
-from cascade.interfaces.wire import bodies, shapes, write
+from cascade.interfaces.wire.write import VERSION
+from cascade.wire import (
+    Acknowledgement,
+    Birth,
+    ConstraintByHand,
+    ConstraintsReport,
+    DataBody,
+    Echo,
+    Envelope,
+    GraphReport,
+    HostReport,
+    LifecycleBody,
+    LogBody,
+    Offline,
+    ProgressBody,
+    RunsReport,
+    Summary,
+    TaskStateBody,
+)
 
 PACKAGE = Path(__file__).parents[1]
 FILE = PACKAGE / "asyncapi.json"
@@ -32,25 +39,6 @@ PAGE = (PACKAGE / "PROTOCOL.md").read_text("utf-8")
 
 Schema = dict[str, Any]
 SCHEMAS = "#/components/schemas/"
-
-PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
-
-ENUMS: dict[tuple[str, str], list[str]] = {
-    ("TaskStateBody", "type"): ["TaskStateEvent"],
-    ("TaskStateBody", "state"): [state.value for state in TaskState],
-    ("LifecycleBody", "type"): ["LifecycleEvent"],
-    ("LifecycleBody", "event"): [event.value for event in Lifecycle],
-    ("LifecycleBody", "status"): [status.value for status in RunStatus],
-    ("ProgressBody", "type"): ["ProgressEvent"],
-    ("LogBody", "type"): ["LogEvent"],
-    ("DataBody", "type"): ["DataEvent"],
-}
-"""Values of keys that the shapes declare as texts."""
-REQUIRED = {
-    "TaskStateBody": ["type", "task_id", "task_name", "state", "duration_ms", "error"],
-    "LifecycleBody": ["type", "event"],
-}
-"""Required keys of shapes that are not total."""
 
 CLEARS = "An empty message, or {}, clears it."
 ABOUT = {
@@ -88,25 +76,25 @@ PARAMETERS = {
 BY_NAMED = "by named processes"
 """Who retains a message, where not all do."""
 
-CONSTRAINTS: dict[str, Any] = {"constraint": ConstraintMessage, "constraintByHand": shapes.ConstraintByHand}
+CONSTRAINTS: dict[str, Any] = {"constraint": ConstraintMessage, "constraintByHand": ConstraintByHand}
 
 CHANNELS: dict[str, tuple[str, dict[str, Any], int, bool | str, str]] = {
-    "events": ("cascade/telemetry/{org}/{project}/{run_id}/events", {"event": ("TaskStateBody", "LifecycleBody")}, 1, False, "send"),
-    "progress": ("cascade/telemetry/{org}/{project}/{run_id}/progress", {"progress": ("ProgressBody",)}, 1, False, "send"),
-    "logs": ("cascade/telemetry/{org}/{project}/{run_id}/logs", {"log": ("LogBody",)}, 1, False, "send"),
-    "data": ("cascade/telemetry/{org}/{project}/{run_id}/data", {"data": ("DataBody",)}, 1, False, "send"),
-    "status": ("cascade/status/{source}", {"birth": shapes.Birth, "offline": shapes.Offline}, 1, True, "send"),
+    "events": ("cascade/telemetry/{org}/{project}/{run_id}/events", {"event": (TaskStateBody, LifecycleBody)}, 1, False, "send"),
+    "progress": ("cascade/telemetry/{org}/{project}/{run_id}/progress", {"progress": (ProgressBody,)}, 1, False, "send"),
+    "logs": ("cascade/telemetry/{org}/{project}/{run_id}/logs", {"log": (LogBody,)}, 1, False, "send"),
+    "data": ("cascade/telemetry/{org}/{project}/{run_id}/data", {"data": (DataBody,)}, 1, False, "send"),
+    "status": ("cascade/status/{source}", {"birth": Birth, "offline": Offline}, 1, True, "send"),
     "register": ("cascade/constraints/{scope}/@{type}", CONSTRAINTS, 1, True, "receive"),
     "shortRegister": ("cascade/constraints/{scope}", CONSTRAINTS, 1, True, "receive"),
     "store": ("cascade/constraints/@store", {"store": StoreMessage}, 1, True, "receive"),
-    "echo": ("cascade/sync/{source}/{nonce}", {"echo": shapes.Echo}, 0, False, "send"),
-    "canary": ("cascade/sync/{source}/@canary", {"canary": shapes.Echo}, 0, True, "send"),
-    "constraints": ("cascade/state/{source}/constraints", {"constraintsReport": shapes.ConstraintsReport}, 1, BY_NAMED, "send"),
-    "runs": ("cascade/state/{source}/runs", {"runsReport": shapes.RunsReport}, 1, BY_NAMED, "send"),
-    "graph": ("cascade/state/{source}/graph", {"graphReport": shapes.GraphReport}, 1, BY_NAMED, "send"),
-    "summary": ("cascade/state/{source}/summary", {"summary": shapes.Summary}, 1, BY_NAMED, "send"),
-    "host": ("cascade/state/{source}/host", {"hostReport": shapes.HostReport}, 1, BY_NAMED, "send"),
-    "ack": ("cascade/ack/{source}", {"acknowledgement": shapes.Acknowledgement}, 1, True, "receive"),
+    "echo": ("cascade/sync/{source}/{nonce}", {"echo": Echo}, 0, False, "send"),
+    "canary": ("cascade/sync/{source}/@canary", {"canary": Echo}, 0, True, "send"),
+    "constraints": ("cascade/state/{source}/constraints", {"constraintsReport": ConstraintsReport}, 1, BY_NAMED, "send"),
+    "runs": ("cascade/state/{source}/runs", {"runsReport": RunsReport}, 1, BY_NAMED, "send"),
+    "graph": ("cascade/state/{source}/graph", {"graphReport": GraphReport}, 1, BY_NAMED, "send"),
+    "summary": ("cascade/state/{source}/summary", {"summary": Summary}, 1, BY_NAMED, "send"),
+    "host": ("cascade/state/{source}/host", {"hostReport": HostReport}, 1, BY_NAMED, "send"),
+    "ack": ("cascade/ack/{source}", {"acknowledgement": Acknowledgement}, 1, True, "receive"),
 }  # fmt: skip
 """By name: address, messages, QoS, whether it is retained, and what an engine does with it."""
 
@@ -118,56 +106,27 @@ EXAMPLES = {
 """By message: the kind of the examples on the protocol's page."""
 
 
-class Schemas:
-    """Schemas of shapes by name; each is made once."""
+def schemas(kinds: list[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
+    """Return a reference for each type, and the schemas by name."""
+    references, made = msgspec.json.schema_components(kinds, ref_template=f"{SCHEMAS}{{name}}")
+    return dict(zip(kinds, references, strict=True)), {name: _tidy(each) for name, each in made.items()}
 
-    def __init__(self) -> None:
-        self.made: dict[str, Schema] = {}
 
-    def of(self, shape: Any) -> Schema:
-        """Return a type as JSON Schema, draft 7."""
-        if is_typeddict(shape):
-            return self._object(shape)
-        if shape is Any:
-            return {}
-        return {"type": PLAIN[shape]} if shape in PLAIN else self._composed(shape)
-
-    def _composed(self, shape: Any) -> Schema:
-        origin, arguments = get_origin(shape), get_args(shape)
-        if origin in (NotRequired, Required):
-            return self.of(arguments[0])
-        if origin is Literal:
-            return {"enum": list(arguments)}
-        if origin in (Union, UnionType):
-            return self._either([self.of(each) for each in arguments])
-        if origin is list:
-            return {"type": "array", "items": self.of(arguments[0])}
-        if origin is None or not issubclass(origin, Mapping):
-            raise TypeError(f"no schema for {shape!r}")
-        return {"type": "object", "additionalProperties": self.of(arguments[1])}
-
-    def _either(self, schemas: list[Schema]) -> Schema:
-        if all(schema.keys() == {"type"} for schema in schemas):
-            types = [schema["type"] for schema in schemas]
-            return {"type": [each for each in types if each != "integer" or "number" not in types]}
-        return {"anyOf": schemas}
-
-    def _object(self, shape: Any) -> Schema:
-        name = shape.__name__
-        if name not in self.made:
-            hints = get_type_hints(shape, include_extras=True)
-            properties = {key: self.of(hint) for key, hint in hints.items()}
-            for key in properties:
-                if (name, key) in ENUMS:
-                    properties[key] = {"enum": ENUMS[name, key]}
-            self.made[name] = {
-                "type": "object",
-                "description": " ".join((shape.__doc__ or "").split()),
-                "properties": properties,
-                "required": REQUIRED.get(name)
-                or [key for key, hint in hints.items() if get_origin(hint) is not NotRequired],
-            }
-        return {"$ref": f"{SCHEMAS}{name}"}
+def _tidy(schema: Any) -> Any:
+    """Return a schema without what a reader of the page does not need; a union of plain types is a list of them."""
+    if isinstance(schema, list):
+        return [_tidy(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = isinstance(schema.get("type"), str)  # else these are names of properties
+    found = {key: _tidy(each) for key, each in schema.items() if not plain or key not in ("title", "maximum")}
+    if isinstance(text := found.get("description"), str):
+        found["description"] = " ".join(text.split())
+    either = found.get("anyOf", [])
+    if either and all(each.keys() == {"type"} for each in either):
+        types = [each["type"] for each in found.pop("anyOf")]
+        found["type"] = [each for each in types if each != "integer" or "number" not in types]
+    return found
 
 
 def examples(kind: str) -> list[dict[str, Any]]:
@@ -185,13 +144,19 @@ def examples_of(message: str) -> list[dict[str, Any]]:
 
 def document() -> dict[str, Any]:
     """Return the whole document."""
-    schemas = Schemas()
+    kinds = [
+        each
+        for _, carried, *_ in CHANNELS.values()
+        for shape in carried.values()
+        for each in (shape if isinstance(shape, tuple) else (shape,))
+    ]
+    references, made = schemas([Envelope, *dict.fromkeys(kinds)])
     messages: dict[str, Schema] = {}
     channels: dict[str, Schema] = {}
     operations: dict[str, Schema] = {}
     for name, (address, carried, qos, retain, action) in CHANNELS.items():
         for message, shape in carried.items():
-            messages[message] = _message(message, shape, schemas)
+            messages[message] = _message(message, shape, references)
         channels[name] = {
             "address": address,
             "description": ABOUT[name],
@@ -212,7 +177,7 @@ def document() -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "Cascade",
-            "version": write.VERSION,
+            "version": VERSION,
             "description": "What engines send and obey. Readers ignore keys that they do not know, and messages on topics "
             "with a level doctor-XXXXXXXX: cascade doctor tries out with them what a user may do.",
             "license": {"name": "Apache-2.0"},
@@ -220,23 +185,22 @@ def document() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
-        "components": {"messages": messages, "schemas": dict(sorted(schemas.made.items()))},
+        "components": {"messages": messages, "schemas": dict(sorted(made.items()))},
     }
 
 
-def _message(name: str, shape: Any, schemas: Schemas) -> Schema:
-    payload = _envelope(shape, schemas) if isinstance(shape, tuple) else schemas.of(shape)
+def _message(name: str, shape: Any, references: dict[Any, Schema]) -> Schema:
+    payload = _envelope(shape, references) if isinstance(shape, tuple) else references[shape]
     made: Schema = {"name": name, "payload": payload}
     if found := examples_of(name):
         made["examples"] = [{"payload": each} for each in found]
     return made
 
 
-def _envelope(names: tuple[str, ...], schemas: Schemas) -> Schema:
-    found = {**vars(bodies), **vars(write)}
-    inside = [schemas.of(found[name]) for name in names]
+def _envelope(bodies: tuple[Any, ...], references: dict[Any, Schema]) -> Schema:
+    inside = [references[each] for each in bodies]
     body = inside[0] if len(inside) == 1 else {"anyOf": inside}
-    return {"allOf": [schemas.of(write.Envelope), {"type": "object", "properties": {"body": body}}]}
+    return {"allOf": [references[Envelope], {"type": "object", "properties": {"body": body}}]}
 
 
 def text() -> str:

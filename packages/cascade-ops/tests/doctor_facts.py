@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cascade.interfaces.wire.read import View
 from cascade.ops._doctor.facts import (
     Certificate,
     Configuration,
@@ -14,6 +13,7 @@ from cascade.ops._doctor.facts import (
     Target,
 )
 from cascade.ops._doctor.rights_checks import EVENTS, PRESENCE, PROGRESS, SYNC
+from cascade.wire import View
 
 NOW = 1_800_000_000.0
 FAR = Target("mqtts", "broker.example", 8883, user="press-3", source_id="press-3")

@@ -22,7 +22,6 @@ from cascade.cli.link import Address
 from cascade.cli.main import main
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import ack_topic, status_topic, telemetry_topic
-from cascade.interfaces.wire.read import parse_event
 from cascade.ops._collecting.collector import Collector
 from cascade.ops._collecting.lines_file import LinesFile
 from cascade.ops._collecting.message import EventFile, Received, Recent
@@ -33,6 +32,7 @@ from cascade.runtime import LocalConnector, LocalHub
 from cascade.testkit import Mosquitto, eventually
 from cascade.testkit.brokers import NatsServer
 from cascade.testkit.fixtures import require_mosquitto
+from cascade.wire import parse_event
 
 TOPIC = telemetry_topic("local", "default", "run")
 DAY = 86_400.0

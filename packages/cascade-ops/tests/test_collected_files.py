@@ -14,11 +14,11 @@ import pytest
 
 from cascade.cli import main
 from cascade.interfaces.topics import telemetry_topic
-from cascade.interfaces.wire.read import parse_event
 from cascade.ops._collecting import sqlite_file
 from cascade.ops._collecting.lines_file import LinesFile
 from cascade.ops._collecting.message import EventFile, Known, Received, Recent
 from cascade.ops._collecting.sqlite_file import SqliteFile
+from cascade.wire import parse_event
 from testing_tools.memory_broker import MemoryBroker, Person
 
 NOW = 1_800_000_000.0

@@ -15,10 +15,10 @@ from cascade.cli import main
 from cascade.cli.link import Address
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import ack_topic, matches, status_topic, telemetry_topic
-from cascade.interfaces.wire.read import EventMessage
 from cascade.ops._collecting.collector import Collector
 from cascade.ops._collecting.sqlite_file import SqliteFile
 from cascade.ops._commands import collect
+from cascade.wire import EventMessage
 
 Callback = Callable[[str, dict[str, Any]], Awaitable[None]]
 

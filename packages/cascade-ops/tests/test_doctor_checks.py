@@ -23,7 +23,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces.limitation import Lacking, Limitation
-from cascade.interfaces.wire.read import View
 from cascade.interfaces.wire.write import encode_payload
 from cascade.ops._commands.doctor import findings
 from cascade.ops._doctor import examination, network_probes
@@ -45,6 +44,7 @@ from cascade.ops._doctor.local_server import local_configuration, parse_mosquitt
 from cascade.ops._doctor.network_probes import try_port, try_tls
 from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.rights_checks import EVENTS, PRESENCE, PROGRESS, SYNC
+from cascade.wire import View
 
 
 def lacks(what: Lacking) -> Limitation:

@@ -19,7 +19,6 @@ from doctor_facts import FAR, NOW, good
 
 from cascade.interfaces.topics import matches, status_topic
 from cascade.interfaces.watch import Complete, Message, WatchItem
-from cascade.interfaces.wire.read import View
 from cascade.ops._commands.doctor import findings
 from cascade.ops._doctor import broker_probes, network_probes
 from cascade.ops._doctor.broker_probes import (
@@ -38,6 +37,7 @@ from cascade.ops._doctor.local_server import local_configuration
 from cascade.ops._doctor.network_probes import find_websocket, try_tls
 from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
+from cascade.wire import View
 
 LOST = Finding("lost", "a thing that was there has gone", "work stops", "bring it back again", ("mv a b",))
 SLOW = Finding("slow", "it is slow", "one waits", "wait", warning=True)

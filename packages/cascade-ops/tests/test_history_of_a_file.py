@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cascade.interfaces.topics import telemetry_topic
-from cascade.interfaces.wire.read import parse_event
 from cascade.ops._collecting.message import Received
 from cascade.ops._collecting.sqlite_file import SqliteFile
+from cascade.wire import parse_event
 from testing_tools.memory_broker import MemoryBroker, Person
 from testing_tools.retained_reports import cells
 

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
-from cascade.interfaces.wire.read import parse_event
 from cascade.ops._exporting.metrics import BUCKETS, MOST_SOURCES, Metrics
 from cascade.ops._exporting.totals import MOST_NAMES, OTHER
+from cascade.wire import parse_event
 from testing_tools.engines import Plant, eventually
 from testing_tools.patient import PATIENT
 

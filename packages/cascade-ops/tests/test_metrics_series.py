@@ -19,11 +19,11 @@ from cascade.cli.errors import CommandError
 from cascade.cli.link import Address
 from cascade.interfaces.topics import status_topic, telemetry_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.interfaces.wire.read import EventMessage, parse_event
 from cascade.ops._exporting.metrics import MOST_SOURCES
 from cascade.ops._exporting.server import served
 from cascade.ops._exporting.totals import OTHER
 from cascade.testkit import eventually
+from cascade.wire import EventMessage, parse_event
 
 
 def ended_call(number: int, *, source: str = "press", task: str = "audit", ms: float = 20.0) -> EventMessage:

@@ -6,10 +6,10 @@ import pytest
 from paho.mqtt import publish
 
 from cascade.interfaces.topics import canary_topic, constraint_topic, state_topic, status_topic
-from cascade.interfaces.wire.read import View
 from cascade.ops._home_assistant.device import device_topic
 from cascade.ops._leftovers import Leftover, leftovers
 from cascade.testkit.waiting import busyness
+from cascade.wire import View
 from testing_tools.engines import Plant, eventually
 from testing_tools.patient import PATIENT
 from testing_tools.terminals import Terminal

@@ -16,8 +16,8 @@ import pytest
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces.wire import read
 from cascade.testkit import Broker, eventually
+from cascade.wire import View, run_rows
 
 pytestmark = pytest.mark.broker
 
@@ -45,9 +45,9 @@ def either(request: pytest.FixtureRequest) -> Broker:
 
 
 @asynccontextmanager
-async def late_reader(broker: Broker) -> AsyncIterator[read.View]:
+async def late_reader(broker: Broker) -> AsyncIterator[View]:
     """A reader of all that arrives from now on, and of what is retained."""
-    view = read.View()
+    view = View()
 
     async def follow(client: aiomqtt.Client) -> None:
         async for message in client.messages:
@@ -88,7 +88,7 @@ class Press:
         self.target = report(press.map(number=[1, 2, 3]))
 
 
-def complete(view: read.View, source: str) -> Callable[[], bool]:
+def complete(view: View, source: str) -> Callable[[], bool]:
     """Return what tells whether the view has everything of a running engine; an engine repeats its host every 60 s."""
 
     def look() -> bool:
@@ -184,4 +184,4 @@ async def test_runs_of_an_earlier_process_are_still_recent(either: Broker) -> No
         runs = view.engines[name].runs
         assert runs is not None
         assert runs.recent[1].counts == {"COMPLETED": 1, "FAILED": 1}
-        json.dumps(read.run_rows(view, 0.0))
+        json.dumps(run_rows(view, 0.0))

@@ -6,6 +6,7 @@ from typing import Any
 
 from cascade.runtime._admission.requests import AdmittedRun, BlockReason, StartRequest
 from cascade.runtime._support.clock import SystemClock
+from cascade.wire import RecentRun
 
 _BEGAN = 1_799_999_000.0  # so that the wall clock begins at a round number
 
@@ -92,6 +93,21 @@ class Run(AdmittedRun):
 
     def abort(self, error: Exception) -> None:
         self.notified.append((f"abort {error}", ""))
+
+
+def recent_run(number: int, status: str = "Succeeded") -> RecentRun:
+    """Return the row of a run that has ended, some minutes after 2026 began."""
+    return RecentRun(
+        run_id=f"r{number}",
+        target="add",
+        status=status,
+        error="",
+        started="2026-01-01T00:00:00.000000+00:00",
+        ended=f"2026-01-01T00:{number:02}:00.000000+00:00",
+        attempt=1,
+        duration_ms=number * 60_000.0,
+        counts={},
+    )
 
 
 class Plain:

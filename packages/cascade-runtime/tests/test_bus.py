@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import TaskStateEvent
-from cascade.interfaces.wire.read import View
 from cascade.runtime import Engine, EventBus, LocalConnector
 from cascade.spec import task
 from cascade.testkit import eventually, time_limit
+from cascade.wire import View
 
 
 class Base:

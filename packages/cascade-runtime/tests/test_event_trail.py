@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from cascade.interfaces import NO_EVENTS, PendingEvent, StepEvents, TaskState, TaskStateEvent
-from cascade.interfaces.wire.write import Series, body_of
 from cascade.runtime._support import event_trail
 from cascade.runtime._support.event_trail import EventTrail
+from cascade.wire import Series, body_of
 
 TOKEN = "c41e07d2"
 

@@ -13,7 +13,6 @@ from simple_tasks import double
 
 from cascade.interfaces import ConfigurationError, Lifecycle, LifecycleEvent, TaskState, TaskStateEvent
 from cascade.interfaces.topics import check_topic
-from cascade.interfaces.wire.read import View
 from cascade.runtime import (
     Engine,
     EventBus,
@@ -24,6 +23,7 @@ from cascade.runtime import (
 from cascade.runtime._support import publish_queue
 from cascade.spec import task
 from cascade.testkit import eventually, time_limit
+from cascade.wire import View
 
 
 @task
@@ -76,7 +76,7 @@ async def test_attempts_of_one_run_id_have_series_of_their_own() -> None:
 
 
 async def test_a_reader_sees_a_run_as_its_messages_tell_it() -> None:
-    """A live run, read with :mod:`cascade.interfaces.wire.read`: the same end, counts and source."""
+    """A live run, read with :mod:`cascade.wire`: the same end, counts and source."""
     connector, view = LocalConnector(source_id="press-line-3"), View()
     stopped = asyncio.Event()
 

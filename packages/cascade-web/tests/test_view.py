@@ -1,4 +1,4 @@
-"""The page's view of the wire is that of ``cascade.interfaces.wire.read``, field by field."""
+"""The page's view of the wire is that of ``cascade.wire``, field by field."""
 
 from __future__ import annotations
 
@@ -10,13 +10,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from browsing import Tab
 from playwright.async_api import Browser
 
 from cascade.interfaces.topics import ack_topic, status_topic
-from cascade.interfaces.wire import read
 from cascade.web import page
+from cascade.wire import (
+    ActiveRun,
+    ConstraintsReport,
+    EngineView,
+    RunGraph,
+    Summary,
+    TaskCounts,
+    View,
+    constraint_rows,
+    engine_rows,
+    run_rows,
+    seconds,
+)
 
 INTERFACES = Path(__file__).parents[2] / "cascade-interfaces"
 RECORDED: list[dict[str, Any]] = [
@@ -35,23 +48,63 @@ ODD: tuple[Any, ...] = (
 
 
 def plain(value: Any) -> Any:
-    """Return what a value is as JSON."""
+    """Return what a value is as JSON, a message with the names that the page has for it."""
+    if isinstance(value, msgspec.Struct):
+        found = {name: plain(each) for name, each in msgspec.structs.asdict(value).items() if name != "v"}
+        return SHAPES.get(type(value), dict)(found | times(found))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if hasattr(value, "_asdict"):  # a named tuple
         return plain(value._asdict())
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, list | tuple | deque):
-        return [plain(each) for each in value]
-    return value
+    if isinstance(value, set | frozenset | list | tuple | deque):
+        return [plain(each) for each in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    return None if value is msgspec.UNSET else value
+
+
+def times(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the times of a message in seconds."""
+    here = {key: seconds(found[key]) for key in ("started", "ended", "since", "until") if key in found}
+    return here | ({"seconds": seconds(found.pop("ts"))} if "ts" in found else {})
+
+
+def run_shape(found: dict[str, Any]) -> dict[str, Any]:
+    graph, tasks = found.pop("graph"), found.pop("tasks")
+    return found | {
+        "graph_rev": graph["rev"],
+        "graph_nodes": graph["nodes"],
+        "tasks": [{"name": name, **each} for name, each in tasks.items()],
+    }
+
+
+def totals_shape(found: dict[str, Any]) -> dict[str, Any]:
+    ms = found.pop("ms") or {"n": 0, "sum": 0, "max": 0}
+    return found | {"ended": ms["n"], "sum_ms": ms["sum"], "max_ms": ms["max"]}
+
+
+def graph_shape(found: dict[str, Any]) -> dict[str, Any]:
+    edges = [
+        (start, end, next((each for each in rest[:1] if isinstance(each, str)), ""))
+        for start, end, *rest in found["edges"]
+    ]
+    return found | {"edges": [{"start": start, "end": end, "kind": kind} for start, end, kind in edges]}
+
+
+SHAPES: dict[type, Any] = {
+    ActiveRun: run_shape,
+    TaskCounts: totals_shape,
+    RunGraph: graph_shape,
+    Summary: lambda found: found | {"up": bool(found["up"])},
+    ConstraintsReport: lambda found: {
+        key: each for key, each in found.items() if key not in ("over_limit", "effective_more")
+    },
+}
 
 
 def python_view(messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the Python view of recorded messages, in the shape that the page's ``cascade.view`` returns."""
-    view, now = read.View(), 0.0
+    view, now = View(), 0.0
     for message in messages:
         now = message["received"]
         view.fold(message["topic"], message["payload"].encode(), now=now, retained=message["retained"])
@@ -65,15 +118,18 @@ def python_view(messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "not_understood": view.not_understood,
         "left_out": view.left_out,
         "rows": {
-            "engines": read.engine_rows(view, now),
-            "runs": read.run_rows(view, now),
-            "constraints": read.constraint_rows(view, now),
+            "engines": engine_rows(view, now),
+            "runs": run_rows(view, now),
+            "constraints": constraint_rows(view, now),
         },
     }
 
 
-def dump_engine(engine: read.EngineView, now: float) -> dict[str, Any]:
+def dump_engine(engine: EngineView, now: float) -> dict[str, Any]:
     found = {name: plain(getattr(engine, name)) for name in ENGINE}
+    for name in ("summary", "ack"):
+        if found[name] is not None:
+            found[name]["source"] = engine.source
     reason = engine.presence.reason if engine.presence else ""
     return {
         "source": engine.source,

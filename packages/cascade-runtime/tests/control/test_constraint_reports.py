@@ -20,8 +20,10 @@ from cascade.runtime._control.reports import (
     ReportSchedule,
     constraints_report,
 )
+from cascade.wire import AppliedEntry, EffectiveEntry, to_wire
 
 GLOBAL = "cascade/constraints/global"
+
 QUOTA = "unknown type 'quota'; known are pause, concurrency, rate_limit, cancel"
 
 
@@ -159,12 +161,12 @@ def test_only_changed_entries_are_made_again(monkeypatch: pytest.MonkeyPatch) ->
 
     def count(part: object) -> int:
         made.append(part)
-        return len(json.dumps(part))
+        return len(json.dumps(part, default=to_wire))
 
     for module in ("register_table", "registers"):
         monkeypatch.setattr(f"cascade.runtime._control.{module}.encoded_size", count)
     report_of(registers)
-    assert [part["id"] for part in made if isinstance(part, dict)] == ["new"] * 2
+    assert [part.id for part in made if isinstance(part, AppliedEntry | EffectiveEntry)] == ["new"] * 2
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
 from cascade.interfaces.topics import state_topic
-from cascade.interfaces.wire import read
 from cascade.runtime import LocalConnector
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
@@ -22,6 +22,7 @@ from cascade.runtime._control.run_history import RunHistory
 from cascade.runtime._control.run_table import RunTable
 from cascade.runtime._control.runs_report import RowMaker, runs_report
 from cascade.runtime._control.state_reports import graph_report, summary_report
+from cascade.wire import Cleared, parse_report, to_wire
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")
 SECTION = PAGE[PAGE.index("## 5. Reports for watchers") :]
@@ -91,7 +92,7 @@ def test_a_report_of_graphs_is_what_the_code_writes() -> None:
 def test_a_summary_is_what_the_code_writes() -> None:
     """Key for key and in the same order; the tasks of runs that have ended are counted, too."""
     history = RunHistory()
-    history.ended({"status": "Failed"}, completed=40, failed=1)
+    history.ended(recent_run(0, "Failed"), completed=40, failed=1)
     runs = RunTable(history)
     runs.begin(the_run())
     made = summary_report(runs, up=True, paused=False, now=NOW)
@@ -111,10 +112,10 @@ def test_a_report_of_the_host_has_the_keys_of_the_example() -> None:
 @pytest.mark.parametrize("kind", ["runs", "graph", "summary", "host"])
 def test_the_reader_understands_every_example(kind: str) -> None:
     """And every reason to wait, kind of node and key has its word in the section."""
-    report = read.parse_report(state_topic(SOURCE, kind), json.dumps(EXAMPLES[kind]).encode())
+    report = parse_report(state_topic(SOURCE, kind), json.dumps(EXAMPLES[kind]).encode())
     assert report is not None
-    assert not isinstance(report, read.Cleared)
-    assert report.source == SOURCE
+    assert not isinstance(report, Cleared)
+    assert to_wire(report) == EXAMPLES[kind]
 
 
 def test_every_topic_and_every_reason_is_described() -> None:

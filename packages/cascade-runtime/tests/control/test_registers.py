@@ -17,6 +17,7 @@ from cascade.runtime._control.registers import (
     Notice,
     Registers,
 )
+from cascade.wire import to_wire
 
 GLOBAL = "cascade/constraints/global"
 PAUSE = {"type": "pause"}
@@ -103,7 +104,7 @@ def test_i8_a_report_follows_each_change_of_what_is_in_force(registers: Register
 
     def reported() -> list[tuple[str, int, str]]:
         rows = [row for _, row in registers.effective_rows()]
-        return [(row["topic"], row["params"]["limit"], row.get("by", "")) for row in rows]
+        return [(row.topic, row.params["limit"], row.by) for row in rows]
 
     typed = f"{GLOBAL}/@concurrency"
     assert reported() == []
@@ -596,7 +597,7 @@ def test_an_own_register_that_has_expired_gives_its_place_to_a_new_one(clock: Fa
 def test_a_report_names_the_author_that_a_message_claims(registers: Registers) -> None:
     send(registers, GLOBAL, {**PAUSE, "by": "ann@desk"})
     (register,) = registers.reported()
-    assert register.entry() == {"id": "pause-global", "status": "applied", "by": "ann@desk"}
+    assert to_wire(register.entry()) == {"id": "pause-global", "status": "applied", "by": "ann@desk"}
 
 
 def test_what_is_cleared_leaves_nothing_behind(clock: FakeClock) -> None:

@@ -14,6 +14,7 @@ from cascade.runtime._admission.limits import Effective, Pause
 from cascade.runtime._control import registers as module
 from cascade.runtime._control.parse import Cleared, Constraint, Rejected, parse
 from cascade.runtime._control.registers import Notice, Registers, key_of, scope_of
+from cascade.wire import to_wire
 
 OWN = ("global", "project:here", "source:me")
 LIMIT, OWN_LIMIT, ALIKE, PROBLEMS = 2, 3, 2, 2
@@ -378,9 +379,11 @@ class Pair:
     def check_report(self) -> None:
         rows = self.model.in_report_order()
         reported = list(self.real.reported())
-        assert [(each.topic, each.entry()) for each in reported] == [(row.topic, row.entry) for row in rows]
+        assert [(each.topic, to_wire(each.entry())) for each in reported] == [
+            (row.topic, row.entry) for row in rows
+        ]
         for each in reported:
-            assert each.size() == len(json.dumps({each.topic: each.entry()}))
+            assert each.size() == len(json.dumps({each.topic: to_wire(each.entry())}))
             assert self.real.has_in_force(each.topic) is each.in_force
         assert {
             topic: (each.status.value, each.reason, each.id) for topic, each in self.real.problems.items()
@@ -392,7 +395,7 @@ class Pair:
         assert real.in_force == len(expected)
         assert all(real.is_in_force(key) is (key in expected) for key in [*expected, ("task:b", "pause")])
         assert real.has_changes or (self.engine == expected and not self.model.unsettled)
-        listed = list(real.effective_rows())
+        listed = [(size, to_wire(row)) for size, row in real.effective_rows()]
         assert [row for _, row in listed] == list(self.expected_rows())
         assert [size for size, _ in listed] == [len(json.dumps(row)) + 2 for _, row in listed]
 

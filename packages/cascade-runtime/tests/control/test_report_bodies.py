@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from fakes import FakeClock
+from fakes import FakeClock, recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
@@ -23,7 +23,7 @@ from cascade.runtime._control.runs_report import RowMaker, runs_report
 from cascade.runtime._control.state_reports import graph_report, summary_report
 from cascade.runtime._support.run_facts import MAX_NODES
 
-HEAD = {"v": "1.0", "source": "line"}
+HEAD = {"v": "1.0", "source": "line", "session": "s"}
 BEGAN = 1_800_000_000.0
 
 
@@ -78,7 +78,7 @@ def test_a_report_of_runs_shows_all_that_is_known_of_a_run() -> None:
     made = reported([busy_run()], waits=lambda run: waits, ids=lambda topic: f"id of {topic}", lost=9)
     now = timestamp(BEGAN + 20)
     (row,) = made.pop("runs")
-    assert made == {"v": "1.0", "source": "line", "recent": [], "paused": True, "ts": now}
+    assert made == {**HEAD, "recent": [], "paused": True, "ts": now}
     assert row == {
         "run_id": "r1",
         "target": "*** target",
@@ -187,7 +187,7 @@ def test_what_remains_of_a_run_that_has_ended() -> None:
 def test_a_summary_adds_up_every_active_run() -> None:
     """What runs and waits is counted now, what ended since the process began."""
     table = RunTable()
-    table.history.ended({"run_id": "r0", "status": "Cancelled"}, completed=5, failed=3)
+    table.history.ended(recent_run(0, "Cancelled"), completed=5, failed=3)
     for run in (busy_run(), ActiveRun("r2", "add", BEGAN)):
         table.begin(run)
     table.count(event("x:0", TaskState.FAILED, 1.0)._replace(run_id="r2"))

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.wire.write import timestamp
@@ -16,6 +17,7 @@ from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_table import RunTable
 from cascade.runtime._control.runs_report import MAX_BYTES, RowMaker, runs_report
 from cascade.runtime._control.state_reports import graph_report, summary_report
+from cascade.wire import to_wire
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}
 WIDE = "\U0001f600"  # twelve bytes in JSON
@@ -114,7 +116,7 @@ def row_of(ended: int, known: int, *, now: float, started: float = 0.0) -> dict[
     for number in range(ended):
         run.count(TaskStateEvent("r1", f"add:{number}", "add", TaskState.COMPLETED, 1.0, 5.0))
     (row,) = RowMaker(now).rows([run], MAX_BYTES)
-    return row
+    return to_wire(row)
 
 
 def test_the_time_left_is_that_of_the_tasks_left() -> None:
@@ -133,7 +135,7 @@ def test_reasons_come_with_the_most_tasks_first_and_begin_anew_when_they_return(
     def reasons(now: float, **waiting: int) -> list[dict[str, Any]]:
         found = {each: waiting.get(each.why, 0) for each in (pause, slot)}
         (row,) = RowMaker(now, waits=lambda _: found).rows([run], MAX_BYTES)
-        return list(row["waiting"])
+        return [to_wire(each) for each in row.waiting]
 
     first = reasons(10.0, constraint=2, slot=7)
     assert [(each["why"], each["n"]) for each in first] == [("slot", 7), ("constraint", 2), ("retry", 2)]
@@ -146,8 +148,8 @@ def test_reasons_come_with_the_most_tasks_first_and_begin_anew_when_they_return(
 def test_a_run_counts_the_messages_that_were_lost_since_it_began() -> None:
     run = ActiveRun("r1", "add", 0.0)
     run.lost_before = 5
-    assert RowMaker(1.0, lost=7).rows([run], MAX_BYTES)[0]["lost"] == 2
-    assert RowMaker(1.0, lost=3).rows([run], MAX_BYTES)[0]["lost"] == 0
+    assert RowMaker(1.0, lost=7).rows([run], MAX_BYTES)[0].lost == 2
+    assert RowMaker(1.0, lost=3).rows([run], MAX_BYTES)[0].lost == 0
 
 
 def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
@@ -158,15 +160,14 @@ def test_of_too_many_names_those_with_tasks_that_run_are_shown() -> None:
     run.facts.known["one"] = 1
     run.count(TaskStateEvent("r1", "one:0", "one", TaskState.RUNNING, 1.0, 0.0))
     (row,) = RowMaker(10.0).rows([run], MAX_BYTES)
-    assert len(row["tasks"]) == 100
-    assert "one" in row["tasks"]
-    assert row["tasks_more"] == 101
+    assert len(row.tasks) == 100
+    assert "one" in row.tasks
+    assert row.tasks_more == 101
 
 
 def test_a_summary_adds_the_tasks_of_active_runs_to_those_of_before() -> None:
     table, run = RunTable(), ActiveRun("r1", "add", 0.0)
-    row = {"run_id": "r0", "status": "FAILED"}
-    table.history.ended(row, completed=5, failed=3)
+    table.history.ended(recent_run(0, "Failed"), completed=5, failed=3)
     table.begin(run)
     for number, state in enumerate((TaskState.FAILED, TaskState.COMPLETED, TaskState.RETRYING)):
         run.count(TaskStateEvent("r1", f"a:{number}", "a", state, 1.0, 5.0))

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
+from fakes import recent_run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from cascade.interfaces.events import ENDED_STATES
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_history import MAX_RECENT, RunHistory
 from cascade.runtime._control.run_table import RunTable
+from cascade.wire import to_wire
 
 
 def table_of(*stories: tuple[str, TaskState]) -> tuple[RunTable, ActiveRun]:
@@ -39,7 +41,7 @@ def test_runs_are_counted_by_their_tasks_present_states() -> None:
     table.end("r1", status=RunStatus.SUCCEEDED, now=1_800_000_001.0)
     assert (len(table), table.get("r1")) == (0, None)
     (row,) = table.history.recent
-    assert row["counts"] == {"RUNNING": 1, "COMPLETED": 1, "SKIPPED": 1, "RETRYING": 1}
+    assert row.counts == {"RUNNING": 1, "COMPLETED": 1, "SKIPPED": 1, "RETRYING": 1}
 
 
 def test_an_event_of_another_run_changes_nothing() -> None:
@@ -137,38 +139,54 @@ def test_what_a_run_notes_beside_an_event_belongs_behind_it() -> None:
     assert (list(run.progress), run.facts.retries) == (["a:0"], {})
 
 
-def ended(number: int) -> dict[str, Any]:
-    return {"run_id": f"r{number}", "ended": float(number), "status": f"s{number}"}
-
-
 def test_of_many_runs_that_ended_the_latest_are_kept_and_the_others_counted() -> None:
     history = RunHistory()
     for number in range(MAX_RECENT + 3):
-        history.ended(ended(number), completed=2, failed=1)
-    assert [row["run_id"] for row in history.recent][:2] == ["r12", "r11"]
+        history.ended(recent_run(number), completed=2, failed=1)
+    assert [row.run_id for row in history.recent][:2] == ["r12", "r11"]
     assert (len(history.recent), len(history.sizes), history.recent_more) == (MAX_RECENT, MAX_RECENT, 3)
-    assert (history.completed, history.failed, history.last_status) == (26, 13, "s12")
+    assert (history.completed, history.failed, history.last_status) == (26, 13, "Succeeded")
 
 
 def test_runs_of_an_earlier_process_come_behind_and_once() -> None:
     """The table lists a run of this process once although the broker shows it again, and no old run displaces a newer one."""
     history = RunHistory()
     for number in (20, 21, 22):
-        history.ended(ended(number), completed=0, failed=0)
-    earlier = [ended(22), *(ended(number) for number in range(19, 0, -1))]
+        history.ended(recent_run(number), completed=0, failed=0)
+    earlier = [to_wire(recent_run(number)) for number in (22, *range(19, 0, -1))]
     history.carry_over(earlier)
     ids = [f"r{number}" for number in range(22, 12, -1)]
-    assert [row["run_id"] for row in history.recent] == ids
-    assert (len(history.sizes), history.last_status) == (MAX_RECENT, "s22")
-    history.ended(ended(23), completed=0, failed=0)
-    history.carry_over([ended(5)])
-    assert [row["run_id"] for row in history.recent] == ["r23", *ids[:-1]]
+    assert [row.run_id for row in history.recent] == ids
+    assert (len(history.sizes), history.last_status) == (MAX_RECENT, "Succeeded")
+    history.ended(recent_run(23), completed=0, failed=0)
+    history.carry_over([to_wire(recent_run(5))])
+    assert [row.run_id for row in history.recent] == ["r23", *ids[:-1]]
 
 
 def test_the_status_of_an_earlier_process_is_the_last_one_until_a_run_ends() -> None:
     history = RunHistory()
-    history.carry_over([ended(7), ended(6)])
-    assert history.last_status == "s7"
-    history.ended(ended(8), completed=0, failed=0)
-    history.carry_over([ended(5)])
-    assert (history.last_status, len(history.recent)) == ("s8", 3)
+    history.carry_over([to_wire(recent_run(7, "Failed")), to_wire(recent_run(6))])
+    assert history.last_status == "Failed"
+    history.ended(recent_run(8, "Cancelled"), completed=0, failed=0)
+    history.carry_over([to_wire(recent_run(5))])
+    assert (history.last_status, len(history.recent)) == ("Cancelled", 3)
+
+
+def test_rows_of_an_earlier_process_are_carried_over_as_far_as_they_are_right() -> None:
+    """Anyone may have written them: a row with a wrong value, an unknown status or no times is left out, long texts are cut."""
+    row = to_wire(recent_run(1))
+    wrong: list[dict[str, Any]] = [
+        {"status": "Running"},
+        {"started": ""},
+        {"ended": "soon"},
+        {"attempt": "1"},
+        {"counts": {"FAILED": -1}},
+    ]
+    long: dict[str, Any] = dict.fromkeys(("run_id", "target", "name", "error"), "x" * 900) | {
+        "counts": {"FAILED": 1, "NEW": 2}
+    }
+    history = RunHistory()
+    history.carry_over([*(row | each for each in wrong), row | long])
+    (carried,) = history.recent
+    lengths = [len(text) for text in (carried.run_id, carried.target, carried.name, carried.error)]
+    assert (lengths, carried.counts) == ([200, 200, 200, 500], {"FAILED": 1})

@@ -15,13 +15,13 @@ import pytest
 
 from cascade.interfaces import Complete, ConnectorStatistics, Redactor, WatchItem, WatchStream
 from cascade.interfaces.topics import constraint_topic
-from cascade.interfaces.wire import read
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
 from cascade.runtime._control import reports
 from cascade.spec import task
 from cascade.testkit import eventually
 from cascade.testkit.waiting import busyness
 from cascade.transport.outbox import SUPERSEDED
+from cascade.wire import ActiveRun, RunGraph, RunsReport, View, run_rows, seconds
 
 SOURCE = "press-3"
 
@@ -31,7 +31,7 @@ class Watcher:
 
     def __init__(self, hub: LocalHub) -> None:
         self.connector = LocalConnector(hub, source_id="watcher")
-        self.view = read.View()
+        self.view = View()
         self.raw: list[tuple[str, dict[str, Any]]] = []
 
     async def __aenter__(self) -> Watcher:
@@ -50,12 +50,12 @@ class Watcher:
         return [data for topic, data in self.raw if topic == f"cascade/state/{SOURCE}/{kind}"]
 
     @property
-    def report(self) -> read.RunsReport | None:
+    def report(self) -> RunsReport | None:
         engine = self.view.engines.get(SOURCE)
         return engine.runs if engine else None
 
     @property
-    def run(self) -> read.RunRow | None:
+    def run(self) -> ActiveRun | None:
         return self.report.runs[0] if self.report and self.report.runs else None
 
     def waiting(self) -> dict[str, int]:
@@ -101,7 +101,7 @@ def engine(hub: LocalHub, **options: Any) -> Engine:
     return Engine(connector=LocalConnector(hub, source_id=SOURCE), **options)
 
 
-async def until_running(watcher: Watcher, count: int) -> read.RunRow:
+async def until_running(watcher: Watcher, count: int) -> ActiveRun:
     await eventually(lambda: watcher.run is not None and watcher.run.counts.get("RUNNING") == count)
     assert watcher.run is not None
     return watcher.run
@@ -130,12 +130,12 @@ async def test_a_run_shows_what_is_known_what_runs_and_how_long_it_took(
         1,
     )
     assert (row.known, row.open, row.eta_s, row.lost) == (4, False, None, 0)
-    assert {each.name: (each.known, each.counts) for each in row.tasks} == {
+    assert {name: (each.known, each.counts) for name, each in row.tasks.items()} == {
         "hold": (3, {"RUNNING": 3}),
         "add": (1, {}),
     }
     assert [each.task_id for each in row.running] == ["hold:0", "hold:1", "hold:2"]
-    assert all(each.since is not None and not each.paused for each in row.running)
+    assert all(seconds(each.since) is not None and not each.paused for each in row.running)
     report = watcher.report
     assert report is not None
     assert (report.org_id, report.project_id, report.paused) == ("local", "default", False)
@@ -182,9 +182,10 @@ async def test_the_time_left_needs_ten_ended_tasks_and_a_known_end(
     row = watcher.run
     assert row is not None
     assert row.eta_s is not None
-    totals = {each.name: each for each in row.tasks}["quick"]
-    assert totals.ended == 12
-    assert 0 < totals.max_ms <= totals.sum_ms
+    durations = row.tasks["quick"].ms
+    assert durations
+    assert durations.n == 12
+    assert 0 < durations.max <= durations.sum
     gate.open.set()
     await going
 
@@ -207,7 +208,7 @@ async def test_no_time_is_left_to_tell_while_a_pause_holds_tasks(
     topic = constraint_topic("task:add", "pause")
     await eventually(lambda: any(topic in each["applied"] for each in watcher.of_kind("constraints")))
     gate.open.set()
-    await eventually(lambda: watcher.run is not None and watcher.run.waiting != ())
+    await eventually(lambda: watcher.run is not None and watcher.run.waiting != [])
     assert watcher.run is not None
     assert watcher.run.eta_s is None
     hub.publish(topic, b"", retain=True)
@@ -235,7 +236,7 @@ async def test_a_run_that_ended_stands_in_recent_with_its_error_masked(
     assert oldest.started is not None
     assert oldest.ended is not None
     assert oldest.duration_ms is not None
-    rows = {row["run_id"]: row["status"] for row in read.run_rows(watcher.view, 0.0)}
+    rows = {row["run_id"]: row["status"] for row in run_rows(watcher.view, 0.0)}
     assert rows == {"r1": "Failed", "r2": "Succeeded"}
 
 
@@ -269,7 +270,7 @@ async def test_a_task_is_counted_under_every_reason_that_blocks_it(
         constraint_topic("global", "pause"): "my-pause",
         constraint_topic("task:hold", "concurrency"): "my-concurrency",
     }
-    assert all(each.since is not None for each in row.waiting)
+    assert all(seconds(each.since) is not None for each in row.waiting)
     assert watcher.report is not None
     assert watcher.report.paused is True
     hub.publish(constraint_topic("task:hold", "concurrency"), b"", retain=True)
@@ -412,8 +413,9 @@ async def test_a_retry_is_a_reason_until_it_begins(hub: LocalHub, watcher: Watch
     await eventually(lambda: watcher.waiting() == {"retry": 1})
     assert watcher.run is not None
     (row,) = watcher.run.waiting
-    assert row.until is not None
-    assert began + 59 <= row.until <= time.time() + 61
+    until = seconds(row.until)
+    assert until is not None
+    assert began + 59 <= until <= time.time() + 61
     going.cancel()
     await asyncio.wait({going})
 
@@ -560,22 +562,19 @@ async def test_a_graph_has_calls_edges_and_one_node_for_each_map(
         ("hold:0", "hold", "map", 3),
         ("add:0", "add", "task", 1),
     ]
-    assert [(edge.start, edge.end, edge.kind) for edge in graph.edges] == [
-        (0, 1, "argument"),
-        (1, 2, "argument"),
-    ]
+    assert graph.edges == [[0, 1, "argument"], [1, 2, "argument"]]
     assert not graph.folded
     assert watcher.run is not None
-    assert watcher.run.graph_nodes == 3
+    assert watcher.run.graph.nodes == 3
     gate.open.set()
     await going
     await eventually(lambda: watcher.of_kind("graph")[-1]["runs"] == [])
 
 
-def graph_of(watcher: Watcher) -> read.RunGraph:
+def graph_of(watcher: Watcher) -> RunGraph:
     report = watcher.view.engines[SOURCE].graph
     assert report is not None
-    return report.runs[0] if report.runs else read.RunGraph("", 0, folded=False, nodes=(), edges=())
+    return report.runs[0] if report.runs else RunGraph(run_id="r", rev=0, folded=False, nodes=[], edges=[])
 
 
 async def test_a_graph_of_many_calls_has_one_node_for_each_name(
@@ -590,7 +589,7 @@ async def test_a_graph_of_many_calls_has_one_node_for_each_name(
     graph = graph_of(watcher)
     assert {node.name: node.known for node in graph.nodes} == {"hold": 301, "add": 1}
     names = [node.name for node in graph.nodes]
-    assert [(names[edge.start], names[edge.end]) for edge in graph.edges] == [("hold", "add")]
+    assert [(names[int(start)], names[int(end)]) for start, end, *_ in graph.edges] == [("hold", "add")]
     gate.open.set()
     await going
 

@@ -11,7 +11,7 @@ from cascade.cli.errors import NO_BROKER, CommandError
 from cascade.cli.link import Address, Link, unanswered
 from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
-from cascade.interfaces.wire.read import View
+from cascade.wire import View
 
 STATUS = "cascade/status/+"
 RUNS = "cascade/state/+/runs"

@@ -44,6 +44,8 @@ class RunStatus(StrEnum):
 
 Tag = str | float | bool
 """Value of a tag of a run."""
+MAX_LINE = 1_000
+"""Characters of the message of a :class:`LogEvent`."""
 _NO_TAGS: Mapping[str, Tag] = {}
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cascade.cli.durations import show_duration
 from cascade.interfaces.topics import parse_state_topic, parse_status_topic
-from cascade.interfaces.wire.read import EngineView, Register, View
 from cascade.ops._home_assistant.device import device_topic, is_device_topic
+from cascade.wire import EngineView, Register, View
 
 PROBE = "doctor-"
 """With what the last level of each topic begins on which ``cascade doctor`` retains messages."""

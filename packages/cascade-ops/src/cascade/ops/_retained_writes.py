@@ -13,7 +13,7 @@ from cascade.cli.snapshot import fill
 from cascade.interfaces.abilities import WatchStream
 from cascade.interfaces.connector import Payload
 from cascade.interfaces.watch import Message
-from cascade.interfaces.wire.read import View
+from cascade.wire import View
 
 ACKNOWLEDGE_SECONDS = 5.0
 

@@ -15,7 +15,7 @@ from cascade.cli.errors import USAGE, CommandError
 from cascade.cli.link import Address
 from cascade.cli.params import DURATION
 from cascade.interfaces.topics import constraint_topic
-from cascade.interfaces.wire.read import Register
+from cascade.wire import Register
 
 Plan = Callable[[Mapping[str, Register]], Change]
 

@@ -12,7 +12,7 @@ from cascade.cli.command import settings
 from cascade.cli.durations import show_duration
 from cascade.cli.link import Address
 from cascade.cli.snapshot import CONSTRAINTS, REGISTERS, STATUS, read
-from cascade.interfaces.wire.read import constraint_rows
+from cascade.wire import constraint_rows
 
 
 def _show_expiry(value: Any) -> str:

@@ -8,7 +8,7 @@ from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
 from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, read
-from cascade.interfaces.wire.read import engine_rows
+from cascade.wire import engine_rows
 
 COLUMNS = (
     Column("source"),

@@ -11,7 +11,7 @@ from cascade.cli.command import command as make
 from cascade.cli.command import settings
 from cascade.cli.link import Address
 from cascade.cli.snapshot import RUNS, STATUS, read
-from cascade.interfaces.wire.read import run_rows
+from cascade.wire import run_rows
 
 
 def _show_counts(counts: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cascade.cli._steering.request import Change
-from cascade.interfaces.wire.read import Compliance, ConstraintsReport, EngineView, View
+from cascade.wire import AppliedEntry, ConstraintsReport, EffectiveEntry, EngineView, View
 
 APPLIED, REFUSED, NO_MATCH, LOST, SILENT = "applied", "refused", "no_match", "lost", "silent"
 PENDING, GONE = "", "gone"
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 class _Before(NamedTuple):
     """What an engine had reported when the change was about to be written."""
 
-    entries: Mapping[str, Compliance] = MappingProxyType({})
+    entries: Mapping[str, AppliedEntry] = MappingProxyType({})
     runs: frozenset[str] = frozenset()
 
 
@@ -121,7 +121,7 @@ class ComplianceTracker:
         ran = run_id in self._before[source].runs or source in self._cancelled
         return self._change.type == "cancel" and ran
 
-    def _is_about_this(self, source: str, entry: Compliance, report: ConstraintsReport) -> bool:
+    def _is_about_this(self, source: str, entry: AppliedEntry, report: ConstraintsReport) -> bool:
         """Return whether a report is about this change, not about what the register held before."""
         assert self._change.message is not None
         if self._unchanged:
@@ -133,7 +133,7 @@ class ComplianceTracker:
             or entry != self._before[source].entries.get(self._change.topic)
         ):
             return ours
-        rows = [row for row in report.effective if row.get("scope") == self._change.scope]
+        rows = [row for row in report.effective if row.scope == self._change.scope]
         return any(_shows(row, self._change) for row in rows)
 
 
@@ -181,20 +181,18 @@ def _own_report(engine: EngineView) -> ConstraintsReport | None:
 def _obeys(report: ConstraintsReport, topic: str) -> bool:
     entry = report.applied.get(topic)
     listed = entry is not None and entry.status not in ("expired", NO_MATCH)
-    return listed or any(row.get("topic") == topic for row in report.effective)
+    return listed or any(row.topic == topic for row in report.effective)
 
 
-def _shows(row: Mapping[str, Any], change: Change) -> bool:
+def _shows(row: EffectiveEntry, change: Change) -> bool:
     """Return whether a row of what is in force is this change, or another register that is stricter."""
     assert change.message is not None
-    if row.get("type") != change.type:
+    if row.type != change.type:
         return False
-    if row.get("topic") != change.topic:
+    if row.topic != change.topic:
         return True
-    params = row.get("params")
     return (
-        row.get("id") == change.message["id"]
-        and row.get("expires_at") == change.message["expires_at"]
-        and isinstance(params, Mapping)
-        and all(params.get(key) == value for key, value in change.message["params"].items())
+        row.id == change.message["id"]
+        and row.expires_at == change.message["expires_at"]
+        and all(row.params.get(key) == value for key, value in change.message["params"].items())
     )

@@ -19,7 +19,7 @@ from cascade.interfaces.control_messages import store_message
 from cascade.interfaces.text import nearest
 from cascade.interfaces.topics import STORE_TOPIC
 from cascade.interfaces.watch import Lost, Message
-from cascade.interfaces.wire.read import Register, View
+from cascade.wire import Register, View
 
 ACKNOWLEDGE_SECONDS = 2.0
 """In which the broker has to take a message and to return it."""

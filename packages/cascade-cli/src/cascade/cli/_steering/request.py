@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cascade.interfaces.control_messages import constraint_id, constraint_message
 from cascade.interfaces.topics import constraint_topic
-from cascade.interfaces.wire.read import Register
+from cascade.wire import Register
 
 
 class Change(NamedTuple):

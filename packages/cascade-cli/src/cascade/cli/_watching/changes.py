@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cascade.interfaces.wire.read import View, constraint_rows, engine_rows, run_rows
+from cascade.wire import View, constraint_rows, engine_rows, run_rows
 
 MAX_SEEN = 20_000
 _STATES = ("COMPLETED", "FAILED", "RUNNING", "BLOCKED")

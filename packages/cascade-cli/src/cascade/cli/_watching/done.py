@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cascade.cli.errors import CANCELLED, FAILED, OK
-from cascade.interfaces.wire.read import RunView, View, run_rows
+from cascade.wire import RunView, View, run_rows
 
 MIN_PREFIX = 4
 """Characters of a run's id that stand for it, where no other run's id begins with them."""

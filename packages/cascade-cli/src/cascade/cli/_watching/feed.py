@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from cascade.cli.link import Link
 from cascade.cli.snapshot import REGISTERS, STATES, STATUS, not_permitted, unanswered_subscription
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
-from cascade.interfaces.wire.read import View
+from cascade.wire import View
 
 EVENTS = "cascade/telemetry/+/+/+/events"
 FILTERS = (STATUS, STATES, REGISTERS, EVENTS)

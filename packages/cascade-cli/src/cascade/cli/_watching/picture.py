@@ -12,14 +12,15 @@ from cascade.cli.durations import show_duration
 from cascade.interfaces.control_messages import lift_command
 from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.interfaces.wire.read import (
+from cascade.wire import (
     EngineView,
     Register,
     RunView,
     View,
-    WaitingRow,
+    Waiting,
     constraint_rows,
     run_rows,
+    seconds,
 )
 
 ACTIVE = ("Running", "Lost")
@@ -234,7 +235,8 @@ def _running(run: RunView, wall: float) -> Iterable[RunningLine]:
     if run.reported is not None and run.reported.running:
         for row in run.reported.running:
             note = " ".join(text for text in ("paused" if row.paused else "", row.unit, row.message) if text)
-            yield RunningLine(row.task_id or row.task_name, _age(row.since, wall), row.done, row.total, note)
+            age = _age(seconds(row.since), wall)
+            yield RunningLine(row.task_id or row.task_name, age, row.done, row.total or None, note)
         return
     for task in sorted(run.tasks.values(), key=lambda task: task.since or 0.0):
         if task.state == "RUNNING":
@@ -251,14 +253,12 @@ def _waiting(view: View, run: RunView, counts: Mapping[str, int], wall: float) -
     if not blocked or engine is None or engine.constraints is None:
         return
     for row in engine.constraints.effective:
-        kind, topic = str(row.get("type")), str(row.get("topic"))
-        if kind in _LIMITS:
-            params = row.get("params")
-            text = describe(kind, params if isinstance(params, dict) else {})
-            yield WaitingLine(blocked, f"{text} ({row.get('scope')})", lift_command(topic, kind))
+        if row.type in _LIMITS:
+            text = describe(row.type, row.params)
+            yield WaitingLine(blocked, f"{text} ({row.scope})", lift_command(row.topic, row.type))
 
 
-def _reason(view: View, row: WaitingRow, wall: float) -> WaitingLine:
+def _reason(view: View, row: Waiting, wall: float) -> WaitingLine:
     if row.why == "constraint":
         found = parse_constraint_topic(row.topic)
         register: Register | None = view.registers.get(row.topic)
@@ -268,7 +268,8 @@ def _reason(view: View, row: WaitingRow, wall: float) -> WaitingLine:
     if row.why == "resource":
         return WaitingLine(row.n, f"resource {row.name} is taken", "")
     if row.why == "retry":
-        left = "" if row.until is None else f" in {show_duration(row.until - wall)}"
+        until = seconds(row.until)
+        left = "" if until is None else f" in {show_duration(until - wall)}"
         return WaitingLine(row.n, f"next attempt{left}", "")
     if row.why == "slot" and row.name:
         return WaitingLine(row.n, f"the limit of the map {row.name}", "")

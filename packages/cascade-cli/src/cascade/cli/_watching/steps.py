@@ -6,7 +6,7 @@ import graphlib
 from collections.abc import Iterable
 
 from cascade.interfaces.events import ENDED_STATES
-from cascade.interfaces.wire.read import EngineView, RunGraph, RunView
+from cascade.wire import EngineView, RunGraph, RunView
 
 
 def steps(run: RunView, engine: EngineView | None) -> tuple[tuple[str, int, int], ...]:
@@ -16,26 +16,26 @@ def steps(run: RunView, engine: EngineView | None) -> tuple[tuple[str, int, int]
     """
     if run.reported is None:
         return ()
-    totals = {total.name: total for total in run.reported.tasks}
+    totals = run.reported.tasks
     graphs = engine.graph.runs if engine is not None and engine.graph is not None else ()
     graph = next((each for each in graphs if each.run_id == run.run_id), None)
     names = dict.fromkeys((*(_in_order(graph) if graph is not None else ()), *totals))
-    found = (totals[name] for name in names if name in totals)
     return tuple(
-        (total.name, sum(total.counts.get(state, 0) for state in ENDED_STATES), total.known)
-        for total in found
+        (name, sum(total.counts.get(state, 0) for state in ENDED_STATES), total.known)
+        for name in names
+        if (total := totals.get(name)) is not None
     )
 
 
 def _in_order(graph: RunGraph) -> Iterable[str]:
     """Return the names of the nodes, each behind those that it needs."""
-    order: graphlib.TopologicalSorter[int] = graphlib.TopologicalSorter()
+    order: graphlib.TopologicalSorter[int | str] = graphlib.TopologicalSorter()
     for index in range(len(graph.nodes)):
         order.add(index)
-    for edge in graph.edges:
-        order.add(edge.end, edge.start)
+    for start, end, *_ in graph.edges:
+        order.add(end, start)
     try:
-        indices = list(order.static_order())
+        indices = [int(index) for index in order.static_order()]
     except graphlib.CycleError:  # anyone may write to the topic
         indices = list(range(len(graph.nodes)))
     return [graph.nodes[index].name for index in indices]

@@ -1,1 +1,1 @@
-"""The wire: shapes and how they are written (:mod:`.write`)."""
+"""The wire for connectors, which depend on nothing (:mod:`.write`); ``cascade.wire`` in cascade-runtime describes its messages."""

@@ -1,4 +1,4 @@
-"""The shapes on the wire (``PROTOCOL.md``), and JSON encoding that never fails."""
+"""What a connector writes itself (``PROTOCOL.md``): reports of a process without an engine, and JSON encoding that never fails."""
 
 from __future__ import annotations
 
@@ -8,22 +8,11 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import lru_cache
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 from cascade.interfaces.abilities import SupportsLink, supports
 from cascade.interfaces.errors import ExternalError
-from cascade.interfaces.events import (
-    DataEvent,
-    Event,
-    LifecycleEvent,
-    LogEvent,
-    ProgressEvent,
-    Tag,
-    TaskStateEvent,
-)
-from cascade.interfaces.redaction import MASK
-from cascade.interfaces.topics import EVENTS, state_topic, telemetry_topic
-from cascade.interfaces.wire.bodies import DataBody, LogBody, ProgressBody, data_body, log_body, progress_body
+from cascade.interfaces.topics import state_topic
 
 VERSION = "1.0"
 """Version of the telemetry envelope; readers accept every ``1.*``."""
@@ -46,56 +35,6 @@ def _make_encoder() -> Callable[[Any], str]:
 
 
 _encode = _make_encoder()
-
-
-class TaskStateBody(TypedDict, total=False):
-    """``body`` of a task's change of state.
-
-    ``reason``, ``parent``, ``item`` and ``node`` only when they are set, ``attempt`` only from 2.
-    """
-
-    type: str
-    task_id: str
-    task_name: str
-    state: str
-    duration_ms: float
-    error: str
-    reason: str
-    attempt: int
-    parent: str
-    item: int
-    node: str
-
-
-class LifecycleBody(TypedDict, total=False):
-    """``body`` of a run's start or end.
-
-    ``name``, ``tags`` and ``kept`` only at the start and only when they are set, ``status`` and ``error`` only at the end.
-    """
-
-    type: str
-    event: str
-    name: str
-    tags: Mapping[str, Tag]
-    kept: int
-    status: str
-    error: str
-
-
-class Envelope(TypedDict):
-    """One message of telemetry; ``attempt`` is that of the run, and only there from 2."""
-
-    v: str
-    ts: str
-    run_id: str
-    org_id: str
-    project_id: str
-    source: str
-    seq: int
-    token: str
-    attempt: NotRequired[int]
-    event_id: str
-    body: Mapping[str, Any]
 
 
 class UndecodableMessageError(ExternalError, ValueError):
@@ -124,82 +63,6 @@ def timestamp(seconds: float) -> str:
     micro = round(seconds * 1_000_000)
     whole = micro // 1_000_000
     return f"{_second(whole)}.{micro - whole * 1_000_000:06d}+00:00"
-
-
-Body = TaskStateBody | LifecycleBody | ProgressBody | LogBody | DataBody
-
-
-def body_of(event: Event, clean: Callable[[str], str] = str) -> Body:
-    """Return the ``body`` of an event; ``clean`` prepares free text to leave the process."""
-    match event:
-        case TaskStateEvent():
-            return _task_state_body(event, clean)
-        case LifecycleEvent():
-            return _lifecycle_body(event, clean)
-        case ProgressEvent():
-            return progress_body(event, clean)
-        case LogEvent():
-            return log_body(event, clean)
-        case DataEvent():
-            return data_body(event, clean)
-
-
-class Series:
-    """The messages of one kind of one attempt of a run, counted from 0.
-
-    :param token: 8 hex digits, different for each attempt of a run; without one a random one is made.
-    :param attempt: of the run, counted from 1.
-    """
-
-    __slots__ = ("_event_id", "_head", "seq", "topic")
-
-    def __init__(
-        self,
-        run_id: str,
-        *,
-        org_id: str,
-        project_id: str,
-        source: str,
-        token: str = "",
-        attempt: int = 1,
-        kind: str = EVENTS,
-    ) -> None:
-        self.seq = 0
-        """Number of the next message."""
-        self.topic = telemetry_topic(org_id, project_id, run_id, kind)
-        token = token or new_token()
-        self._event_id = f"{run_id}-{token}-" if kind == EVENTS else f"{run_id}-{token}-{kind}-"
-        head: Envelope = {
-            "v": VERSION,
-            "ts": "",
-            "run_id": run_id,
-            "org_id": org_id,
-            "project_id": project_id,
-            "source": source,
-            "seq": 0,
-            "token": token,
-            "event_id": "",
-            "body": {},
-        }
-        if attempt > 1:
-            head["attempt"] = attempt
-        self._head = head
-
-    def envelope(self, seconds: float, body: Mapping[str, Any]) -> Envelope:
-        """Wrap a body as the next message; ``seconds`` since the epoch is when it happened."""
-        seq = self.seq
-        self.seq = seq + 1
-        message = self._head.copy()  # half the time of a new dict: most keys are the same
-        message["ts"] = timestamp(seconds)
-        message["seq"] = seq
-        message["event_id"] = f"{self._event_id}{seq}"
-        message["body"] = body
-        return message
-
-
-def clean_tags(tags: Mapping[str, Tag], clean: Callable[[str], str]) -> dict[str, Tag]:
-    """Return tags that may leave the process; ``clean`` prepares free text."""
-    return {clean(tag): _clean_tag(tag, value, clean) for tag, value in tags.items()}
 
 
 def idle_reports(
@@ -256,49 +119,6 @@ def decode_payload(payload: bytes) -> dict[str, Any]:
 def _second(whole: int) -> str:
     """Return the part of a timestamp that thousands of consecutive events share."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-
-
-def _task_state_body(event: TaskStateEvent, clean: Callable[[str], str]) -> TaskStateBody:
-    body: TaskStateBody = {
-        "type": "TaskStateEvent",
-        "task_id": event.task_id,
-        "task_name": event.task_name,
-        "state": event.state.value,
-        "duration_ms": event.duration_ms,
-        "error": clean(event.error) if event.error else "",
-    }
-    if event.reason:
-        body["reason"] = clean(event.reason)
-    if event.attempt > 1:
-        body["attempt"] = event.attempt
-    if event.parent:
-        body["parent"] = event.parent
-    if event.item is not None:
-        body["item"] = event.item
-    if event.node:
-        body["node"] = event.node
-    return body
-
-
-def _lifecycle_body(event: LifecycleEvent, clean: Callable[[str], str]) -> LifecycleBody:
-    body: LifecycleBody = {"type": "LifecycleEvent", "event": event.event.value}
-    if event.name:
-        body["name"] = clean(event.name)
-    if event.tags:
-        body["tags"] = clean_tags(event.tags, clean)
-    if event.kept:
-        body["kept"] = event.kept
-    if event.status is not None:
-        body["status"] = event.status.value
-        body["error"] = clean(event.error)
-    return body
-
-
-def _clean_tag(tag: str, value: Tag, clean: Callable[[str], str]) -> Tag:
-    """Return the value that may leave the process: masked as a whole if the tag is named like a secret."""
-    if not clean(f"{tag}=0").endswith("=0"):
-        return MASK
-    return clean(value) if isinstance(value, str) else value
 
 
 def _refuse_constant(name: str) -> Any:

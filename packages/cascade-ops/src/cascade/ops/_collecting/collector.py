@@ -11,9 +11,9 @@ from typing import Any
 
 from cascade.cli.link import Link
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, ack_topic, parse_status_topic
-from cascade.interfaces.wire.read import EventMessage, parse_event
 from cascade.interfaces.wire.write import VERSION
 from cascade.ops._collecting.message import EventFile, Known, Received, Recent, Series
+from cascade.wire import EventMessage, parse_event
 
 GATHER = 0.1
 """Seconds for which messages gather to share a commit."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cascade.cli.errors import CommandError
-from cascade.interfaces.wire.read import EventMessage, parse_event
 from cascade.ops._collecting.message import Hole, Known, Received, Series
+from cascade.wire import EventMessage, parse_event
 
 
 class LinesFile:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from cascade.interfaces.topics import EVENTS
-from cascade.interfaces.wire.read import EventMessage
 from cascade.ops._collecting.spans import Range, Spans
+from cascade.wire import EventMessage
 
 
 class Series(NamedTuple):

@@ -22,11 +22,11 @@ from cascade.cli.link import Address, Link
 from cascade.cli.params import DURATION, HOST_PORT
 from cascade.interfaces.abilities import SupportsBacklog, SupportsKeep, supports
 from cascade.interfaces.distribution import install_line
-from cascade.interfaces.wire.read import EventMessage
 from cascade.ops._collecting.collector import Collector
 from cascade.ops._collecting.lines_file import LinesFile
 from cascade.ops._collecting.message import EventFile, Hole
 from cascade.ops._collecting.sqlite_file import SqliteFile
+from cascade.wire import EventMessage
 
 if TYPE_CHECKING:
     from cascade.ops._exporting.metrics import Metrics

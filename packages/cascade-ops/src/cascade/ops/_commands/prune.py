@@ -16,10 +16,10 @@ from cascade.cli.command import settings
 from cascade.cli.errors import NO_BROKER, OK, USAGE, CommandError
 from cascade.cli.link import Address
 from cascade.cli.snapshot import CANARIES, REGISTERS, STATES, STATUS, fill
-from cascade.interfaces.wire.read import View
 from cascade.ops._home_assistant.device import FILTER, RULE, is_device_topic
 from cascade.ops._leftovers import Leftover, is_probe_topic, leftovers
 from cascade.ops._retained_writes import publish_and_see
+from cascade.wire import View
 
 COLUMNS = (Column("topic"), Column("why"))
 _EVERYTHING = (STATUS, STATES, REGISTERS, CANARIES)

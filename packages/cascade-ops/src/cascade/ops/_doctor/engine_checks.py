@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cascade.interfaces.wire.read import View
 from cascade.ops._doctor.facts import Facts
 from cascade.ops._doctor.finding import Finding
+from cascade.wire import View
 
 SKEW_SECONDS = 5.0
 """Difference of two clocks that is named: a constraint may then expire early or late."""

@@ -17,7 +17,6 @@ from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import constraint_topic, encode_level, status_topic
 from cascade.interfaces.watch import Complete, Lost, Message
-from cascade.interfaces.wire.read import Presence, View, parse
 from cascade.ops._doctor.broker_probes import (
     ANSWER_SECONDS,
     EXPIRED,
@@ -37,6 +36,7 @@ from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRE
 from cascade.ops._leftovers import PROBE, leftovers
 from cascade.transport import urls
 from cascade.transport.credentials import end_problem, is_exposed
+from cascade.wire import Presence, View, parse
 
 MESSAGES = 1_200
 """Retained messages that are tried: more than the 1,000 that brokers queue or cut by default."""

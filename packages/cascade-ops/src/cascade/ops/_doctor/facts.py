@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from cascade.interfaces.limitation import Limitation
-from cascade.interfaces.wire.read import View
+from cascade.wire import View
 
 
 @dataclass(frozen=True, slots=True)

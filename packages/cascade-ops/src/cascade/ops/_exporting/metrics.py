@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from cascade.interfaces.wire.read import EngineView, EventMessage, RunsReport, View, number, text
 from cascade.ops._exporting.totals import Names, SourceTotals
+from cascade.wire import EngineView, EventMessage, RunsReport, TaskStateBody, View
 
 BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Upper bounds in seconds; longer calls are in the last one, which has none."""
@@ -72,10 +72,10 @@ class Metrics:
 
     def observe(self, event: EventMessage) -> None:
         """Take one event: the duration of a call that has completed. A second copy does not count."""
-        milliseconds = number(event.body, "duration_ms")
+        body = event.content
         if (
-            text(event.body, "state") != "COMPLETED"
-            or milliseconds is None
+            not isinstance(body, TaskStateBody)
+            or body.state != "COMPLETED"
             or event.event_id in self._observed
         ):
             return
@@ -83,10 +83,9 @@ class Metrics:
             if event.event_id:
                 self._observed[event.event_id] = None
                 _shorten(self._observed, _COPIES)
-            name = self._names.label(text(event.body, "task_name"))
-            self._durations.setdefault(event.source, {}).setdefault(name, _Durations()).add(
-                milliseconds / 1000
-            )
+            name = self._names.label(body.task_name)
+            durations = self._durations.setdefault(event.source, {}).setdefault(name, _Durations())
+            durations.add(body.duration_ms / 1000)
             _shorten(self._durations, MOST_SOURCES)
 
     def families(self, now: float) -> Iterator[Metric]:
@@ -191,6 +190,5 @@ def _in_force(engine: EngineView) -> dict[tuple[str, ...], int]:
     """Return the constraints by scope and type. The id of a run is not a label: the number of runs has no bound."""
     found: dict[tuple[str, ...], int] = defaultdict(int)
     for row in engine.constraints.effective if engine.constraints is not None else ():
-        scope = str(row.get("scope", ""))
-        found["run" if scope.startswith("run:") else scope, str(row.get("type", ""))] += 1
+        found["run" if row.scope.startswith("run:") else row.scope, row.type] += 1
     return found

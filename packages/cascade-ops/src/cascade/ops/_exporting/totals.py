@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from cascade.interfaces.events import ENDED_STATES
-from cascade.interfaces.wire.read import RecentRow, RunRow, RunsReport
+from cascade.wire import ActiveRun, RecentRun, RunsReport
 
 OTHER = "other"
 """The task of what a report counts without a name, and of every name beyond ``MOST_NAMES``."""
@@ -46,7 +46,7 @@ class SourceTotals:
         self._names = names
         self._seen: dict[str, Counter[tuple[str, str]]] = {}  # by run: what of it is counted
         self._lost: dict[str, int] = {}
-        self._recent: set[tuple[str, float | None]] | None = None
+        self._recent: set[tuple[str, str]] | None = None
 
     def take(self, report: RunsReport) -> None:
         """Add what a report shows in addition to the one before."""
@@ -61,11 +61,11 @@ class SourceTotals:
             self._seen = {run_id: seen for run_id, seen in self._seen.items() if run_id in active}
             self._lost = {run_id: lost for run_id, lost in self._lost.items() if run_id in active}
 
-    def _active(self, row: RunRow) -> None:
+    def _active(self, row: ActiveRun) -> None:
         seen = self._seen.setdefault(row.run_id, Counter())
-        for totals in row.tasks:
+        for name, totals in row.tasks.items():
             for state in ENDED_STATES:
-                self._raise(seen, (totals.name, state), totals.counts.get(state, 0))
+                self._raise(seen, (name, state), totals.counts.get(state, 0))
         before = self._lost.get(row.run_id, 0)
         self.lost += row.lost - before if row.lost >= before else row.lost
         self._lost[row.run_id] = row.lost
@@ -77,7 +77,7 @@ class SourceTotals:
         if more:
             self.tasks[self._names.label(key[0]), key[1]] += more
 
-    def _ended(self, row: RecentRow) -> None:
+    def _ended(self, row: RecentRun) -> None:
         self.runs[self._names.label(row.target), row.status] += 1
         seen = self._seen.pop(row.run_id, Counter())
         for state, rest in _rest(row.counts, seen).items():

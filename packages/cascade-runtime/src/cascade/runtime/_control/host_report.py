@@ -13,8 +13,11 @@ from typing import Any
 from cascade.interfaces import Connector, SupportsStatistics, supports
 from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.events import Tag
-from cascade.interfaces.wire.write import clean_tags, timestamp
+from cascade.interfaces.wire.write import timestamp
 from cascade.transport.outbox import SUPERSEDED
+from cascade.wire.message import to_wire
+from cascade.wire.reports import HostReport, Memory
+from cascade.wire.series import clean_tags
 
 INTERVAL = 60.0
 """Seconds between two reports."""
@@ -29,16 +32,17 @@ def host_report(
     now: float,
 ) -> dict[str, Any]:
     """Return the body of the report. It has no address, user name, path or command line."""
-    return {
+    report = HostReport(
         **head,
         **_machine(),
-        "load1": _load(),
-        "rss": _resident(),
-        "memory": _memory(),
-        "link": _link(connector),
-        "labels": clean_tags(labels, clean),
-        "ts": timestamp(now),
-    }
+        load1=_load(),
+        rss=_resident(),
+        memory=_memory(),
+        link=_link(connector),
+        labels=clean_tags(labels, clean),
+        ts=timestamp(now),
+    )
+    return to_wire(report)
 
 
 @lru_cache(maxsize=1)
@@ -73,18 +77,18 @@ def _resident() -> int | None:
     return None
 
 
-def _memory() -> dict[str, int | None]:
+def _memory() -> Memory:
     """Return the bytes of the computer's memory."""
-    found: dict[str, int | None] = {"total": None, "available": None}
+    total = available = None
     with suppress(OSError, ValueError, AttributeError):
         page = os.sysconf("SC_PAGE_SIZE")
-        found["total"] = os.sysconf("SC_PHYS_PAGES") * page
-        found["available"] = os.sysconf("SC_AVPHYS_PAGES") * page
+        total = os.sysconf("SC_PHYS_PAGES") * page
+        available = os.sysconf("SC_AVPHYS_PAGES") * page
     with suppress(OSError, ValueError, IndexError):  # counts what the system would give back, too
         lines = Path("/proc/meminfo").read_text().splitlines()
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-        found["available"] = int(kilobytes) * 1024
-    return found
+        available = int(kilobytes) * 1024
+    return Memory(total=total, available=available)
 
 
 def _link(connector: Connector) -> dict[str, int]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from cascade.runtime._admission.limits import Pause
 from cascade.runtime._control.parse import Constraint
+from cascade.wire.message import to_wire
+from cascade.wire.reports import AppliedEntry
 
 
 class Status(StrEnum):
@@ -52,7 +54,7 @@ class Register:
         self.own = False
         """Whether it is kept in the room for this engine's own scopes."""
         self.rank = 0
-        self._entry: dict[str, str] | None = None
+        self._entry: AppliedEntry | None = None
         self._size = 0
 
     @property
@@ -74,7 +76,7 @@ class Register:
         """Forget the entry that was made for the report."""
         self._entry = None
 
-    def entry(self) -> dict[str, str]:
+    def entry(self) -> AppliedEntry:
         """Return the entry of the report."""
         if self._entry is None:
             self._entry = self._make_entry()
@@ -86,14 +88,14 @@ class Register:
         self.entry()
         return self._size
 
-    def _make_entry(self) -> dict[str, str]:
-        label = self.content.id if self.content is not None else ""
-        entry = {"id": label or (self.problem.id if self.problem else ""), "status": self.status.value}
-        if self.content is not None and self.content.by:
-            entry["by"] = self.content.by
-        if self.problem is not None:
-            entry["reason"] = self.problem.reason
-        return entry
+    def _make_entry(self) -> AppliedEntry:
+        content, problem = self.content, self.problem
+        return AppliedEntry(
+            id=(content.id if content is not None else "") or (problem.id if problem is not None else ""),
+            status=self.status.value,
+            by=content.by if content is not None else "",
+            reason=problem.reason if problem is not None else "",
+        )
 
 
 class RegisterTable:
@@ -144,7 +146,7 @@ class RegisterTable:
 
 def encoded_size(part: Any) -> int:
     """Return how many bytes a part of a report takes on the wire, with the ``, `` or ``: `` behind it."""
-    return len(json.dumps(part)) + 2
+    return len(json.dumps(part, default=to_wire)) + 2
 
 
 def _rank(register: Register) -> int:

@@ -6,13 +6,13 @@ import heapq
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime._admission.limits import Effective, Key, Rule
 from cascade.runtime._control.parse import Cleared, Constraint, MessageOutcome, Rejected
 from cascade.runtime._control.register_table import Problem, Register, RegisterTable, Status, encoded_size
+from cascade.wire.reports import EffectiveEntry
 
 MAX_REGISTERS = 10_000
 """Registers of ``task:`` and ``run:`` scopes that an engine keeps; further ones are rejected."""
@@ -75,7 +75,7 @@ class Registers:
         self._over_limit_since = self._forgotten_since = 0  # since the latest retained set
         self._in_force: dict[Key, dict[str, Rule]] = {}
         self._changed: dict[Key, None] = {}
-        self._rows: dict[Key, tuple[int, dict[str, Any]]] = {}  # of a report, each until it changes
+        self._rows: dict[Key, tuple[int, EffectiveEntry]] = {}  # of a report, each until it changes
         self._expiries: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -197,7 +197,7 @@ class Registers:
         """How many pairs of scope and type have a constraint in force."""
         return len(self._in_force)
 
-    def effective_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def effective_rows(self) -> Iterator[tuple[int, EffectiveEntry]]:
         """Yield the constraints in force as a report lists them, in its order, with their size in bytes."""
         seen: set[Key] = set()
         for register in self._table.newest_first():
@@ -232,23 +232,22 @@ class Registers:
         by = register.content.by if register is not None and register.content is not None else ""
         return replace(found, by=by) if by else found
 
-    def _row(self, key: Key) -> tuple[int, dict[str, Any]]:
+    def _row(self, key: Key) -> tuple[int, EffectiveEntry]:
         found = self._rows.get(key)
         if found is None:
             effective = _strictest(self._in_force[key])
             register = self._table.get(effective.topic)
             assert register is not None
             assert register.content is not None
-            row = {
-                "scope": key[0],
-                "type": key[1],
-                "params": effective.rule.params(),
-                "topic": effective.topic,
-                "id": register.content.id,
-                "expires_at": register.content.expires_at,
-            }
-            if register.content.by:
-                row["by"] = register.content.by
+            row = EffectiveEntry(
+                scope=key[0],
+                type=key[1],
+                params=effective.rule.params(),
+                topic=effective.topic,
+                id=register.content.id,
+                expires_at=register.content.expires_at,
+                by=register.content.by,
+            )
             found = self._rows[key] = encoded_size(row), row
         return found
 

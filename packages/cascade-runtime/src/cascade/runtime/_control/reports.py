@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from cascade.interfaces import Clock
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import state_topic
@@ -17,6 +19,8 @@ from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import earliest
 from cascade.runtime._support.publish_queue import PublishQueue
+from cascade.wire.message import to_wire
+from cascade.wire.reports import ConstraintsReport
 
 MAX_ENTRIES = 500
 """The most registers, and the most effective constraints, that one report lists."""
@@ -268,7 +272,7 @@ class Reporter:
             self._publish("graph", self._watched.graph_body(self._head()))
 
     def _head(self) -> dict[str, Any]:
-        return {"v": VERSION, **self._names, **_presence(self._presence())}
+        return {"v": VERSION, **self._names, "presence": self._presence() or ""}
 
     def _publish(self, kind: str, body: dict[str, Any]) -> None:
         self._has_reported = True
@@ -311,33 +315,30 @@ def constraints_report(
     Pauses and the engine's own scopes come first, then the newest registers. What does not fit into
     :data:`MAX_ENTRIES` or :data:`MAX_BYTES` is counted under ``more`` and ``effective_more``.
     """
-    report: dict[str, Any] = {
-        "v": VERSION,
-        "source": source,
-        "session": session,
-        **_presence(presence),
-        "sync": sync,
-        "applied": {},
-        "effective": [],
-        "in_scope_running": in_scope_running,
-        "ts": timestamp(now),
-    }
+    report = ConstraintsReport(
+        v=VERSION,
+        source=source,
+        session=session,
+        presence=presence or "",
+        sync=sync,
+        applied={},
+        effective=[],
+        in_scope_running=in_scope_running,
+        ts=timestamp(now),
+        over_limit=registers.over_limit,
+    )
     room = MAX_BYTES - encoded_size(report) - _COUNTS
     entries = _cut(((each.size(), each) for each in registers.reported()), room * 5 // 8)
-    report["applied"] = {each.topic: each.entry() for each in entries}
     rows = _cut(registers.effective_rows(), room - sum(each.size() for each in entries))
-    report["effective"] = rows
-    if (more := registers.to_report - len(entries)) > 0:
-        report["more"] = more
-    if (more := registers.in_force - len(rows)) > 0:
-        report["effective_more"] = more
-    if registers.over_limit:
-        report["over_limit"] = registers.over_limit
-    return report
-
-
-def _presence(session: str | None) -> dict[str, str]:
-    return {} if session is None else {"presence": session}
+    return to_wire(
+        replace(
+            report,
+            applied={each.topic: each.entry() for each in entries},
+            effective=rows,
+            more=max(registers.to_report - len(entries), 0),
+            effective_more=max(registers.in_force - len(rows), 0),
+        )
+    )
 
 
 def _cut(parts: Iterable[tuple[int, T]], room: int) -> list[T]:

@@ -6,19 +6,28 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cascade.interfaces import Connector
+from msgspec.structs import replace
+
+from cascade.interfaces import Connector, RunStatus, TaskState
+from cascade.interfaces.wire.write import timestamp
 from cascade.runtime._control.by_broker import ByBroker
 from cascade.runtime._control.register_table import encoded_size
+from cascade.wire.reading import bounded, read_row, seconds
+from cascade.wire.reports import RecentRun
 
 MAX_RECENT = 10
 """Runs that have ended and are reported."""
+_LONGEST = 200  # characters of a name
+_LONGEST_ERROR = 500
+_STATUSES = frozenset(RunStatus)
+_STATES = frozenset(TaskState)
 
 
 class RunHistory:
     """The runs of one source that have ended. It lives as long as the process, like token buckets."""
 
     def __init__(self) -> None:
-        self.recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
+        self.recent: deque[RecentRun] = deque(maxlen=MAX_RECENT)
         """Rows of the report, the latest first."""
         self.sizes: deque[int] = deque(maxlen=MAX_RECENT)
         """Bytes of each row."""
@@ -30,27 +39,48 @@ class RunHistory:
         self.last_status = ""
         self._carried = False
 
-    def ended(self, row: dict[str, Any], *, completed: int, failed: int) -> None:
+    def ended(self, row: RecentRun, *, completed: int, failed: int) -> None:
         """Add a run that has ended."""
         self.recent_more += len(self.recent) == MAX_RECENT
         self.recent.appendleft(row)
         self.sizes.appendleft(encoded_size(row) + 2)
         self.completed += completed
         self.failed += failed
-        self.last_status = row["status"]
+        self.last_status = row.status
 
     def carry_over(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add runs of an earlier process with this name, once."""
+        """Add runs of an earlier process with this name, once; anyone may have written the rows."""
         if self._carried:
             return
         self._carried = True
-        known = {(row["run_id"], row["ended"]) for row in self.recent}
-        found = [dict(row) for row in rows if (row["run_id"], row["ended"]) not in known]
+        known = {(row.run_id, row.ended) for row in self.recent}
+        carried = [row for each in rows if (row := _carried(each)) is not None]
+        found = [row for row in carried if (row.run_id, row.ended) not in known]
         for row in found[: MAX_RECENT - len(self.recent)]:
             self.recent.append(row)
             self.sizes.append(encoded_size(row) + 2)
         if not self.last_status and self.recent:
-            self.last_status = self.recent[0]["status"]
+            self.last_status = self.recent[0].status
+
+
+def _carried(data: Mapping[str, Any]) -> RecentRun | None:
+    """Return a row of an earlier report as the next one can have it; None if it is not one."""
+    row: RecentRun | None = read_row(RecentRun, bounded(dict(data)))
+    if row is None or row.status not in _STATUSES:
+        return None
+    started, ended = seconds(row.started), seconds(row.ended)
+    if started is None or ended is None:
+        return None
+    return replace(
+        row,
+        run_id=row.run_id[:_LONGEST],
+        target=row.target[:_LONGEST],
+        name=row.name[:_LONGEST],
+        error=row.error[:_LONGEST_ERROR],
+        started=timestamp(started),
+        ended=timestamp(ended),
+        counts={state: count for state, count in row.counts.items() if state in _STATES},
+    )
 
 
 _HISTORIES = ByBroker(RunHistory)

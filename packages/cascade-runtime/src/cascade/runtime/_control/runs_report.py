@@ -7,14 +7,20 @@ from heapq import nlargest
 from itertools import islice
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from cascade.interfaces import TaskState
 from cascade.interfaces.events import ENDED_STATES
-from cascade.interfaces.wire.write import clean_tags, timestamp
+from cascade.interfaces.wire.write import timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun, TaskTotals
 from cascade.runtime._control.register_table import encoded_size
 from cascade.runtime._control.run_history import RunHistory
-from cascade.runtime._support.run_facts import Row
+from cascade.wire import reports
+from cascade.wire.message import to_wire
+from cascade.wire.reports import RecentRun, RunsReport
+from cascade.wire.series import clean_tags
 
 MAX_BYTES = 64 * 1024
 """The most bytes of one report."""
@@ -71,11 +77,11 @@ class RowMaker:
         self._id_of = ids
         self._lost = lost
 
-    def rows(self, runs: Iterable[ActiveRun], room: int) -> list[Row]:
+    def rows(self, runs: Iterable[ActiveRun], room: int) -> list[reports.ActiveRun]:
         """Return rows that fit into ``room`` bytes together, with as much detail as fits for all of them."""
         some = list(islice(runs, MAX_RUNS))
         waits = [self._waits(run) for run in some]
-        rows: list[Row] = []
+        rows: list[reports.ActiveRun] = []
         for detail in DETAILS:
             rows, left = [], room
             for run, reasons in zip(some, waits, strict=True):
@@ -88,37 +94,36 @@ class RowMaker:
                 break
         return rows
 
-    def _row(self, run: ActiveRun, waits: Mapping[Wait, int], detail: Detail) -> Row:
-        counts, facts = run.counts(), run.facts
-        known = max(sum(facts.known.values()), sum(counts.values()))
-        row = self._head(run, counts, known, detail)
+    def _row(self, run: ActiveRun, waits: Mapping[Wait, int], detail: Detail) -> reports.ActiveRun:
+        counts, graph = run.counts(), run.facts.graph
+        known = max(sum(run.facts.known.values()), sum(counts.values()))
         reasons = self._reasons(run, waits)
-        paused = any(each.get("type") == "pause" for each in reasons)  # until when is not known
-        if not paused and (eta := self._eta(run, counts, known)) is not None:
-            row["eta_s"] = eta
         names = run.names()
         if len(names) > detail.tasks:
             names = nlargest(detail.tasks, names, key=lambda name: _activity(run, name))
-        row["tasks"] = {name[:_LONGEST]: _totals(run, name) for name in names}
-        row["running"] = [self._running(run, id_, detail) for id_ in islice(run.running, detail.running)]
-        row["waiting"] = reasons[: detail.waiting]
-        graph = facts.graph
-        row["graph"] = {"rev": graph.rev, "nodes": len(graph.names) if graph.folded else len(graph.calls)}
-        row["lost"] = max(self._lost - run.lost_before, 0)
-        _count_rest(row, "tasks", len(run.names()))
-        _count_rest(row, "running", len(run.running))
-        _count_rest(row, "waiting", len(reasons))
-        return row
-
-    def _head(self, run: ActiveRun, counts: Mapping[str, int], known: int, detail: Detail) -> Row:
-        row: Row = {"run_id": run.run_id, "target": self._clean(run.target)[:_LONGEST]}
-        if run.name:
-            row["name"] = self._clean(run.name)
-        if run.tags and detail.texts:
-            row["tags"] = clean_tags(run.tags, self._clean)
-        row["started"] = timestamp(run.started)
-        row["attempt"] = run.attempt
-        return row | {"counts": dict(counts), "known": known, "open": run.facts.open}
+        paused = any(each.type == "pause" for each in reasons)  # until when is not known
+        return reports.ActiveRun(
+            run_id=run.run_id,
+            target=self._clean(run.target)[:_LONGEST],
+            name=self._clean(run.name) if run.name else "",
+            tags=clean_tags(run.tags, self._clean) if detail.texts else {},
+            started=timestamp(run.started),
+            attempt=run.attempt,
+            counts=dict(counts),
+            known=known,
+            open=run.facts.open,
+            eta_s=None if paused else self._eta(run, counts, known),
+            tasks={name[:_LONGEST]: _totals(run, name) for name in names},
+            running=[self._running(run, id_, detail) for id_ in islice(run.running, detail.running)],
+            waiting=reasons[: detail.waiting],
+            graph=reports.GraphRevision(
+                rev=graph.rev, nodes=len(graph.names) if graph.folded else len(graph.calls)
+            ),
+            lost=max(self._lost - run.lost_before, 0),
+            tasks_more=max(len(run.names()) - len(names), 0),
+            running_more=max(len(run.running) - detail.running, 0),
+            waiting_more=max(len(reasons) - detail.waiting, 0),
+        )
 
     def _eta(self, run: ActiveRun, counts: Mapping[str, int], known: int) -> float | None:
         """Return the seconds until the run will end at its rate so far, if there is one."""
@@ -127,34 +132,36 @@ class RowMaker:
             return None
         return round((self._now - run.started) / ended * max(known - ended, 0), 1)
 
-    def _running(self, run: ActiveRun, task_id: str, detail: Detail) -> Row:
+    def _running(self, run: ActiveRun, task_id: str, detail: Detail) -> reports.RunningTask:
         began, progress = run.running[task_id], run.progress.get(task_id)
-        row: Row = {"task_id": task_id, "task_name": began.task_name[:_LONGEST]}
-        row["since"] = timestamp(began.timestamp)
-        if progress is not None:
-            row |= {"done": progress.done, "total": progress.total}
-            if detail.texts:
-                texts = {"message": progress.message, "unit": progress.unit}
-                row |= {key: self._clean(text) for key, text in texts.items() if text}
-        return row | {"paused": task_id in run.paused}
+        texts = progress if detail.texts else None
+        return reports.RunningTask(
+            task_id=task_id,
+            task_name=began.task_name[:_LONGEST],
+            since=timestamp(began.timestamp),
+            done=progress.done if progress is not None else None,
+            total=progress.total if progress is not None else UNSET,
+            message=self._clean(texts.message) if texts is not None and texts.message else "",
+            unit=self._clean(texts.unit) if texts is not None and texts.unit else "",
+            paused=task_id in run.paused,
+        )
 
-    def _reasons(self, run: ActiveRun, waits: Mapping[Wait, int]) -> list[Row]:
+    def _reasons(self, run: ActiveRun, waits: Mapping[Wait, int]) -> list[reports.Waiting]:
         """Return a row for each reason to wait, the one with most tasks first."""
         found = [(wait, n) for wait, n in waits.items() if n]
         rows = [self._reason(run, wait, n) for wait, n in sorted(found, key=lambda each: -each[1])]
         until = [at for at in run.facts.retries.values() if at > self._now]
         if until:
-            rows.append({"why": "retry", "n": len(until), "until": timestamp(min(until))})
+            rows.append(reports.Waiting(why="retry", n=len(until), until=timestamp(min(until))))
         run.since = {wait: run.since[wait] for wait, _ in found}
         return rows
 
-    def _reason(self, run: ActiveRun, wait: Wait, n: int) -> Row:
-        row: Row = {"why": wait.why}
+    def _reason(self, run: ActiveRun, wait: Wait, n: int) -> reports.Waiting:
+        since = timestamp(run.since.setdefault(wait, self._now))
         if wait.why == "constraint":
-            row |= {"topic": wait.name[:1_000], "type": wait.type, "id": self._id_of(wait.name)}
-        elif wait.name:
-            row["name"] = wait.name[:_LONGEST]
-        return row | {"n": n, "since": timestamp(run.since.setdefault(wait, self._now))}
+            topic, id_ = wait.name[:1_000], self._id_of(wait.name)
+            return reports.Waiting(why=wait.why, topic=topic, type=wait.type, id=id_, n=n, since=since)
+        return reports.Waiting(why=wait.why, name=wait.name[:_LONGEST], n=n, since=since)
 
 
 def runs_report(
@@ -175,48 +182,56 @@ def runs_report(
     :param count: how many runs there are.
     """
     recent, size = _recent(history)
-    tail = {"paused": paused, "ts": timestamp(now)}
-    room = MAX_BYTES - encoded_size({**head, **tail}) - size - _ROOM
+    report = RunsReport(**head, runs=[], recent=[], paused=paused, ts=timestamp(now))
+    room = MAX_BYTES - encoded_size(report) - size - _ROOM
     shown = rows.rows(runs, room)
-    more = {"more": count - len(shown)} if count > len(shown) else {}
-    return {**head, "runs": shown, **more, **recent, **tail}
+    recent_more = history.recent_more + len(history.recent) - len(recent)
+    more = count - len(shown)
+    return to_wire(replace(report, runs=shown, more=more, recent=recent, recent_more=recent_more))
 
 
-def recent_row(run: ActiveRun, *, status: str, error: str, ended: float, clean: Callable[[str], str]) -> Row:
+def recent_row(
+    run: ActiveRun, *, status: str, error: str, ended: float, clean: Callable[[str], str]
+) -> RecentRun:
     """Return what remains of a run that has ended."""
-    row: Row = {"run_id": run.run_id, "target": clean(run.target)[:_LONGEST]}
-    if run.name:
-        row["name"] = clean(run.name)
-    if run.tags:
-        row["tags"] = clean_tags(run.tags, clean)
-    row |= {"status": status, "error": clean(error) if error else ""}
-    row |= {"started": timestamp(run.started), "ended": timestamp(ended), "attempt": run.attempt}
-    return row | {"duration_ms": round((ended - run.started) * 1000, 3), "counts": run.counts()}
+    return RecentRun(
+        run_id=run.run_id,
+        target=clean(run.target)[:_LONGEST],
+        name=clean(run.name) if run.name else "",
+        tags=clean_tags(run.tags, clean),
+        status=status,
+        error=clean(error) if error else "",
+        started=timestamp(run.started),
+        ended=timestamp(ended),
+        attempt=run.attempt,
+        duration_ms=round((ended - run.started) * 1000, 3),
+        counts=run.counts(),
+    )
 
 
-def _recent(history: RunHistory) -> tuple[dict[str, Any], int]:
+def _recent(history: RunHistory) -> tuple[list[RecentRun], int]:
     """Return the latest rows that fit, without their tags if they do not fit with them, and their bytes."""
     rows, sizes = list(history.recent), list(history.sizes)
     if sum(sizes) > _RECENT_BYTES:
-        rows = [{key: value for key, value in row.items() if key != "tags"} for row in rows]
+        rows = [replace(row, tags={}) for row in rows]
         sizes = [encoded_size(row) + 2 for row in rows]
     while sum(sizes) > _RECENT_BYTES:
         rows.pop()
         sizes.pop()
-    more = history.recent_more + len(history.recent) - len(rows)
-    return {"recent": rows, **({"recent_more": more} if more else {})}, sum(sizes)
+    return rows, sum(sizes)
 
 
 _ACTIVE = (TaskState.RUNNING, TaskState.BLOCKED, TaskState.RETRYING)
 
 
-def _totals(run: ActiveRun, name: str) -> Row:
+def _totals(run: ActiveRun, name: str) -> reports.TaskCounts:
     totals = run.tasks.get(name) or TaskTotals()
-    counts = {state: count for state, count in totals.counts.items() if count}
-    row: Row = {"known": run.known(name), "counts": counts}
-    if totals.ended:
-        row["ms"] = {"n": totals.ended, "sum": round(totals.sum_ms, 3), "max": round(totals.max_ms, 3)}
-    return row
+    sum_ms, max_ms = round(totals.sum_ms, 3), round(totals.max_ms, 3)
+    return reports.TaskCounts(
+        known=run.known(name),
+        counts={state: count for state, count in totals.counts.items() if count},
+        ms=reports.Durations(n=totals.ended, sum=sum_ms, max=max_ms) if totals.ended else UNSET,
+    )
 
 
 def _activity(run: ActiveRun, name: str) -> tuple[bool, int]:
@@ -224,8 +239,3 @@ def _activity(run: ActiveRun, name: str) -> tuple[bool, int]:
     totals = run.tasks.get(name)
     active = totals is not None and any(totals.counts[state] for state in _ACTIVE)
     return active, run.known(name)
-
-
-def _count_rest(row: Row, key: str, count: int) -> None:
-    if (more := count - len(row[key])) > 0:
-        row[f"{key}_more"] = more

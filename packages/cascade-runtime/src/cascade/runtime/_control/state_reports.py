@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from cascade.interfaces.wire.write import timestamp
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.register_table import encoded_size
 from cascade.runtime._control.run_table import RunTable
 from cascade.runtime._control.runs_report import MAX_BYTES
-from cascade.runtime._support.run_facts import GraphFacts, Row
+from cascade.runtime._support.run_facts import GraphFacts
+from cascade.wire.message import to_wire
+from cascade.wire.reports import GraphNode, GraphReport, RunGraph, Summary
 
 _LONGEST = 200  # characters of a name
 _ROOM = 128
@@ -23,17 +27,19 @@ def summary_report(runs: RunTable, *, up: bool, paused: bool, now: float) -> dic
     def total(*states: str) -> int:
         return sum(each.get(state, 0) for each in counts for state in states)
 
-    return {
-        "up": int(up),
-        "runs": len(counts),
-        "running": total("RUNNING"),
-        "waiting": total("BLOCKED", "RETRYING"),
-        "completed": runs.history.completed + total("COMPLETED"),
-        "failed": runs.history.failed + total("FAILED"),
-        "paused": paused,
-        "last_status": runs.history.last_status,
-        "ts": timestamp(now),
-    }
+    return to_wire(
+        Summary(
+            up=int(up),
+            runs=len(counts),
+            running=total("RUNNING"),
+            waiting=total("BLOCKED", "RETRYING"),
+            completed=runs.history.completed + total("COMPLETED"),
+            failed=runs.history.failed + total("FAILED"),
+            paused=paused,
+            last_status=runs.history.last_status,
+            ts=timestamp(now),
+        )
+    )
 
 
 def graph_report(runs: Iterable[ActiveRun], *, head: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -42,9 +48,9 @@ def graph_report(runs: Iterable[ActiveRun], *, head: Mapping[str, Any], now: flo
     At most :data:`MAX_BYTES`: a graph that does not fit is folded, then cut, with ``more`` nodes left out;
     graphs for which no room is left are counted under ``more`` of the report.
     """
-    tail = {"ts": timestamp(now)}
-    room = MAX_BYTES - encoded_size({**head, **tail}) - _ROOM
-    rows: list[Row] = []
+    report = GraphReport(**head, runs=[], ts=timestamp(now))
+    room = MAX_BYTES - encoded_size(report) - _ROOM
+    rows: list[RunGraph] = []
     more = 0
     for run in runs:
         row = _graph_row(run, room)
@@ -54,10 +60,10 @@ def graph_report(runs: Iterable[ActiveRun], *, head: Mapping[str, Any], now: flo
             continue
         rows.append(row)
         room -= size
-    return {**head, "runs": rows, **({"more": more} if more else {}), **tail}
+    return to_wire(replace(report, runs=rows, more=more))
 
 
-def _graph_row(run: ActiveRun, room: int) -> Row:
+def _graph_row(run: ActiveRun, room: int) -> RunGraph:
     graph = run.facts.graph
     if not graph.folded:
         row = _whole(run, graph)
@@ -66,44 +72,50 @@ def _graph_row(run: ActiveRun, room: int) -> Row:
     return _cut(_folded(run, graph), room)
 
 
-def _whole(run: ActiveRun, graph: GraphFacts) -> Row:
+def _whole(run: ActiveRun, graph: GraphFacts) -> RunGraph:
     nodes = [
-        {"id": key, "name": name[:_LONGEST], "kind": kind, "known": graph.items.get(key, 1)}
+        GraphNode(id=key, name=name[:_LONGEST], kind=kind, known=graph.items.get(key, 1))
         for key, (name, kind) in graph.calls.items()
     ]
     return _row(run, graph, list(graph.calls), nodes, graph.edges)
 
 
-def _folded(run: ActiveRun, graph: GraphFacts) -> Row:
+def _folded(run: ActiveRun, graph: GraphFacts) -> RunGraph:
     nodes = [
-        {"id": name[:_LONGEST], "name": name[:_LONGEST], "kind": kind, "known": max(run.known(name), 1)}
+        GraphNode(id=name[:_LONGEST], name=name[:_LONGEST], kind=kind, known=max(run.known(name), 1))
         for name, kind in graph.names.items()
     ]
     return _row(run, graph, list(graph.names), nodes, graph.name_edges)
 
 
 def _row(
-    run: ActiveRun, graph: GraphFacts, keys: list[str], nodes: list[Row], edges: Mapping[tuple[str, str], str]
-) -> Row:
+    run: ActiveRun,
+    graph: GraphFacts,
+    keys: list[str],
+    nodes: list[GraphNode],
+    edges: Mapping[tuple[str, str], str],
+) -> RunGraph:
     at = {key: index for index, key in enumerate(keys)}
-    row: Row = {"run_id": run.run_id, "rev": graph.rev, "folded": edges is graph.name_edges, "nodes": nodes}
-    row["edges"] = [
-        [at[start], at[end], *([role] if role else [])]
-        for (start, end), role in edges.items()
-        if start in at and end in at
-    ]
-    if row["folded"] and graph.names_more:
-        row["more"] = graph.names_more
-    return row
+    is_folded = edges is graph.name_edges
+    return RunGraph(
+        run_id=run.run_id,
+        rev=graph.rev,
+        folded=is_folded,
+        nodes=nodes,
+        edges=[
+            [at[start], at[end], *([role] if role else [])]
+            for (start, end), role in edges.items()
+            if start in at and end in at
+        ],
+        more=graph.names_more if is_folded else 0,
+    )
 
 
-def _cut(row: Row, room: int) -> Row:
+def _cut(row: RunGraph, room: int) -> RunGraph:
     """Return a row with as many of its first nodes as fit, and the edges between them."""
-    sizes = [encoded_size(node) + 2 for node in row["nodes"]]
-    kept, edges = len(sizes), row["edges"]
+    sizes = [encoded_size(node) + 2 for node in row.nodes]
+    kept, edges = len(sizes), row.edges
     while kept and sum(sizes[:kept]) + encoded_size(edges) + _ROOM > room:
         kept = kept * 3 // 4
-        edges = [edge for edge in row["edges"] if edge[0] < kept and edge[1] < kept]
-    more = row.get("more", 0) + len(sizes) - kept
-    cut = {**row, "nodes": row["nodes"][:kept], "edges": edges}
-    return {**cut, "more": more} if more else cut
+        edges = [[start, end, *role] for start, end, *role in row.edges if max(int(start), int(end)) < kept]
+    return replace(row, nodes=row.nodes[:kept], edges=edges, more=row.more + len(sizes) - kept)

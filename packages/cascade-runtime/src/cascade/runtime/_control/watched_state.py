@@ -74,7 +74,7 @@ class WatchedState:
 
         def id_of(topic: str) -> str:
             register = registers.get(topic)
-            return register.entry()["id"] if register is not None else ""
+            return register.entry().id if register is not None else ""
 
         self._carry_over()
         now = self._clock.now()

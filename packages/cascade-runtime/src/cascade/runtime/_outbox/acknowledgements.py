@@ -11,11 +11,11 @@ from typing import Any
 from cascade.interfaces import Connector, Subscription
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import ack_topic
-from cascade.interfaces.wire.read import Ack, parse_ack
 from cascade.runtime._outbox.file import OutboxFile, Stored
 from cascade.runtime._outbox.queue import DurableQueue
 from cascade.runtime._outbox.send_order import QueuedMessage
 from cascade.transport.state_log import StateLog
+from cascade.wire import Acknowledgement, parse_ack
 
 _log = get_logger("cascade.outbox")
 
@@ -84,7 +84,7 @@ class Acknowledgements:
 
     async def _receive(self, topic: str, data: dict[str, Any]) -> None:
         ack = parse_ack(topic, json.dumps(data).encode())
-        if not isinstance(ack, Ack) or self._queue is None:
+        if not isinstance(ack, Acknowledgement) or self._queue is None:
             if data:
                 self._state.failed(
                     "form", "an acknowledgement on %s cannot be read; check the collector", topic
@@ -150,7 +150,12 @@ async def _unsubscribe(subscription: Subscription) -> None:
 
 
 def _acknowledge(
-    ack: Ack, file: OutboxFile, *, unsent: list[tuple[int, int]], in_hand: Collection[int], overtaken: int
+    ack: Acknowledgement,
+    file: OutboxFile,
+    *,
+    unsent: list[tuple[int, int]],
+    in_hand: Collection[int],
+    overtaken: int,
 ) -> tuple[bool, Stored, list[str]]:
     """Forget what the collector has; return whether nothing waits for the time, what it has lost, and the series of which it claims too much.
 

@@ -8,8 +8,8 @@ import logging
 import threading
 
 from cascade.interfaces import Clock, ConfigurationError
+from cascade.interfaces.events import MAX_LINE
 from cascade.interfaces.redaction import Redactor
-from cascade.interfaces.wire.bodies import MAX_LINE
 from cascade.runtime._scheduler.checkpoints import current, on_loop
 from cascade.runtime._scheduler.events import EventEmitter
 

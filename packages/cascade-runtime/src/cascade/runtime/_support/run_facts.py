@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 MAX_NODES = 300
 """Above so many calls, a graph has one node for each name."""
@@ -87,7 +86,3 @@ class RunFacts:
     def open(self) -> bool:
         """Whether more tasks may come."""
         return self.unexpanded > 0
-
-
-Row = dict[str, Any]
-"""A part of a report, ready for JSON."""

@@ -23,11 +23,12 @@ from cascade.interfaces.errors import ConfigurationError
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, PROGRESS
-from cascade.interfaces.wire.write import Series, body_of, encode_payload, source_of
+from cascade.interfaces.wire.write import encode_payload, source_of
 from cascade.runtime._support.publish_queue import PublishQueue
 from cascade.runtime._support.safe_queue import SafeQueue
 from cascade.runtime._support.shared import Shared
 from cascade.runtime.telemetry._paced_queue import PacedQueue
+from cascade.wire.series import Series, body_of
 
 if TYPE_CHECKING:
     from cascade.runtime._support.event_trail import EventTrail

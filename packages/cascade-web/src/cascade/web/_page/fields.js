@@ -1,7 +1,7 @@
 "use strict";
 /** Values of JSON that anyone may have written, and topics: the rules of `cascade.interfaces`. No I/O. */
 const fields = (() => {
-  const MAX_BYTES = 1 << 20, MAX_TEXT = 1000, MAX_TAGS = 50;
+  const MAX_BYTES = 1 << 20, MAX_TEXT = 1000;
   const encoder = new TextEncoder();
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   /** Characters that could turn, hide or end a line. */
@@ -54,15 +54,55 @@ const fields = (() => {
   }
 
   const text = (data, key) => (typeof data[key] === "string" ? cut(data[key]) : "");
-  const number = (data, key) => (typeof data[key] === "number" && Math.abs(data[key]) < 1.7e308 ? data[key] : null);
+  const number = (data, key) => (isNumber(data[key]) ? data[key] : null);
   const whole = (data, key) => (isWhole(data[key]) ? data[key] : null);
   const isWhole = (value) => Number.isInteger(value) && value >= 0 && value < 2 ** 63;
   const flag = (data, key) => (typeof data[key] === "boolean" ? data[key] : null);
   const mapping = (data, key) => (isObject(data[key]) ? data[key] : {});
 
-  function objects(data, key, limit) {
-    return Array.isArray(data[key]) ? data[key].slice(0, limit).filter(isObject) : [];
+  /** Return the value at `key`, or what stands for a missing one. @throws {TypeError} if it is wrong: that leaves out its row. */
+  function right(data, key, isRight, missing) {
+    if (!Object.hasOwn(data, key)) return missing;
+    if (!isRight(data[key])) throw new TypeError(key);
+    return typeof data[key] === "string" ? cut(data[key]) : data[key];
   }
+
+  const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+  /** Readers of the values of a row. */
+  const row = {
+    text: (data, key) => right(data, key, (value) => typeof value === "string", ""),
+    number: (data, key, missing = 0) => right(data, key, isNumber, missing),
+    /** A number, or null where there may be none. */
+    maybe: (data, key) => right(data, key, (value) => value === null || isNumber(value), null),
+    whole: (data, key, missing = 0) => right(data, key, isWhole, missing),
+    attempt: (data) => right(data, "attempt", (value) => isWhole(value) && value > 0, 1),
+    flag: (data, key, missing = false) => right(data, key, (value) => typeof value === "boolean", missing),
+    seconds: (data, key) => seconds({ [key]: row.text(data, key) }, key),
+    mapping: (data, key) => right(data, key, isObject, {}),
+    list: (data, key) => right(data, key, Array.isArray, []),
+    counts: (data) => values(data, "counts", isWhole),
+    tags: (data) => values(data, "tags", isScalar),
+  };
+
+  function values(data, key, isRight) {
+    const found = row.mapping(data, key);
+    return bare(Object.keys(found).map((name) => [cut(name), right(found, name, isRight)]));
+  }
+
+  /** Return what a row says, or null if one of its values is wrong. */
+  function rowOf(data, read) {
+    try {
+      return isObject(data) ? read(data) : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** Return the rows of a list without those that are wrong. */
+  const rowsOf = (list, read) => list.map((each) => rowOf(each, read)).filter(Boolean);
+  /** Return the rows of an object with their names, without those that are wrong. */
+  const namedRows = (found, read) => Object.entries(found).map(([name, each]) => [cut(name), rowOf(each, read)]).filter(([, each]) => each);
+  const list = (data, key) => (Array.isArray(data[key]) ? data[key] : []);
 
   const TIME = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?(?:(Z)|([+-])(\d\d):?(\d\d)(?::?(\d\d))?)?)?$/;
 
@@ -89,11 +129,6 @@ const fields = (() => {
   }
 
   const isScalar = (value) => ["string", "number", "boolean"].includes(typeof value);
-
-  function tags(data) {
-    return bare(Object.entries(mapping(data, "tags")).slice(0, MAX_TAGS).filter(([, value]) => isScalar(value))
-      .map(([key, value]) => [cut(key), typeof value === "string" ? cut(value) : value]));
-  }
 
   const RESERVED = /[/+#% \u0000-\u001f\u007f-\u009f\ufdd0-\ufdef]|^[$@]|[\p{Cs}]|[\ufffe\uffff]/gu;
   const isNoncharacter = (char) => (char.codePointAt(0) & 0xfffe) === 0xfffe;
@@ -174,7 +209,7 @@ const fields = (() => {
     return CONSTRAINTS + [...parts.map(encodeLevel), ...(kind ? [`@${encodeLevel(kind)}`] : [])].join("/");
   }
 
-  return { isObject, bare, cut, asBytes, jsonObject, isVersion1, text, number, whole, isWhole, flag, mapping, objects,
-    seconds, timestamp, tags, isScalar, encodeLevel, telemetryTopic, subjectTopic, stateTopic, sourceTopic, constraintTopic,
+  return { isObject, bare, cut, asBytes, jsonObject, isVersion1, text, number, whole, isWhole, flag, mapping, list, row,
+    rowOf, rowsOf, namedRows, seconds, timestamp, isScalar, encodeLevel, telemetryTopic, subjectTopic, stateTopic, sourceTopic, constraintTopic,
     registerTopic, STORE_TOPIC, MAX_TEXT, HIDDEN };
 })();

@@ -1,9 +1,8 @@
 "use strict";
-/** One message of the wire, from its topic and its bytes: what `cascade.interfaces.wire.read` parses. No I/O. */
+/** One message of the wire, from its topic and its bytes: what `cascade.wire` parses. No I/O. */
 const messages = (() => {
-  const { text, number, whole, flag, mapping, objects, seconds, bare, cut, isObject, isWhole } = fields;
-  const MAX_NAME = 1000, MAX_ROWS = 500, MAX_TASKS = 200, MAX_RECENT = 50, MAX_STATES = 20;
-  const MAX_GRAPHS = 100, MAX_NODES = 2000, MAX_EDGES = 10000, MAX_VALUES = 100;
+  const { text, whole, flag, mapping, list, row, rowOf, rowsOf, namedRows, seconds, bare, cut, isObject, isWhole } = fields;
+  const MAX_NAME = 1000;
   const MAX_REGISTER_BYTES = 65536, MAX_DATA_BYTES = 65536, MAX_REPORT_BYTES = 131072;
 
   /** Return the message on any topic of Cascade as `{is, ...}`, or null for one that is not understood. */
@@ -30,7 +29,33 @@ const messages = (() => {
     if (seq === null && Object.hasOwn(data, "seq")) return null;
     return { is: "event", run_id, body, kind: found[3], org_id: found[0], project_id: found[1],
       source: text(data, "source"), seq, token: text(data, "token"), attempt: whole(data, "attempt") || 1,
-      event_id: text(data, "event_id"), seconds: seconds(data), type: text(body, "type") };
+      event_id: text(data, "event_id"), seconds: seconds(data), type: text(body, "type"), content: readBody(body) };
+  }
+
+  const { text: str, number: num, whole: int, flag: bool, seconds: time, maybe, attempt, counts, tags } = row;
+  /** Return a reader of rows with these keys. @throws {TypeError} if a value is wrong, or the one `named` is an empty text. */
+  const shaped = (readers, named = "") => (data) => {
+    const found = {};
+    for (const [key, read] of Object.entries(readers)) found[key] = read(data, key);
+    if (named && !found[named]) throw new TypeError(named);
+    return found;
+  };
+  const as = (read, key) => (data) => read(data, key);
+  const orNull = (data, key) => (data[key] === null ? null : int(data, key, null));
+  const TASK = { task_id: str, task_name: str };
+
+  const BODIES = {
+    TaskStateEvent: shaped({ task_id: str, name: as(str, "task_name"), state: str, duration_ms: num,
+      error: str, reason: str, attempt, parent: str, item: orNull, node: str }),
+    LifecycleEvent: shaped({ event: str, name: str, tags, kept: int, status: str, error: str }),
+    ProgressEvent: shaped({ ...TASK, done: num, total: maybe, message: str, unit: str }),
+    LogEvent: shaped({ ...TASK, level: str, logger: str, message: str, skipped: int }),
+    DataEvent: shaped({ ...TASK, name: str, data: (body) => body.data ?? null }, "name"),
+  };
+
+  /** Return what a body says, or null if its type is not known or one of its values is wrong. */
+  function readBody(body) {
+    return Object.hasOwn(BODIES, body.type) ? rowOf(body, BODIES[body.type]) : null;
   }
 
   function parsePresence(topic, payload) {
@@ -39,9 +64,10 @@ const messages = (() => {
     if (!data) return null;
     if (!Object.keys(data).length) return cleared(topic);
     if (data.status !== "online" && data.status !== "offline") return null;
-    return { is: "presence", source, online: data.status === "online", session: text(data, "session"),
-      reason: text(data, "reason"), host: text(data, "host"), pid: whole(data, "pid"),
-      version: text(data, "version"), seconds: seconds(data) };
+    const found = { is: "presence", source, online: data.status === "online", session: text(data, "session"),
+      reason: "", host: "", pid: null, version: "", seconds: null };
+    return found.online ? { ...found, host: text(data, "host"), pid: whole(data, "pid") || null, version: text(data, "version"), seconds: seconds(data) }
+      : { ...found, reason: text(data, "reason") };
   }
 
   function parseRegister(topic, payload) {
@@ -65,15 +91,18 @@ const messages = (() => {
   const register = (topic, scope, type, problem = "") =>
     ({ is: "register", topic, scope, type, id: "", params: null, expires_at: null, by: "", problem });
 
+  const content = shaped({ type: str, scope: str, id: str, params: row.mapping, expires_at: maybe, by: str });
+
   function readRegister(topic, scope, kind, data) {
-    const named = text(data, "type");
+    const found = rowOf(data, content);
+    if (!found) return register(topic, scope, kind, "one of its values has a wrong type");
     let problem = "";
-    if (!named) problem = "it names no type";
-    else if (kind !== "" && kind !== named) problem = `it names the type ${quoted(named)}, its topic ${quoted(kind)}`;
+    if (!found.type) problem = "it names no type";
+    else if (kind !== "" && kind !== found.type) problem = `it names the type ${quoted(found.type)}, its topic ${quoted(kind)}`;
     else if (Object.hasOwn(data, "scope") && data.scope !== scope) problem = "it names another scope than its topic";
-    const type = kind || named;
-    return { ...register(topic, scope, type, problem), id: text(data, "id") || constraintId(scope, type),
-      params: mapping(data, "params"), expires_at: number(data, "expires_at"), by: text(data, "by") };
+    const type = kind || found.type;
+    return { ...register(topic, scope, type, problem), id: found.id || constraintId(scope, type),
+      params: found.params, expires_at: found.expires_at, by: found.by };
   }
 
   /** Return text in quotes, as Python's `repr` does: the problem of a register reads the same everywhere. */
@@ -93,8 +122,6 @@ const messages = (() => {
 
   const constraintId = (scope, type) => `${type.replaceAll("_", "")}-${scope}`;
 
-  const READERS = { constraints: readConstraints, runs: readRuns, graph: readGraphs, summary: readSummary, host: readHost };
-
   function parseReport(topic, payload) {
     const found = topic.length <= MAX_NAME ? fields.stateTopic(topic) : null;
     if (!found || !found[0] || !Object.hasOwn(READERS, found[1]) || payload.length > MAX_REPORT_BYTES) return null;
@@ -106,110 +133,59 @@ const messages = (() => {
     return { is: kind, source, ...READERS[kind](data) };
   }
 
-  function readConstraints(data) {
-    const applied = Object.entries(mapping(data, "applied")).slice(0, MAX_ROWS).filter(([, row]) => isObject(row));
-    return { session: text(data, "session"), sync: text(data, "sync"),
-      applied: bare(applied.map(([topic, row]) => [topic, compliance(row)])),
-      effective: objects(data, "effective", MAX_ROWS), in_scope_running: whole(data, "in_scope_running") || 0,
-      more: whole(data, "more") || 0, seconds: seconds(data), presence: text(data, "presence") };
+  const orZero = (data, key) => whole(data, key) || 0, orFalse = (data, key) => flag(data, key) || false;
+  const rowsIn = (read) => (data, key) => rowsOf(list(data, key), read);
+  const HEAD = { session: text, presence: text, seconds: (data) => seconds(data) };
+
+  const appliedEntry = shaped({ status: str, reason: str, id: str, by: str });
+  const effectiveEntry = shaped({ scope: str, type: str, params: row.mapping, topic: str, id: str,
+    expires_at: maybe, by: str });
+
+  const inside = (key, part, read) => (data) => read(row.mapping(data, key), part);
+  const rowsAt = (read) => (data, key) => rowsOf(row.list(data, key), read);
+  const totals = shaped({ known: int, counts, ended: inside("ms", "n", int), sum_ms: inside("ms", "sum", num),
+    max_ms: inside("ms", "max", num) });
+  const runningRow = shaped({ ...TASK, since: time, done: maybe, total: maybe, message: str, unit: str, paused: bool });
+  const waitingRow = shaped({ why: str, n: int, since: time, until: time, topic: str, type: str,
+    id: str, name: str });
+  const RUN = { run_id: str, target: str, started: time, counts, attempt, name: str, tags };
+  const runRow = shaped({ ...RUN, known: int, open: (data, key) => bool(data, key, true), eta_s: maybe,
+    tasks: (data, key) => namedRows(row.mapping(data, key), totals).map(([name, each]) => ({ name, ...each })), tasks_more: int,
+    running: rowsAt(runningRow), running_more: int, waiting: rowsAt(waitingRow), waiting_more: int,
+    graph_rev: inside("graph", "rev", int), graph_nodes: inside("graph", "nodes", int), lost: int }, "run_id");
+  const recentRow = shaped({ ...RUN, status: str, error: str, ended: time, duration_ms: maybe }, "run_id");
+
+  const graphRow = shaped({ run_id: str, rev: int, folded: bool, more: int,
+    nodes: (data, key) => row.list(data, key).map((each) => node(isObject(each) ? each : wrong())) }, "run_id");
+  const node = shaped({ id: str, name: str, kind: str, known: (data, key) => int(data, key, 1) });
+
+  function graph(data) {
+    const found = graphRow(data);
+    return { ...found, edges: row.list(data, "edges").map((each) => edge(each, found.nodes.length)) };
   }
 
-  const compliance = (row) => ({ status: text(row, "status"), reason: text(row, "reason"), id: text(row, "id") });
+  function wrong() { throw new TypeError("a row"); }
 
-  function readRuns(data) {
-    return { session: text(data, "session"),
-      runs: objects(data, "runs", MAX_ROWS).map(runRow).filter((row) => row.run_id),
-      more: whole(data, "more") || 0, seconds: seconds(data), presence: text(data, "presence"),
-      org_id: text(data, "org_id"), project_id: text(data, "project_id"), paused: flag(data, "paused"),
-      recent: objects(data, "recent", MAX_RECENT).map(recentRow).filter((row) => row.run_id),
-      recent_more: whole(data, "recent_more") || 0 };
+  function edge(value, nodes) {
+    const isIndex = (each) => isWhole(each) && each < nodes;
+    if (!Array.isArray(value) || value.length < 2 || !value.every((each, at) =>
+      (at < 2 ? isIndex(each) : typeof each === "string" || Number.isInteger(each)))) wrong();
+    return { start: value[0], end: value[1], kind: typeof value[2] === "string" ? value[2] : "" };
   }
 
-  function runRow(row) {
-    const graph = mapping(row, "graph");
-    const tasks = Object.entries(mapping(row, "tasks")).slice(0, MAX_TASKS).filter(([, each]) => isObject(each));
-    return { run_id: text(row, "run_id"), target: text(row, "target"), started: seconds(row, "started"),
-      counts: counts(row), attempt: whole(row, "attempt") || 1, known: whole(row, "known"), open: flag(row, "open"),
-      eta_s: number(row, "eta_s"), name: text(row, "name"), tags: fields.tags(row),
-      tasks: tasks.map(([name, each]) => totals(name, each)), tasks_more: whole(row, "tasks_more") || 0,
-      running: objects(row, "running", MAX_TASKS).map(runningRow), running_more: whole(row, "running_more") || 0,
-      waiting: objects(row, "waiting", MAX_TASKS).map(waitingRow), waiting_more: whole(row, "waiting_more") || 0,
-      graph_rev: whole(graph, "rev"), graph_nodes: whole(graph, "nodes") || 0, lost: whole(row, "lost") || 0 };
-  }
-
-  function recentRow(row) {
-    return { run_id: text(row, "run_id"), target: text(row, "target"), status: text(row, "status"),
-      error: text(row, "error"), started: seconds(row, "started"), ended: seconds(row, "ended"),
-      duration_ms: number(row, "duration_ms"), counts: counts(row), attempt: whole(row, "attempt") || 1,
-      name: text(row, "name"), tags: fields.tags(row) };
-  }
-
-  const sum = (found) => Object.values(found).reduce((total, each) => total + each, 0);
-
-  function totals(name, row) {
-    const found = counts(row), ms = mapping(row, "ms"), known = whole(row, "known");
-    return { name: cut(name), known: known === null ? sum(found) : known, counts: found, ended: whole(ms, "n") || 0,
-      sum_ms: number(ms, "sum") || 0, max_ms: number(ms, "max") || 0 };
-  }
-
-  const runningRow = (row) => ({ task_id: text(row, "task_id"), task_name: text(row, "task_name"),
-    since: seconds(row, "since"), done: number(row, "done"), total: number(row, "total"),
-    message: text(row, "message"), unit: text(row, "unit"), paused: flag(row, "paused") || false });
-
-  const waitingRow = (row) => ({ why: text(row, "why"), n: whole(row, "n") || 0, since: seconds(row, "since"),
-    until: seconds(row, "until"), topic: text(row, "topic"), type: text(row, "type"), id: text(row, "id"),
-    name: text(row, "name") });
-
-  const counts = (row) => bare(Object.entries(mapping(row, "counts")).slice(0, MAX_STATES)
-    .filter(([, count]) => isWhole(count)).map(([state, count]) => [cut(state), count]));
-
-  function readGraphs(data) {
-    return { session: text(data, "session"),
-      runs: objects(data, "runs", MAX_GRAPHS).map(graph).filter((each) => each.run_id),
-      more: whole(data, "more") || 0, seconds: seconds(data) };
-  }
-
-  function graph(row) {
-    const nodes = objects(row, "nodes", MAX_NODES).map(node);
-    const edges = Array.isArray(row.edges) ? row.edges.slice(0, MAX_EDGES) : [];
-    return { run_id: text(row, "run_id"), rev: whole(row, "rev") || 0, folded: flag(row, "folded") || false, nodes,
-      edges: edges.filter((each) => isEdge(each, nodes.length)).map(edge), more: whole(row, "more") || 0 };
-  }
-
-  function node(row) {
-    const known = whole(row, "known");
-    return { id: text(row, "id"), name: text(row, "name"), kind: text(row, "kind"), known: known === null ? 1 : known };
-  }
-
-  const isEdge = (value, nodes) => Array.isArray(value) && value.length > 1
-    && value.slice(0, 2).every((each) => isWhole(each) && each < nodes);
-  const edge = ([start, end, kind]) => ({ start, end, kind: typeof kind === "string" ? cut(kind) : "" });
-
-  function readSummary(data) {
-    const found = { up: Boolean(number(data, "up")) || flag(data, "up") || false, paused: flag(data, "paused") || false,
-      last_status: text(data, "last_status"), seconds: seconds(data) };
-    for (const name of ["runs", "running", "waiting", "completed", "failed"]) found[name] = whole(data, name) || 0;
-    return found;
-  }
-
-  const HEAD = ["v", "source", "session", "presence", "ts"];
-
-  function readHost(data) {
-    const values = Object.entries(scalars(data)).filter(([name]) => !HEAD.includes(name));
-    return { values: bare(values), memory: scalars(mapping(data, "memory")), link: scalars(mapping(data, "link")),
-      labels: scalars(mapping(data, "labels")), seconds: seconds(data) };
-  }
-
-  function scalars(data) {
-    const kept = Object.entries(data).slice(0, MAX_VALUES).map(([name, value]) => [cut(name), scalar(value)]);
-    return bare(kept.filter(([, value]) => value !== undefined));
-  }
-
-  function scalar(value) {
-    if (typeof value === "string") return cut(value);
-    if (typeof value === "number" && !Number.isFinite(value)) return null;
-    return value === null || fields.isScalar(value) ? value : undefined;
-  }
+  const memory = shaped({ total: orNull, available: orNull });
+  const READERS = {
+    constraints: shaped({ ...HEAD, sync: text, in_scope_running: orZero, more: orZero, effective: rowsIn(effectiveEntry),
+      applied: (data, key) => bare(namedRows(mapping(data, key), appliedEntry)) }),
+    runs: shaped({ ...HEAD, runs: rowsIn(runRow), more: orZero, org_id: text, project_id: text, paused: flag,
+      recent: rowsIn(recentRow), recent_more: orZero }),
+    graph: shaped({ ...HEAD, runs: rowsIn(graph), more: orZero }),
+    summary: shaped({ up: (data, key) => Boolean(whole(data, key) || flag(data, key)), paused: orFalse, last_status: text,
+      seconds: HEAD.seconds, runs: orZero, running: orZero, waiting: orZero, completed: orZero, failed: orZero }),
+    host: shaped({ ...HEAD, os: text, machine: text, python: text, cascade: text, cpus: whole, rss: whole, load1: fields.number,
+      memory: (data, key) => rowOf(data[key], memory) ?? memory({}), labels: (data, key) => rowOf({ tags: data[key] ?? {} }, tags) ?? bare(),
+      link: (data, key) => rowOf({ counts: data[key] ?? {} }, counts) ?? bare() }),
+  };
 
   function parseAck(topic, payload) {
     const source = topic.length <= MAX_NAME ? fields.sourceTopic(topic, "ack") : null;
@@ -218,14 +194,16 @@ const messages = (() => {
     return Object.keys(data).length ? { is: "ack", source, ...readAck(data) } : cleared(topic);
   }
 
+  /** A run of which the holes cannot be read is left out. */
   function readAck(data) {
-    const upto = mapping(data, "upto"), missing = mapping(data, "missing");
-    const names = Object.keys(upto).slice(0, fields.MAX_TEXT);
-    return { by: text(data, "by"), upto: bare(names.filter((name) => isWhole(upto[name])).map((name) => [name, upto[name]])),
-      missing: bare(names.map((name) => [name, holes(missing[name])]).filter(([, each]) => each.length)) };
+    const upto = mapping(data, "upto"), missing = data.missing ?? (Object.hasOwn(data, "missing") ? null : {});
+    const isRight = (name) => isWhole(upto[name]) && isObject(missing) && (!Object.hasOwn(missing, name) || areHoles(missing[name]));
+    const names = Object.keys(upto).filter(isRight);
+    const kept = (found) => bare(names.filter((name) => Object.hasOwn(found, name)).map((name) => [cut(name), found[name]]));
+    return { by: text(data, "by"), upto: kept(upto), missing: isObject(missing) ? kept(missing) : bare() };
   }
 
-  const holes = (value) => (Array.isArray(value) ? value.slice(0, fields.MAX_TEXT) : []).filter((pair) =>
+  const areHoles = (value) => Array.isArray(value) && value.every((pair) =>
     Array.isArray(pair) && pair.length === 2 && pair.every(isWhole) && pair[0] <= pair[1]);
 
   return { parse, constraintId };

@@ -83,7 +83,7 @@ const panels = (() => {
     if (online && engine.sync && engine.sync !== "synced") notes.push(engine.sync);
     if (online && engine.paused) notes.push(`paused by ${page.actions.pausedBy(engine)}`);
     if (presence?.host) notes.push(`on ${shown(presence.host, 40)}`);
-    if (online && typeof host?.values.load1 === "number") notes.push(`load ${host.values.load1.toFixed(1)}`);
+    if (online && typeof host?.load1 === "number") notes.push(`load ${host.load1.toFixed(1)}`);
     for (const [key, value] of Object.entries(host?.labels ?? {}).slice(0, 4)) notes.push(`${shown(key, 20)}: ${shown(String(value), 30)}`);
     if (engine.hasNoBirth && page.mayRead(evidence.STATUS_TOPICS)) notes.push("its session has no birth on the broker: any client may have written its reports");
     if (online && engine.isOutOfReach) notes.push("what you set here does not reach it");

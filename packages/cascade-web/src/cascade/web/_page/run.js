@@ -1,12 +1,12 @@
 "use strict";
-/** One run, as its events and its engine's reports show it: `RunView` of `cascade.interfaces.wire.read`. No I/O. */
+/** One run, as its events and its engine's reports show it: `RunView` of `cascade.wire`. No I/O. */
 const runs = (() => {
   const RUNNING = "Running", LOST = "Lost", ENDED = "Ended";
   const STATES = ["RUNNING", "COMPLETED", "FAILED", "SKIPPED", "BLOCKED", "RETRYING", "CANCELLED"];
   const TERMINAL = ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED"];
   const STATUSES = ["Succeeded", "Failed", "Cancelled"];
   const MAX_FAILURES = 100, MAX_SERIES = 32, MAX_HOLES = 1000, MAX_IDS = 4096;
-  const { text, number, whole, bare } = fields;
+  const { bare } = fields;
 
   /** How many tasks may still be remembered, over all runs of a view. */
   class Room {
@@ -84,6 +84,7 @@ const runs = (() => {
         if (!unknown || event.attempt < this.attempt) return true;
         this.begin(event);
       }
+      if (!event.content) return true;
       if (event.type === "TaskStateEvent") this.foldTask(event);
       else if (event.type === "LifecycleEvent") this.foldLifecycle(event);
       else if (event.type === "ProgressEvent") this.foldProgress(event);
@@ -180,15 +181,14 @@ const runs = (() => {
       this.folded.clear();
     }
 
-    foldLifecycle({ body, seconds }) {
+    foldLifecycle({ content: body, seconds }) {
       if (body.event === "ENGINE_STARTED") {
         this.started = seconds;
-        this.name = text(body, "name");
-        this.tags = fields.tags(body);
+        this.name = body.name;
+        this.tags = body.tags;
       } else if (body.event === "ENGINE_STOPPED") {
-        const status = text(body, "status");
-        this.status = STATUSES.includes(status) ? status : ENDED;
-        this.error = text(body, "error");
+        this.status = STATUSES.includes(body.status) ? body.status : ENDED;
+        this.error = body.error;
         this.ended = seconds;
         this.stopped = true;
         this.forgetTasks();
@@ -196,7 +196,7 @@ const runs = (() => {
     }
 
     foldTask(event) {
-      const task = readTask(event);
+      const task = { ...event.content, since: event.seconds, done: null, total: null, message: "", unit: "" };
       if (!STATES.includes(task.state) || !task.task_id || this.stopped) return;
       const before = this.tasks.get(task.task_id);
       if (before) {
@@ -223,21 +223,11 @@ const runs = (() => {
 
     count(state, by) { this.folded.set(state, (this.folded.get(state) ?? 0) + by); }
 
-    foldProgress({ body }) {
-      const task = this.tasks.get(text(body, "task_id"));
-      if (!task) return;
-      task.done = number(body, "done");
-      task.total = number(body, "total");
-      task.message = text(body, "message");
-      task.unit = text(body, "unit");
+    foldProgress({ content: { task_id, done, total, message, unit } }) {
+      const task = this.tasks.get(task_id);
+      if (task) Object.assign(task, { done, total, message, unit });
     }
   }
-
-  const readTask = ({ body, seconds }) => ({ task_id: text(body, "task_id"), name: text(body, "task_name"),
-    state: text(body, "state"), since: seconds, duration_ms: number(body, "duration_ms") || 0,
-    error: text(body, "error"), reason: text(body, "reason"), attempt: whole(body, "attempt") || 1,
-    parent: text(body, "parent"), item: whole(body, "item"), node: text(body, "node"),
-    done: null, total: null, message: "", unit: "" });
 
   return { Room, RunView, RUNNING, LOST, ENDED, TERMINAL };
 })();

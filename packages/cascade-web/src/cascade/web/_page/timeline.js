@@ -48,8 +48,8 @@ const timelines = (() => {
   class Timelines {
     constructor() { this.byRun = new Map(); }
 
-    take({ source, run_id, token, kind, type, body, seconds }) {
-      if (kind !== "events" || type !== "TaskStateEvent" || seconds === null) return;
+    take({ source, run_id, token, kind, type, content, seconds }) {
+      if (kind !== "events" || type !== "TaskStateEvent" || !content || seconds === null) return;
       const key = views.runKey(source, run_id);
       let bars = this.byRun.get(key);
       if (!bars || bars.token !== token) {
@@ -58,8 +58,7 @@ const timelines = (() => {
         this.byRun.set(key, bars);
         if (this.byRun.size > MAX_RUNS) this.byRun.delete(this.byRun.keys().next().value);
       }
-      bars.add({ task_id: fields.text(body, "task_id"), name: fields.text(body, "task_name"), state: fields.text(body, "state"),
-        seconds, duration_ms: fields.number(body, "duration_ms") ?? 0 });
+      bars.add({ ...content, seconds });
     }
 
     get(key) { return this.byRun.get(key) ?? null; }

@@ -1,5 +1,5 @@
 "use strict";
-/** Engines, runs and registers, as all messages so far show them: `View` of `cascade.interfaces.wire.read`. No I/O. */
+/** Engines, runs and registers, as all messages so far show them: `View` of `cascade.wire`. No I/O. */
 const views = (() => {
   const LIVE_SECONDS = 12;
   const MAX_ENGINES = 1000, MAX_RUNS = 1000, MAX_REGISTERS = 11000, MAX_SESSIONS = 8, MAX_LINES = 1000, MAX_DATA = 1000;
@@ -7,7 +7,7 @@ const views = (() => {
   // what an engine itself says of its state
   const OWN_KINDS = ["presence", "constraints", "runs", "graph", "summary", "host"];
   const KINDS = [...OWN_KINDS, "ack"];
-  const { text, whole, bare } = fields;
+  const { bare } = fields;
 
   /** One engine, as its messages show it. */
   class EngineView {
@@ -156,10 +156,11 @@ const views = (() => {
     foldEvent(event, now) {
       if (event.source) this.engine(event.source, now).project_id = event.project_id;
       if (!this.run(event.source, event.run_id).fold(event)) return;
+      if (!event.content) return;
       if (event.kind === "logs" && event.type === "LogEvent") {
-        if (this.logs.push(logLine(event)) > MAX_LINES) this.logs.shift();
-      } else if (event.kind === "data" && event.type === "DataEvent" && text(event.body, "name")) {
-        this.foldData(dataItem(event));
+        if (this.logs.push(said(event)) > MAX_LINES) this.logs.shift();
+      } else if (event.kind === "data" && event.type === "DataEvent") {
+        this.foldData(said(event));
       }
     }
 
@@ -295,12 +296,7 @@ const views = (() => {
     return found;
   }
 
-  const logLine = ({ source, run_id, body, seconds }) => ({ source, run_id, level: text(body, "level"),
-    logger: text(body, "logger"), message: text(body, "message"), task_id: text(body, "task_id"),
-    task_name: text(body, "task_name"), skipped: whole(body, "skipped") || 0, seconds });
-
-  const dataItem = ({ source, run_id, body, seconds }) => ({ source, run_id, name: text(body, "name"),
-    data: body.data ?? null, task_id: text(body, "task_id"), task_name: text(body, "task_name"), seconds });
+  const said = ({ source, run_id, content, seconds }) => ({ source, run_id, ...content, seconds });
 
   /** Return a view as JSON: the field names are those of the Python view, `rows` those of its tables. */
   function dump(view, now) {
@@ -354,7 +350,7 @@ const views = (() => {
     return { source: run.source, run_id: run.run_id, target: run.target,
       status: running && !["online", "unknown"].includes(view.engines.get(run.source)?.status(now)) ? runs.LOST : run.status,
       started: fields.timestamp(run.started), ended: fields.timestamp(run.ended), counts,
-      known: active?.known ?? Object.values(counts).reduce((total, each) => total + each, 0),
+      known: Math.max(active?.known ?? 0, Object.values(counts).reduce((total, each) => total + each, 0)),
       open: active?.open ?? running, error: run.error };
   }
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cascade.interfaces.events import RunStatus, TaskState
-from cascade.interfaces.wire.read._engine import ONLINE, UNKNOWN, EngineView
-from cascade.interfaces.wire.read._run import LOST, RUNNING, RunView
-from cascade.interfaces.wire.read._runs_report import RecentRow, RunsReport
-from cascade.interfaces.wire.read._view import View
 from cascade.interfaces.wire.write import timestamp
-
-_STATUSES = frozenset(RunStatus)
-_STATES = frozenset(TaskState)
+from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
+from cascade.wire.run_view import LOST, RUNNING, RunView
+from cascade.wire.view import View
 
 
 def engine_rows(view: View, now: float) -> list[dict[str, Any]]:
@@ -30,12 +25,6 @@ def run_rows(view: View, now: float) -> list[dict[str, Any]]:
     running until an event shows its end.
     """
     return [_run_row(view, run, now) for run in reversed(view.runs.values())]
-
-
-def recent_rows(report: RunsReport) -> list[dict[str, Any]]:
-    """Return the valid rows of runs that have ended, as they stand on the wire, at most 10."""
-    rows = [row for row in report.recent if row.status in _STATUSES and row.started and row.ended]
-    return [_recent_row(row) for row in rows[:10]]
 
 
 def constraint_rows(view: View, now: float) -> list[dict[str, Any]]:
@@ -64,8 +53,6 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
     lost = run.status == RUNNING and (engine is None or engine.status(now) not in (ONLINE, UNKNOWN))
     counts = run.counts
     active = run.reported if run.status == RUNNING else None
-    known = active.known if active else None
-    is_open = active.open if active else None
     return {
         "source": run.source,
         "run_id": run.run_id,
@@ -74,8 +61,8 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
         "started": _time(run.started),
         "ended": _time(run.ended),
         "counts": counts,
-        "known": sum(counts.values()) if known is None else known,
-        "open": run.status == RUNNING if is_open is None else is_open,
+        "known": max(active.known if active else 0, sum(counts.values())),
+        "open": active.open if active else run.status == RUNNING,
         "error": run.error,
     }
 
@@ -100,24 +87,6 @@ def _constraint_row(view: View, topic: str, now: float) -> dict[str, Any]:
             for source, each in sorted(engines)
             if each.status in ("rejected", "unsupported")
         ],
-    }
-
-
-def _recent_row(row: RecentRow) -> dict[str, Any]:
-    named = {"name": row.name[:200]} if row.name else {}
-    tagged = {"tags": dict(row.tags)} if row.tags else {}
-    return {
-        "run_id": row.run_id[:200],
-        "target": row.target[:200],
-        **named,
-        **tagged,
-        "status": row.status,
-        "error": row.error[:500],
-        "started": _time(row.started),
-        "ended": _time(row.ended),
-        "attempt": row.attempt,
-        "duration_ms": row.duration_ms,
-        "counts": {state: count for state, count in row.counts.items() if state in _STATES},
     }
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections import deque
 
 from cascade.interfaces.topics import parse_ack_topic, parse_state_topic, parse_status_topic
-from cascade.interfaces.wire.read._engine import EngineView, Listed
-from cascade.interfaces.wire.read._lines import DataItem, LogLine, data_item, log_line
-from cascade.interfaces.wire.read._messages import (
-    Cleared,
-    Compliance,
+from cascade.wire.engine_view import EngineView, Listed
+from cascade.wire.lines import DataItem, LogLine, data_item, log_line
+from cascade.wire.parsed import Cleared, EventMessage, Parsed, Presence, Register, Report, Store, parse
+from cascade.wire.reading import seconds
+from cascade.wire.reports import (
+    Acknowledgement,
+    AppliedEntry,
     ConstraintsReport,
-    EventMessage,
-    Presence,
-    Register,
-    Store,
+    GraphReport,
+    HostReport,
+    RunsReport,
+    Summary,
 )
-from cascade.interfaces.wire.read._parse import Message, parse
-from cascade.interfaces.wire.read._run import Room, RunView
-from cascade.interfaces.wire.read._runs_report import RunsReport
-from cascade.interfaces.wire.read._state import Ack, GraphReport, HostReport, Summary
+from cascade.wire.run_view import Room, RunView
 
 MAX_ENGINES = 1_000
 MAX_RUNS = 1_000
@@ -62,7 +61,7 @@ class View:
 
     def fold(
         self, topic: str, payload: bytes | bytearray, *, now: float, retained: bool = False
-    ) -> Message | None:
+    ) -> Parsed | None:
         """Take one message; return it parsed, or None if it is not understood.
 
         :param now: seconds on the reader's clock, any clock that does not go back.
@@ -77,8 +76,10 @@ class View:
                 self._fold_constraints(message, heard)
             case RunsReport():
                 self._fold_runs(message, heard)
-            case GraphReport() | Summary() | HostReport() | Ack():
-                self._fold_state(message, heard)
+            case GraphReport() | HostReport() | Summary() | Acknowledgement():
+                source, kind = _owner(topic)
+                by_engine = kind != "ack"  # the collector wrote it: it does not show that the engine lives
+                setattr(self._engine(source, heard if by_engine else None), kind, message)
             case Presence():
                 self._fold_presence(message)
             case Register():
@@ -89,7 +90,7 @@ class View:
                 self._clear(message.topic)
             case None:
                 self.not_understood += 1
-        if isinstance(message, ConstraintsReport | RunsReport | GraphReport | Summary | HostReport | Ack):
+        if isinstance(message, Report | Acknowledgement):
             self._weigh(topic, len(payload))
         return message
 
@@ -105,7 +106,7 @@ class View:
         found = [engine for engine in self.engines.values() if engine.has_no_state(now)]
         return sorted(found, key=lambda engine: engine.source)
 
-    def compliance(self, topic: str, now: float) -> dict[str, Compliance]:
+    def compliance(self, topic: str, now: float) -> dict[str, AppliedEntry]:
         """Return what each live engine does with a register, by source; others have not answered."""
         return {
             engine.source: engine.constraints.applied[topic]
@@ -168,7 +169,7 @@ class View:
         engine.constraints = report
         since = engine.applied_since
         engine.applied_since = {
-            topic: since.get(topic, report.seconds or 0.0)
+            topic: since.get(topic, seconds(report.ts) or 0.0)
             for topic, row in report.applied.items()
             if row.status == "applied"
         }
@@ -216,17 +217,6 @@ class View:
             known = self.runs.get((report.source, run_id))
             if known is None or known.recent != row:
                 self.run(report.source, run_id).report_end(row)
-
-    def _fold_state(self, message: GraphReport | Summary | HostReport | Ack, heard: float | None) -> None:
-        match message:
-            case GraphReport():
-                self._engine(message.source, heard).graph = message
-            case Summary():
-                self._engine(message.source, heard).summary = message
-            case HostReport():
-                self._engine(message.source, heard).host = message
-            case Ack():  # the collector wrote it: it does not show that the engine lives
-                self._engine(message.source).ack = message
 
     def _fold_presence(self, presence: Presence) -> None:
         engine = self._engine(presence.source)

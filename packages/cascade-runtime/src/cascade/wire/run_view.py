@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cascade.interfaces.events import ENDED_STATES, Lifecycle, RunStatus, TaskState
-from cascade.interfaces.wire.read import _fields as fields
-from cascade.interfaces.wire.read._messages import EventMessage
-from cascade.interfaces.wire.read._received import Received
-from cascade.interfaces.wire.read._runs_report import RecentRow, RunRow
+from cascade.wire.events import LifecycleBody, ProgressBody, TaskStateBody
+from cascade.wire.parsed import EventMessage
+from cascade.wire.reading import seconds
+from cascade.wire.received import Received
+from cascade.wire.reports import ActiveRun, RecentRun
 
 RUNNING = "Running"
 """Status of a run that has not ended."""
@@ -82,9 +83,9 @@ class RunView:
         """Tasks that have begun or wait and have not ended, by ``task_id``."""
         self.failures: deque[TaskView] = deque(maxlen=MAX_FAILURES)
         """The latest tasks that failed."""
-        self.reported: RunRow | None = None
+        self.reported: ActiveRun | None = None
         """What the engine has last reported of it while it was active."""
-        self.recent: RecentRow | None = None
+        self.recent: RecentRun | None = None
         """What the engine reports of it since it has ended."""
         self._room = room or Room()
         self._series: dict[tuple[str, str], Received] = {}
@@ -101,15 +102,18 @@ class RunView:
             if not unknown or event.attempt < self.attempt:
                 return True  # a late message of an earlier attempt
             self._begin(event)
-        if event.type == "TaskStateEvent":
-            self._fold_task(event)
-        elif event.type == "LifecycleEvent":
-            self._fold_lifecycle(event)
-        elif event.type == "ProgressEvent":
-            self._fold_progress(event)
+        match event.content:
+            case TaskStateBody() as body:
+                self._fold_task(body, event.seconds)
+            case LifecycleBody() as body:
+                self._fold_lifecycle(body, event.seconds)
+            case ProgressBody() as body:
+                self._fold_progress(body)
+            case _:
+                pass
         return True
 
-    def report(self, row: RunRow) -> None:
+    def report(self, row: ActiveRun) -> None:
         """Take a row of the engine's report of its runs."""
         if self.recent is not None:  # the run_id is used again
             self._begin_attempt()
@@ -118,24 +122,25 @@ class RunView:
         self.target = row.target
         self.name, self.tags = row.name or self.name, row.tags or self.tags
         if self.started is None:
-            self.started = row.started
+            self.started = seconds(row.started)
         if not self._stopped:
             self.status = RUNNING
 
-    def report_end(self, row: RecentRow) -> None:
+    def report_end(self, row: RecentRun) -> None:
         """Take a row of the engine's report of the runs that have ended.
 
         A row of an earlier attempt, which ended before this one began, changes nothing.
         """
-        if row.ended is not None and self.started is not None and row.ended < self.started:
+        ended = seconds(row.ended)
+        if ended is not None and self.started is not None and ended < self.started:
             return
         self.recent = row
         self.target = row.target
         self.name, self.tags = row.name or self.name, row.tags or self.tags
-        self.started = row.started if self.started is None else self.started
+        self.started = seconds(row.started) if self.started is None else self.started
         if not self._stopped:
             self.status = row.status if row.status in _STATUSES else ENDED
-            self.error, self.ended = row.error, row.ended
+            self.error, self.ended = row.error, ended
         self.forget_tasks()
 
     def unlisted(self) -> None:
@@ -212,24 +217,21 @@ class RunView:
         self._counts.clear()
         self._exact, self._stopped = True, False
 
-    def _fold_lifecycle(self, event: EventMessage) -> None:
-        body = event.body
-        if body.get("event") == Lifecycle.ENGINE_STARTED:
-            self.started = event.seconds
-            self.name = fields.text(body, "name")
-            self.tags = fields.tags(body)
-        elif body.get("event") == Lifecycle.ENGINE_STOPPED:
-            status = fields.text(body, "status")
-            self.status = status if status in _STATUSES else ENDED
-            self.error = fields.text(body, "error")
-            self.ended = event.seconds
+    def _fold_lifecycle(self, body: LifecycleBody, at: float | None) -> None:
+        if body.event == Lifecycle.ENGINE_STARTED:
+            self.started = at
+            self.name, self.tags = body.name, body.tags
+        elif body.event == Lifecycle.ENGINE_STOPPED:
+            self.status = body.status if body.status in _STATUSES else ENDED
+            self.error = body.error or ""
+            self.ended = at
             self._stopped = True
             self.forget_tasks()
 
-    def _fold_task(self, event: EventMessage) -> None:
-        task = _task(event)
-        if task.state not in _STATES or not task.task_id or self._stopped:
+    def _fold_task(self, body: TaskStateBody, at: float | None) -> None:
+        if body.state not in _STATES or not body.task_id or self._stopped:
             return
+        task = _task(body, at)
         before = self.tasks.pop(task.task_id, None)
         if before is not None:
             self._counts[before.state] -= 1
@@ -246,27 +248,24 @@ class RunView:
             self.tasks[task.task_id] = task
         self._counts[task.state] += 1
 
-    def _fold_progress(self, event: EventMessage) -> None:
-        task = self.tasks.get(fields.text(event.body, "task_id"))
+    def _fold_progress(self, body: ProgressBody) -> None:
+        task = self.tasks.get(body.task_id)
         if task is not None:
-            task.done = fields.number(event.body, "done")
-            task.total = fields.number(event.body, "total")
-            task.message = fields.text(event.body, "message")
-            task.unit = fields.text(event.body, "unit")
+            task.done, task.total = body.done, body.total
+            task.message, task.unit = body.message, body.unit
 
 
-def _task(event: EventMessage) -> TaskView:
-    body = event.body
+def _task(body: TaskStateBody, at: float | None) -> TaskView:
     return TaskView(
-        fields.text(body, "task_id"),
-        fields.text(body, "task_name"),
-        fields.text(body, "state"),
-        since=event.seconds,
-        duration_ms=fields.number(body, "duration_ms") or 0.0,
-        error=fields.text(body, "error"),
-        reason=fields.text(body, "reason"),
-        attempt=fields.whole(body, "attempt") or 1,
-        parent=fields.text(body, "parent"),
-        item=fields.whole(body, "item"),
-        node=fields.text(body, "node"),
+        body.task_id,
+        body.task_name,
+        body.state,
+        since=at,
+        duration_ms=body.duration_ms,
+        error=body.error,
+        reason=body.reason,
+        attempt=body.attempt,
+        parent=body.parent,
+        item=body.item,
+        node=body.node,
     )

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
-from cascade.interfaces.wire import read
-from cascade.interfaces.wire.read import _view
+from cascade.wire import (
+    Acknowledgement,
+    Register,
+    View,
+    constraint_rows,
+    engine_rows,
+    parse,
+    run_rows,
+)
 
 SINCE = "2026-11-21T03:00:20+00:00"
 LATER = "2026-11-21T03:00:28+00:00"
@@ -88,15 +95,15 @@ REPORT = {
 }
 
 
-def put(view: read.View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
+def put(view: View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
     return view.fold(topic, json.dumps(data).encode(), now=now, retained=retained)
 
 
-def runs(view: read.View, **more: Any) -> Any:
+def runs(view: View, **more: Any) -> Any:
     return put(view, state_topic("line", "runs"), REPORT | more)
 
 
-def event(view: read.View, kind: str, seq: int = 0, /, *, run_id: str = "9a81", **body: Any) -> Any:
+def event(view: View, kind: str, seq: int = 0, /, *, run_id: str = "9a81", **body: Any) -> Any:
     names = [run_id, "t", *([] if kind == "events" else [kind]), str(seq)]
     envelope = {"run_id": run_id, "source": "line", "seq": seq, "token": "t", "event_id": "-".join(names)}
     envelope |= {"ts": SINCE, "body": body}
@@ -106,53 +113,19 @@ def event(view: read.View, kind: str, seq: int = 0, /, *, run_id: str = "9a81", 
 # The report of runs
 
 
-def test_a_run_stands_with_all_that_the_report_shows() -> None:
-    """Known, open, tasks, running, waiting under each reason, and what each list leaves out."""
-    report = runs(read.View())
-    (row,) = report.runs
-    assert (row.known, row.open, row.eta_s, row.attempt) == (796, True, 41.0, 2)
-    assert (row.name, row.tags, row.lost, row.graph_rev, row.graph_nodes) == ("nightly", {"line": 3}, 7, 1, 5)
-    assert row.tasks == (
-        read.TaskTotals("audit", 792, {"RUNNING": 2, "BLOCKED": 616}, ended=174, sum_ms=9021.4, max_ms=410.2),
-    )
-    assert row.running == (
-        read.RunningRow(
-            "audit:0[175]",
-            "audit",
-            SECONDS,
-            done=120,
-            total=1000,
-            message="part 2",
-            unit="files",
-            paused=True,
-        ),
-    )
-    constraint, resource, retry = row.waiting
-    assert (constraint.why, constraint.n, constraint.type, constraint.id) == (
-        "constraint",
-        616,
-        "rate_limit",
-        "x",
-    )
-    assert constraint.topic == constraint_topic("task:audit", "rate_limit")
-    assert (resource.name, resource.since, retry.until) == ("gpu", SECONDS, SECONDS + 8)
-    assert (row.tasks_more, row.running_more, row.waiting_more, report.recent_more) == (4, 1, 2, 3)
-    assert (report.presence, report.org_id, report.project_id, report.paused) == ("p", "local", "acme", False)
-
-
 def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
     """A command prints them: ``ps``, ``runs`` and ``constraints`` need no further work."""
-    view = read.View()
+    view = View()
     runs(view, paused=True)
     put(view, constraint_topic("global", "pause"), {"type": "pause"})
-    (engine,) = read.engine_rows(view, 0.0)
+    (engine,) = engine_rows(view, 0.0)
     assert " ".join(engine) == "source status presence host pid since project_id sync paused runs"
     assert (engine["project_id"], engine["runs"], engine["status"]) == ("acme", 1, "online")
     assert engine["paused"] is True
-    (silent,) = read.engine_rows(view, 13.0)
+    (silent,) = engine_rows(view, 13.0)
     assert (silent["runs"], silent["status"]) == (0, "lost")  # its runs are lost, too: none is active
     assert silent["paused"] is False  # nothing obeys the pause there
-    running, recent = read.run_rows(view, 0.0)
+    running, recent = run_rows(view, 0.0)
     keys = "source run_id target status started ended counts known open error"
     assert " ".join(running) == " ".join(recent) == keys
     assert (running["status"], running["known"], running["open"]) == ("Running", 796, True)
@@ -163,13 +136,13 @@ def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
     )
     assert (recent["known"], recent["counts"]) == (41, {"COMPLETED": 40, "FAILED": 1})
     assert recent["ended"] == "2026-11-21T03:00:28.000000+00:00"
-    (constraint,) = read.constraint_rows(view, 0.0)
+    (constraint,) = constraint_rows(view, 0.0)
     assert " ".join(constraint) == "topic scope type params id by expires_at applied refused"
 
 
 def test_a_recent_run_says_how_it_ended_when_its_events_did_not_come() -> None:
     """The run was listed as active before; the counts are those at its end."""
-    view = read.View()
+    view = View()
     runs(view, recent=[])
     runs(view, runs=[], recent=[RECENT | {"run_id": "9a81"}])
     run = view.runs["line", "9a81"]
@@ -179,14 +152,14 @@ def test_a_recent_run_says_how_it_ended_when_its_events_did_not_come() -> None:
 
 def test_a_run_that_begins_again_is_running() -> None:
     """Its earlier attempt stands in ``recent`` under the same id, before and after its first event."""
-    view = read.View()
+    view = View()
     runs(view, runs=[])
     again = RUN | {"run_id": "77fe", "started": LATER}
     runs(view, runs=[again])
     run = view.runs["line", "77fe"]
     assert (run.status, run.error, run.counts) == ("Running", "", RUN["counts"])
     assert run.started == SECONDS + 8
-    late = read.View()
+    late = View()
     event(late, "events", run_id="77fe", type="LifecycleEvent", event="ENGINE_STARTED")
     runs(late, runs=[], recent=[RECENT | {"ended": "2026-11-21T03:00:19+00:00"}])
     assert late.runs["line", "77fe"].status == "Running"
@@ -194,33 +167,33 @@ def test_a_run_that_begins_again_is_running() -> None:
 
 def test_a_repeated_report_changes_the_order_of_runs_only_by_what_is_new() -> None:
     """Recent runs do not come before active ones each time that the report is repeated."""
-    view = read.View()
+    view = View()
     for _ in range(3):
         runs(view)
-    assert [row["run_id"] for row in read.run_rows(view, 0.0)] == ["9a81", "77fe"]
+    assert [row["run_id"] for row in run_rows(view, 0.0)] == ["9a81", "77fe"]
 
 
 def test_a_run_of_an_engine_that_is_lost_is_lost_and_recent_runs_stay() -> None:
     """A retained report outlives its engine, also where presence shows the loss."""
-    view = read.View()
+    view = View()
     put(view, state_topic("line", "runs"), REPORT, retained=True)
     put(view, status_topic("line"), {"status": "offline", "session": "p"}, retained=True)
-    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost", "Failed"]
+    assert [row["status"] for row in run_rows(view, 0.0)] == ["Lost", "Failed"]
     assert view.live(0.0) == []
 
 
 def test_a_run_of_a_process_that_was_killed_stays_lost_when_the_name_is_back() -> None:
     """The successor lists no such run: it is not running there, and how it would have ended is not known."""
-    view = read.View()
+    view = View()
     runs(view, recent=[])
     put(view, status_topic("line"), {"status": "offline", "session": "p"})
-    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost"]
+    assert [row["status"] for row in run_rows(view, 0.0)] == ["Lost"]
     put(view, status_topic("line"), {"status": "online", "session": "q"})
     idle = {"session": "q", "presence": "q", "runs": [], "recent": []}
     runs(view, **idle)
-    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost"]
+    assert [row["status"] for row in run_rows(view, 0.0)] == ["Lost"]
     runs(view, **idle | {"session": "another", "runs": [RUN | {"run_id": "b"}]})
-    assert {row["run_id"]: row["status"] for row in read.run_rows(view, 0.0)} == {
+    assert {row["run_id"]: row["status"] for row in run_rows(view, 0.0)} == {
         "9a81": "Lost",
         "b": "Running",
     }
@@ -230,7 +203,7 @@ def test_a_run_of_a_process_that_was_killed_stays_lost_when_the_name_is_back() -
 
 def test_a_run_of_a_process_that_connects_again_is_running() -> None:
     """Each birth has a session of its own; the process lists its run again."""
-    view = read.View()
+    view = View()
     runs(view)
     put(view, status_topic("line"), {"status": "online", "session": "q"})
     runs(view, presence="q")
@@ -239,7 +212,7 @@ def test_a_run_of_a_process_that_connects_again_is_running() -> None:
 
 def test_a_live_engine_is_online_or_has_reported_in_the_last_12_seconds() -> None:
     """On the clock of the reader; a retained report shows no life, a birth does."""
-    view = read.View()
+    view = View()
     put(view, state_topic("named", "runs"), {"runs": []}, retained=True)
     put(view, status_topic("named"), {"status": "online", "session": "1"}, retained=True)
     put(view, state_topic("vm-1", "summary"), {"up": 1}, now=3.0)
@@ -250,7 +223,7 @@ def test_a_live_engine_is_online_or_has_reported_in_the_last_12_seconds() -> Non
 
 def test_an_engine_that_ended_says_why() -> None:
     """An explicit ``offline`` has its reason; a summary that is down shows the end of one without a name."""
-    view = read.View()
+    view = View()
     put(view, status_topic("line"), {"status": "offline", "session": "p", "reason": "ended"})
     put(view, state_topic("vm-1", "summary"), {"up": 0})
     assert [(e.status(0.0), e.reason) for e in view.engines.values()] == [("ended", "ended"), ("ended", "")]
@@ -258,7 +231,7 @@ def test_an_engine_that_ended_says_why() -> None:
 
 def test_each_live_engine_answers_for_a_register_or_has_not_answered() -> None:
     """Applied, refused and no match stand by source; those of ``live`` that are missing are unknown."""
-    view, topic = read.View(), constraint_topic("global", "pause")
+    view, topic = View(), constraint_topic("global", "pause")
     statuses = {"a": "applied", "b": "rejected", "c": "no_match", "d": "unsupported"}
     for source, status in statuses.items():
         rows = {topic: {"id": "", "status": status, "reason": "why"}}
@@ -284,61 +257,29 @@ def test_an_engine_that_obeys_what_stood_there_before_is_not_listed(
     status: str, id_: str, applied: bool, refused: bool
 ) -> None:
     """A refusal counts whichever id it names: the last valid value stays in force."""
-    view, topic = read.View(), constraint_topic("global", "pause")
+    view, topic = View(), constraint_topic("global", "pause")
     put(view, state_topic("a", "constraints"), {"applied": {topic: {"id": id_, "status": status}}})
     put(view, topic, {"id": "night", "type": "pause"})
-    (row,) = read.constraint_rows(view, 0.0)
+    (row,) = constraint_rows(view, 0.0)
     assert (row["applied"], [each["source"] for each in row["refused"]]) == (["a"] * applied, ["a"] * refused)
 
 
 # Graph, summary, host, acknowledgement
 
 
-def test_a_graph_stands_with_its_nodes_and_edges() -> None:
-    """An edge that names no node of the message is left out."""
-    view = read.View()
-    nodes = [{"id": "audit:0", "name": "audit", "kind": "map", "known": 792}, {"id": "n", "name": "n"}]
-    edges = [[0, 1, "argument"], [1, 0], [0, 2], [True, 1], [0], "x", [-1, 0]]
-    row = {"run_id": "9a81", "rev": 3, "folded": True, "nodes": nodes, "edges": edges, "more": 2}
-    put(view, state_topic("line", "graph"), {"session": "s", "runs": [row], "ts": SINCE})
-    report = view.engines["line"].graph
-    assert report is not None
-    (graph,) = report.runs
-    assert (graph.run_id, graph.rev, graph.folded, graph.more) == ("9a81", 3, True, 2)
-    assert graph.nodes == (read.GraphNode("audit:0", "audit", "map", 792), read.GraphNode("n", "n"))
-    assert graph.edges == (read.GraphEdge(0, 1, "argument"), read.GraphEdge(1, 0))
-
-
-def test_a_summary_and_a_host_are_scalars() -> None:
-    """What is not a text, a number, a boolean or null is left out."""
-    view = read.View()
-    summary = {"up": 1, "runs": 1, "running": 4, "waiting": 618, "completed": 174, "failed": 0}
-    put(view, state_topic("line", "summary"), summary | {"paused": True, "last_status": "Succeeded"})
-    assert view.engines["line"].summary == read.Summary(
-        "line", True, 1, 4, 618, 174, 0, paused=True, last_status="Succeeded"
-    )
-    host = {"v": "1.0", "ts": SINCE, "os": "Linux", "cpus": 2, "load1": None, "bad": [1], "rss": 10**400}
-    maps = {"memory": {"total": 9, "x": {}}, "link": {"sent": 3}, "labels": {"site": "hall-2"}}
-    put(view, state_topic("line", "host"), host | maps)
-    found = view.engines["line"].host
-    assert found is not None
-    assert found.values == {"os": "Linux", "cpus": 2, "load1": None}
-    assert (found.memory, found.link, found.labels) == ({"total": 9}, {"sent": 3}, {"site": "hall-2"})
-
-
 def test_an_acknowledgement_shows_what_is_stored_and_no_life() -> None:
     """The collector writes it, not the engine."""
-    view = read.View()
-    data = {"v": "1.0", "by": "c1", "upto": {"r-t": 9, "bad": -1}, "missing": {"r-t": [[3, 4], [9, 1], 7]}}
-    put(view, ack_topic("line"), data)
-    assert view.engines["line"].ack == read.Ack("line", "c1", {"r-t": 9}, {"r-t": ((3, 4),)})
+    view = View()
+    put(view, ack_topic("line"), {"v": "1.0", "by": "c1", "upto": {"r-t": 9}, "missing": {"r-t": [[3, 4]]}})
+    ack = view.engines["line"].ack
+    assert ack == Acknowledgement(v="1.0", by="c1", upto={"r-t": 9}, missing={"r-t": [[3, 4]]})
     assert view.live(0.0) == []
 
 
 @pytest.mark.parametrize("kind", ["constraints", "runs", "graph", "summary", "host"])
 def test_a_cleared_report_is_forgotten(kind: str) -> None:
     """When the last one is gone, so is the engine."""
-    view = read.View()
+    view = View()
     put(view, state_topic("line", kind), {"up": 1})
     assert getattr(view.engines["line"], kind) is not None
     view.fold(state_topic("line", kind), b"", now=0.0)
@@ -351,7 +292,7 @@ def test_a_cleared_report_is_forgotten(kind: str) -> None:
 
 def test_progress_has_a_message_and_a_unit() -> None:
     """They stay with the task until it ends."""
-    view = read.View()
+    view = View()
     event(view, "events", task_id="a:0", task_name="a", state="RUNNING", type="TaskStateEvent")
     progress: dict[str, Any] = {"type": "ProgressEvent", "task_id": "a:0", "done": 3, "total": 9}
     event(view, "progress", **progress, message="part 2", unit="files")
@@ -362,7 +303,7 @@ def test_progress_has_a_message_and_a_unit() -> None:
 
 def test_log_lines_stand_in_order_and_a_copy_does_not() -> None:
     """MQTT may deliver a message twice."""
-    view = read.View()
+    view = View()
     line: dict[str, Any] = {
         "type": "LogEvent",
         "level": "INFO",
@@ -379,7 +320,7 @@ def test_log_lines_stand_in_order_and_a_copy_does_not() -> None:
 
 def test_data_is_the_latest_value_of_each_name() -> None:
     """Any JSON value; a value without a name is not kept."""
-    view = read.View()
+    view = View()
     for seq, value in enumerate([1, {"celsius": 21.5}]):
         event(view, "data", seq, type="DataEvent", name="temperature", data=value, task_name="a")
     event(view, "data", 2, type="DataEvent", data=1)
@@ -393,9 +334,9 @@ def test_data_is_the_latest_value_of_each_name() -> None:
 
 def test_what_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines heard of least recently are forgotten with their reports; further registers are left out."""
-    monkeypatch.setattr(_view, "MAX_BYTES", 1_000)
-    monkeypatch.setattr(_view, "MAX_DATA", 3)
-    view = read.View()
+    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 1_000)
+    monkeypatch.setattr("cascade.wire.view.MAX_DATA", 3)
+    view = View()
     for number in range(9):
         put(view, state_topic(f"e{number}", "runs"), {"pad": "x" * 300})
         put(view, constraint_topic(f"run:{number}", "pause"), {"type": "pause", "pad": "x" * 300})
@@ -412,28 +353,11 @@ def test_what_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_report_or_a_value_that_is_too_long_is_not_read() -> None:
     """Engines send at most 64 KiB; a register that is too long is shown as one that no engine obeys."""
     long = {"source": "line", "pad": "x" * 140_000}
-    assert read.parse(state_topic("line", "runs"), json.dumps(long).encode()) is None
-    assert read.parse(ack_topic("line"), json.dumps(long).encode()) is None
+    assert parse(state_topic("line", "runs"), json.dumps(long).encode()) is None
+    assert parse(ack_topic("line"), json.dumps(long).encode()) is None
     body = {"run_id": "r", "body": {"type": "DataEvent", "name": "n", "data": "x" * 70_000}}
-    assert read.parse(telemetry_topic("o", "p", "r", "data"), json.dumps(body).encode()) is None
-    assert read.parse(telemetry_topic("o", "p", "r", "events"), json.dumps(body).encode()) is not None
-    register = read.parse(constraint_topic("global", "pause"), json.dumps(long).encode())
-    assert isinstance(register, read.Register)
+    assert parse(telemetry_topic("o", "p", "r", "data"), json.dumps(body).encode()) is None
+    assert parse(telemetry_topic("o", "p", "r", "events"), json.dumps(body).encode()) is not None
+    register = parse(constraint_topic("global", "pause"), json.dumps(long).encode())
+    assert isinstance(register, Register)
     assert (register.problem, register.params) == ("it is longer than 64 KiB", None)
-
-
-def test_lists_and_texts_of_a_report_are_cut() -> None:
-    """Whatever a message claims."""
-    row = RUN | {
-        "target": "x" * 5_000,
-        "tasks": {str(number): {} for number in range(500)},
-        "running": [{"task_id": "x" * 50}] * 500,
-        "waiting": [{"why": "slot"}] * 500,
-    }
-    (found,) = runs(read.View(), runs=[row], recent=[]).runs
-    assert (len(found.target), len(found.tasks), len(found.running), len(found.waiting)) == (
-        1_000,
-        200,
-        200,
-        200,
-    )

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cascade.interfaces.wire.read._messages import ConstraintsReport, Presence
-from cascade.interfaces.wire.read._runs_report import RunsReport
-from cascade.interfaces.wire.read._state import Ack, GraphReport, HostReport, Summary
+from cascade.wire.parsed import Presence
+from cascade.wire.reports import (
+    Acknowledgement,
+    ConstraintsReport,
+    GraphReport,
+    HostReport,
+    RunsReport,
+    Summary,
+)
 
 LIVE_SECONDS = 12.0
 """An engine without presence counts as online for so long after its last message: it reports every 10 s."""
@@ -38,7 +44,7 @@ class EngineView:
     graph: GraphReport | None = None
     summary: Summary | None = None
     host: HostReport | None = None
-    ack: Ack | None = None
+    ack: Acknowledgement | None = None
     """What a collector has stored of its events."""
     project_id: str = ""
     heard: float | None = None
@@ -129,7 +135,7 @@ class EngineView:
         if self.constraints is None:
             return self.runs is not None and self.runs.paused is True
         return any(
-            row.get("type") == "pause" and not str(row.get("scope")).startswith(("task:", "run:"))
+            row.type == "pause" and not row.scope.startswith(("task:", "run:"))
             for row in self.constraints.effective
         )
 

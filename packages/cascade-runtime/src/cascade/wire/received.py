@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from cascade.interfaces.topics import EVENTS
-from cascade.interfaces.wire.read._messages import EventMessage
+from cascade.wire.parsed import EventMessage
 
 MAX_HOLES = 1_000
 """Holes that can still be filled; the oldest further ones are counted, but no longer filled."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.interfaces.wire.read import _fields as fields
-from cascade.interfaces.wire.read._messages import EventMessage
+from msgspec.structs import asdict
+
+from cascade.interfaces.topics import DATA, LOGS
+from cascade.wire.events import DataBody, LogBody
+from cascade.wire.parsed import EventMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +46,13 @@ class DataItem:
 
 def log_line(event: EventMessage) -> LogLine | None:
     """Return the line of a ``LogEvent``, or None for any other event."""
-    if event.kind != "logs" or event.type != "LogEvent":
+    if event.kind != LOGS or not isinstance(event.content, LogBody):
         return None
-    body = event.body
-    return LogLine(
-        event.source,
-        event.run_id,
-        level=fields.text(body, "level"),
-        logger=fields.text(body, "logger"),
-        message=fields.text(body, "message"),
-        task_id=fields.text(body, "task_id"),
-        task_name=fields.text(body, "task_name"),
-        skipped=fields.whole(body, "skipped") or 0,
-        seconds=event.seconds,
-    )
+    return LogLine(event.source, event.run_id, **asdict(event.content), seconds=event.seconds)
 
 
 def data_item(event: EventMessage) -> DataItem | None:
     """Return the value of a ``DataEvent``, or None for any other event."""
-    if event.kind != "data" or event.type != "DataEvent" or not fields.text(event.body, "name"):
+    if event.kind != DATA or not isinstance(event.content, DataBody):
         return None
-    body = event.body
-    return DataItem(
-        event.source,
-        event.run_id,
-        name=fields.text(body, "name"),
-        data=body.get("data"),
-        task_id=fields.text(body, "task_id"),
-        task_name=fields.text(body, "task_name"),
-        seconds=event.seconds,
-    )
+    return DataItem(event.source, event.run_id, **asdict(event.content), seconds=event.seconds)

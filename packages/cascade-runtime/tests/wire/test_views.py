@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
-from cascade.interfaces.wire import read
-from cascade.interfaces.wire.read import _view
+from cascade.wire import EngineView, View, constraint_rows, engine_rows, run_rows
 
 PAUSE = constraint_topic("global", "pause")
 
 
-def put(view: read.View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
+def put(view: View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
     return view.fold(topic, json.dumps(data).encode() if data else b"", now=now, retained=retained)
 
 
@@ -26,25 +25,25 @@ START = 1795230000.0
 """Seconds since the epoch at ``ts(0)``."""
 
 
-def event(view: read.View, seq: int, kind: str, token: str = "t", attempt: int = 1, **body: Any) -> None:
+def event(view: View, seq: int, kind: str, token: str = "t", attempt: int = 1, **body: Any) -> None:
     data = {"run_id": "r", "source": "line", "token": token, "attempt": attempt, "seq": seq, "ts": ts(seq)}
     data |= {"event_id": f"r-{token}-{seq}", "body": {"type": kind} | body}
     put(view, telemetry_topic("o", "p", "r"), data)
 
 
-def started(view: read.View, token: str = "t", **more: Any) -> None:
+def started(view: View, token: str = "t", **more: Any) -> None:
     event(view, 0, "LifecycleEvent", token, event="ENGINE_STARTED", **more)
 
 
-def stopped(view: read.View, seq: int, token: str = "t", **more: Any) -> None:
+def stopped(view: View, seq: int, token: str = "t", **more: Any) -> None:
     event(view, seq, "LifecycleEvent", token, event="ENGINE_STOPPED", **more)
 
 
-def task(view: read.View, seq: int, state: str, token: str = "t", attempt: int = 1, **more: Any) -> None:
+def task(view: View, seq: int, state: str, token: str = "t", attempt: int = 1, **more: Any) -> None:
     event(view, seq, "TaskStateEvent", token, attempt, task_id="a:0", task_name="a", state=state, **more)
 
 
-def runs(view: read.View, *rows: dict[str, Any], session: str = "s", **more: Any) -> None:
+def runs(view: View, *rows: dict[str, Any], session: str = "s", **more: Any) -> None:
     listed = [
         {"run_id": "r", "target": "all", "started": ts(1), "counts": {"RUNNING": 2}} | row for row in rows
     ]
@@ -63,7 +62,7 @@ def recent(**more: Any) -> dict[str, Any]:
     return row | {"counts": {"FAILED": 1}} | more
 
 
-def constraints(view: read.View, source: str = "line", **more: Any) -> read.EngineView:
+def constraints(view: View, source: str = "line", **more: Any) -> EngineView:
     put(view, state_topic(source, "constraints"), {"session": "s", "sync": "synced"} | more)
     return view.engines[source]
 
@@ -73,7 +72,7 @@ def constraints(view: read.View, source: str = "line", **more: Any) -> read.Engi
 
 def test_a_run_that_has_ended_by_its_event_keeps_what_the_event_said() -> None:
     """Reports overtake events and are overtaken by them: a late row changes neither status, error nor end."""
-    view = read.View()
+    view = View()
     started(view, name="nightly", tags={"line": 3})
     task(view, 1, "COMPLETED")
     stopped(view, 5, status="Cancelled", error="by ada")
@@ -89,7 +88,7 @@ def test_a_run_that_has_ended_by_its_event_keeps_what_the_event_said() -> None:
 
 def test_a_task_event_after_the_end_of_its_run_changes_nothing() -> None:
     """Nothing runs any more; the message is counted as arrived."""
-    view = read.View()
+    view = View()
     started(view)
     task(view, 1, "RUNNING")
     stopped(view, 2, status="Succeeded")
@@ -100,17 +99,17 @@ def test_a_task_event_after_the_end_of_its_run_changes_nothing() -> None:
 
 def test_an_end_of_an_unknown_status_is_an_end() -> None:
     """1.x may add a status; the run is over, in its row of recent runs too."""
-    view = read.View()
+    view = View()
     stopped(view, 0, status="Exploded")
     assert view.runs["line", "r"].status == "Ended"
-    other = read.View()
+    other = View()
     runs(other, recent=[recent(status="Exploded")])
     assert other.runs["line", "r"].status == "Ended"
 
 
 def test_the_next_attempt_of_a_run_begins_with_nothing_of_the_one_before() -> None:
     """Its start, end, error, tasks, failures, counts and reports are those of the new attempt."""
-    view = read.View()
+    view = View()
     started(view)
     task(view, 1, "FAILED", error="E: x")
     runs(view, {"known": 9})
@@ -132,7 +131,7 @@ def test_the_next_attempt_of_a_run_begins_with_nothing_of_the_one_before() -> No
 
 def test_a_name_that_is_used_again_for_a_run_shows_the_new_run() -> None:
     """The report lists it as active after its row of recent runs; its own events follow or came before."""
-    view = read.View()
+    view = View()
     started(view, token="old")
     task(view, 1, "FAILED", token="old")
     stopped(view, 2, token="old", status="Failed", error="E: x")
@@ -148,7 +147,7 @@ def test_a_name_that_is_used_again_for_a_run_shows_the_new_run() -> None:
 
 def test_a_row_of_an_earlier_attempt_among_the_recent_runs_changes_nothing() -> None:
     """It ended before this attempt began; the run is active under the same id."""
-    view = read.View()
+    view = View()
     event(view, 10, "LifecycleEvent", event="ENGINE_STARTED")
     run = view.runs["line", "r"]
     runs(view, recent=[recent(ended=ts(9))])
@@ -161,7 +160,7 @@ def test_a_row_of_an_earlier_attempt_among_the_recent_runs_changes_nothing() -> 
 
 def test_the_latest_of_two_rows_of_recent_runs_counts() -> None:
     """The report lists the latest first; the runs of a view stand the other way round."""
-    view = read.View()
+    view = View()
     rows = [recent(run_id="b"), recent(status="Succeeded", ended=ts(12)), recent(ended=ts(7))]
     runs(view, recent=rows)
     assert view.runs["line", "r"].status == "Succeeded"
@@ -170,7 +169,7 @@ def test_the_latest_of_two_rows_of_recent_runs_counts() -> None:
 
 def test_a_run_that_a_full_report_leaves_out_goes_on() -> None:
     """The engine lists a part of its runs and says so; only a whole report shows that one is over."""
-    view = read.View()
+    view = View()
     runs(view, {}, {"run_id": "q"})
     runs(view, {"run_id": "q"}, more=1)
     assert view.runs["line", "r"].status == "Running"
@@ -183,14 +182,14 @@ def test_a_run_that_a_full_report_leaves_out_goes_on() -> None:
 
 def test_a_row_that_says_less_does_not_take_a_name_or_tags_away() -> None:
     """Nor does a recent row; what a later row says anew counts."""
-    view = read.View()
+    view = View()
     runs(view, {"name": "nightly", "tags": {"line": 3}})
     runs(view, {"target": "other", "started": ts(5)})
     run = view.runs["line", "r"]
     assert (run.name, run.tags, run.target, run.started) == ("nightly", {"line": 3}, "other", START + 1)
     runs(view, recent=[recent()])
     assert (run.name, run.tags, run.target, run.started) == ("nightly", {"line": 3}, "all", START + 1)
-    other = read.View()
+    other = View()
     runs(other, recent=[recent(name="weekly", tags={"a": "b"})])
     run = other.runs["line", "r"]
     assert (run.name, run.tags, run.started, run.ended) == ("weekly", {"a": "b"}, START + 1, START + 9)
@@ -198,7 +197,7 @@ def test_a_row_that_says_less_does_not_take_a_name_or_tags_away() -> None:
 
 def test_progress_belongs_to_a_task_that_runs_and_is_its_latest() -> None:
     """A progress of a task that is not known, or has ended, says nothing."""
-    view = read.View()
+    view = View()
 
     def progress(seq: int, task_id: str, **body: Any) -> None:
         event(view, seq, "ProgressEvent", task_id=task_id, **body)
@@ -217,7 +216,7 @@ def test_progress_belongs_to_a_task_that_runs_and_is_its_latest() -> None:
 
 def test_the_run_with_the_latest_message_is_the_last() -> None:
     """Also if it is old; an event of another source under the same id is another run."""
-    view = read.View()
+    view = View()
     runs(view, {}, {"run_id": "q"})
     assert [run_id for _, run_id in view.runs] == ["r", "q"]
     task(view, 0, "RUNNING")
@@ -225,50 +224,27 @@ def test_the_run_with_the_latest_message_is_the_last() -> None:
     data = {"run_id": "r", "source": "zone", "seq": 0, "body": {}}
     put(view, telemetry_topic("o", "p", "r"), data)
     assert [*view.runs] == [("line", "q"), ("line", "r"), ("zone", "r")]
-    assert [row["run_id"] for row in read.run_rows(view, 0.0)] == ["r", "r", "q"]
+    assert [row["run_id"] for row in run_rows(view, 0.0)] == ["r", "r", "q"]
 
 
 @pytest.mark.parametrize(
     ("report", "known", "is_open"),
-    [({}, 2, True), ({"known": 0}, 0, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
+    [({}, 2, True), ({"known": 0}, 2, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
 )
 def test_the_row_of_an_active_run_says_what_its_report_says(
     report: dict[str, Any] | None, known: int, is_open: bool
 ) -> None:
     """Without one, the tasks that are known are those whose events came, and more may come."""
-    view = read.View()
+    view = View()
     if report is not None:
         runs(view, report)
     else:
         task(view, 0, "RUNNING")
-    (row,) = read.run_rows(view, 0.0)
+    (row,) = run_rows(view, 0.0)
     assert (row["known"], row["open"]) == (known, is_open)
     stopped(view, 5, status="Succeeded")
-    (row,) = read.run_rows(view, 0.0)
+    (row,) = run_rows(view, 0.0)
     assert (row["known"], row["open"]) == (sum(row["counts"].values()), False)
-
-
-def test_rows_of_recent_runs_are_those_that_a_next_report_can_carry() -> None:
-    """With a known status, a start and an end, ten at most; names, tags and known counts stand as they came."""
-    full = recent(
-        duration_ms=8.5, attempt=2, name="nightly", tags={"line": 3}, counts={"FAILED": 1, "NEW": 2}
-    )
-    rows = [
-        full,
-        recent(status="Running"),
-        recent(started=""),
-        recent(ended=None),
-        *[recent(run_id=str(n)) for n in range(20)],
-    ]
-    view = read.View()
-    runs(view, recent=rows)
-    report = view.engines["line"].runs
-    assert report is not None
-    first, second, *others = read.recent_rows(report)
-    times = {"started": "2026-11-21T03:00:01.000000+00:00", "ended": "2026-11-21T03:00:09.000000+00:00"}
-    assert first == full | times | {"counts": {"FAILED": 1}}
-    assert second == recent(run_id="0") | times | {"attempt": 1, "duration_ms": None}
-    assert [row["run_id"] for row in others] == [str(n) for n in range(1, 9)]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +262,7 @@ def test_a_run_is_lost_when_another_birth_shows_that_its_process_has_died(
     before: str, after: str, again: bool, status: str
 ) -> None:
     """Two engines without presence may share a source; a process that lists the run again has taken it over."""
-    view = read.View()
+    view = View()
     runs(view, {}, {"run_id": "other"}, session="s1", presence=before)
     runs(view, *([{}] if again else []), {"run_id": "new"}, session="s2", presence=after)
     assert view.runs["line", "r"].status == status
@@ -296,23 +272,11 @@ def test_a_run_is_lost_when_another_birth_shows_that_its_process_has_died(
 
 def test_an_active_run_among_the_recent_ones_hides_none_of_the_others() -> None:
     """An earlier attempt of it has ended, between the ends of two other runs."""
-    view = read.View()
+    view = View()
     rows = [recent(run_id="late"), recent(), recent(run_id="early", status="Succeeded")]
     runs(view, {"started": ts(1)}, recent=rows)
     found = {run_id: run.status for (_, run_id), run in view.runs.items()}
     assert found == {"early": "Succeeded", "late": "Failed", "r": "Running"}
-
-
-def test_texts_of_a_recent_run_that_the_next_report_carries_are_cut() -> None:
-    """Names at 200 characters and an error at 500: anybody may have written the report that was read."""
-    view = read.View()
-    long = dict.fromkeys(("run_id", "target", "name", "error"), "x" * 900)
-    runs(view, recent=[recent(**long)])
-    report = view.engines["line"].runs
-    assert report is not None
-    (row,) = read.recent_rows(report)
-    lengths = {name: len(row[name]) for name in long}
-    assert lengths == {"run_id": 200, "target": 200, "name": 200, "error": 500}
 
 
 # Engines
@@ -320,7 +284,7 @@ def test_texts_of_a_recent_run_that_the_next_report_carries_are_cut() -> None:
 
 def test_since_when_a_register_is_obeyed_is_the_time_of_the_first_report_of_it() -> None:
     """By the engine's clock; a report that does not obey it ends that, and the next one begins anew."""
-    view = read.View()
+    view = View()
 
     def obeyed(second: int, status: str = "applied") -> dict[str, float]:
         return constraints(view, applied={PAUSE: {"status": status}}, ts=ts(second)).applied_since
@@ -329,7 +293,7 @@ def test_since_when_a_register_is_obeyed_is_the_time_of_the_first_report_of_it()
     assert obeyed(2) == {PAUSE: START + 1}
     assert obeyed(3, "expired") == {}
     assert obeyed(4) == {PAUSE: START + 4}
-    other = constraints(read.View(), applied={PAUSE: {"status": "applied"}})
+    other = constraints(View(), applied={PAUSE: {"status": "applied"}})
     assert other.applied_since == {PAUSE: 0.0}
 
 
@@ -350,7 +314,7 @@ def test_whose_report_an_engine_shows_follows_from_its_birth(
     report: str | None, birth: tuple[str, str] | None, another: bool, no_birth: bool
 ) -> None:
     """A report names the session of the birth of its process: another process has left one that names another."""
-    view = read.View()
+    view = View()
     if report is None:
         put(view, state_topic("line", "summary"), {"up": 1})
     else:
@@ -365,7 +329,7 @@ def test_whose_report_an_engine_shows_follows_from_its_birth(
 
 def test_the_session_and_the_sync_of_an_engine_are_those_of_its_reports() -> None:
     """That on constraints first, then that of its runs; the reason is that of its presence."""
-    view = read.View()
+    view = View()
     put(view, status_topic("line"), {"status": "offline", "session": "p", "reason": "ended"})
     engine = view.engines["line"]
     assert (engine.session, engine.sync, engine.reason) == ("", "", "ended")
@@ -390,39 +354,39 @@ def test_the_session_and_the_sync_of_an_engine_are_those_of_its_reports() -> Non
 )
 def test_an_engine_is_paused_by_a_pause_of_all_that_it_runs(effective: list[object], paused: bool) -> None:
     """Its report on constraints counts before that of its runs, which alone says it in a word."""
-    view = read.View()
+    view = View()
     runs(view, paused=not paused)
     assert view.engines["line"].paused is not paused
     constraints(view, effective=effective)
     assert view.engines["line"].paused is paused
-    assert read.engine_rows(view, 0.0)[0]["paused"] is paused
-    assert read.engine_rows(view, 99.0)[0]["paused"] is False
+    assert engine_rows(view, 0.0)[0]["paused"] is paused
+    assert engine_rows(view, 99.0)[0]["paused"] is False
 
 
 def test_an_engine_row_says_who_runs_where_since_when() -> None:
     """Without presence it has neither host nor process; runs that the report leaves out are counted."""
-    view = read.View()
+    view = View()
     runs(view, {}, {"run_id": "q"}, more=3, project_id="etl")
-    row = read.engine_rows(view, 0.0)[0]
+    row = engine_rows(view, 0.0)[0]
     assert (row["presence"], row["host"], row["pid"], row["since"]) == ("", "", None, None)
     assert (row["runs"], row["project_id"]) == (5, "etl")
     birth = {"status": "online", "session": "p", "host": "vm", "pid": 7, "ts": ts(3)}
     put(view, status_topic("line"), birth)
-    row = read.engine_rows(view, 0.0)[0]
+    row = engine_rows(view, 0.0)[0]
     assert (row["presence"], row["host"], row["pid"]) == ("p", "vm", 7)
     assert row["since"] == "2026-11-21T03:00:03.000000+00:00"
     runs(view)
-    assert read.engine_rows(view, 0.0)[0]["project_id"] == "etl"
+    assert engine_rows(view, 0.0)[0]["project_id"] == "etl"
 
 
 def test_the_will_of_an_engine_without_a_name_ends_with_its_next_message() -> None:
     """Its will has no session: it reports again when it is connected again. That of a named engine stays."""
     for session, status in (("", "online"), ("p", "lost")):
-        view = read.View()
+        view = View()
         put(view, status_topic("line"), {"status": "offline", "session": session})
         constraints(view)
         assert view.engines["line"].status(0.0) == status
-    view = read.View()
+    view = View()
     put(view, status_topic("line"), {"status": "offline"})
     put(view, state_topic("line", "runs"), {"runs": []}, retained=True)
     assert view.engines["line"].status(0.0) == "lost"
@@ -430,7 +394,7 @@ def test_the_will_of_an_engine_without_a_name_ends_with_its_next_message() -> No
 
 def test_a_clean_end_shows_in_the_summary_or_in_the_sync() -> None:
     """Also without presence; a summary that is up again ends that."""
-    view = read.View()
+    view = View()
     put(view, state_topic("line", "summary"), {"up": 0})
     engine = view.engines["line"]
     assert (engine.status(0.0), engine.status(99.0)) == ("ended", "ended")
@@ -444,7 +408,7 @@ def test_a_clean_end_shows_in_the_summary_or_in_the_sync() -> None:
 
 def test_an_engine_is_forgotten_with_the_last_that_is_kept_of_it() -> None:
     """Until then it stays; what is cleared twice, or was never there, changes nothing."""
-    view = read.View()
+    view = View()
     topics = [status_topic("line"), ack_topic("line")]
     topics += [state_topic("line", kind) for kind in ("constraints", "runs", "graph", "summary", "host")]
     for topic in topics:
@@ -460,8 +424,8 @@ def test_an_engine_is_forgotten_with_the_last_that_is_kept_of_it() -> None:
 
 def test_the_engines_heard_of_least_recently_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by what only names them; what is forgotten takes no room for reports any more."""
-    monkeypatch.setattr(_view, "MAX_BYTES", 1_000)
-    view = read.View()
+    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 1_000)
+    view = View()
     for source in ("a", "b", "c"):
         put(view, state_topic(source, "host"), {"pad": "x" * 280})
     put(view, status_topic("a"), {"status": "online", "session": "p"})
@@ -479,8 +443,8 @@ def test_the_engines_heard_of_least_recently_are_forgotten(monkeypatch: pytest.M
 
 def test_a_report_that_is_cleared_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if its engine stays, because something else is kept of it."""
-    monkeypatch.setattr(_view, "MAX_BYTES", 1_000)
-    view = read.View()
+    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 1_000)
+    view = View()
     put(view, status_topic("a"), {"status": "online", "session": "p"})
     for source in ("a", "b", "c"):
         put(view, state_topic(source, "host"), {"pad": "x" * 280})
@@ -493,8 +457,8 @@ def test_a_report_that_is_cleared_makes_room_for_others(monkeypatch: pytest.Monk
 
 def test_registers_that_are_cleared_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is kept may be replaced as long as all fit; one that is left out is counted each time."""
-    monkeypatch.setattr(_view, "MAX_BYTES", 700)
-    view = read.View()
+    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 700)
+    view = View()
     names = [constraint_topic(f"run:{n}", "pause") for n in range(3)]
     pad = {"type": "pause", "pad": "x" * 270}
     for _ in range(2):
@@ -510,7 +474,7 @@ def test_registers_that_are_cleared_make_room_for_others(monkeypatch: pytest.Mon
 
 def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:
     """By source; those that it does not concern, and those whose report is of another process, stand nowhere."""
-    view = read.View()
+    view = View()
     put(view, PAUSE, {"type": "pause", "id": "x", "by": "ada", "params": {"a": 1}, "expires_at": 5})
     answers = {
         "d": "applied",
@@ -522,7 +486,7 @@ def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:
     }
     for source, status in answers.items():
         constraints(view, source, applied={PAUSE: {"status": status, "reason": f"of {source}"}})
-    (row,) = read.constraint_rows(view, 0.0)
+    (row,) = constraint_rows(view, 0.0)
     assert row == {
         "topic": PAUSE,
         "scope": "global",
@@ -534,13 +498,13 @@ def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:
         "applied": ["b", "d"],
         "refused": [{"source": "a", "reason": "of a"}, {"source": "c", "reason": "of c"}],
     }
-    (row,) = read.constraint_rows(view, 99.0)
+    (row,) = constraint_rows(view, 99.0)
     assert (row["applied"], row["refused"]) == ([], [])
 
 
 def test_what_is_published_or_logged_again_after_a_copy_is_kept_once() -> None:
     """The value that came last is the last; a copy of an earlier message is none."""
-    view = read.View()
+    view = View()
 
     def data(seq: int, name: str) -> None:
         body = {"type": "DataEvent", "name": name, "data": seq}
@@ -555,7 +519,7 @@ def test_what_is_published_or_logged_again_after_a_copy_is_kept_once() -> None:
 
 def test_an_event_without_a_source_makes_a_run_and_no_engine() -> None:
     """Version 1.0 allows that; the run stands under the empty source."""
-    view = read.View()
+    view = View()
     put(view, telemetry_topic("o", "p", "r"), {"run_id": "r", "body": {}})
     assert ([*view.runs], view.engines) == ([("", "r")], {})
-    assert [row["status"] for row in read.run_rows(view, 0.0)] == ["Lost"]
+    assert [row["status"] for row in run_rows(view, 0.0)] == ["Lost"]

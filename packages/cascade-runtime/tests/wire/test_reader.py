@@ -13,18 +13,32 @@ from hypothesis import strategies as st
 
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
-from cascade.interfaces.wire import read
-from cascade.interfaces.wire.read import _received, _run, _view
+from cascade.wire import (
+    AppliedEntry,
+    Cleared,
+    EventMessage,
+    Received,
+    Register,
+    RunView,
+    View,
+    constraint_rows,
+    engine_rows,
+    parse_event,
+    parse_register,
+    run_rows,
+)
+from cascade.wire.run_view import Room
 
+INTERFACES = Path(__file__).parents[3] / "cascade-interfaces"
 RECORDED = [
-    json.loads(line) for line in (Path(__file__).parent / "recorded" / "run.jsonl").read_text().splitlines()
+    json.loads(line) for line in (INTERFACES / "tests/recorded/run.jsonl").read_text("utf-8").splitlines()
 ]
 SOURCE = "press-line-3"
 PAUSE = constraint_topic(f"source:{SOURCE}", "pause")
 
 
-def fold(messages: Iterable[dict[str, Any]], view: read.View | None = None) -> read.View:
-    view = view or read.View()
+def fold(messages: Iterable[dict[str, Any]], view: View | None = None) -> View:
+    view = view or View()
     for message in messages:
         view.fold(message["topic"], message["payload"].encode(), now=0.0, retained=message["retain"])
     return view
@@ -39,7 +53,7 @@ def event(
     source: str = "line",
     event_id: str | None = None,
     **body: Any,
-) -> read.EventMessage:
+) -> EventMessage:
     names = "-".join(["r", token, *([] if kind == "events" else [kind]), str(seq)])
     data = {
         "run_id": "r",
@@ -51,37 +65,37 @@ def event(
         "body": {"type": "TaskStateEvent"} | body,
     }
     data |= {} if seq is None else {"seq": seq}
-    found = read.parse_event(telemetry_topic("o", "p", "r", kind), json.dumps(data).encode())
+    found = parse_event(telemetry_topic("o", "p", "r", kind), json.dumps(data).encode())
     assert found is not None
     return found
 
 
-def task(seq: int, task_id: str, state: str, **more: Any) -> read.EventMessage:
+def task(seq: int, task_id: str, state: str, **more: Any) -> EventMessage:
     return event(seq, task_id=task_id, task_name=task_id[0], state=state, **more)
 
 
-def lifecycle(seq: int, which: str, **more: Any) -> read.EventMessage:
+def lifecycle(seq: int, which: str, **more: Any) -> EventMessage:
     return event(seq, type="LifecycleEvent", event=which, **more)
 
 
-def put(view: read.View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
+def put(view: View, topic: str, data: object, *, now: float = 0.0, retained: bool = False) -> Any:
     return view.fold(topic, json.dumps(data).encode(), now=now, retained=retained)
 
 
-def report(view: read.View, source: str = "line", **more: Any) -> None:
+def report(view: View, source: str = "line", **more: Any) -> None:
     """Report constraints of a source, on the reader's clock at 0."""
     put(view, state_topic(source, "constraints"), {"source": source, "sync": "synced"} | more)
 
 
-def runs_report(view: read.View, *run_ids: str, session: str = "s", **more: Any) -> None:
+def runs_report(view: View, *run_ids: str, session: str = "s", **more: Any) -> None:
     rows = [{"run_id": run_id, "target": "all", "counts": {"RUNNING": 2}} | more for run_id in run_ids]
     put(view, state_topic("line", "runs"), {"session": session, "runs": rows})
 
 
-def named(topic: str, *, project: str, run_id: str, payload: int = 0) -> read.EventMessage | None:
+def named(topic: str, *, project: str, run_id: str, payload: int = 0) -> EventMessage | None:
     """Read an event whose envelope has these names."""
     data = {"run_id": run_id, "org_id": "local", "project_id": project, "body": {"type": "X" * payload}}
-    return read.parse_event(topic, json.dumps(data).encode())
+    return parse_event(topic, json.dumps(data).encode())
 
 
 @pytest.mark.parametrize(
@@ -133,20 +147,20 @@ def test_a_recorded_run_is_shown_as_it_went() -> None:
     ]
     assert [(each.task_id, each.parent, each.item) for each in run.failures] == [("audit:0[7]", "audit:0", 7)]
     assert run.tasks == {}
-    (engine,) = read.engine_rows(view, 0.0)
+    (engine,) = engine_rows(view, 0.0)
     assert (engine["status"], engine["sync"], engine["runs"]) == ("ended", "stopped", 0)
-    (row,) = read.run_rows(view, 0.0)
+    (row,) = run_rows(view, 0.0)
     assert (row["status"], row["known"], row["open"]) == ("Failed", 16, False)
     assert view.store
-    json.dumps([engine, row, *read.constraint_rows(view, 0.0)], allow_nan=False)
+    json.dumps([engine, row, *constraint_rows(view, 0.0)], allow_nan=False)
 
 
 def test_a_recorded_pause_is_obeyed_from_its_report_to_its_clearing() -> None:
     """Between them the engine is paused and no task starts; then the register is gone."""
-    view, seen = read.View(), []
+    view, seen = View(), []
     for message in RECORDED:
         fold([message], view)
-        row = next((row for row in read.constraint_rows(view, 0.0) if row["topic"] == PAUSE), None)
+        row = next((row for row in constraint_rows(view, 0.0) if row["topic"] == PAUSE), None)
         seen.append(row and row["applied"])
         if row and row["applied"]:
             assert view.engines[SOURCE].paused
@@ -159,7 +173,7 @@ def test_a_recorded_pause_is_obeyed_from_its_report_to_its_clearing() -> None:
 def test_a_recorded_refusal_stands_with_its_reason() -> None:
     """A rate of 0 and an unknown type are registers that this engine refuses."""
     running = [m for m in RECORDED if '"stopped"' not in m["payload"] and '"offline"' not in m["payload"]]
-    rows = {row["type"]: row for row in read.constraint_rows(fold(running), 0.0)}
+    rows = {row["type"]: row for row in constraint_rows(fold(running), 0.0)}
     assert rows["concurrency"]["applied"] == [SOURCE]
     assert rows["quota"]["refused"] == [{"source": SOURCE, "reason": "unknown type 'quota'"}]
     (refused,) = rows["rate_limit"]["refused"]
@@ -172,7 +186,7 @@ def test_messages_that_come_again_change_nothing(again: list[int]) -> None:
     plain = fold(RECORDED)
     copies = [RECORDED[index] for index in again if "/events" in RECORDED[index]["topic"]]
     view = fold([*RECORDED, *copies])
-    assert read.run_rows(view, 0.0) == read.run_rows(plain, 0.0)
+    assert run_rows(view, 0.0) == run_rows(plain, 0.0)
     (run,) = view.runs.values()
     assert (run.duplicates, run.missing) == (len(copies), 0)
 
@@ -183,9 +197,9 @@ def test_any_order_and_any_loss_leave_a_view_that_can_be_shown(random: Any, size
     messages = [*random.sample(RECORDED, size), *random.choices(RECORDED, k=10)]
     view = fold(messages)
     assert view.not_understood == sum("/sync/" in each["topic"] for each in messages)
-    for row in read.run_rows(view, 0.0):
+    for row in run_rows(view, 0.0):
         assert all(count > 0 for count in row["counts"].values())
-    json.dumps([*read.engine_rows(view, 0.0), *read.constraint_rows(view, 0.0)], allow_nan=False)
+    json.dumps([*engine_rows(view, 0.0), *constraint_rows(view, 0.0)], allow_nan=False)
 
 
 # Any bytes
@@ -299,10 +313,10 @@ _BYTES = (
 @given(st.lists(st.tuples(_TOPICS, _BYTES, st.booleans()), max_size=12))
 def test_any_bytes_on_any_topic_are_taken_or_left(messages: list[tuple[str, bytes, bool]]) -> None:
     """Nothing is raised, and the rows are strict JSON."""
-    view = read.View()
+    view = View()
     for topic, payload, retained in messages:
         view.fold(topic, payload, now=0.0, retained=retained)
-        rows = [*read.engine_rows(view, 0.0), *read.run_rows(view, 0.0), *read.constraint_rows(view, 0.0)]
+        rows = [*engine_rows(view, 0.0), *run_rows(view, 0.0), *constraint_rows(view, 0.0)]
         json.dumps(rows, allow_nan=False)
     for run in view.runs.values():
         assert all(count >= 0 for count in run.counts.values())
@@ -325,24 +339,22 @@ def test_any_bytes_on_any_topic_are_taken_or_left(messages: list[tuple[str, byte
 )
 def test_what_is_not_an_event_is_not_understood(data: dict[str, Any]) -> None:
     """Also an event of another run than its topic's: access rules guard topics."""
-    assert read.parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode()) is None
+    assert parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode()) is None
 
 
 def test_a_lone_surrogate_is_replaced() -> None:
     """A file of events and an acknowledgement's topic could not hold it."""
     data = {"run_id": "r", "body": {}, "source": "a\ud800b", "event_id": "\udfff", "token": "\u2603"}
-    found = read.parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode())
+    found = parse_event(telemetry_topic("o", "p", "r"), json.dumps(data).encode())
     assert found is not None
     assert (found.source, found.event_id, found.token) == ("a?b", "?", "\u2603")
 
 
 def test_an_event_needs_only_a_run_and_a_body() -> None:
     """As readers of version 1.0 promise; later versions 1.* and unknown types and keys are read too."""
-    plain = read.parse_event(telemetry_topic("o", "p", "r"), b'{"run_id": "r", "body": {"type": "NewEvent"}}')
-    assert plain == read.EventMessage("r", {"type": "NewEvent"}, org_id="o", project_id="p")
-    later = read.parse_event(
-        telemetry_topic("o", "p", "r"), b'{"v": "1.7", "run_id": "r", "body": {}, "x": 1}'
-    )
+    plain = parse_event(telemetry_topic("o", "p", "r"), b'{"run_id": "r", "body": {"type": "NewEvent"}}')
+    assert plain == EventMessage("r", {"type": "NewEvent"}, org_id="o", project_id="p")
+    later = parse_event(telemetry_topic("o", "p", "r"), b'{"v": "1.7", "run_id": "r", "body": {}, "x": 1}')
     assert later is not None
     assert later.type == ""
 
@@ -353,7 +365,7 @@ def test_an_event_needs_only_a_run_and_a_body() -> None:
 @given(st.lists(st.integers(0, 40), max_size=80))
 def test_holes_and_duplicates_are_those_of_a_set(numbers: list[int]) -> None:
     """In any order: the numbers below the highest that did not come, and those that came again."""
-    received = read.Received()
+    received = Received()
     seen: set[int] = set()
     for number in numbers:
         assert received.add(event(number)) == (number not in seen)
@@ -366,7 +378,7 @@ def test_holes_and_duplicates_are_those_of_a_set(numbers: list[int]) -> None:
 
 def test_an_id_that_is_not_made_from_seq_tells_duplicates_too() -> None:
     """Another writer may use random ids; an event without one is never a duplicate."""
-    received = read.Received()
+    received = Received()
     assert received.add(event(0, event_id="x"))
     assert not received.add(event(1, event_id="x"))
     assert received.add(event(0, event_id="y"))
@@ -376,9 +388,9 @@ def test_an_id_that_is_not_made_from_seq_tells_duplicates_too() -> None:
 
 def test_holes_and_ids_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest hole can no longer be filled, but stays counted; the oldest id is forgotten."""
-    monkeypatch.setattr(_received, "MAX_HOLES", 2)
-    monkeypatch.setattr(_received, "MAX_IDS", 2)
-    received = read.Received()
+    monkeypatch.setattr("cascade.wire.received.MAX_HOLES", 2)
+    monkeypatch.setattr("cascade.wire.received.MAX_IDS", 2)
+    received = Received()
     for number in (1, 3, 5, 2**63 - 1):
         received.add(event(number))
     assert len(received.holes()) == 2
@@ -394,8 +406,8 @@ def test_holes_and_ids_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tasks_move_from_state_to_state() -> None:
     """Counts follow; what has not ended stands with its state, its place and its progress."""
-    run = read.RunView("line", "r")
-    run.fold(lifecycle(0, "ENGINE_STARTED", name="nightly", tags={"line": 3, "bad": []}))
+    run = RunView("line", "r")
+    run.fold(lifecycle(0, "ENGINE_STARTED", name="nightly", tags={"line": 3}))
     run.fold(task(1, "a-1", "RUNNING"))
     run.fold(task(2, "b-1", "BLOCKED", reason="paused", attempt=1))
     progress = event(0, kind="progress", type="ProgressEvent", task_id="a-1", done=3, total=9)
@@ -414,7 +426,7 @@ def test_tasks_move_from_state_to_state() -> None:
 
 def test_another_token_begins_the_run_anew_and_late_events_do_not() -> None:
     """A run_id may be used again: the latest attempt is shown; what comes late of another is only counted."""
-    run = read.RunView("line", "r")
+    run = RunView("line", "r")
     run.fold(task(0, "a-1", "RUNNING"))
     run.fold(task(0, "a-1", "RUNNING", token="second"))
     run.fold(task(1, "a-1", "COMPLETED"))
@@ -427,13 +439,13 @@ def test_another_token_begins_the_run_anew_and_late_events_do_not() -> None:
 
 def test_counts_are_the_engines_where_events_are_missing() -> None:
     """A slow reader loses events of a burst; the report knows better, until every event has come."""
-    view = read.View()
+    view = View()
     runs_report(view, "r", known=7, open=True, attempt=1)
     run = view.runs["line", "r"]
     assert run.counts == {"RUNNING": 2}
     run.fold(task(1, "a-1", "RUNNING"))
     assert run.counts == {"RUNNING": 2}
-    (row,) = read.run_rows(view, 0.0)
+    (row,) = run_rows(view, 0.0)
     assert (row["target"], row["known"], row["open"], row["status"]) == ("all", 7, True, "Running")
     run.fold(lifecycle(0, "ENGINE_STARTED"))
     assert run.counts == {"RUNNING": 1}
@@ -441,7 +453,7 @@ def test_counts_are_the_engines_where_events_are_missing() -> None:
 
 def test_a_run_that_its_engine_no_longer_lists_has_ended() -> None:
     """Also when its last event is lost; that event says how, if it comes. Other sessions list other runs."""
-    view = read.View()
+    view = View()
     runs_report(view, "r", "q")
     runs_report(view, "z", session="other")
     assert {run.status for run in view.runs.values()} == {"Running"}
@@ -461,11 +473,11 @@ def test_a_run_that_its_engine_no_longer_lists_has_ended() -> None:
 
 def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks, series, runs, engines, registers and sessions beyond the limits are dropped or left out."""
-    for module, name in ((_view, "MAX_RUNS"), (_view, "MAX_ENGINES"), (_view, "MAX_REGISTERS")):
-        monkeypatch.setattr(module, name, 3)
-    monkeypatch.setattr(_run, "MAX_SERIES", 3)
-    monkeypatch.setattr(_view, "MAX_SESSIONS", 3)
-    view = read.View()
+    for name in ("MAX_RUNS", "MAX_ENGINES", "MAX_REGISTERS"):
+        monkeypatch.setattr(f"cascade.wire.view.{name}", 3)
+    monkeypatch.setattr("cascade.wire.run_view.MAX_SERIES", 3)
+    monkeypatch.setattr("cascade.wire.view.MAX_SESSIONS", 3)
+    view = View()
     for number in range(10):
         name = f"n{number}"
         put(view, constraint_topic(f"run:{name}", "pause"), {"type": "pause"})
@@ -483,7 +495,7 @@ def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tasks_beyond_the_room_are_counted_when_they_end() -> None:
     """And the counts of the engine's report stand for all."""
-    run = read.RunView("line", "r", _run.Room(1))
+    run = RunView("line", "r", Room(1))
     for seq, (task_id, state) in enumerate(
         [("a-1", "RUNNING"), ("a-2", "RUNNING"), ("a-1", "COMPLETED"), ("a-2", "COMPLETED")]
     ):
@@ -496,7 +508,7 @@ def test_tasks_beyond_the_room_are_counted_when_they_end() -> None:
 
 def test_presence_says_online_lost_or_ended() -> None:
     """A birth, a will, an offline message with its reason; a late will of an earlier session is ignored."""
-    view, topic = read.View(), status_topic("line")
+    view, topic = View(), status_topic("line")
     put(view, topic, {"status": "online", "session": "1", "host": "vm", "pid": 7}, retained=True)
     put(view, topic, {"status": "online", "session": "2"})
     engine = view.engines["line"]
@@ -512,7 +524,7 @@ def test_presence_says_online_lost_or_ended() -> None:
 
 def test_an_engine_without_presence_is_online_while_it_reports() -> None:
     """For 12 seconds after its last message; a retained report shows no life, a will ends it at once."""
-    view = read.View()
+    view = View()
     put(view, state_topic("line", "runs"), {"runs": []}, retained=True)
     engine = view.engines["line"]
     assert engine.status(0.0) == "lost"
@@ -526,7 +538,7 @@ def test_an_engine_without_presence_is_online_while_it_reports() -> None:
     assert engine.status(7.0) == "ended"
 
 
-def heard(view: read.View, seq: int, *, now: float, source: str = "line", state: str = "RUNNING") -> None:
+def heard(view: View, seq: int, *, now: float, source: str = "line", state: str = "RUNNING") -> None:
     """Fold an event of a task, as a broker delivers it at ``now``."""
     body = {"type": "TaskStateEvent", "task_id": f"a:{seq}", "task_name": "a", "state": state}
     data = {"run_id": "r", "source": source, "token": "t", "seq": seq, "body": body}
@@ -535,13 +547,13 @@ def heard(view: read.View, seq: int, *, now: float, source: str = "line", state:
 
 def test_the_status_of_an_engine_of_which_only_events_come_is_unknown() -> None:
     """They do not show whether it is connected: it is neither live nor lost, and its run goes on until its end comes."""
-    view = read.View()
+    view = View()
     heard(view, 0, now=5.0)
     engine = view.engines["line"]
     assert [engine.status(now) for now in (5.0, 17.1, 9_000.0)] == ["unknown"] * 3
     assert view.live(5.0) == []
-    assert [row["status"] for row in read.run_rows(view, 9_000.0)] == ["Running"]
-    assert [row["status"] for row in read.engine_rows(view, 9_000.0)] == ["unknown"]
+    assert [row["status"] for row in run_rows(view, 9_000.0)] == ["Running"]
+    assert [row["status"] for row in engine_rows(view, 9_000.0)] == ["unknown"]
     assert [engine.is_silent(now) for now in (17.0, 17.1)] == [False, True]
     put(view, state_topic("line", "host"), {"os": "Linux"}, now=9_001.0)
     assert (engine.only_events, engine.status(9_001.0)) == (False, "online")
@@ -549,7 +561,7 @@ def test_the_status_of_an_engine_of_which_only_events_come_is_unknown() -> None:
 
 def test_an_engine_without_state_is_known_as_one_after_twelve_seconds_of_events_alone() -> None:
     """Before, its first report may be on the way; a birth, a will or any report of it ends that, an acknowledgement does not."""
-    view = read.View()
+    view = View()
     for source in ("line", "zone", "born", "reported", "dead"):
         heard(view, 0, now=5.0, source=source)
         heard(view, 1, now=16.0, source=source)
@@ -564,7 +576,7 @@ def test_an_engine_without_state_is_known_as_one_after_twelve_seconds_of_events_
 
 def test_an_engine_whose_last_report_is_cleared_is_not_one_of_which_only_events_come() -> None:
     """Its state was there and has been cleared; messages from before do not show that events still come."""
-    view = read.View()
+    view = View()
     heard(view, 0, now=5.0)
     put(view, ack_topic("line"), {"v": "1.0", "by": "c", "upto": {}}, retained=True)
     put(view, status_topic("line"), {})
@@ -578,7 +590,7 @@ def test_an_engine_whose_last_report_is_cleared_is_not_one_of_which_only_events_
 
 def test_counts_of_events_of_which_some_are_missing_are_partial_until_a_report_comes() -> None:
     """A reader that comes late has seen a part of the run."""
-    view = read.View()
+    view = View()
     heard(view, 0, now=0.0, state="COMPLETED")
     run = view.runs["line", "r"]
     assert (run.counts, run.partial) == ({"COMPLETED": 1}, False)
@@ -590,10 +602,10 @@ def test_counts_of_events_of_which_some_are_missing_are_partial_until_a_report_c
 
 def test_a_running_run_of_an_engine_that_is_not_online_is_lost() -> None:
     """Its engine may have died without an end of the run; a run that has ended stays as it ended."""
-    view = read.View()
+    view = View()
     runs_report(view, "r")
-    assert [row["status"] for row in read.run_rows(view, 12.0)] == ["Running"]
-    assert [row["status"] for row in read.run_rows(view, 13.0)] == ["Lost"]
+    assert [row["status"] for row in run_rows(view, 12.0)] == ["Running"]
+    assert [row["status"] for row in run_rows(view, 13.0)] == ["Lost"]
 
 
 # Registers
@@ -601,14 +613,12 @@ def test_a_running_run_of_an_engine_that_is_not_online_is_lost() -> None:
 
 def test_a_register_needs_only_its_type() -> None:
     """The scope is that of the topic, the id is derived; an empty message clears it."""
-    view, topic = read.View(), constraint_topic("global")
+    view, topic = View(), constraint_topic("global")
     put(view, topic, {"type": "pause"})
-    assert view.registers[topic] == read.Register(topic, "global", "pause", id="pause-global", params={})
+    assert view.registers[topic] == Register(topic, "global", "pause", id="pause-global", params={})
     put(view, topic, {})
     assert view.registers == {}
-    assert read.parse_register("cascade/constraints/@store", b"") == read.Cleared(
-        "cascade/constraints/@store"
-    )
+    assert parse_register("cascade/constraints/@store", b"") == Cleared("cascade/constraints/@store")
 
 
 @pytest.mark.parametrize(
@@ -623,26 +633,26 @@ def test_a_register_needs_only_its_type() -> None:
 )
 def test_a_register_that_cannot_be_obeyed_says_why(payload: bytes, problem: str) -> None:
     """It is shown, for the broker retains it."""
-    register = read.parse_register(PAUSE, payload)
-    assert isinstance(register, read.Register)
+    register = parse_register(PAUSE, payload)
+    assert isinstance(register, Register)
     assert (register.problem, register.type, register.scope) == (problem, "pause", f"source:{SOURCE}")
 
 
 def test_engines_that_are_not_online_do_not_comply() -> None:
     """A retained report outlives its engine."""
-    view = read.View()
+    view = View()
     put(view, PAUSE, {"type": "pause"})
     for source in ("line", "gone"):
         report(view, source, applied={PAUSE: {"status": "applied", "id": ""}})
     put(view, status_topic("gone"), {"status": "offline", "session": "1"})
-    (row,) = read.constraint_rows(view, 0.0)
+    (row,) = constraint_rows(view, 0.0)
     assert row["applied"] == ["line"]
-    assert view.compliance(PAUSE, 0.0) == {"line": read.Compliance("applied")}
+    assert view.compliance(PAUSE, 0.0) == {"line": AppliedEntry(id="", status="applied")}
 
 
 def test_a_report_that_names_another_source_is_not_understood() -> None:
     """Access rules guard topics: no client reports for another engine."""
-    view = read.View()
+    view = View()
     put(view, state_topic("line", "constraints"), {"source": "other", "sync": "synced"})
     assert (view.engines, view.not_understood) == ({}, 1)
 
@@ -650,12 +660,12 @@ def test_a_report_that_names_another_source_is_not_understood() -> None:
 def test_events_tell_the_project_of_an_engine() -> None:
     """Also without a report of its runs."""
     events = [message for message in RECORDED if "/telemetry/" in message["topic"]]
-    (row,) = read.engine_rows(fold(events), 0.0)
+    (row,) = engine_rows(fold(events), 0.0)
     assert (row["source"], row["project_id"]) == (SOURCE, events[0]["topic"].split("/")[3])
 
 
 def test_a_task_that_runs_has_no_duration_yet() -> None:
-    run = _run.RunView("line", "r")
+    run = RunView("line", "r")
     run.fold(event(0, type="TaskStateEvent", task_id="a:0", task_name="a", state="RUNNING"))
     (task,) = run.tasks.values()
     assert (task.duration_ms, task.attempt, task.done) == (0.0, 1, None)
