@@ -10,6 +10,7 @@ from pathlib import Path
 import long_limits
 import pytest
 
+from cascade.interfaces import connector
 from cascade.testkit import Broker, eventually
 from cascade.testkit.waiting import busyness
 from testing_tools.recorder import Recorder
@@ -21,6 +22,7 @@ PACKAGES = ROOT / "packages"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 CASCADE = (sys.executable, "-P", "-m", "cascade.cli")
 OWN_PROGRAM = re.compile(r"```python\n(if __name__ == .*?)```", re.DOTALL)
 RESULT = "51 of 60 parts are good\n"
@@ -84,6 +86,37 @@ def test_without_a_broker_the_command_shows_one_warning(job: Path) -> None:
     assert done.stdout == RESULT
     assert done.stderr.startswith("cascade: warning: no connection to 127.0.0.1:9")
     assert done.stderr.count("\n") == 1
+
+
+LIBRARY = README.partition("## Use it as a library")[2].partition("\n## ")[0]
+
+
+@pytest.mark.full
+@pytest.mark.broker
+def test_the_library_part_runs_as_printed(fresh_broker: Broker, tmp_path: Path) -> None:
+    """Engine, connector, outbox and watcher, each alone; the watcher sees the run of a named engine."""
+    blocks = [block for block in BLOCK.findall(LIBRARY) if "class Connector" not in block]
+    program = "\n".join(blocks).replace('"localhost"', f'"{fresh_broker.host}", port={fresh_broker.port}')
+    named = f"MqttConnector('{fresh_broker.host}', {fresh_broker.port}, source_id='press')"
+    asked = f"asyncio.run(Engine(connector={named}).run(double(2)))"
+    calls = f"asyncio.run(exchange())\nasyncio.run(measure())\n{asked}\nasyncio.run(watch())\n"
+    (tmp_path / "program.py").write_text(program + calls)
+    with Recorder(fresh_broker.host, fresh_broker.port, "plant/#") as recorder:
+        done = subprocess.run(
+            [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        asyncio.run(eventually(lambda: len(recorder.messages) == 4))
+    assert done.stdout.splitlines() == ["42", "plant/1/power {'kw': 2.5}", "press double Succeeded"]
+    assert done.stderr == ""
+
+
+def test_the_protocol_is_printed_in_full() -> None:
+    """The page shows each method of the connector as it is declared."""
+    declared = re.findall(
+        r"^    (async def .*\) -> \w+:)$", Path(connector.__file__).read_text("utf-8"), re.MULTILINE
+    )
+    (printed,) = [block for block in BLOCK.findall(LIBRARY) if "class Connector" in block]
+    assert [line.strip().removesuffix(" ...") for line in printed.splitlines()[1:]] == declared[1:]
 
 
 def test_the_install_line_names_every_part_that_it_needs() -> None:
