@@ -418,8 +418,8 @@ async def test_a_run_without_a_connector_waits_for_nothing() -> None:
     async def never() -> None:
         raise AssertionError("nothing connects")
 
-    async with SharedConnection.hold(None, meanwhile=never) as patience:
-        assert isinstance(patience, AwakeTimeout)
+    async with SharedConnection.hold(None, meanwhile=never) as start_timeout:
+        assert isinstance(start_timeout, AwakeTimeout)
 
 
 async def test_a_run_that_begins_while_another_disconnects_uses_a_new_connection() -> None:

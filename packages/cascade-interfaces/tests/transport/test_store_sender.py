@@ -29,7 +29,7 @@ class Store:
 
     def __init__(self, *codes: int) -> None:
         self.codes = [*codes]
-        self.asked = self.looks = 0
+        self.asked = self.searches = 0
         self.look_raises: Exception | None = None
 
     async def once(self) -> None:
@@ -38,22 +38,22 @@ class Store:
         if code:
             raise MessageRejected(code)
 
-    async def look(self) -> None:
-        self.looks += 1
+    async def find(self) -> None:
+        self.searches += 1
         if self.look_raises is not None:
             raise self.look_raises
 
 
 def sender_of(*, timeout: float = BOUND) -> StoreSender[Store]:
     """Return a sender whose messages each name a store of their own."""
-    return StoreSender(timeout, once=Store.once, is_absent=is_absent, find_store=Store.look)
+    return StoreSender(timeout, once=Store.once, is_absent=is_absent, find_store=Store.find)
 
 
 async def test_a_message_is_sent_again_until_the_store_has_it() -> None:
     """Before each further attempt the store is looked for; what it has is not sent again."""
     store = Store(ABSENT, ABSENT, ABSENT)
     await sender_of().send(store)
-    assert (store.asked, store.looks) == (4, 3)
+    assert (store.asked, store.searches) == (4, 3)
 
 
 async def test_a_refusal_is_not_sent_again() -> None:
@@ -78,7 +78,7 @@ async def test_a_store_that_is_absent_for_the_whole_timeout_refuses() -> None:
     """Without a timeout at once, with some after further attempts."""
     with pytest.raises(MessageRejected):
         await sender_of(timeout=0.0).send(store := Store(ABSENT))
-    assert (store.asked, store.looks) == (1, 0)
+    assert (store.asked, store.searches) == (1, 0)
     away = Store(*[ABSENT] * 100_000)
     with pytest.raises(MessageRejected):
         await sender_of(timeout=0.05).send(away)
@@ -93,56 +93,56 @@ async def test_the_timeout_is_over_for_all_messages_at_once_and_begins_anew_with
         await sender.send(away)
     with pytest.raises(MessageRejected):
         await sender.send(late := Store(ABSENT))
-    assert (late.asked, late.looks) == (1, 0)
+    assert (late.asked, late.searches) == (1, 0)
     await sender.send(Store())
     sender._timeout = BOUND
     await sender.send(again := Store(ABSENT))
-    assert (again.asked, again.looks) == (2, 1)
+    assert (again.asked, again.searches) == (2, 1)
 
 
 async def test_messages_wait_behind_one_that_is_sent_again() -> None:
     """Otherwise the older of two messages of one topic would be the one that the store keeps."""
-    taken, looks, there = list[str](), list[str](), asyncio.Event()
+    taken, searches, there = list[str](), list[str](), asyncio.Event()
 
     async def once(message: str) -> None:
         if not there.is_set():
             raise MessageRejected(ABSENT)
         taken.append(message)
 
-    async def look(message: str) -> None:
-        looks.append(message)
+    async def find(message: str) -> None:
+        searches.append(message)
         await there.wait()
 
-    sender = StoreSender(BOUND, once=once, is_absent=is_absent, find_store=look)
+    sender = StoreSender(BOUND, once=once, is_absent=is_absent, find_store=find)
     async with asyncio.TaskGroup() as group:
         for message in ("first", "second"):  # both leave before the answer to the first
             group.create_task(sender.send(message))
-        while not looks:
+        while not searches:
             await asyncio.sleep(0)
         there.set()
         group.create_task(sender.send("third"))
     assert taken == ["first", "second", "third"]
-    assert looks == ["first"]
+    assert searches == ["first"]
 
 
 async def test_a_look_that_fails_holds_nothing_up() -> None:
     """What waited behind it is sent."""
     store, waiting = Store(ABSENT), asyncio.Event()
 
-    async def look(store: Store) -> None:
-        store.looks += 1
+    async def find(store: Store) -> None:
+        store.searches += 1
         await waiting.wait()
         raise LinkLost(ConnectionError("ended"))
 
-    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, find_store=look)
+    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, find_store=find)
     sending = [asyncio.ensure_future(sender.send(store)) for _ in range(2)]
-    while not store.looks:
+    while not store.searches:
         await asyncio.sleep(0)
     waiting.set()
     results = await asyncio.gather(*sending, return_exceptions=True)
     assert isinstance(results[0], LinkLost)
     assert results[1] is None
-    assert (store.asked, store.looks) == (2, 1)
+    assert (store.asked, store.searches) == (2, 1)
 
 
 async def test_what_the_store_takes_before_it_is_known_is_not_sent_again() -> None:
@@ -173,7 +173,7 @@ async def test_what_is_not_taken_before_the_store_is_known_waits_for_that(absent
         finally:
             ended.set()
 
-    sender = StoreSender(BOUND, once=ask, is_absent=is_absent, find_store=Store.look)
+    sender = StoreSender(BOUND, once=ask, is_absent=is_absent, find_store=Store.find)
     sending = asyncio.create_task(sender.is_taken_early(Store()), name="early")
     for _ in range(10):
         await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_the_first_answer_is_waited_for_only_so_long() -> None:
     async def never(_: Store) -> None:
         await asyncio.Event().wait()
 
-    sender = StoreSender(0.01, once=never, is_absent=is_absent, find_store=Store.look)
+    sender = StoreSender(0.01, once=never, is_absent=is_absent, find_store=Store.find)
     assert not await sender.is_taken_early(Store())
     assert sender.time_left() == 0.0
     assert sender_of().time_left() > 0.0
@@ -207,7 +207,7 @@ async def test_the_first_answer_is_waited_for_as_long_for_every_message_of_a_lin
             raise MessageRejected(ABSENT)
         await asyncio.Event().wait()
 
-    sender = StoreSender(5.0, once=ask, is_absent=is_absent, find_store=Store.look)
+    sender = StoreSender(5.0, once=ask, is_absent=is_absent, find_store=Store.find)
     first = asyncio.create_task(sender.is_taken_early(Store()), name="first")
     await asyncio.sleep(3.0)
     assert not first.done()
@@ -245,11 +245,11 @@ async def test_a_message_that_is_given_up_while_it_looks_leaves_the_way_to_other
     store, other = Store(ABSENT), Store()
     looking = asyncio.Event()
 
-    async def look(_: Store) -> None:
+    async def find(_: Store) -> None:
         looking.set()
         await asyncio.Event().wait()
 
-    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, find_store=look)
+    sender = StoreSender(BOUND, once=Store.once, is_absent=is_absent, find_store=find)
     first = asyncio.create_task(sender.send(store), name="first")
     await looking.wait()
     second = asyncio.create_task(sender.send(other), name="second")

@@ -1,8 +1,8 @@
 """A distant broker: 800 events a second over a proxy that delays every byte.
 
 A run is compared from its call to its result. Before the first task it waits for the broker's retained constraints:
-CONNECT and SUBSCRIBE with a nonce are one round trip, and without a name a second nonce behind the first is another one.
-At 200 ms these are 0.4 s, so that only a run of at least 4 s can stay within 1.1 of one without a connector; the second
+CONNECT is one round trip, SUBSCRIBE with a nonce another, and without a name a second nonce behind the first a third.
+At 200 ms these are 0.6 s, so that only a run of at least 4 s can stay within 1.2 of one without a connector; the second
 half of the run is compared, too.
 """
 

@@ -85,7 +85,7 @@ class Bench:
 
     async def begin(self, run_id: str, seconds: float = 0.0, **more: Any) -> None:
         await self.session.begin(
-            RunIdentity(run_id, "", {}), "target", RunFacts(), patience=AwakeTimeout(seconds), **more
+            RunIdentity(run_id, "", {}), "target", RunFacts(), start_timeout=AwakeTimeout(seconds), **more
         )
         self.begun.append(run_id)
 
@@ -192,7 +192,7 @@ async def test_a_run_that_cannot_wait_any_longer_begins_with_a_warning(
 async def test_a_run_that_requires_control_waits_for_it_without_any_limit(
     linked: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also without a link, and although its patience is over; its report says what it waits for."""
+    """Also without a link, and although its timeout is over; its report says what it waits for."""
     async with bench_on(Connector(), required=True) as bench:
         bench.connector.linked = linked
         beginning = asyncio.create_task(bench.begin("r", seconds=0.0))
@@ -233,6 +233,6 @@ async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_
         made = session(connector, required=False)
         assert not made.reports
         await made.prepare("r", forget=False)
-        await made.begin(RunIdentity("r", "", {}), "target", RunFacts(), patience=AwakeTimeout(1e9))
+        await made.begin(RunIdentity("r", "", {}), "target", RunFacts(), start_timeout=AwakeTimeout(1e9))
         await made.end("r", RunStatus.SUCCEEDED, "")
     assert session(Connector(), required=True).reports

@@ -121,21 +121,21 @@ class Run:
         with logged(services.bus, services.redactor), control.prepared(self._id):
             async with (
                 _outbox_queue(services) as queue,
-                SharedConnection.hold(services.connector, meanwhile=prepare) as patience,
+                SharedConnection.hold(services.connector, meanwhile=prepare) as start_timeout,
                 _telemetry(services, queue) as telemetry,
             ):
                 try:
                     await self._open_recording()
                     try:
                         with self._events_recorded(telemetry):
-                            return await self._observe(patience), None
+                            return await self._observe(start_timeout), None
                     finally:
                         if self._recording is not None:
                             await self._recording.close()
                 except Exception as exc:
                     return [], exc
 
-    async def _observe(self, patience: AwakeTimeout) -> list[Any]:
+    async def _observe(self, start_timeout: AwakeTimeout) -> list[Any]:
         """Run between the first event and the last one."""
         services, recording, facts = self._services, self._recording, RunFacts()
         events = self._emitter(facts)
@@ -150,7 +150,7 @@ class Run:
                     self._identity,
                     _names(self._targets),
                     facts,
-                    patience=patience,
+                    start_timeout=start_timeout,
                     attempt=recording.attempt if recording is not None else 1,
                     forget=recording is not None and recording.forget_control,
                 )

@@ -126,14 +126,14 @@ class ControlSession:
         target: str,
         facts: RunFacts,
         *,
-        patience: AwakeTimeout,
+        start_timeout: AwakeTimeout,
         attempt: int = 1,
         forget: bool = False,
     ) -> None:
         """Report a run from now on, and wait for the broker's constraints.
 
         :param facts: what the run knows of itself and its events do not show.
-        :param patience: how long the run waits, unless constraints are required.
+        :param start_timeout: how long the run waits, unless constraints are required.
         :param forget: begin without the constraints that an earlier process obeyed.
         """
         if self._connector is None:
@@ -149,7 +149,7 @@ class ControlSession:
         )
         active.waits_for_sync = True
         manager.begin_run(active, self._controller, self._bus)
-        await self._wait_for_sync(manager, patience)
+        await self._wait_for_sync(manager, start_timeout)
         active.waits_for_sync = False
 
     async def end(self, run_id: str, status: RunStatus, error: str) -> None:
@@ -184,7 +184,7 @@ class ControlSession:
             self._managers[key] = manager
         return manager
 
-    async def _wait_for_sync(self, manager: ConstraintManager, patience: AwakeTimeout) -> None:
+    async def _wait_for_sync(self, manager: ConstraintManager, start_timeout: AwakeTimeout) -> None:
         if not self._required and self._is_known_unlinked():
             return
         synced = asyncio.create_task(manager.synced(required=self._required), name="cascade first sync")
@@ -192,7 +192,7 @@ class ControlSession:
             if self._required:
                 await asyncio.wait({synced})
             else:
-                await patience.wait(synced)
+                await start_timeout.wait(synced)
             if not synced.done():
                 _log.warning(
                     "the broker's constraints are not known yet; the run starts without them and applies "

@@ -63,14 +63,14 @@ class SharedConnection:
             connected already, or still disconnects from an earlier run.
         :raises ConnectorUnavailable: if the connector requires its link and has none.
         """
-        patience = AwakeTimeout(START_LIMIT)
+        start_timeout = AwakeTimeout(START_LIMIT)
         if connector is None:
-            yield patience
+            yield start_timeout
             return
         connection = cls._all.join(connector, make=lambda: cls(connector))
         try:
-            await connection._acquire(patience, meanwhile)
-            yield patience
+            await connection._acquire(start_timeout, meanwhile)
+            yield start_timeout
         finally:
             if cls._all.leave(connector) is not None and connection._owned:
                 await connection._disconnect()
@@ -88,7 +88,7 @@ class SharedConnection:
             connection._before_disconnect[before] = None
             connection._after_disconnect[after] = None
 
-    async def _acquire(self, patience: AwakeTimeout, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    async def _acquire(self, start_timeout: AwakeTimeout, meanwhile: Callable[[], Awaitable[None]]) -> None:
         disconnecting = self._disconnecting.get(id(self._connector))
         if self._connecting is None and (disconnecting is not None or not _is_connected(self._connector)):
             self._owned = True
@@ -100,7 +100,7 @@ class SharedConnection:
             if _is_required(self._connector):
                 await asyncio.wait({self._connecting})
             else:
-                await patience.wait(self._connecting)
+                await start_timeout.wait(self._connecting)
             self._check(self._connecting)
 
     async def _connect(self, disconnecting: asyncio.Task[None] | None) -> None:
