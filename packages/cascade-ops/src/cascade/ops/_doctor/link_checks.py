@@ -85,35 +85,8 @@ def _unreachable(found: Reachability, target: Target) -> Iterator[Finding]:
 
 
 def _certificate(seen: Certificate, target: Target, now: float) -> Iterator[Finding]:
-    if seen.code == _NOT_YET:
-        yield Finding(
-            "clock",
-            f"the broker's certificate is not valid yet: {seen.detail}",
-            "most likely the clock of this machine is slow, or it was not set after a start",
-            "set the clock",
-            ("timedatectl set-ntp true",),
-        )
-    elif seen.code == _EXPIRED:
-        yield Finding(
-            "certificate_expired",
-            "the broker's certificate has expired",
-            "every client that checks it refuses the connection",
-            "renew the certificate and restart the broker; if it is new, check the clock of this machine",
-        )
-    elif seen.code in _OTHER_HOST:
-        yield Finding(
-            "certificate_name",
-            f"the broker's certificate is for another name than {target.host}: {seen.detail}",
-            "this may be another machine than you mean",
-            "use the name in the certificate, or issue one for this name",
-        )
-    elif seen.code is not None:
-        yield Finding(
-            "certificate_authority",
-            f"nothing that this machine trusts has signed the broker's certificate: {seen.detail}",
-            "the connection is refused, as this may not be your broker",
-            f"name the file of your authority: --ca FILE or {target.prefix}CA",
-        )
+    if seen.code is not None:
+        yield _refused_certificate(seen, target)
     elif seen.detail:
         yield Finding(
             "tls",
@@ -129,6 +102,37 @@ def _certificate(seen: Certificate, target: Target, now: float) -> Iterator[Find
             "renew it and restart the broker",
             warning=True,
         )
+
+
+def _refused_certificate(seen: Certificate, target: Target) -> Finding:
+    if seen.code == _NOT_YET:
+        return Finding(
+            "clock",
+            f"the broker's certificate is not valid yet: {seen.detail}",
+            "most likely the clock of this machine is slow, or it was not set after a start",
+            "set the clock",
+            ("timedatectl set-ntp true",),
+        )
+    if seen.code == _EXPIRED:
+        return Finding(
+            "certificate_expired",
+            "the broker's certificate has expired",
+            "every client that checks it refuses the connection",
+            "renew the certificate and restart the broker; if it is new, check the clock of this machine",
+        )
+    if seen.code in _OTHER_HOST:
+        return Finding(
+            "certificate_name",
+            f"the broker's certificate is for another name than {target.host}: {seen.detail}",
+            "this may be another machine than you mean",
+            "use the name in the certificate, or issue one for this name",
+        )
+    return Finding(
+        "certificate_authority",
+        f"nothing that this machine trusts has signed the broker's certificate: {seen.detail}",
+        "the connection is refused, as this may not be your broker",
+        f"name the file of your authority: --ca FILE or {target.prefix}CA",
+    )
 
 
 def _login(login: Login, target: Target) -> Iterator[Finding]:

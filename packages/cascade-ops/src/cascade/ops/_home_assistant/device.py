@@ -79,40 +79,10 @@ def device(source: str, version: str, *, last_run: str = "") -> dict[str, Any]:
 
 def _controls(source: str) -> dict[str, Component]:
     """Return what steers: each publishes a register or clears it, and shows what the engine says of that register."""
-    pause, limit = (
-        constraint_topic(f"source:{source}", "pause"),
-        constraint_topic(f"source:{source}", "concurrency"),
-    )
-    report = state_topic(source, "constraints")
-    own = f"(value_json.applied | default({{}})).get({_literal(pause)})"
-    limits = f"value_json.effective | default([]) | selectattr('topic', 'eq', {_literal(limit)}) | list"
+    limit = constraint_topic(f"source:{source}", "concurrency")
     return {
-        "pause": {
-            "platform": "switch",
-            "name": "Pause",
-            "icon": "mdi:pause",
-            "command_topic": pause,
-            "payload_on": _register(source, "pause", "{}"),
-            "payload_off": "",
-            "retain": True,
-            "state_topic": report,
-            "value_template": f"{{% set own = {own} %}}{{{{ 'ON' if own and own.status == 'applied' else 'OFF' }}}}",
-            "state_on": "ON",
-            "state_off": "OFF",
-        },
-        "limit": {
-            "platform": "number",
-            "name": "Limit of running tasks",
-            "icon": "mdi:speedometer",
-            "command_topic": limit,
-            "command_template": _register(source, "concurrency", '{"limit": {{ value | int }} }'),
-            "retain": True,
-            "state_topic": report,
-            "value_template": f"{{% set own = {limits} %}}{{{{ own[0].params.limit if own else 'None' }}}}",
-            "min": 0,
-            "max": LIMIT,
-            "mode": "box",
-        },
+        "pause": _pause(source),
+        "limit": _limit(source, limit),
         "lift_limit": {
             "platform": "button",
             "name": "Lift the limit",
@@ -121,6 +91,41 @@ def _controls(source: str) -> dict[str, Component]:
             "payload_press": "",
             "retain": True,
         },
+    }
+
+
+def _pause(source: str) -> Component:
+    topic = constraint_topic(f"source:{source}", "pause")
+    own = f"(value_json.applied | default({{}})).get({_literal(topic)})"
+    return {
+        "platform": "switch",
+        "name": "Pause",
+        "icon": "mdi:pause",
+        "command_topic": topic,
+        "payload_on": _register(source, "pause", "{}"),
+        "payload_off": "",
+        "retain": True,
+        "state_topic": state_topic(source, "constraints"),
+        "value_template": f"{{% set own = {own} %}}{{{{ 'ON' if own and own.status == 'applied' else 'OFF' }}}}",
+        "state_on": "ON",
+        "state_off": "OFF",
+    }
+
+
+def _limit(source: str, topic: str) -> Component:
+    limits = f"value_json.effective | default([]) | selectattr('topic', 'eq', {_literal(topic)}) | list"
+    return {
+        "platform": "number",
+        "name": "Limit of running tasks",
+        "icon": "mdi:speedometer",
+        "command_topic": topic,
+        "command_template": _register(source, "concurrency", '{"limit": {{ value | int }} }'),
+        "retain": True,
+        "state_topic": state_topic(source, "constraints"),
+        "value_template": f"{{% set own = {limits} %}}{{{{ own[0].params.limit if own else 'None' }}}}",
+        "min": 0,
+        "max": LIMIT,
+        "mode": "box",
     }
 
 
@@ -151,13 +156,27 @@ def _sensors() -> dict[str, Component]:
 def _runs(source: str, last_run: str) -> dict[str, Component]:
     """Return what the report of runs shows: of the oldest run that is active, and of the latest that ended."""
     topic = state_topic(source, "runs")
+    components = {**_active_run(), **_ended_runs(topic, last_run)}
+    return {name: {**component, "state_topic": topic} for name, component in components.items()}
+
+
+def _active_run() -> dict[str, Component]:
     run = "{% set run = value_json.runs | default([]) | first %}"
-    last = "{% set last = value_json.recent | default([]) | first %}"
     ended = (
         "(run.counts.items() | selectattr(0, 'in', "
         + repr([*map(str, ENDED_STATES)])
         + ") | map(attribute=1) | sum)"
     )
+    progress = f"{{{{ (100 * {ended} / run.known) | round | int if run and run.known and not run.open else 'None' }}}}"
+    time_left = "{{ run.eta_s if run and run.eta_s is defined else 'None' }}"
+    return {
+        "progress": _number("Progress", run + progress, unit="%"),
+        "time_left": {**_number("Time left", run + time_left, unit="s"), "device_class": "duration"},
+    }
+
+
+def _ended_runs(topic: str, last_run: str) -> dict[str, Component]:
+    last = "{% set last = value_json.recent | default([]) | first %}"
     error = (
         "{% set errors = value_json.recent | default([]) | map(attribute='error') | select | list %}"
         f"{{{{ errors[0][:{_ERROR_CHARACTERS}] if errors else 'None' }}}}"
@@ -168,27 +187,16 @@ def _runs(source: str, last_run: str) -> dict[str, Component]:
         "{% if last and last.run_id != known %}{{ {'event_type': last.status | lower, 'run_id': last.run_id,"
         " 'target': last.target, 'error': last.error | default('')} | tojson }}{% endif %}"
     )
-    progress = f"{{{{ (100 * {ended} / run.known) | round | int if run and run.known and not run.open else 'None' }}}}"
     return {
-        "progress": {**_number("Progress", run + progress, unit="%"), "state_topic": topic},
-        "time_left": {
-            **_number(
-                "Time left", run + "{{ run.eta_s if run and run.eta_s is defined else 'None' }}", unit="s"
-            ),
-            "device_class": "duration",
-            "state_topic": topic,
-        },
         "last_error": {
             "platform": "sensor",
             "name": "Last error",
             "icon": "mdi:alert-circle-outline",
-            "state_topic": topic,
             "value_template": error,
         },
         "last_run": {
             "platform": "sensor",
             "name": "Last run",
-            "state_topic": topic,
             "value_template": last + "{{ last.status if last else 'None' }}",
             "json_attributes_topic": topic,
             "json_attributes_template": last + "{{ (last or {}) | tojson }}",
@@ -197,7 +205,6 @@ def _runs(source: str, last_run: str) -> dict[str, Component]:
             "platform": "event",
             "name": "Run ended",
             "event_types": ["succeeded", "failed", "cancelled"],
-            "state_topic": topic,
             "value_template": last + end,
         },
     }
