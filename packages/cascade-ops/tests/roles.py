@@ -1,11 +1,16 @@
 """Who may do what under the rules of ``cascade acl``: a table, and a client that finds it out at a broker."""
 
+import contextlib
+import io
+import json
+import re
 import threading
 from typing import Any, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from cascade.cli import main
 from cascade.interfaces.access import Roles
 from cascade.testkit.brokers import Broker
 from cascade.testkit.waiting import busyness
@@ -46,6 +51,34 @@ MATRIX: dict[str, tuple[set[str], set[str]]] = {
     "cascade/ack/press-4": ({"c1"}, VIEWERS),
     "elsewhere": (set(), set()),
 }
+
+
+def printed_rules(roles: Roles, *options: str) -> list[str]:
+    """The lines that ``cascade acl`` prints for these roles; each password of a nats-server is PASSWORD."""
+    parted = (
+        ("--engine", [f"{name}={project}" for name, project in roles.engines.items()]),
+        ("--operator", roles.operators),
+        ("--lead", [f"{name}={project}" for name, project in roles.leads.items()]),
+        ("--observer", roles.observers),
+        ("--collector", roles.collectors),
+    )
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert (
+            main(["acl", *options, *(word for name, users in parted if users for word in (name, *users))])
+            == 0
+        )
+    return re.sub(r"\$PASSWORD_\w+", json.dumps(PASSWORD), out.getvalue()).splitlines()
+
+
+def nats_rules(roles: Roles, *others: str) -> list[str]:
+    """The printed rules of a nats-server, with further users who may do everything."""
+    lines = printed_rules(roles, "--for", "nats")
+    lines[2:2] = [f'    {{ user: "{user}", password: "{PASSWORD}" }}' for user in others]
+    return lines
+
+
+NOTHING = 'permissions: { publish: { deny: ">" }, subscribe: { deny: ">" } }'
+"""What a user of a nats-server without any right has."""
 
 RUN = """
 import asyncio, json, sys

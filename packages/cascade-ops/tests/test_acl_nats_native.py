@@ -13,13 +13,11 @@ from typing import Any
 
 import nats
 import pytest
-from roles import MATRIX, ROLES, RUN, USERS
+from roles import MATRIX, NOTHING, ROLES, RUN, USERS, nats_rules
 
 from cascade.connectors.nats import NatsConnector
 from cascade.interfaces import Complete, Message
-from cascade.interfaces.access import Rule, rules
 from cascade.interfaces.topics import constraint_topic
-from cascade.ops._access.nats import authorization
 from cascade.testkit import eventually, time_limit
 from cascade.testkit.brokers import NatsServer
 from cascade.testkit.waiting import busyness
@@ -40,10 +38,8 @@ def keeps(user: str) -> bool:
 @pytest.fixture
 def guarded() -> Iterator[NatsServer]:
     """A server with the rules, one user more who may do everything, and one without any right."""
-    everything = [Rule("witness", "write", "#"), Rule("witness", "read", "#")]
-    lines = authorization([*rules(ROLES), *everything], dict.fromkeys((*ROLES.users, "witness"), PASSWORD))
-    denied = 'permissions: { publish: { deny: ">" }, subscribe: { deny: ">" } }'
-    lines[2:2] = [f'    {{ user: "stranger", password: "{PASSWORD}", {denied} }}']
+    lines = nats_rules(ROLES, "witness")
+    lines[2:2] = [f'    {{ user: "stranger", password: "{PASSWORD}", {NOTHING} }}']
     with NatsServer(lines=lines) as broker:
         yield broker
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from doctor_facts import broker_probes, examination
 from paho.mqtt import publish
 from paho.mqtt.enums import CallbackAPIVersion
+from roles import nats_rules, printed_rules
 
 from cascade.cli import main
-from cascade.interfaces.access import Roles, rules
-from cascade.ops._access.mosquitto import access_list
-from cascade.ops._access.nats import authorization
-from cascade.ops._doctor import broker_probes, examination
+from cascade.interfaces.access import Roles
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from testing_tools import patient
@@ -35,7 +34,7 @@ SAFE = ("autosave_on_changes true", "autosave_interval 1000")
 def guarded(**settings: Any) -> Iterator[Mosquitto]:
     """A mosquitto with the generated rules, and a user who may read everything."""
     require_mosquitto()
-    acl = [*access_list(rules(ROLES)), "user witness", "topic readwrite #"]
+    acl = [*printed_rules(ROLES), "user witness", "topic readwrite #"]
     users = dict.fromkeys((*ROLES.users, "eve", "witness"), PASSWORD)
     with Mosquitto(
         users=users, acl=acl, **{"max_queued_messages": 65_000, "lines": SAFE, **settings}
@@ -106,7 +105,7 @@ def test_an_engine_that_is_online_gets_no_trial_messages(
 ) -> None:
     """With its user, the probe topics would be its own: they are not tried while it is online."""
     monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    lines = authorization(rules(ROLES), dict.fromkeys(ROLES.users, PASSWORD))
+    lines = nats_rules(ROLES)
     with guarded() if server == "mosquitto" else NatsServer(lines=lines) as broker:
         url = f"{as_user(broker, 'press-3')}?source_id=press-3"
         for status, expected in (("online", {"not_tried"}), ("offline", set())):

@@ -1,49 +1,46 @@
 """What ``cascade doctor`` makes of facts, and what it prints: without a network."""
 
+from __future__ import annotations
+
 import ast
-import asyncio
-import errno
 import json
-import os
 import re
-import socket
-import ssl
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pytest
-import trustme
-from doctor_facts import CONFIGURED, FAR, NOW, good, right
-from hypothesis import given
-from hypothesis import strategies as st
-
-from cascade.interfaces.limitation import Lacking, Limitation
-from cascade.interfaces.wire.write import encode_payload
-from cascade.ops._commands.doctor import findings
-from cascade.ops._doctor import examination, network_probes
-from cascade.ops._doctor.broker_probes import Examined, try_size
-from cascade.ops._doctor.examination import files_of, target_of
-from cascade.ops._doctor.facts import (
+from doctor_facts import (
+    CONFIGURED,
+    EVENTS,
+    FAR,
+    NOW,
+    OWN_SYNC,
+    PRESENCE,
+    PROGRESS,
+    STEERING,
+    SYNC,
     Certificate,
     Configuration,
     Facts,
     Files,
+    Finding,
     Login,
     Reachability,
     Retained,
     Right,
     Target,
+    examination,
+    findings,
+    good,
+    lines_of,
+    parted,
+    plan_of,
+    right,
 )
-from cascade.ops._doctor.finding import parted
-from cascade.ops._doctor.local_server import local_configuration, parse_mosquitto
-from cascade.ops._doctor.network_probes import try_port, try_tls
-from cascade.ops._doctor.report import lines_of, plan_of
-from cascade.ops._doctor.rights_checks import EVENTS, PRESENCE, PROGRESS, SYNC
+
+from cascade.interfaces.limitation import Lacking, Limitation
 from cascade.wire import View
 
 
@@ -55,11 +52,6 @@ def lacks(what: Lacking) -> Limitation:
 def names(facts: Facts) -> list[str]:
     """Problems by name, and warnings in brackets."""
     return [f"({each.name})" if each.warning else each.name for each in findings(facts, now=NOW)]
-
-
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
-    """Not even a warning."""
-    assert names(good()) == []
 
 
 @pytest.mark.parametrize(
@@ -149,20 +141,6 @@ def test_each_fault_is_named_and_nothing_else(change: dict[str, object], expecte
 
 
 @pytest.mark.parametrize(
-    ("cause", "remedy"),
-    [
-        ("wrong password; renew the token", "renew the token"),
-        ("wrong password", "check the user, and the password in CASCADE_MQTT_PASSWORD or CASCADE_MQTT_PASSWORD_FILE"),
-    ],
-)  # fmt: skip
-def test_what_the_connector_knows_of_a_refused_login_is_the_remedy(cause: str, remedy: str) -> None:
-    """It has seen the settings; otherwise the variables are named that can be wrong."""
-    facts = replace(good(), login=Login(kind="credentials", cause=cause))
-    (found,) = findings(facts, now=NOW)
-    assert (found.found, found.remedy) == ("wrong password", remedy)
-
-
-@pytest.mark.parametrize(
     ("rights", "user", "local", "expected"),
     [
         ({PRESENCE: right("p", returned=True)}, "", False, ["no_rules"]),
@@ -200,199 +178,6 @@ def test_engines_that_a_broker_has_lost_are_named() -> None:
     facts = replace(good(), view=view)
     assert names(facts) == ["clock", "store_lost", "(no_birth)"]
     assert "a differs from this machine's: a by +3600 s" in findings(facts, now=NOW)[0].text
-
-
-@given(st.integers(1, 200), st.booleans())
-def test_no_line_is_wider_than_the_terminal(width: int, wide: bool) -> None:
-    """But for words and commands that have no place to break."""
-    facts = (
-        Facts(FAR, reachability=Reachability("refused"), login=None)
-        if wide
-        else replace(good(), cut=True, size=65_536)
-    )
-    problems, warnings = parted(findings(facts, now=NOW))
-    lines = list(lines_of(facts, problems, warnings, width))
-    assert all(len(line) <= max(width, 20) or " " not in line.strip() for line in lines)
-    assert any("problem" in line for line in lines)
-    assert list(plan_of([], width)) == ["nothing to do"]
-
-
-def test_a_plan_holds_the_lines_to_copy() -> None:
-    """Each step with its commands, which are not wrapped."""
-    facts = replace(good(), configuration=Configuration("mosquitto"))
-    problems, warnings = parted(findings(facts, now=NOW))
-    assert list(plan_of([*problems, *warnings], 100)) == [
-        "1. switch persistence on, and restart the broker (persistence)",
-        "     persistence true",
-        "     autosave_on_changes true",
-        "     autosave_interval 1000",
-        "2. raise the limit, and restart the broker (queue)",
-        "     max_queued_messages 65000",
-    ]
-
-
-def test_a_configuration_is_read_as_mosquitto_reads_it() -> None:
-    """The last value counts; a listener with websockets is known by its port."""
-    text = "#x y\npersistence false\nlistener 1883 127.0.0.1\n\nlistener 9001\nprotocol websockets\npersistence true\n"
-    found = parse_mosquitto(tuple(text.splitlines()))
-    settings = {"persistence": "true", "listener": "9001", "protocol": "websockets"}
-    assert (found.settings, found.websockets) == (settings, (9001,))
-    lines = ("listener 9002 0.0.0.0", "protocol websockets", "listener /run/m.sock", "protocol websockets")
-    assert parse_mosquitto(lines).websockets == (9002,)
-
-
-def test_a_server_of_this_machine_is_found_by_its_port(tmp_path: Path) -> None:
-    """Its file is read, and those in a folder that it includes, from where it runs; other processes are not looked at further."""
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "tcp").write_text(
-        "sl\n0: 0100007F:075B 00000000:0000 0A 0:0 0:0 0 0 0 4711 1\n1: 0100007F:075C 0:0 01 0:0 0:0 0 0 0 9 1\n"
-    )
-    folder = tmp_path / "conf.d"
-    folder.mkdir()
-    (folder / "a.conf").write_text("persistence true\n")
-    (tmp_path / "m.conf").write_text("include_dir conf.d\n")
-    for number, command in (("12", "sshd"), ("13", f"/usr/sbin/mosquitto\0-c\0{tmp_path}/m.conf\0")):
-        process = tmp_path / number
-        (process / "fd").mkdir(parents=True)
-        (process / "cmdline").write_text(command)
-        (process / "fd" / "3").symlink_to(f"socket:[{4711 if number == '13' else 1}]")
-        (process / "cwd").symlink_to(tmp_path)
-    assert local_configuration(1883, proc=tmp_path) == Configuration(
-        "mosquitto", {"include_dir": "conf.d", "persistence": "true"}, ()
-    )
-    assert local_configuration(1884, proc=tmp_path) is None
-
-
-def test_a_url_is_read_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name of an engine is in the URL, or in the environment."""
-    assert target_of("mqtts://a%20b:pw@h?source_id=x") == Target("mqtts", "h", 8883, "a b", "x")
-    monkeypatch.setenv("CASCADE_SOURCE_ID", "y")
-    assert target_of("mqtt://h:1") == Target("mqtt", "h", 1, "", "y")
-    assert "pw" not in repr(target_of("mqtts://a:pw@h"))
-
-
-def test_files_with_secrets_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their mode, and the end of a client's certificate."""
-    path = tmp_path / "password"
-    path.write_text("pw")
-    path.chmod(0o644)
-    leaf = trustme.CA().issue_cert("c", not_after=datetime.now(UTC) - timedelta(1))
-    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "c.pem"))
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD_FILE", str(path))
-    monkeypatch.setenv("CASCADE_MQTT_CERT", str(tmp_path / "c.pem"))
-    found = files_of(os.environ)
-    assert found.exposed == ("CASCADE_MQTT_PASSWORD_FILE",)
-    assert "expired on" in found.end
-
-
-@asynccontextmanager
-async def answering(leaf: trustme.LeafCert | None) -> AsyncIterator[int]:
-    """A port that speaks TLS to one client, or answers like a web server."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            client, _ = server.accept()
-            client.settimeout(20)
-            with client, suppress(OSError):
-                if leaf is None:
-                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                    client.recv(1 << 16)
-                    return
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                leaf.configure_cert(context)
-                with context.wrap_socket(client, server_side=True) as secured:
-                    secured.recv(1)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        yield server.getsockname()[1]
-        await asyncio.to_thread(thread.join)  # the loop closes its end meanwhile
-
-
-async def test_tls_faults_are_told_apart(tmp_path: Path) -> None:
-    """Expired, not yet valid, another name, an unknown authority, no TLS at all."""
-    now = datetime.now(UTC)
-    authority, other = trustme.CA(), trustme.CA()
-    trusted = ssl.create_default_context()
-    authority.configure_trust(trusted)
-    issued = {
-        "good": authority.issue_cert("127.0.0.1", not_after=now + timedelta(5)),
-        "expired": authority.issue_cert(
-            "127.0.0.1", not_before=now - timedelta(9), not_after=now - timedelta(1)
-        ),
-        "early": authority.issue_cert(
-            "127.0.0.1", not_before=now + timedelta(1), not_after=now + timedelta(9)
-        ),
-        "name": authority.issue_cert("elsewhere.example"),
-        "authority": other.issue_cert("127.0.0.1"),
-        "plain": None,
-    }
-    found: dict[str, list[str]] = {}
-    for name, leaf in issued.items():
-        async with answering(leaf) as port:
-            target = Target("mqtts", "127.0.0.1", port)
-            seen = await try_tls(target, trusted)
-        facts = Facts(target, reachability=Reachability(), certificate=seen)
-        found[name] = [each.name for each in findings(facts, now=now.timestamp())]
-    assert found == {
-        "good": ["certificate_end"],
-        "expired": ["certificate_expired"],
-        "early": ["clock"],
-        "name": ["certificate_name"],
-        "authority": ["certificate_authority"],
-        "plain": ["tls"],
-    }
-
-
-async def test_faults_of_the_way_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that the DNS does not know, a port that refuses, one that does not answer, a network that is down."""
-    faults: list[tuple[BaseException, str]] = [
-        (socket.gaierror(socket.EAI_NONAME, "unknown"), "dns"),
-        (ConnectionRefusedError(), "refused"),
-        (TimeoutError(), "silent"),
-        (OSError(errno.EHOSTUNREACH, "no route"), "unreachable"),
-        (UnicodeError(), "dns"),
-    ]
-    for error, expected in faults:
-
-        async def fail(*_: object, error: BaseException = error, **__: object) -> None:
-            raise error
-
-        monkeypatch.setattr(asyncio, "open_connection", fail)
-        assert (await try_port(Target("mqtt", "127.0.0.1", 1))).fault == expected
-
-
-async def test_a_dns_that_does_not_answer_is_told_from_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lookup has a time limit of its own."""
-
-    async def wait(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(network_probes, "LOOKUP_SECONDS", 0.0)
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", wait)
-    assert await try_port(Target("mqtt", "broker.example", 1)) == Reachability(
-        "dns", "the DNS does not answer"
-    )
-
-
-async def test_a_large_message_has_64_kib() -> None:
-    """As many as a report may have: the payload is counted, not the text in it."""
-    sent: list[str] = []
-
-    class Once:
-        async def subscribe(self, topic: str, callback: Callable[..., Awaitable[None]]) -> "Once":
-            self.callback = callback
-            return self
-
-        async def publish(self, topic: str, payload: dict[str, object], qos: int) -> None:
-            sent.append(encode_payload(payload)[0])
-            await self.callback(topic, payload)
-
-        async def unsubscribe(self) -> None:
-            pass
-
-    assert await try_size(cast(Examined, Once()), "cascade/sync/x/x") is None
-    assert [len(each) for each in sent] == [64 * 1024]
 
 
 def test_the_page_names_every_finding() -> None:
@@ -474,21 +259,6 @@ def test_what_is_in_order_is_listed_first(change: dict[str, object], expected: l
     assert lines[: len(expected)] == [f"ok       {each}" for each in expected]
 
 
-def test_the_last_line_counts_the_findings_and_names_the_plan() -> None:
-    """Where there is something to do; an empty line stands before each finding but the first on the page."""
-    assert printed(good())[-2:] == ["", "no problems, no warnings"]
-    lines = printed(replace(good(), cut=True, size=65_536, leftovers=4))
-    assert lines[-1] == "2 problems, 1 warning; cascade doctor --fix-plan lists what to do"
-    heads = [number for number, line in enumerate(lines) if line.startswith(("problem", "warning"))]
-    assert [lines[number - 1] for number in heads] == ["", "", ""]
-    soon = Files(end="the certificate c.pem expires in 4 days; renew it")
-    lines = printed(Facts(FAR, files=soon, reachability=Reachability("refused")))
-    assert lines[0].startswith("problem  refused: ")
-    assert lines[lines.index("") + 1].startswith("warning  client_certificate_end: ")
-    plan = "no problems, 1 warning; cascade doctor --fix-plan lists what to do"
-    assert printed(replace(good(), leftovers=4))[-1] == plan
-
-
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -518,11 +288,6 @@ def test_a_finding_has_the_figures_that_were_measured(change: dict[str, object],
     assert text in found.text
 
 
-def test_twenty_messages_in_flight_are_enough() -> None:
-    """A broker allows so many as it is installed."""
-    assert names(replace(good(), inflight=20)) == []
-
-
 def test_an_engine_that_could_not_confirm_its_constraints_is_a_warning() -> None:
     """It may obey an old set; one that is in sync is none."""
     view = View()
@@ -534,3 +299,185 @@ def test_an_engine_that_could_not_confirm_its_constraints_is_a_warning() -> None
     (found,) = findings(replace(good(), view=view), now=NOW)
     assert (found.name, found.warning) == ("degraded", True)
     assert found.text.startswith("a could not confirm")
+
+
+NATS = replace(FAR, scheme="nats", port=4222)
+HERE = Target("mqtt", "localhost", 1883)
+EVENT = "cascade/telemetry/local/default/d/events"
+SPOKEN = "cascade/telemetry/local/default/d/progress"
+
+
+def only(name: str, **change: Any) -> Finding:
+    """The finding of this name."""
+    (found,) = [each for each in findings(replace(good(), **change), now=NOW) if each.name == name]
+    return found
+
+
+def rights(**change: Any) -> dict[str, Any]:
+    return {**good().rights, **change}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "found", "remedy", "steps"),
+    [
+        ("refused", {"reachability": Reachability("refused"), "target": HERE}, 'localhost:1883 refuses connections', 'start the broker, or correct the port; usual: 1883, with TLS 8883', ('cascade broker',)),
+        ("refused", {"reachability": Reachability("refused"), "target": replace(HERE, scheme="nats")}, 'localhost:1883 refuses connections', 'start the broker, or correct the port; usual: 4222', ()),
+        ("refused", {"reachability": Reachability("refused")}, 'broker.example:8883 refuses connections', 'start the broker, or correct the port; usual: 1883, with TLS 8883', ()),
+        ("certificate_authority", {"certificate": Certificate(19, "self-signed"), "target": replace(NATS, scheme="tls")}, "nothing that this machine trusts has signed the broker's certificate: self-signed", 'name the file of your authority: --ca FILE or CASCADE_NATS_CA', ()),
+        ("tls", {"certificate": Certificate(detail="odd"), "target": replace(FAR, scheme="wss")}, 'broker.example:8883 does not speak TLS: odd', 'use the port for TLS (usual: 1883, with TLS 8883), or ws:// for a network that you trust', ()),
+        ("tls", {"certificate": Certificate(detail="odd"), "target": replace(NATS, scheme="tls")}, 'broker.example:4222 does not speak TLS: odd', 'use the port for TLS (usual: 4222), or nats:// for a network that you trust', ()),
+        ("tls", {"certificate": Certificate(detail="odd")}, 'broker.example:8883 does not speak TLS: odd', 'use the port for TLS (usual: 1883, with TLS 8883), or mqtt:// for a network that you trust', ()),
+        ("links_refused", {"refused": "too many; try again", "target": NATS}, 'the broker refuses a further connection of this user: too many', 'raise the limit of connections (max_connections), and run this again', ('max_connections: 65536',)),
+        ("links_refused", {"refused": "too many; try again"}, 'the broker refuses a further connection of this user: too many', 'raise the limit of connections (max_connections), and run this again', ('max_connections -1',)),
+        ("client_certificate_end", {"files": Files(end="c.pem expired; renew it")}, 'c.pem expired', 'renew the certificate of CASCADE_MQTT_CERT', ()),
+        ("exposed_file", {"files": Files(exposed=("CASCADE_MQTT_PASSWORD_FILE",))}, 'other users of this machine can read the file of CASCADE_MQTT_PASSWORD_FILE', 'allow only its owner to read it', ('chmod 600 "$CASCADE_MQTT_PASSWORD_FILE"',)),
+        ("plain_password", {"target": replace(FAR, scheme="ws")}, 'the password crosses the network without TLS', 'use TLS: mqtts:// with a certificate for the broker; cascade acl --config writes such a configuration', ()),
+        ("plain_password", {"target": NATS}, 'the password crosses the network without TLS', 'use TLS: tls:// with a certificate for the broker; cascade acl --config writes such a configuration', ()),
+        ("tls_wanted", {"target": NATS, "login": Login(kind="certificate", cause="x")}, 'broker.example:4222 requires TLS', 'write tls:// instead of nats://, and name your authority: CASCADE_NATS_CA', ()),
+        ("client_certificate", {"login": Login(kind="certificate", cause="it wants one; pass --cert")}, 'it wants one', 'pass --cert', ()),
+        ("client_certificate", {"target": replace(NATS, scheme="tls"), "login": Login(kind="closed", cause="gone; pass a client certificate")}, 'gone', 'pass a client certificate', ()),
+        ("silent", {"target": NATS, "login": Login(kind="silent", cause="x")}, 'broker.example:4222 accepts the connection, then does not answer', 'check the port; usual: 4222', ()),
+        ("broker_refuses", {"login": Login(kind="closed", cause="the server is full; wait")}, 'the server is full', 'wait', ()),
+        ("broker_refuses", {"login": Login(kind="closed", cause="the broker is full")}, 'the broker is full', 'look into its log', ()),
+        ("not_a_broker", {"login": Login(kind="closed", cause="closed; hm")}, 'broker.example:8883 accepts the connection and does not speak MQTT: closed', 'check host, port and scheme: mqtt://host:1883, mqtts://host:8883, ws://host:8080', ()),
+        ("not_a_broker", {"target": NATS, "login": Login(kind="closed", cause="closed; hm")}, 'broker.example:4222 accepts the connection and does not speak NATS: closed', 'check host, port and scheme: nats://host:4222, or tls:// with TLS', ()),
+        ("size", {"size": 65_536, "target": NATS}, 'a message of 65,536 bytes does not come back', 'permit packets of at least 128 KiB', ('max_payload: 1048576',)),
+        ("size", {"size": 65_536}, 'a message of 65,536 bytes does not come back', 'permit packets of at least 128 KiB', ('max_packet_size 4194304',)),
+        ("not_tried", {"untried": "press-3", "retained": None}, 'retained messages were not tried: press-3 is online', 'run this while the engine is stopped, or as another user', ()),
+        ("not_tried", {"keeps_none": True, "retained": None}, 'retained messages were not tried: press-3 may keep none', "run this as an engine's user or an operator; the rules of cascade acl give both a place for the trial", ()),
+        ("no_rules", {"rights": rights(presence=right("p", returned=True)), "target": replace(NATS, user="")}, 'a client without a user may publish under the name of any engine', 'write access rules: cascade acl prints them, and with --config a whole configuration', ('cascade acl --engine NAME --operator NAME --config FOLDER --for nats',)),
+        ("no_rules", {"rights": rights(presence=right("p", returned=True))}, "the user 'press-3' may publish under the name of any engine", 'write access rules: cascade acl prints them, and with --config a whole configuration', ('cascade acl --engine NAME --operator NAME --config FOLDER',)),
+        ("sync_denied", {"rights": rights(sync=right("s"))}, "a message on this user's sync topic does not come back", 'add the rule: topic readwrite cascade/sync/press-3/+', ('user press-3', 'topic readwrite cascade/sync/press-3/+')),
+        ("sync_denied", {"rights": rights(sync=right("s")), "target": replace(FAR, user="", source_id="")}, "a message on this user's sync topic does not come back", 'add the rule: topic readwrite cascade/sync/+/+', ('topic readwrite cascade/sync/+/+',)),
+        ("progress_denied", {"rights": rights(progress=right(SPOKEN, refused=True), events=right(EVENT))}, 'this user may publish events, but not progress', 'add the rule: topic write cascade/telemetry/local/default/+/+', ('topic write cascade/telemetry/local/default/+/+',)),
+        ("progress_denied", {"rights": rights(progress=right(SPOKEN, refused=True), events=right(EVENT)), "target": replace(NATS, source_id="press-3")}, 'this user may publish events, but not progress', 'add the rule: publish: "cascade.telemetry.local.default.*.*"', ('publish: "cascade.telemetry.local.default.*.*"',)),
+        ("telemetry_denied", {"rights": rights(events=right(EVENT, refused=True))}, 'the broker denies telemetry of this project', 'add the rule: topic write cascade/telemetry/local/default/+/+', ('topic write cascade/telemetry/local/default/+/+',)),
+        ("steering_denied", {"rights": rights(steering=right("c", refused=True))}, 'the broker denies a constraint of this user', 'for an operator, add the rules: topic write cascade/constraints/#, and topic read cascade/#', ('topic write cascade/constraints/#', 'topic read cascade/#')),
+        ("steering_denied", {"rights": rights(steering=right("c")), "target": NATS}, 'a constraint does not come back', 'for an operator, add the rules: publish: "cascade.constraints.>", and subscribe: "cascade.>"', ('publish: "cascade.constraints.>"', 'subscribe: "cascade.>"')),
+        ("read_denied", {"unread": ("cascade/status/+",)}, 'the broker refuses a subscription to cascade/status/+', 'add the rule: topic read cascade/status/+', ('topic read cascade/status/+',)),
+        ("read_denied", {"unread": ("cascade/constraints/#",), "target": NATS}, 'the broker refuses a subscription to cascade/constraints/#', 'add the rule: subscribe: "cascade.constraints.>"', ('subscribe: "cascade.constraints.>"',)),
+        ("name_is_not_user", {"target": replace(FAR, source_id="line-3")}, "the engine's name is 'line-3', its user 'press-3'", "use one name: ?source_id=press-3, or log in as 'line-3'", ()),
+        ("engine_without_name", {"target": replace(FAR, source_id="")}, "'press-3' is the user of an engine, and no name is set", 'pass ?source_id=press-3, or set CASCADE_SOURCE_ID', ('export CASCADE_SOURCE_ID=press-3',)),
+        ("autosave", {"configuration": Configuration("mosquitto", {"persistence": "true", "max_queued_messages": "65000"})}, 'the broker writes its store every 1800 s only', 'have it write after changes, and restart it', ('autosave_on_changes true', 'autosave_interval 1000')),
+        ("queue", {"configuration": Configuration("mosquitto", {"persistence": "true", "max_queued_messages": "9999"})}, 'the broker keeps at most 9999 messages for a client that is slow (max_queued_messages)', 'raise the limit, and restart the broker', ('max_queued_messages 65000',)),
+        ("telemetry_not_kept", {"limitations": (Limitation(Lacking.TELEMETRY, "no stream", "make one"),)}, 'telemetry is not kept: no stream', 'make one', ()),
+        ("no_jetstream", {"limitations": (Limitation(Lacking.STORE, "it is off", "switch it on"),)}, 'the server keeps nothing: it is off', 'switch it on', ('jetstream { store_dir: "/var/lib/nats" }',)),
+    ],
+)  # fmt: skip
+def test_each_remedy_is_that_of_the_protocol_the_user_and_the_place(
+    name: str, change: dict[str, Any], found: str, remedy: str, steps: tuple[str, ...]
+) -> None:
+    """A person copies rules, variables and settings from here: those of another broker would have no effect."""
+    seen = only(name, **change)
+    assert (seen.found, seen.remedy, seen.steps) == (found, remedy, steps)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"rights": rights(presence=right("p", returned=True)), "target": replace(FAR, source_id="x")}, ["no_rules"]),
+        ({"target": replace(FAR, user="", source_id="")}, []),
+        ({"target": replace(FAR, source_id=""), "login": Login(linked=True)}, []),
+        ({"target": replace(FAR, source_id=""), "login": Login(linked=True), "rights": rights(events=right(EVENT, returned=True))},
+         ["engine_without_name"]),
+        ({"target": replace(FAR, source_id=""), "rights": rights(events=right(EVENT, refused=True))}, []),
+        ({"rights": rights(sync=right("s"), **{OWN_SYNC: right("o", returned=True)})}, []),
+        ({"rights": rights(sync=right("s")), "cut": True}, ["denial_cuts_link"]),
+        ({"rights": rights(sync=right("s")), "target": replace(NATS, scheme="tls")}, []),
+        ({"rights": rights(progress=right(SPOKEN, refused=True), events=right(EVENT, refused=True))}, ["telemetry_denied"]),
+        ({"rights": rights(steering=right("c")), "limitations": (Limitation(Lacking.STORE, "off", "on"),)}, ["no_jetstream"]),
+        ({"rights": {}, "target": replace(FAR, source_id="x")}, []),
+        ({"retained": Retained(100, exact=False, received=3)}, ["set_cut"]),
+        ({"retained": Retained(100, exact=True, received=100, late=1, queued=20), "configuration": None},
+         ["order", "queue", "persistence_unknown"]),
+        ({"retained": Retained(100, exact=True, received=90, queued=20), "configuration": None},
+         ["set_cut", "persistence_unknown"]),
+        ({"configuration": Configuration("mosquitto", {"persistence": "1", "autosave_on_changes": "1", "max_queued_messages": "odd"})}, []),
+        ({"configuration": None, "target": NATS, "files": Files()}, ["plain_password"]),
+        ({"certificate": Certificate(ends=NOW - 10)}, ["certificate_end"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_known_or_follows_from_something_else_is_not_named(
+    change: dict[str, Any], expected: list[str]
+) -> None:
+    """One cause is one finding; MQTT 3.1.1 does not say what it denies."""
+    assert [each.name for each in findings(replace(good(), **change), now=NOW)] == expected
+
+
+LOST = Finding("lost", "a thing that was there has gone", "work stops", "bring it back again", ("mv a b",))
+SLOW = Finding("slow", "it is slow", "one waits", "wait", warning=True)
+
+
+def test_a_line_that_is_too_long_goes_on_below_its_text() -> None:
+    """The continuation stands in the column of the text, so that the words on the left can be found."""
+    assert list(plan_of([LOST, SLOW], 24)) == [
+        "1. bring it back again",
+        "  (lost)",
+        "     mv a b",
+        "2. wait (slow)",
+    ]
+    long = replace(LOST, remedy="bring it back again from the place where it is now")
+    assert list(plan_of([long], 50)) == [
+        "1. bring it back again from the place where it is",
+        "   now (lost)",
+        "     mv a b",
+    ]
+    facts = Facts(FAR, reachability=Reachability("refused"))
+    assert list(lines_of(facts, [LOST], [SLOW], 50)) == [
+        "problem  lost: a thing that was there has gone",
+        "         It means: work stops.",
+        "         To do: bring it back again.",
+        "",
+        "warning  slow: it is slow",
+        "         It means: one waits.",
+        "         To do: wait.",
+        "",
+        "1 problem, 1 warning; cascade doctor --fix-plan",
+        "lists what to do",
+    ]
+    assert list(lines_of(facts, [LOST], [], 49))[:4] == [
+        "problem  lost: a thing that was there has gone",
+        "It means: work stops.",
+        "To do: bring it back again.",
+        "",
+    ]
+    far = replace(LOST, found="a thing that was there has gone to another place")
+    assert list(lines_of(facts, [far], [], 50))[:2] == [
+        "problem  lost: a thing that was there has gone to",
+        "         another place",
+    ]
+    assert list(lines_of(facts, [far], [], 49))[1] == "  to another place"
+    assert list(lines_of(facts, [far], [], 40))[:2] == [
+        "problem  lost: a thing that was there",
+        "  has gone to another place",
+    ]
+
+
+def test_everything_that_may_be_written_is_named() -> None:
+    """In words, in this order, whatever the order of the trials."""
+    topics = (STEERING, OWN_SYNC, SYNC, PROGRESS, EVENTS, PRESENCE)
+    facts = replace(good(), rights={name: Right(name, returned=True) for name in topics})
+    (line,) = [each for each in lines_of(facts, [], [], 200) if "may write" in each]
+    expected = "any presence, telemetry, any sync topic, its own sync topic, constraints"
+    assert line == f"ok       may write and read: {expected}"
+
+
+def test_the_clock_and_the_certificate_count_in_days_and_seconds() -> None:
+    """A certificate is named 21 days before its end, a clock from 5 seconds on."""
+    day = 86_400
+
+    def named(**change: Any) -> list[str]:
+        return [each.name for each in findings(replace(good(), **change), now=NOW)]
+
+    assert named(certificate=Certificate(ends=NOW + 21 * day)) == []
+    assert named(certificate=Certificate(ends=NOW + 21 * day - 1)) == ["certificate_end"]
+    (found,) = findings(replace(good(), certificate=Certificate(ends=NOW + 2.5 * day)), now=NOW)
+    assert found.found == "the broker's certificate expires in 2 days, on 2027-01-17"
+    assert named(late_by={"a": 5.0}) == []
+    assert named(late_by={"a": -5.1}) == ["clock"]
+    (found,) = findings(replace(good(), late_by={"a": 9.0, "b": 8.0, "c": 7.0}), now=NOW)
+    assert found.found == "the clock of a, b, c differs from this machine's: a by -9 s"
+    (found,) = findings(
+        replace(good(), late_by={"a": 9.0, "b": -60.0, "c": 7.0, "d": 8.0, "e": 1.0}), now=NOW
+    )
+    assert found.found == "the clock of a, b, c and 1 more differs from this machine's: b by +60 s"

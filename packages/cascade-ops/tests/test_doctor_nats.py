@@ -14,14 +14,12 @@ from typing import Any
 
 import nats
 import pytest
+from doctor_facts import examination
 from paho.mqtt import publish
-from roles import ROLES
+from roles import ROLES, nats_rules
 
 from cascade.cli import main
 from cascade.connectors.nats import NatsConnector
-from cascade.interfaces.access import Rule, rules
-from cascade.ops._access.nats import authorization
-from cascade.ops._doctor import examination
 from cascade.testkit.brokers import NatsServer
 from testing_tools import patient
 from testing_tools.certificates import make_certificates
@@ -168,10 +166,7 @@ def test_under_the_rules_of_a_role_retained_messages_are_tried(
     """On the user's own sync topics; where the rules leave no place for that, a warning says so. Nothing stays."""
     monkeypatch.setenv("CASCADE_NATS_PASSWORD", PASSWORD)
     name, _, source = user.partition("?")
-    lines = authorization(
-        [*rules(ROLES), Rule("root", "write", "#"), Rule("root", "read", "#")],
-        dict.fromkeys((*ROLES.users, "root"), PASSWORD),
-    )
+    lines = nats_rules(ROLES, "root")
     with NatsServer(lines=lines) as server:
         main(["ps", "--broker", server.nats_url.replace("://", "://root@")])  # makes the bucket
         url = f"{server.nats_url.replace('://', f'://{name}@')}{'?' if source else ''}{source}"

@@ -10,25 +10,31 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from cascade.cli.link import Address
-from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable
-from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
-from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.interfaces.wire.write import timestamp
-from cascade.ops._doctor import broker_probes, examination
-from cascade.ops._doctor.examination import Examination
-from cascade.ops._doctor.facts import (
+from doctor_facts import (
+    EVENTS,
+    OWN_SYNC,
+    PRESENCE,
+    PROGRESS,
+    STEERING,
+    SYNC,
     Certificate,
     Configuration,
+    Examination,
     Facts,
     Files,
     Login,
     Reachability,
     Retained,
     Right,
+    broker_probes,
+    examination,
 )
-from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
+
+from cascade.cli.link import Address
+from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable
+from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
+from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
+from cascade.interfaces.wire.write import timestamp
 
 NAME = "doctor-00c0ffee"
 URL = "mqtt://press@127.0.0.1:1"
