@@ -1,10 +1,47 @@
-"""Collectors as programs of their own, and what tests read in their files."""
+"""The collector's inner parts that these tests use, events, and collectors as programs of their own."""
 
 import contextlib
+import json
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from cascade.interfaces.topics import telemetry_topic
+from cascade.wire import parse_event
+from cascade.ops._collecting import collector as collector_module
+from cascade.ops._collecting import sqlite_file
+from cascade.ops._collecting.collector import Collector
+from cascade.ops._collecting.lines_file import LinesFile
+from cascade.ops._collecting.message import EventFile, Known, Received, Recent
+from cascade.ops._collecting.spans import Spans
+from cascade.ops._collecting.sqlite_file import SqliteFile
+from cascade.ops._commands.collect import BACKLOG
+
+__all__ = [
+    "BACKLOG",
+    "COLLECTOR",
+    "NOW",
+    "Collector",
+    "EventFile",
+    "Known",
+    "LinesFile",
+    "Received",
+    "Recent",
+    "Spans",
+    "SqliteFile",
+    "collector_module",
+    "event",
+    "kept",
+    "opened",
+    "process",
+    "reading",
+    "received",
+    "sqlite_file",
+]
+
+NOW = 1_800_000_000.0
 
 COLLECTOR = """
 import sys
@@ -44,3 +81,53 @@ def kept(path: Path) -> list[str]:
             return [event_id for (event_id,) in rows]
     except sqlite3.DatabaseError:
         return []  # the file is being made
+
+
+def event(seq: int, *, source: str = "press", kind: str = "events") -> dict[str, Any]:
+    """An event as telemetry makes it."""
+    name = "run-c41e07d2" if kind == "events" else f"run-c41e07d2-{kind}"
+    return {
+        "v": "1.0",
+        "ts": "2026-11-21T03:00:20+00:00",
+        "run_id": "run",
+        "org_id": "local",
+        "project_id": "default",
+        "source": source,
+        "seq": seq,
+        "token": "c41e07d2",
+        "event_id": f"{name}-{seq}",
+        "body": {
+            "type": "TaskStateEvent",
+            "task_id": "t:0",
+            "task_name": "t",
+            "state": "COMPLETED",
+            "duration_ms": 0.0,
+            "error": "",
+        },
+    }
+
+
+def received(
+    seq: int, at: float = NOW, *, source: str = "press", run: str = "run", kind: str = "events", **more: Any
+) -> Received:
+    """An event as the collector gets it."""
+    topic = telemetry_topic("local", "default", run, kind)
+    payload = {
+        "v": "1.0",
+        "ts": "2027-01-15T08:00:00+00:00",
+        "run_id": run,
+        "source": source,
+        "seq": seq,
+        "token": "t",
+        "event_id": f"{source}-{run}-{kind}-{seq}",
+        "body": {"type": "TaskStateEvent", "task_id": "a:0", "state": "RUNNING"},
+        **more,
+    }
+    parsed = parse_event(topic, json.dumps(payload).encode())
+    assert parsed is not None
+    return Received(topic, payload, parsed, at)
+
+
+def opened(path: Path) -> EventFile:
+    """Open a file of either kind."""
+    return SqliteFile(path) if path.suffix == ".sqlite" else LinesFile(path)

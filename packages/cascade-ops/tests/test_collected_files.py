@@ -11,49 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collectors import (
+    NOW,
+    Known,
+    LinesFile,
+    Received,
+    Recent,
+    Spans,
+    SqliteFile,
+    opened,
+    received,
+    sqlite_file,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cascade.cli import main
-from cascade.interfaces.topics import telemetry_topic
-from cascade.ops._collecting import sqlite_file
-from cascade.ops._collecting.lines_file import LinesFile
-from cascade.ops._collecting.message import EventFile, Known, Received, Recent
-from cascade.ops._collecting.sqlite_file import SqliteFile
-from cascade.wire import parse_event
 from testing_tools.memory_broker import MemoryBroker, Person
-
-NOW = 1_800_000_000.0
-
-
-def received(
-    seq: int, at: float = NOW, *, source: str = "press", run: str = "run", kind: str = "events", **more: Any
-) -> Received:
-    """An event as the collector gets it."""
-    topic = telemetry_topic("local", "default", run, kind)
-    payload = {
-        "v": "1.0",
-        "ts": "2027-01-15T08:00:00+00:00",
-        "run_id": run,
-        "source": source,
-        "seq": seq,
-        "token": "t",
-        "event_id": f"{source}-{run}-{kind}-{seq}",
-        "body": {"type": "TaskStateEvent", "task_id": "a:0", "state": "RUNNING"},
-        **more,
-    }
-    parsed = parse_event(topic, json.dumps(payload).encode())
-    assert parsed is not None
-    return Received(topic, payload, parsed, at)
 
 
 @pytest.fixture(params=["sqlite", "jsonl"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A file of either kind."""
     return tmp_path / f"all.{request.param}"
-
-
-def opened(path: Path) -> EventFile:
-    """Open a file of either kind."""
-    return SqliteFile(path) if path.suffix == ".sqlite" else LinesFile(path)
 
 
 def rows(path: Path) -> list[tuple[str, ...]]:
@@ -121,6 +101,7 @@ def test_what_has_no_number_or_id_is_kept_as_it_comes(path: Path) -> None:
     nameless = received(0, kind="logs", event_id="")
     named = received(0, kind="logs")
     assert file.store([nameless, nameless, named, named]) == {}
+    assert file.holes() == []
     file.close()
     file = opened(path)
     file.store([named, nameless])
@@ -173,7 +154,7 @@ def test_old_events_are_deleted_once_an_hour(tmp_path: Path) -> None:
     assert kept(received(1, NOW + 100)) == [0, 1]
     assert kept(received(2, NOW + 3_590)) == [0, 1, 2]
     assert kept(received(3, NOW + 3_601)) == [2, 3]
-    assert kept() == [2, 3]
+    assert kept(received(0, NOW + 3_602)) == [2, 3], "a copy of what was deleted"
     file.close()
 
 
@@ -267,3 +248,84 @@ def test_a_file_that_cannot_be_is_not_created(
     assert main(["collect", *options, *broker]) == code
     assert capsys.readouterr().err == f"cascade: {text}\n"
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_line_that_a_killed_collector_left_unfinished_is_cut_off(tmp_path: Path) -> None:
+    """Its event was not acknowledged, so it comes again."""
+    path = tmp_path / "all.jsonl"
+    file = LinesFile(path)
+    file.store([received(0), received(1)])
+    file.close()
+    path.write_bytes(path.read_bytes()[:-20])
+    file = LinesFile(path)
+    file.store([received(1)])
+    file.close()
+    assert [json.loads(line)["seq"] for (line,) in rows(path)] == [0, 1]
+
+
+def _foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+
+
+def _newer(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"PRAGMA application_id = {0x4353434F}; PRAGMA user_version = 7; CREATE TABLE a (a)"
+        )
+
+
+def _text(path: Path) -> None:
+    path.write_text("anything\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("a.sqlite", _foreign, "is a database of another program; name another file"),
+        ("a.sqlite", _newer, "is of version 7, and this Cascade writes 1; upgrade Cascade"),
+        ("a.jsonl", _text, ":1 is not a line of cascade collect; name another file"),
+        ("a.csv", _text, ": the kind of file is unknown; name it .sqlite or .jsonl"),
+        ("a.sqlite", None, "does not exist"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(
+    tmp_path: Path, name: str, spoil: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is asked of a broker, and nothing in it is changed."""
+    path = tmp_path / name
+    if spoil is not None:
+        spoil(path)
+    before = path.read_bytes() if path.exists() else None
+    for command in (["collect", "--to", str(path), "--holes"], ["history", "--from", str(path)]):
+        if command[0] == "collect" or path.suffix == ".sqlite":
+            assert main(command) in (1, 2)
+            out, error = capsys.readouterr()
+            assert (out, error.count("\n")) == ("", 1)
+            assert message in error
+            assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_file_that_cannot_be_opened_is_one_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything else is tried, with what to do: a link to nowhere stands in its place."""
+    path.symlink_to(path.parent / "missing" / path.name)
+    assert main(["collect", "--to", str(path), "--broker", "mqtt://127.0.0.1:1"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"cascade: {path} cannot be opened: ")
+    assert error.count("\n") == 1
+    assert "--debug" not in error
+
+
+@pytest.mark.full
+@given(st.lists(st.integers(0, 30)))
+def test_spans_are_a_set_and_its_holes(numbers: list[int]) -> None:
+    """Whatever the order: what was added is there, once, and the holes are the rest below the highest."""
+    spans, added = Spans(), set[int]()
+    for number in numbers:
+        assert spans.add(number) == (number not in added)
+        added.add(number)
+    assert {number for number in range(40) if number in spans} == added
+    missing = {number for first, last in spans.missing for number in range(first, last + 1)}
+    assert missing == set(range(max(added, default=0))) - added
+    assert Spans(spans.ranges).ranges == spans.ranges
+    assert len(spans.ranges) <= len(missing) + 1

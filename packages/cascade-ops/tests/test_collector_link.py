@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectors import kept
-from test_collect import event
+from collectors import BACKLOG, Collector, SqliteFile, collector_module, event, kept
 
 from cascade.cli import main
 from cascade.cli.link import Address
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import ack_topic, matches, status_topic, telemetry_topic
-from cascade.ops._collecting.collector import Collector
-from cascade.ops._collecting.sqlite_file import SqliteFile
-from cascade.ops._commands import collect
 from cascade.wire import EventMessage
 
 Callback = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -100,7 +96,7 @@ class CollectorPlant:
 @pytest.fixture
 def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CollectorPlant]:
     """A collector that commits at once."""
-    monkeypatch.setattr("cascade.ops._collecting.collector.GATHER", 0.0)
+    monkeypatch.setattr(collector_module, "GATHER", 0.0)
     found = CollectorPlant(tmp_path / "all.sqlite")
     yield found
     found.file.close()
@@ -221,7 +217,7 @@ def test_the_session_is_that_of_the_name_and_is_ready_before_the_link(
     named = {"client_id": "cascade-collect-night", "clean_session": False} if session else {}
     assert keywords == [tool | named]
     first, *_ = found.calls
-    assert first == f"backlog {collect.BACKLOG}"
+    assert first == f"backlog {BACKLOG}"
     assert found.calls[1:] == ["keep cascade-collect-night", *["subscribe"] * 4, "connect"]
     assert set(found.callbacks) == {
         "cascade/status/+",

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from collectors import Collector, EventFile, LinesFile, Received, SqliteFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -16,13 +17,9 @@ from cascade.cli._watching.drawing import Frame, draw
 from cascade.cli._watching.picture import take
 from cascade.cli._watching.rates import Rates
 from cascade.connectors.mqtt import MqttConnector
-from cascade.ops._collecting.collector import Collector
-from cascade.ops._collecting.lines_file import LinesFile
-from cascade.ops._collecting.message import EventFile, Received
-from cascade.ops._collecting.sqlite_file import SqliteFile
+from cascade.wire import View, constraint_rows, engine_rows, parse_event, run_rows
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker
-from cascade.wire import View, constraint_rows, engine_rows, parse_event, run_rows
 from testing_tools.hostile import CONTROL, ODD, OTHERS, RUN, SEEDS, WALL, messages, send
 
 NOW = 100.0

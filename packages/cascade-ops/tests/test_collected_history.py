@@ -1,0 +1,298 @@
+"""``cascade history --from``: runs and steps from the events that ``cascade collect`` has stored."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collectors import NOW, Received, SqliteFile, event
+
+from cascade.cli import main
+from cascade.interfaces.topics import telemetry_topic
+from cascade.wire import parse_event
+from testing_tools.memory_broker import MemoryBroker, Person
+from testing_tools.retained_reports import cells
+
+TOPIC = telemetry_topic("local", "default", "run")
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Person:
+    """A person at a terminal."""
+    return Person(MemoryBroker({}), monkeypatch)
+
+
+def collected(path: Path, *events: tuple[str, str, str, dict[str, Any]]) -> None:
+    """Write a collector's file: source, run, time and body of each event."""
+    file = SqliteFile(path)
+    for seq, (source, run_id, ts, body) in enumerate(events):
+        topic = telemetry_topic("local", "default", run_id)
+        message = {
+            "v": "1.0",
+            "ts": f"2027-01-15T{ts}+00:00",
+            "run_id": run_id,
+            "source": source,
+            "seq": seq,
+            "token": "t",
+            "event_id": f"{run_id}-{seq}",
+            "body": body,
+        }
+        parsed = parse_event(topic, json.dumps(message).encode())
+        assert parsed is not None
+        file.store([Received(topic, message, parsed, NOW + seq)])
+    file.close()
+
+
+def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run id that several boxes used is a list for a program, and has a column of sources for a person."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    path = tmp_path / "all.sqlite"
+    started = {"type": "LifecycleEvent", "event": "ENGINE_STARTED", "name": "nightly"}
+    ended = {"type": "LifecycleEvent", "event": "ENGINE_STOPPED", "status": "Failed", "error": "E: x"}
+    step = {"type": "TaskStateEvent", "task_id": "a:0", "task_name": "a"}
+    collected(
+        path,
+        ("press", "old", "07:00:00", started),
+        ("press", "new", "07:58:20", started),
+        ("press", "new", "07:58:20", {**step, "state": "RUNNING"}),
+        ("press", "new", "07:58:29", {**step, "state": "FAILED", "error": "E: x"}),
+        ("press", "new", "07:58:50", ended),
+        ("oven", "new", "07:30:00", started),
+    )
+    lines = person.types("history", "--from", str(path))[1]
+    head, *rows = cells(lines)
+    assert head == ["run", "source", "target", "status", "attempts", "began", "took", "steps", "error"]
+    assert [row[:2] for row in rows] == [["new", "press"], ["new", "oven"], ["old", "press"]]
+    assert rows[0][3:] == ["Failed", "1", "100s ago", "30s", "1 failed", "E: x"]
+    head, *rows = cells(person.types("history", "new", "--from", str(path))[1])
+    assert head == ["source", "step", "state", "starts", "tries", "began", "took", "size", "error"]
+    assert rows == [["press", "a:0", "failed", "1", "1", "100s ago", "9s", "0", "E: x"]]
+    documents = json.loads("\n".join(person.types("history", "new", "--from", str(path), "--json")[1]))
+    assert [(each["source"], len(each["steps"])) for each in documents] == [("oven", 0), ("press", 1)]
+    alone = json.loads("\n".join(person.types("history", "old", "--from", str(path), "--json")[1]))
+    assert (alone["source"], alone["steps"]) == ("press", [])
+
+
+def test_an_empty_list_is_a_sentence(person: Person, tmp_path: Path) -> None:
+    """Of a file without tables, of one without events, and of a run without steps."""
+    (tmp_path / "empty.sqlite").touch()
+    assert person.types("history", "--from", str(tmp_path / "empty.sqlite"))[1] == ["no runs are in the file"]
+    collected(tmp_path / "all.sqlite")
+    assert person.types("history", "--from", str(tmp_path / "all.sqlite"))[1] == ["no runs are in the file"]
+    collected(tmp_path / "one.sqlite", ("press", "run", "07:00:00", {"type": "Other"}))
+    assert person.types("history", "run", "--from", str(tmp_path / "one.sqlite"))[1] == [
+        "no steps are in the file"
+    ]
+
+
+def lifecycle(seq: int, event_name: str, **body: Any) -> dict[str, Any]:
+    """The start or the end of a run."""
+    body = {"type": "LifecycleEvent", "event": event_name, **body}
+    return {**event(seq), "ts": f"2026-11-21T03:00:2{seq}+00:00", "body": body}
+
+
+def step(seq: int, state: str, **body: Any) -> dict[str, Any]:
+    """A change of state of one step."""
+    body = {
+        "type": "TaskStateEvent",
+        "task_id": "press:0",
+        "task_name": "press",
+        "state": state,
+        "error": "",
+        **body,
+    }
+    return {**event(seq), "ts": f"2026-11-21T03:00:2{seq}+00:00", "body": body}
+
+
+def test_history_reads_what_happened_on_every_box(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs with their status, counts and times; one run with its steps; an unknown one is one line."""
+    path = tmp_path / "all.sqlite"
+    messages = [
+        lifecycle(0, "ENGINE_STARTED", name="nightly"),
+        step(1, "RUNNING"),
+        step(2, "RETRYING", error="OSError: jam"),
+        step(3, "RUNNING"),
+        step(4, "COMPLETED"),
+        lifecycle(5, "ENGINE_STOPPED", status="Succeeded", error=""),
+    ]
+    file = SqliteFile(path)
+    for number, message in enumerate([*messages, lifecycle(0, "ENGINE_STARTED") | {"source": "oven"}]):
+        parsed = parse_event(TOPIC, json.dumps(message).encode())
+        assert parsed is not None
+        unique = replace(parsed, event_id=f"{parsed.source}-{number}")
+        file.store([Received(TOPIC, message, unique, 1e9 + number)])
+    file.close()
+    assert main(["history", "--from", str(path), "--json"]) == 0
+    rows = {row["source"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["oven"]["status"] == "Running"
+    assert rows["press"] == {
+        "run_id": "run",
+        "source": "press",
+        "target": "nightly",
+        "status": "Succeeded",
+        "attempts": 1,
+        "created": "2026-11-21T03:00:20+00:00",
+        "ended": "2026-11-21T03:00:25+00:00",
+        "took": 5.0,
+        "counts": {"completed": 1},
+        "error": "",
+    }
+    assert main(["history", "run", "--from", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(
+        "press\tpress:0\tcompleted\t2\t1\t2026-11-21T03:00:21+00:00\t3.0\t0\t"
+    )
+    assert main(["history", "none", "--from", str(path)]) == 1
+    assert "no event of a run 'none' is in" in capsys.readouterr().err
+
+
+def history_of(
+    path: Path, capsys: pytest.CaptureFixture[str], *batches: list[dict[str, Any]], run: str = ""
+) -> Any:
+    """What ``cascade history`` says after these events; those of a batch have come at the same moment."""
+    file = SqliteFile(path)
+    for number, batch in enumerate(batches):
+        events = [(each, parse_event(TOPIC, json.dumps(each).encode())) for each in batch]
+        file.store([Received(TOPIC, each, parsed, 1e9 + number) for each, parsed in events if parsed])
+    file.close()
+    assert main(["history", *([run] if run else []), "--json", "--from", str(path)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def named(message: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The message with other keys, and the id that belongs to them."""
+    changed = {**message, **changes}
+    return {**changed, "event_id": "-".join(str(changed[key]) for key in ("source", "token", "seq"))}
+
+
+def test_history_shows_a_run_that_goes_on_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first attempt has failed; the second one has no end and no error yet, and the run began with the first."""
+    first = [
+        lifecycle(0, "ENGINE_STARTED", name="nightly"),
+        step(1, "RUNNING"),
+        step(2, "FAILED", error="OSError: jam"),
+        lifecycle(3, "ENGINE_STOPPED", status="Failed", error="OSError: jam"),
+    ]
+    second = [lifecycle(4, "ENGINE_STARTED"), step(5, "RUNNING")]
+    path = tmp_path / "all.sqlite"
+    (failed,) = history_of(path, capsys, first)
+    assert (failed["status"], failed["attempts"], failed["error"]) == ("Failed", 1, "OSError: jam")
+    assert (failed["ended"], failed["took"]) == ("2026-11-21T03:00:23+00:00", 3.0)
+    found = history_of(path, capsys, first, [named(each, token="a2") for each in second], run="run")
+    (pressed,) = found.pop("steps")
+    assert found == {
+        **failed,
+        "status": "Running",
+        "attempts": 2,
+        "ended": None,
+        "took": None,
+        "counts": {"running": 1},
+        "error": "",
+    }
+    assert (pressed["starts"], pressed["tries"], pressed["error"]) == (2, 1, "")
+    assert (pressed["began"], pressed["ended"]) == ("2026-11-21T03:00:21+00:00", None)
+
+
+def test_history_counts_events_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may have come in another order, at the same moment, and those of two boxes by turns."""
+    run = [lifecycle(0, "ENGINE_STARTED", name="nightly"), step(1, "RUNNING"), step(2, "COMPLETED")]
+    batches = [[named(each, source=source)] for each in run for source in ("left", "right")]
+    backwards = [named(each, source="middle") for each in reversed(run)]
+    rows = history_of(tmp_path / "all.sqlite", capsys, *batches, backwards)
+    assert sorted((row["source"], row["status"], str(row["counts"])) for row in rows) == [
+        (source, "Running", "{'completed': 1}") for source in ("left", "middle", "right")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "error"),
+    [
+        ({"status": "Succeeded"}, "Succeeded", ""),
+        ({"status": "Failed", "error": "OSError: jam"}, "Failed", "OSError: jam"),
+        ({}, "", ""),
+        ({"status": None, "error": None}, "", ""),
+        ({"status": 7, "error": 8}, "7", "8"),
+    ],
+    ids=str,
+)
+def test_history_shows_the_end_of_a_run_as_it_was_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: dict[str, Any], status: str, error: str
+) -> None:
+    """What another program leaves out is empty, and so is what it leaves out of the start and of a step."""
+    run = [
+        lifecycle(0, "ENGINE_STARTED", name=None),
+        step(1, "RUNNING", error=None),
+        step(2, "FAILED", **({"error": error} if error else {"error": None})),
+        lifecycle(4, "ENGINE_STOPPED", **end),
+    ]
+    row = history_of(tmp_path / "all.sqlite", capsys, [named(each) for each in run], run="run")
+    (pressed,) = row["steps"]
+    assert (row["status"], row["error"], row["target"]) == (status, error, "")
+    assert (row["created"], row["ended"], row["took"]) == (
+        "2026-11-21T03:00:20+00:00",
+        "2026-11-21T03:00:24+00:00",
+        4.0,
+    )
+    assert (pressed["state"], pressed["error"], pressed["starts"], pressed["tries"]) == (
+        "failed",
+        error,
+        1,
+        1,
+    )
+    assert (pressed["key"], pressed["name"], pressed["took"]) == ("press:0", "press", 1.0)
+
+
+def test_history_has_no_negative_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The clock of the box was set back during the run."""
+    run = [lifecycle(9, "ENGINE_STARTED"), {**lifecycle(3, "ENGINE_STOPPED", status="Succeeded"), "seq": 10}]
+    (row,) = history_of(tmp_path / "all.sqlite", capsys, [named(each) for each in run])
+    assert (row["status"], row["took"]) == ("Succeeded", 0.0)
+
+
+ANYTHING: list[Any] = [
+    None,
+    5,
+    1.5,
+    True,
+    "",
+    "yesterday",
+    "2026-11-21T03:00:25",
+    [],
+    {},
+    "2026-11-21T03:00:26+00:00",
+]
+
+
+@pytest.mark.parametrize("value", ANYTHING, ids=repr)
+@pytest.mark.parametrize("form", [[], ["--json"], ["run"], ["run", "--json"]], ids=" ".join)
+def test_history_bears_events_of_any_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: Any, form: list[str]
+) -> None:
+    """Any field of an event may hold anything; the other runs are listed as before."""
+    path, file = tmp_path / "all.sqlite", SqliteFile(tmp_path / "all.sqlite")
+    began, ended = (
+        lifecycle(0, "ENGINE_STARTED", name="nightly"),
+        lifecycle(5, "ENGINE_STOPPED", status="Succeeded"),
+    )
+    whole = [began, step(1, "RUNNING"), step(2, "COMPLETED"), ended]
+    odd = [
+        *({**message, field: value} for message in whole for field in ("ts", "body")),
+        *(
+            {**message, "body": {**message["body"], field: value}}
+            for message in whole
+            for field in message["body"]
+        ),
+    ]
+    for number, message in enumerate(
+        [began, ended, *({**each, "source": f"odd-{n % 3}"} for n, each in enumerate(odd))]
+    ):
+        parsed = parse_event(TOPIC, json.dumps({**message, "seq": number}).encode())
+        if parsed is None:
+            continue  # a collector drops it
+        file.store([Received(TOPIC, message, replace(parsed, event_id=f"e-{number}"), 1e9 + number)])
+    file.close()
+    assert main(["history", *form, "--from", str(path)]) == 0
+    assert "press" in capsys.readouterr().out
