@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cascade.cli import main
+from cascade.ops import _retained_writes
 from cascade.ops._doctor import broker_probes, examination, network_probes
 from testing_tools.command_fixtures import no_settings, patient, patient_with_nats, plant
 from testing_tools.engines import PASSWORD
@@ -19,6 +20,12 @@ __all__ = ["no_settings", "patient", "patient_with_nats", "plant"]
 
 _OF_THE_MACHINE = {"sqlite", "websocket"}
 """Warnings of the doctor that do not depend on the broker."""
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that drops a message is not waited for."""
+    monkeypatch.setattr(_retained_writes, "ACKNOWLEDGE_SECONDS", 0.05)
 
 
 @pytest.fixture

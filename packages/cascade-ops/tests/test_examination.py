@@ -21,7 +21,6 @@ from doctor_facts import (
     Configuration,
     Examination,
     Facts,
-    Files,
     Login,
     Reachability,
     Retained,
@@ -31,7 +30,7 @@ from doctor_facts import (
 )
 
 from cascade.cli.link import Address
-from cascade.interfaces.errors import ConfigurationError, ConnectorUnavailable
+from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
 from cascade.interfaces.wire.write import timestamp
@@ -437,61 +436,6 @@ async def test_more_topics_than_can_be_listed_are_not_leftovers(broker: TriedBro
     assert (await examined(broker)).leftovers == 2
     broker.too_many = True
     assert (await examined(broker)).leftovers == 1
-
-
-@pytest.mark.parametrize(
-    ("url", "variables"),
-    [
-        ("mqtts://press@127.0.0.1:1", ["CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"]),
-        ("wss://press@127.0.0.1:1", ["CASCADE_MQTT_CA", "CASCADE_MQTT_CERT", "CASCADE_MQTT_KEY"]),
-        ("tls://press:pw@127.0.0.1:1", ["CASCADE_NATS_CA", "CASCADE_NATS_CERT", "CASCADE_NATS_KEY"]),
-        ("mqtt://press@127.0.0.1:1", []),
-    ],
-)
-async def test_tls_is_tried_with_the_files_that_the_connector_uses(
-    url: str, variables: list[str], broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the names of its protocol; the client's certificate is looked at before."""
-    read: list[str] = []
-    looked: list[str] = []
-
-    async def certificate(*_: object) -> Certificate:
-        return Certificate(ends=1.0)
-
-    def files(environment: object, *, certificate: str) -> Files:
-        looked.append(certificate)
-        return Files(end="soon")
-
-    monkeypatch.setattr(examination, "try_tls", certificate)
-    monkeypatch.setattr(examination, "files_of", files)
-    monkeypatch.setattr("cascade.transport.urls.tls_context_of", lambda *names, log: read.extend(names))
-    facts = await examined(broker, url)
-    assert read == variables
-    assert facts.certificate == (Certificate(ends=1.0) if variables else None)
-    assert looked == [f"CASCADE_{'NATS' if 'tls:' in url else 'MQTT'}_CERT"]
-    assert facts.files == Files(end="soon")
-    assert facts.login is not None
-    assert facts.login.linked
-
-
-async def test_settings_that_cannot_work_are_named_before_the_network_is_tried(
-    broker: TriedBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As every other command names them."""
-    tried: list[object] = []
-
-    async def way(target: object) -> Reachability:
-        tried.append(target)
-        return Reachability()
-
-    def refuse(*_: object, **__: object) -> None:
-        raise ConfigurationError("url", "it has no host")
-
-    monkeypatch.setattr(examination, "try_port", way)
-    monkeypatch.setattr(Address, "connector", refuse)
-    with pytest.raises(ConfigurationError, match="it has no host"):
-        await Examination(Address(URL)).run()
-    assert tried == []
 
 
 async def test_a_login_that_is_refused_ends_the_examination(broker: TriedBroker) -> None:

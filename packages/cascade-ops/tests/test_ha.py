@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from home import device, device_topic
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+import cascade
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces.topics import check_topic, constraint_topic, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Message
-from cascade.ops._home_assistant.device import device, device_id, device_topic
 from testing_tools.engines import Plant, eventually
 
 PROTOCOL = Path(__file__).parents[2] / "cascade-interfaces" / "PROTOCOL.md"
@@ -53,14 +54,14 @@ def rendered(template: str, content: Any, **variables: Any) -> str:
 
 def shown(source: str, component: str, content: Any, **variables: Any) -> str:
     """The state of one entity after a message."""
-    found = device(source, "1")["components"][component]
+    found = device(source)["components"][component]
     return rendered(found["value_template"], content, **variables)
 
 
 @pytest.mark.parametrize("source", ["press-line-3", *HOSTILE])
 def test_a_discovery_message_has_only_documented_keys(source: str) -> None:
     """Topics and ids are legal for any source; every template can be read; ids differ within a device."""
-    made = json.loads(json.dumps(device(source, "1.2")))
+    made = device(source)
     check_topic(device_topic(source))
     assert re.fullmatch(r"homeassistant/device/cascade_[a-zA-Z0-9_-]+/config", device_topic(source))
     assert made.keys() == {"device", "origin", "availability", "state_topic", "qos", "components"}
@@ -79,15 +80,15 @@ def test_a_discovery_message_has_only_documented_keys(source: str) -> None:
 
 def test_ids_keep_sources_apart() -> None:
     """A source that is not a legal id gets a digest; two that become the same text stay two devices."""
-    assert device_id("press-line-3") == "press-line-3"
-    assert device_id("pi.local/line 3") == "pi_local_line_3_5a184c"
-    assert len({device_id("a b"), device_id("a/b"), device_id("a_b")}) == 3
+    for source, found in (("press-line-3", "press-line-3"), ("pi.local/line 3", "pi_local_line_3_5a184c")):
+        assert device_topic(source) == f"homeassistant/device/cascade_{found}/config"
+    assert len({device_topic("a b"), device_topic("a/b"), device_topic("a_b")}) == 3
 
 
 @pytest.mark.parametrize("source", ["press-line-3", *HOSTILE])
 def test_what_is_published_is_a_register(source: str) -> None:
     """Switch and number: the five keys of a register and its author, whatever the source is called."""
-    components = device(source, "1")["components"]
+    components = device(source)["components"]
     register = {"id": f"pause-source:{source}", "scope": f"source:{source}", "type": "pause", "params": {}}
     pause = components["pause"]
     assert json.loads(pause["payload_on"]) == register | {"expires_at": None, "by": "Home Assistant"}
@@ -130,14 +131,14 @@ def test_the_switch_shows_its_own_register(source: str) -> None:
 
 def test_a_person_sees_each_entity_with_its_name_unit_and_limits() -> None:
     """Beside the templates and topics: Home Assistant builds its page of these values."""
-    made = device("press", "1.2")
+    made = device("press")
     assert made["device"] == {
         "identifiers": ["cascade_press"],
         "name": "press",
         "manufacturer": "Cascade",
         "model": "Engine",
     }
-    assert made["origin"] == {"name": "Cascade", "sw_version": "1.2"}
+    assert made["origin"] == {"name": "Cascade", "sw_version": cascade.__version__}
     assert (made["qos"], made["state_topic"]) == (1, state_topic("press", "summary"))
     assert made["availability"][0]["value_template"] == "{{ value_json.status }}"
     constraints, runs = state_topic("press", "constraints"), state_topic("press", "runs")
@@ -220,12 +221,12 @@ def test_the_event_fires_once_for_each_run() -> None:
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "77fe"}}) == ""
     assert shown("x", "run_ended", runs, this={"attributes": {"run_id": "older"}}) != ""
     assert shown("x", "run_ended", {"v": "1.0"}) == ""
-    found = device("x", "1", last_run="77fe")["components"]["run_ended"]["value_template"]
+    found = device("x", last_run="77fe")["components"]["run_ended"]["value_template"]
     assert rendered(found, runs) == ""  # it had ended when Home Assistant discovered the engine
     newer = runs | {"recent": [{**runs["recent"][0], "run_id": "newer"}]}
     assert json.loads(rendered(found, newer))["run_id"] == "newer"
     assert rendered(found, runs, this={"attributes": {"run_id": "older"}}) != ""
-    attributes = device("x", "1")["components"]["last_run"]["json_attributes_template"]
+    attributes = device("x")["components"]["last_run"]["json_attributes_template"]
     assert json.loads(rendered(attributes, runs))["duration_ms"] == 8123.0
     assert json.loads(rendered(attributes, {})) == {}
 

@@ -4,92 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
+from exported import BUCKETS, MOST_NAMES, MOST_SOURCES, OTHER, Exported, end, row
 
-from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
-from cascade.ops._exporting.metrics import BUCKETS, MOST_SOURCES, Metrics
-from cascade.ops._exporting.totals import MOST_NAMES, OTHER
+from cascade.cli import main
+from cascade.interfaces.topics import status_topic, telemetry_topic
 from cascade.wire import parse_event
 from testing_tools.engines import Plant, eventually
 from testing_tools.patient import PATIENT
 
 DASHBOARD = Path(__file__).parents[1] / "dashboards" / "grafana.json"
-
-
-class Exported:
-    """Metrics that are fed with messages, and read as Prometheus reads them."""
-
-    def __init__(self) -> None:
-        self.metrics = Metrics()
-        self.now = 100.0
-
-    def report(
-        self, kind: str, content: dict[str, Any], source: str = "press", *, retained: bool = False
-    ) -> None:
-        """Take a report of an engine."""
-        head = {"v": "1.0", "source": source, "session": "s", "project_id": "p"}
-        self.fold(state_topic(source, kind), head | content, retained=retained)
-
-    def fold(self, topic: str, content: dict[str, Any], *, retained: bool = False) -> None:
-        """Take a message."""
-        self.metrics.fold(topic, json.dumps(content).encode(), now=self.now, retained=retained)
-
-    def birth(self, source: str = "press", status: str = "online") -> None:
-        """The presence of an engine."""
-        self.fold(status_topic(source), {"status": status, "session": "b"}, retained=True)
-
-    def samples(self, name: str) -> dict[tuple[str, ...], float]:
-        """Samples by their labels in alphabetical order, without source and project."""
-        metrics, now = self.metrics, self.now
-
-        class Scrape(Collector):
-            def collect(self) -> list[Metric]:
-                return list(metrics.families(now))
-
-        registry = CollectorRegistry()
-        registry.register(Scrape())
-        families = text_string_to_metric_families(generate_latest(registry).decode())
-        return {
-            tuple(
-                value for label, value in sorted(sample.labels.items()) if label not in ("source", "project")
-            ): sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == name
-        }
-
-
-def row(
-    counts: dict[str, int],
-    tasks: dict[str, dict[str, int]] | None = None,
-    *,
-    run_id: str = "r1",
-    lost: int = 0,
-) -> dict[str, Any]:
-    """An active run in a report; ``tasks`` are counts by name."""
-    named = {name: {"known": 9, "counts": found} for name, found in (tasks or {}).items()}
-    return {"run_id": run_id, "target": "t", "counts": counts, "known": 9, "tasks": named, "lost": lost}
-
-
-def end(counts: dict[str, int], run_id: str = "r1", status: str = "Succeeded") -> dict[str, Any]:
-    """A run that has ended in a report."""
-    return {
-        "run_id": run_id,
-        "target": "t",
-        "status": status,
-        "ended": "2026-01-01T00:00:00+00:00",
-        "counts": counts,
-    }
 
 
 def test_totals_come_from_reports() -> None:
@@ -114,15 +42,6 @@ def test_totals_come_from_reports() -> None:
     exported.report("runs", {"runs": [row({"COMPLETED": 2}, {"audit": {"COMPLETED": 2}})]})
     exported.report("runs", {"runs": [row({"COMPLETED": 1}, {"audit": {"COMPLETED": 1}})]})
     assert exported.samples("cascade_tasks_total")["COMPLETED", "audit"] == 4 + 2 + 1
-
-
-def test_lost_events_are_added_up() -> None:
-    """Of one run what came since its last report, of the next one all."""
-    exported = Exported()
-    exported.birth()
-    for run_id, lost in (("r1", 2), ("r1", 5), ("r2", 1)):
-        exported.report("runs", {"runs": [row({}, run_id=run_id, lost=lost)]})
-    assert exported.samples("cascade_events_lost_total") == {(): 6}
 
 
 def test_gauges_show_what_is_true_now() -> None:
@@ -292,15 +211,7 @@ def test_a_scrape_shows_a_live_engine(plant: Plant, tmp_path: Path, request: pyt
     )
 
 
-def test_a_wrong_address_is_refused(plant: Plant, tmp_path: Path) -> None:
-    """No port, or one that is taken: one line that says what to write."""
-    file = str(tmp_path / "runs.sqlite")
-    done = plant.cascade("collect", "--to", file, "--prometheus", "9464")
-    assert done.returncode == 2
-    assert "'9464' is not an address and a port, such as 127.0.0.1:9464" in done.stderr
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = plant.cascade("collect", "--to", file, "--prometheus", f"127.0.0.1:{taken.getsockname()[1]}")
-    assert done.returncode == 2
-    assert "cannot be opened: Address already in use; choose another for --prometheus" in done.stderr
+def test_a_wrong_address_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says what to write."""
+    assert main(["collect", "--to", str(tmp_path / "runs.sqlite"), "--prometheus", "9464"]) == 2
+    assert "'9464' is not an address and a port, such as 127.0.0.1:9464" in capsys.readouterr().err

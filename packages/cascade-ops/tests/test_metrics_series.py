@@ -11,19 +11,16 @@ from unittest.mock import MagicMock
 
 import click
 import pytest
+from exported import MOST_SOURCES, OTHER, Exported, end, row, served, server
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from test_metrics import Exported, end, row
 
 from cascade.cli.errors import CommandError
 from cascade.cli.link import Address
 from cascade.interfaces.topics import status_topic, telemetry_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.ops._exporting.metrics import MOST_SOURCES
-from cascade.ops._exporting.server import served
-from cascade.ops._exporting.totals import OTHER
-from cascade.testkit import eventually
 from cascade.wire import EventMessage, parse_event
+from cascade.testkit import eventually
 
 
 def ended_call(number: int, *, source: str = "press", task: str = "audit", ms: float = 20.0) -> EventMessage:
@@ -251,7 +248,7 @@ async def test_a_person_reads_where_the_metrics_are_and_nothing_serves_them_afte
         assert next(family.name for family in registry.collect()) == "cascade_broker_up"
         return http, thread
 
-    monkeypatch.setattr("cascade.ops._exporting.server.start_http_server", start)
+    monkeypatch.setattr(server, "start_http_server", start)
 
     async def serve() -> None:
         async with served(Address("mqtt://broker.example"), host, 0):
@@ -274,7 +271,7 @@ async def test_a_port_that_cannot_be_opened_is_a_fault_of_the_command_line(
     def start(port: int, host: str, registry: CollectorRegistry) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("cascade.ops._exporting.server.start_http_server", start)
+    monkeypatch.setattr(server, "start_http_server", start)
     with pytest.raises(CommandError) as raised:
         async with served(Address("mqtt://broker.example"), "127.0.0.1", 80):
             pass

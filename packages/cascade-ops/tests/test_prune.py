@@ -1,29 +1,31 @@
 """``cascade prune``: what is left over, and that nothing else is cleared."""
 
 import json
+import time
 
 import pytest
+from home import device_topic
 from paho.mqtt import publish
 
 from cascade.interfaces.topics import canary_topic, constraint_topic, state_topic, status_topic
-from cascade.ops._home_assistant.device import device_topic
-from cascade.ops._leftovers import Leftover, leftovers
 from cascade.testkit.waiting import busyness
-from cascade.wire import View
 from testing_tools.engines import Plant, eventually
+from testing_tools.memory_broker import MemoryBroker, Person
 from testing_tools.patient import PATIENT
 from testing_tools.terminals import Terminal
 
 
-def view_of(messages: dict[str, object]) -> View:
-    """What a watcher sees of these retained messages."""
-    view = View()
-    for topic, content in messages.items():
-        view.fold(topic, json.dumps(content).encode(), now=0.0, retained=True)
-    return view
+def pruned(messages: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What ``cascade prune`` shows of a broker that retains these messages, and why."""
+    monkeypatch.setattr(time, "time", lambda: 100.0)
+    code, lines, _ = Person(MemoryBroker(messages), monkeypatch).types("prune", "--json", answer="n\n")
+    assert code == 0
+    rows = json.loads(lines[0])
+    assert [row["topic"] for row in rows] == sorted(row["topic"] for row in rows)
+    return {row["topic"]: row["why"] for row in rows}
 
 
-def test_what_belongs_to_no_live_engine_is_left_over() -> None:
+def test_what_belongs_to_no_live_engine_is_left_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presence, reports of any kind and the canary; expired registers, and those of a run that is over."""
     row = {"run_id": "r1", "target": "t", "status": "Succeeded", "ended": "2026-01-01T00:00:00+00:00"}
     messages: dict[str, object] = {
@@ -44,20 +46,19 @@ def test_what_belongs_to_no_live_engine_is_left_over() -> None:
         "cascade/constraints/@store": {"store": "x"},
     }
     killed = "cascade doctor was killed before it cleared this"
-    found = list(leftovers(view_of(messages), list(messages), now=1.0, wall=100.0))
-    assert found == [
-        Leftover(constraint_topic("run:r1", "cancel"), "the run r1 is over"),
-        Leftover(constraint_topic("task:x", "pause"), "the constraint expired 50s ago"),
-        Leftover("cascade/state/a%2Fb/anything", "the engine is lost"),
-        Leftover("cascade/status/a%2Fb", "the engine is lost"),
-        Leftover("cascade/sync/a%2Fb/@canary", "the engine is lost"),
-        Leftover("cascade/sync/doctor-1a2b3c4d/doctor-1a2b3c4d-8", killed),
-        Leftover("cascade/sync/gone/@canary", "the engine is lost"),
-        Leftover("cascade/sync/live/doctor-1a2b3c4d-7", killed),
-    ]
+    assert pruned(messages, monkeypatch) == {
+        constraint_topic("run:r1", "cancel"): "the run r1 is over",
+        constraint_topic("task:x", "pause"): "the constraint expired 50s ago",
+        "cascade/state/a%2Fb/anything": "the engine is lost",
+        "cascade/status/a%2Fb": "the engine is lost",
+        "cascade/sync/a%2Fb/@canary": "the engine is lost",
+        "cascade/sync/doctor-1a2b3c4d/doctor-1a2b3c4d-8": killed,
+        "cascade/sync/gone/@canary": "the engine is lost",
+        "cascade/sync/live/doctor-1a2b3c4d-7": killed,
+    }
 
 
-def test_a_run_is_over_when_no_live_engine_runs_it() -> None:
+def test_a_run_is_over_when_no_live_engine_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its id may be used on several boxes, and its engine may be lost; a live one still obeys the constraint."""
 
     def report(source: str, run_id: str, *, runs: bool) -> dict[str, object]:
@@ -77,27 +78,25 @@ def test_a_run_is_over_when_no_live_engine_runs_it() -> None:
         constraint_topic("run:shared", "pause"): {"type": "pause"},
         constraint_topic("run:alone", "pause"): {"type": "pause"},
     }
-    found = list(leftovers(view_of(messages), list(messages), now=1.0, wall=100.0))
-    assert found == [
-        Leftover(constraint_topic("run:alone", "pause"), "the run alone is over"),
-        Leftover(state_topic("lost", "runs"), "the engine is lost"),
-        Leftover(status_topic("ended"), "the engine has ended"),
-        Leftover(status_topic("lost"), "the engine is lost"),
-    ]
+    assert pruned(messages, monkeypatch) == {
+        constraint_topic("run:alone", "pause"): "the run alone is over",
+        state_topic("lost", "runs"): "the engine is lost",
+        status_topic("ended"): "the engine has ended",
+        status_topic("lost"): "the engine is lost",
+    }
 
 
-def test_a_device_stays_for_as_long_as_the_broker_knows_its_engine() -> None:
+def test_a_device_stays_for_as_long_as_the_broker_knows_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that is offline for the night keeps its device in Home Assistant; one without any trace does not."""
     messages: dict[str, object] = {
         status_topic("live"): {"status": "online", "session": "a"},
         status_topic("hall 2"): {"status": "offline", "session": "b"},
     }
-    topics = [*messages, *map(device_topic, ("live", "hall 2", "gone"))]
-    found = list(leftovers(view_of(messages), topics, now=1.0, wall=100.0))
-    assert found == [
-        Leftover("cascade/status/hall%202", "the engine is lost"),
-        Leftover(device_topic("gone"), "the broker knows no engine of this device"),
-    ]
+    messages |= {device_topic(source): {} for source in ("live", "hall 2", "gone")}
+    assert pruned(messages, monkeypatch) == {
+        "cascade/status/hall%202": "the engine is lost",
+        device_topic("gone"): "the broker knows no engine of this device",
+    }
 
 
 @pytest.mark.full

@@ -6,11 +6,11 @@ import json
 import time
 
 import pytest
+from home import device, device_topic
 
 from cascade.cli import snapshot
 from cascade.interfaces.topics import canary_topic, state_topic, status_topic
-from cascade.ops import _retained_writes
-from cascade.ops._home_assistant.device import device_topic
+from cascade.interfaces.watch import Message
 from testing_tools.memory_broker import MemoryBroker, Person
 from testing_tools.retained_reports import LIMIT, NOW, cells, plant
 
@@ -73,10 +73,9 @@ def test_prune_shows_what_it_clears_and_asks(
     ],
 )
 def test_prune_names_what_the_broker_has_not_cleared(
-    denied: set[str], cause: str, littered: MemoryBroker, person: Person, monkeypatch: pytest.MonkeyPatch
+    denied: set[str], cause: str, littered: MemoryBroker, person: Person, brief: None
 ) -> None:
     """With the rule that is missing, of Home Assistant's topics only where one of them is to be cleared."""
-    monkeypatch.setattr(_retained_writes, "ACKNOWLEDGE_SECONDS", 0.05)
     littered.read_only = denied
     if device_topic("gone") not in denied:
         del littered.retained[device_topic("gone")]
@@ -151,11 +150,13 @@ def test_home_assistant_gets_a_device_for_each_engine_until_it_is_removed(person
 
 @pytest.mark.parametrize(("options", "done"), [((), "returned"), (("--remove",), "cleared")])
 def test_home_assistants_topics_need_a_rule(
-    options: tuple[str, ...], done: str, person: Person, monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...], done: str, person: Person, brief: None
 ) -> None:
     """A broker drops what it does not permit."""
-    monkeypatch.setattr(_retained_writes, "ACKNOWLEDGE_SECONDS", 0.05)
     person.broker.read_only = {device_topic("oven")}
+    person.broker.retained[device_topic("oven")] = json.dumps(
+        device("oven")
+    ).encode()  # from before: no proof
     code, lines, err = person.types("ha", "oven", "press", *options)
     assert (code, lines) == (3, [])
     cause = f"the broker has not {done} {device_topic('oven')}"
@@ -167,3 +168,20 @@ def test_home_assistant_speaks_mqtt_only(person: Person) -> None:
     code, _, err = person.types("ha", "oven", "--broker", "nats://broker.example")
     assert (code, err) == (2, "cascade: Home Assistant needs an MQTT broker; write mqtt://host:1883\n")
     assert person.types("ha", "oven", "--broker", "wss://broker.example")[0] == 0
+
+
+def test_a_message_of_others_does_not_prove_that_one_was_taken(
+    person: Person, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another operator writes the topic meanwhile, and the broker drops what this command clears."""
+    person.broker.read_only = {device_topic("oven")}
+    take = person.broker.take
+
+    def of_others(topic: str, content: object) -> None:
+        take(topic, content)
+        for stream in person.broker.streams:
+            stream.deliver(Message(topic, b'{"x": 9}', retain=False))
+
+    monkeypatch.setattr(person.broker, "take", of_others)
+    code, _, err = person.types("ha", "oven", "--remove")
+    assert (code, "has not cleared homeassistant/device/cascade_oven/config; this" in err) == (3, True)

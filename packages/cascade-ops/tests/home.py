@@ -1,0 +1,34 @@
+"""What ``cascade ha`` publishes for an engine."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import pytest
+
+from cascade.interfaces.topics import state_topic
+from testing_tools.memory_broker import MemoryBroker, Person
+
+
+@functools.cache
+def _published(source: str, last_run: str) -> tuple[str, str]:
+    row = {"run_id": last_run, "target": "t", "status": "Failed", "ended": "2026-01-01T00:00:00+00:00"}
+    report = {"v": "1.0", "source": source, "runs": [], "recent": [row] if last_run else []}
+    broker = MemoryBroker({state_topic(source, "runs"): report})
+    with pytest.MonkeyPatch.context() as patched:
+        assert Person(broker, patched).types("ha", "--", source)[0] == 0
+    ((topic, content),) = broker.written
+    return topic, json.dumps(content)
+
+
+def device(source: str, *, last_run: str = "") -> dict[str, Any]:
+    """The discovery message of an engine whose latest run has ended."""
+    content: dict[str, Any] = json.loads(_published(source, last_run)[1])
+    return content
+
+
+def device_topic(source: str) -> str:
+    """Its topic."""
+    return _published(source, "")[0]
