@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from cascade.interfaces.topics import telemetry_topic
-from cascade.wire import parse_event
 from cascade.ops._collecting import collector as collector_module
 from cascade.ops._collecting import sqlite_file
 from cascade.ops._collecting.collector import Collector
@@ -18,6 +17,7 @@ from cascade.ops._collecting.message import EventFile, Known, Received, Recent
 from cascade.ops._collecting.spans import Spans
 from cascade.ops._collecting.sqlite_file import SqliteFile
 from cascade.ops._commands.collect import BACKLOG
+from cascade.wire import parse_event
 
 __all__ = [
     "BACKLOG",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cascade.wire import View
 from cascade.ops._commands.doctor import findings
 from cascade.ops._doctor import broker_probes, examination, network_probes
 from cascade.ops._doctor.broker_probes import Examined, count_queued, read_back, read_version, retained
@@ -23,6 +22,7 @@ from cascade.ops._doctor.local_server import local_configuration
 from cascade.ops._doctor.network_probes import find_websocket, try_port, try_tls
 from cascade.ops._doctor.report import lines_of, plan_of
 from cascade.ops._doctor.rights_checks import EVENTS, OWN_SYNC, PRESENCE, PROGRESS, STEERING, SYNC
+from cascade.wire import View
 
 __all__ = [
     "EVENTS",

@@ -17,9 +17,9 @@ from cascade.cli._watching.drawing import Frame, draw
 from cascade.cli._watching.picture import take
 from cascade.cli._watching.rates import Rates
 from cascade.connectors.mqtt import MqttConnector
-from cascade.wire import View, constraint_rows, engine_rows, parse_event, run_rows
 from cascade.testkit import eventually
 from cascade.testkit.brokers import Broker
+from cascade.wire import View, constraint_rows, engine_rows, parse_event, run_rows
 from testing_tools.hostile import CONTROL, ODD, OTHERS, RUN, SEEDS, WALL, messages, send
 
 NOW = 100.0

@@ -19,8 +19,8 @@ from cascade.cli.errors import CommandError
 from cascade.cli.link import Address
 from cascade.interfaces.topics import status_topic, telemetry_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.wire import EventMessage, parse_event
 from cascade.testkit import eventually
+from cascade.wire import EventMessage, parse_event
 
 
 def ended_call(number: int, *, source: str = "press", task: str = "audit", ms: float = 20.0) -> EventMessage:
