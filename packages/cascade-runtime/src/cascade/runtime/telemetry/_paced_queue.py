@@ -14,12 +14,14 @@ from cascade.transport.state_log import StateLog
 
 CAPACITY = 65_536
 """Events that wait; when more come, the oldest are encoded at once."""
-TURN = 0.002
+TURN = 0.005
 """Seconds between two turns while events wait."""
-SLICE = 0.0002
+SLICE = 0.0005
 """The longest turn, in seconds."""
 BUSY = 0.5
-"""Part of the time for which the loop may work if that is for telemetry; a busier one has tasks that go first."""
+"""Part of the time up to which telemetry may fill the loop; a busier loop has tasks that go first."""
+LATE = 2.0
+"""Seconds after which events no longer wait for tasks: whoever watches a run must not lag behind it."""
 DRAINED = 0.001
 """Seconds of encoding in one iteration once the run is over: the connector sends in the same iteration."""
 
@@ -41,7 +43,7 @@ class PacedQueue:
         self._events: deque[Event] = deque()
         self._encoded = 0  # events so far
         self._loop: asyncio.AbstractEventLoop | None = None  # has a turn planned
-        self._last_turn = 0.0
+        self._waiting_since = self._last_turn = 0.0
         self._worked = 0.0  # CPU time of the loop's thread at the latest turn
         self._state = StateLog(_log)
 
@@ -52,7 +54,7 @@ class PacedQueue:
         if loop is None:
             self.run_all()
         elif loop is not self._loop:
-            self._loop = loop
+            self._loop, self._waiting_since = loop, time.monotonic()
             loop.call_soon(self._turn, loop)
         elif len(self._events) > CAPACITY:
             self._encode_next()
@@ -74,7 +76,7 @@ class PacedQueue:
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:  # another loop has taken over
             return
-        self._run(min(SLICE, self._time_for_it()))
+        self._run(self._time_for_it())
         if self._events:
             loop.call_later(TURN, self._turn, loop)
         else:
@@ -85,7 +87,9 @@ class PacedQueue:
         now, worked = time.monotonic(), time.thread_time()
         passed, busy = now - self._last_turn, worked - self._worked
         self._last_turn, self._worked = now, worked
-        return (BUSY * passed - busy) / _SENDING
+        if now - self._waiting_since > LATE:
+            return SLICE
+        return min(SLICE, (BUSY * passed - busy) / _SENDING)
 
     def _run(self, seconds: float) -> None:
         """Encode for so many seconds, and one event at least."""
