@@ -152,18 +152,8 @@ class Senders:
             except LinkLost as exc:
                 self._fail(exc)
                 return  # the message stays in flight; the code that ends the link restores it
-            except MessageRejected as exc:
-                outbox.give_up(item, NOT_ALLOWED)
-                self.log_rejection(exc)
-            except MessageTooLarge as exc:
-                outbox.give_up(item, TOO_LARGE)
-                self._state.failed(TOO_LARGE, "a message for %s is dropped: %s", item.topic, exc)
             except Exception as exc:
-                outbox.give_up(item, REFUSED)
-                self._refusing = True
-                self._state.failed(
-                    REFUSED, "a message for %s cannot be sent and is dropped: %r", item.topic, exc
-                )
+                self._give_up(item, exc)
             else:
                 outbox.land(item)
                 if item.qos:  # without, no answer is awaited
@@ -174,6 +164,19 @@ class Senders:
             self._on_settled()
             if budget.spent():
                 await asyncio.sleep(0)
+
+    def _give_up(self, item: Outgoing, exc: Exception) -> None:
+        """Drop a message that the client or the peer does not take, and log the first one of each kind."""
+        if isinstance(exc, MessageRejected):
+            self._outbox.give_up(item, NOT_ALLOWED)
+            self.log_rejection(exc)
+        elif isinstance(exc, MessageTooLarge):
+            self._outbox.give_up(item, TOO_LARGE)
+            self._state.failed(TOO_LARGE, "a message for %s is dropped: %s", item.topic, exc)
+        else:
+            self._outbox.give_up(item, REFUSED)
+            self._refusing = True
+            self._state.failed(REFUSED, "a message for %s cannot be sent and is dropped: %r", item.topic, exc)
 
     def _wake_another(self) -> None:
         """Have another sender go on while this one waits for its answer."""
