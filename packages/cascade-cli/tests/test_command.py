@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 
 from cascade import cli
 from cascade.cli import Column, CommandError, Output
-from cascade.cli._commands import constraints, ps, runs
 from cascade.cli.errors import exit_code, one_line
 from cascade.cli.main import COMMANDS, group, main
 from cascade.interfaces.errors import ConnectorUnavailable, RunCancelledError, UsageError
@@ -169,46 +167,6 @@ def test_rows_as_json_are_one_document() -> None:
     stream = StringIO()
     Output(stream, json=True).rows(ROWS, COLUMNS)
     assert json.loads(stream.getvalue()) == ROWS
-
-
-def test_rows_on_a_terminal_are_a_table_that_shows_text_literally() -> None:
-    """Markup is text, and no control character of a row reaches the terminal."""
-    stream = Terminal()
-    Output(stream).rows(ROWS, COLUMNS)
-    assert "[red]x" in stream.getvalue()
-    assert "\x1b]0;" not in stream.getvalue()
-    stream = Terminal()
-    Output(stream).rows([], COLUMNS, empty="nothing here")
-    assert stream.getvalue() == "nothing here\n"
-
-
-@pytest.mark.parametrize(("columns", "blocks"), [(120, False), (80, True), (40, True)])
-def test_a_table_without_space_becomes_blocks_and_breaks_no_word(
-    monkeypatch: pytest.MonkeyPatch, columns: int, blocks: bool
-) -> None:
-    """Only the last cell is folded."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    stream = Terminal()
-    row = {"run": "f" * 32, "source": "press-line-3", "status": "Succeeded", "error": "a long text " * 6}
-    Output(stream).rows([row], [Column(key) for key in row])
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
-    assert (lines[0] == "f" * 32) is blocks
-    assert any("Succeeded" in line for line in lines)
-    assert max(map(len, lines)) <= columns
-
-
-@pytest.mark.parametrize(
-    ("columns", "titles"),
-    [
-        (runs.COLUMNS, "run source target status began tasks error"),
-        (ps.COLUMNS, "source status for runs paused sync project host pid"),
-        (constraints.COLUMNS, "scope type params id claimed by expires obeyed by refused by"),
-    ],
-    ids=["runs", "ps", "constraints"],
-)
-def test_a_list_shows_these_columns(columns: Sequence[Column], titles: str) -> None:
-    """People read the titles, programs the keys of ``--json``."""
-    assert " ".join(column.title or column.key for column in columns) == titles
 
 
 @pytest.mark.process

@@ -10,13 +10,19 @@ from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
+from cli_modules import (
+    Change,
+    ComplianceTracker,
+    Wait,
+    _ChangePublisher,
+    clearing,
+    outcome,
+    publishing,
+    setting,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.cli._steering import publishing as desk_module
-from cascade.cli._steering.compliance import ComplianceTracker, outcome
-from cascade.cli._steering.publishing import Wait, _ChangePublisher
-from cascade.cli._steering.request import Change, clearing, setting
 from cascade.cli.output import Output
 from cascade.interfaces import Message, WatchStream
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
@@ -313,7 +319,7 @@ async def test_what_came_while_the_command_stood_still_is_read_before_it_gives_u
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its deadline is over when it goes on, and the message needs some more turns of the loop."""
-    monkeypatch.setattr(desk_module, "STANDSTILL", 0.01)
+    monkeypatch.setattr(publishing, "STANDSTILL", 0.01)
     loop = asyncio.get_running_loop()
     arrived = asyncio.Queue[Message]()
     message = Message(PAUSE, b"{}", retain=False)
@@ -341,8 +347,8 @@ async def test_a_command_that_stood_still_gives_up_if_nothing_came_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It reads for a moment, and not for ever."""
-    monkeypatch.setattr(desk_module, "STANDSTILL", 0.01)
-    monkeypatch.setattr(desk_module, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(publishing, "STANDSTILL", 0.01)
+    monkeypatch.setattr(publishing, "READ_SECONDS", 0.05)
 
     class Stream:
         async def __anext__(self) -> Message:
@@ -355,7 +361,7 @@ async def test_a_command_that_stood_still_gives_up_if_nothing_came_meanwhile(
     def limited(when: float) -> asyncio.Timeout:
         nexts.append(when - loop.time())
         if len(nexts) > 1:  # how late this machine is decides nothing
-            monkeypatch.setattr(desk_module, "STANDSTILL", math.inf)
+            monkeypatch.setattr(publishing, "STANDSTILL", math.inf)
         return timeout_at(when)
 
     monkeypatch.setattr(asyncio, "timeout_at", limited)

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from cli_modules import Feed, feeds
 
 from cascade.cli import CommandError
-from cascade.cli._watching import feed as feeds
-from cascade.cli._watching.feed import Feed
 from cascade.cli.snapshot import read_view
 from cascade.interfaces.topics import constraint_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem

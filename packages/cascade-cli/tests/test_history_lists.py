@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_modules import history_command
 
 from cascade.cli import main
-from cascade.cli._commands import history
 from cascade.interfaces import RunSummary, StepSummary
 from cascade.interfaces.errors import CascadeError
 from cascade.interfaces.state import RecordedStatus, StepState
@@ -69,7 +69,7 @@ class State:
 def state(monkeypatch: pytest.MonkeyPatch) -> State:
     """A state with a run that failed, and one that goes on."""
     made = State()
-    monkeypatch.setattr(history, "state_in", lambda folder: made)
+    monkeypatch.setattr(history_command, "state_in", lambda folder: made)
     monkeypatch.setattr(time, "time", lambda: NOW)
     return made
 

@@ -14,11 +14,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from cli_modules import Server, broker_command, broker_server
 
 from cascade.cli import CommandError, main
-from cascade.cli._broker import server as module
-from cascade.cli._broker.server import Server
-from cascade.cli._commands import broker
 from cascade.cli.listening import in_use, refused
 from cascade.interfaces.broker_programs import NATS_SERVER as NATS
 from cascade.interfaces.broker_programs import Child, Listener
@@ -58,8 +56,8 @@ class OddBroker:
         self.ended = 0
         self._looks, self._log = looks, log
         self.pid = 4711
-        monkeypatch.setattr(broker, "served", self._served)
-        monkeypatch.setattr(broker, "_POLL", 0.0)
+        monkeypatch.setattr(broker_command, "served", self._served)
+        monkeypatch.setattr(broker_command, "_POLL", 0.0)
 
     @property
     def running(self) -> bool:
@@ -190,15 +188,17 @@ def test_a_broker_is_used_only_where_it_listens_as_was_asked(
     """Its own protocol may listen on this machine; every other address is named, and the broker is ended."""
     ended: list[bool] = []
     child: Any = SimpleNamespace(running=True, pid=1, terminate=lambda: ended.append(True))
-    monkeypatch.setattr(module, "_installed", lambda: (NATS, "program"))
-    monkeypatch.setattr(module, "_check_free", lambda *_: None)
-    monkeypatch.setattr(module, "_wait_until_ready", lambda *_: None)
-    monkeypatch.setattr(module, "Child", lambda *_, **__: child)
-    monkeypatch.setattr(module, "listening", lambda _pid: {(ip_address(host), port) for host, port in found})
+    monkeypatch.setattr(broker_server, "_installed", lambda: (NATS, "program"))
+    monkeypatch.setattr(broker_server, "_check_free", lambda *_: None)
+    monkeypatch.setattr(broker_server, "_wait_until_ready", lambda *_: None)
+    monkeypatch.setattr(broker_server, "Child", lambda *_, **__: child)
+    monkeypatch.setattr(
+        broker_server, "listening", lambda _pid: {(ip_address(host), port) for host, port in found}
+    )
     used: list[Server] = []
     problem = ""
     try:
-        with module.served(Listener(*asked), tmp_path / "a" / "kept") as server:
+        with broker_server.served(Listener(*asked), tmp_path / "a" / "kept") as server:
             used.append(server)
             assert not ended
     except CommandError as error:

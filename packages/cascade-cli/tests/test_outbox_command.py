@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_modules import outbox_command
 
 import cascade as cs
-from cascade.cli._commands import outbox as outbox_command
 from cascade.cli.link import Address
 from cascade.cli.main import main
 from cascade.connectors.mqtt import MqttConnector

@@ -128,24 +128,6 @@ def test_a_watch_over_mqtt_says_what_it_does_not_know_of_an_engine_on_nats(
     assert last.startswith("run r1 cancelled")
 
 
-@pytest.mark.parametrize(
-    ("url", "line"),
-    [
-        (
-            "nats://ann:pw@host",
-            "a password in an argument is visible in the process list; set CASCADE_NATS_PASSWORD",
-        ),
-        ("nats://t0ken@host", "a user without a password is a token, and in an argument it is visible"),
-    ],
-)
-def test_a_secret_in_an_argument_is_refused(url: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each user of the machine could read it."""
-    assert main(["ps", "--broker", url]) == 2
-    err = capsys.readouterr().err
-    assert line in err
-    assert "t0ken" not in err
-
-
 def test_no_server_at_all(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Host, port, cause and a question that helps, in one line, with exit code 3."""
     assert main(["ps", "--broker", f"nats://127.0.0.1:{closed_port}"]) == 3

@@ -2,19 +2,19 @@
 
 import datetime as dt
 import enum
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import pytest
+from cli_modules import Workflow, conversion_of, descriptions, of_function, summary, workflow_of
 
 import cascade as cs
 from cascade.cli import CommandError
-from cascade.cli._workflow.conversions import conversion_of
-from cascade.cli._workflow.docstrings import descriptions, summary
-from cascade.cli._workflow.parameters import of_function
-from cascade.cli._workflow.workflow import Workflow, workflow_of
 
 
 class Color(enum.Enum):
@@ -27,6 +27,13 @@ class Odd:
         raise RuntimeError(f"odd {text}")
 
 
+class Own:
+    """A class of the user's own."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
@@ -34,8 +41,8 @@ class Odd:
         (float, "1e3", 1000.0),
         (str, " a ", " a "),
         (Any, "3", "3"),
-        (bool, "On", True),
-        (bool, "no", False),
+        *((bool, text, True) for text in ("1", "true", "yes", " ON ", "On")),
+        *((bool, text, False) for text in ("0", "FALSE", "no", " Off ")),
         (Path, "a/b", Path("a/b")),
         (Decimal, "1.10", Decimal("1.10")),
         (dt.date, "2026-11-21", dt.date(2026, 11, 21)),
@@ -49,6 +56,11 @@ class Odd:
         (list[int], "[1, 2]", [1, 2]),
         (tuple[int, ...], "[1, 2]", (1, 2)),
         (set, "[1]", {1}),
+        (frozenset, "[1, 1]", frozenset({1})),
+        (Collection[int], "[1]", [1]),
+        (Iterable[int], "[1]", [1]),
+        (int | Literal["all"], "all", "all"),
+        (functools.partial(int, base=2), "101", 5),
         (Sequence[str], '["a"]', ["a"]),
         (dict[str, int], '{"a": 1}', {"a": 1}),
         (Mapping, "{}", {}),
@@ -68,7 +80,12 @@ def test_a_text_becomes_a_value_of_its_type(kind: Any, text: str, value: Any) ->
         (int, "x", "needs a whole number, not 'x'"),
         (float, "", "needs a number, not ''"),
         (bool, "perhaps", "needs true or false, not 'perhaps'"),
+        (bool, "2", "needs true or false, not '2'"),
         (dt.date, "today", "needs a date such as 2026-11-21, not 'today'"),
+        (dt.datetime, "now", "needs a time such as 2026-11-21T03:00, not 'now'"),
+        (dict, "null", "needs a JSON object such as {\"a\": 1}, not 'null'"),
+        (set, '{"a": 1}', "needs a JSON array such as [1, 2], not '{\"a\": 1}'"),
+        (functools.partial(int, base=2), "2", "'2' cannot be converted (ValueError: invalid literal"),
         (Color, "green", "needs one of red, 2, not 'green'"),
         (Literal["a", "b"], "c", "needs one of a, b, not 'c'"),
         (list[int], "1,2", "needs a JSON array such as [1, 2], not '1,2'"),
@@ -259,3 +276,93 @@ def test_a_task_is_a_function_that_returns_a_lazy_result() -> None:
     assert [each.name for each in made.parameters] == ["name", "times"]
     result: Any = cs.run(made.build({"name": "a", "times": 2})[0])
     assert result == "aa"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (":param a: one\nnot about a", {"a": "one"}),
+        (":param a: one\n    more\n  less\nelse", {"a": "one more less"}),
+        (":param a: one\n\n    behind a gap", {"a": "one"}),
+        (":param a: one\n    :type a: int\n    more", {"a": "one"}),
+        (":param a: one\n:returns: b\n:param c: two", {"a": "one", "c": "two"}),
+        (":param dict[str, int] a: one", {"a": "one"}),
+        (":param a:\n    below", {"a": "below"}),
+        ("Args:\n    a: one\n    b (int): two\n        more: of it\nReturns:\n    c: three", {"a": "one", "b": "two more: of it"}),
+        ("Arguments\n    a: one\nRaises:\n    b: two\nParameters:\n    c: three", {"a": "one", "c": "three"}),
+        ("Parameters\n----------\na : int\n    one\nb : str\n    two\n\nNotes\n-----\nc : d\n    e", {"a": "one", "b": "two"}),
+        ("a: one", {}),
+        ("Parameters\n----------\nb : int\n    two\n:param a: one", {"a": "one", "b": "two"}),
+        (":param a: one\n:param a: two", {"a": "one"}),
+        (":param first: one\n  Args:\n    b: two", {"first": "one", "b": "two"}),
+    ],
+)  # fmt: skip
+def test_a_description_ends_where_its_text_does(text: str, found: dict[str, str]) -> None:
+    """A line that stands deeper goes on; one that does not, an empty one and another field end it."""
+    assert descriptions(f"Summary.\n\n{text}\n") == found
+
+
+@pytest.mark.parametrize(
+    ("docstring", "line"),
+    [
+        ("One.", "One."),
+        ("One\n    and  more.\n\n    Two.", "One and  more."),
+        (":param a: no summary", ""),
+        ("One.\n:param a: no part of it", "One."),
+        ("", ""),
+    ],
+)
+def test_a_summary_is_the_first_paragraph_without_fields(docstring: str, line: str) -> None:
+    """On one line."""
+    assert summary(docstring) == line
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (int, "int"),
+        (float, "float"),
+        (bool, "bool"),
+        (str, "text"),
+        (Path, "path"),
+        (PurePosixPath, "path"),
+        (Own, "Own"),
+        (dt.date, "date"),
+        (dt.datetime, "datetime"),
+        (Literal["a", 3], "a|3"),
+        (int | None, "int"),
+        (int | Literal["all"], "int|all"),
+        (list[int], "JSON array"),
+        (frozenset, "JSON array"),
+        (Collection[int], "JSON array"),
+        (Iterable[int], "JSON array"),
+        (dict, "JSON object"),
+        (Mapping[str, int], "JSON object"),
+        (json.loads, "loads"),
+        (lambda text: text, "value"),
+        (functools.partial(int, base=2), "value"),
+    ],
+)
+def test_the_help_names_each_type(kind: Any, name: str) -> None:
+    """By a word that says what to write."""
+    assert conversion_of(kind).name == name
+
+
+def test_a_description_may_stand_in_the_annotation() -> None:
+    """As a text, or in an object such as typing_extensions.Doc; it comes before that of the docstring."""
+    doc = SimpleNamespace(documentation="how many")
+
+    def made(a: Any, b: Any, c: Any, d: Any) -> None:
+        """Make.
+
+        :param a: not this
+        :param c: this
+        """
+
+    made.__annotations__ = {
+        "a": Annotated[int, 3, doc, "second"],
+        "b": Annotated[int, "first", doc],
+        "c": Annotated[int, 3],
+        "d": int,
+    }
+    assert [each.description for each in of_function(made)] == ["how many", "first", "this", ""]

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 import pytest
+from cli_modules import drawing
 
 from cascade import cli
-from cascade.cli import _drawing as drawing
 from cascade.cli.errors import (
     CANCELLED,
     FAILED,

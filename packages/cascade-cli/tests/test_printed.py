@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_modules import workflow_of
 
 import cascade as cs
 from cascade.cli import Column, Output
-from cascade.cli._workflow.workflow import workflow_of
 from cascade.cli.columns import shown
 from cascade.cli.main import main
 
@@ -48,6 +48,17 @@ def test_a_table_has_titles_aligns_numbers_and_leaves_out_what_is_empty(
     assert head.split() == ["run", "tasks", "what"]
     assert set(line) == {"─"}
     assert rows == ["night       3   x", "day        12"]
+
+
+def test_text_from_outside_is_shown_literally(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markup is text, and no control character reaches the terminal; an empty list is a sentence."""
+    for width in ("100", "40"):
+        monkeypatch.setenv("COLUMNS", width)
+        text = "\n".join(printed([{"run": "night", "note": "[red]x\x1b]0;y"}], COLUMNS))
+        assert "[red]x\\u001b]0;y" in text
+    stream = Terminal()
+    Output(stream).rows([], COLUMNS, empty="nothing here")
+    assert stream.getvalue() == "nothing here\n"
 
 
 def test_a_narrow_terminal_has_a_block_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:

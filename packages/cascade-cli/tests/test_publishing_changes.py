@@ -8,8 +8,8 @@ from io import StringIO
 from typing import Any, cast
 
 import pytest
+from cli_modules import Wait, setting, steer
 
-from cascade.cli._steering import Wait, setting, steer
 from cascade.cli.errors import CommandError
 from cascade.cli.link import Link
 from cascade.cli.output import Output

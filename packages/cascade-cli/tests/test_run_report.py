@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_modules import RunSummary, as_json, show_value, warnings_on_stderr
 
 import cascade as cs
 from cascade.cli import main
-from cascade.cli._running.result import as_json, show
-from cascade.cli._running.summary import RunSummary
-from cascade.cli._running.warnings import warnings_on_stderr
 from cascade.cli.link import Address
 from cascade.cli.output import Output
 from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
@@ -151,7 +149,7 @@ def test_a_class_is_text() -> None:
 def test_a_value_for_a_person(value: Any, lines: list[str]) -> None:
     """A text line by line; everything else as Python writes it."""
     stream = StringIO()
-    show(value, Output(stream))
+    show_value(value, Output(stream))
     assert stream.getvalue().splitlines() == lines
 
 

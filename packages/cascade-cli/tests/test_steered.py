@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import pytest
+from cli_modules import publishing
 
-from cascade.cli._steering import publishing
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, status_topic
 from testing_tools.memory_broker import MemoryBroker, Person
 

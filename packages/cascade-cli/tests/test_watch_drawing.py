@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rich.text import Text
-
-from cascade.cli._watching.drawing import Frame, draw
-from cascade.cli._watching.picture import (
+from cli_modules import (
     ConstraintLine,
     EndedLine,
     EngineLine,
+    Frame,
     Picture,
     RunningLine,
     RunPanel,
     WaitingLine,
+    draw,
 )
+from rich.text import Text
 
 NIGHTLY = RunPanel(
     "9a81f00b2c3d4e5f",

@@ -9,14 +9,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cli_modules import (
+    SURE_SECONDS,
+    Changes,
+    Lines,
+    Until,
+    changes_module,
+    in_words,
+    only_events,
+    show_module,
+)
 from view_plant import NOW, WALL, ViewPlant
 
 from cascade.cli import main
-from cascade.cli._watching import changes as changes_module
-from cascade.cli._watching import only_events, show
-from cascade.cli._watching.changes import Changes, in_words
-from cascade.cli._watching.done import SURE_SECONDS, Until
-from cascade.cli._watching.show import Lines
 from cascade.cli.output import Output
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire.write import timestamp
@@ -144,7 +149,7 @@ def test_a_person_reads_the_time_of_day_before_each_line(
 ) -> None:
     """As of the change."""
     told = SimpleNamespace(monotonic=lambda: NOW, strftime={"%H:%M:%S": "12:00:01"}.__getitem__)
-    monkeypatch.setattr(show, "time", told)  # of this module alone: timestamps use the time, too
+    monkeypatch.setattr(show_module, "time", told)  # of this module alone: timestamps use the time, too
     link = Link(plant, monkeypatch)
     link.feed.lost_since = NOW
     assert link.printed() == ["12:00:01 link lost"]

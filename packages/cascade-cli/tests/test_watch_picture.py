@@ -8,16 +8,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cli_modules import (
+    SURE_SECONDS,
+    Changes,
+    Frame,
+    Picture,
+    Rates,
+    Screen,
+    Until,
+    draw,
+    in_words,
+    only_events,
+    take,
+)
 from rich.cells import cell_len
 from rich.console import Console
 
-from cascade.cli._watching import only_events
-from cascade.cli._watching.changes import Changes, in_words
-from cascade.cli._watching.done import SURE_SECONDS, Until
-from cascade.cli._watching.drawing import Frame, draw
-from cascade.cli._watching.picture import Picture, describe, take
-from cascade.cli._watching.rates import Rates
-from cascade.cli._watching.show import Screen
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.interfaces.wire.write import timestamp
 from cascade.wire import View
@@ -103,29 +109,6 @@ def screen(view: View, width: int = 80, height: int = 40, *, plain: bool = False
     return [line.plain.rstrip() for line in lines]
 
 
-def test_a_run_shows_progress_and_why_it_waits_with_the_command_that_lifts_it() -> None:
-    """As the engine reports it; an open run is never shown as done."""
-    (panel,) = picture_of(view_of(run_row())).runs
-    assert (panel.title, panel.ended, panel.known, panel.open, panel.status) == (
-        "report",
-        178,
-        796,
-        True,
-        "Running",
-    )
-    assert [(line.name, line.age, line.done, line.total) for line in panel.running] == [
-        ("audit:0[175]", "12s", 120, 1000)
-    ]
-    assert [(line.n, line.why, line.command) for line in panel.waiting] == [
-        (616, "at most 10/m (task:resize*)", "cascade clear 'task:resize*' rate_limit"),
-        (3, "resource gpu is taken", ""),
-        (1, "next attempt in 30s", ""),
-    ]
-    done = run_row(counts={"COMPLETED": 796})
-    assert picture_of(view_of(done)).runs[0].fraction == 0.99
-    assert picture_of(view_of({**done, "open": False})).runs[0].fraction == 1.0
-
-
 def test_the_tasks_stand_in_the_order_of_the_graph() -> None:
     """Each with how many have ended; a cycle, which only hostile data has, leaves the order of the message."""
     totals = {
@@ -145,15 +128,6 @@ def test_the_tasks_stand_in_the_order_of_the_graph() -> None:
         assert [name for name, _, _ in picture_of(view).runs[0].steps] == order
     assert picture_of(view).runs[0].steps[1] == ("audit", 171, 792)
     assert any("join 0/1  audit 171/792  load 1/1" in line for line in screen(view))
-
-
-def test_an_older_engine_waits_for_every_constraint_that_it_has_in_force() -> None:
-    """Readers of version 1.0 get counts only."""
-    row = run_row()
-    del row["waiting"], row["running"]
-    (panel,) = picture_of(view_of(row)).runs
-    assert [line.command for line in panel.waiting] == ["cascade clear 'task:resize*' rate_limit"]
-    assert panel.running == ()
 
 
 @pytest.mark.parametrize("width", [20, 40, 63, 80, 200])
@@ -192,110 +166,9 @@ def test_a_command_that_fits_exactly_stands_in_the_line_and_is_never_cut() -> No
         )
 
 
-def test_a_narrow_screen_keeps_the_numbers_the_author_and_the_error() -> None:
-    """The bar gets shorter, notes of a constraint stand on a line of their own, an error may take two lines."""
-    row = run_row(open=False, counts={"COMPLETED": 4_002, "RUNNING": 1}, known=8_002, eta_s=130.0)
-    error = "ValueError: no such file: /data/press/line-3/13.csv"
-    view = view_of(
-        row, recent=[{"run_id": "77fe0a", "status": "Failed", "error": error, "ended": timestamp(WALL)}]
-    )
-    lines = screen(view, 40)
-    assert "    █████░░░░░ 4,002/8,002  50%  2m left" in lines
-    assert lines[lines.index("  task:resize*     at most 10/m") + 1] == "    by olaf  10m left"
-    shown = lines.index("    ValueError: no such file:")
-    assert lines[shown + 1] == "    /data/press/line-3/13.csv"
-
-
-def test_the_screen_names_everything() -> None:
-    """At 80 columns one line each, at 40 the command stands on lines of its own, in ASCII where need be."""
-    recent = [
-        {
-            "run_id": "77fe",
-            "target": "old",
-            "status": "Failed",
-            "error": "ValueError: x",
-            "ended": timestamp(WALL - 5),
-        }
-    ]
-    view = view_of(run_row(), recent=recent)
-    wide = screen(view)
-    for text in (
-        "ENGINES  2",
-        "press-1                      online        2m   1 run",
-        "press-2                      lost",
-        "178/796+  22%",
-        "2 running, 616 waiting, 1 failed",
-        "120/1000",
-        "616 wait: at most 10/m (task:resize*)",
-        "-> cascade clear 'task:resize*' rate_limit",
-        "task:resize*             at most 10/m  by olaf  10m left  obeyed by press-1",
-        "Failed    old 77fe on press-1",
-        "ValueError: x",
-        "rows [red]x",
-    ):
-        assert any(text in line for line in wide), (text, wide)
-    narrow = "\n".join(screen(view, 40, plain=True))
-    assert "##--------" in narrow
-    assert "█" not in narrow
-    assert "-> cascade clear 'task:resize*'\n         rate_limit" in narrow
-
-
-def test_the_run_that_ended_last_stands_first() -> None:
-    """Whichever engine reported last."""
-    recent = [
-        {"run_id": f"r{ago}", "target": "t", "status": "Succeeded", "ended": timestamp(WALL - ago)}
-        for ago in (50, 10, 30)
-    ]
-    assert [line.run_id for line in picture_of(view_of(recent=recent)).ended] == ["r10", "r30", "r50"]
-
-
 def test_an_empty_broker_says_what_to_expect() -> None:
     """An engine without a name retains nothing."""
     assert "no engines; one without a name shows within 12 s" in screen(View())
-
-
-def test_a_rate_is_known_after_a_second_and_begins_anew_with_a_run_that_begins_anew() -> None:
-    """Over the last ten seconds."""
-    rates = Rates()
-    assert rates.note(("s", "r"), 0, 0.0) is None
-    assert rates.note(("s", "r"), 10, 2.0) == 5.0
-    assert rates.note(("s", "r"), 10, 11.0) == 0.0
-    assert rates.note(("s", "r"), 3, 12.0) is None
-
-
-def test_changes_come_once() -> None:
-    """A row comes when it is new or differs; a register that is gone comes once more as cleared."""
-    view, changes = view_of(run_row()), Changes()
-    first = [kind for kind, _ in changes.since_last(view, NOW)]
-    assert sorted(first) == ["constraint", "engine", "engine", "run"]
-    assert list(changes.since_last(view, NOW)) == []
-    view.fold(RATE, b"", now=NOW)
-    ((kind, row),) = changes.since_last(view, NOW)
-    assert in_words(kind, row) == "constraint rate_limit task:resize*: cleared"
-
-
-def test_a_failure_comes_as_a_change_in_words() -> None:
-    """One line for each failed task, with its error."""
-    view, changes = view_of(), Changes()
-    body = {
-        "type": "TaskStateEvent",
-        "task_id": "a:0",
-        "task_name": "a",
-        "state": "FAILED",
-        "error": "ValueError: x",
-    }
-    envelope = {
-        "v": "1.0",
-        "ts": timestamp(WALL),
-        "run_id": "r",
-        "source": "press-1",
-        "seq": 0,
-        "token": "t",
-        "body": body,
-    }
-    view.fold("cascade/telemetry/local/default/r/events", json.dumps(envelope).encode(), now=NOW)
-    lines = [in_words(kind, row) for kind, row in changes.since_last(view, NOW)]
-    assert "failure a:0 of r: ValueError: x" in lines
 
 
 def events_only(*seqs: int) -> View:
@@ -352,53 +225,6 @@ def test_what_is_not_known_of_an_engine_stands_below_the_head(height: int) -> No
     noted = [line.plain for line in lines if str(line.style) == "yellow"]
     assert len(noted) <= height // 3
     assert (" ".join(noted) == text) == (height == 24)
-
-
-@pytest.mark.parametrize("over_nats", [True, False])
-def test_the_note_names_engines_and_what_to_do(over_nats: bool) -> None:
-    """Over NATS an engine that shows only events has another cause than its protocol."""
-    one = only_events.in_words(["nats-1"], over_nats=over_nats)
-    assert "only events of nats-1 arrive, neither a birth nor a report: whether it is online" in one
-    many = only_events.in_words([f"nats-{number}" for number in range(7)], over_nats=over_nats)
-    assert "nats-4 and 2 more arrive" in many
-    assert "which constraints they obey" in many
-    for text in (one, many):
-        assert ("use --broker nats://HOST" in text) != over_nats
-        assert ("cascade doctor looks for the cause" in text) == over_nats
-
-
-@pytest.mark.parametrize(("status", "code"), [("Succeeded", 0), ("Failed", 1), ("Cancelled", 4)])
-@pytest.mark.parametrize("name", ["77fe00", "77fe", "nightly"])
-def test_until_done_returns_the_code_of_a_run_that_has_ended(status: str, code: int, name: str) -> None:
-    """Named by its id, the beginning of that, or its name."""
-    recent = [
-        {"run_id": "77fe00", "target": "t", "name": "nightly", "status": status, "ended": timestamp(WALL)}
-    ]
-    end = Until(name).end(view_of(recent=recent), NOW)
-    assert end is not None
-    assert end.code == code
-
-
-def test_until_done_waits_for_an_unknown_run_and_gives_a_lost_engine_time_to_come_back() -> None:
-    """A link that was cut comes back; an engine that is dead does not."""
-    assert Until("nothing").end(view_of(run_row()), NOW) is None
-    view, until = view_of(run_row()), Until("9a81f00b")
-    assert until.end(view, NOW) is None
-    view.fold(status_topic("press-1"), b'{"status": "offline", "session": "s"}', now=NOW)
-    assert until.end(view, NOW) is None
-    assert until.end(view, NOW + SURE_SECONDS - 1) is None
-    end = until.end(view, NOW + SURE_SECONDS)
-    assert end is not None
-    assert (end.code, "its engine is lost" in end.text) == (1, True)
-
-
-@pytest.mark.parametrize(
-    "rate", [10**400, [], {"a": 1}, "x" * 1_000, True, 0.5, -1], ids=lambda rate: str(rate)[:9]
-)
-def test_a_limit_of_any_value_is_described(rate: Any) -> None:
-    """Any client can write one; an integer of JSON may have any size."""
-    assert len(describe("rate_limit", {"rate": rate})) <= 60
-    assert len(describe("concurrency", {"limit": rate})) <= 60
 
 
 class Shown:

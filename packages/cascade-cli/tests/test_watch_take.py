@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cli_modules import ConstraintLine, EndedLine, EngineLine, Rates, RunningLine, WaitingLine, describe
 from view_plant import NOW, WALL, ViewPlant
 
-from cascade.cli._watching.picture import (
-    ConstraintLine,
-    EndedLine,
-    EngineLine,
-    RunningLine,
-    WaitingLine,
-    describe,
-)
-from cascade.cli._watching.rates import Rates
 from cascade.interfaces.topics import constraint_topic, status_topic
 from cascade.interfaces.wire.write import timestamp
 
@@ -93,6 +85,7 @@ def test_each_reason_to_wait_is_in_words_with_the_command_that_lifts_it(plant: V
         {"why": "slot"},
         {"why": "sync"},
         {"why": "weather"},
+        {"why": "constraint", "topic": constraint_topic("task:a*", "pause"), "type": "pause"},
     ]
     rows = [{**why, "n": number} for number, why in enumerate(whys, 1)]
     run = {"run_id": "r", "target": "t", "counts": {"BLOCKED": 9}, "waiting": rows}
@@ -109,6 +102,7 @@ def test_each_reason_to_wait_is_in_words_with_the_command_that_lifts_it(plant: V
         WaitingLine(8, "all worker slots are taken", ""),
         WaitingLine(9, "the engine waits for its constraints", ""),
         WaitingLine(10, "weather", ""),
+        WaitingLine(11, "pause (task:a*)", "cascade resume 'task:a*'"),
     ]
 
 
@@ -118,7 +112,7 @@ def test_an_older_engine_waits_for_the_pauses_and_limits_in_force_while_tasks_wa
     force = [
         {"scope": "global", "type": "concurrency", "params": {"limit": 3}, "topic": SLOTS},
         {"scope": "run:7", "type": "cancel", "params": {}, "topic": constraint_topic("run:7", "cancel")},
-        {"scope": "source:oven", "type": "pause", "params": "odd", "topic": PAUSE},
+        {"scope": "source:oven", "type": "pause", "params": {}, "topic": PAUSE},
     ]
     waits = {"run_id": "r", "target": "t", "counts": {"BLOCKED": 4}}
     plant.report("oven", "runs", runs=[waits], recent=[])
@@ -186,15 +180,17 @@ def test_a_run_never_shows_more_ended_than_known(plant: ViewPlant) -> None:
     """A report's counts may be ahead of its total; a run without tasks has no share yet."""
     plant.online("oven")
     rows = [
-        {"run_id": "a", "target": "t", "counts": {"COMPLETED": 5, "RUNNING": 1}, "known": 3, "open": False},
+        {"run_id": "a", "target": "t", "counts": {"COMPLETED": 5}, "known": 3, "open": False},
         {"run_id": "b", "target": "t", "counts": {}, "known": 0, "open": False},
         {"run_id": "c", "target": "t", "counts": {"COMPLETED": 1}, "known": 4, "open": True},
+        {"run_id": "d", "target": "t", "counts": {"COMPLETED": 4}, "known": 4, "open": True},
     ]
     plant.report("oven", "runs", runs=rows, recent=[])
     assert [(run.ended, run.known, run.fraction) for run in plant.picture().runs] == [
         (5, 5, 1.0),
         (0, 0, 0.0),
         (1, 4, 0.25),
+        (4, 4, 0.99),
     ]
 
 

@@ -1,13 +1,25 @@
 """Scopes, durations and rates as they are written on a command line."""
 
+from typing import Any
+
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.cli._rates import parse_rate
-from cascade.cli._scopes import parse_scope
 from cascade.cli.durations import parse_duration, show_duration
+from cascade.cli.params import RATE, SCOPE
 from cascade.interfaces.topics import constraint_topic, parse_constraint_topic
+
+
+def parse_scope(text: str) -> Any:
+    """What a command makes of a scope."""
+    return SCOPE.convert(text, None, None)
+
+
+def parse_rate(text: str) -> Any:
+    """What a command makes of a rate."""
+    return RATE.convert(text, None, None)
 
 
 @pytest.mark.parametrize(
@@ -43,16 +55,16 @@ def test_a_scope_is_read(text: str, scope: str) -> None:
 )
 def test_a_bad_scope_is_answered_with_what_to_write(text: str, problem: str) -> None:
     """The nearest kind, or all of them."""
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(click.BadParameter, match=problem):
         parse_scope(text)
 
 
 @given(st.text())
 def test_every_scope_that_is_taken_has_a_topic(text: str) -> None:
-    """Any text is a scope whose topic leads back to it, or a ValueError."""
+    """Any text is a scope whose topic leads back to it, or a usage error."""
     try:
         scope = parse_scope(text)
-    except ValueError:
+    except click.BadParameter:
         return
     assert parse_constraint_topic(constraint_topic(scope, "pause")) == (scope, "pause")
 
@@ -104,5 +116,5 @@ def test_a_rate_is_read(text: str, rate: float | str) -> None:
 )
 def test_a_bad_rate_is_answered_with_what_to_write(text: str, problem: str) -> None:
     """A rate of 0 is a pause."""
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(click.BadParameter, match=problem):
         parse_rate(text)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import json
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cli_modules import found_in, split
 
 import cascade as cs
 from cascade.cli import CommandError
-from cascade.cli._workflow.conversions import conversion_of
-from cascade.cli._workflow.docstrings import descriptions, summary
-from cascade.cli._workflow.parameters import of_function
-from cascade.cli._workflow.source import split
-from cascade.cli._workflow.workflow import found_in
 from cascade.cli.main import main
 from cascade.cli.script import script
 
@@ -182,45 +176,6 @@ def test_a_program_lists_its_steps_or_draws_them_and_runs_nothing(called: Called
     code, out, _ = called("--graph", "--json", target=target)
     assert (code, out.lstrip()[0]) == (0, "[")
     assert ran == []
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        (":param a: one\nnot about a", {"a": "one"}),
-        (":param a: one\n    more\n  less\nelse", {"a": "one more less"}),
-        (":param a: one\n\n    behind a gap", {"a": "one"}),
-        (":param a: one\n    :type a: int\n    more", {"a": "one"}),
-        (":param a: one\n:returns: b\n:param c: two", {"a": "one", "c": "two"}),
-        (":param dict[str, int] a: one", {"a": "one"}),
-        (":param a:\n    below", {"a": "below"}),
-        ("Args:\n    a: one\n    b (int): two\n        more: of it\nReturns:\n    c: three", {"a": "one", "b": "two more: of it"}),
-        ("Arguments\n    a: one\nRaises:\n    b: two\nParameters:\n    c: three", {"a": "one", "c": "three"}),
-        ("Parameters\n----------\na : int\n    one\nb : str\n    two\n\nNotes\n-----\nc : d\n    e", {"a": "one", "b": "two"}),
-        ("a: one", {}),
-        ("Parameters\n----------\nb : int\n    two\n:param a: one", {"a": "one", "b": "two"}),
-        (":param a: one\n:param a: two", {"a": "one"}),
-        (":param first: one\n  Args:\n    b: two", {"first": "one", "b": "two"}),
-    ],
-)  # fmt: skip
-def test_a_description_ends_where_its_text_does(text: str, found: dict[str, str]) -> None:
-    """A line that stands deeper goes on; one that does not, an empty one and another field end it."""
-    assert descriptions(f"Summary.\n\n{text}\n") == found
-
-
-@pytest.mark.parametrize(
-    ("docstring", "line"),
-    [
-        ("One.", "One."),
-        ("One\n    and  more.\n\n    Two.", "One and  more."),
-        (":param a: no summary", ""),
-        ("One.\n:param a: no part of it", "One."),
-        ("", ""),
-    ],
-)
-def test_a_summary_is_the_first_paragraph_without_fields(docstring: str, line: str) -> None:
-    """On one line."""
-    assert summary(docstring) == line
 
 
 @pytest.mark.parametrize(
@@ -412,100 +367,6 @@ def test_a_program_without_a_name_is_a_script(
     monkeypatch.setattr("sys.argv", [argument])
     name = "where" if argument else "script"
     assert called(target=workflow)[2].startswith(f"{name}: {name} needs number")
-
-
-class Own:
-    """A class of the user's own."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        (int, "int"),
-        (float, "float"),
-        (bool, "bool"),
-        (str, "text"),
-        (Path, "path"),
-        (PurePosixPath, "path"),
-        (Own, "Own"),
-        (dt.date, "date"),
-        (dt.datetime, "datetime"),
-        (Literal["a", 3], "a|3"),
-        (int | None, "int"),
-        (int | Literal["all"], "int|all"),
-        (list[int], "JSON array"),
-        (frozenset, "JSON array"),
-        (Collection[int], "JSON array"),
-        (Iterable[int], "JSON array"),
-        (dict, "JSON object"),
-        (Mapping[str, int], "JSON object"),
-        (json.loads, "loads"),
-        (lambda text: text, "value"),
-        (functools.partial(int, base=2), "value"),
-    ],
-)
-def test_the_help_names_each_type(kind: Any, name: str) -> None:
-    """By a word that says what to write."""
-    assert conversion_of(kind).name == name
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "value"),
-    [
-        *((bool, text, True) for text in ("1", "true", "yes", "on", " ON ", "True")),
-        *((bool, text, False) for text in ("0", "false", "no", "off", " Off ", "FALSE")),
-        (frozenset, "[1, 1]", frozenset({1})),
-        (Collection[int], "[1]", [1]),
-        (Iterable[int], "[1]", [1]),
-        (Mapping[str, int], '{"a": 1}', {"a": 1}),
-        (int | Literal["all"], "all", "all"),
-        (functools.partial(int, base=2), "101", 5),
-    ],
-)
-def test_each_word_and_each_container_is_read(kind: Any, text: str, value: Any) -> None:
-    """As people write them."""
-    found = conversion_of(kind).convert(text)
-    assert (found, type(found)) == (value, type(value))
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "problem"),
-    [
-        (dt.datetime, "now", "needs a time such as 2026-11-21T03:00, not 'now'"),
-        (bool, "2", "needs true or false, not '2'"),
-        (dict, "null", "needs a JSON object such as {\"a\": 1}, not 'null'"),
-        (set, '{"a": 1}', "needs a JSON array such as [1, 2], not '{\"a\": 1}'"),
-        (functools.partial(int, base=2), "2", "'2' cannot be converted (ValueError: invalid literal"),
-    ],
-)
-def test_a_wrong_text_is_answered_with_an_example(kind: Any, text: str, problem: str) -> None:
-    """Of the type that is needed."""
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
-        conversion_of(kind).convert(text)
-    assert str(caught.value).startswith(problem)
-
-
-def test_a_description_may_stand_in_the_annotation() -> None:
-    """As a text, or in an object such as typing_extensions.Doc; it comes before that of the docstring."""
-    doc = SimpleNamespace(documentation="how many")
-
-    def made(a: Any, b: Any, c: Any, d: Any) -> None:
-        """Make.
-
-        :param a: not this
-        :param c: this
-        """
-
-    made.__annotations__ = {
-        "a": Annotated[int, 3, doc, "second"],
-        "b": Annotated[int, "first", doc],
-        "c": Annotated[int, 3],
-        "d": int,
-    }
-    assert [each.description for each in of_function(made)] == ["how many", "first", "this", ""]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cascade.cli._watching.picture import Picture, take
-from cascade.cli._watching.rates import Rates
+from cli_modules import Picture, Rates, take
+
 from cascade.interfaces.topics import state_topic, status_topic
 from cascade.interfaces.wire.write import timestamp
 from cascade.wire import View

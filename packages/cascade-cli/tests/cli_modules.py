@@ -1,0 +1,107 @@
+"""The inner parts of the command that these tests use: a module that moves changes this file."""
+
+from __future__ import annotations
+
+from cascade.cli import _drawing as drawing
+from cascade.cli._broker import server as broker_server
+from cascade.cli._broker.server import Server, served
+from cascade.cli._broker.sockets import listening, of_lsof, of_netstat, of_proc
+from cascade.cli._commands import broker as broker_command
+from cascade.cli._commands import constraints, ps, runs
+from cascade.cli._commands import history as history_command
+from cascade.cli._commands import outbox as outbox_command
+from cascade.cli._running.result import as_json
+from cascade.cli._running.result import show as show_value
+from cascade.cli._running.summary import RunSummary
+from cascade.cli._running.warnings import warnings_on_stderr
+from cascade.cli._steering import publishing
+from cascade.cli._steering.compliance import ComplianceTracker, outcome
+from cascade.cli._steering.publishing import Wait, _ChangePublisher, steer
+from cascade.cli._steering.request import Change, clearing, setting
+from cascade.cli._watching import changes as changes_module
+from cascade.cli._watching import feed as feeds
+from cascade.cli._watching import only_events
+from cascade.cli._watching import show as show_module
+from cascade.cli._watching.changes import Changes, in_words
+from cascade.cli._watching.done import SURE_SECONDS, Until
+from cascade.cli._watching.drawing import Frame, draw
+from cascade.cli._watching.feed import Feed
+from cascade.cli._watching.picture import (
+    ConstraintLine,
+    EndedLine,
+    EngineLine,
+    Picture,
+    RunningLine,
+    RunPanel,
+    WaitingLine,
+    describe,
+    take,
+)
+from cascade.cli._watching.rates import Rates
+from cascade.cli._watching.show import Lines, Screen
+from cascade.cli._workflow.conversions import conversion_of
+from cascade.cli._workflow.docstrings import descriptions, summary
+from cascade.cli._workflow.parameters import of_function
+from cascade.cli._workflow.source import split
+from cascade.cli._workflow.workflow import Workflow, found_in, workflow_of
+
+__all__ = [
+    "SURE_SECONDS",
+    "Change",
+    "Changes",
+    "ComplianceTracker",
+    "ConstraintLine",
+    "EndedLine",
+    "EngineLine",
+    "Feed",
+    "Frame",
+    "Lines",
+    "Picture",
+    "Rates",
+    "RunPanel",
+    "RunSummary",
+    "RunningLine",
+    "Screen",
+    "Server",
+    "Until",
+    "Wait",
+    "WaitingLine",
+    "Workflow",
+    "_ChangePublisher",
+    "as_json",
+    "broker_command",
+    "broker_server",
+    "changes_module",
+    "clearing",
+    "constraints",
+    "conversion_of",
+    "describe",
+    "descriptions",
+    "draw",
+    "drawing",
+    "feeds",
+    "found_in",
+    "history_command",
+    "in_words",
+    "listening",
+    "of_function",
+    "of_lsof",
+    "of_netstat",
+    "of_proc",
+    "only_events",
+    "outbox_command",
+    "outcome",
+    "ps",
+    "publishing",
+    "runs",
+    "served",
+    "setting",
+    "show_module",
+    "show_value",
+    "split",
+    "steer",
+    "summary",
+    "take",
+    "warnings_on_stderr",
+    "workflow_of",
+]
