@@ -14,6 +14,7 @@ module of its own:
 - :mod:`cascade.transport.senders`: ``Senders``, the tasks that send them over one link.
 - :mod:`cascade.transport.store_sender`: ``StoreSender``, send to a store of the network again until it answers.
 - :mod:`cascade.transport.drain`: ``Drain``, wait until they are sent or dropped.
+- :mod:`cascade.transport.progress`: ``Progress``, wait until something moves.
 - :mod:`cascade.transport.awake_timeout`: ``AwakeTimeout``, seconds that count only while this process can read.
 - :mod:`cascade.transport.errors`: ``LinkLost`` and ``MessageRejected``, which a client port raises.
 - :mod:`cascade.transport.delivery`: queues for callbacks and watches, the dispatcher that fills them, and ``RetainedFeed``, which

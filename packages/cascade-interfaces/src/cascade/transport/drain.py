@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from cascade.transport.awake_timeout import AwakeTimeout
 from cascade.transport.outbox import Outbox
+from cascade.transport.progress import Progress
 
 NO_PROGRESS = 2.0
 """Seconds that a drain waits while the link is up and no message is sent or dropped."""
@@ -19,20 +19,12 @@ _TURNS = 10
 """Iterations of the event loop: more than an answer needs from the socket to the outbox."""
 
 
-class Drain:
+class Drain(Progress):
     """Waits for an outbox. Call :meth:`notify` each time that its state may have changed."""
 
     def __init__(self, outbox: Outbox) -> None:
-        self.waiters: set[asyncio.Future[None]] = set()
+        super().__init__()
         self._outbox = outbox
-        self._loop = asyncio.get_running_loop()
-
-    def notify(self) -> None:
-        """Wake every waiter, which then checks the outbox."""
-        while self.waiters:
-            waiter = self.waiters.pop()
-            if not waiter.done():
-                waiter.set_result(None)
 
     async def flush(self, timeout: float) -> bool:
         """Wait until everything accepted so far is sent or dropped; return whether it is.
@@ -44,7 +36,7 @@ class Drain:
         while (oldest := self._outbox.oldest()) is not None and oldest <= target:
             if limit.left <= 0:
                 return False
-            with self._waiter() as waiter:
+            with self.waiter() as waiter:
                 await limit.wait(waiter)
         return True
 
@@ -70,24 +62,10 @@ class Drain:
                 progress_by = now + NO_PROGRESS
             settled, was_linked = self._outbox.settled, linked
             if (left := min(deadline, progress_by if linked else link_by) - now) > 0:
-                await self._wait(left)
+                await self.following(left)
             elif is_last_check:
                 return
             else:  # if the process stood still, answers have arrived meanwhile: take them in first
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
             is_last_check = left <= 0
-
-    async def _wait(self, timeout: float) -> None:
-        with self._waiter() as waiter:
-            await asyncio.wait({waiter}, timeout=timeout)
-
-    @contextmanager
-    def _waiter(self) -> Iterator[asyncio.Future[None]]:
-        """Give a future that the next :meth:`notify` sets."""
-        waiter = self._loop.create_future()
-        self.waiters.add(waiter)
-        try:
-            yield waiter
-        finally:
-            self.waiters.discard(waiter)

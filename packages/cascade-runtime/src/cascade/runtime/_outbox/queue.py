@@ -12,9 +12,9 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.wire.write import encode_payload
 from cascade.runtime._outbox.file import Row, Stored
 from cascade.runtime._outbox.file_thread import CLOSE_TIMEOUT, PAGE, Apply, Done, FileThread
-from cascade.runtime._outbox.progress import Progress
 from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder
 from cascade.runtime._outbox.settings import OutboxSettings
+from cascade.transport.progress import Progress
 from cascade.transport.state_log import StateLog
 
 _log = get_logger("cascade.outbox")
@@ -65,7 +65,7 @@ class DurableQueue:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
         self._state = StateLog(_log)
-        self._progress = Progress(self._loop)
+        self._progress = Progress()
         live_first = settings.order == "live-first"
         self._order = SendOrder(live_first=live_first, limit=2 * _window(connector))
         self._next = self._lost = 0
@@ -207,7 +207,7 @@ class DurableQueue:
     def add_stored(self, found: Stored) -> None:
         """Send messages, too, that wait in the file."""
         self._order.stored.insert(found)
-        self._progress.note()
+        self._progress.notify()
         self._pump()
 
     @property
@@ -263,7 +263,7 @@ class DurableQueue:
             self._refused(message, delivery.value)
         if order.behind or order.stored or order.page:
             self._pump_soon()
-        self._progress.note()
+        self._progress.notify()
         if self.on_change is not None:
             self.on_change()
 
@@ -382,7 +382,7 @@ class DurableQueue:
         """Send new messages though the file is not open: no fault of the disk may hold them."""
         if self._blocked:
             self._blocked = False
-            self._progress.note()
+            self._progress.notify()
             self._pump()
             self._write_late()
 
