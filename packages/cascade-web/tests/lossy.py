@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from served_page import Upstream
+
 from cascade.testkit.brokers import Broker
-from cascade.web._upstream import Upstream
 
 PUBLISH = 3
 

@@ -1,4 +1,4 @@
-"""A server of the page on a free port, in the loop of the test."""
+"""A server of the page on a free port, in the loop of the test, and the inner parts of it that tests use."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +12,8 @@ from cascade.web._assembly import assemble
 from cascade.web._relay_access import RelayAccess
 from cascade.web._server import WebServer
 from cascade.web._upstream import Upstream
+
+__all__ = ["HOST", "RelayAccess", "Upstream", "browser", "close_of", "served"]
 
 HOST = "127.0.0.1"
 

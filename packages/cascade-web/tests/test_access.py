@@ -10,11 +10,10 @@ import pytest
 from browsing import DESKTOP, PHONE, Tabs
 from pages import EACH_BROKER, SIDEWAYS, Kind, fresh, publish_all, region, row
 from playwright.async_api import Page, expect
-from served_page import served
+from served_page import Upstream, served
 
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
 from cascade.testkit.brokers import Broker
-from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,

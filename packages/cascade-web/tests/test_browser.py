@@ -27,7 +27,7 @@ from pages import (
     with_websocket,
 )
 from playwright.async_api import expect
-from served_page import served
+from served_page import Upstream, served
 
 from cascade.cli import main
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
@@ -36,7 +36,6 @@ from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import eventually
 from cascade.web import page as made_page
-from cascade.web._upstream import Upstream
 from testing_tools.engines import Plant
 from testing_tools.recorder import Recorder
 

@@ -11,12 +11,11 @@ from browsing import Tabs
 from live import engine, running
 from pages import EACH_BROKER, Kind, fresh, region, row
 from playwright.async_api import expect
-from served_page import served
+from served_page import Upstream, served
 
 import cascade as cs
 from cascade.interfaces.topics import state_topic
 from cascade.testkit import eventually
-from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,

@@ -15,7 +15,7 @@ from browsing import PHONE, SECONDS, Tab, Tabs
 from live import engine, running
 from pages import SIDEWAYS, fresh, region, row, with_websocket
 from playwright.async_api import Page, expect
-from served_page import served
+from served_page import Upstream, served
 from test_no_link import keep, let_pass
 from test_problems import PASSWORD, file_page, log_in
 
@@ -26,7 +26,6 @@ from cascade.interfaces.topics import constraint_topic, state_topic
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.ports import free_port
 from cascade.testkit.waiting import eventually
-from cascade.web._upstream import Upstream
 from testing_tools.recorder import Recorder
 
 pytestmark = [

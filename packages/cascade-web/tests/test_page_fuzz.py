@@ -9,11 +9,10 @@ import pytest
 from browsing import Tabs
 from pages import publish_all, region, row
 from playwright.async_api import expect
-from served_page import served
+from served_page import Upstream, served
 
 from cascade.interfaces.topics import status_topic
 from cascade.testkit.brokers import Broker
-from cascade.web._upstream import Upstream
 from testing_tools.hostile import send
 
 pytestmark = [

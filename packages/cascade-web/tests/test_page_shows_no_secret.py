@@ -9,9 +9,8 @@ import pytest
 from browsing import Tabs
 from pages import EACH_BROKER, Kind, fresh, region, row
 from playwright.async_api import expect
-from served_page import served
+from served_page import Upstream, served
 
-from cascade.web._upstream import Upstream
 from testing_tools.canaries import run_with_secrets, shown_in
 
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 from browsing import Tab, Tabs
 from pages import EACH_BROKER, Kind, fresh, publish_all, region, row, with_websocket
 from playwright.async_api import Page, expect
-from served_page import served
+from served_page import Upstream, served
 
 from cascade.interfaces.access import Roles, rules
 from cascade.interfaces.topics import status_topic
@@ -19,7 +19,6 @@ from cascade.ops._access.nats import authorization
 from cascade.testkit.brokers import Broker, Mosquitto
 from cascade.testkit.ports import free_port
 from cascade.web import page as made_page
-from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,

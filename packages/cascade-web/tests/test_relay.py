@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 
 import aiomqtt
 import pytest
-from served_page import HOST, browser, close_of, served
+from served_page import HOST, Upstream, browser, close_of, served
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cascade.testkit import unique_topic
 from cascade.testkit.brokers import Broker, Mosquitto, NatsServer
 from cascade.testkit.fixtures import require_mosquitto
 from cascade.testkit.waiting import eventually, time_limit
-from cascade.web._upstream import Upstream
 from testing_tools.certificates import make_certificates
 
 CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00"

@@ -1,8 +1,7 @@
 """Who may use the relay."""
 
 import pytest
-
-from cascade.web._relay_access import RelayAccess
+from served_page import RelayAccess
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,11 @@ from live import engine, running
 from lossy import lossy
 from pages import EACH_BROKER, Kind, fresh, publish_all, region, row
 from playwright.async_api import expect
-from served_page import served
+from served_page import Upstream, served
 
 import cascade as cs
 from cascade.interfaces.topics import state_topic, status_topic
 from cascade.testkit.brokers import Broker
-from cascade.web._upstream import Upstream
 
 pytestmark = [
     pytest.mark.broker,
