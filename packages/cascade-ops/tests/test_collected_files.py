@@ -327,5 +327,6 @@ def test_spans_are_a_set_and_its_holes(numbers: list[int]) -> None:
     assert {number for number in range(40) if number in spans} == added
     missing = {number for first, last in spans.missing for number in range(first, last + 1)}
     assert missing == set(range(max(added, default=0))) - added
+    assert spans.upto == max(added, default=-1)
     assert Spans(spans.ranges).ranges == spans.ranges
     assert len(spans.ranges) <= len(missing) + 1

@@ -89,6 +89,8 @@ def names(facts: Facts) -> list[str]:
         ({"unread": ("cascade/status/+",)}, ["(read_denied)"]),
         ({"retained": Retained(100, exact=False, received=0)}, ["not_retained"]),
         ({"retained": Retained(100, exact=True, received=0)}, ["no_wildcards"]),
+        ({"inflight": 19}, ["(inflight)"]),
+        ({"inflight": 20}, []),
         ({"retained": Retained(100, exact=True, received=20)}, ["set_cut"]),
         ({"retained": Retained(100, exact=True, received=100, late=3)}, ["(order)"]),
         ({"retained": Retained(1200, exact=True, received=1200, queued=1020), "configuration": None},
@@ -481,3 +483,14 @@ def test_the_clock_and_the_certificate_count_in_days_and_seconds() -> None:
         replace(good(), late_by={"a": 9.0, "b": -60.0, "c": 7.0, "d": 8.0, "e": 1.0}), now=NOW
     )
     assert found.found == "the clock of a, b, c and 1 more differs from this machine's: b by +60 s"
+
+
+def test_words_are_broken_nowhere() -> None:
+    """Neither at a hyphen nor where a command is longer than the line."""
+    copied = replace(SLOW, remedy="mosquitto_passwd --some-long-option-name value")
+    assert list(plan_of([copied], 20)) == [
+        "1. mosquitto_passwd",
+        "  --some-long-option-name",
+        "  value (slow)",
+    ]
+    assert all(len(line) <= 20 for line in plan_of([replace(SLOW, remedy="one two three " * 9)], 1))

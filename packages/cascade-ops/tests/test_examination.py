@@ -61,6 +61,8 @@ class TriedBroker:
         """What comes once the watch has begun."""
         self.made = 0
         self.open = 0
+        self.linked, self.connections = True, 1
+        """What each link says of itself."""
 
 
 class TriedLink:
@@ -128,8 +130,8 @@ class TriedLink:
         return SimpleNamespace(
             dropped=self._dropped,
             refused=self._broker.unread,
-            linked=True,
-            connections=1,
+            linked=self._broker.linked,
+            connections=self._broker.connections,
             receive_maximum=20 if self._keywords.get("protocol") == "5" else None,
         )
 
@@ -478,3 +480,14 @@ async def test_without_a_named_engine_of_this_user_retained_messages_are_tried_o
         topic.rpartition("-")[0] for topic, payload, retain in broker.sent if retain and payload is not None
     }
     assert kept == {f"{SYNCS[0]}{NAME}"}
+
+
+@pytest.mark.parametrize(
+    ("linked", "connections", "cut"), [(True, 1, False), (False, 1, True), (True, 2, True)]
+)
+async def test_a_link_that_ended_was_cut_whether_it_has_come_back_or_not(
+    linked: bool, connections: int, cut: bool, broker: TriedBroker
+) -> None:
+    """A broker that cuts the link at a denied message hides what it denies."""
+    broker.linked, broker.connections = linked, connections
+    assert (await examined(broker)).cut == cut
