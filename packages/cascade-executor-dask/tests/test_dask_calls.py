@@ -97,29 +97,6 @@ async def test_a_lost_worker_gets_no_further_call_until_its_session_is_open_agai
         assert [*cluster.client.sent] == [1]
 
 
-async def test_the_loss_of_one_worker_leaves_the_others() -> None:
-    """Their calls go on, and the next one goes to them."""
-    cluster = StandInCluster(a=1, b=1)
-    async with calls_on(cluster) as (calls, reported):
-        await calls.start()
-        submitted = [Watched() for _ in range(2)]
-        for call in submitted:
-            calls.submit(call)
-        lost, kept = sorted(submitted, key=lambda call: call.address)
-        del cluster.client.threads["a"]
-        await eventually(lambda: lost.log)
-        assert isinstance(lost.log[0], WorkerLostError)
-        await eventually(lambda: cluster.client.sent[lost.number].released)
-        assert kept.log == []
-        assert not cluster.client.sent[kept.number].released
-        assert reported[-1] == 1
-        last = Watched()
-        calls.submit(last)
-        cluster.client.sent[kept.number].give(b"kept")
-        await eventually(lambda: last.number)
-        assert last.address == "b"
-
-
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -111,23 +111,6 @@ async def desk() -> AsyncIterator[Desk]:
         yield made
 
 
-async def test_a_task_on_a_cluster_waits_while_it_is_paused(desk: Desk, tmp_path: Path) -> None:
-    """It is reported as blocked only when it waits; then it does nothing until the pause is lifted."""
-    run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
-    for rounds in range(1, 4):
-        await eventually((tmp_path / "passed").exists, LIMIT)
-        await desk.put("pause")
-        await desk.until_state(TaskState.BLOCKED)
-        (tmp_path / "passed").unlink()
-        await desk.engine.run(measured())  # in the meantime
-        assert not (tmp_path / "passed").exists()
-        await desk.lift("pause")
-        await desk.until_state(TaskState.RUNNING)
-        assert desk.states().count(TaskState.BLOCKED) == rounds
-    (tmp_path / "end").touch()
-    assert await run > 3
-
-
 async def test_progress_values_and_the_step_reach_the_engine(desk: Desk, tmp_path: Path) -> None:
     """As from a thread: progress with its message and unit, ``cs.publish``, and the key of ``cs.step``."""
     told = await desk.engine.run(measured())
@@ -171,11 +154,6 @@ async def test_a_task_that_publishes_faster_than_its_engine_takes_waits(
 def values(desk: Desk) -> list[Any]:
     """Return what tasks have published."""
     return [event.data for event in desk.events if isinstance(event, DataEvent)]
-
-
-async def test_values_of_a_call_that_nothing_listens_to_are_confirmed(desk: Desk) -> None:
-    """It does not wait for ever."""
-    assert await desk.executor.run(flood.function, (200,), {}) == "ended"
 
 
 async def test_a_limit_stands_still_while_the_task_is_paused(desk: Desk, tmp_path: Path) -> None:
@@ -244,21 +222,6 @@ async def test_no_directive_is_lost(rounds: int, tmp_path: Path, seeded_random: 
             (folder / "end").touch()
         await desk.lift("pause")
         assert len(await run) == workers
-
-
-@pytest.mark.parametrize("paused", [False, True])
-async def test_a_cancelled_task_ends_at_its_checkpoint(paused: bool, desk: Desk, tmp_path: Path) -> None:
-    """Also where it waits: the worker is free for others."""
-    run = asyncio.create_task(desk.engine.run(long(str(tmp_path))))
-    await eventually((tmp_path / "passed").exists, LIMIT)
-    if paused:
-        await desk.put("pause")
-        await desk.until_state(TaskState.BLOCKED)
-    run.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await run
-    await eventually((tmp_path / "cancelled").exists, LIMIT)
-    assert await desk.executor.settle(LIMIT) == 0
 
 
 async def test_a_call_that_is_not_stopped_is_counted_until_it_has_ended(desk: Desk, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""DaskExecutor as an engine uses it; its cluster is a stand-in whose one worker is threads of this process."""
+"""Settings of DaskExecutor, and the executor as an engine uses it; its cluster is a stand-in whose one worker is threads of this process."""
 
 import asyncio
 import atexit
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from standins import StandInClient, StandInCluster
 
 from cascade.executors.dask import DaskExecutor, _calls, _executor, _worker_side
 from cascade.executors.dask._worker_side import run_call
-from cascade.interfaces import Directive, ExecutorUnavailable
+from cascade.interfaces import ConfigurationError, Directive, ExecutorUnavailable
 from cascade.interfaces.call_context import in_call
 from cascade.testkit import eventually
 
@@ -138,75 +139,6 @@ async def test_it_counts_the_threads_of_the_cluster_and_tells_who_watches(
     assert len(clusters) == 1
 
 
-@pytest.mark.parametrize("workers", [None, 1, 2, 5])
-async def test_the_number_of_workers_is_that_of_the_user_or_of_the_threads(
-    workers: int | None, clusters: list[LiveCluster]
-) -> None:
-    """The threads are known after the start."""
-    executor = DaskExecutor("tcp://host:8786", workers=workers)
-    assert executor.workers == (workers or 1)
-    await executor.start()
-    assert executor.workers == (workers or 2)
-    assert await executor.run(int, ("12",), {"base": 8}) == 10
-    await executor.close()
-
-
-async def test_the_settings_of_the_connection_are_handed_on(clusters: list[LiveCluster]) -> None:
-    """The address, or those of a local cluster."""
-    for executor in (
-        DaskExecutor("tcp://host:8786", workers=3, connect_timeout=7.0),
-        DaskExecutor(workers=2, processes=False),
-    ):
-        await executor.start()
-        await executor.close()
-    remote, local = clusters
-    assert (remote.address, remote.settings) == (
-        "tcp://host:8786",
-        {"workers": 3, "timeout": 7.0, "cluster": {}},
-    )
-    assert (local.address, local.settings) == (
-        None,
-        {"workers": 2, "timeout": 10.0, "cluster": {"processes": False}},
-    )
-
-
-async def test_what_was_never_used_needs_no_cluster(
-    executor: DaskExecutor, clusters: list[LiveCluster]
-) -> None:
-    """A run that had no task for it settles and closes in an instant."""
-    assert await executor.settle(LIMIT) == 0
-    assert executor.runs_on() is None
-    await executor.close()
-    assert clusters == []
-
-
-async def test_a_call_that_is_given_up_is_counted_until_it_ends(
-    executor: DaskExecutor, gate: type[Gate]
-) -> None:
-    """Its end can be waited for; one that had ended by then is not counted."""
-    ends: list[Any] = []
-
-    async def abandoned() -> Any:
-        try:
-            await executor.run(hold, (), {})
-        finally:
-            ends.append(executor.runs_on())
-
-    call = asyncio.create_task(abandoned())
-    await eventually(gate.started.is_set)
-    call.cancel()
-    await asyncio.wait({call})
-    (end,) = ends
-    assert not end.done()
-    assert await executor.settle(0.0) == 1
-    gate.released.set()
-    assert await executor.settle(LIMIT) == 0
-    async with asyncio.timeout(LIMIT):
-        await end
-    assert await executor.run(abs, (-1,), {}) == 1
-    assert executor.runs_on() is None
-
-
 async def test_an_error_of_the_cluster_is_raised_and_one_of_the_call_too(
     executor: DaskExecutor, clusters: list[LiveCluster], gate: type[Gate]
 ) -> None:
@@ -325,3 +257,27 @@ def test_the_end_of_the_program_closes_what_it_forgot(
     assert seconds > 0
     function(LIMIT)
     assert clusters[0].closed == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"address": ""}, r"address=.*tcp://host:8786"),
+        ({"address": 8786}, "address="),
+        ({"workers": 0}, "workers=.*whole number from 1"),
+        ({"connect_timeout": 0}, "connect_timeout=.*above 0"),
+        ({"address": "tcp://host:8786", "n_workers": 3}, r"n_workers=\): is for a local cluster"),
+    ],
+)
+def test_an_invalid_setting_is_rejected(settings: dict[str, Any], problem: str) -> None:
+    """The error names the setting."""
+    with pytest.raises(ConfigurationError, match=problem):
+        DaskExecutor(**settings)
+
+
+def test_the_number_of_workers_is_estimated_before_the_start() -> None:
+    """It comes from the settings; for a remote cluster it is known after the connection."""
+    assert DaskExecutor(workers=3).workers == 3
+    assert DaskExecutor(n_workers=2, threads_per_worker=4).workers == 8
+    assert DaskExecutor().workers == os.cpu_count()
+    assert DaskExecutor("tcp://host:8786").workers == 1

@@ -1,0 +1,167 @@
+"""Messages between an executor and its workers: orders, reports, and the window of a call; what sends them is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import defaultdict
+from typing import Any
+
+from cascade.executors.dask._call import Call
+from cascade.executors.dask._latest_messages import LatestMessages
+from cascade.executors.dask._reports import Reports
+from cascade.executors.dask._send_window import SendWindow
+from cascade.executors.dask._worker_side import WINDOW, Order
+from cascade.interfaces import Directive
+from cascade.testkit import eventually, time_limit
+
+PAUSE, GO, STOP = (1, Directive.PAUSE), (2, Directive.RUN), (3, Directive.CANCEL)
+
+
+class Workers:
+    """Takes orders; a worker that is held answers when it is released."""
+
+    def __init__(self, *held: str, fails: int = 0) -> None:
+        self.got: dict[str, list[dict[int, Order]]] = defaultdict(list)
+        self.gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._held = held
+        self._fails = fails
+
+    async def send(self, address: str, orders: dict[int, Order]) -> None:
+        self.got[address].append(orders)
+        if address in self._held:
+            await self.gates[address].wait()
+        if self._fails:
+            self._fails -= 1
+            raise OSError("the connection broke")
+
+
+async def test_a_worker_gets_the_latest_order_of_each_call_one_request_at_a_time() -> None:
+    """What changes while a request is on its way goes with the next one, once."""
+    workers = Workers("a")
+    orders = LatestMessages(workers.send, what="orders")
+    orders.put("a", 1, PAUSE)
+    await eventually(lambda: workers.got["a"])
+    orders.put("a", 1, GO)
+    orders.put("a", 2, PAUSE)
+    orders.put("a", 1, STOP)
+    workers.gates["a"].set()
+    await eventually(lambda: len(workers.got["a"]) == 2)
+    assert workers.got["a"] == [{1: PAUSE}, {1: STOP, 2: PAUSE}]
+    await orders.close()
+
+
+async def test_a_worker_that_does_not_answer_delays_no_other() -> None:
+    """It may be stopped, or its task keep the interpreter's lock."""
+    workers = Workers("a")
+    orders = LatestMessages(workers.send, what="orders")
+    orders.put("a", 1, PAUSE)
+    orders.put("b", 2, PAUSE)
+    await eventually(lambda: workers.got["b"])
+    async with time_limit():
+        await orders.close()
+
+
+async def test_an_order_is_sent_again_when_its_connection_broke() -> None:
+    """With what has changed meanwhile."""
+    workers = Workers("a", fails=1)
+    orders = LatestMessages(workers.send, what="orders")
+    orders.put("a", 1, PAUSE)
+    orders.put("a", 2, PAUSE)
+    await eventually(lambda: workers.got["a"])
+    orders.put("a", 1, GO)
+    workers.gates["a"].set()
+    await eventually(lambda: len(workers.got["a"]) == 2)
+    assert workers.got["a"][1] == {1: GO, 2: PAUSE}
+    await orders.close()
+
+
+class Client:
+    """Keeps the handler of a topic."""
+
+    def subscribe_topic(self, topic: str, handler: Any) -> None:
+        self.handler = handler
+
+
+class Context:
+    """The engine's side, which notes what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[object] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: self.given.append((name, args, kwargs))
+
+
+def make_call(received: list[int], context: Any = None) -> Call:
+    call = Call(b"", "f", on_end=lambda _: None, on_received=received.append, context=context)
+    call.number = 1
+    return call
+
+
+def test_what_a_call_has_published_is_confirmed_at_each_quarter_of_its_window() -> None:
+    """With the sum of all; also of a call that nothing follows, or its worker would wait for ever."""
+    received: list[int] = []
+    client = Client()
+    Reports("topic", {1: make_call(received)}).subscribe(client)
+    client.handler((0.0, json.dumps([1, "progress", [1, 2, "x" * WINDOW, ""]])))
+    text = json.dumps([1, "data", ["row", "x" * (WINDOW // 8)]])
+    for _ in range(5):
+        client.handler((0.0, text))
+    assert received == [2 * len(text), 4 * len(text)]
+
+
+def test_what_other_programs_write_to_the_topic_is_ignored() -> None:
+    """Every client of the cluster may write there."""
+    received: list[int] = []
+    context, client = Context(), Client()
+    Reports("topic", {1: make_call(received, context)}).subscribe(client)
+    for nothing in (b"", "", "[]", '[1, "unknown", []]', '[2, "data", ["a", 1]]', None, 7):
+        client.handler((0.0, nothing))
+    assert (context.given, received) == ([], [])
+
+
+class Sender:
+    """A thread that sends texts through a window; the texts that left."""
+
+    def __init__(self, window: SendWindow, *texts: str) -> None:
+        self.sent: list[str] = []
+        self._thread = threading.Thread(target=self._send, args=(window, texts), daemon=True)
+        self._thread.start()
+
+    def _send(self, window: SendWindow, texts: tuple[str, ...]) -> None:
+        for text in texts:
+            window.send(text, self.sent.append)
+
+    def ended(self) -> list[str]:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        return self.sent
+
+
+async def held_back(window: SendWindow, sender: Sender, sent: list[str]) -> None:
+    """Wait until the sender waits for room; nothing but ``sent`` has left."""
+    await eventually(lambda: window.waiting == 1)
+    assert sender.sent == sent
+
+
+async def test_a_text_that_is_larger_than_the_window_leaves_alone() -> None:
+    """After everything before it was taken; what follows waits for it."""
+    window = SendWindow(10, lambda: True)
+    sender = Sender(window, "a", "b" * 50, "c")
+    await held_back(window, sender, ["a"])
+    window.confirm(1)
+    await eventually(lambda: len(sender.sent) == 2)
+    await eventually(lambda: window.waiting == 1)
+    window.confirm(51)
+    assert sender.ended() == ["a", "b" * 50, "c"]
+
+
+async def test_a_call_that_is_to_stop_waits_no_more() -> None:
+    """What has no room is dropped from then on, what has room still leaves."""
+    window = SendWindow(10, lambda: True)
+    sender = Sender(window, "aaaaaa", "bbbbbb", "cccccc", "dddd")
+    await held_back(window, sender, ["aaaaaa"])
+    window.end()
+    assert sender.ended() == ["aaaaaa", "dddd"]
