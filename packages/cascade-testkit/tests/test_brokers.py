@@ -136,20 +136,6 @@ async def test_a_durable_mosquitto_keeps_a_message_through_sigkill() -> None:
         assert await retained(broker) == "first"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGUSR1")
-async def test_a_mosquitto_that_has_saved_its_store_keeps_it_through_sigkill() -> None:
-    """What came before save() is there again, each time; what came after it is not."""
-    require_mosquitto()
-    with Mosquitto() as broker:
-        for payload in ("first", "second"):
-            await publish(broker, payload)
-            broker.save()
-            await publish(broker, "not saved")
-            broker.kill()
-            broker.restart()
-            assert await retained(broker) == payload
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 async def test_a_frozen_broker_keeps_its_port_and_answers_after_the_thaw(kind: type[Broker]) -> None:
     """While frozen a client gets no CONNACK; the same client's retry succeeds after thaw()."""
@@ -159,26 +145,6 @@ async def test_a_frozen_broker_keeps_its_port_and_answers_after_the_thaw(kind: t
             await publish(broker, "x", timeout=0.3)
         broker.thaw()
         await retains(broker, "no retained message")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows threads as files")
-def test_a_frozen_broker_stands_still_at_once(kind: type[Broker]) -> None:
-    """Every thread of it, also on a busy machine, where a signal takes effect later than it is sent."""
-    with kind() as broker:
-        for _ in range(5):
-            broker.freeze()
-            threads = Path(f"/proc/{broker.pid}/task").glob("*/stat")
-            assert {each.read_text().rpartition(") ")[2][0] for each in threads} == {"T"}
-            broker.thaw()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
-def test_a_frozen_broker_can_be_stopped(kind: type[Broker]) -> None:
-    """A stopped process hears no SIGTERM; leaving the with block ends it all the same."""
-    with kind() as broker:
-        broker.freeze()
-        pid = broker.pid
-    assert gone(pid)
 
 
 def test_a_port_taken_in_between_is_replaced_by_another(
@@ -213,13 +179,6 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error_with_the_log(
         assert not second.running
 
 
-def test_a_broken_configuration_shows_the_brokers_own_words() -> None:
-    """The error contains the end of the log, so that no file has to be opened."""
-    require_mosquitto()
-    with pytest.raises(BrokerFailedError, match="Unknown configuration variable"):
-        Mosquitto(lines=["no_such_setting 1"]).start()
-
-
 async def test_passwords_and_acl_are_those_that_were_given() -> None:
     """A wrong password is refused; a right one is accepted; what the ACL does not name is not delivered."""
     require_mosquitto()
@@ -252,18 +211,6 @@ async def test_tls_uses_the_generated_certificates(tmp_path: Path) -> None:
         await publish(broker, "x", tls_context=ssl.create_default_context(cafile=mine.ca))
         with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
             first_byte(broker, ssl.create_default_context(cafile=other.ca))
-
-
-async def test_a_client_certificate_is_asked_for(tmp_path: Path) -> None:
-    """With require_certificate a client gets in with its own pair only."""
-    require_mosquitto()
-    made = make_certificates(tmp_path)
-    context = ssl.create_default_context(cafile=made.ca)
-    with Mosquitto(tls=made, require_certificate=True) as broker:
-        with pytest.raises(ssl.SSLError, match="certificate required"):
-            first_byte(broker, context)
-        context.load_cert_chain(made.client_cert, made.client_key)
-        await publish(broker, "x", tls_context=context)
 
 
 def test_start_broker_prefers_mosquitto_then_nats_then_says_what_to_install(

@@ -50,11 +50,3 @@ def test_the_guide_quotes_the_example_as_it_is() -> None:
     assert len(quotes) == 6
     for path, quoted in quotes.items():
         assert quoted == (HERE / path).read_text(encoding="utf-8"), path
-
-
-def test_a_connector_over_a_network_is_a_small_package() -> None:
-    """Fewer than 300 lines beside the hub itself: what names no wire is in cascade.transport."""
-    lines = [
-        text.count("\n") for path, text in BLOCKS.findall(PAGE) if "src/" in path and "hub.py" not in path
-    ]
-    assert sum(lines) < 300

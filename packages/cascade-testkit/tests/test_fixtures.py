@@ -1,8 +1,10 @@
-"""What the pytest plugin gives to every test, and that this repository's own tests ask for it."""
+"""Fixtures and settings of a session of tests: brokers, seeds and signals."""
 
 import ast
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,43 +56,6 @@ def test_no_test_makes_a_mosquitto_unasked() -> None:
     assert [f"{path.name}: {name}" for path in files for name in unguarded(path.read_text("utf-8"))] == []
 
 
-@pytest.mark.parametrize(
-    ("body", "found"),
-    [
-        ("    require_mosquitto()\n    Mosquitto()", []),
-        ("    with Mosquitto(durable=True) as broker:\n        pass", ["test"]),
-        ("    Mosquitto()\n    require_mosquitto()", ["test"]),
-    ],
-)
-def test_a_mosquitto_made_unasked_is_found(body: str, found: list[str]) -> None:
-    """Asked for first, made without a question, and asked for too late."""
-    assert list(unguarded(f"async def test():\n{body}\n")) == found
-
-
-@pytest.mark.full
-@pytest.mark.process
-@pytest.mark.timeout(180)
-def test_on_windows_tests_run_on_a_selector_loop(tmp_path: Path, run_pytest: Run) -> None:
-    """There, and only there, asyncio's default is a loop that cannot watch the sockets of an MQTT client."""
-    tmp_path.joinpath("conftest.py").write_text(
-        "import asyncio, os, types\n"
-        "from cascade.testkit import fixtures\n"
-        "fixtures.sys = types.SimpleNamespace(platform=os.environ['PLATFORM'])\n"
-        "class Selector(asyncio.SelectorEventLoop): ...\n"
-        "asyncio.SelectorEventLoop = Selector\n",
-        encoding="utf-8",
-    )
-    tmp_path.joinpath("test_it.py").write_text(
-        "import asyncio, pytest\n"
-        "@pytest.mark.asyncio\n"
-        "async def test_it():\n"
-        "    print(type(asyncio.get_running_loop()).__name__)\n",
-        encoding="utf-8",
-    )
-    assert "Selector\n" in run_pytest(tmp_path, "-rP", PLATFORM="win32").stdout
-    assert "Selector\n" not in run_pytest(tmp_path, "-rP", PLATFORM="linux").stdout
-
-
 @pytest.mark.full
 @pytest.mark.process
 @pytest.mark.timeout(180)
@@ -105,3 +70,23 @@ def test_dice_are_repeated_by_the_seed_that_a_failure_prints(tmp_path: Path, run
     again = run_pytest(tmp_path, **{name: seed}).stdout
     drawn = [re.findall(r"\('drawn', \d+, \d+\)", text)[0] for text in (first, again)]
     assert drawn[0] == drawn[1]
+
+
+def test_no_signal_of_a_terminal_is_ignored() -> None:
+    """The tests, and the processes that they start, end by SIGINT and SIGHUP."""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if sys.platform != "win32":
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+@pytest.mark.full
+@pytest.mark.process
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_tests_started_in_the_background_ignore_no_signal_of_a_terminal() -> None:
+    """pytest restores what it inherits as ignored, as a background job of a shell and a program below nohup do."""
+    selected = f"{Path(__file__)}::{test_no_signal_of_a_terminal_is_ignored.__name__}"
+    command = f"trap '' INT HUP; exec '{sys.executable}' -m pytest -q -p no:cacheprovider -n 0 '{selected}'"
+    ended = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stdout
+    assert "1 passed" in ended.stdout

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from cascade.testkit import eventually, no_leaks, ports, time_limit, unique_topic, waiting
+from cascade.testkit import eventually, no_leaks, ports, time_limit, waiting
 from cascade.testkit.connector import Ability
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -121,17 +121,6 @@ async def test_no_leaks_names_each_thing_that_was_left(tmp_path: Path) -> None:
     task.cancel()
 
 
-def test_two_workers_of_a_test_run_never_draw_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has a share of its own; together they have all ports."""
-    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
-    shares: list[set[int]] = []
-    for worker in ("gw0", "gw1", "gw2"):
-        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
-        shares.append({*ports._share()})
-    monkeypatch.delenv("PYTEST_XDIST_WORKER")
-    assert sorted(port for share in shares for port in share) == [*ports._share()]
-
-
 def test_a_free_port_is_given_to_one_server_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while neither of two servers listens yet."""
     draw = ports._draw.choice
@@ -144,11 +133,6 @@ def test_a_free_port_is_given_to_one_server_only(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ports, "_draw", SimpleNamespace(choice=each_twice))
     given = [ports.free_port() for _ in range(20)]
     assert len(set(given)) == 20
-
-
-def test_unique_topic_never_repeats() -> None:
-    """Tests that share a broker do not meet."""
-    assert len({unique_topic() for _ in range(1_000)}) == 1_000
 
 
 @pytest.mark.full
@@ -223,16 +207,3 @@ def test_an_undeclared_ability_is_skipped_with_its_reason(tmp_path: Path, run_py
     done = run_pytest(tmp_path, "-k", "wildcard", "-rs")
     assert f"Ability.DELIVERY is not declared: {Ability.DELIVERY.value}" in done.stdout
     assert "failed" not in done.stdout
-
-
-@pytest.mark.full
-@whole_run
-def test_a_contract_through_a_proxy_says_that_it_needs_the_port_of_a_peer(
-    tmp_path: Path, run_pytest: Run
-) -> None:
-    """An error that is bare leaves its reader to search for the fixture."""
-    imports = "from cascade.testkit.connector import ConnectorContract, ThroughProxy\n"
-    contract = "class TestMine(ThroughProxy, ConnectorContract):\n    abilities = frozenset()\n"
-    tmp_path.joinpath("test_it.py").write_text(imports + contract, encoding="utf-8")
-    done = run_pytest(tmp_path, "-k", "test_abilities_are_declared_as_they_are")
-    assert "override the fixture peer_port" in done.stdout

@@ -55,12 +55,6 @@ def test_a_connector_by_a_third_party_passes_the_suite(site: Path, run_pytest: R
     assert re.search(r"\d+ passed, \d+ skipped", done.stdout)
 
 
-def test_a_connector_is_a_page_of_code() -> None:
-    """Fewer than 60 lines: the protocol is small."""
-    lines = (EXAMPLE / "src" / "jsonl_connector" / "__init__.py").read_text(encoding="utf-8").splitlines()
-    assert len(lines) < 60
-
-
 def test_the_readme_quotes_the_example_as_it_is() -> None:
     """What a reader copies is what was tested."""
     quotes = dict(QUOTES.findall(README))

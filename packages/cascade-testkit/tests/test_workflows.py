@@ -9,19 +9,13 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import TaskState, TaskStateEvent
-from cascade.spec import LazyResult, Router, task
+from cascade.spec import LazyResult
 from testing_tools.workflows.check import check_workflow
-from testing_tools.workflows.describe import describe
 from testing_tools.workflows.reference import Reference
-from testing_tools.workflows.work import Pair
 
 SEEDS = range(40)
 Targets = list[LazyResult[Any]]
 Handler = Callable[[Any], object]
-
-
-def add(x: Any, y: Any = 0) -> Any:
-    return x + y
 
 
 class Bus:
@@ -179,22 +173,3 @@ def test_an_engine_that_is_wrong_in_one_way_fails(engine: type[ByRecursion], tmp
     *steps, targets = shown.splitlines()
     assert steps[0].startswith("#0 = ")
     assert targets.startswith("targets: #")
-
-
-def test_a_workflow_in_words_names_each_call_once_and_all_that_it_stands_on() -> None:
-    """Dependencies come first; conditions, orders, attempts, limits and what a call holds are shown."""
-    one = task(name="one", mode="inline")(add)(1, y=[2, (3,)])
-    two = task(name="two")(add).with_retry(3)(one, Pair(one, {"k": 4})).after(one)
-    mapped = task(name="many")(add).partial(y=one).map(x=[5, 6]).with_concurrency(2)
-    held = task(name="held")(add)(two).with_constraints(slots=one).run_if(one)
-    instead = task(name="instead")(add)(7).run_if(two, otherwise=8)
-    chosen = Router(one, {0: held, 1: instead})
-    assert describe([chosen, mapped, one]).splitlines() == [
-        "#0 = one (Call, add, inline) [1] {y: [2, [3]]}",
-        "#1 = two (Call, add, auto) [#0, Pair(#0, {k: 4})] {} 3 attempts after [#0]",
-        "#2 = held (Call, add, auto) [#1] {} holding {slots: #0} if #0 else skipped",
-        "#3 = instead (Call, add, auto) [7] {} if #1 else 8",
-        "#4 = route (RouteCall, _taken, inline) [#0] {} routes {0: #2, 1: #3}",
-        "#5 = many (MapCall, add, auto) [] {x: [5, 6]} fixed {y: #0}, 2 at a time",
-        "targets: #4, #5, #0",
-    ]
