@@ -1,16 +1,19 @@
-"""One connection: what it writes, and what each line of a server does. The server is played in the test's own process."""
+"""One connection: what it uses of nats-py, what it writes, and what each line of a server does. The server is played in the test's own process."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 
-from cascade.connectors.nats._client import ApiError, NatsClient
+from cascade.connectors.nats._client import ApiError, NatsClient, _Connection
 from cascade.testkit import eventually, time_limit
 from cascade.transport.errors import LinkLost, MessageRejected
 
@@ -261,19 +264,6 @@ async def test_a_publication_that_is_not_allowed_ends_what_is_about_it(server: S
         assert client.cause is None
 
 
-async def test_a_subscription_that_is_not_allowed_is_reported(server: Server) -> None:
-    """In lower case, as the server's errors are compared; the connection stays, and requests are answered."""
-    denied: list[str] = []
-    async with connected(server) as client:
-        client.denied = denied.append
-        asking = asyncio.create_task(client.request("$JS.API.x", b"{}"))
-        (asked,) = await server.requests(1)
-        server.say(b"-ERR 'Permissions Violation for Subscription to \"Plant.>\"'\r\n")
-        server.message(inbox_of(server)[1], asked[2], b"{}")
-        assert await asking == {}
-        assert denied == ["plant.>"]
-
-
 async def test_a_publication_that_is_not_allowed_is_not_a_refused_subscription(server: Server) -> None:
     """A filter of the same subject stays granted."""
     denied: list[str] = []
@@ -355,12 +345,66 @@ async def test_a_clean_end_waits_until_the_server_has_everything(server: Server)
             client.write("a", b"")
 
 
-async def test_a_closed_client_calls_nothing(server: Server, no_leaks: None) -> None:
-    """Not even for what is in its buffer; its socket and its tasks are gone."""
-    got: list[object] = []
-    async with connected(server) as client:
-        number = client.subscribe("a", lambda *found: got.append(found))
-        await client.settle()
-        server.message(str(number), "a", b"1")
-        client.close()
-    assert got == []
+def test_what_is_replaced_has_the_same_parameters() -> None:
+    """nats-py calls these six."""
+    for name in (
+        "_select_next_server",
+        "_process_info",
+        "_process_msg",
+        "_process_pong",
+        "_process_op_err",
+        "_process_err",
+    ):
+        theirs, ours = (inspect.signature(getattr(kind, name)) for kind in (Client, _Connection))
+        assert list(theirs.parameters) == list(ours.parameters), name
+        assert inspect.iscoroutinefunction(getattr(Client, name)), name
+
+
+def test_what_is_read_is_there() -> None:
+    """A new client has every attribute, with the value of one that has not connected."""
+    client = Client()
+    assert (client._sid, client._pending, client._pending_data_size) == (0, [], 0)
+    assert client._reading_task is client._ping_interval_task is client._flusher_task is None
+    assert (client._transport, client._flush_queue, client._server_info) == (None, None, {})
+    assert (client._status, Client.CLOSED) == (Client.DISCONNECTED, 2)
+
+
+async def test_a_ping_comes_behind_what_was_written() -> None:
+    """Its answer shows that the server has taken a message, so nothing may be left to be written."""
+    written: list[bytes] = []
+    answers: list[asyncio.Task[None]] = []
+
+    def write(data: bytes) -> None:
+        written.append(data)
+        answers.append(asyncio.get_running_loop().create_task(native._process_pong(), name="pong"))
+
+    client = NatsClient("nats://host", {})
+    native: Any = _Connection(client)
+    client._nc = native
+    native._transport = SimpleNamespace(writelines=written.extend, write=write)
+    native._pending, native._pending_data_size = [b"SUB", b"PUB"], 6
+    await client.settle()
+    assert written == [b"SUB", b"PUB", b"PING\r\n"]
+    assert (native._pending, native._pending_data_size) == ([], 0)
+
+
+async def test_an_answer_to_a_ping_that_no_call_awaits_is_passed_over() -> None:
+    """nats-py would stop to read."""
+    client = NatsClient("nats://host", {})
+    native: Any = _Connection(client)
+    loop = asyncio.get_running_loop()
+    gone, awaited = loop.create_future(), loop.create_future()
+    gone.cancel()
+    native._pongs = [gone, awaited]
+    await native._process_pong()
+    assert not awaited.done()
+    await native._process_pong()
+    assert awaited.done()
+
+
+async def test_a_client_that_never_connected_can_be_closed() -> None:
+    """Also more than once, and in a forked child."""
+    client = NatsClient("nats://host", {})
+    client.close()
+    client.close_in_child()
+    client.close()

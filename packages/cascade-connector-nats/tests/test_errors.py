@@ -49,23 +49,6 @@ def test_each_sign_of_a_server_is_explained(form: str, text: str, kind: Kind, sa
     assert "nats: " not in fault.text
 
 
-def test_without_credentials_the_remedies_are_named() -> None:
-    """Each way to pass them."""
-    fault = explain(Exception("nats: 'Authorization Violation'"), credentials="", tls=False)
-    assert fault.kind is Kind.CREDENTIALS
-    for word in ("user and password", "token", "nkeys_seed", "user_credentials", "CASCADE_NATS_PASSWORD"):
-        assert word in fault.text
-
-
-@pytest.mark.parametrize("exc", [None, TimeoutError()])
-def test_a_server_that_does_not_answer_may_be_another_one(exc: BaseException | None) -> None:
-    """With TLS it may wait for a certificate."""
-    plain, encrypted = (explain(exc, credentials="", tls=tls) for tls in (False, True))
-    assert plain.kind is encrypted.kind is Kind.SILENT
-    assert "is this the NATS port of a server (4222)" in plain.text
-    assert "the server may want a client certificate" in encrypted.text
-
-
 @pytest.mark.parametrize(
     "exc", [ConnectionResetError("reset"), BrokenPipeError("pipe"), EOFError("eof"), ConnectionError(CLOSED)]
 )
@@ -78,25 +61,6 @@ def test_an_end_during_the_handshake_of_tls_may_be_a_missing_certificate(exc: Ex
         "set CASCADE_NATS_CERT and CASCADE_NATS_KEY"
     )
     assert "certificate" not in explain(exc, credentials="", tls=False).text
-
-
-@pytest.mark.parametrize(
-    ("exc", "kind", "said"),
-    [
-        (ConnectionError(CLOSED), Kind.CLOSED, CLOSED),
-        (ssl.SSLCertVerificationError(1, "self-signed"), Kind.CERTIFICATE, "check tls:// in the URL"),
-        (
-            TypeError("no such keyword"),
-            Kind.SETTINGS,
-            "nats-py cannot work with its keywords: no such keyword",
-        ),
-        (RuntimeError(), Kind.CLOSED, "RuntimeError"),
-    ],
-)
-def test_other_errors_are_told_apart(exc: Exception, kind: Kind, said: str) -> None:
-    """One without a text is named by its kind."""
-    fault = explain(exc, credentials="", tls=False)
-    assert (fault.kind, said in fault.text) == (kind, True)
 
 
 @pytest.mark.parametrize(

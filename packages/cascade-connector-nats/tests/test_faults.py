@@ -7,21 +7,16 @@ import contextlib
 import itertools
 import json
 import logging
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import nats
-import nkeys  # type: ignore[import-untyped]
 import pytest
 
 from cascade.connectors.nats import NatsConnector
 from cascade.connectors.nats._client import ApiError, NatsClient
 from cascade.connectors.nats._link import NatsLink
-from cascade.connectors.nats._retained import RetainedMessages
-from cascade.connectors.nats._store import Store
 from cascade.interfaces import (
     Complete,
     ConnectorUnavailable,
@@ -30,7 +25,6 @@ from cascade.interfaces import (
     Linked,
     Lost,
     Message,
-    SupportsExtend,
     WatchItem,
     WatchStream,
 )
@@ -118,38 +112,6 @@ async def test_without_jetstream_telemetry_goes_on(caplog: pytest.LogCaptureFixt
             assert connector.statistics().dropped == {"refused by the broker": 1}
 
 
-@pytest.mark.parametrize(
-    ("lines", "keywords", "cause"),
-    [
-        (['authorization { token: "right" }'], {"token": "wrong"}, "the server refuses the token; check it"),
-        (
-            ['authorization { user: "a", password: "right" }'],
-            {"user": "a", "password": "wrong"},
-            "the server refuses the user name or the password; check it",
-        ),
-        (['authorization { token: "right" }'], {}, "the server wants credentials, and none were given"),
-    ],
-    ids=["token", "password", "none"],
-)
-async def test_wrong_credentials_are_named(
-    lines: Sequence[str], keywords: dict[str, str], cause: str
-) -> None:
-    """In one line with host and port, without the credentials."""
-    with NatsServer(lines=lines) as server:
-        connector = connector_to(server, required=True, connect_timeout=60.0, **keywords)
-        with pytest.raises(ConnectorUnavailable, match=cause) as raised:
-            await connector.connect()
-        assert "wrong" not in str(raised.value).replace("wrong password", "")
-
-
-async def test_right_credentials_connect() -> None:
-    """A token in the URL."""
-    with NatsServer(lines=['authorization { token: "right" }']) as server:
-        url = f"nats://right@{server.host}:{server.nats_port}"
-        async with NatsConnector.from_url(url, required=True, connect_timeout=60.0) as connector:
-            assert connector.statistics().linked
-
-
 async def test_a_user_without_rights_for_jetstream_sends_telemetry(caplog: pytest.LogCaptureFixture) -> None:
     """The one line says what to allow."""
     rights = (
@@ -166,51 +128,6 @@ async def test_a_user_without_rights_for_jetstream_sends_telemetry(caplog: pytes
             assert "refuses the subscription to cascade/constraints/# (code 403)" in refused
             assert "allow it to publish to $JS.API.> and $KV.cascade.>" in control
             assert "cascade/constraints/#" not in connector.statistics().refused  # it was closed
-
-
-@pytest.mark.parametrize(
-    ("settings", "cause"),
-    [
-        (
-            {"max_age": 60_000_000_000},
-            "another program made the bucket cascade with max_age=60000000000; delete it",
-        ),
-        ({"subjects": ["$KV.cascade.>", "x.y"]}, "another program made the bucket cascade with subjects="),
-    ],
-)
-async def test_a_bucket_of_another_program_is_left_alone(
-    server: NatsServer, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], cause: str
-) -> None:
-    """One that forgets entries would lift constraints by itself. When it is gone the connector makes its own."""
-    await make_stream(server, {"subjects": ["$KV.cascade.>"], **settings})
-    async with connector_to(server) as connector:
-        (warning,) = warnings(caplog)
-        assert cause in warning
-        await arrives(server, connector, telemetry_topic("o", "p", "r"))
-        async with watching(connector, "cascade/constraints/#") as stream:
-            await api(server, "STREAM.DELETE.KV_cascade", {})
-            assert (await next_of(stream, Complete)).proved
-
-
-async def test_a_server_without_time_to_live_announces_no_process(
-    server: NatsServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An older server makes the bucket without it: constraints work, and a birth that no will follows is not put."""
-    await make_stream(server, {"subjects": ["$KV.cascade.>"]})
-    async with (
-        connector_to(server, source_id="press-3") as connector,
-        watching(connector, "cascade/#") as stream,
-    ):
-        assert (await next_of(stream, Complete)).proved
-        topic = constraint_topic("global", "pause")
-        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
-        assert (await next_of(stream, Message)).topic == topic
-        (warning,) = warnings(caplog)
-        assert "the bucket cascade has no time to live per key" in warning
-        assert "delete the bucket, so that it is made anew" in warning
-        assert [each.lacking for each in await connector.limitations()] == [Lacking.PRESENCE]
-    async with connector_to(server) as reader, watching(reader, status_topic("press-3")) as stream:
-        assert (await next_of(stream, Complete)).topics == frozenset()
 
 
 async def test_a_topic_that_a_subject_cannot_hold_is_dropped(
@@ -291,43 +208,6 @@ async def test_a_frozen_server_is_noticed_and_found_again(
         await next_of(stream, Complete)
 
 
-def hold_answers(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Hold back what JetStream's API answers, until the event is set that this returns."""
-    answers, request = asyncio.Event(), NatsClient.request
-
-    async def answer_late(self: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
-        if subject.startswith("$JS.API."):
-            await answers.wait()
-        return await request(self, subject, *rest)
-
-    monkeypatch.setattr(NatsClient, "request", answer_late)
-    return answers
-
-
-async def test_a_jetstream_that_answers_late_keeps_a_constraint(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
-) -> None:
-    """The link does not wait for it, the constraint does, and nothing is called absent that is only slow."""
-    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
-    answers = hold_answers(monkeypatch)
-    topic = constraint_topic("global", "pause")
-    async with connector_to(server, source_id="press-3", presence_ttl=3600) as connector:
-        assert connector.statistics().linked
-        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
-        await arrives(server, connector, telemetry_topic("o", "p", "r"))
-        assert connector.statistics().pending
-        answers.set()
-        assert await connector.flush(BOUND)
-        assert connector.statistics().dropped == {}
-        async with watching(connector, topic, status_topic("press-3")) as stream:
-            assert {(await next_of(stream, Message)).topic for _ in range(2)} == {
-                topic,
-                status_topic("press-3"),
-            }
-        assert not await connector.limitations()
-    assert not warnings(caplog)
-
-
 async def test_a_constraint_waits_for_jetstream_only_so_long(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,81 +283,6 @@ async def test_a_slow_consumer_that_the_server_cuts_off_comes_back_in_sync() -> 
             assert (await next_of(stream, Complete)).topics == {f"{base}/kept"}
 
 
-async def test_a_consumer_that_lost_a_message_begins_anew(server: NatsServer) -> None:
-    """A gap in the numbers of a consumer shows it."""
-    topic = f"{unique_topic()}/a"
-    async with connector_to(server) as connector, watching(connector, topic) as stream:
-        await connector.publish(topic, {"n": 1}, 1, retain=True)
-        await next_of(stream, Message)
-        retained_of(connector)._next += 7
-        await connector.publish(topic, {"n": 2}, 1, retain=True)
-        message = await next_of(stream, Message)
-        assert (message.payload, message.retain) == (b'{"n": 2}', True)  # of the set that is read anew
-        assert (await next_of(stream, Complete)).topics == {topic}
-
-
-async def test_a_callback_gets_a_retained_message_once_on_each_link(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As over MQTT: only watches look at their set from time to time."""
-    monkeypatch.setattr("cascade.connectors.nats._retained.INTERVAL", 0.05)
-    topic, got = f"{unique_topic()}/a", asyncio.Queue[dict[str, Any]]()
-
-    async def note(_: str, data: dict[str, Any]) -> None:
-        got.put_nowait(data)
-
-    async with connector_to(server) as connector, watching(connector, topic) as stream:
-        await connector.publish(topic, {"n": 1}, 1, retain=True)
-        await next_of(stream, Message)
-        await connector.subscribe(topic, note)
-        for _ in range(5):
-            await next_of(stream, Complete)
-        await connector.publish(topic, {"n": 2}, 1, retain=True)
-        async with time_limit(BOUND):
-            assert [await got.get(), await got.get()] == [{"n": 1}, {"n": 2}]
-
-
-async def test_added_topics_are_followed_once_after_the_set_is_read_anew(server: NatsServer) -> None:
-    """The consumer of all filters does not bring what a further one follows."""
-    base = unique_topic()
-    async with connector_to(server) as connector, watching(connector, f"{base}/a") as stream:
-        await next_of(stream, Complete)
-        await connector.publish(f"{base}/b", {"n": 0}, 1, retain=True)
-        assert isinstance(stream, SupportsExtend)
-        stream.extend(f"{base}/b")
-        assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
-        retained_of(connector).feed.check_again()
-        assert (await next_of(stream, Complete)).topics == {f"{base}/b"}
-        for n in (1, 2, 3):
-            await connector.publish(f"{base}/b", {"n": n}, 1, retain=True)
-            assert (await next_of(stream, Message)).payload == b'{"n": %d}' % n
-
-
-def retained_of(connector: NatsConnector) -> RetainedMessages:
-    """Return what follows the bucket for the only queue of a connector."""
-    session = connector._lifecycle.session
-    assert session is not None
-    assert isinstance(session.link, NatsLink)
-    (feed,) = session.link._feeds.values()
-    assert isinstance(feed._renew, MethodType)
-    retained = feed._renew.__self__
-    assert isinstance(retained, RetainedMessages)
-    return retained
-
-
-async def test_a_key_that_is_no_topic_is_passed_over(server: NatsServer) -> None:
-    """Another program may write into the bucket."""
-    async with connector_to(server) as connector, watching(connector, "x/#") as stream:
-        await next_of(stream, Complete)
-        client = await nats.connect(server.nats_url)
-        await client.publish("$KV.cascade.x.=FF", b"1")
-        await client.publish("x.=FF", b"1")
-        await client.publish("$KV.cascade.x.y", b'{"n": 1}')
-        assert (await next_of(stream, Message)).topic == "x/y"
-        assert connector.statistics().discarded == {"undecodable": 2}
-        await client.close()
-
-
 async def test_an_event_is_kept_once_by_the_stream(server: NatsServer) -> None:
     """``Nats-Msg-Id`` is the event's id: a message that is sent again after a cut is kept once."""
     topic = telemetry_topic("o", "p", "r")
@@ -487,41 +292,6 @@ async def test_an_event_is_kept_once_by_the_stream(server: NatsServer) -> None:
         await connector.publish(topic, {"event_id": "r-1-1", "seq": 1}, 1)
         assert await connector.flush(BOUND)
         assert (await api(server, "STREAM.INFO.cascade", {}))["state"]["messages"] == 2
-
-
-async def test_kept_telemetry_is_read_as_soon_as_the_stream_answers(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
-) -> None:
-    """Until then the subscription is a plain one; what the stream has kept since before comes behind it."""
-    topic, numbers, stored = telemetry_topic("o", "p", "r"), list[int](), 0
-    refusals = iter([ApiError({"description": "no quorum"})])
-    keep_for = Store.keep_for
-
-    async def refuse_once(self: Store, name: str, subjects: Sequence[str]) -> None:
-        if (refusal := next(refusals, None)) is not None:
-            raise refusal
-        await keep_for(self, name, subjects)
-
-    async def receive(_topic: str, data: dict[str, Any]) -> None:
-        numbers.append(data["n"])
-
-    async def store() -> None:
-        nonlocal stored
-        stored = len(numbers)
-
-    monkeypatch.setattr(Store, "keep_for", refuse_once)
-    async with connector_to(server) as sender:
-        await sender.publish(topic, {"n": 0}, 1)
-        assert await sender.flush(BOUND)
-        reader = connector_to(server)
-        reader.keep("box", store)
-        await reader.subscribe(topic, receive, 1)
-        async with reader:
-            await eventually(lambda: 0 in numbers and stored)
-            await sender.publish(topic, {"n": 1}, 1)
-            await eventually(lambda: 1 in numbers and stored == len(numbers))
-    text = "keeps no telemetry while this process is away: no quorum; allow it to publish to"
-    assert any(text in each for each in warnings(caplog))
 
 
 @pytest.mark.full
@@ -579,12 +349,6 @@ async def test_a_process_that_is_killed_is_seen_as_offline(server: NatsServer) -
         await named.disconnect()
 
 
-async def make_stream(server: NatsServer, settings: dict[str, Any]) -> None:
-    """Make the bucket as another program, or an older server, does."""
-    config = {"name": "KV_cascade", "max_msgs_per_subject": 1, "allow_rollup_hdrs": True, **settings}
-    await api(server, "STREAM.CREATE.KV_cascade", config)
-
-
 async def api(server: NatsServer, what: str, request: dict[str, Any]) -> dict[str, Any]:
     """Call JetStream's API as another program."""
     client = await nats.connect(server.nats_url)
@@ -595,23 +359,6 @@ async def api(server: NatsServer, what: str, request: dict[str, Any]) -> dict[st
     found: dict[str, Any] = json.loads(answer.data)
     assert "error" not in found, found
     return found
-
-
-async def test_an_nkey_connects(tmp_path: Path) -> None:
-    """The seed is in a file, or in the environment's."""
-    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
-    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
-    file = tmp_path / "seed"
-    file.write_bytes(seed)
-    with NatsServer(lines=[f"authorization {{ users: [ {{ nkey: {public} }} ] }}"]) as server:
-        async with connector_to(
-            server, required=True, connect_timeout=60.0, nkeys_seed=str(file)
-        ) as connector:
-            await arrives_at(connector)
-        other = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER).decode()
-        stranger = connector_to(server, required=True, connect_timeout=60.0, nkeys_seed_str=other)
-        with pytest.raises(ConnectorUnavailable, match="the server refuses the nkey; check it"):
-            await stranger.connect()
 
 
 async def test_tls_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_leaks: None) -> None:
@@ -678,58 +425,6 @@ async def arrives_at(connector: NatsConnector) -> None:
         await arrived.wait()
 
 
-class Ending:
-    """A server that ends: its streams are closed, its connections are still open."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *, error: Mapping[str, Any], api: bool = False
-    ) -> None:
-        self.begun = self.ended = False
-        self.refused = 0
-        request = NatsClient.request
-
-        async def answer(client: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
-            of_api = subject.startswith("$JS.API.")
-            if self.begun and not self.ended and not (api and of_api):
-                self.refused += 1
-                raise ApiError(_ABSENT[0] if of_api else error)
-            return await request(client, subject, *rest)
-
-        monkeypatch.setattr(NatsClient, "request", answer)
-
-
-_ABSENT = [
-    {"code": 503, "description": "nothing answers"},
-    {"code": 503, "err_code": 10077, "description": "store is closed"},
-]
-
-
-@pytest.mark.parametrize("api", [False, True], ids=["without-api", "with-api"])
-@pytest.mark.parametrize("error", _ABSENT, ids=["absent", "closed"])
-async def test_what_a_server_refuses_that_ends_is_sent_again(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch, error: dict[str, Any], api: bool, no_leaks: None
-) -> None:
-    """Telemetry and a constraint: a server closes its streams before its connections, and that refuses nothing."""
-    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", BOUND)
-    monkeypatch.setattr("cascade.transport.store_sender.AGAIN", 0.02)
-    ending = Ending(monkeypatch, error=error, api=api)
-    found, topic = list[Delivery](), constraint_topic("global", "pause")
-    async with connector_to(server, presence=False) as connector:
-        ending.begun = True
-        event = json.dumps({"event_id": "r-1"})
-        connector.deliver_nowait(telemetry_topic("o", "p", "r"), event, 1, settled=found.append)
-        await connector.publish(topic, {"type": "pause"}, 1, retain=True)
-        await eventually(lambda: ending.refused > 8)
-        assert found == []
-        ending.ended = True
-        assert await connector.flush(BOUND)
-        assert found == [Delivery.TAKEN]
-        assert connector.statistics().dropped == {}
-        async with watching(connector, topic) as stream:
-            assert (await next_of(stream, Message)).topic == topic
-    assert await kept_by(server) == ["r-1"]
-
-
 async def test_a_server_that_is_ended_while_events_come_refuses_none(
     monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
@@ -754,73 +449,27 @@ async def test_a_server_that_is_ended_while_events_come_refuses_none(
         assert {*await kept_by(server)} == {f"r-{number}" for number in range(count)}
 
 
-async def test_a_stream_that_was_deleted_is_made_anew(
-    monkeypatch: pytest.MonkeyPatch, no_leaks: None
-) -> None:
-    """By the next event, which it keeps."""
-    monkeypatch.setattr(Broker, "observer", None)  # what is heard is not refused
-    found = list[Delivery]()
-    with NatsServer() as server:
-        async with connector_to(server, presence=False) as connector:
-            client = await nats.connect(server.nats_url)
-            await client.jetstream().delete_stream("cascade")
-
-            async def is_gone() -> bool:
-                try:
-                    await client.request("cascade.telemetry.o.p.q", b"{}", timeout=1.0)
-                except nats.errors.NoRespondersError:
-                    return True
-                except nats.errors.TimeoutError:
-                    return False  # the stream was deleted with the message in its hands
-                return False
-
-            await eventually(is_gone)
-            await client.close()
-            event = json.dumps({"event_id": "r-1"})
-            connector.deliver_nowait(telemetry_topic("o", "p", "r"), event, 1, settled=found.append)
-            await eventually(lambda: found)
-        assert found == [Delivery.TAKEN]
-        assert await kept_by(server) == ["r-1"]
-
-
 async def test_a_stream_that_never_answers_refuses_telemetry_in_the_end(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
 ) -> None:
     """Such as one of another account whose subjects were not imported: the link stays, and nothing waits for ever."""
     monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", 0.2)
-    ending = Ending(monkeypatch, error=_ABSENT[0], api=True)
+    request, gone = NatsClient.request, asyncio.Event()
+
+    async def answer(client: NatsClient, subject: str, *rest: Any) -> dict[str, Any]:
+        if gone.is_set() and not subject.startswith("$JS.API."):
+            raise ApiError({"code": 503, "description": "nothing answers"})
+        return await request(client, subject, *rest)
+
+    monkeypatch.setattr(NatsClient, "request", answer)
     found = list[Delivery]()
     async with connector_to(server, presence=False) as connector:
-        ending.begun = True
+        gone.set()
         for _ in range(50):
             connector.deliver_nowait(telemetry_topic("o", "p", "r"), "{}", 1, settled=found.append)
         assert await connector.flush(BOUND)
         assert found == [Delivery.REFUSED] * 50
         assert connector.statistics().connections == 1
-
-
-async def test_telemetry_before_the_first_answer_of_jetstream_is_kept(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch, no_leaks: None
-) -> None:
-    """It goes to those who listen at once; it counts as sent when the stream has it."""
-    monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", 0.05)
-    monkeypatch.setattr("cascade.connectors.nats._store.STORE_TIMEOUT", BOUND)
-    answers = hold_answers(monkeypatch)
-    found, topic = list[Delivery](), telemetry_topic("o", "p", "r")
-    listener = await nats.connect(server.nats_url)
-    inbox = await listener.subscribe(topic.replace("/", "."))
-    for _ in range(2):  # nats-py lets its first PING overtake the subscription
-        await listener.flush()
-    async with connector_to(server, presence=False) as connector:
-        connector.deliver_nowait(topic, json.dumps({"event_id": "r-1"}), 1, settled=found.append)
-        assert json.loads((await inbox.next_msg(BOUND)).data) == {"event_id": "r-1"}
-        await listener.flush()
-        assert found == []
-        answers.set()
-        await eventually(lambda: found)
-    await listener.close()
-    assert found == [Delivery.TAKEN]
-    assert await kept_by(server) == ["r-1"]
 
 
 async def kept_by(server: NatsServer) -> list[str]:

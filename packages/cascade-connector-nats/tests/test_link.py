@@ -253,19 +253,6 @@ async def test_what_is_missing_is_looked_for_from_time_to_time(
         assert len(jetstream.asked) == asked
 
 
-async def test_a_watch_that_changes_its_topics_changes_its_subscriptions(jetstream: JetStream) -> None:
-    """What another queue still has stays."""
-    async with up(Plant(jetstream)) as plant:
-        other, watch = plant.callback("c"), plant.watch("a", "c")
-        await plant.link.subscribe(other)
-        plant.link.watch_soon(watch)
-        await eventually(lambda: "a" in jetstream.inboxes and watch.watch_link is not None)
-        added = plant.dispatcher.extend(watch, ["b"])
-        watch.change(added, plant.dispatcher.shrink(watch, ["a", "c"]))
-        live = {each for each in jetstream.inboxes if not each.startswith("inbox")}
-        assert live == {"b", "c"}
-
-
 async def test_what_the_server_says_to_itself_is_hidden_from_wildcards(jetstream: JetStream) -> None:
     """Unless a filter names it; a subject that is no topic is counted."""
     async with up(Plant(jetstream)) as plant:

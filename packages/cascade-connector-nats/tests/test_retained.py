@@ -130,13 +130,6 @@ async def test_the_set_comes_first_then_its_end_then_each_change(jetstream: JetS
     assert jetstream.consumers()[0]["filter_subjects"] == ["$KV.cascade.a", "$KV.cascade.a.>"]
 
 
-async def test_an_empty_set_is_complete_at_once(jetstream: JetStream) -> None:
-    """Nothing comes that could say so."""
-    async with following(jetstream, "a/#", pending=0) as follower:
-        await follower.next(Linked)
-        assert await follower.complete() == set()
-
-
 async def test_a_server_of_a_domain_numbers_its_messages_behind_two_more_words(jetstream: JetStream) -> None:
     """And may put a word behind them."""
     async with following(jetstream, "a/#") as follower:
@@ -287,19 +280,6 @@ async def test_a_bucket_that_cannot_be_followed_is_looked_for_and_live_messages_
     assert await follower.complete() == {"a/x"}
     running.cancel()
     await asyncio.wait({running})
-
-
-async def test_a_server_that_keeps_nothing_yet_delivers_live_messages(jetstream: JetStream) -> None:
-    """A watch is linked; its set comes when the bucket is there."""
-    async with following(jetstream, "a/#", usable=False) as follower:
-        await follower.next(Linked)
-        follower.retained.feed.live(IncomingMessage("a/x", b"live"))
-        assert await follower.message() == ("a/x", b"live", False)
-        assert jetstream.consumers() == []
-        await follower.retained._store.open()
-        await follower.consumer(1)
-        follower.send("a.y")
-        assert await follower.message() == ("a/y", b"1", True)
 
 
 async def test_a_lost_link_ends_it_quietly(jetstream: JetStream) -> None:
