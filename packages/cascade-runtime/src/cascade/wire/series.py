@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from cascade.interfaces.events import (
     MAX_LINE,
@@ -58,7 +57,7 @@ class Series:
         self.topic = telemetry_topic(org_id, project_id, run_id, kind)
         token = token or new_token()
         self._event_id = f"{run_id}-{token}-" if kind == EVENTS else f"{run_id}-{token}-{kind}-"
-        self._head = Envelope(
+        head = Envelope(
             v=VERSION,
             ts="",
             run_id=run_id,
@@ -68,16 +67,19 @@ class Series:
             seq=0,
             token=token,
             event_id="",
-            body={},
-            attempt=attempt,
+            body=None,
+            attempt=max(attempt, 1),
         )
+        self._head = to_wire(head)
 
     def envelope(self, seconds: float, body: Body) -> dict[str, Any]:
         """Return a body as the next message; ``seconds`` since the epoch is when it happened."""
         seq = self.seq
         self.seq = seq + 1
-        event_id = f"{self._event_id}{seq}"
-        return to_wire(replace(self._head, ts=timestamp(seconds), seq=seq, event_id=event_id, body=body))
+        message = self._head.copy()  # most keys are the same
+        message |= {"ts": timestamp(seconds), "seq": seq, "event_id": f"{self._event_id}{seq}"}
+        message["body"] = to_wire(body)
+        return message
 
 
 def body_of(event: Event, clean: Clean = str) -> Body:

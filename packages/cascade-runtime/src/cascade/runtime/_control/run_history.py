@@ -12,7 +12,6 @@ from cascade.interfaces import Connector, RunStatus, TaskState
 from cascade.interfaces.wire.write import timestamp
 from cascade.runtime._control.by_broker import ByBroker
 from cascade.runtime._control.register_table import encoded_size
-from cascade.wire.reading import bounded, read_row, seconds
 from cascade.wire.reports import RecentRun
 
 MAX_RECENT = 10
@@ -65,6 +64,8 @@ class RunHistory:
 
 def _carried(data: Mapping[str, Any]) -> RecentRun | None:
     """Return a row of an earlier report as the next one can have it; None if it is not one."""
+    from cascade.wire.reading import bounded, read_row, seconds  # only a process with a name has earlier runs
+
     row: RecentRun | None = read_row(RecentRun, bounded(dict(data)))
     if row is None or row.status not in _STATUSES:
         return None
