@@ -223,7 +223,7 @@ def test_a_tool_leaves_no_trace(plant: Plant) -> None:
 
 
 def test_start_up_imports_little() -> None:
-    """A command that steers in a pipe needs the connector, and neither rich nor the engine."""
+    """A command that steers in a pipe needs the connector and the reader, and neither rich nor the engine."""
     code = (
         "import sys, json; from cascade.cli import main\n"
         "main(['pause', '--broker', 'mqtt://127.0.0.1:9']); print(json.dumps(list(sys.modules)))"

@@ -59,7 +59,7 @@ def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
     ]
     plant.report("oven", "runs", runs=[{**row, "counts": counts}], recent=[])
     states = "1 completed, 2 failed, 3 running, 4 blocked"
-    assert news(changes, plant) == [f"run r t on oven: Running, {states}, 15+ known"]
+    assert news(changes, plant) == [f"run r t on oven: Running, {states}, 9+ known"]
     end = {**row, "status": "Failed", "error": "E: x", "ended": timestamp(WALL), "counts": {"FAILED": 1}}
     plant.report("oven", "runs", runs=[], recent=[end])
     plant.say(PAUSE, {"type": "pause", "id": "x", "params": {}})

@@ -234,8 +234,8 @@ ERRORS = ("difflib", "importlib.metadata", "shutil")
             id="declaring",
         ),
         pytest.param(RUNNING, (*RECORDING, *PROCESSES, *REPORTING, *ERRORS), 122, id="running"),
-        pytest.param(LINKED, (*RECORDING, "cascade.runtime.file"), 167, id="linked"),
-        pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 170, id="mqtt"),
+        pytest.param(LINKED, (*RECORDING, "cascade.runtime.file", "cascade.wire.reading"), 173, id="linked"),
+        pytest.param(f"{RUNNING}import cascade.connectors.mqtt", (*RECORDING, "msgspec"), 171, id="mqtt"),
     ],
 )
 def test_a_program_imports_no_feature_that_it_does_not_use(

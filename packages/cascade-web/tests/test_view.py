@@ -21,6 +21,7 @@ from cascade.wire import (
     ActiveRun,
     ConstraintsReport,
     EngineView,
+    EventMessage,
     RunGraph,
     Summary,
     TaskCounts,
@@ -61,6 +62,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, set | frozenset | list | tuple | deque):
         return [plain(each) for each in (sorted(value) if isinstance(value, set | frozenset) else value)]
     return None if value is msgspec.UNSET else value
+
+
+def said(event: EventMessage) -> dict[str, Any]:
+    return {"source": event.source, "run_id": event.run_id, "seconds": event.seconds} | plain(event.content)  # type: ignore[no-any-return]
 
 
 def times(found: dict[str, Any]) -> dict[str, Any]:
@@ -112,8 +117,8 @@ def python_view(messages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "engines": [dump_engine(engine, now) for _, engine in sorted(view.engines.items())],
         "runs": [{name: plain(getattr(run, name)) for name in RUN} for run in view.runs.values()],
         "registers": plain(view.registers),
-        "logs": plain(view.logs),
-        "data": plain(list(view.data.values())),
+        "logs": [said(event) for event in view.logs],
+        "data": [said(event) for event in view.data.values()],
         "store": view.store,
         "not_understood": view.not_understood,
         "left_out": view.left_out,

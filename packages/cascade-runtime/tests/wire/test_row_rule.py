@@ -136,8 +136,8 @@ def test_a_key_that_is_missing_costs_nothing_but_itself(kind: str) -> None:
             (row,) = example[key]
             rows = [{name: each for name, each in row.items() if name != missing} for missing in row]
             assert len(getattr(read(kind, example | {key: rows}), key)) == len(row) - 1
-        (bare,) = read(kind, {"runs": [{"run_id": "r"}]}).runs
-        assert (bare.attempt, bare.open, bare.known, bare.eta_s) == (1, True, 0, None)
+        (bare,) = read(kind, {"runs": [{"run_id": "r", "counts": {"RUNNING": 2, "FAILED": 1}}]}).runs
+        assert (bare.attempt, bare.open, bare.known, bare.eta_s) == (1, True, 3, None)
 
 
 def test_an_edge_to_no_node_leaves_out_its_graph() -> None:

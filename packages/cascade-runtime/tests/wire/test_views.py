@@ -229,7 +229,7 @@ def test_the_run_with_the_latest_message_is_the_last() -> None:
 
 @pytest.mark.parametrize(
     ("report", "known", "is_open"),
-    [({}, 2, True), ({"known": 0}, 2, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
+    [({}, 2, True), ({"known": 0}, 0, True), ({"known": 7, "open": False}, 7, False), (None, 1, True)],
 )
 def test_the_row_of_an_active_run_says_what_its_report_says(
     report: dict[str, Any] | None, known: int, is_open: bool
@@ -513,7 +513,7 @@ def test_what_is_published_or_logged_again_after_a_copy_is_kept_once() -> None:
 
     for seq, name in ((0, "a"), (1, "b"), (2, "a"), (1, "b"), (0, "a")):
         data(seq, name)
-    assert [(key[2], item.data) for key, item in view.data.items()] == [("b", 1), ("a", 2)]
+    assert [(key[2], item.seq) for key, item in view.data.items()] == [("b", 1), ("a", 2)]
     assert view.runs["line", "r"].duplicates == 2
 
 

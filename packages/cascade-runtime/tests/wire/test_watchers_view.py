@@ -10,6 +10,8 @@ import pytest
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
 from cascade.wire import (
     Acknowledgement,
+    DataBody,
+    LogBody,
     Register,
     View,
     constraint_rows,
@@ -314,8 +316,9 @@ def test_log_lines_stand_in_order_and_a_copy_does_not() -> None:
     for seq in (0, 1, 1):
         event(view, "logs", seq, **line, skipped=seq)
     event(view, "events", **line)
-    assert [each.skipped for each in view.logs] == [0, 1]
-    assert (view.logs[0].level, view.logs[0].logger, view.logs[0].message) == ("INFO", "app", "hello")
+    said = [each.content for each in view.logs]
+    rest = {"level": "INFO", "logger": "app", "message": "hello", "task_id": "a:0", "task_name": ""}
+    assert said == [LogBody(skipped=seq, **rest) for seq in (0, 1)]
 
 
 def test_data_is_the_latest_value_of_each_name() -> None:
@@ -326,7 +329,7 @@ def test_data_is_the_latest_value_of_each_name() -> None:
     event(view, "data", 2, type="DataEvent", data=1)
     ((key, item),) = view.data.items()
     assert key == ("line", "9a81", "temperature")
-    assert (item.data, item.task_name) == ({"celsius": 21.5}, "a")
+    assert item.content == DataBody(name="temperature", data={"celsius": 21.5}, task_id="", task_name="a")
 
 
 # Bounds

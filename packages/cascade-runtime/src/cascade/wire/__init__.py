@@ -10,61 +10,61 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cascade.wire.engine_view import EngineView
-    from cascade.wire.events import (
-        Body,
-        DataBody,
-        Envelope,
-        LifecycleBody,
-        LogBody,
-        ProgressBody,
-        TaskStateBody,
-    )
-    from cascade.wire.lines import DataItem, LogLine
-    from cascade.wire.message import Message, to_wire
-    from cascade.wire.parsed import (
-        Cleared,
-        EventMessage,
-        Parsed,
-        Presence,
-        Register,
-        Report,
-        Store,
-        parse,
-        parse_ack,
-        parse_event,
-        parse_register,
-        parse_report,
-    )
-    from cascade.wire.presence import Birth, ConstraintByHand, Echo, Offline
-    from cascade.wire.reading import seconds
-    from cascade.wire.received import Received
-    from cascade.wire.reports import (
-        Acknowledgement,
-        ActiveRun,
-        AppliedEntry,
-        ConstraintsReport,
-        EffectiveEntry,
-        GraphNode,
-        GraphReport,
-        HostReport,
-        RecentRun,
-        RunGraph,
-        RunningTask,
-        RunsReport,
-        Summary,
-        TaskCounts,
-        Waiting,
-    )
-    from cascade.wire.rows import constraint_rows, engine_rows, run_rows
-    from cascade.wire.run_view import RunView, TaskView
-    from cascade.wire.series import Series, body_of
-    from cascade.wire.view import View
+    from cascade.wire.engine_view import EngineView as EngineView
+    from cascade.wire.events import Body as Body
+    from cascade.wire.events import DataBody as DataBody
+    from cascade.wire.events import Envelope as Envelope
+    from cascade.wire.events import LifecycleBody as LifecycleBody
+    from cascade.wire.events import LogBody as LogBody
+    from cascade.wire.events import ProgressBody as ProgressBody
+    from cascade.wire.events import TaskStateBody as TaskStateBody
+    from cascade.wire.message import Message as Message
+    from cascade.wire.message import to_wire as to_wire
+    from cascade.wire.parsed import Cleared as Cleared
+    from cascade.wire.parsed import EventMessage as EventMessage
+    from cascade.wire.parsed import Parsed as Parsed
+    from cascade.wire.parsed import Presence as Presence
+    from cascade.wire.parsed import Register as Register
+    from cascade.wire.parsed import Report as Report
+    from cascade.wire.parsed import Store as Store
+    from cascade.wire.parsed import parse as parse
+    from cascade.wire.parsed import parse_ack as parse_ack
+    from cascade.wire.parsed import parse_event as parse_event
+    from cascade.wire.parsed import parse_register as parse_register
+    from cascade.wire.parsed import parse_report as parse_report
+    from cascade.wire.presence import Birth as Birth
+    from cascade.wire.presence import ConstraintByHand as ConstraintByHand
+    from cascade.wire.presence import Echo as Echo
+    from cascade.wire.presence import Offline as Offline
+    from cascade.wire.reading import seconds as seconds
+    from cascade.wire.received import Received as Received
+    from cascade.wire.reports import Acknowledgement as Acknowledgement
+    from cascade.wire.reports import ActiveRun as ActiveRun
+    from cascade.wire.reports import AppliedEntry as AppliedEntry
+    from cascade.wire.reports import ConstraintsReport as ConstraintsReport
+    from cascade.wire.reports import EffectiveEntry as EffectiveEntry
+    from cascade.wire.reports import GraphNode as GraphNode
+    from cascade.wire.reports import GraphReport as GraphReport
+    from cascade.wire.reports import HostReport as HostReport
+    from cascade.wire.reports import RecentRun as RecentRun
+    from cascade.wire.reports import RunGraph as RunGraph
+    from cascade.wire.reports import RunningTask as RunningTask
+    from cascade.wire.reports import RunsReport as RunsReport
+    from cascade.wire.reports import Summary as Summary
+    from cascade.wire.reports import TaskCounts as TaskCounts
+    from cascade.wire.reports import Waiting as Waiting
+    from cascade.wire.rows import constraint_rows as constraint_rows
+    from cascade.wire.rows import engine_rows as engine_rows
+    from cascade.wire.rows import run_rows as run_rows
+    from cascade.wire.run_view import RunView as RunView
+    from cascade.wire.run_view import TaskView as TaskView
+    from cascade.wire.series import Series as Series
+    from cascade.wire.series import body_of as body_of
+    from cascade.wire.view import View as View
 
 _MODULES = {
     "engine_view": "EngineView",
     "events": "Body DataBody Envelope LifecycleBody LogBody ProgressBody TaskStateBody",
-    "lines": "DataItem LogLine",
     "message": "Message to_wire",
     "parsed": """Cleared EventMessage Parsed Presence Register Report Store parse parse_ack parse_event parse_register
         parse_report""",
@@ -80,61 +80,8 @@ _MODULES = {
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-__all__ = [
-    "Acknowledgement",
-    "ActiveRun",
-    "AppliedEntry",
-    "Birth",
-    "Body",
-    "Cleared",
-    "ConstraintByHand",
-    "ConstraintsReport",
-    "DataBody",
-    "DataItem",
-    "Echo",
-    "EffectiveEntry",
-    "EngineView",
-    "Envelope",
-    "EventMessage",
-    "GraphNode",
-    "GraphReport",
-    "HostReport",
-    "LifecycleBody",
-    "LogBody",
-    "LogLine",
-    "Message",
-    "Offline",
-    "Parsed",
-    "Presence",
-    "ProgressBody",
-    "Received",
-    "RecentRun",
-    "Register",
-    "Report",
-    "RunGraph",
-    "RunView",
-    "RunningTask",
-    "RunsReport",
-    "Series",
-    "Store",
-    "Summary",
-    "TaskCounts",
-    "TaskStateBody",
-    "TaskView",
-    "View",
-    "Waiting",
-    "body_of",
-    "constraint_rows",
-    "engine_rows",
-    "parse",
-    "parse_ack",
-    "parse_event",
-    "parse_register",
-    "parse_report",
-    "run_rows",
-    "seconds",
-    "to_wire",
-]
+if not TYPE_CHECKING:
+    __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -147,4 +94,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the names that are imported on demand, too."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

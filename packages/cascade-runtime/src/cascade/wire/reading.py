@@ -121,7 +121,10 @@ def _complete(kind: type[Message], data: Mapping[str, Any]) -> dict[str, Any]:
         elif nested is not None and isinstance(value, dict):
             value = _complete(nested, value)
         found[name] = value
-    return {**_missing(kind), **found}
+    made = {**_missing(kind), **found}
+    if "known" in made and "known" not in data and isinstance(counts := made.get("counts"), dict):
+        made["known"] = sum(each for each in counts.values() if isinstance(each, int))
+    return made
 
 
 @cache

@@ -61,7 +61,7 @@ def _run_row(view: View, run: RunView, now: float) -> dict[str, Any]:
         "started": _time(run.started),
         "ended": _time(run.ended),
         "counts": counts,
-        "known": max(active.known if active else 0, sum(counts.values())),
+        "known": active.known if active else sum(counts.values()),
         "open": active.open if active else run.status == RUNNING,
         "error": run.error,
     }

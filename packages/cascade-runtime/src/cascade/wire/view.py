@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from cascade.interfaces.topics import parse_ack_topic, parse_state_topic, parse_status_topic
+from cascade.interfaces.topics import DATA, LOGS, parse_ack_topic, parse_state_topic, parse_status_topic
 from cascade.wire.engine_view import EngineView, Listed
-from cascade.wire.lines import DataItem, LogLine, data_item, log_line
+from cascade.wire.events import DataBody, LogBody
 from cascade.wire.parsed import Cleared, EventMessage, Parsed, Presence, Register, Report, Store, parse
 from cascade.wire.reading import seconds
 from cascade.wire.reports import (
@@ -46,10 +46,10 @@ class View:
         """By source and ``run_id``; the one with the latest message is the last."""
         self.registers: dict[str, Register] = {}
         """By topic."""
-        self.logs: deque[LogLine] = deque(maxlen=MAX_LINES)
-        """The latest lines of logs; the latest is the last."""
-        self.data: dict[tuple[str, str, str], DataItem] = {}
-        """The latest value by source, ``run_id`` and name; the latest is the last."""
+        self.logs: deque[EventMessage] = deque(maxlen=MAX_LINES)
+        """The latest lines of logs: events whose content is a :class:`LogBody`; the latest is the last."""
+        self.data: dict[tuple[str, str, str], EventMessage] = {}
+        """The latest event with a :class:`DataBody` by source, ``run_id`` and name; the latest is the last."""
         self.store = ""
         """Identity of the broker's store; empty before it is known."""
         self.not_understood = 0
@@ -152,15 +152,15 @@ class View:
             self._engine(event.source, now).project_id = event.project_id
         if not self.run(event.source, event.run_id).fold(event):
             return
-        if (line := log_line(event)) is not None:
-            self.logs.append(line)
-        elif (item := data_item(event)) is not None:
-            self._fold_data(item)
+        if event.kind == LOGS and isinstance(event.content, LogBody):
+            self.logs.append(event)
+        elif event.kind == DATA and isinstance(event.content, DataBody):
+            self._fold_data(event, event.content.name)
 
-    def _fold_data(self, item: DataItem) -> None:
-        key = (item.source, item.run_id, item.name)
+    def _fold_data(self, event: EventMessage, name: str) -> None:
+        key = (event.source, event.run_id, name)
         self.data.pop(key, None)
-        self.data[key] = item
+        self.data[key] = event
         if len(self.data) > MAX_DATA:
             del self.data[next(iter(self.data))]
 

@@ -143,13 +143,14 @@ const messages = (() => {
 
   const inside = (key, part, read) => (data) => read(row.mapping(data, key), part);
   const rowsAt = (read) => (data, key) => rowsOf(row.list(data, key), read);
-  const totals = shaped({ known: int, counts, ended: inside("ms", "n", int), sum_ms: inside("ms", "sum", num),
+  const known = (data, key) => int(data, key, Object.values(counts(data)).reduce((total, each) => total + each, 0));
+  const totals = shaped({ known, counts, ended: inside("ms", "n", int), sum_ms: inside("ms", "sum", num),
     max_ms: inside("ms", "max", num) });
   const runningRow = shaped({ ...TASK, since: time, done: maybe, total: maybe, message: str, unit: str, paused: bool });
   const waitingRow = shaped({ why: str, n: int, since: time, until: time, topic: str, type: str,
     id: str, name: str });
   const RUN = { run_id: str, target: str, started: time, counts, attempt, name: str, tags };
-  const runRow = shaped({ ...RUN, known: int, open: (data, key) => bool(data, key, true), eta_s: maybe,
+  const runRow = shaped({ ...RUN, known, open: (data, key) => bool(data, key, true), eta_s: maybe,
     tasks: (data, key) => namedRows(row.mapping(data, key), totals).map(([name, each]) => ({ name, ...each })), tasks_more: int,
     running: rowsAt(runningRow), running_more: int, waiting: rowsAt(waitingRow), waiting_more: int,
     graph_rev: inside("graph", "rev", int), graph_nodes: inside("graph", "nodes", int), lost: int }, "run_id");

@@ -350,7 +350,7 @@ const views = (() => {
     return { source: run.source, run_id: run.run_id, target: run.target,
       status: running && !["online", "unknown"].includes(view.engines.get(run.source)?.status(now)) ? runs.LOST : run.status,
       started: fields.timestamp(run.started), ended: fields.timestamp(run.ended), counts,
-      known: Math.max(active?.known ?? 0, Object.values(counts).reduce((total, each) => total + each, 0)),
+      known: active?.known ?? Object.values(counts).reduce((total, each) => total + each, 0),
       open: active?.open ?? running, error: run.error };
   }
 
