@@ -137,7 +137,7 @@ async def test_a_later_batch_acknowledges_only_whom_it_concerns_and_names_earlie
     await plant.link.sends("a", 1, run_id="one")
     await plant.store(6)
     upto = {"one-c41e07d2": 3, "two-c41e07d2": 0, "three-c41e07d2": 1}
-    missing = {"one-c41e07d2": [(2, 2)], "three-c41e07d2": [(0, 0)]}
+    missing = {"one-c41e07d2": [[2, 2]], "three-c41e07d2": [[0, 0]]}
     assert plant.link.acks == [
         (ack_topic("a"), {"v": "1.0", "by": "collector-1", "upto": upto, "missing": missing})
     ]

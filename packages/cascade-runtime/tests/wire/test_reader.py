@@ -600,14 +600,6 @@ def test_counts_of_events_of_which_some_are_missing_are_partial_until_a_report_c
     assert (run.counts, run.partial) == ({"RUNNING": 2}, False)
 
 
-def test_a_running_run_of_an_engine_that_is_not_online_is_lost() -> None:
-    """Its engine may have died without an end of the run; a run that has ended stays as it ended."""
-    view = View()
-    runs_report(view, "r")
-    assert [row["status"] for row in run_rows(view, 12.0)] == ["Running"]
-    assert [row["status"] for row in run_rows(view, 13.0)] == ["Lost"]
-
-
 # Registers
 
 

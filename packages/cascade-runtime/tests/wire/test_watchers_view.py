@@ -10,7 +10,6 @@ import pytest
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
 from cascade.wire import (
     Acknowledgement,
-    DataBody,
     LogBody,
     Register,
     View,
@@ -152,21 +151,6 @@ def test_a_recent_run_says_how_it_ended_when_its_events_did_not_come() -> None:
     assert run.counts == {"COMPLETED": 40, "FAILED": 1}
 
 
-def test_a_run_that_begins_again_is_running() -> None:
-    """Its earlier attempt stands in ``recent`` under the same id, before and after its first event."""
-    view = View()
-    runs(view, runs=[])
-    again = RUN | {"run_id": "77fe", "started": LATER}
-    runs(view, runs=[again])
-    run = view.runs["line", "77fe"]
-    assert (run.status, run.error, run.counts) == ("Running", "", RUN["counts"])
-    assert run.started == SECONDS + 8
-    late = View()
-    event(late, "events", run_id="77fe", type="LifecycleEvent", event="ENGINE_STARTED")
-    runs(late, runs=[], recent=[RECENT | {"ended": "2026-11-21T03:00:19+00:00"}])
-    assert late.runs["line", "77fe"].status == "Running"
-
-
 def test_a_repeated_report_changes_the_order_of_runs_only_by_what_is_new() -> None:
     """Recent runs do not come before active ones each time that the report is repeated."""
     view = View()
@@ -203,15 +187,6 @@ def test_a_run_of_a_process_that_was_killed_stays_lost_when_the_name_is_back() -
     assert view.runs["line", "9a81"].status == "Running"
 
 
-def test_a_run_of_a_process_that_connects_again_is_running() -> None:
-    """Each birth has a session of its own; the process lists its run again."""
-    view = View()
-    runs(view)
-    put(view, status_topic("line"), {"status": "online", "session": "q"})
-    runs(view, presence="q")
-    assert view.runs["line", "9a81"].status == "Running"
-
-
 def test_a_live_engine_is_online_or_has_reported_in_the_last_12_seconds() -> None:
     """On the clock of the reader; a retained report shows no life, a birth does."""
     view = View()
@@ -221,27 +196,6 @@ def test_a_live_engine_is_online_or_has_reported_in_the_last_12_seconds() -> Non
     put(view, state_topic("vm-2", "summary"), {"up": 1}, retained=True)
     assert [engine.source for engine in view.live(15.0)] == ["named", "vm-1"]
     assert [engine.source for engine in view.live(15.1)] == ["named"]
-
-
-def test_an_engine_that_ended_says_why() -> None:
-    """An explicit ``offline`` has its reason; a summary that is down shows the end of one without a name."""
-    view = View()
-    put(view, status_topic("line"), {"status": "offline", "session": "p", "reason": "ended"})
-    put(view, state_topic("vm-1", "summary"), {"up": 0})
-    assert [(e.status(0.0), e.reason) for e in view.engines.values()] == [("ended", "ended"), ("ended", "")]
-
-
-def test_each_live_engine_answers_for_a_register_or_has_not_answered() -> None:
-    """Applied, refused and no match stand by source; those of ``live`` that are missing are unknown."""
-    view, topic = View(), constraint_topic("global", "pause")
-    statuses = {"a": "applied", "b": "rejected", "c": "no_match", "d": "unsupported"}
-    for source, status in statuses.items():
-        rows = {topic: {"id": "", "status": status, "reason": "why"}}
-        put(view, state_topic(source, "constraints"), {"sync": "synced", "applied": rows})
-    put(view, state_topic("e", "constraints"), {"sync": "synced", "applied": {}})
-    answers = view.compliance(topic, 0.0)
-    assert {source: answer.status for source, answer in answers.items()} == statuses
-    assert [engine.source for engine in view.live(0.0) if engine.source not in answers] == ["e"]
 
 
 @pytest.mark.parametrize(
@@ -278,17 +232,6 @@ def test_an_acknowledgement_shows_what_is_stored_and_no_life() -> None:
     assert view.live(0.0) == []
 
 
-@pytest.mark.parametrize("kind", ["constraints", "runs", "graph", "summary", "host"])
-def test_a_cleared_report_is_forgotten(kind: str) -> None:
-    """When the last one is gone, so is the engine."""
-    view = View()
-    put(view, state_topic("line", kind), {"up": 1})
-    assert getattr(view.engines["line"], kind) is not None
-    view.fold(state_topic("line", kind), b"", now=0.0)
-    assert view.engines == {}
-    assert view._sizes.total == 0
-
-
 # Progress, logs and data
 
 
@@ -319,17 +262,6 @@ def test_log_lines_stand_in_order_and_a_copy_does_not() -> None:
     said = [each.content for each in view.logs]
     rest = {"level": "INFO", "logger": "app", "message": "hello", "task_id": "a:0", "task_name": ""}
     assert said == [LogBody(skipped=seq, **rest) for seq in (0, 1)]
-
-
-def test_data_is_the_latest_value_of_each_name() -> None:
-    """Any JSON value; a value without a name is not kept."""
-    view = View()
-    for seq, value in enumerate([1, {"celsius": 21.5}]):
-        event(view, "data", seq, type="DataEvent", name="temperature", data=value, task_name="a")
-    event(view, "data", 2, type="DataEvent", data=1)
-    ((key, item),) = view.data.items()
-    assert key == ("line", "9a81", "temperature")
-    assert item.content == DataBody(name="temperature", data={"celsius": 21.5}, task_id="", task_name="a")
 
 
 # Bounds

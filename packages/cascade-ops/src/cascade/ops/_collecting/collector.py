@@ -13,7 +13,7 @@ from cascade.cli.link import Link
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, ack_topic, parse_status_topic
 from cascade.interfaces.wire.write import VERSION
 from cascade.ops._collecting.message import EventFile, Known, Received, Recent, Series
-from cascade.wire import EventMessage, parse_event
+from cascade.wire import Acknowledgement, EventMessage, parse_event, to_wire
 
 GATHER = 0.1
 """Seconds for which messages gather to share a commit."""
@@ -158,10 +158,10 @@ class Collector:
             return
         recent = self._recent[source]
         missing = {name: known.spans.missing for name, known in recent.items() if known.since is not None}
-        payload = {
-            "v": VERSION,
-            "by": self._name,
-            "upto": {name: known.spans.upto for name, known in recent.items()},
-            "missing": missing,
-        }
-        await self._link.publish(ack_topic(source), payload, 1, retain=True)
+        ack = Acknowledgement(
+            v=VERSION,
+            by=self._name,
+            upto={name: known.spans.upto for name, known in recent.items()},
+            missing={name: [[*hole] for hole in holes] for name, holes in missing.items()},
+        )
+        await self._link.publish(ack_topic(source), to_wire(ack), 1, retain=True)
