@@ -143,7 +143,7 @@ async def test_a_later_batch_acknowledges_only_whom_it_concerns_and_names_earlie
     ]
     await plant.link.sends("a", 2, run_id="one")
     await plant.store(7)
-    assert plant.link.acks[-1][1]["missing"] == {"three-c41e07d2": [(0, 0)]}
+    assert plant.link.acks[-1][1]["missing"] == {"three-c41e07d2": [[0, 0]]}
 
 
 async def test_a_second_copy_is_acknowledged_and_observed_too(plant: CollectorPlant, tmp_path: Path) -> None:
