@@ -33,7 +33,7 @@ def test_ps_shows_each_engine_in_a_row(person: Person) -> None:
     code, lines, err = person.types("ps")
     assert code == 0
     assert cells(lines) == [
-        ["source", "status", "for", "runs", "paused", "sync", "project", "host", "pid"],
+        ["engine", "status", "for", "runs", "paused", "sync", "project", "host", "pid"],
         ["dead", "lost", "0", "no"],
         ["odd", "lost", "0", "no", "idle"],
         ["oven", "online", "5m", "1", "yes", "synced", "hall", "pi", "7"],
@@ -46,7 +46,7 @@ def test_ps_shows_each_engine_in_a_row(person: Person) -> None:
 def test_runs_shows_each_run_in_a_row(person: Person) -> None:
     """When it began, its tasks by state, and its error."""
     assert cells(person.types("runs")[1]) == [
-        ["run", "source", "target", "status", "began", "tasks", "error"],
+        ["run", "engine", "target", "status", "began", "tasks", "error"],
         ["r2", "dead", "audit", "Lost", "90s ago", "2 running 3 blocked"],
         ["r1", "oven", "audit", "Running", "90s ago", "2 running 3 blocked"],
         ["r0", "oven", "old", "Failed", "1 failed", "E: x"],

@@ -197,7 +197,7 @@ def test_a_person_reads_what_is_missing_and_since_when(
     code, lines, err = person.types("collect", "--to", str(path), "--holes")
     assert (code, err) == (0, "")
     assert [line.split() for line in (lines[0], lines[2])] == [
-        ["source", "run", "token", "missing", "since"],
+        ["engine", "run", "token", "missing", "since"],
         ["press", "run", "t", "1-1,", "3-5", "10m"],
     ]
     assert main(["collect", "--to", str(path), "--holes", "--json"]) == 0

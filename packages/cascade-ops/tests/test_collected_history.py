@@ -65,11 +65,11 @@ def test_a_person_reads_the_runs_of_all_boxes_the_latest_first(
     )
     lines = person.types("history", "--from", str(path))[1]
     head, *rows = cells(lines)
-    assert head == ["run", "source", "target", "status", "attempts", "began", "took", "steps", "error"]
+    assert head == ["run", "engine", "target", "status", "attempts", "began", "took", "steps", "error"]
     assert [row[:2] for row in rows] == [["new", "press"], ["new", "oven"], ["old", "press"]]
     assert rows[0][3:] == ["Failed", "1", "100s ago", "30s", "1 failed", "E: x"]
     head, *rows = cells(person.types("history", "new", "--from", str(path))[1])
-    assert head == ["source", "step", "state", "starts", "tries", "began", "took", "size", "error"]
+    assert head == ["engine", "step", "state", "starts", "tries", "began", "took", "size", "error"]
     assert rows == [["press", "a:0", "failed", "1", "1", "100s ago", "9s", "0", "E: x"]]
     documents = json.loads("\n".join(person.types("history", "new", "--from", str(path), "--json")[1]))
     assert [(each["source"], len(each["steps"])) for each in documents] == [("oven", 0), ("press", 1)]

@@ -258,7 +258,7 @@ def test_version_and_messages_in_flight_are_shown(
     with Mosquitto(max_queued_messages=65_000, lines=(*SAFE, "max_inflight_messages 5")) as broker:
         assert main(["doctor", "--broker", broker.url]) == 0
         out, _ = capsys.readouterr()
-        assert "ok       the broker says that it is mosquitto version 2." in out
+        assert "ok       the broker identifies itself as mosquitto version 2." in out
         assert "ok       messages in flight at a time: 5\n" in out
         assert doctor(broker.url) == (0, set(), {"no_rules", "inflight"})
 
@@ -280,8 +280,8 @@ def test_a_version_is_shown_where_it_may_be_read(
         broker.publish(broker_probes.VERSION, b"rumqttd \x1b[2J\n1", retain=True)
         main(["doctor", "--broker", f"mqtt://{broker.host}:{broker.port}"])
         out, _ = capsys.readouterr()
-        lines = [line for line in out.splitlines() if "the broker says" in line]
-        assert lines == ([f"ok       the broker says that it is {found}"] if found else [])
+        lines = [line for line in out.splitlines() if "the broker identifies" in line]
+        assert lines == ([f"ok       the broker identifies itself as {found}"] if found else [])
         assert "a message of 64 KiB arrives" in out
 
 

@@ -135,7 +135,7 @@ def test_home_assistant_gets_a_device_for_each_engine_until_it_is_removed(person
     """The latest run that has ended makes no event; --remove clears the messages of these engines only."""
     code, lines, err = person.types("ha", "oven", "hall 2")
     rows = [["oven", device_topic("oven")], ["hall 2", device_topic("hall 2")]]
-    assert (code, cells(lines)) == (0, [["source", "topic"], *rows])
+    assert (code, cells(lines)) == (0, [["engine", "topic"], *rows])
     assert err.endswith("cascade ha --remove undoes this\n")
     found = dict(person.broker.written)
     assert [*found] == [topic for _, topic in rows]

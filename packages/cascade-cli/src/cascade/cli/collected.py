@@ -25,7 +25,7 @@ ORDER BY run_id, source, received, token, seq
 
 @dataclass(slots=True)
 class CollectedRun:
-    """What the events of one run on one box say."""
+    """One run on one machine, from its events."""
 
     run_id: str
     source: str

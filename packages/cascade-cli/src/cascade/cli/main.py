@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
     "cancel": "Cancel a run, tasks, or an engine's runs.",
     "clear": "Lift constraints.",
     "history": "List recorded runs and their steps.",
-    "resolve": "Say whether a step in doubt was done.",
+    "resolve": "Record whether a step in doubt was done.",
     "outbox": "Look into an outbox on disk, send or drop its events.",
     "broker": "Start a broker to try things out.",
 }

@@ -98,7 +98,7 @@ def _list_collected(path: Path, run_id: str | None) -> None:
     output, runs = settings().output, [*collected_runs(path, run_id)]
     if run_id is None:
         rows = sorted((run.row() for run in runs), key=lambda row: row["created"] or "", reverse=True)
-        output.rows(rows, (RUNS[0], Column("source"), *RUNS[1:]), empty="no runs are in the file")
+        output.rows(rows, (RUNS[0], Column("source", "engine"), *RUNS[1:]), empty="no runs are in the file")
         return
     if not runs:
         raise CommandError(f"no event of a run {run_id!r} is in {path}", "cascade history --from lists them")
@@ -107,7 +107,7 @@ def _list_collected(path: Path, run_id: str | None) -> None:
         output.document(documents[0] if len(documents) == 1 else documents)
         return
     rows = [{"source": run.source, **step} for run in runs for step in run.steps.values()]
-    output.rows(rows, (Column("source"), *STEPS), empty="no steps are in the file")
+    output.rows(rows, (Column("source", "engine"), *STEPS), empty="no steps are in the file")
 
 
 def _run_row(run: RunSummary) -> dict[str, Any]:

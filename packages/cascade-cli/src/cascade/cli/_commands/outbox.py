@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cascade.runtime import Outbox, SenderSummary
 
 STEP = 5.0
-"""Seconds after which ``send`` says how much is left."""
+"""Seconds after which ``send`` reports how much is left."""
 PATIENCE = 30.0
 """Seconds for which ``send`` waits for the disk to count that."""
 

@@ -11,7 +11,7 @@ from cascade.cli.snapshot import CONSTRAINTS, RUNS, STATUS, read
 from cascade.wire import engine_rows
 
 COLUMNS = (
-    Column("source"),
+    Column("source", "engine"),
     Column("status"),
     SINCE,
     Column("runs", right=True),

@@ -22,13 +22,13 @@ from cascade.cli.errors import USAGE, CommandError
 @click.option("--fail", is_flag=True, help="It failed; the next resume calls it again.")
 @state_option
 def command(run: str, step: str, *, value: str | None, again: bool, fail: bool, state: str | None) -> None:
-    """Say whether a step that runs at most once was done.
+    """Record whether a step that runs at most once was done.
 
     A step of "task.at_most_once()" is in doubt when its process died while it ran; "cascade history RUN" lists it
     as in_doubt, and the run does not go on before the doubt is resolved.
     """
     if (value is not None) + again + fail != 1:
-        raise CommandError("say what is known", "give one of --value JSON, --again and --fail", code=USAGE)
+        raise CommandError("no outcome is given", "give one of --value JSON, --again and --fail", code=USAGE)
     resolution, known = ("again", None) if again else ("fail", None) if fail else ("value", _parsed(value))
     asyncio.run(state_in(state).resolve(run, step, resolution, known))  # type: ignore[arg-type]  # three literals
     settings().output.note(f"step {step} is resolved; run {run} again with its run id")

@@ -20,7 +20,7 @@ def _show_counts(counts: Mapping[str, Any]) -> str:
 
 COLUMNS = (
     Column("run_id", "run"),
-    Column("source"),
+    Column("source", "engine"),
     Column("target"),
     Column("status"),
     Column("started", "began", lambda value: f"{show_age(value)} ago" if value else ""),

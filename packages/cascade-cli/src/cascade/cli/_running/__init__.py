@@ -1,4 +1,4 @@
-"""Run a workflow in this process, and say what became of it."""
+"""A run of a workflow in this process, and its report."""
 
 from cascade.cli._running.run import Plan, run_workflow
 

@@ -31,7 +31,7 @@ class _Resource(ParamType):
 _OPTIONS = (
     click.option(
         "--name",
-        metavar="SOURCE",
+        metavar="ENGINE",
         help="The name of this engine, as observers see it and commands address it.",
     ),
     click.option(

@@ -18,7 +18,7 @@ def in_words(sources: Sequence[str], *, over_nats: bool) -> str:
     unknown = f"whether {it} {are} online, which constraints {it} {obey} and what waits is not known"
     first = f"only events of {_named(sources)} arrive, neither a birth nor a report: {unknown}"
     if over_nats:
-        return f"{first}; cascade doctor looks for the cause"
+        return f"{first}; cascade doctor finds the cause"
     them, its = ("it", "its") if one else ("them", "their")
     nats = (
         f"if {it} {are} connected over NATS, MQTT clients get only {its} events, and what you set over MQTT does "

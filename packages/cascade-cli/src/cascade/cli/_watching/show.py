@@ -64,7 +64,7 @@ class Lines:
 
 
 def lost_in_words(seconds: float) -> str:
-    """Return what the screen says without a link, which was lost so many seconds ago."""
+    """Return the head of the screen without a link, which was lost so many seconds ago."""
     return f"link lost {show_duration(seconds)} ago, connecting again; what you see is from then"
 
 

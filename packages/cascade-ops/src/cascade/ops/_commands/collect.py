@@ -38,7 +38,7 @@ BACKLOG = 100_000
 """Messages that may wait when many come at once: an MQTT broker does not send again what has reached this process."""
 
 _HOLES = (
-    Column("source"),
+    Column("source", "engine"),
     Column("run_id", "run"),
     Column("token"),
     Column("missing", show=lambda ranges: ", ".join(f"{first}-{last}" for first, last in ranges)),

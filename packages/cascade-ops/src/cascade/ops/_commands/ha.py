@@ -19,17 +19,17 @@ from cascade.interfaces.topics import state_topic
 from cascade.ops._home_assistant.device import RULE, device, device_topic
 from cascade.ops._retained_writes import publish_and_see
 
-COLUMNS = (Column("source"), Column("topic"))
+COLUMNS = (Column("source", "engine"), Column("topic"))
 
 
 @make(name="ha")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("sources", metavar="ENGINE...", nargs=-1, required=True)
 @click.option("--remove", is_flag=True, help="Remove the devices again.")
 @link.with_broker
 def command(address: Address, sources: Sequence[str], *, remove: bool) -> int:
     """Show engines in Home Assistant as devices, with a switch that pauses and a number that limits.
 
-    Publishes one retained discovery message for each SOURCE. Home Assistant must use the same broker.
+    Publishes one retained discovery message for each engine name. Home Assistant must use the same broker.
     """
     found = settings()
     if not address.url.startswith(("mqtt", "ws")):

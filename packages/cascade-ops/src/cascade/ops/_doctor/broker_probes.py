@@ -84,7 +84,7 @@ class RightsProbe:
 
 
 async def read_version(link: Examined) -> str:
-    """Return what the broker says of itself, on one line; empty if it says nothing that this user may read."""
+    """Return the version that the broker publishes, on one line; empty if this user can read none."""
     stream = link.watch(VERSION)
     with contextlib.suppress(TimeoutError):
         async with contextlib.aclosing(stream), asyncio.timeout(ANSWER_SECONDS):

@@ -53,7 +53,7 @@ def _collisions(facts: Facts) -> Iterator[Finding]:
             "collision",
             f"{_some(found)} connected again and again while this was watched",
             "two processes have the same name or client id and disconnect each other",
-            "give each process a source_id of its own",
+            "give each process an engine name of its own (source_id)",
         )
 
 
@@ -70,7 +70,7 @@ def _lost_store(view: View) -> Iterator[Finding]:
             "degraded",
             f"{_some(late)} could not confirm which constraints are set",
             "an engine may obey an old set",
-            "check the engine's rights on cascade/sync/SOURCE/+ and its connection",
+            "check the engine's rights on cascade/sync/ENGINE/+ and its connection",
             warning=True,
         )
 

@@ -168,7 +168,7 @@ class Facts:
     refused: str = ""
     """Why the broker refused a further link during the probes; empty if it did not."""
     version: str = ""
-    """What the broker says of itself; empty if it says nothing, or nothing that this user may read."""
+    """The program and version that the broker publishes; empty if it publishes none, or this user may not read it."""
     inflight: int | None = None
     """How many messages the broker allows to be unacknowledged; None if it does not say (MQTT 3.1.1)."""
     limitations: tuple[Limitation, ...] = ()

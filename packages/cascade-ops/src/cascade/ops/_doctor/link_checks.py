@@ -180,7 +180,7 @@ def _no_login(login: Login, target: Target) -> Finding:
             f"check the port; usual: {target.ports}",
         )
     if cause.startswith(("the broker", "the server")):
-        return Finding("broker_refuses", cause, "no client can connect now", hint or "look into its log")
+        return Finding("broker_refuses", cause, "no client can connect now", hint or "check its log")
     return Finding(
         "not_a_broker",
         f"{place} accepts the connection and does not speak {target.protocol}: {cause}",

@@ -57,7 +57,7 @@ def _in_order(facts: Facts) -> Iterator[str]:
     )
     yield f"linked{f' as {target.user}' if target.user else ''}: {versions}"
     if facts.version:
-        yield f"the broker says that it is {facts.version}"
+        yield f"the broker identifies itself as {facts.version}"
     if facts.inflight is not None:
         yield f"messages in flight at a time: {facts.inflight:,}"
     yield from _permitted(facts)

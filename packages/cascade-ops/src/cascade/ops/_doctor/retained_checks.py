@@ -23,7 +23,7 @@ def retained_findings(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "not_tried",
             f"retained messages were not tried: {facts.untried} is online",
-            "whether the broker keeps and delivers all constraints is unknown; the trial would reach that engine, too",
+            "whether the broker keeps and delivers all constraints is unknown; the test messages would reach that engine, too",
             "run this while the engine is stopped, or as another user",
             warning=True,
         )
@@ -32,7 +32,7 @@ def retained_findings(facts: Facts) -> Iterator[Finding]:
             "not_tried",
             f"retained messages were not tried: {facts.target.user} may keep none",
             "whether the server keeps and delivers all constraints is unknown",
-            "run this as an engine's user or an operator; the rules of cascade acl give both a place for the trial",
+            "run this as an engine's user or an operator; the rules of cascade acl give both topics for test messages",
             warning=True,
         )
     if facts.size is not None:
