@@ -3,7 +3,7 @@
 import pytest
 
 from cascade.interfaces import ConfigurationError
-from cascade.spec.demands import check_amount
+from cascade.spec.checks import check_amount
 
 
 @pytest.mark.parametrize("amount", [0, 1, 0.5, 64])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Lacking(StrEnum):
@@ -25,8 +25,7 @@ class Lacking(StrEnum):
     """A second network keeps retained messages of its own, in the same account."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limitation:
+class Limitation(NamedTuple):
     """A guarantee that is missing, and why."""
 
     lacking: Lacking

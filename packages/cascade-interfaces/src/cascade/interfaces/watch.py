@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
 class Linked:
     """The link is up and every filter of the watch has been acknowledged by the peer.
 
@@ -13,16 +12,25 @@ class Linked:
     network keeps that order.
     """
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+    def __repr__(self) -> str:
+        return "Linked()"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Linked)
+
+    def __hash__(self) -> int:
+        return hash(Linked)
+
+
+class Lost(NamedTuple):
     """Messages may have been missed: the link went down, or the watch's queue overflowed."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message, undecoded, in its order of arrival."""
 
     topic: str
@@ -32,8 +40,7 @@ class Message:
     """Seconds until the message expires, counted from its arrival, if the network transmits them; None if unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(NamedTuple):
     """The retained set of the watch has arrived, as far as the network can prove it.
 
     Every message that came before belongs to it. It comes after each link, after each ``Lost`` on a

@@ -1,73 +1,80 @@
-"""The declarations of a user: tasks, lazy results and their policies, inputs, resources and routes."""
+"""The declarations of a user: tasks, lazy results and their policies, inputs, resources and routes.
 
-from cascade.spec.caching import CachePolicy
-from cascade.spec.definition import TaskDefinition
-from cascade.spec.inputs import Env, Input, InputCall, Param, read_inputs
-from cascade.spec.labels import filled, short
-from cascade.spec.lazy import (
-    Call,
-    CallSettings,
-    Condition,
-    LazyResult,
-    MapCall,
-    as_call,
-    call_of,
-    collected,
-    targets_of,
-)
-from cascade.spec.nested import (
-    PLAIN,
-    VISITS_PER_STEP,
-    Search,
-    Walk,
-    find_lazies,
-    may_hold_lazies,
-    substitute,
-)
-from cascade.spec.policies import Policies, RetryPolicy
-from cascade.spec.resource import Injection, Resource, inject, resource
-from cascade.spec.routing import RouteCall, Router, pipeline, sequence
-from cascade.spec.task import Task, check_lengths, column_of, settings_of, task
+Each name is imported from its module when it is first used: a program loads what it declares.
+"""
 
-__all__ = [
-    "PLAIN",
-    "VISITS_PER_STEP",
-    "CachePolicy",
-    "Call",
-    "CallSettings",
-    "Condition",
-    "Env",
-    "Injection",
-    "Input",
-    "InputCall",
-    "LazyResult",
-    "MapCall",
-    "Param",
-    "Policies",
-    "Resource",
-    "RetryPolicy",
-    "RouteCall",
-    "Router",
-    "Search",
-    "Task",
-    "TaskDefinition",
-    "Walk",
-    "as_call",
-    "call_of",
-    "check_lengths",
-    "collected",
-    "column_of",
-    "filled",
-    "find_lazies",
-    "inject",
-    "may_hold_lazies",
-    "pipeline",
-    "read_inputs",
-    "resource",
-    "sequence",
-    "settings_of",
-    "short",
-    "substitute",
-    "targets_of",
-    "task",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cascade.spec.caching import CachePolicy as CachePolicy
+    from cascade.spec.definition import TaskDefinition as TaskDefinition
+    from cascade.spec.inputs import Env as Env
+    from cascade.spec.inputs import Input as Input
+    from cascade.spec.inputs import InputCall as InputCall
+    from cascade.spec.inputs import Param as Param
+    from cascade.spec.inputs import read_inputs as read_inputs
+    from cascade.spec.labels import filled as filled
+    from cascade.spec.labels import short as short
+    from cascade.spec.lazy import Call as Call
+    from cascade.spec.lazy import CallSettings as CallSettings
+    from cascade.spec.lazy import Condition as Condition
+    from cascade.spec.lazy import LazyResult as LazyResult
+    from cascade.spec.lazy import MapCall as MapCall
+    from cascade.spec.lazy import as_call as as_call
+    from cascade.spec.lazy import call_of as call_of
+    from cascade.spec.lazy import collected as collected
+    from cascade.spec.lazy import targets_of as targets_of
+    from cascade.spec.nested import PLAIN as PLAIN
+    from cascade.spec.nested import VISITS_PER_STEP as VISITS_PER_STEP
+    from cascade.spec.nested import Search as Search
+    from cascade.spec.nested import Walk as Walk
+    from cascade.spec.nested import find_lazies as find_lazies
+    from cascade.spec.nested import may_hold_lazies as may_hold_lazies
+    from cascade.spec.nested import substitute as substitute
+    from cascade.spec.policies import Policies as Policies
+    from cascade.spec.resources import Injection as Injection
+    from cascade.spec.resources import Resource as Resource
+    from cascade.spec.resources import inject as inject
+    from cascade.spec.resources import resource as resource
+    from cascade.spec.retry import RetryPolicy as RetryPolicy
+    from cascade.spec.routing import RouteCall as RouteCall
+    from cascade.spec.routing import Router as Router
+    from cascade.spec.routing import pipeline as pipeline
+    from cascade.spec.routing import sequence as sequence
+    from cascade.spec.tasks import Task as Task
+    from cascade.spec.tasks import check_lengths as check_lengths
+    from cascade.spec.tasks import column_of as column_of
+    from cascade.spec.tasks import settings_of as settings_of
+    from cascade.spec.tasks import task as task
+
+_MODULES = {
+    "caching": "CachePolicy",
+    "definition": "TaskDefinition",
+    "inputs": "Env Input InputCall Param read_inputs",
+    "labels": "filled short",
+    "lazy": "Call CallSettings Condition LazyResult MapCall as_call call_of collected targets_of",
+    "nested": "PLAIN VISITS_PER_STEP Search Walk find_lazies may_hold_lazies substitute",
+    "policies": "Policies",
+    "resources": "Injection Resource inject resource",
+    "retry": "RetryPolicy",
+    "routing": "RouteCall Router pipeline sequence",
+    "tasks": "Task check_lengths column_of settings_of task",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+if not TYPE_CHECKING:
+    __all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name from its module, once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the names that are imported on demand, too."""
+    return sorted({*globals(), *_HOMES})

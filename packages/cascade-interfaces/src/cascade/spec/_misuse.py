@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from cascade.interfaces.errors import UsageError
 from cascade.interfaces.text import nearest
-from cascade.spec._reprs import described
+from cascade.spec.labels import described
 
 _ARITHMETIC = (
     "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow", "lshift", "rshift", "and", "xor", "or",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cascade.interfaces.errors import ConfigurationError
-from cascade.spec._numbers import is_number
+from cascade.spec.checks import is_number
 from cascade.spec.definition import TaskDefinition
 
 if TYPE_CHECKING:

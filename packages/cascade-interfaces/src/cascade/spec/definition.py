@@ -10,7 +10,7 @@ from typing import Any
 from cascade.interfaces.errors import ConfigurationError, TaskCallError, TaskDefinitionError, UsageError
 from cascade.spec._misuse import meant
 from cascade.spec.nested import find_lazies
-from cascade.spec.resource import Injection, injections_of
+from cascade.spec.resources import Injection, injections_of
 
 AUTO, INLINE = "auto", "inline"
 

@@ -7,18 +7,18 @@ import itertools
 import operator
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar, cast, overload
 
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError, UsageError
-from cascade.spec import _misuse, _reprs
+from cascade.spec import _misuse, labels
 from cascade.spec._containers import Deferred
-from cascade.spec._numbers import check_count
-from cascade.spec.caching import CachePolicy, cache_policy
+from cascade.spec.checks import LONGEST_DELAY, check_amount, check_count, check_number
 from cascade.spec.definition import TaskDefinition, structural
-from cascade.spec.demands import check_amount
-from cascade.spec.labels import label_fields
 from cascade.spec.nested import PLAIN, check_arguments, find_lazies
-from cascade.spec.policies import LONGEST_DELAY, NO_POLICIES, Policies, RetryPolicy
+from cascade.spec.policies import NO_POLICIES, Policies
+
+if TYPE_CHECKING:
+    from cascade.spec.caching import CachePolicy
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -30,8 +30,7 @@ NO_KWARGS: Mapping[str, Any] = {}
 """Shared and never changed, so that a call without keywords needs no dict of its own."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Condition:
+class Condition(NamedTuple):
     """The condition under which a call is made."""
 
     lazy: LazyResult[Any]
@@ -90,7 +89,7 @@ class Call:
 
     def shown(self) -> str:
         """Return the call as it is written, in short: ``add(1, b=2)``."""
-        return _reprs.called(self)
+        return labels.called(self)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -104,7 +103,7 @@ class MapCall(Call):
 
     def shown(self) -> str:
         """Return the call as it is written, in short: ``add.map(a=[1, 2])``."""
-        return _reprs.called(self, method=".map", fixed=self.fixed)
+        return labels.called(self, method=".map", fixed=self.fixed)
 
 
 class PolicyMethods:
@@ -131,6 +130,8 @@ class PolicyMethods:
         :raises ConfigurationError: if a value makes no sense, or an argument is an iterator, which
             only the first attempt could read.
         """
+        from cascade.spec.retry import RetryPolicy
+
         classes = tuple(on) if isinstance(on, tuple | list) else (on,)
         retry = RetryPolicy(max_attempts, delay, backoff, max_delay, jitter, classes)
         return self._with_policy("with_retry", retry=retry)
@@ -151,6 +152,7 @@ class PolicyMethods:
                 f"task {definition.name!r} has mode='inline' and blocks the event loop, so no time limit can end it; "
                 "leave mode out, or make it an async function",
             )
+        check_number("with_timeout(seconds)", seconds, least=0.0, exclusive=True)
         return self._with_policy("with_timeout", timeout=seconds)
 
     def with_cache(self, policy: CachePolicy | None = None, **settings: Any) -> Self:
@@ -160,6 +162,8 @@ class PolicyMethods:
 
         :raises ConfigurationError: if a setting makes no sense, or names a parameter that the task does not have.
         """
+        from cascade.spec.caching import cache_policy
+
         return self._with_policy("with_cache", cache=cache_policy(self._declared(), policy, settings))
 
     def with_constraints(self, /, **demands: float | LazyResult[float]) -> Self:
@@ -258,7 +262,7 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError("named(name)", f"needs a text, not {name!r}")
         definition = self._call.definition
-        if definition.signature is not None and label_fields(name, definition.signature.parameters):
+        if definition.signature is not None and labels.label_fields(name, definition.signature.parameters):
             return self._changed(label=name)
         return self._changed(definition=replace(definition, name=name))
 
@@ -293,18 +297,18 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
         if isinstance(other, LazyResult):
             return self is other
         raise UsageError(
-            f"{_reprs.described(self)} has no value before it runs, so it cannot be compared with a value of type {type(other).__name__}; "
+            f"{labels.described(self)} has no value before it runs, so it cannot be compared with a value of type {type(other).__name__}; "
             "compare inside a task, or run it first with cs.run(...)"
         )
 
     def __format__(self, format_spec: str) -> NoReturn:
         raise UsageError(
-            f"{_reprs.described(self)} has no value before it runs, so it cannot be put into a text; "
+            f"{labels.described(self)} has no value before it runs, so it cannot be put into a text; "
             "make the text inside a task, or run it first with cs.run(...)"
         )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{_reprs.described(self)} is immutable; its methods return new nodes")
+        raise AttributeError(f"{labels.described(self)} is immutable; its methods return new nodes")
 
     def __copy__(self) -> Self:
         return self
@@ -317,13 +321,13 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
 
     def __bool__(self) -> NoReturn:
         raise UsageError(
-            f"{_reprs.described(self)} has no value before it runs; decide inside a task or with run_if(...), "
+            f"{labels.described(self)} has no value before it runs; decide inside a task or with run_if(...), "
             "or run it first with cs.run(...)"
         )
 
     def __iter__(self) -> NoReturn:
         raise UsageError(
-            f"{_reprs.described(self)} has no items before it runs; write task.map(x=lazy) for a task for each, or lazy[0] for one"
+            f"{labels.described(self)} has no items before it runs; write task.map(x=lazy) for a task for each, or lazy[0] for one"
         )
 
     if not TYPE_CHECKING:  # a type checker must not believe that these give anything
@@ -334,13 +338,13 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
 
         def __await__(self) -> NoReturn:
             raise UsageError(
-                f"{_reprs.described(self)} is a declaration and cannot be awaited; write: await cs.arun(lazy), "
+                f"{labels.described(self)} is a declaration and cannot be awaited; write: await cs.arun(lazy), "
                 "or pass it to another task"
             )
 
         def __array__(self, *_: object, **__: object) -> NoReturn:
             raise UsageError(
-                f"{_reprs.described(self)} has no value before it runs, so it cannot be put into a NumPy array; "
+                f"{labels.described(self)} has no value before it runs, so it cannot be put into a NumPy array; "
                 "make the array inside a task, or run it first with cs.run(...)"
             )
 
@@ -360,7 +364,7 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
                 "set it on the tasks whose values it takes, or on a task that takes its value",
             )
         call = self._call
-        policies = replace(call.policies, **policy)
+        policies = call.policies._replace(**policy)
         check_readable_again(policies, (*call.args, *call.kwargs.values()))
         return self._changed(policies=policies)
 

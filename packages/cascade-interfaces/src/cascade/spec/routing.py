@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from cascade.interfaces.errors import ConfigurationError, InvalidTargetError
-from cascade.spec._reprs import brief
 from cascade.spec.definition import structural
-from cascade.spec.labels import short
+from cascade.spec.labels import brief, short
 from cascade.spec.lazy import Call, CallSettings, LazyResult
 from cascade.spec.nested import find_lazies
-from cascade.spec.task import Task
+from cascade.spec.tasks import Task
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ import math
 import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from cascade.connectors.nats._client import NO_RESPONDERS, ApiError, Headers, NatsClient
@@ -94,7 +93,7 @@ class Store:
         """Why registers cannot be kept; None if they can."""
         self.no_presence: Limitation | None = None
         """Why presence cannot be announced; None if it can."""
-        self.no_stream: Limitation | None = replace(SILENT, lacking=Lacking.TELEMETRY)
+        self.no_stream: Limitation | None = SILENT._replace(lacking=Lacking.TELEMETRY)
         """Why telemetry at QoS 1 is not kept; None if it is."""
         self.created = ""
         """When the bucket was made: another time means another bucket."""
@@ -116,7 +115,7 @@ class Store:
         bucket, stream = await asyncio.gather(self._ensure(self._bucket), self._ensure(self._stream))
         self.problem = bucket if isinstance(bucket, Limitation) else self._examine(bucket)
         self.no_stream = (
-            replace(stream, lacking=Lacking.TELEMETRY) if isinstance(stream, Limitation) else None
+            stream._replace(lacking=Lacking.TELEMETRY) if isinstance(stream, Limitation) else None
         )
         if ENDED in (bucket, stream) and self._sender.time_left():
             return  # the next server's link sends what waits

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError
 from cascade.runtime._admission.requests import BlockReason, Demands, RequestQueue, WaitQueue
-from cascade.spec.demands import check_amount
+from cascade.spec.checks import check_amount
 
 _ROUNDING = 1e-9  # so that sums of fractional amounts fit into the capacity that they add up to
 

@@ -26,12 +26,12 @@ from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
 from cascade.spec.definition import AUTO, TaskDefinition
-from cascade.spec.policies import RetryPolicy
 
 if TYPE_CHECKING:
     from cascade.interfaces import CacheBackend
     from cascade.runtime._scheduler.recording import Recording
     from cascade.runtime.cache._call_cache import CallCache, Prepare
+    from cascade.spec.retry import RetryPolicy
 
 
 Wrapped = Callable[[Node, AttemptContext], Awaitable[Any]]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from cascade.interfaces.errors import ConfigurationError, MapLengthError, TaskCallError, UsageError
 from cascade.spec._misuse import meant
-from cascade.spec._reprs import settings
 from cascade.spec.definition import AUTO, TaskDefinition, define
+from cascade.spec.labels import settings
 from cascade.spec.lazy import (
     NO_KWARGS,
     Call,
@@ -143,7 +142,7 @@ class Task(PolicyMethods, Generic[P, R]):
         return self._definition
 
     def _with_policy(self, setting: str, **policy: Any) -> Self:
-        policies = replace(self._settings.policies, **policy)
+        policies = self._settings.policies._replace(**policy)
         return cast("Self", Task(self._definition, policies, self._fixed))
 
     def _check_names(self, names: Mapping[str, Any]) -> None:

@@ -7,6 +7,9 @@ from typing import TypeGuard
 
 from cascade.interfaces.errors import ConfigurationError
 
+LONGEST_DELAY = 86_400.0
+"""Seconds (one day) that no delay between two attempts exceeds, however it has grown."""
+
 
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a finite number; a boolean is not."""
@@ -30,3 +33,19 @@ def check_count(setting: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(setting, f"needs a whole number from 1, not {value!r}")
+
+
+def check_amount(resource: str, amount: object) -> float:
+    """Return an amount of a resource as a number.
+
+    :raises ConfigurationError: if it is not a finite number from 0.
+    """
+    if not is_number(amount):
+        raise ConfigurationError(
+            f"with_constraints({resource}=)",
+            "needs a finite number from 0, or a lazy result that gives one",
+            value=amount,
+        )
+    if amount < 0:
+        raise ConfigurationError(f"with_constraints({resource}=)", "needs a number from 0", value=amount)
+    return float(amount)
