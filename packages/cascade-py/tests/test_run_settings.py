@@ -3,8 +3,6 @@
 import asyncio
 import inspect
 import re
-import signal
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import pytest
 import cascade as cs
 from cascade.runtime import SqliteState
 from cascade.sdk import plugins
-from cascade.sdk.signals import run_guarded
 from cascade.testing import FakeExecutor
 
 
@@ -249,65 +246,3 @@ def test_main_is_refused_while_a_program_is_imported(monkeypatch: pytest.MonkeyP
         cs.main(one(), arguments=[])
     with pytest.raises(cs.UsageError, match=r"a run starts while .*`if __name__ == .__main__.:`"):
         run(one())
-
-
-# Signals
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-
-
-def signalled(*numbers: int, end: Any = None) -> int | None:
-    """Run a coroutine that gets signals; return the status of the exit. ``end`` is what it does when cancelled."""
-
-    async def work() -> None:
-        try:
-            signal.raise_signal(numbers[0])
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            for number in numbers[1:]:
-                signal.raise_signal(number)
-            if end is not None:
-                end()
-            raise
-
-    with pytest.raises(SystemExit) as ended:
-        run_guarded(work, close_timeout=50.0)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
-
-
-@posix
-@pytest.mark.parametrize(
-    ("numbers", "status"),
-    [(("SIGTERM",), 143), (("SIGHUP",), 129), (("SIGTERM", "SIGHUP"), 129), (("SIGHUP", "SIGTERM"), 143)],
-)
-def test_the_status_names_the_signal_that_ended_the_run(numbers: tuple[str, ...], status: int) -> None:
-    """That is the first one, or the second that ended it at once; the handlers are put back each time."""
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
-    assert signalled(*(getattr(signal, name) for name in numbers)) == status
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
-
-
-@posix
-def test_an_error_after_a_signal_is_raised_as_it_is() -> None:
-    """The run did not end as the signal wanted: its error tells more than the status."""
-
-    async def work() -> None:
-        signal.raise_signal(signal.SIGTERM)
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise OSError("jam") from None
-
-    with pytest.raises(OSError, match="jam"):
-        run_guarded(work)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-@posix
-def test_a_cancel_without_a_signal_is_no_exit() -> None:
-    async def work() -> None:
-        raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        run_guarded(work)

@@ -365,21 +365,6 @@ def test_an_error_inside_the_house_keeps_its_traceback(monkeypatch: pytest.Monke
     assert caught.traceback[-1].name == "broken"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_an_ignored_hangup_stays_ignored() -> None:
-    """A program below nohup survives the end of its terminal."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-
-        @cs.task(mode="inline")
-        def current() -> Any:
-            return signal.getsignal(signal.SIGHUP)
-
-        assert cs.run(current()) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

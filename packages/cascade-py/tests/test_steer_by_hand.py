@@ -18,7 +18,6 @@ import pytest
 
 import cascade as cs
 from cascade.connectors.mqtt import MqttConnector
-from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.testkit import Broker, eventually
 from cascade.testkit.waiting import busyness
 from testing_tools.recorder import Recorder
@@ -117,51 +116,6 @@ def test_the_six_lines_are_what_a_subscriber_sees(
         finally:
             process.kill()
             process.communicate()
-
-
-@pytest.mark.broker
-async def test_a_person_pauses_and_lifts_with_the_two_lines(
-    fresh_broker: Broker, mosquitto_pub: Shell
-) -> None:
-    """After the first line and the engine's report nothing starts; after the second one the run goes on."""
-    pause = next(iter(CONSTRAINTS))
-    assert topic_of(pause) == topic_of(LIFT) == "cascade/constraints/global/@pause"
-    began, go = asyncio.Event(), asyncio.Event()
-    bus = cs.EventBus()
-    events: list[TaskStateEvent] = []
-    reports: list[dict[str, Any]] = []
-    bus.subscribe(TaskStateEvent, events.append)
-
-    @cs.task
-    async def first() -> int:
-        began.set()
-        await go.wait()
-        return 1
-
-    @cs.task
-    async def second(x: int) -> int:
-        return x + 1
-
-    async def on_report(topic: str, report: dict[str, Any]) -> None:
-        reports.append(report)
-
-    def tasks_in(state: TaskState) -> list[str]:
-        return [event.task_name for event in events if event.state is state]
-
-    connector = MqttConnector.from_url(fresh_broker.url)
-    await connector.connect()
-    await connector.subscribe("cascade/state/+/constraints", on_report)
-    run = asyncio.create_task(cs.arun(second(first()), connector=connector, bus=bus))
-    await began.wait()
-    await mosquitto_pub(pause)
-    await eventually(lambda: any(topic_of(pause) in report["applied"] for report in reports), BOUND)
-    go.set()
-    await eventually(lambda: tasks_in(TaskState.BLOCKED) == ["second"], BOUND)
-    assert tasks_in(TaskState.RUNNING) == ["first"]
-    assert not run.done()
-    await mosquitto_pub(LIFT)
-    assert await asyncio.wait_for(run, 50) == 2
-    await connector.disconnect()
 
 
 @pytest.mark.broker

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cascade as cs
-from cascade.interfaces import ConfigurationError, InputsError, InvalidTargetError, TaskState, TaskStateEvent
+from cascade.interfaces import InputsError, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import LocalHub
 from cascade.sdk import plugins
@@ -55,23 +55,6 @@ def test_a_dry_run_lists_the_steps_and_runs_nothing() -> None:
         cs.dry_run(target(), {"other": 1})
 
 
-def test_a_picture_names_every_step_and_every_edge() -> None:
-    """Mermaid and DOT have a line for each step and each edge; names are quoted."""
-    steps = cs.dry_run(target())
-    edges = sum(len(step.edges) for step in steps)
-    mermaid = cs.visualize(target())
-    assert mermaid.startswith("flowchart TD\n")
-    assert mermaid.count("-->") + mermaid.count(".->") == edges
-    assert len(mermaid.splitlines()) == 1 + len(steps) + edges
-    dot = cs.visualize(double(1).named('a "b"'), format="dot")
-    assert '[label="a \\"b\\"", shape=box];' in dot
-    assert cs.visualize(target(), format="dot").count("->") == edges
-    with pytest.raises(ConfigurationError, match="mermaid, dot, tree or svg"):
-        cs.visualize(target(), format="png")  # type: ignore[arg-type]
-    with pytest.raises(InvalidTargetError):
-        cs.visualize(3)  # type: ignore[arg-type]
-
-
 def test_a_tree_shows_what_each_step_needs_and_no_step_twice() -> None:
     """What several steps need is named again without its own needs; a name that occurs twice is shown as its key."""
     data = load(cs.Param("folder"))
@@ -90,14 +73,6 @@ def test_a_tree_shows_what_each_step_needs_and_no_step_twice() -> None:
     hostile = double(1).named("a\x1b[2J\nb")
     for text in (cs.visualize(hostile), cs.visualize(hostile, format="dot"), cs.to_json(hostile)):
         assert all(char.isprintable() for char in text.replace("\n", ""))
-
-
-def test_a_long_chain_becomes_a_tree() -> None:
-    """Its depth is not limited by Python's recursion."""
-    lazy = double(0)
-    for _ in range(2_000):
-        lazy = double(lazy)
-    assert len(cs.visualize(lazy, format="tree").splitlines()) == 2_001
 
 
 def test_json_contains_the_graph_and_no_value() -> None:
@@ -125,19 +100,6 @@ def test_depth_harms_no_tool() -> None:
     assert len(cs.dry_run(lazy)) == 20_001
 
 
-def test_a_recorder_keeps_what_happens() -> None:
-    """States by task, counts, and the lifecycle; closed, it hears no more."""
-    bus = cs.EventBus()
-    recorder = Recorder(bus)
-    cs.run(double(double(1)), bus=bus)
-    assert recorder.states("double") == [TaskState.RUNNING, TaskState.COMPLETED] * 2
-    assert recorder.count(TaskState.COMPLETED) == recorder.count(TaskState.COMPLETED, "double") == 2
-    assert len(recorder.lifecycle) == 2
-    recorder.close()
-    cs.run(double(1), bus=bus)
-    assert len(recorder.tasks) == 4
-
-
 def test_a_fake_executor_answers_for_tasks() -> None:
     """Values and errors are decided by the test; every call is remembered."""
     executor = FakeExecutor({"load": [7, 8]})
@@ -146,16 +108,6 @@ def test_a_fake_executor_answers_for_tasks() -> None:
     with pytest.raises(OSError, match="disk"):
         cs.run(load("x"), executor=FakeExecutor({"load": OSError("disk")}))
     assert cs.run(load("abc"), executor=FakeExecutor()) == [3]
-
-
-def test_a_manual_clock_moves_by_hand() -> None:
-    """The test sets the time; the wall clock can jump."""
-    clock = ManualClock(now=1000.0)
-    clock.advance(5)
-    clock.jump(-100)
-    assert (clock.now(), clock.monotonic()) == (905.0, 6.0)
-    with pytest.raises(ValueError, match="forward"):
-        clock.advance(-1)
 
 
 def test_a_run_takes_its_time_from_a_manual_clock() -> None:
@@ -176,22 +128,6 @@ def test_a_run_takes_its_time_from_a_manual_clock() -> None:
     assert cs.run(at_second().with_retry(2, delay=3600), clock=clock, bus=bus) == 2
     assert [event.timestamp for event in recorder.tasks] == [1000.0, 1000.0, 4600.0]
     assert recorder.tasks[-1].duration_ms == 3_600_000
-
-
-async def test_who_waits_on_a_manual_clock_goes_on_when_it_is_moved_so_far() -> None:
-    """In the order of their times, from whichever thread it is moved, and not when they were cancelled."""
-    clock, rung = ManualClock(), []
-    for seconds in (3, 1, 2, 5, 0):
-        clock.call_later(seconds, lambda seconds=seconds: rung.append(seconds))  # type: ignore[misc]
-    late = clock.call_later(2, lambda: rung.append(-1))
-    await asyncio.sleep(0)
-    assert rung == [0]
-    late.cancel()
-    await asyncio.to_thread(clock.advance, 3)
-    assert rung == [0, 1, 2, 3]
-    clock.advance(2)
-    await asyncio.sleep(0)
-    assert rung == [0, 1, 2, 3, 5]
 
 
 def test_a_clock_that_outlives_its_loop_can_still_be_moved() -> None:

@@ -32,22 +32,6 @@ def values_of(content: Any, wanted: set[str]) -> Iterator[tuple[str, Any]]:
             yield from values_of(each, wanted)
 
 
-def test_every_topic_belongs_to_one_channel() -> None:
-    """No address covers what another one describes."""
-    for topic, channel in (
-        ("cascade/constraints/@store", "store"),
-        ("cascade/constraints/global", "shortRegister"),
-        ("cascade/constraints/global/@pause", "register"),
-        ("cascade/constraints/task/resize*/@rate_limit", "register"),
-        ("cascade/constraints/task/resize*", "shortRegister"),
-        ("cascade/sync/press/@canary", "canary"),
-        ("cascade/sync/press/1f", "echo"),
-        ("cascade/telemetry/a/b/c/events", "events"),
-    ):
-        assert channels_of(topic) == [channel]
-    assert channels_of("cascade/telemetry/a/b/c/later") == []
-
-
 def test_a_wrong_message_of_any_test_is_found() -> None:
     """An unknown topic, a wrong type, an unknown state, and a report that Home Assistant cannot render."""
     body = {

@@ -1,10 +1,11 @@
-"""The benchmarks' table: what is divided by what, when a target is reached, and how a row reads."""
+"""Benchmarks: a ratio, a target, the verdict on two versions, and one quick run of each command."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from figures import command
-from figures.measure import alternate
-from figures.table import Row, at_least, at_most, line_of, no_more_above, no_more_than, summary
-
-
-def cells(row: Row) -> list[str]:
-    """The cells of a row's line; empty ones are left out."""
-    return [cell.strip() for cell in line_of(row).split("  ") if cell.strip()]
+from figures.table import Row, at_least, at_most, no_more_above, no_more_than
+from figures.versions import Comparison, Verdict
 
 
 def test_the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians() -> None:
@@ -43,31 +39,6 @@ def test_each_kind_of_target_bounds_its_own_number(
     target: object, ours: float, theirs: float, reached: bool
 ) -> None:
     assert Row("r", "ms", (ours,), "x", (theirs,), target).reached is reached  # type: ignore[arg-type]
-
-
-def test_a_line_shows_every_number_with_its_unit_and_the_verdict() -> None:
-    row = Row("fan-out", "us", (30, 29, 31), "gather", (10, 10, 10), at_most(3))
-    assert cells(row) == ["fan-out", "gather", "30 us", "10 us", "3.00x", "2.95-3.05", "<= 3x", "yes"]
-
-
-def test_a_missed_target_stands_out_in_its_line_and_in_the_summary() -> None:
-    missed = Row("start", "ms", (30,), "no connector", (5,), no_more_above(20))
-    reached = Row("rate", "/s", (12_345.6,), "aiomqtt", (10_000,), at_least(0.85))
-    assert cells(missed) == ["start", "no connector", "30 ms", "5 ms", "<= +20 ms", "NO"]
-    assert cells(reached) == ["rate", "aiomqtt", "12,346 /s", "10,000 /s", "1.23x", ">= 0.85x", "yes"]
-    assert summary([missed, reached]) == "1 of 2 targets reached; missed: start"
-
-
-async def test_sides_alternate_and_every_other_round_goes_backwards() -> None:
-    calls: list[str] = []
-
-    async def side(name: str) -> int:
-        calls.append(name)
-        return len(calls)
-
-    results = await alternate(2, lambda: side("a"), lambda: side("b"))
-    assert calls == ["a", "b", "b", "a"]
-    assert results == [(1, 4), (2, 3)]
 
 
 @pytest.mark.process
@@ -99,15 +70,53 @@ def test_every_group_measures_its_rows(group: str, capsys: pytest.CaptureFixture
     assert "targets reached" in capsys.readouterr().out
 
 
-def test_a_group_that_does_not_exist_is_refused_with_those_that_do(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit) as refused:
-        command.main(["--rows", "engines"])
-    assert refused.value.code == 2
-    assert "'engines' is not a group; use one of startup, engine, event" in capsys.readouterr().err
-
-
 def test_the_readme_describes_every_group() -> None:
     readme = (Path(command.__file__).parents[1] / "README.md").read_text("utf-8")
     assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == [*command.GROUPS, command.PEERS]
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+
+CHECKOUT = Path(__file__).parents[3]
+
+
+def comparison(
+    this: Sequence[float], that: Sequence[float], again: Sequence[float], *, unit: str = "us"
+) -> Comparison:
+    """A row of the given samples."""
+    return Comparison("r", unit, this, that, again)
+
+
+@pytest.mark.parametrize(
+    ("this", "again", "verdict"),
+    [
+        (104, 100, Verdict.SAME),  # within the bound
+        (106, 106, Verdict.WORSE),  # above the bound, no spread
+        (106, 96, Verdict.SAME),  # above the bound, within the spread of 1.10
+        (120, 109, Verdict.WORSE),  # above the bound and the spread
+        (94, 94, Verdict.BETTER),
+        (94, 80, Verdict.SAME),
+        (96, 96, Verdict.SAME),
+    ],
+)
+def test_a_row_is_worse_or_better_only_beyond_both_the_bound_and_the_spread(
+    this: float, again: float, verdict: Verdict
+) -> None:
+    """Neither chance nor a difference too small to matter is a verdict."""
+    assert comparison((this,), (100,), (again,)).verdict is verdict
+
+
+@pytest.mark.full
+@pytest.mark.process
+def test_a_checkout_is_compared_with_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tiny sizes: this shows that each run has its own process and sources, and judges no time."""
+    file = tmp_path / "compared.json"
+    code = command.main(
+        ["--against", str(CHECKOUT), "--rows", "engine", "--quick", "--rounds", "2", "--json", str(file)]
+    )
+    rows = json.loads(file.read_text())["rows"]
+    assert code in (0, 1)
+    assert {"fan-out 10, run only", "memory of a declared task"} <= {row["name"] for row in rows}
+    assert all(len(row["this"]) == len(row["that"]) == len(row["again"]) == 2 for row in rows)
+    assert "rows not worse" in capsys.readouterr().out.splitlines()[-1]
