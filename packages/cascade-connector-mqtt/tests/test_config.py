@@ -42,16 +42,6 @@ def all_of(error: BaseException | None) -> str:
     return "".join(seen) + all_of(error.__cause__) + all_of(error.__context__)
 
 
-@pytest.mark.parametrize(
-    ("keyword", "meant"),
-    [("user", "username"), ("sorce_id", "source_id"), ("keep_alive", "keepalive"), ("tls", "tls_")],
-)
-def test_an_unknown_keyword_is_refused_with_the_nearest_one(keyword: str, meant: str) -> None:
-    """At construction, before anything is started."""
-    with pytest.raises(ConfigurationError, match=f"{keyword}.*{meant}"):
-        MqttConnector("broker", **{keyword: 1})
-
-
 def test_a_keyword_far_from_all_lists_those_there_are() -> None:
     """The message lists what the URL accepts."""
     with pytest.raises(ConfigurationError, match=r"known keywords: .*outbox_bytes.*username"):
@@ -81,12 +71,6 @@ def test_a_bad_host_is_refused_with_advice(hostname: Any, advice: str) -> None:
         MqttConnector(hostname)
 
 
-def test_an_ipv6_address_is_a_host() -> None:
-    """Its colons do not begin a port."""
-    assert MqttConnector("::1").hostname == "::1"
-    assert MqttConnector.from_url("mqtt://[::1]:1884").hostname == "::1"
-
-
 @pytest.mark.parametrize(
     ("keywords", "setting"),
     [
@@ -102,38 +86,18 @@ def test_an_ipv6_address_is_a_host() -> None:
         ({"source_id": "é" * 33}, "source_id: it has 66 bytes; use at most 64"),
         ({"presence": "no"}, "presence"),
         ({"required": 1}, "required"),
-        ({"client_id": 7}, "client_id"),
         ({"client_id": "a\0b"}, "client_id: it has a control character"),
         ({"client_id": "x" * 65_536}, "client_id: it is longer"),
         ({"identifier": "\uffff"}, "identifier"),
-        ({"keepalive": -1}, "keepalive"),
         ({"keepalive": "15"}, "keepalive"),
         ({"keepalive": 1.5}, "keepalive"),
         ({"keepalive": None}, "keepalive"),
-        ({"keepalive": 65_536}, "keepalive"),
-        ({"timeout": 0}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
         ({"timeout": "3"}, "timeout"),
         ({"bind_port": "x"}, "bind_port"),
-        ({"username": 5}, "username"),
         ({"username": "a\uffff"}, "username"),
-        ({"username": "me", "password": 5}, "password"),
-        ({"username": "me", "password": "x" * 65_536}, "password"),
-        ({"password": "x"}, "pass username="),
-        ({"properties": 3}, "protocol='5'"),
-        ({"clean_start": True}, "protocol='5'"),
         ({"clean_session": True, "protocol": 5}, "clean_start"),
-        ({"clean_session": False}, "client_id="),
-        ({"transport": "pigeon"}, "websockets"),
-        ({"tls_context": True}, "ssl.SSLContext"),
         ({"tls_params": {"ca_certs": "x"}}, "aiomqtt.TLSParameters"),
-        (
-            {"tls_context": ssl.create_default_context(), "tls_params": aiomqtt.TLSParameters()},
-            "one of the two",
-        ),
-        ({"tls_insecure": True}, "tls_context="),
-        ({"client_id": "a", "identifier": "b"}, "one of the two"),
-        ({"will": aiomqtt.Will("x")}, "presence=False"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(keywords: dict[str, Any], setting: str) -> None:
@@ -295,26 +259,6 @@ def test_a_url_says_everything(url: str, host: str, port: int, client: dict[str,
     assert (found_host, found_port, keywords) == (host, port, client)
 
 
-def test_mqtts_means_tls_on_8883() -> None:
-    """With the system's certificates, unless the caller has others."""
-    host, port, keywords = config.from_url("mqtts://broker", {})
-    assert (host, port) == ("broker", 8883)
-    assert keywords["tls_context"].check_hostname
-    own = aiomqtt.TLSParameters()
-    assert config.from_url("mqtts://broker", {"tls_params": own})[2] == {"tls_params": own}
-
-
-def test_a_websocket_has_a_url() -> None:
-    """With or without TLS, on the ports of HTTP, with paho's path unless there is one."""
-    assert config.from_url("ws://broker:9001", {}) == ("broker", 9001, {"transport": "websockets"})
-    host, port, keywords = config.from_url("wss://broker/a/b-c", {})
-    assert (host, port) == ("broker", 443)
-    assert (keywords["transport"], keywords["websocket_path"]) == ("websockets", "/a/b-c")
-    assert keywords["tls_context"].check_hostname
-    with pytest.raises(ConfigurationError, match=r"only \?source_id= may follow"):
-        config.from_url("ws://me:a/secret@host", {})
-
-
 @pytest.mark.parametrize(
     ("variables", "problem"),
     [
@@ -333,14 +277,6 @@ def test_a_certificate_of_the_environment_that_cannot_work_is_named(
     with pytest.raises(ConfigurationError, match=problem):
         config.from_url("mqtts://broker", {})
     assert config.from_url("mqtt://broker", {}) == ("broker", 1883, {})
-
-
-def test_the_password_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file's password is used with a user name; an explicit password has priority."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    assert config.from_url("mqtt://me@broker", {})[2] == {"username": "me", "password": PASSWORD}
-    assert config.from_url("mqtt://broker", {})[2] == {}
-    assert config.from_url("mqtt://me@broker", {"password": "x"})[2] == {"username": "me", "password": "x"}
 
 
 def test_the_password_may_stand_in_a_file(
@@ -415,21 +351,6 @@ def test_a_window_that_cannot_be_is_refused(window: Any) -> None:
     """A packet identifier has 16 bits."""
     with pytest.raises(ConfigurationError, match="window"):
         MqttConnector("broker", window=window)
-
-
-@pytest.mark.parametrize(
-    ("keywords", "limit"),
-    [
-        ({}, 400),
-        ({"window": 50}, 50),
-        ({"max_inflight_messages": 30}, 30),
-        ({"max_queued_outgoing_messages": 40, "window": 60}, 40),
-        ({"max_inflight_messages": 0}, 400),
-    ],
-)
-def test_no_more_messages_are_in_flight_than_the_client_takes(keywords: dict[str, Any], limit: int) -> None:
-    """The smallest of the settings holds; 0 means that the client has no limit."""
-    assert MqttConnector("broker", **keywords)._mqtt.in_flight_limit == limit
 
 
 @pytest.mark.parametrize(
@@ -547,20 +468,6 @@ def test_row_32_a_file_of_another_encoding_shows_no_password(
     assert raised.value.__context__ is None
 
 
-def test_a_user_beside_the_url_gets_the_password_of_the_environment_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As one in the URL does, unless a password is passed."""
-    monkeypatch.setenv("CASCADE_MQTT_PASSWORD", PASSWORD)
-    for url, keywords in (("mqtt://broker", {"username": "ann"}), ("mqtt://ann@broker", {})):
-        _, _, found = config.from_url(url, keywords)
-        assert (found["username"], found["password"]) == ("ann", PASSWORD)
-        _, _, found = config.from_url(url, {**keywords, "password": "mine"})
-        assert found["password"] == "mine"
-    _, _, found = config.from_url("mqtt://broker", {})
-    assert "password" not in found
-
-
 @pytest.mark.parametrize("keyword", ["client_id", "identifier"])
 def test_a_client_id_is_that_of_the_user_only_without_a_name(keyword: str) -> None:
     """With a name another connector of the id is found by its presence; both keywords mean the same."""
@@ -576,19 +483,6 @@ def test_a_session_is_kept_for_any_lasting_client_id(keywords: dict[str, Any]) -
     MqttConnector("broker", clean_session=False, **keywords)
     with pytest.raises(ConfigurationError, match="pass client_id= too"):
         MqttConnector("broker", clean_session=False)
-
-
-def test_the_largest_numbers_of_a_packet_are_allowed() -> None:
-    """Of 16 bits: a port, a window, a keepalive in seconds, the bytes of a password; and a name of 64 bytes."""
-    MqttConnector("broker", keepalive=65_535, username="ann", password="x" * 65_535)
-    made = MqttConnector("broker", 65_535, window=65_535, source_id="x" * 64)
-    assert (made.port, made.source_id) == (65_535, "x" * 64)
-    with pytest.raises(ConfigurationError, match="use at most 64"):
-        MqttConnector("broker", source_id="é" * 33)
-    with pytest.raises(ConfigurationError, match="keepalive"):
-        MqttConnector("broker", keepalive=65_536)
-    with pytest.raises(ConfigurationError, match="longer than 65535 bytes"):
-        MqttConnector("broker", username="ann", password="x" * 65_536)
 
 
 def test_a_password_stands_in_no_repr() -> None:

@@ -92,6 +92,7 @@ def test_a_keyword_that_cannot_work_is_answered_with_what_to_write(
         {"username": "me", "password": "é" * 32_767},
         {"username": "me"},
         {"keepalive": 0, "bind_port": 0, "timeout": 0.1},
+        {"keepalive": 65_535, "window": 65_535, "port": 65_535, "source_id": "x" * 64},
         {"timeout": None, "protocol": None, "tls_context": None, "tls_params": None},
         {"protocol": "5", "clean_start": True},
         {"protocol": "5", "clean_session": None},

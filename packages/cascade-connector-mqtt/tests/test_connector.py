@@ -8,9 +8,7 @@ import json
 import logging
 import os
 import platform
-import time
-from collections import ChainMap
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import ANY, AsyncMock, MagicMock, call
@@ -24,21 +22,13 @@ from pytest_mock import MockerFixture
 from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import (
     ConnectorUnavailable,
-    InvalidPayloadError,
-    InvalidTopicError,
     Linked,
     Lost,
     Message,
-    UsageError,
     WrongThreadError,
 )
 from cascade.testkit.leaks import no_leaks
-from cascade.testkit.waiting import eventually, time_limit
-
-
-class Number(int):
-    """A number that can be changed, in that it has attributes."""
-
+from cascade.testkit.waiting import eventually
 
 PATCHED = "cascade.connectors.mqtt.connector.aiomqtt.Client"
 LOG = "cascade.connectors.mqtt"
@@ -111,11 +101,6 @@ def forget_clients(client_class: MagicMock) -> None:
     client_class.made.clear()
     client_class.reset_mock()
     gc.collect()
-
-
-def nested(depth: int) -> dict[str, Any]:
-    """Return a dict in a dict in a dict."""
-    return {"inner": nested(depth - 1)} if depth else {}
 
 
 def blocked(method: AsyncMock) -> asyncio.Event:
@@ -232,22 +217,6 @@ class TestConnecting:
         await asyncio.sleep(0)
         client.publish.assert_not_awaited()
 
-    async def test_the_context_manager_connects_and_disconnects(self, client_class: MagicMock) -> None:
-        """``async with`` is connect and disconnect."""
-        async with MqttConnector("broker") as connector:
-            assert connector._client is client_class.made[0]
-        client_class.made[0].__aexit__.assert_awaited_once_with(None, None, None)
-
-    async def test_it_can_be_connected_again_with_a_new_client(self, client_class: MagicMock) -> None:
-        """A client is never used twice."""
-        connector = MqttConnector("broker")
-        await connector.connect()
-        await connector.disconnect()
-        await connector.connect()
-        assert connector._client is client_class.made[1]
-        assert len(client_class.made) == 2
-        await connector.disconnect()
-
     async def test_a_failed_attempt_warns_once_and_tries_again_with_a_new_client(
         self, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -300,133 +269,6 @@ class TestConnecting:
             assert not entering[0].cancelled()
             release.set()
 
-    async def test_an_answer_that_came_while_the_process_stood_still_is_read_before_connect_returns(
-        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The standstill is longer than the whole limit; the answer needs some more turns of the loop."""
-        monkeypatch.setattr("cascade.transport.awake_timeout.STEP", 0.001)
-
-        async def enter(*_: object) -> Any:
-            time.sleep(0.2)  # noqa: ASYNC251 - the standstill
-            for _turn in range(20):
-                await asyncio.sleep(0)
-            return client
-
-        client_class.side_effect = None
-        client = client_class.return_value
-        client.publish = client.subscribe = AsyncMock()
-        client.messages = FakeMessages()
-        client.__aenter__.side_effect = enter
-        connector = MqttConnector("broker", connect_timeout=0.1)
-        await connector.connect()
-        assert connector.statistics().linked
-        assert warnings_of(caplog) == []
-        await connector.disconnect()
-
-    async def test_a_cancelled_disconnect_is_waited_for_by_the_next_call(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """Whenever the cancellations come, also while the client is being left: no two sessions overlap."""
-        for turn in range(12):
-            client = client_class.made[-1]
-            left = blocked(client.__aexit__)
-            ending = asyncio.create_task(connected.disconnect())
-            for _ in range(turn):
-                await asyncio.sleep(0)
-            ending.cancel()
-            await asyncio.sleep(0)
-            ending.cancel()
-            await asyncio.wait({ending})
-            asyncio.get_running_loop().call_soon(left.set)
-            await connected.connect()
-            assert {task.get_name() for task in asyncio.all_tasks()} & {"cascade-leave"} == set()
-            assert client_class.made[-1] is connected._client
-            assert len([each for each in asyncio.all_tasks() if "session" in each.get_name()]) == 1
-
-    @pytest.mark.parametrize(
-        "disconnect",
-        [
-            lambda connector: connector.disconnect(),
-            lambda connector: asyncio.wait_for(connector.disconnect(), 10),
-            lambda connector: asyncio.gather(connector.disconnect(), connector.disconnect()),
-        ],
-        ids=["itself", "with a time limit", "in tasks of its own"],
-    )
-    async def test_a_callback_that_disconnects_goes_on(
-        self,
-        connected: MqttConnector,
-        client_class: MagicMock,
-        disconnect: Callable[[MqttConnector], Awaitable[object]],
-    ) -> None:
-        """It is not cancelled by what it asked for, and its task ends with it."""
-        went_on = asyncio.Event()
-
-        async def leave(_topic: str, _data: dict[str, Any]) -> None:
-            await disconnect(connected)
-            await asyncio.sleep(0)
-            went_on.set()
-
-        await connected.subscribe("a", leave)
-        client_class.made[0].messages.put("a", b"{}")
-        async with time_limit():
-            await went_on.wait()
-        await eventually(
-            lambda: not any("callback" in task.get_name() for task in asyncio.all_tasks()),
-        )
-
-    async def test_a_task_that_a_callback_began_disconnects_after_it(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """The callback's own task, which waits for the next message, ends then."""
-        returned = asyncio.Event()
-        begun: list[asyncio.Task[None]] = []
-
-        async def later() -> None:
-            await returned.wait()
-            await connected.disconnect()
-
-        async def leave(_topic: str, _data: dict[str, Any]) -> None:
-            begun.append(asyncio.create_task(later()))
-            asyncio.get_running_loop().call_later(0.001, returned.set)
-
-        async with no_leaks():
-            await connected.subscribe("a", leave)
-            client_class.made[0].messages.put("a", b"{}")
-            await eventually(lambda: begun and begun[0].done())
-
-    async def test_flush_ends_with_the_connection(
-        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """What disconnect() gives up is dropped, so there is nothing left to wait for."""
-        monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.01)
-        blocked(client_class.made[0].publish)
-        await connected.publish("a", {}, 1)
-        flushed = asyncio.create_task(connected.flush(1_000))
-        await asyncio.sleep(0)
-        await connected.disconnect()
-        async with time_limit():
-            assert await flushed
-
-    async def test_a_flush_that_is_given_up_leaves_nothing(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """Several calls with a time limit each leave no task behind."""
-        release = blocked(client_class.made[0].publish)
-        await connected.publish("a", {}, 1)
-        flushed = asyncio.create_task(connected.flush(1_000))
-        await asyncio.sleep(0)
-        flushed.cancel()
-        await asyncio.wait({flushed})
-        assert connected._lifecycle.session is not None
-        assert connected._lifecycle.session.drain.waiters == set()
-        release.set()
-
-    async def test_another_loop_cannot_disconnect(self, connected: MqttConnector) -> None:
-        """It would wait for tasks of this one for ever."""
-        with pytest.raises(WrongThreadError, match="one connector for each event loop"):
-            await asyncio.to_thread(asyncio.run, connected.disconnect())
-        assert connected.connected
-
     async def test_required_raises_with_host_port_and_cause(self, client_class: MagicMock) -> None:
         """A tool gets an error that it can catch, and nothing is left half-started."""
         async with no_leaks():
@@ -437,21 +279,6 @@ class TestConnecting:
                 await connector.connect()
             assert (caught.value.host, caught.value.port) == ("broker", 1883)
             assert not connector.connected
-
-    async def test_a_cancelled_connect_leaves_nothing(self, client_class: MagicMock) -> None:
-        """After a cancelled connect() the connector is as it was before."""
-        async with no_leaks():
-            client_class.side_effect = None
-            release = asyncio.Event()
-            client_class.return_value.__aenter__.side_effect = release.wait
-            connector = MqttConnector("broker")
-            connecting = asyncio.create_task(connector.connect())
-            await eventually(lambda: client_class.return_value.__aenter__.await_count)
-            connecting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await connecting
-            assert not connector.connected
-            release.set()
 
 
 class TestPublishing:
@@ -484,26 +311,6 @@ class TestPublishing:
         await asyncio.sleep(0)
         client_class.made[0].publish.assert_awaited_once_with("a", payload="", qos=0, retain=True)
 
-    async def test_the_payload_is_captured_at_the_call(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """What was true at the call goes out."""
-        payload = {"deep": {"x": 1}}
-        await connected.publish("a", payload)
-        payload["deep"]["x"] = 2
-        await asyncio.sleep(0)
-        client_class.made[0].publish.assert_awaited_once_with("a", payload='{"deep": {"x": 1}}', qos=0)
-
-    async def test_a_burst_keeps_its_order(self, connected: MqttConnector, client_class: MagicMock) -> None:
-        """5,000 publishes in one turn go out as they came."""
-        for number in range(5_000):
-            connected.publish_nowait("a", {"n": number})
-        assert await connected.flush(600)
-        sent = [
-            json.loads(each.kwargs["payload"])["n"] for each in client_class.made[0].publish.await_args_list
-        ]
-        assert sent == list(range(5_000))
-
     async def test_at_most_twenty_are_in_flight(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
@@ -516,123 +323,6 @@ class TestPublishing:
         assert connected.statistics().pending == 50
         release.set()
         assert await connected.flush(600)
-
-    async def test_presence_and_reports_overtake_telemetry(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """The lane holds the latest value of each topic, and goes first."""
-        client = client_class.made[0]
-        release = blocked(client.publish)
-        for _ in range(30):
-            await connected.publish("cascade/telemetry/o/p/r/events", {})
-        await asyncio.sleep(0)
-        await connected.publish("cascade/state/s/runs", {"v": 1})
-        await connected.publish("cascade/state/s/runs", {"v": 2})
-        release.set()
-        assert await connected.flush(600)
-        order = [(each.args[0], each.kwargs["payload"]) for each in client.publish.call_args_list]
-        assert order[20] == ("cascade/state/s/runs", '{"v": 2}')
-        assert connected.statistics().dropped == {"superseded": 1}
-
-    async def test_a_loop_full_of_callers_keeps_order_and_what_was_true_at_each_call(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """Whatever publishes from synchronous code between."""
-        changing: dict[str, Any] = {"n": 0, "inner": {"n": 0}, "set": {1}, "other": float("nan")}
-
-        async def call(number: int) -> None:
-            changing["n"] = changing["inner"]["n"] = number
-            await connected.publish("a", changing, 1)
-
-        calls = [asyncio.create_task(call(number)) for number in range(50)]
-        calls.append(asyncio.create_task(call(50)))
-        await asyncio.sleep(0)
-        assert connected.statistics().accepted == 51
-        connected.publish_nowait("a", {"n": 51, "inner": {"n": 51}}, 1)
-        changing["n"] = changing["inner"]["n"] = -1
-        await asyncio.gather(*calls)
-        assert await connected.flush(600)
-        sent = [json.loads(each.kwargs["payload"]) for each in client_class.made[0].publish.await_args_list]
-        assert [(each["n"], each["inner"]["n"]) for each in sent] == [(n, n) for n in range(52)]
-        assert connected.statistics().sanitized == 51
-
-    @pytest.mark.parametrize(
-        ("payload", "change", "text"),
-        [
-            ({"n": 1, "s": "a", "f": 0.5, "b": True, "none": None}, lambda each: each.update(n=2), None),
-            ({"n": 1, "inner": {"n": 1}}, lambda each: each["inner"].update(n=2), None),
-            ({"list": [1, [2]]}, lambda each: each["list"][1].append(2), None),
-            ({"deep": nested(40)}, lambda each: each["deep"].clear(), None),
-            (ChainMap({"n": 1}), lambda each: each.update(n=2), '{"n": 1}'),
-            ({"n": Number(1)}, lambda each: each["n"].__dict__.update(extra=1), None),
-        ],
-        ids=["flat", "nested", "list", "deep", "mapping", "subclass"],
-    )
-    async def test_a_change_right_after_the_call_changes_no_message(
-        self,
-        connected: MqttConnector,
-        client_class: MagicMock,
-        payload: Any,
-        change: Callable[[Any], None],
-        text: str | None,
-    ) -> None:
-        """The message has the values of the call, however long it waits."""
-        release = blocked(client_class.made[0].publish)
-        text = text or json.dumps(payload)
-        await asyncio.gather(*(connected.publish("a", payload, 1) for _ in range(50)))
-        change(payload)
-        release.set()
-        assert await connected.flush(600)
-        assert {each.kwargs["payload"] for each in client_class.made[0].publish.await_args_list} == {text}
-
-    async def test_a_message_goes_out_also_if_one_before_it_was_refused(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """In the same iteration of the loop."""
-        refused: list[tuple[str, Any, int]] = [("a/#", {}, 0), ("a", [], 0), ("a", {}, 3)]
-        for number, (topic, payload, qos) in enumerate(refused):
-            with pytest.raises(UsageError):
-                await connected.publish(topic, payload, qos)
-            await connected.publish("a", {"n": number})
-            await asyncio.sleep(0)
-            client_class.made[0].publish.assert_awaited_with("a", payload=f'{{"n": {number}}}', qos=0)
-
-    async def test_what_callers_handed_over_before_disconnect_is_drained(
-        self, connected: MqttConnector
-    ) -> None:
-        """However many of them began in one turn."""
-        calls = [asyncio.create_task(connected.publish("a", {"n": n}, 1)) for n in range(3_000)]
-        await asyncio.sleep(0)
-        await connected.disconnect()
-        await asyncio.gather(*calls)
-        assert (connected.statistics().sent, connected.statistics().dropped) == (3_000, {})
-
-    async def test_what_was_lost_is_reported_by_reason_when_it_ends(
-        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """One line when an overflow begins, with the remedy, and one at the end with the counts."""
-        client_class.side_effect = None
-        client_class.return_value.__aenter__.side_effect = aiomqtt.MqttError("Connection refused")
-        connector = MqttConnector("broker", outbox_messages=3)
-        await connector.connect()
-        for number in range(8):
-            await connector.publish("a", {"n": number})
-        await connector.disconnect()
-        _unlinked, full, lost = warnings_of(caplog)
-        assert "outbox_messages=" in full
-        assert "5 outbox full, 3 unsent at disconnect" in lost
-
-    async def test_what_is_too_large_is_one_warning_for_each_session(
-        self, client_class: MagicMock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """A program that connects again has another chance to learn of it."""
-        connector = MqttConnector("broker", outbox_bytes=100)
-        for session in (1, 2):
-            async with connector:
-                for _ in range(3):
-                    await connector.publish("a", {"text": "x" * 200})
-            said = [each for each in warnings_of(caplog) if "it is too large for outbox_bytes=" in each]
-            assert len(said) == session
 
     async def test_before_connect_it_warns_once_and_counts(self, caplog: pytest.LogCaptureFixture) -> None:
         """Without connect(), messages are not kept."""
@@ -654,36 +344,6 @@ class TestPublishing:
         assert len(warnings_of(caplog)) == 1
         assert connected.statistics().dropped == {"refused by the client": 3}
         assert connected.statistics().linked
-
-    @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\0b", "\ud800", "x" * 65_536, 7, ["a"], b"a"])
-    async def test_a_topic_that_cannot_be_published_to_is_refused(
-        self, connected: MqttConnector, topic: Any
-    ) -> None:
-        """It never reaches paho, where NUL makes the broker cut the link; nor does it count, linked or not."""
-        payloads: list[Any] = [{}, [], None]
-        for connector in (MqttConnector("broker"), connected):
-            for payload in payloads:
-                with pytest.raises(InvalidTopicError):
-                    await connector.publish(topic, payload)
-            with pytest.raises(InvalidTopicError):
-                connector.publish_nowait(topic, {})
-            counts = connector.statistics()
-            assert (counts.accepted, counts.dropped, counts.sanitized) == (0, {}, 0)
-
-    @pytest.mark.parametrize("payload", [[], "text", b"bytes", 3, [("a", 1)]])
-    async def test_a_payload_that_is_no_mapping_is_refused(
-        self, connected: MqttConnector, payload: Any
-    ) -> None:
-        """Only a mapping is a JSON object."""
-        with pytest.raises(InvalidPayloadError):
-            await connected.publish("a", payload)
-
-    async def test_another_thread_is_refused_in_words(self, connected: MqttConnector) -> None:
-        """publish and publish_nowait belong to the loop."""
-        with pytest.raises(WrongThreadError, match="call_soon_threadsafe"):
-            await asyncio.to_thread(connected.publish_nowait, "a", {})
-        with pytest.raises(WrongThreadError):
-            await asyncio.to_thread(asyncio.run, connected.publish("a", {}))
 
     @pytest.mark.parametrize("call", ["connect", "disconnect", "publish", "subscribe", "watch", "flush"])
     async def test_another_loop_is_refused_by_name(self, connected: MqttConnector, call: str) -> None:
@@ -861,33 +521,6 @@ class TestSubscribing:
         await eventually(lambda: connected.statistics().received)
         callback.assert_not_awaited()
 
-    async def test_a_subscription_that_is_cancelled_is_ended_at_the_broker_too(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """The packet may have left already; another callback of the same filter keeps it."""
-        (client,) = client_class.made
-        await connected.subscribe("shared", AsyncMock())
-        answer = blocked(client.subscribe)
-        for topic_filter in ("shared", "a"):
-            client.subscribe.reset_mock()
-            subscribing = asyncio.create_task(connected.subscribe(topic_filter, AsyncMock()))
-            await eventually(lambda: client.subscribe.await_args == call(topic_filter))  # noqa: B023
-            subscribing.cancel()
-            await asyncio.wait({subscribing})
-        await eventually(lambda: client.unsubscribe.await_count)
-        client.unsubscribe.assert_awaited_once_with("a")
-        answer.set()
-
-    async def test_a_refused_subscription_is_said_once(
-        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """A SUBACK that refuses is returned and not raised, so its codes are looked at."""
-        client_class.made[0].subscribe.return_value = [0x80]
-        await connected.subscribe("secret/#", AsyncMock())
-        (said,) = warnings_of(caplog)
-        assert "secret/#" in said
-        assert connected.statistics().linked
-
     @pytest.mark.parametrize("answer", [None, MagicMock(), [MagicMock()], "granted", (0,), [1, 2]])
     async def test_what_is_no_reason_code_refuses_nothing(
         self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture, answer: Any
@@ -896,95 +529,6 @@ class TestSubscribing:
         client_class.made[0].subscribe.return_value = answer
         await connected.subscribe("a", AsyncMock())
         assert warnings_of(caplog) == []
-
-    async def test_a_callback_that_raises_is_logged_once(
-        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """The next message is delivered all the same."""
-        callback = AsyncMock(side_effect=RuntimeError("boom"))
-        await connected.subscribe("a", callback)
-        for _ in range(3):
-            client_class.made[0].messages.put("a", b"{}")
-        await eventually(lambda: callback.await_count == 3)
-        (said,) = warnings_of(caplog)
-        assert "boom" in said
-
-    @pytest.mark.parametrize(("quiet", "times"), [(60.0, 1), (0.0, 3)])
-    async def test_a_callback_that_raises_now_and_then_floods_no_log(
-        self,
-        connected: MqttConnector,
-        client_class: MagicMock,
-        caplog: pytest.LogCaptureFixture,
-        monkeypatch: pytest.MonkeyPatch,
-        quiet: float,
-        times: int,
-    ) -> None:
-        """One that fails for every second message says so again only after a while."""
-        monkeypatch.setattr("cascade.transport.delivery.callbacks.QUIET", quiet)
-        callback = AsyncMock(side_effect=[RuntimeError("boom"), None] * 3)
-        await connected.subscribe("a", callback)
-        for _ in range(6):
-            client_class.made[0].messages.put("a", b"{}")
-        await eventually(lambda: callback.await_count == 6)
-        assert len(warnings_of(caplog)) == times
-
-    async def test_a_callback_that_never_returns_blocks_no_other(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """Its own queue fills, the oldest are dropped and counted; others go on."""
-        quick = AsyncMock()
-
-        async def stuck(_topic: str, _data: dict[str, Any]) -> None:
-            await asyncio.Event().wait()
-
-        await connected.subscribe("a", stuck)
-        await connected.subscribe("a", quick)
-        for _ in range(1_500):
-            client_class.made[0].messages.put("a", b"{}")
-        await eventually(lambda: quick.await_count == 1_500)
-        assert connected.statistics().discarded == {"queue full": 499}
-
-    async def test_more_messages_wait_where_a_backlog_is_expected(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """None of a burst is dropped up to the number that was asked for; then the oldest."""
-        taken: list[int] = []
-        release = asyncio.Event()
-
-        async def late(_topic: str, data: dict[str, Any]) -> None:
-            await release.wait()
-            taken.append(data["n"])
-
-        connected.expect_backlog(1_600)
-        await connected.subscribe("a", late)
-        for n in range(1_700):
-            client_class.made[0].messages.put("a", b'{"n": %d}' % n)
-        await eventually(lambda: connected.statistics().received == 1_700)
-        release.set()
-        await eventually(lambda: taken[-1:] == [1_699])
-        assert taken == [0, *range(100, 1_700)]  # the first one was taken at once
-        assert connected.statistics().discarded == {"queue full": 99}
-
-    @pytest.mark.parametrize("payload", [b"no json", b"[1]", b"NaN", b'{"x": NaN}', b"\xff", b"[" * 10_000])
-    async def test_what_is_no_json_object_is_skipped_and_counted(
-        self, connected: MqttConnector, client_class: MagicMock, payload: bytes
-    ) -> None:
-        """The callback does not see it; the next message arrives."""
-        callback = AsyncMock()
-        await connected.subscribe("a", callback)
-        client_class.made[0].messages.put("a", payload)
-        client_class.made[0].messages.put("a", b'{"fine": true}')
-        await eventually(lambda: callback.await_count)
-        callback.assert_awaited_once_with("a", {"fine": True})
-        assert connected.statistics().discarded == {"undecodable": 1}
-
-    @pytest.mark.parametrize("topic_filter", ["", "a#", "#/a", "a/b+", "a\0"])
-    async def test_a_filter_that_is_none_is_refused(self, topic_filter: str) -> None:
-        """subscribe and watch say so at the call."""
-        with pytest.raises(InvalidTopicError):
-            await MqttConnector("broker").subscribe(topic_filter, AsyncMock())
-        with pytest.raises(InvalidTopicError):
-            MqttConnector("broker").watch("fine", topic_filter)
 
 
 class TestWatching:
@@ -1051,78 +595,6 @@ class TestReconnecting:
         client_class.made[0].__aexit__.assert_awaited_once_with(None, None, None)
         await stream.aclose()
 
-    async def test_messages_in_flight_go_out_again_in_order(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """What was not acknowledged is sent again on the next link, before what waits."""
-        blocked(client_class.made[0].publish)
-        for number in range(30):
-            await connected.publish("a", {"n": number}, 1)
-        await asyncio.sleep(0)
-        client_class.made[0].messages.fail(aiomqtt.MqttError("gone"))
-        assert await connected.flush(600)
-        again = [
-            json.loads(each.kwargs["payload"])["n"] for each in client_class.made[1].publish.await_args_list
-        ]
-        assert again == list(range(30))
-        assert connected.statistics().sent == 30
-
-    async def test_a_drain_looks_again_as_soon_as_the_link_is_lost(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """Otherwise the seconds before the loss would count against the next link."""
-        make, reachable = client_class.side_effect, asyncio.Event()
-
-        def unreachable(**keywords: object) -> MagicMock:
-            client: MagicMock = make(**keywords)
-
-            async def enter() -> MagicMock:
-                await reachable.wait()
-                return client
-
-            client.__aenter__.side_effect = enter
-            return client
-
-        client_class.side_effect = unreachable
-        session = connected._lifecycle.session
-        assert session is not None
-        blocked(client_class.made[0].publish)
-        await connected.publish("a", {}, 1)
-        await eventually(lambda: client_class.made[0].publish.await_count == 1)
-        disconnecting = asyncio.create_task(connected.disconnect())
-        await eventually(lambda: len(session.drain.waiters) == 1)
-        (waiting,) = session.drain.waiters
-        client_class.made[0].messages.fail(aiomqtt.MqttError("gone"))
-        await eventually(waiting.done)
-        assert not disconnecting.done()
-        reachable.set()
-        await disconnecting
-        assert connected.statistics().sent == 1
-
-    async def test_a_message_that_breaks_the_link_twice_is_put_aside(
-        self, connected: MqttConnector, client_class: MagicMock, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """The others arrive, in order; the poison is counted and named once."""
-        make = client_class.side_effect
-
-        def choke(client: MagicMock) -> MagicMock:
-            async def publish(_topic: str, *, payload: str, qos: int) -> None:
-                if "poison" in payload:
-                    raise aiomqtt.MqttError("Unexpected disconnection")
-                await asyncio.sleep(0)
-
-            client.publish.side_effect = publish
-            return client
-
-        choke(client_class.made[0])
-        client_class.side_effect = lambda **keywords: choke(make(**keywords))
-        for number in range(10):
-            await connected.publish("a", {"poison": True} if number == 4 else {"n": number}, 1)
-        assert await connected.flush(600)
-        assert connected.statistics().dropped == {"broke the link twice": 1}
-        assert connected.statistics().sent == 9
-        assert sum("put aside" in said for said in warnings_of(caplog)) == 1
-
     async def test_a_message_that_the_broker_forbids_with_a_reason_is_put_aside(
         self, connected: MqttConnector, client_class: MagicMock
     ) -> None:
@@ -1145,50 +617,10 @@ class TestReconnecting:
         assert connected.statistics().dropped == {"broke the link twice": 1}
         assert connected.statistics().sent == 1
 
-    async def test_a_message_that_is_never_acknowledged_is_a_lost_link(
-        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A broker that answers pings and nothing else is left, and the message goes out on the next link."""
-        await connected.disconnect()
-        monkeypatch.setattr("cascade.transport.link.STUCK_TIMEOUT", 0.01)
-        await connected.connect()
-        make = client_class.side_effect
-
-        def make_last(**keywords: object) -> MagicMock:
-            monkeypatch.setattr("cascade.transport.link.STUCK_TIMEOUT", 600.0)
-            client: MagicMock = make(**keywords)
-            return client
-
-        client_class.side_effect = make_last
-        blocked(client_class.made[1].publish)
-        await connected.publish("a", {"n": 1}, 1)
-        assert await connected.flush(600)
-        client_class.made[2].publish.assert_awaited_once_with("a", payload='{"n": 1}', qos=1)
-        assert connected.statistics().sent == 1
-
-    async def test_a_subscription_that_is_never_answered_is_a_lost_link(
-        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """subscribe() returns, and the next link subscribes."""
-        monkeypatch.setattr("cascade.transport.link.ANSWER_TIMEOUT", 0.01)
-        blocked(client_class.made[0].subscribe)
-        await connected.subscribe("a", AsyncMock())
-        await eventually(lambda: len(client_class.made) == 2 and client_class.made[1].subscribe.await_count)
-        client_class.made[1].subscribe.assert_awaited_once_with("a")
-
     async def test_a_refused_watch_is_told(self, connected: MqttConnector, client_class: MagicMock) -> None:
         """A watch must not report an empty set as complete."""
         client_class.made[0].subscribe.return_value = [0, 0x80]
         stream = connected.watch("a", "secret")
-        assert isinstance(await anext(stream), Lost)
-        await stream.aclose()
-
-    async def test_a_watch_whose_subscription_fails_is_told(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """Whatever the client raises."""
-        client_class.made[0].subscribe.side_effect = ValueError("boom")
-        stream = connected.watch("a")
         assert isinstance(await anext(stream), Lost)
         await stream.aclose()
 
@@ -1204,67 +636,8 @@ class TestReconnecting:
         subscribe.assert_awaited_with([("a", 1)])
         client_class.made[0].unsubscribe.assert_awaited_once_with(["b", ANY])
 
-    async def test_a_watch_that_is_thrown_away_is_unsubscribed(
-        self, connected: MqttConnector, client_class: MagicMock
-    ) -> None:
-        """A loop that breaks out of the stream and forgets it leaves no subscription behind."""
-        async for item in connected.watch("a"):
-            assert item == Linked()
-            break
-        gc.collect()
-        await eventually(lambda: client_class.made[0].unsubscribe.await_count)
-        client_class.made[0].unsubscribe.assert_awaited_once_with(["a", ANY])
-
-    async def test_a_watch_that_overflows_says_lost(
-        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """In place of the oldest; the newest are there, and what is gone is counted."""
-        monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 10)
-        stream = connected.watch("a")
-        assert await anext(stream) == Linked()
-        for number in range(25):
-            client_class.made[0].messages.put("a", b"%d" % number)
-        await eventually(lambda: connected.statistics().received == 25)
-        assert isinstance(await anext(stream), Lost)
-        assert [await anext(stream) for _ in range(9)] == [
-            Message("a", b"%d" % n, retain=False) for n in range(16, 25)
-        ]
-        assert connected.statistics().discarded == {"queue full": 16}
-        await stream.aclose()
-
-    async def test_a_watch_is_bounded_in_bytes_of_topics_too(
-        self, connected: MqttConnector, client_class: MagicMock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Long topics without a payload count against the bound, too."""
-        monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_BYTES", 10_000)
-        stream = connected.watch("#")
-        assert await anext(stream) == Linked()
-        for number in range(25):
-            client_class.made[0].messages.put(f"{number:01000}", b"")
-        await eventually(lambda: connected.statistics().received == 25)
-        assert isinstance(await anext(stream), Lost)
-        assert [await anext(stream) for _ in range(10)] == [
-            Message(f"{number:01000}", b"", retain=False) for number in range(15, 25)
-        ]
-        await stream.aclose()
-
 
 class TestLoops:
-    def test_a_loop_that_ended_without_disconnect_is_forgotten(self, client_class: MagicMock) -> None:
-        """A second asyncio.run() connects anew; what waited goes out then."""
-        connector = MqttConnector("broker")
-        asyncio.run(connector.connect())
-
-        async def again() -> None:
-            await connector.connect()
-            await connector.publish("a", {})
-            assert await connector.flush(600)
-            await connector.disconnect()
-
-        asyncio.run(again())
-        assert len(client_class.made) == 2
-        client_class.made[1].publish.assert_awaited_once_with("a", payload="{}", qos=0)
-
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a closed loop's tasks
     def test_a_loop_that_was_closed_over_a_session_is_forgotten_with_all_that_was_under_way(
         self, client_class: MagicMock
@@ -1386,19 +759,6 @@ class TestNamed:
         ]
         assert [birth["status"] for birth in births] == ["online", "online"]
         assert len({birth["session"] for birth in births}) == 2
-        await connector.disconnect()
-
-    @pytest.mark.full
-    async def test_a_foreign_offline_is_answered(self, client_class: MagicMock) -> None:
-        """The will of an earlier session arrives late; the topic must say online again."""
-        connector = MqttConnector("broker", source_id="press-line-3")
-        await connector.connect()
-        (client,) = client_class.made
-        assert client.publish.await_count == 3
-        client.messages.put("cascade/status/press-line-3", b'{"status": "offline", "session": "old"}')
-        await eventually(lambda: client.publish.await_count == 4)
-        assert client.publish.await_args_list[0] == call(ANY, payload=ANY, qos=1, retain=True)
-        assert json.loads(client.publish.await_args.kwargs["payload"])["status"] == "online"
         await connector.disconnect()
 
 

@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
 
 from cascade.connectors.mqtt._duplicates import DuplicateFilter
 from cascade.interfaces.filters import overlap
@@ -115,3 +116,24 @@ def test_copies_of_each_topic_and_each_payload_are_counted_apart() -> None:
         duplicates.add(topic_filter)
     messages = list(product("ab", (b"1", b"2")))
     assert [duplicates.is_duplicate(*each) for each in messages * 2] == [False] * 4 + [True] * 4
+
+
+ANY_FILTER = st.builds(
+    lambda levels, rest: "/".join([*levels, "#"] if rest else levels),
+    st.lists(st.sampled_from(["a", "b", "+"]), min_size=1, max_size=3),
+    st.booleans(),
+)
+ALL_TOPICS = ["/".join(levels) for size in range(1, 5) for levels in product(["a", "b", "x"], repeat=size)]
+
+
+@settings(deadline=None)
+@given(ANY_FILTER, ANY_FILTER)
+def test_filters_overlap_if_some_topic_matches_both(one: str, other: str) -> None:
+    """Compared with trying every topic of up to four levels."""
+    both = any(topic_matches_sub(one, topic) and topic_matches_sub(other, topic) for topic in ALL_TOPICS)
+    assert overlap(one, other) == both
+    if one != other:
+        duplicates = DuplicateFilter(lambda: 0.0)
+        duplicates.add(one)
+        duplicates.add(other)
+        assert duplicates.overlapping == both

@@ -196,23 +196,6 @@ async def complete(queue: WatchQueue) -> Complete:
     return item
 
 
-async def test_a_link_subscribes_to_everything_in_one_packet() -> None:
-    """Each filter at the highest QoS that a callback wants; one filter alone needs no list."""
-    program = Program(Broker())
-    for topic_filter, qos in (("a", 0), ("b", 1), ("b", 0), ("c", 2)):
-        program.callback(topic_filter, qos)
-    async with program.up() as broker:
-        assert broker.of("subscribe") == [[("a", 0), ("b", 1), ("c", 2)]]
-    program = Program(Broker())
-    program.callback("a", 1)
-    async with program.up() as broker:
-        assert broker.of("subscribe") == [("a", 1)]
-        await program.link.subscribe(program.callback("b", 2))
-        assert broker.of("subscribe")[1:] == [("b", 2)]
-    async with Program(Broker()).up() as broker:
-        assert broker.asked == []
-
-
 @pytest.mark.parametrize(
     ("receive_maximum", "keywords", "limit"),
     [(None, {}, 400), (None, {"window": 7}, 7), (3, {}, 3), (3, {"window": 2}, 2), (500, {}, 400)],
@@ -391,23 +374,6 @@ async def test_a_watch_without_callbacks_asks_for_nothing_when_it_ends() -> None
         await program.link.unsubscribe(watch, program.dispatcher.remove(watch))
         await eventually(lambda: "b" not in broker.granted)
         assert len(broker.of("subscribe")) == asked
-
-
-@pytest.mark.parametrize("named", [True, False])
-async def test_watches_of_one_program_are_all_complete(named: bool) -> None:
-    """One after the other where a name has one canary; one that is thrown away is not waited for."""
-    program = Program(Broker(), named=named)
-    async with program.up() as broker:
-        watches = [program.watch(topic) for topic in ("a", "b", "c")]
-        for each in watches:
-            program.link.watch_soon(each)
-        gone = watches.pop(1)
-        gone.end()
-        await program.link.unsubscribe(gone, program.dispatcher.remove(gone))
-        for each in watches:
-            assert (await complete(each)).proved is named
-        assert {"a", "c"} <= {*broker.granted}
-        assert "b" not in broker.granted
 
 
 async def test_refusals_are_known_by_filter_until_they_are_granted(

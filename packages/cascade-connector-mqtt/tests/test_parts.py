@@ -8,16 +8,13 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable
-from itertools import islice, product
+from itertools import islice
 from typing import Any
 from unittest.mock import MagicMock
 
 import aiomqtt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from paho.mqtt.client import MQTTMessage, topic_matches_sub
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
@@ -29,27 +26,17 @@ from cascade.connectors.mqtt import MqttConnector, config
 from cascade.connectors.mqtt._aiomqtt.client import AiomqttClient
 from cascade.connectors.mqtt._aiomqtt.internals import MAX_PACKET, Aiomqtt2, QuietLogger, internals_of
 from cascade.connectors.mqtt._duplicates import DuplicateFilter
-from cascade.connectors.mqtt._errors import UNANSWERED, explain, explain_loss, refusals
 from cascade.connectors.mqtt._link import MqttLink
-from cascade.interfaces import ConnectorUnavailable, Message, Redactor
-from cascade.interfaces.filters import overlap
+from cascade.interfaces import ConnectorUnavailable, Message
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.faults import Kind, unanswered
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox
 from cascade.transport.presence import Presence
 from cascade.transport.state_log import StateLog
 
 V5 = aiomqtt.ProtocolVersion.V5
-LEVELS = st.sampled_from(["a", "b", "+"])
-TOPICS = ["/".join(levels) for size in range(1, 5) for levels in product(["a", "b", "x"], repeat=size)]
-FILTERS = st.builds(
-    lambda levels, rest: "/".join([*levels, "#"] if rest else levels),
-    st.lists(LEVELS, min_size=1, max_size=3),
-    st.booleans(),
-)
 
 
 class Clock:
@@ -68,129 +55,6 @@ def duplicates() -> DuplicateFilter:
     return made
 
 
-class TestDuplicates:
-    def test_a_message_passes_once(self, duplicates: DuplicateFilter) -> None:
-        """Three filters match, so two duplicates follow; the same message again passes again."""
-        assert [duplicates.is_duplicate("a/b", b"x") for _ in range(6)] == [False, True, True] * 2
-
-    def test_other_messages_may_come_between(self, duplicates: DuplicateFilter) -> None:
-        """DuplicateFilter of different QoS do not come one after the other."""
-        seen = [duplicates.is_duplicate("a/b", payload) for payload in (b"1", b"2", b"1", b"2", b"2", b"1")]
-        assert seen == [False, False, True, True, True, True]
-
-    def test_one_filter_has_no_duplicates(self, duplicates: DuplicateFilter) -> None:
-        """What matches one filter is never held back."""
-        assert not any(duplicates.is_duplicate("c", b"x") for _ in range(3))
-
-    @pytest.mark.parametrize("sent", [None, False])
-    def test_nothing_is_held_back_from_other_brokers(
-        self, duplicates: DuplicateFilter, sent: bool | None
-    ) -> None:
-        """Nor while it is not known how the broker does it."""
-        duplicates.sent = sent
-        assert not any(duplicates.is_duplicate("a/b", b"x") for _ in range(3))
-
-    def test_a_copy_that_did_not_come_is_not_waited_for_long(self) -> None:
-        """A later message of the same text does not count as a copy."""
-        clock = Clock()
-        duplicates = DuplicateFilter(clock)
-        duplicates.sent = True
-        duplicates.add("a")
-        duplicates.add("+")
-        assert not duplicates.is_duplicate("a", b"x")
-        clock.now = 3.0
-        assert not duplicates.is_duplicate("a", b"x")
-
-    def test_copies_that_never_come_are_forgotten(self) -> None:
-        """Otherwise memory would grow with every message."""
-        clock = Clock()
-        duplicates = DuplicateFilter(clock)
-        duplicates.sent = True
-        duplicates.add("a")
-        duplicates.add("+")
-        for number in range(100):
-            clock.now += 1.0
-            assert not duplicates.is_duplicate("a", str(number).encode())
-        assert len(duplicates._expected) < 5
-
-    def test_filters_that_overlap_are_remembered_whatever_is_added_behind_them(self) -> None:
-        """The probe for duplicates begins later."""
-        duplicates = DuplicateFilter(Clock())
-        for topic_filter in ("a", "+", "b/c"):
-            duplicates.add(topic_filter)
-        assert duplicates.overlapping
-
-    @pytest.mark.parametrize(
-        "filters",
-        [("a/b", "$share/group/a/+"), ("cascade/sync/s/+", "cascade/sync/s/nonce")],
-        ids=["shared", "sync"],
-    )
-    def test_shared_filters_and_sync_topics_need_no_probe(self, filters: tuple[str, str]) -> None:
-        """Another member of the group may get the one; who reads the other ignores duplicates."""
-        duplicates = DuplicateFilter(Clock())
-        duplicates.sent = True
-        for topic_filter in filters:
-            duplicates.add(topic_filter)
-        assert not duplicates.overlapping
-        assert [duplicates.is_duplicate(filters[0], b"beat") for _ in range(3)] == [False] * 3
-
-    @pytest.mark.parametrize("other", ["a/#", "$share/group/a/b"])
-    def test_no_copy_is_expected_for_a_filter_that_the_broker_refused_or_shares_out(self, other: str) -> None:
-        """Equal messages, such as heartbeats, all pass: that one filter brings each of them once."""
-        duplicates = DuplicateFilter(Clock())
-        duplicates.add("a/b")
-        duplicates.add(other)
-        duplicates.sent = True
-        duplicates.refuse(other)
-        assert [duplicates.is_duplicate("a/b", b"beat") for _ in range(4)] == [False] * 4
-
-    def test_a_refused_filter_counts_again_when_it_is_granted_or_asked_for_on_another_link(
-        self, duplicates: DuplicateFilter
-    ) -> None:
-        """And one that is removed meanwhile is forgotten."""
-        ways: list[Callable[[], None]] = [lambda: duplicates.grant("a/#"), duplicates.forget]
-        for again in ways:
-            duplicates.refuse("a/#")
-            duplicates.refuse("a/#")
-            assert [duplicates.is_duplicate("a/b", b"1") for _ in range(4)] == [False, True, False, True]
-            again()
-            assert [duplicates.is_duplicate("a/b", b"2") for _ in range(3)] == [False, True, True]
-        duplicates.refuse("a/#")
-        duplicates.remove("a/#")
-        duplicates.forget()
-        assert [duplicates.is_duplicate("a/b", b"3") for _ in range(4)] == [False, True, False, True]
-
-    def test_a_new_link_expects_nothing(self, duplicates: DuplicateFilter) -> None:
-        """What did not come on the old one does not come on the new one."""
-        duplicates.is_duplicate("a/b", b"x")
-        duplicates.forget()
-        assert not duplicates.is_duplicate("a/b", b"x")
-
-    @settings(deadline=None)
-    @given(FILTERS, FILTERS)
-    def test_filters_overlap_if_some_topic_matches_both(self, one: str, other: str) -> None:
-        """Compared with trying every topic of up to four levels."""
-        both = any(topic_matches_sub(one, topic) and topic_matches_sub(other, topic) for topic in TOPICS)
-        assert overlap(one, other) == both
-        if one != other:
-            duplicates = DuplicateFilter(Clock())
-            duplicates.add(one)
-            duplicates.add(other)
-            assert duplicates.overlapping == both
-
-
-def disconnected(reason: str) -> aiomqtt.MqttCodeError:
-    """Return what aiomqtt raises when a broker gives a reason."""
-    return aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, reason))
-
-
-def because(trouble: OSError) -> aiomqtt.MqttError:
-    """What a client raises whose peer has hung up, and the trouble that its socket had then."""
-    error = aiomqtt.MqttError(UNANSWERED)
-    error.__cause__ = trouble
-    return error
-
-
 def alert(reason: str) -> ssl.SSLError:
     """What Python makes of a TLS alert."""
     error = ssl.SSLError(1, f"[SSL: {reason}]")
@@ -199,113 +63,6 @@ def alert(reason: str) -> ssl.SSLError:
 
 
 REQUIRED, UNKNOWN_CA = alert("TLSV13_ALERT_CERTIFICATE_REQUIRED"), alert("TLSV1_ALERT_UNKNOWN_CA")
-
-
-class TestFaults:
-    @pytest.mark.parametrize(
-        ("exc", "kind", "text"),
-        [
-            (aiomqtt.MqttError("[Errno 111] Connection refused"), Kind.UNREACHABLE, "is the broker running"),
-            (aiomqtt.MqttError("[Errno -2] Name or service not known"), Kind.UNREACHABLE, "host name"),
-            (aiomqtt.MqttError("Operation timed out"), Kind.SILENT, "not answered"),
-            (aiomqtt.MqttError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), Kind.CERTIFICATE, "TLS"),
-            (ssl.SSLCertVerificationError("self-signed certificate"), Kind.CERTIFICATE, "certificates"),
-            (
-                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.CONNACK, "Bad user name or password")),
-                Kind.CREDENTIALS,
-                "password",
-            ),
-            (
-                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.CONNACK, "Not authorized")),
-                Kind.CREDENTIALS,
-                "access list",
-            ),
-            (
-                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, "Session taken over")),
-                Kind.TAKEN_OVER,
-                "source_id",
-            ),
-            (
-                aiomqtt.MqttCodeError(ReasonCode(PacketTypes.DISCONNECT, "Keep alive timeout")),
-                Kind.SILENT,
-                "keepalive",
-            ),
-            (aiomqtt.MqttCodeError(MQTTErrorCode.MQTT_ERR_NO_CONN), Kind.CLOSED, "not currently connected"),
-            (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), Kind.CLOSED, "EOF occurred"),
-            (aiomqtt.MqttError("_ssl.c:989: The handshake operation timed out"), Kind.SILENT, "in time"),
-            (ssl.SSLCertVerificationError(1, "self-signed"), Kind.CERTIFICATE, "certificates"),
-            (TypeError("an integer is required"), Kind.SETTINGS, "keywords: an integer is required"),
-            (
-                because(REQUIRED),
-                Kind.CERTIFICATE,
-                "wants another client certificate ([SSL: TLSV13_ALERT_CERT",
-            ),
-            (because(UNKNOWN_CA), Kind.CERTIFICATE, "check CASCADE_MQTT_CERT, tls_params="),
-            (
-                because(ConnectionResetError(104, "reset")),
-                Kind.CLOSED,
-                "answered ([Errno 104] reset); is this",
-            ),
-            (
-                ssl.SSLZeroReturnError(6, "TLS connection has been closed"),
-                Kind.CLOSED,
-                "is this an MQTT port",
-            ),
-            (aiomqtt.MqttError("WebSocket handshake error"), Kind.CLOSED, "over websockets"),
-            (RuntimeError("boom"), Kind.CLOSED, "boom"),
-            (RuntimeError(), Kind.CLOSED, "RuntimeError"),
-        ],
-    )
-    def test_each_is_explained_with_a_remedy(self, exc: Exception, kind: Kind, text: str) -> None:
-        """And its kind decides how soon the next attempt comes."""
-        fault = explain(exc)
-        assert fault.kind is kind
-        assert text in fault.text
-        assert "\n" not in fault.text
-
-    @pytest.mark.parametrize(("code", "asks"), [(4, True), (5, True), (134, True), (135, True), (138, False)])
-    def test_a_missing_password_is_the_first_suspect(self, code: int, asks: bool) -> None:
-        """With MQTT 3.1.1 and 5, unless the broker gives another reason."""
-        fault = explain(aiomqtt.MqttCodeError(code), lacks_password=True)
-        assert fault.kind is Kind.CREDENTIALS
-        assert ("no password was given" in fault.text) is asks
-        line = f"{fault.text}; trying again"
-        assert Redactor().mask(line) == line  # the log shows the remedy as it is
-
-    @pytest.mark.parametrize(
-        ("exc", "kind", "blames"),
-        [
-            (disconnected("Not authorized"), Kind.CLOSED, True),
-            (disconnected("Packet too large"), Kind.CLOSED, True),
-            (disconnected("Topic name invalid"), Kind.CLOSED, True),
-            (disconnected("Unspecified error"), Kind.CLOSED, True),
-            (disconnected("Server shutting down"), Kind.CLOSED, False),
-            (disconnected("Administrative action"), Kind.CLOSED, False),
-            (disconnected("Keep alive timeout"), Kind.SILENT, False),
-            (disconnected("Session taken over"), Kind.TAKEN_OVER, False),
-            (aiomqtt.MqttError("Disconnected during message iteration"), Kind.CLOSED, True),
-            (ConnectionResetError(104, "Connection reset by peer"), Kind.CLOSED, True),
-            (TimeoutError("timed out"), Kind.SILENT, False),
-        ],
-    )
-    def test_a_lost_link_tells_whether_a_message_may_be_why(
-        self, exc: Exception, kind: Kind, blames: bool
-    ) -> None:
-        """What a broker says of a whole client when it connects, it says of one message later."""
-        fault = explain_loss(exc)
-        assert (fault.kind, fault.blames) == (kind, blames)
-
-    def test_a_message_that_is_never_answered_may_be_why_a_link_is_given_up(self) -> None:
-        """A SUBSCRIBE is sent again in any case."""
-        assert unanswered("a message", blames=True).blames
-        assert not unanswered("SUBSCRIBE").blames
-
-    def test_a_refusal_in_a_suback_is_seen(self) -> None:
-        """As a number, as a reason code; anything else is none."""
-        refused = ReasonCode(PacketTypes.SUBACK, "Not authorized")
-        granted = ReasonCode(PacketTypes.SUBACK, "Granted QoS 1")
-        assert refusals([refused, granted, 0x80, 1, MagicMock(), True]) == [135, None, 128, None, None, None]
-        assert refusals(MagicMock()) == []
 
 
 def _ignore(*_: object) -> None:
