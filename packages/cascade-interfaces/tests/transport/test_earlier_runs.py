@@ -85,3 +85,22 @@ def test_what_was_read_stays_when_the_own_report_comes_back() -> None:
     assert earlier.receive(report("before", ENDED), retained=True, session="mine")
     assert earlier.receive(report("mine"), retained=False, session="mine")
     assert earlier.rows == [ENDED]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "garbage",
+        {},
+        {"run_id": "bad", "status": "Lost"},
+        *(
+            ENDED | {key: each}
+            for key, each in (("ended", "never"), ("status", "Lost"), ("run_id", ""), ("started", 3))
+        ),
+    ],
+)
+def test_a_row_that_does_not_tell_how_a_run_ended_is_left_out(wrong: object) -> None:
+    """Anyone may have written the report; the others are carried over as they stand, ten at most."""
+    earlier = EarlierRuns("press")
+    assert earlier.receive(report("before", wrong, *[ENDED] * 11), retained=True, session="mine")
+    assert earlier.rows == [ENDED] * 10

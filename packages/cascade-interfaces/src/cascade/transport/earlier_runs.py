@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from cascade.interfaces.events import RunStatus
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire.write import UndecodableMessageError, decode_payload
 
@@ -11,7 +13,8 @@ MAX_ROWS = 10
 """Rows that are carried over."""
 MAX_BYTES = 128 * 1024
 """A longer report is not read: engines send at most 64 KiB."""
-_TEXTS = ("run_id", "target", "status", "started", "ended")
+_TIMES = ("started", "ended")
+_TEXTS = ("run_id", "target", "status", *_TIMES)
 
 
 class EarlierRuns:
@@ -50,4 +53,12 @@ def _decode(payload: bytes) -> dict[str, Any]:
 
 
 def _is_row(row: object) -> bool:
-    return isinstance(row, dict) and all(isinstance(row.get(key), str) and row[key] for key in _TEXTS)
+    """Return whether a row tells how which run ended, and when; its reader checks the rest."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) and row[key] for key in _TEXTS):
+        return False
+    try:
+        for key in _TIMES:
+            datetime.fromisoformat(row[key])
+    except ValueError:
+        return False
+    return row["status"] in set(RunStatus)
