@@ -186,8 +186,11 @@ def test_a_note_of_several_engines_speaks_of_several() -> None:
         "connected over MQTT, this user may not read cascade/status/+ and cascade/state/+/+"
     )
     one = only_events.in_words(names[:1], over_nats=False)
-    assert "whether it is online, which constraints it obeys" in one
+    assert "whether it is online, which constraints it obeys and what" in one
     assert "if it is connected over NATS, MQTT clients get only its events" in one
+    over_nats = only_events.in_words([*names, "x", "y"], over_nats=True)
+    assert over_nats.startswith("only events of e0, e1, e2, e3, e4 and 2 more arrive, ")
+    assert over_nats.endswith("what waits is not known; cascade doctor finds the cause")
     assert "does not reach it: use" in one
 
 

@@ -252,6 +252,15 @@ def test_a_constraint_in_a_few_words(kind: str, params: dict[str, Any], text: st
     assert describe(kind, params) == text
 
 
+@pytest.mark.parametrize(
+    "value", [10**400, [], {"a": 1}, "x" * 1_000, True, -1], ids=lambda value: str(value)[:9]
+)
+def test_a_limit_of_any_value_is_described(value: Any) -> None:
+    """Any client can write one; an integer of JSON may have any size."""
+    assert len(describe("rate_limit", {"rate": value})) <= 60
+    assert len(describe("concurrency", {"limit": value})) <= 60
+
+
 def test_a_rate_counts_the_last_ten_seconds_of_each_run() -> None:
     """Older samples are forgotten, and a run that pauses comes to a rate of 0; runs do not disturb each other."""
     rates = Rates()
