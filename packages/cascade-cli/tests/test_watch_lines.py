@@ -69,6 +69,8 @@ def test_each_change_is_one_line_with_what_matters(plant: ViewPlant) -> None:
         "run r t on oven: Failed, 1 failed, 1 known: E: x",
     ]
     assert news(changes, plant) == []
+    plant.view.fold(PAUSE, b"", now=NOW)
+    assert news(changes, plant) == ["constraint pause global: cleared"]
 
 
 def test_runs_come_in_the_order_of_their_messages_and_failures_last(plant: ViewPlant) -> None:
