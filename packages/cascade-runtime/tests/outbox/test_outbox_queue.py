@@ -844,3 +844,31 @@ async def test_a_message_that_is_dropped_and_counted_is_forgotten(
             sender.publish_text(TOPIC, json.dumps(event(number)), 1, on_safe=partial(safe.append, number))
         assert safe == [0, 1]
         assert sender.dropped == 2
+
+
+async def test_messages_that_come_faster_than_the_disk_writes_are_not_dropped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the disk is about to write does not count for the bound of what only memory has."""
+    monkeypatch.setattr(send_order, "CAPACITY", 1)
+    writes, go_on, write = threading.Event(), threading.Event(), OutboxFile.write
+
+    def slow(file: OutboxFile, rows: Sequence[Row], state: State) -> int:
+        writes.set()
+        go_on.wait()
+        return write(file, rows, state)
+
+    monkeypatch.setattr(OutboxFile, "write", slow)
+    link = FakeLink(up=False)
+    await link.disconnect()
+    async with Outbox(folder, delay=0.0).attached(link) as sender:
+        sender.publish(TOPIC, event(0), 1)
+        await eventually(writes.is_set)
+        for number in (1, 2, 3):
+            sender.publish(TOPIC, event(number), 1)
+            await eventually(lambda: all(message.posted for message in sender._order.in_memory()))
+        go_on.set()
+        await sender.drain(5)
+        assert sender.dropped == 0
+    assert [json.loads(text)["seq"] for (text,) in rows(folder, "payload")] == [0, 1, 2, 3]
+    assert "dropped" not in caplog.text

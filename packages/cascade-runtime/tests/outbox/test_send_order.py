@@ -43,7 +43,7 @@ def test_returned_messages_go_first_then_those_of_the_file_or_of_memory(
     unread = [order.unread]
     order.has_read(-2, -1, [entry_of(-2, old=True), entry_of(-1, old=True)])
     assert [*unread, order.unread] == [(-2, -1), None]
-    assert [*order.wait(entry_of(4))] == []
+    assert [*order.wait(entry_of(4), disk_fails=True)] == []
     order.give_back(entry_of(3))
     assert given(order) == expected
     order.renew()
@@ -72,7 +72,11 @@ def test_live_messages_keep_half_of_the_window() -> None:
     unread = [order.unread]
     assert order.settled(order.in_hand[-9])
     assert [*unread, order.unread] == [None, (-6, -1)]
-    assert [*order.wait(entry_of(1)), *order.wait(entry_of(2)), *order.wait(entry_of(3))] == []
+    assert [
+        *order.wait(entry_of(1), disk_fails=True),
+        *order.wait(entry_of(2), disk_fails=True),
+        *order.wait(entry_of(3), disk_fails=True),
+    ] == []
     assert given(order) == [1, 2, 3]
 
 
@@ -91,18 +95,20 @@ def test_the_oldest_messages_are_dropped_beyond_the_bounds(monkeypatch: pytest.M
     monkeypatch.setattr(order_module, "CAPACITY", 2)
     monkeypatch.setattr(order_module, "MEMORY", 10)
     order = SendOrder(live_first=False, limit=1)
-    dropped = [[each.number for each in order.wait(entry_of(number))] for number in (1, 2, 3)]
+    dropped = [
+        [each.number for each in order.wait(entry_of(number), disk_fails=True)] for number in (1, 2, 3)
+    ]
     assert dropped == [[], [], [1]]
-    assert [each.number for each in order.wait(entry_of(4, text="x" * 9))] == [2, 3]
+    assert [each.number for each in order.wait(entry_of(4, text="x" * 9), disk_fails=True)] == [2, 3]
     assert given(order) == [4]
-    assert [*order.wait(entry_of(5, text="x" * 10))] == []
+    assert [*order.wait(entry_of(5, text="x" * 10), disk_fails=True)] == []
 
 
 def test_stored_messages_are_forgotten_only_if_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the first that is not stored yet: the file has no gap."""
     order = SendOrder(live_first=False, limit=1)
     for number in (1, 2, 3, 4):
-        assert not [*order.wait(entry_of(number))]
+        assert not [*order.wait(entry_of(number), disk_fails=True)]
     for entry in (order.waiting[0], order.waiting[1], order.waiting[3]):
         entry.stored = True
     order.forget_stored()
@@ -135,7 +141,7 @@ def test_a_new_message_waits_for_those_that_go_first(place: str, live_first: boo
     elif place == "returned":
         order.give_back(entry_of(1))
     elif place == "waiting":
-        assert not [*order.wait(entry_of(1))]
+        assert not [*order.wait(entry_of(1), disk_fails=True)]
     else:
         order.stored.insert(Stored(-1, -1, 1))
         if place == "page":
@@ -205,7 +211,7 @@ def test_the_next_message_waits_behind_one_that_waits_or_was_returned(live_first
         order = SendOrder(live_first=live_first, limit=1)
         order.renew()
         if wait:
-            assert not [*order.wait(entry_of(1))]
+            assert not [*order.wait(entry_of(1), disk_fails=True)]
         else:
             order.give_back(entry_of(1))
         assert order.behind

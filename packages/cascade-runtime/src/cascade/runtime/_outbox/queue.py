@@ -114,7 +114,7 @@ class DurableQueue:
         message.on_safe = on_safe
         order = self._order
         if order.behind or len(order.in_hand) >= order.limit:
-            for dropped in order.wait(message):
+            for dropped in order.wait(message, disk_fails=self._file.failing):
                 self._note_lost(1)
                 dropped.safe()
         else:

@@ -12,7 +12,7 @@ from cascade.interfaces import Delivery
 from cascade.runtime._outbox.file import Row, Stored
 
 CAPACITY = 65_536
-"""Messages in memory while the disk fails; when more come, the oldest is dropped and counted."""
+"""Messages in memory that the disk has not got; when more come, the oldest is dropped and counted."""
 MEMORY = 32 << 20
 """Characters of those messages."""
 IN_MEMORY = 10_000
@@ -162,12 +162,15 @@ class SendOrder:
         """Return the messages of this process that are not settled."""
         return itertools.chain(self.in_hand.values(), self.returned, self.waiting)
 
-    def wait(self, message: QueuedMessage) -> Iterator[QueuedMessage]:
+    def wait(self, message: QueuedMessage, *, disk_fails: bool) -> Iterator[QueuedMessage]:
         """Put a message behind those in memory; yield the oldest ones, which the bounds drop."""
         self.waiting.append(message)
         self._size += len(message.text)
         self.behind = True
-        while len(self.waiting) > CAPACITY or self._size > MEMORY:
+        # What the thread of the file has got will be on disk in a moment: dropping it would free no memory.
+        while (len(self.waiting) > CAPACITY or self._size > MEMORY) and (
+            disk_fails or not self.waiting[0].posted
+        ):
             yield self._pop_waiting()
 
     def give(self, message: QueuedMessage) -> None:
