@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from cascade.runtime._scheduler.still_running import StillRunning
+from cascade.runtime._run import StillRunning
 from cascade.runtime._support.tasks import abandoned
 
 SUPPRESS = " that suppress asyncio.CancelledError"

@@ -3,7 +3,7 @@
 import asyncio
 
 from cascade.runtime._graph.node import Node
-from cascade.runtime._scheduler.time_limits import TimeLimits
+from cascade.runtime._scheduler.checkpoints import TimeLimits
 
 
 class Attempted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from cascade.interfaces import (
     RunStatus,
     TaskCancelledError,
 )
+from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.wire.write import source_of
 from cascade.runtime._admission.controller import AdmissionController
@@ -27,16 +28,15 @@ from cascade.runtime._observers.run_log import logged
 from cascade.runtime._resources.lifetime import CloseTimeouts
 from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.events import EventEmitter
-from cascade.runtime._scheduler.log_lines import SentLines
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.scheduler import RunScheduler
-from cascade.runtime._scheduler.still_running import StillRunning
 from cascade.runtime._support.connection import SharedConnection
 from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import emptied, finished
 from cascade.runtime._support.resume_rules import ResumeRules
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
+from cascade.runtime._support.tasks import abandoned
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import LazyResult, Resource, call_of
 from cascade.transport.awake_timeout import AwakeTimeout
@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.runtime._outbox.queue import DurableQueue
     from cascade.runtime._recovery.recording import RunRecording
     from cascade.runtime.telemetry import TelemetrySubscriber
+
+_log = get_logger("cascade.engine")
 
 TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
@@ -141,11 +143,8 @@ class Run:
         events = self._emitter(facts)
         events.started()
         status, error = RunStatus.CANCELLED, ""
-        lines = SentLines(
-            services.logs, events, run_id=self._id, clock=services.clock, redactor=services.redactor
-        )
         try:
-            with lines:
+            with self._sent_lines(events):
                 await services.control.begin(
                     self._identity,
                     _names(self._targets),
@@ -169,6 +168,17 @@ class Run:
             events.stopped(status, error)
             await services.control.end(self._id, status, error)
         return values
+
+    def _sent_lines(self, events: EventEmitter) -> AbstractContextManager[None]:
+        """Send the lines that the run's code logs, if the engine was asked to."""
+        services = self._services
+        if services.logs is None:
+            return nullcontext()
+        from cascade.runtime._scheduler.log_lines import SentLines
+
+        return SentLines(
+            services.logs, events, run_id=self._id, clock=services.clock, redactor=services.redactor
+        )
 
     async def _schedule(self, events: EventEmitter) -> list[Any]:
         """Run between the opening of what the run owns and its closing."""
@@ -265,6 +275,32 @@ class Run:
             monitor=monitor,
             recording=self._recording,
         )
+
+
+class StillRunning:
+    """The asyncio tasks and calls of one run that did not stop within their limits."""
+
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.resources: list[asyncio.Task[Any]] = []
+        self.calls = 0
+        """Calls in threads or processes, which cannot be stopped."""
+
+    def report(self, run_id: str) -> None:
+        """Log in one line what still runs, if anything does."""
+        stuck = [task for task in (*self.tasks, *self.resources) if not task.done()]
+        abandoned.update(stuck)
+        parts = [
+            f"{kind} ({', '.join(sorted(task.get_name() for task in tasks if not task.done()))})"
+            for kind, tasks in (("tasks", self.tasks), ("resources", self.resources))
+            if not all(task.done() for task in tasks)
+        ]
+        if parts:
+            parts[-1] += " that suppress asyncio.CancelledError"
+        if self.calls:
+            parts.append(f"{self.calls} calls that cannot be stopped")
+        if parts:
+            _log.warning("run %s ended, but these run on: %s", run_id, "; ".join(parts))
 
 
 @asynccontextmanager

@@ -26,7 +26,6 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.session import ControlSession
 from cascade.runtime._run import Run, RunServices
-from cascade.runtime._scheduler.log_lines import checked_level
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.resume_rules import OnChange, ResumeMode, checked_rules
 from cascade.runtime._support.run_identity import checked_identity, checked_tags
@@ -140,7 +139,7 @@ class Engine:
         self._runs = 0
         self._run_ids: set[str] = set()
         redactor = checked_redactor(redactor)
-        level = checked_level(logs)  # also if nothing is sent: a wrong one is refused
+        level = _checked_level(logs)  # also if nothing is sent: a wrong one is refused
         policy = AdmissionPolicy(SystemResources(system_resources))
         self._admission = AdmissionController(policy, clock=clock)
         self._control = ControlSession(
@@ -307,6 +306,14 @@ class Engine:
         finally:
             if self._loop is loop:
                 self._runs -= 1
+
+
+def _checked_level(logs: object) -> int | None:
+    if logs is None:
+        return None
+    from cascade.runtime._scheduler.log_lines import checked_level
+
+    return checked_level(logs)
 
 
 def _control_memory(state: StateBackend | None) -> SupportsControlMemory | None:

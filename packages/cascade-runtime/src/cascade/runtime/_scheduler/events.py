@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cascade.interfaces import (
     Clock,
@@ -24,10 +24,12 @@ from cascade.interfaces.redaction import describe
 from cascade.interfaces.wire.write import new_token
 from cascade.runtime._graph.keys import without_run_parts
 from cascade.runtime._graph.node import TASKS, Kind, Node
-from cascade.runtime._scheduler.graph_counts import GraphCounts
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
+
+if TYPE_CHECKING:
+    from cascade.runtime._scheduler.graph_counts import GraphCounts
 
 _log = get_logger("cascade.bus")
 _EXPANDING = {Kind.MAP, Kind.ROUTE}
@@ -67,7 +69,7 @@ class EventEmitter:
         self._clock = clock
         self._graph_changed = graph_changed
         self._facts = facts
-        self._graph_counts = GraphCounts(facts) if facts is not None else None
+        self._graph_counts = _graph_counts(facts) if facts is not None else None
         self._closed = False
         self._failed = False
 
@@ -255,6 +257,13 @@ class EventEmitter:
             _log.exception(
                 "the event bus %r failed; the run goes on, further failures are not logged", self._bus
             )
+
+
+def _graph_counts(facts: RunFacts) -> GraphCounts:
+    # only runs that report to watchers count
+    from cascade.runtime._scheduler.graph_counts import GraphCounts
+
+    return GraphCounts(facts)
 
 
 def _never() -> bool:

@@ -19,13 +19,11 @@ _EXCLUDED = ("cascade", "mqtt", "nats")  # what sends a line must not log anothe
 _SHOWN = "_cascade_shown"
 
 
-def checked_level(logs: object) -> int | None:
-    """Return the number of a level such as ``"INFO"``, or None for None.
+def checked_level(logs: object) -> int:
+    """Return the number of a level such as ``"INFO"``.
 
     :raises ConfigurationError: if the level does not exist.
     """
-    if logs is None:
-        return None
     level = logging.getLevelNamesMapping().get(logs.upper()) if isinstance(logs, str) else None
     if level is None:
         raise ConfigurationError("Engine(logs=)", "needs the name of a level, such as 'INFO'", value=logs)
@@ -33,25 +31,21 @@ def checked_level(logs: object) -> int | None:
 
 
 class SentLines:
-    """Sends the lines of this level and above inside its context; nothing without a level.
+    """Sends the lines of this level and above inside its context.
 
     Not a generator: ``contextlib`` sets attributes of an error that passes through one.
     """
 
     def __init__(
-        self, level: int | None, events: EventEmitter, *, run_id: str, clock: Clock, redactor: Redactor
+        self, level: int, events: EventEmitter, *, run_id: str, clock: Clock, redactor: Redactor
     ) -> None:
-        self._handler: logging.Handler | None = None
-        if level is not None:
-            self._handler = _LineHandler(level, events, run_id, clock=clock, redactor=redactor)
+        self._handler = _LineHandler(level, events, run_id, clock=clock, redactor=redactor)
 
     def __enter__(self) -> None:
-        if self._handler is not None:
-            logging.root.addHandler(self._handler)
+        logging.root.addHandler(self._handler)
 
     def __exit__(self, *_: object) -> None:
-        if self._handler is not None:
-            logging.root.removeHandler(self._handler)
+        logging.root.removeHandler(self._handler)
 
 
 class _LineHandler(logging.Handler):

@@ -9,7 +9,6 @@ from typing import Any
 from cascade.interfaces import TaskCancelledError, TaskState, TaskStateEvent
 from cascade.runtime._admission.requests import BlockReason
 from cascade.runtime._graph.node import Kind, Node, Status
-from cascade.runtime._scheduler import tracebacks as _traceback
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.state import RunState
 from cascade.spec import LazyResult
@@ -62,7 +61,9 @@ class RunOutcome:
         """End the run with an error that is not a task's failure: KeyboardInterrupt, a cancel, an internal error."""
         if not self.finished.done():
             if self._errors:
-                _traceback.add_earlier(error, self._errors)
+                from cascade.runtime._scheduler.tracebacks import add_earlier
+
+                add_earlier(error, self._errors)
             self.finished.set_exception(error)
 
     def complete(self, node: Node, value: Any) -> None:
@@ -194,7 +195,9 @@ class RunOutcome:
         """End the run, or with ``carry_on`` fail the node, because a task will give no value."""
         if self.finished.done():
             return
-        _traceback.mark(error, node, self._run_id)
+        from cascade.runtime._scheduler.tracebacks import mark  # a run without failures does not need it
+
+        mark(error, node, self._run_id)
         if not self._carry_on:
             self.finished.set_exception(error)
             return

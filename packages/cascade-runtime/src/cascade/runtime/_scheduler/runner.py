@@ -14,14 +14,15 @@ from cascade.interfaces import (
     Executor,
     Middleware,
     StepInfo,
+    SupportsCallContext,
     SupportsCheck,
+    SupportsTracking,
     supports,
 )
 from cascade.interfaces.errors import TaskTimeoutError
 from cascade.runtime._graph.node import Node
 from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.attempts import AttemptContext
-from cascade.runtime._scheduler.offloading import Offloading
 from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
@@ -69,7 +70,7 @@ class TaskRunner:
         """Which attempt of the run this is."""
         self._cached: CallCache | None = None
         self._checked: set[TaskDefinition] = set()
-        self._offloadings: dict[str, Offloading] = {}  # by mode
+        self._offloadings: dict[str, _Offloading] = {}  # by mode
 
     async def __aenter__(self) -> TaskRunner:
         return self
@@ -234,9 +235,9 @@ class TaskRunner:
             value = await self._offloading(definition.mode).call(node, context, args, kwargs)
         return await value if type(value) is CoroutineType else value
 
-    def _offloading(self, mode: str) -> Offloading:
+    def _offloading(self, mode: str) -> _Offloading:
         if (offloading := self._offloadings.get(mode)) is None:
-            offloading = self._offloadings[mode] = Offloading(self._executor(mode))
+            offloading = self._offloadings[mode] = _Offloading(self._executor(mode))
         return offloading
 
     def _executor(self, mode: str) -> Executor:
@@ -248,6 +249,34 @@ class TaskRunner:
                 "task(mode=)",
                 f"the engine has no executor {mode!r} (it has {known}); pass executors={{{mode!r}: ...}}",
             ) from None
+
+
+class _Offloading:
+    """How the tasks of a run use one executor; its abilities are looked up once, not for each call."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._with_context = executor if supports(executor, SupportsCallContext) else None
+        self._tracking = executor if supports(executor, SupportsTracking) else None
+
+    async def call(
+        self, node: Node, context: AttemptContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Return what a task's function returns."""
+        function = node.definition.function
+        try:
+            if self._with_context is not None:
+                return await self._with_context.run_with(context.call_context(node), function, args, kwargs)
+            return await self._executor.run(function, args, kwargs)
+        except asyncio.CancelledError:
+            self._note_abandoned(node, context)
+            raise
+
+    def _note_abandoned(self, node: Node, context: AttemptContext) -> None:
+        """Note that a task's call, which was just given up, runs on, if its executor knows that."""
+        ended = self._tracking.runs_on() if self._tracking is not None else None
+        if ended is not None:
+            context.runs_on(node, ended)
 
 
 async def _with_retry(retry: RetryPolicy, call: Wrapped, node: Node, context: AttemptContext) -> Any:

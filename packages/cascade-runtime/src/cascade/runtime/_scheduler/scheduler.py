@@ -20,14 +20,14 @@ from cascade.runtime._scheduler.ready_queue import ReadyQueue
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.running_tasks import RunningTasks
 from cascade.runtime._scheduler.state import RunState, freed
-from cascade.runtime._scheduler.structural import StructuralSteps
 from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import finished
 from cascade.runtime._support.tasks import cancel
 from cascade.spec import LazyResult, read_inputs
 
-if TYPE_CHECKING:  # only recorded runs import it
+if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.runtime._scheduler.recording import Recording
+    from cascade.runtime._scheduler.structural import StructuralSteps
 
 
 class RunScheduler:
@@ -90,7 +90,7 @@ class RunScheduler:
             report=events.expanded,
             recording=recording,
         )
-        self._structural = StructuralSteps(self._graph, self._outcome, params, expand=self._expansion.expand)
+        self._structural_steps: StructuralSteps | None = None
 
     async def run(self, targets: Sequence[LazyResult[Any]]) -> list[Any]:
         """Return the values of the targets; that of a target which was skipped is None.
@@ -176,6 +176,16 @@ class RunScheduler:
         else:
             self._structural.settle(node)
             self._ready_queue.proceed()
+
+    @property
+    def _structural(self) -> StructuralSteps:
+        if self._structural_steps is None:
+            from cascade.runtime._scheduler.structural import StructuralSteps
+
+            self._structural_steps = StructuralSteps(
+                self._graph, self._outcome, self._params, expand=self._expansion.expand
+            )
+        return self._structural_steps
 
     def _continue_with(self, node: Node, lazy: LazyResult[Any]) -> None:
         self._expansion.continue_with(

@@ -1,18 +1,36 @@
-"""``cs.publish``: a task publishes a value of its own to the watchers of its run."""
+"""``cs.step`` and ``cs.publish``: what a task may ask, and tell, about itself."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from cascade.interfaces import UsageError
+from cascade.interfaces import StepInfo, UsageError
 from cascade.interfaces.call_context import in_call
-from cascade.interfaces.step import in_worker
+from cascade.interfaces.step import in_worker, step_in_worker
 from cascade.runtime._scheduler.checkpoints import current
 
 MAX_BYTES = 16 * 1024
 """The longest value, as JSON."""
 _MAX_NAME = 200
+
+
+def step() -> StepInfo:
+    """Return the step that runs, from inside a task: its run, its key, and which attempt it is.
+
+    ``cs.step().idempotency_key`` is the same in every attempt of the step, also after a kill: send it with
+    a request, and the service that gets the request twice can drop the second one.
+
+    :raises UsageError: outside a task, and in a process that its executor has not told the step.
+    """
+    told = step_in_worker.get()
+    if told is not None:
+        return told
+    place = current.get()
+    if place is None or in_worker.get():
+        raise UsageError("cs.step() works only inside a task, in a process that knows the step")
+    gate, node, attempt = place
+    return StepInfo(gate.run_id, node.key, node.name, gate.run_attempt, attempt)
 
 
 def publish(name: str, data: Any) -> None:
