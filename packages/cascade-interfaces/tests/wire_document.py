@@ -40,6 +40,13 @@ PAGE = (PACKAGE / "PROTOCOL.md").read_text("utf-8")
 Schema = dict[str, Any]
 SCHEMAS = "#/components/schemas/"
 
+OPTIONAL = {
+    "ActiveRun": {"tasks", "running", "waiting", "graph"},
+    "HostReport": {"link", "labels"},
+    "RecentRun": {"error"},
+}
+"""Keys that Cascade always writes and that another writer may leave out."""
+
 CLEARS = "An empty message, or {}, clears it."
 ABOUT = {
     "events": "The states of tasks, and the start and the end of a run.",
@@ -109,7 +116,10 @@ EXAMPLES = {
 def schemas(kinds: list[Any]) -> tuple[dict[Any, Schema], dict[str, Schema]]:
     """Return a reference for each type, and the schemas by name."""
     references, made = msgspec.json.schema_components(kinds, ref_template=f"{SCHEMAS}{{name}}")
-    return dict(zip(kinds, references, strict=True)), {name: _tidy(each) for name, each in made.items()}
+    tidy = {name: _tidy(each) for name, each in made.items()}
+    for name, keys in OPTIONAL.items():
+        tidy[name]["required"] = [key for key in tidy[name]["required"] if key not in keys]
+    return dict(zip(kinds, references, strict=True)), tidy
 
 
 def _tidy(schema: Any) -> Any:
