@@ -12,36 +12,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trustme
 from doctor_facts import (
     Certificate,
     Configuration,
-    Examined,
     Facts,
     Reachability,
-    Retained,
     Target,
-    broker_probes,
-    count_queued,
     files_of,
     find_websocket,
     findings,
     local_configuration,
     network_probes,
-    read_back,
-    read_version,
-    retained,
     target_of,
     try_port,
     try_tls,
 )
-
-from cascade.interfaces.topics import matches
-from cascade.interfaces.watch import Complete, Message, WatchItem
 
 HOST = "127.0.0.1"
 _SECRETS = (
@@ -378,120 +367,3 @@ async def test_tls_begins_behind_the_greeting_of_a_nats_server(
     async with server(greet) as port:
         assert await try_tls(Target("tls", HOST, port), context) == found
     assert asked == [(context, HOST)]
-
-
-class Kept:
-    """A link to a broker that keeps messages, and gives some of them late or only some of them."""
-
-    def __init__(self) -> None:
-        self.retained: dict[str, Any] = {}
-        self.sent: list[tuple[str, Any, int, bool]] = []
-        self.filters: list[tuple[str, int]] = []
-        self.flushed = 0
-        """How many messages were sent before the last wait for their acknowledgement."""
-        self.late = 0
-        """How many of the retained messages come behind the echo."""
-        self.lost = 0
-        """How many do not come."""
-        self.silent = False
-        self.items: list[WatchItem] = []
-        self._callbacks: dict[str, Any] = {}
-
-    async def subscribe(self, topic: str, callback: Any, qos: int = 0) -> Any:
-        self.filters.append((topic, qos))
-        self._callbacks[topic] = callback
-        found = [each for each in self.retained.items() if matches(topic, each[0])]
-        if topic.endswith("+"):
-            found = found[self.lost :]
-            self._rest, found = found[len(found) - self.late :], found[: len(found) - self.late]
-        for each in found:
-            await callback(*each)
-
-        async def unsubscribe() -> None:
-            del self._callbacks[topic]
-
-        return SimpleNamespace(unsubscribe=unsubscribe)
-
-    async def publish(self, topic: str, payload: Any, qos: int, *, retain: bool = False) -> None:
-        self.sent.append((topic, payload, qos, retain))
-        if retain and payload is None:
-            self.retained.pop(topic, None)
-        elif retain:
-            self.retained[topic] = payload
-        for topic_filter, callback in [*self._callbacks.items()]:
-            if not self.silent and matches(topic_filter, topic):
-                await callback(topic, payload)
-                for each in self._rest if topic_filter.endswith("+") else ():
-                    await callback(*each)
-
-    async def flush(self, timeout: float) -> bool:
-        self.flushed = len(self.sent)
-        return True
-
-    async def watch(self, *filters: str) -> Any:
-        assert filters == ("$SYS/broker/version",)
-        for item in self.items:
-            yield item
-
-    @property
-    def link(self) -> Examined:
-        return cast(Examined, self)
-
-    @property
-    def open(self) -> list[str]:
-        return [*self._callbacks]
-
-
-@pytest.mark.parametrize(
-    ("items", "version"),
-    [
-        ([Message("v", b"mosquitto 2.0.22", retain=True), Message("v", b"x", retain=True)], "mosquitto 2.0.22"),
-        ([Message("v", b"a\x1b[2J\xff" + b"x" * 100, retain=True)], "a\\u001b[2J\ufffd" + "x" * 74),
-        ([Complete(proved=True, topics=frozenset()), Message("v", b"later", retain=False)], ""),
-        ([], ""),
-    ],
-)  # fmt: skip
-async def test_a_version_is_one_short_line(items: list[WatchItem], version: str) -> None:
-    """80 characters at most, none of which moves the cursor; nothing where the broker retains none."""
-    link = Kept()
-    link.items = items
-    assert await read_version(link.link) == version
-
-
-async def test_retained_messages_are_counted_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By one topic, by a filter, and behind a message that was sent later; what is kept for it is cleared."""
-    monkeypatch.setattr(broker_probes, "QUIET_SECONDS", 0.01)
-    link = Kept()
-    link.retained["base/other"] = {"number": 9}
-    async with retained(link.link, "base", "n", 3):
-        kept = [("base/n-0", {"number": 0}), ("base/n-1", {"number": 1}), ("base/n-2", {"number": 2})]
-        assert link.sent == [(topic, content, 1, True) for topic, content in kept]
-        link.retained["base/n-strange"] = {}
-        assert await read_back(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=0)
-        assert link.flushed == 3
-        assert ["echo" in each[0] for each in link.filters] == [False, True, False]
-        assert [each for each in link.filters if "echo" not in each[0]] == [("base/n-0", 0), ("base/+", 0)]
-        del link.retained["base/n-strange"]
-        link.late = 1
-        assert await read_back(link.link, "base", "n", 3) == Retained(3, exact=True, received=3, late=1)
-        link.late, link.lost = 0, 3
-        assert await read_back(link.link, "base", "n", 3) == Retained(3, exact=True, received=1, late=0)
-        assert await count_queued(link.link, "base", "n") == 1
-        assert link.filters[-1] == ("base/+", 1)
-        link.lost, link.late = 0, 2
-        assert await count_queued(link.link, "base", "n") == 3
-        assert link.open == []
-        del link.sent[:]
-    assert link.sent == [(topic, None, 1, True) for topic, _ in kept]
-    assert link.retained == {"base/other": {"number": 9}}
-    assert link.flushed == 3
-
-
-async def test_what_is_kept_for_a_trial_is_cleared_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also what could not be written any more."""
-    link = Kept()
-    with pytest.raises(OSError, match="gone"):
-        async with retained(link.link, "base", "n", 2):
-            raise OSError("gone")
-    assert link.retained == {}
-    assert [topic for topic, payload, _, _ in link.sent if payload is None] == ["base/n-0", "base/n-1"]

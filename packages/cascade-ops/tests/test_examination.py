@@ -52,6 +52,8 @@ class TriedBroker:
         self.denies: Callable[[str], bool] = lambda topic: False
         self.most_queued = 1_000
         """Retained messages that a subscription at QoS 1 gets."""
+        self.late = self.lost = 0
+        """How many of the retained messages a filter gets behind the echo, and how many it does not get."""
         self.refuses: Callable[[], bool] = lambda: False
         """Whether no further link may be made now."""
         self.unread: frozenset[str] = frozenset()
@@ -72,6 +74,7 @@ class TriedLink:
         self._broker, self._keywords = broker, keywords
         self._callbacks: dict[str, Any] = {}
         self._dropped: dict[str, int] = {"denied": 0}
+        self._rest: list[tuple[str, Any]] = []
         broker.keywords.append(keywords)
 
     async def connect(self) -> None:
@@ -89,6 +92,10 @@ class TriedLink:
     async def subscribe(self, topic: str, callback: Any, qos: int = 0) -> Any:
         self._callbacks[topic] = callback
         found = [each for each in self._broker.retained.items() if matches(topic, each[0])]
+        if topic.endswith("/+"):
+            found = found[self._broker.lost :]
+            self._rest = found[len(found) - self._broker.late :]
+            found = found[: len(found) - self._broker.late]
         for each in found[: self._broker.most_queued] if qos else found:
             await callback(*each)
 
@@ -109,6 +116,8 @@ class TriedLink:
         for topic_filter, callback in [*self._callbacks.items()]:
             if matches(topic_filter, topic):
                 await callback(topic, payload or {})
+                for each in self._rest if "-echo-" in topic and topic_filter.endswith("/+") else ():
+                    await callback(*each)
 
     async def flush(self, timeout: float) -> bool:
         return True
@@ -227,6 +236,28 @@ async def test_a_slow_client_gets_fewer_messages(broker: TriedBroker) -> None:
     broker.most_queued = 3
     facts = await examined(broker)
     assert facts.retained == Retained(5, exact=True, received=5, queued=3)
+
+
+@pytest.mark.parametrize(
+    ("late", "lost", "expected"),
+    [
+        (2, 0, Retained(5, exact=True, received=5, late=2, queued=5)),
+        (0, 3, Retained(5, exact=True, received=2, late=0, queued=2)),
+        (1, 5, Retained(5, exact=True, received=0, late=0, queued=0)),
+    ],
+)
+async def test_retained_messages_are_counted_as_they_come(
+    late: int, lost: int, expected: Retained, broker: TriedBroker
+) -> None:
+    """By one topic, by a filter, and behind a message that was sent later; those of others do not count."""
+    broker.late, broker.lost = late, lost
+    assert (await examined(broker)).retained == expected
+
+
+async def test_a_version_is_one_short_line(broker: TriedBroker) -> None:
+    """80 characters at most."""
+    broker.retained["$SYS/broker/version"] = "x" * 100
+    assert (await examined(broker)).version == '"' + "x" * 79
 
 
 @pytest.mark.parametrize(

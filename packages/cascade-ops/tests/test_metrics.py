@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from exported import BUCKETS, MOST_NAMES, MOST_SOURCES, OTHER, Exported, end, row
+from exported import MOST_NAMES, MOST_SOURCES, OTHER, Exported, end, row
 
 from cascade.cli import main
 from cascade.interfaces.topics import status_topic, telemetry_topic
@@ -98,33 +98,6 @@ def test_names_have_a_bound() -> None:
     found = exported.samples("cascade_tasks_total")
     assert len(found) == MOST_NAMES + 1
     assert found["COMPLETED", OTHER] == 50
-
-
-def test_durations_are_observed_once() -> None:
-    """From events, which alone have them: a second copy counts once, a failed call does not."""
-    exported = Exported()
-    exported.birth()
-    for event_id, state, milliseconds in (
-        ("a", "COMPLETED", 20.0),
-        ("a", "COMPLETED", 20.0),
-        ("b", "FAILED", 1.0),
-    ):
-        body = {"type": "TaskStateEvent", "state": state, "task_name": "audit", "duration_ms": milliseconds}
-        content = {
-            "v": "1.0",
-            "source": "press",
-            "run_id": "r1",
-            "event_id": event_id,
-            "seq": 1,
-            "body": body,
-        }
-        event = parse_event(telemetry_topic("o", "p", "r1"), json.dumps(content).encode())
-        assert event is not None
-        exported.metrics.observe(event)
-    buckets = exported.samples("cascade_task_seconds_bucket")
-    assert [buckets[bound, "audit"] for bound in ("0.01", "0.05", "+Inf")] == [0, 1, 1]
-    assert len(buckets) == len(BUCKETS) + 1
-    assert exported.samples("cascade_task_seconds_sum") == {("audit",): pytest.approx(0.02)}
 
 
 def test_no_message_of_a_client_breaks_the_scrape() -> None:

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 
 import click
 import pytest
-from exported import MOST_SOURCES, OTHER, Exported, end, row, served, server
+from exported import BUCKETS, MOST_SOURCES, OTHER, Exported, end, row, served, server
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,9 +23,11 @@ from cascade.testkit import eventually
 from cascade.wire import EventMessage, parse_event
 
 
-def ended_call(number: int, *, source: str = "press", task: str = "audit", ms: float = 20.0) -> EventMessage:
-    """The event of a call that has completed."""
-    body = {"type": "TaskStateEvent", "state": "COMPLETED", "task_name": task, "duration_ms": ms}
+def ended_call(
+    number: int, *, source: str = "press", task: str = "audit", ms: float = 20.0, state: str = "COMPLETED"
+) -> EventMessage:
+    """The event of a call that has ended."""
+    body = {"type": "TaskStateEvent", "state": state, "task_name": task, "duration_ms": ms}
     content = {
         "v": "1.0",
         "source": source,
@@ -130,8 +132,18 @@ def test_durations_belong_to_their_source_and_begin_anew_with_a_new_process() ->
     exported.metrics.observe(ended_call(2, task="clean", ms=3_000.0))
     exported.metrics.observe(ended_call(3, source="gate", task="open"))
     exported.metrics.observe(ended_call(4, ms=cast(Any, None)))
+    exported.metrics.observe(ended_call(1))  # a second copy
+    exported.metrics.observe(ended_call(6, state="FAILED"))
     assert exported.samples("cascade_task_seconds_count") == {("audit",): 1, ("clean",): 1, ("open",): 1}
     assert exported.samples("cascade_task_seconds_sum")["clean",] == 3.0
+    buckets = {
+        float(le): n
+        for (le, task), n in exported.samples("cascade_task_seconds_bucket").items()
+        if task == "audit"
+    }
+    assert [buckets[bound] for bound in (0.01, 0.05, float("inf"))] == [0, 1, 1]
+    assert [*buckets] == sorted(buckets)
+    assert len(buckets) == len(BUCKETS) + 1
     exported.birth(status="offline")
     assert exported.samples("cascade_task_seconds_count") == {("open",): 1}
     exported.birth()
