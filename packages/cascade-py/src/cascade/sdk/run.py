@@ -126,12 +126,10 @@ def run(
         raise UsageError("cs.run(...) cannot run inside a running event loop; write: await cs.arun(...)")
     _refuse_unknown(settings)
     _refuse_import()
-    limit: Any = settings.get("stop_timeout")
-    if not isinstance(limit, int | float):
-        limit = None  # the engine will refuse the setting
     try:
         return run_guarded(
-            lambda: arun(target, params, system_resources, connector, **settings), close_timeout=limit
+            lambda: arun(target, params, system_resources, connector, **settings),
+            close_timeout=_stop_timeout(settings),
         )
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error.__context__, asyncio.CancelledError):
@@ -171,6 +169,12 @@ async def arun(
         return await Engine(**given).run(target, params, **of_run)
     finally:
         await executor.close()
+
+
+def _stop_timeout(settings: Settings) -> float | None:
+    limit = settings.get("stop_timeout")
+    # The engine rejects a limit of another type.
+    return limit if isinstance(limit, int | float) else None
 
 
 def _take_state(given: dict[str, Any]) -> None:
