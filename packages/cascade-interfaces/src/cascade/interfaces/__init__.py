@@ -5,8 +5,9 @@ Each name is imported from its module when it is first used: declaring a task ne
 and nothing else of this.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cascade.interfaces.on_demand import on_demand
 
 if TYPE_CHECKING:
     from cascade.interfaces.abilities import *
@@ -54,20 +55,6 @@ _MODULES = {
     "watch": """Complete Linked Lost Message WatchItem""",
     "wire.write": """UndecodableMessageError""",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 if not TYPE_CHECKING:
-    __all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name from its module, once."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the names that are imported on demand, too."""
-    return sorted({*globals(), *_HOMES})
+    __getattr__, __dir__, __all__ = on_demand(__name__, _MODULES)

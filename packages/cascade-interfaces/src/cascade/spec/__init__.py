@@ -3,8 +3,9 @@
 Each name is imported from its module when it is first used: a program loads what it declares.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cascade.interfaces.on_demand import on_demand
 
 if TYPE_CHECKING:
     from cascade.spec.caching import CachePolicy as CachePolicy
@@ -61,20 +62,6 @@ _MODULES = {
     "routing": "RouteCall Router pipeline sequence",
     "tasks": "Task check_lengths column_of settings_of task",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 if not TYPE_CHECKING:
-    __all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name from its module, once."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the names that are imported on demand, too."""
-    return sorted({*globals(), *_HOMES})
+    __getattr__, __dir__, __all__ = on_demand(__name__, _MODULES)

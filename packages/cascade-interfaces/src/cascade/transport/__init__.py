@@ -30,8 +30,9 @@ module of its own:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cascade.interfaces.on_demand import on_demand
 
 if TYPE_CHECKING:
     from cascade.transport.connector import NetworkConnector as NetworkConnector
@@ -73,15 +74,6 @@ _MODULES = {
     "retained_proof.retained_set": """RetainedSet""",
     "settings": """ConnectorSettings check_settings""",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 if not TYPE_CHECKING:
-    __all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name from its module, once: a program that starts needs few of the modules."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
+    __getattr__, __dir__, __all__ = on_demand(__name__, _MODULES)

@@ -1,7 +1,8 @@
 """The runtime: engine, event bus, telemetry, control, executors, caches and the in-process connector."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cascade.interfaces.on_demand import on_demand
 
 if TYPE_CHECKING:
     from cascade.runtime._durable.sqlite_state import SqliteState
@@ -64,16 +65,6 @@ _MODULES = {
     "local": "LocalConnector LocalHub",
     "telemetry": "TelemetrySubscriber",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name at its first use: a run imports what it needs and nothing else."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    """List the names that are imported on demand, too."""
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    __getattr__, __dir__, _ = on_demand(__name__, _MODULES)
