@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from cascade.cli.output import Output
 from cascade.interfaces import Message, WatchStream
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.wire import View
 
 PAUSE = constraint_topic("global", "pause")

@@ -16,7 +16,7 @@ from cascade.cli.output import Output
 from cascade.interfaces import Message
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 
 PAUSE = constraint_topic("global", "pause")
 ALL = Complete(proved=True, topics=frozenset())

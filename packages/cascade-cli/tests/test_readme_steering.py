@@ -10,7 +10,7 @@ import pytest
 from test_watch_picture import WALL, run_row, screen, view_of
 
 from cascade.cli.main import COMMANDS
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from testing_tools.engines import CASCADE, Plant, eventually
 from testing_tools.page_examples import check_example, examples
 

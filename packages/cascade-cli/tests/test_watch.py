@@ -162,7 +162,7 @@ BURST = """
 import asyncio, json, sys, time
 import cascade as cs
 from cascade.interfaces.topics import state_topic, status_topic, telemetry_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.wire import Series
 
 async def main():

@@ -24,7 +24,7 @@ from view_plant import NOW, WALL, ViewPlant
 from cascade.cli import main
 from cascade.cli.output import Output
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from testing_tools.memory_broker import MemoryBroker, Person
 
 PAUSE = constraint_topic("global", "pause")

@@ -25,7 +25,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cascade.interfaces.topics import constraint_topic, state_topic, status_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.wire import View
 
 WALL = 1_800_000_000.0

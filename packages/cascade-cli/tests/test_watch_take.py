@@ -9,7 +9,7 @@ from cli_modules import ConstraintLine, EndedLine, EngineLine, Rates, RunningLin
 from view_plant import NOW, WALL, ViewPlant
 
 from cascade.interfaces.topics import constraint_topic, status_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 
 PAUSE = constraint_topic("source:oven", "pause")
 SLOTS = constraint_topic("global", "concurrency")

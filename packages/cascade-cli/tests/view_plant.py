@@ -8,7 +8,7 @@ from typing import Any
 from cli_modules import Picture, Rates, take
 
 from cascade.interfaces.topics import state_topic, status_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.wire import View
 
 WALL = 1_800_000_000.0

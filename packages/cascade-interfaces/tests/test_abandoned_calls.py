@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cascade.interfaces.abandoned_calls import AbandonedCalls
+from cascade.interfaces.executor import AbandonedCalls
 
 LIMIT = 20.0
 

@@ -10,7 +10,7 @@ import pytest
 
 import cascade.interfaces.cache  # the errors that are not in errors.py
 import cascade.interfaces.state_errors
-import cascade.interfaces.wire.write  # noqa: F401
+import cascade.interfaces.wire  # noqa: F401
 from cascade.interfaces import CascadeError, ChangeKind, ConnectorUnavailable, RecordedStatus, StepChange
 from cascade.interfaces.pickled_calls import open_answer, pack_call, run_packed
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import TaskCallError, TaskNotPicklableError
+from cascade.interfaces.call_context import StepInfo, in_worker, step_in_worker
 from cascade.interfaces.pickled_calls import RemoteTraceback, open_answer, pack, pack_call, run_packed
-from cascade.interfaces.step import StepInfo, in_worker, step_in_worker
 from cascade.spec import task
 
 MODULE = """

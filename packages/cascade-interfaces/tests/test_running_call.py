@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from cascade.interfaces import running_call
-from cascade.interfaces.call_context import Directive
-from cascade.interfaces.running_call import RunningCall
+from cascade.interfaces import call_context
+from cascade.interfaces.call_context import Directive, RunningCall
 
 
 class Channel:
@@ -40,7 +39,7 @@ def test_progress_is_reported_at_most_every_half_second(monkeypatch: pytest.Monk
     for start in (0.0, 0.1, 5_000.0):
         channel, moments = Channel(), iter([start, start + 0.4, start + 0.5, start + 0.9, start + 1.0])
         monkeypatch.setattr(
-            running_call, "time", SimpleNamespace(monotonic=lambda moments=moments: next(moments))
+            call_context, "time", SimpleNamespace(monotonic=lambda moments=moments: next(moments))
         )
         call = RunningCall(channel)
         before = call.visited

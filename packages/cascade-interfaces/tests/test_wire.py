@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cascade.interfaces import (
     UndecodableMessageError,
 )
-from cascade.interfaces.wire.write import (
+from cascade.interfaces.wire import (
     decode_payload,
     default_source,
     encode_payload,

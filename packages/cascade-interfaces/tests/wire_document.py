@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from cascade.interfaces.control_messages import ConstraintMessage, StoreMessage
-from cascade.interfaces.wire.write import VERSION
+from cascade.interfaces.wire import VERSION
 from cascade.wire import (
     Acknowledgement,
     Birth,

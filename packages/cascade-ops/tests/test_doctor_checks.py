@@ -40,7 +40,7 @@ from doctor_facts import (
     right,
 )
 
-from cascade.interfaces.limitation import Lacking, Limitation
+from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.wire import View
 
 

@@ -33,7 +33,7 @@ from cascade.cli.link import Address
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 
 NAME = "doctor-00c0ffee"
 URL = "mqtt://press@127.0.0.1:1"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces import Directive
-from cascade.interfaces.running_call import RunningCall
+from cascade.interfaces.call_context import RunningCall
 from cascade.runtime.executors import _worker_call
 from cascade.runtime.executors._pipe_frames import (
     DATA,

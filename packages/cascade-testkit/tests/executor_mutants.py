@@ -12,8 +12,7 @@ import pytest
 from failing import FailsByWaiting
 
 from cascade.interfaces import CallContext, Directive, Executor, WorkerLostError
-from cascade.interfaces.call_context import in_call
-from cascade.interfaces.step import step_in_worker
+from cascade.interfaces.call_context import in_call, step_in_worker
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.contexts import Contexts
 from cascade.testkit._executor.processes import Processes

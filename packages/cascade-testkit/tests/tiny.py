@@ -14,7 +14,7 @@ from cascade.interfaces import (
     WrongThreadError,
 )
 from cascade.interfaces.topics import check_filter, check_topic, matches
-from cascade.interfaces.wire.write import decode_payload, encode_payload
+from cascade.interfaces.wire import decode_payload, encode_payload
 
 Callback = Callable[[str, dict[str, Any]], Awaitable[None]]
 Outgoing = tuple[str, bytes, bool]

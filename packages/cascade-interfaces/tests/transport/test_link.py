@@ -21,7 +21,7 @@ from network_in_memory import (
     until,
 )
 
-from cascade.interfaces.limitation import Lacking, Limitation
+from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.interfaces.topics import state_topic, status_topic
 from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.faults import Kind

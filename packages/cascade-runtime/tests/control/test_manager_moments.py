@@ -23,7 +23,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.runtime import EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy

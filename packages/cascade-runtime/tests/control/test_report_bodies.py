@@ -9,7 +9,7 @@ from fakes import FakeClock, recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.runtime import LocalConnector
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun

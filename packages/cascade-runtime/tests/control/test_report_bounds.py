@@ -11,7 +11,7 @@ import pytest
 from fakes import recent_run
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.run_table import RunTable

@@ -99,7 +99,7 @@ async def test_a_sender_without_a_name_sends_its_own_messages_only_unless_it_is_
     tmp_path: Path,
 ) -> None:
     """What dead processes of other names have left is for senders with a name, or for ``adopt=True``."""
-    from cascade.interfaces.wire.write import default_source
+    from cascade.interfaces.wire import default_source
 
     for adopt, expected in ((None, []), (False, []), (True, [0])):
         folder = tmp_path / str(adopt)

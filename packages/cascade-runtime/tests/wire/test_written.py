@@ -23,7 +23,7 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.interfaces.wire.write import new_token, timestamp
+from cascade.interfaces.wire import new_token, timestamp
 from cascade.wire import LifecycleBody, Series, to_wire
 from cascade.wire import body_of as read_body
 

@@ -16,24 +16,20 @@ if TYPE_CHECKING:
     from cascade.interfaces.clock import *
     from cascade.interfaces.connector import *
     from cascade.interfaces.errors import *
-    from cascade.interfaces.event_bus import *
     from cascade.interfaces.events import *
     from cascade.interfaces.executor import *
-    from cascade.interfaces.limitation import *
     from cascade.interfaces.redaction import *
     from cascade.interfaces.state import *
     from cascade.interfaces.state_errors import *
-    from cascade.interfaces.statistics import *
-    from cascade.interfaces.step import *
     from cascade.interfaces.watch import *
-    from cascade.interfaces.wire.write import UndecodableMessageError as UndecodableMessageError
+    from cascade.interfaces.wire import UndecodableMessageError as UndecodableMessageError
 
 _MODULES = {
-    "abilities": """Delivery SupportsBacklog SupportsBroker SupportsCheck SupportsDelivery SupportsExtend SupportsFlush
+    "abilities": """ConnectorStatistics Delivery Lacking Limitation SupportsBacklog SupportsBroker SupportsCheck SupportsDelivery SupportsExtend SupportsFlush
         SupportsKeep SupportsLimitations SupportsLink SupportsPublishNowait
         SupportsResize SupportsStart SupportsStatistics SupportsTracking SupportsWatch WatchStream supports""",
     "cache": """CacheBackend CacheFileError CacheUnavailable Hit UncacheableArgumentError UnstorableValueError""",
-    "call_context": """CallContext Directive InCall SupportsCallContext""",
+    "call_context": """CallContext Directive InCall Middleware ReportChannel RunningCall StepInfo SupportsCallContext""",
     "clock": """Clock SupportsTimers Timer""",
     "connector": """Connector MessageCallback Payload Subscription""",
     "errors": """CascadeError ConfigurationError ConnectorNotFoundError ConnectorUnavailable ExecutorNotFoundError
@@ -41,19 +37,15 @@ _MODULES = {
         MapLengthError OutboxUnavailable PluginNotFoundError ResourceCapacityError ResourceFailedError ResourceNotFoundError RouteError
         RunCancelledError TaskCallError TaskCancelledError TaskDefinitionError TaskNotPicklableError TaskTimeoutError
         UnknownResourceError UsageError WorkerLostError WrongThreadError""",
-    "event_bus": """EventBus""",
-    "events": """DataEvent Event Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",
-    "executor": """Executor""",
-    "limitation": """Lacking Limitation""",
+    "events": """DataEvent Event EventBus Lifecycle LifecycleEvent LogEvent ProgressEvent RunStatus Tag TaskState TaskStateEvent""",
+    "executor": """AbandonedCalls Executor""",
     "redaction": """Redactor describe""",
     "state": """ChangeKind Earlier Journal NO_EVENTS PendingEvent Plan RecordedStatus Resume RunInfo RunSummary StateBackend StepChange
         StepEvents StepRecord StepState StepSummary SupportsControlMemory""",
     "state_errors": """RunChangedError RunEndedError RunInUseError RunInputsError StateUnavailable StepInDoubtError
         StepKeepsDyingError UnreadableResultError""",
-    "step": """Middleware StepInfo""",
-    "statistics": """ConnectorStatistics""",
     "watch": """Complete Linked Lost Message WatchItem""",
-    "wire.write": """UndecodableMessageError""",
+    "wire": """UndecodableMessageError""",
 }
 
 if not TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Abilities beyond the required methods, each one small protocol. A docstring here is the contract of its method.
+"""Abilities beyond the required methods, each one small protocol, and what they return. A docstring here is the contract of its method.
 
 Check for one with :func:`supports`: it looks at the type, so that an object with every attribute (a mock, a proxy)
 does not seem to have every ability.
@@ -9,13 +9,13 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from cascade.interfaces.connector import Payload
-    from cascade.interfaces.limitation import Limitation
-    from cascade.interfaces.statistics import ConnectorStatistics
     from cascade.interfaces.watch import WatchItem
+
 
 _AbilityT = TypeVar("_AbilityT")
 
@@ -302,3 +302,80 @@ class SupportsResize(Protocol):
         An engine reads ``workers`` again then, so that new workers get calls at once.
         """
         ...
+
+
+class Lacking(StrEnum):
+    """Which guarantee is missing."""
+
+    STORE = "store"
+    """Nothing keeps retained messages."""
+    STORE_RIGHTS = "store rights"
+    """This user may not use what keeps them."""
+    STORE_SETTINGS = "store settings"
+    """What keeps them was made with settings that lose constraints."""
+    STORE_ANSWER = "store answer"
+    """What keeps them does not answer, or refuses for another reason."""
+    PRESENCE = "presence"
+    """Others cannot see that a process has gone."""
+    TELEMETRY = "telemetry"
+    """Telemetry is sent, and not kept for readers that are away."""
+    ONE_SET = "one set"
+    """A second network keeps retained messages of its own, in the same account."""
+
+
+class Limitation(NamedTuple):
+    """A guarantee that is missing, and why."""
+
+    lacking: Lacking
+    cause: str
+    remedy: str
+
+    @property
+    def text(self) -> str:
+        """Cause and remedy, for one line of a log."""
+        return f"{self.cause}; {self.remedy}"
+
+    @property
+    def of_store(self) -> bool:
+        """Whether nothing is retained because of it."""
+        return self.lacking.startswith("store")
+
+
+_NONE: Mapping[str, int] = MappingProxyType({})
+
+
+class ConnectorStatistics(NamedTuple):
+    """Counts of messages since the connector was made.
+
+    At every moment ``accepted == sent + pending + sum(dropped.values())``.
+    """
+
+    linked: bool = False
+    connections: int = 0
+    """How often a link was established."""
+    accepted: int = 0
+    """Messages taken by ``publish``."""
+    sent: int = 0
+    """Messages written to the link and, at QoS 1 and 2, acknowledged by the peer."""
+    pending: int = 0
+    """Messages waiting or in flight."""
+    dropped: Mapping[str, int] = _NONE
+    """Outgoing messages dropped, by reason."""
+    sanitized: int = 0
+    """Outgoing payloads in which text replaced a value that JSON does not have."""
+    received: int = 0
+    """Messages read from the link."""
+    delivered: int = 0
+    """Callbacks that were called and watch items that were taken."""
+    discarded: Mapping[str, int] = _NONE
+    """Incoming messages (one for each subscription) dropped, by reason."""
+    window: int = 0
+    """How many messages may be in flight now; it grows up to ``window_limit`` with the round trip."""
+    window_limit: int = 0
+    """How many messages may be in flight at most on this link."""
+    receive_maximum: int | None = None
+    """How many messages of QoS 1 and 2 the broker allows in flight; None if it does not say (MQTT 3.1.1)."""
+    packet_limit: int | None = None
+    """Bytes of the largest packet that the broker may send; None if it has no limit (MQTT 3.1.1)."""
+    refused: Mapping[str, int] = _NONE
+    """Filters that the broker refuses on this link, with its reason code."""

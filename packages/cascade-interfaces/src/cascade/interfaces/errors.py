@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.interfaces._pickled_errors import reduced
-
 
 class CascadeError(Exception):
     """Root of every error that Cascade raises of its own accord.
@@ -27,6 +25,9 @@ class CascadeError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the error as it is, whatever arguments a derived class takes."""
+        # Few errors leave their process.
+        from cascade.interfaces._pickled_errors import reduced
+
         return reduced(self)
 
 

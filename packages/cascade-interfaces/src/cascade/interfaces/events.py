@@ -1,4 +1,4 @@
-"""Events of the bus: one immutable class for each kind of message on the wire.
+"""Events and the bus that delivers them: one immutable class for each kind of message on the wire.
 
 An event keeps this form from the run that makes it to the encoder that sends it. The classes are named tuples because
 a task makes several events while the event loop waits, and a frozen dataclass takes three times as long to make.
@@ -6,9 +6,10 @@ a task makes several events while the event loop waits, and a frozen dataclass t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 
 class TaskState(StrEnum):
@@ -164,3 +165,36 @@ class DataEvent(NamedTuple):
 
 Event = TaskStateEvent | LifecycleEvent | ProgressEvent | LogEvent | DataEvent
 """What a run publishes on the event bus."""
+
+
+_EventT = TypeVar("_EventT")
+
+
+class EventBus(Protocol):
+    """Delivers the events of runs to observers. No observer can affect a run."""
+
+    def subscribe(
+        self, event_type: type[_EventT], handler: Callable[[_EventT], object]
+    ) -> Callable[[], None]:
+        """Call ``handler`` for each event that is an instance of ``event_type``; return how to stop.
+
+        Handlers are plain functions, called on the event loop, in the order of the events;
+        an error that one raises is logged and does not affect the others.
+        """
+        ...
+
+    def wants(self, event_type: type) -> bool:
+        """Return whether a handler is subscribed to events of this type; if not, none need be made."""
+        ...
+
+    def handlers(self) -> list[Callable[[Any], object]]:
+        """Return every handler that is subscribed."""
+        ...
+
+    def bind(self, loop: AbstractEventLoop) -> None:
+        """Name the loop on which handlers are called from now on."""
+        ...
+
+    def publish(self, event: object) -> None:
+        """Deliver an event. From another thread it goes to the loop first; each thread's events stay in order."""
+        ...

@@ -18,9 +18,9 @@ from types import FunctionType
 from typing import Any
 
 from cascade.interfaces._pickled_errors import defines_reduce, reduced
+from cascade.interfaces.call_context import StepInfo, in_worker, step_in_worker
 from cascade.interfaces.errors import TaskNotPicklableError
 from cascade.interfaces.main_module import MAIN
-from cascade.interfaces.step import StepInfo, in_worker, step_in_worker
 from cascade.interfaces.tracebacks import begin_in_user_code
 
 Pack = Callable[[object], bytes]

@@ -3,5 +3,5 @@
 
 from cascade.interfaces.abilities import *
 from cascade.interfaces.connector import *
-from cascade.interfaces.event_bus import *
+from cascade.interfaces.events import *
 from cascade.interfaces.executor import *

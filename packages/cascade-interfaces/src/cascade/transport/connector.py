@@ -15,7 +15,7 @@ from cascade.interfaces.abilities import Delivery
 from cascade.interfaces.connector import MessageCallback, Payload, Subscription
 from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
 from cascade.interfaces.topics import check_topic, state_topic
-from cascade.interfaces.wire.write import default_source, encode_payload, idle_reports
+from cascade.interfaces.wire import default_source, encode_payload, idle_reports
 from cascade.transport.delivery.callbacks import RawQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
@@ -35,7 +35,7 @@ from cascade.transport.settings import QOS, ConnectorSettings, no_qos
 from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
-    from cascade.interfaces.statistics import ConnectorStatistics
+    from cascade.interfaces.abilities import ConnectorStatistics
 
 _FULL = (
     "%s:%s: the outbox is full: the oldest messages are dropped and counted until there is room; "
@@ -275,7 +275,7 @@ class NetworkConnector(ABC):
 
     def statistics(self) -> ConnectorStatistics:
         """Return the counts of this moment."""
-        from cascade.interfaces.statistics import ConnectorStatistics  # few programs ask for them
+        from cascade.interfaces.abilities import ConnectorStatistics  # few programs ask for them
 
         session, outbox, incoming = self._lifecycle.session, self._outbox, self._dispatcher.delivery
         return ConnectorStatistics(

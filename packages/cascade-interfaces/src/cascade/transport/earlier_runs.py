@@ -7,7 +7,7 @@ from typing import Any
 
 from cascade.interfaces.events import RunStatus
 from cascade.interfaces.topics import state_topic
-from cascade.interfaces.wire.write import UndecodableMessageError, decode_payload
+from cascade.interfaces.wire import UndecodableMessageError, decode_payload
 
 MAX_ROWS = 10
 """Rows that are carried over."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from cascade.interfaces.limitation import Lacking, Limitation
+from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue
 from cascade.transport.delivery.watches import WatchQueue

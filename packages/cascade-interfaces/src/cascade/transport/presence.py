@@ -11,7 +11,7 @@ from typing import Any
 
 from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.topics import status_topic
-from cascade.interfaces.wire.write import UndecodableMessageError, decode_payload, timestamp
+from cascade.interfaces.wire import UndecodableMessageError, decode_payload, timestamp
 
 UNNAMED_WILL = '{"status": "offline"}'
 ALIVE = "1"

@@ -21,7 +21,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor, describe
-from cascade.interfaces.wire.write import source_of
+from cascade.interfaces.wire import source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._control.session import ControlSession
 from cascade.runtime._observers.run_log import logged

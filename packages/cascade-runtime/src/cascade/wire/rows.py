@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.wire.engine_view import ONLINE, UNKNOWN, EngineView
 from cascade.wire.run_view import LOST, RUNNING, RunView
 from cascade.wire.view import View

@@ -19,7 +19,7 @@ from cascade.interfaces.events import (
 )
 from cascade.interfaces.redaction import MASK
 from cascade.interfaces.topics import EVENTS, telemetry_topic
-from cascade.interfaces.wire.write import MAX_DEPTH, VERSION, new_token, timestamp
+from cascade.interfaces.wire import MAX_DEPTH, VERSION, new_token, timestamp
 from cascade.wire.events import Body, DataBody, Envelope, LifecycleBody, LogBody, ProgressBody, TaskStateBody
 from cascade.wire.message import to_wire
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cascade.connectors.nats._client import NO_RESPONDERS, ApiError, Headers, NatsClient
 from cascade.connectors.nats._subjects import MAX_SUBJECT
-from cascade.interfaces.limitation import Lacking, Limitation
+from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic
 from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge

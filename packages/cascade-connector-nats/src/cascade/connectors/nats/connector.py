@@ -14,8 +14,8 @@ from cascade.connectors.nats import _errors, config
 from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._kept import Keeping
 from cascade.connectors.nats._link import NatsLink
+from cascade.interfaces.abilities import Limitation
 from cascade.interfaces.distribution import install_line
-from cascade.interfaces.limitation import Limitation
 from cascade.transport.connector import NetworkConnector
 from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts

@@ -20,7 +20,7 @@ from cascade.executors.dask._calls import ClusterCalls
 from cascade.executors.dask._cluster import CLOSE_TIMEOUT, Cluster
 from cascade.executors.dask._loop_thread import LoopThread
 from cascade.interfaces import CallContext, ConfigurationError, Directive
-from cascade.interfaces.abandoned_calls import AbandonedCalls
+from cascade.interfaces.executor import AbandonedCalls
 from cascade.interfaces.mailbox import Mailbox
 from cascade.interfaces.pickled_calls import name_of, open_answer, pack_call, task_function
 

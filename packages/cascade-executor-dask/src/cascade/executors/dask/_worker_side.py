@@ -17,9 +17,8 @@ import cloudpickle  # type: ignore[import-untyped]
 from distributed import get_worker
 
 from cascade.executors.dask._send_window import SendWindow
-from cascade.interfaces.call_context import Directive, in_call
+from cascade.interfaces.call_context import Directive, RunningCall, in_call
 from cascade.interfaces.pickled_calls import run_packed
-from cascade.interfaces.running_call import RunningCall
 
 WINDOW = 256 * 1024
 """Characters of the values of one call that may be on the way; beyond that, ``cs.publish`` waits."""

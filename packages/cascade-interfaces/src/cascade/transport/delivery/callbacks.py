@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from cascade.interfaces.connector import MessageCallback
-from cascade.interfaces.wire.write import UndecodableMessageError
+from cascade.interfaces.wire import UndecodableMessageError
 from cascade.transport.delivery.message import OVERFLOW, UNDECODABLE, DeliveryCounts, IncomingMessage
 from cascade.transport.state_log import StateLog
 from cascade.transport.yielding import LoopBudget

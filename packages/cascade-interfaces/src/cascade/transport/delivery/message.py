@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from typing import Any
 
-from cascade.interfaces.wire.write import UndecodableMessageError, decode_payload
+from cascade.interfaces.wire import UndecodableMessageError, decode_payload
 
 OVERFLOW = "queue full"
 UNDECODABLE = "undecodable"

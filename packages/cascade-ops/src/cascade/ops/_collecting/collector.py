@@ -11,7 +11,7 @@ from typing import Any
 
 from cascade.cli.link import Link
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, ack_topic, parse_status_topic
-from cascade.interfaces.wire.write import VERSION
+from cascade.interfaces.wire import VERSION
 from cascade.ops._collecting.message import EventFile, Known, Received, Recent, Series
 from cascade.wire import Acknowledgement, EventMessage, parse_event, to_wire
 

@@ -14,7 +14,7 @@ from cascade.interfaces.abilities import SupportsStatistics
 from cascade.interfaces.connector import Subscription
 from cascade.interfaces.text import printable
 from cascade.interfaces.watch import Complete, Message
-from cascade.interfaces.wire.write import encode_payload
+from cascade.interfaces.wire import encode_payload
 from cascade.ops._doctor.facts import Retained, Right
 
 ANSWER_SECONDS = 5.0

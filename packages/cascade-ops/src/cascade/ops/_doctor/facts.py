@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cascade.interfaces.limitation import Limitation
+from cascade.interfaces.abilities import Limitation
 from cascade.wire import View
 
 

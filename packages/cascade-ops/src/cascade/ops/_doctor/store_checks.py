@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cascade.interfaces.limitation import Lacking, Limitation
+from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.ops._doctor.facts import Facts
 from cascade.ops._doctor.finding import Finding
 

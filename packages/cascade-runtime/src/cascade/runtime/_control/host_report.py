@@ -13,7 +13,7 @@ from typing import Any
 from cascade.interfaces import Connector, SupportsStatistics, supports
 from cascade.interfaces.distribution import VERSION
 from cascade.interfaces.events import Tag
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.transport.outbox import SUPERSEDED
 from cascade.wire.message import to_wire
 from cascade.wire.reports import HostReport, Memory

@@ -28,7 +28,7 @@ from cascade.interfaces import (
 from cascade.interfaces.events import Tag
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
-from cascade.interfaces.wire.write import default_source, source_of
+from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun

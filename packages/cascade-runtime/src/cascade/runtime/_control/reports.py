@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from cascade.interfaces import Clock
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import state_topic
-from cascade.interfaces.wire.write import VERSION, timestamp
+from cascade.interfaces.wire import VERSION, timestamp
 from cascade.runtime._control.control_log import QUIET
 from cascade.runtime._control.host_report import INTERVAL as HOST_INTERVAL
 from cascade.runtime._control.register_table import encoded_size

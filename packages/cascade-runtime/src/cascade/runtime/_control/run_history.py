@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cascade.interfaces import Connector, RunStatus, TaskState
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.runtime._control.by_broker import ByBroker
 from cascade.runtime._control.register_table import encoded_size
 from cascade.wire.reports import RecentRun

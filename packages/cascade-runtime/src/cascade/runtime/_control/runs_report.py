@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from cascade.interfaces import TaskState
 from cascade.interfaces.events import ENDED_STATES
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.active_run import ActiveRun, TaskTotals
 from cascade.runtime._control.register_table import encoded_size

@@ -41,7 +41,7 @@ _log = get_logger("cascade.engine")
 _Key = tuple[int, str, int]
 
 _PARTS = (
-    "cascade.interfaces.statistics",
+    "cascade.interfaces.abilities",
     "msgspec",
     "cascade.runtime._control.parse",
     "cascade.runtime._control.registers",

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cascade.interfaces.wire.write import timestamp
+from cascade.interfaces.wire import timestamp
 from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.register_table import encoded_size
 from cascade.runtime._control.run_table import RunTable

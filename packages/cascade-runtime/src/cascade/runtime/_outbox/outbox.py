@@ -20,7 +20,7 @@ from cascade.interfaces import (
     SupportsLink,
     supports,
 )
-from cascade.interfaces.wire.write import default_source, source_of
+from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._outbox import settings as checks
 from cascade.runtime._outbox.acknowledgements import Acknowledgements
 from cascade.runtime._outbox.file import Stored

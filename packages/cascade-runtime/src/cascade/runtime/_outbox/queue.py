@@ -9,7 +9,7 @@ from typing import Any
 
 from cascade.interfaces import Clock, Delivery, SupportsDelivery, SupportsStatistics, supports
 from cascade.interfaces.logs import get_logger
-from cascade.interfaces.wire.write import encode_payload
+from cascade.interfaces.wire import encode_payload
 from cascade.runtime._outbox.file import Row, Stored
 from cascade.runtime._outbox.file_thread import CLOSE_TIMEOUT, PAGE, Apply, Done, FileThread
 from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder

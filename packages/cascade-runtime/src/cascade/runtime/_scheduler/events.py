@@ -21,7 +21,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import describe
-from cascade.interfaces.wire.write import new_token
+from cascade.interfaces.wire import new_token
 from cascade.runtime._graph.keys import without_run_parts
 from cascade.runtime._graph.node import TASKS, Kind, Node
 from cascade.runtime._scheduler.state import RunState

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 from cascade.interfaces import StepInfo, UsageError
-from cascade.interfaces.call_context import in_call
-from cascade.interfaces.step import in_worker, step_in_worker
+from cascade.interfaces.call_context import in_call, in_worker, step_in_worker
 from cascade.runtime._scheduler.checkpoints import current
 
 MAX_BYTES = 16 * 1024

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from cascade.interfaces import CallContext
-from cascade.interfaces.abandoned_calls import AbandonedCalls
+from cascade.interfaces.executor import AbandonedCalls
 from cascade.interfaces.mailbox import Mailbox
 from cascade.interfaces.pickled_calls import pack_call
 from cascade.runtime.executors._main_pickling import pack

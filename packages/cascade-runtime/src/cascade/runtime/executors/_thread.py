@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade.interfaces import ConfigurationError, ExecutorUnavailable
-from cascade.interfaces.abandoned_calls import AbandonedCalls
+from cascade.interfaces.executor import AbandonedCalls
 
 
 def check_count(setting: str, value: object, *, least: int = 1) -> None:

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from cascade.interfaces import Directive
-from cascade.interfaces.running_call import RunningCall
+from cascade.interfaces.call_context import RunningCall
 from cascade.runtime.executors._pipe_frames import (
     DATA,
     DIRECTIVES,

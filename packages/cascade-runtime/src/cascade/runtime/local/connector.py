@@ -21,7 +21,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import check_topic
-from cascade.interfaces.wire.write import default_source, encode_payload
+from cascade.interfaces.wire import default_source, encode_payload
 from cascade.runtime.local._hub import LocalHub, Session
 from cascade.transport.delivery import message
 from cascade.transport.delivery.dispatcher import Dispatcher

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from cascade.interfaces import InvalidPayloadError, MessageCallback, Payload
 from cascade.interfaces.topics import check_filter, check_topic
-from cascade.interfaces.wire.write import encode_payload
+from cascade.interfaces.wire import encode_payload
 from cascade.transport.state_log import StateLog
 
 log = logging.getLogger(__name__)

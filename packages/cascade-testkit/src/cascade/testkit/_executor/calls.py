@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cascade.interfaces.call_context import InCall, in_call
-from cascade.interfaces.step import step_in_worker
+from cascade.interfaces.call_context import InCall, in_call, step_in_worker
 from cascade.testkit.waiting import Patience
 
 _PATIENCE = 120.0  # seconds; no call outlives a suite that has failed
