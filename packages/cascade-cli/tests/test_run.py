@@ -130,42 +130,6 @@ def test_the_file_may_be_anywhere_and_in_a_package(folder: Path, cascade: Cascad
     assert cascade("run", "deep/jobs/nightly_parts.py", "-q") == (0, "2 parts\n", "")
 
 
-def test_parameters_are_options_or_pairs(folder: Path, cascade: Cascade) -> None:
-    """``-p`` also reaches a parameter whose name is an option of the command."""
-    (folder / "echo.py").write_text(
-        "import cascade as cs\n"
-        "@cs.task(mode='inline')\n"
-        "def workflow(number: int, json: str = '', flag: bool = True, with_dash: float = 0.5):\n"
-        "    return [number, json, flag, with_dash]\n"
-    )
-    done = cascade("run", "echo.py", "--number", "3", "-p", "json=x=y", "--no-flag", "--with-dash", "1", "-q")
-    assert done == (0, "[3, 'x=y', False, 1.0]\n", "")
-    assert (
-        cascade("run", "echo.py", "-p", "number=3", "-p", "flag=no", "--quiet")[1] == "[3, '', False, 0.5]\n"
-    )
-    code, out, _ = cascade("run", "echo.py", "--help")
-    assert code == 0
-    for line in (
-        r"Parameters of echo.py:workflow:",
-        r"  --number INT +\[required\]",
-        r"  --flag / --no-flag +\[default: true\]",
-        r"  --with-dash FLOAT +\[default: 0.5\]",
-        r"  -p json=TEXT",
-    ):
-        assert re.search(f"^{line}", out, re.MULTILINE), out
-
-
-def test_help_says_what_the_docstring_says(folder: Path, cascade: Cascade) -> None:
-    """The first paragraph, and the description of each parameter."""
-    code, out, _ = cascade("run", "job.py:parts", "--help")
-    assert code == 0
-    assert "  Inspect some parts.\n" in out
-    assert re.search(r"--number INT +how many  \[required\]", out)
-    assert re.search(
-        r"--label TEXT +what they are  \[default: parts\]", cascade("run", "job.py", "--help")[1]
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -235,15 +199,6 @@ def test_a_shell_completes_the_file(folder: Path, command: str) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("file,jo\n", "")
-
-
-def test_debug_prints_the_traceback_of_a_file(folder: Path, cascade: Cascade) -> None:
-    """And the line at the end."""
-    (folder / "broken.py").write_text("def f():\n    raise ValueError('odd')\nf()\n")
-    code, _, err = cascade("run", "broken.py", "--debug")
-    assert code == 2
-    assert 'broken.py", line 2, in f' in err
-    assert err.splitlines()[-1].startswith("cascade: broken.py cannot be imported: line 2: ValueError: odd")
 
 
 @pytest.mark.process

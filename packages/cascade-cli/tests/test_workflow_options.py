@@ -475,4 +475,7 @@ def test_an_error_in_the_file_shows_its_traceback_for_debug(
         ["run", "failing_job.py", "--debug"],
     ):
         assert main(arguments) == 2
-        assert ("Traceback" in capsys.readouterr().err) == ("--debug" in arguments)
+        err = capsys.readouterr().err
+        assert ('failing_job.py", line 1, in' in err) == ("--debug" in arguments)
+        last = "cascade: failing_job.py cannot be imported: line 1: ValueError: odd"
+        assert err.splitlines()[-1].startswith(last)
