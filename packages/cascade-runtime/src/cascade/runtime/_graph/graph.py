@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any
 
 from cascade.interfaces import UsageError
+from cascade.runtime._graph.alternatives import CallNumbers, Declared, RouteRefCounts, chosen
 from cascade.runtime._graph.builder import NODES_PER_STEP, GraphBuilder
-from cascade.runtime._graph.cycles import waits_for
 from cascade.runtime._graph.dependencies import (
     DEPENDS_ON_ITSELF,
     alternatives_of,
@@ -16,11 +16,8 @@ from cascade.runtime._graph.dependencies import (
     inputs_of,
 )
 from cascade.runtime._graph.index import NodeIndex
-from cascade.runtime._graph.items import MapItems
-from cascade.runtime._graph.mapping import Columns, columns_of, has_to_wait
+from cascade.runtime._graph.items import Columns, MapItems, columns_of, has_to_wait
 from cascade.runtime._graph.node import Kind, Node, Origin, Status
-from cascade.runtime._graph.numbering import CallNumbers, Declared
-from cascade.runtime._graph.routing import RouteRefCounts, chosen
 from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, Search, call_of, substitute
 
 _NOTHING: Mapping[str, Any] = {}
@@ -177,6 +174,8 @@ class Graph:
         found = self.node(lazy)
         if found.status is Status.DONE:
             self._check_kept(found)
+        from cascade.runtime._graph.cycles import waits_for  # most graphs never expand
+
         if waits_for(found, node):
             raise UsageError(
                 f"{node.key!r} returned a call that depends on {node.key!r} itself; return a call that does not need this task's value"
@@ -382,7 +381,7 @@ class Graph:
             return
         node.number, origin = place
         if self._complete and origin is not None:
-            node.origin = Origin(self.find(origin) or self._unbuilt(origin, declared[origin].number))
+            node.origin = Origin(self.find(origin) or self._unbuilt(origin, declared[origin][0]))
             self._root._expanded = True
 
     def _unbuilt(self, route: Call, number: int) -> Node:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
-from cascade.runtime._graph.mapping import Columns
 from cascade.spec import Call, LazyResult, TaskDefinition, filled
+
+if TYPE_CHECKING:
+    from cascade.runtime._graph.items import Columns
 
 
 class Kind(StrEnum):

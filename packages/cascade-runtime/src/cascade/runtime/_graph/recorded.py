@@ -7,12 +7,11 @@ from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
+from cascade.runtime._graph.alternatives import Declared
 from cascade.runtime._graph.graph import Graph
-from cascade.runtime._graph.items import MapItems, RecordedValues
+from cascade.runtime._graph.items import Columns, MapItems, RecordedValues
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
-from cascade.runtime._graph.mapping import Columns
 from cascade.runtime._graph.node import Kind, Node, Recorded
-from cascade.runtime._graph.numbering import Declared
 from cascade.spec import Call, LazyResult, Search, call_of
 
 
@@ -63,7 +62,7 @@ class RecordedGraph(Graph):
         :raises KeyError: if none does.
         """
         owner = self._owner(call)
-        number = owner._own[call].number
+        number = owner._own[call][0]
         return shortened(f"{owner._prefix}{declared_key(call.definition.name, number)}")
 
     def declared_as(self, key: str) -> Call | None:
@@ -131,7 +130,7 @@ class RecordedGraph(Graph):
         if owner is self:
             super()._take_number(node, declared)
         else:
-            node.number = owner._own[node.call].number
+            node.number = owner._own[node.call][0]
 
     def _new_items(self, node: Node, columns: Columns) -> MapItems:
         items = super()._new_items(node, columns)

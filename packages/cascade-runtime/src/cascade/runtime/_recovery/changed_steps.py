@@ -11,8 +11,8 @@ from typing import Any
 
 from cascade.interfaces import ChangeKind, Journal, StepChange, StepRecord, StepState
 from cascade.runtime._graph.dependencies import dependencies_of
+from cascade.runtime._graph.items import has_to_wait
 from cascade.runtime._graph.keys import item_keys, scope_of
-from cascade.runtime._graph.mapping import has_to_wait
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.spec import Call, MapCall, Search
