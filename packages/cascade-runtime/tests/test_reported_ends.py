@@ -21,7 +21,7 @@ from cascade.interfaces import (
 )
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._graph.graph import Graph
-from cascade.runtime._scheduler.events import EventEmitter, ProgressReport
+from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._support.run_identity import RunIdentity
 from cascade.spec import LazyResult, Router, task
 from cascade.testing import ManualClock
@@ -170,7 +170,7 @@ def test_the_end_of_a_run_is_its_last_event() -> None:
     node = graph.node(lazy)
 
     def report() -> None:
-        emitter.progress(node, ProgressReport(1.0, 2.0, "half", "m"))
+        emitter.progress(node, (1.0, 2.0, "half", "m"))
         emitter.log(node, 1e9, "INFO", "press", "oil is low", 5)
         emitter.log(None, 1e9, "INFO", "press", "no task", 0)
         emitter.data(node, "celsius", 21.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,9 +25,6 @@ from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.wire import source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._control.session import ControlSession
-from cascade.runtime._observers.run_log import logged
-from cascade.runtime._resources.lifetime import CloseTimeouts
-from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.scheduler import RunScheduler
@@ -47,6 +45,7 @@ if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.runtime._outbox.outbox import Outbox
     from cascade.runtime._outbox.queue import DurableQueue
     from cascade.runtime._recovery.recording import RunRecording
+    from cascade.runtime._resources.scope import ResourceScope
     from cascade.runtime.telemetry import TelemetrySubscriber
 
 _log = get_logger("cascade.engine")
@@ -55,7 +54,7 @@ TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
 
 
-@dataclass(kw_only=True, slots=True, eq=False, repr=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class RunServices:
     """What an engine gives to each of its runs; see :class:`Engine`."""
 
@@ -120,7 +119,7 @@ class Run:
         """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
         services, control = self._services, self._services.control
         prepare = partial(control.prepare, self._id, forget=self._rules.forget_control)
-        with logged(services.bus, services.redactor), control.prepared(self._id):
+        with _logged(services), control.prepared(self._id):
             async with (
                 _outbox_queue(services) as queue,
                 SharedConnection.hold(services.connector, meanwhile=prepare) as start_timeout,
@@ -183,17 +182,10 @@ class Run:
     async def _schedule(self, events: EventEmitter) -> list[Any]:
         """Run between the opening of what the run owns and its closing."""
         services, still_running = self._services, StillRunning()
-        timeouts = CloseTimeouts(services.close_timeout, services.stop_timeout)
         try:
             async with (
                 RunExecutors(services.executor, services.executors) as executors,
-                ResourceScope(
-                    services.resources,
-                    executors.threads,
-                    timeouts=timeouts,
-                    still_running=still_running.resources,
-                ) as resources,
-                self._runner(executors, resources) as runner,
+                self._runner(executors, still_running) as runner,
             ):
                 monitor = LoopLagMonitor.join(asyncio.get_running_loop())
                 scheduler = self._scheduler(runner, events, monitor)
@@ -252,15 +244,28 @@ class Run:
             kept=recording.kept if recording is not None else 0,
         )
 
-    def _runner(self, executors: RunExecutors, resources: ResourceScope) -> TaskRunner:
+    def _runner(self, executors: RunExecutors, still_running: StillRunning) -> TaskRunner:
         return TaskRunner(
             self._id,
             executors,
-            resources,
+            partial(self._resource_scope, executors, still_running),
             cache_backend=self._services.cache,
             clock=self._services.clock,
             middleware=self._services.middleware,
+            offers_resources=bool(self._services.resources),
             recording=self._recording,
+        )
+
+    def _resource_scope(self, executors: RunExecutors, still_running: StillRunning) -> ResourceScope:
+        from cascade.runtime._resources.lifetime import CloseTimeouts
+        from cascade.runtime._resources.scope import ResourceScope
+
+        services = self._services
+        return ResourceScope(
+            services.resources,
+            executors.threads,
+            timeouts=CloseTimeouts(services.close_timeout, services.stop_timeout),
+            still_running=still_running.resources,
         )
 
     def _scheduler(self, runner: TaskRunner, events: EventEmitter, monitor: LoopLagMonitor) -> RunScheduler:
@@ -301,6 +306,15 @@ class StillRunning:
             parts.append(f"{self.calls} calls that cannot be stopped")
         if parts:
             _log.warning("run %s ended, but these run on: %s", run_id, "; ".join(parts))
+
+
+def _logged(services: RunServices) -> AbstractContextManager[None]:
+    """Log what becomes of the run, if INFO is enabled on the logger now."""
+    if not get_logger("cascade.run").isEnabledFor(logging.INFO):
+        return nullcontext()
+    from cascade.runtime._observers.run_log import logged
+
+    return logged(services.bus, services.redactor)
 
 
 @asynccontextmanager

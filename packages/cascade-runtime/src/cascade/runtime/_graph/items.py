@@ -6,10 +6,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cascade.runtime._graph.node import Kind, Node, Origin, Recorded, Status
+from cascade.runtime._graph.node import Kind, Node, Origin, Status
 from cascade.spec import Call, LazyResult, MapCall, Search, call_of, check_lengths, column_of
+
+if TYPE_CHECKING:  # only recorded runs import it
+    from cascade.runtime._graph.recorded import RecordedValues
 
 Columns = Mapping[str, tuple[Any, ...]]
 """The arguments of a map's items, by parameter."""
@@ -21,31 +24,6 @@ class ArgumentDigests(Protocol):
     def of(self, number: int) -> bytes:
         """Return the digest of one item's arguments."""
         ...
-
-
-class RecordedValues:
-    """What earlier attempts recorded of the items of one map, in little memory."""
-
-    __slots__ = ("_attempts", "_turns", "_values")
-
-    def __init__(self, size: int) -> None:
-        self._values: list[Any] = [None] * size
-        self._attempts = [0] * size
-        self._turns: dict[int, int] = {}
-
-    def put(self, number: int, recorded: Recorded) -> None:
-        """Note what is recorded of an item."""
-        self._values[number], self._attempts[number], turn = recorded
-        if turn:
-            self._turns[number] = turn
-
-    def take(self, number: int) -> Recorded | None:
-        """Return and forget what is recorded of an item; None if nothing is."""
-        attempt = self._attempts[number]
-        if not attempt:
-            return None
-        value, self._values[number], self._attempts[number] = self._values[number], None, 0
-        return Recorded(value, attempt, self._turns.get(number, 0))
 
 
 class MapItems(Origin):

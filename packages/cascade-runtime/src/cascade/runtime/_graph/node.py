@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
 from cascade.spec import Call, LazyResult, TaskDefinition, filled
@@ -48,15 +48,6 @@ class Status(Enum):
     FAILED = "failed"
     REMOVED = "removed"
     """It was taken out of its graph before it was admitted to the run."""
-
-
-class Recorded(NamedTuple):
-    """What an earlier attempt of the run recorded of one step: the value of a node of this kind until it expands."""
-
-    value: Any
-    attempt: int
-    turn: int = 0
-    """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
 
 
 class Origin:

@@ -22,10 +22,7 @@ _shared: Shared[RunLog] = Shared()
 
 @contextmanager
 def logged(bus: EventBus, redactor: Redactor) -> Iterator[None]:
-    """Log the runs of a bus meanwhile, if INFO is enabled on the logger now; otherwise do nothing."""
-    if not _log.isEnabledFor(logging.INFO):
-        yield
-        return
+    """Log the runs of a bus meanwhile."""
     _shared.join(bus, make=lambda: RunLog(bus, redactor))
     try:
         yield

@@ -253,7 +253,7 @@ class RemoteCall:
 
     def progress(self, done: float, total: float | None = None, message: str = "", unit: str = "") -> None:
         """Report how far the call is; from any thread."""
-        self._gate.progress(self.node, self._attempt, ProgressReport(done, total, message, unit))
+        self._gate.progress(self.node, self._attempt, (done, total, message, unit))
 
     def publish(self, name: str, data: Any) -> None:
         """Publish a value of the call; from any thread."""
@@ -318,7 +318,7 @@ def checkpoint(
         return _NOWHERE
     gate, node, attempt = place
     if done is not None:
-        gate.progress(node, attempt, ProgressReport(done, total, message, unit))
+        gate.progress(node, attempt, (done, total, message, unit))
     if on_loop(gate.loop):
         return Checkpoint(place)
     if not gate.passes(node, attempt):

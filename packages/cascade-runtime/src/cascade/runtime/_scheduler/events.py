@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import (
     Clock,
@@ -34,14 +34,8 @@ if TYPE_CHECKING:
 _log = get_logger("cascade.bus")
 _EXPANDING = {Kind.MAP, Kind.ROUTE}
 
-
-class ProgressReport(NamedTuple):
-    """What a task says of its progress."""
-
-    done: float
-    total: float | None = None
-    message: str = ""
-    unit: str = ""
+ProgressReport = tuple[float, float | None, str, str]
+"""How far a task is: done, total, a message, and the unit of both numbers."""
 
 
 class EventEmitter:
@@ -192,18 +186,19 @@ class EventEmitter:
     def progress(self, node: Node, report: ProgressReport) -> None:
         """Report how far a task is."""
         if not self._closed and self._bus.wants(ProgressEvent):
+            done, total, message, unit = report
             self._publish(
                 ProgressEvent(
                     self._run_id,
                     node.key,
                     node.name,
                     self._clock.now(),
-                    report.done,
-                    report.total,
+                    done,
+                    total,
                     token=self._token,
                     run_attempt=self._attempt,
-                    message=report.message,
-                    unit=report.unit,
+                    message=message,
+                    unit=unit,
                 )
             )
 

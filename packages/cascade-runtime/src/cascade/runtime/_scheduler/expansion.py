@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Clock
 from cascade.runtime._graph.items import MapItems
-from cascade.runtime._graph.node import Kind, Node, Recorded, Scope
+from cascade.runtime._graph.node import Kind, Node, Scope
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.loop_steps import LoopShare, emptied, finished, turn
 from cascade.spec import LazyResult, MapCall
 
 if TYPE_CHECKING:  # only recorded runs import it
+    from cascade.runtime._graph.recorded import Recorded
     from cascade.runtime._scheduler.recording import Recording
 
 
@@ -97,8 +98,8 @@ class GraphExpansion:
 
     def _take_recorded(self, node: Node) -> None:
         """Have a node take its recorded value, or start to build the calls that it had returned."""
-        recorded, node.value = node.value, None
-        assert isinstance(recorded, Recorded)
+        recorded: Recorded = node.value
+        node.value = None
         self._outcome.skip_reasons[node] = _reason(recorded.attempt)
         if not recorded.turn:
             self._outcome.complete(node, recorded.value)

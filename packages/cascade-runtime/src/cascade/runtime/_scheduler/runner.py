@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import CoroutineType, TracebackType
@@ -21,15 +22,15 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.errors import TaskTimeoutError
 from cascade.runtime._graph.node import Node
-from cascade.runtime._resources.scope import ResourceScope
 from cascade.runtime._scheduler.attempts import AttemptContext
 from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import PLAIN, LazyResult
 from cascade.spec.definition import AUTO, TaskDefinition
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend
+    from cascade.runtime._resources.scope import ResourceScope
     from cascade.runtime._scheduler.recording import Recording
     from cascade.runtime.cache._call_cache import CallCache, Prepare
     from cascade.spec.retry import RetryPolicy
@@ -50,16 +51,21 @@ class TaskRunner:
         self,
         run_id: str,
         executors: RunExecutors,
-        resources: ResourceScope,
+        resource_scope: Callable[[], ResourceScope],
         *,
         cache_backend: Callable[[], CacheBackend],
         clock: Clock,
         middleware: Sequence[Middleware] = (),
+        offers_resources: bool = False,
         recording: Recording | None = None,
     ) -> None:
         self._run_id = run_id
         self._executors = executors
-        self._resources = resources
+        self._make_scope = resource_scope
+        self._offers_resources = offers_resources
+        self._scope: ResourceScope | None = None
+        # overrides of resources count if they were set when the run began
+        self._context = contextvars.copy_context()
         self._cache_backend = cache_backend
         self._clock = clock
         self._middleware = tuple(reversed(middleware))
@@ -73,14 +79,25 @@ class TaskRunner:
         self._offloadings: dict[str, _Offloading] = {}  # by mode
 
     async def __aenter__(self) -> TaskRunner:
+        if self._offers_resources:
+            self._resources()  # wrong ones are refused, used or not
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """Free the threads and files of the cache, if it was used."""
-        if self._cached is not None:
-            await self._cached.close()
+        """Free the threads and files of the cache, and close the resources, if they were used."""
+        try:
+            if self._cached is not None:
+                await self._cached.close()
+        finally:
+            if self._scope is not None:
+                await self._scope.__aexit__(kind, error, at)
+
+    def _resources(self) -> ResourceScope:
+        if self._scope is None:
+            self._scope = self._context.run(self._make_scope)
+        return self._scope
 
     def modes(self) -> set[str]:
         """Return the modes of the tasks that have been checked and need a worker."""
@@ -102,7 +119,7 @@ class TaskRunner:
         """
         definition = node.definition
         if definition.injections:
-            self._resources.check(node.call)
+            self._resources().check(node.call)
         if definition.on_loop or definition in self._checked:
             return
         self._checked.add(definition)
@@ -216,7 +233,7 @@ class TaskRunner:
 
     async def _with_resources(self, node: Node, context: AttemptContext) -> Any:
         args, kwargs = node.scope.arguments(node)
-        async with self._resources.attempt() as scope:
+        async with self._resources().attempt() as scope:
             return await self._call(node, context, args, await scope.fill(node.definition, args, kwargs))
 
     def _with_arguments(self, node: Node, context: AttemptContext) -> Awaitable[Any]:
