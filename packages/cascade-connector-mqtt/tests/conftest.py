@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 
-from cascade.connectors.mqtt.config import Settings
-from cascade.transport import drain, link
+from cascade.transport import link, waiting
+from cascade.transport.settings import ConnectorSettings
 
 LIMITS = {
     (module, name): getattr(module, name)
     for module, name in (
-        (drain, "NO_PROGRESS"),
+        (waiting, "NO_PROGRESS"),
         (link, "LEAVE_TIMEOUT"),
         (link, "ANSWER_TIMEOUT"),
         (link, "STUCK_TIMEOUT"),
@@ -29,16 +27,13 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     for (module, name), limit in LIMITS.items():
         assert getattr(module, name) == limit, "an earlier test has left its own limit"
         monkeypatch.setattr(module, name, AGES)
-    names = [each.name for each in fields(Settings)]
-    make = Settings.__init__
-    assert make.__defaults__ is not None
-    defaults = dict(zip(names[-len(make.__defaults__) :], make.__defaults__, strict=True))
-    defaults |= {"connect_timeout": AGES, "drain_timeout": AGES}
-    monkeypatch.setattr(make, "__defaults__", tuple(defaults.values()))
+    make = ConnectorSettings.__init__
+    defaults = {**(make.__kwdefaults__ or {}), "connect_timeout": AGES, "drain_timeout": AGES}
+    monkeypatch.setattr(make, "__kwdefaults__", defaults)
 
 
 @pytest.fixture
 def hasty_end(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a link that carries nothing up soon, at the end of a connector."""
-    monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.2)
+    monkeypatch.setattr("cascade.transport.waiting.NO_PROGRESS", 0.2)
     monkeypatch.setattr("cascade.transport.link.LEAVE_TIMEOUT", 0.2)

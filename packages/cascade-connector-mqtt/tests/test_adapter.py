@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.mqtt._aiomqtt.client import AiomqttClient
 from cascade.connectors.mqtt._aiomqtt.internals import QuietLogger
-from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 
 V5 = aiomqtt.ProtocolVersion.V5

@@ -59,7 +59,7 @@ class FakeMessages:
 @pytest.fixture(autouse=True)
 def unhurried(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no iteration of the loop end early because the machine was slow in it."""
-    monkeypatch.setattr("cascade.transport.yielding.LOOP_BUDGET", 600.0)
+    monkeypatch.setattr("cascade.transport.event_loop.LOOP_BUDGET", 600.0)
     monkeypatch.setattr("cascade.transport.session.PUBLISHING", 600.0)
 
 

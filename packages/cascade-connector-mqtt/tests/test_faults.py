@@ -488,7 +488,7 @@ class TestLostLinks:
         self, fresh_broker: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is away when disconnect is called, and back before drain_timeout: everything is sent."""
-        monkeypatch.setattr("cascade.transport.drain.NO_LINK", 0.0)
+        monkeypatch.setattr("cascade.transport.waiting.NO_LINK", 0.0)
         connector = MqttConnector(fresh_broker.host, fresh_broker.port, drain_timeout=AGES)
         await connector.connect()
         fresh_broker.terminate()
@@ -508,8 +508,8 @@ class TestLostLinks:
         """The link has just been there, but credentials are refused now: a drain waits only for attempts within its time."""
         for module in ("backoff", "session"):
             monkeypatch.setattr(f"cascade.transport.{module}.SLOW_PAUSE", pause)
-        monkeypatch.setattr("cascade.transport.drain.NO_LINK", 0.0)
-        monkeypatch.setattr("cascade.transport.drain.RECENT", 2 * AGES)
+        monkeypatch.setattr("cascade.transport.waiting.NO_LINK", 0.0)
+        monkeypatch.setattr("cascade.transport.waiting.RECENT", 2 * AGES)
         with OddBroker() as broker:
             connector = MqttConnector(broker.host, broker.port, drain_timeout=AGES - 1)
             await connector.connect()

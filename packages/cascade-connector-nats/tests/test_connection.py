@@ -15,7 +15,7 @@ from nats.aio.client import Client
 
 from cascade.connectors.nats._client import ApiError, NatsClient, _Connection
 from cascade.testkit import eventually, time_limit
-from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.faults import LinkLost, MessageRejected
 
 BOUND = 60.0
 

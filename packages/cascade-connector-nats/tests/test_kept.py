@@ -19,7 +19,7 @@ from cascade.connectors.nats._kept import BATCH, Keeping, KeptTelemetry
 from cascade.testkit import eventually
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.message import DeliveryCounts
-from cascade.transport.errors import MessageRejected
+from cascade.transport.faults import MessageRejected
 
 
 async def test_messages_of_two_requests_are_followed_by_a_third(monkeypatch: pytest.MonkeyPatch) -> None:

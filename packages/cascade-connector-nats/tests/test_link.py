@@ -24,7 +24,7 @@ from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.errors import MessageRejected
+from cascade.transport.faults import MessageRejected
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox
 from cascade.transport.presence import Presence

@@ -19,7 +19,7 @@ from cascade.interfaces.topics import status_topic
 from cascade.testkit import eventually, time_limit
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.presence import UNNAMED_WILL
 
 BOUND = 60.0

@@ -18,7 +18,7 @@ from cascade.interfaces import Lacking
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic, telemetry_topic
 from cascade.testkit import eventually
-from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 
 PAUSE = constraint_topic("global", "pause")

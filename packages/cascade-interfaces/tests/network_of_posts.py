@@ -6,8 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.transport.network import Network
-from cascade.transport.settings import ConnectorSettings
+from cascade.transport.settings import ConnectorSettings, Network
 
 LOG = "cascade.test.network"
 POST = Network(

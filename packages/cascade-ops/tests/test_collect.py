@@ -219,7 +219,7 @@ async def test_no_event_of_a_burst_is_dropped(tmp_path: Path, capsys: pytest.Cap
     require_mosquitto()
     path, count = tmp_path / "all.sqlite", 5_000
     # Each callback takes a turn of the event loop of its own, as on a busy machine: messages come faster.
-    busy = f"from cascade.transport import yielding\nyielding.LOOP_BUDGET = 0.0\n{COLLECTOR}"
+    busy = f"from cascade.transport import event_loop\nevent_loop.LOOP_BUDGET = 0.0\n{COLLECTOR}"
     with (
         Mosquitto() as broker,
         process(sys.executable, "-c", busy, broker.url, str(path)) as collector,

@@ -18,7 +18,7 @@ LIMITS = (
     ("cascade.runtime._support.loop_lag", "LAG_LIMIT"),
     ("cascade.runtime._control.sync", "COMPLETE_LIMIT"),
     ("cascade.runtime._run", "TELEMETRY_DRAIN"),
-    ("cascade.transport.drain", "NO_PROGRESS"),
+    ("cascade.transport.waiting", "NO_PROGRESS"),
     ("cascade.transport.link", "ANSWER_TIMEOUT"),
     ("cascade.transport.link", "LEAVE_TIMEOUT"),
     ("cascade.transport.link", "STUCK_TIMEOUT"),

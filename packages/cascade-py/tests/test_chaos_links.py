@@ -101,7 +101,7 @@ async def proxy(fresh_broker: Broker) -> AsyncIterator[ChaosProxy]:
 @pytest.fixture
 def impatient(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a connector give up soon on a link that carries nothing, when it is to leave."""
-    monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.2)
+    monkeypatch.setattr("cascade.transport.waiting.NO_PROGRESS", 0.2)
     monkeypatch.setattr("cascade.transport.link.LEAVE_TIMEOUT", 0.2)
 
 

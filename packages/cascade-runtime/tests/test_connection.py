@@ -12,7 +12,7 @@ from cascade.runtime import Engine, LocalConnector
 from cascade.runtime._support.connection import SharedConnection
 from cascade.spec import task
 from cascade.testkit import time_limit
-from cascade.transport.awake_timeout import AwakeTimeout
+from cascade.transport.waiting import AwakeTimeout
 
 
 async def test_a_required_connector_without_a_link_fails_the_run() -> None:

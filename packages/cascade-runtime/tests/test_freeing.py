@@ -18,7 +18,7 @@ from cascade.runtime._scheduler.state import RunState, freed
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.loop_steps import FREED_PER_STEP, finished
 from cascade.spec import LazyResult, task
-from cascade.transport.yielding import LOOP_BUDGET
+from cascade.transport.event_loop import LOOP_BUDGET
 
 MANY = 3 * FREED_PER_STEP
 

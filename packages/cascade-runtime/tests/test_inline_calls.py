@@ -18,7 +18,7 @@ from cascade.interfaces import RunCancelledError, TaskCancelledError, TaskState,
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
 from cascade.spec import LazyResult, task
 from cascade.testkit import eventually, time_limit
-from cascade.transport.yielding import LOOP_BUDGET
+from cascade.transport.event_loop import LOOP_BUDGET
 
 LIMIT = 60
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")

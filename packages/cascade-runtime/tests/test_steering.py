@@ -521,7 +521,7 @@ async def test_a_run_that_begins_while_its_process_stands_still_obeys_a_pause_al
 ) -> None:
     """The 2 s are for the broker: what it has sent is read before the run goes on without it."""
     monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.2)
-    monkeypatch.setattr("cascade.transport.awake_timeout.STEP", 0.002)
+    monkeypatch.setattr("cascade.transport.waiting.STEP", 0.002)
     hub.publish(constraint_topic("global", "pause"), b'{"type":"pause"}', retain=True)
 
     class StandsStill(LocalConnector):

@@ -1,7 +1,6 @@
 """Connectors that are wrong in one way each while there is no link. Run by ``test_suite_is_tested.py``."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 from tiny import Callback, Tiny, TinySubscription
@@ -110,7 +109,7 @@ class CountsWhatItGaveUpAsPending(Tiny):
 
     def statistics(self) -> ConnectorStatistics:
         counts = super().statistics()
-        return replace(counts, pending=counts.pending + self.given_up)
+        return counts._replace(pending=counts.pending + self.given_up)
 
 
 class CountsWhatItGaveUpTwice(Tiny):
@@ -121,7 +120,7 @@ class CountsWhatItGaveUpTwice(Tiny):
 
 class SaysThatItIsLinked(Tiny):
     def statistics(self) -> ConnectorStatistics:
-        return replace(super().statistics(), linked=True)
+        return super().statistics()._replace(linked=True)
 
 
 class CountsALinkTwice(Tiny):

@@ -17,10 +17,10 @@ EXAMPLE = HERE / "examples" / "jsonl-connector"
 README = (HERE / "README.md").read_text(encoding="utf-8")
 QUOTES = re.compile(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HASTE = """
-from cascade.transport import backoff, drain, senders
+from cascade.transport import backoff, senders, waiting
 
 backoff.SHORTEST_PAUSE = backoff.LONGEST_PAUSE = senders.STEADY_AFTER = 0.01
-drain.NO_PROGRESS = 0.5
+waiting.NO_PROGRESS = 0.5
 """  # what is shown does not depend on how long a connector waits before it tries again
 FILES = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from cascade.transport import awake_timeout
-from cascade.transport.awake_timeout import AwakeTimeout
+from cascade.transport import waiting
+from cascade.transport.waiting import AwakeTimeout
 
 
 @pytest.fixture(autouse=True)
 def _short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(awake_timeout, "STEP", 0.001)
+    monkeypatch.setattr(waiting, "STEP", 0.001)
 
 
 async def test_waits_share_the_time_and_end_when_it_is_over() -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from cascade.transport.disconnecting import BeforeDisconnect
+from cascade.transport.lifecycle import BeforeDisconnect
 
 
 def test_callbacks_are_called_in_order_until_they_are_removed(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from leaping_loop import LeapingLoop
 
-from cascade.transport.drain import NO_PROGRESS, Drain
 from cascade.transport.outbox import Outbox
+from cascade.transport.waiting import NO_PROGRESS, Drain
 
 LIMIT = 60.0
 

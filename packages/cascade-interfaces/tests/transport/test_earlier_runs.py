@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cascade.transport.earlier_runs import EarlierRuns
+from cascade.transport.presence import EarlierRuns
 
 ENDED: dict[str, Any] = {
     "run_id": "77fe",

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cascade.transport.fork import close_copy
+from cascade.transport.event_loop import close_copy
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

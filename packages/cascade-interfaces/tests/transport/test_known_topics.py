@@ -2,8 +2,7 @@
 
 import pytest
 
-from cascade.transport.delivery.known_set import MAX_TOPICS, KnownSet
-from cascade.transport.retained_proof.known_topics import KnownTopics
+from cascade.transport.retained_proof.known_topics import MAX_TOPICS, KnownSet, KnownTopics
 
 
 @pytest.fixture
@@ -86,6 +85,7 @@ def test_a_forgotten_topic_is_known_until_a_message_shows_what_it_holds(known: K
 
 def test_a_queue_that_leaves_topics_neither_knows_them_nor_misses_them() -> None:
     """Nor those whose messages went with a store."""
-    known = KnownSet("store", {"a", "b", "c"}, {"c", "d", "e"})
+    known = KnownSet()
+    known.topics, known.forgotten = {"a", "b", "c"}, {"c", "d", "e"}
     known.remove(["b", "c", "d", "x"])
-    assert (known.store, known.topics, known.forgotten) == ("store", {"a"}, {"e"})
+    assert (known.topics, known.forgotten) == ({"a"}, {"e"})

@@ -23,8 +23,7 @@ from network_in_memory import (
 
 from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.interfaces.topics import state_topic, status_topic
-from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
-from cascade.transport.faults import Kind
+from cascade.transport.faults import Kind, LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import NOT_ALLOWED, POISON, REFUSED, TOO_LARGE
 
 STATUS = status_topic("s")

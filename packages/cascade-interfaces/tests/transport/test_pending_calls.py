@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.pending_calls import PendingCalls
 
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from cascade.testkit import eventually
+from cascade.transport.event_loop import LOOP_BUDGET
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.senders import Senders
-from cascade.transport.yielding import LOOP_BUDGET
 
 
 class Client:
@@ -373,7 +373,7 @@ async def test_all_senders_together_leave_the_loop_to_others(monkeypatch: pytest
             await super().publish(item)
             now += LOOP_BUDGET / 4
 
-    monkeypatch.setattr("cascade.transport.yielding.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("cascade.transport.event_loop.time", SimpleNamespace(monotonic=lambda: now))
     client, outbox = SlowClient(), filled(200)
     senders, tasks = senders_of(client, outbox)
     sent = [0]

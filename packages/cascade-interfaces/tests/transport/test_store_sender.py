@@ -8,7 +8,7 @@ import pytest
 from leaping_loop import leaping
 
 from cascade.transport import store_sender
-from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.store_sender import StoreSender
 
 BOUND = 60.0

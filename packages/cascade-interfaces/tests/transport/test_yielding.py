@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from pytest_mock import MockerFixture
 
-from cascade.transport import yielding
-from cascade.transport.yielding import LoopBudget
+from cascade.transport import event_loop
+from cascade.transport.event_loop import LoopBudget
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def clock(mocker: MockerFixture) -> list[float]:
         now[0] += 0.001
         return now[0]
 
-    mocker.patch.object(yielding, "time", mocker.Mock(monotonic=look))
+    mocker.patch.object(event_loop, "time", mocker.Mock(monotonic=look))
     return now
 
 

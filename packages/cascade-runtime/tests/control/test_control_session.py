@@ -31,7 +31,7 @@ from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
 from cascade.testing import ManualClock
 from cascade.testkit import eventually, time_limit
-from cascade.transport.awake_timeout import AwakeTimeout
+from cascade.transport.waiting import AwakeTimeout
 
 
 class Uncounted(Plain):

@@ -21,7 +21,7 @@ from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.resume_rules import ResumeRules
 from cascade.spec import LazyResult, MapCall, call_of, task
 from cascade.testkit.state import MemoryJournal, MemoryState
-from cascade.transport.yielding import LOOP_BUDGET
+from cascade.transport.event_loop import LOOP_BUDGET
 
 MANY = 5_000
 

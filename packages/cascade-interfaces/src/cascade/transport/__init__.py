@@ -8,24 +8,21 @@ module of its own:
 - :mod:`cascade.transport.link`: ``Link``, the base of one link, and ``LinkClient``, what it needs of a client library.
 - :mod:`cascade.transport.queue_link`: ``QueueLink``, the base on a network on which each queue is subscribed by itself.
 - :mod:`cascade.transport.pending_calls`: ``PendingCalls``, the calls of a client that wait for an answer.
-- :mod:`cascade.transport.settings`, :mod:`cascade.transport.network`: settings and their checks, and the URLs of one network.
-- :mod:`cascade.transport.faults`: why a link failed.
+- :mod:`cascade.transport.settings`: settings and their checks; ``Network``, what distinguishes those of one network.
+- :mod:`cascade.transport.faults`: why a link failed, and ``LinkLost`` and ``MessageRejected``, which a client port raises.
 - :mod:`cascade.transport.outbox`: ``Outbox``, the messages that wait or are in flight, with its control lane.
 - :mod:`cascade.transport.senders`: ``Senders``, the tasks that send them over one link.
 - :mod:`cascade.transport.store_sender`: ``StoreSender``, send to a store of the network again until it answers.
-- :mod:`cascade.transport.drain`: ``Drain``, wait until they are sent or dropped.
-- :mod:`cascade.transport.progress`: ``Progress``, wait until something moves.
-- :mod:`cascade.transport.awake_timeout`: ``AwakeTimeout``, seconds that count only while this process can read.
-- :mod:`cascade.transport.errors`: ``LinkLost`` and ``MessageRejected``, which a client port raises.
+- :mod:`cascade.transport.waiting`: ``Drain``, wait until they are sent or dropped; ``Progress``, wait until something moves;
+  ``AwakeTimeout``, seconds that count only while this process can read.
 - :mod:`cascade.transport.delivery`: queues for callbacks and watches, the dispatcher that fills them, and ``RetainedFeed``, which
   orders what a queue gets where the network marks the end of the retained messages.
 - :mod:`cascade.transport.backoff`: ``Backoff``, the pauses between attempts to connect.
 - :mod:`cascade.transport.presence`: ``Presence``, the will, the birth and the offline message.
 - :mod:`cascade.transport.retained_proof`: know when the retained messages have arrived, and which of them are gone.
 - :mod:`cascade.transport.state_log`: ``StateLog``, log a failure once, until it works again.
-- :mod:`cascade.transport.yielding`: ``LoopBudget``, yield after 5 ms of work.
-- :mod:`cascade.transport.event_loop`: ``watches_sockets`` and ``AutoResetEvent``.
-- :mod:`cascade.transport.fork`: ``inert_in_children``, for connectors in forked processes.
+- :mod:`cascade.transport.event_loop`: ``LoopBudget``, yield after 5 ms of work; ``watches_sockets``; ``AutoResetEvent``;
+  ``inert_in_children``, for connectors in forked processes.
 """
 
 from __future__ import annotations
@@ -40,13 +37,13 @@ if TYPE_CHECKING:
     from cascade.transport.delivery.message import DeliveryCounts as DeliveryCounts
     from cascade.transport.delivery.message import IncomingMessage as IncomingMessage
     from cascade.transport.delivery.retained_feed import RetainedFeed as RetainedFeed
-    from cascade.transport.errors import LinkLost as LinkLost
-    from cascade.transport.errors import MessageRejected as MessageRejected
-    from cascade.transport.errors import MessageTooLarge as MessageTooLarge
+    from cascade.transport.event_loop import close_copy as close_copy
     from cascade.transport.faults import Fault as Fault
     from cascade.transport.faults import Kind as Kind
+    from cascade.transport.faults import LinkLost as LinkLost
+    from cascade.transport.faults import MessageRejected as MessageRejected
+    from cascade.transport.faults import MessageTooLarge as MessageTooLarge
     from cascade.transport.faults import system_fault as system_fault
-    from cascade.transport.fork import close_copy as close_copy
     from cascade.transport.link import Link as Link
     from cascade.transport.link import LinkClient as LinkClient
     from cascade.transport.link import LinkParts as LinkParts
@@ -63,9 +60,8 @@ _MODULES = {
     "delivery.dispatcher": """Queue""",
     "delivery.message": """DeliveryCounts IncomingMessage""",
     "delivery.retained_feed": """RetainedFeed""",
-    "errors": """LinkLost MessageRejected MessageTooLarge""",
-    "faults": """Fault Kind system_fault""",
-    "fork": """close_copy""",
+    "event_loop": """close_copy""",
+    "faults": """Fault Kind LinkLost MessageRejected MessageTooLarge system_fault""",
     "link": """Link LinkClient LinkParts""",
     "outbox": """Outgoing""",
     "pending_calls": """PendingCalls""",

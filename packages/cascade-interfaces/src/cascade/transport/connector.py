@@ -17,18 +17,15 @@ from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
 from cascade.interfaces.topics import check_topic, state_topic
 from cascade.interfaces.wire import default_source, encode_payload, idle_reports
 from cascade.transport.delivery.callbacks import RawQueue
-from cascade.transport.delivery.dispatcher import Dispatcher
+from cascade.transport.delivery.dispatcher import Dispatcher, Subscriptions
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.subscriptions import Subscriptions
 from cascade.transport.delivery.watches import Watch
-from cascade.transport.disconnecting import BeforeDisconnect
-from cascade.transport.earlier_runs import EarlierRuns
+from cascade.transport.event_loop import inert_in_children
 from cascade.transport.faults import Fault
-from cascade.transport.fork import inert_in_children
-from cascade.transport.lifecycle import Lifecycle
+from cascade.transport.lifecycle import BeforeDisconnect, Lifecycle
 from cascade.transport.link import Link, LinkClient, LinkParts
 from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox
-from cascade.transport.presence import Presence
+from cascade.transport.presence import EarlierRuns, Presence
 from cascade.transport.retained_proof.retained_set import RetainedSet
 from cascade.transport.session import Session
 from cascade.transport.settings import QOS, ConnectorSettings, no_qos

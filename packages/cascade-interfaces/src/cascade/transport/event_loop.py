@@ -1,8 +1,13 @@
-"""Abilities of an event loop, and an event that belongs to no loop."""
+"""The event loop and the process of a connector: abilities, a limit for one kind of work, an event, forked children."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import time
+import weakref
+from typing import Protocol
 
 from cascade.interfaces.errors import WrongThreadError
 
@@ -72,3 +77,62 @@ class AutoResetEvent:
         except TimeoutError:
             return False
         return True
+
+
+LOOP_BUDGET = 0.005
+"""Seconds for which one kind of work may keep the event loop before it yields."""
+
+
+class LoopBudget:
+    """The time that one kind of work may take in one iteration of an event loop; ``limit`` is in seconds."""
+
+    __slots__ = ("_limit", "_loop", "_started")
+
+    def __init__(self, limit: float | None = None) -> None:
+        self._limit = LOOP_BUDGET if limit is None else limit
+        self._loop = asyncio.get_running_loop()
+        self._started: float | None = None
+
+    def spent(self) -> bool:
+        """Return whether the time since the first call in this iteration exceeds the limit: then yield."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now
+            self._loop.call_soon(self._renew)
+            return False
+        return now - self._started > self._limit
+
+    def _renew(self) -> None:
+        self._started = None
+
+
+class Forkable(Protocol):
+    """Something that a forked child must not use."""
+
+    def become_inert(self) -> None:
+        """Do nothing from here on; called in the child."""
+        ...
+
+
+_alive: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def inert_in_children(thing: Forkable) -> None:
+    """Call ``thing.become_inert()`` in every child that is forked from now on."""
+    _alive.add(thing)
+
+
+def close_copy(sock: object) -> None:
+    """Close a forked process's copy of a socket; the parent's stays open. Do nothing with what is not an open socket."""
+    inner = getattr(sock, "_sock", sock)  # asyncio hides it
+    if isinstance(inner, socket.socket) and inner.fileno() >= 0:
+        os.close(inner.detach())
+
+
+def _after_fork() -> None:
+    for thing in [*_alive]:
+        thing.become_inert()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""Faults of a link: the cause and the remedy in one line, and what that means for the next attempt."""
+"""Faults of a link: the cause, the remedy and what that means for the next attempt; errors that a client raises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 class Kind(enum.Enum):
@@ -28,8 +28,7 @@ _TLS = ("certificate", "[ssl", "tls", "secure connection")
 _SLOW_RETRY = frozenset({Kind.CREDENTIALS, Kind.CERTIFICATE, Kind.SETTINGS})
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """Why a link failed; ``text`` names the cause and what to do."""
 
     kind: Kind
@@ -62,7 +61,7 @@ def text_fault(text: str, signs: Mapping[str, Fault]) -> Fault | None:
     """
     lower = text.lower()
     found = next((fault for sign, fault in signs.items() if sign in lower), None)
-    return None if found is None else replace(found, text=found.text.replace("{}", text))
+    return None if found is None else found._replace(text=found.text.replace("{}", text))
 
 
 def tls_fault(text: str, cause: BaseException, *, remedy: str) -> Fault | None:
@@ -88,3 +87,28 @@ def system_fault(text: str, cause: BaseException) -> Fault | None:
     if isinstance(cause, ConnectionRefusedError) or any(sign in text.lower() for sign in _REFUSED):
         return Fault(Kind.UNREACHABLE, f"{text}; is the broker running, and on this port?")
     return None
+
+
+class LinkLost(Exception):
+    """The link is down; ``cause`` is what the client or the operating system raised."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the link is down: {cause}")
+        self.cause = cause
+
+
+class MessageRejected(Exception):
+    """The peer received one message and rejected it; ``code`` is its reason code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"rejected with code {code}")
+        self.code = code
+
+
+class MessageTooLarge(Exception):
+    """A message was not sent: it, or the part that ``what`` names, has more bytes than the peer accepts."""
+
+    def __init__(self, size: int, limit: int, *, what: str = "it") -> None:
+        super().__init__(f"{what} has {size:,} bytes, and the broker accepts at most {limit:,}")
+        self.size = size
+        self.limit = limit

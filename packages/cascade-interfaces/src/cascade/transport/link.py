@@ -8,15 +8,13 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.errors import LinkLost, MessageRejected
-from cascade.transport.faults import Fault, Kind, unanswered
+from cascade.transport.faults import Fault, Kind, LinkLost, MessageRejected, unanswered
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.presence import Presence
 from cascade.transport.senders import Senders
@@ -70,8 +68,7 @@ class LinkClient(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkParts:
+class LinkParts(NamedTuple):
     """What a connector gives each of its links."""
 
     settings: ConnectorSettings

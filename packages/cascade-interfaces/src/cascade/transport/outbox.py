@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cascade.interfaces.abilities import Delivery
 from cascade.interfaces.topics import check_topic, is_control
@@ -26,21 +25,33 @@ _LANE_TOPICS = 4096
 _STRIKES = 2
 
 
-@dataclass(slots=True, eq=False)
 class Outgoing:
-    """One message that is sent, encoded; ``seq`` is its place in the order of acceptance."""
+    """One message that is sent, encoded; ``seq`` is its place in the order of acceptance.
 
-    seq: int
-    topic: str
-    payload: str
-    qos: int
-    retain: bool
-    settled: Callable[[Delivery], None] | None = None
-    """Called once, when the message is sent or dropped."""
-    suspects: int = 0
-    """The group of messages of which one may have broken a link: no other message is sent beside them. 0: none."""
-    strikes: int = 0
-    """How often the broker closed a link while nothing else was in flight."""
+    :param settled: called once, when the message is sent or dropped.
+    """
+
+    __slots__ = ("payload", "qos", "retain", "seq", "settled", "strikes", "suspects", "topic")
+
+    def __init__(
+        self,
+        seq: int,
+        topic: str,
+        payload: str,
+        qos: int,
+        retain: bool,
+        settled: Callable[[Delivery], None] | None = None,
+    ) -> None:
+        self.seq = seq
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.settled = settled
+        self.suspects = 0
+        """The group of messages of which one may have broken a link: no other message is sent beside them. 0: none."""
+        self.strikes = 0
+        """How often the broker closed a link while nothing else was in flight."""
 
     @property
     def size(self) -> int:

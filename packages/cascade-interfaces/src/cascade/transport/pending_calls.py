@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cascade.transport.errors import LinkLost
+from cascade.transport.faults import LinkLost
 
 
 class PendingCalls:

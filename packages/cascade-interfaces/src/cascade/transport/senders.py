@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.event_loop import LoopBudget
+from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import NOT_ALLOWED, REFUSED, TOO_LARGE, Outbox, Outgoing
 from cascade.transport.state_log import StateLog
-from cascade.transport.yielding import LoopBudget
 
 STEADY_AFTER = 1.0
 """Seconds for which a link must have held before a message is sent that broke another link."""

@@ -10,20 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from cascade.interfaces.watch import Lost
-from cascade.transport.awake_timeout import AwakeTimeout
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.drain import Drain
+from cascade.transport.event_loop import LoopBudget
 from cascade.transport.faults import Fault, Kind
 from cascade.transport.link import Link, LinkClient
 from cascade.transport.outbox import POISON, SUPERSEDED, UNSENT, Outbox
 from cascade.transport.presence import Presence
 from cascade.transport.settings import ConnectorSettings
 from cascade.transport.state_log import StateLog
-from cascade.transport.yielding import LoopBudget
+from cascade.transport.waiting import AwakeTimeout, Drain
 
 PUBLISHING = 0.001
 """Seconds of publishing in one iteration of the loop after which a caller yields, so that the senders send meanwhile."""

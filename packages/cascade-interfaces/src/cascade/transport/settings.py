@@ -1,17 +1,25 @@
-"""The settings that every networked connector has, and their checks."""
+"""The settings of every networked connector, their checks, and what distinguishes those of one network."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import logging
+import os
+import re
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cascade.interfaces.errors import ConfigurationError
 from cascade.interfaces.text import nearest, text_problem
 
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
 MIB = 1024 * 1024
 MAX_SOURCE_BYTES = 64
 QOS = (0, 1, 2)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 OWN = (
     "source_id",
     "presence",
@@ -25,24 +33,41 @@ OWN = (
 """The keywords of :class:`ConnectorSettings` beside host and port."""
 
 
-@dataclass(frozen=True, slots=True)
 class ConnectorSettings:
-    """The arguments that a connector's constructor has taken, checked. A connector adds its own fields."""
+    """The arguments that a connector's constructor has taken, checked. A connector adds its own attributes.
 
-    hostname: str
-    port: int
-    source_id: str | None = None
-    presence: bool = True
-    connect_timeout: float = 2.0
-    required: bool = False
-    outbox_messages: int = 65_536
-    outbox_bytes: int = 32 * MIB
-    drain_timeout: float = 5.0
-    window: int = 400
-    client: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """Keywords for the client library; they may contain a password."""
-    tls: bool = False
-    """Whether the link is encrypted."""
+    :param client: keywords for the client library; they may contain a password.
+    :param tls: whether the link is encrypted.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        port: int,
+        *,
+        source_id: str | None = None,
+        presence: bool = True,
+        connect_timeout: float = 2.0,
+        required: bool = False,
+        outbox_messages: int = 65_536,
+        outbox_bytes: int = 32 * MIB,
+        drain_timeout: float = 5.0,
+        window: int = 400,
+        client: Mapping[str, Any] = _NOTHING,
+        tls: bool = False,
+    ) -> None:
+        self.hostname = hostname
+        self.port = port
+        self.source_id = source_id
+        self.presence = presence
+        self.connect_timeout = connect_timeout
+        self.required = required
+        self.outbox_messages = outbox_messages
+        self.outbox_bytes = outbox_bytes
+        self.drain_timeout = drain_timeout
+        self.window = window
+        self.client = client
+        self.tls = tls
 
     @property
     def named(self) -> bool:
@@ -172,3 +197,143 @@ def _check_source(source_id: object) -> None:
         raise ConfigurationError(
             "source_id", "it has characters that cannot be printed; brokers refuse those"
         )
+
+
+MAX_WINDOW = 65_535
+"""The largest ``window``: each message of QoS 1 or 2 in flight over MQTT has an identifier of 16 bits."""
+
+_PATH = re.compile(r"[\w./~-]*", re.ASCII)
+
+Made = TypeVar("Made", bound=ConnectorSettings)
+
+
+class Network(NamedTuple):
+    """What distinguishes the settings of one network from those of others."""
+
+    connector: str
+    """The name of the connector's class, for messages."""
+    ports: Mapping[str, int]
+    """The schemes of URLs, each with its usual port; the first one is the network's own."""
+    usual_port: str
+    """What a message says about a port that cannot be one."""
+    example: str
+    """What a message says about a URL that cannot be read."""
+    window_reason: str
+    """What limits the window, for the message."""
+    variables: str
+    """How the names of its environment variables begin: behind it stand ``_PASSWORD``, ``_CA`` ..."""
+    encrypted: Collection[str]
+    """The schemes with TLS."""
+    tls: tuple[str, ...]
+    """The client's keywords for TLS; the first one is a context, which the URL of an encrypted scheme sets."""
+    texts: tuple[str, ...]
+    """The client's keywords that are text."""
+    log: logging.Logger
+    with_path: Collection[str] = ()
+    """The schemes behind whose port a path may follow."""
+    proofs: Mapping[str, str] = _NOTHING
+    """The client's keywords that prove who this is, of which only one can be given; each with what it is, in words."""
+    files: Mapping[str, str] = _NOTHING
+    """The client's keywords that name a file, each with the end of the variable that names it without a keyword."""
+    own: tuple[str, ...] = ()
+    """The keywords of the connector itself, beside those that every connector has."""
+
+    def settings(
+        self,
+        kind: Callable[..., Made],
+        hostname: object,
+        port: object,
+        keywords: Mapping[str, Any],
+        *,
+        client: Callable[[dict[str, Any]], Mapping[str, Any]],
+        known: Collection[str],
+    ) -> Made:
+        """Return checked settings.
+
+        :param kind: makes them.
+        :param client: returns the keywords of the client, checked; ``known`` has their names.
+        :raises ConfigurationError: naming the setting that cannot work, and what to write instead.
+        """
+        own = {*OWN, *self.own}
+        check_keywords(keywords, {*own, *known}, connector=self.connector)
+        usual = next(iter(self.ports.values()))
+        of_client = {name: value for name, value in keywords.items() if name not in own}
+        self._check_client(of_client)
+        made = kind(
+            check_hostname(hostname, connector=self.connector, usual=usual),
+            check_port(port, usual=self.usual_port),
+            client=self._proved(client(of_client)),
+            tls=any(of_client.get(name) is not None for name in self.tls),
+            **{name: value for name, value in keywords.items() if name in own},
+        )
+        check_settings(made, max_window=MAX_WINDOW, window_reason=self.window_reason)
+        return made
+
+    def _check_client(self, client: Mapping[str, Any]) -> None:
+        for name in self.texts:
+            check_text(name, client.get(name))
+        context = client.get(self.tls[0])
+        if context is not None and not isinstance(context, ssl.SSLContext):
+            raise ConfigurationError(self.tls[0], "it must be an ssl.SSLContext")
+
+    def _proved(self, client: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the keywords of the client, with one proof at most, and with files that can be read."""
+        given = sorted({*client} & {*self.proofs})
+        if len(given) > 1:
+            raise ConfigurationError(given[0], f"{' and '.join(given)} exclude each other; pass one")
+        for name in {*self.files} & {*client}:
+            from cascade.transport.urls import check_readable
+
+            check_readable(name, client[name])
+        return client
+
+    def proof(self, client: Mapping[str, Any]) -> str:
+        """Return what the peer gets as proof of who this is, in words; ``""`` for nothing.
+
+        :param client: the keywords of the client, checked.
+        """
+        return next((words for name, words in self.proofs.items() if name in client), "")
+
+    def from_url(
+        self,
+        url: str,
+        keywords: Mapping[str, Any],
+        more: Callable[[SplitResult, Mapping[str, Any]], Mapping[str, Any]],
+    ) -> tuple[str, int, dict[str, Any]]:
+        """Return host, port and keywords from a URL; ``keywords`` have precedence over the URL.
+
+        The name is in ``?source_id=``, else in ``CASCADE_SOURCE_ID``. With TLS, the variables ``_CA``, ``_CERT`` and
+        ``_KEY`` name the file of the authorities to trust, and a client's certificate with its key.
+
+        :param more: returns further keywords from the parts of the URL and the given keywords, such as credentials.
+        :raises ConfigurationError: if the URL has none of the schemes, or no host. The message shows no part of it: in
+            an invalid one, any part may be the password.
+        """
+        from cascade.transport import urls
+
+        parts = urls.split(url, example=self.example)
+        if parts.scheme not in self.with_path or parts.fragment or not _PATH.fullmatch(parts.path):
+            urls.check_ends_after_port(parts, example=self.example)
+        scheme = urls.scheme_of(parts, self.ports, example=self.example)
+        found = {**more(parts, keywords), **urls.source_of(parts), **keywords}
+        if scheme in self.encrypted and not {*self.tls} & {*keywords}:
+            found[self.tls[0]] = urls.tls_context_of(
+                *(f"{self.variables}_{each}" for each in ("CA", "CERT", "KEY")), log=self.log
+            )
+        return parts.hostname or "", urls.port_of(parts, self.ports[scheme], example=self.example), found
+
+    def file(self) -> dict[str, str]:
+        """Return the keyword for the first file that the environment names; nothing without one."""
+        named = ((name, os.environ.get(f"{self.variables}_{end}")) for name, end in self.files.items())
+        return next(({name: path} for name, path in named if path), {})
+
+    def secret(self, name: str) -> str | None:
+        """Return a secret from the environment, or from the file that it names; None without one.
+
+        :param name: the end of the variable, such as ``PASSWORD``.
+        :raises ConfigurationError: if that file cannot be read.
+        """
+        from cascade.transport import urls
+
+        variable = f"{self.variables}_{name}"
+        return urls.secret_of(variable, f"{variable}_FILE", log=self.log)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVarTuple
 
-from cascade.transport.errors import MessageRejected
+from cascade.transport.faults import MessageRejected
 
 AGAIN = 0.1
 """Seconds after which a message is sent again to a store that did not answer."""

@@ -37,7 +37,7 @@ from cascade.runtime._support.run_identity import RunIdentity
 from cascade.runtime._support.tasks import abandoned
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import LazyResult, Resource, call_of
-from cascade.transport.awake_timeout import AwakeTimeout
+from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others
     from cascade.interfaces import CacheBackend, StateBackend

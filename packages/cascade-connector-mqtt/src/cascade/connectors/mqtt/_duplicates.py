@@ -11,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from cascade.connectors.mqtt._port import ClientPort
 from cascade.interfaces.filters import has_wildcard, overlap
 from cascade.interfaces.topics import TopicMatcher, sync_filter, sync_topic
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.outbox import Outgoing
+
+if TYPE_CHECKING:
+    from cascade.connectors.mqtt._port import ClientPort
 
 PROBE_TIMEOUT = 2.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import ssl
-from dataclasses import replace
 from typing import Any
 
 from cascade.transport import faults
@@ -69,7 +68,7 @@ def explain_loss(exc: BaseException, *, tls: bool = False) -> Fault:
     code = _reason_of(exc)
     if code is None:
         fault = _from_text(str(exc) or type(exc).__name__, exc, tls=tls)
-        return replace(fault, blames=fault.kind is Kind.CLOSED)
+        return fault._replace(blames=fault.kind is Kind.CLOSED)
     if code == _NOT_ALLOWED:
         text = "the broker does not allow what was sent; check its access list"
         return Fault(Kind.CLOSED, text, blames=True)

@@ -6,11 +6,10 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.connectors.mqtt import _errors
 from cascade.connectors.mqtt._duplicates import DuplicateFilter, probe_duplicates
-from cascade.connectors.mqtt._port import ClientPort
 from cascade.connectors.mqtt._reader import Reader
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.logs import get_logger
@@ -22,6 +21,9 @@ from cascade.transport.link import Link, LinkParts
 from cascade.transport.outbox import Outgoing
 from cascade.transport.retained_proof.checks import RetainedChecks
 from cascade.transport.retained_proof.retained_set import Unproved
+
+if TYPE_CHECKING:
+    from cascade.connectors.mqtt._port import ClientPort
 
 log = get_logger("cascade.connectors.mqtt")
 

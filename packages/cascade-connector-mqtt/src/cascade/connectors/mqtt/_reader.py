@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from cascade.connectors.mqtt._duplicates import DuplicateFilter
-from cascade.connectors.mqtt._port import ClientPort
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import IncomingMessage
+
+if TYPE_CHECKING:
+    from cascade.connectors.mqtt._port import ClientPort
 
 _AT_ONCE = 64
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import SplitResult
+from typing import TYPE_CHECKING, Any
 
-from cascade.connectors.mqtt import _keywords
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
 from cascade.interfaces.errors import ConfigurationError
 from cascade.interfaces.logs import get_logger
-from cascade.transport import urls
-from cascade.transport.network import Network
-from cascade.transport.settings import ConnectorSettings, check_text
+from cascade.transport.settings import ConnectorSettings, Network, check_text
 
 _OVER_HTTP = ("ws", "wss")
 _CLIENT_LIMITS = ("max_queued_outgoing_messages", "max_inflight_messages")
@@ -32,11 +30,19 @@ NETWORK = Network(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Settings(ConnectorSettings):
     """The arguments of the constructor, checked."""
 
-    client_id: str | None = None
+    def __init__(
+        self,
+        hostname: str,
+        port: int,
+        *,
+        client_id: str | None = None,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(hostname, port, **keywords)
+        self.client_id = client_id
 
     @property
     def lacks_password(self) -> bool:
@@ -66,7 +72,7 @@ def settings(hostname: str, port: int, keywords: Mapping[str, Any], *, known: Co
     :param known: the keywords of ``aiomqtt.Client`` that may be passed through.
     :raises ConfigurationError: naming the setting that cannot work, and what to write instead.
     """
-    made = NETWORK.settings(Settings, hostname, port, keywords, client=_keywords.checked, known=known)
+    made = NETWORK.settings(Settings, hostname, port, keywords, client=_checked, known=known)
     _check_together(made)
     return made
 
@@ -83,8 +89,19 @@ def from_url(url: str, keywords: Mapping[str, Any]) -> tuple[str, int, dict[str,
     return NETWORK.from_url(url, keywords, _from_parts)
 
 
+def _checked(client: dict[str, Any]) -> Mapping[str, Any]:
+    if not client:
+        return client
+    # Most programs pass no keyword of the client.
+    from cascade.connectors.mqtt._keywords import checked
+
+    return checked(client)
+
+
 def _from_parts(parts: SplitResult, keywords: Mapping[str, Any]) -> dict[str, str]:
-    found = urls.user_of(parts)
+    from cascade.transport.urls import user_of
+
+    found = user_of(parts)
     wanted = ("username" in found or "username" in keywords) and not {"password"} & {*found, *keywords}
     if wanted and (password := NETWORK.secret("PASSWORD")) is not None:
         found["password"] = password

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cascade.interfaces.subjects import subject_of
-from cascade.transport.errors import MessageRejected
-from cascade.transport.fork import close_copy
+from cascade.transport.event_loop import close_copy
+from cascade.transport.faults import MessageRejected
 from cascade.transport.pending_calls import PendingCalls
 
 try:

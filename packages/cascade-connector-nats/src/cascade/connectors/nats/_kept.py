@@ -14,7 +14,7 @@ from cascade.connectors.nats._subjects import arrived_topic
 from cascade.interfaces.subjects import subject_of, subjects_of
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.errors import LinkLost
+from cascade.transport.faults import LinkLost
 
 BATCH = 500
 """Messages of one request: half of what a callback's queue holds."""

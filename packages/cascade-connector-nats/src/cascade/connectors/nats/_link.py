@@ -17,7 +17,7 @@ from cascade.interfaces.subjects import subject_of, subjects_of
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.link import LinkParts
 from cascade.transport.queue_link import QueueLink
 from cascade.transport.retained_proof.retained_set import RETRY

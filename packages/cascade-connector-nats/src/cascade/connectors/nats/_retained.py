@@ -16,7 +16,7 @@ from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.retained_feed import Changed, RetainedFeed
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.errors import LinkLost, MessageRejected
+from cascade.transport.faults import LinkLost, MessageRejected
 from cascade.transport.presence import UNNAMED_WILL
 from cascade.transport.retained_proof.retained_set import INTERVAL
 

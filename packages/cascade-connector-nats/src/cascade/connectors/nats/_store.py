@@ -15,7 +15,7 @@ from cascade.connectors.nats._subjects import MAX_SUBJECT
 from cascade.interfaces.abilities import Lacking, Limitation
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic
-from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 from cascade.transport.store_sender import StoreSender
 

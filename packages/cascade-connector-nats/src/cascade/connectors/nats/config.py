@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import SplitResult
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 from cascade.interfaces.errors import ConfigurationError
 from cascade.interfaces.logs import get_logger
-from cascade.transport import urls
-from cascade.transport.network import Network
-from cascade.transport.settings import ConnectorSettings, check_seconds
+from cascade.transport.settings import ConnectorSettings, Network, check_seconds
 
 NETWORK = Network(
     connector="NatsConnector",
@@ -39,12 +38,21 @@ _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CLIENT = {*NETWORK.proofs, *NETWORK.texts, "tls", "tls_handshake_first"}
 
 
-@dataclass(frozen=True, slots=True)
 class Settings(ConnectorSettings):
     """The arguments of the constructor, checked."""
 
-    bucket: str = "cascade"
-    presence_ttl: float = 10.0
+    def __init__(
+        self,
+        hostname: str,
+        port: int,
+        *,
+        bucket: str = "cascade",
+        presence_ttl: float = 10.0,
+        **keywords: Any,
+    ) -> None:
+        super().__init__(hostname, port, **keywords)
+        self.bucket = bucket
+        self.presence_ttl = presence_ttl
 
     @property
     def presence_lifetime(self) -> float | None:
@@ -79,7 +87,9 @@ def from_url(url: str, keywords: Mapping[str, Any]) -> tuple[str, int, dict[str,
 def _credentials(parts: SplitResult, keywords: Mapping[str, Any]) -> dict[str, str]:
     if {*NETWORK.proofs} & {*keywords}:
         return {}
-    found = {**urls.user_of(parts), **keywords}
+    from cascade.transport.urls import user_of
+
+    found = {**user_of(parts), **keywords}
     if "username" in found:
         password = found.get("password") or NETWORK.secret("PASSWORD")
         if password is None:

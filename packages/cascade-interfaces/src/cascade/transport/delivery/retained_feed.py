@@ -10,9 +10,9 @@ from cascade.interfaces.filters import first_match
 from cascade.interfaces.topics import parse_status_topic
 from cascade.interfaces.watch import Complete, Linked
 from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.known_set import MAX_TOPICS, KnownSet
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.delivery.watches import WATCH_MESSAGES, WatchQueue
+from cascade.transport.retained_proof.known_topics import MAX_TOPICS, KnownSet
 from cascade.transport.retained_proof.retained_set import Action
 
 Changed = Callable[[Sequence[str], Sequence[str]], None]

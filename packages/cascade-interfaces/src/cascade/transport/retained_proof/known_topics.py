@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from cascade.transport.delivery.known_set import MAX_TOPICS
+MAX_TOPICS = 25_000
+"""How many topics are remembered; with more, no topic is reported as gone."""
+
+
+class KnownSet:
+    """What is known of the set of one queue from one link to the next, on a network that marks the end of a set."""
+
+    def __init__(self) -> None:
+        self.store = ""
+        """Which store the set is of."""
+        self.topics: set[str] = set()
+        self.forgotten: set[str] = set()
+        """Topics whose messages went with an earlier store."""
+
+    def remove(self, topics: Collection[str]) -> None:
+        """Forget topics that the queue no longer follows."""
+        self.topics.difference_update(topics)
+        self.forgotten.difference_update(topics)
 
 
 class KnownTopics:

@@ -22,7 +22,6 @@ Sources: MQTT 3.1.1, sections 3.3.1.3 (retain flag) and 3.8.4 (retained messages
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -48,18 +47,34 @@ TOPICS_A_PACKET = 200
 """How many topics one SUBSCRIBE of a recheck holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Send one SUBSCRIBE with these filters, all at QoS 0, in this order."""
+class _Packet:
+    """One packet with these filters, in this order; two of one kind with the same filters are equal."""
 
-    filters: tuple[str, ...]
+    __slots__ = ("filters",)
+
+    def __init__(self, filters: tuple[str, ...]) -> None:
+        self.filters = filters
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Packet) and type(self) is type(other) and self.filters == other.filters
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.filters))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.filters!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """Send one UNSUBSCRIBE with these filters."""
+class Subscribe(_Packet):
+    """Send one SUBSCRIBE, all filters at QoS 0."""
 
-    filters: tuple[str, ...]
+    __slots__ = ()
+
+
+class Unsubscribe(_Packet):
+    """Send one UNSUBSCRIBE."""
+
+    __slots__ = ()
 
 
 class Publish(NamedTuple):
@@ -98,14 +113,14 @@ class _Phase(Enum):
     QUIET = "has had that echo and waits until nothing retained arrives"
 
 
-@dataclass(slots=True)
 class Canary:
     """What a process knows of its retained canary; all its watches share it."""
 
-    kept: bool = False
-    """Whether it has come back as a retained message."""
-    losses: int = 0
-    """How often it was gone although it had been kept: the broker had lost its store."""
+    def __init__(self) -> None:
+        self.kept = False
+        """Whether it has come back as a retained message."""
+        self.losses = 0
+        """How often it was gone although it had been kept: the broker had lost its store."""
 
 
 _BEHIND_AN_ECHO = (_Phase.IDLE, _Phase.AGAIN, _Phase.SETTLING, _Phase.QUIET)

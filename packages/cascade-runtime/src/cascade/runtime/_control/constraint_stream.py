@@ -10,7 +10,7 @@ from contextvars import Context
 from cascade.interfaces import Clock, SupportsExtend, SupportsWatch, WatchItem, WatchStream, supports
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, constraint_topic
 from cascade.runtime._admission.limits import RULES
-from cascade.transport.yielding import LOOP_BUDGET
+from cascade.transport.event_loop import LOOP_BUDGET
 
 REMOVE_AFTER = 1.0
 """Seconds from the end of a run until its topics are no longer watched: most runs disconnect before."""

@@ -30,7 +30,7 @@ from cascade.runtime._support.connection import SharedConnection
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.run_identity import RunIdentity
 from cascade.runtime._support.tasks import cancel
-from cascade.transport.awake_timeout import AwakeTimeout
+from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # only a run under control pays for the import
     from cascade.interfaces import SupportsControlMemory

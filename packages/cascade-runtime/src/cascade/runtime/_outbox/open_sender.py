@@ -21,7 +21,7 @@ from cascade.runtime._outbox.schema import KIND
 from cascade.runtime._storage import database, process_lock
 from cascade.runtime._storage.process_lock import LockedError, ProcessLock
 from cascade.runtime._storage.sqlite_errors import cause_of
-from cascade.transport.fork import inert_in_children
+from cascade.transport.event_loop import inert_in_children
 
 _log = get_logger("cascade.outbox")
 

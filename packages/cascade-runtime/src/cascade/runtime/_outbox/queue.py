@@ -14,8 +14,8 @@ from cascade.runtime._outbox.file import Row, Stored
 from cascade.runtime._outbox.file_thread import CLOSE_TIMEOUT, PAGE, Apply, Done, FileThread
 from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder
 from cascade.runtime._outbox.settings import OutboxSettings
-from cascade.transport.progress import Progress
 from cascade.transport.state_log import StateLog
+from cascade.transport.waiting import Progress
 
 _log = get_logger("cascade.outbox")
 

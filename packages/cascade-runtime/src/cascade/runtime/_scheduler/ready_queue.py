@@ -11,7 +11,7 @@ from cascade.runtime._graph.node import Kind, Node
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.loop_steps import BatchSize
-from cascade.transport.yielding import LOOP_BUDGET
+from cascade.transport.event_loop import LOOP_BUDGET
 
 
 class ReadyQueue:

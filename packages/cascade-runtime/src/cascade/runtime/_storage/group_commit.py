@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from cascade.transport.fork import inert_in_children
+from cascade.transport.event_loop import inert_in_children
 
 MAX_BATCH = 1000
 """Requests that one commit serves at most, so that the first of them does not wait long."""

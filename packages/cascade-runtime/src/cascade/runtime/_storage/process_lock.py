@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cascade.transport.fork import inert_in_children
+from cascade.transport.event_loop import inert_in_children
 
 try:
     import fcntl

@@ -11,7 +11,7 @@ from cascade.interfaces import Connector, ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.shared import Shared
 from cascade.runtime._support.tasks import cancel
-from cascade.transport.awake_timeout import AwakeTimeout
+from cascade.transport.waiting import AwakeTimeout
 
 START_LIMIT = 2.0
 """Seconds that a run waits for its connector, and then for the broker's constraints, before it starts without.

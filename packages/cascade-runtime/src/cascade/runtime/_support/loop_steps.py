@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from cascade.interfaces import Clock
 from cascade.spec import Walk, collected, may_hold_lazies
-from cascade.transport.yielding import LOOP_BUDGET
+from cascade.transport.event_loop import LOOP_BUDGET
 
 T = TypeVar("T")
 

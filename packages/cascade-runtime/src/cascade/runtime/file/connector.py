@@ -23,7 +23,7 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import check_filter, check_topic
 from cascade.interfaces.wire import encode_payload
 from cascade.runtime.file._writer import LineWriter
-from cascade.transport.fork import inert_in_children
+from cascade.transport.event_loop import inert_in_children
 from cascade.transport.state_log import StateLog
 
 DRAIN_TIMEOUT = 5.0

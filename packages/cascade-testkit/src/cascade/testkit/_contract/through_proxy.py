@@ -49,13 +49,13 @@ class ThroughProxy:
 
     async def interrupt(self) -> None:
         """Refuse links; a connector that leaves without one waits for it no longer than a moment."""
-        self._monkeypatch.setattr("cascade.transport.drain.NO_LINK", 0.05)
-        self._monkeypatch.setattr("cascade.transport.drain.RECENT", -1.0)
+        self._monkeypatch.setattr("cascade.transport.waiting.NO_LINK", 0.05)
+        self._monkeypatch.setattr("cascade.transport.waiting.RECENT", -1.0)
         await self.proxy.down()
 
     async def silence(self) -> None:
         """Carry nothing from now on; a connector soon gives up on answers that cannot come."""
-        self._monkeypatch.setattr("cascade.transport.drain.NO_PROGRESS", 0.2)
+        self._monkeypatch.setattr("cascade.transport.waiting.NO_PROGRESS", 0.2)
         self._monkeypatch.setattr("cascade.transport.link.LEAVE_TIMEOUT", 0.2)
         self.hasty["connect_timeout"] = 0.2
         self.proxy.stall()

@@ -11,7 +11,7 @@ from typing import Any
 from cascade.connectors.mqtt import _errors
 from cascade.connectors.mqtt._aiomqtt.internals import Internals, QuietLogger, internals_of
 from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.errors import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 
 try:

@@ -17,7 +17,7 @@ from typing import Any
 
 from cascade.connectors.mqtt._aiomqtt.sockets import SocketService
 from cascade.connectors.mqtt._errors import UNANSWERED
-from cascade.transport.fork import close_copy
+from cascade.transport.event_loop import close_copy
 from cascade.transport.state_log import StateLog
 
 try:

@@ -1,13 +1,69 @@
-"""Wait for an outbox: until all messages are sent or dropped, or until no message moves."""
+"""Waits: for a step of progress, for an answer of the outside world, and for an outbox to empty."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from cascade.transport.awake_timeout import AwakeTimeout
 from cascade.transport.outbox import Outbox
-from cascade.transport.progress import Progress
+
+STEP = 0.1
+"""Seconds of one wait. A process that stood still, or whose loop was blocked, loses at most so many of its timeout."""
+
+
+class AwakeTimeout:
+    """Seconds that are left for waits, one after the other.
+
+    Only time counts in which this process could have read an answer: after SIGSTOP, or on a machine
+    that slept or was busy, what has arrived meanwhile is read before the timeout is over.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+
+    async def wait(self, task: asyncio.Future[Any]) -> None:
+        """Return when the task is done or no time is left; then at once, but after reading the network once."""
+        now = asyncio.get_running_loop().time
+        while True:
+            step, began = max(min(self.left, STEP), 0.0), now()
+            await asyncio.wait({task}, timeout=step)
+            self.left -= min(step, now() - began) if task.done() else step
+            if task.done() or self.left <= 0:
+                return
+
+
+class Progress:
+    """Wakes every coroutine that waits for the next step. Made on the event loop of its waiters."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.waiters: set[asyncio.Future[None]] = set()
+
+    def notify(self) -> None:
+        """Wake every waiter: something has moved, or may have."""
+        while self.waiters:
+            waiter = self.waiters.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def following(self, timeout: float) -> bool:
+        """Wait until something moves; return whether that was within ``timeout`` seconds."""
+        with self.waiter() as waiter:
+            await asyncio.wait({waiter}, timeout=timeout)
+        return waiter.done()
+
+    @contextmanager
+    def waiter(self) -> Iterator[asyncio.Future[None]]:
+        """Give a future that the next :meth:`notify` completes."""
+        waiter = self._loop.create_future()
+        self.waiters.add(waiter)
+        try:
+            yield waiter
+        finally:
+            self.waiters.discard(waiter)
+
 
 NO_PROGRESS = 2.0
 """Seconds that a drain waits while the link is up and no message is sent or dropped."""
