@@ -16,8 +16,8 @@ from cascade.runtime._graph.dependencies import (
     inputs_of,
 )
 from cascade.runtime._graph.index import NodeIndex
-from cascade.runtime._graph.items import Columns, MapItems, columns_of, has_to_wait
-from cascade.runtime._graph.node import Kind, Node, Origin, Status
+from cascade.runtime._graph.items import MapItems, columns_of, has_to_wait
+from cascade.runtime._graph.node import Columns, Kind, Node, Origin, Status
 from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, Search, call_of, substitute
 
 _NOTHING: Mapping[str, Any] = {}

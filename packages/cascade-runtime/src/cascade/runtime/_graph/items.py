@@ -6,16 +6,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from cascade.runtime._graph.node import Kind, Node, Origin, Status
+from cascade.runtime._graph.node import Columns, Kind, Node, Origin, Status
 from cascade.spec import Call, LazyResult, MapCall, Search, call_of, check_lengths, column_of
-
-if TYPE_CHECKING:  # only recorded runs import it
-    from cascade.runtime._graph.recorded import RecordedValues
-
-Columns = Mapping[str, tuple[Any, ...]]
-"""The arguments of a map's items, by parameter."""
 
 
 class ArgumentDigests(Protocol):
@@ -24,6 +18,43 @@ class ArgumentDigests(Protocol):
     def of(self, number: int) -> bytes:
         """Return the digest of one item's arguments."""
         ...
+
+
+class Recorded:
+    """What an earlier attempt of the run recorded of one step: the value of a node of this kind until it expands."""
+
+    __slots__ = ("attempt", "turn", "value")
+
+    def __init__(self, value: Any, attempt: int, turn: int = 0) -> None:
+        self.value = value
+        self.attempt = attempt
+        self.turn = turn
+        """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
+
+
+class RecordedValues:
+    """What earlier attempts recorded of the items of one map, in little memory."""
+
+    __slots__ = ("_attempts", "_turns", "_values")
+
+    def __init__(self, size: int) -> None:
+        self._values: list[Any] = [None] * size
+        self._attempts = [0] * size
+        self._turns: dict[int, int] = {}
+
+    def put(self, number: int, recorded: Recorded) -> None:
+        """Note what is recorded of an item."""
+        self._values[number], self._attempts[number] = recorded.value, recorded.attempt
+        if recorded.turn:
+            self._turns[number] = recorded.turn
+
+    def take(self, number: int) -> Recorded | None:
+        """Return and forget what is recorded of an item; None if nothing is."""
+        attempt = self._attempts[number]
+        if not attempt:
+            return None
+        value, self._values[number], self._attempts[number] = self._values[number], None, 0
+        return Recorded(value, attempt, self._turns.get(number, 0))
 
 
 class MapItems(Origin):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
 from cascade.spec import Call, LazyResult, TaskDefinition, filled
 
-if TYPE_CHECKING:
-    from cascade.runtime._graph.items import Columns
+Columns = Mapping[str, tuple[Any, ...]]
+"""The arguments of a map's items, by parameter."""
 
 
 class Kind(StrEnum):

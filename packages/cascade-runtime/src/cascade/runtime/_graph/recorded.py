@@ -5,48 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from cascade.runtime._graph.alternatives import Declared
 from cascade.runtime._graph.graph import Graph
-from cascade.runtime._graph.items import Columns, MapItems
+from cascade.runtime._graph.items import MapItems, Recorded, RecordedValues
 from cascade.runtime._graph.keys import declared_key, scope_of, shortened
-from cascade.runtime._graph.node import Kind, Node
+from cascade.runtime._graph.node import Columns, Kind, Node
 from cascade.spec import Call, LazyResult, Search, call_of
-
-
-class Recorded(NamedTuple):
-    """What an earlier attempt of the run recorded of one step: the value of a node of this kind until it expands."""
-
-    value: Any
-    attempt: int
-    turn: int = 0
-    """Of a step that returned calls, which ``value`` holds: how many graphs have continued it; 0 for any other."""
-
-
-class RecordedValues:
-    """What earlier attempts recorded of the items of one map, in little memory."""
-
-    __slots__ = ("_attempts", "_turns", "_values")
-
-    def __init__(self, size: int) -> None:
-        self._values: list[Any] = [None] * size
-        self._attempts = [0] * size
-        self._turns: dict[int, int] = {}
-
-    def put(self, number: int, recorded: Recorded) -> None:
-        """Note what is recorded of an item."""
-        self._values[number], self._attempts[number], turn = recorded
-        if turn:
-            self._turns[number] = turn
-
-    def take(self, number: int) -> Recorded | None:
-        """Return and forget what is recorded of an item; None if nothing is."""
-        attempt = self._attempts[number]
-        if not attempt:
-            return None
-        value, self._values[number], self._attempts[number] = self._values[number], None, 0
-        return Recorded(value, attempt, self._turns.get(number, 0))
 
 
 class RecordedGraph(Graph):

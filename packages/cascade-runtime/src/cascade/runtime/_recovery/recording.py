@@ -26,9 +26,9 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import describe
-from cascade.runtime._graph.items import Columns, MapItems
+from cascade.runtime._graph.items import MapItems
 from cascade.runtime._graph.keys import scope_of
-from cascade.runtime._graph.node import Node, Scope
+from cascade.runtime._graph.node import Columns, Node, Scope
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery import returned_calls
 from cascade.runtime._recovery.restorer import Restorer

@@ -20,9 +20,9 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._graph.dependencies import dependencies_of
-from cascade.runtime._graph.items import has_to_wait
+from cascade.runtime._graph.items import Recorded, RecordedValues, has_to_wait
 from cascade.runtime._graph.keys import item_keys, scope_of
-from cascade.runtime._graph.recorded import Recorded, RecordedGraph, RecordedValues
+from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery import returned_calls
 from cascade.runtime._recovery.changed_steps import ChangeFinder
 from cascade.runtime._recovery.step_digests import StepDigests

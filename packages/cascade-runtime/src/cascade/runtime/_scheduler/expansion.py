@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cascade.interfaces import Clock
-from cascade.runtime._graph.items import MapItems
+from cascade.runtime._graph.items import MapItems, Recorded
 from cascade.runtime._graph.node import Kind, Node, Scope
 from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.runtime._scheduler.state import RunState
@@ -19,7 +19,6 @@ from cascade.runtime._support.loop_steps import LoopShare, emptied, finished, tu
 from cascade.spec import LazyResult, MapCall
 
 if TYPE_CHECKING:  # only recorded runs import it
-    from cascade.runtime._graph.recorded import Recorded
     from cascade.runtime._scheduler.recording import Recording
 
 

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 from cascade.interfaces import TaskStateEvent
 from cascade.runtime._graph.graph import Graph
-from cascade.runtime._graph.items import Columns
-from cascade.runtime._graph.node import Node, Scope
+from cascade.runtime._graph.node import Columns, Node, Scope
 from cascade.spec import LazyResult, MapCall
 
 EndExpected = Callable[[Node], TaskStateEvent | None]
