@@ -210,7 +210,10 @@ def test_only_a_loopback_address_is_local(host: str, local: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [
-        ("/usr/sbin/mosquitto\0-v\0--config-file\0m.conf\0", {"persistence": "true", "listener": "1884"}),
+        (
+            "/usr/sbin/mosquitto\0-v\0--config-file\0m.conf\0",
+            {"persistence": "true", "listener": "/run/m.sock"},
+        ),
         ("mosquitto\0-p\x001883\0", {}),
         ("nats-server\0-c\0m.conf\0", None),
     ],
@@ -218,11 +221,14 @@ def test_only_a_loopback_address_is_local(host: str, local: bool) -> None:
 def test_a_configuration_file_is_the_one_that_the_process_was_given(
     arguments: str, found: dict[str, str] | None, tmp_path: Path
 ) -> None:
-    """By either option, relative to its folder; without one it has none, and another program's is not read."""
+    """By either option, relative to its folder; the last value counts, and a socket of the machine has no port."""
     for name, lines in (("tcp", ""), ("tcp6", "0: 00000000:075B 0:0 0A 0:0 0:0 0 0 0 77 1\n")):
         (tmp_path / "net").mkdir(exist_ok=True)
         (tmp_path / "net" / name).write_text(f"sl\n{lines}")
-    (tmp_path / "m.conf").write_text("listener 1884\nprotocol websockets\n  persistence true\n")
+    (tmp_path / "m.conf").write_text(
+        "#x y\npersistence false\nlistener 1883 127.0.0.1\n\nlistener 1884\nprotocol websockets\n"
+        "listener /run/m.sock\nprotocol websockets\n  persistence true\n"
+    )
     for number in (14, 15):
         (tmp_path / str(number) / "fd").mkdir(parents=True)
     (tmp_path / "15" / "fd" / "3").symlink_to("socket:[77]")
