@@ -94,6 +94,7 @@ def test_runs_come_in_the_order_of_their_messages_and_failures_last(plant: ViewP
         "failure",
         {"source": "oven", "run_id": "r1", "task_id": "a:0", "task_name": "a", "attempt": 2, "error": "E"},
     )
+    assert in_words(*failure) == "failure a:0 of r1: E"
 
 
 def test_what_was_shown_long_ago_is_forgotten_first(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -185,6 +186,11 @@ def test_a_scrape_shows_a_live_engine(plant: Plant, tmp_path: Path, request: pyt
 
 
 def test_a_wrong_address_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line says what to write."""
-    assert main(["collect", "--to", str(tmp_path / "runs.sqlite"), "--prometheus", "9464"]) == 2
+    """No port, or one that is taken: one line says what to write, before the broker is asked."""
+    command = ["collect", "--to", str(tmp_path / "runs.sqlite"), "--broker", "mqtt://127.0.0.1:9"]
+    assert main([*command, "--prometheus", "9464"]) == 2
     assert "'9464' is not an address and a port, such as 127.0.0.1:9464" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main([*command, "--prometheus", f"127.0.0.1:{taken.getsockname()[1]}"]) == 2
+    problem = "cannot be opened: Address already in use; choose another for --prometheus"
+    assert problem in capsys.readouterr().err
