@@ -16,10 +16,10 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.connectors.mqtt._aiomqtt.client import AiomqttClient
-from cascade.connectors.mqtt._aiomqtt.internals import QuietLogger
+from cascade.connectors.mqtt._client import AiomqttClient
 from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
+from cascade.transport.state_log import QuietLogger
 
 V5 = aiomqtt.ProtocolVersion.V5
 

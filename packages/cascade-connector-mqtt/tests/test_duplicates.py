@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
-from cascade.connectors.mqtt._duplicates import DuplicateFilter
+from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.interfaces.filters import overlap
 from cascade.interfaces.topics import matches
 

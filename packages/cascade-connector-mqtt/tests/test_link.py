@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cascade.connectors.mqtt import config
-from cascade.connectors.mqtt._duplicates import DuplicateFilter
 from cascade.connectors.mqtt._link import MqttLink
+from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.interfaces import Complete, Linked, Lost, Message
 from cascade.interfaces.topics import matches
 from cascade.testkit import eventually, time_limit
@@ -186,7 +186,7 @@ class Program:
 @pytest.fixture(autouse=True)
 def unhurried(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that stands still is not a broker that does not answer."""
-    monkeypatch.setattr("cascade.connectors.mqtt._duplicates.PROBE_TIMEOUT", 60.0)
+    monkeypatch.setattr("cascade.connectors.mqtt._reader.PROBE_TIMEOUT", 60.0)
 
 
 async def complete(queue: WatchQueue) -> Complete:

@@ -23,10 +23,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
 from cascade.connectors.mqtt import MqttConnector, config
-from cascade.connectors.mqtt._aiomqtt.client import AiomqttClient
-from cascade.connectors.mqtt._aiomqtt.internals import MAX_PACKET, Aiomqtt2, QuietLogger, internals_of
-from cascade.connectors.mqtt._duplicates import DuplicateFilter
+from cascade.connectors.mqtt._client import AiomqttClient
+from cascade.connectors.mqtt._internals import MAX_PACKET, Aiomqtt2, internals_of
 from cascade.connectors.mqtt._link import MqttLink
+from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.interfaces import ConnectorUnavailable, Message
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import DeliveryCounts
@@ -34,7 +34,7 @@ from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox
 from cascade.transport.presence import Presence
-from cascade.transport.state_log import StateLog
+from cascade.transport.state_log import QuietLogger, StateLog
 
 V5 = aiomqtt.ProtocolVersion.V5
 

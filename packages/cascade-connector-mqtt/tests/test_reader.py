@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from cascade.connectors.mqtt._duplicates import DuplicateFilter
-from cascade.connectors.mqtt._reader import Reader
+from cascade.connectors.mqtt._reader import DuplicateFilter, Reader
 from cascade.interfaces import Message
 from cascade.testkit import time_limit
 from cascade.transport.delivery.dispatcher import Dispatcher

@@ -11,9 +11,10 @@ from unittest.mock import MagicMock
 import aiomqtt
 import pytest
 
-from cascade.connectors.mqtt._aiomqtt.internals import QuietLogger, internals_of
-from cascade.connectors.mqtt._errors import UNANSWERED, explain, explain_loss, silent
+from cascade.connectors.mqtt._errors import explain, explain_loss, silent
+from cascade.connectors.mqtt._internals import UNANSWERED, internals_of
 from cascade.transport.faults import Kind
+from cascade.transport.state_log import QuietLogger
 
 BUSY = (136, 137, 139, 140, 147, 150, 152, 156, 157, 159, 160)
 """A broker that is busy, that ends, or that wants another client, not another message."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable
+from typing import Any
 
 
 class StateLog:
@@ -87,3 +88,41 @@ class StateLog:
         """Forget every state: for a new connection, after which every failure counts as new."""
         self._failing.clear()
         self._quiet_until.clear()
+
+
+class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs each message of the client once, until :meth:`reset` is called.
+
+    The client reports why a socket failed in its log only: the connector takes the cause from here and
+    reports it with host and port.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, None)
+        self._state = StateLog(logger)
+        self._socket_error: OSError | None = None
+
+    def reset(self) -> None:
+        """Log each message again: for a new state of the connection."""
+        self._state.reset()
+
+    def note_socket_error(self, error: OSError) -> None:
+        """Keep a better cause of the failure than the client has found."""
+        self._socket_error = error
+
+    def take_socket_error(self) -> OSError | None:
+        """Return why the socket failed and forget it; None if it did not fail."""
+        error, self._socket_error = self._socket_error, None
+        return error
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a warning or error once; log everything else as it is."""
+        if level < logging.WARNING:
+            if self.logger.isEnabledFor(level):  # for each message: nearly always not
+                super().log(level, msg, *args, **kwargs)
+        elif args and isinstance(args[0], OSError):
+            self._socket_error = args[0]
+            super().log(logging.DEBUG, msg, *args, **kwargs)
+        else:
+            error = kwargs.get("exc_info")
+            self._state.failed((level, msg), str(msg), *args, level=level, exc_info=error)

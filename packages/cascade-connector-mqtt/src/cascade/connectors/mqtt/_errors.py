@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import ssl
-from typing import Any
 
+from cascade.connectors.mqtt._client import reason_code
+from cascade.connectors.mqtt._internals import UNANSWERED
 from cascade.transport import faults
 from cascade.transport.faults import Fault, Kind, keyword_fault, system_fault, text_fault, tls_fault
 
@@ -18,7 +19,6 @@ _KEEPALIVE = 141
 _INNOCENT = {136, 137, 139, 140, 141, 142, 147, 150, 152, 156, 157, 159, 160}
 """Reasons of a DISCONNECT that no message is to blame for; MQTT 5.0, section 3.14.2.1."""
 
-UNANSWERED = "the connection was closed before a broker answered"
 _ENDED = (UNANSWERED, "reset by peer", "EOF occurred", "Broken pipe")
 
 _REASONS = {
@@ -79,20 +79,6 @@ def silent(what: str, *, tls: bool = False) -> Fault:
     """Return the fault for a peer that does not answer ``what``: it may not be a broker."""
     hint = "the broker may want a client certificate" if tls else "is this an MQTT port without TLS?"
     return faults.silent(what, hint=hint)
-
-
-def reason_code(code: Any) -> int | None:
-    """Return a reason code as a number; None for anything else."""
-    value = getattr(code, "value", code)
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def refusals(granted: Any) -> list[int | None]:
-    """Return for each filter of a SUBACK the code of its refusal, or None; an empty list for anything else."""
-    if not isinstance(granted, list | tuple):
-        return []
-    codes = map(reason_code, granted)
-    return [code if code is not None and code >= 0x80 else None for code in codes]
 
 
 def _kind_of(code: int) -> Kind:

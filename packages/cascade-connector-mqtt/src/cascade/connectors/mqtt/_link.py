@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cascade.connectors.mqtt import _errors
-from cascade.connectors.mqtt._duplicates import DuplicateFilter, probe_duplicates
-from cascade.connectors.mqtt._reader import Reader
+from cascade.connectors.mqtt._reader import DuplicateFilter, Reader, probe_duplicates
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.watch import Complete
 from cascade.transport.delivery.callbacks import CallbackQueue
 from cascade.transport.delivery.dispatcher import Queue
 from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.faults import Fault
 from cascade.transport.link import Link, LinkParts
 from cascade.transport.outbox import Outgoing
 from cascade.transport.retained_proof.checks import RetainedChecks
@@ -56,7 +55,7 @@ class MqttLink(Link):
             client,
             parts,
             send=client.publish,
-            explain=partial(_errors.explain_loss, tls=settings.tls),
+            explain=partial(_explain_loss, tls=settings.tls),
             limit=settings.in_flight_limit,
         )
 
@@ -241,6 +240,13 @@ class MqttLink(Link):
         raised = {each: subscribed[each] for each in watched.filters if subscribed.get(each)}
         if raised:
             await self._subscribe_all(raised)
+
+
+def _explain_loss(exc: BaseException, *, tls: bool) -> Fault:
+    # Most links of a program are not lost.
+    from cascade.connectors.mqtt._errors import explain_loss
+
+    return explain_loss(exc, tls=tls)
 
 
 class _Packets:

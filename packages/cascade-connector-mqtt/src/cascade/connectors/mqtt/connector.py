@@ -12,11 +12,11 @@ try:
 except ImportError:  # the constructor raises, and says what to install
     aiomqtt = None  # type: ignore[assignment]
 
-from cascade.connectors.mqtt import _errors, config
-from cascade.connectors.mqtt._aiomqtt.client import AiomqttClient, client_id_keyword, client_keywords
-from cascade.connectors.mqtt._aiomqtt.internals import LOGGER, QuietLogger
-from cascade.connectors.mqtt._duplicates import DuplicateFilter
+from cascade.connectors.mqtt import config
+from cascade.connectors.mqtt._client import AiomqttClient, client_id_keyword, client_keywords
+from cascade.connectors.mqtt._internals import LOGGER
 from cascade.connectors.mqtt._link import MqttLink
+from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
@@ -28,6 +28,7 @@ from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts
 from cascade.transport.retained_proof.retained_set import Canary, RetainedSet
 from cascade.transport.session import Session
+from cascade.transport.state_log import QuietLogger
 
 log = config.NETWORK.log
 
@@ -91,6 +92,8 @@ class MqttConnector(NetworkConnector):
         return "" if watches_sockets(loop) else NO_SOCKETS
 
     def explain(self, exc: BaseException | None) -> Fault:
+        from cascade.connectors.mqtt import _errors  # most programs reach their broker
+
         if exc is None:
             return _errors.silent("the connection", tls=self._mqtt.tls)
         return _errors.explain(exc, tls=self._mqtt.tls, lacks_password=self._mqtt.lacks_password)

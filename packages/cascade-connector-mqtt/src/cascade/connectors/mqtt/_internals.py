@@ -1,11 +1,12 @@
 """Settings that aiomqtt 2 lacks, made on one of its clients through private attributes of aiomqtt and paho.
 
-They are used here and in ``sockets``, and nowhere else; a test fails when aiomqtt changes there.
+They are used in this module only; a test fails when aiomqtt changes there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
@@ -15,10 +16,72 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from cascade.connectors.mqtt._aiomqtt.sockets import SocketService
-from cascade.connectors.mqtt._errors import UNANSWERED
 from cascade.transport.event_loop import close_copy
-from cascade.transport.state_log import StateLog
+from cascade.transport.state_log import QuietLogger
+
+UPKEEP = 1.0
+"""Seconds between two calls that send what keeps the connection alive; aiomqtt's own value."""
+
+
+class SocketService:
+    """Reads and writes for a new client from the moment when it is connected; made on the event loop.
+
+    aiomqtt itself starts while a thread still connects: by then the socket may be closed, and its number may belong
+    to another socket.
+
+    :param context: an ``aiomqtt.Client`` that was not entered.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = context
+        self._paho = context._client
+        self._connect = context._client_connect
+        self._upkeep: asyncio.Task[None] | None = None
+        context._client_connect = self._connect_in_thread
+        self._paho.on_socket_open = None
+        self._paho.on_socket_register_write = self._register_write
+
+    def stop(self) -> None:
+        """End the task that keeps the connection alive. Idempotent."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+
+    def _connect_in_thread(self) -> None:
+        self._connect()
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        if (sock := self._paho.socket()) is None:
+            return
+        self._loop.add_reader(sock.fileno(), self._call, self._read)
+        if self._paho.want_write():
+            self._loop.add_writer(sock.fileno(), self._call, self._paho.loop_write)
+        self._upkeep = self._loop.create_task(self._keep_alive(), name="cascade-mqtt-upkeep")
+
+    def _register_write(self, _paho: Any, _userdata: Any, sock: Any) -> None:
+        if asyncio._get_running_loop() is self._loop:  # not in the thread that connects
+            self._loop.add_writer(sock.fileno(), self._call, self._paho.loop_write)
+
+    def _read(self) -> None:
+        more = True
+        while more:
+            self._paho.loop_read()
+            sock = self._paho.socket()
+            more = hasattr(sock, "pending") and sock.pending() > 0  # decrypted bytes of TLS
+
+    def _call(self, serve: Callable[[], object]) -> None:
+        try:
+            serve()
+        except Exception as exc:
+            if not self._context._disconnected.done():
+                self._context._disconnected.set_exception(exc)
+
+    async def _keep_alive(self) -> None:
+        while self._paho.loop_misc() == 0:  # noqa: ASYNC110 - paho has to be asked; 0 is success
+            await asyncio.sleep(UPKEEP)
+
 
 try:
     from aiomqtt import MqttError as _MqttError
@@ -28,6 +91,7 @@ except ImportError:  # the connector's constructor says what to install
     _MqttError = ConnectionError  # type: ignore[assignment, misc]
 
 KEEPALIVE = 15
+UNANSWERED = "the connection was closed before a broker answered"
 PENDING_CALLS = 10_000
 """aiomqtt warns beyond this many calls in progress; the window limits them here."""
 
@@ -47,48 +111,10 @@ LOGGER = logging.getLogger("mqtt")
 LOGGER.addHandler(logging.NullHandler())  # without one, logging prints its warnings on stderr
 
 _PRIVATE = frozenset({"_client", "_connected", "_disconnected", "_properties", "_queue"})
-"""The attributes of aiomqtt 2 that are used here and in ``sockets``, besides those that are set."""
+"""The attributes of aiomqtt 2 that are used here, besides those that are set."""
 
 _ACKNOWLEDGED = SimpleNamespace(value=0)
 """The reason of an acknowledgement that has none: only MQTT 5 transmits one."""
-
-
-class QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs each message of the client once, until :meth:`reset` is called.
-
-    The client reports why a socket failed in its log only: the connector takes the cause from here and
-    reports it with host and port.
-    """
-
-    def __init__(self, logger: logging.Logger) -> None:
-        super().__init__(logger, None)
-        self._state = StateLog(logger)
-        self._socket_error: OSError | None = None
-
-    def reset(self) -> None:
-        """Log each message again: for a new state of the connection."""
-        self._state.reset()
-
-    def note_socket_error(self, error: OSError) -> None:
-        """Keep a better cause of the failure than the client has found."""
-        self._socket_error = error
-
-    def take_socket_error(self) -> OSError | None:
-        """Return why the socket failed and forget it; None if it did not fail."""
-        error, self._socket_error = self._socket_error, None
-        return error
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log a warning or error once; log everything else as it is."""
-        if level < logging.WARNING:
-            if self.logger.isEnabledFor(level):  # for each message: nearly always not
-                super().log(level, msg, *args, **kwargs)
-        elif args and isinstance(args[0], OSError):
-            self._socket_error = args[0]
-            super().log(logging.DEBUG, msg, *args, **kwargs)
-        else:
-            error = kwargs.get("exc_info")
-            self._state.failed((level, msg), str(msg), *args, level=level, exc_info=error)
 
 
 class Internals:

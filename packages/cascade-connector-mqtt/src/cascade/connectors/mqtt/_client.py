@@ -8,11 +8,11 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from cascade.connectors.mqtt import _errors
-from cascade.connectors.mqtt._aiomqtt.internals import Internals, QuietLogger, internals_of
+from cascade.connectors.mqtt._internals import Internals, internals_of
 from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
+from cascade.transport.state_log import QuietLogger
 
 try:
     from aiomqtt import Client as _Client
@@ -103,7 +103,7 @@ class AiomqttClient:
     async def subscribe(self, filters: str | list[tuple[str, int]], qos: int = 0) -> list[int | None]:
         options = {"qos": qos} if qos else {}
         try:
-            return _errors.refusals(await self.native.subscribe(filters, **options))
+            return refusals(await self.native.subscribe(filters, **options))
         except (_MqttError, OSError) as exc:
             raise self._lost(exc) from exc
 
@@ -162,6 +162,20 @@ def protocol_version(value: object) -> Any:
     if _Version is None or isinstance(value, bool) or not isinstance(value, int | str):
         return None
     return _Version[_VERSIONS[value]] if value in _VERSIONS else None
+
+
+def reason_code(code: Any) -> int | None:
+    """Return a reason code as a number; None for anything else."""
+    value = getattr(code, "value", code)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def refusals(granted: Any) -> list[int | None]:
+    """Return for each filter of a SUBACK the code of its refusal, or None; an empty list for anything else."""
+    if not isinstance(granted, list | tuple):
+        return []
+    codes = map(reason_code, granted)
+    return [code if code is not None and code >= 0x80 else None for code in codes]
 
 
 def _packet_size(item: Outgoing) -> int:
