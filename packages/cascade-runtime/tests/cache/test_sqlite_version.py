@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from cascade.runtime.cache._sqlite_version import has_wal_reset_bug
+from cascade.runtime.cache._sqlite import has_wal_reset_bug
 
 
 @pytest.mark.parametrize(

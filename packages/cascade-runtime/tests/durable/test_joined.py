@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import RunInfo, StepEvents, StepState
 from cascade.runtime._durable import schema
-from cascade.runtime._durable.operations import (
+from cascade.runtime._durable.folder import RunPaths
+from cascade.runtime._durable.results import ResultCodec
+from cascade.runtime._durable.run_file import RunFile
+from cascade.runtime._durable.writer import (
     Discard,
     Expand,
     Fail,
@@ -22,9 +25,6 @@ from cascade.runtime._durable.operations import (
     Unkept,
     joined,
 )
-from cascade.runtime._durable.paths import RunPaths
-from cascade.runtime._durable.results import ResultCodec
-from cascade.runtime._durable.run_file import RunFile
 from cascade.runtime._storage.codec import Signer
 
 CODEC = ResultCodec(Signer(b"k" * 32), pickled=False, max_value_bytes=100)

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from cascade.runtime._storage.codec import decode, encode
-from cascade.runtime._storage.module_names import lasting_name, present_name
+from cascade.runtime._storage.tagged import lasting_name, present_name
 
 SCRIPT = """
 import dataclasses, enum

@@ -40,9 +40,9 @@ from cascade.interfaces import (
 )
 from cascade.runtime._durable import retention, schema
 from cascade.runtime._durable.sqlite_state import SqliteState
-from cascade.runtime._storage import private_folder as folders
+from cascade.runtime._storage import private_files as folders
 from cascade.runtime._storage import process_lock
-from cascade.runtime._storage.file_name import file_name
+from cascade.runtime._storage.private_files import file_name
 from cascade.testkit.leaks import no_leaks
 from cascade.testkit.waiting import eventually
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cascade.runtime._storage.file_name import file_name
-from cascade.runtime._storage.private_folder import sync
+from cascade.runtime._storage.private_files import file_name, sync
 
 
 def path_of(folder: Path, source: str) -> Path:

@@ -1,11 +1,17 @@
-"""The folder of recorded runs, and its signing key."""
+"""The folder of recorded runs: its signing key, the names of a run's files, and the claim of a run's process."""
 
 from __future__ import annotations
 
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from cascade.interfaces import StateUnavailable
-from cascade.runtime._storage import private_folder
+from cascade.interfaces import RunInUseError, StateUnavailable
+from cascade.runtime._storage import private_files, process_lock
+from cascade.runtime._storage.private_files import file_name
+from cascade.runtime._storage.process_lock import LockedError, ProcessLock
 from cascade.runtime._storage.signing_key import load_signing_key
 
 _KEY = "_secret"
@@ -17,7 +23,7 @@ def prepare(folder: Path) -> bytes:
     :raises StateUnavailable: if it cannot be created, other users can use it, or it is on a network.
     """
     try:
-        private_folder.prepare(folder, StateUnavailable)
+        private_files.prepare(folder, StateUnavailable)
         return load_signing_key(folder / _KEY)
     except OSError as exc:
         if isinstance(exc, StateUnavailable):
@@ -31,4 +37,63 @@ def check(folder: Path) -> None:
     :raises StateUnavailable: with what is wrong and what to do.
     :raises OSError: if it is missing.
     """
-    private_folder.check(folder, StateUnavailable)
+    private_files.check(folder, StateUnavailable)
+
+
+_LARGE = re.compile(r"[0-9a-f]{16}\.result(\.part)?")
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """The files of one run."""
+
+    folder: Path
+    name: str
+
+    @classmethod
+    def of(cls, folder: Path, run_id: str) -> RunPaths:
+        """Return those of the run with this id."""
+        return cls(folder, file_name(run_id))
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.folder / f"{self.name}.db"
+
+    @property
+    def logs(self) -> tuple[Path, Path]:
+        """SQLite's log of the database, and its index."""
+        return self.folder / f"{self.name}.db-wal", self.folder / f"{self.name}.db-shm"
+
+    @property
+    def lock(self) -> Path:
+        """The file that the run's process has locked."""
+        return self.folder / f"{self.name}.lock"
+
+    def new_result(self) -> Path:
+        """Return a new name for a large result."""
+        return self.folder / f"{self.name}.{secrets.token_hex(8)}.result"
+
+    def large_results(self) -> Iterator[Path]:
+        """Yield the files of large results, finished or not."""
+        for path in self.folder.glob(f"{self.name}.*"):  # a name has no special characters of globs
+            if _LARGE.fullmatch(path.name.removeprefix(f"{self.name}.")):
+                yield path
+
+
+def recorded(folder: Path) -> list[RunPaths]:
+    """Return the runs in a folder, in the order of their names."""
+    return [RunPaths(folder, path.name.removesuffix(".db")) for path in sorted(folder.glob("*.db"))]
+
+
+def take_claim(path: Path, run_id: str, *, since: float | None = None) -> ProcessLock:
+    """Lock a run's file, which is created if it is missing; blocks for a fraction of a second.
+
+    :param since: the time that a refusal names as the begin of the lock, in seconds since the epoch; default: now.
+    :raises RunInUseError: if a live process holds it.
+    :raises OSError: if the file cannot be opened, or the system does not have this kind of lock.
+    """
+    try:
+        return process_lock.take(path, since=since)
+    except LockedError as exc:
+        raise RunInUseError(run_id, pid=exc.pid, host=exc.host, since=exc.since) from None

@@ -21,16 +21,14 @@ from cascade.interfaces import (
     StateUnavailable,
     UnreadableResultError,
 )
-from cascade.runtime._durable import claim as claims
 from cascade.runtime._durable.crash_points import reach
+from cascade.runtime._durable.folder import RunPaths, take_claim
 from cascade.runtime._durable.index import StepIndex
-from cascade.runtime._durable.paths import RunPaths
-from cascade.runtime._durable.problems import rescue_of
 from cascade.runtime._durable.results import ResultCodec, Stored
 from cascade.runtime._durable.run_file import Before, RunFile
-from cascade.runtime._durable.schema import open_to_write
+from cascade.runtime._durable.schema import open_to_write, rescue_of
+from cascade.runtime._storage.database import cause_of, is_damaged
 from cascade.runtime._storage.process_lock import ProcessLock
-from cascade.runtime._storage.sqlite_errors import cause_of, is_damaged
 
 _PARAMS = "params"
 
@@ -60,7 +58,7 @@ def open_run(
     """
     now = clock.now()
     try:
-        claim = claims.take(paths.lock, run.run_id, since=now)
+        claim = take_claim(paths.lock, run.run_id, since=now)
     except OSError as exc:
         if isinstance(exc, StateUnavailable):
             raise

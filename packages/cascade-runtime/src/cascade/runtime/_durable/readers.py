@@ -16,12 +16,11 @@ from cascade.interfaces import (
     UnreadableResultError,
 )
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._durable.folder import check
-from cascade.runtime._durable.paths import RunPaths, recorded
+from cascade.runtime._durable.folder import RunPaths, check, recorded
 from cascade.runtime._durable.results import ResultCodec, Stored
 from cascade.runtime._durable.schema import reading
+from cascade.runtime._storage.database import cause_of
 from cascade.runtime._storage.process_lock import is_held
-from cascade.runtime._storage.sqlite_errors import cause_of
 
 _log = get_logger("cascade.state")
 

@@ -6,12 +6,11 @@ import sqlite3
 from typing import Any, Literal
 
 from cascade.interfaces import StateUnavailable, StepState, UsageError
-from cascade.runtime._durable import claim as claims
-from cascade.runtime._durable.paths import RunPaths
+from cascade.runtime._durable.folder import RunPaths, take_claim
 from cascade.runtime._durable.results import ResultCodec, with_own_file
 from cascade.runtime._durable.run_file import RunFile
 from cascade.runtime._durable.schema import open_to_write
-from cascade.runtime._storage.sqlite_errors import cause_of
+from cascade.runtime._storage.database import cause_of
 
 Resolution = Literal["value", "again", "fail"]
 
@@ -42,7 +41,7 @@ def resolve(
             f"run {run_id!r} is not recorded in {paths.folder}; cascade history --state {paths.folder} lists the runs"
         )
     try:
-        claim = claims.take(paths.lock, run_id)
+        claim = take_claim(paths.lock, run_id)
         try:
             file = RunFile(open_to_write(paths, power_safe=True), paths)
             try:

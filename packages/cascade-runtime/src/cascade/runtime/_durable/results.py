@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from cascade.interfaces import UnreadableResultError, UnstorableValueError
 from cascade.runtime._durable.crash_points import reach
-from cascade.runtime._durable.paths import RunPaths
+from cascade.runtime._durable.folder import RunPaths
 from cascade.runtime._storage.codec import JSON, Signer, decode, decode_all_json, encode
-from cascade.runtime._storage.private_folder import sync
+from cascade.runtime._storage.private_files import sync
 
 LARGE = 1 << 20
 """Bytes above which a payload gets a file of its own."""

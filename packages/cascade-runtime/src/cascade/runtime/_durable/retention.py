@@ -7,9 +7,8 @@ import sqlite3
 from pathlib import Path
 
 from cascade.interfaces import RunInUseError, StateUnavailable
-from cascade.runtime._durable import claim as claims
 from cascade.runtime._durable.crash_points import reach
-from cascade.runtime._durable.paths import RunPaths, recorded
+from cascade.runtime._durable.folder import RunPaths, recorded, take_claim
 from cascade.runtime._durable.schema import reading
 from cascade.runtime._storage.process_lock import is_held
 
@@ -21,7 +20,7 @@ def forget(paths: RunPaths, run_id: str) -> None:
     :raises OSError: if a file cannot be deleted.
     """
     if paths.database.exists() or paths.lock.exists():
-        claim = claims.take(paths.lock, run_id)
+        claim = take_claim(paths.lock, run_id)
         try:
             _delete(paths)
         finally:

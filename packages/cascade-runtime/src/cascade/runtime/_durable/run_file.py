@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from cascade.interfaces import PendingEvent, RunInfo, RunInUseError, StepState
 from cascade.interfaces.distribution import VERSION
 from cascade.runtime._durable.crash_points import reach
+from cascade.runtime._durable.folder import RunPaths
 from cascade.runtime._durable.index import KEPT, StepIndex
-from cascade.runtime._durable.paths import RunPaths
 from cascade.runtime._durable.results import Stored
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")

@@ -24,14 +24,12 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._durable import control_file, retention
-from cascade.runtime._durable.folder import check, prepare
-from cascade.runtime._durable.journal import SqliteJournal
+from cascade.runtime._durable.folder import RunPaths, check, prepare
+from cascade.runtime._durable.journal import SqliteJournal, UnrecordedJournal
 from cascade.runtime._durable.opening import Opened, open_run
-from cascade.runtime._durable.paths import RunPaths
 from cascade.runtime._durable.readers import read_runs, read_steps, read_values
 from cascade.runtime._durable.resolving import Resolution, resolve
 from cascade.runtime._durable.results import ResultCodec
-from cascade.runtime._durable.unrecorded import UnrecordedJournal
 from cascade.runtime._durable.writer import RunWriter
 from cascade.runtime._storage.codec import Signer
 from cascade.runtime._support.clock import SystemClock

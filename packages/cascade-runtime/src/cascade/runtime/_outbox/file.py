@@ -14,9 +14,9 @@ from typing import NamedTuple
 from cascade.interfaces import Clock
 from cascade.runtime._outbox.schema import KIND, State
 from cascade.runtime._storage import database
-from cascade.runtime._storage.file_name import file_name
+from cascade.runtime._storage.database import is_damaged
+from cascade.runtime._storage.private_files import file_name
 from cascade.runtime._storage.process_lock import ProcessLock
-from cascade.runtime._storage.sqlite_errors import is_damaged
 
 FULL = "outbox full"
 OLD = "too old"

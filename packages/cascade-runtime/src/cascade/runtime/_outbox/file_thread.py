@@ -16,10 +16,10 @@ from cascade.runtime._outbox.file import MAX_ASIDE, OutboxFile, OutboxPaths, Row
 from cascade.runtime._outbox.schema import State
 from cascade.runtime._outbox.send_order import CAPACITY, QueuedMessage
 from cascade.runtime._outbox.settings import OutboxSettings
-from cascade.runtime._storage import private_folder, process_lock
+from cascade.runtime._storage import private_files, process_lock
+from cascade.runtime._storage.database import cause_of
 from cascade.runtime._storage.group_commit import GroupCommit, Request
 from cascade.runtime._storage.process_lock import LockedError
-from cascade.runtime._storage.sqlite_errors import cause_of
 from cascade.transport.state_log import StateLog
 
 _log = get_logger("cascade.outbox")
@@ -83,7 +83,7 @@ def open_file(settings: OutboxSettings, source: str, clock: Clock) -> OutboxFile
     """
     paths = OutboxPaths.of(settings.folder, source)
     try:
-        private_folder.prepare(settings.folder, OutboxUnavailable)
+        private_files.prepare(settings.folder, OutboxUnavailable)
         lock = process_lock.take(paths.lock, since=clock.now())
     except LockedError as exc:
         cause = f"is in use by process {exc.pid} on {exc.host}; give each process a source_id or a folder of its own"

@@ -12,9 +12,9 @@ from urllib.parse import unquote
 from cascade.interfaces import OutboxUnavailable
 from cascade.runtime._outbox.file import OutboxPaths, delete_files
 from cascade.runtime._outbox.schema import KIND, State
-from cascade.runtime._storage import database, private_folder, process_lock
+from cascade.runtime._storage import database, private_files, process_lock
+from cascade.runtime._storage.database import cause_of
 from cascade.runtime._storage.process_lock import LockedError
-from cascade.runtime._storage.sqlite_errors import cause_of
 
 _COUNTS = (
     "SELECT state, count(*), total(length(topic) + length(payload)), min(stored) FROM message GROUP BY state"
@@ -70,7 +70,7 @@ def drop(folder: Path, sender: str | None, *, aside: bool) -> int:
 
 def _check(folder: Path) -> None:
     try:
-        private_folder.check(folder, OutboxUnavailable)
+        private_files.check(folder, OutboxUnavailable)
     except FileNotFoundError:
         raise OutboxUnavailable(str(folder), "the folder does not exist") from None
 

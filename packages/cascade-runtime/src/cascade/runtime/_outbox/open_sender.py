@@ -19,8 +19,8 @@ from cascade.runtime._outbox.listing import summary
 from cascade.runtime._outbox.queue import DurableQueue
 from cascade.runtime._outbox.schema import KIND
 from cascade.runtime._storage import database, process_lock
+from cascade.runtime._storage.database import cause_of
 from cascade.runtime._storage.process_lock import LockedError, ProcessLock
-from cascade.runtime._storage.sqlite_errors import cause_of
 from cascade.transport.event_loop import inert_in_children
 
 _log = get_logger("cascade.outbox")

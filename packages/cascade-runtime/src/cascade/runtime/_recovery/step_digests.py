@@ -15,7 +15,7 @@ from cascade.runtime._graph.dependencies import dependencies_first
 from cascade.runtime._graph.recorded import RecordedGraph
 from cascade.runtime._recovery.source_digests import SourceDigests
 from cascade.runtime.cache._digest import Reference, digest, written
-from cascade.runtime.cache._undigestible import UndigestibleError
+from cascade.runtime.cache._library_values import UndigestibleError
 from cascade.spec import (
     PLAIN,
     Call,

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
-from cascade.runtime._storage.module_names import MAIN, lasting_name, present_name
-from cascade.runtime._storage.tagged import UntaggableError, dumps, loads
+from cascade.runtime._storage.tagged import MAIN, UntaggableError, dumps, lasting_name, loads, present_name
 
 JSON = "json"
 """The encoding of a value that plain JSON restores."""

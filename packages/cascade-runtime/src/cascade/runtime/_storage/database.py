@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cascade.runtime._storage.private_file import create_private
-from cascade.runtime._storage.private_folder import Unusable, sync
+from cascade.runtime._storage.private_files import Unusable, create_private, sync
 
 BUSY_TIMEOUT = 2.0
 """Seconds to wait for a lock; only another program can hold one that matters."""
@@ -152,3 +151,17 @@ def _run(connection: sqlite3.Connection, kind: FileKind, statements: str) -> Non
 def _number(connection: sqlite3.Connection, pragma: str) -> int:
     (number,) = connection.execute(f"PRAGMA {pragma}").fetchone()
     return int(number)
+
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_damaged(error: Exception) -> bool:
+    """Return whether the file itself is broken: no further try can help."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+
+
+def cause_of(error: BaseException) -> str:
+    """Return an error's text, with its extended name where SQLite's text says little ("disk I/O error")."""
+    name = getattr(error, "sqlite_errorname", "")
+    return f"{error} ({name})" if name and "_" in name.removeprefix("SQLITE_") else str(error)

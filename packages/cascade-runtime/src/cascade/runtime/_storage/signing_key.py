@@ -8,7 +8,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from cascade.runtime._storage.private_file import create_private
+from cascade.runtime._storage.private_files import create_private
 
 SIZE = 32
 _FORBIDDEN = stat.S_IRWXG | stat.S_IRWXO

@@ -2,7 +2,6 @@
 
 from cascade.runtime.cache._key import cache_key
 from cascade.runtime.cache._memory import MemoryCache
-from cascade.runtime.cache._sqlite import SqliteCache
-from cascade.runtime.cache._sqlite_version import has_wal_reset_bug
+from cascade.runtime.cache._sqlite import SqliteCache, has_wal_reset_bug
 
 __all__ = ["MemoryCache", "SqliteCache", "cache_key", "has_wal_reset_bug"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from cascade.interfaces import (
     CacheBackend,
@@ -20,11 +22,68 @@ from cascade.runtime._support.loop_steps import with_calls
 from cascade.runtime.cache._file_target import FileTarget
 from cascade.runtime.cache._fingerprint import values_read_by
 from cascade.runtime.cache._key import bound_arguments, cache_key
-from cascade.runtime.cache._single_flight import SingleFlight
 from cascade.runtime.executors import ThreadExecutor
 from cascade.spec import LazyResult, TaskDefinition
 from cascade.spec.caching import CachePolicy
 from cascade.transport.state_log import StateLog
+
+ValueT = TypeVar("ValueT")
+
+
+class SingleFlight(Generic[ValueT]):
+    """Runs one computation per key at a time; each further caller waits with one future, no task."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[object, deque[asyncio.Future[ValueT | None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    async def run(self, key: object, compute: Callable[[], Awaitable[ValueT]]) -> tuple[ValueT, bool]:
+        """Return the value for ``key``, and whether another caller computed it.
+
+        The first caller computes. If it fails or is cancelled, the caller that has waited longest
+        computes next; so each caller only ever fails by its own computation.
+
+        :raises Exception: what this caller's own ``compute()`` raises.
+        """
+        shared = await self._wait(key)
+        if shared is not None:
+            return shared, True
+        value: ValueT | None = None
+        try:
+            value = await compute()
+            return value, False
+        finally:
+            self._pass_on(key, value)
+
+    async def _wait(self, key: object) -> ValueT | None:
+        """Return another caller's value, or None if this caller has to compute."""
+        waiters = self._waiters.get(key)
+        if waiters is None:
+            self._waiters[key] = deque()
+            return None
+        waiter: asyncio.Future[ValueT | None] = asyncio.get_running_loop().create_future()
+        waiters.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # Cancelled at the moment at which this caller was chosen to compute: choose the next one.
+            if not waiter.cancelled() and waiter.result() is None:
+                self._pass_on(key, None)
+            raise
+
+    def _pass_on(self, key: object, value: ValueT | None) -> None:
+        """Give every waiter the value; without one (None), wake only the first, which then computes."""
+        waiters = self._waiters[key]
+        while waiters:
+            waiter = waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(value)
+                if value is None:
+                    return
+        del self._waiters[key]
+
 
 _log = get_logger("cascade.cache")
 

@@ -30,9 +30,15 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any, Protocol
 
-from cascade.runtime.cache._instance_state import has_call_method, instance_state, is_implemented_in_c
-from cascade.runtime.cache._library_values import is_record_class, library_of
-from cascade.runtime.cache._undigestible import UndigestibleError, full_name
+from cascade.runtime.cache._library_values import (
+    UndigestibleError,
+    full_name,
+    has_call_method,
+    instance_state,
+    is_implemented_in_c,
+    is_record_class,
+    library_of,
+)
 from cascade.spec import Task
 
 SIZE = 32

@@ -9,7 +9,7 @@ from typing import Any
 from cascade.interfaces import ConfigurationError, UncacheableArgumentError
 from cascade.runtime.cache._digest import digest
 from cascade.runtime.cache._fingerprint import Fingerprints
-from cascade.runtime.cache._undigestible import UndigestibleError
+from cascade.runtime.cache._library_values import UndigestibleError
 from cascade.spec import TaskDefinition
 from cascade.spec.caching import CachePolicy
 

@@ -6,11 +6,70 @@ Nothing here imports these libraries: a program that has one of their values has
 from __future__ import annotations
 
 import sys
+import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from cascade.runtime.cache._instance_state import has_call_method, instance_state
-from cascade.runtime.cache._undigestible import UndigestibleError, full_name
+
+class UndigestibleError(TypeError):
+    """A value that has no digest; the message says which and why.
+
+    ``variable`` names the captured or global variable that has the value; "" if it is none.
+    """
+
+    def __init__(self, problem: str, *, variable: str = "", place: str = "") -> None:
+        self.problem = problem
+        self.variable = variable
+        self.place = place
+        """The variable in full, such as ``global variable 'db' of shop.fetch``."""
+        super().__init__(f"{place}: {problem}" if place else problem)
+
+
+def full_name(thing: Any) -> str:
+    """Return module and qualified name of a class, function or module."""
+    module = getattr(thing, "__module__", None)
+    return f"{module}.{getattr(thing, '__qualname__', None) or thing.__name__}"
+
+
+_slots_of: weakref.WeakKeyDictionary[type, tuple[str, ...]] = weakref.WeakKeyDictionary()
+
+
+def instance_state(value: object, *, known: type | None = None) -> list[tuple[str, Any]]:
+    """Return the attributes in ``__dict__`` and in slots; not the slots of ``known`` and its bases."""
+    names = _slots(type(value))
+    if known is not None and names:
+        names = tuple(name for name in names if not hasattr(known, name))
+    slots = [(name, getattr(value, name)) for name in names if hasattr(value, name)]
+    return [*getattr(value, "__dict__", {}).items(), *slots]
+
+
+def is_implemented_in_c(class_: type) -> bool:
+    """Return whether a class is none that a ``class`` statement created: it may keep state out of sight."""
+    return bool(class_.__flags__ & _IMMUTABLE_TYPE) or not class_.__flags__ & _HEAP_TYPE
+
+
+def has_call_method(class_: type) -> bool:
+    """Return whether the instances of a class can be called."""
+    return any("__call__" in vars(base) for base in class_.__mro__)
+
+
+def _slots(class_: type) -> tuple[str, ...]:
+    """Return the names of the slots of a class and its bases, private names mangled."""
+    found = _slots_of.get(class_)
+    if found is None:
+        found = _slots_of[class_] = tuple(
+            name
+            for base in class_.__mro__
+            for name, attribute in vars(base).items()
+            if isinstance(attribute, types.MemberDescriptorType)
+        )
+    return found
+
+
+_IMMUTABLE_TYPE = 1 << 8
+_HEAP_TYPE = 1 << 9
+
 
 Parts = tuple[Any, ...]
 

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 from cascade.interfaces import CacheUnavailable, Clock, Hit, UnstorableValueError
 from cascade.runtime._storage.group_commit import Request
 from cascade.runtime._storage.signing_key import load_signing_key
-from cascade.runtime.cache._rows import BadSignatureError, Row, RowCodec
-from cascade.runtime.cache._sqlite_file import ForeignFileError, SqliteFile
+from cascade.runtime.cache._sqlite_file import BadSignatureError, ForeignFileError, Row, RowCodec, SqliteFile
 from cascade.transport.state_log import StateLog
 
 REOPEN_AFTER = 5.0

@@ -1,11 +1,14 @@
-"""A folder of SQLite files for one user: who may use it, and where it may be."""
+"""Files and folders that only their owner can use, and file names from any text."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import secrets
 import stat
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 
 Unusable = Callable[[str, str], Exception]
@@ -90,3 +93,43 @@ def sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def create_private(path: Path, content: bytes = b"") -> None:
+    """Create a file with mode 0600 in one atomic step; do nothing if it exists.
+
+    The content is written to a temporary file, which is then linked to ``path``: so no other
+    process sees half of it. An existing file is never opened, because closing it would drop the
+    POSIX locks that SQLite holds on it in this process.
+
+    :raises OSError: if the folder cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process created it first: its file counts
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]")
+_LONGEST = 120
+_KEPT = 80
+
+
+def file_name(text: str) -> str:
+    """Return a text as a file name: at most 120 characters, and another one for each text.
+
+    >>> file_name("night 2026-11-21")
+    'night%202026-11-21'
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    name = "".join(chr(byte) if _PLAIN.fullmatch(chr(byte)) else f"%{byte:02X}" for byte in raw)
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[:_KEPT]}~{blake2b(raw, digest_size=16).hexdigest()}"
