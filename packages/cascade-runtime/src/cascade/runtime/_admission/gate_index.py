@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from cascade.runtime._admission.gates import AnyGate, CancelGate, PauseGate
-from cascade.runtime._admission.glob import Glob
+from cascade.runtime._admission.glob import is_plain, task_matcher
 from cascade.runtime._admission.limits import Cancel, Key
 from cascade.runtime._admission.requests import BlockReason, Demands, RequestQueue, WorkerSlots
 
@@ -42,7 +42,7 @@ class GateIndex:
         self._everywhere: dict[Key, AnyGate] = {}
         self._by_run: dict[str, dict[Key, AnyGate]] = {}
         self._by_name: dict[str, dict[Key, AnyGate]] = {}
-        self._by_pattern: dict[Key, tuple[Glob, AnyGate]] = {}
+        self._by_pattern: dict[Key, tuple[Callable[[str], object], AnyGate]] = {}
 
     @property
     def running(self) -> int:
@@ -111,7 +111,7 @@ class GateIndex:
             self._by_run.setdefault(value, {})[key] = gate
             found = self.groups_of(value)
         elif kind == "task":
-            found = self._add_pattern(key, Glob(value), gate)
+            found = self._add_pattern(key, value, gate)
         else:
             self._everywhere[key] = gate
             found = list(self.groups())
@@ -143,12 +143,13 @@ class GateIndex:
             group.gates = ()
         return gates
 
-    def _add_pattern(self, key: Key, pattern: Glob, gate: AnyGate) -> list[GateGroup]:
-        if pattern.plain:
-            self._by_name.setdefault(pattern.pattern, {})[key] = gate
-        else:
-            self._by_pattern[key] = (pattern, gate)
-        return [group for group in self.groups() if pattern.matches(group.name)]
+    def _add_pattern(self, key: Key, pattern: str, gate: AnyGate) -> list[GateGroup]:
+        if is_plain(pattern):
+            self._by_name.setdefault(pattern, {})[key] = gate
+            return [group for group in self.groups() if group.name == pattern]
+        matches = task_matcher(pattern)
+        self._by_pattern[key] = (matches, gate)
+        return [group for group in self.groups() if matches(group.name)]
 
     def _find(self, run_id: str, name: str) -> GateGroup | None:
         return self._groups.get(run_id, {}).get(name)
@@ -157,7 +158,7 @@ class GateIndex:
         yield from self._everywhere.values()
         yield from self._by_run.get(run_id, {}).values()
         yield from self._by_name.get(name, {}).values()
-        yield from (gate for pattern, gate in self._by_pattern.values() if pattern.matches(name))
+        yield from (gate for matches, gate in self._by_pattern.values() if matches(name))
 
 
 def _rank(gate: AnyGate) -> int:

@@ -15,7 +15,7 @@ from cascade.runtime._admission.buckets import TokenBuckets
 from cascade.runtime._admission.capacities import SystemResources
 from cascade.runtime._admission.gate_index import GateGroup, GateIndex
 from cascade.runtime._admission.gates import GATES, AnyGate, CancelGate, Gate, RateLimitGate
-from cascade.runtime._admission.glob import Glob
+from cascade.runtime._admission.glob import task_matcher
 from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._admission.notifications import Notifications
 from cascade.runtime._admission.requests import AdmittedRun, RequestQueue, StartRequest, WaitQueue
@@ -296,7 +296,7 @@ class AdmissionPolicy:
         """Notify the runs of a cancel; ``admit`` rejects the requests that wait when it checks them."""
         kind, _, value = gate.scope.partition(":")
         if kind == "task":
-            self.notifications.cancel(self._runs.values(), gate.block_reason(), Glob(value).matches)
+            self.notifications.cancel(self._runs.values(), gate.block_reason(), task_matcher(value))
         elif kind == "source":
             self.notifications.cancel(self._runs.values(), gate.block_reason(), None)
         elif (run := self._runs.get(value)) is not None:

@@ -14,8 +14,8 @@ from cascade.runtime._support.escaping import printable
 Demands = tuple[tuple[str, float], ...]
 """Amounts by resource, sorted by the resources' names."""
 
-Covers = Callable[[str], bool]
-"""Returns whether a cancel applies to tasks of this name."""
+Covers = Callable[[str], object]
+"""Returns something true if a cancel applies to tasks of this name."""
 
 _SWEEP_ABOVE = 64  # heap entries; below that, entries that are out of date cost less than a sweep
 

@@ -10,7 +10,7 @@ import msgspec
 
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.runtime._admission.glob import MAX_PATTERN
+from cascade.runtime._admission.glob import pattern_problem
 from cascade.runtime._admission.limits import RULES, Rule
 
 MAX_BYTES = 64 * 1024
@@ -192,8 +192,8 @@ def _check_scope(scope: str, label: str) -> None:
     name, _, value = scope.partition(":")
     if (name in SCOPES) != bool(value) or name not in ("global", *SCOPES):
         raise _RejectedError(Unsupported(label, f"unknown scope {scope[:60]!r}"))
-    if name == "task" and len(value) > MAX_PATTERN:
-        raise _rejected(f"the task pattern is longer than {MAX_PATTERN} characters")
+    if name == "task" and (problem := pattern_problem(value)):
+        raise _rejected(problem)
 
 
 def _in_plain_words(problem: str) -> str:
