@@ -67,7 +67,7 @@ class Run(AdmittedRun):
         self.started: list[StartRequest] = []
         self.notified: list[tuple[str, str]] = []
         """The notifications, each with the topic of the register that caused it."""
-        self.cancelled: list[Callable[[str], bool] | None] = []
+        self.cancelled: list[Callable[[str], object] | None] = []
         self.reconsidered = 0
         self.on_start: Callable[[StartRequest], None] = lambda request: None
 
@@ -84,7 +84,7 @@ class Run(AdmittedRun):
     def report_blocked(self, request: StartRequest, reason: BlockReason) -> None:
         self.notified.append((f"blocked {request.name}", reason.topic))
 
-    def cancel(self, reason: BlockReason, covers: Callable[[str], bool] | None) -> None:
+    def cancel(self, reason: BlockReason, covers: Callable[[str], object] | None) -> None:
         self.cancelled.append(covers)
         self.notified.append(("cancel", reason.topic))
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cascade.runtime._support import tasks
-from cascade.runtime._support.tasks import cancel, finish
+from cascade.runtime._support import loops
+from cascade.runtime._support.loops import cancel, finish
 from cascade.testkit import eventually, time_limit
 
 LIMIT = 50.0
@@ -69,7 +69,7 @@ async def test_a_wait_that_is_cancelled_ends_with_its_limit_all_the_same(
 ) -> None:
     """The time counts from the beginning, and the cancellation is returned."""
     times = iter((0.0, 1.0, 61.0))
-    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(loops, "time", SimpleNamespace(monotonic=lambda: next(times)))
     future = asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(finish(future, timeout=60.0))
     await asyncio.sleep(0)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from cascade.runtime._support.error_notes import OWN, add_note
-from cascade.runtime._support.escaping import printable
+from cascade.runtime._support.text import OWN, add_note, printable
 
 
 def test_a_note_is_added_once_and_after_those_that_are_there() -> None:

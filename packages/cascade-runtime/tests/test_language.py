@@ -22,7 +22,7 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, ThreadExecutor, override_resource
-from cascade.runtime._support.error_notes import add_note
+from cascade.runtime._support.text import add_note
 from cascade.spec import Env, LazyResult, Param, Router, inject, pipeline, resource, sequence, task
 
 

@@ -22,7 +22,7 @@ from cascade.interfaces import (
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._graph.graph import Graph
 from cascade.runtime._scheduler.events import EventEmitter
-from cascade.runtime._support.run_identity import RunIdentity
+from cascade.runtime._support.settings import RunIdentity
 from cascade.spec import LazyResult, Router, task
 from cascade.testing import ManualClock
 from cascade.testkit import eventually

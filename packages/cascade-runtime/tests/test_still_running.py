@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cascade.runtime._run import StillRunning
-from cascade.runtime._support.tasks import abandoned
+from cascade.runtime._support.loops import abandoned
 
 SUPPRESS = " that suppress asyncio.CancelledError"
 

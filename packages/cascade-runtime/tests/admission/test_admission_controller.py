@@ -9,7 +9,7 @@ import pytest
 from fakes import FakeClock, Run
 from observers import lines_of
 
-from cascade.runtime._admission import remedy
+from cascade.runtime._admission import waits
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Cancel, Concurrency, Effective, Pause, RateLimit, Rule
 from cascade.runtime._admission.policy import AdmissionPolicy
@@ -182,7 +182,7 @@ async def test_a_scope_is_logged_as_one_line_and_its_topic_as_one_shell_argument
     """Row 31: a newline, an escape sequence or a quote in a scope cannot harm the reader of the log."""
     scope, topic = "task:a*\n\x1b[2J", "cascade/constraints/task/a*'; reboot '\x1b"
     controller.apply({(scope, "pause"): Effective(Pause(), topic)})
-    monkeypatch.setattr(remedy, "_has_command", lambda: False)
+    monkeypatch.setattr(waits, "_has_command", lambda: False)
     request = StartRequest(run, "a\n\x1b[2J")
     controller.submit(request)
     await eventually(lambda: run.notified)

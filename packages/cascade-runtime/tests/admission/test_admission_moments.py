@@ -6,9 +6,16 @@ import pytest
 from fakes import Run
 
 from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError
-from cascade.runtime._admission.buckets import TokenBucket
 from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.limits import Cancel, Concurrency, Effective, Pause, RateLimit, Rule
+from cascade.runtime._admission.limits import (
+    Cancel,
+    Concurrency,
+    Effective,
+    Pause,
+    RateLimit,
+    Rule,
+    TokenBucket,
+)
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import BlockReason, StartRequest, WorkerSlots
 from cascade.runtime._admission.waits import Wait, waits_of

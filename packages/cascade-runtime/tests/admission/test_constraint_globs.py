@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.runtime._admission.glob import is_plain, pattern_problem, task_matcher
+from cascade.runtime._admission.limits import is_plain, pattern_problem, task_matcher
 
 patterns = st.text(alphabet="abc*?[]!-.^\\", max_size=10)
 names = st.text(alphabet="abc*?[]!-.^\\\n", max_size=10)

@@ -3,8 +3,7 @@
 import pytest
 
 from cascade.interfaces import ConfigurationError, ResourceCapacityError
-from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.demands import ConstraintResolver
+from cascade.runtime._admission.capacities import ConstraintResolver, SystemResources
 from cascade.spec import task
 
 

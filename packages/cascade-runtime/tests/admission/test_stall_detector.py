@@ -5,7 +5,7 @@ from fakes import Run
 from cascade.runtime._admission.limits import Concurrency, Effective, Pause, RateLimit, Rule
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import StartRequest, WorkerSlots
-from cascade.runtime._admission.stall import LIMIT, StallDetector
+from cascade.runtime._admission.waits import STALL_LIMIT, StallDetector
 
 
 class Bench:
@@ -43,8 +43,8 @@ def test_a_constraint_that_prevents_every_start_for_5_seconds_is_reported_once()
     bench.put("global", Pause())
     bench.submit()
     assert bench.after(0) == []
-    assert bench.stall.due() == bench.now + LIMIT
-    assert bench.after(LIMIT - 0.1) == []
+    assert bench.stall.due() == bench.now + STALL_LIMIT
+    assert bench.after(STALL_LIMIT - 0.1) == []
     assert bench.after(0.1) == ["topic/global"]
     assert bench.after(1, 4, 5, 60) == []
     assert bench.stall.take_ended() == []
@@ -139,7 +139,7 @@ def test_the_time_in_which_nothing_waited_does_not_count() -> None:
     bench.policy.withdraw(first)
     assert bench.after(60) == []
     bench.submit("b")
-    assert bench.after(60, LIMIT - 0.1) == []
+    assert bench.after(60, STALL_LIMIT - 0.1) == []
     assert bench.after(0.1) == ["topic/task:b"]
 
 
@@ -148,10 +148,10 @@ def test_a_reported_register_is_not_checked_without_pause() -> None:
     bench = Bench()
     bench.put("global", Pause())
     bench.submit()
-    assert bench.after(0, LIMIT) == ["topic/global"]
-    assert bench.stall.due() == bench.now + LIMIT
-    assert bench.after(LIMIT) == []
-    assert bench.stall.due() == bench.now + LIMIT
+    assert bench.after(0, STALL_LIMIT) == ["topic/global"]
+    assert bench.stall.due() == bench.now + STALL_LIMIT
+    assert bench.after(STALL_LIMIT) == []
+    assert bench.stall.due() == bench.now + STALL_LIMIT
 
 
 def test_of_several_reported_registers_those_that_changed_have_ended() -> None:
@@ -161,7 +161,7 @@ def test_of_several_reported_registers_those_that_changed_have_ended() -> None:
     for scope in scopes:
         bench.put(scope, Concurrency(0))
         bench.submit(scope.removeprefix("task:"))
-    assert sorted(bench.after(0, *[LIMIT] * 6)) == [f"topic/{scope}" for scope in scopes]
+    assert sorted(bench.after(0, *[STALL_LIMIT] * 6)) == [f"topic/{scope}" for scope in scopes]
     bench.put("task:a", None, "concurrency")
     bench.put("task:c", Concurrency(0), topic="topic/elsewhere")
     bench.put("task:d", Concurrency(0))

@@ -9,7 +9,7 @@ from observers import watch_tasks
 
 from cascade.interfaces import TaskState
 from cascade.runtime import Engine, LocalConnector, LocalHub
-from cascade.runtime._control.bucket_store import BucketStore
+from cascade.runtime._control.engines import broker_state
 from cascade.spec import task
 from cascade.testkit import eventually
 
@@ -105,7 +105,7 @@ def test_a_broker_is_known_by_its_address() -> None:
             return self._port
 
     def of(port: int, project: str = "acme", source: str = "line-3") -> int:
-        return id(BucketStore.buckets(Addressed(port), project=project, source=source))  # type: ignore[arg-type]
+        return id(broker_state(Addressed(port), project=project, source=source).buckets)  # type: ignore[arg-type]
 
     assert of(1883) == of(1883)
     assert len({of(1883), of(1884), of(1883, project="other"), of(1883, source="line-4")}) == 4
@@ -121,7 +121,7 @@ def test_buckets_that_belong_to_no_known_broker_last_as_long_as_their_connector(
         __hash__ = None  # type: ignore[assignment]
 
     def of(connector: Any) -> Any:
-        return BucketStore.buckets(connector, project="acme", source="line-3")
+        return broker_state(connector, project="acme", source="line-3").buckets
 
     hub, plain, unhashable = LocalHub(), Plain(), Unhashable()
     assert of(LocalConnector(hub)) is of(LocalConnector(hub))

@@ -6,13 +6,18 @@ import pytest
 from fakes import FakeClock, Run
 
 from cascade.interfaces import TaskStateEvent
-from cascade.runtime._admission.buckets import TokenBucket, TokenBuckets
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import Concurrency, Effective, Key, RateLimit
+from cascade.runtime._admission.limits import (
+    Concurrency,
+    Effective,
+    Key,
+    RateLimit,
+    TokenBucket,
+    TokenBuckets,
+)
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import StartRequest
-from cascade.runtime._control.engines import ConnectedEngines
-from cascade.runtime._control.peers import PeerEngines
+from cascade.runtime._control.engines import ConnectedEngines, PeerEngines
 from cascade.runtime.bus import EventBus
 
 

@@ -28,7 +28,7 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.session import ControlSession
 from cascade.runtime._support.run_facts import RunFacts
-from cascade.runtime._support.run_identity import RunIdentity
+from cascade.runtime._support.settings import RunIdentity
 from cascade.testing import ManualClock
 from cascade.testkit import eventually, time_limit
 from cascade.transport.waiting import AwakeTimeout

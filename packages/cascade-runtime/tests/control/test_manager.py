@@ -25,8 +25,8 @@ from cascade.interfaces.topics import STORE_TOPIC
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.manager import ConstraintManager
+from cascade.runtime._control.runs import ActiveRun
 from cascade.runtime._control.sync import SyncState
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime.local._retained import RetainedMessages

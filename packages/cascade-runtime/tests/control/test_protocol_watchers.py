@@ -16,12 +16,9 @@ from cascade.interfaces import ProgressEvent, TaskState, TaskStateEvent
 from cascade.interfaces.topics import state_topic
 from cascade.runtime import LocalConnector
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.host_report import host_report
-from cascade.runtime._control.run_history import RunHistory
-from cascade.runtime._control.run_table import RunTable
-from cascade.runtime._control.runs_report import RowMaker, runs_report
-from cascade.runtime._control.state_reports import graph_report, summary_report
+from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
+from cascade.runtime._control.runs import ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.watched_state import host_report
 from cascade.wire import Cleared, parse_report, to_wire
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")

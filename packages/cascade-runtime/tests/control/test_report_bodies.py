@@ -12,15 +12,12 @@ from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime import LocalConnector
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.host_report import host_report
 from cascade.runtime._control.parse import parse
 from cascade.runtime._control.registers import Registers
+from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
 from cascade.runtime._control.reports import constraints_report
-from cascade.runtime._control.run_history import RunHistory
-from cascade.runtime._control.run_table import RunTable
-from cascade.runtime._control.runs_report import RowMaker, runs_report
-from cascade.runtime._control.state_reports import graph_report, summary_report
+from cascade.runtime._control.runs import ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.watched_state import host_report
 from cascade.runtime._support.run_facts import MAX_NODES
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}

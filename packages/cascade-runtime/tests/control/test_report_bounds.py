@@ -13,10 +13,14 @@ from fakes import recent_run
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.run_table import RunTable
-from cascade.runtime._control.runs_report import MAX_BYTES, RowMaker, runs_report
-from cascade.runtime._control.state_reports import graph_report, summary_report
+from cascade.runtime._control.report_bodies import (
+    MAX_BYTES,
+    RowMaker,
+    graph_report,
+    runs_report,
+    summary_report,
+)
+from cascade.runtime._control.runs import ActiveRun, RunTable
 from cascade.wire import to_wire
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}

@@ -7,9 +7,9 @@ from fakes import FakeClock
 
 from cascade.interfaces import Complete, Message, Payload, RunStatus
 from cascade.runtime import LocalConnector
-from cascade.runtime._control.active_run import ActiveRun
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import Reporter
+from cascade.runtime._control.runs import ActiveRun
 from cascade.runtime._control.sync import COMPLETE_LIMIT, Sync
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.publish_queue import PublishQueue

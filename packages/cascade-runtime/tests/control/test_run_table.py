@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.run_history import MAX_RECENT, RunHistory
-from cascade.runtime._control.run_table import RunTable
+from cascade.runtime._control.runs import MAX_RECENT, ActiveRun, RunHistory, RunTable
 from cascade.wire import to_wire
 
 

@@ -5,7 +5,7 @@ import pytest
 from cascade.interfaces import StepInDoubtError, StepKeepsDyingError, StepRecord, StepState
 from cascade.runtime._recovery.recording import RunRecording
 from cascade.runtime._support.clock import SystemClock
-from cascade.runtime._support.resume_rules import ResumeRules
+from cascade.runtime._support.settings import ResumeRules
 from cascade.testkit.state import MemoryJournal
 
 

@@ -18,7 +18,7 @@ from cascade.runtime._recovery.opening import open_recording
 from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._support.clock import SystemClock
-from cascade.runtime._support.resume_rules import ResumeRules
+from cascade.runtime._support.settings import ResumeRules
 from cascade.spec import LazyResult, MapCall, call_of, task
 from cascade.testkit.state import MemoryJournal, MemoryState
 from cascade.transport.event_loop import LOOP_BUDGET

@@ -31,10 +31,9 @@ from cascade.runtime._scheduler.scheduler import RunScheduler
 from cascade.runtime._support.connection import SharedConnection
 from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import emptied, finished
-from cascade.runtime._support.resume_rules import ResumeRules
+from cascade.runtime._support.loops import abandoned
 from cascade.runtime._support.run_facts import RunFacts
-from cascade.runtime._support.run_identity import RunIdentity
-from cascade.runtime._support.tasks import abandoned
+from cascade.runtime._support.settings import ResumeRules, RunIdentity
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import LazyResult, Resource, call_of
 from cascade.transport.waiting import AwakeTimeout

@@ -27,9 +27,16 @@ from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.session import ControlSession
 from cascade.runtime._run import Run, RunServices
 from cascade.runtime._support.clock import SystemClock
-from cascade.runtime._support.resume_rules import OnChange, ResumeMode, checked_rules
-from cascade.runtime._support.run_identity import checked_identity, checked_tags
-from cascade.runtime._support.settings import check_params, check_settings, checked_redactor
+from cascade.runtime._support.settings import (
+    OnChange,
+    ResumeMode,
+    check_params,
+    check_settings,
+    checked_identity,
+    checked_redactor,
+    checked_rules,
+    checked_tags,
+)
 from cascade.runtime.bus import EventBus
 from cascade.spec import LazyResult, Resource, targets_of
 

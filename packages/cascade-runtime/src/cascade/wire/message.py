@@ -6,6 +6,7 @@ puts the empty value of its type, or what ``missing`` says, where a message lack
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -46,3 +47,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | float):
         return int(value) if isinstance(value, int) else float(value)
     return dict(value) if isinstance(value, Mapping) else repr(value)
+
+
+def encoded_size(part: Any) -> int:
+    """Return how many bytes a part of a report takes on the wire, with the ``, `` or ``: `` behind it."""
+    return len(json.dumps(part, default=to_wire)) + 2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from cascade.interfaces import ConfigurationError, ResourceCapacityError, UnknownResourceError
 from cascade.runtime._admission.requests import BlockReason, Demands, RequestQueue, WaitQueue
+from cascade.spec import LazyResult
 from cascade.spec.checks import check_amount
 
 _ROUNDING = 1e-9  # so that sums of fractional amounts fit into the capacity that they add up to
@@ -103,3 +105,27 @@ def _is_amount(value: object) -> bool:
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     )
+
+
+class ConstraintResolver:
+    """Computes the amounts that a task demands, and checks them against the engine's capacities."""
+
+    def __init__(self, resources: SystemResources) -> None:
+        self._resources = resources
+
+    def resolve(
+        self, task_name: str, declared: Mapping[str, Any], lookup: Callable[[LazyResult[Any]], Any]
+    ) -> Demands:
+        """Return the amounts for a start request; ``lookup`` returns the value of a lazy amount.
+
+        :raises ConfigurationError: if an amount is not a finite number from 0.
+        :raises UnknownResourceError: if the engine does not have a resource.
+        :raises ResourceCapacityError: if an amount exceeds the engine's capacity.
+        """
+        return self._resources.check(
+            task_name,
+            {
+                name: lookup(amount) if isinstance(amount, LazyResult) else amount
+                for name, amount in declared.items()
+            },
+        )

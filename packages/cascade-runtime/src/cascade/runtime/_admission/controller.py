@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from cascade.interfaces import Clock, Executor, Timer
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.remedy import how_to_lift
 from cascade.runtime._admission.requests import AdmittedRun, StartRequest, WorkerSlots
-from cascade.runtime._admission.stall import LIMIT, StallDetector
 from cascade.runtime._support.clock import call_later_on
-from cascade.runtime._support.escaping import printable
 from cascade.runtime._support.loop_steps import BatchSize
+from cascade.runtime._support.text import printable
+
+if TYPE_CHECKING:
+    from cascade.runtime._admission.waits import StallDetector
 
 _log = get_logger("cascade.constraints")
 
@@ -45,7 +47,7 @@ class AdmissionController:
         self._abandoned: dict[StartRequest, asyncio.Future[None]] = {}  # their calls could not be stopped
         self._pace = BatchSize()
         self._full_since = 0.0  # when the last step began, if it left work for the next iteration, else 0
-        self._stall = StallDetector(policy)
+        self._stall: StallDetector | None = None  # made when the first request waits
         self._next_step: asyncio.Handle | None = None
         self._timer: Timer | None = None
 
@@ -178,17 +180,23 @@ class AdmissionController:
             self.on_step()
 
     def _log_stall(self, now: float) -> None:
-        for topic in self._stall.take_ended():
+        if self._stall is None and not self.policy.waiting:
+            return
+        # only a run whose tasks wait needs it
+        from cascade.runtime._admission.waits import STALL_LIMIT, StallDetector, how_to_lift
+
+        stall = self._stall = self._stall or StallDetector(self.policy)
+        for topic in stall.take_ended():
             _log.info(
                 "%s%s was lifted or changed and no longer prevents every start",
                 self._prefix,
                 printable(topic),
             )
-        if (reason := self._stall.detect(now)) is not None:
+        if (reason := stall.detect(now)) is not None:
             _log.warning(
                 "%snothing has started for %g s, because %s; to lift it, %s",
                 self._prefix,
-                LIMIT,
+                STALL_LIMIT,
                 reason.reason,
                 how_to_lift(reason.topic, reason.type, self.broker),
             )
@@ -200,7 +208,8 @@ class AdmissionController:
     def _set_timer(self, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        times = [at for at in (self.policy.next_wake(now), self._stall.due()) if at is not None]
+        stalled_at = self._stall.due() if self._stall is not None else None
+        times = [at for at in (self.policy.next_wake(now), stalled_at) if at is not None]
         self._timer = None
         if times:
             delay = min(max(0.0, min(times) - now), _LONGEST_DELAY)
@@ -215,4 +224,4 @@ class AdmissionController:
             if handle is not None:
                 handle.cancel()
         self._next_step = self._timer = None
-        self._stall = StallDetector(self.policy)  # the next run's 5 s without a start begin anew
+        self._stall = None  # the next run's 5 s without a start begin anew

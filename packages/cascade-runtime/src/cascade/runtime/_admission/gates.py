@@ -1,19 +1,24 @@
-"""The gates that a start request must pass: one small class for each type of constraint. No I/O.
-
-The policy has one gate for each scope and type in force. A gate is open or closed, counts the
-starts and ends in its scope, and is the wait queue of the requests that it blocks.
-"""
+"""Gates: one for each constraint in force, the tasks to which it applies, and when it may have opened. No I/O."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
-from cascade.runtime._admission.buckets import TokenBucket
-from cascade.runtime._admission.limits import Cancel, Concurrency, Pause, RateLimit, Rule
-from cascade.runtime._admission.requests import BlockReason, WaitQueue
-from cascade.runtime._support.escaping import printable
+from cascade.runtime._admission.limits import (
+    Cancel,
+    Concurrency,
+    Key,
+    Pause,
+    RateLimit,
+    Rule,
+    TokenBucket,
+    is_plain,
+    task_matcher,
+)
+from cascade.runtime._admission.requests import BlockReason, Demands, RequestQueue, WaitQueue, WorkerSlots
+from cascade.runtime._support.text import printable
 
 R = TypeVar("R", bound=Rule)
 
@@ -148,3 +153,217 @@ GATES: dict[str, Callable[[str, Any, str], AnyGate]] = {
     RateLimit.type: RateLimitGate,
     Cancel.type: CancelGate,
 }
+
+
+class GateGroup:
+    """All tasks of one name in one run; the same gates apply to each of them."""
+
+    __slots__ = ("gates", "name", "queues", "run_id", "running")
+
+    def __init__(self, run_id: str, name: str, gates: Iterable[AnyGate]) -> None:
+        self.run_id = run_id
+        self.name = name
+        self.gates = tuple(sorted(gates, key=_rank))
+        """In the order of checking. The tuple is replaced, never changed, so any thread may read it."""
+        self.running = 0
+        self.queues: dict[tuple[Demands, WorkerSlots | None], RequestQueue] = {}
+
+    def add(self, gate: AnyGate) -> None:
+        """Apply a new gate to these tasks."""
+        self.gates = tuple(sorted((*self.gates, gate), key=_rank))
+
+    def remove(self, gate: AnyGate) -> None:
+        """Stop applying a gate to these tasks."""
+        if gate in self.gates:
+            self.gates = tuple(each for each in self.gates if each is not gate)
+
+
+class GateIndex:
+    """Every gate in force, indexed by what its scope names, and every group of tasks."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[Key, AnyGate] = {}
+        self._groups: dict[str, dict[str, GateGroup]] = {}
+        self._everywhere: dict[Key, AnyGate] = {}
+        self._by_run: dict[str, dict[Key, AnyGate]] = {}
+        self._by_name: dict[str, dict[Key, AnyGate]] = {}
+        self._by_pattern: dict[Key, tuple[Callable[[str], object], AnyGate]] = {}
+
+    @property
+    def running(self) -> int:
+        """How many running tasks are in the scope of a constraint."""
+        if not self.by_key:
+            return 0
+        return sum(group.running for group in self.groups() if group.gates)
+
+    def is_in_force(self, gate: AnyGate) -> bool:
+        """Return whether a gate is still the one in force for its scope and type."""
+        return self.by_key.get((gate.scope, gate.rule.type)) is gate
+
+    def cancel_of(self, run_id: str) -> AnyGate | None:
+        """Return the gate that cancels a whole run, or None."""
+        gate = self.by_key.get((f"run:{run_id}", Cancel.type))
+        everywhere = (each for each in self._everywhere.values() if isinstance(each, CancelGate))
+        return gate if gate is not None else next(everywhere, None)
+
+    def pause_reason(self, run_id: str, name: str) -> BlockReason | None:
+        """Return what pauses tasks of this name in this run, or None."""
+        if not self.by_key:
+            return None
+        group = self._find(run_id, name)
+        gates = group.gates if group is not None else self._applying_to(run_id, name)
+        return next((gate.block_reason() for gate in gates if isinstance(gate, PauseGate)), None)
+
+    def is_unpaused(self, run_id: str, name: str) -> bool:
+        """Return whether a running task of this name is known not to be paused; from any thread.
+
+        False means that only the event loop can decide, with :meth:`pause_reason`.
+        """
+        if not self.by_key:
+            return True
+        group = self._find(run_id, name)
+        return group is not None and not any(isinstance(gate, PauseGate) for gate in group.gates)
+
+    def group(self, run_id: str, name: str) -> GateGroup:
+        """Return the group of a run's tasks of one name; create it if needed."""
+        groups = self._groups.setdefault(run_id, {})
+        group = groups.get(name)
+        if group is None:
+            group = groups[name] = GateGroup(run_id, name, self._applying_to(run_id, name))
+        return group
+
+    def groups(self) -> Iterator[GateGroup]:
+        """Return every group."""
+        for groups in self._groups.values():
+            yield from groups.values()
+
+    def groups_of(self, run_id: str) -> list[GateGroup]:
+        """Return the groups of one run."""
+        return list(self._groups.get(run_id, {}).values())
+
+    def drop(self, group: GateGroup) -> None:
+        """Remove a group that has no running and no waiting task."""
+        groups = self._groups.get(group.run_id, {})
+        groups.pop(group.name, None)
+        if not groups:
+            self._groups.pop(group.run_id, None)
+
+    def add(self, key: Key, gate: AnyGate) -> list[GateGroup]:
+        """Add a gate; return the groups to which it applies."""
+        self.by_key[key] = gate
+        kind, _, value = key[0].partition(":")
+        if kind == "run":
+            self._by_run.setdefault(value, {})[key] = gate
+            found = self.groups_of(value)
+        elif kind == "task":
+            found = self._add_pattern(key, value, gate)
+        else:
+            self._everywhere[key] = gate
+            found = list(self.groups())
+        for group in found:
+            group.add(gate)
+        return found
+
+    def remove(self, key: Key) -> AnyGate:
+        """Remove and return a gate."""
+        gate = self.by_key.pop(key)
+        value = key[0].partition(":")[2]
+        self._everywhere.pop(key, None)
+        self._by_pattern.pop(key, None)
+        for index in (self._by_run, self._by_name):
+            if key in index.get(value, ()):
+                del index[value][key]
+                if not index[value]:
+                    del index[value]
+        for group in self.groups():
+            group.remove(gate)
+        return gate
+
+    def clear(self) -> list[AnyGate]:
+        """Remove and return all gates."""
+        gates = list(self.by_key.values())
+        for index in (self.by_key, self._everywhere, self._by_run, self._by_name, self._by_pattern):
+            index.clear()
+        for group in self.groups():
+            group.gates = ()
+        return gates
+
+    def _add_pattern(self, key: Key, pattern: str, gate: AnyGate) -> list[GateGroup]:
+        if is_plain(pattern):
+            self._by_name.setdefault(pattern, {})[key] = gate
+            return [group for group in self.groups() if group.name == pattern]
+        matches = task_matcher(pattern)
+        self._by_pattern[key] = (matches, gate)
+        return [group for group in self.groups() if matches(group.name)]
+
+    def _find(self, run_id: str, name: str) -> GateGroup | None:
+        return self._groups.get(run_id, {}).get(name)
+
+    def _applying_to(self, run_id: str, name: str) -> Iterator[AnyGate]:
+        yield from self._everywhere.values()
+        yield from self._by_run.get(run_id, {}).values()
+        yield from self._by_name.get(name, {}).values()
+        yield from (gate for matches, gate in self._by_pattern.values() if matches(name))
+
+
+def _rank(gate: AnyGate) -> int:
+    return gate.rank
+
+
+class Wakeups:
+    """The wait queues to check next, so that closed ones cost nothing.
+
+    A request queue is in :attr:`ready` until it has been checked. If it is blocked, it moves to
+    the wait queue of what blocks it, until that wait queue is signalled and open.
+    """
+
+    def __init__(self) -> None:
+        self.ready = WaitQueue()
+        self._signalled: dict[WaitQueue, None] = {self.ready: None}
+        self._timed: dict[AnyGate, None] = {}
+        self._slots: dict[WorkerSlots, None] = {}
+
+    def signal(self, wait_queues: Iterable[WaitQueue]) -> None:
+        """Note that these wait queues may have opened."""
+        self._signalled.update(dict.fromkeys(wait_queues))
+
+    def watch(self, wait_queue: WaitQueue) -> None:
+        """Poll a wait queue that opens without a signal: with time, or when a worker ends."""
+        if isinstance(wait_queue, WorkerSlots):
+            self._slots[wait_queue] = None
+        elif isinstance(wait_queue, Gate) and wait_queue.opens_by_itself:
+            self._timed[wait_queue] = None
+
+    def forget(self, gate: AnyGate) -> None:
+        """Stop checking a gate that was removed."""
+        self._signalled.pop(gate, None)
+        self._timed.pop(gate, None)
+
+    def poll(self, now: float) -> None:
+        """Signal the watched wait queues that have opened."""
+        for gate in tuple(self._timed):
+            if gate.first() is None:
+                del self._timed[gate]
+            elif gate.is_open(now):
+                self._signalled[gate] = None
+        for slots in tuple(self._slots):
+            if slots.first() is None:
+                del self._slots[slots]
+            else:
+                self._signalled[slots] = None
+
+    def next(self, now: float) -> RequestQueue | None:
+        """Return the queue with the oldest request among those whose wait queue is open."""
+        best: RequestQueue | None = None
+        for wait_queue in tuple(self._signalled):
+            first = wait_queue.first()
+            if first is None or not wait_queue.is_open(now):
+                if wait_queue is not self.ready:
+                    del self._signalled[wait_queue]
+            elif best is None or first.order < best.order:
+                best = first
+        return best
+
+    def next_wake(self, now: float) -> float | None:
+        """Return when time alone opens a gate that blocks a request, or None."""
+        return min((gate.opens_at(now) for gate in self._timed if gate.first()), default=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Self
@@ -162,3 +163,80 @@ class Effective:
     """The register to name as the cause: the first one with the strictest rule."""
     by: str = field(default="", compare=False)
     """Who has written it, as its message claims."""
+
+
+MAX_PATTERN = 256
+"""Characters of the longest pattern that is accepted."""
+MAX_WILDCARDS = 8
+"""The most ``*``, and the most ``[``, of a pattern that is accepted."""
+
+
+def pattern_problem(pattern: str) -> str:
+    """Return why a pattern is not accepted, or an empty text.
+
+    The limits keep the work for a hostile pattern to milliseconds: ``re`` backtracks over each ``*``
+    on its own, and it expands a range of characters beyond U+00FF when it compiles a set.
+    """
+    if len(pattern) > MAX_PATTERN:
+        return f"the task pattern is longer than {MAX_PATTERN} characters"
+    for wildcard in "*[":
+        if pattern.count(wildcard) > MAX_WILDCARDS:
+            return f"the task pattern has more than {MAX_WILDCARDS} {wildcard!r}"
+    if "[" in pattern and "-" in pattern and max(pattern) > "\xff":
+        return "the task pattern has '[', '-' and characters beyond U+00FF: list the characters without '-'"
+    return ""
+
+
+def is_plain(pattern: str) -> bool:
+    """Return whether a pattern matches only its own text."""
+    return not set(pattern) & set("*?[")
+
+
+@lru_cache(maxsize=1024)
+def task_matcher(pattern: str) -> Callable[[str], object]:
+    """Return a function with the answer of ``fnmatch.fnmatchcase`` for a name."""
+    from fnmatch import translate  # only a constraint on tasks needs it
+
+    return re.compile(translate(pattern)).match
+
+
+_TOKEN = 1.0 - 1e-6  # so that a timer that fires a microsecond early finds its token
+
+
+class TokenBucket:
+    """The tokens of one rate limit; several engines and, one after the other, many runs may share it.
+
+    It is full at first. Times are seconds on the monotonic clock, which all loops of a process share.
+    """
+
+    __slots__ = ("_level", "_refilled_at")
+
+    def __init__(self, rule: RateLimit) -> None:
+        self._level = rule.burst
+        self._refilled_at: float | None = None
+
+    def has_token(self, rule: RateLimit, now: float) -> bool:
+        """Return whether a task may start now."""
+        self.refill(rule, now)
+        return self._level >= _TOKEN
+
+    def take(self, rule: RateLimit, now: float) -> None:
+        """Take the token of a start."""
+        self.refill(rule, now)
+        self._level = max(0.0, self._level - 1.0)
+
+    def next_token(self, rule: RateLimit, now: float) -> float:
+        """Return when there is a token."""
+        self.refill(rule, now)
+        return now + max(0.0, 1.0 - self._level) / rule.per_second
+
+    def refill(self, rule: RateLimit, now: float) -> None:
+        """Add the tokens of the time that has passed, at the rate of ``rule``."""
+        since, self._refilled_at = self._refilled_at, now
+        if since is not None and now > since:
+            self._level += (now - since) * rule.per_second
+        self._level = min(rule.burst, self._level)
+
+
+TokenBuckets = dict[str, TokenBucket]
+"""The buckets of one engine by scope. They outlive its runs: a new run does not begin with a full bucket."""

@@ -11,15 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cascade.runtime._admission.buckets import TokenBuckets
 from cascade.runtime._admission.capacities import SystemResources
-from cascade.runtime._admission.gate_index import GateGroup, GateIndex
-from cascade.runtime._admission.gates import GATES, AnyGate, CancelGate, Gate, RateLimitGate
-from cascade.runtime._admission.glob import task_matcher
-from cascade.runtime._admission.limits import Effective, Key
-from cascade.runtime._admission.notifications import Notifications
-from cascade.runtime._admission.requests import AdmittedRun, RequestQueue, StartRequest, WaitQueue
-from cascade.runtime._admission.wakeups import Wakeups
+from cascade.runtime._admission.gates import (
+    GATES,
+    AnyGate,
+    CancelGate,
+    Gate,
+    GateGroup,
+    GateIndex,
+    RateLimitGate,
+    Wakeups,
+)
+from cascade.runtime._admission.limits import Effective, Key, TokenBuckets, task_matcher
+from cascade.runtime._admission.requests import (
+    AdmittedRun,
+    Notifications,
+    RequestQueue,
+    StartRequest,
+    WaitQueue,
+)
 
 _CHECKS_PER_START = 4  # most checks in one call of admit(), for each request that it may return
 

@@ -1,14 +1,19 @@
-"""Reasons for which requests wait now. Read when a report is made; nothing is kept for it. No I/O."""
+"""Reasons for which tasks wait: counted for a report, and named when nothing has started for long."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
+from cascade.interfaces.control_messages import lift_command
 from cascade.runtime._admission.gates import AnyGate, PauseGate
+from cascade.runtime._admission.limits import Effective
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._admission.requests import RequestQueue
+from cascade.runtime._admission.requests import BlockReason, RequestQueue
+from cascade.runtime._support.text import printable
 
 _MAX_CHECKS = 20_000  # of gates, for one report
 
@@ -64,3 +69,82 @@ def _of_capacity(policy: AdmissionPolicy, queue: RequestQueue) -> Iterator[Wait]
     names = [name for name, amount in queue.demands if policy.resources.free[name] < amount]
     for name in names or [name for name, _ in queue.demands]:
         yield Wait("resource", name)
+
+
+STALL_LIMIT = 5.0
+"""Seconds without a start after which the constraint that prevents it is reported."""
+
+
+class StallDetector:
+    """Reports each register that prevents every start once, and once that it no longer does.
+
+    A register that was changed counts as another one. A start in between does not make the same
+    register count again: a slow rate limit would be reported after each start.
+    """
+
+    def __init__(self, policy: AdmissionPolicy) -> None:
+        self._policy = policy
+        self._since: float | None = None
+        self._reported: dict[AnyGate, Effective] = {}
+
+    def due(self) -> float | None:
+        """Return when to check again even if nothing happens, or None."""
+        if self._since is None:
+            return None
+        return max(self._since, self._policy.last_start) + STALL_LIMIT
+
+    def detect(self, now: float) -> BlockReason | None:
+        """Return the constraint that has prevented every start for ``STALL_LIMIT``, if it was not yet reported."""
+        if not self._policy.waiting:
+            self._since = None
+            return None
+        if self._since is None:
+            self._since = now
+        due = self.due()
+        if due is None or now < due:
+            return None
+        self._since = now
+        gate = next((gate for gate in self._policy.blocking_gates() if gate not in self._reported), None)
+        if gate is None:
+            return None
+        self._reported[gate] = Effective(gate.rule, gate.topic)
+        return gate.block_reason()
+
+    def take_ended(self) -> list[str]:
+        """Return the topics of the reported constraints that were lifted or changed, each once."""
+        ended = [gate for gate, reported in self._reported.items() if not self._is_unchanged(gate, reported)]
+        return [self._reported.pop(gate).topic for gate in ended]
+
+    def _is_unchanged(self, gate: AnyGate, reported: Effective) -> bool:
+        return self._policy.gates.is_in_force(gate) and Effective(gate.rule, gate.topic) == reported
+
+
+def how_to_lift(topic: str, kind: str, broker: tuple[str, int] | None) -> str:
+    """Return what to do to lift a constraint, with the command ``cascade`` where that is installed.
+
+    :param topic: of its register.
+    :param kind: its type.
+    :param broker: host and port, if they are known.
+    """
+    command = lift_command(topic, kind) if _has_command() else ""
+    if not command:
+        return f"clear the retained message: {_clear_command(topic, broker)}"
+    place = f" of the broker {broker[0]}:{broker[1]}" if broker is not None else ""
+    return printable(f"clear {topic}{place}: {command}")
+
+
+@cache
+def _has_command() -> bool:
+    return find_spec("cascade.cli") is not None
+
+
+def _clear_command(topic: str, broker: tuple[str, int] | None) -> str:
+    """Return the command line that clears a register without the command ``cascade``.
+
+    >>> print(_clear_command("cascade/constraints/task/it's", ("plant-7", 1884)))
+    mosquitto_pub -h plant-7 -p 1884 -r -n -t 'cascade/constraints/task/it'"'"'s'
+    """
+    import shlex  # only a line for a person needs it
+
+    where = f" -h {shlex.quote(broker[0])} -p {broker[1]}" if broker is not None else ""
+    return f"mosquitto_pub{printable(where)} -r -n -t {printable(shlex.quote(topic))}"

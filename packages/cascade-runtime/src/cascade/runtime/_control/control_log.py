@@ -9,7 +9,7 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import state_topic
 from cascade.runtime._admission.limits import Effective, Key, Pause
 from cascade.runtime._control.registers import Notice, Registers
-from cascade.runtime._support.escaping import printable
+from cascade.runtime._support.text import printable
 
 LINES_PER_MINUTE = 10
 """The most warnings about messages, and the most lines about pauses, within a minute."""

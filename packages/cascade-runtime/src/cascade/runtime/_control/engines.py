@@ -1,17 +1,108 @@
-"""The engines that use one connector: they share its constraints and its reports."""
+"""Engines that use one connector, and what they share for each broker as long as the process lives."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
-from cascade.interfaces import Clock, EventBus, ProgressEvent, TaskStateEvent
-from cascade.runtime._admission.buckets import TokenBuckets
+from cascade.interfaces import (
+    Clock,
+    Connector,
+    EventBus,
+    ProgressEvent,
+    SupportsBroker,
+    TaskStateEvent,
+    supports,
+)
+from cascade.interfaces.logs import get_logger
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.limits import Effective, Key
+from cascade.runtime._admission.limits import Effective, Key, TokenBuckets
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.waits import Wait, waits_of
+from cascade.runtime._control.runs import RunHistory
 from cascade.runtime._support.shared import Shared
+from cascade.transport.state_log import StateLog
+
+T = TypeVar("T")
+
+_log = get_logger("cascade.constraints")
+
+_Values = dict[tuple[str, str], T]
+
+
+class ByBroker(Generic[T]):
+    """One value for each broker, project and source, for as long as the process lives.
+
+    A broker is known by host and port, or by the hub of a connector inside the process; for any other
+    connector it is the connector itself.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self.by_address: dict[tuple[str, int], _Values[T]] = {}
+        self.by_hub: WeakKeyDictionary[Hashable, _Values[T]] = WeakKeyDictionary()
+
+    def get(self, connector: Connector, *, project: str, source: str) -> T:
+        """Return the value; make it if there is none."""
+        values, key = self._of_broker(connector), (project, source)
+        if key not in values:
+            values[key] = self._make()
+        return values[key]
+
+    def _of_broker(self, connector: Connector) -> _Values[T]:
+        if supports(connector, SupportsBroker):
+            return self.by_address.setdefault((connector.hostname, connector.port), {})
+        try:
+            hub: Any = getattr(connector, "hub", connector)
+            return self.by_hub.setdefault(hub, {})
+        except TypeError:  # it cannot be hashed or referenced weakly: its values live as long as one manager
+            return {}
+
+
+class BrokerState(NamedTuple):
+    """What the engines with one broker, project and source share, however many runs there are one after another.
+
+    A limit of two a minute holds across short runs. A clear drops the bucket of its scope (see the
+    admission policy).
+    """
+
+    buckets: TokenBuckets
+    history: RunHistory
+
+
+_BROKER_STATES = ByBroker(lambda: BrokerState({}, RunHistory()))
+
+
+def broker_state(connector: Connector, *, project: str, source: str) -> BrokerState:
+    """Return the state that all engines with this broker, project and source share."""
+    return _BROKER_STATES.get(connector, project=project, source=source)
+
+
+class PeerEngines:
+    """Counts the managers of each source: two with one name write their reports on the same topics."""
+
+    def __init__(self) -> None:
+        self._by_source: Counter[str] = Counter()
+        self._duplicate_names = StateLog(_log)
+
+    def join(self, source: str) -> None:
+        """Add a manager; the first time that two have the same source, log a warning."""
+        self._by_source[source] += 1
+        if self._by_source[source] > 1:
+            self._duplicate_names.failed(
+                source,
+                "two engines of this process are both called %s, so their reports look alike; "
+                "give each engine a connector with its own source_id",
+                source,
+            )
+
+    def leave(self, source: str) -> None:
+        """Remove a manager."""
+        self._by_source[source] -= 1
+        if not self._by_source[source]:
+            del self._by_source[source]
 
 
 class ConnectedEngines:

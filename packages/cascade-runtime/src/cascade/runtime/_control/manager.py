@@ -31,21 +31,17 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.active_run import ActiveRun
-from cascade.runtime._control.bucket_store import BucketStore
-from cascade.runtime._control.constraint_stream import ConstraintStream
 from cascade.runtime._control.control_log import ControlLog
-from cascade.runtime._control.engines import ConnectedEngines
+from cascade.runtime._control.engines import ConnectedEngines, PeerEngines, broker_state
 from cascade.runtime._control.memory import ControlMemory
-from cascade.runtime._control.peers import PeerEngines
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import Reporter
-from cascade.runtime._control.run_history import history_of
-from cascade.runtime._control.sync import Sync, SyncState
+from cascade.runtime._control.runs import ActiveRun
+from cascade.runtime._control.sync import ConstraintStream, Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import EarliestTimer, earliest
+from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.publish_queue import PublishQueue
-from cascade.runtime._support.tasks import cancel
 from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
@@ -98,11 +94,12 @@ class ConstraintManager:
             clean=self._mask,
         )
         named = self.source != default_source()
+        shared = broker_state(bucket_owner, project=project_id, source=self.source)
         self.sync = Sync(self.registers, named=named, clock=clock)
         self._watched = WatchedState(
             clock,
             connector=bucket_owner,
-            history=history_of(bucket_owner, project=project_id, source=self.source),
+            history=shared.history,
             waits=self._waits,
             paused=lambda: any(self.registers.is_in_force((scope, "pause")) for scope in own_scopes),
             clean=self._mask,
@@ -113,7 +110,7 @@ class ConstraintManager:
         self._engines = ConnectedEngines(
             self.source,
             (connector.hostname, connector.port) if supports(connector, SupportsBroker) else None,
-            BucketStore.buckets(bucket_owner, project=project_id, source=self.source),
+            shared.buckets,
             clock=clock,
             on_event=self._watched.runs.count,
             on_progress=self._note_progress,

@@ -10,8 +10,7 @@ import msgspec
 
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.runtime._admission.glob import pattern_problem
-from cascade.runtime._admission.limits import RULES, Rule
+from cascade.runtime._admission.limits import RULES, Rule, pattern_problem
 
 MAX_BYTES = 64 * 1024
 """A longer payload is rejected before it is decoded."""

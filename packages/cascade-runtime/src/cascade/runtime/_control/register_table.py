@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from cascade.runtime._admission.limits import Pause
 from cascade.runtime._control.parse import Constraint
-from cascade.wire.message import to_wire
+from cascade.wire.message import encoded_size
 from cascade.wire.reports import AppliedEntry
 
 
@@ -142,11 +140,6 @@ class RegisterTable:
         """Return the oldest register of a room that is not in force here and has no problem to report."""
         registers = self._by_rank[1 if own else self.RANKS - 1].values()
         return next((each for each in registers if not each.in_force and each.problem is None), None)
-
-
-def encoded_size(part: Any) -> int:
-    """Return how many bytes a part of a report takes on the wire, with the ``, `` or ``: `` behind it."""
-    return len(json.dumps(part, default=to_wire)) + 2
 
 
 def _rank(register: Register) -> int:

@@ -11,7 +11,8 @@ from cascade.interfaces import Clock
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime._admission.limits import Effective, Key, Rule
 from cascade.runtime._control.parse import Cleared, Constraint, MessageOutcome, Rejected
-from cascade.runtime._control.register_table import Problem, Register, RegisterTable, Status, encoded_size
+from cascade.runtime._control.register_table import Problem, Register, RegisterTable, Status
+from cascade.wire.message import encoded_size
 from cascade.wire.reports import EffectiveEntry
 
 MAX_REGISTERS = 10_000

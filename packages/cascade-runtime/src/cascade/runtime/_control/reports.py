@@ -12,14 +12,13 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
 from cascade.runtime._control.control_log import QUIET
-from cascade.runtime._control.host_report import INTERVAL as HOST_INTERVAL
-from cascade.runtime._control.register_table import encoded_size
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.sync import Sync, SyncState
+from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import earliest
 from cascade.runtime._support.publish_queue import PublishQueue
-from cascade.wire.message import to_wire
+from cascade.wire.message import encoded_size, to_wire
 from cascade.wire.reports import ConstraintsReport
 
 MAX_ENTRIES = 500

@@ -27,9 +27,9 @@ from cascade.interfaces.redaction import Redactor
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.connection import SharedConnection
+from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.run_facts import RunFacts
-from cascade.runtime._support.run_identity import RunIdentity
-from cascade.runtime._support.tasks import cancel
+from cascade.runtime._support.settings import RunIdentity
 from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # only a run under control pays for the import
@@ -138,7 +138,7 @@ class ControlSession:
         """
         if self._connector is None:
             return
-        from cascade.runtime._control.active_run import ActiveRun
+        from cascade.runtime._control.runs import ActiveRun
 
         manager = self._prepared.pop(run.run_id, None)
         if manager is None or not manager.is_following:

@@ -21,7 +21,7 @@ from cascade.interfaces import (
     TaskStateEvent,
 )
 from cascade.runtime._observers.run_counts import RunCounts, duration, rate
-from cascade.runtime._support.escaping import printable
+from cascade.runtime._support.text import printable
 
 INTERVAL = 0.1
 """Least seconds between two drawings."""

@@ -12,7 +12,7 @@ from cascade.runtime._graph.builder import NODES_PER_STEP
 from cascade.runtime._graph.dependencies import inputs_among, walk
 from cascade.runtime._recovery.recording import RunRecording
 from cascade.runtime._support.loop_steps import finished
-from cascade.runtime._support.resume_rules import ResumeRules
+from cascade.runtime._support.settings import ResumeRules
 from cascade.spec import LazyResult
 
 

@@ -35,7 +35,7 @@ from cascade.runtime._recovery.restorer import Restorer
 from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._scheduler.recording import EndExpected
 from cascade.runtime._support.event_trail import EventTrail
-from cascade.runtime._support.resume_rules import ResumeRules
+from cascade.runtime._support.settings import ResumeRules
 from cascade.spec import LazyResult, MapCall
 
 _log = get_logger("cascade.state")

@@ -27,7 +27,7 @@ from cascade.runtime._recovery import returned_calls
 from cascade.runtime._recovery.changed_steps import ChangeFinder
 from cascade.runtime._recovery.step_digests import StepDigests
 from cascade.runtime._support.loop_steps import LoopShare, finished, turn
-from cascade.runtime._support.resume_rules import OnChange
+from cascade.runtime._support.settings import OnChange
 from cascade.spec import Call, LazyResult, MapCall, Search, call_of
 
 _log = get_logger("cascade.state")

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, NamedTuple
 
 from cascade.interfaces import Executor, ResourceFailedError, UsageError
-from cascade.runtime._support.tasks import finish
+from cascade.runtime._support.loops import finish
 from cascade.spec import LazyResult, Resource
 
 _END: Any = object()

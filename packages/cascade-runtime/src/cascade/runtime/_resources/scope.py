@@ -19,7 +19,7 @@ from cascade.interfaces import (
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.runtime._resources.lifetime import CloseTimeouts, OpenResource
-from cascade.runtime._support.error_notes import add_note
+from cascade.runtime._support.text import add_note
 from cascade.spec import Call, Injection, MapCall, Resource, TaskDefinition
 
 _NOT_CLOSED = "resources could not be closed"

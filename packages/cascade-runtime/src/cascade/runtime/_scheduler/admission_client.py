@@ -14,8 +14,8 @@ from cascade.interfaces import (
     TaskState,
     supports,
 )
+from cascade.runtime._admission.capacities import ConstraintResolver
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.demands import ConstraintResolver
 from cascade.runtime._admission.requests import (
     AdmittedRun,
     BlockReason,

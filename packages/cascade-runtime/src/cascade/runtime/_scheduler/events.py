@@ -26,7 +26,7 @@ from cascade.runtime._graph.keys import without_run_parts
 from cascade.runtime._graph.node import TASKS, Kind, Node
 from cascade.runtime._scheduler.state import RunState
 from cascade.runtime._support.run_facts import RunFacts
-from cascade.runtime._support.run_identity import RunIdentity
+from cascade.runtime._support.settings import RunIdentity
 
 if TYPE_CHECKING:
     from cascade.runtime._scheduler.graph_counts import GraphCounts

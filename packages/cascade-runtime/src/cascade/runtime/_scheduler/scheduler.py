@@ -22,7 +22,7 @@ from cascade.runtime._scheduler.running_tasks import RunningTasks
 from cascade.runtime._scheduler.state import RunState, freed
 from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import finished
-from cascade.runtime._support.tasks import cancel
+from cascade.runtime._support.loops import cancel
 from cascade.spec import LazyResult, read_inputs
 
 if TYPE_CHECKING:  # a run imports the features that it uses, and no others

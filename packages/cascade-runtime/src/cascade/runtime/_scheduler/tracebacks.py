@@ -8,7 +8,7 @@ from typing import Any
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.tracebacks import begin_in_user_code
 from cascade.runtime._graph.node import Node
-from cascade.runtime._support.error_notes import OWN, add_note
+from cascade.runtime._support.text import OWN, add_note
 from cascade.spec import LazyResult, call_of, find_lazies, short
 
 _ARGUMENTS = 8  # how many are listed

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from cascade.interfaces import Connector, ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
+from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.shared import Shared
-from cascade.runtime._support.tasks import cancel
 from cascade.transport.waiting import AwakeTimeout
 
 START_LIMIT = 2.0

@@ -10,7 +10,7 @@ from functools import partial
 from cascade.interfaces import NO_EVENTS, PendingEvent, StepEvents, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._support.safe_queue import SafeQueue
+from cascade.runtime._support.publish_queue import SafeQueue
 from cascade.wire.series import Series
 
 _log = get_logger("cascade.telemetry")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol
 
 from cascade.interfaces import Connector, SupportsPublishNowait, supports
 from cascade.transport.state_log import StateLog
@@ -17,6 +17,16 @@ CAPACITY = 65_536
 _PUBLISH = "publish"  # the key of the only operation whose state is logged
 
 _Message = tuple[str, Mapping[str, Any], int, bool]
+
+
+class SafeQueue(Protocol):
+    """A queue that reports when a message can no longer be lost with the process."""
+
+    def publish_text(
+        self, topic: str, text: str, qos: int = 0, *, on_safe: Callable[[], None] | None = None
+    ) -> None:
+        """Publish a message that is JSON already; call ``on_safe`` once."""
+        ...
 
 
 class PublishQueue:

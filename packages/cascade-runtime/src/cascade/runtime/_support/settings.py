@@ -1,13 +1,15 @@
-"""Refuse settings of an engine that cannot work, with the form that does."""
+"""Checks of the settings of an engine and of a run: refuse what cannot work, with the form that does."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
 from cascade.interfaces import ConfigurationError, Connector
+from cascade.interfaces.events import Tag
 from cascade.interfaces.logs import mask_logs_with
 from cascade.interfaces.redaction import Redactor
 
@@ -131,3 +133,94 @@ def _mapping(name: str, value: object, form: str, *, where: str = "Engine") -> M
 
 def _short(value: object) -> str:
     return repr(value) if isinstance(value, int | float | str | type) else type(value).__name__
+
+
+LONGEST_TEXT = 200
+"""Characters of a run's id, its name, and each of its tags, at most."""
+
+MOST_TAGS = 32
+
+_LARGE = 2**63  # readers of the messages may have integers of 64 bits
+
+
+class RunIdentity(NamedTuple):
+    """One run's id, and the name and tags that observers see."""
+
+    run_id: str
+    name: str
+    tags: Mapping[str, Tag]
+
+
+def checked_identity(run_id: object, name: object, tags: object) -> RunIdentity:
+    """Return what identifies a run; without an id it gets a random one.
+
+    :raises ConfigurationError: naming the argument that cannot be used.
+    """
+    given_name = "" if name is None else _text("run(name=)", name)
+    given_tags = checked_tags("run(tags=)", {} if tags is None else tags)
+    checked_id = os.urandom(16).hex() if run_id is None else _text("run(run_id=)", run_id)
+    return RunIdentity(checked_id, given_name, given_tags)
+
+
+def _text(setting: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= len(value) <= LONGEST_TEXT:
+        raise ConfigurationError(setting, f"needs a text of 1 to {LONGEST_TEXT} characters", value=value)
+    if not value.isprintable():
+        raise ConfigurationError(setting, "must not contain control characters", value=value)
+    return value
+
+
+def checked_tags(setting: str, tags: object) -> dict[str, Tag]:
+    """Return tags that observers can be shown; ``setting`` is how the user wrote them, as in ``run(tags=)``.
+
+    :raises ConfigurationError: naming the setting.
+    """
+    if not isinstance(tags, Mapping):
+        raise ConfigurationError(setting, "needs a dict from texts to texts, numbers or booleans", value=tags)
+    if len(tags) > MOST_TAGS:
+        raise ConfigurationError(setting, f"takes at most {MOST_TAGS} tags, not {len(tags)}")
+    return {_text(setting, tag): _tag_value(setting, tag, value) for tag, value in tags.items()}
+
+
+def _tag_value(argument: str, tag: str, value: object) -> Tag:
+    setting = f"{argument[:-1]}{{{tag!r}: ...}})"
+    if isinstance(value, str):
+        return value if not value else _text(setting, value)
+    if isinstance(value, int) and abs(value) < _LARGE:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise ConfigurationError(setting, "needs a text, a finite number or a boolean", value=value)
+
+
+ResumeMode = Literal["auto", "cancelled"]
+OnChange = Literal["refuse", "rerun", "keep"]
+
+
+class ResumeRules(NamedTuple):
+    """Which recorded runs may go on, and what happens to completed steps that have changed."""
+
+    resume: ResumeMode = "auto"
+    on_change: OnChange = "refuse"
+    max_starts: int | None = 5
+    """How often in a row the process may die in one step; None: however often."""
+    forget_control: bool = False
+    """Begin without the constraints that the last process obeyed."""
+
+
+def checked_rules(
+    resume: object, on_change: object, max_starts: object, forget_control: object
+) -> ResumeRules:
+    """Return the rules that the user gave.
+
+    :raises ConfigurationError: naming the argument that cannot be used.
+    """
+    if resume not in get_args(ResumeMode):
+        raise ConfigurationError("run(resume=)", f"needs 'auto' or 'cancelled', not {resume!r}")
+    if on_change not in get_args(OnChange):
+        raise ConfigurationError("run(on_change=)", f"needs 'refuse', 'rerun' or 'keep', not {on_change!r}")
+    if max_starts is not None and (
+        not isinstance(max_starts, int) or isinstance(max_starts, bool) or max_starts < 1
+    ):
+        raise ConfigurationError("run(max_starts=)", "needs a whole number from 1, or None", value=max_starts)
+    return ResumeRules(resume, on_change, max_starts, bool(forget_control))  # type: ignore[arg-type]  # both were looked up

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from cascade.interfaces import Complete, Linked
 from cascade.interfaces.topics import TopicMatcher, check_topic
-from cascade.runtime._support.tasks import cancel
+from cascade.runtime._support.loops import cancel
 from cascade.runtime.local._retained import RetainedMessages
 from cascade.transport.delivery.callbacks import CallbackQueue, calling_task
 from cascade.transport.delivery.dispatcher import Dispatcher, Queue

@@ -24,8 +24,7 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, PROGRESS
 from cascade.interfaces.wire import encode_payload, source_of
-from cascade.runtime._support.publish_queue import PublishQueue
-from cascade.runtime._support.safe_queue import SafeQueue
+from cascade.runtime._support.publish_queue import PublishQueue, SafeQueue
 from cascade.runtime._support.shared import Shared
 from cascade.runtime.telemetry._paced_queue import PacedQueue
 from cascade.wire.series import Series, body_of

@@ -1,4 +1,4 @@
-"""Notes on errors: which task failed, and what failed beside it."""
+"""Text for logs and errors: notes on errors, and text from outside made printable."""
 
 from __future__ import annotations
 
@@ -20,3 +20,18 @@ def add_note(error: BaseException, text: str) -> None:
         if len(ours) >= _MOST:
             notes.remove(ours[0])
         error.add_note(text)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with every character escaped that is not printable, such as a line break.
+
+    >>> print(printable("task:a" + chr(10) + "b"))
+    task:a\\x0ab
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
