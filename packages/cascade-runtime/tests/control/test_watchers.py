@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -383,7 +382,7 @@ class Dropping(LocalConnector):
         self.dropped = {"the outbox is full": 2, SUPERSEDED: 5}
 
     def statistics(self) -> ConnectorStatistics:
-        return replace(super().statistics(), dropped=dict(self.dropped))
+        return super().statistics()._replace(dropped=dict(self.dropped))
 
 
 async def test_a_run_shows_how_many_messages_were_lost_since_it_began(
