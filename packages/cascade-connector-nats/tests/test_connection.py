@@ -158,50 +158,6 @@ async def test_answers_go_to_a_place_of_the_users_own(
         assert inbox_of(server)[0] != first
 
 
-async def test_each_message_goes_to_the_handler_of_its_subscription(server: Server) -> None:
-    """In the order in which they come, with headers and the subject for an answer; to none that has unsubscribed."""
-    got: list[tuple[str, str, str, bytes, bytes | None]] = []
-    async with connected(server) as client:
-        first = client.subscribe("a.>", lambda *found: got.append(("first", *found)))
-        second = client.subscribe("b", lambda *found: got.append(("second", *found)))
-        await client.settle()
-        assert {subject: server.numbers()[subject] for subject in ("a.>", "b")} == {
-            "a.>": str(first),
-            "b": str(second),
-        }
-        server.message(str(first), "a.1", b"one")
-        server.message(str(second), "b", b"two", b"NATS/1.0\r\nx: y\r\n\r\n", "answer")
-        server.message(str(first), "a.\xe9", b"")
-        await client.settle()
-        assert got[:2] == [
-            ("first", "a.1", "", b"one", None),
-            ("second", "b", "answer", b"two", b"NATS/1.0\r\nx: y\r\n\r\n"),
-        ]
-        assert got[2][3] == b""
-        client.unsubscribe(first)
-        client.unsubscribe(first)
-        await client.settle()
-        assert [each for each in server.heard if each.startswith(b"UNSUB")] == [b"UNSUB %d\r\n" % first]
-        server.message(str(first), "a.2", b"late")
-        server.message(str(second), "b", b"three")
-        await client.settle()
-        assert [each[0] for each in got] == ["first", "second", "first", "second"]
-
-
-async def test_headers_are_written_as_lines(server: Server) -> None:
-    """Each behind the other; without headers a plain message goes out."""
-    async with connected(server) as client:
-        assert client.write("a", b"1")
-        assert client.write("b", b"22", reply="r", headers={"one": "1", "two": "2"})
-        assert client.write("c")
-        await client.settle()
-    text = b"".join(server.heard)
-    headers = b"NATS/1.0\r\none: 1\r\ntwo: 2\r\n\r\n"
-    assert b"PUB a  1\r\n1\r\n" in text
-    assert b"HPUB b r %d %d\r\n" % (len(headers), len(headers) + 2) + headers + b"22\r\n" in text
-    assert b"PUB c  0\r\n\r\n" in text
-
-
 async def test_a_sender_learns_that_too_much_waits(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the socket has taken it."""
     monkeypatch.setattr("cascade.connectors.nats._client.MAX_PENDING", 100)
@@ -211,20 +167,6 @@ async def test_a_sender_learns_that_too_much_waits(server: Server, monkeypatch: 
         assert not client.write("a", b"x" * 50)
         await client.drained()
         assert client.write("a", b"x" * 50)
-
-
-async def test_each_request_gets_its_own_answer(server: Server) -> None:
-    """Whatever the order of the answers; an answer that nobody awaits is passed over."""
-    async with connected(server) as client:
-        asking = [asyncio.create_task(client.request(f"$JS.API.{n}", b"{}")) for n in range(2)]
-        first, second = await server.requests(2)
-        assert (first[1], second[1]) == ("$JS.API.0", "$JS.API.1")
-        _, number = inbox_of(server)
-        server.message(number, second[2], b'{"n": 1}')
-        server.message(number, second[2], b'{"n": 7}')
-        server.message(number, f"{second[2]}0", b'{"n": 8}')
-        server.message(number, first[2], b'{"n": 0}')
-        assert await asyncio.gather(*asking) == [{"n": 0}, {"n": 1}]
 
 
 async def test_a_request_that_fails_says_why(server: Server) -> None:

@@ -16,7 +16,7 @@ from cascade.connectors.nats import config
 from cascade.connectors.nats._client import ApiError
 from cascade.connectors.nats._kept import Keeping
 from cascade.connectors.nats._link import NatsLink
-from cascade.interfaces import Linked, Lost, Message
+from cascade.interfaces import Linked, Lost
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic, status_topic, telemetry_topic
 from cascade.testkit import eventually
@@ -134,16 +134,6 @@ async def test_an_unnamed_process_leaves_nothing_behind(jetstream: JetStream) ->
     assert len(jetstream.sent) == 1
 
 
-async def test_a_tool_announces_nothing(jetstream: JetStream) -> None:
-    """Without presence."""
-    async with up(Plant(jetstream, named=False, lifetime=None)) as plant:
-        for _ in range(20):
-            await asyncio.sleep(0)
-        await plant.link.publish_offline()
-    assert jetstream.sent == []
-    assert not any("PURGE" in name for name in jetstream.names())
-
-
 async def test_without_time_to_live_nothing_is_announced(jetstream: JetStream) -> None:
     """A birth that no will follows would stay for ever."""
     jetstream.has(BUCKET, subjects=["$KV.cascade.>"])
@@ -187,31 +177,6 @@ async def test_a_link_does_not_wait_for_a_jetstream_that_is_slow(
         assert plant.link.up
         jetstream.held.set()
         await eventually(lambda: jetstream.sent)
-
-
-async def test_callbacks_and_watches_share_a_subscription(jetstream: JetStream) -> None:
-    """It ends with the last of them; each gets what comes once."""
-    async with up(Plant(jetstream)) as plant:
-        first, watch = plant.callback("a/+"), plant.watch("a/+", "b")
-        await plant.link.subscribe(first)
-        plant.link.watch_soon(watch)
-        await eventually(lambda: "b" in jetstream.inboxes)
-        assert isinstance(await watch.next(), Linked)
-        plant.hear("a.*", "a.x", b'{"n": 1}')
-        plant.hear("b", "b", b'{"n": 2}')
-        await eventually(lambda: plant.got == [("a/x", {"n": 1})])
-        feed = plant.link._feeds[watch]
-        feed.finish()
-        items = [await watch.next() for _ in range(3)]
-        assert items[1:] == [
-            Message("a/x", b'{"n": 1}', retain=False),
-            Message("b", b'{"n": 2}', retain=False),
-        ]
-        await plant.link.unsubscribe(first, plant.dispatcher.remove(first))
-        assert {"a.*", "b"} <= {*jetstream.inboxes}
-        await plant.link.unsubscribe(watch, plant.dispatcher.remove(watch))
-        assert jetstream.inboxes == {}
-        assert watch.watch_link is None
 
 
 @pytest.mark.parametrize("late", ["ping", "consumer"])

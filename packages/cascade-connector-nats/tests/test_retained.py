@@ -19,7 +19,7 @@ from cascade.interfaces.topics import status_topic
 from cascade.testkit import eventually, time_limit
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import WatchQueue
-from cascade.transport.faults import LinkLost, MessageRejected
+from cascade.transport.faults import MessageRejected
 from cascade.transport.presence import UNNAMED_WILL
 
 BOUND = 60.0
@@ -113,21 +113,6 @@ async def following(
         await asyncio.wait({running})
     assert jetstream.inboxes == {}
     assert follower.queue.watch_link is None
-
-
-async def test_the_set_comes_first_then_its_end_then_each_change(jetstream: JetStream) -> None:
-    """Only what stands in the set is retained; a cleared key has no payload."""
-    async with following(jetstream, "a/#") as follower:
-        await follower.next(Linked)
-        follower.send("a.x", left=1)
-        follower.send("a.y", b"2")
-        assert [await follower.message() for _ in range(2)] == [("a/x", b"1", True), ("a/y", b"2", True)]
-        assert await follower.complete() == {"a/x", "a/y"}
-        follower.send("a.x", b"3")
-        follower.send("a.y", b"", CLEARED)
-        assert [await follower.message() for _ in range(2)] == [("a/x", b"3", False), ("a/y", b"", False)]
-    assert follower.delivery.received == 4
-    assert jetstream.consumers()[0]["filter_subjects"] == ["$KV.cascade.a", "$KV.cascade.a.>"]
 
 
 async def test_a_server_of_a_domain_numbers_its_messages_behind_two_more_words(jetstream: JetStream) -> None:
@@ -280,20 +265,6 @@ async def test_a_bucket_that_cannot_be_followed_is_looked_for_and_live_messages_
     assert await follower.complete() == {"a/x"}
     running.cancel()
     await asyncio.wait({running})
-
-
-async def test_a_lost_link_ends_it_quietly(jetstream: JetStream) -> None:
-    """The next link follows anew."""
-    store = jetstream.store()
-    await store.open()
-    jetstream.errors["$JS.API.CONSUMER"] = LinkLost(EOFError())
-    follower = Follower(jetstream, store, "a/#")
-    links = [follower.queue.watch_link]
-    async with time_limit(BOUND):
-        await follower.retained.run()
-    links.append(follower.queue.watch_link)
-    assert links == [follower.retained.feed, None]
-    assert jetstream.inboxes == {}
 
 
 async def test_a_new_bucket_is_not_the_old_one(jetstream: JetStream) -> None:

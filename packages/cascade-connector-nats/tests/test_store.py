@@ -47,18 +47,6 @@ async def sent_by(
         await sending
 
 
-async def test_what_is_missing_is_made_once(jetstream: JetStream) -> None:
-    """The second link finds the bucket and the stream of the first."""
-    for _ in range(2):
-        store = await opened(jetstream)
-        assert store.usable
-        assert (store.missing, store.answered.done(), store.opened.done()) == ([], True, True)
-        assert store.created == "2026-01-01"
-    assert sorted(jetstream.names()) == sorted(
-        [f"STREAM.{what}.{name}" for name in (BUCKET, STREAM) for what in ("INFO", "CREATE", "INFO")]
-    )
-
-
 async def test_another_bucket_has_keys_and_a_stream_of_its_own(jetstream: JetStream) -> None:
     """So that several plants can share one server."""
     store = jetstream.store("line-3")
@@ -272,22 +260,6 @@ async def test_telemetry_without_an_event_id_has_no_header(jetstream: JetStream)
     store = await opened(jetstream)
     await sent_by(store, EVENT, '{"id": "r-1"}', qos=1)
     assert jetstream.sent == [(EVENT.replace("/", "."), b'{"id": "r-1"}', None)]
-
-
-async def test_where_nothing_is_kept_messages_go_to_those_who_listen(jetstream: JetStream) -> None:
-    """A retained report is an ordinary message then, and telemetry at QoS 1 counts when the server has it."""
-    jetstream.client.has_jetstream = False
-    jetstream.errors["$JS.API."] = ApiError(ABSENT)
-    store = await opened(jetstream)
-    await sent_by(store, "cascade/state/s", qos=1, retain=True)
-    await sent_by(store, EVENT, qos=1)
-    assert jetstream.sent == []
-    assert [subject for subject, _ in jetstream.written] == jetstream.settled
-    assert jetstream.settled == ["cascade.state.s", EVENT.replace("/", ".")]
-    with pytest.raises(MessageRejected) as raised:
-        await sent_by(store, PAUSE, qos=1, retain=True)
-    assert raised.value.code == 503
-    assert len(jetstream.written) == 2
 
 
 async def test_a_constraint_waits_for_the_first_answer(jetstream: JetStream) -> None:

@@ -5,7 +5,6 @@ Each step writes what it knows of itself, a line of JSON, into a file of the fol
 """
 
 import asyncio
-import dataclasses
 import json
 import os
 import signal
@@ -23,7 +22,7 @@ from cascade.spec import task
 def write(folder: str) -> None:
     """Write which step this is, in one piece."""
     info = step()
-    line = json.dumps({**dataclasses.asdict(info), "idempotency_key": info.idempotency_key}) + "\n"
+    line = json.dumps({**info._asdict(), "idempotency_key": info.idempotency_key}) + "\n"
     with (Path(folder) / info.key.partition(":")[0]).open("a") as file:
         file.write(line)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import json
 import re
 from typing import Any
 
@@ -118,74 +117,6 @@ async def test_an_error_of_dask_itself_names_the_task(error: Exception, words: s
         assert isinstance(call.log[0], ExecutorUnavailable)
         assert words in str(call.log[0])
         await eventually(lambda: after.number)
-
-
-async def test_an_order_goes_with_a_call_that_was_not_sent_and_follows_one_that_was() -> None:
-    """Each call has its latest order wherever it is; a worker that is not asked gets none."""
-    cluster = StandInCluster(a=1, b=1)
-    async with calls_on(cluster) as (calls, _):
-        await calls.start()
-        submitted = [Watched() for _ in range(3)]
-        for call in submitted:
-            calls.submit(call)
-        calls.direct(submitted[2], Directive.PAUSE)
-        assert submitted[2].order == (1, Directive.PAUSE)
-        calls.direct(submitted[1], Directive.PAUSE)
-        await eventually(lambda: requests(cluster.client, "direct_calls"))
-        where = submitted[1].address
-        assert requests(cluster.client, "direct_calls") == [(where, {2: (1, Directive.PAUSE)})]
-
-
-async def test_what_a_call_publishes_is_confirmed_to_its_worker() -> None:
-    """With the sum of what has come; nothing is sent for a call that waits or has ended."""
-    cluster = StandInCluster(a=1)
-    async with calls_on(cluster) as (calls, _):
-        await calls.start()
-        first, second = Watched(), Watched()
-        for call in (first, second):
-            calls.submit(call)
-            calls.confirm(call, 101)
-        await eventually(lambda: requests(cluster.client, "confirm_values"))
-        assert requests(cluster.client, "confirm_values") == [("a", {1: 101})]
-        cluster.client.sent[1].give()
-        await eventually(lambda: second.number)
-        calls.confirm(first, 999)
-        await asyncio.sleep(0)
-        assert len(requests(cluster.client, "confirm_values")) == 1
-
-
-async def test_a_call_that_is_given_up_at_its_worker_is_counted_until_it_ends() -> None:
-    """It gets the order to stop, and what it reports reaches no engine any more; one that waits is never sent."""
-    cluster = StandInCluster(a=1)
-    heard: list[Any] = []
-
-    class Context:
-        step = None
-
-        def arrived(self, *, paused: bool) -> None:
-            heard.append(paused)
-
-    context: Any = Context()
-    async with calls_on(cluster) as (calls, _):
-        await calls.start()
-        first, second, third = Watched(context=context), Watched(), Watched()
-        for call in (first, second, third):
-            calls.submit(call)
-        report = json.dumps([1, "arrived", [True]])
-        cluster.client.report(report)
-        for call in (first, second):
-            call.claim()  # as its caller does
-            calls.abandon(call)
-        cluster.client.report(report)
-        assert heard == [True]
-        await eventually(lambda: requests(cluster.client, "direct_calls"))
-        assert requests(cluster.client, "direct_calls") == [("a", {1: (1, Directive.CANCEL)})]
-        assert await calls.settle(0.0) == 1
-        settled = asyncio.create_task(calls.settle(60.0))
-        await asyncio.sleep(0)
-        cluster.client.sent[1].give(NotStarted.GIVEN_UP)
-        assert await settled == 0
-        assert (second.number, third.number) == (0, 2)
 
 
 async def test_a_connection_that_breaks_fails_what_is_at_the_cluster() -> None:

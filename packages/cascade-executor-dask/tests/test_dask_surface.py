@@ -15,8 +15,7 @@ from standins import StandInClient, StandInCluster
 
 from cascade.executors.dask import DaskExecutor, _calls, _executor, _worker_side
 from cascade.executors.dask._worker_side import run_call
-from cascade.interfaces import ConfigurationError, Directive, ExecutorUnavailable
-from cascade.interfaces.call_context import in_call
+from cascade.interfaces import ConfigurationError, ExecutorUnavailable
 from cascade.testkit import eventually
 
 LIMIT = 50.0
@@ -154,57 +153,6 @@ async def test_an_error_of_the_cluster_is_raised_and_one_of_the_call_too(
         await executor.start()
     clusters[0].error = None
     assert await executor.run(abs, (-1,), {}) == 1
-
-
-class Context:
-    """What the engine hears of one call, and tells it."""
-
-    step = None
-
-    def __init__(self) -> None:
-        self.notify: list[Any] = []
-        self.heard: list[Any] = []
-
-    def follow(self, notify: Any) -> Any:
-        self.notify.append(notify)
-        return self.notify.clear
-
-    def progress(self, *content: Any) -> None:
-        self.heard.append(content)
-
-    def publish(self, *content: Any) -> None:
-        self.heard.append(content)
-
-    def arrived(self, *, paused: bool) -> None:
-        self.heard.append(paused)
-
-
-def visit() -> str:
-    """Wait at a checkpoint until nothing holds it."""
-    call = in_call.get()
-    assert call is not None
-    call.publish("table", {"n": 1})
-    while not _visits.is_set():
-        call.checkpoint(None)
-    return "visited"
-
-
-_visits = threading.Event()
-
-
-async def test_a_call_with_a_context_is_steered_and_heard_until_it_ends(executor: DaskExecutor) -> None:
-    """After its end nothing follows the directives any more."""
-    _visits.clear()
-    context: Any = Context()
-    call = asyncio.create_task(executor.run_with(context, visit, (), {}))
-    await eventually(lambda: context.heard)
-    context.notify[0](Directive.PAUSE)
-    await eventually(lambda: True in context.heard)
-    _visits.set()
-    context.notify[0](Directive.RUN)
-    assert await call == "visited"
-    assert context.heard == [("table", {"n": 1}), True, False]
-    assert context.notify == []
 
 
 async def test_loops_in_several_threads_share_one_connection(

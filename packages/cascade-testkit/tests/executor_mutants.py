@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from failing import FailsByWaiting
@@ -290,28 +290,33 @@ class TellsTooEarly(Sound):
         return ended if self._call.running() else None
 
 
-class TestSound(ExecutorContract):
+class Made:
+    """Makes executors of one kind."""
+
+    make_one: ClassVar[Callable[[], Executor]]
+
+    async def make(self) -> Executor:
+        return type(self).make_one()
+
+
+class TestSound(Made, ExecutorContract):
     abilities = frozenset({Ability.SURVIVES})
-
-    async def make(self) -> Executor:
-        return Sound()
+    make_one = Sound
 
 
-class TestWithContext(ExecutorContract):
+class TestWithContext(Made, ExecutorContract):
     abilities = frozenset({Ability.CONTEXTS})
-
-    async def make(self) -> Executor:
-        return WithContext()
+    make_one = WithContext
 
 
-class ContextContract(FailsByWaiting, Contexts):
+class ContextContract(Made, FailsByWaiting, Contexts):
     """Only the section that the mutants of a context could fail."""
 
     abilities = frozenset({Ability.CONTEXTS})
-    kind: type[InThread] = InThread
+    kind: type[InThread] | None = None
 
     async def make(self) -> Executor:
-        return ContextMutant(self.kind)
+        return ContextMutant(self.kind) if self.kind else await super().make()
 
 
 class TestLosesAPause(ContextContract):
@@ -331,63 +336,46 @@ class TestKeepsProgress(ContextContract):
 
 class TestFollowsForEver(ContextContract):
     fault = "test_a_call_that_has_ended_is_not_followed"
-
-    async def make(self) -> Executor:
-        return FollowsForEver()
+    make_one = FollowsForEver
 
 
 class TestForgetsWhatWasGivenUp(ContextContract):
     fault = "test_a_call_that_was_given_up_is_cancelled_at_its_checkpoint"
-
-    async def make(self) -> Executor:
-        return ForgetsWhatWasGivenUp()
+    make_one = ForgetsWhatWasGivenUp
 
 
 class TestTellsAnotherStep(ContextContract):
     fault = "test_a_call_is_told_its_step"
-
-    async def make(self) -> Executor:
-        return TellsAnotherStep()
+    make_one = TellsAnotherStep
 
 
-class TestChangesAValue(Values):
-    async def make(self) -> Executor:
-        return ChangesAValue()
+class TestChangesAValue(Made, Values):
+    make_one = ChangesAValue
 
 
-class TestLosesAResult(ExecutorContract):
-    async def make(self) -> Executor:
-        return LosesAResult()
+class TestLosesAResult(Made, ExecutorContract):
+    make_one = LosesAResult
 
 
-class TestSwallowsAnError(ExecutorContract):
-    async def make(self) -> Executor:
-        return SwallowsAnError()
+class TestSwallowsAnError(Made, ExecutorContract):
+    make_one = SwallowsAnError
 
 
-class TestRunsAgain(ExecutorContract):
+class TestRunsAgain(Made, ExecutorContract):
     abilities = frozenset({Ability.SURVIVES})
-
-    async def make(self) -> Executor:
-        return RunsAgain()
+    make_one = RunsAgain
 
 
-class TestNamesTheFirstDeathOnly(Processes):
+class TestNamesTheFirstDeathOnly(Made, Processes):
     abilities = frozenset({Ability.SURVIVES})
-
-    async def make(self) -> Executor:
-        return NamesTheFirstDeathOnly()
+    make_one = NamesTheFirstDeathOnly
 
 
-class TestTellsTooEarly(ExecutorContract):
+class TestTellsTooEarly(Made, ExecutorContract):
     abilities = frozenset({Ability.TRACKS})
-
-    async def make(self) -> Executor:
-        return TellsTooEarly()
+    make_one = TellsTooEarly
 
 
-class TestLeaksOnCancel(FailsByWaiting, ExecutorContract):
+class TestLeaksOnCancel(Made, FailsByWaiting, ExecutorContract):
     fault = "test_a_call_given_up_leaves_nothing_behind"
-
-    async def make(self) -> Executor:
-        return LeaksOnCancel()
+    make_one = LeaksOnCancel

@@ -252,98 +252,18 @@ class TinyContract(TinyHooks, ConnectorContract):
     pass
 
 
-class TestTiny(TinyContract):
-    kind = Tiny
-
-
 class WatcherContract(TinyContract):
     abilities = TinyContract.abilities | {Ability.WATCH}
     kind = Watcher
-
-
-class TestSaysFlushedWithoutALink(TinyContract):
-    kind = SaysFlushedWithoutALink
-
-
-class TestHidesWhatWaits(TinyContract):
-    kind = HidesWhatWaits
-
-
-class TestCountsNoNewLink(TinyContract):
-    kind = CountsNoNewLink
-
-
-class TestWatcher(WatcherContract):
-    pass
 
 
 class TestWatcherOnAWithholdingBoard(WatcherContract):
     board_kind = WithholdingBoard
 
 
-class TestNeverCompletes(WatcherContract):
-    kind = NeverCompletes
-
-
-class TestCompletesBeforeTheSet(WatcherContract):
-    kind = CompletesBeforeTheSet
-
-
-class TestKeepsWhatIsGone(WatcherContract):
-    kind = KeepsWhatIsGone
-
-
 class TestForgetsTheSecondLook(WatcherContract):
     kind = ForgetsTheSecondLook
     board_kind = WithholdingBoard
-
-
-class TestLosesOrder(TinyContract):
-    kind = LosesOrder
-
-
-class TestForgetsToResubscribe(TinyContract):
-    kind = ForgetsToResubscribe
-
-
-class TestLetsOneCallbackBlockAnother(TinyContract):
-    kind = LetsOneCallbackBlockAnother
-
-
-class TestDrainsNothing(TinyContract):
-    kind = DrainsNothing
-
-
-class TestDropsSilently(TinyContract):
-    kind = DropsSilently
-
-
-class TestClearsTheWrongTopic(TinyContract):
-    kind = ClearsTheWrongTopic
-
-
-class TestWaitsForTheLink(TinyContract):
-    kind = WaitsForTheLink
-
-
-class TestWaitsForAnAnswer(TinyContract):
-    kind = WaitsForAnAnswer
-
-
-class TestGoesOnTrying(TinyContract):
-    kind = GoesOnTrying
-
-
-class TestSaysFlushed(TinyContract):
-    kind = SaysFlushed
-
-
-class TestSendsFromAnyThread(TinyContract):
-    kind = SendsFromAnyThread
-
-
-class TestLosesWhatIsPublishedNowait(TinyContract):
-    kind = LosesWhatIsPublishedNowait
 
 
 class SettlerContract(TinyHooks, Settling):
@@ -353,57 +273,48 @@ class SettlerContract(TinyHooks, Settling):
     kind = Settler
 
 
-class TestSettler(SettlerContract):
-    pass
-
-
-class TestSettlesTwice(SettlerContract):
-    kind = SettlesTwice
-
-
-class TestSettlesWithoutALink(SettlerContract):
-    kind = SettlesWithoutALink
-
-
-class TestReturnsNothing(SettlerContract):
-    kind = ReturnsNothing
-
-
-class TestRefusesWhatCouldBeSentLater(SettlerContract):
-    kind = RefusesWhatCouldBeSentLater
-
-
-class TestDeliversFirst(SettlerContract):
-    kind = DeliversFirst
-
-
-class TestKeepsWhatItReturned(SettlerContract):
-    kind = KeepsWhatItReturned
-
-
-class TestSettlesWhatItRefused(SettlerContract):
-    kind = SettlesWhatItRefused
-
-
-class TestKeepsAFilterItRefused(TinyContract):
-    kind = KeepsAFilterItRefused
-
-
-class TestUnsubscribesOnlyOnce(TinyContract):
-    kind = UnsubscribesOnlyOnce
-
-
-class TestForgetsWhoHasReceived(TinyContract):
-    kind = ForgetsWhoHasReceived
-
-
-class TestTakesEqualMessagesForDuplicates(TinyContract):
-    kind = TakesEqualMessagesForDuplicates
-
-
-class TestEndsWithACancelledErrorOfACallback(TinyContract):
-    kind = EndsWithACancelledErrorOfACallback
-
-
-class TestKeepsACancelFromItsWorker(TinyContract):
-    kind = KeepsACancelFromItsWorker
+CONTRACTS: dict[type[Any], tuple[type[Any], ...]] = {
+    TinyContract: (
+        Tiny,
+        SaysFlushedWithoutALink,
+        HidesWhatWaits,
+        CountsNoNewLink,
+        LosesOrder,
+        ForgetsToResubscribe,
+        LetsOneCallbackBlockAnother,
+        DrainsNothing,
+        DropsSilently,
+        ClearsTheWrongTopic,
+        WaitsForTheLink,
+        WaitsForAnAnswer,
+        GoesOnTrying,
+        SaysFlushed,
+        SendsFromAnyThread,
+        LosesWhatIsPublishedNowait,
+        KeepsAFilterItRefused,
+        UnsubscribesOnlyOnce,
+        ForgetsWhoHasReceived,
+        TakesEqualMessagesForDuplicates,
+        EndsWithACancelledErrorOfACallback,
+        KeepsACancelFromItsWorker,
+    ),
+    WatcherContract: (
+        Watcher,
+        NeverCompletes,
+        CompletesBeforeTheSet,
+        KeepsWhatIsGone,
+    ),
+    SettlerContract: (
+        Settler,
+        SettlesTwice,
+        SettlesWithoutALink,
+        ReturnsNothing,
+        RefusesWhatCouldBeSentLater,
+        DeliversFirst,
+        KeepsWhatItReturned,
+        SettlesWhatItRefused,
+    ),
+}
+for contract, kinds in CONTRACTS.items():
+    for kind in kinds:  # each has tests of its own, by its name
+        globals()[f"Test{kind.__name__}"] = type(f"Test{kind.__name__}", (contract,), {"kind": kind})

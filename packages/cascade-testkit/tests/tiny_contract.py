@@ -1,7 +1,6 @@
 """The hooks of the contract suite for connectors in memory, and single sections of it for mutants."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -66,6 +65,6 @@ def counting_wrongly(**changes: Callable[[ConnectorStatistics], object]) -> type
         def statistics(self) -> ConnectorStatistics:
             counts = super().statistics()
             wrong: dict[str, Any] = {name: change(counts) for name, change in changes.items()}
-            return replace(counts, **wrong)
+            return counts._replace(**wrong)
 
     return Counts
