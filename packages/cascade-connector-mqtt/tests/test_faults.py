@@ -546,43 +546,6 @@ class TestLostLinks:
                 await eventually(lambda: "last" in received, BOUND)
         assert sorted(received) == ["a/b", "a/b", "a/b", "a/b", "a/b", "a/b", "last"]
 
-    @pytest.mark.parametrize("copies", [False, True])
-    async def test_row_16_finding_out_whether_the_broker_sends_copies_leaves_no_filter_behind(
-        self, copies: bool, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The filters that were needed for it are unsubscribed, so nothing more is received through them."""
-        monkeypatch.setattr("cascade.connectors.mqtt._link.UNSUBSCRIBE_AFTER", 0.0)
-        received = list[int]()
-
-        async def receive(_topic: str, data: dict[str, Any]) -> None:
-            received.append(data["n"])
-
-        with OddBroker(copies=copies) as broker:
-            async with MqttConnector(broker.host, broker.port) as connector:
-                await connector.subscribe("a/+", receive, 1)
-                await connector.subscribe("a/b", receive, 1)
-                await eventually(lambda: broker.filters() == {"a/+", "a/b"}, BOUND)
-                assert connector._duplicates.sent is copies
-                await numbered(connector, "a/b", 2)
-                await eventually(lambda: len(received) >= 4, BOUND)
-                assert sorted(received) == [0, 0, 1, 1]
-
-    async def test_row_16_a_link_that_ends_soon_spends_no_packet_on_the_filters_of_the_probe(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Most runs disconnect before the filters are unsubscribed, and the broker forgets them with the link."""
-        monkeypatch.setattr("cascade.connectors.mqtt._link.UNSUBSCRIBE_AFTER", 3600.0)
-
-        async def ignore(_topic: str, _data: dict[str, Any]) -> None:
-            return
-
-        with OddBroker() as broker:
-            async with MqttConnector(broker.host, broker.port) as connector:
-                await connector.subscribe("a/+", ignore, 1)
-                await connector.subscribe("a/b", ignore, 1)
-                await eventually(lambda: connector._duplicates.sent is not None, BOUND)
-            assert broker.unsubscribes == []
-
     async def test_a_message_whose_topic_is_not_utf_8_costs_nothing_else(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -622,23 +585,6 @@ class TestLostLinks:
 
 class TestPresence:
     """Rows 20 to 22, 34 and 35: presence and client ids."""
-
-    @pytest.mark.full
-    async def test_row_20_a_stale_will_is_answered(
-        self, fresh_broker: Broker, proxy: ChaosProxy, recorder: Recorder
-    ) -> None:
-        """After a reconnection under another client id the old will comes late; online has the last word."""
-        name = "press-line-3"
-        async with (
-            MqttConnector(proxy.host, proxy.port, source_id=name),
-            MqttConnector(fresh_broker.host, fresh_broker.port, presence=False) as other,
-        ):
-            await eventually(lambda: statuses(recorder, name), BOUND)
-            await other.publish(status_topic(name), {"status": "offline", "session": "old"}, 1, retain=True)
-            await eventually(
-                lambda: [each["status"] for each in statuses(recorder, name)][-2:] == ["offline", "online"],
-                BOUND,
-            )
 
     async def test_row_20_two_of_one_name_back_off_and_say_so(
         self,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import sys
-import textwrap
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -189,36 +186,6 @@ async def test_a_process_with_a_user_and_without_a_name_is_warned_once(
     assert len(lines) == (1 if warned else 0)
 
 
-@pytest.mark.parametrize("payload", [b"", b"no json", b"[]", b'{"recent": 7}', b"x" * 300_000])
-async def test_any_report_of_an_earlier_process_is_replaced(
-    fresh_broker: Broker, recorder: Recorder, payload: bytes
-) -> None:
-    """Whatever the own topic holds, the connector works and reports no run."""
-    await put(fresh_broker, RUNS, payload)
-    async with MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME) as connector:
-        await eventually(lambda: last(recorder, RUNS).get("presence") == connector.presence)
-        assert last(recorder, RUNS)["recent"] == []
-
-
-async def test_reports_of_an_engine_are_not_replaced(fresh_broker: Broker, recorder: Recorder) -> None:
-    """Who has published a report on this connection does so after every birth."""
-    connector = MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME)
-    async with connector:
-        await eventually(lambda: last(recorder, RUNS))
-        await connector.publish(RUNS, {"mine": 1}, 1, retain=True)
-        await connector.flush(600)
-        async with MqttConnector(  # takes the link over
-            fresh_broker.host, fresh_broker.port, presence=False, client_id=NAME
-        ):
-            pass
-        births = len(recorder.of(STATUS))
-        await eventually(lambda: len(recorder.of(STATUS)) > births or connector.statistics().connections > 1)
-        await eventually(lambda: connector.statistics().connections > 1)
-        await connector.publish("done", {})
-        await eventually(lambda: recorder.of("done"))
-        assert last(recorder, RUNS) == {"mine": 1}
-
-
 async def test_reports_of_an_engine_are_replaced_when_its_connector_connects_again(
     fresh_broker: Broker, recorder: Recorder
 ) -> None:
@@ -231,39 +198,6 @@ async def test_reports_of_an_engine_are_replaced_when_its_connector_connects_aga
     async with connector:
         await eventually(lambda: last(recorder, RUNS).get("presence") == connector.presence)
         assert last(recorder, RUNS)["runs"] == []
-
-
-async def test_a_process_that_was_killed_leaves_no_dead_run_to_its_successor(
-    fresh_broker: Broker, recorder: Recorder
-) -> None:
-    """After kill -9 and a restart under the same name, no run is shown before the first one."""
-    program = """
-        import asyncio, sys
-        from cascade.connectors.mqtt import MqttConnector
-
-        async def main():
-            connector = MqttConnector("127.0.0.1", int(sys.argv[1]), source_id="press-line-3")
-            await connector.connect()
-            report = {"v": "1.0", "source": "press-line-3", "runs": [{"run_id": "dead", "target": "report"}]}
-            await connector.publish("cascade/state/press-line-3/runs", report, 1, retain=True)
-            await connector.flush(600)
-            print("reported", flush=True)
-            await asyncio.Event().wait()
-
-        asyncio.run(main())
-    """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", textwrap.dedent(program), str(fresh_broker.port)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"reported\n"
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
-    assert (await retained(fresh_broker, RUNS))["runs"]
-    async with MqttConnector(fresh_broker.host, fresh_broker.port, source_id=NAME) as successor:
-        await eventually(lambda: last(recorder, RUNS).get("presence") == successor.presence)
-        assert (await retained(fresh_broker, RUNS))["runs"] == []
 
 
 async def test_an_unnamed_connector_leaves_nothing_retained(fresh_broker: Broker) -> None:

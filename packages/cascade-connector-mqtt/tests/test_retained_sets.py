@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -175,46 +173,6 @@ async def test_a_broker_that_refuses_the_sync_topics_still_feeds_the_watch(
         await stream.aclose()
 
 
-async def test_a_filter_that_was_refused_is_tried_again(
-    odd: OddBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``Lost`` for as long as it is refused; ``Linked`` and ``Complete`` once it is granted."""
-    monkeypatch.setattr("cascade.transport.retained_proof.retained_set.RETRY", 0.01)
-    odd.refused_filters = frozenset({"secret"})
-    async with named(odd) as connector:
-        stream = connector.watch("a", "secret")
-        assert isinstance(await item(stream), Lost)
-        odd.refused_filters = frozenset()
-        assert await item(stream) == Linked()
-        await complete(stream)
-        await stream.aclose()
-
-
-async def test_after_an_overflow_the_set_comes_again(
-    fresh_broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No ``Complete`` is yielded between ``Lost`` and the repeated set: messages of the earlier one are missing."""
-    monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 50)
-    async with named(fresh_broker) as connector:
-        for n in range(20):
-            await connector.publish(f"a/{n}", {"n": n}, 1, retain=True)
-        assert await connector.flush(600)
-        stream = connector.watch("a/#", "b")
-        found, messages = await complete(stream)
-        assert len(messages) == 20
-        before = connector.statistics().received
-        for n in range(200):
-            await connector.publish("b", {"n": n}, 1)
-        await eventually(lambda: connector.statistics().received >= before + 200)
-        assert isinstance(await item(stream), Lost)
-        found, messages = await complete(stream)
-        assert found.topics == frozenset(f"a/{n}" for n in range(20))
-        assert len(messages) == 21
-        await stream.aclose()
-        for n in range(20):
-            await connector.publish(f"a/{n}", None, 1, retain=True)
-
-
 async def test_two_watches_of_one_connector_are_both_complete(odd: OddBroker) -> None:
     """Row 36: they share a canary, so they check one after the other, also on a broker that answers late."""
     odd.retained_order = "late"
@@ -264,31 +222,3 @@ async def test_a_recheck_leaves_the_subscriptions_of_callbacks_alone(odd: OddBro
         await stream.aclose()
         odd.publish("a/1", b'{"n": 2}')
         await eventually(lambda: {"n": 2} in received)
-
-
-async def test_topics_added_without_a_link_are_part_of_the_next_one(odd: OddBroker) -> None:
-    """They come before the filters that the watch began with; a topic is not a wildcard."""
-    async with MqttConnector(odd.host, odd.port) as connector:
-        stream = connector.watch("a/#")
-        await complete(stream)
-        await connector.disconnect()
-        stream.extend("b/1", "b/2")
-        stream.shrink("b/2", "never there")
-        odd.publish("b/1", b"kept", retain=True)
-        odd.subscribes.clear()
-        await connector.connect()
-        while not isinstance(await item(stream), Lost):
-            pass
-        assert (await complete(stream))[1] == {"b/1": b"kept"}
-        assert [each for each, _ in odd.subscribes[0]][:2] == ["b/1", "a/#"]
-        await stream.aclose()
-
-
-async def test_a_watch_that_is_thrown_away_ends_its_checks(fresh_broker: Broker) -> None:
-    """A loop that breaks out of the stream and forgets it leaves no task behind."""
-    async with named(fresh_broker) as connector:
-        async for found in connector.watch("a/#"):
-            if isinstance(found, Complete):
-                break
-        gc.collect()
-        await eventually(lambda: all(each.get_name() != "cascade-mqtt-watch" for each in asyncio.all_tasks()))

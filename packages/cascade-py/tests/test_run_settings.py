@@ -117,11 +117,6 @@ def test_an_executor_by_name_is_closed_when_the_engine_refuses_its_settings(
     assert closed == [True]
 
 
-def test_a_stop_timeout_that_is_no_number_is_refused_by_its_name() -> None:
-    with pytest.raises(cs.ConfigurationError, match="stop_timeout"):
-        run(one(), stop_timeout="soon")
-
-
 @pytest.mark.parametrize(
     ("settings", "limit"), [({}, OF_AN_ENGINE), ({"stop_timeout": 0.25}, 0.25), ({"stop_timeout": 3}, 3)]
 )

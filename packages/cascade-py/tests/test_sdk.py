@@ -18,7 +18,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 import cascade as cs
-from cascade.interfaces import ConnectorNotFoundError, InvalidTargetError, TaskCallError, UsageError
+from cascade.interfaces import ConnectorNotFoundError, UsageError
 from cascade.testkit.waiting import busyness
 
 
@@ -82,19 +82,6 @@ def test_one_connector_serves_two_runs_in_a_row() -> None:
     for _ in range(2):
         assert cs.run(double(1), connector=connector) == 2
     assert len(heard) == 8
-
-
-@pytest.mark.parametrize("target", [7, "x", double, [double(1), None], None])
-def test_a_target_that_cannot_run_is_rejected_with_a_clear_message(target: Any) -> None:
-    """A target that is not a lazy result gets an error that explains what one is."""
-    with pytest.raises(InvalidTargetError, match="call a function decorated with @cs"):
-        cs.run(target)
-
-
-def test_a_wrong_call_is_refused_before_the_run() -> None:
-    """The mistake is shown where it was made."""
-    with pytest.raises(TaskCallError, match="missing a required argument: 'x'"):
-        double()  # type: ignore[call-arg]
 
 
 def test_connectors_are_found_by_name_and_by_url() -> None:
