@@ -66,19 +66,9 @@ class GivesAnotherValue(ByRecursion):
         return values if on_failure == "stop" else [*values[:-1], 1]
 
 
-class GivesAnotherValueWhereItWouldStop(ByRecursion):
-    def values(self, values: list[Any], on_failure: str) -> list[Any]:
-        return values if on_failure == "continue" else [*values[:-1], 1]
-
-
 class LosesAFailure(ByRecursion):
     def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
         return failures[1:] if len(failures) > 1 else failures
-
-
-class LosesTheOnlyFailure(ByRecursion):
-    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
-        return [] if len(failures) == 1 and on_failure == "stop" else super().failures(failures, on_failure)
 
 
 class RaisesAnErrorOfNoTask(ByRecursion):
@@ -86,31 +76,9 @@ class RaisesAnErrorOfNoTask(ByRecursion):
         return [RuntimeError("of no task")] if on_failure == "stop" else failures
 
 
-class RaisesAnotherType(ByRecursion):
-    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
-        found = super().failures(failures, on_failure)
-        return [RuntimeError(str(exc)) for exc in found] if on_failure == "stop" else found
-
-
-class RaisesAnotherText(ByRecursion):
-    def failures(self, failures: list[Exception], on_failure: str) -> list[Exception]:
-        return [type(exc)("it failed") if exc.args else exc for exc in super().failures(failures, on_failure)]
-
-
 class LosesAnEnd(ByRecursion):
     def publish(self, states: list[tuple[str, TaskState]]) -> None:
         super().publish([pair for pair in states if pair[1] is not TaskState.SKIPPED])
-
-
-class ReportsAnEndTwice(ByRecursion):
-    def publish(self, states: list[tuple[str, TaskState]]) -> None:
-        super().publish([*states, *(pair for pair in states if pair[0] == "step 0")])
-
-
-class ReportsAnotherEnd(ByRecursion):
-    def publish(self, states: list[tuple[str, TaskState]]) -> None:
-        others = {TaskState.FAILED: TaskState.SKIPPED}
-        super().publish([(name, others.get(state, state)) for name, state in states])
 
 
 class LeavesAResourceOpen(ByRecursion):
@@ -153,15 +121,9 @@ def test_a_correct_engine_passes(tmp_path: Path) -> None:
     "engine",
     [
         GivesAnotherValue,
-        GivesAnotherValueWhereItWouldStop,
         LosesAFailure,
-        LosesTheOnlyFailure,
         RaisesAnErrorOfNoTask,
-        RaisesAnotherType,
-        RaisesAnotherText,
         LosesAnEnd,
-        ReportsAnEndTwice,
-        ReportsAnotherEnd,
         LeavesAResourceOpen,
     ],
 )

@@ -1,4 +1,4 @@
-"""The pure parts: duplicates, faults, presence; and the guarded helper, which aiomqtt must not outgrow."""
+"""Internals of aiomqtt and paho that the connector uses or patches: these tests fail when they change there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import gc
 import logging
 import math
 import socket
-import ssl
 from itertools import islice
 from typing import Any
 from unittest.mock import MagicMock
@@ -37,32 +36,6 @@ from cascade.transport.presence import Presence
 from cascade.transport.state_log import QuietLogger, StateLog
 
 V5 = aiomqtt.ProtocolVersion.V5
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def duplicates() -> DuplicateFilter:
-    made = DuplicateFilter(Clock())
-    for topic_filter in ("a/#", "a/+", "a/b", "c"):
-        made.add(topic_filter)
-    made.sent = True
-    return made
-
-
-def alert(reason: str) -> ssl.SSLError:
-    """What Python makes of a TLS alert."""
-    error = ssl.SSLError(1, f"[SSL: {reason}]")
-    error.reason = reason
-    return error
-
-
-REQUIRED, UNKNOWN_CA = alert("TLSV13_ALERT_CERTIFICATE_REQUIRED"), alert("TLSV1_ALERT_UNKNOWN_CA")
 
 
 def _ignore(*_: object) -> None:
@@ -106,7 +79,7 @@ def link_of(client: aiomqtt.Client, dispatcher: Dispatcher) -> MqttLink:
             log=log,
         ),
         settings=settings,
-        duplicates=DuplicateFilter(Clock()),
+        duplicates=DuplicateFilter(lambda: 0.0),
     )
 
 
