@@ -324,6 +324,7 @@ STATES = {
         "test_what_is_not_awaited_is_committed_with_the_next_row",
     },
     "TestKeepsTheObject": {"test_the_value_is_recorded_as_it_was"},
+    "TestWritesJson": {"test_values_are_recorded"},
     "TestKeepsTheFirstValue": {"test_a_later_value_replaces_an_earlier_one"},
     "TestFailsForWhatItCannotKeep": {
         "test_a_value_that_cannot_be_kept_is_reported_and_the_step_runs_again",
