@@ -350,3 +350,9 @@ async def test_a_client_that_never_connected_can_be_closed() -> None:
     client.close()
     client.close_in_child()
     client.close()
+
+
+def test_an_error_of_jetstream_has_its_number() -> None:
+    """That of HTTP where it has none of its own."""
+    assert (ApiError({"code": 404, "err_code": 10059}).code, ApiError({"code": 503}).code) == (10059, 503)
+    assert (ApiError({}).code, str(ApiError({}))) == (0, "refused")
