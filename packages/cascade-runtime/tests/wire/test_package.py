@@ -53,7 +53,7 @@ def test_a_program_that_writes_imports_no_reader_and_a_reader_no_engine() -> Non
     found = {}
     for what in (
         "cascade.wire.Series, cascade.wire.RunsReport",
-        "[getattr(cascade.wire, each) for each in vars(cascade.wire)["__all__"]]",
+        "[getattr(cascade.wire, each) for each in cascade.wire.__all__]",
     ):
         printed = subprocess.run([sys.executable, "-c", code.format(what)], capture_output=True, check=True)
         found[what] = json.loads(printed.stdout)
