@@ -130,7 +130,7 @@ async def test_a_retry_that_was_blocked_is_reported_as_running_again() -> None:
     run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=HOUR)))
     await eventually(lambda: TaskState.RETRYING in states)
     await write(hub, "global", "pause")
-    await eventually(lambda: engine._admission.policy.constrained)
+    await eventually(lambda: engine._services.admission.policy.constrained)
     clock.end_delays()
     await eventually(lambda: TaskState.BLOCKED in states)
     async with LocalConnector(hub) as desk:
@@ -186,7 +186,7 @@ async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_started(
     await eventually(lambda: blocked)
     word.set()
     await first
-    assert engine._admission.policy.constrained
+    assert engine._services.admission.policy.constrained
     assert not started
     second.cancel()
     await asyncio.wait({second})
@@ -263,7 +263,7 @@ async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> N
     engine = Engine()
 
     run = asyncio.create_task(engine.run(hold()))
-    while not (running := [o for o in engine._admission.policy.runs() if o.running()]):
+    while not (running := [o for o in engine._services.admission.policy.runs() if o.running()]):
         await asyncio.sleep(0)
     running[0].cancel(BlockReason("task:hold is cancelled"), lambda name: name == "hold")
     async with time_limit(LIMIT):

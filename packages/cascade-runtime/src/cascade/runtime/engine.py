@@ -127,31 +127,20 @@ class Engine:
     ) -> None:
         self.bus: EventBusProtocol = bus if bus is not None else EventBus()
         check_settings(
-            connector=connector,
-            middleware=middleware,
-            outbox=outbox,
-            executor=executor,
-            executors=executors,
-            resources=resources,
-            system_resources=system_resources,
-            cache_backend=cache_backend,
-            state_backend=state_backend,
-            bus=bus,
-            clock=clock,
-            stop_timeout=stop_timeout,
-            close_timeout=close_timeout,
-        )
+            connector=connector, middleware=middleware, outbox=outbox, executor=executor, executors=executors,
+            resources=resources, system_resources=system_resources, cache_backend=cache_backend,
+            state_backend=state_backend, bus=bus, clock=clock, stop_timeout=stop_timeout, close_timeout=close_timeout,
+        )  # fmt: skip
         clock = clock or SystemClock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runs = 0
         self._run_ids: set[str] = set()
         redactor = checked_redactor(redactor)
         level = _checked_level(logs)  # also if nothing is sent: a wrong one is refused
-        policy = AdmissionPolicy(SystemResources(system_resources))
-        self._admission = AdmissionController(policy, clock=clock)
-        self._control = ControlSession(
+        admission = AdmissionController(AdmissionPolicy(SystemResources(system_resources)), clock=clock)
+        control = ControlSession(
             connector,
-            self._admission,
+            admission,
             clock=clock,
             bus=self.bus,
             required=require_control,
@@ -166,8 +155,8 @@ class Engine:
             bus=self.bus,
             redactor=redactor,
             logs=level if connector is not None else None,
-            control=self._control,
-            admission=self._admission,
+            control=control,
+            admission=admission,
             executor=executor,
             executors=dict(executors or {}),
             resources=tuple(resources),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from cascade.interfaces import UsageError
-from cascade.runtime._graph.alternatives import CallNumbers, Declared, RouteRefCounts, chosen
+from cascade.runtime._graph.alternatives import CallNumbers, Declared, chosen
 from cascade.runtime._graph.builder import NODES_PER_STEP, GraphBuilder
 from cascade.runtime._graph.dependencies import (
     DEPENDS_ON_ITSELF,
@@ -15,34 +15,29 @@ from cascade.runtime._graph.dependencies import (
     dependencies_of,
     inputs_of,
 )
-from cascade.runtime._graph.index import NodeIndex
 from cascade.runtime._graph.items import MapItems, columns_of, has_to_wait
+from cascade.runtime._graph.linked import LinkedNodes
 from cascade.runtime._graph.node import Columns, Kind, Node, Origin, Status
-from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, Search, call_of, substitute
+from cascade.spec import Call, Input, LazyResult, MapCall, RouteCall, Search, call_of
 
-_NOTHING: Mapping[str, Any] = {}
 _CALL, _GATHER = Kind.CALL, Kind.GATHER
-_OPENED, _WAITING, _DONE = Status.OPENED, Status.WAITING, Status.DONE  # asked for each node
+_OPENED, _WAITING = Status.OPENED, Status.WAITING  # asked for each node
 
 
-class Graph:
+class Graph(LinkedNodes):
     """The nodes of a run, or of the call that one task returned: one for each call that is reached.
 
     The graph of a returned call finds the nodes of the graphs around it, too.
     """
 
     def __init__(self, parent: Graph | None = None, *, target: Node | None = None, turn: int = 0) -> None:
+        super().__init__(parent)
         self._parent = parent
         self.target = target
         """The node whose continuation this graph is; None for the graph of the run itself."""
         self.turn = turn
         """How many graphs have continued the target, this one included."""
         self._root: Graph = parent._root if parent is not None else self
-        self._lookup: NodeIndex = NodeIndex(parent._lookup if parent is not None else None)
-        self.find = self._lookup.find
-        """Gives the node of a call, if it has one here or further out."""
-        self._enter = self._lookup.enter
-        self._route_counts: RouteRefCounts = parent._route_counts if parent is not None else RouteRefCounts()
         self._numbers = CallNumbers()
         self.names = self._numbers.counts
         """How many calls of each name are numbered."""
@@ -54,20 +49,6 @@ class Graph:
         """Values from outside, known before anything runs."""
         self.dynamic = False
         """Whether there are inputs or routes: parts that a plain walk over the nodes does not show."""
-
-    def __len__(self) -> int:
-        return len(self._lookup)
-
-    def node(self, lazy: LazyResult[Any]) -> Node:
-        """Return the node of a lazy result that has been built."""
-        node = self.find(call_of(lazy))
-        assert node is not None
-        return node
-
-    def nodes(self, lazies: Iterable[LazyResult[Any]]) -> list[Node]:
-        """Return the nodes of lazy results that have been built."""
-        find: Callable[[Call], Any] = self.find
-        return [find(call_of(lazy)) for lazy in lazies]
 
     def build(
         self, lazies: Iterable[LazyResult[Any]], check: Callable[[Node], None] = lambda node: None
@@ -84,17 +65,6 @@ class Graph:
             self._declare(list(map(call_of, lazies)))
         yield from self._builder(lazies, check).steps()
         self._complete = True
-
-    def arguments(self, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return what to call the node's function with, now that its inputs are done."""
-        if node.nested:
-            args, kwargs = substitute((node.args, dict(node.kwargs)), self._value)
-            return args, kwargs
-        args, named = node.args, node.kwargs
-        if node.inputs:
-            args = tuple([a.value if type(a) is Node else a for a in args])
-            return args, {k: a.value if type(a) is Node else a for k, a in named.items()} if named else {}
-        return args, {**named} if named else {}
 
     def columns(self, node: Node) -> Generator[None, None, tuple[Columns, Iterator[LazyResult[Any]] | None]]:
         """Return the arguments of a map's items, and the lazy results in them if there are any; yield between steps.
@@ -193,29 +163,6 @@ class Graph:
                 found.continuation_target = taker
         return taker
 
-    def release(self, node: Node) -> None:
-        """Release what only ``node`` kept, now that it is settled: values, and its expansion."""
-        counted = self._route_counts.counts
-        for needed in node.inputs:
-            needed.readers -= 1
-            if not needed.readers and not (counted and needed.call in counted):
-                needed.value = None
-        node.inputs = node.args = ()
-        node.kwargs = _NOTHING
-        if node.keeps_alternatives:
-            self._release_alternatives(node)
-        if node.expansion is not None:
-            node.expansion.clear()
-            node.expansion = None
-
-    def clear(self) -> None:
-        """Forget every node."""
-        self._lookup.clear()
-
-    def forget_last(self, most: int) -> list[Node]:
-        """Forget and return some of the nodes of a run that is over: those that were opened last, unlinked."""
-        return self._lookup.forget_last(most)
-
     def _open(self, call: Call, search: Search) -> tuple[Node, list[Call]]:
         """Make the node of ``call``; return it, and what has to be built before it."""
         node = Node(call, self)
@@ -276,23 +223,6 @@ class Graph:
             return self._linked_items(items, search)
         self._share(items)
         return None
-
-    def _take_nodes(self, node: Node) -> None:
-        """Put nodes in the places of the lazy results that are arguments of a call."""
-        settings = node.call.settings
-        # where every argument is a lazy result, one tuple serves as inputs and as arguments
-        if (
-            node.width == len(node.args)
-            and not node.kwargs
-            and settings.condition is None
-            and not settings.policies.demands
-        ):
-            node.args = node.inputs[: node.width]
-            return
-        find = self.node
-        node.args = tuple([find(a) if isinstance(a, LazyResult) else a for a in node.args])
-        if node.kwargs:
-            node.kwargs = {k: find(a) if isinstance(a, LazyResult) else a for k, a in node.kwargs.items()}
 
     def _share(self, items: MapItems) -> None:
         """Give items the inputs and arguments that all of them have in common: those that their map waits for."""
@@ -403,15 +333,6 @@ class Graph:
         node = self.find(call)
         return call in (self._numbers.ahead or ()) or (node is not None and node.origin is None)
 
-    def _value(self, lazy: LazyResult[Any]) -> Any:
-        return self.node(lazy).value
-
-    def _is_plain(self, lazy: LazyResult[Any]) -> bool:
-        """Return whether a value is a list or tuple that a task returned: the scheduler has looked into it."""
-        node = self.node(lazy)
-        is_task = node.kind is Kind.CALL and not node.definition.structural
-        return is_task and isinstance(node.value, list | tuple)
-
     def _taken(self, node: Node, search: Search) -> tuple[LazyResult[Any], ...]:
         """Return the inputs whose values a new node that calls no task takes, and see what kind of node it is."""
         call = node.call
@@ -424,33 +345,6 @@ class Graph:
         self._root.dynamic = True
         node.kind = Kind.INPUT
         return ()
-
-    def _link(self, node: Node, lazies: tuple[LazyResult[Any], ...], width: int) -> None:
-        """Have a node wait for calls, all of which have been built, and take the values of the first ``width``."""
-        inputs = tuple(self.nodes(lazies))
-        for needed in inputs[:width]:
-            if needed.status is _DONE:
-                self._check_kept(needed)
-        node.width = width
-        node.inputs = inputs
-        for needed in inputs:
-            needed.readers += 1
-            if needed.status is _WAITING:
-                if needed.dependents is None:
-                    needed.dependents = node
-                else:
-                    needed.add_dependent(node)
-                node.unmet += 1
-            elif needed.status is not _DONE:
-                node.input_failed = True
-
-    def _check_kept(self, done: Node) -> None:
-        """Refuse a node that is done and has not kept its value."""
-        if not done.readers and done.call not in self._route_counts.counts:
-            raise UsageError(
-                f"{done.key!r} is done and its value has been released; "
-                "pass every result that the returned calls need to the task as an argument"
-            )
 
     def _tail_call(self, node: Node) -> Node:
         """Settle a route whose value only its continuation target would read; return the node that takes the value."""
@@ -481,13 +375,6 @@ class Graph:
         self._root.dynamic = True
         self._numbers.begin_ahead()
         self._route_counts.add(node.call)
-
-    def _release_alternatives(self, node: Node) -> None:
-        node.keeps_alternatives = False
-        for freed in self._route_counts.remove(node.call):
-            kept = self.find(freed)
-            if kept is not None and not kept.readers and kept.status is Status.DONE:
-                kept.value = None
 
 
 def _replaceable_target(node: Node) -> Node | None:

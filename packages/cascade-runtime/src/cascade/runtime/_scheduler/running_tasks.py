@@ -72,17 +72,7 @@ class RunningTasks:
             stopped=self._is_over,
             run_attempt=runner.run_attempt,
         )
-        self.admission = RunAdmission(
-            run_id,
-            controller,
-            outcome=outcome,
-            checkpoints=self.checkpoints,
-            events=events,
-            running=self.running,
-            launch=self._launch,
-            launch_early=partial(self._launch, start=runner.start_unadmitted),
-            proceed=self._proceed,
-        )
+        self.admission = self._admission(run_id, controller, events)
         self._attempts = AttemptContext(
             self.admission,
             outcome,
@@ -92,6 +82,19 @@ class RunningTasks:
             ready=runner.ready,
             wake=self._wake,
             recording=recording,
+        )
+
+    def _admission(self, run_id: str, controller: AdmissionController, events: EventEmitter) -> RunAdmission:
+        return RunAdmission(
+            run_id,
+            controller,
+            outcome=self._outcome,
+            checkpoints=self.checkpoints,
+            events=events,
+            running=self.running,
+            launch=self._launch,
+            launch_early=partial(self._launch, start=self._runner.start_unadmitted),
+            proceed=self._proceed,
         )
 
     def attach(self, ready_queue: ReadyQueue) -> None:

@@ -194,13 +194,7 @@ def _variables(function: types.FunctionType, facts: CodeFacts) -> Iterator[tuple
     if code is _SINGLE_DISPATCH:  # what else it captures are caches
         yield "attribute", "registry", list(function.registry.items())  # type: ignore[attr-defined]
         return
-    if defaults := function.__defaults__:  # most functions have neither these nor the following
-        positional = code.co_varnames[: code.co_argcount]
-        for name, value in zip(positional[len(positional) - len(defaults) :], defaults, strict=True):
-            yield _DEFAULT, name, value
-    if by_keyword := function.__kwdefaults__:
-        for name, value in sorted(by_keyword.items()):
-            yield _DEFAULT, name, value
+    yield from _defaults(function)
     if attributes := vars(function):
         for name, value in sorted(attributes.items()):
             yield "attribute", name, value
@@ -214,6 +208,17 @@ def _variables(function: types.FunctionType, facts: CodeFacts) -> Iterator[tuple
     for name in facts.reads:
         if name in function.__globals__:
             yield _GLOBAL, name, function.__globals__[name]
+
+
+def _defaults(function: types.FunctionType) -> Iterator[tuple[str, str, object]]:
+    code = function.__code__
+    if defaults := function.__defaults__:  # most functions have none
+        positional = code.co_varnames[: code.co_argcount]
+        for name, value in zip(positional[len(positional) - len(defaults) :], defaults, strict=True):
+            yield _DEFAULT, name, value
+    if by_keyword := function.__kwdefaults__:
+        for name, value in sorted(by_keyword.items()):
+            yield _DEFAULT, name, value
 
 
 _GLOBAL, _DEFAULT = "global variable", "default"
