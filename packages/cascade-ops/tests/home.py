@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import Any
 
@@ -12,7 +11,6 @@ from cascade.interfaces.topics import state_topic
 from testing_tools.memory_broker import MemoryBroker, Person
 
 
-@functools.cache
 def _published(source: str, last_run: str) -> tuple[str, str]:
     row = {"run_id": last_run, "target": "t", "status": "Failed", "ended": "2026-01-01T00:00:00+00:00"}
     report = {"v": "1.0", "source": source, "runs": [], "recent": [row] if last_run else []}

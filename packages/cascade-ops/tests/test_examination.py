@@ -33,7 +33,7 @@ from cascade.cli.link import Address
 from cascade.interfaces.errors import ConnectorUnavailable
 from cascade.interfaces.topics import constraint_topic, matches, state_topic, status_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.interfaces.wire import timestamp
+from cascade.interfaces.wire import encode_payload, timestamp
 
 NAME = "doctor-00c0ffee"
 URL = "mqtt://press@127.0.0.1:1"
@@ -200,6 +200,8 @@ async def test_of_a_broker_in_order_everything_is_tried(broker: TriedBroker) -> 
     assert {name for name, topic in topics.items() if first[topic]} == {PRESENCE, SYNC, OWN_SYNC}
     assert facts.retained == Retained(5, exact=True, received=5, queued=5)
     assert facts.login == Login(linked=True, mqtt5=True, anonymous=True)
+    (large,) = [payload for _, payload, _ in broker.sent if payload is not None and "text" in payload]
+    assert len(encode_payload(large)[0]) == 64 * 1024, "as many as a report may have"
     assert (facts.size, facts.untried, facts.cut, facts.inflight, facts.leftovers) == (None, "", False, 20, 0)
     assert (facts.websocket, facts.refused, facts.unread, facts.keeps_none) == (True, "", (), False)
     assert {"url": "mqtt://127.0.0.1:1"} in broker.keywords
