@@ -11,7 +11,7 @@ from fakes import Plain
 
 from cascade.interfaces import Lifecycle, LifecycleEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.runtime import Engine, EventBus, LocalConnector, TelemetrySubscriber
-from cascade.runtime.telemetry import _paced_queue
+from cascade.runtime.telemetry import subscriber
 from cascade.spec import task
 from cascade.testkit import eventually
 
@@ -69,11 +69,11 @@ async def test_a_busy_loop_encodes_one_event_at_a_time_and_an_idle_one_many(
 
     def clock() -> float:
         nonlocal now, worked
-        now, worked = now + _paced_queue.SLICE / 100, worked + _paced_queue.SLICE / 100
+        now, worked = now + subscriber.SLICE / 100, worked + subscriber.SLICE / 100
         return now
 
-    monkeypatch.setattr(_paced_queue, "time", SimpleNamespace(monotonic=clock, thread_time=lambda: worked))
-    monkeypatch.setattr(_paced_queue, "TURN", 600.0)
+    monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=clock, thread_time=lambda: worked))
+    monkeypatch.setattr(subscriber, "TURN", 600.0)
     telemetry = Telemetry()
     telemetry.publish(*range(1_000))
     now, worked = now + passed, worked + passed * busy
@@ -87,7 +87,7 @@ async def test_when_too_many_events_wait_the_oldest_are_encoded_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Memory has a bound, and no event is lost for it."""
-    monkeypatch.setattr(_paced_queue, "CAPACITY", 100)
+    monkeypatch.setattr(subscriber, "CAPACITY", 100)
     telemetry = Telemetry()
     telemetry.publish(*range(500))
     assert telemetry.sent == list(range(400))

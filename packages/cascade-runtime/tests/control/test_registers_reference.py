@@ -295,7 +295,7 @@ def limit_of(row: Row) -> float:
     return float(row.content.rule.params().get("limit", 0))
 
 
-Replica = dict[tuple[str, str], tuple[Effective, str]]
+Replica = dict[tuple[str, str], Effective]
 
 
 class Pair:
@@ -353,7 +353,7 @@ class Pair:
             if effective is None:
                 self.engine.pop(key, None)
             else:
-                self.engine[key] = (effective, effective.by)
+                self.engine[key] = effective
         if None in changes.values():
             assert self.engine.items() >= self.in_force().items()
 
@@ -361,7 +361,7 @@ class Pair:
         found: Replica = {}
         for key, row in self.model.strictest().items():
             assert row.content is not None
-            found[key] = (Effective(row.content.rule, row.topic), row.content.by)
+            found[key] = Effective(row.content.rule, row.topic, row.content.by)
         return found
 
     def check(self) -> None:
@@ -391,7 +391,7 @@ class Pair:
 
     def check_effective(self) -> None:
         real, expected = self.real, self.in_force()
-        assert {key: (each, each.by) for key, each in real.effective().items()} == expected
+        assert real.effective() == expected
         assert real.in_force == len(expected)
         assert all(real.is_in_force(key) is (key in expected) for key in [*expected, ("task:b", "pause")])
         assert real.has_changes or (self.engine == expected and not self.model.unsettled)

@@ -1,9 +1,9 @@
-"""The types of constraints: one small class for each, with the schema of its ``params``.
+"""Rules: the types of constraints, one small class for each, the patterns of their tasks, and token buckets. No I/O.
 
-A class here is the typed schema (the parser lets msgspec check it strictly: neither a boolean nor a
-text is accepted as a number; the class itself checks ranges), states which scopes it accepts, and combines several registers of one
-scope. The gate of the same type in :mod:`cascade.runtime._admission.gates` applies it to
-start requests.
+A class here checks the ranges of its ``params``, states which scopes it accepts, and combines several
+registers of one scope. The parser checks the types of ``params`` first: neither a boolean nor a text is
+accepted as a number. The gate of the same type in :mod:`cascade.runtime._admission.gates` applies a
+rule to start requests.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
 _SECONDS |= {"h": 3600.0, "hr": 3600.0, "hour": 3600.0}
@@ -22,11 +21,22 @@ _LARGEST_LIMIT = 2**53  # the largest whole number up to which a float has them 
 _LONGEST_RATE = 64  # characters; a longer text cannot match
 
 
-@dataclass(frozen=True)
 class Rule:
-    """``params`` of one type of constraint; a type without parameters needs no decorator of its own."""
+    """``params`` of one type of constraint. Rules of one type with the same parameters are equal."""
 
+    __slots__ = ()
     type: ClassVar[str]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rule) and self.type == other.type and self.params() == other.params()
+
+    def __hash__(self) -> int:
+        return hash((self.type, *self.params().values()))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.params().items())})"
+        )
 
     @classmethod
     def scope_problem(cls, scope: str, *, expires: bool) -> str:
@@ -45,25 +55,27 @@ class Rule:
 class Pause(Rule):
     """No task of the scope starts."""
 
+    __slots__ = ()
     type: ClassVar[str] = "pause"
 
 
-@dataclass(frozen=True)
 class Concurrency(Rule):
-    """At most ``limit`` tasks of the scope run at the same time in each engine."""
+    """At most ``limit`` tasks of the scope run at the same time in each engine.
 
+    :param limit: a whole number that may be written as ``3.0``: some writers have only one type of number.
+    """
+
+    __slots__ = ("limit",)
     type: ClassVar[str] = "concurrency"
-    limit: float
-    """A whole number that may be written as ``3.0``: some writers have only one type of number."""
 
-    def __post_init__(self) -> None:
-        if self.limit < 0:
+    def __init__(self, limit: float) -> None:
+        if limit < 0:
             raise ValueError("limit: Expected number >= 0")
-        if self.limit > _LARGEST_LIMIT:
+        if limit > _LARGEST_LIMIT:
             raise ValueError(f"limit: Expected number <= {_LARGEST_LIMIT}")
-        if self.limit != int(self.limit):
-            raise ValueError(f"limit must be a whole number, not {self.limit:g}")
-        object.__setattr__(self, "limit", int(self.limit))
+        if limit != int(limit):
+            raise ValueError(f"limit must be a whole number, not {limit:g}")
+        self.limit = int(limit)
 
     def stricter(self, other: Self) -> Self:
         return self if self.limit <= other.limit else other
@@ -72,33 +84,21 @@ class Concurrency(Rule):
         return {"limit": self.limit}
 
 
-@dataclass(frozen=True)
 class RateLimit(Rule):
     """A token bucket: each start takes one token, ``per_second`` are added, up to ``burst``."""
 
+    __slots__ = ("burst", "per_second", "rate")
     type: ClassVar[str] = "rate_limit"
-    rate: float | str
-    """As it was written, without spaces, because reports repeat it: ``"6/m"`` says more than 0.1."""
-    capacity: float | None = None
 
-    def __post_init__(self) -> None:
-        if isinstance(self.rate, str):
-            object.__setattr__(self, "rate", "".join(self.rate.split())[:_LONGEST_RATE])
-        per_second = self.per_second  # checks the rate, also where a capacity is given
-        if self.capacity is not None and self.capacity < 1:
-            raise ValueError("capacity: Expected number >= 1")
-        object.__setattr__(self, "capacity", self.capacity or max(1.0, per_second))
-
-    @property
-    def per_second(self) -> float:
+    def __init__(self, rate: float | str, capacity: float | None = None) -> None:
+        self.rate = "".join(rate.split())[:_LONGEST_RATE] if isinstance(rate, str) else rate
+        """As it was written, without spaces, because reports repeat it: ``"6/m"`` says more than 0.1."""
+        self.per_second = _per_second(self.rate)
         """Tokens added each second."""
-        return _per_second(self.rate)
-
-    @property
-    def burst(self) -> float:
+        if capacity is not None and capacity < 1:
+            raise ValueError("capacity: Expected number >= 1")
+        self.burst = capacity or max(1.0, self.per_second)
         """Capacity of the bucket in tokens; at least one, or no task could ever start."""
-        assert self.capacity is not None
-        return self.capacity
 
     def stricter(self, other: Self) -> Self:
         slower = self if self.per_second <= other.per_second else other
@@ -114,6 +114,7 @@ class RateLimit(Rule):
 class Cancel(Rule):
     """Running tasks of the scope are cancelled, and waiting ones are rejected."""
 
+    __slots__ = ()
     type: ClassVar[str] = "cancel"
 
     @classmethod
@@ -132,9 +133,11 @@ class Cancel(Rule):
 RULES: dict[str, type[Rule]] = {rule.type: rule for rule in (Pause, Concurrency, RateLimit, Cancel)}
 
 
-@lru_cache(maxsize=1024)
 def _per_second(rate: float | str) -> float:
-    """Return tokens per second; each check of a token bucket asks for it."""
+    """Return tokens per second.
+
+    :raises ValueError: if no task could ever start at this rate.
+    """
     value = _parsed(rate) if isinstance(rate, str) else rate
     if value <= 0:
         raise ValueError("rate must be above 0; to stop everything use a pause")
@@ -154,14 +157,13 @@ Key = tuple[str, str]
 """Scope and type; each pair has one gate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
+class Effective(NamedTuple):
     """The combined rule of all registers of one scope and type: the strictest."""
 
     rule: Rule
     topic: str
     """The register to name as the cause: the first one with the strictest rule."""
-    by: str = field(default="", compare=False)
+    by: str = ""
     """Who has written it, as its message claims."""
 
 

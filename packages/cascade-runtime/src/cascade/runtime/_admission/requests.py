@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -38,7 +37,6 @@ class BlockReason(NamedTuple):
         return f"{self.reason} ({printable(self.topic)}{claim})"
 
 
-@dataclass(slots=True, eq=False)
 class AdmittedRun:
     """One run as admission knows it: its id, and the functions that the controller calls.
 
@@ -46,6 +44,8 @@ class AdmittedRun:
     parts of the run (its outcome, its checkpoints): a notification goes there directly.
     Each function returns at once and never raises.
     """
+
+    __slots__ = ("abort", "cancel", "reconsider", "reject", "report_blocked", "run_id", "running", "start")
 
     run_id: str
     running: Callable[[], Iterable[StartRequest]]
@@ -62,6 +62,27 @@ class AdmittedRun:
     """Checks again whether tasks that are paused at a checkpoint may continue."""
     abort: Callable[[Exception], None]
     """Ends the run with this error, because admission itself has failed."""
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        running: Callable[[], Iterable[StartRequest]],
+        start: Callable[[StartRequest], None],
+        reject: Callable[[StartRequest, BlockReason], None],
+        report_blocked: Callable[[StartRequest, BlockReason], None],
+        cancel: Callable[[BlockReason, Covers | None], None],
+        reconsider: Callable[[], None],
+        abort: Callable[[Exception], None],
+    ) -> None:
+        self.run_id = run_id
+        self.running = running
+        self.start = start
+        self.reject = reject
+        self.report_blocked = report_blocked
+        self.cancel = cancel
+        self.reconsider = reconsider
+        self.abort = abort
 
 
 class StartRequest:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cascade.interfaces.control_messages import lift_command
 from cascade.runtime._admission.gates import AnyGate, PauseGate
-from cascade.runtime._admission.limits import Effective
+from cascade.runtime._admission.limits import Rule
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import BlockReason, RequestQueue
 from cascade.runtime._support.text import printable
@@ -85,7 +85,7 @@ class StallDetector:
     def __init__(self, policy: AdmissionPolicy) -> None:
         self._policy = policy
         self._since: float | None = None
-        self._reported: dict[AnyGate, Effective] = {}
+        self._reported: dict[AnyGate, tuple[Rule, str]] = {}
 
     def due(self) -> float | None:
         """Return when to check again even if nothing happens, or None."""
@@ -107,16 +107,16 @@ class StallDetector:
         gate = next((gate for gate in self._policy.blocking_gates() if gate not in self._reported), None)
         if gate is None:
             return None
-        self._reported[gate] = Effective(gate.rule, gate.topic)
+        self._reported[gate] = (gate.rule, gate.topic)
         return gate.block_reason()
 
     def take_ended(self) -> list[str]:
         """Return the topics of the reported constraints that were lifted or changed, each once."""
         ended = [gate for gate, reported in self._reported.items() if not self._is_unchanged(gate, reported)]
-        return [self._reported.pop(gate).topic for gate in ended]
+        return [self._reported.pop(gate)[1] for gate in ended]
 
-    def _is_unchanged(self, gate: AnyGate, reported: Effective) -> bool:
-        return self._policy.gates.is_in_force(gate) and Effective(gate.rule, gate.topic) == reported
+    def _is_unchanged(self, gate: AnyGate, reported: tuple[Rule, str]) -> bool:
+        return self._policy.gates.is_in_force(gate) and (gate.rule, gate.topic) == reported
 
 
 def how_to_lift(topic: str, kind: str, broker: tuple[str, int] | None) -> str:

@@ -33,7 +33,6 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.control_log import ControlLog
 from cascade.runtime._control.engines import ConnectedEngines, PeerEngines, broker_state
-from cascade.runtime._control.memory import ControlMemory
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import Reporter
 from cascade.runtime._control.runs import ActiveRun
@@ -46,6 +45,7 @@ from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
     from cascade.interfaces import SupportsControlMemory
+    from cascade.runtime._control.memory import ControlMemory
 
 STOP_LIMIT = 1.0
 """Seconds that stopping may take, for the stream to end and for the last reports to be published."""
@@ -202,6 +202,8 @@ class ConstraintManager:
         """
         if not self._named or (self._memory is not None and not forget):
             return
+        from cascade.runtime._control.memory import ControlMemory  # only a run with a state needs it
+
         memory = self._memory or ControlMemory(store, self.source, self._project_id, clock=self._clock)
         found = await memory.recall()
         if forget:

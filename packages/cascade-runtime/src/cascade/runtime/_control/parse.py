@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import msgspec.structs
 
 from cascade.interfaces.control_messages import constraint_id
 from cascade.interfaces.topics import parse_constraint_topic
@@ -33,8 +33,7 @@ SCOPES = ("project", "task", "run", "source")
 """Kinds of scope that need a value; ``global`` has no value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Constraint:
+class Constraint(msgspec.Struct, frozen=True, eq=False):
     """A valid constraint: the content of one register."""
 
     id: str
@@ -43,29 +42,35 @@ class Constraint:
     rule: Rule
     expires_at: float | None = None
     """Seconds since the epoch, or None."""
-    deadline: float | None = field(default=None, compare=False)
-    """When the message expires, on the engine's monotonic clock, if the broker sent an expiry.
+    deadline: float | None = None
+    """When the message expires, on the engine's monotonic clock, if the broker sent an expiry; not compared.
 
     It takes precedence over ``expires_at``, because it does not depend on the clocks of two machines.
     """
     by: str = ""
     """Who has written it, as the message claims: nothing proves that."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constraint) and self._compared() == other._compared()
 
-@dataclass(frozen=True, slots=True)
-class Cleared:
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[object, ...]:
+        return self.id, self.scope, self.rule, self.expires_at, self.by
+
+
+class Cleared(msgspec.Struct, frozen=True):
     """The register is empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """An invalid message; the register's last valid value stays in force."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unsupported:
+class Unsupported(msgspec.Struct, frozen=True):
     """A message with an unknown scope or type; the register's last valid value stays in force.
 
     It may come from a later version, or the type may be misspelt.
@@ -88,6 +93,23 @@ class _Message(msgspec.Struct, frozen=True):
     scope: str | None = None
     params: dict[str, Any] = {}
     expires_at: float | None = None
+
+
+class _Limit(msgspec.Struct, frozen=True):
+    """``params`` of a concurrency limit."""
+
+    limit: float
+
+
+class _Rate(msgspec.Struct, frozen=True):
+    """``params`` of a rate limit."""
+
+    rate: float | str
+    capacity: float | None = None
+
+
+_PARAMS: dict[str, type[msgspec.Struct]] = {"concurrency": _Limit, "rate_limit": _Rate}
+"""The types of the parameters; msgspec accepts neither a boolean nor a text as a number."""
 
 
 class _RejectedError(Exception):
@@ -167,7 +189,9 @@ def _constraint(scope: str, kind: str, data: dict[str, Any], deadline: float | N
     problem = rule_type.scope_problem(scope, expires=message.expires_at is not None)
     if problem:
         raise _rejected(problem)
-    rule = msgspec.convert(message.params, rule_type)
+    params = _PARAMS.get(message.type)
+    checked = msgspec.structs.asdict(msgspec.convert(message.params, params)) if params is not None else {}
+    rule = rule_type(**checked)
     return Constraint(label, scope, rule, message.expires_at, deadline, _author(data))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from cascade.runtime._admission.limits import Pause
 from cascade.runtime._control.parse import Constraint
@@ -25,8 +25,7 @@ class Status(StrEnum):
     """Its latest message is invalid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Why the latest message of a topic is not obeyed; the last valid value stays in force."""
 
     status: Status

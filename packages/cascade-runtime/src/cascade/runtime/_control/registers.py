@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import parse_constraint_topic
@@ -27,8 +27,7 @@ MAX_ALIKE = 64
 _TRUNCATED = 1.0  # a broker sends the rest of a message's expiry in whole seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """What an operator should know of one message: it has no effect, or an unexpected one."""
 
     topic: str
@@ -231,7 +230,7 @@ class Registers:
         found = _strictest(rules)
         register = self._table.get(found.topic)
         by = register.content.by if register is not None and register.content is not None else ""
-        return replace(found, by=by) if by else found
+        return found._replace(by=by) if by else found
 
     def _row(self, key: Key) -> tuple[int, EffectiveEntry]:
         found = self._rows.get(key)
