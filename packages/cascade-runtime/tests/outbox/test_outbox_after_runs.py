@@ -10,7 +10,7 @@ from fake_link import TOPIC, FakeLink, event
 
 from cascade.interfaces import Delivery
 from cascade.runtime import LocalConnector, Outbox
-from cascade.runtime._outbox import acknowledgements, outbox, queue
+from cascade.runtime._outbox import acknowledgements, outbox, queue, settings
 from cascade.testkit import no_leaks
 from cascade.testkit.waiting import eventually
 
@@ -183,7 +183,7 @@ async def test_a_connector_that_disconnects_gets_nothing_more_of_a_backlog(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sends what it has in hand; the rest stays in the file, and the next run sends it, in order."""
-    monkeypatch.setattr(queue, "WINDOW", 2)
+    monkeypatch.setattr(settings, "WINDOW", 2)
     async with no_leaks():
         link = LeavingLink(up=False)
         await send(Outbox(folder), link, *range(20))
@@ -204,7 +204,7 @@ async def test_a_run_that_begins_while_its_connector_disconnects_sends_what_wait
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connector may be connected again at once: what waits does not wait for another event."""
-    monkeypatch.setattr(queue, "WINDOW", 2)
+    monkeypatch.setattr(settings, "WINDOW", 2)
     async with no_leaks():
         link, given = LeavingLink(up=False), Outbox(folder)
         await send(given, link, *range(20))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import ConfigurationError, Delivery
 from cascade.runtime import Engine, FileConnector, LocalConnector, Outbox
-from cascade.runtime._outbox import acknowledgements, file_thread, queue, send_order
+from cascade.runtime._outbox import acknowledgements, file_thread, queue, send_order, settings
 from cascade.runtime._outbox.file import OutboxFile, Row, Stored
 from cascade.runtime._outbox.file_thread import Operation, OutboxStore
 from cascade.runtime._outbox.schema import State
@@ -168,7 +168,7 @@ async def test_the_connector_never_holds_more_than_twice_its_window(folder: Path
         link.up = True
         link.settle()
         await eventually(lambda: len(link.taken) == 3_000)
-    assert link.most_held == 2 * queue.WINDOW
+    assert link.most_held == 2 * settings.WINDOW
     assert link.numbers() == [*range(3_000)]
 
 
@@ -213,7 +213,7 @@ async def test_live_first_sends_new_events_beside_the_old_ones(folder: Path) -> 
     await leave(Outbox(folder), FakeLink(up=False), first=0, count=3_000)
     link = FakeLink(up=False)
     async with Outbox(folder, order="live-first").attached(link) as sender:
-        await eventually(lambda: len(link.held) == queue.WINDOW)
+        await eventually(lambda: len(link.held) == settings.WINDOW)
         sender.publish(TOPIC, event(5_000), 1)
         assert '"seq": 5000' in link.held[-1][0]
         link.up = True

@@ -13,7 +13,7 @@ from cascade.interfaces.wire import encode_payload
 from cascade.runtime._outbox.file import Row, Stored
 from cascade.runtime._outbox.file_thread import CLOSE_TIMEOUT, PAGE, Apply, Done, FileThread
 from cascade.runtime._outbox.send_order import QueuedMessage, SendOrder
-from cascade.runtime._outbox.settings import OutboxSettings
+from cascade.runtime._outbox.settings import OutboxSettings, window_of
 from cascade.transport.state_log import StateLog
 from cascade.transport.waiting import Progress
 
@@ -25,7 +25,6 @@ HOLD = 1.0
 """Seconds for which new messages wait for a disk that has not answered yet; then they overtake what it has."""
 NO_PROGRESS, NO_LINK = 2.0, 0.3
 """Seconds without progress after which a drain ends, with and without a link: what is left is on disk."""
-WINDOW = 400
 
 
 class DurableQueue:
@@ -67,7 +66,7 @@ class DurableQueue:
         self._state = StateLog(_log)
         self._progress = Progress()
         live_first = settings.order == "live-first"
-        self._order = SendOrder(live_first=live_first, limit=2 * _window(connector))
+        self._order = SendOrder(live_first=live_first, limit=2 * window_of(connector))
         self._next = self._lost = 0
         self._blocked = not live_first  # whether all new messages have to wait until the file is open
         self._reading = self._pumping = self._resting = self._closed = False
@@ -171,8 +170,7 @@ class DurableQueue:
         else:
             self._warn_of_lost(sum(not message.posted for message in self._order.in_memory()))
         self._closed = True
-        for timer in self._timers.values():
-            timer.cancel()
+        self._cancel_timers()
         self._stopped = self._file.stop()
         if is_alive and self._stopped is not None:
             self._stopped.add_done_callback(self._has_stopped)
@@ -236,8 +234,7 @@ class DurableQueue:
         self._closed = True
         self._stopped = None
         self._deliver = _nowhere
-        for timer in self._timers.values():
-            timer.cancel()
+        self._cancel_timers()
 
     # The way of a message
 
@@ -389,14 +386,13 @@ class DurableQueue:
     def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
         self._timers[name] = self._loop.call_later(max(0.0, seconds), self._fire, name, call)
 
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+
     def _fire(self, name: str, call: Callable[[], None]) -> None:
         self._timers.pop(name, None)
         call()
-
-
-def _window(connector: object) -> int:
-    window = connector.statistics().window_limit if supports(connector, SupportsStatistics) else 0
-    return window or WINDOW
 
 
 def _nowhere(topic: str, payload: str, qos: int = 1, *, settled: Callable[[Delivery], None]) -> None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cascade.interfaces import ConfigurationError
+from cascade.interfaces import ConfigurationError, SupportsStatistics, supports
 
 Order = Literal["oldest", "live-first"]
+
+WINDOW = 400
+"""Messages that a connector sends at the same time, if it does not say how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,9 @@ def checked(
         order,
         ack,
     )
+
+
+def window_of(connector: object) -> int:
+    """Return how many messages a connector sends at the same time."""
+    window = connector.statistics().window_limit if supports(connector, SupportsStatistics) else 0
+    return window or WINDOW
