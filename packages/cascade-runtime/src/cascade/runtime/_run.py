@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +52,10 @@ TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class RunServices:
-    """What an engine gives to each of its runs; see :class:`Engine`."""
+    """What an engine gives to each of its runs, set once; see :class:`Engine`."""
+
+    # not a dataclass: making one takes longer than the run of a small task
 
     connector: Connector | None
     outbox: Outbox | None

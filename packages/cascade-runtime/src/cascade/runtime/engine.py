@@ -52,18 +52,20 @@ STOP_TIMEOUT = 2.0
 """Seconds that a run waits for tasks that do not stop, unless ``stop_timeout`` says otherwise."""
 
 
-class RunOptions(TypedDict, total=False):
-    """The keywords of :meth:`Engine.run`, once for all its overloads."""
+if TYPE_CHECKING:
 
-    run_id: str | None
-    name: str | None
-    tags: Mapping[str, Tag] | None
-    on_failure: OnFailure
-    progress: bool
-    resume: ResumeMode
-    on_change: OnChange
-    max_starts: int | None
-    forget_control: bool
+    class RunOptions(TypedDict, total=False):
+        """The keywords of :meth:`Engine.run`, once for all its overloads."""
+
+        run_id: str | None
+        name: str | None
+        tags: Mapping[str, Tag] | None
+        on_failure: OnFailure
+        progress: bool
+        resume: ResumeMode
+        on_change: OnChange
+        max_starts: int | None
+        forget_control: bool
 
 
 class Engine:
@@ -149,24 +151,23 @@ class Engine:
             host_report=host_report,
             memory=_control_memory(state_backend),
         )
-        self._services = RunServices(
-            connector=connector,
-            outbox=outbox,
-            bus=self.bus,
-            redactor=redactor,
-            logs=level if connector is not None else None,
-            control=control,
-            admission=admission,
-            executor=executor,
-            executors=dict(executors or {}),
-            resources=tuple(resources),
-            middleware=tuple(middleware),
-            cache_backend=cache_backend,
-            state_backend=state_backend,
-            clock=clock,
-            stop_timeout=stop_timeout,
-            close_timeout=close_timeout,
-        )
+        self._services = services = RunServices()
+        services.connector = connector
+        services.outbox = outbox
+        services.bus = self.bus
+        services.redactor = redactor
+        services.logs = level if connector is not None else None
+        services.control = control
+        services.admission = admission
+        services.executor = executor
+        services.executors = dict(executors or {})
+        services.resources = tuple(resources)
+        services.middleware = tuple(middleware)
+        services.cache_backend = cache_backend
+        services.state_backend = state_backend
+        services.clock = clock
+        services.stop_timeout = stop_timeout
+        services.close_timeout = close_timeout
 
     def __repr__(self) -> str:
         connector = self._services.connector

@@ -13,7 +13,6 @@ LONGEST_SCOPE = 130
 
 _KEPT, _KEPT_SCOPE = 160, 100  # characters of a longer one that stay readable
 _RESERVED = str.maketrans({character: f"%{ord(character):02X}" for character in ":/~[]%"})
-_RUN_PARTS = re.compile(r"\[\d+\]|~\d+")
 
 
 def declared_key(name: str, number: int) -> str:
@@ -68,4 +67,4 @@ def without_run_parts(key: str) -> str:
     >>> without_run_parts("resize:1[17]~2/pad:0")
     'resize:1/pad:0'
     """
-    return _RUN_PARTS.sub("", key) if "[" in key or "~" in key else key
+    return re.sub(r"\[\d+\]|~\d+", "", key) if "[" in key or "~" in key else key
