@@ -24,7 +24,8 @@ from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.presence import Presence
-from cascade.transport.retained_proof.retained_set import Canary, RetainedSet
+from cascade.transport.retained_proof.known_topics import Canary
+from cascade.transport.retained_proof.retained_set import RetainedSet
 from cascade.transport.state_log import StateLog
 
 BOUND = 60.0

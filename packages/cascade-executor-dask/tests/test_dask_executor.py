@@ -27,7 +27,7 @@ from cascade.interfaces import (
 from cascade.testkit import eventually, no_leaks, time_limit
 from cascade.testkit._executor import calls
 from cascade.testkit._executor.children import children
-from cascade.testkit.waiting import Patience
+from cascade.testkit.waiting import Deadline
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]  # Dask is slow on a busy machine
 
@@ -216,9 +216,9 @@ def run(script: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    patience = Patience(60)
+    deadline = Deadline(60)
     while not condition():
-        assert not patience.over()
+        assert not deadline.passed()
         time.sleep(0.01)
 
 

@@ -25,7 +25,7 @@ from cascade.testkit.brokers import (
     start_broker,
 )
 from cascade.testkit.fixtures import require_mosquitto
-from cascade.testkit.waiting import Patience
+from cascade.testkit.waiting import Deadline
 from testing_tools.certificates import make_certificates
 
 pytestmark = pytest.mark.broker
@@ -236,9 +236,9 @@ def test_a_broker_dies_with_the_process_that_started_it() -> None:
         pid = int(parent.stdout.readline())
         assert not gone(pid)
         parent.send_signal(signal.SIGKILL)
-    patience = Patience(30)
+    deadline = Deadline(30)
     while not gone(pid):
-        assert not patience.over()
+        assert not deadline.passed()
         time.sleep(0.01)
 
 

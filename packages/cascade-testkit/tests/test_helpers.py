@@ -50,8 +50,8 @@ def test_a_pause_of_the_whole_program_counts_as_one_second(monkeypatch: pytest.M
     """Nothing could happen in it, so it uses up no time that others need."""
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0, 0), raising=False)
     looks = iter([0.0, 0.5, 60.0, 60.5, 61.0])
-    patience = waiting.Patience(2.0, lambda: next(looks))
-    assert [(patience.over(), patience.waited) for _ in range(4)] == [
+    deadline = waiting.Deadline(2.0, lambda: next(looks))
+    assert [(deadline.passed(), deadline.waited) for _ in range(4)] == [
         (False, 0.5),
         (False, 1.5),
         (False, 2.0),

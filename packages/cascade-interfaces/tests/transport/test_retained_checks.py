@@ -17,11 +17,11 @@ from cascade.interfaces.watch import Complete, Linked, Lost, Message
 from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.delivery.watches import REFUSED, WatchQueue
 from cascade.transport.retained_proof.checks import RetainedChecks
+from cascade.transport.retained_proof.known_topics import Canary
 from cascade.transport.retained_proof.retained_set import (
     INTERVAL,
     RETRY,
     WITHHELD,
-    Canary,
     RetainedSet,
     Unproved,
 )

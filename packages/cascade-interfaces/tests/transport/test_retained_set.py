@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from cascade.interfaces.topics import canary_topic, matches, sync_topic
 from cascade.interfaces.watch import Complete
 from cascade.transport.retained_proof import known_topics, retained_set
+from cascade.transport.retained_proof.known_topics import Canary
 from cascade.transport.retained_proof.retained_set import (
     Action,
-    Canary,
     Publish,
     RetainedSet,
     Subscribe,
@@ -53,7 +53,7 @@ class Desk:
 
     def echo(self) -> None:
         """Send back the last nonce."""
-        self.hear(sync_topic(SOURCE, self.set._nonce), retain=False)
+        self.hear(sync_topic(SOURCE, self.set._check.nonce), retain=False)
 
     def wait(self) -> None:
         """Wait until the set wants the time."""
@@ -137,7 +137,7 @@ def test_without_a_name_a_second_echo_counts_and_nothing_is_proved() -> None:
     desk = Desk(named=False)
     desk.hear("c/a")
     desk.echo()
-    assert desk.actions == [Publish(sync_topic(SOURCE, desk.set._nonce), {})]
+    assert desk.actions == [Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
     desk.hear("c/b")
     desk.echo()
     assert desk.actions == []
@@ -234,7 +234,7 @@ def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
     desk.echo()
     assert desk.actions == []
     desk.wait()
-    assert desk.actions == [Publish(sync_topic(SOURCE, desk.set._nonce), {})]
+    assert desk.actions == [Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
     desk.hear("c/a")
     desk.hear(CANARY)
     desk.echo()
@@ -483,12 +483,12 @@ def test_an_extension_is_complete_behind_the_messages_of_its_topics() -> None:
     desk = Desk()
     desk.establish("c/a")
     actions = desk.set.extend(["d/run"], desk.now)
-    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._nonce), {})]
+    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
     desk.hear("d/run")
     desk.echo()
     assert desk.actions == [Complete(True, frozenset({"c/a", "d/run"}))]
     desk.check_again()
-    old = desk.set._nonce
+    old = desk.set._check.nonce
     desk.set.extend(["d/other"], desk.now)
     for topic in ("c/a", "d/run", CANARY, "d/other"):
         desk.hear(topic)
@@ -525,7 +525,7 @@ def test_an_extension_of_a_check_that_waits_until_nothing_arrives_is_waited_for_
     desk.echo()  # the broker has echoed early
     assert desk.actions == []
     actions = desk.set.extend(["d/run"], desk.now)
-    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._nonce), {})]
+    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
     desk.hear("c/b")
     assert desk.set.tick(desk.now + retained_set.QUIET) == []
     desk.hear("d/run")
@@ -558,7 +558,7 @@ def test_an_extension_of_a_recheck_that_waits_until_nothing_arrives_is_waited_fo
     desk.echo()
     assert desk.actions == []
     actions = desk.set.extend(["d/run"], desk.now)
-    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._nonce), {})]
+    assert actions == [Subscribe(("d/run",)), Publish(sync_topic(SOURCE, desk.set._check.nonce), {})]
     desk.hear("c/a")
     assert desk.set.tick(desk.now + retained_set.QUIET) == []
     desk.hear("d/run")

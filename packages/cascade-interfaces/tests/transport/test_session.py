@@ -412,7 +412,9 @@ async def test_an_error_of_the_connector_itself_is_logged_and_tried_again(
             raise errors.pop()
         return make()
 
-    connector._lifecycle.session._make_client = make_client  # type: ignore[union-attr]
+    session = connector._lifecycle.session
+    assert session is not None
+    session._parts = session._parts._replace(make_client=make_client)
     peer.client.lose()
     await until(lambda: connector.statistics().connections == 2)
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]

@@ -379,3 +379,16 @@ class ConnectorStatistics(NamedTuple):
     """Bytes of the largest packet that the broker may send; None if it has no limit (MQTT 3.1.1)."""
     refused: Mapping[str, int] = _NONE
     """Filters that the broker refuses on this link, with its reason code."""
+
+    @property
+    def summary(self) -> str:
+        """The counts that a person looks at first, in one line."""
+        parts = []
+        if self.window:
+            broker = f", Receive Maximum {self.receive_maximum}" if self.receive_maximum else ""
+            parts.append(f"window {self.window} of {self.window_limit}{broker}")
+        parts += [f"{self.sent} sent", f"{self.pending} pending", f"{sum(self.dropped.values())} dropped"]
+        parts.append(f"{self.received} received")
+        if self.refused:
+            parts.append(f"{len(self.refused)} subscriptions refused")
+        return ", ".join(parts)

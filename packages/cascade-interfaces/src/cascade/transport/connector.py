@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +22,11 @@ from cascade.transport.delivery.watches import Watch
 from cascade.transport.event_loop import inert_in_children
 from cascade.transport.faults import Fault
 from cascade.transport.lifecycle import BeforeDisconnect, Lifecycle
-from cascade.transport.link import Link, LinkClient, LinkParts
+from cascade.transport.link import Link, LinkParts
 from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox
 from cascade.transport.presence import EarlierRuns, Presence
 from cascade.transport.retained_proof.retained_set import RetainedSet
-from cascade.transport.session import Session
+from cascade.transport.session import Session, SessionParts
 from cascade.transport.settings import QOS, ConnectorSettings, no_qos
 from cascade.transport.state_log import StateLog
 
@@ -72,9 +71,8 @@ class NetworkConnector(ABC):
         self._state = StateLog(log)
         self._forked = False
         self._reported = False  # an engine publishes the reports of this source
-        self._report_topics = frozenset(
-            state_topic(self._source_id, kind) for kind in ("constraints", "runs") if settings.named
-        )
+        kinds = ("constraints", "runs") if settings.named else ()
+        self._report_topics = frozenset(state_topic(self._source_id, kind) for kind in kinds)
         if settings.named:
             dispatcher.add(RawQueue(self._presence.topic, self._receive_status, 1, dispatcher.delivery))
         self._before_disconnect = BeforeDisconnect(log)
@@ -303,19 +301,7 @@ class NetworkConnector(ABC):
     def __repr__(self) -> str:
         counts = self.statistics()
         state = "linked" if counts.linked else "connecting" if self.connected else "disconnected"
-        parts = [f"{self._settings.address} {state}"]
-        if counts.window:
-            broker = f", Receive Maximum {counts.receive_maximum}" if counts.receive_maximum else ""
-            parts.append(f"window {counts.window} of {counts.window_limit}{broker}")
-        parts += [
-            f"{counts.sent} sent",
-            f"{counts.pending} pending",
-            f"{sum(counts.dropped.values())} dropped",
-        ]
-        parts.append(f"{counts.received} received")
-        if counts.refused:
-            parts.append(f"{len(counts.refused)} subscriptions refused")
-        return f"<{type(self).__name__} {', '.join(parts)}>"
+        return f"<{type(self).__name__} {self._settings.address} {state}, {counts.summary}>"
 
     def _new_link(self, client: Any, session: Session[Any]) -> Link:
         parts = LinkParts(
@@ -332,7 +318,7 @@ class NetworkConnector(ABC):
         return self.make_link(client, parts)
 
     def make_session(self) -> Session[Any]:
-        session: Session[LinkClient] = Session(
+        parts = SessionParts[Any](
             settings=self._settings,
             outbox=self._outbox,
             dispatcher=self._dispatcher,
@@ -343,6 +329,7 @@ class NetworkConnector(ABC):
             on_linked=self.note_linked,
             log=self._log,
         )
+        session = Session(parts)
         self._state.reset()
         self._reported = False
         self._read_earlier_runs()
@@ -371,9 +358,8 @@ class NetworkConnector(ABC):
 
     def _receive_runs(self, message: IncomingMessage) -> None:
         session, queue = self._lifecycle.session, self._earlier_queue
-        known = self._earlier.receive(
-            message.payload, retained=message.retain, session=self._presence.announced
-        )
+        own = self._presence.announced
+        known = self._earlier.receive(message.payload, retained=message.retain, session=own)
         if not known or queue is None or session is None or session.link is None:
             return
         self._earlier_queue = None
@@ -388,9 +374,8 @@ class NetworkConnector(ABC):
         check_topic(topic)
         reason = FORKED if self._forked else NOT_CONNECTED
         self._outbox.refuse(reason, settled)
-        self._warn_once(
-            reason, "nothing is sent: call connect() first, in the process that uses the connector"
-        )
+        remedy = "nothing is sent: call connect() first, in the process that uses the connector"
+        self._warn_once(reason, remedy)
 
     def _refuse_loop(self, problem: str) -> None:
         if self._settings.required:
@@ -414,8 +399,3 @@ class NetworkConnector(ABC):
         self._state.reset()
         if (session := self._lifecycle.take()) is not None:
             session.die()
-
-
-def new_nonce() -> str:
-    """Return a new random text."""
-    return os.urandom(8).hex()

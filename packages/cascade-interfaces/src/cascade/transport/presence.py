@@ -64,7 +64,7 @@ class Presence:
         self._foreign_births = 0
         if not self.named:
             return {"topic": self.topic, "payload": UNNAMED_WILL}
-        self._sessions.append(os.urandom(8).hex())
+        self._sessions.append(new_nonce())
         return {"topic": self.topic, "payload": self._offline(), "qos": 1, "retain": True}
 
     @property
@@ -203,3 +203,8 @@ def _is_row(row: object) -> bool:
     except ValueError:
         return False
     return row["status"] in set(RunStatus)
+
+
+def new_nonce() -> str:
+    """Return a new random text."""
+    return os.urandom(8).hex()

@@ -69,11 +69,8 @@ class Senders:
         self._woken = False  # a sender was woken and did not run yet
         self._instant = False  # the latest message needs no answer: one sender sends all that waits
         self._refusing = False  # the client has refused a message, and taken none since
-        self._near_until = 0.0  # on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
-        self._growth: asyncio.Handle | None = None
-        self._settled = 0
-        self._measured_since = 0.0  # in CPU time of the loop's thread
+        self._measurement = _Measurement(asyncio.get_running_loop(), outbox)
         self._send = send
         self._outbox = outbox
         self._create_task = create_task
@@ -93,9 +90,9 @@ class Senders:
     def stop(self) -> None:
         """Start to send no further message. Idempotent."""
         self.open = False
-        for timer in (self._timer, self._growth):
-            if timer is not None:
-                timer.cancel()
+        self._measurement.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def wake(self) -> None:
         """Have one more sender look for a message to send; if all of them are busy, measure the round trip."""
@@ -109,10 +106,8 @@ class Senders:
                 return
         if self._begun < self.count:
             self._begin()
-        elif self._growth is None and self.open and self.count < self.limit:
-            self._settled = self._outbox.settled
-            self._measured_since = time.thread_time()
-            self._growth = self._loop.call_later(GROWTH_INTERVAL, self._grow, _LATER)
+        elif self._measurement.handle is None and self.open and self.count < self.limit:
+            self._measurement.begin(self._grow)
 
     def hurry(self) -> None:
         """Use as many senders as for a near peer: the program waits until everything is sent.
@@ -125,16 +120,14 @@ class Senders:
 
     def note_answer(self, began: float) -> None:
         """Note that the peer has answered now to what left at ``began`` on the loop's clock."""
-        now = self._loop.time()
-        if now - began < GROWTH_INTERVAL:
-            self._near_until = now + NEAR_FOR
+        self._measurement.note_answer(began)
 
     async def _run(self) -> None:
         """Send one message at a time, until the senders are stopped or the link is lost.
 
         Without an answer to wait for, one sender is as fast as many.
         """
-        outbox, clock, budget = self._outbox, self._loop.time, self._budget
+        outbox, budget = self._outbox, self._budget
         self._woken = False
         while self.open:
             item = outbox.take(steady=self._steady)
@@ -142,28 +135,34 @@ class Senders:
                 await self._sleep()
                 continue
             try:
-                # A network without retained messages of its own acknowledges those, too.
-                self._instant = not (item.qos or item.retain)
-                if not self._instant:
-                    began = clock()
-                    self._wake_another()
-                if (sending := self._send(item)) is not None:
-                    await sending
+                await self._send_one(item)
             except LinkLost as exc:
                 self._fail(exc)
                 return  # the message stays in flight; the code that ends the link restores it
-            except Exception as exc:
-                self._give_up(item, exc)
-            else:
-                outbox.land(item)
-                if item.qos:  # without, no answer is awaited
-                    self.note_answer(began)
-                if self._refusing:
-                    self._refusing = False
-                    self._state.works(REFUSED)
             self._on_settled()
             if budget.spent():
                 await asyncio.sleep(0)
+
+    async def _send_one(self, item: Outgoing) -> None:
+        began = self._loop.time()
+        # A network without retained messages of its own acknowledges those, too.
+        self._instant = not (item.qos or item.retain)
+        if not self._instant:
+            self._wake_another()
+        try:
+            if (sending := self._send(item)) is not None:
+                await sending
+        except LinkLost:
+            raise
+        except Exception as exc:
+            self._give_up(item, exc)
+            return
+        self._outbox.land(item)
+        if item.qos:  # without, no answer is awaited
+            self._measurement.note_answer(began)
+        if self._refusing:
+            self._refusing = False
+            self._state.works(REFUSED)
 
     def _give_up(self, item: Outgoing, exc: Exception) -> None:
         """Drop a message that the client or the peer does not take, and log the first one of each kind."""
@@ -180,7 +179,7 @@ class Senders:
 
     def _wake_another(self) -> None:
         """Have another sender go on while this one waits for its answer."""
-        if (self._idle or self._growth is None) and self._outbox.waiting:
+        if (self._idle or self._measurement.handle is None) and self._outbox.waiting:
             self.wake()
 
     def log_rejection(self, exc: MessageRejected) -> None:
@@ -208,31 +207,67 @@ class Senders:
             self._begun += 1
             self._woken = True
 
-    def _grow(self, iterations: int) -> None:
-        """Double the number of senders if all of them wait for the peer, and messages wait for them.
-
-        :param iterations: how many of the loop to wait for before.
-        """
-        if iterations:
-            self._growth = self._loop.call_soon(self._grow, iterations - 1)
-            return
-        self._growth = None
+    def _grow(self) -> None:
+        """Double the number of senders if all of them wait for the peer, and messages wait for them."""
         if self._idle or not self._outbox.waiting:
             return
-        if self._outbox.settled - self._settled < self.count:
-            self._permit(max(self.count, min(2 * self.count, self._most())))
+        if self._measurement.settled < self.count:
+            wanted = self._measurement.most(self.count, self.limit)
+            self._permit(max(self.count, min(2 * self.count, wanted)))
         self.wake()  # measure again
-
-    def _most(self) -> int:
-        """Return how many senders there may be, after this measurement."""
-        if self._outbox.half_full:
-            return self.limit
-        if time.thread_time() - self._measured_since > BUSY:
-            return self.count
-        return min(self.limit, NEAR_SENDERS) if self._loop.time() < self._near_until else self.limit
 
     async def _sleep(self) -> None:
         sleeper = self._loop.create_future()
         self._idle.append(sleeper)
         await sleeper
         self._woken = False
+
+
+class _Measurement:
+    """Measures how many messages the peer takes in ``GROWTH_INTERVAL`` while senders wait for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
+        self.handle: asyncio.Handle | None = None
+        """Of the measurement that goes on."""
+        self._loop = loop
+        self._outbox = outbox
+        self._near_until = 0.0  # on the loop's clock
+        self._settled = 0
+        self._since = 0.0  # in CPU time of the loop's thread
+
+    @property
+    def settled(self) -> int:
+        """Messages sent or dropped since the measurement began."""
+        return self._outbox.settled - self._settled
+
+    def begin(self, measured: Callable[[], None]) -> None:
+        """Call ``measured`` at the end of the interval, a few iterations of the loop later."""
+        self._settled = self._outbox.settled
+        self._since = time.thread_time()
+        self.handle = self._loop.call_later(GROWTH_INTERVAL, self._end, measured, _LATER)
+
+    def cancel(self) -> None:
+        """Measure no longer. Idempotent."""
+        if self.handle is not None:
+            self.handle.cancel()
+
+    def note_answer(self, began: float) -> None:
+        """Note that the peer has answered now to what left at ``began`` on the loop's clock."""
+        now = self._loop.time()
+        if now - began < GROWTH_INTERVAL:
+            self._near_until = now + NEAR_FOR
+
+    def most(self, count: int, limit: int) -> int:
+        """Return how many senders there may be, after this measurement of ``count`` of them."""
+        if self._outbox.half_full:
+            return limit
+        if time.thread_time() - self._since > BUSY:
+            return count
+        return min(limit, NEAR_SENDERS) if self._loop.time() < self._near_until else limit
+
+    def _end(self, measured: Callable[[], None], iterations: int) -> None:
+        if iterations:
+            self.handle = self._loop.call_soon(self._end, measured, iterations - 1)
+            return
+        self.handle = None
+        measured()

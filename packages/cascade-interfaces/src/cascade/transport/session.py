@@ -7,7 +7,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from cascade.interfaces.watch import Lost
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
@@ -35,58 +35,49 @@ _abandoned: set[asyncio.Task[None]] = set()  # abandoned attempts to connect; ea
 ClientT = TypeVar("ClientT", bound=LinkClient)
 
 
+class SessionParts(NamedTuple, Generic[ClientT]):
+    """What a connector gives each of its sessions."""
+
+    settings: ConnectorSettings
+    outbox: Outbox
+    dispatcher: Dispatcher
+    presence: Presence
+    make_client: Callable[[], ClientT]
+    """Returns a new client for each attempt."""
+    make_link: Callable[[ClientT, Session[ClientT]], Link]
+    """Returns the link of a client that has connected."""
+    explain: Callable[[BaseException | None], Fault]
+    """Returns why a client could not connect, from what it raised; None: it did not answer."""
+    on_linked: Callable[[], None]
+    """Called when a link is up."""
+    log: logging.Logger
+
+
 class Session(Generic[ClientT]):
-    """Keeps a link up. Created on the event loop on which it stays.
+    """Keeps a link up. Created on the event loop on which it stays."""
 
-    :param make_client: returns a new client for each attempt.
-    :param make_link: returns the link of a client that has connected.
-    :param explain: returns why a client could not connect, from what it raised; None: it did not answer.
-    :param on_linked: called when a link is up.
-    """
-
-    def __init__(
-        self,
-        *,
-        settings: ConnectorSettings,
-        outbox: Outbox,
-        dispatcher: Dispatcher,
-        presence: Presence,
-        make_client: Callable[[], ClientT],
-        make_link: Callable[[ClientT, Session[ClientT]], Link],
-        explain: Callable[[BaseException | None], Fault],
-        on_linked: Callable[[], None],
-        log: logging.Logger,
-    ) -> None:
+    def __init__(self, parts: SessionParts[ClientT]) -> None:
         self.loop = asyncio.get_running_loop()
         self.budget = LoopBudget(PUBLISHING)
         self.link: Link | None = None
         self.first_outcome: asyncio.Future[Fault | None] = self.loop.create_future()
         self.released = asyncio.Event()
         """Set when messages may be read: the caller of ``connect`` has had a chance to subscribe."""
-        self._settings = settings
-        self._outbox = outbox
-        self._dropped_before = Counter(outbox.dropped)
-        self._dispatcher = dispatcher
-        self._presence = presence
-        self._make_client = make_client
-        self._make_link = make_link
-        self._explain = explain
-        self._log = log
+        self.drain = Drain(parts.outbox)
+        self.state = StateLog(parts.log)
+        self._parts = parts
+        self._dropped_before = Counter(parts.outbox.dropped)
         self._birth_timer: asyncio.TimerHandle | None = None
-        self._on_linked = on_linked
-        self._first_client: ClientT | None = make_client()
-        self.drain = Drain(outbox)
+        self._first_client: ClientT | None = parts.make_client()
+        self._client: ClientT | None = None
         self._logged: Kind | None = None
         self._was_linked = False
         self._link_ended = -math.inf
-        self._backoff = Backoff(settings.connect_timeout)
-        self._where = settings.address
-        self.state = StateLog(log)
+        self._backoff = Backoff(parts.settings.connect_timeout)
         self._closing = False
         self._draining: asyncio.Future[None] = self.loop.create_future()
         self._inert = False
-        self._client: ClientT | None = None
-        self.task = self.loop.create_task(self._run(), name=f"cascade-session {self._where}")
+        self.task = self.loop.create_task(self._run(), name=f"cascade-session {parts.settings.address}")
 
     @property
     def linked(self) -> bool:
@@ -105,7 +96,7 @@ class Session(Generic[ClientT]):
         await AwakeTimeout(timeout).wait(self.first_outcome)
         if self.first_outcome.done():
             return self.first_outcome.result()
-        return self._explain(None)
+        return self._parts.explain(None)
 
     async def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; return whether everything published before is sent or dropped."""
@@ -130,7 +121,9 @@ class Session(Generic[ClientT]):
         self._logged = fault.kind
         what = "lost the connection" if self._was_linked else "no connection"
         how = f"once every {SLOW_PAUSE:g} s" if fault.slow else "in the background"
-        self._log.warning("%s to %s: %s; trying again %s", what, self._where, fault.text, how)
+        self._parts.log.warning(
+            "%s to %s: %s; trying again %s", what, self._parts.settings.address, fault.text, how
+        )
 
     async def subscribe(self, queue: CallbackQueue) -> None:
         """Subscribe to the filter of a new callback, if there is a link."""
@@ -178,7 +171,7 @@ class Session(Generic[ClientT]):
             await asyncio.wait({self.task})
         finally:  # also when this is cancelled once more
             self._drop_rest()
-            await self._dispatcher.stop(skip=caller)
+            await self._parts.dispatcher.stop(skip=caller)
 
     def _hurry(self) -> None:
         """Send what waits as fast as the link can: the program waits for that."""
@@ -190,17 +183,17 @@ class Session(Generic[ClientT]):
         self._inert = True
         if self._client is not None:
             self._client.close_in_child()
-        self._outbox.restore(blame=False)
+        self._parts.outbox.restore(blame=False)
         if not self.loop.is_closed():
             self.task.cancel()
 
     def receive_status(self, message: IncomingMessage) -> None:
         """Publish the birth again, at most once a second, if the own status topic holds anything else."""
-        if self._presence.receive(message.payload, self.loop.time()):
+        if self._parts.presence.receive(message.payload, self.loop.time()):
             self.state.failed(
                 "name",
                 "%s: another process announces itself as %s: give every process a source_id of its own",
-                self._where, self._presence.source_id,
+                self._parts.settings.address, self._parts.presence.source_id,
             )  # fmt: skip
         self._plan_birth()
 
@@ -209,31 +202,33 @@ class Session(Generic[ClientT]):
         if self._birth_timer is not None:
             self._birth_timer.cancel()
             self._birth_timer = None
-        if (due := self._presence.due(closing=self._closing)) is not None and self.linked:
+        if (due := self._parts.presence.due(closing=self._closing)) is not None and self.linked:
             self._birth_timer = self.loop.call_at(due, self._publish_birth_again)
 
     def _publish_birth_again(self) -> None:
-        due = self._presence.due(closing=self._closing)
+        due = self._parts.presence.due(closing=self._closing)
         if due is not None and due <= self.loop.time() and self.linked and self.link is not None:
             self.link.publish_birth_soon()
         self._plan_birth()
 
     async def _run(self) -> None:
         while True:
-            self._was_linked, sent, began = False, self._outbox.sent, self.loop.time()
+            self._was_linked, sent, began = False, self._parts.outbox.sent, self.loop.time()
             try:
                 fault = await self._attempt()
             except Exception as exc:
-                self._log.exception("unexpected error while connecting to %s; please report it", self._where)
-                fault = self._explain(exc)
+                self._parts.log.exception(
+                    "unexpected error while connecting to %s; please report it", self._parts.settings.address
+                )
+                fault = self._parts.explain(exc)
             steady = self.loop.time() - began >= STEADY
-            useful = self._was_linked and (steady or self._outbox.sent > sent)
+            useful = self._was_linked and (steady or self._parts.outbox.sent > sent)
             await self._sleep(self._pause(fault, useful=useful))
 
     async def _sleep(self, pause: float) -> None:
         """Wait for the next attempt; a drain makes one at once, and the following ones soon."""
         if pause >= SLOW_PAUSE:
-            if pause > self._settings.drain_timeout:
+            if pause > self._parts.settings.drain_timeout:
                 self._link_ended = -math.inf  # a drain would end before the next attempt
             await asyncio.sleep(pause)
         elif self._closing:
@@ -243,7 +238,7 @@ class Session(Generic[ClientT]):
 
     async def _attempt(self) -> Fault:
         """Connect and serve the link until it is lost; return why it failed."""
-        client, self._first_client = self._first_client or self._make_client(), None
+        client, self._first_client = self._first_client or self._parts.make_client(), None
         self._client = client
         connecting = self.loop.create_task(client.connect(self._backoff.answer_timeout), name="cascade-enter")
         try:
@@ -255,10 +250,10 @@ class Session(Generic[ClientT]):
         if (exc := connecting.exception()) is None:
             return await self._serve(client)
         client.close()
-        return self._failed(self._explain(exc))
+        return self._failed(self._parts.explain(exc))
 
     async def _serve(self, client: ClientT) -> Fault:
-        link = self.link = self._make_link(client, self)
+        link = self.link = self._parts.make_link(client, self)
         try:
             link.read()
             await link.establish()
@@ -277,29 +272,31 @@ class Session(Generic[ClientT]):
         try:
             published = self._closing and await self._publish_offline(link)
             for item in await link.stop():
-                self._log.warning(
+                self._parts.log.warning(
                     "a message for %s %s and is put aside (%d bytes)", item.topic, POISON, item.size
                 )
-            await link.leave(clean=published or not self._presence.named)
+            await link.leave(clean=published or not self._parts.presence.named)
         finally:
             link.drop()
             self.link = None
-            for queue in self._dispatcher.watches():
+            for queue in self._parts.dispatcher.watches():
                 queue.note(Lost("the link is down"))
             self.drain.notify()
 
     async def _publish_offline(self, link: Link) -> bool:
         """Publish the offline message; return whether it, and everything before it, was sent."""
-        named = self._presence.named
-        if not (named or self._presence.lifetime) or (named and (not link.up or self._outbox.pending)):
+        named = self._parts.presence.named
+        if not (named or self._parts.presence.lifetime) or (
+            named and (not link.up or self._parts.outbox.pending)
+        ):
             return False
         return await link.publish_offline()
 
     def _established(self) -> None:
         self._logged = None
         self._was_linked = True
-        self._on_linked()
-        self._log.info("connected to %s", self._where)
+        self._parts.on_linked()
+        self._parts.log.info("connected to %s", self._parts.settings.address)
         self._plan_birth()
         if not self.first_outcome.done():
             self.first_outcome.set_result(None)
@@ -307,7 +304,7 @@ class Session(Generic[ClientT]):
 
     def _failed(self, fault: Fault) -> Fault:
         if fault.kind is Kind.TAKEN_OVER or (self._was_linked and self._may_be_take_over(fault)):
-            self._presence.taken_over(self.loop.time())
+            self._parts.presence.taken_over(self.loop.time())
         if first := not self.first_outcome.done():
             self.first_outcome.set_result(fault)  # connect() logs or raises it
         if self._logged is not None or not first:
@@ -321,23 +318,23 @@ class Session(Generic[ClientT]):
         evidence, and a message that is tested because it may break the link is the likelier cause.
         """
         return (
-            self._settings.fixed_client_id is not None
+            self._parts.settings.fixed_client_id is not None
             and fault.kind is Kind.CLOSED
-            and not self._outbox.testing
+            and not self._parts.outbox.testing
         )
 
     def _contest(self) -> str:
-        client_id = self._settings.fixed_client_id
+        client_id = self._parts.settings.fixed_client_id
         if client_id is not None:
             return f"another process seems to use the client id {client_id}"
-        return f"another process uses the name {self._settings.source_id}"
+        return f"another process uses the name {self._parts.settings.source_id}"
 
     def _pause(self, fault: Fault, *, useful: bool) -> float:
-        contested = self._presence.contested(self.loop.time())
+        contested = self._parts.presence.contested(self.loop.time())
         if contested:
-            self._log.error(
+            self._parts.log.error(
                 "%s at %s: each disconnects the other; give every process a %s of its own; trying again in %g s",
-                self._contest(), self._where, "client_id" if self._settings.fixed_client_id else "source_id",
+                self._contest(), self._parts.settings.address, "client_id" if self._parts.settings.fixed_client_id else "source_id",
                 SLOW_PAUSE,
             )  # fmt: skip
         return self._backoff.pause(
@@ -345,11 +342,13 @@ class Session(Generic[ClientT]):
         )
 
     def _drop_rest(self) -> None:
-        self._outbox.clear(UNSENT)
+        self._parts.outbox.clear(UNSENT)
         self.drain.notify()
-        lost = self._outbox.dropped - self._dropped_before
+        lost = self._parts.outbox.dropped - self._dropped_before
         if parts := ", ".join(f"{count} {why}" for why, count in lost.items() if why != SUPERSEDED):
-            self._log.warning("messages for %s that were not delivered: %s", self._where, parts)
+            self._parts.log.warning(
+                "messages for %s that were not delivered: %s", self._parts.settings.address, parts
+            )
 
 
 def _abandon(client: LinkClient, connecting: asyncio.Task[None]) -> None:

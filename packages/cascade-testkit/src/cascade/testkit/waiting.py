@@ -35,17 +35,17 @@ async def eventually(condition: Callable[[], Any], timeout: float = 30.0, *, wha
     :param what: what is waited for, for the error's text.
     :raises AssertionError: if it is still false after the timeout; its text contains the last value.
     """
-    patience = Patience(timeout, asyncio.get_running_loop().time)
+    deadline = Deadline(timeout, asyncio.get_running_loop().time)
     while True:
         made = condition()
         value = await made if inspect.isawaitable(made) else made
         if value:
             return value
-        if patience.over():
+        if deadline.passed():
             raise AssertionError(
                 f"not within {timeout:g} s: {what or _text_of(condition)}; last value: {value!r}"
             )
-        await asyncio.sleep(min(max(patience.waited / 10, _SHORTEST), _LONGEST))
+        await asyncio.sleep(min(max(deadline.waited / 10, _SHORTEST), _LONGEST))
 
 
 @asynccontextmanager
@@ -55,12 +55,12 @@ async def time_limit(seconds: float = 30.0) -> AsyncIterator[None]:
     :raises TimeoutError: if the body takes longer.
     """
     loop = asyncio.get_running_loop()
-    patience = Patience(seconds, loop.time)
+    deadline = Deadline(seconds, loop.time)
     timer: asyncio.TimerHandle | None = None
 
     def look() -> None:
         nonlocal timer
-        if patience.over():
+        if deadline.passed():
             limit.reschedule(loop.time())
         else:
             timer = loop.call_later(_TICK, look)
@@ -73,8 +73,8 @@ async def time_limit(seconds: float = 30.0) -> AsyncIterator[None]:
             timer.cancel()
 
 
-class Patience:
-    """How long has been waited: ask :meth:`over` again and again.
+class Deadline:
+    """The end of a wait; ask :meth:`passed` again and again.
 
     :param timeout: seconds, longer on a busy machine.
     :param clock: returns seconds; the default is the system's monotonic clock.
@@ -85,13 +85,13 @@ class Patience:
         """Seconds, without pauses of the whole program."""
         self._timeout = timeout
         self._clock = clock
-        self._looked = clock()
+        self._checked = clock()
 
-    def over(self) -> bool:
+    def passed(self) -> bool:
         """Return whether the time is over."""
         now = self._clock()
-        self.waited += min(now - self._looked, _STALL)
-        self._looked = now
+        self.waited += min(now - self._checked, _STALL)
+        self._checked = now
         return self.waited > self._timeout and self.waited > self._timeout * busyness()
 
 

@@ -20,13 +20,15 @@ from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
-from cascade.transport.connector import NetworkConnector, new_nonce
+from cascade.transport.connector import NetworkConnector
 from cascade.transport.delivery.dispatcher import Dispatcher
 from cascade.transport.delivery.message import UNDECODABLE, DeliveryCounts
 from cascade.transport.event_loop import NO_SOCKETS, watches_sockets
 from cascade.transport.faults import Fault
 from cascade.transport.link import LinkParts
-from cascade.transport.retained_proof.retained_set import Canary, RetainedSet
+from cascade.transport.presence import new_nonce
+from cascade.transport.retained_proof.known_topics import Canary
+from cascade.transport.retained_proof.retained_set import RetainedSet
 from cascade.transport.session import Session
 from cascade.transport.state_log import QuietLogger
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 MAX_TOPICS = 25_000
 """How many topics are remembered; with more, no topic is reported as gone."""
+
+
+TOPICS_A_PACKET = 200
+"""How many topics one SUBSCRIBE of a recheck holds."""
+
+
+class Canary:
+    """What a process knows of its retained canary; all its watches share it."""
+
+    def __init__(self) -> None:
+        self.kept = False
+        """Whether it has come back as a retained message."""
+        self.losses = 0
+        """How often it was gone although it had been kept: the broker had lost its store."""
 
 
 class KnownSet:
@@ -85,3 +99,15 @@ class KnownTopics:
         if self._as_set is None:
             self._as_set = frozenset(self._known)
         return self._as_set
+
+
+def in_packets(topics: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the topics in parts, each for one packet."""
+    part: list[str] = []
+    for topic in topics:
+        part.append(topic)
+        if len(part) == TOPICS_A_PACKET:
+            yield tuple(part)
+            part = []
+    if part:
+        yield tuple(part)

@@ -21,13 +21,13 @@ Sources: MQTT 3.1.1, sections 3.3.1.3 (retain flag) and 3.8.4 (retained messages
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from typing import NamedTuple
 
 from cascade.interfaces.topics import canary_topic, matches, sync_filter, sync_topic
 from cascade.interfaces.watch import Complete
-from cascade.transport.retained_proof.known_topics import KnownTopics
+from cascade.transport.retained_proof.known_topics import Canary, KnownTopics, in_packets
 
 INTERVAL = 60.0
 """Seconds from the end of one check to the next one on a link that stays up."""
@@ -43,8 +43,6 @@ ECHO_LIMIT = 5.0
 """Seconds in which a nonce has to come back; a check without its echo is begun again later."""
 RETRY = 10.0
 """Seconds until the next check after one that was not proved or had no echo; doubled up to ``INTERVAL``."""
-TOPICS_A_PACKET = 200
-"""How many topics one SUBSCRIBE of a recheck holds."""
 
 
 class _Packet:
@@ -113,14 +111,19 @@ class _Phase(Enum):
     QUIET = "has had that echo and waits until nothing retained arrives"
 
 
-class Canary:
-    """What a process knows of its retained canary; all its watches share it."""
+class _Check:
+    """What is true of the check that goes on; ``asked`` are the packets of its recheck."""
 
     def __init__(self) -> None:
-        self.kept = False
-        """Whether it has come back as a retained message."""
-        self.losses = 0
-        """How often it was gone although it had been kept: the broker had lost its store."""
+        self.began = 0.0
+        # Echoes that came before the canary.
+        self.misses = 0
+        self.canary_seen = False
+        self.nonce = ""
+        # Packets of SUBSCRIBE without their SUBACK, and whether the echo waits for it.
+        self.unanswered = 0
+        self.echo_waits = False
+        self.asked: list[tuple[str, ...]] = []
 
 
 _BEHIND_AN_ECHO = (_Phase.IDLE, _Phase.AGAIN, _Phase.SETTLING, _Phase.QUIET)
@@ -153,7 +156,6 @@ class RetainedSet:
         self._new_nonce = new_nonce
         self._canary_topic = canary_topic(source)
         self._own = sync_filter(source)
-        # What is true from one check to the next.
         self._linked = False
         self._ended = False  # the last check has ended with Complete
         self._retry = RETRY
@@ -161,14 +163,7 @@ class RetainedSet:
         self._due: float | None = None
         self._out_of_order = False  # this broker has sent retained messages behind an echo
         self._topics = KnownTopics()
-        # What is true of the check that goes on.
-        self._began = 0.0
-        self._misses = 0  # echoes that came before the canary
-        self._nonce = ""
-        self._unanswered = 0  # packets of SUBSCRIBE whose SUBACK has not come
-        self._echo_waits = False  # for the SUBACK
-        self._canary_seen = False
-        self._asked: list[tuple[str, ...]] = []  # the packets of the recheck
+        self._check = _Check()
 
     @property
     def own_filter(self) -> str:
@@ -196,38 +191,38 @@ class RetainedSet:
         self._linked = True
         self._ended = False
         self._phase = _Phase.FIRST
-        self._began = now
-        self._misses = 0
-        self._canary_seen = False
+        self._check.began = now
+        self._check.misses = 0
+        self._check.canary_seen = False
         self._topics.begin_check()
         return [*leftover, Subscribe(self.filters), *self._ask(now)]
 
     def asked(self) -> None:
         """Note that a SUBSCRIBE was sent: its check does not end before :meth:`answered`."""
-        self._unanswered += 1
+        self._check.unanswered += 1
 
     def answered(self, now: float) -> list[Action]:
         """Note that the broker has answered a SUBSCRIBE. The echo may have come before: it counts now."""
-        self._unanswered = max(0, self._unanswered - 1)
-        if self._unanswered or not self._echo_waits:
+        self._check.unanswered = max(0, self._check.unanswered - 1)
+        if self._check.unanswered or not self._check.echo_waits:
             return []
-        self._echo_waits = False
+        self._check.echo_waits = False
         return self._hear_echo(now)
 
     def lost(self) -> None:
         """Note that the link is down; what is known stays known."""
         self._linked = False
-        self._unanswered = 0
+        self._check.unanswered = 0
         self._retry = RETRY
-        self._asked.clear()
+        self._check.asked.clear()
         self.interrupt()
 
     def interrupt(self) -> None:
         """End the check without a result, if there is one; the next check begins with :meth:`begin`."""
         self._phase = _Phase.IDLE
         self._ended = False
-        self._nonce = ""
-        self._echo_waits = False
+        self._check.nonce = ""
+        self._check.echo_waits = False
         self._due = None
 
     def postpone(self, now: float) -> None:
@@ -266,7 +261,7 @@ class RetainedSet:
             return passed, self._hear_own(topic, empty=empty, retain=retain, now=now)
         if retain and self._topics.has_newer(topic):
             return False, []
-        if retain and (self._echo_waits or self._phase in _BEHIND_AN_ECHO):
+        if retain and (self._check.echo_waits or self._phase in _BEHIND_AN_ECHO):
             self._out_of_order = True
         if retain and self._phase in (_Phase.SETTLING, _Phase.QUIET):
             self._due = now + QUIET
@@ -275,9 +270,9 @@ class RetainedSet:
 
     def leave_recheck(self) -> list[Unsubscribe]:
         """Return how to unsubscribe from the topics that were asked for by name."""
-        asked, self._asked = self._asked, []
+        asked, self._check.asked = self._check.asked, []
         topics = (topic for part in asked for topic in part if topic not in self._filters)
-        return [Unsubscribe(part) for part in _parts(topics)]
+        return [Unsubscribe(part) for part in in_packets(topics)]
 
     def due(self) -> float | None:
         """Return when :meth:`tick` has something to do, or None."""
@@ -293,16 +288,16 @@ class RetainedSet:
             return self._end_check(now)
         if self._phase is _Phase.QUIET:
             return self._end_recheck(now)
-        if not self._nonce:  # an echo came before the canary
+        if not self._check.nonce:  # an echo came before the canary
             return self._ask(now)
         self._rest_unproved(now)  # no echo at all: the reader waits, and reports that by itself
         return []
 
     def _ask(self, now: float) -> list[Action]:
-        self._echo_waits = False
-        self._nonce = self._new_nonce()
+        self._check.echo_waits = False
+        self._check.nonce = self._new_nonce()
         self._due = now + ECHO_LIMIT
-        return [Publish(sync_topic(self._source, self._nonce), {})]
+        return [Publish(sync_topic(self._source, self._check.nonce), {})]
 
     def _rest(self, now: float, pause: float) -> None:
         self._phase = _Phase.IDLE
@@ -316,17 +311,17 @@ class RetainedSet:
     def _hear_own(self, topic: str, *, empty: bool, retain: bool, now: float) -> list[Action]:
         if topic == self._canary_topic:
             if retain and not empty and self._phase in (_Phase.FIRST, _Phase.CANARY):
-                self._canary_seen = True
-                self._out_of_order |= not self._nonce  # an echo has come before it
-        elif self._nonce and topic == sync_topic(self._source, self._nonce):
-            self._nonce = ""
-            self._echo_waits = self._unanswered > 0
-            return [] if self._echo_waits else self._hear_echo(now)
+                self._check.canary_seen = True
+                self._out_of_order |= not self._check.nonce  # an echo has come before it
+        elif self._check.nonce and topic == sync_topic(self._source, self._check.nonce):
+            self._check.nonce = ""
+            self._check.echo_waits = self._check.unanswered > 0
+            return [] if self._check.echo_waits else self._hear_echo(now)
         return []
 
     def _hear_echo(self, now: float) -> list[Action]:
         if self._phase is _Phase.SECOND:
-            if self._canary_seen and not self._out_of_order:
+            if self._check.canary_seen and not self._out_of_order:
                 return self._end_recheck(now)
             self._phase = _Phase.QUIET
             self._due = now + QUIET
@@ -338,22 +333,22 @@ class RetainedSet:
             self._phase = _Phase.SETTLING
             self._due = now + QUIET
             return []
-        if self._canary is None or self._canary_seen:
+        if self._canary is None or self._check.canary_seen:
             return self._end_check(now)
         return self._miss_canary(self._canary, now)
 
     def _miss_canary(self, known: Canary, now: float) -> list[Action]:
         """Decide after an echo that came before the canary: wait for it, publish it, or give up."""
-        self._misses += 1
-        waited = now - self._began if self._misses > MISSES else 0.0
+        self._check.misses += 1
+        waited = now - self._check.began if self._check.misses > MISSES else 0.0
         if self._phase is _Phase.FIRST and (not known.kept or waited > CANARY_LIMIT / 2):
             self._phase = _Phase.CANARY
-            self._began = now
-            self._misses = 0
+            self._check.began = now
+            self._check.misses = 0
             canary = Publish(self._canary_topic, {"source": self._source}, retain=True)
             return [canary, Subscribe(self.filters), *self._ask(now)]
         if waited <= CANARY_LIMIT:
-            if self._phase is _Phase.CANARY and self._misses % MISSES == 0:
+            if self._phase is _Phase.CANARY and self._check.misses % MISSES == 0:
                 # A broker that stores retained messages later answered before it had the canary.
                 return [Subscribe(self.filters), *self._ask(now)]
             self._due = now + REPEAT
@@ -364,7 +359,7 @@ class RetainedSet:
     def _end_check(self, now: float) -> list[Action]:
         topics = self._topics
         missing = topics.missing()
-        if self._canary is not None and self._canary_seen:
+        if self._canary is not None and self._check.canary_seen:
             if self._canary.kept and self._phase is _Phase.CANARY:
                 self._canary.losses += 1
             self._canary.kept = True
@@ -378,12 +373,12 @@ class RetainedSet:
         if not missing or self._topics.overflow:
             return self._complete(now)
         self._phase = _Phase.SECOND
-        self._asked = list(_parts(missing))
-        return [*(Subscribe(part) for part in self._asked), *self._ask(now)]
+        self._check.asked = list(in_packets(missing))
+        return [*(Subscribe(part) for part in self._check.asked), *self._ask(now)]
 
     def _end_recheck(self, now: float) -> list[Action]:
         """Take as gone what no packet has brought; a packet that brought some may have been cut."""
-        asked = self._asked
+        asked = self._check.asked
         done = self.leave_recheck()
         again = []
         for part in asked:
@@ -396,21 +391,10 @@ class RetainedSet:
 
     def _complete(self, now: float) -> list[Action]:
         self._ended = True
-        if self._canary_seen or self._canary is None:
+        if self._check.canary_seen or self._canary is None:
             self._retry = RETRY
             self._rest(now, INTERVAL)
         else:
             self._rest_unproved(now)
-        topics = self._topics
-        return [Complete(self._canary_seen, topics.complete(), frozenset(topics.forgotten))]
-
-
-def _parts(topics: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    part: list[str] = []
-    for topic in topics:
-        part.append(topic)
-        if len(part) == TOPICS_A_PACKET:
-            yield tuple(part)
-            part = []
-    if part:
-        yield tuple(part)
+        known = self._topics.complete()
+        return [Complete(self._check.canary_seen, known, frozenset(self._topics.forgotten))]

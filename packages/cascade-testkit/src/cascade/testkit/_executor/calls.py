@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cascade.interfaces.call_context import InCall, in_call, step_in_worker
-from cascade.testkit.waiting import Patience
+from cascade.testkit.waiting import Deadline
 
-_PATIENCE = 120.0  # seconds; no call outlives a suite that has failed
+_TIMEOUT = 120.0  # seconds; no call outlives a suite that has failed
 
 
 class Unfriendly(Exception):
@@ -96,14 +96,14 @@ def keep_the_gil(folder: str) -> None:
 def meet(folder: str, name: str, count: int) -> bool:
     """Wait until ``count`` calls are in the same folder at the same time; return whether they were."""
     (Path(folder) / name).touch()
-    return _wait(lambda: len(list(Path(folder).iterdir())) >= count, _PATIENCE / 3)
+    return _wait(lambda: len(list(Path(folder).iterdir())) >= count, _TIMEOUT / 3)
 
 
 def hold(folder: str) -> str:
     """Write ``started``, wait for a file ``release``, write ``ended`` and return."""
     place = Path(folder)
     (place / "started").touch()
-    _wait((place / "release").exists, _PATIENCE)
+    _wait((place / "release").exists, _TIMEOUT)
     (place / "ended").touch()
     return "released"
 
@@ -153,9 +153,9 @@ def die() -> NoReturn:
 
 
 def _wait(condition: Any, seconds: float) -> bool:
-    patience = Patience(seconds)
+    deadline = Deadline(seconds)
     while not condition():
-        if patience.over():
+        if deadline.passed():
             return False
         time.sleep(0.005)
     return True
@@ -178,8 +178,8 @@ def report(done: float, name: str, data: Any) -> None:
 def go_on(folder: str) -> int:
     """Go from checkpoint to checkpoint until a file ``end`` exists, with the number of them in ``passed``."""
     call, passed = _in_call(), 0
-    patience = Patience(_PATIENCE)
-    while not (Path(folder) / "end").exists() and not patience.over():
+    deadline = Deadline(_TIMEOUT)
+    while not (Path(folder) / "end").exists() and not deadline.passed():
         call.checkpoint(None)
         passed += 1
         (Path(folder) / "passed").write_text(str(passed))
