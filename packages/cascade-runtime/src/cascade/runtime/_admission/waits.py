@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from cascade.interfaces.control_messages import lift_command
@@ -135,6 +134,8 @@ def how_to_lift(topic: str, kind: str, broker: tuple[str, int] | None) -> str:
 
 @cache
 def _has_command() -> bool:
+    from importlib.util import find_spec  # only a stall needs it
+
     return find_spec("cascade.cli") is not None
 
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from cascade.interfaces import Clock, Connector, SupportsBroker, SupportsStatistics, supports
@@ -71,7 +70,7 @@ def _load() -> float | None:
 def _resident() -> int | None:
     """Return the bytes of memory that the process has now, or the most that it had."""
     with suppress(OSError, ValueError, IndexError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(_lines("/proc/self/statm")[0].split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     with suppress(ImportError):
         import resource
@@ -89,10 +88,16 @@ def _memory() -> Memory:
         total = os.sysconf("SC_PHYS_PAGES") * page
         available = os.sysconf("SC_AVPHYS_PAGES") * page
     with suppress(OSError, ValueError, IndexError):  # counts what the system would give back, too
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = _lines("/proc/meminfo")
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
         available = int(kilobytes) * 1024
     return Memory(total=total, available=available)
+
+
+def _lines(path: str) -> list[str]:
+    # pathlib takes longer to import than the whole report to make
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        return file.readlines()
 
 
 def _link(connector: Connector) -> dict[str, int]:
