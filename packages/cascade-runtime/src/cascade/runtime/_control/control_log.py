@@ -9,6 +9,7 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import state_topic
 from cascade.runtime._admission.limits import Effective, Key, Pause
 from cascade.runtime._control.registers import Notice, Registers
+from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._support.text import printable
 
 LINES_PER_MINUTE = 10
@@ -20,6 +21,15 @@ _MAX_REMEMBERED = 1_000
 _MAX_NAMED = 10  # constraints that one warning names
 
 _log = get_logger("cascade.constraints")
+
+_LATE = (
+    "the broker does not answer the constraint sync; known constraints stay in force. "
+    "Check that the broker is up and that its ACL permits cascade/sync/#"
+)
+_STALE = (
+    "the broker has lost its store of retained messages; known constraints stay in force. "
+    "Publish the constraints again"
+)
 
 
 class _MinuteLimit:
@@ -139,3 +149,34 @@ def _named(topics: Iterable[str]) -> str:
     named = sorted(topics)
     more = f" and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
     return ", ".join(map(printable, named[:_MAX_NAMED])) + more
+
+
+class SyncLog:
+    """Logs a failing sync of one engine once, and its recovery.
+
+    The connector logs a missing link, and a broker that does not show that the set is complete.
+    """
+
+    def __init__(self, source: str, *, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._logged_state: SyncState | None = None
+        self._warned: dict[str, float] = {}
+
+    def check(self, sync: Sync) -> None:
+        """Log the state of a sync if it has changed for the worse, or is good again."""
+        state = sync.state
+        warning = _STALE if state is SyncState.STALE else _LATE if sync.late else ""
+        if warning and state is not self._logged_state and sync.is_linked:
+            self._logged_state = state
+            self._warn(warning)
+        elif state is SyncState.SYNCED and self._logged_state is not None:
+            self._logged_state = None
+            _log.info("%s: the constraints are in sync with the broker again", self._source)
+
+    def _warn(self, text: str) -> None:
+        """Log a warning, but the same one only once within ``QUIET``: a state may come and go again and again."""
+        now = self._clock.monotonic()
+        if now - self._warned.get(text, float("-inf")) >= QUIET:
+            self._warned[text] = now
+            _log.warning("%s: %s", self._source, text)

@@ -21,7 +21,7 @@ from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import Effective, Key, TokenBuckets
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.waits import Wait, waits_of
-from cascade.runtime._control.runs import RunHistory
+from cascade.runtime._control.runs import ActiveRun, RunHistory
 from cascade.runtime._support.shared import Shared
 from cascade.transport.state_log import StateLog
 
@@ -176,12 +176,19 @@ class ConnectedEngines:
             unsubscribe()
         self._remove_idle()
 
-    def waits(self, run_id: str, paused: Mapping[str, int]) -> Counter[Wait]:
-        """Count the tasks of a run that wait under each reason; ``paused`` ones wait at a checkpoint, by name."""
-        if run_id not in self._runs:
-            return Counter()
-        policy = self._runs[run_id][0].policy
-        return waits_of(policy, run_id, self._clock.monotonic(), paused=paused)
+    def waits(self, run: ActiveRun) -> Counter[Wait]:
+        """Count the tasks of a run that wait under each reason now."""
+        waits: Counter[Wait] = Counter()
+        if run.run_id in self._runs:
+            policy = self._runs[run.run_id][0].policy
+            paused = Counter(run.running[task_id].task_name for task_id in run.paused)
+            waits = waits_of(policy, run.run_id, self._clock.monotonic(), paused=paused)
+        waits[Wait("slot")] += run.facts.waits_for_slot()
+        for name, waiting in run.facts.over_map_limits().items():
+            waits[Wait("slot", name)] += waiting
+        if run.waits_for_sync:
+            waits[Wait("sync")] += max(sum(run.facts.known.values()), 1)
+        return waits
 
     def apply(self, changes: Mapping[Key, Effective | None]) -> None:
         """Put changed constraints in force in every engine."""

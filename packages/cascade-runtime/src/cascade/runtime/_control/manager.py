@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, ClassVar
@@ -30,12 +29,12 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._admission.waits import Wait
+from cascade.runtime._admission.limits import TokenBuckets
 from cascade.runtime._control.control_log import ControlLog
 from cascade.runtime._control.engines import ConnectedEngines, PeerEngines, broker_state
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import Reporter
-from cascade.runtime._control.runs import ActiveRun
+from cascade.runtime._control.runs import ActiveRun, RunHistory
 from cascade.runtime._control.sync import ConstraintStream, Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import EarliestTimer, earliest
@@ -74,8 +73,9 @@ class ConstraintManager:
     _peers: ClassVar[PeerEngines] = PeerEngines()
 
     def __init__(self, connector: Connector, *, clock: Clock, project_id: str = "default") -> None:
+        shared = broker_state(connector, project=project_id, source=source_of(connector))
+        self._connector = connector
         self._queue = PublishQueue(connector, content="constraint reports", logger=_log, latest_only=True)
-        bucket_owner = connector
         if not supports(connector, SupportsWatch):
             raise ConfigurationError(
                 "connector", "does not support watch(), which is needed to receive constraints"
@@ -83,56 +83,19 @@ class ConstraintManager:
         self.source = source_of(connector)
         self._watcher: SupportsWatch = connector
         self._clock = clock
-        self._stream_state = StateLog(_log)
+        self._project_id = project_id
+        self._named = self.source != default_source()
         self._redactor = Redactor.DEFAULT
         self._control_log = ControlLog(self.source, clock=clock)
-        own_scopes = ("global", f"project:{project_id}", f"source:{self.source}")
+        self._stream_state = StateLog(_log)
         self.registers = Registers(
-            clock,
-            own_scopes=own_scopes,
-            notice=self._control_log.notice,
-            clean=self._mask,
+            clock, own_scopes=self._own_scopes, notice=self._control_log.notice, clean=self._mask
         )
-        named = self.source != default_source()
-        shared = broker_state(bucket_owner, project=project_id, source=self.source)
-        self.sync = Sync(self.registers, named=named, clock=clock)
-        self._watched = WatchedState(
-            clock,
-            connector=bucket_owner,
-            history=shared.history,
-            waits=self._waits,
-            paused=lambda: any(self.registers.is_in_force((scope, "pause")) for scope in own_scopes),
-            clean=self._mask,
-            names={"org_id": os.environ.get("CASCADE_ORG_ID") or "local", "project_id": project_id},
-            retained=named,
-            on_change=self._note_count,
-        )
-        self._engines = ConnectedEngines(
-            self.source,
-            (connector.hostname, connector.port) if supports(connector, SupportsBroker) else None,
-            shared.buckets,
-            clock=clock,
-            on_event=self._watched.runs.count,
-            on_progress=self._note_progress,
-            on_step=self._check_reports,
-        )
-        self._reporter = Reporter(
-            self._queue,
-            registers=self.registers,
-            sync=self.sync,
-            clock=clock,
-            source=self.source,
-            session=os.urandom(8).hex(),
-            retain=named,
-            running=lambda: self._engines.running,
-            presence=lambda: connector.presence if supports(connector, SupportsLink) else None,
-            watched=self._watched,
-            hears_disconnect=supports(connector, SupportsLink),
-        )
-        self._project_id = project_id
-        self._named = named
+        self.sync = Sync(self.registers, named=self._named, clock=clock)
+        self._watched = self._make_watched(shared.history)
+        self._engines = self._make_engines(shared.buckets)
+        self._reporter = self._make_reporter()
         self._memory: ControlMemory | None = None
-        self._saved = -1  # the revision of the registers that was saved last
         self._expected: set[str] = set()  # runs that are about to begin
         self._in_sync = asyncio.Event()
         self._has_set = asyncio.Event()
@@ -140,11 +103,60 @@ class ConstraintManager:
         self._forget_disconnect: Callable[[], None] = lambda: None
         context = Context()  # the context in which an event arrives would keep a run's variables alive
         self._timer = EarliestTimer(clock, self._on_timer, context=context)
-        self._stream = ConstraintStream(
-            connector,
+        self._stream = self._make_stream(context)
+
+    @property
+    def _own_scopes(self) -> tuple[str, ...]:
+        return "global", f"project:{self._project_id}", f"source:{self.source}"
+
+    def _make_watched(self, history: RunHistory) -> WatchedState:
+        return WatchedState(
+            self._clock,
+            connector=self._connector,
+            history=history,
+            # the engines are made after this
+            waits=lambda run: self._engines.waits(run),  # noqa: PLW0108
+            paused=lambda: any(self.registers.is_in_force((scope, "pause")) for scope in self._own_scopes),
+            clean=self._mask,
+            names={"org_id": os.environ.get("CASCADE_ORG_ID") or "local", "project_id": self._project_id},
+            retained=self._named,
+            on_change=self._note_count,
+        )
+
+    def _make_engines(self, buckets: TokenBuckets) -> ConnectedEngines:
+        watcher = self._watcher
+        return ConnectedEngines(
             self.source,
-            scopes=own_scopes,
-            clock=clock,
+            (watcher.hostname, watcher.port) if supports(watcher, SupportsBroker) else None,
+            buckets,
+            clock=self._clock,
+            on_event=self._watched.runs.count,
+            on_progress=self._note_progress,
+            on_step=self._check_reports,
+        )
+
+    def _make_reporter(self) -> Reporter:
+        watcher = self._watcher
+        return Reporter(
+            self._queue,
+            registers=self.registers,
+            sync=self.sync,
+            clock=self._clock,
+            source=self.source,
+            session=os.urandom(8).hex(),
+            retain=self._named,
+            running=lambda: self._engines.running,
+            presence=lambda: watcher.presence if supports(watcher, SupportsLink) else None,
+            watched=self._watched,
+            hears_disconnect=supports(watcher, SupportsLink),
+        )
+
+    def _make_stream(self, context: Context) -> ConstraintStream:
+        return ConstraintStream(
+            self._watcher,
+            self.source,
+            scopes=self._own_scopes,
+            clock=self._clock,
             handle=self._handle,
             failed=self._stream_failed,
             closed=self._end,
@@ -208,9 +220,8 @@ class ConstraintManager:
         found = await memory.recall()
         if forget:
             await memory.forget()
-            self._saved = -1  # what the broker has is in force, and is saved again
         known, self._memory = self._memory is not None, memory
-        self._save(memory)  # the broker's set may have arrived meanwhile
+        self._save()  # the broker's set may have arrived meanwhile
         if found is None or known or self.sync.has_set or len(self.registers):
             return
         if forget:
@@ -355,8 +366,7 @@ class ConstraintManager:
             self._log_removals()
         if isinstance(item, Complete):
             self._completed(item)
-            if self._memory is not None:
-                self._save(self._memory)
+            self._save()
         self._check_reports()
 
     def _completed(self, item: Complete) -> None:
@@ -387,15 +397,13 @@ class ConstraintManager:
             changes = self.registers.take_changes(_CHANGES_PER_ITERATION)
             self._engines.apply(changes)
             self._control_log.changed(changes, self.registers)
-        if self._memory is not None and not self.registers.has_changes:
-            self._save(self._memory)
+        if not self.registers.has_changes:
+            self._save()
         return self.registers.has_changes
 
-    def _save(self, memory: ControlMemory) -> None:
-        """Save the registers if they have changed, once they are a whole set."""
-        if self._saved != self.registers.revision and self.sync.has_set and self._loop is not None:
-            self._saved = self.registers.revision
-            memory.save(self.registers.values, self.sync.store)
+    def _save(self) -> None:
+        if self._memory is not None and self._loop is not None:
+            self._memory.save_changes(self.registers, self.sync)
 
     def _note_count(self) -> None:
         if self._reporter.check_runs():  # only the first change sets the timer: many events follow
@@ -410,17 +418,6 @@ class ConstraintManager:
         self._reporter.runs.note_progress(event)
         if self._reporter.check_runs():
             self._set_timer()
-
-    def _waits(self, run: ActiveRun) -> Counter[Wait]:
-        """Count the tasks of a run that wait under each reason now."""
-        paused = Counter(run.running[task_id].task_name for task_id in run.paused)
-        waits = self._engines.waits(run.run_id, paused)
-        waits[Wait("slot")] += run.facts.waits_for_slot()
-        for name, held in run.facts.over_map_limits().items():
-            waits[Wait("slot", name)] += held
-        if run.waits_for_sync:
-            waits[Wait("sync")] += max(sum(run.facts.known.values()), 1)
-        return waits
 
     def _check_reports(self) -> None:
         """Find out what has to be reported, and set the timer for it."""

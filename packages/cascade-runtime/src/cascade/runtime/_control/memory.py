@@ -14,6 +14,8 @@ from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
     from cascade.interfaces import SupportsControlMemory
+    from cascade.runtime._control.registers import Registers
+    from cascade.runtime._control.sync import Sync
 
 _log = get_logger("cascade.constraints")
 _VERSION = 1
@@ -42,6 +44,7 @@ class ControlMemory:
         self._project_id = project_id
         self._clock = clock
         self._state_log = StateLog(_log)
+        self._saved = -1  # the revision of the registers that was saved last
         self._next: Mapping[str, Any] | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -76,8 +79,15 @@ class ControlMemory:
                 self._write(), name=f"cascade control memory {self._source}"
             )
 
+    def save_changes(self, registers: Registers, sync: Sync) -> None:
+        """Save the registers if they have changed, once they are a whole set."""
+        if self._saved != registers.revision and sync.has_set:
+            self._saved = registers.revision
+            self.save(registers.values, sync.store)
+
     async def forget(self) -> None:
-        """Delete what is saved."""
+        """Delete what is saved; what the broker has is in force, and is saved again."""
+        self._saved = -1
         try:
             await self._store.forget_control(self._source)
         except Exception as exc:

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from cascade.interfaces import Clock
-from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
-from cascade.runtime._control.control_log import QUIET
+from cascade.runtime._control.control_log import SyncLog
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
@@ -33,16 +32,6 @@ _RUNS_SOON = 0.05
 _SUMMARY_SOON = 0.005
 """Seconds from the end of the last run to its summary."""
 
-_log = get_logger("cascade.constraints")
-
-_LATE = (
-    "the broker does not answer the constraint sync; known constraints stay in force. "
-    "Check that the broker is up and that its ACL permits cascade/sync/#"
-)
-_STALE = (
-    "the broker has lost its store of retained messages; known constraints stay in force. "
-    "Publish the constraints again"
-)
 
 _COUNTS = 128  # bytes for the counts of what was left out
 T = TypeVar("T")
@@ -121,6 +110,7 @@ class Reporter:
         self._clock = clock
         self._names = {"source": source, "session": session}
         self._retain = retain
+        self._sync_log = SyncLog(source, clock=clock)
         self._running = running
         self._presence = presence
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
@@ -134,8 +124,6 @@ class Reporter:
         self._has_reported = False
         self._runs_shown: dict[str, Any] | None = None
         """The latest report of runs, without its time."""
-        self._logged_state: SyncState | None = None
-        self._warned: dict[str, float] = {}
 
     def check(self) -> None:
         """Schedule the report of constraints if it would show something new, and log what changed."""
@@ -149,7 +137,7 @@ class Reporter:
                 self._runs_schedule.touch(now)
         self._constraints_schedule.repeating = self._runs_schedule.repeating = active
         self._graph_schedule.repeating = active and not self._retain
-        self._log_state()
+        self._sync_log.check(self._sync)
 
     def check_runs(self) -> bool:
         """Schedule the report of runs if their counts changed; return whether :meth:`due` changed by that."""
@@ -276,27 +264,6 @@ class Reporter:
     def _publish(self, kind: str, body: dict[str, Any]) -> None:
         self._has_reported = True
         self._queue.publish(state_topic(self._names["source"], kind), body, qos=1, retain=self._retain)
-
-    def _log_state(self) -> None:
-        """Log a failing sync once, and its recovery.
-
-        The connector logs a missing link, and a broker that does not show that the set is complete.
-        """
-        state = self._sync.state
-        warning = _STALE if state is SyncState.STALE else _LATE if self._sync.late else ""
-        if warning and state is not self._logged_state and self._sync.is_linked:
-            self._logged_state = state
-            self._warn(warning)
-        elif state is SyncState.SYNCED and self._logged_state is not None:
-            self._logged_state = None
-            _log.info("%s: the constraints are in sync with the broker again", self._names["source"])
-
-    def _warn(self, text: str) -> None:
-        """Log a warning, but the same one only once within ``QUIET``: a state may come and go again and again."""
-        now = self._clock.monotonic()
-        if now - self._warned.get(text, float("-inf")) >= QUIET:
-            self._warned[text] = now
-            _log.warning("%s: %s", self._names["source"], text)
 
 
 def constraints_report(
