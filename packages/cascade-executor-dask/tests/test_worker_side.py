@@ -128,6 +128,15 @@ def test_a_call_that_was_cancelled_before_never_starts(sent_with_it: bool, sessi
     assert Running(session, 2).outcome() == "passed"
 
 
+def test_a_call_waits_until_it_may_go_on(session: str, worker: Worker) -> None:
+    """It says both."""
+    call = Running(session, 1, PAUSE)
+    assert worker.next() == [1, "arrived", [True]]
+    direct_calls(session, {1: GO})
+    assert call.outcome() == "passed"
+    assert worker.next() == [1, "arrived", [False]]
+
+
 def test_an_order_that_comes_before_its_call_is_kept(session: str, worker: Worker) -> None:
     """The pause overtook the call."""
     direct_calls(session, {1: PAUSE})
