@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cascade as cs
+from cascade.sdk._pictures import layers
 from cascade.sdk._pictures.layers import GAP, Layout, laid_out
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -237,6 +238,20 @@ def _nodes(depth: int) -> list[tuple[int, ...]]:
     return nodes
 
 
+@given(graphs())
+def test_no_order_is_worse_than_that_of_the_declaration(
+    graph: tuple[list[float], list[tuple[int, int]]],
+) -> None:
+    """The best order that was found is drawn, also if a later round made it worse."""
+    widths, arrows = graph
+    rounds, layers._ROUNDS = layers._ROUNDS, 0
+    try:
+        declared = laid_out(widths, arrows, PITCH)
+    finally:
+        layers._ROUNDS = rounds
+    assert crossings(laid_out(widths, arrows, PITCH).paths) <= crossings(declared.paths)
+
+
 def test_a_box_stands_in_the_middle_of_those_that_it_needs_or_that_need_it() -> None:
     """And those stand side by side: a diamond, and a fan in each direction."""
     diamond = laid_out([60.0] * 4, [(0, 1), (0, 2), (1, 3), (2, 3)], PITCH)
@@ -246,6 +261,15 @@ def test_a_box_stands_in_the_middle_of_those_that_it_needs_or_that_need_it() -> 
     assert (diamond.width, diamond.height) == pytest.approx((120.0 + GAP, 3 * PITCH))
     fan = laid_out([300.0, 20.0, 20.0, 20.0], [(0, 1), (0, 2), (0, 3)], PITCH)
     assert [x for x, _ in fan.centres] == pytest.approx([150.0, 150 - 20 - GAP, 150.0, 150 + 20 + GAP])
+
+
+def test_arrows_of_a_dense_graph_are_drawn_straight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a certain size on; else their points would take minutes."""
+    arrows = [(0, 1), (1, 2), (0, 2)]
+    monkeypatch.setattr(layers, "_MOST", 5)
+    assert [len(path) for path in laid_out([40.0] * 3, arrows, PITCH).paths] == [2, 2, 3]
+    monkeypatch.setattr(layers, "_MOST", 4)
+    assert [len(path) for path in laid_out([40.0] * 3, arrows, PITCH).paths] == [2, 2, 2]
 
 
 def numbers_of(text: str) -> list[float]:
