@@ -49,7 +49,7 @@ def server() -> Iterator[NatsServer]:
 
 @pytest.fixture(autouse=True)
 def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "drain.RECENT", "drain.NO_LINK"):
+    for name in ("backoff.SHORTEST_PAUSE", "backoff.LONGEST_PAUSE", "waiting.RECENT", "waiting.NO_LINK"):
         monkeypatch.setattr(f"cascade.transport.{name}", 0.02)
     monkeypatch.setattr("cascade.connectors.nats._link.OPEN_TIMEOUT", BOUND)  # a slow machine is not a fault
     monkeypatch.setattr("cascade.connectors.nats._retained.PAUSE", 0.02)
