@@ -163,8 +163,7 @@ def test_only_changed_entries_are_made_again(monkeypatch: pytest.MonkeyPatch) ->
         made.append(part)
         return len(json.dumps(part, default=to_wire))
 
-    for module in ("register_table", "registers"):
-        monkeypatch.setattr(f"cascade.runtime._control.{module}.encoded_size", count)
+    monkeypatch.setattr("cascade.runtime._control.register_table.encoded_size", count)
     report_of(registers)
     assert [part.id for part in made if isinstance(part, AppliedEntry | EffectiveEntry)] == ["new"] * 2
 

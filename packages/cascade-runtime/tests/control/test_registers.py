@@ -390,7 +390,7 @@ def test_i6_a_register_that_changes_its_type_counts_for_the_new_one(registers: R
         topic = f"cascade/constraints/task/{spelling}"
         send(registers, topic, {"type": "rate_limit", "params": {"rate": 1}} if number % 2 else limit(number))
         send(registers, topic, PAUSE)
-    assert len(registers._in_force["task:aaaaaaaa", "pause"]) == MAX_ALIKE
+    assert len(registers._in_force.topics(("task:aaaaaaaa", "pause"))) == MAX_ALIKE
     kept = {content.id for content in registers.values.values() if content.id != "pause-task:aaaaaaaa"}
     assert kept == {"ratelimit-task:aaaaaaaa", "concurrency-task:aaaaaaaa"}
 

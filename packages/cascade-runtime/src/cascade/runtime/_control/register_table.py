@@ -1,15 +1,15 @@
-"""Registers by topic, and in the order in which a report lists them. No I/O."""
+"""Registers by topic and in the order of a report, and the rules that they put in force. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from cascade.runtime._admission.limits import Pause
+from cascade.runtime._admission.limits import Effective, Key, Pause, Rule
 from cascade.runtime._control.parse import Constraint
 from cascade.wire.message import encoded_size
-from cascade.wire.reports import AppliedEntry
+from cascade.wire.reports import AppliedEntry, EffectiveEntry
 
 
 class Status(StrEnum):
@@ -139,6 +139,86 @@ class RegisterTable:
         """Return the oldest register of a room that is not in force here and has no problem to report."""
         registers = self._by_rank[1 if own else self.RANKS - 1].values()
         return next((each for each in registers if not each.in_force and each.problem is None), None)
+
+
+class RulesInForce:
+    """The rules in force by scope and type, each with its registers, and which of them have changed."""
+
+    def __init__(self) -> None:
+        self.changed: dict[Key, None] = {}
+        """Pairs of scope and type that have changed, the earliest first."""
+        self._rules: dict[Key, dict[str, Rule]] = {}  # each by the topic of its register
+        self._rows: dict[Key, tuple[int, EffectiveEntry]] = {}  # of a report, each until it changes
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._rules)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._rules
+
+    def topics(self, key: Key) -> Collection[str]:
+        """Return the topics of the registers in force for one scope and type."""
+        return self._rules.get(key, {}).keys()
+
+    def add(self, key: Key, topic: str, rule: Rule) -> None:
+        """Put the rule of a register in force."""
+        self._rules.setdefault(key, {})[topic] = rule
+        self._note_change(key)
+
+    def remove(self, key: Key, topic: str) -> None:
+        """Lift the rule of a register, if it is in force."""
+        rules = self._rules.get(key, {})
+        if rules.pop(topic, None) is not None:
+            self._note_change(key)
+            if not rules:
+                del self._rules[key]
+
+    def take_changed(self, most: int) -> list[Key]:
+        """Remove and return up to ``most`` changed pairs; those in force come before lifted ones."""
+        keys = [key for key in self.changed if key in self._rules] or list(self.changed)
+        for key in keys[:most]:
+            del self.changed[key]
+        return keys[:most]
+
+    def strictest(self, key: Key) -> Effective:
+        """Return the strictest combination of all rules of a pair, with the register that comes closest to it."""
+        (topic, rule), *others = self._rules[key].items()
+        for other_topic, other in others:
+            combined = rule.stricter(other)
+            if combined != rule:
+                topic = other_topic
+            rule = combined
+        return Effective(rule, topic)
+
+    def row(self, key: Key, content_of: Callable[[str], Constraint]) -> tuple[int, EffectiveEntry]:
+        """Return the row of a report with its size in bytes; ``content_of`` returns the content of a register."""
+        found = self._rows.get(key)
+        if found is None:
+            effective = self.strictest(key)
+            named = content_of(effective.topic)
+            row = EffectiveEntry(
+                scope=key[0],
+                type=key[1],
+                params=effective.rule.params(),
+                topic=effective.topic,
+                id=named.id,
+                expires_at=named.expires_at,
+                by=named.by,
+            )
+            found = self._rows[key] = encoded_size(row), row
+        return found
+
+    def _note_change(self, key: Key) -> None:
+        self.changed[key] = None
+        self._rows.pop(key, None)
+
+
+def key_of(constraint: Constraint) -> Key:
+    """Return the scope and type of a constraint."""
+    return constraint.scope, constraint.rule.type
 
 
 def _rank(register: Register) -> int:

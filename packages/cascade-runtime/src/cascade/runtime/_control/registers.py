@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import parse_constraint_topic
-from cascade.runtime._admission.limits import Effective, Key, Rule
+from cascade.runtime._admission.limits import Effective, Key
 from cascade.runtime._control.parse import Cleared, Constraint, MessageOutcome, Rejected
-from cascade.runtime._control.register_table import Problem, Register, RegisterTable, Status
-from cascade.wire.message import encoded_size
+from cascade.runtime._control.register_table import (
+    Problem,
+    Register,
+    RegisterTable,
+    RulesInForce,
+    Status,
+    key_of,
+)
 from cascade.wire.reports import EffectiveEntry
 
 MAX_REGISTERS = 10_000
@@ -73,9 +79,7 @@ class Registers:
         self._without_value: dict[str, None] = {}  # topics, oldest first
         self._unsettled: dict[str, None] = {}  # topics whose registers are to be removed
         self._over_limit_since = self._forgotten_since = 0  # since the latest retained set
-        self._in_force: dict[Key, dict[str, Rule]] = {}
-        self._changed: dict[Key, None] = {}
-        self._rows: dict[Key, tuple[int, EffectiveEntry]] = {}  # of a report, each until it changes
+        self._in_force = RulesInForce()
         self._expiries: list[tuple[float, str]] = []
 
     def __len__(self) -> int:
@@ -162,9 +166,9 @@ class Registers:
         """Remove everything; the caller lifts all constraints that it has applied."""
         self._table = RegisterTable()
         self._rooms = {True: 0, False: 0}
-        for each in (self._by_run, self._without_value, self._unsettled, self._in_force, self._changed):
+        for each in (self._by_run, self._without_value, self._unsettled):
             each.clear()
-        self._rows.clear()
+        self._in_force = RulesInForce()
         self._expiries.clear()
         self.over_limit = self.problems_forgotten = 0
         self._over_limit_since = self._forgotten_since = 0
@@ -186,7 +190,7 @@ class Registers:
 
     def effective(self) -> dict[Key, Effective]:
         """Return the constraints in force."""
-        return {key: self._effective(rules) for key, rules in self._in_force.items()}
+        return {key: self._effective(key) for key in self._in_force}
 
     def is_in_force(self, key: Key) -> bool:
         """Return whether a pair of scope and type has a constraint in force."""
@@ -206,12 +210,12 @@ class Registers:
             key = key_of(register.content)
             if key not in seen:
                 seen.add(key)
-                yield self._row(key)
+                yield self._in_force.row(key, self._content_of)
 
     @property
     def has_changes(self) -> bool:
         """Whether :meth:`settle` or :meth:`take_changes` has more to do."""
-        return bool(self._changed or self._unsettled)
+        return bool(self._in_force.changed or self._unsettled)
 
     def take_changes(self, most: int = MAX_REGISTERS) -> dict[Key, Effective | None]:
         """Return what is in force now for up to ``most`` changed pairs of scope and type; None: nothing.
@@ -219,37 +223,21 @@ class Registers:
         Constraints in force come before lifted ones: a caller that applies a large set in slices
         never permits more than the set before or the set after.
         """
-        keys = [key for key in self._changed if key in self._in_force] or list(self._changed)
-        for key in keys[:most]:
-            del self._changed[key]
-        found = {key: self._in_force.get(key) for key in keys[:most]}
-        return {key: self._effective(rules) if rules else None for key, rules in found.items()}
+        changed = self._in_force.take_changed(most)
+        return {key: self._effective(key) if key in self._in_force else None for key in changed}
 
-    def _effective(self, rules: Mapping[str, Rule]) -> Effective:
+    def _effective(self, key: Key) -> Effective:
         """Return the strictest combination of all rules, and who claims to have written that register."""
-        found = _strictest(rules)
-        register = self._table.get(found.topic)
-        by = register.content.by if register is not None and register.content is not None else ""
+        found = self._in_force.strictest(key)
+        by = self._content_of(found.topic).by
         return found._replace(by=by) if by else found
 
-    def _row(self, key: Key) -> tuple[int, EffectiveEntry]:
-        found = self._rows.get(key)
-        if found is None:
-            effective = _strictest(self._in_force[key])
-            register = self._table.get(effective.topic)
-            assert register is not None
-            assert register.content is not None
-            row = EffectiveEntry(
-                scope=key[0],
-                type=key[1],
-                params=effective.rule.params(),
-                topic=effective.topic,
-                id=register.content.id,
-                expires_at=register.content.expires_at,
-                by=register.content.by,
-            )
-            found = self._rows[key] = encoded_size(row), row
-        return found
+    def _content_of(self, topic: str) -> Constraint:
+        """Return the content of a register that is in force."""
+        register = self._table.get(topic)
+        assert register is not None
+        assert register.content is not None
+        return register.content
 
     def _is_elsewhere(self, scope: str) -> bool:
         """Return whether a scope is another source or project: engines there keep and report its registers."""
@@ -276,7 +264,7 @@ class Registers:
             if useless is None or self._state_of(constraint, deadline=None) is Status.NO_MATCH:
                 return f"the limit of {limit} registers is reached; clear those that are not needed"
             self._remove(useless)
-        alike = self._in_force.get(key_of(constraint), {})
+        alike = self._in_force.topics(key_of(constraint))
         if topic not in alike and len(alike) >= MAX_ALIKE:
             return f"the limit of {MAX_ALIKE} registers for one scope and type is reached"
         return ""
@@ -367,25 +355,12 @@ class Registers:
                 del self._by_run[scope]
 
     def _enforce(self, register: Register) -> None:
-        if register.content is None or not register.in_force:
-            return
-        key = key_of(register.content)
-        self._in_force.setdefault(key, {})[register.topic] = register.content.rule
-        self._note_change(key)
+        if register.content is not None and register.in_force:
+            self._in_force.add(key_of(register.content), register.topic, register.content.rule)
 
     def _lift(self, register: Register) -> None:
-        if register.content is None:
-            return
-        key = key_of(register.content)
-        rules = self._in_force.get(key, {})
-        if rules.pop(register.topic, None) is not None:
-            self._note_change(key)
-            if not rules:
-                del self._in_force[key]
-
-    def _note_change(self, key: Key) -> None:
-        self._changed[key] = None
-        self._rows.pop(key, None)
+        if register.content is not None:
+            self._in_force.remove(key_of(register.content), register.topic)
 
     def _note_problem(self, topic: str, problem: Problem) -> None:
         register = self._table.get(topic)
@@ -453,23 +428,7 @@ class Registers:
         return register is not None and register.deadline == deadline and register.state is not Status.EXPIRED
 
 
-def key_of(constraint: Constraint) -> Key:
-    """Return the scope and type of a constraint."""
-    return constraint.scope, constraint.rule.type
-
-
 def scope_of(topic: str) -> str:
     """Return the scope that a topic names, or an empty text."""
     found = parse_constraint_topic(topic)
     return found[0] if found is not None else ""
-
-
-def _strictest(rules: Mapping[str, Rule]) -> Effective:
-    """Return the strictest combination of all rules, with the register that comes closest to it."""
-    (topic, rule), *others = rules.items()
-    for other_topic, other in others:
-        combined = rule.stricter(other)
-        if combined != rule:
-            topic = other_topic
-        rule = combined
-    return Effective(rule, topic)
