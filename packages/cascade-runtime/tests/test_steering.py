@@ -562,7 +562,7 @@ async def test_minimal_payloads_and_the_older_topic_form_are_understood(desk: De
 @pytest.fixture
 def no_stall_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not warn about a pause that lasts longer than 5 s, which it may on a slow machine."""
-    monkeypatch.setattr("cascade.runtime._admission.waits.LIMIT", 3600.0)
+    monkeypatch.setattr("cascade.runtime._admission.waits.STALL_LIMIT", 3600.0)
 
 
 @pytest.mark.usefixtures("no_stall_warning")
