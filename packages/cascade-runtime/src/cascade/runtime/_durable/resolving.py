@@ -1,4 +1,4 @@
-"""Recording what a person has found out about a step in doubt."""
+"""The resolution of a step in doubt: what a person has found out about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting runs: whole files, of runs that have ended; an interrupted run is deleted only by its name."""
+"""The deletion of runs: whole files, of runs that have ended; an interrupted run is deleted only by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Add calls to a graph in steps, with all that they reach, and leave nothing half-built. No I/O."""
+"""The build of a graph: calls and all that they reach, added in steps, nothing left half-built. No I/O."""
 
 from __future__ import annotations
 

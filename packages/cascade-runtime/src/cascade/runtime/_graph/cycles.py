@@ -1,4 +1,4 @@
-"""Find out whether nodes of a graph that expands would wait for each other. No I/O."""
+"""Cycles in a graph that expands: nodes that would wait for each other. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find completed steps of a recorded run that have changed. No I/O."""
+"""Completed steps of a recorded run that have changed. No I/O."""
 
 from __future__ import annotations
 

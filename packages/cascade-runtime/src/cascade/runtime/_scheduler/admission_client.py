@@ -1,4 +1,4 @@
-"""Ask the engine's admission controller for the starts of one run's tasks, and give back what tasks hold."""
+"""The client of the engine's admission controller: requests the starts of one run's tasks, and releases what they hold."""
 
 from __future__ import annotations
 

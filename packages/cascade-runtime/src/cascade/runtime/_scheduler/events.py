@@ -1,4 +1,4 @@
-"""Publish what becomes of one run and its tasks on the event bus; without a subscriber it costs nothing."""
+"""The events of one run and its tasks, published on the bus; without a subscriber they cost nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the graph of one run: at first, and when maps, routes and returned calls expand it."""
+"""The expansion of a run's graph: its first build, then maps, routes and returned calls."""
 
 from __future__ import annotations
 

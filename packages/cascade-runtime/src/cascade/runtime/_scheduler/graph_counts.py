@@ -1,4 +1,4 @@
-"""Count what a run's graph has, for reports. A part of the graph is looked at once, when it is built."""
+"""Counters of a run's graph, for reports; each part of the graph is counted once, when it is built."""
 
 from __future__ import annotations
 

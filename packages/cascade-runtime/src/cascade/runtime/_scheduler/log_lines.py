@@ -1,4 +1,4 @@
-"""Send the lines that a run's code logs as messages, if the engine was asked to."""
+"""The lines that a run's code logs, sent as messages if the engine was asked to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record how the tasks of one run end, and decide when the run is over."""
+"""The outcome of a run: how its tasks end, and when the run is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start ready nodes in batches, one in each iteration of the event loop, so that the loop stays responsive."""
+"""The queue of ready nodes, started in one batch for each loop iteration, so that the loop stays responsive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Call one task: directly, or wrapped in what it asks for."""
+"""The runner of tasks: calls each directly, or wrapped in what it asks for."""
 
 from __future__ import annotations
 

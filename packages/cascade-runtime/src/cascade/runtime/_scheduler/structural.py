@@ -1,4 +1,4 @@
-"""Settle nodes that call no task: skipped ones, false conditions, and steps of the graph itself."""
+"""Nodes that call no task, settled on the loop: skipped ones, false conditions, and steps of the graph itself."""
 
 from __future__ import annotations
 

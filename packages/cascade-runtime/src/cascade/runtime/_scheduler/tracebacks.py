@@ -1,4 +1,4 @@
-"""Show failures as a user needs them: their own code, and where the arguments came from."""
+"""Tracebacks as a user needs them: their own code, and where the arguments came from."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ async def finished(steps: Generator[None, None, T], clock: Clock) -> T:
 async def with_calls(value: Any) -> Any:
     """Return ``value``, or a lazy result for it if it is a container that holds lazy results.
 
-    RetainedChecks into large values in steps, so that the loop runs other callbacks in between.
+    Looks into large values in steps, so that the loop runs other callbacks in between.
 
     :raises UsageError: if a lazy result stands where no value can take its place.
     """

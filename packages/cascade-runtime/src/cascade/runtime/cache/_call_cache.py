@@ -1,4 +1,4 @@
-"""Answers the calls of cached tasks within one run; equal calls at the same time compute once."""
+"""The cached calls of one run; equal calls at the same time compute once."""
 
 from __future__ import annotations
 

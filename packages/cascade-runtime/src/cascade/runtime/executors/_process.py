@@ -1,4 +1,4 @@
-"""Runs synchronous tasks in processes: for code that keeps the GIL, or that may crash.
+"""The executor of processes: for code that keeps the GIL, or that may crash.
 
 ``concurrent.futures`` loses all calls when one worker dies, cannot stop a call, joins its workers
 when the interpreter exits, and runs the program's script again in each worker. Here the workers

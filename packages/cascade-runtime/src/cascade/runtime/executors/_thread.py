@@ -1,4 +1,4 @@
-"""Runs synchronous tasks in daemon threads, which never block the end of the program.
+"""The executor of daemon threads, which never block the end of the program.
 
 ``concurrent.futures`` joins its threads when the interpreter exits, so that one task that hangs
 also blocks the exit.
