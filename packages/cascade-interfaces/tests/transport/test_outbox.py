@@ -10,8 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cascade.interfaces.abilities import Delivery
-from cascade.transport.outbox import REFUSED, Outbox, Outgoing
+from cascade.transport.outbox import Outbox, Outgoing
 
 CONTROL = ["cascade/state/s/runs", "cascade/status/s"]
 PLAIN = ["a", "b"]
@@ -32,18 +31,6 @@ def taken(outbox: Outbox) -> list[Outgoing]:
     return found
 
 
-def test_messages_leave_in_order() -> None:
-    """First in, first out."""
-    assert [item.payload for item in taken(filled(5))] == ["0", "1", "2", "3", "4"]
-
-
-def test_the_oldest_is_dropped_when_there_are_too_many() -> None:
-    """The newest tell most of the present; what is gone is counted."""
-    outbox = filled(5, max_messages=3)
-    assert [item.payload for item in taken(outbox)] == ["2", "3", "4"]
-    assert outbox.dropped == {"outbox full": 2}
-
-
 def test_an_overflow_is_told_once_for_each_link() -> None:
     """Not for each message, nor for each burst."""
     outbox = Outbox(max_messages=4, max_bytes=1_000)
@@ -54,14 +41,6 @@ def test_an_overflow_is_told_once_for_each_link() -> None:
     assert [outbox.accept("a", "x", 0, False) for _ in range(6)] == [""] * 6
     outbox.restore(blame=False)
     assert [outbox.accept("a", "x", 0, False) for _ in range(2)] == ["outbox full", ""]
-
-
-def test_the_oldest_is_dropped_when_they_are_too_large() -> None:
-    """Bytes of topic and payload count."""
-    outbox = filled(0, max_bytes=25)
-    for text in ("0123456789", "abcdefghij", "ABCDEFGHIJ"):
-        outbox.accept("a", text, 0, False)
-    assert [item.payload for item in taken(outbox)] == ["abcdefghij", "ABCDEFGHIJ"]
 
 
 def test_one_message_that_is_too_large_costs_no_other() -> None:
@@ -95,65 +74,6 @@ def test_the_lane_is_bounded_too() -> None:
     for number in range(10_000):
         outbox.accept(f"cascade/sync/s/{number}", "", 0, False)
     assert outbox.pending == 4_096
-
-
-def test_what_was_in_flight_goes_first_again_in_order() -> None:
-    """Whatever has landed in between."""
-    outbox = filled(6)
-    flying = [outbox.take() for _ in range(4)]
-    assert flying[1] is not None
-    outbox.land(flying[1])
-    assert outbox.restore(blame=False) == []
-    assert [item.payload for item in taken(outbox)] == ["0", "2", "3", "4", "5"]
-
-
-def test_what_a_lost_link_gave_back_takes_room() -> None:
-    """The bound counts it until it is sent or dropped, and no longer."""
-    outbox = filled(5, max_bytes=10)
-    assert len(taken(outbox)) == 5
-    outbox.restore(blame=False)
-    outbox.accept("a", "5", 1, False)
-    assert (outbox.pending, outbox.dropped["outbox full"]) == (5, 1)
-    for item in taken(outbox):
-        outbox.land(item)
-    for number in range(5):
-        assert outbox.accept("a", str(number), 1, False) == ""
-    assert outbox.accept("a", "5", 1, False) == ""  # the overflow is reported once for each link
-    assert (outbox.pending, outbox.dropped["outbox full"]) == (5, 2)
-
-
-def test_after_it_was_cleared_an_outbox_is_as_new() -> None:
-    """All its room is free, and it reports an overflow again: the next session has a log of its own."""
-    outbox = filled(6, max_bytes=10)
-    assert len(taken(outbox)) == 5
-    outbox.restore(blame=False)
-    outbox.accept("a", "6", 1, False)
-    outbox.clear("unsent at disconnect")
-    for number in range(5):
-        assert outbox.accept("a", str(number), 1, False) == ""
-    assert outbox.accept("a", "5", 1, False) == "outbox full"
-    assert outbox.pending == 5
-
-
-def test_a_report_in_flight_gives_way_to_a_newer_one() -> None:
-    """After a lost link only the latest value goes out."""
-    outbox = filled(0)
-    outbox.accept(CONTROL[0], "old", 1, True)
-    assert outbox.take() is not None
-    outbox.accept(CONTROL[0], "new", 1, True)
-    outbox.restore(blame=True)
-    assert outbox.dropped["superseded"] == 1
-    assert [item.payload for item in taken(outbox)] == ["new"]
-
-
-def test_a_report_in_flight_goes_before_those_that_waited_behind_it() -> None:
-    """A birth, for example, goes before the reports that name its session."""
-    outbox = filled(0)
-    outbox.accept(CONTROL[1], "birth", 1, True)
-    assert outbox.take() is not None
-    outbox.accept(CONTROL[0], "report", 1, True)
-    outbox.restore(blame=False)
-    assert [item.payload for item in taken(outbox)] == ["birth", "report"]
 
 
 def test_the_bound_of_a_message_counts_its_topic() -> None:
@@ -421,14 +341,6 @@ TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_clear_says_how_many_were_left(count: int) -> None:
-    """So that the end can be told in one line."""
-    outbox = filled(count)
-    assert outbox.clear("unsent") == count
-    assert outbox.pending == 0
-
-
 def test_what_broke_a_link_all_alone_waits_for_one_that_holds() -> None:
     """A link that is cut before it has held for a while says nothing of the message; one that has, does."""
     outbox = filled(2)
@@ -455,65 +367,6 @@ def test_an_outbox_is_half_full_by_messages_or_by_bytes() -> None:
     assert seen == [False, True, False, True]
     assert filled(6, max_bytes=23).half_full
     assert not filled(6, max_bytes=24).half_full
-
-
-def test_what_a_lost_link_gave_back_is_the_oldest() -> None:
-    """It is dropped first when the outbox is full, and a flush waits for it."""
-    outbox = filled(3, max_messages=3)
-    for _ in range(2):
-        outbox.take()
-    outbox.restore(blame=False)
-    assert outbox.oldest() == 1
-    outbox.accept("a", "3", 1, False)
-    assert [item.payload for item in taken(outbox)] == ["1", "2", "3"]
-
-
-@pytest.mark.parametrize("end", ["land", "give_up"])
-def test_an_answer_that_comes_behind_the_end_of_its_link_counts_for_nothing(end: str) -> None:
-    """The message waits for the next link; what became of it is reported then, once."""
-    outbox = Outbox(max_messages=10, max_bytes=1_000)
-    reports = list[Delivery]()
-    outbox.accept("a", "{}", 1, False, reports.append)
-    item = outbox.take()
-    assert item is not None
-    outbox.restore(blame=False)
-
-    def answer() -> None:
-        if end == "land":
-            outbox.land(item)
-        else:
-            outbox.give_up(item, REFUSED)
-
-    answer()
-    assert (outbox.sent, outbox.pending, sum(outbox.dropped.values()), reports) == (0, 1, 0, [])
-    assert outbox.take() is item
-    answer()
-    answer()
-    assert outbox.sent + outbox.dropped[REFUSED] == 1
-    assert len(reports) == 1
-
-
-def test_the_oldest_message_is_found_wherever_it_is() -> None:
-    """In flight, given back, in the lane of control messages, or not taken yet: a flush waits for all of them."""
-    outbox = Outbox(max_messages=10, max_bytes=1_000)
-    assert outbox.oldest() is None
-    outbox.accept("a", "{}", 1, False)
-    outbox.accept("cascade/status/s", "{}", 1, True)
-    outbox.accept("b", "{}", 1, False)
-    assert outbox.oldest() == 1
-    control = outbox.take()
-    assert control is not None
-    assert (control.topic, outbox.oldest(), outbox.longest_in_flight()) == ("cascade/status/s", 1, 2)
-    first = outbox.take()
-    assert first is not None
-    outbox.land(control)
-    assert (first.topic, outbox.oldest(), outbox.longest_in_flight()) == ("a", 1, 1)
-    outbox.land(first)
-    assert (outbox.oldest(), outbox.longest_in_flight()) == (3, None)
-    outbox.accept("cascade/status/s", "{}", 1, True)
-    outbox.clear(REFUSED)
-    outbox.accept("cascade/status/s", "{}", 1, True)
-    assert outbox.oldest() == 5
 
 
 def test_a_message_waits_until_it_is_taken_and_again_behind_a_lost_link() -> None:

@@ -134,31 +134,28 @@ class Senders:
             if item is None:
                 await self._sleep()
                 continue
+            # A network without retained messages of its own acknowledges those, too.
+            self._instant = not (item.qos or item.retain)
+            began = 0.0 if self._instant else self._begin_to_wait()
             try:
-                await self._send_one(item)
+                if (sending := self._send(item)) is not None:
+                    await sending
             except LinkLost as exc:
                 self._fail(exc)
                 return  # the message stays in flight; the code that ends the link restores it
+            except Exception as exc:
+                self._give_up(item, exc)
+            else:
+                outbox.land(item)
+                if item.qos or self._refusing:
+                    self._note_sent(item, began)
             self._on_settled()
             if budget.spent():
                 await asyncio.sleep(0)
 
-    async def _send_one(self, item: Outgoing) -> None:
-        began = self._loop.time()
-        # A network without retained messages of its own acknowledges those, too.
-        self._instant = not (item.qos or item.retain)
-        if not self._instant:
-            self._wake_another()
-        try:
-            if (sending := self._send(item)) is not None:
-                await sending
-        except LinkLost:
-            raise
-        except Exception as exc:
-            self._give_up(item, exc)
-            return
-        self._outbox.land(item)
-        if item.qos:  # without, no answer is awaited
+    def _note_sent(self, item: Outgoing, began: float) -> None:
+        # Without QoS, no answer is awaited.
+        if item.qos:
             self._measurement.note_answer(began)
         if self._refusing:
             self._refusing = False
@@ -177,10 +174,11 @@ class Senders:
             self._refusing = True
             self._state.failed(REFUSED, "a message for %s cannot be sent and is dropped: %r", item.topic, exc)
 
-    def _wake_another(self) -> None:
-        """Have another sender go on while this one waits for its answer."""
+    def _begin_to_wait(self) -> float:
+        """Have another sender go on while this one waits for its answer; return the time on the loop's clock."""
         if (self._idle or self._measurement.handle is None) and self._outbox.waiting:
             self.wake()
+        return self._loop.time()
 
     def log_rejection(self, exc: MessageRejected) -> None:
         """Log that the peer rejects messages: once for each link."""
