@@ -240,6 +240,16 @@ async def test_a_message_comes_once_to_each_callback(copies: bool, early: bool) 
     assert first.filter == "a/+"
 
 
+async def test_a_subscription_that_overlaps_waits_until_copies_are_known() -> None:
+    """Otherwise the messages that come with its answer would be delivered twice."""
+    program = Program(Broker(copies=True))
+    program.callback("a/+")
+    async with program.up():
+        assert program.duplicates.sent is None
+        await program.link.subscribe(program.callback("a/b"))
+        assert program.duplicates.sent is True
+
+
 @pytest.mark.full
 async def test_copies_that_a_lost_link_owed_are_not_expected_on_the_next_one() -> None:
     """An equal message, such as a heartbeat, would be lost. The next link does not repeat the probe."""
