@@ -886,7 +886,7 @@ ELSEWHERE = {
         "test_language.py"
     ),
     " characters; use at most ": "test_telemetry.py",
-    " is running on this engine; wait for it to end, or give another id": "test_run_identity.py",
+    " is running on this engine; wait for it to end, or give another id": "test_engine.py",
     "the engine has runs on another event loop; make one engine for each loop": "test_engine.py",
     "the system cannot start more threads": "test_thread_executor.py",
     "cs.main needs the command line; install it with: ": "test_sdk.py",

@@ -185,20 +185,6 @@ async def test_an_attempt_counts_beside_the_call_of_an_earlier_one(
     assert await run == ["second", None]
 
 
-async def test_another_attempt_that_needs_nothing_begins_at_once(
-    stuck: Stuck, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a limit, a call that hangs delays no other task: its thread is replaced."""
-    limits, engine = limits_of(HOUR, monkeypatch), Engine(executor=ThreadExecutor(1))
-    run = asyncio.create_task(engine.run(stuck.task().with_timeout(HOUR).with_retry(2)))
-    await eventually(lambda: stuck.begun == 1)
-    pass_now(limits[0])
-    await eventually(lambda: stuck.begun == 2)
-    stuck.release.set()
-    async with time_limit(LIMIT):
-        assert await run == 2
-
-
 async def test_the_next_run_waits_for_what_the_last_one_still_uses(desk: DeskAndEngine, stuck: Stuck) -> None:
     """A run does not wait for ever for a call that cannot be stopped; the GPU is in use all the same."""
     run = asyncio.create_task(desk.engine.run(stuck.task().with_constraints(gpu=1)))

@@ -129,29 +129,6 @@ async def test_the_time_limit_of_a_paused_thread_stands_still(
     await finish(desk, run)
 
 
-async def test_the_time_limit_of_a_paused_async_task_stands_still(
-    desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a thread."""
-    passed, ending, limits = [0], asyncio.Event(), limits_of(3600, monkeypatch)
-
-    @task(name="long")
-    async def long() -> None:
-        while not ending.is_set():
-            await checkpoint()
-            passed[0] += 1
-            await asyncio.sleep(0)
-
-    desk.release.set()
-    run = desk.run(long().with_timeout(3600))
-    await eventually(lambda: passed[0])
-    await desk.held()
-    assert limits[0].when() is None
-    ending.set()
-    await desk.lift("task:long", "pause")
-    await run
-
-
 async def test_a_thread_of_an_earlier_attempt_stops_while_the_next_one_runs(
     desk: DeskAndEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import gc
 import logging
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 from desk import limits_of, pass_now
-from fakes import FakeClock
 from observers import hold_the_loop, watch
 from simple_tasks import collect, double, fail
 
@@ -23,20 +21,16 @@ from cascade.interfaces import (
     InvalidTargetError,
     Lifecycle,
     LifecycleEvent,
-    MapLengthError,
-    RunCancelledError,
     RunStatus,
-    TaskCallError,
     TaskCancelledError,
     TaskState,
     TaskStateEvent,
     TaskTimeoutError,
 )
 from cascade.runtime import Engine, EventBus, LocalConnector, ThreadExecutor
-from cascade.runtime._support.loop_lag import LAG_LIMIT, LoopLagMonitor
-from cascade.runtime._support.loop_steps import BatchSize
-from cascade.spec import LazyResult, task
-from cascade.testkit import eventually, no_leaks, time_limit
+from cascade.runtime._support.loop_lag import LAG_LIMIT
+from cascade.spec import task
+from cascade.testkit import eventually, time_limit
 
 Told = list[tuple[str, str]]
 
@@ -48,32 +42,6 @@ def in_thread(x: Any) -> Any:
 
 def states(events: list[Any]) -> Told:
     return [(e.task_name, e.state.value) for e in events if isinstance(e, TaskStateEvent)]
-
-
-async def test_a_graph_gives_its_value() -> None:
-    """Tasks on the loop, inline and in threads share one graph."""
-    assert await Engine().run(collect(double(1), double(double(2)), in_thread(3))) == [2, 8, (3, False)]
-
-
-async def test_a_list_of_targets_gives_a_list() -> None:
-    """Results come in the order of the targets, the same target twice, and none for none."""
-    one = double(1)
-    assert await Engine().run([one, double(2), one]) == [2, 4, 2]
-    assert await Engine().run([]) == []
-
-
-async def test_one_node_used_twice_runs_once() -> None:
-    """A lazy result is one call, however many tasks take it; a second run calls it again."""
-    calls = []
-
-    @task
-    async def count() -> int:
-        calls.append(1)
-        return len(calls)
-
-    shared = count()
-    assert await Engine().run(collect(shared, [shared], {"a": shared})) == [1, [1], {"a": 1}]
-    assert await Engine().run(shared) == 2
 
 
 async def test_a_task_starts_as_soon_as_its_own_inputs_are_done() -> None:
@@ -107,22 +75,6 @@ async def test_after_waits_without_taking_the_value() -> None:
     assert order[-1] == "last"
 
 
-async def test_a_map_runs_once_for_each_item() -> None:
-    """Items from lists, from a lazy list, holding lazy results, and none at all."""
-
-    @task
-    async def numbers(n: int) -> list[int]:
-        return list(range(n))
-
-    engine = Engine()
-    assert await engine.run(double.map(x=[1, 2, 3])) == [2, 4, 6]
-    assert await engine.run(double.map(x=numbers(4))) == [0, 2, 4, 6]
-    assert await engine.run(double.map(x=[double(1), 5])) == [4, 10]
-    assert await engine.run(double.map(x=double.map(x=numbers(3)))) == [0, 4, 8]
-    assert await engine.run([double.map(x=[]), double.map(x=numbers(0))]) == [[], []]
-    assert await engine.run(double.map(x=[]).after(double(1))) == []
-
-
 async def test_a_map_waits_for_what_it_comes_after() -> None:
     """Each item of a map waits for the map's predecessors."""
     done: list[int] = []
@@ -141,23 +93,6 @@ async def test_a_map_waits_for_what_it_comes_after() -> None:
 
     assert await Engine().run(look.map(x=[1, 2]).after(mark())) == [1, 1]
     assert await Engine().run(look.map(x=two()).after(mark())) == [2, 2]
-
-
-async def test_a_map_whose_iterables_turn_out_wrong_fails_with_a_clear_message() -> None:
-    """Lengths and types that are known only in the run are refused like those known before."""
-
-    @task(mode="inline")
-    def give(value: Any) -> Any:
-        return value
-
-    @task(mode="inline")
-    def pair(a: int, b: int) -> None: ...
-
-    engine = Engine()
-    with pytest.raises(TaskCallError, match="'give' gave int"):
-        await engine.run(double.map(x=give(3)))
-    with pytest.raises(MapLengthError, match="a has 1, b has 2"):
-        await engine.run(pair.map(a=[1], b=give([1, 2])))
 
 
 @pytest.mark.parametrize("target", [7, None, "x", [double(1), 3], {"a": 1}, double])
@@ -188,15 +123,6 @@ async def test_observers_get_events_in_order() -> None:
     assert all(e.duration_ms >= 0 for e in events[1:-1])
 
 
-async def test_mapped_and_nested_tasks_complete_like_any_other() -> None:
-    """Every call of a map is reported as RUNNING and COMPLETED, under the task's name."""
-    engine = Engine()
-    events = watch(engine)
-    await engine.run(collect([double.map(x=[1, 2])]))
-    told = states(events)
-    assert told.count(("double", "RUNNING")) == told.count(("double", "COMPLETED")) == 2
-
-
 async def test_a_failure_cancels_the_siblings() -> None:
     """What raised is raised, with a note; running siblings are cancelled, dependents never start."""
     engine = Engine()
@@ -221,32 +147,6 @@ async def test_a_failure_cancels_the_siblings() -> None:
     assert (events[-1].status, events[-1].error) == (RunStatus.FAILED, "ValueError: boom")
 
 
-async def test_a_cancelled_run_stops_its_tasks() -> None:
-    """Cancelling run() cancels running tasks, reports Cancelled, and raises CancelledError."""
-    engine = Engine()
-    events = watch(engine)
-    started = asyncio.Event()
-    ended: list[str] = []
-
-    @task
-    async def forever() -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            ended.append("cancelled")
-            raise
-
-    run = asyncio.create_task(engine.run(forever()))
-    await started.wait()
-    run.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await run
-    assert ended == ["cancelled"]
-    assert states(events)[-1] == ("forever", "CANCELLED")
-    assert events[-1].status is RunStatus.CANCELLED
-
-
 async def test_a_task_cancelled_from_within_is_a_failure() -> None:
     """A task that awaits something cancelled fails the run, instead of hanging or cancelling it."""
 
@@ -260,27 +160,6 @@ async def test_a_task_cancelled_from_within_is_a_failure() -> None:
         TaskCancelledError, match="'awaits_cancelled' was cancelled: something that it awaited"
     ):
         await Engine().run(awaits_cancelled())
-
-
-async def test_a_task_that_is_still_running_does_not_delay_the_end_of_the_run(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A task that swallows its cancellation is waited for up to stop_timeout, then named in a warning."""
-    let_go = asyncio.Event()
-
-    @task
-    async def stubborn() -> None:
-        while not let_go.is_set():
-            try:
-                await let_go.wait()
-            except asyncio.CancelledError:
-                continue
-
-    with pytest.raises(ValueError, match="boom"):
-        await Engine(stop_timeout=0.01).run([stubborn(), fail()])
-    assert "stubborn:0" in caplog.text
-    let_go.set()
-    await eventually(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "stubborn:0"])
 
 
 async def test_retry_tries_up_to_the_number_of_attempts() -> None:
@@ -406,7 +285,7 @@ async def test_a_time_out_of_the_tasks_own_is_its_own() -> None:
 
 
 async def test_context_variables_do_not_leak_between_tasks() -> None:
-    """A task sees the caller's context, and what it sets stays with it, on the loop and in threads."""
+    """A task sees the caller's context, and what it sets stays with it, on the loop, inline and in threads."""
     var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
     var.set("caller")
 
@@ -422,7 +301,14 @@ async def test_context_variables_do_not_leak_between_tasks() -> None:
         var.set("thread")
         return seen
 
-    assert await Engine().run([sets(), reads(), sets().after(sets())]) == ["caller", "caller", "caller"]
+    @task(mode="inline")
+    def at_once() -> str:
+        seen = var.get()
+        var.set("inline")
+        return seen
+
+    calls = [sets(), reads(), sets().after(sets()), at_once().after(at_once())]
+    assert await Engine().run(calls) == ["caller"] * 4
     assert var.get() == "caller"
 
 
@@ -448,16 +334,6 @@ async def test_runs_share_an_engine() -> None:
     assert len({e.run_id for e in events}) == 5
 
 
-@pytest.mark.full
-@pytest.mark.process
-async def test_a_chain_of_a_hundred_thousand_runs() -> None:
-    """Depth costs no recursion anywhere: declaring, building, running, freeing."""
-    lazy: LazyResult[int] = double(0)
-    for _ in range(100_000):
-        lazy = double(lazy)
-    assert await Engine().run(lazy) == 0
-
-
 async def test_a_large_run_yields_to_other_tasks() -> None:
     """Work is cut into turns: a neighbour on the loop gets its turn again and again during 10,000 tasks."""
     turns = 0
@@ -473,35 +349,6 @@ async def test_a_large_run_yields_to_other_tasks() -> None:
     neighbour.cancel()
     await asyncio.wait({neighbour})
     assert turns > 4
-
-
-def test_the_pace_follows_how_long_turns_take() -> None:
-    """A turn over 5 ms halves the batch, a quick one doubles it, within bounds."""
-    batch_size = BatchSize()
-    start = batch_size.batch
-    batch_size.learn(0.006)
-    assert batch_size.batch == start // 2
-    batch_size.learn(0.004)
-    assert batch_size.batch == start // 2
-    for _ in range(20):
-        batch_size.learn(0.001)
-    assert batch_size.batch == 2048
-    for _ in range(20):
-        batch_size.learn(1.0)
-    assert batch_size.batch == 16
-
-
-async def test_a_run_leaves_nothing_behind() -> None:
-    """After success, failure and cancellation no task and no thread of the engine is left."""
-    before, threads = set(asyncio.all_tasks()), set(threading.enumerate())
-    await Engine().run(in_thread(1))
-    with pytest.raises(ValueError, match="boom"):
-        await Engine().run([in_thread(1), fail()])
-    gc.collect()
-    assert set(asyncio.all_tasks()) == before
-    await eventually(
-        lambda: not any(t.name.startswith("cascade") for t in set(threading.enumerate()) - threads)
-    )
 
 
 def lag_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -566,71 +413,6 @@ def test_a_process_that_stood_still_blames_no_task() -> None:
     assert (process.returncode, stderr) == (0, "")
 
 
-async def test_a_process_that_stood_still_behind_a_check_blames_no_task(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The check was in time: only the next one, by the time since this one, knows that the process stood still."""
-    began = time.monotonic()
-    monitor = LoopLagMonitor(asyncio.get_running_loop())
-    monitor._last_beat = began - 10 * LAG_LIMIT
-    monitor._check(monitor._last_beat + LAG_LIMIT / 2)
-    assert lag_lines(caplog) == []
-    monitor._check(began)
-    assert len(lag_lines(caplog)) == 1
-    monitor._handle.cancel()
-
-
-async def test_a_task_is_named_once_although_the_process_stands_still_meanwhile(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """It holds the loop before and after; what the monitor excuses is the time between."""
-    monitor = LoopLagMonitor(asyncio.get_running_loop())
-    for _ in range(2):
-        monitor._check(monitor._last_beat + 2 * LAG_LIMIT)
-        monitor._excuse()
-    monitor._check(monitor._last_beat + 2 * LAG_LIMIT)
-    monitor._handle.cancel()
-    assert len(lag_lines(caplog)) == 1
-
-
-@pytest.mark.full
-@pytest.mark.process
-async def test_a_blocked_loop_is_logged_once_for_all_its_runs(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Runs of one loop share one monitor, which ends with the last run."""
-    later_checks = 0
-    check = LoopLagMonitor._check
-
-    def count_and_check(monitor: LoopLagMonitor, now: float) -> None:
-        nonlocal later_checks
-        later_checks += len(lag_lines(caplog))
-        check(monitor, now)
-
-    monkeypatch.setattr(LoopLagMonitor, "_check", count_and_check)
-
-    @task
-    async def hold_for_several_checks() -> None:
-        hold_the_loop(lambda: later_checks > 2)
-
-    async def after(begun: asyncio.Event) -> None:
-        await begun.wait()
-        await Engine().run(hold_for_several_checks())
-
-    begun = asyncio.Event()
-
-    @task
-    async def wait(engine: int) -> int:
-        begun.set()
-        await held
-        return engine
-
-    async with no_leaks():
-        held = asyncio.create_task(after(begun))
-        assert await asyncio.gather(*(Engine().run(wait(n)) for n in range(3))) == [0, 1, 2]
-    assert len(lag_lines(caplog)) == 1
-
-
 async def test_the_bus_given_is_the_bus_used() -> None:
     """Dependencies are injected: bus and executor are the caller's, and the executor is left open."""
     bus = EventBus()
@@ -673,29 +455,20 @@ async def test_an_engine_runs_on_one_loop_at_a_time() -> None:
 
 
 async def test_an_engine_shows_how_many_runs_it_has() -> None:
-    """Also after one that failed, and on another loop afterwards."""
+    """Also after one that failed, and with its connector."""
     engine = Engine()
-    go_on = asyncio.Event()
 
     @task
     async def look() -> str:
         return repr(engine)
 
     @task
-    async def wait() -> None:
-        await go_on.wait()
-        raise ValueError("boom")
+    async def nest() -> tuple[str, str]:
+        return repr(engine), await engine.run(look())
 
-    assert await engine.run(look()) == "<Engine with 1 runs>"
-    waiting = asyncio.create_task(engine.run(wait()))
-    await asyncio.sleep(0)
-    assert await engine.run(look()) == "<Engine with 2 runs>"
-    assert repr(engine) == "<Engine with 1 runs>"
-    go_on.set()
+    assert await engine.run(nest()) == ("<Engine with 1 runs>", "<Engine with 2 runs>")
     with pytest.raises(ValueError, match="boom"):
-        await waiting
-    assert repr(engine) == "<Engine with 0 runs>"
-    assert await asyncio.to_thread(asyncio.run, engine.run(look())) == "<Engine with 1 runs>"
+        await engine.run(fail())
     assert repr(engine) == "<Engine with 0 runs>"
     connector = LocalConnector()
     assert repr(Engine(connector=connector)) == f"<Engine with 0 runs on {connector!r}>"
@@ -729,44 +502,3 @@ async def test_what_a_task_was_handling_when_it_failed_is_shown() -> None:
         await Engine().run(bad())
     assert isinstance(caught.value.__context__, KeyError)
     assert not caught.value.__suppress_context__
-
-
-async def test_a_task_whose_own_run_was_cancelled_has_failed() -> None:
-    """A run that a task makes is another one: its cancelling is a failure here, and no cancelling."""
-
-    @task
-    async def nest() -> None:
-        raise RunCancelledError("another", "someone wanted it")
-
-    engine = Engine()
-    ends: list[RunStatus | None] = []
-    engine.bus.subscribe(LifecycleEvent, lambda event: ends.append(event.status))
-    with pytest.raises(RunCancelledError):
-        await engine.run(nest())
-    assert ends == [None, RunStatus.FAILED]
-
-
-async def test_a_chain_needs_one_iteration_of_the_loop_for_each_task() -> None:
-    """The end of a task starts the next one, in a context that the first one has not touched."""
-    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
-    iterations = 0
-
-    async def count() -> None:
-        nonlocal iterations
-        while True:
-            iterations += 1
-            await asyncio.sleep(0)
-
-    @task
-    async def link(x: int) -> int:
-        seen = variable.get()
-        variable.set(x + 1)
-        return x + 1 + seen
-
-    last = link(0)
-    for _ in range(199):
-        last = link(last)
-    counting = asyncio.create_task(count())
-    assert await Engine(clock=FakeClock()).run(last) == 200  # no step of building takes long
-    counting.cancel()
-    assert 200 <= iterations < 250

@@ -1,19 +1,16 @@
 """Maps, choices and calls that a task returned, while their graph is being built: they are not tasks that run."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from fakes import Racing
 from observers import watch_tasks
-from simple_tasks import fail
 
 from cascade.interfaces import ResourceNotFoundError, TaskCancelledError, TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub
-from cascade.runtime._graph.node import Node
-from cascade.runtime._scheduler.state import RunState
 from cascade.spec import LazyResult, Router, inject, task
 from cascade.testkit import eventually, time_limit
 
@@ -158,27 +155,6 @@ async def test_an_expansion_that_other_code_cancels_is_a_failure(what: str, turn
             await run
 
 
-@pytest.mark.parametrize("what", GROWING)
-async def test_an_expansion_that_other_code_cancels_as_its_items_start_loses_none(
-    what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The items are linked already: all of them start, and the run gets the value of each."""
-    cancelled: list[str] = []
-    admit = RunState.admit
-
-    def admit_and_cancel(state: RunState, nodes: Iterable[Node]) -> None:
-        admit(state, nodes)
-        current = asyncio.current_task()
-        if current is not None and current.get_name().startswith("item:") and not cancelled:
-            cancelled.append(current.get_name())
-            current.cancel()
-
-    monkeypatch.setattr(RunState, "admit", admit_and_cancel)
-    async with time_limit(LIMIT):
-        assert await Engine(clock=Racing()).run(GROWING[what]()) == list(range(ITEMS))
-    assert cancelled
-
-
 @task
 async def needy(what: int = inject("nowhere")) -> int:
     return what
@@ -197,23 +173,6 @@ async def test_a_task_that_returns_what_cannot_run_fails(carry_on: bool) -> None
     with pytest.raises((ResourceNotFoundError, ExceptionGroup)):
         await engine.run(returns(), on_failure="continue" if carry_on else "stop")
     assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED]
-
-
-async def test_a_task_that_has_completed_is_not_skipped_when_what_it_returned_fails() -> None:
-    """Nothing follows COMPLETED: the failure is that of the call which the task returned."""
-
-    @task
-    async def returns() -> Any:
-        return fail()
-
-    engine = Engine()
-    events = watch_tasks(engine)
-    with pytest.raises(ExceptionGroup):
-        await engine.run(item(returns()), on_failure="continue")
-    told = {
-        name: [e.state.value for e in events if e.task_name == name] for name in ("returns", "fail", "item")
-    }
-    assert told == {"returns": ["RUNNING", "COMPLETED"], "fail": ["RUNNING", "FAILED"], "item": ["SKIPPED"]}
 
 
 @task
@@ -262,22 +221,6 @@ async def test_what_a_task_returns_after_the_runs_end_is_not_built() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_equal_calls_that_return_what_cannot_run_fail_once_each(unhurried: None) -> None:
-    """The one that did not compute is not reported as SKIPPED before its value is there."""
-
-    @task
-    async def returns() -> Any:
-        await asyncio.sleep(0)
-        return needy()
-
-    engine = Engine()
-    events: list[TaskStateEvent] = []
-    engine.bus.subscribe(TaskStateEvent, events.append)
-    with pytest.raises(ExceptionGroup):
-        await engine.run([returns().with_cache(), returns().with_cache()], on_failure="continue")
-    assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED, TaskState.FAILED]
-
-
 @task
 async def turn(times: int, then: Any = None) -> Any:
     """Yield to the loop so often."""
@@ -289,33 +232,6 @@ async def turn(times: int, then: Any = None) -> Any:
 @task(mode="inline")
 def count(xs: list[int]) -> int:
     return len(xs)
-
-
-@pytest.mark.parametrize("what", GROWING)
-async def test_an_expansion_starts_no_item_before_all_are_built(what: str) -> None:
-    """Tasks that end meanwhile do not let an item go through before anybody can take its value."""
-
-    @task
-    async def go_on(times: int) -> Any:
-        return go_on(times - 1) if times else 0
-
-    engine = Engine(clock=Racing())
-    async with time_limit(LIMIT):
-        assert await engine.run([count(GROWING[what]()), go_on(300)]) == [ITEMS, 0]
-
-
-async def test_a_value_is_kept_until_the_expansion_that_needs_it_is_built() -> None:
-    """What a returned task needs may be ready long before the last of the graph around it is built."""
-
-    @task
-    async def returns() -> Any:
-        shared = item(1)
-        used_early, used_late = item(shared), item(shared)
-        return count([used_early, *[item(n) for n in range(ITEMS)], used_late])
-
-    engine = Engine(clock=Racing())
-    async with time_limit(LIMIT):
-        assert (await engine.run([returns(), item.map(x=[turn(n) for n in range(200)])]))[0] == ITEMS + 2
 
 
 @task

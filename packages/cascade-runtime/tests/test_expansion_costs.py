@@ -11,10 +11,7 @@ from fakes import Racing
 
 from cascade.interfaces import UsageError
 from cascade.runtime import Engine
-from cascade.runtime._graph.builder import NODES_PER_STEP, VISITS_PER_STEP
-from cascade.runtime._graph.graph import Graph
-from cascade.runtime._graph.node import Node, Status
-from cascade.runtime._scheduler.state import RunState
+from cascade.runtime._graph.node import Node
 from cascade.spec import Call, LazyResult, Router, task
 from cascade.testkit import time_limit
 
@@ -113,29 +110,6 @@ async def test_a_loop_keeps_no_more_with_every_step(frozen: None, routers: int) 
     assert len(set(kept[:3])) == 1
 
 
-@pytest.mark.full
-async def test_a_graph_that_a_call_grew_into_is_forgotten_with_its_value(frozen: None) -> None:
-    """Many calls that return others keep no more at the end than when the first one was done."""
-    kept = []
-
-    @task(mode="inline")
-    def grow(n: int) -> Any:
-        return add(n, add(n, give(n)))
-
-    @task(mode="inline")
-    def look(n: int) -> int:
-        kept.append(alive())
-        return n
-
-    values: LazyResult[Any] = give(0)
-    for _ in range(5):
-        values = look(grow(values))
-    assert await Engine().run(values) == 0
-    nodes, calls = zip(*kept, strict=True)
-    assert max(nodes) == nodes[0]
-    assert max(calls) == calls[0]
-
-
 @pytest.mark.parametrize("shape", [climb, chain_of_choices], ids=["recursion", "routes within routes"])
 def test_the_work_of_expanding_is_linear(shape: Any) -> None:
     """Twice the depth is twice the work: nothing that lies around is walked again for each step."""
@@ -159,22 +133,6 @@ def test_what_every_step_borrows_from_a_call_around_it_is_found_at_once() -> Non
     assert asyncio.run(Engine().run(begin(20))) == 21
     some, double = work(begin(50)), work(begin(100))
     assert double < 2.2 * some
-
-
-async def test_expansions_at_the_same_time_do_not_meet() -> None:
-    """The same call, made by two tasks for themselves, is theirs: each runs it, whatever became of the other's."""
-    later = give(5)
-    runs = 0
-
-    @task(mode="inline")
-    def grow(n: int) -> Any:
-        nonlocal runs
-        runs += 1
-        return add(n, later)
-
-    assert await Engine().run(give(7, give(grow(grow(1))), grow(2))) == 7
-    assert runs == 3
-    assert await Engine().run([grow(1), grow(2)]) == [6, 7]
 
 
 @pytest.mark.parametrize("wrap", [lambda lazy: lazy, give], ids=["itself", "what needs it"])
@@ -204,15 +162,6 @@ async def test_a_task_may_return_what_it_was_given() -> None:
     assert await Engine().run(pass_on(outer)) == 7
 
 
-async def test_routes_that_share_much_may_be_chosen_at_the_same_time() -> None:
-    """Building yields to other tasks, but they see no call that is half built."""
-    shared: LazyResult[int] = give(3)
-    for _ in range(1_000):
-        shared = give(shared)
-    routers = [Router(give(1), {1: give(shared), 2: shared}) for _ in range(2)]
-    assert await Engine(clock=Racing()).run(routers) == [3, 3]
-
-
 @pytest.mark.parametrize("items", [range(100), give(list(range(100)))], ids=["known", "known in the run"])
 async def test_a_maps_fixed_arguments_are_searched_once(items: Any) -> None:
     """Whether a lazy result stands in a large list is not asked again for every item."""
@@ -220,28 +169,6 @@ async def test_a_maps_fixed_arguments_are_searched_once(items: Any) -> None:
     mapped = take.partial(table=table).map(x=items)
     assert await Engine().run(mapped) == list(range(100))
     assert table.looks <= 3
-
-
-async def test_a_list_that_many_calls_share_is_searched_once() -> None:
-    """The same holds for calls that were made one by one."""
-    table = Watched(range(1000))
-    assert await Engine().run([take(n, table) for n in range(100)]) == list(range(100))
-    assert table.looks == 1
-
-
-def test_building_yields_to_the_loop_also_when_arguments_are_large() -> None:
-    """A step ends with the list that fills it, not after so many calls, and also before the first one is built."""
-    lazies = [take(n, list(range(VISITS_PER_STEP))) for n in range(5)]
-    assert [len(nodes) for nodes in Graph().build(lazies)] == [0, 1, 1, 1, 1, 1]
-    deep: LazyResult[Any] = give(0)
-    for _ in range(1000):
-        deep = give(deep)
-    sizes = [len(nodes) for nodes in Graph().build([deep])]
-    assert sum(sizes) == 1001
-    assert len(sizes) > 12
-
-
-MANY = 5_000
 
 
 LARGE = 100_000
@@ -263,56 +190,6 @@ def walked(steps: Generator[None, None, Any]) -> tuple[int, Any]:
         except StopIteration as end:
             return taken, end.value
         taken += 1
-
-
-def with_inputs_done(node: Node, value: Any) -> None:
-    """Pretend that the one task that a map waits for has given its value."""
-    node.inputs[0].value, node.inputs[0].status = value, Status.DONE
-    node.unmet = 0
-
-
-@pytest.mark.parametrize("known", [True, False], ids=["known before the run", "given by a task"])
-def test_the_items_of_a_map_have_no_nodes_before_they_start(known: bool) -> None:
-    """Its arguments are looked into a few at a time; then the nodes of the next items are made, and no others."""
-    graph, state = Graph(), RunState()
-    lazy = give.map(value=list(range(LARGE)) if known else many())
-    built = list(graph.build([lazy]))
-    assert sum(map(len, built)) == 1 + (not known)
-    node = graph.node(lazy)
-    if known:
-        assert len(built) >= LARGE / VISITS_PER_STEP
-        state.admit([node])
-    else:
-        with_inputs_done(node, list(range(LARGE)))
-        steps, (columns, lazies) = walked(graph.columns(node))
-        assert steps >= 1
-        assert lazies is None
-        graph.begin_items(node, columns)
-        state.resume(node)
-    assert [*state.on_loop] == [node]
-    state.on_loop.popleft()
-    state.begin_items(node)
-    first = [*state.on_loop]
-    assert first.pop() is node, "the map stands behind the items that it has made"
-    assert [each.number for each in first] == list(range(len(first)))
-    assert 0 < len(first) <= 100
-    assert node.items is not None
-    assert node.items.unstarted == LARGE - len(first)
-    assert node.unmet == LARGE
-    assert len(graph) <= 2, "items are not entered"
-
-
-def test_a_map_of_calls_is_built_a_few_items_at_a_time() -> None:
-    """Items that take lazy results have their nodes from the beginning, so that each can wait for its own."""
-    graph = Graph()
-    lazy = give.map(value=[give(n) for n in range(MANY)])
-    sizes = [len(nodes) for nodes in graph.build([lazy])]
-    assert max(sizes) <= NODES_PER_STEP
-    assert sum(sizes) == 2 * MANY + 1
-    node = graph.node(lazy)
-    assert node.items is not None
-    assert node.items.unstarted == 0
-    assert node.unmet == MANY + 1  # 1 until it is admitted
 
 
 @pytest.mark.full

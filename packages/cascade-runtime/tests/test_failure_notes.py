@@ -54,20 +54,6 @@ async def test_a_note_lists_eight_arguments_and_says_when_there_are_more() -> No
     assert await note_of(refuse()) == "in task 'refuse' (refuse:0) of run night"
 
 
-async def test_a_note_says_where_arguments_came_from() -> None:
-    """From a task, or how many of a container from tasks, the first of them by its key."""
-
-    @task(mode="inline")
-    def takes(x: Any, xs: Any) -> None:
-        raise ValueError("no")
-
-    one, other = double(1), double(2)
-    note = await note_of(takes(one, [other, 3, one]))
-    assert note.endswith(
-        "called with x=2 from double:0, xs=[4, 3, 2] with 2 results, the first from double:1"
-    )
-
-
 @pytest.mark.parametrize("failures", [20, 22])
 async def test_an_error_that_ends_a_run_lists_twenty_failures_before_it(failures: int) -> None:
     """In their order; of further ones it gives the number, if there are any."""

@@ -14,7 +14,7 @@ from fakes import FakeClock
 from observers import hold_the_loop, watch_tasks
 from simple_tasks import collect, double, give, hold
 
-from cascade.interfaces import RunCancelledError, TaskCancelledError, TaskState, TaskStateEvent
+from cascade.interfaces import RunCancelledError, TaskCancelledError, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
 from cascade.spec import LazyResult, task
 from cascade.testkit import eventually, time_limit
@@ -63,44 +63,6 @@ async def test_no_asyncio_task_is_made_for_an_inline_call() -> None:
     assert seen == [None, None]
 
 
-async def test_a_call_with_policies_has_an_asyncio_task_of_its_own() -> None:
-    """What may have to await needs one: it is named after the step."""
-
-    def name() -> str:
-        current = asyncio.current_task()
-        return current.get_name() if current is not None else ""
-
-    assert await Engine().run(call(name).with_retry(2)) == "call:0"
-
-
-async def test_each_call_has_a_context_of_its_own() -> None:
-    """It sees what was set when the run began, and nothing that another task has set."""
-
-    def look_and_set() -> str:
-        before = VARIABLE.get()
-        VARIABLE.set("set by a task")
-        return before
-
-    VARIABLE.set("of the run")
-    assert await Engine().run([call(look_and_set).after(call(look_and_set)), call(VARIABLE.get)]) == [
-        "of the run",
-        "of the run",
-    ]
-    assert VARIABLE.get() == "of the run"
-
-
-async def test_what_a_subscriber_sets_does_not_reach_a_task() -> None:
-    """A handler of events is called in the context of the task that the event is about."""
-    engine = Engine()
-    engine.bus.subscribe(TaskStateEvent, lambda _: VARIABLE.set("set by a subscriber"))
-    assert await engine.run(call(VARIABLE.get).after(noop(), fails_not())) == "set by a subscriber"
-    assert VARIABLE.get() == "unset"
-
-
-@task(mode="inline")
-def fails_not() -> None: ...
-
-
 async def test_a_coroutine_that_a_function_returns_is_awaited_in_its_context() -> None:
     """It sees what the function has set, runs in an asyncio task, and its end is the task's."""
 
@@ -135,16 +97,6 @@ async def test_a_run_that_ends_cancels_the_coroutine_of_an_inline_task() -> None
     with pytest.raises(asyncio.CancelledError):
         await run
     assert states(events) == [("call:0", "running"), ("call:0", "cancelled")]
-
-
-async def test_calls_in_a_returned_container_run_and_a_returned_call_continues() -> None:
-    """What a function returns is searched in an asyncio task where that may take long."""
-    assert await Engine().run(call(lambda: [noop(1), {"b": double(2)}, *range(600)])) == [
-        1,
-        {"b": 4},
-        *range(600),
-    ]
-    assert await Engine().run(call(lambda: noop(double(4)))) == 8
 
 
 async def test_events_come_in_the_order_of_the_graph() -> None:
@@ -182,16 +134,6 @@ async def test_a_cancelled_error_that_a_call_raises_is_a_failure() -> None:
     """The run did not cancel the task."""
     with pytest.raises(TaskCancelledError, match="had been cancelled"):
         await Engine().run(fails(asyncio.CancelledError()))
-
-
-async def test_failures_are_collected_and_dependents_skipped() -> None:
-    """on_failure="continue" knows no difference."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    with pytest.raises(ExceptionGroup) as raised:
-        await engine.run([noop(fails(ValueError("a"))), noop(2), fails(KeyError("b"))], on_failure="continue")
-    assert [type(error) for error in raised.value.exceptions] == [ValueError, KeyError]
-    assert [e.task_id for e in events if e.state is TaskState.SKIPPED] == ["noop:0"]
 
 
 async def test_a_checkpoint_reports_and_stops_a_call_whose_run_is_over() -> None:
@@ -243,20 +185,6 @@ async def test_the_loop_runs_other_callbacks_while_many_calls_are_ready() -> Non
     await Engine(clock=clock).run([call(work) for _ in range(100)])
     assert between[0] == 2
     assert set(between) == set(range(2, 101, 2))
-
-
-async def test_more_inline_calls_than_asyncio_tasks_fit_into_a_batch() -> None:
-    """They are over at once; each iteration of the loop also costs the time of what a connector sends in it."""
-    between: list[int] = []
-    called: list[int] = []
-
-    def work() -> None:
-        if not called or called[-1] == len(between):
-            asyncio.get_running_loop().call_soon(lambda: between.append(len(called)))
-        called.append(len(between))
-
-    await Engine(clock=FakeClock()).run([call(work) for _ in range(1_024)])
-    assert [called.count(iteration) for iteration in sorted(set(called))] == [256] * 4
 
 
 @pytest.mark.full
@@ -324,21 +252,6 @@ async def test_a_cancel_of_the_run_during_a_batch_stops_it() -> None:
     with pytest.raises(asyncio.CancelledError):
         await runs[0]
     assert called == 10
-
-
-async def test_at_most_so_many_items_run_and_threads_start_meanwhile() -> None:
-    """Limits of maps and calls in threads go on beside inline calls."""
-
-    @task
-    def in_thread(x: int) -> int:
-        return x
-
-    items = noop.map(x=list(range(500))).with_concurrency(3)
-    assert await Engine().run([items, in_thread(noop(1)), in_thread.map(x=noop([1, 2]))]) == [
-        list(range(500)),
-        1,
-        [1, 2],
-    ]
 
 
 @pytest.mark.full

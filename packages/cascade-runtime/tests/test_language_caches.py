@@ -205,32 +205,6 @@ async def test_equal_calls_that_retry_do_not_need_one_worker_each(workers: int, 
     assert runs == [1, 1]
 
 
-async def test_a_map_over_more_equal_items_than_workers_ends() -> None:
-    """It ends even if the first attempt of each distinct item fails."""
-
-    @task
-    def at_second(x: int) -> int:
-        runs.append(x)
-        if runs.count(x) < 2:
-            raise OSError("not yet")
-        return x
-
-    executor = ThreadExecutor(2)
-    mapped = at_second.with_cache(ignore="runs").with_retry(2, delay=0.01).map(x=[1, 2, 3] * 7)
-    async with time_limit(LIMIT):
-        assert await Engine(executor=executor).run(mapped) == [1, 2, 3] * 7
-    await executor.close()
-    assert sorted(runs) == [1, 1, 2, 2, 3, 3]
-
-
-async def test_equal_calls_that_retry_need_one_share_of_a_resource() -> None:
-    """A call that waits for an equal one has released its share."""
-    cached = failing_first(1).with_cache(ignore="runs").with_retry(2, delay=0.01)
-    async with time_limit(LIMIT):
-        engine = Engine(system_resources={"gpu": 1})
-        assert await engine.run([cached(1).with_constraints(gpu=1) for _ in range(3)]) == [1, 1, 1]
-
-
 async def test_a_hit_needs_no_worker() -> None:
     """A hit is returned while other calls occupy every worker."""
     executor, free = ThreadExecutor(1), asyncio.Event()

@@ -48,6 +48,11 @@ def test_any_workflow_gives_what_a_recursive_evaluator_gives(name: str, tmp_path
     check_workflows(EXECUTORS[name], Engine, tmp_path, examples=FEW[name])
 
 
+def test_some_workflows_give_what_a_recursive_evaluator_gives(tmp_path: Path) -> None:
+    """The short form, for every change."""
+    check_workflows(EXECUTORS["loop"], Engine, tmp_path, examples=40)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_many_workflows_give_what_a_recursive_evaluator_gives(name: str, tmp_path: Path) -> None:

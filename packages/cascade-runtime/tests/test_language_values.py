@@ -21,26 +21,6 @@ async def fail() -> Any:
     raise ValueError("boom")
 
 
-async def test_a_lazy_otherwise_is_run_if_the_condition_is_false() -> None:
-    """Its value becomes the call's, alone or inside a container; with a true condition it does not run at all."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    assert await engine.run(step(1).run_if(give(False), otherwise=double(5))) == 10
-    assert [e.task_name for e in events if e.state is TaskState.SKIPPED] == ["step"]
-    assert await engine.run(step(1).run_if(give(False), otherwise=[double(5), {"k": double(6)}])) == [
-        10,
-        {"k": 12},
-    ]
-    assert await engine.run(step(1).run_if(give(True), otherwise=fail())) == 1
-    assert (
-        await engine.run(
-            step(1).run_if(give(False), otherwise=step(2).run_if(give(False), otherwise=step(3)))
-        )
-        == 3
-    )
-    assert await engine.run(double(step(1).run_if(give(False), otherwise=double(5)))) == 20
-
-
 async def test_every_kind_of_call_may_have_a_lazy_otherwise() -> None:
     """Maps, routes, inputs and items as well as tasks."""
     false, other = give(False), double(5)
@@ -56,33 +36,6 @@ async def test_every_kind_of_call_may_have_a_lazy_otherwise() -> None:
         engine = Engine(system_resources={"gpu": 1})
         assert await engine.run(call.run_if(false, otherwise=other)) == 10
         assert await engine.run(collect(call.run_if(false, otherwise=other), other)) == [10, 10]
-
-
-async def test_a_lazy_otherwise_may_need_what_others_have_used_up() -> None:
-    """Values that it may need are kept until the condition is known, and freed then."""
-    shared = give([1, 2])
-    condition = give(0).after(collect(shared))
-    assert await Engine().run(step(1).run_if(condition, otherwise=collect(shared))) == [[1, 2]]
-    assert await Engine().run(
-        [collect(shared), step(1).run_if(give(1).after(condition), otherwise=shared)]
-    ) == [
-        [[1, 2]],
-        1,
-    ]
-
-
-async def test_a_lazy_otherwise_that_fails_fails_the_call() -> None:
-    """Tasks that need the call are skipped, and the failure is raised once."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    target = double(step(1).run_if(give(False), otherwise=fail()))
-    with pytest.raises(ExceptionGroup) as raised:
-        await engine.run(target, on_failure="continue")
-    assert [type(error) for error in raised.value.exceptions] == [ValueError]
-    states = {e.task_name: e.state for e in events}
-    assert states["double"] is TaskState.SKIPPED
-    assert states["step"] is TaskState.SKIPPED
-    assert states["fail"] is TaskState.FAILED
 
 
 async def test_an_otherwise_has_a_key_of_its_declaration_and_inputs_of_its_own() -> None:
@@ -160,23 +113,6 @@ async def test_returned_calls_have_keys_under_the_task_that_returned_them() -> N
     assert [e.task_name for e in events if e.state is TaskState.COMPLETED].count("fan_out") == 1
 
 
-async def test_recursion_may_return_several_calls() -> None:
-    """A tree of calls, each of which returns more of them, and maps over what they return."""
-
-    @task(mode="inline")
-    def tree(depth: int) -> Any:
-        return [tree(depth - 1), tree(depth - 1)] if depth else 1
-
-    assert await Engine().run(tree(3)) == [[[1, 1], [1, 1]], [[1, 1], [1, 1]]]
-
-    @task(mode="inline")
-    def calls() -> Any:
-        return [double(1), double(2)]
-
-    assert await Engine().run(double.map(x=calls())) == [4, 8]
-    assert await Engine().run(double(calls()[1])) == 8
-
-
 async def test_a_cache_keeps_values_only() -> None:
     """A cached task that returns calls is not stored; the calls that it returns are, if they are cached."""
     backend, made = MemoryCache(), 0
@@ -195,19 +131,6 @@ async def test_a_cache_keeps_values_only() -> None:
     both = [fan_out.with_cache()(), fan_out.with_cache()()]
     assert await engine.run(both) == [[2, {"k": 4}], [2, {"k": 4}]]
     assert {e.task_name for e in events if e.state is TaskState.SKIPPED} >= {"double"}
-
-
-async def test_a_failure_among_returned_calls_fails_the_task_that_needs_them() -> None:
-    """As the failure of one returned call does."""
-
-    @task(mode="inline")
-    def several() -> Any:
-        return [double(1), fail()]
-
-    with pytest.raises(ValueError, match="boom"):
-        await Engine().run(double(several()))
-    with pytest.raises(ExceptionGroup):
-        await Engine().run(double(several()), on_failure="continue")
 
 
 class Holder:
@@ -239,16 +162,6 @@ async def test_a_large_returned_list_is_passed_on_itself() -> None:
     assert (await Engine().run(several()))[-1] == 2
 
 
-async def test_a_large_list_with_a_lazy_result_may_be_shared() -> None:
-    """Each call that takes it gets the value, although it is searched only once if it has none."""
-    shared = [*range(100), double(1)]
-    assert await Engine().run(collect(give(shared)[100], give(shared)[100], give([shared])[0][100])) == [
-        2,
-        2,
-        2,
-    ]
-
-
 async def test_an_item_or_slice_may_be_known_in_the_run() -> None:
     """``rows[first():]`` waits for its bound."""
     assert await Engine().run(give([1, 2, 3])[double(1) :]) == [3]
@@ -265,15 +178,6 @@ async def test_a_map_with_a_doubled_argument_costs_no_more_than_its_items() -> N
         assert arrived[0] is arrived[1]
         arrived = arrived[0]
     assert arrived == [3]
-
-
-async def test_a_container_that_holds_itself_beside_a_lazy_result() -> None:
-    """The nested one arrives as it is."""
-    inner: dict[str, Any] = {}
-    inner["self"] = inner
-    first, second = await Engine().run(give([inner, double(2)]))
-    assert first is inner
-    assert second == 4
 
 
 @dataclass

@@ -194,13 +194,6 @@ async def test_a_step_knows_its_run() -> None:
     assert len({first.idempotency_key, second.idempotency_key, other.idempotency_key}) == 3
 
 
-@pytest.mark.parametrize("middleware", [[3], ["log"], [None], [Log(), object()]])
-def test_what_cannot_be_called_is_refused(middleware: Any) -> None:
-    """The engine refuses it when it is made, and names it."""
-    with pytest.raises(ConfigurationError, match=r"Engine\(middleware=\).*callable"):
-        Engine(middleware=middleware)
-
-
 def test_a_middleware_that_is_not_in_a_list_is_refused() -> None:
     """A single function is the likely mistake; the message shows how to write it."""
     with pytest.raises(ConfigurationError, match=r"middleware=\[.*\]"):

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from desk import Desk
 from observers import watch_tasks
-from simple_tasks import hold
 
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
@@ -168,28 +167,6 @@ async def test_each_event_of_a_task_says_how_long_it_has_taken(desk: Desk, hub: 
         ("BLOCKED", 1_001_000.0),
         ("CANCELLED", 1_003_000.0),
     ]
-
-
-async def test_a_retry_that_waits_for_its_start_is_reported_once_when_its_run_is_cancelled(
-    desk: Desk, engine: Engine
-) -> None:
-    """It has an asyncio task that reports its end, other than a task that waits for its first start."""
-    events = watch_tasks(engine)
-
-    @task
-    async def flaky() -> None:
-        await desk.put("task:*", "pause")
-        await eventually(lambda: desk.applied("task:*", "pause"))
-        raise OSError("not yet")
-
-    run = asyncio.create_task(engine.run([flaky().with_retry(2), hold().after(flaky().with_retry(2))]))
-    await eventually(lambda: states(events, "flaky").count("BLOCKED") == 2)
-    run.cancel()
-    await asyncio.wait({run})
-    for task_id in {event.task_id for event in events}:
-        of_task = [event.state for event in events if event.task_id == task_id]
-        assert of_task[-1] is TaskState.CANCELLED
-        assert of_task.count(TaskState.CANCELLED) == 1
 
 
 async def test_a_second_cancel_of_a_task_that_cleans_up_does_not_interrupt_it(

@@ -15,14 +15,12 @@ from cascade.interfaces import (
     Lifecycle,
     LifecycleEvent,
     ProgressEvent,
-    TaskCancelledError,
     TaskState,
     TaskStateEvent,
     WatchItem,
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
-from cascade.runtime._admission.requests import BlockReason
 from cascade.runtime._control import manager
 from cascade.runtime._scheduler import running_tasks
 from cascade.spec import LazyResult, Router, inject, resource, task
@@ -119,25 +117,6 @@ async def test_a_worker_is_free_for_others_during_a_retrys_delay() -> None:
 
     await Engine(executor=ThreadExecutor(1)).run([flaky.task().with_retry(2, delay=0.2), other()])
     assert order == ["other, after 1 of flaky"]
-
-
-async def test_a_retry_that_was_blocked_is_reported_as_running_again() -> None:
-    """After BLOCKED comes RUNNING, so that observers do not take a running task for one that waits."""
-    hub, flaky, clock = LocalHub(), Flaky(), HeldDelays()
-    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
-    states: list[TaskState] = []
-    engine.bus.subscribe(TaskStateEvent, lambda event: states.append(event.state))
-    run = asyncio.create_task(engine.run(flaky.task().with_retry(2, delay=HOUR)))
-    await eventually(lambda: TaskState.RETRYING in states)
-    await write(hub, "global", "pause")
-    await eventually(lambda: engine._services.admission.policy.constrained)
-    clock.end_delays()
-    await eventually(lambda: TaskState.BLOCKED in states)
-    async with LocalConnector(hub) as desk:
-        await desk.publish(constraint_topic("global", "pause"), None, 1, retain=True)
-    async with time_limit(LIMIT):
-        assert await run == 2
-    assert states == ["RUNNING", "RETRYING", "BLOCKED", "RUNNING", "COMPLETED"]
 
 
 class SlowToClose:
@@ -256,19 +235,6 @@ async def test_nothing_is_reported_about_a_run_that_is_over() -> None:
     await eventually(asked.is_set)
     await asyncio.sleep(0)  # what a thread hands over comes in the next turn
     assert [type(event) for event in told] == [LifecycleEvent, LifecycleEvent]
-
-
-async def test_a_task_that_is_asked_to_stop_before_its_first_step_says_so() -> None:
-    """Otherwise it would end without an event, and the run would wait for it for ever."""
-    engine = Engine()
-
-    run = asyncio.create_task(engine.run(hold()))
-    while not (running := [o for o in engine._services.admission.policy.runs() if o.running()]):
-        await asyncio.sleep(0)
-    running[0].cancel(BlockReason("task:hold is cancelled"), lambda name: name == "hold")
-    async with time_limit(LIMIT):
-        with pytest.raises(TaskCancelledError, match="task:hold is cancelled"):
-            await run
 
 
 async def test_a_run_cancelled_at_any_moment_of_its_end_leaves_no_connector_connected() -> None:

@@ -6,25 +6,16 @@ from typing import Any
 import pytest
 from desk import Desk
 from observers import watch, watch_tasks
-from simple_tasks import collect, double, give, hold, step
+from simple_tasks import collect, double, give, step
 
 from cascade.interfaces import (
-    DataEvent,
-    Lifecycle,
-    LifecycleEvent,
-    LogEvent,
-    ProgressEvent,
     RunStatus,
     TaskCancelledError,
     TaskState,
     TaskStateEvent,
 )
-from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
-from cascade.runtime._graph.graph import Graph
-from cascade.runtime._scheduler.events import EventEmitter
-from cascade.runtime._support.settings import RunIdentity
+from cascade.runtime import Engine, LocalConnector, LocalHub
 from cascade.spec import LazyResult, Router, task
-from cascade.testing import ManualClock
 from cascade.testkit import eventually
 
 
@@ -158,76 +149,6 @@ def fail_again() -> LazyResult[Any]:
             raise OSError("reset")
 
     return once().with_retry(2)
-
-
-def test_the_end_of_a_run_is_its_last_event() -> None:
-    """Whatever still runs: lines, values, progress and ends of tasks that come later are not published."""
-    bus, heard = EventBus(), list[Any]()
-    bus.subscribe(object, heard.append)
-    emitter = EventEmitter(RunIdentity("r1", "nightly", {"shift": 2}), bus, ManualClock(), attempt=3, kept=4)
-    graph = Graph()
-    list(graph.build([lazy := hold()]))
-    node = graph.node(lazy)
-
-    def report() -> None:
-        emitter.progress(node, (1.0, 2.0, "half", "m"))
-        emitter.log(node, 1e9, "INFO", "press", "oil is low", 5)
-        emitter.log(None, 1e9, "INFO", "press", "no task", 0)
-        emitter.data(node, "celsius", 21.5)
-        emitter.task(node, TaskState.FAILED, 1.0, error=ValueError("late"))
-
-    emitter.started()
-    report()
-    before = len(heard)
-    emitter.stopped(RunStatus.FAILED, "ValueError: boom")
-    assert not emitter.wants_tasks()
-    report()
-    emitter.task(node, TaskState.COMPLETED, 1.0)
-    emitter.expanded([node])
-    begin, progress, line, alone, value, end, last = heard
-    assert before == len(heard) - 1
-    assert isinstance(begin, LifecycleEvent)
-    assert (begin.event, begin.name, begin.tags, begin.kept) == (
-        Lifecycle.ENGINE_STARTED,
-        "nightly",
-        {"shift": 2},
-        4,
-    )
-    assert isinstance(progress, ProgressEvent)
-    assert (progress.task_id, progress.done, progress.total) == ("hold:0", 1.0, 2.0)
-    assert (progress.message, progress.unit) == ("half", "m")
-    assert isinstance(line, LogEvent)
-    assert (line.task_id, line.task_name, line.timestamp) == ("hold:0", "hold", 1e9)
-    assert (line.level, line.logger, line.message, line.skipped) == ("INFO", "press", "oil is low", 5)
-    assert (alone.task_id, alone.task_name, alone.message) == ("", "", "no task")
-    assert isinstance(value, DataEvent)
-    assert (value.task_id, value.task_name, value.name, value.data) == ("hold:0", "hold", "celsius", 21.5)
-    assert (end.state, end.error) == (TaskState.FAILED, "ValueError: late")
-    assert (last.event, last.status, last.error) == (
-        Lifecycle.ENGINE_STOPPED,
-        RunStatus.FAILED,
-        "ValueError: boom",
-    )
-    assert {event.token for event in heard} == {begin.token}
-    assert {event.run_attempt for event in heard} == {3}
-    assert {event.run_id for event in heard} == {"r1"}
-
-
-@pytest.mark.parametrize("outer", [0, 1])
-async def test_a_call_of_a_route_that_is_not_taken_keeps_its_key(outer: int) -> None:
-    """The first route that declares a call names it, whichever route has it built."""
-
-    @task(mode="inline")
-    def returning() -> Any:
-        shared = step(1)
-        inner = Router(give(0), {0: double(shared), 1: double(2)})
-        return Router(give(outer), {0: inner, 1: double(shared)})
-
-    engine = Engine()
-    events = watch_tasks(engine)
-    assert await engine.run(returning()) == 2
-    (place,) = {(event.task_id, event.parent) for event in events if event.task_name == "step"}
-    assert place[0] == "returning:0~1/step:0"
 
 
 @pytest.mark.parametrize("otherwise", ["value", "call"])

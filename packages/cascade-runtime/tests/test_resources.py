@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import inspect
 import logging
 import sys
 import threading
@@ -24,9 +23,7 @@ from cascade.interfaces import (
     UsageError,
 )
 from cascade.runtime import Engine, SqliteCache, ThreadExecutor, override_resource
-from cascade.runtime._resources.lifetime import CloseTimeouts, OpenResource, _ThreadSteps
-from cascade.runtime._resources.scope import ResourceScope
-from cascade.spec import LazyResult, Resource, call_of, inject, resource, task
+from cascade.spec import LazyResult, Resource, inject, resource, task
 from cascade.testkit import eventually, no_leaks, time_limit
 
 LIMIT = 50.0
@@ -53,51 +50,9 @@ def ends(engine: Engine) -> list[LifecycleEvent]:
 
 
 @resource
-async def helped() -> AsyncIterator[str]:
-    """A common pattern: a helper task that is cancelled and awaited at the end."""
-    helper = asyncio.create_task(endless())
-    yield "helped"
-    helper.cancel()
-    await helper
-
-
-@resource
 async def broken() -> AsyncIterator[str]:
     yield "broken"
     raise OSError("cannot close")
-
-
-async def test_a_teardown_that_ends_cancelled_leaves_no_other_resource_open() -> None:
-    """It counts as a failure of that resource, by name, not as a cancellation of the run."""
-    log: list[str] = []
-
-    @resource
-    async def outer() -> AsyncIterator[str]:
-        yield "outer"
-        log.append("closed")
-
-    engine = Engine()
-    events = ends(engine)
-    async with no_leaks():
-        with pytest.raises(ResourceFailedError, match="'helped' was cancelled while it was closed"):
-            await engine.run(using(outer, helped))
-    assert log == ["closed"]
-    assert events[0].status is RunStatus.FAILED
-
-
-async def test_an_opening_that_ends_cancelled_fails_the_task() -> None:
-    """The task does not wait for ever for a value that cannot come."""
-
-    @resource
-    async def opens_with_help() -> AsyncIterator[None]:
-        helper = asyncio.create_task(endless())
-        helper.cancel()
-        await helper
-        yield
-
-    async with time_limit(LIMIT):
-        with pytest.raises(ResourceFailedError, match="'opens_with_help' was cancelled while it was opened"):
-            await Engine().run(using(opens_with_help))
 
 
 @pytest.mark.parametrize("when", ["opening", "closing"])
@@ -252,29 +207,6 @@ async def test_a_resource_opened_in_a_thread_after_its_attempt_ended_is_closed_a
         await eventually(lambda: log == ["closed"])
 
 
-async def test_a_resource_opened_at_the_moment_of_the_cancellation_is_closed_once() -> None:
-    """The thread does not close a value that it handed over; otherwise two threads would run one generator."""
-
-    @resource(scope="task")
-    def fast() -> Iterator[str]:
-        yield "just in time"
-
-    class Late:
-        """A lock right after which the opening is abandoned."""
-
-        def __enter__(self) -> None:
-            pass
-
-        def __exit__(self, *args: object) -> None:
-            steps._abandoned = True
-
-    steps = _ThreadSteps(fast, {}, ThreadExecutor(1))
-    steps._lock = Late()  # type: ignore[assignment]
-    assert steps._step() == "just in time"
-    assert steps._handed_over
-    assert inspect.getgeneratorstate(steps._generator) == inspect.GEN_SUSPENDED
-
-
 async def test_a_resource_that_was_opened_as_its_opening_was_cancelled_is_closed() -> None:
     """The thread has handed its value over, but the cancel comes first: no other code could close it."""
     log: list[str] = []
@@ -295,22 +227,11 @@ async def test_a_resource_that_was_opened_as_its_opening_was_cancelled_is_closed
                 raise asyncio.CancelledError
             return value
 
-    opened = OpenResource(held, {}, Cancelling(1), CloseTimeouts())
+    threads = Cancelling(1)
     with pytest.raises(ResourceFailedError, match="was cancelled while it was opened"):
-        await opened.value()
-    await opened.close()
+        await Engine(executors={"thread": threads}).run(using(held))
     assert log == ["closed"]
-
-
-async def test_an_opening_that_is_cancelled_before_its_first_step_fails_those_that_wait_for_it() -> None:
-    """The coroutine never ran and could report nothing; still no task waits for its value for ever."""
-    opened = OpenResource(helped, {}, ThreadExecutor(1), CloseTimeouts())
-    opened.task.cancel()
-    async with time_limit(LIMIT):
-        with pytest.raises(ResourceFailedError, match="was cancelled while it was opened"):
-            await opened.value()
-        await opened.close()
-    assert opened.failed
+    await threads.close()
 
 
 async def test_a_run_cancelled_while_it_closes_resources_closes_the_others_too() -> None:
@@ -405,37 +326,6 @@ async def test_a_cancelled_run_stays_cancelled_when_its_resources_cannot_be_clos
     ]
 
 
-class Frozen(Exception):
-    """An error that accepts no notes."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "__notes__":
-            raise AttributeError(name)
-        super().__setattr__(name, value)
-
-
-@pytest.mark.parametrize("scope", ["run", "task"])
-@pytest.mark.parametrize("error", [ValueError("boom"), Frozen("boom")])
-async def test_a_closing_error_does_not_replace_the_failure(
-    scope: Any, error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The task's own error is raised, with a note about the closing error if it accepts notes."""
-
-    @resource(scope=scope)
-    def broken() -> Iterator[str]:
-        yield "broken"
-        raise OSError("cannot close")
-
-    async def work() -> None:
-        raise error
-
-    with pytest.raises(type(error), match="boom") as caught:
-        await Engine().run(using(broken, work=work))
-    assert caught.value is error
-    assert "cannot close" in caplog.text
-    assert isinstance(error, Frozen) or any("cannot close" in note for note in caught.value.__notes__)
-
-
 async def test_a_cache_is_closed_although_a_resource_cannot_be_closed(tmp_path: Path) -> None:
     """Neither its thread nor its open file outlives the run."""
     cache = SqliteCache(tmp_path / "cache.db")
@@ -457,57 +347,45 @@ async def test_several_closing_errors_are_raised_together() -> None:
     assert sorted(map(str, caught.value.exceptions)) == ["cannot close", "nor this"]
 
 
-async def test_a_resource_is_not_opened_after_its_scope_was_closed() -> None:
-    """A task that is still running gets an error, not a resource that would never be closed."""
-    threads = ThreadExecutor(1)
-    async with ResourceScope([], threads) as scope:
-        pass
-    with pytest.raises(
-        ResourceFailedError, match="'broken' was requested after the run or the attempt had closed"
-    ):
-        await scope.fill(call_of(using(broken)).definition, (), {})
-    await threads.close()
+@resource(name="a")
+def first_of_two(b: Any = inject("b")) -> Iterator[int]:  # noqa: B008 - this is how a dependency is declared
+    yield 1
 
 
-async def test_resources_in_a_cycle_are_rejected_before_the_first_task() -> None:
-    """The error names the cycle; it is not a RecursionError from inside the engine."""
+@resource(name="b")
+def second_of_two(a: Any = inject(first_of_two)) -> Iterator[int]:  # noqa: B008
+    yield 2
+
+
+@resource(scope="task")
+def short() -> Iterator[int]:
+    yield 1
+
+
+@resource
+def long(s: Any = inject(short)) -> Iterator[int]:  # noqa: B008
+    yield 2
+
+
+@pytest.mark.parametrize(
+    ("needed", "words"),
+    [
+        ("a", "task 'use': resources need each other in a cycle: a -> b -> a"),
+        (long, "'long' lives for the run and cannot use 'short'.*the same scope"),
+    ],
+)
+async def test_resources_that_cannot_be_opened_are_rejected_before_the_first_task(
+    needed: Any, words: str
+) -> None:
+    """The error names them; it is not a RecursionError from inside the engine."""
     log: list[str] = []
-
-    @resource(name="a")
-    def first_of_them(b: Any = inject("b")) -> Iterator[int]:  # noqa: B008 - this is how a dependency is declared
-        yield 1
-
-    @resource(name="b")
-    def second(a: Any = inject(first_of_them)) -> Iterator[int]:  # noqa: B008
-        yield 2
 
     @task(mode="inline")
     def first() -> None:
         log.append("ran")
 
-    with pytest.raises(UsageError, match=r"task 'use': resources need each other in a cycle: a -> b -> a"):
-        await Engine(resources=[first_of_them, second]).run([first(), using("a").after(first())])
-    assert not log
-
-
-async def test_a_run_resource_that_needs_a_task_resource_is_rejected_before_the_first_task() -> None:
-    """The error names both and says what to do."""
-    log: list[str] = []
-
-    @resource(scope="task")
-    def short() -> Iterator[int]:
-        yield 1
-
-    @resource
-    def long(s: Any = inject(short)) -> Iterator[int]:  # noqa: B008
-        yield 2
-
-    @task(mode="inline")
-    def first() -> None:
-        log.append("ran")
-
-    with pytest.raises(UsageError, match=r"'long' lives for the run and cannot use 'short'.*the same scope"):
-        await Engine().run([first(), using(long).after(first())])
+    with pytest.raises(UsageError, match=words):
+        await Engine(resources=[first_of_two, second_of_two]).run([first(), using(needed).after(first())])
     assert not log
 
 
@@ -692,12 +570,8 @@ async def test_an_exit_while_closing_goes_before_other_closing_errors(exits: str
 
         return each
 
-    threads = ThreadExecutor(1)
-    with pytest.raises(SystemExit) as caught:
-        async with ResourceScope([], threads) as scope:
-            await scope.fill(call_of(using(ending("first"), ending("last"))).definition, (), {})
-    assert caught.value.code == 3
-    await threads.close()
+    with pytest.raises(SystemExit, match="3"):
+        await Engine().run(using(ending("first"), ending("last")))
 
 
 @pytest.mark.parametrize("ends", ["raises GeneratorExit", "is cancelled", "does not end"])
@@ -756,120 +630,3 @@ async def test_a_function_that_is_not_a_resource_is_refused_by_name() -> None:
     ):
         with pytest.raises(ConfigurationError, match=text):
             await Engine(resources=offered).run(using("database"))
-
-
-async def test_a_missing_resource_is_named_with_those_that_are_there() -> None:
-    """Sorted, so that the reader finds the name that was meant."""
-
-    def named(name: str) -> Resource:
-        @resource(name=name)
-        def each() -> Iterator[str]:
-            yield name
-
-        return each
-
-    engine = Engine(resources=[named("b"), named("c"), named("a")])
-    with pytest.raises(ResourceNotFoundError, match=r"'use'.*'d' \(it has a, b, c\)") as caught:
-        await engine.run(using("b", "d"))
-    assert caught.value.name == "d"
-    assert await engine.run(using("c", "a")) == ("c", "a")
-
-
-async def test_resources_may_need_one_resource_in_several_ways() -> None:
-    """That is not a cycle; it is opened once and closed after those that use it."""
-    log: list[str] = []
-
-    @resource
-    def base() -> Iterator[str]:
-        log.append("base")
-        yield "base"
-        log.append("closed")
-
-    @resource
-    def left(base: str = inject(base)) -> Iterator[str]:
-        yield f"left of {base}"
-
-    @resource
-    def right(left: str = inject(left), base: str = inject(base)) -> Iterator[str]:
-        yield f"right of {left} and {base}"
-        log.append("right")
-
-    assert await Engine().run(using(right, left)) == ("right of left of base and base", "left of base")
-    assert log == ["base", "right", "closed"]
-
-
-async def test_a_resource_may_be_closed_twice() -> None:
-    """The run closes what a task holds that does not end, and the task closes it again when it ends after all."""
-    log: list[str] = []
-
-    @resource
-    async def held() -> AsyncIterator[str]:
-        yield "held"
-        log.append("closed")
-
-    opened = OpenResource(held, {}, ThreadExecutor(1), CloseTimeouts())
-    assert await opened.value() == "held"
-    for _ in range(2):
-        assert await opened.close() is None
-    assert log == ["closed"]
-    assert not opened.failed
-    assert opened.close_error is None
-
-
-async def test_an_opening_that_is_given_up_twice_is_cancelled_once() -> None:
-    """What it does to clean up is not interrupted by the second one."""
-    begun, release, cancelled = asyncio.Event(), asyncio.Event(), list[str]()
-
-    @resource
-    async def slow() -> AsyncIterator[str]:
-        begun.set()
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                cancelled.append("cancelled")
-        if cancelled:
-            raise OSError("cleaned up")
-        yield "never"
-
-    opened = OpenResource(slow, {}, ThreadExecutor(1), CloseTimeouts(60.0, 0.01))
-    await begun.wait()
-    for _ in range(2):
-        await opened.close()
-        assert cancelled == ["cancelled"]
-        assert "'slow' is still running 0.01 s after it was cancelled" in str(opened.close_error)
-    release.set()
-    with pytest.raises(OSError, match="cleaned up"):
-        await opened.value()
-    assert opened.failed
-
-
-async def test_a_teardown_that_hangs_in_a_thread_is_left_to_the_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It cannot be stopped; nothing else touches its generator meanwhile, and it may end by itself."""
-    begun, release, log = threading.Event(), threading.Event(), list[str]()
-    limits = limits_of(3600, monkeypatch)
-
-    @resource
-    def hangs() -> Iterator[str]:
-        yield "hangs"
-        begun.set()
-        release.wait(60)
-        log.append("closed")
-
-    threads = ThreadExecutor(2)
-    opened = OpenResource(hangs, {}, threads, CloseTimeouts(3600, 60.0))
-    assert await opened.value() == "hangs"
-    async with time_limit(LIMIT):
-        closing = asyncio.create_task(opened.close())
-        await eventually(begun.is_set)
-        pass_now(limits[0])
-        await closing
-        assert "'hangs' did not close within 3600 s" in str(opened.close_error)
-        assert opened.close_error is not None
-        assert type(opened.close_error.__cause__) is TimeoutError
-        assert not log
-        release.set()
-        await eventually(lambda: log == ["closed"])
-    await threads.close()

@@ -1,20 +1,14 @@
 """What identifies a run: its id, its name, its tags, and where its tasks stand in the graph."""
 
-import asyncio
 from typing import Any
 
 import pytest
 from observers import watch, watch_tasks
-from simple_tasks import double, give, hold, step
+from simple_tasks import double, give, step
 
 from cascade.interfaces import ConfigurationError, Lifecycle, LifecycleEvent, TaskState
 from cascade.runtime import Engine
-from cascade.spec import Router, task
-
-
-@task(mode="inline")
-def count_down(n: int) -> Any:
-    return count_down(n - 1) if n else step(7)
+from cascade.spec import Router
 
 
 async def test_a_run_has_the_id_name_and_tags_that_it_was_given() -> None:
@@ -81,36 +75,12 @@ async def test_tags_that_cannot_be_used_are_refused(tags: Any) -> None:
         await Engine().run(double(1), tags=tags)
 
 
-async def test_two_runs_of_one_id_at_the_same_time_are_refused() -> None:
-    """One engine runs an id once at a time; when the first run has ended, the id is free again."""
-    engine = Engine()
-    events = watch_tasks(engine)
-    first = asyncio.create_task(engine.run(hold(), run_id="night"))
-    while not events:
-        await asyncio.sleep(0)
-    with pytest.raises(ConfigurationError, match="'night' is running on this engine"):
-        await engine.run(double(1), run_id="night")
-    first.cancel()
-    await asyncio.wait({first})
-    assert await engine.run(double(1), run_id="night") == 2
-
-
 async def places(target: Any) -> dict[str, tuple[str, int | None, str]]:
     """Return where the completed tasks of a run stand: parent, item and node, by key."""
     engine = Engine()
     events = watch_tasks(engine)
     await engine.run(target)
     return {e.task_id: (e.parent, e.item, e.node) for e in events if e.state is TaskState.COMPLETED}
-
-
-async def test_items_of_a_map_know_their_map_and_index() -> None:
-    """The map's key is the parent; a lazy map has the same keys as one whose items are known."""
-    assert await places([double.map(x=[5, 6]), double.map(x=give([7]))]) == {
-        "double:0[0]": ("double:0", 0, "double:0"),
-        "double:0[1]": ("double:0", 1, "double:0"),
-        "double:1[0]": ("double:1", 0, "double:1"),
-        "give:0": ("", None, ""),
-    }
 
 
 async def test_calls_of_a_route_know_their_route() -> None:
@@ -122,12 +92,3 @@ async def test_calls_of_a_route_know_their_route() -> None:
         "double:0": ("", None, ""),
         "step:1": ("route:0", None, "step:1"),
     }
-
-
-async def test_calls_of_a_continuation_know_their_target() -> None:
-    """A loop that returns its next step keeps its target: the key does not grow."""
-    found = await places(count_down(30))
-    assert found["count_down:0"] == ("", None, "")
-    assert found["count_down:0~1/count_down:0"] == ("count_down:0", None, "")
-    assert found["count_down:0~31/step:0"] == ("count_down:0", None, "")
-    assert len(found) == 32

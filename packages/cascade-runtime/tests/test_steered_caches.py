@@ -131,23 +131,3 @@ async def test_a_call_that_waits_for_permission_when_its_run_ends_is_cancelled_o
         with pytest.raises(asyncio.CancelledError):
             await run
     assert states(events) == ["BLOCKED", "CANCELLED"]
-
-
-async def test_a_miss_that_runs_counts_for_a_limit_that_arrives_later(hub: LocalHub) -> None:
-    go = asyncio.Event()
-
-    @task
-    async def held(x: int) -> int:
-        await go.wait()
-        return x
-
-    cached = held.with_cache(ignore=("go",))
-    async with Desk(hub) as desk, time_limit(LIMIT):
-        engine, events = watched(hub)
-        run = asyncio.create_task(engine.run([cached(1), cached(2)]))
-        await eventually(lambda: states(events) == ["RUNNING", "RUNNING"])
-        await desk.put("task:held", "concurrency", limit=1)
-        await eventually(lambda: desk.applied("task:held", "concurrency"))
-        await eventually(lambda: desk.reports[-1]["in_scope_running"] == 2)
-        go.set()
-        assert await run == [1, 2]

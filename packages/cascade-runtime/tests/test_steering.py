@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 from desk import Desk
-from fakes import HOUR, HeldDelays
 from observers import watch, watch_tasks
 
 from cascade.interfaces import (
@@ -29,12 +27,10 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, checkpoint
-from cascade.runtime._graph.node import Node
 from cascade.runtime._scheduler import checkpoints
-from cascade.runtime._scheduler.outcome import RunOutcome
 from cascade.spec import task
 from cascade.testing import ManualClock
-from cascade.testkit import eventually, time_limit
+from cascade.testkit import eventually
 
 LIMIT = 50.0
 """Seconds after which what has not happened is a failure."""
@@ -199,31 +195,6 @@ async def test_under_a_rate_limit_each_task_waits_for_its_token(desk: Desk, hub:
     assert count(events, TaskState.RUNNING) == 20
 
 
-async def test_a_pause_during_a_retry_delay_blocks_the_retry(desk: Desk, hub: LocalHub) -> None:
-    """A retry needs admission like a first start, and its slot is free while it waits."""
-    attempts: list[int] = []
-    clock = HeldDelays()
-    engine = Engine(connector=LocalConnector(hub, source_id="line-3"), clock=clock)
-    events = watch_tasks(engine)
-
-    @task
-    async def flaky() -> int:
-        attempts.append(1)
-        if len(attempts) == 1:
-            raise OSError("once")
-        return len(attempts)
-
-    run = asyncio.create_task(engine.run(flaky().with_retry(2, delay=HOUR)))
-    await eventually(lambda: count(events, TaskState.RETRYING) == 1)
-    await desk.put("global", "pause")
-    await eventually(lambda: desk.applied("global", "pause"))
-    clock.end_delays()
-    await eventually(lambda: count(events, TaskState.BLOCKED) == 1)
-    assert len(attempts) == 1
-    await desk.lift("global", "pause")
-    assert await run == 2
-
-
 async def test_cancelling_a_run_from_outside(desk: Desk, engine: Engine) -> None:
     """Row 27: its tasks are cancelled, ENGINE_STOPPED says Cancelled, run() names the register; other runs continue."""
     lifecycle = watch(engine)
@@ -260,59 +231,6 @@ async def test_cancelling_tasks_from_outside(desk: Desk, engine: Engine) -> None
     assert [type(e) for e in caught.value.exceptions] == [TaskCancelledError] * 2
     assert count(events, TaskState.CANCELLED, "counted") == 2
     assert count(events, TaskState.COMPLETED, "step") == 2
-
-
-async def test_the_cancel_of_a_waiting_task_reaches_its_record_through_four_functions(
-    desk: Desk, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The controller's step, its notifications, the run's admission and the run's outcome; nothing in between."""
-    path: list[str] = []
-    fail = RunOutcome.fail
-
-    def record(outcome: RunOutcome, node: Node, error: Exception) -> None:
-        frame = sys._getframe(1)
-        while "/cascade/runtime/" in frame.f_code.co_filename and frame.f_back is not None:
-            path.insert(0, frame.f_code.co_qualname)
-            frame = frame.f_back
-        path.append(fail.__qualname__)
-        fail(outcome, node, error)
-
-    monkeypatch.setattr(RunOutcome, "fail", record)
-    events = watch_tasks(engine)
-    await desk.put("global", "pause")
-    run = asyncio.create_task(engine.run(step()))
-    await eventually(lambda: count(events, TaskState.BLOCKED))
-    await desk.put("task:step", "cancel", expires_at=time.time() + 60)
-    with pytest.raises(TaskCancelledError):
-        await run
-    assert path == [
-        "AdmissionController._step",
-        "AdmissionController._notify_runs",
-        "RunAdmission._reject",
-        "RunOutcome.fail",
-    ]
-
-
-async def test_a_task_between_two_attempts_is_cancelled_as_well(desk: Desk, engine: Engine) -> None:
-    """Row 27: a task in a retry delay is cancelled now, and not tried again when the cancel has expired."""
-    events = watch_tasks(engine)
-
-    @task
-    async def flaky() -> None:
-        raise OSError("not yet")
-
-    run = asyncio.create_task(engine.run(flaky().with_retry(2, delay=3_600)))
-    await eventually(lambda: count(events, TaskState.RETRYING) == 1)
-    await desk.connector.publish(
-        "cascade/constraints/task/fl*/@cancel",
-        {"type": "cancel", "expires_at": time.time() + 60},
-        1,
-        retain=True,
-    )
-    with pytest.raises(TaskCancelledError, match="task:fl\\* is cancelled"):
-        async with time_limit(50):
-            await run
-    assert [event.state.value for event in events] == ["RUNNING", "RETRYING", "CANCELLED"]
 
 
 async def test_resources_are_taken_all_at_once(desk: Desk, engine: Engine, unhurried: None) -> None:
@@ -438,27 +356,6 @@ async def test_a_checkpoint_obeys_a_cancel_in_a_thread(desk: Desk, engine: Engin
     assert ended.wait(LIMIT)
     (cancelled,) = [e for e in lifecycle if getattr(e, "state", "") == "CANCELLED"]
     assert "cannot be stopped" in cancelled.reason
-
-
-async def test_a_thread_needs_the_loop_only_if_its_task_is_paused(desk: Desk, engine: Engine) -> None:
-    """A constraint on other tasks, or one that does not pause, costs no call to the loop at a checkpoint."""
-    began, go, passed = threading.Event(), threading.Event(), threading.Event()
-
-    @task
-    def long() -> None:
-        began.set()
-        go.wait(LIMIT)
-        checkpoint()  # type: ignore[unused-awaitable] # in a thread it has waited already
-        passed.set()
-
-    run = asyncio.create_task(engine.run(long()))
-    await eventually(began.is_set)
-    await desk.put("task:other", "pause")
-    await desk.put("global", "concurrency", limit=1)
-    await eventually(lambda: desk.applied("global", "concurrency"))
-    go.set()
-    assert passed.wait(LIMIT)  # which holds the loop meanwhile
-    await run
 
 
 async def test_outside_of_a_task_a_checkpoint_does_nothing() -> None:

@@ -1,16 +1,14 @@
 """What a task costs, counted in function calls and in objects: measures that no clock and no other program disturb."""
 
 import asyncio
-import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from cascade.runtime import Engine
-from cascade.runtime._graph.graph import Graph
 from cascade.spec import LazyResult, Task, task
 
 FEW, MORE = 100, 600
@@ -79,39 +77,3 @@ def test_a_task_that_asks_for_nothing_takes_few_calls(
     """Each call of a function is about a hundredth of what a task costs."""
     each = (calls(shape(function, MORE)) - calls(shape(function, FEW))) / (MORE - FEW)
     assert each <= most
-
-
-@pytest.mark.parametrize(
-    ("shape", "most"), [pytest.param(fan, 1, id="fan-out"), pytest.param(chain, 2, id="chain")]
-)
-def test_a_node_is_few_objects_for_the_garbage_collector(shape: Shape, most: int) -> None:
-    """A node, and in a chain one tuple that is its inputs and its arguments."""
-    kept = []
-    for n in (FEW, MORE):
-        targets, graph = shape(later, n), Graph()
-        gc.collect()
-        before = len(gc.get_objects())
-        for _ in graph.build(targets):
-            ...
-        kept.append(len(gc.get_objects()) - before)
-    assert (kept[1] - kept[0]) / (MORE - FEW) <= most + 0.1
-
-
-@pytest.fixture
-def usual_collector() -> Iterator[None]:
-    """Have the garbage collector run as often as in a new process."""
-    usual, was_enabled = gc.get_threshold(), gc.isenabled()
-    gc.set_threshold(700, 10, 10)
-    gc.enable()
-    yield
-    gc.set_threshold(*usual)
-    if not was_enabled:
-        gc.disable()
-
-
-async def test_the_items_of_a_map_do_not_make_the_garbage_collector_run(usual_collector: None) -> None:
-    """What asyncio allocates for the items that run at once stays below what a collection waits for."""
-    gc.collect()
-    before = gc.get_stats()[0]["collections"]
-    assert len(await Engine().run(later.map(x=range(10_000)))) == 10_000
-    assert gc.get_stats()[0]["collections"] - before <= 10

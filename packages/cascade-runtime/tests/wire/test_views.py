@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cascade.interfaces.topics import ack_topic, constraint_topic, state_topic, status_topic, telemetry_topic
-from cascade.wire import EngineView, View, constraint_rows, engine_rows, run_rows
+from cascade.wire import EngineView, Register, View, constraint_rows, engine_rows, parse, run_rows
 
 PAUSE = constraint_topic("global", "pause")
 
@@ -86,17 +86,6 @@ def test_a_run_that_has_ended_by_its_event_keeps_what_the_event_said() -> None:
     assert run.status == "Cancelled"
 
 
-def test_a_task_event_after_the_end_of_its_run_changes_nothing() -> None:
-    """Nothing runs any more; the message is counted as arrived."""
-    view = View()
-    started(view)
-    task(view, 1, "RUNNING")
-    stopped(view, 2, status="Succeeded")
-    run = view.runs["line", "r"]
-    task(view, 3, "BLOCKED")
-    assert (run.tasks, run.counts, run.messages) == ({}, {"RUNNING": 1}, 4)
-
-
 def test_an_end_of_an_unknown_status_is_an_end() -> None:
     """1.x may add a status; the run is over, in its row of recent runs too."""
     view = View()
@@ -118,13 +107,8 @@ def test_the_next_attempt_of_a_run_begins_with_nothing_of_the_one_before() -> No
     assert (run.status, run.error, run.ended, len(run.failures)) == ("Failed", "E: x", START + 3, 1)
     task(view, 1, "RUNNING", token="u", attempt=2)
     assert (run.status, run.error, run.ended, run.started) == ("Running", "", None, None)
-    assert (run.token, run.attempt, run.counts, len(run.failures), run.reported) == (
-        "u",
-        2,
-        {"RUNNING": 1},
-        0,
-        None,
-    )
+    begun = (run.token, run.attempt, run.counts, len(run.failures), run.reported)
+    assert begun == ("u", 2, {"RUNNING": 1}, 0, None)
     started(view, token="u")
     assert (run.started, run.counts) == (START, {"RUNNING": 1})
 
@@ -193,38 +177,6 @@ def test_a_row_that_says_less_does_not_take_a_name_or_tags_away() -> None:
     runs(other, recent=[recent(name="weekly", tags={"a": "b"})])
     run = other.runs["line", "r"]
     assert (run.name, run.tags, run.started, run.ended) == ("weekly", {"a": "b"}, START + 1, START + 9)
-
-
-def test_progress_belongs_to_a_task_that_runs_and_is_its_latest() -> None:
-    """A progress of a task that is not known, or has ended, says nothing."""
-    view = View()
-
-    def progress(seq: int, task_id: str, **body: Any) -> None:
-        event(view, seq, "ProgressEvent", task_id=task_id, **body)
-
-    task(view, 0, "RUNNING")
-    progress(1, "a:0", done=1, total=9, message="one", unit="files")
-    progress(2, "other", done=5)
-    found = view.runs["line", "r"].tasks["a:0"]
-    assert (found.done, found.total, found.message, found.unit) == (1, 9, "one", "files")
-    progress(3, "a:0", done=2)
-    assert (found.done, found.total, found.message, found.unit) == (2, None, "", "")
-    task(view, 4, "COMPLETED")
-    progress(5, "a:0", done=3)
-    assert view.runs["line", "r"].tasks == {}
-
-
-def test_the_run_with_the_latest_message_is_the_last() -> None:
-    """Also if it is old; an event of another source under the same id is another run."""
-    view = View()
-    runs(view, {}, {"run_id": "q"})
-    assert [run_id for _, run_id in view.runs] == ["r", "q"]
-    task(view, 0, "RUNNING")
-    assert [run_id for _, run_id in view.runs] == ["q", "r"]
-    data = {"run_id": "r", "source": "zone", "seq": 0, "body": {}}
-    put(view, telemetry_topic("o", "p", "r"), data)
-    assert [*view.runs] == [("line", "q"), ("line", "r"), ("zone", "r")]
-    assert [row["run_id"] for row in run_rows(view, 0.0)] == ["r", "r", "q"]
 
 
 @pytest.mark.parametrize(
@@ -327,20 +279,6 @@ def test_whose_report_an_engine_shows_follows_from_its_birth(
     assert bool(view.compliance(PAUSE, 0.0)) is obeys
 
 
-def test_the_session_and_the_sync_of_an_engine_are_those_of_its_reports() -> None:
-    """That on constraints first, then that of its runs; the reason is that of its presence."""
-    view = View()
-    put(view, status_topic("line"), {"status": "offline", "session": "p", "reason": "ended"})
-    engine = view.engines["line"]
-    assert (engine.session, engine.sync, engine.reason) == ("", "", "ended")
-    runs(view, session="r1")
-    assert (engine.session, engine.sync) == ("r1", "")
-    constraints(view, session="c1", sync="stale")
-    assert (engine.session, engine.sync) == ("c1", "stale")
-    put(view, status_topic("line"), "")
-    assert engine.reason == ""
-
-
 @pytest.mark.parametrize(
     ("effective", "paused"),
     [
@@ -406,41 +344,6 @@ def test_a_clean_end_shows_in_the_summary_or_in_the_sync() -> None:
     assert engine.status(99.0) == "online"
 
 
-def test_an_engine_is_forgotten_with_the_last_that_is_kept_of_it() -> None:
-    """Until then it stays; what is cleared twice, or was never there, changes nothing."""
-    view = View()
-    topics = [status_topic("line"), ack_topic("line")]
-    topics += [state_topic("line", kind) for kind in ("constraints", "runs", "graph", "summary", "host")]
-    for topic in topics:
-        put(view, topic, {"status": "online", "up": 1})
-    constraints(view, source="other")
-    for topic in topics:
-        assert "line" in view.engines
-        for _ in range(2):
-            put(view, topic, "")
-    put(view, status_topic("nobody"), "")
-    assert [*view.engines] == ["other"]
-
-
-def test_the_engines_heard_of_least_recently_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also by what only names them; what is forgotten takes no room for reports any more."""
-    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 1_000)
-    view = View()
-    for source in ("a", "b", "c"):
-        put(view, state_topic(source, "host"), {"pad": "x" * 280})
-    put(view, status_topic("a"), {"status": "online", "session": "p"})
-    put(view, state_topic("d", "host"), {"pad": "x" * 280})
-    assert [*view.engines] == ["c", "a", "d"]
-    for _ in range(5):
-        put(view, state_topic("a", "host"), {"pad": "x" * 280})
-    assert [*view.engines] == ["c", "d", "a"]
-    put(view, state_topic("d", "host"), "")
-    put(view, state_topic("e", "host"), {"pad": "x" * 280})
-    assert [*view.engines] == ["c", "a", "e"]
-    put(view, state_topic("e", "host"), {"pad": "x" * 5_000})
-    assert [*view.engines] == ["e"]
-
-
 def test_a_report_that_is_cleared_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if its engine stays, because something else is kept of it."""
     monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 1_000)
@@ -502,24 +405,89 @@ def test_a_row_of_a_register_says_who_obeys_and_who_refuses_it() -> None:
     assert (row["applied"], row["refused"]) == ([], [])
 
 
-def test_what_is_published_or_logged_again_after_a_copy_is_kept_once() -> None:
-    """The value that came last is the last; a copy of an earlier message is none."""
-    view = View()
-
-    def data(seq: int, name: str) -> None:
-        body = {"type": "DataEvent", "name": name, "data": seq}
-        envelope = {"run_id": "r", "source": "line", "token": "t", "seq": seq, "event_id": f"r-t-data-{seq}"}
-        put(view, telemetry_topic("o", "p", "r", "data"), envelope | {"body": body})
-
-    for seq, name in ((0, "a"), (1, "b"), (2, "a"), (1, "b"), (0, "a")):
-        data(seq, name)
-    assert [(key[2], item.seq) for key, item in view.data.items()] == [("b", 1), ("a", 2)]
-    assert view.runs["line", "r"].duplicates == 2
-
-
 def test_an_event_without_a_source_makes_a_run_and_no_engine() -> None:
     """Version 1.0 allows that; the run stands under the empty source."""
     view = View()
     put(view, telemetry_topic("o", "p", "r"), {"run_id": "r", "body": {}})
     assert ([*view.runs], view.engines) == ([("", "r")], {})
     assert [row["status"] for row in run_rows(view, 0.0)] == ["Lost"]
+
+
+def test_the_rows_have_exactly_the_keys_of_the_command() -> None:
+    """``ps``, ``runs`` and ``constraints`` print them as they are; recent runs stand behind active ones in every report."""
+    view = View()
+    for _ in range(2):
+        runs(view, {"known": 796}, recent=[recent(run_id="q")], paused=True, project_id="acme")
+    put(view, PAUSE, {"type": "pause"})
+    (engine,) = engine_rows(view, 0.0)
+    assert " ".join(engine) == "source status presence host pid since project_id sync paused runs"
+    said = (engine["project_id"], engine["runs"], engine["status"], engine["paused"])
+    assert said == ("acme", 1, "online", True)
+    (silent,) = engine_rows(view, 13.0)
+    assert (silent["runs"], silent["status"], silent["paused"]) == (0, "lost", False)
+    running, ended = run_rows(view, 0.0)
+    keys = "source run_id target status started ended counts known open error"
+    assert " ".join(running) == " ".join(ended) == keys
+    assert (running["status"], running["known"], running["open"]) == ("Running", 796, True)
+    assert (ended["status"], ended["error"], ended["open"]) == ("Failed", "E: x", False)
+    assert (ended["known"], ended["counts"]) == (1, {"FAILED": 1})
+    assert ended["ended"] == "2026-11-21T03:00:09.000000+00:00"
+    (constraint,) = constraint_rows(view, 0.0)
+    assert " ".join(constraint) == "topic scope type params id by expires_at applied refused"
+    put(view, status_topic("line"), {"status": "offline", "session": "p"})
+    assert [row["status"] for row in run_rows(view, 0.0)] == ["Lost", "Failed"]
+
+
+@pytest.mark.parametrize(
+    ("status", "id_", "applied", "refused"),
+    [
+        ("applied", "night", True, False),
+        ("applied", "", True, False),
+        ("applied", "day", False, False),
+        ("rejected", "day", False, True),
+        ("unsupported", "", False, True),
+        ("expired", "night", False, False),
+    ],
+)
+def test_an_engine_that_obeys_what_stood_there_before_is_not_listed(
+    status: str, id_: str, applied: bool, refused: bool
+) -> None:
+    """A refusal counts whichever id it names: the last valid value stays in force."""
+    view, topic = View(), constraint_topic("global", "pause")
+    put(view, state_topic("a", "constraints"), {"applied": {topic: {"id": id_, "status": status}}})
+    put(view, topic, {"id": "night", "type": "pause"})
+    (row,) = constraint_rows(view, 0.0)
+    assert (row["applied"], [each["source"] for each in row["refused"]]) == (["a"] * applied, ["a"] * refused)
+
+
+def test_what_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines heard of least recently are forgotten with their reports; further registers are left out."""
+    monkeypatch.setattr("cascade.wire.view.MAX_BYTES", 1_000)
+    monkeypatch.setattr("cascade.wire.view.MAX_DATA", 3)
+    view = View()
+    for number in range(9):
+        put(view, state_topic(f"e{number}", "runs"), {"pad": "x" * 300})
+        put(view, constraint_topic(f"run:{number}", "pause"), {"type": "pause", "pad": "x" * 300})
+        body = {"type": "DataEvent", "name": str(number), "data": 0}
+        data = {"run_id": "r", "source": "line", "seq": number, "body": body}
+        put(view, telemetry_topic("o", "p", "r", "data"), data)
+    assert [name for name in view.engines if name != "line"] == ["e6", "e7", "e8"]
+    assert view._sizes.total <= 1_000
+    assert (len(view.registers), view.left_out) == (3, 6)
+    put(view, constraint_topic("run:0", "pause"), {})
+    put(view, constraint_topic("run:8", "pause"), {"type": "pause"})
+    assert len(view.registers) == 3
+    assert [key[2] for key in view.data] == ["6", "7", "8"]
+
+
+def test_a_report_or_a_value_that_is_too_long_is_not_read() -> None:
+    """Engines send at most 64 KiB; a register that is too long is shown as one that no engine obeys."""
+    long = {"source": "line", "pad": "x" * 140_000}
+    assert parse(state_topic("line", "runs"), json.dumps(long).encode()) is None
+    assert parse(ack_topic("line"), json.dumps(long).encode()) is None
+    body = {"run_id": "r", "body": {"type": "DataEvent", "name": "n", "data": "x" * 70_000}}
+    assert parse(telemetry_topic("o", "p", "r", "data"), json.dumps(body).encode()) is None
+    assert parse(telemetry_topic("o", "p", "r", "events"), json.dumps(body).encode()) is not None
+    register = parse(constraint_topic("global", "pause"), json.dumps(long).encode())
+    assert isinstance(register, Register)
+    assert (register.problem, register.params) == ("it is longer than 64 KiB", None)

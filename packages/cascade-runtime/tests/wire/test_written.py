@@ -23,7 +23,7 @@ from cascade.interfaces import (
     TaskState,
     TaskStateEvent,
 )
-from cascade.interfaces.wire import new_token, timestamp
+from cascade.interfaces.wire import new_token
 from cascade.wire import LifecycleBody, Series, to_wire
 from cascade.wire import body_of as read_body
 
@@ -96,32 +96,6 @@ def make_series(**changes: Any) -> Series:
     return Series("9a81", **(fields | changes))
 
 
-def test_a_task_event_has_exactly_the_keys_of_version_1_0() -> None:
-    """The envelope and the body of a task's change of state, to the letter."""
-    changed = event()
-    series = make_series()
-    series.seq = 17
-    assert series.envelope(changed.timestamp, read_body(changed)) == {
-        "v": "1.0",
-        "ts": timestamp(1795230020.26927),
-        "run_id": "9a81",
-        "org_id": "local",
-        "project_id": "default",
-        "source": "vm-14304",
-        "seq": 17,
-        "token": "c41e07d2",
-        "event_id": "9a81-c41e07d2-17",
-        "body": {
-            "type": "TaskStateEvent",
-            "task_id": "bad:0",
-            "task_name": "bad",
-            "state": "FAILED",
-            "duration_ms": 1.09,
-            "error": "ValueError: no",
-        },
-    }
-
-
 def test_optional_keys_come_only_with_something_to_say() -> None:
     """A reason stands beside skips, blocks and retries; status and error end a run."""
     assert "reason" not in body_of(event())
@@ -135,32 +109,6 @@ def test_optional_keys_come_only_with_something_to_say() -> None:
         "event": "ENGINE_STOPPED",
         "status": "Failed",
         "error": "E: x",
-    }
-
-
-def test_a_task_event_names_its_place_only_where_it_has_one() -> None:
-    """Attempt, parent, item and node stand in the body only when they say something; item 0 does."""
-    plain = {"type", "task_id", "task_name", "state", "duration_ms", "error"}
-    assert set(body_of(event())) == plain
-    body = body_of(event(attempt=2, parent="walk", item=0, node="audit-2"))
-    assert {key: value for key, value in body.items() if key not in plain} == {
-        "attempt": 2,
-        "parent": "walk",
-        "item": 0,
-        "node": "audit-2",
-    }
-
-
-def test_the_start_of_a_run_has_its_name_and_tags() -> None:
-    """Only when the user gave some; their text is cleaned, numbers stay numbers."""
-    started = LifecycleEvent(
-        "r", Lifecycle.ENGINE_STARTED, 0.0, name="nightly", tags={"line": 3, "shift": "early"}
-    )
-    assert body_of(started, clean=str.upper) == {
-        "type": "LifecycleEvent",
-        "event": "ENGINE_STARTED",
-        "name": "NIGHTLY",
-        "tags": {"LINE": 3, "SHIFT": "EARLY"},
     }
 
 
