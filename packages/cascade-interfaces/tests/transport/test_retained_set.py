@@ -124,14 +124,6 @@ def test_the_live_copy_of_the_canary_proves_nothing() -> None:
     assert of(desk.actions, Complete) == []
 
 
-def test_a_canary_of_an_earlier_process_is_proof_enough() -> None:
-    desk = Desk()
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions == [Complete(True, frozenset({"c/a"}))]
-
-
 def test_without_a_name_a_second_echo_counts_and_nothing_is_proved() -> None:
     """A broker that sends the set behind the first echo sends it before the second one, if it is quick."""
     desk = Desk(named=False)
@@ -144,26 +136,6 @@ def test_without_a_name_a_second_echo_counts_and_nothing_is_proved() -> None:
     desk.hear("c/c")
     desk.wait()
     assert desk.actions == [Complete(False, frozenset({"c/a", "c/b", "c/c"}))]
-
-
-def test_live_messages_do_not_keep_a_check_from_its_end() -> None:
-    """On a busy topic there is always one more of them within a fifth of a second."""
-    desk = Desk(named=False)
-    desk.echo()
-    desk.hear("c/a")
-    desk.echo()
-    due = desk.set.due()
-    desk.now += retained_set.QUIET / 2
-    desk.hear("c/live", retain=False)
-    assert desk.set.due() == due
-
-
-def test_without_a_name_both_echoes_may_come_behind_the_set() -> None:
-    desk = Desk(named=False)
-    desk.hear("c/a")
-    desk.echo()
-    desk.echo()
-    assert desk.actions == [Complete(False, frozenset({"c/a"}))]
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -214,19 +186,6 @@ def test_an_echo_that_waits_ends_with_its_check(end: str) -> None:
     assert desk.set.answered(desk.now) == []
 
 
-def test_a_foreign_or_an_old_echo_counts_for_nothing() -> None:
-    desk = Desk(named=False)
-    desk.hear(sync_topic(SOURCE, "of another process"), retain=False)
-    assert desk.actions == []
-    desk.set.lost()
-    desk.actions = desk.set.begin(1.0)
-    desk.hear(sync_topic(SOURCE, "n0"), retain=False)
-    assert desk.actions == []
-    desk.echo()
-    desk.echo()
-    assert of(desk.actions, Complete)
-
-
 def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
     desk = Desk()
     desk.establish("c/a")
@@ -239,30 +198,6 @@ def test_an_echo_before_the_canary_is_answered_with_a_further_nonce() -> None:
     desk.hear(CANARY)
     desk.echo()
     assert desk.actions == [Complete(True, frozenset({"c/a"}))]
-
-
-def test_a_missing_topic_is_asked_for_by_its_name_and_found_there() -> None:
-    desk = Desk()
-    desk.establish("c/a", "c/b")
-    desk.check_again()
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions[0] == Subscribe(("c/b",))
-    assert desk.hear("c/b")
-    desk.echo()
-    assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a", "c/b"}))]
-
-
-def test_what_a_recheck_does_not_bring_is_gone() -> None:
-    desk = Desk()
-    desk.establish("c/a", "c/b")
-    desk.check_again()
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.echo()
-    desk.echo()
-    assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a"}))]
 
 
 def test_an_exact_filter_of_the_watch_stays_subscribed_after_a_recheck() -> None:
@@ -297,22 +232,6 @@ def test_a_recheck_whose_order_is_not_proved_waits_until_nothing_arrives() -> No
         Unsubscribe(("c/a", "c/b")),
         Complete(False, frozenset({"c/a", "c/b"})),
     ]
-
-
-def test_a_packet_of_the_recheck_that_was_cut_is_asked_again() -> None:
-    desk = Desk()
-    topics = [f"c/{n}" for n in range(5)]
-    desk.establish(*topics)
-    desk.check_again()
-    desk.hear(CANARY)
-    desk.echo()
-    for rest in (topics[2:], topics[4:]):
-        desk.hear(topics[5 - len(rest) - 2])
-        desk.hear(topics[5 - len(rest) - 1])
-        desk.echo()
-        assert Subscribe(tuple(rest)) in desk.actions
-    desk.echo()
-    assert desk.actions[-1] == Complete(True, frozenset(topics[:4]))
 
 
 def test_a_large_recheck_goes_out_in_packets_of_two_hundred() -> None:
@@ -419,20 +338,6 @@ def test_a_canary_that_the_broker_stores_late_is_asked_for_again() -> None:
     assert desk.actions == [Complete(True, frozenset({"c/a"}))]
 
 
-def test_what_is_missing_is_looked_for_by_name_also_when_the_canary_is_withheld() -> None:
-    """A broker that sends nothing retained for a wildcard still answers for an exact topic."""
-    desk = Desk(filters=("c/global", ALL))
-    desk.hear("c/global")
-    desk.hear("c/x", retain=False)
-    for _ in range(200):
-        desk.echo()
-        if of(desk.actions, Complete):
-            break
-        if not desk.actions:
-            desk.wait()
-    assert of(desk.actions, Complete) == [Complete(False, frozenset({"c/global", "c/x"}))]
-
-
 def test_without_any_echo_the_check_is_begun_again_later_and_nothing_is_taken_as_complete() -> None:
     desk = Desk()
     desk.wait()
@@ -496,17 +401,6 @@ def test_an_extension_is_complete_behind_the_messages_of_its_topics() -> None:
     assert desk.actions == []
     desk.echo()
     assert desk.actions == [Complete(True, frozenset({"c/a", "d/run", "d/other"}))]
-
-
-def test_an_extension_takes_nothing_as_gone() -> None:
-    """Topics that the broker has lost with its store stay in the set."""
-    desk = Desk()
-    desk.establish("c/a", "c/b")
-    lose_canary(desk)
-    both = frozenset({"c/a", "c/b"})
-    desk.set.extend(["d/run"], desk.now)
-    desk.echo()
-    assert desk.actions == [Complete(True, both, both)]
 
 
 def test_an_extension_before_a_check_has_ended_leaves_the_check_to_later() -> None:
@@ -592,26 +486,6 @@ def test_an_extension_whose_echo_does_not_come_is_not_complete(quiet: bool) -> N
     assert desk.actions[0] == Subscribe(("d/run", ALL, f"cascade/sync/{SOURCE}/+"))
 
 
-def test_a_second_link_begins_with_what_the_first_one_knew() -> None:
-    """Nothing of a recheck that it interrupted stays subscribed, and what is missing is asked for again."""
-    desk = Desk()
-    desk.establish("c/a", "c/b")
-    desk.check_again()
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions[0] == Subscribe(("c/a", "c/b"))
-    desk.set.lost()
-    assert desk.set.answered(desk.now) == []
-    desk.actions = desk.set.begin(desk.now)
-    assert [type(action) for action in desk.actions] == [Subscribe, Publish]
-    desk.hear("c/a")
-    desk.hear(CANARY)
-    desk.echo()
-    assert desk.actions[0] == Subscribe(("c/b",))
-    desk.echo()
-    assert desk.actions == [Unsubscribe(("c/b",)), Complete(True, frozenset({"c/a"}))]
-
-
 def test_a_check_within_a_recheck_leaves_its_topics() -> None:
     """They are asked for anew if they are missing again."""
     desk = Desk()
@@ -628,18 +502,6 @@ def test_a_check_within_a_recheck_leaves_its_topics() -> None:
         desk.hear(topic)
     desk.echo()
     assert desk.actions == [Complete(True, frozenset({"c/a", "c/b"}))]
-
-
-def test_a_filter_that_joined_a_recheck_stays_subscribed() -> None:
-    """The watch needs it from then on."""
-    desk = Desk()
-    desk.establish("c/a", "c/b")
-    desk.check_again()
-    desk.hear(CANARY)
-    desk.echo()
-    desk.set.extend(["c/b"], desk.now)
-    desk.echo()
-    assert desk.actions[0] == Unsubscribe(("c/a",))
 
 
 def test_a_canary_that_never_came_back_before_shows_no_loss_of_the_store() -> None:
