@@ -16,7 +16,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.connectors.mqtt._client import AiomqttClient
+from cascade.connectors.mqtt._aiomqtt_client import AiomqttClient
 from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
 from cascade.transport.outbox import Outgoing
 from cascade.transport.state_log import QuietLogger

@@ -22,14 +22,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pytest_mock import MockerFixture
 
 from cascade.connectors.mqtt import MqttConnector, config
-from cascade.connectors.mqtt._client import AiomqttClient
-from cascade.connectors.mqtt._internals import MAX_PACKET, Aiomqtt2, internals_of
+from cascade.connectors.mqtt._aiomqtt_client import AiomqttClient
+from cascade.connectors.mqtt._aiomqtt_internals import MAX_PACKET, Aiomqtt2, internals_of
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.interfaces import ConnectorUnavailable, Message
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import DeliveryCounts
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import DeliveryCounts
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox
 from cascade.transport.presence import Presence

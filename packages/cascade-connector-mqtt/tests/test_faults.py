@@ -21,7 +21,7 @@ import aiomqtt
 import pytest
 import pytest_asyncio
 
-from cascade.connectors.mqtt import MqttConnector, _internals
+from cascade.connectors.mqtt import MqttConnector, _aiomqtt_internals
 from cascade.interfaces import ConnectorUnavailable
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually, no_leaks, time_limit, unique_topic
@@ -719,13 +719,13 @@ class TestPresence:
 
         Only the first link has a short keepalive time: one lost because the machine stood still counts as blocked, too.
         """
-        monkeypatch.setattr(_internals, "KEEPALIVE", 1)
+        monkeypatch.setattr(_aiomqtt_internals, "KEEPALIVE", 1)
         with (  # mosquitto takes seconds longer to miss a client
             NatsServer() as broker,
             Recorder(broker.host, broker.port, status_topic("busy")) as recorder,
         ):
             async with MqttConnector(broker.host, broker.port, source_id="busy") as busy:
-                monkeypatch.setattr(_internals, "KEEPALIVE", 600)
+                monkeypatch.setattr(_aiomqtt_internals, "KEEPALIVE", 600)
                 await eventually(lambda: statuses(recorder, "busy"), BOUND)
                 while "offline" not in {each["status"] for each in statuses(recorder, "busy")}:
                     time.sleep(0.01)  # noqa: ASYNC251 - that is the fault: over 1.5 keepalive times

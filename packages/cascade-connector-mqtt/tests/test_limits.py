@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from cascade.connectors.mqtt import MqttConnector
-from cascade.connectors.mqtt._internals import MAX_PACKET
+from cascade.connectors.mqtt._aiomqtt_internals import MAX_PACKET
 from cascade.testkit import Broker, eventually
 
 pytestmark = pytest.mark.usefixtures("patient")

@@ -17,10 +17,10 @@ from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.interfaces import Complete, Linked, Lost, Message
 from cascade.interfaces.topics import matches
 from cascade.testkit import eventually, time_limit
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.presence import Presence

@@ -11,9 +11,9 @@ from typing import Any
 from cascade.connectors.mqtt._reader import DuplicateFilter, Reader
 from cascade.interfaces import Message
 from cascade.testkit import time_limit
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 
 
 class Client:

@@ -11,8 +11,8 @@ from unittest.mock import MagicMock
 import aiomqtt
 import pytest
 
+from cascade.connectors.mqtt._aiomqtt_internals import UNANSWERED, internals_of
 from cascade.connectors.mqtt._errors import explain, explain_loss, silent
-from cascade.connectors.mqtt._internals import UNANSWERED, internals_of
 from cascade.transport.faults import Kind
 from cascade.transport.state_log import QuietLogger
 

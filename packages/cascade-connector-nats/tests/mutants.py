@@ -15,8 +15,8 @@ from cascade.connectors.nats._client import NatsClient, _Connection
 from cascade.connectors.nats._link import NatsLink
 from cascade.connectors.nats._store import Store
 from cascade.interfaces.subjects import subject_of
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.retained_feed import RetainedFeed
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.retained_feed import RetainedFeed
 from cascade.transport.outbox import Outgoing
 
 pytestmark = pytest.mark.wrong_messages("each connector has a fault", "#")

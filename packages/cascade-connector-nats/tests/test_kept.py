@@ -17,9 +17,9 @@ from cascade.connectors.nats._client import NatsClient
 from cascade.connectors.nats._consumer import SILENCE
 from cascade.connectors.nats._kept import BATCH, Keeping, KeptTelemetry
 from cascade.testkit import eventually
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.faults import MessageRejected
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.message import DeliveryCounts
 
 
 async def test_messages_of_two_requests_are_followed_by_a_third(monkeypatch: pytest.MonkeyPatch) -> None:

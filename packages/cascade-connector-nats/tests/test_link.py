@@ -20,11 +20,11 @@ from cascade.interfaces import Linked, Lost
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import constraint_topic, status_topic, telemetry_topic
 from cascade.testkit import eventually
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import DeliveryCounts
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import MessageRejected
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import DeliveryCounts
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.link import LinkParts
 from cascade.transport.outbox import Outbox
 from cascade.transport.presence import Presence

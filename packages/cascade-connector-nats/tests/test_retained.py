@@ -17,9 +17,9 @@ from cascade.interfaces import Complete, Linked, Message
 from cascade.interfaces.subjects import subject_of
 from cascade.interfaces.topics import status_topic
 from cascade.testkit import eventually, time_limit
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import MessageRejected
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.presence import UNNAMED_WILL
 
 BOUND = 60.0

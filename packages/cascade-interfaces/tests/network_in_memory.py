@@ -11,11 +11,11 @@ from typing import Any
 
 from cascade.interfaces.watch import Linked
 from cascade.transport.connector import NetworkConnector
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import Fault, Kind
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Queue
+from cascade.transport.incoming.message import IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.link import Link, LinkParts
 from cascade.transport.outbox import Outgoing
 from cascade.transport.settings import ConnectorSettings

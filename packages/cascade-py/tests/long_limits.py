@@ -14,9 +14,9 @@ AGES = 600.0
 """Seconds that no test waits."""
 
 LIMITS = (
-    ("cascade.runtime._support.connection", "START_LIMIT"),
+    ("cascade.runtime._support.shared_connection", "START_LIMIT"),
     ("cascade.runtime._support.loop_lag", "LAG_LIMIT"),
-    ("cascade.runtime._control.sync", "COMPLETE_LIMIT"),
+    ("cascade.runtime._control.register_sync", "COMPLETE_LIMIT"),
     ("cascade.runtime._run", "TELEMETRY_DRAIN"),
     ("cascade.transport.waiting", "NO_PROGRESS"),
     ("cascade.transport.link", "ANSWER_TIMEOUT"),

@@ -92,7 +92,7 @@ async def test_what_a_killed_sender_has_stored_is_sent_by_the_next_one(
     """
     monkeypatch.setattr("cascade.transport.backoff.LONGEST_PAUSE", 0.05)
     # A sender is as fast as it can be: a reader whose loop stands still must not drop what waits for its callback.
-    monkeypatch.setattr("cascade.transport.delivery.callbacks.CALLBACK_MESSAGES", 10_000_000)
+    monkeypatch.setattr("cascade.transport.incoming.callbacks.CALLBACK_MESSAGES", 10_000_000)
     folder, seen, kept = tmp_path / "events", set[str](), set[str]()
 
     async def collect(topic: str, data: dict[str, Any]) -> None:

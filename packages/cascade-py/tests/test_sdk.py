@@ -194,7 +194,7 @@ PROCESSES = ("cascade.interfaces.pickled_calls", "multiprocessing", "runpy")
 REPORTING = (
     *(
         "cascade.interfaces.watch",
-        "cascade.runtime._control.manager",
+        "cascade.runtime._control.constraint_manager",
         "cascade.runtime._observers.progress_bar",
     ),
     *(
@@ -205,7 +205,7 @@ REPORTING = (
         "msgspec",
         "pathlib",
     ),
-    *("cascade.transport.delivery", "urllib.parse", "uuid"),
+    *("cascade.transport.incoming", "urllib.parse", "uuid"),
 )
 ERRORS = ("difflib", "importlib.metadata", "shutil")
 

@@ -9,7 +9,7 @@ from simple_tasks import double
 
 from cascade.interfaces import ConnectorUnavailable
 from cascade.runtime import Engine, LocalConnector
-from cascade.runtime._support.connection import SharedConnection
+from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.spec import task
 from cascade.testkit import time_limit
 from cascade.transport.waiting import AwakeTimeout
@@ -40,7 +40,7 @@ async def test_the_first_task_waits_two_seconds_for_a_connector_and_the_constrai
             limits.append(seconds)
             super().__init__(seconds)
 
-    monkeypatch.setattr("cascade.runtime._support.connection.AwakeTimeout", Noted)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.AwakeTimeout", Noted)
     assert await Engine(connector=LocalConnector()).run(double(1)) == 2
     assert limits == [2.0]
 
@@ -49,8 +49,8 @@ async def test_a_connector_that_hangs_delays_a_run_no_longer_than_the_limits(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A connector that never connects nor disconnects is abandoned after the limits."""
-    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
-    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.STOP_LIMIT", 0.01)
 
     class Hanging(Plain):
         async def connect(self) -> None:
@@ -69,7 +69,7 @@ async def test_a_run_waits_for_a_connector_as_long_as_its_drain_may_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its user has asked for that: the messages that wait are those of the run."""
-    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.STOP_LIMIT", 0.01)
     turns = 100
 
     class Draining(Plain):
@@ -93,8 +93,8 @@ async def test_a_connector_that_is_a_little_late_logs_the_reason_itself(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: bool
 ) -> None:
     """The run starts meanwhile; the engine logs a line only if the connector raises."""
-    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
-    monkeypatch.setattr("cascade.runtime._support.connection.GRACE", 60.0)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.GRACE", 60.0)
     started, tried = asyncio.Event(), asyncio.Event()
 
     class Late(Plain):
@@ -120,8 +120,8 @@ async def test_a_connector_that_hangs_is_logged_during_the_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged once, and not only at the end."""
-    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
-    monkeypatch.setattr("cascade.runtime._support.connection.GRACE", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.GRACE", 0.01)
 
     class Hanging(Plain):
         async def connect(self) -> None:
@@ -141,7 +141,7 @@ async def test_a_run_waits_until_a_required_connector_has_failed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However long that takes, the run does not start without a link that is required."""
-    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.01)
 
     class Required(Plain):
         required = True
@@ -156,8 +156,8 @@ async def test_a_run_waits_until_a_required_connector_has_failed(
 
 async def test_runs_wait_for_one_connector_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a connector that never connects nor one that still disconnects delays a run longer than the limit."""
-    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.01)
-    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 60.0)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.STOP_LIMIT", 60.0)
     leave, waits = asyncio.Event(), 0
     wait = asyncio.wait
 
@@ -181,7 +181,7 @@ async def test_runs_wait_for_one_connector_at_the_same_time(monkeypatch: pytest.
     first = asyncio.create_task(Engine(connector=connector).run(double(1)))
     while "disconnect" not in connector.log:
         await asyncio.sleep(0)
-    monkeypatch.setattr("cascade.runtime._support.connection.asyncio.wait", counted)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.asyncio.wait", counted)
     others = [asyncio.create_task(Engine(connector=connector).run(double(n))) for n in (2, 3)]
     async with time_limit(50):
         while waits < 2:
@@ -465,7 +465,7 @@ async def test_a_connector_is_given_more_than_its_own_limit_to_disconnect(
     drain: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its drain has to end first; without a number, or with a small one, the engine's own limit holds."""
-    monkeypatch.setattr("cascade.runtime._support.connection.STOP_LIMIT", 0.01)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.STOP_LIMIT", 0.01)
     limits: list[float] = []
     wait = asyncio.wait
 
@@ -476,7 +476,7 @@ async def test_a_connector_is_given_more_than_its_own_limit_to_disconnect(
             return await wait(tasks, timeout=0.01)
         return await wait(tasks, timeout=timeout)
 
-    monkeypatch.setattr("cascade.runtime._support.connection.asyncio.wait", noted)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.asyncio.wait", noted)
 
     class Hanging(Plain):
         drain_timeout = drain

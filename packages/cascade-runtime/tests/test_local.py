@@ -124,7 +124,7 @@ async def test_a_watch_that_no_task_reads_tells_its_loss_and_that_it_is_linked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The oldest items go, ``Linked`` among them; ``Lost`` then ``Linked`` stand in their place."""
-    monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 2_001)
+    monkeypatch.setattr("cascade.transport.incoming.watches.WATCH_MESSAGES", 2_001)
     async with LocalConnector() as connector:
         stream = connector.watch("a")
         for n in range(2_001):

@@ -162,7 +162,7 @@ async def test_a_watch_that_has_lost_messages_gets_its_set_again_and_no_other_on
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The set that it had not read yet is not complete any more."""
-    monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 10)
+    monkeypatch.setattr("cascade.transport.incoming.watches.WATCH_MESSAGES", 10)
     async with LocalConnector(hub) as connector:
         slow, other = connector.watch("#"), connector.watch("b/+")
         assert await read(other) == [Linked(), retained("b/1"), complete("b/1")]

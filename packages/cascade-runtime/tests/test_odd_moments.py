@@ -21,7 +21,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine, LocalConnector, LocalHub, ThreadExecutor, checkpoint
-from cascade.runtime._control import manager
+from cascade.runtime._control import constraint_manager
 from cascade.runtime._scheduler import running_tasks
 from cascade.spec import LazyResult, Router, inject, resource, task
 from cascade.testkit import eventually, time_limit
@@ -138,7 +138,7 @@ async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """I3 while one manager is still leaving and the next one follows the broker already."""
-    monkeypatch.setattr(manager, "STOP_LIMIT", LIMIT)
+    monkeypatch.setattr(constraint_manager, "STOP_LIMIT", LIMIT)
     hub, word = LocalHub(), asyncio.Event()
 
     class Slow(LocalConnector):

@@ -382,8 +382,8 @@ async def test_a_silent_broker_delays_the_first_task_by_two_seconds_at_most(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a complete set the run starts with a warning; with require_control it waits until the broker answers."""
-    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.05)
-    monkeypatch.setattr("cascade.runtime._control.sync.COMPLETE_LIMIT", 0.05)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.05)
+    monkeypatch.setattr("cascade.runtime._control.register_sync.COMPLETE_LIMIT", 0.05)
     answers = asyncio.Event()
 
     class Silent(LocalConnector):
@@ -417,7 +417,7 @@ async def test_a_run_that_begins_while_its_process_stands_still_obeys_a_pause_al
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The 2 s are for the broker: what it has sent is read before the run goes on without it."""
-    monkeypatch.setattr("cascade.runtime._support.connection.START_LIMIT", 0.2)
+    monkeypatch.setattr("cascade.runtime._support.shared_connection.START_LIMIT", 0.2)
     monkeypatch.setattr("cascade.transport.waiting.STEP", 0.002)
     hub.publish(constraint_topic("global", "pause"), b'{"type":"pause"}', retain=True)
 

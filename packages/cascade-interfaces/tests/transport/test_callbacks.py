@@ -14,10 +14,10 @@ from network_in_memory import MemoryConnector, Peer, connected, now, other_tasks
 
 from cascade.interfaces.errors import InvalidTopicError
 from cascade.interfaces.watch import Linked, Message
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 
 
 class Reader:
@@ -112,7 +112,7 @@ async def test_a_slow_callback_misses_the_oldest_messages(
     expected: int | None, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
 ) -> None:
     """They are counted and logged once; a connector whose program expects a backlog keeps more of them."""
-    monkeypatch.setattr("cascade.transport.delivery.callbacks.CALLBACK_MESSAGES", 3)
+    monkeypatch.setattr("cascade.transport.incoming.callbacks.CALLBACK_MESSAGES", 3)
     peer, going = Peer(), asyncio.Event()
     async with MemoryConnector(peer) as connector:
         if expected:
@@ -274,7 +274,7 @@ class Early:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         clock = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr("cascade.transport.delivery.dispatcher.time", clock)
+        monkeypatch.setattr("cascade.transport.incoming.dispatcher.time", clock)
         self.delivery = DeliveryCounts(logging.getLogger("cascade.test.early"))
         self.dispatcher = Dispatcher(self.delivery)
 

@@ -10,10 +10,10 @@ from pytest_mock import MockerFixture
 from cascade.interfaces import Linked, Lost, Message
 from cascade.interfaces.watch import Complete
 from cascade.testkit import eventually
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 
 
 def delivery() -> DeliveryCounts:
@@ -24,7 +24,7 @@ async def test_a_watch_that_no_task_reads_is_bounded_also_while_links_come_and_g
     mocker: MockerFixture,
 ) -> None:
     """For days, without a message; what is left begins with what says that something is missing."""
-    mocker.patch("cascade.transport.delivery.watches.WATCH_MESSAGES", 10)
+    mocker.patch("cascade.transport.incoming.watches.WATCH_MESSAGES", 10)
     stream = WatchQueue(["a"], delivery())
     for _ in range(100):
         stream.note(Lost("the link is down"))
@@ -37,7 +37,7 @@ async def test_a_watch_that_no_task_reads_is_bounded_also_while_links_come_and_g
 
 async def test_a_watch_keeps_the_state_of_the_link_when_it_overflows(mocker: MockerFixture) -> None:
     """``Linked`` is not lost with the messages around it; a link that went down is not reported as up."""
-    mocker.patch("cascade.transport.delivery.watches.WATCH_MESSAGES", 3)
+    mocker.patch("cascade.transport.incoming.watches.WATCH_MESSAGES", 3)
     for last, expected in ((Linked(), [Lost("queue full"), Linked()]), (Lost("down"), [Lost("queue full")])):
         queue = WatchQueue(["a"], delivery())
         queue.note(Linked())
@@ -152,7 +152,7 @@ async def read(queue: WatchQueue, count: int) -> list[Any]:
 @pytest.mark.parametrize(("limit", "most"), [("WATCH_MESSAGES", 4), ("WATCH_BYTES", 12)])
 async def test_a_watch_that_is_read_never_overflows(limit: str, most: int, mocker: MockerFixture) -> None:
     """However many messages pass through it, and however many links; what was read takes no room."""
-    mocker.patch(f"cascade.transport.delivery.watches.{limit}", most)
+    mocker.patch(f"cascade.transport.incoming.watches.{limit}", most)
     counts = delivery()
     queue = WatchQueue(["a"], counts)
     for _ in range(20):
@@ -172,7 +172,7 @@ async def test_a_watch_that_is_read_never_overflows(limit: str, most: int, mocke
 
 async def test_a_watch_counts_the_messages_that_it_has_discarded(mocker: MockerFixture) -> None:
     """Not what it says of the link, nor what was read; those that wait for an answer count, too."""
-    mocker.patch("cascade.transport.delivery.watches.WATCH_MESSAGES", 4)
+    mocker.patch("cascade.transport.incoming.watches.WATCH_MESSAGES", 4)
     counts = delivery()
     queue = WatchQueue(["a"], counts)
     queue.note(Linked())
@@ -194,7 +194,7 @@ async def test_a_set_that_arrives_after_an_overflow_was_read_is_complete(
     before: int, mocker: MockerFixture
 ) -> None:
     """However many sets came before; one that waited in front of it, or arrived between, is not."""
-    mocker.patch("cascade.transport.delivery.watches.WATCH_MESSAGES", 6)
+    mocker.patch("cascade.transport.incoming.watches.WATCH_MESSAGES", 6)
     queue = WatchQueue(["a"], delivery())
     for _ in range(before):
         queue.note(SET)

@@ -14,8 +14,8 @@ from leaping_loop import leaping
 
 from cascade.interfaces.topics import canary_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import REFUSED, WatchQueue
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import REFUSED, WatchQueue
 from cascade.transport.retained_proof.checks import RetainedChecks
 from cascade.transport.retained_proof.known_topics import Canary
 from cascade.transport.retained_proof.retained_set import (
@@ -162,7 +162,7 @@ async def test_what_waits_for_the_answer_is_bounded(
     limit: str, desks: list[Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the limits of the queue they are discarded, and the reader learns it."""
-    monkeypatch.setattr(f"cascade.transport.delivery.watches.{limit}", 4 if limit == "WATCH_MESSAGES" else 16)
+    monkeypatch.setattr(f"cascade.transport.incoming.watches.{limit}", 4 if limit == "WATCH_MESSAGES" else 16)
     desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     desk.answering.clear()
@@ -177,7 +177,7 @@ async def test_after_an_overflow_no_complete_is_yielded_before_the_set_is_there_
     desks: list[Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither one that waited, nor that of the check that went on, nor that of a further link."""
-    monkeypatch.setattr("cascade.transport.delivery.watches.WATCH_MESSAGES", 4)
+    monkeypatch.setattr("cascade.transport.incoming.watches.WATCH_MESSAGES", 4)
     desk = Desk("a/#", canary=None, lock=asyncio.Lock())
     desks.append(desk)
     await settle()

@@ -10,10 +10,10 @@ import pytest
 
 from cascade.interfaces.topics import status_topic
 from cascade.interfaces.watch import Complete, Linked, Message, WatchItem
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.retained_feed import RetainedFeed
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.retained_feed import RetainedFeed
+from cascade.transport.incoming.watches import WatchQueue
 
 
 class Reader:
@@ -257,7 +257,7 @@ async def test_a_birth_behind_its_end_is_news_although_it_is_the_same_again() ->
 
 async def test_live_messages_that_wait_for_a_set_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too much comes at once; behind the first set nothing waits, also while a later one is sent."""
-    monkeypatch.setattr("cascade.transport.delivery.retained_feed.WATCH_MESSAGES", 2)
+    monkeypatch.setattr("cascade.transport.incoming.retained_feed.WATCH_MESSAGES", 2)
     reader = Reader("a")
     for data in (b"1", b"2", b"3"):
         reader.feed.live(IncomingMessage("a", data))

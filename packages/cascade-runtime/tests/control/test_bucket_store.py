@@ -9,7 +9,7 @@ from observers import watch_tasks
 
 from cascade.interfaces import TaskState
 from cascade.runtime import Engine, LocalConnector, LocalHub
-from cascade.runtime._control.engines import broker_state
+from cascade.runtime._control.connected_engines import broker_state
 from cascade.spec import task
 from cascade.testkit import eventually
 

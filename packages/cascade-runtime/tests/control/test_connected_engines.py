@@ -17,7 +17,7 @@ from cascade.runtime._admission.limits import (
 )
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._admission.requests import StartRequest
-from cascade.runtime._control.engines import ConnectedEngines, PeerEngines
+from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines
 from cascade.runtime.bus import EventBus
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime._admission.limits import Cancel, Concurrency, Pause, RateLimit
-from cascade.runtime._control.parse import (
+from cascade.runtime._control.constraint_parsing import (
     MAX_BYTES,
     Cleared,
     Constraint,

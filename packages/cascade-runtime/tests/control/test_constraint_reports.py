@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._control.parse import parse
+from cascade.runtime._control.constraint_parsing import parse
 from cascade.runtime._control.register_table import Register
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import (

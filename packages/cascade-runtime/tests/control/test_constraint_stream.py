@@ -13,7 +13,7 @@ from live_stream import Live
 
 from cascade.interfaces import Complete, Linked, Lost, WatchItem
 from cascade.interfaces.topics import CONSTRAINTS_FILTER
-from cascade.runtime._control.sync import ConstraintStream, exact_topics
+from cascade.runtime._control.register_sync import ConstraintStream, exact_topics
 from cascade.runtime._support.loops import cancel
 from cascade.testkit import eventually
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import Complete, Message
 from cascade.interfaces.topics import STORE_TOPIC
+from cascade.runtime._control.register_sync import COMPLETE_LIMIT, MAX_PAUSE, READ_LIMIT, Sync, SyncState
 from cascade.runtime._control.registers import MAX_PROBLEMS, MAX_REGISTERS, Registers
-from cascade.runtime._control.sync import COMPLETE_LIMIT, MAX_PAUSE, READ_LIMIT, Sync, SyncState
 
 PAUSE_TOPIC = "cascade/constraints/global/@pause"
 LIMIT_TOPIC = "cascade/constraints/global/@concurrency"
@@ -361,7 +361,7 @@ def test_a_set_that_is_the_same_object_as_before_removes_what_an_equal_one_remov
 
 def test_more_topics_than_are_remembered_are_all_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that is repeated still removes each register that it lacks."""
-    monkeypatch.setattr("cascade.runtime._control.sync._MAX_HEARD", 3)
+    monkeypatch.setattr("cascade.runtime._control.register_sync._MAX_HEARD", 3)
     bench, held = Bench(), frozenset([PAUSE_TOPIC])
     bench.receive(PAUSE_TOPIC, PAUSE)
     bench.complete_with(held)

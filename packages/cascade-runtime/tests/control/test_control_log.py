@@ -8,8 +8,8 @@ import pytest
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._control.control_log import LINES_PER_MINUTE, QUIET, ControlLog
-from cascade.runtime._control.parse import parse
+from cascade.runtime._control.constraint_log import LINES_PER_MINUTE, QUIET, ControlLog
+from cascade.runtime._control.constraint_parsing import parse
 from cascade.runtime._control.registers import Notice, Registers
 
 GLOBAL = "cascade/constraints/global"

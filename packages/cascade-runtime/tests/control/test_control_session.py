@@ -26,7 +26,7 @@ from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import EventBus
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.session import ControlSession
+from cascade.runtime._control.engine_control import EngineControl
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.settings import RunIdentity
 from cascade.testing import ManualClock
@@ -73,7 +73,7 @@ class Bench:
         self.clock = ManualClock()
         self.bus = EventBus()
         self.controller = AdmissionController(AdmissionPolicy(), clock=self.clock)
-        self.session = ControlSession(
+        self.session = EngineControl(
             connector,
             self.controller,
             clock=self.clock,
@@ -215,10 +215,10 @@ async def test_a_run_that_requires_control_waits_for_it_without_any_limit(
 async def test_a_connector_that_cannot_be_watched_reports_nothing_and_cannot_be_required() -> None:
     """Nothing is imported, prepared or waited for."""
 
-    def session(connector: Any, *, required: bool) -> ControlSession:
+    def session(connector: Any, *, required: bool) -> EngineControl:
         clock = ManualClock()
         controller = AdmissionController(AdmissionPolicy(), clock=clock)
-        return ControlSession(
+        return EngineControl(
             connector,
             controller,
             clock=clock,

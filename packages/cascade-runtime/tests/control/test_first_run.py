@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from cascade.runtime._control.session import _PARTS
+from cascade.runtime._control.engine_control import _PARTS
 from cascade.testkit.waiting import busyness
 
-_HEAVY = ("msgspec", "cascade.runtime._control.manager")
+_HEAVY = ("msgspec", "cascade.runtime._control.constraint_manager")
 
 PROGRAM = """
 import asyncio, json, sys

@@ -25,9 +25,9 @@ from cascade.interfaces.topics import STORE_TOPIC
 from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.manager import ConstraintManager
-from cascade.runtime._control.runs import ActiveRun
-from cascade.runtime._control.sync import SyncState
+from cascade.runtime._control.constraint_manager import ConstraintManager
+from cascade.runtime._control.register_sync import SyncState
+from cascade.runtime._control.reported_runs import ActiveRun
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime.local._retained import RetainedMessages
 from cascade.spec import task
@@ -421,8 +421,8 @@ async def test_a_set_that_arrives_while_the_process_stands_still_is_not_late(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, no_leaks: None
 ) -> None:
     """It is read before the sync counts as degraded: the broker has answered in time."""
-    monkeypatch.setattr("cascade.runtime._control.sync.COMPLETE_LIMIT", 0.1)
-    monkeypatch.setattr("cascade.runtime._control.manager._STANDSTILL", 0.0)
+    monkeypatch.setattr("cascade.runtime._control.register_sync.COMPLETE_LIMIT", 0.1)
+    monkeypatch.setattr("cascade.runtime._control.constraint_manager._STANDSTILL", 0.0)
     watch = LocalConnector.watch
 
     async def with_a_standstill(stream: WatchStream) -> AsyncIterator[WatchItem]:

@@ -22,9 +22,9 @@ from cascade.interfaces.topics import STORE_TOPIC, constraint_topic
 from cascade.runtime import EventBus
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.manager import ConstraintManager
-from cascade.runtime._control.parse import Constraint, parse
-from cascade.runtime._control.runs import ActiveRun
+from cascade.runtime._control.constraint_manager import ConstraintManager
+from cascade.runtime._control.constraint_parsing import Constraint, parse
+from cascade.runtime._control.reported_runs import ActiveRun
 from cascade.runtime._support.clock import SystemClock
 from cascade.testkit import Broker, Mosquitto, NatsServer, eventually
 from cascade.testkit.chaos import ChaosProxy

@@ -23,10 +23,10 @@ from cascade.interfaces import Complete, Linked, Lost, Message, WatchItem
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, matches
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.manager import ConstraintManager
-from cascade.runtime._control.parse import Cleared, Rejected, Unsupported, parse
+from cascade.runtime._control.constraint_manager import ConstraintManager
+from cascade.runtime._control.constraint_parsing import Cleared, Rejected, Unsupported, parse
+from cascade.runtime._control.register_sync import SyncState
 from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.sync import SyncState
 
 TOPICS = [
     "cascade/constraints/global",
@@ -161,7 +161,7 @@ class FakeBroker:
                 stream.wire.append(Message(topic, payload, False))
 
 
-class ControlSession(RuleBasedStateMachine):
+class EngineControl(RuleBasedStateMachine):
     """Writes, cuts, overflows, deliveries and time, in any order."""
 
     @initialize()
@@ -343,5 +343,5 @@ class ControlSession(RuleBasedStateMachine):
 def test_i1_the_engine_converges_whatever_happens(examples: int) -> None:
     """I1, I2, I5, I7, I8 over the real manager: linked and settled, it has exactly the retained set."""
     run_state_machine_as_test(
-        ControlSession, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None)
+        EngineControl, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None)
     )

@@ -27,9 +27,9 @@ from cascade.interfaces.wire import timestamp
 from cascade.runtime import EventBus, LocalConnector, LocalHub
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.manager import ConstraintManager
-from cascade.runtime._control.runs import ActiveRun
-from cascade.runtime._control.sync import COMPLETE_LIMIT, SyncState
+from cascade.runtime._control.constraint_manager import ConstraintManager
+from cascade.runtime._control.register_sync import COMPLETE_LIMIT, SyncState
+from cascade.runtime._control.reported_runs import ActiveRun
 from cascade.testing import ManualClock
 from cascade.testkit import eventually
 

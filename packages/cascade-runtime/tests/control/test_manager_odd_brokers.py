@@ -14,7 +14,7 @@ from cascade.connectors.mqtt import MqttConnector
 from cascade.interfaces import TaskState, TaskStateEvent
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime import Engine
-from cascade.runtime._control.sync import SyncState
+from cascade.runtime._control.register_sync import SyncState
 from cascade.spec import task
 from cascade.testkit import eventually
 from testing_tools.odd_broker import OddBroker

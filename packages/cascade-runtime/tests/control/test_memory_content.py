@@ -10,8 +10,8 @@ import pytest
 from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
-from cascade.runtime._control.memory import ControlMemory
-from cascade.runtime._control.parse import Constraint, parse
+from cascade.runtime._control.constraint_parsing import Constraint, parse
+from cascade.runtime._control.remembered_constraints import ControlMemory
 
 TOPIC = constraint_topic("task:a")
 LIMIT = {"type": "concurrency", "params": {"limit": 3}}

@@ -12,10 +12,10 @@ from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic, parse_constraint_topic
 from cascade.runtime._admission.limits import RULES
-from cascade.runtime._control.parse import Constraint, Rejected, parse
+from cascade.runtime._control.constraint_parsing import Constraint, Rejected, parse
+from cascade.runtime._control.register_sync import SyncState
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reports import constraints_report
-from cascade.runtime._control.sync import SyncState
 
 PAGE = (Path(__file__).parents[3] / "cascade-interfaces" / "PROTOCOL.md").read_text(encoding="utf-8")
 SECTION = PAGE[PAGE.index("## 4. Control") : PAGE.index("## 5. Reports for watchers")]

@@ -17,7 +17,7 @@ from cascade.interfaces.topics import state_topic
 from cascade.runtime import LocalConnector
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
-from cascade.runtime._control.runs import ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
 from cascade.runtime._control.watched_state import host_report
 from cascade.wire import Cleared, parse_report, to_wire
 

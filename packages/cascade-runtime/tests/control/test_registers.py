@@ -8,7 +8,7 @@ from fakes import FakeClock
 
 from cascade.interfaces.topics import constraint_topic
 from cascade.runtime._admission.limits import Concurrency, Effective, Pause, RateLimit
-from cascade.runtime._control.parse import parse
+from cascade.runtime._control.constraint_parsing import parse
 from cascade.runtime._control.registers import (
     MAX_ALIKE,
     MAX_OWN,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from fakes import FakeClock
 
-from cascade.runtime._control.parse import Constraint, parse
+from cascade.runtime._control.constraint_parsing import Constraint, parse
 from cascade.runtime._control.registers import Registers
 
 OLDER, TYPED = "cascade/constraints/global", "cascade/constraints/global/@concurrency"

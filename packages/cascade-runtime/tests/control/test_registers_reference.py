@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cascade.runtime._admission.limits import Effective, Pause
 from cascade.runtime._control import registers as module
-from cascade.runtime._control.parse import Cleared, Constraint, Rejected, parse
+from cascade.runtime._control.constraint_parsing import Cleared, Constraint, Rejected, parse
 from cascade.runtime._control.register_table import key_of
 from cascade.runtime._control.registers import Notice, Registers, scope_of
 from cascade.wire import to_wire

@@ -12,11 +12,11 @@ from cascade.interfaces.topics import constraint_topic
 from cascade.interfaces.wire import timestamp
 from cascade.runtime import LocalConnector
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.parse import parse
+from cascade.runtime._control.constraint_parsing import parse
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
+from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
 from cascade.runtime._control.reports import constraints_report
-from cascade.runtime._control.runs import ActiveRun, RunHistory, RunTable
 from cascade.runtime._control.watched_state import host_report
 from cascade.runtime._support.run_facts import MAX_NODES
 

@@ -20,7 +20,7 @@ from cascade.runtime._control.report_bodies import (
     runs_report,
     summary_report,
 )
-from cascade.runtime._control.runs import ActiveRun, RunTable
+from cascade.runtime._control.reported_runs import ActiveRun, RunTable
 from cascade.wire import to_wire
 
 HEAD = {"v": "1.0", "source": "line", "session": "s"}

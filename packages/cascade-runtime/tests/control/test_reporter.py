@@ -7,10 +7,10 @@ from fakes import FakeClock
 
 from cascade.interfaces import Complete, Message, Payload, RunStatus
 from cascade.runtime import LocalConnector
+from cascade.runtime._control.register_sync import COMPLETE_LIMIT, Sync
 from cascade.runtime._control.registers import Registers
+from cascade.runtime._control.reported_runs import ActiveRun
 from cascade.runtime._control.reports import Reporter
-from cascade.runtime._control.runs import ActiveRun
-from cascade.runtime._control.sync import COMPLETE_LIMIT, Sync
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.publish_queue import PublishQueue
 

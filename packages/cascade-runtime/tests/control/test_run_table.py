@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cascade.interfaces import ProgressEvent, RunStatus, TaskState, TaskStateEvent
 from cascade.interfaces.events import ENDED_STATES
-from cascade.runtime._control.runs import MAX_RECENT, ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.reported_runs import MAX_RECENT, ActiveRun, RunHistory, RunTable
 from cascade.wire import to_wire
 
 

@@ -637,7 +637,7 @@ async def test_the_counts_of_a_burst_of_20_000_events_are_right(hub: LocalHub, w
 
 async def test_nothing_is_collected_without_a_connector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the graph nor the events are looked at."""
-    from cascade.runtime._control.runs import ActiveRun
+    from cascade.runtime._control.reported_runs import ActiveRun
     from cascade.runtime._scheduler.graph_counts import GraphCounts
 
     def refuse(*_: object, **__: object) -> None:

@@ -15,7 +15,7 @@ module of its own:
 - :mod:`cascade.transport.store_sender`: ``StoreSender``, send to a store of the network again until it answers.
 - :mod:`cascade.transport.waiting`: ``Drain``, wait until they are sent or dropped; ``Progress``, wait until something moves;
   ``AwakeTimeout``, seconds that count only while this process can read.
-- :mod:`cascade.transport.delivery`: queues for callbacks and watches, the dispatcher that fills them, and ``RetainedFeed``, which
+- :mod:`cascade.transport.incoming`: queues for callbacks and watches, the dispatcher that fills them, and ``RetainedFeed``, which
   orders what a queue gets where the network marks the end of the retained messages.
 - :mod:`cascade.transport.backoff`: ``Backoff``, the pauses between attempts to connect.
 - :mod:`cascade.transport.presence`: ``Presence``, the will, the birth and the offline message.
@@ -33,10 +33,6 @@ from cascade.interfaces.on_demand import on_demand
 
 if TYPE_CHECKING:
     from cascade.transport.connector import NetworkConnector as NetworkConnector
-    from cascade.transport.delivery.dispatcher import Queue as Queue
-    from cascade.transport.delivery.message import DeliveryCounts as DeliveryCounts
-    from cascade.transport.delivery.message import IncomingMessage as IncomingMessage
-    from cascade.transport.delivery.retained_feed import RetainedFeed as RetainedFeed
     from cascade.transport.event_loop import close_copy as close_copy
     from cascade.transport.faults import Fault as Fault
     from cascade.transport.faults import Kind as Kind
@@ -44,6 +40,10 @@ if TYPE_CHECKING:
     from cascade.transport.faults import MessageRejected as MessageRejected
     from cascade.transport.faults import MessageTooLarge as MessageTooLarge
     from cascade.transport.faults import system_fault as system_fault
+    from cascade.transport.incoming.dispatcher import Queue as Queue
+    from cascade.transport.incoming.message import DeliveryCounts as DeliveryCounts
+    from cascade.transport.incoming.message import IncomingMessage as IncomingMessage
+    from cascade.transport.incoming.retained_feed import RetainedFeed as RetainedFeed
     from cascade.transport.link import Link as Link
     from cascade.transport.link import LinkClient as LinkClient
     from cascade.transport.link import LinkParts as LinkParts
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "connector": """NetworkConnector""",
-    "delivery.dispatcher": """Queue""",
-    "delivery.message": """DeliveryCounts IncomingMessage""",
-    "delivery.retained_feed": """RetainedFeed""",
+    "incoming.dispatcher": """Queue""",
+    "incoming.message": """DeliveryCounts IncomingMessage""",
+    "incoming.retained_feed": """RetainedFeed""",
     "event_loop": """close_copy""",
     "faults": """Fault Kind LinkLost MessageRejected MessageTooLarge system_fault""",
     "link": """Link LinkClient LinkParts""",

@@ -15,12 +15,12 @@ from cascade.interfaces.connector import MessageCallback, Payload, Subscription
 from cascade.interfaces.errors import ConnectorUnavailable, InvalidPayloadError
 from cascade.interfaces.topics import check_topic, state_topic
 from cascade.interfaces.wire import default_source, encode_payload, idle_reports
-from cascade.transport.delivery.callbacks import RawQueue
-from cascade.transport.delivery.dispatcher import Dispatcher, Subscriptions
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import Watch
 from cascade.transport.event_loop import inert_in_children
 from cascade.transport.faults import Fault
+from cascade.transport.incoming.callbacks import RawQueue
+from cascade.transport.incoming.dispatcher import Dispatcher, Subscriptions
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import Watch
 from cascade.transport.lifecycle import BeforeDisconnect, Lifecycle
 from cascade.transport.link import Link, LinkParts
 from cascade.transport.outbox import FORKED, FULL, NOT_CONNECTED, Outbox

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade.interfaces.errors import ConnectorUnavailable
-from cascade.transport.delivery.callbacks import calling_task
 from cascade.transport.event_loop import check_loop
+from cascade.transport.incoming.callbacks import calling_task
 from cascade.transport.session import Session
 from cascade.transport.settings import ConnectorSettings
 

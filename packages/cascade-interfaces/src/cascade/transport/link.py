@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from cascade.interfaces.abilities import Lacking, Limitation
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher, Queue
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import Fault, Kind, LinkLost, MessageRejected, unanswered
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Dispatcher, Queue
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.outbox import Outbox, Outgoing
 from cascade.transport.presence import Presence
 from cascade.transport.senders import Senders

@@ -9,12 +9,12 @@ from typing import Any
 
 from cascade.interfaces.filters import first_match
 from cascade.interfaces.watch import Lost
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.delivery.retained_feed import RetainedFeed
-from cascade.transport.delivery.watches import REFUSED, WatchQueue
 from cascade.transport.faults import Fault
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Queue
+from cascade.transport.incoming.message import IncomingMessage
+from cascade.transport.incoming.retained_feed import RetainedFeed
+from cascade.transport.incoming.watches import REFUSED, WatchQueue
 from cascade.transport.link import Link, LinkClient, LinkParts
 from cascade.transport.outbox import Outgoing
 

@@ -11,12 +11,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from cascade.interfaces.watch import Lost
 from cascade.transport.backoff import SLOW_PAUSE, STEADY, Backoff
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Dispatcher, Queue
-from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.event_loop import LoopBudget
 from cascade.transport.faults import Fault, Kind
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Dispatcher, Queue
+from cascade.transport.incoming.message import IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.link import Link, LinkClient
 from cascade.transport.outbox import POISON, SUPERSEDED, UNSENT, Outbox
 from cascade.transport.presence import Presence

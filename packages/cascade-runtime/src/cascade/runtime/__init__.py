@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cascade.runtime._outbox.outbox import Outbox
     from cascade.runtime._resources.scope import override_resource
     from cascade.runtime._scheduler.checkpoints import checkpoint
-    from cascade.runtime._scheduler.in_task import publish, step
+    from cascade.runtime._scheduler.task_functions import publish, step
     from cascade.runtime._support.loops import new_event_loop, run_on_loop
     from cascade.runtime.bus import EventBus
     from cascade.runtime.cache import MemoryCache, SqliteCache
@@ -55,7 +55,7 @@ _MODULES = {
     "_outbox.outbox": "Outbox",
     "_resources.scope": "override_resource",
     "_scheduler.checkpoints": "checkpoint",
-    "_scheduler.in_task": "publish step",
+    "_scheduler.task_functions": "publish step",
     "_support.loops": "new_event_loop run_on_loop",
     "bus": "EventBus",
     "cache": "MemoryCache SqliteCache",

@@ -23,16 +23,16 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor, describe
 from cascade.interfaces.wire import source_of
 from cascade.runtime._admission.controller import AdmissionController
-from cascade.runtime._control.session import ControlSession
+from cascade.runtime._control.engine_control import EngineControl
 from cascade.runtime._scheduler.events import EventEmitter
 from cascade.runtime._scheduler.runner import TaskRunner
 from cascade.runtime._scheduler.scheduler import RunScheduler
-from cascade.runtime._support.connection import SharedConnection
 from cascade.runtime._support.loop_lag import LoopLagMonitor
 from cascade.runtime._support.loop_steps import emptied, finished
 from cascade.runtime._support.loops import abandoned
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.settings import ResumeRules, RunIdentity
+from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.runtime.executors._registry import RunExecutors
 from cascade.spec import LazyResult, Resource, call_of
 from cascade.transport.waiting import AwakeTimeout
@@ -62,7 +62,7 @@ class RunServices:
     bus: EventBus
     redactor: Redactor
     logs: int | None
-    control: ControlSession
+    control: EngineControl
     admission: AdmissionController
     executor: Executor | None
     executors: Mapping[str, Executor]

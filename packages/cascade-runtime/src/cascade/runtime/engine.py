@@ -24,7 +24,7 @@ from cascade.interfaces.tracebacks import begin_in_user_code
 from cascade.runtime._admission.capacities import SystemResources
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
-from cascade.runtime._control.session import ControlSession
+from cascade.runtime._control.engine_control import EngineControl
 from cascade.runtime._run import Run, RunServices
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.settings import (
@@ -140,7 +140,7 @@ class Engine:
         redactor = checked_redactor(redactor)
         level = _checked_level(logs)  # also if nothing is sent: a wrong one is refused
         admission = AdmissionController(AdmissionPolicy(SystemResources(system_resources)), clock=clock)
-        control = ControlSession(
+        control = EngineControl(
             connector,
             admission,
             clock=clock,

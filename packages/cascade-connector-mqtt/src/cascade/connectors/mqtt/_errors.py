@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import ssl
 
-from cascade.connectors.mqtt._client import reason_code
-from cascade.connectors.mqtt._internals import UNANSWERED
+from cascade.connectors.mqtt._aiomqtt_client import reason_code
+from cascade.connectors.mqtt._aiomqtt_internals import UNANSWERED
 from cascade.transport import faults
 from cascade.transport.faults import Fault, Kind, keyword_fault, system_fault, text_fault, tls_fault
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.connectors.mqtt._client import protocol_version
+from cascade.connectors.mqtt._aiomqtt_client import protocol_version
 from cascade.interfaces.errors import ConfigurationError
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.text import MAX_BYTES

@@ -12,17 +12,17 @@ from cascade.connectors.mqtt._reader import DuplicateFilter, Reader, probe_dupli
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.logs import get_logger
 from cascade.interfaces.watch import Complete
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import Fault
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Queue
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.link import Link, LinkParts
 from cascade.transport.outbox import Outgoing
 from cascade.transport.retained_proof.checks import RetainedChecks
 from cascade.transport.retained_proof.retained_set import Unproved
 
 if TYPE_CHECKING:
-    from cascade.connectors.mqtt._port import ClientPort
+    from cascade.connectors.mqtt._client_port import ClientPort
 
 log = get_logger("cascade.connectors.mqtt")
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from cascade.interfaces.filters import has_wildcard, overlap
 from cascade.interfaces.topics import TopicMatcher, sync_filter, sync_topic
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.outbox import Outgoing
 
 if TYPE_CHECKING:
-    from cascade.connectors.mqtt._port import ClientPort
+    from cascade.connectors.mqtt._client_port import ClientPort
 
 
 PROBE_TIMEOUT = 2.0

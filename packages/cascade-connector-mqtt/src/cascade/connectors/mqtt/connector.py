@@ -13,18 +13,18 @@ except ImportError:  # the constructor raises, and says what to install
     aiomqtt = None  # type: ignore[assignment]
 
 from cascade.connectors.mqtt import config
-from cascade.connectors.mqtt._client import AiomqttClient, client_id_keyword, client_keywords
-from cascade.connectors.mqtt._internals import LOGGER
+from cascade.connectors.mqtt._aiomqtt_client import AiomqttClient, client_id_keyword, client_keywords
+from cascade.connectors.mqtt._aiomqtt_internals import LOGGER
 from cascade.connectors.mqtt._link import MqttLink
 from cascade.connectors.mqtt._reader import DuplicateFilter
 from cascade.connectors.mqtt.config import Settings
 from cascade.interfaces.distribution import install_line
 from cascade.interfaces.errors import ConfigurationError
 from cascade.transport.connector import NetworkConnector
-from cascade.transport.delivery.dispatcher import Dispatcher
-from cascade.transport.delivery.message import UNDECODABLE, DeliveryCounts
 from cascade.transport.event_loop import NO_SOCKETS, watches_sockets
 from cascade.transport.faults import Fault
+from cascade.transport.incoming.dispatcher import Dispatcher
+from cascade.transport.incoming.message import UNDECODABLE, DeliveryCounts
 from cascade.transport.link import LinkParts
 from cascade.transport.presence import new_nonce
 from cascade.transport.retained_proof.known_topics import Canary

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 from cascade.connectors.nats._client import Handler
 from cascade.connectors.nats._store import HEARTBEAT, Store
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import DeliveryCounts
 from cascade.transport.event_loop import AutoResetEvent
+from cascade.transport.incoming.dispatcher import Queue
+from cascade.transport.incoming.message import DeliveryCounts
 
 SILENCE = 3 * HEARTBEAT
 """Seconds without a sign of the server after which a consumer is asked again, or made anew."""

@@ -12,9 +12,9 @@ from cascade.connectors.nats._consumer import Consumer
 from cascade.connectors.nats._store import HEARTBEAT, Store
 from cascade.connectors.nats._subjects import arrived_topic
 from cascade.interfaces.subjects import subject_of, subjects_of
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
 from cascade.transport.faults import LinkLost
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
 
 BATCH = 500
 """Messages of one request: half of what a callback's queue holds."""

@@ -14,10 +14,10 @@ from cascade.connectors.nats._retained import RetainedMessages
 from cascade.connectors.nats._store import TELEMETRY, Store
 from cascade.connectors.nats._subjects import WILL, arrived_topic, is_hidden
 from cascade.interfaces.subjects import subject_of, subjects_of
-from cascade.transport.delivery.callbacks import CallbackQueue
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import IncomingMessage
 from cascade.transport.faults import LinkLost, MessageRejected
+from cascade.transport.incoming.callbacks import CallbackQueue
+from cascade.transport.incoming.dispatcher import Queue
+from cascade.transport.incoming.message import IncomingMessage
 from cascade.transport.link import LinkParts
 from cascade.transport.queue_link import QueueLink
 from cascade.transport.retained_proof.retained_set import RETRY

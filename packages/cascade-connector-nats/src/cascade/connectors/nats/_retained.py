@@ -12,11 +12,11 @@ from cascade.connectors.nats._store import Store
 from cascade.connectors.nats._subjects import WILL, arrived_topic, cover
 from cascade.interfaces.filters import first_match
 from cascade.interfaces.topics import parse_status_topic
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.retained_feed import Changed, RetainedFeed
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.faults import LinkLost, MessageRejected
+from cascade.transport.incoming.dispatcher import Queue
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.retained_feed import Changed, RetainedFeed
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.presence import UNNAMED_WILL
 from cascade.transport.retained_proof.retained_set import INTERVAL
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cascade.interfaces.filters import disjoint, overlap
 from cascade.interfaces.subjects import subjects_of, topic_of
 from cascade.interfaces.topics import status_topic
-from cascade.transport.delivery.message import UNDECODABLE, DeliveryCounts
+from cascade.transport.incoming.message import UNDECODABLE, DeliveryCounts
 
 MAX_SUBJECT = 2_048
 """Bytes: nats-server takes 4,096 for one line of its protocol, and a line holds two subjects and more."""

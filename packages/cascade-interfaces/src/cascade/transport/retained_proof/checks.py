@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from cascade.interfaces.watch import Complete, Linked, Lost
-from cascade.transport.delivery.watches import REFUSED, WatchQueue
 from cascade.transport.event_loop import AutoResetEvent
+from cascade.transport.incoming.watches import REFUSED, WatchQueue
 from cascade.transport.retained_proof.retained_set import (
     Action,
     Publish,

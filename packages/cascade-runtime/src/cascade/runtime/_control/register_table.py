@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from cascade.runtime._admission.limits import Effective, Key, Pause, Rule
-from cascade.runtime._control.parse import Constraint
+from cascade.runtime._control.constraint_parsing import Constraint
 from cascade.wire.message import encoded_size
 from cascade.wire.reports import AppliedEntry, EffectiveEntry
 

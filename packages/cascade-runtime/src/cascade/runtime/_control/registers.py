@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import parse_constraint_topic
 from cascade.runtime._admission.limits import Effective, Key
-from cascade.runtime._control.parse import Cleared, Constraint, MessageOutcome, Rejected
+from cascade.runtime._control.constraint_parsing import Cleared, Constraint, MessageOutcome, Rejected
 from cascade.runtime._control.register_table import (
     Problem,
     Register,

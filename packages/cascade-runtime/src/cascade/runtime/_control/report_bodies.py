@@ -14,7 +14,7 @@ from cascade.interfaces import TaskState
 from cascade.interfaces.events import ENDED_STATES
 from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
-from cascade.runtime._control.runs import ActiveRun, RunHistory, RunTable, TaskTotals
+from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable, TaskTotals
 from cascade.runtime._support.run_facts import GraphFacts
 from cascade.wire import reports
 from cascade.wire.message import encoded_size, to_wire

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
-from cascade.runtime._control.control_log import SyncLog
+from cascade.runtime._control.constraint_log import SyncLog
+from cascade.runtime._control.register_sync import Sync, SyncState
 from cascade.runtime._control.registers import Registers
-from cascade.runtime._control.sync import Sync, SyncState
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import earliest

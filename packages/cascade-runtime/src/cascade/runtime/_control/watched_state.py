@@ -16,7 +16,7 @@ from cascade.interfaces.wire import timestamp
 from cascade.runtime._admission.waits import Wait
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.report_bodies import RowMaker, graph_report, runs_report, summary_report
-from cascade.runtime._control.runs import ActiveRun, RunHistory, RunTable
+from cascade.runtime._control.reported_runs import ActiveRun, RunHistory, RunTable
 from cascade.transport.outbox import SUPERSEDED
 from cascade.wire.message import to_wire
 from cascade.wire.reports import HostReport, Memory

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from cascade.interfaces import EventBus, Lifecycle, LifecycleEvent, Redactor, TaskState, TaskStateEvent
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._observers.run_counts import RunCounts, duration
-from cascade.runtime._support.shared import Shared
 from cascade.runtime._support.text import printable
+from cascade.runtime._support.use_counts import Shared
 
 MOST_REASONS = 1_000
 """Reasons of one run that are remembered, to log each at INFO once."""

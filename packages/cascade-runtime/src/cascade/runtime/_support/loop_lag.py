@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from cascade.interfaces.logs import get_logger
-from cascade.runtime._support.shared import Shared
+from cascade.runtime._support.use_counts import Shared
 
 LAG_LIMIT = 1.0
 """Seconds for which the event loop may be blocked before a warning is logged."""

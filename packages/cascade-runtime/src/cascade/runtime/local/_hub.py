@@ -11,11 +11,11 @@ from cascade.interfaces import Complete, Linked
 from cascade.interfaces.topics import TopicMatcher, check_topic
 from cascade.runtime._support.loops import cancel
 from cascade.runtime.local._retained import RetainedMessages
-from cascade.transport.delivery.callbacks import CallbackQueue, calling_task
-from cascade.transport.delivery.dispatcher import Dispatcher, Queue
-from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.delivery.watches import WatchQueue
 from cascade.transport.event_loop import AutoResetEvent
+from cascade.transport.incoming.callbacks import CallbackQueue, calling_task
+from cascade.transport.incoming.dispatcher import Dispatcher, Queue
+from cascade.transport.incoming.message import IncomingMessage
+from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.retained_proof.retained_set import Action
 
 INBOX_ITEMS = 65_536

@@ -23,10 +23,10 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.topics import check_topic
 from cascade.interfaces.wire import default_source, encode_payload
 from cascade.runtime.local._hub import LocalHub, Session
-from cascade.transport.delivery import message
-from cascade.transport.delivery.dispatcher import Dispatcher, Subscriptions
-from cascade.transport.delivery.watches import Watch
 from cascade.transport.event_loop import check_loop
+from cascade.transport.incoming import message
+from cascade.transport.incoming.dispatcher import Dispatcher, Subscriptions
+from cascade.transport.incoming.watches import Watch
 from cascade.transport.lifecycle import BeforeDisconnect
 from cascade.transport.state_log import StateLog
 

@@ -28,7 +28,7 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.topics import DATA, EVENTS, LOGS, PROGRESS
 from cascade.interfaces.wire import encode_payload, source_of
 from cascade.runtime._support.publish_queue import PublishQueue, SafeQueue
-from cascade.runtime._support.shared import Shared
+from cascade.runtime._support.use_counts import Shared
 from cascade.transport.state_log import StateLog
 from cascade.wire.series import Series, body_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
-from cascade.transport.delivery.message import IncomingMessage
+from cascade.transport.incoming.message import IncomingMessage
 from cascade.transport.link import LinkClient
 from cascade.transport.outbox import Outgoing
 

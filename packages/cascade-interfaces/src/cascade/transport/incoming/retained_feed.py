@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from cascade.interfaces.filters import first_match
 from cascade.interfaces.topics import parse_status_topic
 from cascade.interfaces.watch import Complete, Linked
-from cascade.transport.delivery.dispatcher import Queue
-from cascade.transport.delivery.message import IncomingMessage
-from cascade.transport.delivery.watches import WATCH_MESSAGES, WatchQueue
+from cascade.transport.incoming.dispatcher import Queue
+from cascade.transport.incoming.message import IncomingMessage
+from cascade.transport.incoming.watches import WATCH_MESSAGES, WatchQueue
 from cascade.transport.retained_proof.known_topics import MAX_TOPICS, KnownSet
 from cascade.transport.retained_proof.retained_set import Action
 

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from cascade.interfaces.topics import check_topic
 from cascade.interfaces.watch import Complete, Linked, Lost, Message, WatchItem
-from cascade.transport.delivery.message import OVERFLOW, DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.message import OVERFLOW, DeliveryCounts, IncomingMessage
 from cascade.transport.retained_proof.known_topics import KnownSet
 from cascade.transport.retained_proof.retained_set import Action, RetainedSet
 

@@ -30,12 +30,12 @@ from cascade.interfaces.redaction import Redactor
 from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import TokenBuckets
-from cascade.runtime._control.control_log import ControlLog
-from cascade.runtime._control.engines import ConnectedEngines, PeerEngines, broker_state
+from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines, broker_state
+from cascade.runtime._control.constraint_log import ControlLog
+from cascade.runtime._control.register_sync import ConstraintStream, Sync, SyncState
 from cascade.runtime._control.registers import Registers
+from cascade.runtime._control.reported_runs import ActiveRun, RunHistory
 from cascade.runtime._control.reports import Reporter
-from cascade.runtime._control.runs import ActiveRun, RunHistory
-from cascade.runtime._control.sync import ConstraintStream, Sync, SyncState
 from cascade.runtime._control.watched_state import WatchedState
 from cascade.runtime._support.clock import EarliestTimer, earliest
 from cascade.runtime._support.loops import cancel
@@ -44,7 +44,7 @@ from cascade.transport.state_log import StateLog
 
 if TYPE_CHECKING:
     from cascade.interfaces import SupportsControlMemory
-    from cascade.runtime._control.memory import ControlMemory
+    from cascade.runtime._control.remembered_constraints import ControlMemory
 
 STOP_LIMIT = 1.0
 """Seconds that stopping may take, for the stream to end and for the last reports to be published."""
@@ -214,7 +214,9 @@ class ConstraintManager:
         """
         if not self._named or (self._memory is not None and not forget):
             return
-        from cascade.runtime._control.memory import ControlMemory  # only a run with a state needs it
+        from cascade.runtime._control.remembered_constraints import (
+            ControlMemory,  # only a run with a state needs it
+        )
 
         memory = self._memory or ControlMemory(store, self.source, self._project_id, clock=self._clock)
         found = await memory.recall()

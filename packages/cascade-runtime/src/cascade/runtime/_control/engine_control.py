@@ -26,15 +26,15 @@ from cascade.interfaces.logs import get_logger
 from cascade.interfaces.redaction import Redactor
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._support.clock import SystemClock
-from cascade.runtime._support.connection import SharedConnection
 from cascade.runtime._support.loops import cancel
 from cascade.runtime._support.run_facts import RunFacts
 from cascade.runtime._support.settings import RunIdentity
+from cascade.runtime._support.shared_connection import SharedConnection
 from cascade.transport.waiting import AwakeTimeout
 
 if TYPE_CHECKING:  # only a run under control pays for the import
     from cascade.interfaces import SupportsControlMemory
-    from cascade.runtime._control.manager import ConstraintManager
+    from cascade.runtime._control.constraint_manager import ConstraintManager
 
 _log = get_logger("cascade.engine")
 
@@ -43,17 +43,17 @@ _Key = tuple[int, str, int]
 _PARTS = (
     "cascade.interfaces.abilities",
     "msgspec",
-    "cascade.runtime._control.parse",
+    "cascade.runtime._control.constraint_parsing",
     "cascade.runtime._control.registers",
     "cascade.runtime._control.reports",
-    "cascade.runtime._control.manager",
+    "cascade.runtime._control.constraint_manager",
 )
 """Modules that only a run under control needs, each behind those that it imports: together they take 25 ms."""
 _BETWEEN_IMPORTS = 2
 """Iterations of the event loop: its first one ends the sleep of another task, which goes on in the second."""
 
 
-class ControlSession:
+class EngineControl:
     """Connects an engine to the manager of its connector; the first engine's first run starts that one.
 
     A manager ends before a run disconnects the connector, and after a user has disconnected it.
@@ -138,7 +138,7 @@ class ControlSession:
         """
         if self._connector is None:
             return
-        from cascade.runtime._control.runs import ActiveRun
+        from cascade.runtime._control.reported_runs import ActiveRun
 
         manager = self._prepared.pop(run.run_id, None)
         if manager is None or not manager.is_following:
@@ -172,7 +172,7 @@ class ControlSession:
 
     def _find_manager(self, connector: Connector) -> ConstraintManager:
         """Return the manager that follows this connector on the running loop; start one if there is none."""
-        from cascade.runtime._control.manager import ConstraintManager
+        from cascade.runtime._control.constraint_manager import ConstraintManager
 
         project_id = os.environ.get("CASCADE_PROJECT_ID") or "default"
         clock_id = 0 if isinstance(self._clock, SystemClock) else id(self._clock)

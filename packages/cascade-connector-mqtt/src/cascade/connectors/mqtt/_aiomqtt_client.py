@@ -8,9 +8,9 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from cascade.connectors.mqtt._internals import Internals, internals_of
-from cascade.transport.delivery.message import IncomingMessage
+from cascade.connectors.mqtt._aiomqtt_internals import Internals, internals_of
 from cascade.transport.faults import LinkLost, MessageRejected, MessageTooLarge
+from cascade.transport.incoming.message import IncomingMessage
 from cascade.transport.outbox import Outgoing
 from cascade.transport.state_log import QuietLogger
 

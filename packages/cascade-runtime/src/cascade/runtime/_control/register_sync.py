@@ -28,7 +28,7 @@ from cascade.interfaces import (
 )
 from cascade.interfaces.topics import CONSTRAINTS_FILTER, STORE_TOPIC, constraint_topic
 from cascade.runtime._admission.limits import RULES
-from cascade.runtime._control.parse import MAX_TOPIC, bounded, decode, parse
+from cascade.runtime._control.constraint_parsing import MAX_TOPIC, bounded, decode, parse
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._support.clock import earliest
 from cascade.transport.event_loop import LOOP_BUDGET

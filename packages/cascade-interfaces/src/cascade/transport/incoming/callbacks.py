@@ -12,8 +12,8 @@ from typing import Any
 
 from cascade.interfaces.connector import MessageCallback
 from cascade.interfaces.wire import UndecodableMessageError
-from cascade.transport.delivery.message import OVERFLOW, UNDECODABLE, DeliveryCounts, IncomingMessage
 from cascade.transport.event_loop import LoopBudget
+from cascade.transport.incoming.message import OVERFLOW, UNDECODABLE, DeliveryCounts, IncomingMessage
 from cascade.transport.state_log import StateLog
 
 FAILED = "failed"

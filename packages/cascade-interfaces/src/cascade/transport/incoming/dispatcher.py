@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from cascade.interfaces.connector import MessageCallback
 from cascade.interfaces.errors import ConfigurationError, InvalidTopicError
 from cascade.interfaces.topics import TopicMatcher, check_filter, matches
-from cascade.transport.delivery.callbacks import CallbackQueue, CallbackSubscription
-from cascade.transport.delivery.message import DeliveryCounts, IncomingMessage
-from cascade.transport.delivery.watches import Watch, WatchQueue
+from cascade.transport.incoming.callbacks import CallbackQueue, CallbackSubscription
+from cascade.transport.incoming.message import DeliveryCounts, IncomingMessage
+from cascade.transport.incoming.watches import Watch, WatchQueue
 from cascade.transport.retained_proof.retained_set import RetainedSet
 
 WAITING = "waiting at disconnect"

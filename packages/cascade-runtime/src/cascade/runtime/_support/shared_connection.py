@@ -10,7 +10,7 @@ from typing import ClassVar
 from cascade.interfaces import Connector, ConnectorUnavailable
 from cascade.interfaces.logs import get_logger
 from cascade.runtime._support.loops import cancel
-from cascade.runtime._support.shared import Shared
+from cascade.runtime._support.use_counts import Shared
 from cascade.transport.waiting import AwakeTimeout
 
 START_LIMIT = 2.0
