@@ -160,8 +160,8 @@ async def needy(what: int = inject("nowhere")) -> int:
     return what
 
 
-@pytest.mark.parametrize("carry_on", [False, True])
-async def test_a_task_that_returns_what_cannot_run_fails(carry_on: bool) -> None:
+@pytest.mark.parametrize("continue_on_failure", [False, True])
+async def test_a_task_that_returns_what_cannot_run_fails(continue_on_failure: bool) -> None:
     """It is reported as FAILED, once, and not as COMPLETED before."""
 
     @task
@@ -171,7 +171,7 @@ async def test_a_task_that_returns_what_cannot_run_fails(carry_on: bool) -> None
     engine = Engine()
     events = watch_tasks(engine)
     with pytest.raises((ResourceNotFoundError, ExceptionGroup)):
-        await engine.run(returns(), on_failure="continue" if carry_on else "stop")
+        await engine.run(returns(), on_failure="continue" if continue_on_failure else "stop")
     assert [e.state for e in events] == [TaskState.RUNNING, TaskState.FAILED]
 
 

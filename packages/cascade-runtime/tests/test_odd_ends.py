@@ -154,7 +154,7 @@ async def test_each_event_of_a_task_says_how_long_it_has_taken(desk: Desk, hub: 
     await desk.lift("global", "pause")
     await eventually(lambda: states(events, "flaky")[-1:] == ["RETRYING"])
     await desk.put("global", "pause")
-    await eventually(lambda: engine._services.admission.policy.constrained)
+    await eventually(lambda: engine._parts.admission.policy.constrained)
     clock.advance(1000)
     await eventually(lambda: states(events, "flaky")[-1:] == ["BLOCKED"])
     clock.advance(2)

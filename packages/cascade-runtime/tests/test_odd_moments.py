@@ -165,7 +165,7 @@ async def test_a_run_that_ends_takes_nothing_from_the_one_that_has_just_started(
     await eventually(lambda: blocked)
     word.set()
     await first
-    assert engine._services.admission.policy.constrained
+    assert engine._parts.admission.policy.constrained
     assert not started
     second.cancel()
     await asyncio.wait({second})

@@ -115,7 +115,7 @@ async def test_a_worker_that_is_free_again_serves_another_run_while_its_own_goes
     first = asyncio.create_task(engine.run([occupy(), beside()]))
     await eventually(started.is_set)
     second = asyncio.create_task(engine.run(work.map(x=[1, 2, 3])))
-    await eventually(lambda: engine._services.admission.policy.waiting)
+    await eventually(lambda: engine._parts.admission.policy.waiting)
     end.set()
     async with time_limit(LIMIT):
         assert await second == [1, 2, 3]

@@ -144,10 +144,10 @@ async def test_a_disconnect_during_a_run_keeps_the_constraints(
     await connector.disconnect()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert engine._services.admission.policy.constrained
+    assert engine._parts.admission.policy.constrained
     run.cancel()
     await asyncio.wait({run})
-    await eventually(lambda: not engine._services.admission.policy.constrained)
+    await eventually(lambda: not engine._parts.admission.policy.constrained)
 
 
 async def test_a_run_that_connects_ends_the_manager_before_it_disconnects(desk: Desk, hub: LocalHub) -> None:
@@ -177,7 +177,7 @@ async def test_neither_engine_nor_connector_is_kept_alive(hub: LocalHub, no_leak
     await connector.connect()
     engine = Engine(connector=connector)
     await engine.run(step(1))
-    admission, gone = weakref.ref(engine._services.admission), weakref.ref(connector)
+    admission, gone = weakref.ref(engine._parts.admission), weakref.ref(connector)
     del engine
     await eventually(lambda: is_forgotten(admission))
     await connector.disconnect()
@@ -204,12 +204,12 @@ async def test_an_engine_whose_call_ran_on_is_forgotten_after_a_later_run(
     await asyncio.wait({run})
     await eventually(lambda: desk.reports and desk.reports[-1]["in_scope_running"] == 1)
     assert await Engine(connector=connector).run(step(1)) == 1
-    assert engine._services.admission.policy.gates.running == 1  # the limit still counts the call
+    assert engine._parts.admission.policy.gates.running == 1  # the limit still counts the call
     release.set()
-    await eventually(lambda: engine._services.admission.policy.gates.running == 0)
+    await eventually(lambda: engine._parts.admission.policy.gates.running == 0)
     assert await Engine(connector=connector).run(step(2)) == 2
-    assert engine._services.admission.on_step is None
-    assert not engine._services.admission.policy.constrained
+    assert engine._parts.admission.on_step is None
+    assert not engine._parts.admission.policy.constrained
 
 
 def is_forgotten(reference: weakref.ref[Any]) -> bool:
@@ -232,18 +232,18 @@ async def test_the_next_engine_adopts_the_constraints_in_force(
     await eventually(lambda: desk.applied("global", "pause"), 30)
     assert next(iter(desk.reports[-1]["applied"])) == GLOBAL
     adopted: list[int] = []
-    adopt = second._services.admission.policy.adopt_gates
+    adopt = second._parts.admission.policy.adopt_gates
 
     def count(gates: Any) -> None:
         adopted.append(len(gates.by_key))
         adopt(gates)
 
-    second._services.admission.policy.adopt_gates = count  # type: ignore[method-assign]
+    second._parts.admission.policy.adopt_gates = count  # type: ignore[method-assign]
     events = watch_tasks(second)
     run = asyncio.create_task(second.run(step(2)))
     await eventually(lambda: events)
     assert [event.state for event in events] == [TaskState.BLOCKED]
     assert adopted == [9_999]
-    assert not first._services.admission.policy.constrained
+    assert not first._parts.admission.policy.constrained
     await desk.lift("global", "pause")
     assert await run == 2

@@ -43,7 +43,7 @@ def has_connected_since(broker: OddBroker, connects: int) -> bool:
 
 def is_settled(engine: Engine) -> bool:
     """Whether the sync has ended, with a result or as degraded."""
-    (manager,) = set(engine._services.control._manager_of.values())
+    (manager,) = set(engine._parts.control._manager_of.values())
     return manager.sync.is_linked and manager.sync.state is not SyncState.SYNCING
 
 
@@ -102,9 +102,9 @@ async def test_i3_a_pause_survives_reconnections_to_a_broker_that_echoes_early(
                     await asyncio.sleep(0)
                 if number % 2 or number == cuts - 1:  # the others are cut again amid their sync
                     await eventually(partial(is_settled, engine), 60)
-                assert engine._services.admission.policy.constrained
+                assert engine._parts.admission.policy.constrained
                 assert starts(events) == 0
-            assert len(engine._services.admission.policy.gates.by_key) == others + 1
+            assert len(engine._parts.admission.policy.gates.by_key) == others + 1
             await write(broker, (PAUSE_TOPIC, b""))
             assert await run == list(range(20))
 
@@ -115,14 +115,14 @@ async def test_a_set_that_is_cut_lifts_no_register(no_leaks: None, caplog: pytes
         registers = leftovers(150)
         await write(broker, *registers, (PAUSE_TOPIC, PAUSE))
         async with paused_run(broker) as (engine, events, _):
-            gates = engine._services.admission.policy.gates.by_key
+            gates = engine._parts.admission.policy.gates.by_key
             await eventually(lambda: len(gates) == 151, 20)
             broker.retained_limit = 100
             connects, subscribes = broker.connects, len(broker.subscribes)
             broker.cut()
             await eventually(lambda: broker.connects > connects, 30)
             await eventually(lambda: len(broker.subscribes) > subscribes + 2, 30)  # it has asked again
-            assert len(engine._services.admission.policy.gates.by_key) == 151
+            assert len(engine._parts.admission.policy.gates.by_key) == 151
             assert starts(events) == 0
     assert warnings(caplog, "no longer has these constraints") == []
 
@@ -137,7 +137,7 @@ async def test_withheld_retained_messages_are_degraded_and_required_control_wait
         async with paused_run(broker) as (engine, events, run):
             await eventually(lambda: len(events) >= 20, 20)
             assert starts(events) == 0
-            assert ("global", "pause") in engine._services.admission.policy.gates.by_key
+            assert ("global", "pause") in engine._parts.admission.policy.gates.by_key
             await eventually(lambda: warnings(caplog, "did not send a retained message"), 20)
             await write(broker, (PAUSE_TOPIC, b""))
             assert await run == list(range(20))

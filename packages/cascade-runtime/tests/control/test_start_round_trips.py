@@ -92,7 +92,7 @@ async def test_a_run_that_is_cancelled_while_it_connects_leaves_no_filter(no_lea
         async with starting(broker, name=NAME) as start:
             engine = Engine(connector=start.connector)
             other = asyncio.create_task(engine.run(nothing(), run_id="other"))
-            await eventually(lambda: engine._services.control._prepared, AGES)
+            await eventually(lambda: engine._parts.control._prepared, AGES)
             other.cancel()
             await asyncio.wait({other})
             start.proxy.resume()

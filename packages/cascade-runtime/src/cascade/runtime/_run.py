@@ -52,27 +52,36 @@ TELEMETRY_DRAIN = 5.0
 """Seconds that a run may wait at its end for a connector to take the last messages."""
 
 
-class RunServices:
-    """What an engine gives to each of its runs, set once; see :class:`Engine`."""
+class EngineParts:
+    """Everything that an engine gives to each of its runs; see :class:`Engine`."""
 
-    # not a dataclass: making one takes longer than the run of a small task
-
-    connector: Connector | None
-    outbox: Outbox | None
-    bus: EventBus
-    redactor: Redactor
-    logs: int | None
-    control: EngineControl
-    admission: AdmissionController
-    executor: Executor | None
-    executors: Mapping[str, Executor]
-    resources: Sequence[Resource]
-    middleware: Sequence[Middleware]
-    cache_backend: CacheBackend | None
-    state_backend: StateBackend | None
-    clock: Clock
-    stop_timeout: float
-    close_timeout: float
+    def __init__(
+        self,
+        *,
+        connector: Connector | None,
+        outbox: Outbox | None,
+        bus: EventBus,
+        redactor: Redactor,
+        log_level: int | None,
+        control: EngineControl,
+        admission: AdmissionController,
+        executor: Executor | None,
+        executors: Mapping[str, Executor],
+        resources: Sequence[Resource],
+        middleware: Sequence[Middleware],
+        cache_backend: CacheBackend | None,
+        state_backend: StateBackend | None,
+        clock: Clock,
+        stop_timeout: float,
+        close_timeout: float,
+    ) -> None:
+        self.connector, self.outbox, self.bus = connector, outbox, bus
+        self.redactor, self.log_level = redactor, log_level
+        self.control, self.admission = control, admission
+        self.executor, self.executors = executor, executors
+        self.resources, self.middleware = resources, middleware
+        self.cache_backend, self.state_backend = cache_backend, state_backend
+        self.clock, self.stop_timeout, self.close_timeout = clock, stop_timeout, close_timeout
 
     def cache(self) -> CacheBackend:
         """Return what keeps the values of cached tasks: for all runs of the engine the same."""
@@ -95,34 +104,34 @@ class Run:
 
     def __init__(
         self,
-        services: RunServices,
+        parts: EngineParts,
         identity: RunIdentity,
         targets: list[LazyResult[Any]],
         params: Mapping[str, Any],
         *,
-        carry_on: bool,
+        continue_on_failure: bool,
         rules: ResumeRules,
         bar: ProgressBar | None,
     ) -> None:
-        self._services = services
+        self._parts = parts
         self._identity = identity
         self._id = identity.run_id
         self._targets = targets
         self._params = params
-        self._carry_on = carry_on
+        self._continue_on_failure = continue_on_failure
         self._rules = rules
         self._bar = bar
         self._recording: RunRecording | None = None
 
     async def execute(self) -> tuple[list[Any], Exception | None]:
         """Return the values, or what the run raised: contextlib would set attributes of what passes through it."""
-        services, control = self._services, self._services.control
+        parts, control = self._parts, self._parts.control
         prepare = partial(control.prepare, self._id, forget=self._rules.forget_control)
-        with _logged(services), control.prepared(self._id):
+        with _logged(parts), control.prepared(self._id):
             async with (
-                _outbox_queue(services) as queue,
-                SharedConnection.hold(services.connector, meanwhile=prepare) as start_timeout,
-                _telemetry(services, queue) as telemetry,
+                _outbox_queue(parts) as queue,
+                SharedConnection.hold(parts.connector, meanwhile=prepare) as start_timeout,
+                _telemetry(parts, queue) as telemetry,
             ):
                 try:
                     await self._open_recording()
@@ -137,13 +146,13 @@ class Run:
 
     async def _observe(self, start_timeout: AwakeTimeout) -> list[Any]:
         """Run between the first event and the last one."""
-        services, recording, facts = self._services, self._recording, RunFacts()
+        parts, recording, facts = self._parts, self._recording, RunFacts()
         events = self._emitter(facts)
         events.started()
         status, error = RunStatus.CANCELLED, ""
         try:
             with self._sent_lines(events):
-                await services.control.begin(
+                await parts.control.begin(
                     self._identity,
                     _names(self._targets),
                     facts,
@@ -164,60 +173,58 @@ class Run:
             raise
         finally:
             events.stopped(status, error)
-            await services.control.end(self._id, status, error)
+            await parts.control.end(self._id, status, error)
         return values
 
     def _sent_lines(self, events: EventEmitter) -> AbstractContextManager[None]:
         """Send the lines that the run's code logs, if the engine was asked to."""
-        services = self._services
-        if services.logs is None:
+        parts = self._parts
+        if parts.log_level is None:
             return nullcontext()
         from cascade.runtime._scheduler.log_lines import SentLines
 
-        return SentLines(
-            services.logs, events, run_id=self._id, clock=services.clock, redactor=services.redactor
-        )
+        return SentLines(parts.log_level, events, run_id=self._id, clock=parts.clock, redactor=parts.redactor)
 
     async def _schedule(self, events: EventEmitter) -> list[Any]:
         """Run between the opening of what the run owns and its closing."""
-        services, still_running = self._services, StillRunning()
+        parts, still_running = self._parts, StillRunning()
         try:
             async with (
-                RunExecutors(services.executor, services.executors) as executors,
+                RunExecutors(parts.executor, parts.executors) as executors,
                 self._runner(executors, still_running) as runner,
             ):
                 monitor = LoopLagMonitor.join(asyncio.get_running_loop())
                 scheduler = self._scheduler(runner, events, monitor)
-                limit = services.stop_timeout
+                limit = parts.stop_timeout
                 try:
                     values = await scheduler.run(self._targets)
                     limit = 0.0  # the values are known: calls that were abandoned on the way run on alone
                     return values
                 finally:
                     monitor.leave()
-                    still_running.tasks += await scheduler.stop(services.stop_timeout)
+                    still_running.tasks += await scheduler.stop(parts.stop_timeout)
                     still_running.calls = await executors.settle(limit)
                     # often nothing else refers to them
-                    await finished(emptied(self._targets), services.clock)
+                    await finished(emptied(self._targets), parts.clock)
         finally:
             still_running.report(self._id)
 
     async def _open_recording(self) -> None:
         """Open what is recorded of the run, if the engine records runs."""
-        services = self._services
-        if services.state_backend is None:
+        parts = self._parts
+        if parts.state_backend is None:
             return
         from cascade.runtime._recovery.opening import open_recording
 
         self._recording = await open_recording(
-            services.state_backend,
+            parts.state_backend,
             self._id,
             self._targets,
             self._params,
             name=_names(self._targets),
-            source=source_of(services.connector),
+            source=source_of(parts.connector),
             rules=self._rules,
-            clock=services.clock,
+            clock=parts.clock,
         )
         if self._recording.params is not None:
             self._params = self._recording.params
@@ -232,13 +239,13 @@ class Run:
         return end
 
     def _emitter(self, facts: RunFacts) -> EventEmitter:
-        services, recording = self._services, self._recording
+        parts, recording = self._parts, self._recording
         return EventEmitter(
             self._identity,
-            services.bus,
-            services.clock,
+            parts.bus,
+            parts.clock,
             graph_changed=self._bar.graph if self._bar is not None else None,
-            facts=facts if services.control.reports else None,
+            facts=facts if parts.control.reports else None,
             attempt=recording.attempt if recording is not None else 1,
             kept=recording.kept if recording is not None else 0,
         )
@@ -248,10 +255,10 @@ class Run:
             self._id,
             executors,
             partial(self._resource_scope, executors, still_running),
-            cache_backend=self._services.cache,
-            clock=self._services.clock,
-            middleware=self._services.middleware,
-            offers_resources=bool(self._services.resources),
+            cache_backend=self._parts.cache,
+            clock=self._parts.clock,
+            middleware=self._parts.middleware,
+            offers_resources=bool(self._parts.resources),
             recording=self._recording,
         )
 
@@ -259,11 +266,11 @@ class Run:
         from cascade.runtime._resources.lifetime import CloseTimeouts
         from cascade.runtime._resources.scope import ResourceScope
 
-        services = self._services
+        parts = self._parts
         return ResourceScope(
-            services.resources,
+            parts.resources,
             executors.threads,
-            timeouts=CloseTimeouts(services.close_timeout, services.stop_timeout),
+            timeouts=CloseTimeouts(parts.close_timeout, parts.stop_timeout),
             still_running=still_running.resources,
         )
 
@@ -271,11 +278,11 @@ class Run:
         return RunScheduler(
             self._id,
             events=events,
-            clock=self._services.clock,
+            clock=self._parts.clock,
             runner=runner,
-            controller=self._services.admission,
+            controller=self._parts.admission,
             params=self._params,
-            carry_on=self._carry_on,
+            continue_on_failure=self._continue_on_failure,
             monitor=monitor,
             recording=self._recording,
         )
@@ -307,39 +314,37 @@ class StillRunning:
             _log.warning("run %s ended, but these run on: %s", run_id, "; ".join(parts))
 
 
-def _logged(services: RunServices) -> AbstractContextManager[None]:
+def _logged(parts: EngineParts) -> AbstractContextManager[None]:
     """Log what becomes of the run, if INFO is enabled on the logger now."""
     if not get_logger("cascade.run").isEnabledFor(logging.INFO):
         return nullcontext()
     from cascade.runtime._observers.run_log import logged
 
-    return logged(services.bus, services.redactor)
+    return logged(parts.bus, parts.redactor)
 
 
 @asynccontextmanager
-async def _outbox_queue(services: RunServices) -> AsyncIterator[DurableQueue | None]:
+async def _outbox_queue(parts: EngineParts) -> AsyncIterator[DurableQueue | None]:
     """Open the outbox until the connector was disconnected: only then it is known what is left to keep."""
-    if services.outbox is None or services.connector is None:
+    if parts.outbox is None or parts.connector is None:
         yield None
         return
-    async with services.outbox.attached(services.connector) as queue:
+    async with parts.outbox.attached(parts.connector) as queue:
         yield queue
 
 
 @asynccontextmanager
 async def _telemetry(
-    services: RunServices, queue: DurableQueue | None
+    parts: EngineParts, queue: DurableQueue | None
 ) -> AsyncIterator[TelemetrySubscriber | None]:
     """Send events through the connector, and wait at the end until it has taken them."""
-    services.bus.bind(asyncio.get_running_loop())
-    if services.connector is None:
+    parts.bus.bind(asyncio.get_running_loop())
+    if parts.connector is None:
         yield None
         return
     from cascade.runtime.telemetry import TelemetrySubscriber
 
-    with TelemetrySubscriber.attached(
-        services.bus, services.connector, services.redactor, queue=queue
-    ) as telemetry:
+    with TelemetrySubscriber.attached(parts.bus, parts.connector, parts.redactor, queue=queue) as telemetry:
         try:
             yield telemetry
         finally:

@@ -1,4 +1,10 @@
-"""The engine: runs graphs, reports what happens, and is given everything that it works with."""
+"""The engine: runs graphs with the connector, the executors and the stores that it is given; it looks none of them up.
+
+An event leaves like this: a :class:`Run` makes it (``_scheduler/events.py``) and publishes it on the bus; the subscriber of the
+bus for the connector (``telemetry/subscriber.py``) turns it into a message; the connector queues it and sends it.
+A constraint arrives like this: the connector passes it to :class:`EngineControl` (``_control``), which changes the rules of the
+:class:`AdmissionController` (``_admission``); each task asks the controller before it starts (``_scheduler/admission_client.py``).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +31,7 @@ from cascade.runtime._admission.capacities import SystemResources
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.policy import AdmissionPolicy
 from cascade.runtime._control.engine_control import EngineControl
-from cascade.runtime._run import Run, RunServices
+from cascade.runtime._run import EngineParts, Run
 from cascade.runtime._support.clock import SystemClock
 from cascade.runtime._support.settings import (
     OnChange,
@@ -71,9 +77,11 @@ if TYPE_CHECKING:
 class Engine:
     """Runs graphs of lazy results; several runs may share one engine, on one loop also at the same time.
 
-    Everything is optional, and nothing that is given is ever closed here.
+    Everything is optional. The engine closes nothing that it is given, but it connects a connector that is not connected
+    for its runs, and disconnects that one after the last of them.
 
-    :param connector: all events leave through it.
+    :param connector: the link to the broker. Events leave through it, and constraints come back: what an operator has
+        published there to pause, limit or cancel tasks. Without one nothing is sent, and nobody can steer.
     :param executor: runs synchronous tasks; threads if none is given (as many as the machine's
         cores plus four, at most 32).
     :param executors: further ones, by the ``mode`` of the tasks that they run.
@@ -82,27 +90,27 @@ class Engine:
     :param cache_backend: keeps the values of cached tasks; in memory if none is given.
     :param state_backend: keeps what every run has done, so that a run of the same ``run_id`` goes on where it
         stopped; see :class:`cascade.SqliteState`. Without one, nothing is kept.
-    :param require_control: wait at the start, however long it takes, until the broker's
-        constraints are known; otherwise a run waits for them at most two seconds, without those in which the
-        process stands still or its event loop is blocked.
+    :param require_control: wait at the start, however long it takes, until the broker's constraints are known. Otherwise a
+        run waits for them at most two seconds; time in which the process is stopped, or its event loop blocked, does not count.
     :param middleware: async callables ``around(step, call_next)`` that wrap every attempt of every
         task, the first one outermost; see :data:`cascade.interfaces.Middleware`.
     :param redactor: masks secrets in what is sent and logged; without one, passwords, keys and tokens of
         the usual names and forms.
     :param outbox: keeps events on disk until the broker has them, so that they survive a lost link and the process.
-    :param labels: what watchers read about this engine beside its host, such as ``{"site": "hall-2"}``.
-    :param host_report: whether watchers see the computer: its system, memory and load, and the process's
+    :param labels: what watchers at the broker read about this engine beside its host, such as ``{"site": "hall-2"}``.
+    :param host_report: whether watchers at the broker see the computer: its system, memory and load, and the process's
         memory; never an address, a user, a path or a command line.
     :param logs: send the lines that the run's code logs at this level (``"INFO"``) and above, at most 50 a second;
         Python's own settings still decide which lines there are. Without it, no line is sent.
-    :param bus: carries events to observers.
+    :param bus: carries events to observers in this process, one of which sends them through the connector; as
+        ``engine.bus`` it takes further ones.
     :param clock: the time of events, ages of cached values, delays between attempts and
-        constraints; the machine's if none is given. Time limits are always the machine's.
+        constraints; the machine's if none is given. The time limits of tasks always use the machine's clock.
     :param stop_timeout: seconds that a run which failed or was cancelled waits for tasks that
         do not stop.
     :param close_timeout: seconds that each resource may take to close; then it is cancelled.
-    :raises ConfigurationError: if the connector is not one, or control is required and it cannot
-        carry it; or if a middleware cannot be called.
+    :raises ConfigurationError: if the connector is not one, or cannot receive constraints although ``require_control``
+        asks for them; or if a middleware cannot be called.
     """
 
     def __init__(
@@ -135,11 +143,13 @@ class Engine:
         )  # fmt: skip
         clock = clock or SystemClock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._runs = 0
+        self._running = 0
         self._run_ids: set[str] = set()
         redactor = checked_redactor(redactor)
-        level = _checked_level(logs)  # also if nothing is sent: a wrong one is refused
+        # also without a connector: a wrong one is refused
+        level = _checked_level(logs)
         admission = AdmissionController(AdmissionPolicy(SystemResources(system_resources)), clock=clock)
+        # the broker's constraints arrive in control, which changes what admission permits
         control = EngineControl(
             connector,
             admission,
@@ -151,28 +161,17 @@ class Engine:
             host_report=host_report,
             memory=_control_memory(state_backend),
         )
-        self._services = services = RunServices()
-        services.connector = connector
-        services.outbox = outbox
-        services.bus = self.bus
-        services.redactor = redactor
-        services.logs = level if connector is not None else None
-        services.control = control
-        services.admission = admission
-        services.executor = executor
-        services.executors = dict(executors or {})
-        services.resources = tuple(resources)
-        services.middleware = tuple(middleware)
-        services.cache_backend = cache_backend
-        services.state_backend = state_backend
-        services.clock = clock
-        services.stop_timeout = stop_timeout
-        services.close_timeout = close_timeout
+        self._parts = EngineParts(
+            connector=connector, outbox=outbox, bus=self.bus, redactor=redactor, control=control, admission=admission,
+            log_level=level if connector is not None else None, executor=executor, executors=dict(executors or {}),
+            resources=tuple(resources), middleware=tuple(middleware), cache_backend=cache_backend,
+            state_backend=state_backend, clock=clock, stop_timeout=stop_timeout, close_timeout=close_timeout,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
-        connector = self._services.connector
+        connector = self._parts.connector
         connected = "" if connector is None else f" on {connector!r}"
-        return f"<Engine with {self._runs} runs{connected}>"
+        return f"<Engine with {self._running} runs{connected}>"
 
     @overload
     async def run(
@@ -219,7 +218,8 @@ class Engine:
         given again: no recorded step runs a second time. ``resume="cancelled"`` continues a cancelled run, too.
         ``on_change`` decides what happens to completed steps whose code or arguments have changed since:
         ``"refuse"``, ``"rerun"`` (with all that take their values) or ``"keep"`` the recorded results. A step in
-        which the process died ``max_starts`` times in a row is not started again; None: it always is.
+        which the process died ``max_starts`` times in a row is not started again; None: it always is. ``forget_control``
+        begins without the constraints that the ``state_backend`` remembers of an earlier process.
         ``progress`` shows the run on stderr: a line that changes on a terminal, and a last line everywhere.
         Observers see ``run_id`` (random if none is given), ``name`` and ``tags``.
 
@@ -242,7 +242,8 @@ class Engine:
         """
         targets = targets_of(target)
         is_one, is_tuple = isinstance(target, LazyResult), isinstance(target, tuple)
-        del target  # so that a list which only this call refers to is freed in steps
+        # a large list that only this call refers to is freed in steps at the end of the run, not in one long one here
+        del target
         check_params(params)
         if on_failure not in get_args(OnFailure):
             raise ConfigurationError("run(on_failure=)", f"needs 'stop' or 'continue', not {on_failure!r}")
@@ -250,33 +251,41 @@ class Engine:
         rules = checked_rules(resume, on_change, max_starts, forget_control)
         with (
             self._on_one_loop(),
-            self._reserved(identity.run_id),
-            self._shown(identity.run_id, progress=progress) as bar,
+            self._with_reserved_id(identity.run_id),
+            self._progress_bar(identity.run_id, progress=progress) as bar,
         ):
-            carry_on = on_failure == "continue"
+            continue_on_failure = on_failure == "continue"
             run = Run(
-                self._services, identity, targets, params or {}, carry_on=carry_on, rules=rules, bar=bar
+                self._parts,
+                identity,
+                targets,
+                params or {},
+                continue_on_failure=continue_on_failure,
+                rules=rules,
+                bar=bar,
             )
             values, error = await run.execute()
         if error is not None:
             try:
+                # without the frames of the engine above the user's own
                 raise begin_in_user_code(error)
             finally:
-                del error  # or its traceback would hold it
+                # its traceback refers to this frame: they would keep each other alive
+                del error
         if is_one:
             return values[0]
         return tuple(values) if is_tuple else values
 
-    def _shown(self, run_id: str, *, progress: bool) -> AbstractContextManager[ProgressBar | None]:
+    def _progress_bar(self, run_id: str, *, progress: bool) -> AbstractContextManager[ProgressBar | None]:
         if not progress:
             return nullcontext()
         from cascade.runtime._observers.progress_bar import progress_bar
 
-        return progress_bar(self.bus, run_id, self._services.redactor)
+        return progress_bar(self.bus, run_id, self._parts.redactor)
 
     @contextmanager
-    def _reserved(self, run_id: str) -> Iterator[None]:
-        """Refuse a second run of the same id while the first one goes on."""
+    def _with_reserved_id(self, run_id: str) -> Iterator[None]:
+        """Refuse a second run of the same id while the first one runs."""
         if run_id in self._run_ids:
             raise ConfigurationError(
                 "run(run_id=)",
@@ -290,19 +299,19 @@ class Engine:
 
     @contextmanager
     def _on_one_loop(self) -> Iterator[None]:
-        """Refuse a run while others go on elsewhere: what they share belongs to their loop."""
+        """Refuse a run while others run on another event loop: what they share belongs to that loop."""
         loop = asyncio.get_running_loop()
-        if self._runs and self._loop is not loop and self._loop is not None and not self._loop.is_closed():
+        if self._running and self._loop is not loop and self._loop is not None and not self._loop.is_closed():
             raise ConfigurationError(
                 "Engine.run()", "the engine has runs on another event loop; make one engine for each loop"
             )
-        self._runs = self._runs + 1 if self._loop is loop else 1
+        self._running = self._running + 1 if self._loop is loop else 1
         self._loop = loop
         try:
             yield
         finally:
             if self._loop is loop:
-                self._runs -= 1
+                self._running -= 1
 
 
 def _checked_level(logs: object) -> int | None:
@@ -314,7 +323,7 @@ def _checked_level(logs: object) -> int | None:
 
 
 def _control_memory(state: StateBackend | None) -> SupportsControlMemory | None:
-    """Return where constraints are remembered beside the recorded runs."""
+    """Return the state backend if it also keeps constraints, so that a pause outlives the process."""
     if state is None:
         return None
     from cascade.interfaces import SupportsControlMemory

@@ -20,10 +20,12 @@ STOPPING = "the run is stopping"
 class RunOutcome:
     """Records and reports how each task of a run ends, and ends the run after the last target or a failure.
 
-    With ``carry_on`` a failure does not end the run: only tasks that need the failed one are skipped.
+    With ``continue_on_failure`` a failure does not end the run: only tasks that need the failed one are skipped.
     """
 
-    def __init__(self, run_id: str, state: RunState, events: EventEmitter, *, carry_on: bool) -> None:
+    def __init__(
+        self, run_id: str, state: RunState, events: EventEmitter, *, continue_on_failure: bool
+    ) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when nothing more may start: the run's targets are settled, or it failed, or was cancelled."""
         self.began: dict[Node, float] = {}
@@ -33,14 +35,14 @@ class RunOutcome:
         self._run_id = run_id
         self._state = state
         self._events = events
-        self._carry_on = carry_on
+        self._continue_on_failure = continue_on_failure
         self._errors: list[Exception] = []
         self._to_cancel: dict[Node, str] = {}
 
     async def wait(self) -> None:
         """Wait until the run is over.
 
-        :raises Exception: what ended it; with ``carry_on`` all failures as one group.
+        :raises Exception: what ended it; with ``continue_on_failure`` all failures as one group.
         """
         await self.finished
         if self._errors:
@@ -192,13 +194,13 @@ class RunOutcome:
             self.finished.set_result(None)
 
     def _give_up(self, node: Node, error: Exception, continuation_target: Node) -> None:
-        """End the run, or with ``carry_on`` fail the node, because a task will give no value."""
+        """End the run, or with ``continue_on_failure`` fail the node, because a task will give no value."""
         if self.finished.done():
             return
         from cascade.runtime._scheduler.tracebacks import mark  # a run without failures does not need it
 
         mark(error, node, self._run_id)
-        if not self._carry_on:
+        if not self._continue_on_failure:
             self.finished.set_exception(error)
             return
         self._errors.append(error)

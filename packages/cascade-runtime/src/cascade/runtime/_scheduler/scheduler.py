@@ -35,7 +35,7 @@ class RunScheduler:
 
     A task starts as soon as its own inputs are done and the engine's admission controller admits it.
     The first failure stops the run: tasks that are running are cancelled, others do not start.
-    With ``carry_on`` only tasks that need the failed one are skipped, and the failures are raised as
+    With ``continue_on_failure`` only tasks that need the failed one are skipped, and the failures are raised as
     one group at the end.
     """
 
@@ -48,7 +48,7 @@ class RunScheduler:
         runner: TaskRunner,
         controller: AdmissionController,
         params: Mapping[str, Any],
-        carry_on: bool,
+        continue_on_failure: bool,
         monitor: LoopLagMonitor,
         recording: Recording | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class RunScheduler:
         self._targets: list[Node] = []
         """In their order; not a local variable, which the traceback of a failure would keep."""
         self._state = RunState()
-        self._outcome = RunOutcome(run_id, self._state, events, carry_on=carry_on)
+        self._outcome = RunOutcome(run_id, self._state, events, continue_on_failure=continue_on_failure)
         self._tasks = RunningTasks(
             run_id,
             outcome=self._outcome,
@@ -98,7 +98,7 @@ class RunScheduler:
         :raises InputsError: once for all inputs from outside that are missing or wrong.
         :raises ExecutorUnavailable: if what a task should run on is not there.
         :raises Exception: what the first task that failed had raised, with a note that names it.
-        :raises ExceptionGroup: with ``carry_on``, of all failures.
+        :raises ExceptionGroup: with ``continue_on_failure``, of all failures.
         :raises RunCancelledError: if a constraint has cancelled the run.
         :raises TaskCancelledError: if a constraint has cancelled a task that the run cannot do without.
         """
