@@ -52,7 +52,8 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Tabl
             column.title or column.key,
             justify="right" if column.right else "left",
             overflow="fold",
-            no_wrap=index < len(columns) - 1,  # a word is not broken, and a name can be copied as a whole
+            # a word is not broken, and a name can be copied as a whole
+            no_wrap=index < len(columns) - 1,
         )
     for row in rows:
         shown.add_row(*(Text(column.cell(row)) for column in columns))

@@ -139,5 +139,6 @@ def _between(began: str | None, ended: str | None) -> float | None:
         return max(
             0.0, (datetime.fromisoformat(ended or "") - datetime.fromisoformat(began or "")).total_seconds()
         )
-    except (ValueError, TypeError):  # not a time, or one of the two without an offset from UTC
+    except (ValueError, TypeError):
+        # not a time, or one of the two without an offset from UTC
         return None

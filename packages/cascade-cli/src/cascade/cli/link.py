@@ -145,7 +145,8 @@ async def _terminable(work: Coroutine[Any, Any, T]) -> T:
         assert task is not None
         task.cancel()
 
-    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+    # Windows, or not the main thread
+    with suppress(NotImplementedError, RuntimeError, ValueError):
         loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         return await work
@@ -196,7 +197,8 @@ def _address(url: str | None, files: dict[str, str | None], *, login: bool) -> A
         if scheme not in ENCRYPTED:
             remedy = "write mqtts://, wss:// or tls://"
             raise CommandError(f"--{name} has no effect without TLS", remedy, code=USAGE)
-        os.environ[_variable(scheme, name.upper())] = path  # the connector reads these where it reads a URL
+        # the connector reads these where it reads a URL
+        os.environ[_variable(scheme, name.upper())] = path
     return Address(url, _password(url, given=given, login=login))
 
 

@@ -102,7 +102,8 @@ class LazyGroup(click.Group):
 
 def _others() -> dict[str, Any]:
     """Return the entry points of commands that other packages bring."""
-    from importlib.metadata import entry_points  # slow to import, and our own commands do not need it
+    # slow to import, and our own commands do not need it
+    from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
@@ -146,7 +147,8 @@ def run_command(
     """Run the click command that ``make`` returns; print an error as one line that begins with ``name``."""
     found = Settings()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a locale without Unicode must not end the command
+        # a locale without Unicode must not end the command
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _called(make(), list(sys.argv[1:] if arguments is None else arguments), found, name)
@@ -161,7 +163,8 @@ def run_command(
 def _called(command: click.Command, arguments: list[str], found: Settings, name: str) -> int | None:
     """Run the command; its ``main`` would exit by itself, and with 1 when the reader of a pipe has gone."""
     if "_CASCADE_COMPLETE" in os.environ:
-        command.main(arguments, prog_name=name)  # prints what completes the line, and exits
+        # prints what completes the line, and exits
+        command.main(arguments, prog_name=name)
     try:
         with command.make_context(name, arguments, obj=found) as context:
             code: int | None = command.invoke(context)

@@ -100,7 +100,8 @@ class Output:
             self._close()
 
     def _table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
-        from cascade.cli._terminal import table  # imports rich, which only a terminal needs
+        # imports rich, which only a terminal needs
+        from cascade.cli._terminal import table
 
         for line in table(self.stream, rows, columns):
             self._write(line)

@@ -30,7 +30,8 @@ class StepInfo(NamedTuple):
 
         Send it to a service that drops requests which it has already carried out.
         """
-        from hashlib import blake2b  # OpenSSL takes time to load, and few programs need it
+        # OpenSSL takes time to load, and few programs need it
+        from hashlib import blake2b
 
         text = f"{self.run_id}\0{self.key}".encode("utf-8", "surrogatepass")
         return blake2b(text, digest_size=16).hexdigest()
@@ -132,7 +133,8 @@ in_call: ContextVar[InCall | None] = ContextVar("cascade call", default=None)
 PROGRESS_INTERVAL = 0.5
 """Seconds between two reports of progress of one call, at the least."""
 
-_CHECK_INTERVAL = 1.0  # seconds after which a paused call checks again whether an engine awaits it
+# seconds after which a paused call checks again whether an engine awaits it
+_CHECK_INTERVAL = 1.0
 
 
 class ReportChannel(Protocol):

@@ -108,7 +108,8 @@ class TaskCallError(UsageError, TypeError):
         self.task_name = task_name
         self.signature = signature
         self.problem = problem
-        public = f"task {task_name!r}: {problem}"  # a signature may show values: the defaults
+        # a signature may show values: the defaults
+        public = f"task {task_name!r}: {problem}"
         super().__init__(f"{public}; its signature is {task_name}{signature}", public=public)
 
 

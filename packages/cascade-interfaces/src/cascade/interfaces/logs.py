@@ -41,7 +41,8 @@ def _mask(record: logging.LogRecord) -> bool:
     try:
         _mask_message(record)
         _mask_traceback(record)
-    except Exception:  # the record cannot be formatted; the handler reports that as for every logger
+    except Exception:
+        # the record cannot be formatted; the handler reports that as for every logger
         return True
     return True
 
@@ -58,7 +59,8 @@ def _mask_traceback(record: logging.LogRecord) -> None:
         return
     text = _formatter.formatException(record.exc_info)
     masked = _masked(text)
-    if masked != text:  # without exc_info, or a handler would format the error itself
+    # without exc_info, or a handler would format the error itself
+    if masked != text:
         record.exc_info, record.exc_text = None, masked
 
 

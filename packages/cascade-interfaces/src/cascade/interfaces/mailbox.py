@@ -30,11 +30,13 @@ class Mailbox:
                 self.loop.call_soon_threadsafe(self._call_all)
 
     def _call_all(self) -> None:
-        self._woken = False  # first: what is posted from here on wakes the loop again
+        # first: what is posted from here on wakes the loop again
+        self._woken = False
         while self._posted:
             function, args = self._posted.popleft()
             try:
                 function(*args)
-            except Exception as exc:  # as for any callback of a loop: the others are called all the same
+            except Exception as exc:
+                # as for any callback of a loop: the others are called all the same
                 context = {"message": f"Exception in {function!r}", "exception": exc}
                 self.loop.call_exception_handler(context)

@@ -48,7 +48,8 @@ class MainModule:
                     content = runpy.run_module(self.name, run_name=IMPORTED_MAIN, alter_sys=True)
                 else:
                     content = runpy.run_path(self.path, run_name=IMPORTED_MAIN)
-        except BaseException as exc:  # also the SystemExit of a program that ends itself
+        except BaseException as exc:
+            # also the SystemExit of a program that ends itself
             raise ImportError(f"{self.path} cannot be imported ({type(exc).__name__}: {exc})") from exc
         module = ModuleType(IMPORTED_MAIN)
         module.__dict__.update(content)
@@ -62,7 +63,8 @@ def main_module() -> MainModule | None:
     if not isinstance(path, str) or not Path(path).is_file():
         return None
     name = getattr(getattr(main, "__spec__", None), "name", "")
-    if name == MAIN:  # a folder or an archive that Python runs; its file is all that is known
+    # a folder or an archive that Python runs; its file is all that is known
+    if name == MAIN:
         name = ""
     return MainModule(str(Path(path).absolute()), name, tuple(sys.argv))
 
@@ -82,7 +84,8 @@ def importing_main() -> Iterator[None]:
 
 def is_importing_main() -> bool:
     """Return whether this process imports a program right now: a worker process, or the command ``cascade``."""
-    loaded = sys.modules.get("multiprocessing.process")  # slow to import, and loaded where this is true
+    # slow to import, and loaded where this is true
+    loaded = sys.modules.get("multiprocessing.process")
     return loaded is not None and getattr(loaded.current_process(), "_inheriting", False)
 
 

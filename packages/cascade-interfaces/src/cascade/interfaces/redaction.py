@@ -15,9 +15,11 @@ MAX_CHARACTERS = 500
 MASK = "***"
 """What stands in the place of a secret."""
 
-_CACHED = 256  # lines that a redactor remembers: errors and reasons repeat in the items of a map
+# lines that a redactor remembers: errors and reasons repeat in the items of a map
+_CACHED = 256
 _COMPILED = 512  # patterns that are kept compiled
-_READ = 4 * MAX_CHARACTERS  # a longer text is cut first, so that the cost is bounded
+# a longer text is cut first, so that the cost is bounded
+_READ = 4 * MAX_CHARACTERS
 _MOST = 100  # names or patterns of one redactor
 _LONGEST = 200  # characters of one name or pattern
 _BREAKS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+"
@@ -43,16 +45,19 @@ _FORMS = (
         ["-----begin"], r"-----BEGIN\ [A-Z0-9 ]{1,40}-----[\s\S]*?(?:-----END\ [A-Z0-9 ]{1,40}-----|\Z)"
     ),  # PEM
     _rule(
-        ["bearer", "basic"],  # of HTTP; not of a sentence such as "Basic authentication is off"
+        # of HTTP; not of a sentence such as "Basic authentication is off"
+        ["bearer", "basic"],
         r"""(?i:\b((?:bearer|basic)\s{1,8})
         (?!(?:auth|authentication|authorization|credentials?|realm|scheme|tokens?)\b)[\w.~+/=:-]{4,})""",
     ),
     _rule(["eyj"], r"\beyJ[\w-]{4,}(?:\.[\w-]*){0,4}"),  # JSON Web Token
-    _rule(["akia", "asia"], r"\b(?:AKIA|ASIA)(?:[0-9A-Z]{8,}|[0-9A-Z]+\Z)"),  # AWS
+    # AWS
+    _rule(["akia", "asia"], r"\b(?:AKIA|ASIA)(?:[0-9A-Z]{8,}|[0-9A-Z]+\Z)"),
     _rule(["gh", "github"], r"\b(?:gh[a-z]_(?:[A-Za-z0-9]{8,}|[A-Za-z0-9]+\Z)|github_pat_(?:\w{8,}|\w+\Z))"),
     _rule(["xox"], r"\bxox[a-z]-[\w-]+"),  # Slack
     _rule(
-        ["://"],  # user and password; a password may hold a slash, but a port ends before one
+        # user and password; a password may hold a slash, but a port ends before one
+        ["://"],
         r"(://)(?:[^\s/]*|[^\s/:@]{0,128}:(?!\d{1,5}[/?\#])\S{0,256})(?=@)",
     ),
     _rule(
@@ -185,7 +190,8 @@ class Redactor:
         names, patterns = {*self.names, *other.names}, {*self.patterns, *other.patterns}
         if names == set(self.names) and patterns == set(self.patterns):
             return self
-        both = object.__new__(Redactor)  # unchecked: more than 100 must not fail a second engine's run
+        # unchecked: more than 100 must not fail a second engine's run
+        both = object.__new__(Redactor)
         both._mask_these(tuple(sorted(names)), tuple(sorted(patterns)))
         return both
 
@@ -232,8 +238,10 @@ def describe(error: BaseException) -> str:
     try:
         message = error.public if isinstance(error, CascadeError) else str(error)
         if len(message) > _READ:
-            message = message[: _READ + 1]  # one more, so that one_line() sees that it was cut
-    except BaseException:  # whatever a user's __str__ raises must not hide the failure
+            # one more, so that one_line() sees that it was cut
+            message = message[: _READ + 1]
+    except BaseException:
+        # whatever a user's __str__ raises must not hide the failure
         message = "<its message could not be made>"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 

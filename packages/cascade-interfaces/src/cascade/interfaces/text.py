@@ -29,7 +29,8 @@ def printable(text: str) -> str:
 
 def text_problem(text: str) -> str:
     """Return why a broker may cut the link for ``text``; empty if it may be sent."""
-    if not text.isprintable() and re.search(_FORBIDDEN, text):  # each of these characters is unprintable
+    # each of these characters is unprintable
+    if not text.isprintable() and re.search(_FORBIDDEN, text):
         return "has a control character, a noncharacter or a lone surrogate, for which brokers cut the link"
     if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
         return f"is longer than {MAX_BYTES} bytes"

@@ -49,7 +49,8 @@ def decode_level(level: str) -> str:
 
     :raises InvalidTopicError: if the percent-encoded bytes are not UTF-8.
     """
-    from urllib.parse import unquote_to_bytes  # slow to import, and only readers decode
+    # slow to import, and only readers decode
+    from urllib.parse import unquote_to_bytes
 
     try:
         return unquote_to_bytes(level.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
@@ -300,7 +301,8 @@ def _parse_source_topic(topic: str, kind: str) -> str | None:
 
 def _filter_levels(topic_filter: str) -> list[str]:
     levels = topic_filter.split("/")
-    return levels[2:] if levels[0] == "$share" else levels  # MQTT 5.0, section 4.8.2
+    # MQTT 5.0, section 4.8.2
+    return levels[2:] if levels[0] == "$share" else levels
 
 
 @cache

@@ -24,7 +24,8 @@ def begin_in_user_code(error: ErrorT) -> ErrorT:
     inner = _first_of_the_user(error.__traceback__)
     cause = error.__cause__
     if inner is not None or isinstance(error, _SAY_ALL) or getattr(cause, "from_another_process", False):
-        BaseException.with_traceback(error, inner)  # not the method that the error's class may define
+        # not the method that the error's class may define
+        BaseException.with_traceback(error, inner)
     if isinstance(error, CascadeError) and cause is not None:
         begin_in_user_code(cause)
     return error

@@ -149,7 +149,8 @@ class _Sanitizer:
 
     def _key(self, key: object) -> str:
         if isinstance(key, str):
-            return str.__str__(key)  # str() of an enumeration's member would return its name
+            # str() of an enumeration's member would return its name
+            return str.__str__(key)
         if key is None or isinstance(key, int | float):
             value = self._value(key)
             return value if isinstance(value, str) else _encode(value)
@@ -193,6 +194,7 @@ class _Sanitizer:
     def _text(self, value: object) -> str:
         try:
             text = repr(value)
-        except Exception:  # a user's __repr__ must not lose the rest of the message
+        except Exception:
+            # a user's __repr__ must not lose the rest of the message
             text = object.__repr__(value)
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

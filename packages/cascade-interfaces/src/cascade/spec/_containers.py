@@ -94,7 +94,8 @@ def _kind_of_data(cls: type, members: tuple[Any, ...]) -> Kind | None:
 def _pandas_reader(cls: type) -> Callable[[Any], list[Any]] | None:
     if not any(base.__module__.startswith("pandas") for base in cls.__mro__):
         return None
-    from cascade.spec._pandas import reader_for  # only a program with pandas needs it
+    # only a program with pandas needs it
+    from cascade.spec._pandas import reader_for
 
     return reader_for(cls)
 
@@ -272,7 +273,8 @@ def _deferred_of_pandas(value: Any, read: Callable[[Any], list[Any]], members: t
 
 
 def _deferred_among(items: list[Any]) -> list[Any]:
-    if not any(issubclass(cls, Deferred) for cls in set(map(type, items))):  # quick also for very many
+    # quick also for very many
+    if not any(issubclass(cls, Deferred) for cls in set(map(type, items))):
         return []
     return [item for item in items if isinstance(item, Deferred)]
 

@@ -32,12 +32,14 @@ def _of_series(series: Any) -> list[Any]:
 
 
 def _of_index(index: Any) -> list[Any]:
-    levels = getattr(index, "levels", None)  # of a MultiIndex, whose own values would first have to be made
+    # of a MultiIndex, whose own values would first have to be made
+    levels = getattr(index, "levels", None)
     return _first(index) if levels is None else [value for level in levels for value in _first(level)]
 
 
 def _first(values: Any) -> list[Any]:
-    if not getattr(values.dtype, "hasobject", False):  # pandas' own types have no such attribute
+    # pandas' own types have no such attribute
+    if not getattr(values.dtype, "hasobject", False):
         return []
     found: list[Any] = values.to_numpy()[:FIRST].tolist()
     return found

@@ -170,7 +170,8 @@ def _check_key(key: object) -> None:
 
 
 def _check_backend(backend: object) -> None:
-    from cascade.interfaces.abilities import supports  # declaring a task needs no protocols otherwise
+    # declaring a task needs no protocols otherwise
+    from cascade.interfaces.abilities import supports
     from cascade.interfaces.cache import CacheBackend
 
     if not supports(backend, CacheBackend):

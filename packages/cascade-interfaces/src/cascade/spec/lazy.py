@@ -284,7 +284,8 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
         return LazyResult(Call(_ITEM, (self, key)))
 
     def __getattr__(self, name: str) -> LazyResult[Any]:
-        if name.startswith("_"):  # attributes that Python and libraries look up by themselves
+        # attributes that Python and libraries look up by themselves
+        if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return LazyResult(Call(_ATTRIBUTE, (self, name)))
 
@@ -330,7 +331,8 @@ class LazyResult(PolicyMethods, Deferred, Generic[R_co]):
             f"{labels.described(self)} has no items before it runs; write task.map(x=lazy) for a task for each, or lazy[0] for one"
         )
 
-    if not TYPE_CHECKING:  # a type checker must not believe that these give anything
+    # a type checker must not believe that these give anything
+    if not TYPE_CHECKING:
 
         def __call__(self, /, *args: object, **kwargs: object) -> NoReturn:
             attribute = self._call.args[1] if self._call.settings is _ATTRIBUTE else None

@@ -85,7 +85,8 @@ class Walk:
         """How many items were looked at."""
         self.is_simple = True
         """Whether each container is a common one that occurs once, so that copying cannot fail."""
-        self._seen: dict[int, object] = {}  # by id; some parts are made for the walk, and must not be freed
+        # by id; some parts are made for the walk, and must not be freed
+        self._seen: dict[int, object] = {}
         self._stack = values[::-1]
 
     def finish(self) -> None:
@@ -168,7 +169,8 @@ def check_arguments(values: Iterable[Any]) -> None:
     for _ in walk.steps(_AT_A_CALL):
         return
     if walk.found and not walk.is_simple:
-        substitute(nested, lambda lazy: lazy._twin())  # a rehearsal: this raises, or the run will not
+        # a rehearsal: this raises, or the run will not
+        substitute(nested, lambda lazy: lazy._twin())
 
 
 def _is_harmless(value: object) -> bool:
@@ -220,7 +222,8 @@ class _Copy:
     def __init__(self, original: Any, kind: Kind) -> None:
         self.original = original
         self.kind = kind
-        self.parts = list(kind.parts(original))  # a list of its own, so that all of them live as long as this
+        # a list of its own, so that all of them live as long as this
+        self.parts = list(kind.parts(original))
         self.items: Iterator[Any] = iter(self.parts)
         self.done: list[Any] = []
         self.within_itself: Any = None

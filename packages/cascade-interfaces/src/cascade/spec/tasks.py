@@ -131,7 +131,8 @@ class Task(PolicyMethods, Generic[P, R]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            if name.startswith("_"):  # attributes that Python and libraries look up by themselves
+            # attributes that Python and libraries look up by themselves
+            if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise AttributeError(
                 f"task {self.name!r} has no method {name}{meant(name, dir(Task))}"

@@ -270,7 +270,8 @@ class NetworkConnector(ABC):
 
     def statistics(self) -> ConnectorStatistics:
         """Return the counts of this moment."""
-        from cascade.interfaces.abilities import ConnectorStatistics  # few programs ask for them
+        # few programs ask for them
+        from cascade.interfaces.abilities import ConnectorStatistics
 
         session, outbox, incoming = self._lifecycle.session, self._outbox, self._dispatcher.delivery
         return ConnectorStatistics(
@@ -380,7 +381,8 @@ class NetworkConnector(ABC):
     def _refuse_loop(self, problem: str) -> None:
         if self._settings.required:
             raise ConnectorUnavailable(self.hostname, self.port, problem)
-        self._warn_once(NOT_CONNECTED, problem)  # publish then does not ask for connect()
+        # publish then does not ask for connect()
+        self._warn_once(NOT_CONNECTED, problem)
 
     def _log_drop(self, reason: str) -> None:
         """Log that a message was dropped; the outbox returns FULL once for each link."""

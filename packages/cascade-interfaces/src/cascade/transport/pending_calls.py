@@ -73,4 +73,5 @@ class PendingCalls:
         for asked, future in self._waiting.values():
             if about in (None, asked) and not future.done():
                 future.set_exception(exc)
-                future.exception()  # a call that was cancelled does not retrieve it
+                # a call that was cancelled does not retrieve it
+                future.exception()

@@ -50,7 +50,8 @@ class Presence:
         self._announced: str | None = None
         self._birth = ""
         self._born_at = 0.0
-        self._holds_other = False  # the own topic holds something else than the birth
+        # the own topic holds something else than the birth
+        self._holds_other = False
         self._evidence: deque[float] = deque(maxlen=_EVIDENCE + 1)
 
     @property
@@ -138,7 +139,8 @@ class Presence:
         return len(self._evidence) > _EVIDENCE and now - self._evidence[0] <= _WITHIN
 
     def _suspect(self, now: float) -> None:
-        if not self._suspected:  # one per link is enough: a crashed predecessor leaves one, too
+        # one per link is enough: a crashed predecessor leaves one, too
+        if not self._suspected:
             self._suspected = True
             self._evidence.append(now)
 

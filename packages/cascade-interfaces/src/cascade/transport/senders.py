@@ -67,8 +67,10 @@ class Senders:
         self._begun = 0  # of these
         self._steady = False
         self._woken = False  # a sender was woken and did not run yet
-        self._instant = False  # the latest message needs no answer: one sender sends all that waits
-        self._refusing = False  # the client has refused a message, and taken none since
+        # the latest message needs no answer: one sender sends all that waits
+        self._instant = False
+        # the client has refused a message, and taken none since
+        self._refusing = False
         self._timer: asyncio.TimerHandle | None = None
         self._measurement = _Measurement(asyncio.get_running_loop(), outbox)
         self._send = send
@@ -142,7 +144,8 @@ class Senders:
                     await sending
             except LinkLost as exc:
                 self._fail(exc)
-                return  # the message stays in flight; the code that ends the link restores it
+                # the message stays in flight; the code that ends the link restores it
+                return
             except Exception as exc:
                 self._give_up(item, exc)
             else:

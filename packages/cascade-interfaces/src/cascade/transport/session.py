@@ -30,7 +30,8 @@ PUBLISHING = 0.001
 DRAIN_PAUSE = 0.5
 """The longest pause between two attempts to connect while ``disconnect`` has messages to send, in seconds."""
 
-_abandoned: set[asyncio.Task[None]] = set()  # abandoned attempts to connect; each ends by itself
+# abandoned attempts to connect; each ends by itself
+_abandoned: set[asyncio.Task[None]] = set()
 
 ClientT = TypeVar("ClientT", bound=LinkClient)
 
@@ -229,7 +230,8 @@ class Session(Generic[ClientT]):
         """Wait for the next attempt; a drain makes one at once, and the following ones soon."""
         if pause >= SLOW_PAUSE:
             if pause > self._parts.settings.drain_timeout:
-                self._link_ended = -math.inf  # a drain would end before the next attempt
+                # a drain would end before the next attempt
+                self._link_ended = -math.inf
             await asyncio.sleep(pause)
         elif self._closing:
             await asyncio.sleep(min(pause, DRAIN_PAUSE))

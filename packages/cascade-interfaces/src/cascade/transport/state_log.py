@@ -118,7 +118,8 @@ class QuietLogger(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log a warning or error once; log everything else as it is."""
         if level < logging.WARNING:
-            if self.logger.isEnabledFor(level):  # for each message: nearly always not
+            # for each message: nearly always not
+            if self.logger.isEnabledFor(level):
                 super().log(level, msg, *args, **kwargs)
         elif args and isinstance(args[0], OSError):
             self._socket_error = args[0]

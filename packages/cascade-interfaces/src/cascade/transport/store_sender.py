@@ -41,10 +41,12 @@ class StoreSender(Generic[*Message]):
         self._once = once
         self._is_absent = is_absent
         self._find_store = find_store
-        self._there = asyncio.Event()  # not set while one message finds the store
+        # not set while one message finds the store
+        self._there = asyncio.Event()
         self._there.set()
         self._known_by = self._loop.time() + timeout
-        self._absent_until = math.inf  # on the loop's clock; infinity: the store has taken the latest message
+        # on the loop's clock; infinity: the store has taken the latest message
+        self._absent_until = math.inf
         self.known: asyncio.Future[None] = self._loop.create_future()
         """Done when it is known for the first time what the store can do; the code that opens the store sets it."""
 

@@ -67,7 +67,8 @@ def port_of(parts: SplitResult, usual: int, *, example: str) -> int:
 
     :raises ConfigurationError: if it is not a port.
     """
-    with contextlib.suppress(ValueError):  # which shows the password where the host was forgotten
+    # which shows the password where the host was forgotten
+    with contextlib.suppress(ValueError):
         return usual if parts.port is None else parts.port
     raise ConfigurationError(
         "url", f"its port is not a number from 1 to 65535, or its host is missing; {example}"
@@ -119,7 +120,8 @@ def secret_of(variable: str, file_variable: str, *, log: logging.Logger) -> str 
         if is_exposed(name):
             log.warning("other users of this machine can read the file of %s; chmod 600", file_variable)
         return secret
-    except (OSError, ValueError) as exc:  # which show the name or the content, and either may be a password
+    except (OSError, ValueError) as exc:
+        # which show the name or the content, and either may be a password
         problem = getattr(exc, "strerror", None) or "it is not a name of a file, or not a file of UTF-8 text"
     raise ConfigurationError(file_variable, f"the file that it names cannot be read: {problem}")
 

@@ -121,7 +121,8 @@ class Drain(Progress):
                 await self.following(left)
             elif is_last_check:
                 return
-            else:  # if the process stood still, answers have arrived meanwhile: take them in first
+            else:
+                # if the process stood still, answers have arrived meanwhile: take them in first
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)
             is_last_check = left <= 0

@@ -56,7 +56,8 @@ def find(group: str, name: str) -> EntryPoint:
 
     :raises UsageError: if no installed package has one of this name.
     """
-    from importlib.metadata import entry_points  # slow to import, and most programs never ask
+    # slow to import, and most programs never ask
+    from importlib.metadata import entry_points
 
     offered = {point.name: point for point in entry_points(group=group)}
     if name not in offered:

@@ -133,7 +133,8 @@ def run(
         )
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error.__context__, asyncio.CancelledError):
-            error.__suppress_context__ = True  # Ctrl-C has cancelled our own coroutine
+            # Ctrl-C has cancelled our own coroutine
+            error.__suppress_context__ = True
         raise begin_in_user_code(error)  # noqa: B904 - the same error
 
 
@@ -149,7 +150,8 @@ async def arun(
 
     :raises InvalidTargetError: if a target is not a lazy result.
     """
-    from cascade.runtime import Engine  # here, so that importing the SDK stays quick
+    # here, so that importing the SDK stays quick
+    from cascade.runtime import Engine
 
     _refuse_unknown(settings)
     _refuse_import()
@@ -206,7 +208,8 @@ def _refuse_unknown(settings: Settings) -> None:
 def _refuse_import() -> None:
     """Refuse a run that begins because a worker or the command imports the program: the program runs already."""
     if "multiprocessing.process" not in sys.modules:
-        return  # its import takes longer than that of the whole SDK, and whatever imports a program has paid it
+        # its import takes longer than that of the whole SDK, and whatever imports a program has paid it
+        return
     from cascade.interfaces.main_module import GUARD, is_importing_main
 
     if is_importing_main():

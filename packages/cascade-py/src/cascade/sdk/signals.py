@@ -22,7 +22,8 @@ def run_guarded(work: Callable[[], Coroutine[Any, Any, T]], *, close_timeout: fl
     :raises KeyboardInterrupt: after Ctrl-C.
     :raises SystemExit: with status 143 after SIGTERM, 129 after SIGHUP.
     """
-    from cascade.runtime import new_event_loop, run_on_loop  # here, so that importing the SDK stays quick
+    # here, so that importing the SDK stays quick
+    from cascade.runtime import new_event_loop, run_on_loop
     from cascade.runtime.engine import STOP_TIMEOUT
 
     with Termination() as termination:
@@ -72,4 +73,5 @@ class Termination:
         if again or self._guarded is None or self._guarded.done():
             raise SystemExit(128 + number)
         self._guarded.cancel()
-        self._guarded.get_loop().call_soon_threadsafe(lambda: None)  # wakes a loop that waits in select
+        # wakes a loop that waits in select
+        self._guarded.get_loop().call_soon_threadsafe(lambda: None)

@@ -73,7 +73,8 @@ class _Timer:
 
     def ring(self) -> None:
         """Call the callback in a later iteration of its loop."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
+        # the loop is closed, so no task waits
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._call)
 
     def cancel(self) -> None:

@@ -198,7 +198,8 @@ class Run:
                 limit = parts.stop_timeout
                 try:
                     values = await scheduler.run(self._targets)
-                    limit = 0.0  # the values are known: calls that were abandoned on the way run on alone
+                    # the values are known: calls that were abandoned on the way run on alone
+                    limit = 0.0
                     return values
                 finally:
                     monitor.leave()
@@ -231,7 +232,8 @@ class Run:
 
     def _events_recorded(self, telemetry: TelemetrySubscriber | None) -> ExitStack:
         """Have the journal keep the events that may be lost, as long as the run goes on."""
-        end = ExitStack()  # not a generator: contextlib sets attributes of an error that passes through one
+        # not a generator: contextlib sets attributes of an error that passes through one
+        end = ExitStack()
         if self._recording is not None and telemetry is not None:
             if (trail := telemetry.follow(self._id)) is not None:
                 self._recording.follow(trail)

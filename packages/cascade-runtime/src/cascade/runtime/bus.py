@@ -20,8 +20,10 @@ class EventBus:
 
     def __init__(self) -> None:
         self._subscriptions: list[tuple[type, Handler]] = []
-        self._routes: dict[type, tuple[Handler, ...]] = {}  # handlers by the exact type of an event
-        self._failing: set[int] = set()  # by identity: a handler need not be hashable
+        # handlers by the exact type of an event
+        self._routes: dict[type, tuple[Handler, ...]] = {}
+        # by identity: a handler need not be hashable
+        self._failing: set[int] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 

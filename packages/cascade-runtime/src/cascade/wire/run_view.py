@@ -241,7 +241,8 @@ class RunView:
         if task.state == TaskState.FAILED:
             self.failures.append(task)
         if task.state not in ENDED_STATES:
-            if self._room.left <= 0:  # what is not remembered is counted when it ends
+            # what is not remembered is counted when it ends
+            if self._room.left <= 0:
                 self._exact = False
                 return
             self._room.left -= 1

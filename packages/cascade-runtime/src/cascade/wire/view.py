@@ -78,7 +78,8 @@ class View:
                 self._fold_runs(message, heard)
             case GraphReport() | HostReport() | Summary() | Acknowledgement():
                 source, kind = _owner(topic)
-                by_engine = kind != "ack"  # the collector wrote it: it does not show that the engine lives
+                # the collector wrote it: it does not show that the engine lives
+                by_engine = kind != "ack"
                 setattr(self._engine(source, heard if by_engine else None), kind, message)
             case Presence():
                 self._fold_presence(message)
@@ -133,7 +134,8 @@ class View:
             if engine.first_heard is None:
                 engine.first_heard = heard
             if engine.presence is not None and not engine.presence.session:
-                engine.presence = None  # the will of an engine without a name, which is connected again
+                # the will of an engine without a name, which is connected again
+                engine.presence = None
         if len(self.engines) > MAX_ENGINES:
             self._forget(next(iter(self.engines)))
         return engine
@@ -210,7 +212,8 @@ class View:
     def _fold_recent(self, report: RunsReport) -> None:
         """Take the runs that have ended, the latest last; a row that came before changes nothing."""
         newest = {row.run_id: row for row in reversed(report.recent)}
-        active = {row.run_id for row in report.runs}  # under such an id, an earlier attempt has ended
+        # under such an id, an earlier attempt has ended
+        active = {row.run_id for row in report.runs}
         for run_id, row in newest.items():
             if run_id in active:
                 continue
@@ -227,7 +230,8 @@ class View:
             and before.online
             and presence.session != before.session
         ):
-            return  # a late will of an earlier connection: the process answers it with its birth
+            # a late will of an earlier connection: the process answers it with its birth
+            return
         engine.presence = presence
 
     def _fold_register(self, register: Register, size: int) -> None:

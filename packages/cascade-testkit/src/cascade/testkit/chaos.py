@@ -130,7 +130,8 @@ class ChaosProxy:
             try:
                 self._server = await asyncio.start_server(self._accept, self.host, port)
                 self._port = port
-            except OSError:  # another program may have taken the port since it was drawn
+            except OSError:
+                # another program may have taken the port since it was drawn
                 if self._port is not None or not left:
                     raise
 
@@ -238,7 +239,8 @@ class _Connection:
                 both.create_task(
                     _pump(target_reader, writer, self._flows[Direction.DOWN]), name="cascade-chaos-down"
                 )
-        except* OSError:  # the target is not there, or one side is gone: so is the connection
+        # the target is not there, or one side is gone: so is the connection
+        except* OSError:
             pass
 
     def _close(self, _: asyncio.Task[None]) -> None:

@@ -14,7 +14,8 @@ from typing import Self
 from cascade.testkit.waiting import eventually
 
 _FOLDERS = (Path("/proc/self/fd"), Path("/dev/fd"))
-_LOOPS_OWN = "asyncio_"  # threads of the loop's default executor, which the loop ends when it closes
+# threads of the loop's default executor, which the loop ends when it closes
+_LOOPS_OWN = "asyncio_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Holdings:
     @classmethod
     def now(cls) -> Self:
         """Look, from inside a running loop."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}  # a fixture ends in another task than it began
+        # a fixture ends in another task than it began
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         threads = (thread for thread in threading.enumerate() if not thread.name.startswith(_LOOPS_OWN))
         return cls(
             frozenset(f"{task.get_name()} ({task.get_coro()!r})" for task in tasks),

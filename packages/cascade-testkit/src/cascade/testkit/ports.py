@@ -7,9 +7,12 @@ import random
 import socket
 from collections import deque
 
-_PORTS = range(20_000, 32_768)  # below the range that systems take for outgoing connections (see free_port)
-_draw = random.SystemRandom()  # a seeded test in two processes at once must not draw the same ports
-_given: deque[int] = deque(maxlen=100)  # two servers that are yet to be started must not get one port
+# below the range that systems take for outgoing connections (see free_port)
+_PORTS = range(20_000, 32_768)
+# a seeded test in two processes at once must not draw the same ports
+_draw = random.SystemRandom()
+# two servers that are yet to be started must not get one port
+_given: deque[int] = deque(maxlen=100)
 
 
 def free_port() -> int:

@@ -53,7 +53,8 @@ class WebServer:
                 port,
                 process_request=self._answer,
                 subprotocols=[Subprotocol("mqtt")],
-                compression=None,  # the broker's messages are small, and on a local network time counts
+                # the broker's messages are small, and on a local network time counts
+                compression=None,
                 close_timeout=CLOSE_SECONDS,
                 # The broker's keepalive ends the link of a dead browser; a ping would end that of a slow one.
                 ping_interval=None,

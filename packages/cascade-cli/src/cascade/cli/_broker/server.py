@@ -156,12 +156,14 @@ def _check_sockets(server: Server, listen: Listener) -> None:
         raise CommandError(
             f"where {server.program.name} listens cannot be read from the system ({error}), so it was ended"
         ) from error
-    if host.is_unspecified:  # nats-server takes every address of IPv4 for every address
+    # nats-server takes every address of IPv4 for every address
+    if host.is_unspecified:
         found = {(host if address.is_unspecified else address, port) for address, port in found}
     elsewhere = sorted(
         f"{address}:{port}"
         for address, port in found - wanted
-        if not (address.is_loopback and server.program is NATS_SERVER)  # its own protocol
+        # its own protocol
+        if not (address.is_loopback and server.program is NATS_SERVER)
     )
     if elsewhere or not wanted <= found:
         where = ", ".join(elsewhere) or "nowhere"

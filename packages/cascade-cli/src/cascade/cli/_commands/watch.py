@@ -48,7 +48,8 @@ async def _watch(address: Address, output: Output, *, plain: bool, until: Until 
 
 async def _follow(feed: Feed, show: Show, output: Output, until: Until | None) -> End | None:
     """Show the feed until the run has ended; return None if the reader of the output has gone before."""
-    async with aclosing(feed.ticks()) as ticks:  # so that the watch ends before the link does
+    # so that the watch ends before the link does
+    async with aclosing(feed.ticks()) as ticks:
         async for _ in ticks:
             show.update(feed)
             if output.closed:

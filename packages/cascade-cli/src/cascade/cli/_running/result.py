@@ -14,7 +14,8 @@ def as_json(value: Any) -> Any:
     """Return what JSON can carry of a value: itself, with dataclasses as objects and the rest as text."""
     try:
         return json.loads(json.dumps(value, default=_other, allow_nan=False))
-    except (TypeError, ValueError, RecursionError):  # keys that are not texts, NaN, a value within itself
+    except (TypeError, ValueError, RecursionError):
+        # keys that are not texts, NaN, a value within itself
         return repr(value)
 
 

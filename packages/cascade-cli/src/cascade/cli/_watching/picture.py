@@ -139,7 +139,8 @@ def take(view: View, rates: Rates, *, now: float, wall: float) -> Picture:
     """
     rows = run_rows(view, now)
     runs = {(row["source"], row["run_id"]): row for row in rows}
-    active = [key for key in runs if view.runs[key].status == "Running"]  # also of an engine that is lost now
+    # also of an engine that is lost now
+    active = [key for key in runs if view.runs[key].status == "Running"]
     active.sort(key=lambda key: (ACTIVE.index(runs[key]["status"]), key))
     panels = [_panel(view, view.runs[key], runs[key], rates=rates, now=now, wall=wall) for key in active]
     over = sorted((key for key in runs if key not in active), key=lambda key: -(view.runs[key].ended or 0.0))

@@ -31,7 +31,8 @@ class Lines:
         self._over_nats = over_nats
         self._changes = Changes()
         self._lost = False
-        self._named: dict[str, None] = {}  # engines of which only events arrive, as a note has said
+        # engines of which only events arrive, as a note has said
+        self._named: dict[str, None] = {}
 
     def update(self, feed: Feed) -> None:
         """Print what has changed."""

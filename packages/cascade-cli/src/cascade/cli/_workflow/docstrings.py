@@ -27,7 +27,8 @@ def descriptions(docstring: str | None) -> dict[str, str]:
         if re.fullmatch(_SECTION, text) or re.fullmatch(_OTHER_SECTION, text):
             inside, typed, current = re.fullmatch(_SECTION, text) is not None, False, None
             continue
-        if text and set(text) == {"-"}:  # NumPy: a line under the section's name, and types after the names
+        # NumPy: a line under the section's name, and types after the names
+        if text and set(text) == {"-"}:
             typed = True
             continue
         field = re.match(_FIELD, text)

@@ -90,7 +90,8 @@ class WorkflowCommand(click.Command):
         settings = ctx.ensure_object(Settings)
         settings.debug |= found.get("debug") is True
         settings.output.json |= found.get("json") is True
-        help_option = self.get_help_option(ctx)  # whose name depends on the version of click
+        # whose name depends on the version of click
+        help_option = self.get_help_option(ctx)
         if settings.output.json and (help_option is None or found.get(help_option.name or "") is not True):
             ctx.with_resource(settings.output.alone())
         return found
@@ -174,7 +175,8 @@ def _option(parameter: Parameter, taken: set[str]) -> click.Option | None:
     made = click.Option(
         [flags, "value"], default=None, help=_help(parameter), **({} if parameter.boolean else kind)
     )
-    made.name = f"{_PREFIX}{parameter.name}"  # no identifier, so it meets no option of the command
+    # no identifier, so it meets no option of the command
+    made.name = f"{_PREFIX}{parameter.name}"
     return made
 
 

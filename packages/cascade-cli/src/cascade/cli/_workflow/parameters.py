@@ -63,7 +63,8 @@ def of_function(function: Callable[..., Any]) -> list[Parameter]:
 
 def _of_input(source: Input) -> Parameter:
     conversion = conversion_of(source.convert)
-    if not isinstance(source.convert, type):  # the run calls it, and must not call it twice
+    # the run calls it, and must not call it twice
+    if not isinstance(source.convert, type):
         conversion = Conversion(conversion.name, str)
     default = REQUIRED if source.required else source.default
     return Parameter(source.name, conversion, default, source.description, source.convert is bool)

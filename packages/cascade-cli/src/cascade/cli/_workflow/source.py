@@ -50,7 +50,8 @@ def imported(path: Path) -> ModuleType:
     name, root = _module_name(path)
     sys.path.insert(0, str(root))
     if root != path.parent:
-        sys.path.append(str(path.parent))  # for a file that imports its neighbours by their bare names
+        # for a file that imports its neighbours by their bare names
+        sys.path.append(str(path.parent))
     sys.argv = [str(path)]
     importlib.invalidate_caches()
     with _explained(path), importing_main():

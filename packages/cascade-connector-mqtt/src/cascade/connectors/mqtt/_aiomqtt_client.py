@@ -97,7 +97,8 @@ class AiomqttClient:
                 await self.native.publish(item.topic, payload=item.payload, qos=item.qos)
         except (_MqttError, OSError) as exc:
             raise self._lost(exc) from exc
-        if self._rejections:  # noted just before the call that it answers returns
+        # noted just before the call that it answers returns
+        if self._rejections:
             raise MessageRejected(self._rejections.pop(0))
 
     async def subscribe(self, filters: str | list[tuple[str, int]], qos: int = 0) -> list[int | None]:

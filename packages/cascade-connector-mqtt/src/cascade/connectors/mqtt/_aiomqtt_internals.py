@@ -49,7 +49,8 @@ class SocketService:
 
     def _connect_in_thread(self) -> None:
         self._connect()
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits
+        # the loop is closed, so no task waits
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
@@ -61,7 +62,8 @@ class SocketService:
         self._upkeep = self._loop.create_task(self._keep_alive(), name="cascade-mqtt-upkeep")
 
     def _register_write(self, _paho: Any, _userdata: Any, sock: Any) -> None:
-        if asyncio._get_running_loop() is self._loop:  # not in the thread that connects
+        # not in the thread that connects
+        if asyncio._get_running_loop() is self._loop:
             self._loop.add_writer(sock.fileno(), self._call, self._paho.loop_write)
 
     def _read(self) -> None:
@@ -69,7 +71,8 @@ class SocketService:
         while more:
             self._paho.loop_read()
             sock = self._paho.socket()
-            more = hasattr(sock, "pending") and sock.pending() > 0  # decrypted bytes of TLS
+            # decrypted bytes of TLS
+            more = hasattr(sock, "pending") and sock.pending() > 0
 
     def _call(self, serve: Callable[[], object]) -> None:
         try:
@@ -108,7 +111,8 @@ _NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
 LOGGER = logging.getLogger("mqtt")
 """aiomqtt's own, unless the caller passes another."""
-LOGGER.addHandler(logging.NullHandler())  # without one, logging prints its warnings on stderr
+# without one, logging prints its warnings on stderr
+LOGGER.addHandler(logging.NullHandler())
 
 _PRIVATE = frozenset({"_client", "_connected", "_disconnected", "_properties", "_queue"})
 """The attributes of aiomqtt 2 that are used here, besides those that are set."""
@@ -258,7 +262,8 @@ class Aiomqtt2(Internals):
         # Without a limit, aiomqtt needs no task for each publish; the limits are the link's own.
         self.set_answer_timeout(math.inf)
         self._context._disconnected.add_done_callback(lambda future: callback(_outcome(future)))
-        if self._paho.socket() is None:  # it went down before aiomqtt made that future
+        # it went down before aiomqtt made that future
+        if self._paho.socket() is None:
             callback(ConnectionResetError("the broker closed the connection"))
 
     def why_lost(self) -> BaseException | None:
@@ -286,7 +291,8 @@ class Aiomqtt2(Internals):
 
     def _stop_connecting(self) -> None:
         """Make an ``__aenter__`` in progress fail as soon as it can, without a packet to the broker."""
-        self._paho.disable_logger()  # it would log the refused socket as an error
+        # it would log the refused socket as an error
+        self._paho.disable_logger()
         self._paho.on_socket_open = _refuse_socket
         self._context._connected.set_exception(_MqttError("abandoned"))
         self._context._connected.exception()  # mark it as retrieved

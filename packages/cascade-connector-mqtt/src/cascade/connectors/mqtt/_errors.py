@@ -12,7 +12,8 @@ from cascade.transport.faults import Fault, Kind, keyword_fault, system_fault, t
 
 NO_PASSWORD = "no password was given: set CASCADE_MQTT_PASSWORD, or pass the keyword password"
 
-_CREDENTIALS = {4, 5, 134, 135, 138}  # MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
+# MQTT 3.1.1, section 3.2.2.3; MQTT 5.0, section 3.2.2.2
+_CREDENTIALS = {4, 5, 134, 135, 138}
 _WITHOUT_ACCESS = {4, 5, 134, 135}
 _TAKEN_OVER = 142
 _KEEPALIVE = 141
@@ -97,7 +98,8 @@ def _hint(*, tls: bool) -> str:
 
 def _reason_of(exc: BaseException) -> int | None:
     code = getattr(exc, "rc", None)
-    return None if isinstance(code, enum.IntEnum) else reason_code(code)  # paho's own errors are such enums
+    # paho's own errors are such enums
+    return None if isinstance(code, enum.IntEnum) else reason_code(code)
 
 
 def _with_cause(text: str, exc: BaseException) -> str:

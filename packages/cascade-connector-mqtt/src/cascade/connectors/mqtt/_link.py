@@ -50,7 +50,8 @@ class MqttLink(Link):
         self._reader = Reader(client, parts.dispatcher, duplicates, fail=self.fail)
         self._check_lock = asyncio.Lock()
         self._probing: asyncio.Task[None] | None = None
-        self._unsubscribing: asyncio.TimerHandle | None = None  # from the filters of the probe
+        # from the filters of the probe
+        self._unsubscribing: asyncio.TimerHandle | None = None
         super().__init__(
             client,
             parts,
@@ -104,7 +105,8 @@ class MqttLink(Link):
         """Subscribe to the filters of a watch, before any message is sent that is published from now on."""
         if (retained := queue.retained) is None:
             return None
-        lock = self._check_lock if self._presence.named else asyncio.Lock()  # only a name has a canary
+        # only a name has a canary
+        lock = self._check_lock if self._presence.named else asyncio.Lock()
         checks = RetainedChecks(queue, retained, _Packets(self, queue), lock=lock, report=self._report_set)
         self._start(checks.run(), "cascade-mqtt-watch")
         return checks

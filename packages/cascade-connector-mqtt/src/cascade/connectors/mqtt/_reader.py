@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT = 2.0
 
-_SHARED = "$share/"  # another member of the group may get the message; MQTT 5.0, section 4.8.2
-_SYNC = "cascade/sync/"  # duplicates of these are ignored by those who read them
+# another member of the group may get the message; MQTT 5.0, section 4.8.2
+_SHARED = "$share/"
+# duplicates of these are ignored by those who read them
+_SYNC = "cascade/sync/"
 _LIFETIME = 2.0
 """Seconds after which a duplicate that did not arrive is no longer expected."""
 
@@ -44,7 +46,8 @@ class DuplicateFilter:
         self._wild: TopicMatcher[None] = TopicMatcher()
         self._known: set[str] = set()
         self._refused: set[str] = set()
-        self._granted: TopicMatcher[str] | None = None  # not needed for a broker that sends no duplicates
+        # not needed for a broker that sends no duplicates
+        self._granted: TopicMatcher[str] | None = None
         self._expected: dict[int, tuple[int, float]] = {}
         self.overlapping = False
         """Whether there were ever two filters that can match the same topic."""
@@ -211,7 +214,8 @@ class Reader:
                 self._take(message)
                 await self._read_arrived()
                 in_a_row += 1
-                if in_a_row >= _AT_ONCE:  # an iterator that never suspends must not starve the callbacks
+                # an iterator that never suspends must not starve the callbacks
+                if in_a_row >= _AT_ONCE:
                     in_a_row = 0
                     await asyncio.sleep(0)
         except Exception as exc:

@@ -94,7 +94,8 @@ class MqttConnector(NetworkConnector):
         return "" if watches_sockets(loop) else NO_SOCKETS
 
     def explain(self, exc: BaseException | None) -> Fault:
-        from cascade.connectors.mqtt import _errors  # most programs reach their broker
+        # most programs reach their broker
+        from cascade.connectors.mqtt import _errors
 
         if exc is None:
             return _errors.silent("the connection", tls=self._mqtt.tls)

@@ -73,7 +73,8 @@ class NatsClient(PendingCalls):
         """By number of the subscription."""
         self._inbox = f"{_inbox_of(keywords)}.{secrets.token_hex(11)}"
         self._numbers = itertools.count()
-        self._deaf = False  # the server refuses the subscription that gets the answers
+        # the server refuses the subscription that gets the answers
+        self._deaf = False
 
     async def connect(self, answer_timeout: float) -> None:
         nc = self._nc
@@ -84,10 +85,12 @@ class NatsClient(PendingCalls):
                 connect_timeout=answer_timeout,
                 ping_interval=PING_INTERVAL,
                 error_cb=_ignore,
-                skip_subject_validation=True,  # each subject is one that _subjects has made
+                # each subject is one that _subjects has made
+                skip_subject_validation=True,
                 **self._keywords,
             )
-            if not nc.is_connected:  # nats-py takes an end of the connection for an answer
+            # nats-py takes an end of the connection for an answer
+            if not nc.is_connected:
                 raise ConnectionError(CLOSED)
             self.max_payload, self.server_version = nc.max_payload, nc._server_info.get("version", "")
             self.has_jetstream = bool(nc._server_info.get("jetstream"))
@@ -95,7 +98,8 @@ class NatsClient(PendingCalls):
 
     async def disconnect(self) -> None:
         """Wait until the server has what was written."""
-        with contextlib.suppress(Exception):  # the caller closes the socket in any case
+        # the caller closes the socket in any case
+        with contextlib.suppress(Exception):
             await self.settle()
 
     def subscribe(self, subject: str, handler: Handler) -> int:
@@ -144,7 +148,8 @@ class NatsClient(PendingCalls):
             text, status = await answer
         if status is not None and status.startswith(_NO_RESPONDERS):
             raise ApiError({"code": NO_RESPONDERS, "description": "nothing answers"})
-        found: dict[str, Any] = json.loads(text.decode())  # bytes would cost a guess of their encoding
+        # bytes would cost a guess of their encoding
+        found: dict[str, Any] = json.loads(text.decode())
         if "error" in found:
             raise ApiError(found["error"])
         return found
@@ -156,7 +161,8 @@ class NatsClient(PendingCalls):
         """
         nc = self._nc
         with self.expecting(next(self._numbers), subject.lower()) as pong:
-            nc._transport.writelines(nc._pending)  # nats-py lets its own PING overtake these
+            # nats-py lets its own PING overtake these
+            nc._transport.writelines(nc._pending)
             nc._pending, nc._pending_data_size = [], 0
             nc._pongs.append(pong)
             nc._transport.write(b"PING\r\n")
@@ -233,7 +239,8 @@ class _Connection(_Client):
             self._owner.lost(exc)
 
     async def _process_pong(self) -> None:
-        if self._pongs and self._pongs[0].done():  # that call has failed meanwhile, or was cancelled
+        # that call has failed meanwhile, or was cancelled
+        if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 

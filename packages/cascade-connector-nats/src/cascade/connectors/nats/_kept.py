@@ -47,8 +47,10 @@ class KeptTelemetry(Consumer):
         super().__init__(queue, store=store, delivery=delivery)
         self.name = keeping.consumer_of(queue.filter)
         self._stored = keeping.stored
-        self._open = 0  # messages that the server may still send for the last request
-        self._replies: list[str] = []  # of messages that are not acknowledged yet
+        # messages that the server may still send for the last request
+        self._open = 0
+        # of messages that are not acknowledged yet
+        self._replies: list[str] = []
 
     async def open(self) -> bool:
         """Find or make the consumer; return False if the stream does not exist.
@@ -63,7 +65,8 @@ class KeptTelemetry(Consumer):
         """Read until this is cancelled."""
         with contextlib.suppress(LinkLost), self._inbox() as inbox:
             while True:
-                if self._open <= 0:  # below 0: the server still had an earlier request
+                # below 0: the server still had an earlier request
+                if self._open <= 0:
                     self._ask(inbox)
                 if await self._sign():
                     await self._acknowledge()
@@ -80,7 +83,8 @@ class KeptTelemetry(Consumer):
         if replies:
             await self._queue.idle()
             await self._stored()
-        for reply in replies:  # one for all would cover what an earlier link had got and not stored
+        # one for all would cover what an earlier link had got and not stored
+        for reply in replies:
             self._client.write(reply, b"+ACK")
         self._heard = self._loop.time()
 

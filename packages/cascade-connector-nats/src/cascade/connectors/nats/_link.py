@@ -38,7 +38,8 @@ class NatsLink(QueueLink):
         self._bucket = bucket
         self._keeping = keeping
         self._key = subject_of(parts.presence.topic) + ("" if parts.presence.named else WILL)
-        self._numbers: dict[str, list[int]] = {}  # of the subscriptions of each filter
+        # of the subscriptions of each filter
+        self._numbers: dict[str, list[int]] = {}
         client.denied = self.denied
         super().__init__(client, parts, send=store.publish, explain=_errors.explain_loss)
 
@@ -61,7 +62,8 @@ class NatsLink(QueueLink):
                 await self._open_store()
             if not self._presence.named:
                 self.publish_birth_soon()
-            elif self._presence.announced == self._presence.session:  # in vain: nothing kept it
+            elif self._presence.announced == self._presence.session:
+                # in vain: nothing kept it
                 await self._announce()
 
     async def _open_store(self) -> None:

@@ -41,7 +41,8 @@ class RetainedMessages(Consumer):
     def __init__(self, queue: Queue, *, store: Store, delivery: DeliveryCounts, changed: Changed) -> None:
         super().__init__(queue, store=store, delivery=delivery)
         self.feed = RetainedFeed(queue, renew=self._renew, changed=changed)
-        self._renewal: int | None = None  # the queue has what came up to this position; None: none is due
+        # the queue has what came up to this position; None: none is due
+        self._renewal: int | None = None
         self._next = 1  # the number of its next message
 
     async def run(self) -> None:
@@ -51,7 +52,8 @@ class RetainedMessages(Consumer):
                 try:
                     await self._follow()
                 except (MessageRejected, TimeoutError):
-                    self.feed.give_up()  # the bucket is gone, or this user's rights are
+                    # the bucket is gone, or this user's rights are
+                    self.feed.give_up()
                     self._renewal = 0
                     await self._store.open()
                     await asyncio.sleep(PAUSE)
@@ -89,7 +91,8 @@ class RetainedMessages(Consumer):
 
     def _take(self, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
         tokens = reply.split(".")
-        position, number, _, left = tokens[-4:] if len(tokens) == 9 else tokens[7:11]  # ADR-15
+        # ADR-15
+        position, number, _, left = tokens[-4:] if len(tokens) == 9 else tokens[7:11]
         if int(number) != self._next:
             self._renew(0)
             return
@@ -107,7 +110,8 @@ class RetainedMessages(Consumer):
         if key.endswith(WILL):
             if expired and self.feed.complete:
                 self._queue.offer(IncomingMessage(topic, _WILL))
-        elif first_match(self._queue.filters, topic) is not None:  # the consumer's subjects may be wider
+        elif first_match(self._queue.filters, topic) is not None:
+            # the consumer's subjects may be wider
             if expired and parse_status_topic(topic) is not None:
                 data = _WILL
             elif headers is not None and _CLEARED.search(headers):

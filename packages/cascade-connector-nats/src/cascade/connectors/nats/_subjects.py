@@ -14,7 +14,8 @@ MAX_SUBJECT = 2_048
 WILL = ".=will"
 """The end of the key that an unnamed process keeps alive; no topic has it, as ``=`` stands before two digits."""
 _STATUS = status_topic("") + "+"
-_INTERNAL = ("$", "_INBOX.", "=24")  # the latter is an escaped $, which no wildcard matches
+# the latter is an escaped $, which no wildcard matches
+_INTERNAL = ("$", "_INBOX.", "=24")
 
 
 def cover(filters: Iterable[str]) -> list[str]:

@@ -83,7 +83,8 @@ class NatsConnector(NetworkConnector):
 
     def make_client(self) -> NatsClient:
         self._presence.begin()
-        return NatsClient(f"nats://{self._nats.address}", self._nats.client)  # its keywords decide on TLS
+        # its keywords decide on TLS
+        return NatsClient(f"nats://{self._nats.address}", self._nats.client)
 
     def make_link(self, client: NatsClient, parts: LinkParts) -> NatsLink:
         return NatsLink(client, parts, bucket=self._nats.bucket, keeping=self._keeping)

@@ -29,8 +29,10 @@ from cascade.executors.dask._worker_side import (
 )
 from cascade.interfaces import Directive, ExecutorUnavailable, WorkerLostError
 
-_POLL = 0.2  # seconds between two queries which workers there are, while there are calls
-_START_LIMIT = 5.0  # seconds that a start waits for workers that do not answer; they are used when they do
+# seconds between two queries which workers there are, while there are calls
+_POLL = 0.2
+# seconds that a start waits for workers that do not answer; they are used when they do
+_START_LIMIT = 5.0
 _CLOSE_LIMIT = 1.0  # seconds to tell the workers that a session is closed
 
 
@@ -49,7 +51,8 @@ class ClusterCalls:
         self._orders = LatestMessages(self._send_orders, what="orders")
         self._confirmations = LatestMessages(self._send_confirmations, what="confirmations")
         self._threads: Mapping[str, int] = {}  # of all workers
-        self._usable: Mapping[str, int] = {}  # of those at which the session is open
+        # of those at which the session is open
+        self._usable: Mapping[str, int] = {}
         self._unsent: dict[Call, None] = {}  # in the order of their arrival
         self._sent: dict[int, Call] = {}  # by number
         self._futures: dict[int, Any] = {}  # Dask's, by number
@@ -76,7 +79,8 @@ class ClusterCalls:
         """
         try:
             await self._refresh(wait=_START_LIMIT)
-        except CommClosedError:  # its client does not know yet that the connection is lost
+        except CommClosedError:
+            # its client does not know yet that the connection is lost
             await self._cluster.close()
             await self._refresh(wait=_START_LIMIT)
 
@@ -125,7 +129,8 @@ class ClusterCalls:
         while self._unsent and room > 0:
             call = next(iter(self._unsent))
             del self._unsent[call]
-            if call.claim():  # else it was given up, and the message of that is on its way
+            # else it was given up, and the message of that is on its way
+            if call.claim():
                 self._send_to(client, self._freest(), call)
                 room -= 1
 

@@ -16,7 +16,8 @@ from cascade.interfaces import ExecutorUnavailable
 START_TIMEOUT, CLOSE_TIMEOUT = 60.0, 5.0
 _COLLECTED = 0.001  # seconds for which messages to the scheduler are collected
 _WORKER_CLOSE_TIMEOUT = 1.0  # seconds that a local worker has to end
-_ONE_BY_ONE = {"threads_per_worker": 1}  # so that a worker that dies costs only one call
+# so that a worker that dies costs only one call
+_ONE_BY_ONE = {"threads_per_worker": 1}
 _QUIET = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
 _LOOPBACK = {"host": "127.0.0.1"}
 
@@ -32,13 +33,15 @@ class Cluster:
         self._options = {
             **_QUIET,
             **_ONE_BY_ONE,
-            **(_LOOPBACK if self._processes else {}),  # threads communicate in memory
+            # threads communicate in memory
+            **(_LOOPBACK if self._processes else {}),
             **({"n_workers": workers} if workers else {}),
             **cluster,
         }
         self._timeout = timeout
         self._lock = asyncio.Lock()
-        self._client: Any = None  # a Client; Dask's classes are only partly typed
+        # a Client; Dask's classes are only partly typed
+        self._client: Any = None
         self._starting: asyncio.Task[Any] | None = None
 
     @property
@@ -64,7 +67,8 @@ class Cluster:
         )
         connected = False
         try:
-            async with asyncio.timeout(self._timeout):  # Dask's own limit covers only the TCP connection
+            # Dask's own limit covers only the TCP connection
+            async with asyncio.timeout(self._timeout):
                 await client
             # Dask collects what a client sends for 10 ms: as long as a short call takes.
             client.scheduler_comm.interval = _COLLECTED
@@ -141,7 +145,8 @@ class Cluster:
 async def _close(client_or_cluster: Any, timeout: float) -> None:
     """Close a client or a cluster; ignore errors, because it may be broken."""
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(timeout + 1):  # Dask's own limit does not always take effect
+        # Dask's own limit does not always take effect
+        async with asyncio.timeout(timeout + 1):
             await client_or_cluster.close(timeout=timeout)
 
 

@@ -64,8 +64,10 @@ class DaskExecutor:
             ClusterCalls.open, connection, limit=workers, changed=self._on_change
         )
         self._thread: LoopThread[ClusterCalls] | None = None
-        self._opening = threading.Lock()  # runs in several threads may need it at the same time
-        self._mailbox: Mailbox | None = None  # of the event loop that used this last
+        # runs in several threads may need it at the same time
+        self._opening = threading.Lock()
+        # of the event loop that used this last
+        self._mailbox: Mailbox | None = None
         self._abandoned = AbandonedCalls()
         self._watchers: dict[object, tuple[Mailbox, Callable[[], None]]] = {}
 
@@ -144,7 +146,8 @@ class DaskExecutor:
         post = self._own_mailbox().post
 
         def on_received(total: int) -> None:
-            post(thread.post, ClusterCalls.confirm, call, total)  # when this loop has taken what came
+            # when this loop has taken what came
+            post(thread.post, ClusterCalls.confirm, call, total)
 
         awaited = _Awaited(asyncio.get_running_loop())
         call = Call(

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 MessageT = TypeVar("MessageT")
 
-_RETRY = 0.2  # seconds after which messages are sent again to a worker that could not be reached
+# seconds after which messages are sent again to a worker that could not be reached
+_RETRY = 0.2
 
 
 class LatestMessages(Generic[MessageT]):
@@ -51,7 +52,8 @@ class LatestMessages(Generic[MessageT]):
         while messages := self._waiting.pop(address, None):
             try:
                 await self._send(address, messages)
-            except Exception:  # the connection broke: the latest messages are sent again
+            except Exception:
+                # the connection broke: the latest messages are sent again
                 self._waiting[address] = {**messages, **self._waiting.get(address, {})}
                 await asyncio.sleep(_RETRY)
         del self._sending[address]

@@ -35,7 +35,8 @@ class Reports:
 
     def _take(self, event: tuple[float, str]) -> None:
         text = event[1]
-        with contextlib.suppress(Exception):  # another program wrote it, or the engine has gone
+        # another program wrote it, or the engine has gone
+        with contextlib.suppress(Exception):
             number, kind, content = json.loads(text)
             if (call := self._calls.get(number)) is None:
                 return

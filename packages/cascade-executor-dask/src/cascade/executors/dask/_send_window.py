@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-_CHECK_INTERVAL = 1.0  # seconds after which a call that waits checks again whether an engine awaits it
+# seconds after which a call that waits checks again whether an engine awaits it
+_CHECK_INTERVAL = 1.0
 
 
 class SendWindow:
@@ -30,7 +31,8 @@ class SendWindow:
         with self._changed:
             if self._wait_for(len(text)):
                 self._sent += len(text)
-                send(text)  # here: the texts of several threads leave in the order in which they got room
+                # here: the texts of several threads leave in the order in which they got room
+                send(text)
 
     def confirm(self, total: int) -> None:
         """Note that the engine has taken ``total`` characters of the call so far."""

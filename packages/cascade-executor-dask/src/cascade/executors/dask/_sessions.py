@@ -21,7 +21,8 @@ class Sessions:
         self.name = name
         self._opened = opened
         self._opening: dict[str, asyncio.Task[None]] = {}
-        self._answers: dict[str, Exception | None] = {}  # by address; None: the session is open there
+        # by address; None: the session is open there
+        self._answers: dict[str, Exception | None] = {}
 
     def open_at(self, client: Any, addresses: Iterable[str]) -> None:
         """Begin to open the session at workers where it is not open; forget other workers."""

@@ -23,8 +23,10 @@ from cascade.interfaces.pickled_calls import run_packed
 WINDOW = 256 * 1024
 """Characters of the values of one call that may be on the way; beyond that, ``cs.publish`` waits."""
 
-_EARLY_ORDERS = 1_000  # kept for calls that have not arrived; more than any worker has at the same time
-_LONGEST_PROGRESS = 4_096  # characters of a report of progress; a longer one is dropped
+# kept for calls that have not arrived; more than any worker has at the same time
+_EARLY_ORDERS = 1_000
+# characters of a report of progress; a longer one is dropped
+_LONGEST_PROGRESS = 4_096
 
 _GONE = frozenset({"cancelled", "released", "forgotten"})
 """States of a Dask task at its worker whose result no client wants: its engine has gone."""
@@ -94,7 +96,8 @@ class _Session:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._orders: dict[int, Order] = {}  # the latest one of each call that runs or has not arrived
+        # the latest one of each call that runs or has not arrived
+        self._orders: dict[int, Order] = {}
         self._running: dict[int, _NumberedCall] = {}
 
     def start(self, number: int, order: Order) -> _NumberedCall | None:

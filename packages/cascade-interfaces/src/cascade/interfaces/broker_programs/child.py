@@ -48,7 +48,8 @@ class Child:
     def freeze(self) -> None:
         """Stop the program's execution (SIGSTOP); return when all its threads stand still."""
         self._process.send_signal(signal.SIGSTOP)
-        if hasattr(os, "waitid"):  # until a busy system lets one thread take the signal, the others go on
+        # until a busy system lets one thread take the signal, the others go on
+        if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:

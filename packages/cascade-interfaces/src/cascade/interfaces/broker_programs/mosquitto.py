@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cascade.interfaces.broker_programs.program import BrokerProgram, Listener
 
-_SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"  # not on the PATH of ordinary users
+# not on the PATH of ordinary users
+_SYSTEM_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
 
 def _find() -> str | None:
@@ -33,13 +34,16 @@ def _configuration(listen: Listener, store: Path, durable: bool) -> list[str]:
         "persistence true",
         f"persistence_location {store}{os.sep}",
     ]
-    if durable:  # a kill loses at most what was acknowledged within the last milliseconds
+    # a kill loses at most what was acknowledged within the last milliseconds
+    if durable:
         lines += ["autosave_on_changes true", "autosave_interval 1"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        lines.append("user root")  # else it becomes a user who may not write to the folder
+        # else it becomes a user who may not write to the folder
+        lines.append("user root")
     if listen.websockets is not None:
         lines += [f"listener {listen.websockets} {listen.host}", "protocol websockets"]
-        if ":" not in listen.host:  # without it mosquitto ignores the address and listens on all of them
+        # without it mosquitto ignores the address and listens on all of them
+        if ":" not in listen.host:
             lines.append("socket_domain ipv4")
     return [*lines, f"listener {listen.port} {listen.host}"]
 

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import os
 
-_ITERATIONS = 101  # mosquitto's own number: use passwords that are random, so that guessing is hopeless
+# mosquitto's own number: use passwords that are random, so that guessing is hopeless
+_ITERATIONS = 101
 
 
 def password_line(user: str, password: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 
-_CONNECT = b"\x10\x17\x00\x04MQTT\x04\x02\x00\x3c\x00\x0bcascade-try"  # MQTT 3.1.1, section 3.1
+# MQTT 3.1.1, section 3.1
+_CONNECT = b"\x10\x17\x00\x04MQTT\x04\x02\x00\x3c\x00\x0bcascade-try"
 _CONNACK = 0x20
 _DISCONNECT = b"\xe0\x00"
 

@@ -54,7 +54,8 @@ class CallbackQueue:
     def begin(self) -> None:
         """Forget the task of an earlier session if its event loop was closed."""
         if (worker := self._worker) is not None and worker.get_loop().is_closed():
-            with contextlib.suppress(RuntimeError):  # a callback that ignores GeneratorExit
+            # a callback that ignores GeneratorExit
+            with contextlib.suppress(RuntimeError):
                 worker.get_coro().close()
             self._worker = self._waiter = self._idle = None
 
@@ -141,7 +142,8 @@ class CallbackQueue:
                     return
                 await self._wait()
                 continue
-            self._last_call = False  # a message queued after stop() belongs to the next session
+            # a message queued after stop() belongs to the next session
+            self._last_call = False
             await self._call(*self._queue.popleft())
             if budget.spent():
                 await asyncio.sleep(0)

@@ -46,7 +46,8 @@ class Dispatcher:
         self.delivery = delivery
         self._filter_added = filter_added
         self._filter_removed = filter_removed
-        self._patterns: TopicMatcher[Queue] = TopicMatcher()  # filters that are not topics themselves
+        # filters that are not topics themselves
+        self._patterns: TopicMatcher[Queue] = TopicMatcher()
         self._by_filter: dict[str, list[Queue]] = {}
         self._queues: dict[Queue, None] = {}
         self._running: dict[CallbackQueue, None] = {}
@@ -290,7 +291,8 @@ class Subscriptions:
         if (wire := self._wire()) is None:
             self._dispatcher.remove(queue)
             return
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the link
+        # the loop is closed, and so is the link
+        with contextlib.suppress(RuntimeError):
             wire.loop.call_soon_threadsafe(self._remove_soon, queue)
 
     def _remove_soon(self, queue: Queue) -> None:

@@ -53,11 +53,13 @@ class RetainedFeed:
         """Whether the set has arrived."""
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the peer has answered the subscription."""
-        self._held: deque[IncomingMessage] | None = deque()  # live ones that wait for the first set
+        # live ones that wait for the first set
+        self._held: deque[IncomingMessage] | None = deque()
         self._births: dict[str, bytes] = {}
         self._topics: set[str] = set()  # of this set
         self._added: set[str] = set()  # topics of which the queue has nothing
-        self._has = 0  # the position up to which the queue had the messages before this set
+        # the position up to which the queue had the messages before this set
+        self._has = 0
         self._last = 0  # and up to which it has them now
         if self._watch is not None:
             self._watch.watch_link = self

@@ -63,9 +63,11 @@ class WatchQueue:
         self.known = KnownSet()
         self.watch_link: WatchLink | None = None
         """The link's part; None without a link."""
-        self._incomplete = False  # messages were discarded, and the set was not asked for anew
+        # messages were discarded, and the set was not asked for anew
+        self._incomplete = False
         self._completes = 0  # how many Complete are in the queue
-        self._outdated = 0  # how many of these, the oldest, are not for the reader
+        # how many of these, the oldest, are not for the reader
+        self._outdated = 0
         self._delivery = delivery
         self._overflow: deque[WatchItem] = deque()  # read before the queue
         self._queue: deque[WatchItem] = deque()
@@ -94,7 +96,8 @@ class WatchQueue:
     def change(self, added: Sequence[str], removed: Sequence[str]) -> None:
         """Note that exact topics of the watch were added and removed, and change its subscription."""
         if removed:
-            from cascade.interfaces.filters import first_match  # few programs remove topics
+            # few programs remove topics
+            from cascade.interfaces.filters import first_match
 
             self.known.remove([each for each in removed if first_match(self.filters, each) is None])
         if self.watch_link is not None:

@@ -73,7 +73,8 @@ class RetainedChecks:
     async def run(self) -> None:
         """Check at once, from time to time, and when asked to."""
         try:
-            if self._lock.locked():  # the messages need not wait until another watch has checked
+            # the messages need not wait until another watch has checked
+            if self._lock.locked():
                 await self._send(Subscribe((*self._retained.wanted,)))
             while not self._queue.ended:
                 async with self._lock:
@@ -149,14 +150,16 @@ class RetainedChecks:
         self._retained.asked()
         publishing = self._loop.create_task(self._publish_following(), name="cascade-mqtt-nonce")
         try:
-            refused = await self._packets.subscribe(filters)  # written before that task begins
+            # written before that task begins
+            refused = await self._packets.subscribe(filters)
             if refused:
                 publishing.cancel()
         except BaseException:
             publishing.cancel()
             raise
         finally:
-            if not publishing.done():  # the reader hears of the answer before it gets the messages behind it
+            # the reader hears of the answer before it gets the messages behind it
+            if not publishing.done():
                 await asyncio.wait({publishing})
         if refused is not None and not self._queue.ended:
             self._answered(filters, refused)
@@ -172,7 +175,8 @@ class RetainedChecks:
         """Note for the reader whether its filters are granted; a check does not go on with a refused one."""
         if any(each in self._retained.wanted for each in refused):
             self._grant(False)
-        elif self._granted is None or self._retained.own_filter in filters:  # it was about all filters
+        elif self._granted is None or self._retained.own_filter in filters:
+            # it was about all filters
             self._grant(True)
         if refused:
             self._waiting.clear()

@@ -49,8 +49,10 @@ class KnownTopics:
         self.overflow = False
         """Whether this check has met more topics than are remembered."""
         self._known: dict[str, None] = {}
-        self._as_set: frozenset[str] | None = None  # the same topics, until one comes or goes
-        self._seen: set[str] = set()  # topics that have sent a message since the check began
+        # the same topics, until one comes or goes
+        self._as_set: frozenset[str] | None = None
+        # topics that have sent a message since the check began
+        self._seen: set[str] = set()
         self._live: set[str] = set()  # those whose message was live
 
     def begin_check(self) -> None:

@@ -161,7 +161,8 @@ class RetainedSet:
         self._retry = RETRY
         self._phase = _Phase.IDLE
         self._due: float | None = None
-        self._out_of_order = False  # this broker has sent retained messages behind an echo
+        # this broker has sent retained messages behind an echo
+        self._out_of_order = False
         self._topics = KnownTopics()
         self._check = _Check()
 
@@ -290,7 +291,8 @@ class RetainedSet:
             return self._end_recheck(now)
         if not self._check.nonce:  # an echo came before the canary
             return self._ask(now)
-        self._rest_unproved(now)  # no echo at all: the reader waits, and reports that by itself
+        # no echo at all: the reader waits, and reports that by itself
+        self._rest_unproved(now)
         return []
 
     def _ask(self, now: float) -> list[Action]:
@@ -312,7 +314,8 @@ class RetainedSet:
         if topic == self._canary_topic:
             if retain and not empty and self._phase in (_Phase.FIRST, _Phase.CANARY):
                 self._check.canary_seen = True
-                self._out_of_order |= not self._check.nonce  # an echo has come before it
+                # an echo has come before it
+                self._out_of_order |= not self._check.nonce
         elif self._check.nonce and topic == sync_topic(self._source, self._check.nonce):
             self._check.nonce = ""
             self._check.echo_waits = self._check.unanswered > 0
@@ -364,7 +367,8 @@ class RetainedSet:
                 self._canary.losses += 1
             self._canary.kept = True
             if self._losses != self._canary.losses:
-                topics.forgotten.update(missing)  # the canary was gone: so was all the rest
+                # the canary was gone: so was all the rest
+                topics.forgotten.update(missing)
             self._losses = self._canary.losses
         return self._ask_for([topic for topic in missing if topic not in topics.forgotten], now)
 

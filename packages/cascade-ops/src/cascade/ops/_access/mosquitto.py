@@ -108,7 +108,8 @@ def _local_listeners() -> list[str]:
         f"listener {MQTT_PORT} 127.0.0.1",
         f"listener {WEBSOCKET_PORT} 127.0.0.1",
         "protocol websockets",
-        "socket_domain ipv4",  # without it mosquitto ignores the address and listens on all of them
+        # without it mosquitto ignores the address and listens on all of them
+        "socket_domain ipv4",
     ]
 
 

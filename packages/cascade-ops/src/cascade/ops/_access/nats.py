@@ -73,7 +73,8 @@ def authorization(rules: Iterable[Rule], passwords: Mapping[str, str] | None = N
     for rule in rules:
         found = subjects.setdefault(rule.user, {"write": {}, "read": {}})[rule.verb]
         found[subject_of(rule.topic_filter)] = None
-        if rule.verb == "read" and rule.topic_filter.endswith("/#"):  # which matches the level above, too
+        # which matches the level above, too
+        if rule.verb == "read" and rule.topic_filter.endswith("/#"):
             found[subject_of(rule.topic_filter.removesuffix("/#"))] = None
         found.update(dict.fromkeys(_native(rule, keeps=rule.user in keepers)))
     for user, verbs in subjects.items():

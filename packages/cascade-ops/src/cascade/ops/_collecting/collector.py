@@ -49,14 +49,16 @@ class Collector:
         self._name = name
         self._observe = observe
         self._batch: list[_Message] = []
-        self._taken = 0  # messages that were taken out of the batch, and those of them that were committed
+        # messages that were taken out of the batch, and those of them that were committed
+        self._taken = 0
         self._in_file = 0
         self._storing: _Storing | None = None
         """What is being committed."""
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._committed = asyncio.Condition()
-        self._named: set[str] = set()  # sources that a retained acknowledgement may be left for
+        # sources that a retained acknowledgement may be left for
+        self._named: set[str] = set()
         self._recent: dict[str, Recent] = defaultdict(Recent)
 
     async def subscribe(self) -> None:
@@ -108,7 +110,8 @@ class Collector:
         self._arrived.set()
 
     async def _store(self) -> None:
-        if self._storing is not None:  # its caller was cancelled; the file takes one batch at a time
+        # its caller was cancelled; the file takes one batch at a time
+        if self._storing is not None:
             await self._commit(self._storing)
         batch, self._batch = self._batch, []
         self._room.set()

@@ -142,7 +142,8 @@ async def _store(
     finally:
         try:
             await connector.disconnect()
-        finally:  # until then messages come, which the broker does not send again
+        finally:
+            # until then messages come, which the broker does not send again
             await collector.store_rest()
 
 

@@ -15,7 +15,8 @@ def broker_findings(facts: Facts) -> Iterator[Finding]:
     program = facts.configuration.program if facts.configuration is not None else ""
     if facts.configuration is not None and program == MOSQUITTO:
         yield from _mosquitto(facts.configuration.settings)
-    elif program != _NATS_SERVER:  # that one writes each message; a container's proxy hides the broker
+    elif program != _NATS_SERVER:
+        # that one writes each message; a container's proxy hides the broker
         yield from _unseen(facts.target)
     if facts.websocket is False:
         yield Finding(

@@ -57,7 +57,8 @@ class RightsProbe:
         await self._link.subscribe(topic, take)
         await self._link.publish(topic, payload, 1, retain=retain)
         await self._link.flush(ANSWER_SECONDS)
-        if _dropped(self._link) > before:  # a broker that is slow has refused nothing
+        # a broker that is slow has refused nothing
+        if _dropped(self._link) > before:
             self._refused.add(topic)
 
     async def outcome(self) -> dict[str, Right]:

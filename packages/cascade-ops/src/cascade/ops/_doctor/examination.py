@@ -187,7 +187,8 @@ class Examination:
     async def _hear_nats(self) -> None:
         """Listen, on a link that nothing else needs, for engines that use a nats-server by its own protocol."""
         login = self.facts.login
-        if self.facts.target.nats or login is None or login.mqtt5:  # nats-server speaks MQTT 3.1.1 only
+        # nats-server speaks MQTT 3.1.1 only
+        if self.facts.target.nats or login is None or login.mqtt5:
             return
         heard = asyncio.Event()
 
@@ -261,7 +262,8 @@ class Examination:
         user = self.facts.target.user
         if not user or base != f"cascade/sync/{encode_level(user)}":
             return False
-        await happens(self._read, ANSWER_SECONDS)  # a broker that denies a report shows no end of them
+        # a broker that denies a report shows no end of them
+        await happens(self._read, ANSWER_SECONDS)
         view = self.facts.view
         engine = view.engines.get(user) if view is not None else None
         return engine is not None and engine.is_live(time.monotonic())
@@ -271,7 +273,8 @@ class Examination:
         facts = self.facts
         facts.view = View()
         user = facts.target.user
-        own = (status_topic(user),) if user else ()  # an engine may read no other presence
+        # an engine may read no other presence
+        own = (status_topic(user),) if user else ()
         stream = link.watch(*_REPORTS, CANARIES, *own)
         try:
             async for item in stream:

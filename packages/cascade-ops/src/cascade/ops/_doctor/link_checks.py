@@ -11,7 +11,8 @@ from cascade.transport.credentials import WARN_DAYS
 
 _DAY = 86_400
 _SCHEMES = ("mqtt://host:1883, mqtts://host:8883, ws://host:8080", "nats://host:4222, or tls:// with TLS")
-_EXPIRED, _NOT_YET, _OTHER_HOST = 10, 9, (62, 64)  # X509_V_ERR_... in OpenSSL's x509_vfy.h
+# X509_V_ERR_... in OpenSSL's x509_vfy.h
+_EXPIRED, _NOT_YET, _OTHER_HOST = 10, 9, (62, 64)
 
 
 def link_findings(facts: Facts, *, now: float) -> Iterator[Finding]:

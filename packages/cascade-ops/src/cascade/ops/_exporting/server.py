@@ -78,7 +78,8 @@ async def _follow(connector: link.Link, metrics: Metrics) -> None:
                 metrics.linked = not isinstance(
                     item, Lost
                 )  # Complete follows where only messages were missed
-    except Exception as error:  # the collector goes on, and cascade_broker_up shows that the metrics do not
+    except Exception as error:
+        # the collector goes on, and cascade_broker_up shows that the metrics do not
         settings().output.note(f"the metrics stand still: {error!r}; start the collector again")
     finally:
         metrics.linked = False

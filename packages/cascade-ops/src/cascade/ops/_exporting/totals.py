@@ -44,7 +44,8 @@ class SourceTotals:
         self.lost = 0
         """Events that the engine has dropped for good."""
         self._names = names
-        self._seen: dict[str, Counter[tuple[str, str]]] = {}  # by run: what of it is counted
+        # by run: what of it is counted
+        self._seen: dict[str, Counter[tuple[str, str]]] = {}
         self._lost: dict[str, int] = {}
         self._recent: set[tuple[str, str]] | None = None
 
@@ -57,7 +58,8 @@ class SourceTotals:
             if known is not None and (end.run_id, end.ended) not in known:
                 self._ended(end)
         active = {row.run_id for row in report.runs}
-        if not report.more:  # a report that is cut does not show which runs are over
+        # a report that is cut does not show which runs are over
+        if not report.more:
             self._seen = {run_id: seen for run_id, seen in self._seen.items() if run_id in active}
             self._lost = {run_id: lost for run_id, lost in self._lost.items() if run_id in active}
 

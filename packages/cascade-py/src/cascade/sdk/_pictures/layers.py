@@ -186,8 +186,10 @@ def _place(layer: list[int], wished: list[float], sizes: list[float], across: li
     for left, right in pairwise(layer):
         gap = GAP if sizes[left] and sizes[right] else _GAP_OF_ARROWS
         offsets.append(offsets[-1] + (sizes[left] + sizes[right]) / 2 + gap)
-    blocks: list[tuple[float, int]] = []  # sum of the wished places, and how many boxes
-    for wish, offset in zip(wished, offsets, strict=False):  # an empty layer has one offset too many
+    # sum of the wished places, and how many boxes
+    blocks: list[tuple[float, int]] = []
+    # an empty layer has one offset too many
+    for wish, offset in zip(wished, offsets, strict=False):
         total, count = wish - offset, 1
         while blocks and blocks[-1][0] * count >= total * blocks[-1][1]:
             before, boxes = blocks.pop()

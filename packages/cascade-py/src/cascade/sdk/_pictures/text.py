@@ -73,7 +73,8 @@ def tree(steps: list[Step]) -> str:
             f"{branch}{_titled(step, role, alone=names[step.name] == 1)}{', see above' if known and step.edges else ''}"
         )
         below = [] if known else step.edges[::-1]
-        for position, edge in enumerate(below):  # from the last one, as they are popped from the end
+        # from the last one, as they are popped from the end
+        for position, edge in enumerate(below):
             corner, bar = ("└─ ", "   ") if position == 0 else ("├─ ", "│  ")
             left.append((by_id[edge.source], edge.role, indent + corner, indent + bar))
     return "\n".join(lines) + "\n"

@@ -11,7 +11,8 @@ from cascade.runtime._admission.requests import BlockReason, Demands, RequestQue
 from cascade.spec import LazyResult
 from cascade.spec.checks import check_amount
 
-_ROUNDING = 1e-9  # so that sums of fractional amounts fit into the capacity that they add up to
+# so that sums of fractional amounts fit into the capacity that they add up to
+_ROUNDING = 1e-9
 
 
 class SystemResources:

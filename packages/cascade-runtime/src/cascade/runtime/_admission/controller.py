@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _log = get_logger("cascade.constraints")
 
-_LONGEST_DELAY = 86_400.0  # seconds; event loops refuse delays that are much longer
+# seconds; event loops refuse delays that are much longer
+_LONGEST_DELAY = 86_400.0
 
 
 class AdmissionController:
@@ -43,11 +44,15 @@ class AdmissionController:
         self._clock = clock
         self._call_later = call_later_on(clock)
         self._runs: set[AdmittedRun] = set()
-        self._slots: WeakValueDictionary[int, WorkerSlots] = WeakValueDictionary()  # by the executor's id()
-        self._abandoned: dict[StartRequest, asyncio.Future[None]] = {}  # their calls could not be stopped
+        # by the executor's id()
+        self._slots: WeakValueDictionary[int, WorkerSlots] = WeakValueDictionary()
+        # their calls could not be stopped
+        self._abandoned: dict[StartRequest, asyncio.Future[None]] = {}
         self._pace = BatchSize()
-        self._full_since = 0.0  # when the last step began, if it left work for the next iteration, else 0
-        self._stall: StallDetector | None = None  # made when the first request waits
+        # when the last step began, if it left work for the next iteration, else 0
+        self._full_since = 0.0
+        # made when the first request waits
+        self._stall: StallDetector | None = None
         self._next_step: asyncio.Handle | None = None
         self._timer: Timer | None = None
 
@@ -59,7 +64,8 @@ class AdmissionController:
     def attach(self, run: AdmittedRun) -> None:
         """Begin to serve a run."""
         for request, done in list(self._abandoned.items()):
-            if done.get_loop().is_closed():  # its done callback will never be called
+            # its done callback will never be called
+            if done.get_loop().is_closed():
                 self._release_abandoned(request)
         self._runs.add(run)
         self.policy.attach(run)
@@ -141,7 +147,8 @@ class AdmissionController:
             self._set_timer(now)
             if self.policy.constrained and self.on_step is not None:
                 self.on_step()
-        except Exception as exc:  # no caller would see it, and the runs would wait for ever
+        except Exception as exc:
+            # no caller would see it, and the runs would wait for ever
             for run in self.policy.runs():
                 run.abort(exc)
 
@@ -162,7 +169,8 @@ class AdmissionController:
         """
         notifications = self.policy.notifications
         for run, reason, covers in notifications.take_cancellations():
-            run.cancel(reason, covers)  # first: a rejected task must not look like why its run was cancelled
+            # first: a rejected task must not look like why its run was cancelled
+            run.cancel(reason, covers)
         for request, reason in notifications.take_rejected():
             request.run.reject(request, reason)
         for request, reason in notifications.take_blocked(self._pace.batch):
@@ -176,7 +184,8 @@ class AdmissionController:
     def _release_abandoned(self, request: StartRequest) -> None:
         self._abandoned.pop(request, None)
         self.release(request)
-        if not self._runs and self.on_step is not None:  # between runs there is no step
+        # between runs there is no step
+        if not self._runs and self.on_step is not None:
             self.on_step()
 
     def _log_stall(self, now: float) -> None:

@@ -63,7 +63,8 @@ class Gate(WaitQueue, Generic[R]):
 
     def reason(self) -> str:
         """Return why the gate is closed, as a text that is safe to print."""
-        raise NotImplementedError  # the scope comes from the broker: use printable(self.scope)
+        # the scope comes from the broker: use printable(self.scope)
+        raise NotImplementedError
 
     def block_reason(self) -> BlockReason:
         return BlockReason(self.reason(), self.topic, self.rule.type, self.by)

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
 _SECONDS |= {"h": 3600.0, "hr": 3600.0, "hour": 3600.0}
 _RATE = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)/([a-z]{1,7}?)s?"
-_LARGEST_LIMIT = 2**53  # the largest whole number up to which a float has them all
+# the largest whole number up to which a float has them all
+_LARGEST_LIMIT = 2**53
 _LONGEST_RATE = 64  # characters; a longer text cannot match
 
 
@@ -202,7 +203,8 @@ def task_matcher(pattern: str) -> Callable[[str], object]:
     return re.compile(translate(pattern)).match
 
 
-_TOKEN = 1.0 - 1e-6  # so that a timer that fires a microsecond early finds its token
+# so that a timer that fires a microsecond early finds its token
+_TOKEN = 1.0 - 1e-6
 
 
 class TokenBucket:

@@ -31,7 +31,8 @@ from cascade.runtime._admission.requests import (
     WaitQueue,
 )
 
-_CHECKS_PER_START = 4  # most checks in one call of admit(), for each request that it may return
+# most checks in one call of admit(), for each request that it may return
+_CHECKS_PER_START = 4
 
 
 class AdmissionPolicy:
@@ -293,7 +294,8 @@ class AdmissionPolicy:
             gate.add_running(group.running)
             for queue in group.queues.values():
                 if queue.wait_queue is not self._wakeups.ready:
-                    self._requeue(queue)  # the new gate may rank before what blocks the queue now
+                    # the new gate may rank before what blocks the queue now
+                    self._requeue(queue)
         if isinstance(gate, CancelGate):
             self._cancel(gate)
 

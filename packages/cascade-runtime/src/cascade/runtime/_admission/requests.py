@@ -16,7 +16,8 @@ Demands = tuple[tuple[str, float], ...]
 Covers = Callable[[str], object]
 """Returns something true if a cancel applies to tasks of this name."""
 
-_SWEEP_ABOVE = 64  # heap entries; below that, entries that are out of date cost less than a sweep
+# heap entries; below that, entries that are out of date cost less than a sweep
+_SWEEP_ABOVE = 64
 
 
 class BlockReason(NamedTuple):
@@ -144,7 +145,8 @@ class RequestQueue:
         return found
 
     def __lt__(self, other: RequestQueue) -> bool:
-        return False  # the heap compares two entries of the same order only if they are of one queue
+        # the heap compares two entries of the same order only if they are of one queue
+        return False
 
 
 class WaitQueue:

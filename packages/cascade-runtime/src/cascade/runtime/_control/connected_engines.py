@@ -57,7 +57,8 @@ class ByBroker(Generic[T]):
         try:
             hub: Any = getattr(connector, "hub", connector)
             return self.by_hub.setdefault(hub, {})
-        except TypeError:  # it cannot be hashed or referenced weakly: its values live as long as one manager
+        except TypeError:
+            # it cannot be hashed or referenced weakly: its values live as long as one manager
             return {}
 
 
@@ -135,9 +136,11 @@ class ConnectedEngines:
         self._on_progress = on_progress
         self._on_step = on_step
         self._controllers: dict[AdmissionController, None] = {}
-        self._spare: AdmissionPolicy | None = None  # has the constraints in force, and no runs
+        # has the constraints in force, and no runs
+        self._spare: AdmissionPolicy | None = None
         self._buses: Shared[Callable[[], None]] = Shared()
-        self._runs: dict[str, tuple[AdmissionController, EventBus]] = {}  # by run id
+        # by run id
+        self._runs: dict[str, tuple[AdmissionController, EventBus]] = {}
 
     @property
     def running(self) -> int:
@@ -225,7 +228,8 @@ class ConnectedEngines:
         return end
 
     def _stepped(self) -> None:
-        if not self._runs:  # the last call has ended that an engine still counted
+        # the last call has ended that an engine still counted
+        if not self._runs:
             self._remove_idle()
         self._on_step()
 

@@ -53,7 +53,8 @@ STOP_LIMIT = 1.0
 _SETTLED_PER_ITERATION = 1_024
 _CHANGES_PER_ITERATION = 256
 
-_STANDSTILL = 1.0  # seconds; a timer that is later shows that the loop was blocked, or the process stopped
+# seconds; a timer that is later shows that the loop was blocked, or the process stopped
+_STANDSTILL = 1.0
 
 _log = get_logger("cascade.constraints")
 
@@ -99,9 +100,11 @@ class ConstraintManager:
         self._expected: set[str] = set()  # runs that are about to begin
         self._in_sync = asyncio.Event()
         self._has_set = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None  # None unless started
+        # None unless started
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._forget_disconnect: Callable[[], None] = lambda: None
-        context = Context()  # the context in which an event arrives would keep a run's variables alive
+        # the context in which an event arrives would keep a run's variables alive
+        context = Context()
         self._timer = EarliestTimer(clock, self._on_timer, context=context)
         self._stream = self._make_stream(context)
 
@@ -184,7 +187,8 @@ class ConstraintManager:
 
     async def leave(self) -> None:
         """Lift all constraints and report that. Idempotent."""
-        self._end()  # before any await: the next manager uses the same admission controllers
+        # before any await: the next manager uses the same admission controllers
+        self._end()
         if self._memory is not None:
             await self._memory.flush(STOP_LIMIT)
         await self._queue.drain(STOP_LIMIT)
@@ -253,7 +257,8 @@ class ConstraintManager:
         self._expected.add(run_id)
         self.registers.begin_run(run_id)
         if self._stream.add_scope(f"run:{run_id}") and self.sync.is_linked and not self.sync.proved:
-            self._forget_set()  # the run waits for what a wildcard may have withheld
+            # the run waits for what a wildcard may have withheld
+            self._forget_set()
 
     def forget_run(self, run_id: str) -> None:
         """Ask no longer for the constraints of a run that has not begun. Idempotent."""
@@ -408,7 +413,8 @@ class ConstraintManager:
             self._memory.save_changes(self.registers, self.sync)
 
     def _note_count(self) -> None:
-        if self._reporter.check_runs():  # only the first change sets the timer: many events follow
+        # only the first change sets the timer: many events follow
+        if self._reporter.check_runs():
             self._set_timer()
 
     def _note_attempt(self, run_id: str, task_id: str) -> None:

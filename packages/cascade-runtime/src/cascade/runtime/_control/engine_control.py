@@ -94,7 +94,8 @@ class EngineControl:
         self._host_report = host_report
         self._memory = memory
         self._manager_of: dict[str, ConstraintManager] = {}  # by run id
-        self._prepared: dict[str, ConstraintManager] = {}  # by the id of a run that has not begun
+        # by the id of a run that has not begun
+        self._prepared: dict[str, ConstraintManager] = {}
 
     @property
     def reports(self) -> bool:

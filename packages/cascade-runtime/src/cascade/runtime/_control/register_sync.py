@@ -117,7 +117,8 @@ class ConstraintStream:
         self._exact = [*topics, *self._exact]
         if self._stream is None or not supports(self._stream, SupportsExtend):
             return False
-        with contextlib.suppress(Exception):  # the stream has failed, and is opened again with these topics
+        # the stream has failed, and is opened again with these topics
+        with contextlib.suppress(Exception):
             self._stream.extend(*topics)
             return True
         return False
@@ -149,17 +150,20 @@ class ConstraintStream:
                 if asyncio.current_task() is self._reader:
                     await self._handle(item)
                 if self._clock.monotonic() - started > LOOP_BUDGET:
-                    await asyncio.sleep(0)  # many messages at once must not block the loop
+                    # many messages at once must not block the loop
+                    await asyncio.sleep(0)
                     started = self._clock.monotonic()
             error: Exception | None = None
         except Exception as exc:
             error = exc
         except asyncio.CancelledError:
-            if asyncio.current_task() is self._reader:  # the loop is being closed
+            # the loop is being closed
+            if asyncio.current_task() is self._reader:
                 self._closed()
             raise
         finally:
-            with contextlib.suppress(Exception):  # the stream is abandoned in any case
+            # the stream is abandoned in any case
+            with contextlib.suppress(Exception):
                 await stream.aclose()
         if asyncio.current_task() is self._reader:
             self._failed(error)
@@ -226,11 +230,14 @@ class Sync:
         self._clock = clock
         self._store: str | None = None
         self._store_changed = False
-        self._doubtful: set[str] = set()  # topics of registers that are kept although the broker lost them
+        # topics of registers that are kept although the broker lost them
+        self._doubtful: set[str] = set()
         self._held: frozenset[str] | None = (
-            None  # the latest set, if the topics of messages since then are known
+            # the latest set, if the topics of messages since then are known
+            None
         )
-        self._heard: set[str] = set()  # these topics: no other register can have come
+        # these topics: no other register can have come
+        self._heard: set[str] = set()
         self._complete_by: float | None = None
         self._linked = False
         self._failures = 0
@@ -266,7 +273,8 @@ class Sync:
         """Wait for the retained set, now that the stream's filters are acknowledged."""
         self._linked = True
         self.late = False
-        self.state = SyncState.SYNCING  # a set of an earlier link means nothing for this one
+        # a set of an earlier link means nothing for this one
+        self.state = SyncState.SYNCING
         self._complete_by = self._clock.monotonic() + COMPLETE_LIMIT
 
     def lost(self) -> None:
@@ -360,7 +368,8 @@ class Sync:
     def _remove(self, topics: list[str]) -> None:
         self.removed += [topic for topic in topics if self._registers.has_in_force(topic)]
         if topics and self._registers.over_limit:
-            self.reopen_at = self._clock.monotonic()  # there is room now for what was rejected before
+            # there is room now for what was rejected before
+            self.reopen_at = self._clock.monotonic()
         self._registers.remove(topics)
 
     def _receive_store(self, payload: bytes) -> None:

@@ -147,8 +147,10 @@ class RulesInForce:
     def __init__(self) -> None:
         self.changed: dict[Key, None] = {}
         """Pairs of scope and type that have changed, the earliest first."""
-        self._rules: dict[Key, dict[str, Rule]] = {}  # each by the topic of its register
-        self._rows: dict[Key, tuple[int, EffectiveEntry]] = {}  # of a report, each until it changes
+        # each by the topic of its register
+        self._rules: dict[Key, dict[str, Rule]] = {}
+        # of a report, each until it changes
+        self._rows: dict[Key, tuple[int, EffectiveEntry]] = {}
 
     def __len__(self) -> int:
         return len(self._rules)

@@ -30,7 +30,8 @@ MAX_PROBLEMS = 1_000
 MAX_ALIKE = 64
 """Registers of one scope and type, whose topics differ only in their percent-encoding."""
 
-_TRUNCATED = 1.0  # a broker sends the rest of a message's expiry in whole seconds
+# a broker sends the rest of a message's expiry in whole seconds
+_TRUNCATED = 1.0
 
 
 class Notice(NamedTuple):
@@ -73,12 +74,16 @@ class Registers:
         self._clean = clean
         self._limit = limit
         self._table = RegisterTable()
-        self._rooms = {True: 0, False: 0}  # how many registers with a value are own, and how many are not
+        # how many registers with a value are own, and how many are not
+        self._rooms = {True: 0, False: 0}
         self._local_runs: set[str] = set()  # their scopes
-        self._by_run: dict[str, dict[str, Register]] = {}  # registers of run: scopes, by scope and topic
+        # registers of run: scopes, by scope and topic
+        self._by_run: dict[str, dict[str, Register]] = {}
         self._without_value: dict[str, None] = {}  # topics, oldest first
-        self._unsettled: dict[str, None] = {}  # topics whose registers are to be removed
-        self._over_limit_since = self._forgotten_since = 0  # since the latest retained set
+        # topics whose registers are to be removed
+        self._unsettled: dict[str, None] = {}
+        # since the latest retained set
+        self._over_limit_since = self._forgotten_since = 0
         self._in_force = RulesInForce()
         self._expiries: list[tuple[float, str]] = []
 

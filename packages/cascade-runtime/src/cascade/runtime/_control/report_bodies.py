@@ -100,7 +100,8 @@ class RowMaker:
         names = run.names()
         if len(names) > detail.tasks:
             names = nlargest(detail.tasks, names, key=lambda name: _activity(run, name))
-        paused = any(each.type == "pause" for each in reasons)  # until when is not known
+        # until when is not known
+        paused = any(each.type == "pause" for each in reasons)
         return reports.ActiveRun(
             run_id=run.run_id,
             target=self._clean(run.target)[:_LONGEST],

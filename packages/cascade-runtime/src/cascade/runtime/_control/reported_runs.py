@@ -203,7 +203,8 @@ class RunHistory:
 
 def _carried(data: Mapping[str, Any]) -> RecentRun | None:
     """Return a row of an earlier report as the next one can have it; None if it is not one."""
-    from cascade.wire.reading import bounded, read_row, seconds  # only a process with a name has earlier runs
+    # only a process with a name has earlier runs
+    from cascade.wire.reading import bounded, read_row, seconds
 
     row: RecentRun | None = read_row(RecentRun, bounded(dict(data)))
     if row is None or row.status not in _STATUSES:

@@ -87,7 +87,8 @@ def _memory() -> Memory:
         page = os.sysconf("SC_PAGE_SIZE")
         total = os.sysconf("SC_PHYS_PAGES") * page
         available = os.sysconf("SC_AVPHYS_PAGES") * page
-    with suppress(OSError, ValueError, IndexError):  # counts what the system would give back, too
+    # counts what the system would give back, too
+    with suppress(OSError, ValueError, IndexError):
         lines = _lines("/proc/meminfo")
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
         available = int(kilobytes) * 1024
@@ -146,7 +147,8 @@ class WatchedState:
         self._paused = paused
         self._clean = clean
         self._names = dict(names or {})
-        self._graphs: object = None if retained else ()  # None: replace what an earlier process has left
+        # None: replace what an earlier process has left
+        self._graphs: object = None if retained else ()
 
     def lost(self) -> int:
         """Return how many messages the connector has dropped for good; a report whose next one came is not lost."""

@@ -50,7 +50,8 @@ class GraphBuilder:
         self._check = check
         self._lazies = iter(lazies)
         self._behind = behind
-        self._items: Iterator[Node] | None = None  # of a map that has just been finished
+        # of a map that has just been finished
+        self._items: Iterator[Node] | None = None
         self._seen: Call | None = None  # a map whose arguments were looked into
         self._stack: list[Call] = []
         self._search = Search()
@@ -66,7 +67,8 @@ class GraphBuilder:
                 self._take_step()
                 if self._items is None:
                     yield built[before:]
-                else:  # items are admitted before their map, which waits for them
+                else:
+                    # items are admitted before their map, which waits for them
                     mapped = built[-1]
                     yield built[before:-1]
                     yield from self._further_nodes()
@@ -96,7 +98,8 @@ class GraphBuilder:
         built = self._built
         while items is not None:
             before = len(built)
-            built.extend(islice(items, NODES_PER_STEP))  # keeps those before one that raises
+            # keeps those before one that raises
+            built.extend(islice(items, NODES_PER_STEP))
             yield built[before:]
             if len(built) == before:
                 return

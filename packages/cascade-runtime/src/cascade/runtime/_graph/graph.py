@@ -144,7 +144,8 @@ class Graph(LinkedNodes):
         found = self.node(lazy)
         if found.status is Status.DONE:
             self._check_kept(found)
-        from cascade.runtime._graph.cycles import waits_for  # most graphs never expand
+        # most graphs never expand
+        from cascade.runtime._graph.cycles import waits_for
 
         if waits_for(found, node):
             raise UsageError(
@@ -191,7 +192,8 @@ class Graph(LinkedNodes):
                 missing.append(needed)
             elif known.status is _OPENED:
                 raise UsageError(f"{lazy!r} {DEPENDS_ON_ITSELF}")
-        if gathers:  # before the items, so that numbers do not depend on how many there are
+        # before the items, so that numbers do not depend on how many there are
+        if gathers:
             dependencies = dependencies_of(call, search)
             if node.items is not None:
                 missing += [needed for needed, _ in reversed(dependencies) if not self.find(needed)]

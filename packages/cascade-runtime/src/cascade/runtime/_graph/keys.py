@@ -55,7 +55,8 @@ def item_keys(key: str, size: int) -> Iterator[str]:
 
 
 def _digested(key: str, kept: int) -> str:
-    from hashlib import blake2b  # OpenSSL takes time to load, and few programs have such keys
+    # OpenSSL takes time to load, and few programs have such keys
+    from hashlib import blake2b
 
     digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     return f"{key[:kept]}…{digest}"

@@ -294,7 +294,8 @@ class Node:
         try:
             args, kwargs = self.scope.arguments(self)
             return dict(signature.bind_partial(*args, **kwargs).arguments)
-        except Exception:  # containers that cannot hold their values: the call itself says so
+        except Exception:
+            # containers that cannot hold their values: the call itself says so
             return {}
 
     def __repr__(self) -> str:
@@ -308,7 +309,8 @@ _CALL, _OPENED = Kind.CALL, Status.OPENED
 def _find_key(node: Node) -> str:
     """Make the key of a node and those it begins with; without recursion, because expansions nest deeply."""
     origin = node.origin
-    if node.scope.target is None and (origin is None or not origin.is_map):  # most nodes: outer is None
+    # most nodes: outer is None
+    if node.scope.target is None and (origin is None or not origin.is_map):
         node.known_key = key = shortened(declared_key(node.definition.name, node.number))
         return key
     path = [node]

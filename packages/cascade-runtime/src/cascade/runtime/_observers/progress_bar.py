@@ -26,9 +26,12 @@ from cascade.runtime._support.text import printable
 INTERVAL = 0.1
 """Least seconds between two drawings."""
 
-_BARS = ((100, 20), (60, 10), (0, 0))  # columns of the terminal, from which the bar has so many
-_LEAST_WITH_TIME = 60  # columns from which the time stands beside the reason why tasks wait
-_LEAST_WITH_NAME = 100  # columns from which rate and task stand beside the reason why others wait
+# columns of the terminal, from which the bar has so many
+_BARS = ((100, 20), (60, 10), (0, 0))
+# columns from which the time stands beside the reason why tasks wait
+_LEAST_WITH_TIME = 60
+# columns from which rate and task stand beside the reason why others wait
+_LEAST_WITH_NAME = 100
 _ERASE = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -118,7 +121,8 @@ def render(counts: RunCounts, seconds: float, columns: int, *, clean: Any = str,
         full = int(share * size)
         parts.insert(0, f"[{'#' * full}{'.' * (size - full)}]")
     blocked, reason = counts.blocked
-    narrow = bool(blocked) and columns < _LEAST_WITH_NAME  # then the reason needs the space
+    # then the reason needs the space
+    narrow = bool(blocked) and columns < _LEAST_WITH_NAME
     if not blocked or columns >= _LEAST_WITH_TIME:
         parts.append(_times(counts, seconds, brief=narrow))
     failed = counts.ended[TaskState.FAILED]
@@ -238,7 +242,8 @@ class Above:
 def _is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
-    except (AttributeError, ValueError):  # not a stream of the io module, or closed
+    except (AttributeError, ValueError):
+        # not a stream of the io module, or closed
         return False
 
 

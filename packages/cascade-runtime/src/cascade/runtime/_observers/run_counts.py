@@ -10,7 +10,8 @@ from cascade.interfaces.events import ENDED_STATES
 LEAST_ENDED = 10
 """Tasks that must have ended before the time left is estimated."""
 
-_RUNNING, _BLOCKED = TaskState.RUNNING, TaskState.BLOCKED  # asked for each event
+# asked for each event
+_RUNNING, _BLOCKED = TaskState.RUNNING, TaskState.BLOCKED
 
 
 class RunCounts:
@@ -22,7 +23,8 @@ class RunCounts:
         self.ended: Counter[TaskState] = Counter()
         """How many tasks ended in each state."""
         self._unfinished: dict[str, TaskState] = {}
-        self._running: dict[str, None] = {}  # ids of tasks that run, in the order in which they began
+        # ids of tasks that run, in the order in which they began
+        self._running: dict[str, None] = {}
         self._reasons: dict[str, str] = {}  # of blocked tasks, by task_id
         self._blocked: Counter[str] = Counter()  # tasks by reason
         self._tasks = 0

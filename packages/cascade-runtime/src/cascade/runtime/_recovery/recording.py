@@ -157,7 +157,8 @@ class RunRecording:
         try:
             await self._journal.completed(node.key, value, events=partial(self._events, node))
         except UnstorableValueError as exc:
-            if not policies.at_most_once:  # of such a step it stays in doubt whether it may run again
+            # of such a step it stays in doubt whether it may run again
+            if not policies.at_most_once:
                 await self.after_failure(node, exc)
             raise
 
@@ -251,7 +252,8 @@ class RunRecording:
 
 
 def _recorded(graph: Scope) -> RecordedGraph:
-    assert isinstance(graph, RecordedGraph)  # begin() has made the first one, from which all others come
+    # begin() has made the first one, from which all others come
+    assert isinstance(graph, RecordedGraph)
     return graph
 
 

@@ -105,7 +105,8 @@ class Restorer:
         self._compared_outermost = False
         self._deciders: dict[
             str, bytes
-        ] = {}  # what steps returned that have to say again which calls they return
+            # what steps returned that have to say again which calls they return
+        ] = {}
 
     async def restore(self, graph: RecordedGraph, lazies: Sequence[LazyResult[Any]]) -> None:
         """Give keys to calls, and recorded values to those that are to be built for them.
@@ -115,7 +116,8 @@ class Restorer:
         await finished(graph.declare(lazies), self._clock)
         new = graph.take_new()
         for function in {call.definition.function for call in new}:
-            self._digests.code(function)  # now: the source may be edited while the run goes on
+            # now: the source may be edited while the run goes on
+            self._digests.code(function)
         if self._is_new:
             return
         await self._compare(graph, new)
@@ -283,7 +285,8 @@ class Restorer:
     ) -> Recorded | None:
         """Return what a node takes; None for a step that has to be called again."""
         key, attempt = place.key, place.attempt
-        if isinstance(value, StateUnavailable):  # of a store that is not required: the step runs again
+        # of a store that is not required: the step runs again
+        if isinstance(value, StateUnavailable):
             return None
         if isinstance(value, UnreadableResultError) and place.state is StepState.COMPLETED:
             problems.append(_unreadable(place, value))
@@ -298,7 +301,8 @@ class Restorer:
                 raise value
             lazy = returned_calls.decode(graph, value.content, home=self._home)
             return Recorded(lazy, attempt, value.content["turn"])
-        except Exception as exc:  # a task of the plan is gone, or a class of its arguments
+        except Exception as exc:
+            # a task of the plan is gone, or a class of its arguments
             problems.append(_unreadable(place, exc))
             return None
 

@@ -149,7 +149,8 @@ def _named(
     signature = definition.signature
     if signature is None:
         return [*((str(number), value) for number, value in enumerate(args)), *sorted(kwargs.items())]
-    if definition.arity:  # every parameter may be given either way, so binding is to look up names
+    # every parameter may be given either way, so binding is to look up names
+    if definition.arity:
         names = [*signature.parameters]
         if not args:
             return [(name, kwargs[name]) for name in names if name in kwargs]
@@ -175,5 +176,6 @@ def _value(value: Any, key_of: Callable[[Call], str]) -> bytes:
         return b"=" + digest(value, _BY_NAME)
     except UndigestibleError:
         return _OPAQUE
-    except Exception:  # whatever a class of the user raises when its state is read
+    except Exception:
+        # whatever a class of the user raises when its state is read
         return _OPAQUE

@@ -102,10 +102,12 @@ class OpenResource:
         except asyncio.CancelledError as exc:
             self._opened.set_exception(self._failure(_CANCELLED, exc))
         except GeneratorExit as exc:
-            if self._opened.get_loop().is_closed():  # this coroutine, which was abandoned, is freed
+            # this coroutine, which was abandoned, is freed
+            if self._opened.get_loop().is_closed():
                 raise
             self._opened.set_exception(self._failure("raised GeneratorExit while it was opened", exc))
-        except BaseException as exc:  # KeyboardInterrupt and SystemExit too: value() raises them in the run
+        except BaseException as exc:
+            # KeyboardInterrupt and SystemExit too: value() raises them in the run
             self._opened.set_exception(exc)
         else:
             self._opened.set_result(value)
@@ -134,9 +136,11 @@ class OpenResource:
                 self.close_error = exc
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not self._opened.done():  # the task was cancelled before it first ran
+        # the task was cancelled before it first ran
+        if not self._opened.done():
             self._opened.set_exception(self._failure(_CANCELLED))
-        self._opened.exception()  # marks it as retrieved: perhaps no task waits for the value
+        # marks it as retrieved: perhaps no task waits for the value
+        self._opened.exception()
 
     def _failure(self, problem: str, cause: BaseException | None = None) -> ResourceFailedError:
         error = ResourceFailedError(self._resource.name, problem)
@@ -174,7 +178,8 @@ class _ThreadSteps:
         except asyncio.CancelledError:
             with self._lock:
                 self._abandoned = True
-            if self._handed_over:  # the step ended at the moment of the cancellation
+            # the step ended at the moment of the cancellation
+            if self._handed_over:
                 await self._threads.run(self._generator.close, (), {})
             raise
 

@@ -148,7 +148,8 @@ class ResourceScope:
         """Close every resource; if the caller is cancelled meanwhile, return that when all are closed."""
         self._closed = True
         cancelled: asyncio.CancelledError | None = None
-        for attempt in list(self._attempts):  # attempts of tasks that are still running
+        # attempts of tasks that are still running
+        for attempt in list(self._attempts):
             cancelled = await attempt._close() or cancelled
         for resource in reversed(list(self._open.values())):
             cancelled = await resource.close() or cancelled

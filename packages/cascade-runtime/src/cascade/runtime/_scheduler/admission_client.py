@@ -77,12 +77,16 @@ class RunAdmission:
         )
         self._resolver = ConstraintResolver(controller.policy.resources)
         self._slots: dict[str, WorkerSlots] = {}  # by mode
-        self._working: dict[WorkerSlots, set[Node]] = {}  # which tasks of this run use its workers
+        # which tasks of this run use its workers
+        self._working: dict[WorkerSlots, set[Node]] = {}
         self._requests: dict[Node, StartRequest] = {}
-        self._early: set[Node] = set()  # they run, but were not admitted for their next attempt
-        self._abandoned: dict[Node, asyncio.Future[None]] = {}  # done when the attempt's call has finished
+        # they run, but were not admitted for their next attempt
+        self._early: set[Node] = set()
+        # done when the attempt's call has finished
+        self._abandoned: dict[Node, asyncio.Future[None]] = {}
         self._acquiring: dict[StartRequest, asyncio.Future[None]] = {}
-        self._blocked: set[StartRequest] = set()  # they wait, and were reported as blocked
+        # they wait, and were reported as blocked
+        self._blocked: set[StartRequest] = set()
 
     def attach(self) -> None:
         """Begin to be served by the controller."""
@@ -109,7 +113,8 @@ class RunAdmission:
         """
         demands = node.call.policies.demands
         if demands:
-            self._resolver.resolve(node.name, demands, lambda amount: 0.0)  # lazy amounts are checked later
+            # lazy amounts are checked later
+            self._resolver.resolve(node.name, demands, lambda amount: 0.0)
 
     def has_executor(self, mode: str) -> bool:
         """Return whether the executor of this mode is known."""
@@ -208,7 +213,8 @@ class RunAdmission:
         elif request is not None:
             self._controller.release(request)
         elif not self._controller.idle:
-            self._controller.wake()  # the free worker may be what another run waits for
+            # the free worker may be what another run waits for
+            self._controller.wake()
 
     def _running(self) -> Iterable[StartRequest]:
         """Return a request for each task that runs, including those that started without one."""

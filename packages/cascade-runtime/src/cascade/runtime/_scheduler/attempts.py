@@ -89,7 +89,8 @@ class AttemptContext:
         if self._recording is not None:
             self._recording.before_retry(node, error, delay)
         began = self._outcome.began.get(node, 0.0)
-        delayed = pause(self._call_later, delay)  # before the event: an observer of it may move the clock
+        # before the event: an observer of it may move the clock
+        delayed = pause(self._call_later, delay)
         self._events.task(node, TaskState.RETRYING, began, error=error, reason=reason)
         self._events.waits(node, delay)
         current.set((self._checkpoints, node, self._checkpoints.next_attempt(node)))

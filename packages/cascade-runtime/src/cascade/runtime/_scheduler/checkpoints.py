@@ -49,10 +49,13 @@ class CheckpointGate:
         self.run_attempt = run_attempt
         self._clock = clock
         self._stopped = stopped
-        self._progressed: dict[Node, float] = {}  # when a task's progress was last reported
+        # when a task's progress was last reported
+        self._progressed: dict[Node, float] = {}
         self._waiting: set[asyncio.Future[None]] = set()
-        self._threads: set[asyncio.Task[None]] = set()  # each waits on behalf of a thread
-        self._calls: dict[RemoteCall, Callable[[Directive], None]] = {}  # they run in other processes
+        # each waits on behalf of a thread
+        self._threads: set[asyncio.Task[None]] = set()
+        # they run in other processes
+        self._calls: dict[RemoteCall, Callable[[Directive], None]] = {}
         self.limits = TimeLimits(loop)
 
     def is_over(self, node: Node, attempt: int) -> bool:
@@ -81,7 +84,8 @@ class CheckpointGate:
         if on_loop(self.loop):
             self._report_progress(node, attempt, report)
             return
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+        # the loop is closed: the run is over
+        with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._report_progress, node, attempt, report)
 
     def publish(self, node: Node, attempt: int, name: str, data: Any) -> None:
@@ -89,7 +93,8 @@ class CheckpointGate:
         if on_loop(self.loop):
             self._publish(node, attempt, name, data)
             return
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+        # the loop is closed: the run is over
+        with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._publish, node, attempt, name, data)
 
     def passes(self, node: Node, attempt: int) -> bool:
@@ -183,7 +188,8 @@ class CheckpointGate:
             self._events.data(node, name, data)
 
     def _report_progress(self, node: Node, attempt: int, report: ProgressReport) -> None:
-        if self.is_over(node, attempt):  # the task has ended since the thread reported
+        # the task has ended since the thread reported
+        if self.is_over(node, attempt):
             self._progressed.pop(node, None)
         else:
             self._events.progress(node, report)
@@ -206,7 +212,8 @@ class TimeLimits:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._running: dict[_Attempt, asyncio.Timeout] = {}
-        self._left: dict[_Attempt, float] = {}  # seconds, of those that stand still
+        # seconds, of those that stand still
+        self._left: dict[_Attempt, float] = {}
 
     def begin(self, node: Node, limit: asyncio.Timeout) -> None:
         """Begin to count the time of a task's current attempt."""
@@ -262,7 +269,8 @@ class RemoteCall:
     def arrived(self, *, paused: bool) -> None:
         """Report that the call waits at a checkpoint, or goes on; from any thread."""
         arrived = partial(self._gate.arrived, self.node, self._attempt, paused=paused)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+        # the loop is closed: the run is over
+        with contextlib.suppress(RuntimeError):
             self._gate.loop.call_soon_threadsafe(arrived)
 
     def follow(self, notify: Callable[[Directive], None]) -> Callable[[], None]:

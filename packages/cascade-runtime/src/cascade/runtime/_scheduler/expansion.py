@@ -87,7 +87,8 @@ class GraphExpansion:
 
     def continue_with(self, node: Node, lazy: LazyResult[Any]) -> None:
         """Start to build the call that a task returned: its value becomes the task's."""
-        if self._outcome.finished.done():  # nothing would wait for the expansion, nor cancel it
+        # nothing would wait for the expansion, nor cancel it
+        if self._outcome.finished.done():
             self._outcome.stopped(node)
             return
         graph, continuation_target = node.scope.continuation(node)
@@ -141,7 +142,8 @@ class GraphExpansion:
             finally:
                 del self._expanding[node]
                 self._wake()
-        except BaseException as error:  # nothing awaits this task, so the run must end here
+        except BaseException as error:
+            # nothing awaits this task, so the run must end here
             outcome.abort(error)
 
     def _cancelled_before_start(
@@ -215,7 +217,8 @@ class GraphExpansion:
     async def _in_turn(self, build: Generator[list[Node], None, None]) -> list[Node]:
         """Return what a build gives; no other one of the run goes on meanwhile."""
         built: list[Node] = []
-        async with self._building:  # a second build would find half-built nodes of the first one
+        # a second build would find half-built nodes of the first one
+        async with self._building:
             with closing(build), LoopShare.taken() as share:
                 began = self._clock.monotonic()
                 try:

@@ -40,7 +40,8 @@ class GraphCounts:
                 _add_inputs(graph, node)
         for node in nodes if expanded is None else (expanded,):
             if isinstance(node.items, MapItems):
-                known[node.name] = known.get(node.name, 0) + node.items.unstarted  # they will be no new nodes
+                # they will be no new nodes
+                known[node.name] = known.get(node.name, 0) + node.items.unstarted
                 facts.graph.items[node.key] = node.items.size
         if expanded is not None:
             facts.unexpanded -= 1

@@ -15,7 +15,8 @@ from cascade.runtime._scheduler.events import EventEmitter
 
 MAX_PER_SECOND = 50
 """Lines of a run; further ones are only counted."""
-_EXCLUDED = ("cascade", "mqtt", "nats")  # what sends a line must not log another one
+# what sends a line must not log another one
+_EXCLUDED = ("cascade", "mqtt", "nats")
 _SHOWN = "_cascade_shown"
 
 
@@ -80,14 +81,16 @@ class _LineHandler(logging.Handler):
             return
         try:
             message = self._redactor.one_line(record.getMessage(), most=MAX_LINE)
-        except Exception:  # the arguments do not fit the format: the user's own handlers say so
+        except Exception:
+            # the arguments do not fit the format: the user's own handlers say so
             return
         node = place[1] if place is not None else None
         line = (node, record.created, record.levelname, record.name, message, skipped)
         if on_loop(self._loop):
             self._events.log(*line)
             return
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+        # the loop is closed: the run is over
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._events.log, *line)
 
     def _take(self) -> int | None:

@@ -53,7 +53,8 @@ class RunOutcome:
         if not self.finished.done():
             self.finished.cancel()
         elif not self.finished.cancelled():
-            self.finished.exception()  # the error counts as retrieved, also if the run did not await it
+            # the error counts as retrieved, also if the run did not await it
+            self.finished.exception()
 
     def is_stopped(self, node: Node) -> bool:
         """Return whether a task is to stop; from any thread."""
@@ -119,7 +120,8 @@ class RunOutcome:
     def fail(self, node: Node, error: Exception, *, continuation_target: Node | None = None) -> None:
         """Record a failure; ``continuation_target`` is the node that would have taken the value, if it is another one."""
         began = self.began.pop(node, 0.0)
-        if isinstance(error, TaskCancelledError) and error.run_id == self._run_id:  # before it started
+        # before it started
+        if isinstance(error, TaskCancelledError) and error.run_id == self._run_id:
             self._events.task(node, TaskState.CANCELLED, began, reason=error.reason)
         else:
             self._events.task(node, TaskState.FAILED, began, error=error)
@@ -197,7 +199,8 @@ class RunOutcome:
         """End the run, or with ``continue_on_failure`` fail the node, because a task will give no value."""
         if self.finished.done():
             return
-        from cascade.runtime._scheduler.tracebacks import mark  # a run without failures does not need it
+        # a run without failures does not need it
+        from cascade.runtime._scheduler.tracebacks import mark
 
         mark(error, node, self._run_id)
         if not self._continue_on_failure:

@@ -45,7 +45,8 @@ class ReadyQueue:
         self._loop = asyncio.get_running_loop()
         self._context = context
         self._batch_size = BatchSize(_MOST_AT_ONCE)
-        self._full_since = 0.0  # when the last full batch was started, if it was the last one, else 0
+        # when the last full batch was started, if it was the last one, else 0
+        self._full_since = 0.0
 
     def wake(self) -> None:
         """Start ready nodes in the next iteration of the loop."""
@@ -78,7 +79,8 @@ class ReadyQueue:
         self.due = None
         try:
             full = self._start_batch(now + LOOP_BUDGET)
-        except BaseException as exc:  # no caller awaits this callback, so the run must end here
+        except BaseException as exc:
+            # no caller awaits this callback, so the run must end here
             self._abort(exc)
             return
         self._full_since = now if full else 0.0

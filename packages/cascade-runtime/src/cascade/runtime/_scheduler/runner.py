@@ -165,7 +165,8 @@ class TaskRunner:
         except Exception as exc:
             await recording.after_failure(node, exc)
             raise
-        if not isinstance(value, LazyResult):  # calls are recorded when it is known where they are built
+        # calls are recorded when it is known where they are built
+        if not isinstance(value, LazyResult):
             await recording.after_value(node, value)
         return value
 
@@ -174,7 +175,8 @@ class TaskRunner:
         context.begin(node)
         if self.wraps_all or not node.call.settings.is_plain:
             return self._wrapped(node)(node, context)
-        if node.definition.is_async:  # the common case, without a frame in between
+        # the common case, without a frame in between
+        if node.definition.is_async:
             args, kwargs = node.scope.arguments(node)
             called: Awaitable[Any] = node.definition.function(*args, **kwargs)
             return called

@@ -57,7 +57,8 @@ class RunningTasks:
         self._loop = asyncio.get_running_loop()
         self._outcome = outcome
         self._runner = runner
-        self._start_call: Wrapped = runner.start  # one bound method for all tasks
+        # one bound method for all tasks
+        self._start_call: Wrapped = runner.start
         self._monitor = monitor
         self._called = _Called()
         self._continue_with = continue_with
@@ -184,7 +185,8 @@ class RunningTasks:
                 if type(value) not in PLAIN and may_hold_lazies(value):
                     value = await with_calls(value)
             except BaseException as exc:
-                if self._loop.is_closed():  # this coroutine, which was abandoned, is freed
+                # this coroutine, which was abandoned, is freed
+                if self._loop.is_closed():
                     raise
                 outcome.raised(node, exc)
             else:
@@ -194,7 +196,8 @@ class RunningTasks:
                     outcome.complete(node, value)
             finally:
                 self._release(node)
-        except BaseException as exc:  # an internal error: nothing awaits this task, so the run must end here
+        except BaseException as exc:
+            # an internal error: nothing awaits this task, so the run must end here
             outcome.abort(exc)
 
     def _call_inline(self, node: Node) -> None:

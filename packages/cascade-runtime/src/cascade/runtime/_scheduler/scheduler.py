@@ -133,7 +133,8 @@ class RunScheduler:
             never_started += self._expansion.take_never_started()
             await self._report_stopped(never_started)
         finally:
-            for node in never_started:  # the wait was cancelled before all were reported
+            # the wait was cancelled before all were reported
+            for node in never_started:
                 self._outcome.stopped(node)
             self._outcome.abandon([*self._tasks.running, *self._expansion.nodes()])
             self._tasks.admission.detach()

@@ -212,6 +212,7 @@ def why_skipped(node: Node) -> tuple[str, bool] | None:
 _WAITING, _DONE = Status.WAITING, Status.DONE  # asked for each node
 _CALL, _RECORDED = Kind.CALL, Kind.RECORDED
 
-_MAPS_LOOKED_AT = 1_000  # nodes of a queue among which maps are counted with all their items
+# nodes of a queue among which maps are counted with all their items
+_MAPS_LOOKED_AT = 1_000
 _ITEMS_AT_ONCE = 64
 """How many items of a map get their nodes in one step."""

@@ -37,7 +37,8 @@ class StructuralSteps:
                     if self._outcome.decline(node, condition_node):
                         self._expand(node)
                     return True
-            except BaseException as exc:  # a value without a truth value, such as an array
+            except BaseException as exc:
+                # a value without a truth value, such as an array
                 self._outcome.raised(node, exc)
                 return True
         why = why_skipped(node)

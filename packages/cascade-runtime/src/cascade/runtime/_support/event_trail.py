@@ -58,9 +58,11 @@ class EventTrail:
         self._encode = encode
         self._next = self._oldest = 0
         self._unsafe: set[int] = set()
-        self._unrecorded: dict[int, PendingEvent] = {}  # those of them that the journal does not have
+        # those of them that the journal does not have
+        self._unrecorded: dict[int, PendingEvent] = {}
         self._held: deque[Held] = deque()  # in the order of their ``seq``
-        self._prepared: dict[str, Held] = {}  # those that are not ready, by the id of the task
+        # those that are not ready, by the id of the task
+        self._prepared: dict[str, Held] = {}
         self._failed = False
 
     @property
@@ -118,7 +120,8 @@ class EventTrail:
         prepared = self._prepared.pop(event.task_id, None) if event.state in ENDED_STATES else None
         if prepared is None:
             return False
-        prepared.ready = True  # first: an event that cannot be encoded must not hold the others
+        # first: an event that cannot be encoded must not hold the others
+        prepared.ready = True
         if event.state is not prepared.state:
             changed = prepared.event._replace(payload=self._again(series, event, prepared.seq))
             prepared.event = self._unrecorded[changed.number] = changed

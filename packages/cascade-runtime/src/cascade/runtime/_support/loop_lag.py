@@ -80,7 +80,8 @@ class LoopLagMonitor:
                     monitor._excuse()
                 else:
                     monitor._check(now[0])
-            del monitor, monitors  # so that this thread does not keep a finished loop alive
+            # so that this thread does not keep a finished loop alive
+            del monitor, monitors
             time.sleep(_BEAT)
 
     @classmethod

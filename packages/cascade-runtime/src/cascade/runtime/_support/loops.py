@@ -102,7 +102,8 @@ def run_on_loop(
     are cancelled, asynchronous generators are closed, and calls in the loop's own threads are waited for:
     for ``close_timeout`` seconds in all. What still runs then is named in one warning and abandoned.
     """
-    runner = asyncio.Runner(loop_factory=loop_factory)  # never closed: it would wait without a limit
+    # never closed: it would wait without a limit
+    runner = asyncio.Runner(loop_factory=loop_factory)
     loop = runner.get_loop()
     ended: list[tuple[T | None, BaseException | None]] = []
 
@@ -146,7 +147,8 @@ async def _end_all(loop: asyncio.AbstractEventLoop, timeout: float) -> None:
     if not generators.done():
         generators.cancel()
         names.append("an asynchronous generator")
-    executor = getattr(loop, "_default_executor", None)  # another policy's loop closes its own without a wait
+    # another policy's loop closes its own without a wait
+    executor = getattr(loop, "_default_executor", None)
     if executor is not None and not await _shut_down(executor, loop, deadline - time.monotonic()):
         names.append("a call in a thread (asyncio.to_thread)")
     if names:

@@ -22,7 +22,8 @@ _METHODS = {
 }
 """What an engine calls of the objects that it is given."""
 
-_CONNECTOR = ("connect", "disconnect", "publish")  # what an engine itself needs of one
+# what an engine itself needs of one
+_CONNECTOR = ("connect", "disconnect", "publish")
 
 _REMEDIES = {
     "executor": "pass an executor, such as cs.ThreadExecutor(4) or cs.ProcessExecutor(4)",

@@ -44,7 +44,8 @@ class SharedConnection:
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
-        self._owned = False  # whether a run connected it, so that it is disconnected after the last
+        # whether a run connected it, so that it is disconnected after the last
+        self._owned = False
         self._connecting: asyncio.Task[None] | None = None
         self._late_warning: asyncio.TimerHandle | None = None
         self._before_disconnect: dict[Callable[[], Awaitable[None]], None] = {}
@@ -155,7 +156,8 @@ class SharedConnection:
                 await cancel([task], timeout=STOP_LIMIT)
             if self._disconnecting.get(key) is task:
                 del self._disconnecting[key]
-            for callback in self._after_disconnect:  # a run that begins meanwhile connects without them
+            # a run that begins meanwhile connects without them
+            for callback in self._after_disconnect:
                 await callback()
         if not task.done() or task.cancelled():
             _log.warning(
@@ -175,7 +177,8 @@ class SharedConnection:
                 connecting.cancel()
                 await asyncio.wait({connecting})
                 if not connecting.cancelled():
-                    connecting.exception()  # the runs that waited for it have logged or raised it
+                    # the runs that waited for it have logged or raised it
+                    connecting.exception()
         finally:
             await self._connector.disconnect()
 

@@ -53,6 +53,7 @@ class _Entry(Generic[T]):
     __slots__ = ("key", "users", "value")
 
     def __init__(self, key: tuple[object, ...], value: T) -> None:
-        self.key = key  # keeps the objects alive, so that their identities stay unique
+        # keeps the objects alive, so that their identities stay unique
+        self.key = key
         self.value = value
         self.users = 0

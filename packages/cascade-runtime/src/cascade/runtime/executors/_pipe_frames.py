@@ -12,9 +12,11 @@ from typing import NamedTuple
 from cascade.interfaces import Directive
 
 CALL, READY, RESULT = b"C", b"Y", b"R"
-PROGRESS, PAUSED, RESUMED, DATA = b"P", b"W", b"G", b"D"  # about a call that runs, from its worker
+# about a call that runs, from its worker
+PROGRESS, PAUSED, RESUMED, DATA = b"P", b"W", b"G", b"D"
 STOP = b"s"  # to the worker: the call was given up
-DIRECTIVES = {Directive.RUN: b"r", Directive.PAUSE: b"p", Directive.CANCEL: b"c"}  # to the worker
+# to the worker
+DIRECTIVES = {Directive.RUN: b"r", Directive.PAUSE: b"p", Directive.CANCEL: b"c"}
 
 _HEADER = struct.Struct("<cQQ")  # kind, number of the call, bytes of the body
 _CHUNK = 1 << 16  # as much as a pipe of Linux holds
@@ -52,7 +54,8 @@ def _write_all(file: int, part: bytes) -> None:
     while rest:
         try:
             rest = rest[os.write(file, rest) :]
-        except BlockingIOError:  # an end that does not block, and the pipe is full
+        except BlockingIOError:
+            # an end that does not block, and the pipe is full
             select.select((), (file,), ())
 
 
@@ -92,7 +95,8 @@ class FrameReader:
             frames.append(_frame(view, start, end))
             start = end
         if frames:
-            self._buffer = bytearray(view[start:])  # the frames keep the old one
+            # the frames keep the old one
+            self._buffer = bytearray(view[start:])
         return frames
 
     def _chunk(self) -> bytes:

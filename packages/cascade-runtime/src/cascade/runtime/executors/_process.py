@@ -53,7 +53,8 @@ class ProcessExecutor:
         self._workers = workers or os.cpu_count() or 1
         self._reruns = reruns
         self._pool = WorkerPool(self._workers, reruns=reruns, start=WorkerThread)
-        self._mailbox: Mailbox | None = None  # of the event loop that used this last
+        # of the event loop that used this last
+        self._mailbox: Mailbox | None = None
         self._abandoned = AbandonedCalls()
 
     def __repr__(self) -> str:

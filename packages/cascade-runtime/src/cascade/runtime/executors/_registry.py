@@ -70,7 +70,8 @@ class RunExecutors(Mapping[str, Executor]):
             async with self._starting:
                 failure = self._failures.get(id(executor))
                 if failure is not None and failure is not earlier:
-                    raise failure  # another task tried while this one waited: do not try again at once
+                    # another task tried while this one waited: do not try again at once
+                    raise failure
                 await self._start(executor)
         return executor
 
@@ -90,7 +91,8 @@ class RunExecutors(Mapping[str, Executor]):
         for executor in list(self._used.values()):
             try:
                 running += await executor.settle(timeout)
-            except Exception as exc:  # the run's own result matters more than this count
+            except Exception as exc:
+                # the run's own result matters more than this count
                 _log.warning(
                     "%r cannot report how many calls still run: %s: %s", executor, type(exc).__name__, exc
                 )
@@ -109,7 +111,8 @@ class RunExecutors(Mapping[str, Executor]):
 
 
 def _create_process_executor() -> Executor:
-    from cascade.runtime.executors import ProcessExecutor  # imported only by runs that need it
+    # imported only by runs that need it
+    from cascade.runtime.executors import ProcessExecutor
 
     return ProcessExecutor()
 

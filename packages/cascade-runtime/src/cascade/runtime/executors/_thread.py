@@ -195,7 +195,8 @@ class _Call:
         with self._lock:
             self._thread = None
             abandoned = self._abandoned
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: no caller is left
+        # the loop was closed meanwhile: no caller is left
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle, value, error)
         return not abandoned
 

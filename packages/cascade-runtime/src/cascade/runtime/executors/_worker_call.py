@@ -84,7 +84,8 @@ class Directives:
         self._lock = threading.Lock()
         self._number = 0
         self._call: RunningCall | None = None
-        self._early: tuple[int, Directive] = 0, Directive.RUN  # to a call that has not arrived
+        # to a call that has not arrived
+        self._early: tuple[int, Directive] = 0, Directive.RUN
         self._stopped: int | None = None
         """The number of the call that is to stop; a worker stops only once."""
         self._ended = threading.Event()  # set when a call has ended

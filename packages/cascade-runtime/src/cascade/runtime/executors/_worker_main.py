@@ -79,7 +79,8 @@ class _Worker:
             if self._stopped or given_up:
                 sys.exit(1)
             self._answers.send(RESULT, call.number, answer)
-            del call, answer  # otherwise an idle worker would keep the data alive
+            # otherwise an idle worker would keep the data alive
+            del call, answer
 
     def _follow(self) -> None:
         self._directives.follow()

@@ -63,7 +63,8 @@ class WorkerPool:
         self._waiting: deque[ProcessCall] = deque()
         self._unfinished = 0  # calls that were neither given up nor answered
         self._threads: set[ServingThread] = set()
-        self._leaving: set[ServingThread] = set()  # they take no more calls; their workers are being stopped
+        # they take no more calls; their workers are being stopped
+        self._leaving: set[ServingThread] = set()
         self._idle: list[ServingThread] = []
 
     @property

@@ -50,7 +50,8 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._kill_at = 0.0
         self._count = 0
-        self._undelivered: tuple[int, Directive] | None = None  # the pipe had no room for it
+        # the pipe had no room for it
+        self._undelivered: tuple[int, Directive] | None = None
         self.ready = False
         """Whether the interpreter has started and takes calls."""
         with contextlib.ExitStack() as inherited, contextlib.ExitStack() as kept:
@@ -129,7 +130,8 @@ class WorkerProcess:
         self._requests.close()
         self.wait()
         with self._lock:
-            self._kill()  # also when it has ended: what it started may still run
+            # also when it has ended: what it started may still run
+            self._kill()
             code = self._process.wait()
         self._ends.close()
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

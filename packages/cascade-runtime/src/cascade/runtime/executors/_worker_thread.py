@@ -73,7 +73,8 @@ class WorkerThread:
         try:
             while (call := self._pool.next_call(self)) is not None:
                 self._serve(call)
-                del call  # otherwise an idle thread would keep the arguments alive
+                # otherwise an idle thread would keep the arguments alive
+                del call
         finally:
             if (worker := self._without_worker()) is not None:
                 worker.close()
@@ -82,7 +83,8 @@ class WorkerThread:
     def _serve(self, call: ProcessCall) -> None:
         """Run a call in the worker; start that first if there is none."""
         try:
-            packed = call.pack()  # no worker starts for a call that cannot be sent
+            # no worker starts for a call that cannot be sent
+            packed = call.pack()
         except Exception as exc:
             self._fail(call, exc)
             return
@@ -90,7 +92,8 @@ class WorkerThread:
             worker = self._worker or self._opened()
         except ExecutorUnavailable as exc:
             self._fail(call, exc)
-        except (EOFError, OSError):  # it ended before it took calls, and another one would, too
+        except (EOFError, OSError):
+            # it ended before it took calls, and another one would, too
             self._lost(call, started=True)
         else:
             self._run_in(worker, call, packed)

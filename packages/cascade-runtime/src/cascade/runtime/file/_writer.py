@@ -129,7 +129,8 @@ class LineWriter:
         if file is not None:
             try:
                 os.close(file)
-            except OSError as exc:  # a network drive may report here what it could not write
+            except OSError as exc:
+                # a network drive may report here what it could not write
                 self._state.failed("write", "telemetry in %s may be incomplete: %s", self._path, exc)
 
 

@@ -19,7 +19,8 @@ from cascade.transport.incoming.watches import WatchQueue
 from cascade.transport.retained_proof.retained_set import Action
 
 INBOX_ITEMS = 65_536
-_SLICE = 256  # delivered before the callbacks run: well below the capacity of a callback's queue
+# delivered before the callbacks run: well below the capacity of a callback's queue
+_SLICE = 256
 _CANCEL_SECONDS = 0.5
 _DISCONNECTED = "disconnected"
 
@@ -209,7 +210,8 @@ class Session:
 
     async def leave(self, *, timeout: float) -> None:
         """Deliver what has arrived and wait for the callbacks, each for at most ``timeout`` seconds; then end."""
-        caller = calling_task.get()  # a callback that disconnects must not wait for itself
+        # a callback that disconnects must not wait for itself
+        caller = calling_task.get()
         try:
             self._ending = True
             self._wakeup.set()

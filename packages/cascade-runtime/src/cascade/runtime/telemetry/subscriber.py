@@ -65,7 +65,8 @@ class PacedQueue:
         self._encode = encode
         self._events: deque[Event] = deque()
         self._encoded = 0  # events so far
-        self._loop: asyncio.AbstractEventLoop | None = None  # has a turn planned
+        # has a turn planned
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting_since = self._last_turn = 0.0
         self._worked = 0.0  # CPU time of the loop's thread at the latest turn
         self._state = StateLog(_log)
@@ -245,7 +246,8 @@ class TelemetrySubscriber:
         if self._durable is None:
             self._paced.add(event)
         elif (trail := self._trails.get(event.run_id)) is None or kind is PROGRESS:
-            self._publish(event)  # a queue on disk keeps what a killed process had made
+            # a queue on disk keeps what a killed process had made
+            self._publish(event)
         else:
             self._follow(trail, event)
 
@@ -273,7 +275,8 @@ class TelemetrySubscriber:
         """Return what keeps the events of a recorded run from being lost; None without a queue on disk."""
         if self._durable is None:
             return None
-        from cascade.runtime._support.event_trail import EventTrail  # only recorded runs need it
+        # only recorded runs need it
+        from cascade.runtime._support.event_trail import EventTrail
 
         trail = self._trails[run_id] = EventTrail(
             self._durable,

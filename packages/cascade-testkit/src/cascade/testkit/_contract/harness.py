@@ -113,7 +113,8 @@ class Harness(Declaring):
             for connector in self._all():
                 await self.within(connector.disconnect())
         finally:
-            self._all().clear()  # pytest keeps this object, and asyncio looks at every task that is left
+            # pytest keeps this object, and asyncio looks at every task that is left
+            self._all().clear()
 
     async def open(self) -> Connector:
         """Return a connected connector, which is disconnected after the test."""

@@ -241,7 +241,8 @@ class Subscribing(Harness):
             await connector.publish(topic, {"n": n}, 1)
             if n % 100 == 99:
                 await self.until(lambda n=n: len(others.seen()) > n, "what was published")  # type: ignore[misc]
-        if Ability.STATISTICS in self.abilities:  # the observer may get a message first
+        # the observer may get a message first
+        if Ability.STATISTICS in self.abilities:
             await self.until(lambda: statistics(connector).received > QUEUE + 200, "all messages")
         go_on.set()
         await self.until(lambda: len(inbox.seen()) == QUEUE + 1, "all messages of the queue")

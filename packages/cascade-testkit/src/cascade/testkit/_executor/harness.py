@@ -39,8 +39,10 @@ class Harness(Declaring):
     @pytest_asyncio.fixture(autouse=True)
     async def _close_all(self, _only_what_is_declared: None, tmp_path: Path) -> AsyncIterator[None]:
         yield
-        calls.release_all(tmp_path)  # or Python would wait at its end for the calls of a test that has failed
-        for executor in self.__dict__.pop("_executors", []):  # pytest keeps this object to its end
+        # or Python would wait at its end for the calls of a test that has failed
+        calls.release_all(tmp_path)
+        # pytest keeps this object to its end
+        for executor in self.__dict__.pop("_executors", []):
             await executor.close()
 
     async def open(self) -> Executor:

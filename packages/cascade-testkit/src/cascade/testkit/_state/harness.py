@@ -33,7 +33,8 @@ class Harness:
     @pytest_asyncio.fixture(autouse=True)
     async def _close_all(self) -> AsyncIterator[None]:
         yield
-        for backend in self.__dict__.pop("_backends", []):  # pytest keeps this object to its end
+        # pytest keeps this object to its end
+        for backend in self.__dict__.pop("_backends", []):
             await backend.close()
 
     async def backend(self) -> StateBackend:

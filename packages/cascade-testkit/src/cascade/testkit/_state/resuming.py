@@ -129,7 +129,8 @@ class Resuming(Harness):
             await self.lose(backend)
         journal = await self.begin()
         assert known(journal, "f:0").deaths == 4
-        journal = await self.again(journal)  # an attempt that starts nothing, such as one that was refused
+        # an attempt that starts nothing, such as one that was refused
+        journal = await self.again(journal)
         assert known(journal, "f:0").deaths == 4
         start(journal, "f:0")
         journal = await self.again(journal)
