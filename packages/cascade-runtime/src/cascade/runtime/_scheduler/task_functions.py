@@ -1,4 +1,4 @@
-"""``cs.step`` and ``cs.publish``: what a task may ask, and tell, about itself."""
+"""``cs.step`` and ``cs.publish``: what a task can read and publish about itself."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def step() -> StepInfo:
     ``cs.step().idempotency_key`` is the same in every attempt of the step, also after a kill: send it with
     a request, and the service that gets the request twice can drop the second one.
 
-    :raises UsageError: outside a task, and in a process that its executor has not told the step.
+    :raises UsageError: outside a task, and in a process that does not know the step.
     """
-    told = step_in_worker.get()
-    if told is not None:
-        return told
+    known = step_in_worker.get()
+    if known is not None:
+        return known
     place = current.get()
     if place is None or in_worker.get():
         raise UsageError("cs.step() works only inside a task, in a process that knows the step")

@@ -21,7 +21,7 @@ MOST_HELD = 10_000
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class UnsentEvent:
     """An event that waits for its turn."""
 
     event: PendingEvent
@@ -60,9 +60,9 @@ class EventTrail:
         self._unsafe: set[int] = set()
         # those of them that the journal does not have
         self._unrecorded: dict[int, PendingEvent] = {}
-        self._held: deque[Held] = deque()  # in the order of their ``seq``
+        self._unsent: deque[UnsentEvent] = deque()  # in the order of their ``seq``
         # those that are not ready, by the id of the task
-        self._prepared: dict[str, Held] = {}
+        self._prepared: dict[str, UnsentEvent] = {}
         self._failed = False
 
     @property
@@ -82,17 +82,17 @@ class EventTrail:
     def publish(self, topic: str, text: str, *, in_turn: bool) -> None:
         """Publish a message; ``in_turn``: not before those events that wait for a commit."""
         event = self._new(topic, text)
-        if in_turn and self._held:
-            self._held.append(Held(event))
-            if len(self._held) > MOST_HELD:
+        if in_turn and self._unsent:
+            self._unsent.append(UnsentEvent(event))
+            if len(self._unsent) > MOST_HELD:
                 self.release()
         else:
             self._publish(event)
 
     def release(self) -> None:
         """Publish the events that wait behind a commit, and not those that report its result."""
-        held, self._held = self._held, deque()
-        for each in held:
+        unsent, self._unsent = self._unsent, deque()
+        for each in unsent:
             each.overtaken = not each.ready
             if each.ready:
                 self._publish(each.event)
@@ -127,8 +127,8 @@ class EventTrail:
             prepared.event = self._unrecorded[changed.number] = changed
         if prepared.overtaken:
             self._publish(prepared.event)
-        while self._held and self._held[0].ready:
-            self._publish(self._held.popleft().event)
+        while self._unsent and self._unsent[0].ready:
+            self._publish(self._unsent.popleft().event)
         return True
 
     def _again(self, series: Series, event: TaskStateEvent, seq: int) -> str:
@@ -145,8 +145,8 @@ class EventTrail:
             series = self._series(event)
             seq = series.seq
             pending = self._new(series.topic, self._encode(series, event))
-            prepared = self._prepared[event.task_id] = Held(pending, False, seq, event.state)
-            self._held.append(prepared)
+            prepared = self._prepared[event.task_id] = UnsentEvent(pending, False, seq, event.state)
+            self._unsent.append(prepared)
         taken = [*self._unrecorded.values()]
         self._unrecorded.clear()
         return StepEvents(seq, event.token if event is not None else "", taken)
