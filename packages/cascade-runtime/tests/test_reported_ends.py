@@ -1,6 +1,8 @@
 """What a run reports of its tasks where something is odd: each change once, with its place, and nothing afterwards."""
 
 import asyncio
+import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,12 +11,15 @@ from observers import watch, watch_tasks
 from simple_tasks import collect, double, give, step
 
 from cascade.interfaces import (
+    Event,
+    Lifecycle,
+    LifecycleEvent,
     RunStatus,
     TaskCancelledError,
     TaskState,
     TaskStateEvent,
 )
-from cascade.runtime import Engine, LocalConnector, LocalHub
+from cascade.runtime import Engine, EventBus, LocalConnector, LocalHub, checkpoint, publish
 from cascade.spec import LazyResult, Router, task
 from cascade.testkit import eventually
 
@@ -161,3 +166,37 @@ async def test_a_task_whose_condition_is_false_is_skipped_once_with_its_reason(o
     (skipped,) = (event for event in events if event.task_name == "step")
     assert (skipped.state, skipped.reason) == (TaskState.SKIPPED, "its condition give:0 is false")
     assert told(events, "double") == ([] if otherwise == "value" else ["RUNNING", "COMPLETED"])
+
+
+async def test_nothing_follows_the_last_event_of_a_run_although_a_task_works_on() -> None:
+    """A task that swallows its cancel: neither its values, nor its progress, nor its log lines."""
+    started, go, done = (asyncio.Event() for _ in range(3))
+
+    @task
+    async def works_on() -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await go.wait()
+        publish("late", {"n": 1})
+        logging.getLogger("job").warning("late")
+        with suppress(BaseException):
+            checkpoint(done=1, total=2)
+        done.set()
+
+    @task
+    async def fails() -> None:
+        await started.wait()
+        raise ValueError("over")
+
+    events: list[Event] = []
+    bus = EventBus()
+    bus.subscribe(object, events.append)
+    engine = Engine(bus=bus, connector=LocalConnector(), logs="INFO", stop_timeout=0.01)
+    with pytest.raises(ValueError, match="over"):
+        await engine.run([works_on(), fails()])
+    go.set()
+    await done.wait()
+    last = events[-1]
+    assert isinstance(last, LifecycleEvent)
+    assert last.event is Lifecycle.ENGINE_STOPPED
