@@ -11,7 +11,6 @@ from observers import watch, watch_tasks
 from simple_tasks import collect, double, give, step
 
 from cascade.interfaces import (
-    Event,
     Lifecycle,
     LifecycleEvent,
     RunStatus,
@@ -189,7 +188,7 @@ async def test_nothing_follows_the_last_event_of_a_run_although_a_task_works_on(
         await started.wait()
         raise ValueError("over")
 
-    events: list[Event] = []
+    events: list[object] = []
     bus = EventBus()
     bus.subscribe(object, events.append)
     engine = Engine(bus=bus, connector=LocalConnector(), logs="INFO", stop_timeout=0.01)

@@ -7,6 +7,7 @@ from fakes import FakeClock
 
 from cascade.interfaces import Complete, Message, Payload, RunStatus
 from cascade.runtime import LocalConnector
+from cascade.runtime._control.constraint_log import SyncLog
 from cascade.runtime._control.register_sync import COMPLETE_LIMIT, Sync
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reported_runs import ActiveRun
@@ -50,6 +51,7 @@ class Bench:
             watched=WatchedState(self.clock, connector=self.sent, retained=named),
             hears_disconnect=hears_disconnect,
         )
+        self.log = SyncLog("me", clock=self.clock)
         self.sync.opened()
 
     def begin_run(self) -> ActiveRun:
@@ -77,6 +79,7 @@ class Bench:
         self.clock.ticks += COMPLETE_LIMIT
         self.sync.tick()
         self.reporter.check()
+        self.log.check(self.sync)
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -90,7 +93,7 @@ def test_a_failing_sync_is_logged_once_also_after_a_late_link(caplog: pytest.Log
     bench.wait_for_the_set()
     assert levels(caplog) == []
     bench.sync.linked()
-    bench.reporter.check()
+    bench.log.check(bench.sync)
     assert levels(caplog) == []
     for _ in range(3):
         bench.wait_for_the_set()
@@ -99,7 +102,7 @@ def test_a_failing_sync_is_logged_once_also_after_a_late_link(caplog: pytest.Log
     assert levels(caplog) == ["WARNING"]
     assert "does not answer" in caplog.text
     bench.sync.complete(Complete(proved=True, topics=frozenset()))
-    bench.reporter.check()
+    bench.log.check(bench.sync)
     assert levels(caplog) == ["WARNING", "INFO"]
 
 

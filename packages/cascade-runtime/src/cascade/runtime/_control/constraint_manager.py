@@ -31,7 +31,7 @@ from cascade.interfaces.wire import default_source, source_of
 from cascade.runtime._admission.controller import AdmissionController
 from cascade.runtime._admission.limits import TokenBuckets
 from cascade.runtime._control.connected_engines import ConnectedEngines, PeerEngines, broker_state
-from cascade.runtime._control.constraint_log import ControlLog
+from cascade.runtime._control.constraint_log import ControlLog, SyncLog
 from cascade.runtime._control.register_sync import ConstraintStream, Sync, SyncState
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.reported_runs import ActiveRun, RunHistory
@@ -88,6 +88,7 @@ class ConstraintManager:
         self._named = self.source != default_source()
         self._redactor = Redactor.DEFAULT
         self._control_log = ControlLog(self.source, clock=clock)
+        self._sync_log = SyncLog(self.source, clock=clock)
         self._stream_state = StateLog(_log)
         self.registers = Registers(
             clock, own_scopes=self._own_scopes, notice=self._control_log.notice, clean=self._mask
@@ -430,6 +431,7 @@ class ConstraintManager:
     def _check_reports(self) -> None:
         """Find out what has to be reported, and set the timer for it."""
         self._reporter.check()
+        self._sync_log.check(self.sync)
         self._reporter.check_runs()
         self._set_timer()
 
@@ -452,5 +454,6 @@ class ConstraintManager:
         self._apply_changes()
         self._note_disconnect()
         self._reporter.check()
+        self._sync_log.check(self.sync)
         self._reporter.publish_due()
         self._set_timer()

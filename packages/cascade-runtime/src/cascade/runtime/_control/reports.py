@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from cascade.interfaces import Clock
 from cascade.interfaces.topics import state_topic
 from cascade.interfaces.wire import VERSION, timestamp
-from cascade.runtime._control.constraint_log import SyncLog
 from cascade.runtime._control.register_sync import Sync, SyncState
 from cascade.runtime._control.registers import Registers
 from cascade.runtime._control.watched_state import INTERVAL as HOST_INTERVAL
@@ -110,7 +109,6 @@ class Reporter:
         self._clock = clock
         self._names = {"source": source, "session": session}
         self._retain = retain
-        self._sync_log = SyncLog(source, clock=clock)
         self._running = running
         self._presence = presence
         self._constraints_schedule = ReportSchedule(soon=0.002, interval=0.2)
@@ -126,7 +124,7 @@ class Reporter:
         """The latest report of runs, without its time."""
 
     def check(self) -> None:
-        """Schedule the report of constraints if it would show something new, and log what changed."""
+        """Schedule the report of constraints if it would show something new."""
         active = len(self.runs) > 0
         current = (self._registers.revision, self._sync.state, self._running())
         if current != self._checked:
@@ -137,7 +135,6 @@ class Reporter:
                 self._runs_schedule.touch(now)
         self._constraints_schedule.repeating = self._runs_schedule.repeating = active
         self._graph_schedule.repeating = active and not self._retain
-        self._sync_log.check(self._sync)
 
     def check_runs(self) -> bool:
         """Schedule the report of runs if their counts changed; return whether :meth:`due` changed by that."""
