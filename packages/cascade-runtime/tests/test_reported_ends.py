@@ -180,7 +180,7 @@ async def test_nothing_follows_the_last_event_of_a_run_although_a_task_works_on(
         publish("late", {"n": 1})
         logging.getLogger("job").warning("late")
         with suppress(BaseException):
-            checkpoint(done=1, total=2)
+            await checkpoint(done=1, total=2)
         done.set()
 
     @task
