@@ -51,7 +51,7 @@ class Store(Protocol[RequestT_contra]):
     def serve(self, batch: Sequence[RequestT_contra], /) -> None:
         """Serve requests in their order: set the result or the error of each.
 
-        An exception is an internal error; it becomes the error of every request of the batch.
+        An exception becomes the error of every request of the batch.
         """
         ...
 
@@ -135,7 +135,7 @@ class GroupCommit(Generic[RequestT]):
         try:
             if batch:
                 self._store.serve(batch)
-        except Exception as exc:  # an internal error must not leave callers waiting for ever
+        except Exception as exc:  # an internal error, too, must not leave callers waiting for ever
             for request in batch:
                 request.error = exc
         if stop is not None:

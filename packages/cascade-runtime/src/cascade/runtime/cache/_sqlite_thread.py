@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cascade.interfaces import CacheUnavailable, Clock, Hit, UnstorableValueError
+from cascade.runtime._storage.database import is_damaged
 from cascade.runtime._storage.group_commit import Request
 from cascade.runtime._storage.signing_key import load_signing_key
 from cascade.runtime.cache._sqlite_file import BadSignatureError, ForeignFileError, Row, RowCodec, SqliteFile
@@ -99,7 +100,7 @@ class CacheStore:
         try:
             serve(*file, requests)
         except _FAULTS as exc:
-            damaged = _is_damaged(exc)
+            damaged = is_damaged(exc)
             self._failed(_USE if damaged else ability, exc, requests)
             if damaged:  # reading on might work in part, but would log a warning for each failure
                 self.close()
@@ -179,14 +180,6 @@ class CacheStore:
 
 
 def _cause(error: Exception) -> str:
-    if _is_damaged(error):
+    if is_damaged(error):
         return f"the file is damaged ({error}); delete it, or choose another path"
     return str(error)
-
-
-def _is_damaged(error: Exception) -> bool:
-    """Return whether SQLite reports "malformed" or "not a database".
-
-    Both are plain ``DatabaseError``; faults that pass, such as a locked file, are subclasses.
-    """
-    return type(error) is sqlite3.DatabaseError
